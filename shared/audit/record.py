@@ -1,0 +1,297 @@
+"""One audit record: a public part that stays for ever, and a private part that can be erased.
+
+    public     = canonical JSON, the members of `AuditRecord`
+    commitment = SHA-256(salt (32) || private), a member of the public part; null where there is no private part
+    sealed     = HPKE box labelled AUDIT_PRIVATE, bound to the commitment, holding salt || private
+    leaf       = SHA-256(0x00 || public), the leaf hash of RFC 6962 section 2.1; `prev` is the leaf of the record before
+
+Destroying the key of the sealed part erases a person, and every leaf, chain and proof still holds. The vocabulary is
+that of DICOM PS3.15 A.5: event, action, outcome, active participants, participant objects, audit source.
+docs/formats/audit-record.md
+"""
+
+import hmac
+from dataclasses import dataclass
+from datetime import datetime
+from enum import IntEnum, StrEnum
+from hashlib import sha256
+
+from shared import canonical, clock
+from shared.canonical import Json
+from shared.errors import IntegrityFailure, Malformed
+from shared.fields import Fields
+from shared.identity import SOURCE_PATTERN
+from shared.sealing.hpke import BoxLabel, SealingPrivateKey, SealingPublicKey
+
+GENESIS = bytes(32)
+SALT_BYTES = 32
+MAX_PUBLIC_BYTES = 16_384
+MAX_SEALED_BYTES = 32_768
+_NAME = r"[^\x00-\x1f\x7f]{1,200}"
+
+
+class Event(StrEnum):
+    """What happened, in our words; `EVENT_CODES` gives the DICOM code (PS3.16 CID 400, 401, 403) of each."""
+
+    AGENT_STARTED = "agent.started"
+    AGENT_STOPPED = "agent.stopped"
+    SERVER_STARTED = "server.started"
+    SERVER_STOPPED = "server.stopped"
+    KEYS_CREATED = "keys.created"
+    RECOVERY_DRILLED = "keys.recovery-drilled"
+    CODE_ISSUED = "enrolment.code-issued"
+    HOST_ENROLLED = "enrolment.host-enrolled"
+    ENROLMENT_REFUSED = "enrolment.refused"
+    ASSOCIATION_REFUSED = "capture.association-refused"
+    IMAGE_CAPTURED = "capture.image-captured"
+    IMAGE_REFUSED = "capture.image-refused"
+    IMAGE_DELIVERED = "capture.image-delivered"
+    DELIVERY_REFUSED = "capture.delivery-refused"
+    OBJECT_STORED = "vault.object-stored"
+    OBJECT_REFUSED = "vault.object-refused"
+    OBJECT_OPENED = "vault.object-opened"
+    OPEN_REFUSED = "vault.open-refused"
+    LOOKED_UP = "vault.looked-up"
+    POLICY_PUBLISHED = "policy.published"
+    POLICY_REFUSED = "policy.refused"
+    POLICY_ACCEPTED = "policy.accepted"
+    AUDIT_REFUSED = "audit.batch-refused"
+    AUDIT_READ = "audit.read"
+    SIGNED_IN = "people.signed-in"
+    SIGN_IN_REFUSED = "people.sign-in-refused"
+
+
+# DCM codes: 110100 Application Activity, 110101 Audit Log Used, 110103 Instances Accessed, 110104 Instances
+# Transferred, 110107 Import, 110112 Query, 110113 Security Alert, 110114 User Authentication.
+EVENT_CODES: dict[Event, str] = {
+    Event.AGENT_STARTED: "110100",
+    Event.AGENT_STOPPED: "110100",
+    Event.SERVER_STARTED: "110100",
+    Event.SERVER_STOPPED: "110100",
+    Event.KEYS_CREATED: "110113",
+    Event.RECOVERY_DRILLED: "110113",
+    Event.CODE_ISSUED: "110113",
+    Event.HOST_ENROLLED: "110113",
+    Event.ENROLMENT_REFUSED: "110113",
+    Event.ASSOCIATION_REFUSED: "110113",
+    Event.IMAGE_CAPTURED: "110107",
+    Event.IMAGE_REFUSED: "110107",
+    Event.IMAGE_DELIVERED: "110104",
+    Event.DELIVERY_REFUSED: "110104",
+    Event.OBJECT_STORED: "110104",
+    Event.OBJECT_REFUSED: "110104",
+    Event.OBJECT_OPENED: "110103",
+    Event.OPEN_REFUSED: "110103",
+    Event.LOOKED_UP: "110112",
+    Event.POLICY_PUBLISHED: "110113",
+    Event.POLICY_REFUSED: "110113",
+    Event.POLICY_ACCEPTED: "110113",
+    Event.AUDIT_REFUSED: "110113",
+    Event.AUDIT_READ: "110101",
+    Event.SIGNED_IN: "110114",
+    Event.SIGN_IN_REFUSED: "110114",
+}
+
+
+class Action(StrEnum):
+    """DICOM PS3.15 A.5.1 EventActionCode."""
+
+    CREATE = "C"
+    READ = "R"
+    UPDATE = "U"
+    DELETE = "D"
+    EXECUTE = "E"
+
+
+class Outcome(IntEnum):
+    """DICOM PS3.15 A.5.1 EventOutcomeIndicator."""
+
+    SUCCESS = 0
+    MINOR_FAILURE = 4
+    SERIOUS_FAILURE = 8
+    MAJOR_FAILURE = 12
+
+
+@dataclass(frozen=True)
+class Participant:
+    """Who took part. `kind` is person, host, service or ae (a calling AE title)."""
+
+    kind: str
+    name: str
+    requestor: bool
+
+    def json(self) -> Json:
+        return {"kind": self.kind, "name": self.name, "requestor": self.requestor}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What it was done to: kind object, policy, host, key, batch, code, association or address, by our own id."""
+
+    kind: str
+    name: str
+
+    def json(self) -> Json:
+        return {"kind": self.kind, "name": self.name}
+
+
+@dataclass(frozen=True)
+class Happening:
+    """An event as the code that causes it states it; the journal adds source, number, time and chain."""
+
+    event: Event
+    action: Action
+    outcome: Outcome
+    who: tuple[Participant, ...] = ()
+    what: tuple[Subject, ...] = ()
+    reason: str = ""  # why it was refused or failed; ours, never the patient's
+    private: dict[str, Json] | None = None  # what names a patient; sealed before it is written
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    source: str
+    seq: int
+    prev: bytes
+    time: datetime
+    event: Event
+    action: Action
+    outcome: Outcome
+    who: tuple[Participant, ...]
+    what: tuple[Subject, ...]
+    reason: str
+    commitment: bytes | None
+
+    def encode(self) -> bytes:
+        return canonical.encode(
+            {
+                "v": 1,
+                "source": self.source,
+                "seq": self.seq,
+                "prev": self.prev.hex(),
+                "time": clock.text(self.time),
+                "event": self.event.value,
+                "code": EVENT_CODES[self.event],
+                "action": self.action.value,
+                "outcome": int(self.outcome),
+                "who": [p.json() for p in self.who],
+                "what": [s.json() for s in self.what],
+                "reason": self.reason,
+                "private": self.commitment.hex() if self.commitment is not None else None,
+            }
+        )
+
+    @classmethod
+    def parse(cls, public: bytes) -> "AuditRecord":
+        """Read a public part; what parses prints back unchanged. Raises Malformed."""
+        fields = Fields(canonical.parse(public[: MAX_PUBLIC_BYTES + 1], "audit record"), "audit record")
+        fields.version()
+        event = Event(fields.choice("event", list(Event)))
+        fields.choice("code", [EVENT_CODES[event]])
+        record = cls(
+            source=fields.text("source", SOURCE_PATTERN),
+            seq=fields.integer("seq", least=1),
+            prev=fields.hex("prev", 32),
+            time=fields.instant("time"),
+            event=event,
+            action=Action(fields.choice("action", list(Action))),
+            outcome=_outcome(fields.integer("outcome", most=12)),
+            who=tuple(_participant(item) for item in fields.items("who", most=16)),
+            what=tuple(_subject(item) for item in fields.items("what", most=64)),
+            reason=fields.text("reason"),
+            commitment=None if fields.is_null("private") else fields.hex("private", 32),
+        )
+        fields.done()
+        return record
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    """One record as it is kept and sent: the exact public bytes, and the sealed private part or none."""
+
+    public: bytes
+    sealed: bytes | None
+
+    @property
+    def leaf(self) -> bytes:
+        return leaf_hash(self.public)
+
+
+class PrivatePartMismatch(IntegrityFailure):
+    def __init__(self, source: str, seq: int) -> None:
+        super().__init__(f"sealed private part beside record {seq} of {source} is not the one committed to")
+        self.source, self.seq = source, seq
+
+
+def leaf_hash(public: bytes) -> bytes:
+    """Return the RFC 6962 leaf hash of a public part."""
+    return sha256(b"\x00" + public).digest()
+
+
+def compose(
+    happening: Happening,
+    *,
+    source: str,
+    seq: int,
+    prev: bytes,
+    time: datetime,
+    salt: bytes,
+    key: SealingPublicKey | None,
+) -> StoredRecord:
+    """Return the record of `happening`, chained to `prev`, its private part sealed to `key`.
+
+    Where no key is known yet the private part is left out, never written in clear; the record then says so.
+    `salt` is 32 fresh random bytes.
+    """
+    sealed = commitment = None
+    reason = happening.reason
+    if happening.private is not None and key is not None:
+        salted = salt + canonical.encode(dict(happening.private))
+        commitment = sha256(salted).digest()
+        sealed = key.seal(BoxLabel.AUDIT_PRIVATE, commitment, salted)
+    elif happening.private is not None:
+        reason = f"{reason}; private part not kept: no key to seal it to" if reason else "private part not kept"
+    record = AuditRecord(
+        source, seq, prev, time, happening.event, happening.action, happening.outcome, happening.who, happening.what,
+        reason, commitment,
+    )  # fmt: skip
+    return StoredRecord(record.encode(), sealed)
+
+
+def open_private(stored: StoredRecord, key: SealingPrivateKey) -> dict[str, Json] | None:
+    """Return the private part, None where the record has none.
+
+    Raises Malformed, WrongKey, BoxNotAuthentic, PrivatePartMismatch.
+    """
+    record = AuditRecord.parse(stored.public)
+    if record.commitment is None:
+        return None
+    if stored.sealed is None:
+        raise PrivatePartMismatch(record.source, record.seq)
+    salted = key.open(BoxLabel.AUDIT_PRIVATE, record.commitment, stored.sealed)
+    if not hmac.compare_digest(sha256(salted).digest(), record.commitment):
+        raise PrivatePartMismatch(record.source, record.seq)
+    private = canonical.parse(salted[SALT_BYTES:], "audit private part")
+    return private if isinstance(private, dict) else {"value": private}
+
+
+def _participant(value: Json) -> Participant:
+    fields = Fields(value, "audit participant")
+    kind = fields.choice("kind", ("person", "host", "service", "ae"))
+    participant = Participant(kind, fields.text("name", _NAME), fields.flag("requestor"))
+    fields.done()
+    return participant
+
+
+def _outcome(value: int) -> Outcome:
+    try:
+        return Outcome(value)
+    except ValueError as exc:
+        raise Malformed("audit record field 'outcome'", "expected 0, 4, 8 or 12") from exc
+
+
+def _subject(value: Json) -> Subject:
+    fields = Fields(value, "audit subject")
+    subject = Subject(fields.text("kind", r"[a-z]{1,32}"), fields.text("name", _NAME))
+    fields.done()
+    return subject

@@ -1,0 +1,122 @@
+"""The enrolment exchange: one request, one answer, canonical JSON over TLS that the host has verified.
+
+docs/formats/enrolment.md section 2
+"""
+
+from dataclasses import dataclass
+
+from shared import canonical
+from shared.enrolment.code import SECRET_BYTES
+from shared.errors import Malformed
+from shared.fields import Fields, encode_base64
+from shared.identity import HostId
+
+MAX_BYTES = 256 * 1024
+HOST_KEY_BYTES = 32
+_MAX_PEM_CHARS = 8192
+_PEM = r"-----BEGIN [A-Z ]+-----\n[A-Za-z0-9+/=\n]+-----END [A-Z ]+-----\n"
+_ADDRESS = r"[A-Za-z0-9.\-]{1,253}|\[[0-9a-fA-F:]{2,39}\]"
+
+
+@dataclass(frozen=True)
+class EnrolmentRequest:
+    """Two certificate requests (PKCS #10), each proving possession of its own ECDSA P-256 key."""
+
+    secret: bytes
+    tls_csr: str
+    evidence_csr: str
+    asset: str  # what the engineer calls the host, such as "CT 2, room 1.14"
+
+    def encode(self) -> bytes:
+        return canonical.encode(
+            {
+                "v": 1,
+                "secret": encode_base64(self.secret),
+                "tls_csr": self.tls_csr,
+                "evidence_csr": self.evidence_csr,
+                "asset": self.asset,
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> "EnrolmentRequest":
+        """Raises Malformed."""
+        fields = _fields(data, "enrolment request")
+        request = cls(
+            secret=fields.base64("secret", max_bytes=SECRET_BYTES),
+            tls_csr=fields.text("tls_csr", _PEM, max_chars=_MAX_PEM_CHARS),
+            evidence_csr=fields.text("evidence_csr", _PEM, max_chars=_MAX_PEM_CHARS),
+            asset=fields.text("asset", max_chars=100),
+        )
+        fields.done()
+        return request
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Where the host finds the centre: names or addresses that the server certificate carries."""
+
+    host: str
+    https_port: int
+    mqtt_port: int | None  # None: no broker here, policy is pulled over HTTPS
+
+
+@dataclass(frozen=True)
+class EnrolmentAnswer:
+    host_id: HostId
+    tls_certificate: str
+    evidence_certificate: str
+    sop_hash_key: bytes  # this host's own key for hash_sop_instance
+    doors: Doors
+    policy_root: bytes  # TUF root metadata, the trust anchor of every policy
+    layers: tuple[str, ...]  # whose policies concern this host
+
+    def encode(self) -> bytes:
+        return canonical.encode(
+            {
+                "v": 1,
+                "host": str(self.host_id),
+                "tls_certificate": self.tls_certificate,
+                "evidence_certificate": self.evidence_certificate,
+                "sop_hash_key": encode_base64(self.sop_hash_key),
+                "doors": {
+                    "host": self.doors.host,
+                    "https_port": self.doors.https_port,
+                    "mqtt_port": self.doors.mqtt_port,
+                },
+                "policy_root": encode_base64(self.policy_root),
+                "layers": list(self.layers),
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> "EnrolmentAnswer":
+        """Raises Malformed."""
+        fields = _fields(data, "enrolment answer")
+        doors = fields.fields("doors")
+        answer = cls(
+            host_id=HostId.parse(fields.text("host")),
+            tls_certificate=fields.text("tls_certificate", _PEM, max_chars=_MAX_PEM_CHARS),
+            evidence_certificate=fields.text("evidence_certificate", _PEM, max_chars=_MAX_PEM_CHARS),
+            sop_hash_key=fields.base64("sop_hash_key", max_bytes=HOST_KEY_BYTES),
+            doors=Doors(
+                doors.text("host", _ADDRESS),
+                doors.integer("https_port", least=1, most=65_535),
+                None if doors.is_null("mqtt_port") else doors.integer("mqtt_port", least=1, most=65_535),
+            ),
+            policy_root=fields.base64("policy_root", max_bytes=65_536),
+            layers=tuple(str(layer) for layer in fields.items("layers", most=8)),
+        )
+        for part in (fields, doors):
+            part.done()
+        if len(answer.sop_hash_key) != HOST_KEY_BYTES:
+            raise Malformed("enrolment answer field 'sop_hash_key'", f"expected {HOST_KEY_BYTES} bytes")
+        return answer
+
+
+def _fields(data: bytes, what: str) -> Fields:
+    if len(data) > MAX_BYTES:
+        raise Malformed(what, f"larger than {MAX_BYTES} bytes")
+    fields = Fields(canonical.parse(data, what), what)
+    fields.version()
+    return fields

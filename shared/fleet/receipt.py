@@ -1,0 +1,61 @@
+"""The vault's receipt: from here on the vault answers for an object, and the host may let go of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared import canonical, clock
+from shared.errors import IntegrityFailure
+from shared.fields import Fields
+from shared.identity import ObjectId
+from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
+
+
+class ReceiptMismatch(IntegrityFailure):
+    def __init__(self, object_id: ObjectId) -> None:
+        super().__init__(f"the vault's receipt is not for object {object_id} as this host signed it")
+        self.object_id = object_id
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """`record_sha256` is `record_digest` of the signed capture record, which covers everything else."""
+
+    object_id: ObjectId
+    record_sha256: bytes
+    received: datetime
+
+    def encode(self) -> bytes:
+        return canonical.encode(
+            {
+                "v": 1,
+                "object": str(self.object_id),
+                "record_sha256": self.record_sha256.hex(),
+                "received": clock.text(self.received),
+            }
+        )
+
+    @classmethod
+    def parse(cls, payload: bytes) -> "Receipt":
+        """Raises Malformed."""
+        fields = Fields(canonical.parse(payload, "receipt"), "receipt")
+        fields.version()
+        receipt = cls(
+            ObjectId.parse(fields.text("object")), fields.hex("record_sha256", 32), fields.instant("received")
+        )
+        fields.done()
+        return receipt
+
+
+def sign_receipt(receipt: Receipt, signer: EvidenceSigner) -> bytes:
+    return sign_statement(signer, Label.RECEIPT, receipt.encode())
+
+
+def verify_receipt(signed: bytes, key: EvidencePublicKey, object_id: ObjectId, record_sha256: bytes) -> Receipt:
+    """Return the receipt once the vault's signature holds and it is for exactly this object.
+
+    Raises Malformed, WrongSigner, SignatureInvalid, ReceiptMismatch.
+    """
+    receipt = Receipt.parse(verify_statement(signed, Label.RECEIPT, key))
+    if (receipt.object_id, receipt.record_sha256) != (object_id, record_sha256):
+        raise ReceiptMismatch(object_id)
+    return receipt

@@ -1,0 +1,152 @@
+"""Small things sealed to a public key: HPKE (RFC 9180), single shot, base mode.
+
+    box     = "LGSBOX" || u16 version || u16 suite || key id (16) || u16 enc length || enc || u32 ct length || ct
+    enc, ct = HPKE.SealBase(public key, info, aad = "", plaintext)
+    info    = label || 0x00 || u16 suite || key id || SHA-256(bound)
+    suite 1 = KEM 0x647A (MLKEM768-X25519), KDF 0x0001 (HKDF-SHA256), AEAD 0x0002 (AES-256-GCM)
+    key id  = SHA-256("leadglass sealing key v1" || 0x00 || public key)[:16]
+
+`bound` is what the box belongs to (a binding, a commitment): a box moved to another owner does not open. Whoever
+holds only the public key, as a host does, can make boxes and open none.  docs/formats/sealed-object.md section 3
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256, shake_256
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric import mlkem, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from shared.errors import IntegrityFailure, Malformed, Refused
+from shared.identity import KeyId
+
+SUITE = 1
+PUBLIC_KEY_BYTES = 1216
+SEED_BYTES = 32
+
+_MAGIC = b"LGSBOX"
+_VERSION = 1
+_HEAD = struct.Struct(">6sHH16s")
+_ENC_BYTES = 1120
+_TAG_BYTES = 16
+_MLKEM_PUBLIC_BYTES = 1184
+_MAX_CT_BYTES = 1 << 20
+_HPKE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+
+
+class BoxLabel(StrEnum):
+    """What a box holds; part of its key derivation."""
+
+    DATA_KEY = "leadglass data-key wrap v1"
+    INDEX = "leadglass sealed index v1"
+    AUDIT_PRIVATE = "leadglass audit private part v1"
+
+
+class BoxNotAuthentic(IntegrityFailure):
+    def __init__(self, label: BoxLabel, key_id: KeyId) -> None:
+        super().__init__(f"{label.value} under key {key_id} is not authentic for the thing it lies beside")
+        self.label, self.key_id = label, key_id
+
+
+class WrongKey(Refused):
+    def __init__(self, *, needed: KeyId, given: KeyId) -> None:
+        super().__init__(f"box is sealed to key {needed}, the key given is {given}")
+        self.needed, self.given = needed, given
+
+
+@dataclass(frozen=True)
+class SealingPublicKey:
+    """A key-encryption key as a host sees it: 1,184 bytes of ML-KEM-768 and 32 of X25519."""
+
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        self._load()
+
+    @property
+    def key_id(self) -> KeyId:
+        return KeyId(sha256(b"leadglass sealing key v1\x00" + self.raw).digest()[:16])
+
+    def seal(self, label: BoxLabel, bound: bytes, plaintext: bytes) -> bytes:
+        """Return a box that only the private key opens, and only together with `bound`."""
+        sealed = _HPKE.encrypt(plaintext, self._load(), _info(label, self.key_id, bound))
+        return SealedBox(self.key_id, sealed[:_ENC_BYTES], sealed[_ENC_BYTES:]).encode()
+
+    def _load(self) -> hpke.MLKEM768X25519PublicKey:
+        if len(self.raw) != PUBLIC_KEY_BYTES:
+            raise Malformed("sealing public key", f"expected {PUBLIC_KEY_BYTES} bytes, got {len(self.raw)}")
+        try:
+            return hpke.MLKEM768X25519PublicKey(
+                mlkem.MLKEM768PublicKey.from_public_bytes(self.raw[:_MLKEM_PUBLIC_BYTES]),
+                x25519.X25519PublicKey.from_public_bytes(self.raw[_MLKEM_PUBLIC_BYTES:]),
+            )
+        except ValueError as exc:
+            raise Malformed("sealing public key", "not an MLKEM768-X25519 key") from exc
+
+
+class SealingPrivateKey:
+    """A key-encryption key at the centre, from its 32-byte seed.
+
+    The seed expands with SHAKE256 to 96 bytes: ML-KEM seed d || z (64), X25519 key (32), as X-Wing does
+    (draft-connolly-cfrg-xwing-kem section 5.2).
+    """
+
+    def __init__(self, seed: bytes) -> None:
+        if len(seed) != SEED_BYTES:
+            raise Malformed("sealing key seed", f"expected {SEED_BYTES} bytes, got {len(seed)}")
+        expanded = shake_256(seed).digest(96)
+        ml = mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64])
+        ecdh = x25519.X25519PrivateKey.from_private_bytes(expanded[64:])
+        self._key = hpke.MLKEM768X25519PrivateKey(ml, ecdh)
+        self.public = SealingPublicKey(
+            ml.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+            + ecdh.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        )
+
+    def open(self, label: BoxLabel, bound: bytes, box: bytes) -> bytes:
+        """Return what was sealed into `box` as a `label` beside `bound`.
+
+        Raises Malformed, WrongKey, BoxNotAuthentic.
+        """
+        parsed = SealedBox.parse(box)
+        if parsed.key_id != self.public.key_id:
+            raise WrongKey(needed=parsed.key_id, given=self.public.key_id)
+        try:
+            return _HPKE.decrypt(parsed.enc + parsed.ct, self._key, _info(label, parsed.key_id, bound))
+        except InvalidTag as exc:
+            raise BoxNotAuthentic(label, parsed.key_id) from exc
+
+
+@dataclass(frozen=True)
+class SealedBox:
+    """The parsed form of a box, nothing believed yet."""
+
+    key_id: KeyId
+    enc: bytes
+    ct: bytes
+
+    @classmethod
+    def parse(cls, data: bytes) -> "SealedBox":
+        """Read one box that fills `data` exactly. Raises Malformed."""
+        fixed = _HEAD.size + 2 + _ENC_BYTES + 4
+        if len(data) < fixed + _TAG_BYTES:
+            raise Malformed("sealed box", "shorter than its fixed parts")
+        magic, version, suite, key_id = _HEAD.unpack_from(data)
+        if (magic, version, suite) != (_MAGIC, _VERSION, SUITE):
+            raise Malformed("sealed box", f"not an LGSBOX of version {_VERSION} and suite {SUITE}")
+        enc_bytes = int.from_bytes(data[_HEAD.size : _HEAD.size + 2])
+        ct_bytes = int.from_bytes(data[fixed - 4 : fixed])
+        if enc_bytes != _ENC_BYTES or ct_bytes > _MAX_CT_BYTES or len(data) != fixed + ct_bytes:
+            raise Malformed("sealed box", "its lengths do not add up")
+        return cls(KeyId(key_id), data[_HEAD.size + 2 : fixed - 4], data[fixed:])
+
+    def encode(self) -> bytes:
+        head = _HEAD.pack(_MAGIC, _VERSION, SUITE, self.key_id.raw)
+        return head + len(self.enc).to_bytes(2) + self.enc + len(self.ct).to_bytes(4) + self.ct
+
+
+def _info(label: BoxLabel, key_id: KeyId, bound: bytes) -> bytes:
+    return label.value.encode() + b"\x00" + SUITE.to_bytes(2) + key_id.raw + sha256(bound).digest()
