@@ -1,0 +1,64 @@
+# One command for each thing; `make` lists them. Hooks and pipelines call these same commands.
+
+PYTHON ?= python3
+VENV := $(or $(LEADGLASS_VENV),.venv)
+RUN := $(VENV)/bin/python
+# -I: neither the environment's PYTHONPATH nor this folder's files can stand in for a standard module.
+BOOTSTRAP := $(PYTHON) -I provisioning/bootstrap.py
+
+# A shell that has another project's environment active must not leak into ours.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+export PYTHONNOUSERSITE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint fix type bench vectors soak lock check clean dev
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+demo:  ## the whole system on this machine (DATA=folder for your own images, KEEP=1 to keep what it made)
+	@$(BOOTSTRAP) demo --with mosquitto
+	@$(RUN) -m provisioning.demo $(if $(DATA),--data "$(DATA)") $(if $(KEEP),--keep)
+
+test:  ## run the tests (T=path for one)
+	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age
+	@$(RUN) -m pytest -q $(T)
+
+lint: dev  ## style, formatting and who may import whom
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(VENV)/bin/lint-imports
+
+fix: dev  ## put right what ruff can put right by itself
+	@$(RUN) -m ruff check --fix .
+	@$(RUN) -m ruff format .
+
+type: dev  ## mypy, strict
+	@$(RUN) -m mypy
+
+bench: dev  ## measure speed, each number beside its peer's (B=name for one)
+	@$(RUN) -m benchmarks $(B)
+
+vectors: dev  ## make the test vectors again, each folder by the generate.py beside it
+	@set -e; for script in $$(find tests/vectors -name generate.py | sort); do echo "$$script"; $(RUN) "$$script"; done
+
+soak: dev  ## the tests that take minutes on purpose
+	@$(RUN) -m pytest -q -m soak $(T)
+
+# dev is locked first and the others within it, so that one environment can serve them all.
+lock: dev  ## pin and hash every dependency again (requirements/*.txt)
+	@set -e; for extra in dev demo server agent; do \
+	  case $$extra in dev) within= ;; *) within="--constraint requirements/dev.txt" ;; esac; \
+	  $(VENV)/bin/uv pip compile pyproject.toml --extra $$extra --group build $$within \
+	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	    --quiet $(if $(UPGRADE),--upgrade) --output-file requirements/$$extra.txt; \
+	done
+
+check: lint type test  ## everything a change has to pass
+
+clean:  ## remove what was made here
+	rm -rf .venv .venv.lock build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+dev:
+	@$(BOOTSTRAP) dev

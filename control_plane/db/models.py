@@ -1,0 +1,177 @@
+"""Every table. No column holds a patient's identity in clear, nor a private key outside the root key's seal."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Index, LargeBinary, String, TypeDecorator
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant, always timezone-aware; SQLite stores it naive and in UTC."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {bytes: LargeBinary, datetime: UtcDateTime, int: BigInteger}  # noqa: RUF012 (SQLAlchemy reads it from the class)
+
+
+class KeyRow(Base):
+    """One key of the centre; `sealed` is its private part under the root key."""
+
+    __tablename__ = "keys"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)  # such as data/restricted/1 or ca/1
+    key_id: Mapped[str] = mapped_column(String(80), index=True)
+    public: Mapped[bytes]
+    sealed: Mapped[bytes]
+    created: Mapped[datetime]
+
+
+class Certificate(Base):
+    """Every certificate that the authority issued, for good."""
+
+    __tablename__ = "certificates"
+
+    serial: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))  # ca, server, service, host, evidence
+    subject: Mapped[str] = mapped_column(String(80), index=True)
+    pem: Mapped[str]
+    issued: Mapped[datetime]
+    not_after: Mapped[datetime]
+
+
+class Fact(Base):
+    """A thing there is one of, such as when the recovery shares last opened a test object."""
+
+    __tablename__ = "facts"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    value: Mapped[str]
+
+
+class Person(Base):
+    __tablename__ = "people"
+
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    role: Mapped[str] = mapped_column(String(32))
+    token_sha256: Mapped[bytes] = mapped_column(unique=True)
+    created: Mapped[datetime]
+
+
+class SignIn(Base):
+    """A one-time sign-in link and, once used, the session it became. Digests only."""
+
+    __tablename__ = "sign_ins"
+
+    link_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"))
+    link_expires: Mapped[datetime]
+    session_sha256: Mapped[bytes | None] = mapped_column(unique=True)
+    session_expires: Mapped[datetime | None]
+
+
+class EnrolmentCodeRow(Base):
+    __tablename__ = "enrolment_codes"
+
+    secret_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    asset: Mapped[str] = mapped_column(String(100))
+    issued_by: Mapped[str] = mapped_column(ForeignKey("people.name"))
+    expires: Mapped[datetime]
+    used: Mapped[datetime | None]
+    host_id: Mapped[str | None] = mapped_column(String(40))
+
+
+class Host(Base):
+    __tablename__ = "hosts"
+
+    host_id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    asset: Mapped[str] = mapped_column(String(100))
+    enrolled: Mapped[datetime]
+    active: Mapped[bool]
+    evidence_spki: Mapped[bytes]
+    state: Mapped[bytes | None]  # the last signed state report
+    state_number: Mapped[int]
+    state_received: Mapped[datetime | None]
+
+
+class Object(Base):
+    """One object the vault answers for. Its body is in the object store, its wrap in `wraps`."""
+
+    __tablename__ = "objects"
+
+    object_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), index=True)
+    binding: Mapped[bytes]
+    record: Mapped[bytes]
+    record_sha256: Mapped[bytes]
+    sealed_index: Mapped[bytes]
+    index_state: Mapped[str] = mapped_column(String(16))  # indexed, or not evaluated
+    body_bytes: Mapped[int]
+    received: Mapped[datetime] = mapped_column(index=True)
+    receipt: Mapped[bytes]
+
+
+class Wrap(Base):
+    """The small row whose destruction makes every copy of a body unreadable."""
+
+    __tablename__ = "wraps"
+
+    object_id: Mapped[str] = mapped_column(ForeignKey("objects.object_id"), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32), index=True)
+    wrap: Mapped[bytes]
+
+
+class BlindIndex(Base):
+    """A keyed hash of one searched attribute of one object."""
+
+    __tablename__ = "blind_index"
+
+    attribute: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token: Mapped[bytes] = mapped_column(primary_key=True)
+    object_id: Mapped[str] = mapped_column(ForeignKey("objects.object_id"), primary_key=True)
+
+
+class AuditRow(Base):
+    """One record exactly as its source sent it."""
+
+    __tablename__ = "audit_records"
+    __table_args__ = (Index("audit_by_arrival", "received"),)
+
+    source: Mapped[str] = mapped_column(String(40), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    public: Mapped[bytes]
+    sealed: Mapped[bytes | None]
+    leaf: Mapped[bytes]
+    received: Mapped[datetime]
+
+
+class AuditStatement(Base):
+    """What a source signed about the records `first` to `last`."""
+
+    __tablename__ = "audit_statements"
+
+    source: Mapped[str] = mapped_column(String(40), primary_key=True)
+    first: Mapped[int] = mapped_column(primary_key=True)
+    last: Mapped[int] = mapped_column(primary_key=True)
+    statement: Mapped[bytes]
+
+
+class PolicyMetadata(Base):
+    """Every version of every TUF role; `policy` is a layer's document and null for the other roles."""
+
+    __tablename__ = "policy_metadata"
+
+    role: Mapped[str] = mapped_column(String(40), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    metadata_bytes: Mapped[bytes]
+    policy: Mapped[bytes | None]
+    published: Mapped[datetime]
+    person: Mapped[str]

@@ -1,0 +1,130 @@
+"""The key store: every key of the centre by name, private parts opened only here and only in memory."""
+
+import secrets
+from dataclasses import dataclass
+from threading import Lock
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import KeyRow
+from control_plane.keys.root import RootKey
+from shared.clock import Clock
+from shared.errors import Refused
+from shared.identity import KeyId, RandomBytes
+from shared.policy.document import KeyPurpose, SealingKey
+from shared.sealing.hpke import SEED_BYTES, SealingPrivateKey, SealingPublicKey
+from shared.signing import SoftwareSigner
+
+CA = "ca/1"
+SERVER_TLS = "tls/server/1"
+BROKER_TLS = "tls/broker/1"
+SERVICE_TLS = "tls/service/1"
+RECEIPTS = "evidence/receipts/1"
+JOURNAL = "evidence/journal/1"
+POLICY_ONLINE = "policy/online/1"
+BLIND_INDEX = "secret/blind-index/1"
+SOP_HASH = "secret/sop-hash/1"
+
+
+class KeyUnknown(Refused):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"the key store holds no key {name}")
+        self.name = name
+
+
+@dataclass(frozen=True)
+class _Opened:
+    public: bytes
+    secret: bytes
+
+
+class KeyStore:
+    """Keys are made once and never overwritten. Private parts are cached in this process's memory while it runs."""
+
+    def __init__(
+        self,
+        database: sessionmaker[Session],
+        root: RootKey,
+        clock: Clock,
+        random_bytes: RandomBytes = secrets.token_bytes,
+    ) -> None:
+        self._database, self._root, self._clock, self._random = database, root, clock, random_bytes
+        self._opened: dict[str, _Opened] = {}
+        self._lock = Lock()
+
+    def create_sealing_key(self, purpose: KeyPurpose, grade: str = "", epoch: int = 1) -> SealingKey:
+        seed = self._random(SEED_BYTES)
+        public = SealingPrivateKey(seed).public
+        self._insert(_sealing_name(purpose, grade, epoch), str(public.key_id), public.raw, seed)
+        return SealingKey(purpose, grade, epoch, public)
+
+    def create_p256(self, name: str) -> ec.EllipticCurvePrivateKey:
+        key = ec.generate_private_key(ec.SECP256R1())
+        signer = SoftwareSigner(key)
+        self._insert(name, str(signer.public.key_id), signer.public.spki, _pkcs8(key))
+        return key
+
+    def create_secret(self, name: str) -> None:
+        self._insert(name, name, b"", self._random(32))
+
+    def p256(self, name: str) -> ec.EllipticCurvePrivateKey:
+        """Raises KeyUnknown, KeyNotAuthentic."""
+        key = serialization.load_der_private_key(self._open(name).secret, password=None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 (create_p256 is the only writer)
+        return key
+
+    def signer(self, name: str) -> SoftwareSigner:
+        """Raises KeyUnknown, KeyNotAuthentic."""
+        return SoftwareSigner(self.p256(name))
+
+    def secret(self, name: str) -> bytes:
+        """Raises KeyUnknown, KeyNotAuthentic."""
+        return self._open(name).secret
+
+    def sealing_key(self, key_id: KeyId) -> SealingPrivateKey:
+        """Return the private half of the sealing key that a box names. Raises KeyUnknown, KeyNotAuthentic."""
+        with self._database() as session:
+            name = session.scalar(select(KeyRow.name).where(KeyRow.key_id == str(key_id)))
+        if name is None:
+            raise KeyUnknown(str(key_id))
+        return SealingPrivateKey(self._open(name).secret)
+
+    def sealing_keys(self) -> tuple[SealingKey, ...]:
+        """Return the public halves of all sealing keys, as policies name them."""
+        prefixes = tuple(f"{purpose.value}/" for purpose in KeyPurpose)
+        with self._database() as session:
+            rows = session.scalars(select(KeyRow).order_by(KeyRow.name)).all()
+        return tuple(_sealing_key(row) for row in rows if row.name.startswith(prefixes))
+
+    def _insert(self, name: str, key_id: str, public: bytes, secret: bytes) -> None:
+        sealed = self._root.seal(name, secret, self._random)
+        with self._database.begin() as session:
+            session.add(KeyRow(name=name, key_id=key_id, public=public, sealed=sealed, created=self._clock.now()))
+
+    def _open(self, name: str) -> _Opened:
+        with self._lock:
+            if name not in self._opened:
+                with self._database() as session:
+                    row = session.get(KeyRow, name)
+                if row is None:
+                    raise KeyUnknown(name)
+                self._opened[name] = _Opened(row.public, self._root.open(name, row.sealed))
+            return self._opened[name]
+
+
+def _sealing_name(purpose: KeyPurpose, grade: str, epoch: int) -> str:
+    return f"{purpose.value}/{grade or '-'}/{epoch}"
+
+
+def _sealing_key(row: KeyRow) -> SealingKey:
+    purpose, grade, epoch = row.name.split("/")
+    return SealingKey(KeyPurpose(purpose), "" if grade == "-" else grade, int(epoch), SealingPublicKey(row.public))
+
+
+def _pkcs8(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

@@ -1,0 +1,1 @@
+"""The field engineer's tool: what prepares, installs and proves a host or a centre."""
