@@ -27,7 +27,7 @@ test:  ## run the tests (T=path for one)
 lint: dev  ## style, formatting and who may import whom
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
-	@$(VENV)/bin/lint-imports
+	@$(VENV)/bin/lint-imports --no-logo
 
 fix: dev  ## put right what ruff can put right by itself
 	@$(RUN) -m ruff check --fix .

@@ -240,8 +240,8 @@ _HINTS = (
     (
         ("No matching distribution", "from versions: none"),
         (
-            "no ready-made package for this Python and machine; sources are not built here, because that would run "
-            "code that the lock does not pin."
+            "the index has no ready-made package for this Python and machine, or did not answer at all; sources are "
+            "not built here, because that would run code that the lock does not pin."
         ),
     ),
     (("Permission denied",), "a folder is not writable for you; was it made with sudo?"),
@@ -569,6 +569,10 @@ def look_at_environment(venv: Path) -> Found:
     )
 
 
+def installed(venv: Path) -> list[str]:
+    return sorted(entry.name for entry in venv.glob("lib/python3*/site-packages/*"))
+
+
 def store_stamp(venv: Path, stamp: Stamp) -> None:
     new = venv / (STAMP + ".new")
     with new.open("w") as file:
@@ -688,8 +692,15 @@ def ensure_environment(root: Path, venv: Path, profile: str, progress: Progress)
         else:
             with progress.step("environment for Python {}.{}".format(*sys.version_info[:2])):
                 pip = create(venv, host_facts())
-        with progress.step(f"{count} packages, each checked against its hash"):
-            install_lock(pip, lock)
+        before = installed(venv)
+        try:
+            with progress.step(f"{count} packages, each checked against its hash"):
+                install_lock(pip, lock)
+        except BootstrapFailed:
+            # pip fetches everything before it changes anything: without a network, what worked goes on working.
+            if action is Action.INSTALL_OVER and found.stamp is not None and installed(venv) == before:
+                store_stamp(venv, found.stamp)
+            raise
         with progress.step("leadglass itself"):
             install_ourselves(Pip((_python(venv), "-m", "pip")), root)
         store_stamp(venv, stamp_after(action, found, wanted))

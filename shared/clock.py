@@ -9,7 +9,7 @@ from typing import Protocol
 
 from shared.errors import Malformed
 
-_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{6})?Z")
+_RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z")
 
 
 class Clock(Protocol):
@@ -28,7 +28,8 @@ class SystemClock:
 
 def text(instant: datetime) -> str:
     """Write `instant` as RFC 3339 in UTC, always with six fractional digits and `Z`."""
-    return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    # strftime would drop the leading zeros of a year before 1000.
+    return instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def parse(value: str) -> datetime:

@@ -57,7 +57,11 @@ class Fields:
         return decode_base64(self._take(name), f"{self._what} field {name!r}", max_bytes)
 
     def instant(self, name: str) -> datetime:
-        return clock.parse(self.text(name, max_chars=32))
+        value = self.text(name, max_chars=32)
+        instant = clock.parse(value)
+        if clock.text(instant) != value:
+            raise self._bad(name, "expected six fractional digits")
+        return instant
 
     def fields(self, name: str) -> "Fields":
         return Fields(self._take(name), f"{self._what} field {name!r}")

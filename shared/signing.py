@@ -16,7 +16,7 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Protocol
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
@@ -70,14 +70,18 @@ class EvidencePublicKey:
 
     @classmethod
     def parse(cls, spki: bytes) -> "EvidencePublicKey":
-        """Read a DER SubjectPublicKeyInfo. Raises Malformed: not one, or not P-256."""
+        """Read a DER SubjectPublicKeyInfo. Raises Malformed: not one, not P-256, or another encoding of the point."""
         try:
             key = serialization.load_der_public_key(spki)
-        except ValueError as exc:
+        except (ValueError, UnsupportedAlgorithm) as exc:
             raise Malformed("evidence public key", "not a SubjectPublicKeyInfo") from exc
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise Malformed("evidence public key", "not an ECDSA P-256 key")
-        return cls(key)
+        public = cls(key)
+        # A compressed point is the same key under another name: the key id is a digest of these bytes.
+        if public.spki != spki:
+            raise Malformed("evidence public key", "its point is not written uncompressed")
+        return public
 
 
 class EvidenceSigner(Protocol):

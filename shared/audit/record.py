@@ -11,7 +11,8 @@ docs/formats/audit-record.md
 """
 
 import hmac
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from hashlib import sha256
@@ -27,7 +28,10 @@ GENESIS = bytes(32)
 SALT_BYTES = 32
 MAX_PUBLIC_BYTES = 16_384
 MAX_SEALED_BYTES = 32_768
-_NAME = r"[^\x00-\x1f\x7f]{1,200}"
+_MAX_NAME_CHARS = 200
+_MAX_REASON_CHARS = 1024
+_NAME = rf"[^\x00-\x1f\x7f]{{1,{_MAX_NAME_CHARS}}}"
+_UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Event(StrEnum):
@@ -184,7 +188,9 @@ class AuditRecord:
     @classmethod
     def parse(cls, public: bytes) -> "AuditRecord":
         """Read a public part; what parses prints back unchanged. Raises Malformed."""
-        fields = Fields(canonical.parse(public[: MAX_PUBLIC_BYTES + 1], "audit record"), "audit record")
+        if len(public) > MAX_PUBLIC_BYTES:
+            raise Malformed("audit record", f"larger than {MAX_PUBLIC_BYTES} bytes")
+        fields = Fields(canonical.parse(public, "audit record"), "audit record")
         fields.version()
         event = Event(fields.choice("event", list(Event)))
         fields.choice("code", [EVENT_CODES[event]])
@@ -198,7 +204,7 @@ class AuditRecord:
             outcome=_outcome(fields.integer("outcome", most=12)),
             who=tuple(_participant(item) for item in fields.items("who", most=16)),
             what=tuple(_subject(item) for item in fields.items("what", most=64)),
-            reason=fields.text("reason"),
+            reason=fields.text("reason", max_chars=_MAX_REASON_CHARS),
             commitment=None if fields.is_null("private") else fields.hex("private", 32),
         )
         fields.done()
@@ -240,22 +246,43 @@ def compose(
 ) -> StoredRecord:
     """Return the record of `happening`, chained to `prev`, its private part sealed to `key`.
 
-    Where no key is known yet the private part is left out, never written in clear; the record then says so.
-    `salt` is 32 fresh random bytes.
+    Where no key is known yet, or the private part cannot be written, it is left out, never written in clear; the record
+    then says so. Names and reasons are cut and control characters replaced: what a hostile peer sent as its name must
+    not make a record that the centre refuses, for that would stop the chain. `salt` is 32 fresh random bytes.
+
+    Raises Malformed: too many participants or subjects for one record; nothing was made.
     """
-    sealed = commitment = None
-    reason = happening.reason
-    if happening.private is not None and key is not None:
-        salted = salt + canonical.encode(dict(happening.private))
-        commitment = sha256(salted).digest()
-        sealed = key.seal(BoxLabel.AUDIT_PRIVATE, commitment, salted)
-    elif happening.private is not None:
-        reason = f"{reason}; private part not kept: no key to seal it to" if reason else "private part not kept"
+    commitment = sealed = None
+    reasons = [happening.reason] if happening.reason else []
+    if happening.private is not None:
+        try:
+            commitment, sealed = _seal_private(happening.private, salt, key)
+        except Malformed as exc:
+            reasons.append(f"private part not kept: {exc.why}")
     record = AuditRecord(
-        source, seq, prev, time, happening.event, happening.action, happening.outcome, happening.who, happening.what,
-        reason, commitment,
+        source, seq, prev, time, happening.event, happening.action, happening.outcome,
+        tuple(replace(who, name=_readable(who.name, _MAX_NAME_CHARS)) for who in happening.who),
+        tuple(replace(what, name=_readable(what.name, _MAX_NAME_CHARS)) for what in happening.what),
+        _readable("; ".join(reasons), _MAX_REASON_CHARS) if reasons else "", commitment,
     )  # fmt: skip
-    return StoredRecord(record.encode(), sealed)
+    public = record.encode()
+    AuditRecord.parse(public)
+    return StoredRecord(public, sealed)
+
+
+def _seal_private(private: dict[str, Json], salt: bytes, key: SealingPublicKey | None) -> tuple[bytes, bytes]:
+    if key is None:
+        raise Malformed("audit private part", "no key to seal it to")
+    salted = salt + canonical.encode(dict(private))
+    commitment = sha256(salted).digest()
+    sealed = key.seal(BoxLabel.AUDIT_PRIVATE, commitment, salted)
+    if len(sealed) > MAX_SEALED_BYTES:
+        raise Malformed("audit private part", f"larger than {MAX_SEALED_BYTES} bytes")
+    return commitment, sealed
+
+
+def _readable(text: str, most: int) -> str:
+    return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)[:most] or "?"
 
 
 def open_private(stored: StoredRecord, key: SealingPrivateKey) -> dict[str, Json] | None:

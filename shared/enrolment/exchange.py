@@ -3,13 +3,16 @@
 docs/formats/enrolment.md section 2
 """
 
+import re
 from dataclasses import dataclass
 
 from shared import canonical
+from shared.canonical import Json
 from shared.enrolment.code import SECRET_BYTES
 from shared.errors import Malformed
 from shared.fields import Fields, encode_base64
 from shared.identity import HostId
+from shared.policy.document import LAYER_PATTERN
 
 MAX_BYTES = 256 * 1024
 HOST_KEY_BYTES = 32
@@ -49,6 +52,8 @@ class EnrolmentRequest:
             asset=fields.text("asset", max_chars=100),
         )
         fields.done()
+        if len(request.secret) != SECRET_BYTES:
+            raise Malformed("enrolment request field 'secret'", f"expected {SECRET_BYTES} bytes")
         return request
 
 
@@ -105,7 +110,7 @@ class EnrolmentAnswer:
                 None if doors.is_null("mqtt_port") else doors.integer("mqtt_port", least=1, most=65_535),
             ),
             policy_root=fields.base64("policy_root", max_bytes=65_536),
-            layers=tuple(str(layer) for layer in fields.items("layers", most=8)),
+            layers=tuple(_layer(item) for item in fields.items("layers", most=8)),
         )
         for part in (fields, doors):
             part.done()
@@ -120,3 +125,10 @@ def _fields(data: bytes, what: str) -> Fields:
     fields = Fields(canonical.parse(data, what), what)
     fields.version()
     return fields
+
+
+def _layer(value: Json) -> str:
+    # The name becomes part of topics, addresses and file names.
+    if not isinstance(value, str) or not re.fullmatch(LAYER_PATTERN, value):
+        raise Malformed("enrolment answer field 'layers'", f"expected names matching {LAYER_PATTERN}")
+    return value

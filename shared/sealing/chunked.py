@@ -72,6 +72,8 @@ class BodyEncryptor(Protocol):
 
 class _Keys:
     def __init__(self, input_key: bytes, salt: bytes, context: bytes) -> None:
+        if (len(input_key), len(salt)) != (KEY_BYTES, SALT_BYTES):
+            raise ValueError(f"a body has a key of {KEY_BYTES} bytes and a salt of {SALT_BYTES}")
         okm = HKDFExpand(hashes.SHA512(), 32 + 12 + 32, _INFO + salt + context).derive(input_key)
         self.aead = AESGCM(okm[:32])
         self._base_nonce = int.from_bytes(okm[32:44])
@@ -149,8 +151,9 @@ def decrypt(source: Readable, key: bytes, context: bytes) -> Iterator[memoryview
     Raises CommitmentMismatch, ChunkNotAuthentic, Truncated.
     """
     header = memoryview(bytearray(HEADER_BYTES))
-    if _fill(source, header) < HEADER_BYTES:
-        raise Truncated(0)
+    header_bytes = _fill(source, header)
+    if header_bytes < HEADER_BYTES:
+        raise Truncated(header_bytes)
     keys = _Keys(key, bytes(header[:SALT_BYTES]), context)
     if not hmac.compare_digest(keys.commitment, header[SALT_BYTES:]):
         raise CommitmentMismatch
@@ -177,8 +180,8 @@ def decrypt_range(
     if start < 0 or length < 0:
         raise ValueError(f"range {start}+{length} is not in any object")
     header = read_at(0, HEADER_BYTES)
-    if len(header) < HEADER_BYTES:
-        raise Truncated(len(header))
+    if min(len(header), body_bytes) < HEADER_BYTES:
+        raise Truncated(min(len(header), body_bytes))
     keys = _Keys(key, header[:SALT_BYTES], context)
     if not hmac.compare_digest(keys.commitment, header[SALT_BYTES:]):
         raise CommitmentMismatch

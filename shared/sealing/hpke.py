@@ -34,6 +34,8 @@ _ENC_BYTES = 1120
 _TAG_BYTES = 16
 _MLKEM_PUBLIC_BYTES = 1184
 _MAX_CT_BYTES = 1 << 20
+# Any private key tells a point of low order, which makes every shared secret zero, from a good one.
+_PROBE = x25519.X25519PrivateKey.from_private_bytes(bytes(32))
 _HPKE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
 
 
@@ -65,6 +67,10 @@ class SealingPublicKey:
 
     def __post_init__(self) -> None:
         self._load()
+        try:
+            _PROBE.exchange(x25519.X25519PublicKey.from_public_bytes(self.raw[_MLKEM_PUBLIC_BYTES:]))
+        except ValueError as exc:
+            raise Malformed("sealing public key", "its X25519 point is of low order; nothing could be sealed to it") from exc
 
     @property
     def key_id(self) -> KeyId:

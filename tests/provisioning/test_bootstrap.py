@@ -355,6 +355,9 @@ def test_two_runs_at_once_make_one_environment_then_silence_then_repair(tree: Pa
     began = time.monotonic()
     again = finish(start(tree, "demo"))
     took_s = time.monotonic() - began
+    (tree / "requirements" / "dev.txt").write_text("lgother==1.0 --hash=sha256:" + "0" * 64 + "\n")
+    larger = finish(start(tree, "dev"))
+    after_failure = finish(start(tree, "demo"))
     (tree / ".venv" / bootstrap.STAMP).unlink()  # as a run leaves it that is cut off
     (tree / ".venv" / "bin" / "pip").unlink()
     repair = finish(start(tree, "demo", "--quiet"))
@@ -363,6 +366,8 @@ def test_two_runs_at_once_make_one_environment_then_silence_then_repair(tree: Pa
     assert sum("1 packages, each checked against its hash" in out for _, out, _ in both) == 1
     assert again == (0, "", "")
     assert took_s < 2  # about 0.1 s on an idle machine
+    assert larger[0] == 1
+    assert after_failure == (0, "", "")  # what could not be fetched took nothing away
     assert repair == (0, "", "")
     assert (tree / ".venv" / "bin" / "pip").exists()
 

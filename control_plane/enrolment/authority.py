@@ -1,0 +1,208 @@
+"""The certificate authority: short-lived certificates, each for one purpose, each kept for good."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import Certificate
+from control_plane.keys import store
+from control_plane.keys.store import KeyStore
+from shared.clock import Clock
+from shared.identity import CONTROL_PLANE
+
+CA_LIFE = timedelta(days=3650)
+SERVER_LIFE = timedelta(days=90)
+HOST_LIFE = timedelta(days=7)
+EVIDENCE_LIFE = timedelta(days=365)
+# A host's clock may run a little behind the centre's.
+_BACKDATED = timedelta(minutes=5)
+
+
+class Kind(StrEnum):
+    """What a certificate is for; the organisational unit of its subject."""
+
+    CA = "ca"
+    SERVER = "server"
+    SERVICE = "service"
+    HOST = "host"
+    EVIDENCE = "evidence"
+
+
+_LIVES = {
+    Kind.SERVER: SERVER_LIFE,
+    Kind.SERVICE: SERVER_LIFE,
+    Kind.HOST: HOST_LIFE,
+    Kind.EVIDENCE: EVIDENCE_LIFE,
+}
+_USAGES = {
+    Kind.SERVER: [ExtendedKeyUsageOID.SERVER_AUTH],
+    Kind.SERVICE: [ExtendedKeyUsageOID.CLIENT_AUTH],
+    Kind.HOST: [ExtendedKeyUsageOID.CLIENT_AUTH],
+    Kind.EVIDENCE: [],
+}
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Issues under one CA key. What it returns is committed with the caller's session."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+    clock: Clock
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def fingerprint(self) -> bytes:
+        return sha256(self.certificate.public_bytes(serialization.Encoding.DER)).digest()
+
+    def issue(
+        self,
+        session: Session,
+        kind: Kind,
+        subject: str,
+        public_key: ec.EllipticCurvePublicKey,
+        names: tuple[str, ...] = (),
+    ) -> str:
+        """Return a new certificate as PEM; `names` are the DNS names and IP addresses a server answers to."""
+        now = self.clock.now()
+        builder = (
+            _builder(subject, kind, public_key, now, now + _LIVES[kind])
+            .issuer_name(self.certificate.subject)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_signs_only(), critical=True)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+        )
+        if _USAGES[kind]:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(_USAGES[kind]), critical=True)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName([_name(n) for n in names]), critical=False)
+        certificate = builder.sign(self.key, hashes.SHA256())
+        return _keep(session, kind, subject, certificate)
+
+
+def establish(database: sessionmaker[Session], keys: KeyStore, clock: Clock) -> Authority:
+    """Make the CA key and its self-signed certificate, once."""
+    key = keys.create_p256(store.CA)
+    now = clock.now()
+    subject = f"Leadglass CA {sha256(key.public_key().public_bytes(*_SPKI)).hexdigest()[:8]}"
+    builder = _builder(subject, Kind.CA, key.public_key(), now, now + CA_LIFE)
+    certificate = (
+        builder.issuer_name(_subject(subject, Kind.CA))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_signs_certificates(), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    with database.begin() as session:
+        _keep(session, Kind.CA, subject, certificate)
+    return Authority(certificate, key, clock)
+
+
+def load(database: sessionmaker[Session], keys: KeyStore, clock: Clock) -> Authority:
+    with database() as session:
+        pem = session.scalars(select(Certificate.pem).where(Certificate.kind == Kind.CA)).one()
+    return Authority(x509.load_pem_x509_certificate(pem.encode()), keys.p256(store.CA), clock)
+
+
+def issue_own(database: sessionmaker[Session], authority: Authority, keys: KeyStore, host: str) -> None:
+    """Issue the centre's own certificates: its doors, its broker, its MQTT client and its evidence."""
+    names = tuple(dict.fromkeys((host, "localhost", "127.0.0.1")))
+    own = ((Kind.SERVER, store.SERVER_TLS), (Kind.SERVER, store.BROKER_TLS), (Kind.SERVICE, store.SERVICE_TLS))
+    with database.begin() as session:
+        for kind, name in own:
+            public = keys.p256(name).public_key()
+            authority.issue(session, kind, CONTROL_PLANE, public, names if kind is Kind.SERVER else ())
+        for name in (store.JOURNAL, store.RECEIPTS):
+            authority.issue(session, Kind.EVIDENCE, CONTROL_PLANE, keys.p256(name).public_key())
+
+
+def certificate_for(database: sessionmaker[Session], key: ec.EllipticCurvePrivateKey) -> bytes:
+    """Return the newest certificate of `key`, PEM."""
+    wanted = key.public_key().public_bytes(*_SPKI)
+    with database() as session:
+        for pem in session.scalars(select(Certificate.pem).order_by(Certificate.issued.desc())):
+            certificate = x509.load_pem_x509_certificate(pem.encode())
+            if certificate.public_key().public_bytes(*_SPKI) == wanted:
+                return pem.encode()
+    raise LookupError("no certificate was issued for this key")
+
+
+_SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def _subject(common_name: str, kind: Kind) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, kind.value),
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+        ]
+    )
+
+
+def _builder(
+    common_name: str, kind: Kind, public_key: ec.EllipticCurvePublicKey, now: datetime, not_after: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_subject(common_name, kind))
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _BACKDATED)
+        .not_valid_after(not_after)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _keep(session: Session, kind: Kind, subject: str, certificate: x509.Certificate) -> str:
+    pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
+    session.add(
+        Certificate(
+            serial=f"{certificate.serial_number:x}",
+            kind=kind.value,
+            subject=subject,
+            pem=pem,
+            issued=certificate.not_valid_before_utc + _BACKDATED,
+            not_after=certificate.not_valid_after_utc,
+        )
+    )
+    return pem
+
+
+def _name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ip_address(name.strip("[]")))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def _usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=signs,
+        key_cert_sign=certifies,
+        crl_sign=certifies,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _signs_only() -> x509.KeyUsage:
+    return _usage(signs=True, certifies=False)
+
+
+def _signs_certificates() -> x509.KeyUsage:
+    return _usage(signs=False, certifies=True)

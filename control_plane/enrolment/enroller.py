@@ -1,0 +1,97 @@
+"""Gives a host its identity: one code, two keys, one transaction."""
+
+import hmac
+from typing import Protocol
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import Host
+from control_plane.enrolment import codes
+from control_plane.enrolment.authority import Authority, Kind
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.clock import Clock
+from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.errors import Malformed, Refused
+from shared.identity import HostId
+from shared.policy.document import ORGANISATION
+from shared.signing import EvidencePublicKey
+
+
+class Journal(Protocol):
+    def record(self, happening: Happening) -> None: ...
+
+
+class Enroller:
+    def __init__(
+        self,
+        database: sessionmaker[Session],
+        authority: Authority,
+        journal: Journal,
+        clock: Clock,
+        *,
+        sop_hash_secret: bytes,
+        policy_root: bytes,
+    ) -> None:
+        self._database, self._authority, self._journal, self._clock = database, authority, journal, clock
+        self._sop_hash_secret, self._policy_root = sop_hash_secret, policy_root
+
+    def enrol(self, request: EnrolmentRequest, doors: Doors) -> EnrolmentAnswer:
+        """Return the host's identity; the code is used up in the same transaction that makes the host.
+
+        Raises Malformed, CodeRefused. Every attempt leaves an audit record.
+        """
+        try:
+            answer = self._enrol(request, doors)
+        except Refused as exc:
+            self._journal.record(
+                Happening(Event.ENROLMENT_REFUSED, Action.CREATE, Outcome.SERIOUS_FAILURE, reason=str(exc)[:500])
+            )
+            raise
+        return answer
+
+    def _enrol(self, request: EnrolmentRequest, doors: Doors) -> EnrolmentAnswer:
+        tls_key, evidence_key = _requested_key(request.tls_csr), _requested_key(request.evidence_csr)
+        if tls_key.public_numbers() == evidence_key.public_numbers():
+            raise Malformed("enrolment request", "asks for one key in two roles; TLS and evidence keys are apart")
+        host_id, now = HostId.new(), self._clock.now()
+        with self._database.begin() as session:
+            issued_by = codes.consume(session, request.secret, host_id, now)
+            session.add(
+                Host(
+                    host_id=str(host_id),
+                    asset=request.asset,
+                    enrolled=now,
+                    active=True,
+                    evidence_spki=EvidencePublicKey(evidence_key).spki,
+                    state_number=0,
+                )
+            )
+            tls_certificate = self._authority.issue(session, Kind.HOST, str(host_id), tls_key)
+            evidence_certificate = self._authority.issue(session, Kind.EVIDENCE, str(host_id), evidence_key)
+        who = (Participant("host", str(host_id), True), Participant("person", issued_by, False))
+        what = (Subject("host", str(host_id)),)
+        self._journal.record(Happening(Event.HOST_ENROLLED, Action.CREATE, Outcome.SUCCESS, who, what))
+        return EnrolmentAnswer(
+            host_id,
+            tls_certificate,
+            evidence_certificate,
+            sop_hash_key=hmac.digest(self._sop_hash_secret, host_id.raw, "sha256"),
+            doors=doors,
+            policy_root=self._policy_root,
+            layers=(ORGANISATION,),
+        )
+
+
+def _requested_key(csr_pem: str) -> ec.EllipticCurvePublicKey:
+    try:
+        csr = x509.load_pem_x509_csr(csr_pem.encode())
+        valid = csr.is_signature_valid
+        key = csr.public_key()
+    except (ValueError, InvalidSignature) as exc:
+        raise Malformed("certificate request", "not a PKCS #10 request") from exc
+    if not valid or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Malformed("certificate request", "not one for an ECDSA P-256 key that its sender holds")
+    return key

@@ -1,0 +1,124 @@
+"""One look at everything the centre knows, and above all at what it does not know."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from control_plane.audit_log.reading import AuditReading
+from control_plane.policy.publisher import PolicyPublisher
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import Certificate, Fact, Host, Object
+from control_plane.enrolment.authority import Kind
+from control_plane.keys.drill import DRILLED
+from shared import clock as clocks
+from shared.canonical import Json
+from shared.clock import Clock
+from shared.errors import IntegrityFailure, Refused
+from shared.fleet.state import verify_state
+from shared.signing import EvidencePublicKey
+
+NOT_RECOVERABLE = "not recoverable"
+
+
+@dataclass(frozen=True)
+class BrokerState:
+    """`state` is running, restarting, or absent; `reason` says why it is not running."""
+
+    state: str
+    reason: str
+
+
+class Overview:
+    def __init__(
+        self,
+        database: sessionmaker[Session],
+        policy: PolicyPublisher,
+        audit: AuditReading,
+        broker: Callable[[], BrokerState],
+        clock: Clock,
+    ) -> None:
+        self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
+
+    def status(self) -> dict[str, Json]:
+        with self._database() as session:
+            hosts = [self._host(session, host) for host in session.scalars(select(Host).order_by(Host.enrolled))]
+            objects = session.scalar(select(func.count()).select_from(Object)) or 0
+            unindexed = session.scalar(
+                select(func.count()).select_from(Object).where(Object.index_state != "indexed")
+            )
+            drilled = session.get(Fact, DRILLED)
+        broker = self._broker()
+        version = self._policy.current_version()
+        recovery = "recoverable" if drilled else NOT_RECOVERABLE
+        return {
+            "time": clocks.text(self._clock.now()),
+            "hosts": list(hosts),
+            "policy": {"version": version},
+            "objects": {"count": objects, "not_indexed": unindexed or 0},
+            "audit": {"tail": list(self._audit.tail(20))},
+            "recovery": {"state": recovery, "drilled": drilled.value if drilled else None},
+            "broker": {"state": broker.state, "reason": broker.reason},
+            "not_evaluated": list(_gaps(recovery, broker, version, unindexed or 0, hosts)),
+        }
+
+    def _host(self, session: Session, host: Host) -> dict[str, Json]:
+        newest = (
+            select(Certificate.not_after)
+            .where(Certificate.subject == host.host_id, Certificate.kind == Kind.HOST)
+            .order_by(Certificate.not_after.desc())
+        )
+        expires = session.scalars(newest).first()
+        facts: dict[str, Json] = {
+            "host": host.host_id,
+            "asset": host.asset,
+            "enrolled": clocks.text(host.enrolled),
+            "active": host.active,
+            "certificate_expires": clocks.text(expires) if expires else None,
+            "last_seen": clocks.text(host.state_received) if host.state_received else None,
+            "state": "never reported",
+        }
+        if host.state is None:
+            return facts
+        try:
+            state = verify_state(host.state, EvidencePublicKey.parse(host.evidence_spki))
+        except (Refused, IntegrityFailure) as exc:
+            return {**facts, "state": f"not authentic: {exc}"}
+        return {
+            **facts,
+            "state": "capturing" if state.listening else "not listening",
+            "reported": clocks.text(state.time),
+            "software": state.software,
+            "policy_accepted": state.policy_accepted,
+            "policy_in_force": state.policy_in_force,
+            "policy_error": state.policy_error,
+            "waiting": state.waiting,
+            "captured": state.captured,
+            "delivered": state.delivered,
+            "refused": state.refused,
+            "audit_waiting": state.audit_waiting,
+        }
+
+
+def _gaps(
+    recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]
+) -> list[str]:
+    """Say what nobody has proved, in words a person can act on."""
+    gaps = []
+    if recovery == NOT_RECOVERABLE:
+        gaps.append("root key: not recoverable until `leadglass-server keys drill` has opened a test object")
+    if broker.state != "running":
+        gaps.append(f"broker: {broker.state} ({broker.reason}); hosts pull policy over HTTPS")
+    if version == 0:
+        gaps.append("policy: none published; no host captures yet")
+    if unindexed:
+        gaps.append(f"{unindexed} objects: attributes not evaluated, so no look-up finds them")
+    for host in hosts:
+        if host["state"] != "capturing":
+            gaps.append(f"{host['asset']}: {host['state']}")
+        elif host["policy_in_force"] != version:
+            gaps.append(f"{host['asset']}: policy {version} not in force (it reports {host['policy_in_force']})")
+        if error := host.get("policy_error"):
+            gaps.append(f"{host['asset']}: refused a policy: {error}")
+    gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
+    return gaps

@@ -1,0 +1,1 @@
+"""The three doors. They translate between HTTP and the services, and decide nothing."""

@@ -1,0 +1,37 @@
+"""The enrolment door: server TLS only, for hosts that have no identity yet."""
+
+from collections.abc import Callable
+
+from apiflask import APIFlask
+from flask import Response, request
+
+from control_plane.enrolment.codes import CodeRefused
+from control_plane.enrolment.enroller import Enroller
+from control_plane.http import problems
+from control_plane.http.limits import FailureLimit
+from shared.enrolment.exchange import MAX_BYTES, Doors, EnrolmentRequest
+
+
+def enrolment_door(enroller: Enroller, ca_pem: bytes, doors: Callable[[], Doors], limit: FailureLimit) -> APIFlask:
+    app = APIFlask(__name__, title="Leadglass enrolment door", version="1", docs_path=None,
+                   spec_path="/api/v1/openapi.json")  # fmt: skip
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+    problems.install(app)
+
+    @app.get("/ca.pem")
+    def ca_certificate() -> Response:
+        """The CA certificate. Compare its SHA-256 with the enrolment code before believing it."""
+        return Response(ca_pem, content_type="application/x-pem-file")
+
+    @app.post("/api/v1/enrol")
+    def enrol() -> Response:
+        """Enrol a host: one EnrolmentRequest in, one EnrolmentAnswer out (docs/formats/enrolment.md)."""
+        limit.check()
+        try:
+            answer = enroller.enrol(EnrolmentRequest.parse(request.get_data()), doors())
+        except CodeRefused:
+            limit.failed()
+            raise
+        return Response(answer.encode(), content_type="application/json")
+
+    return app

@@ -1,0 +1,100 @@
+"""The host door: mutual TLS only. Sealed objects and audit batches in, policy out."""
+
+from apiflask import APIFlask
+from flask import Response, abort, request
+from werkzeug.exceptions import HTTPException
+
+from control_plane.audit_log.intake import AuditIntake
+from control_plane.fleet.states import HostUnknown, StateIntake, StateOfAnother, StateReplayed
+from control_plane.http import problems
+from control_plane.http.host_identity import HostIdentities, NotAHost
+from control_plane.policy.publisher import PolicyPublisher
+from control_plane.vault.receive import ObjectConflict, VaultIntake
+from shared.audit import batch
+from shared.errors import Malformed
+from shared.fleet import state
+from shared.identity import ObjectId
+
+MAX_OBJECT_BYTES = 8 << 30
+_OCTETS = "application/octet-stream"
+_OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
+    (NotAHost, 403),
+    (HostUnknown, 403),
+    (StateOfAnother, 403),
+    (StateReplayed, 409),
+    (ObjectConflict, 409),
+    (Malformed, 422),
+)
+
+
+def host_door(
+    identities: HostIdentities,
+    vault: VaultIntake,
+    audit: AuditIntake,
+    policy: PolicyPublisher,
+    states: StateIntake,
+) -> APIFlask:
+    app = APIFlask(__name__, title="Leadglass host door", version="1", docs_path=None,
+                   spec_path="/api/v1/openapi.json")  # fmt: skip
+    problems.install(app, _OVERRIDES)
+
+    @app.put("/api/v1/objects/<object_id>")
+    def put_object(object_id: str) -> Response:
+        """Take one sealed object file; the answer is the vault's signed receipt (docs/formats/sealed-object.md)."""
+        host = identities.of(request)
+        size = _content_length(MAX_OBJECT_BYTES)
+        receipt = vault.receive(ObjectId.parse(object_id), host, request.stream, size)
+        return Response(receipt, content_type=_OCTETS)
+
+    @app.post("/api/v1/audit/batches")
+    def post_batch() -> dict[str, int]:
+        """Take one signed batch of audit records; `held` is the last record that is durable here."""
+        host = identities.of(request)
+        return {"held": audit.take(host, _body(batch.MAX_BYTES))}
+
+    @app.get("/api/v1/policy/head")
+    def policy_head() -> Response:
+        """Return the current policy head bundle (docs/formats/policy.md)."""
+        identities.of(request)
+        head = policy.head()
+        return _bundle(None if head is None else head.encode())
+
+    @app.get("/api/v1/policy/layers/<name>")
+    def policy_layer(name: str) -> Response:
+        """Return the current bundle of one policy layer."""
+        identities.of(request)
+        layer = policy.layer(name)
+        return _bundle(None if layer is None else layer.encode())
+
+    @app.post("/api/v1/state")
+    def post_state() -> Response:
+        """Take one signed state report (docs/formats/host-state.md)."""
+        states.take(identities.of(request), _body(state.MAX_BYTES))
+        return Response(status=204)
+
+    return app
+
+
+def _content_length(most: int) -> int:
+    size = request.content_length
+    if size is None:
+        abort(411)
+    if size > most:
+        raise _TooLarge(f"at most {most} bytes are taken here, {size} were announced")
+    return size
+
+
+def _body(most: int) -> bytes:
+    return request.stream.read(_content_length(most))
+
+
+def _bundle(data: bytes | None) -> Response:
+    if data is None:
+        abort(404, "no policy is published yet")
+    response = Response(data, content_type="application/json")
+    response.add_etag()
+    return response.make_conditional(request)
+
+
+class _TooLarge(HTTPException):
+    code = 413

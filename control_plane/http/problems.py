@@ -1,0 +1,70 @@
+"""Turns our errors into RFC 9457 problem documents. The only place that knows status codes for them."""
+
+import json
+import logging
+import re
+
+from apiflask import APIFlask, HTTPError
+from flask import Response
+from werkzeug.exceptions import HTTPException
+
+from control_plane.enrolment.codes import CodeRefused
+from control_plane.http.limits import TooManyFailures
+from control_plane.people.accounts import NotSignedIn
+from control_plane.people.permissions import NotPermitted
+from shared.audit.batch import AuditGap
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+
+_LOG = logging.getLogger(__name__)
+_STATUS: tuple[tuple[type[Exception], int], ...] = (
+    (NotSignedIn, 401),
+    (CodeRefused, 403),
+    (NotPermitted, 403),
+    (TooManyFailures, 429),
+    (AuditGap, 409),
+    (Malformed, 400),
+    (IntegrityFailure, 422),
+    (Unavailable, 503),
+    (Refused, 409),
+)
+
+
+def problem(status: int, title: str, detail: str, **members: object) -> Response:
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
+    return Response(json.dumps(body) + "\n", status, content_type="application/problem+json")
+
+
+def install(app: APIFlask, overrides: tuple[tuple[type[Exception], int], ...] = ()) -> None:
+    """Answer every error of this app as a problem document; `overrides` come before the common table."""
+    table = overrides + _STATUS
+
+    def ours(error: Exception) -> Response:
+        status = next(status for kind, status in table if isinstance(error, kind))
+        name = type(error).__name__
+        _LOG.info("request refused", extra={"error": name, "status": status})
+        members = {"held": error.held} if isinstance(error, AuditGap) else {}
+        response = problem(status, _in_words(name), str(error), error=name, **members)
+        if isinstance(error, TooManyFailures):
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        return response
+
+    def of_http(error: HTTPException) -> Response:
+        return problem(error.code or 500, error.name, error.description or "")
+
+    def unexpected(error: Exception) -> Response:
+        # The last HTTP handler: a bug. The unit of work failed; its traceback is in the log and not in the answer.
+        _LOG.error("request failed", exc_info=error)
+        return problem(500, "Internal error", "the control plane failed at this; its log has the details")
+
+    for parent in (Refused, IntegrityFailure, Unavailable):
+        app.register_error_handler(parent, ours)
+    app.register_error_handler(HTTPException, of_http)
+    app.register_error_handler(Exception, unexpected)
+
+    @app.error_processor
+    def of_apiflask(error: HTTPError) -> Response:  # type: ignore[type-var]
+        return problem(error.status_code, error.message or "Bad request", json.dumps(error.detail or {}))
+
+
+def _in_words(name: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).capitalize()

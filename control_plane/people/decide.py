@@ -1,0 +1,31 @@
+"""Decides what a role may do. Default deny: what is not in the table is refused."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """`resource:action` of the people's door."""
+
+    STATUS_READ = "status:read"
+    OBJECT_FIND = "object:find"
+    OBJECT_OPEN = "object:open"
+    POLICY_PUBLISH = "policy:publish"
+    CODE_ISSUE = "enrolment-code:issue"
+    AUDIT_READ = "audit:read"
+    RECOVERY_DRILL = "recovery:drill"
+
+
+_ROLES: dict[str, frozenset[Permission]] = {"administrator": frozenset(Permission)}
+
+
+@dataclass(frozen=True)
+class Decision:
+    allowed: bool
+    reason: str
+
+
+def decide(role: str, permission: Permission) -> Decision:
+    if permission in _ROLES.get(role, frozenset()):
+        return Decision(True, f"role {role} holds {permission.value}")
+    return Decision(False, f"role {role} does not hold {permission.value}")

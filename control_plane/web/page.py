@@ -1,0 +1,65 @@
+"""Writes the pages of the people door from what the API says. Nothing here reads a database or a clock.
+
+Every value is escaped, no page needs a script, and the only asset is the style sheet beside this module, so
+`CONTENT_SECURITY_POLICY` can forbid everything else. A value that the API left out is an error and never a blank:
+a page that silently shows less would be a false green.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from shared import clock
+
+STATIC = Path(__file__).parent / "static"
+STYLE_SHEET = "status.css"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
+REFRESH_S = 5
+
+_OUTCOMES = {0: "done", 4: "refused or failed", 8: "failed, serious", 12: "failed, major"}
+
+
+def render_status(status: Mapping[str, Any], *, refresh_s: int = REFRESH_S) -> str:
+    """Return the status page for the JSON of `/api/v1/status`, whose members the template names."""
+    return _pages().get_template("status.html").render(status=status, refresh_s=refresh_s)
+
+
+def render_signed_out() -> str:
+    """Return what somebody sees who has no session: how to get one, and nothing about this installation."""
+    return _pages().get_template("signed_out.html").render()
+
+
+def _pages() -> Environment:
+    pages = Environment(
+        loader=PackageLoader("control_plane.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    pages.filters["instant"] = instant
+    pages.filters["size"] = size
+    pages.filters["outcome"] = outcome
+    return pages
+
+
+def instant(value: str | None) -> str:
+    """Return an instant to the second, in UTC as it came; nothing is rounded up to look fresher."""
+    if value is None:
+        return "never"
+    when: datetime = clock.parse(value)
+    return when.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def size(size_bytes: int) -> str:
+    amount, units = float(size_bytes), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while amount >= 1024 and len(units) > 1:
+        amount /= 1024
+        units.pop(0)
+    return f"{size_bytes} bytes" if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
+
+
+def outcome(value: int) -> str:
+    """Return a DICOM EventOutcomeIndicator (PS3.15 A.5.1) in words."""
+    return _OUTCOMES.get(value, f"unknown ({value})")

@@ -1,0 +1,183 @@
+"""The audit journal: append-only, chained, durable before `record` returns.
+
+Acknowledged records stay; a mark says how far the centre has confirmed. Private parts are sealed before they are
+written, to the audit key of the policy in force.
+"""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from types import TracebackType
+
+from edge_agent.database import Database
+from edge_agent.log import why
+from shared.audit.batch import ChainHead
+from shared.audit.record import Event, Happening, Outcome, Participant, StoredRecord, Subject, compose
+from shared.clock import Clock
+from shared.identity import HostId, RandomBytes
+from shared.sealing.hpke import SealingPublicKey
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS record (
+    seq INTEGER PRIMARY KEY, event TEXT NOT NULL, subject TEXT NOT NULL,
+    public BLOB NOT NULL, sealed BLOB, leaf BLOB NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS captured ON record (subject) WHERE event = 'capture.image-captured';
+CREATE TRIGGER IF NOT EXISTS record_stays BEFORE DELETE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TRIGGER IF NOT EXISTS record_is_final BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TABLE IF NOT EXISTS tally (event TEXT NOT NULL, ok INTEGER NOT NULL, n INTEGER NOT NULL,
+    PRIMARY KEY (event, ok)) STRICT;
+CREATE TABLE IF NOT EXISTS acknowledged (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
+INSERT OR IGNORE INTO acknowledged VALUES (1, 0);
+"""
+_MAX_NAME_CHARS = 200
+_MAX_REASON_CHARS = 500
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """A run of records that the centre has not confirmed, and the leaf before the first of them."""
+
+    prev: bytes
+    records: tuple[StoredRecord, ...]
+
+
+class Journal:
+    def __init__(
+        self,
+        database: Database,
+        source: HostId,
+        *,
+        key: Callable[[], SealingPublicKey | None],
+        clock: Clock,
+        random_bytes: RandomBytes = secrets.token_bytes,
+        on_record: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._database, self._source = database, source
+        self._key, self._clock, self._random, self._on_record = key, clock, random_bytes, on_record
+        database.create(_SCHEMA)
+
+    def record(self, happening: Happening) -> int:
+        """Append a record of `happening` and return its number; it then survives a power cut.
+
+        Inside a transaction of the same database it becomes durable together with that one.
+        Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        happening = _printable(happening)
+        with self._database.transaction() as connection:
+            head = self.head()
+            stored = compose(
+                happening,
+                source=str(self._source),
+                seq=head.seq + 1,
+                prev=head.leaf,
+                time=self._clock.now(),
+                salt=self._random(32),
+                key=self._key(),
+            )
+            subject = happening.what[0].name if happening.what else ""
+            row = (head.seq + 1, happening.event.value, subject, stored.public, stored.sealed, stored.leaf)
+            connection.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", row)
+            connection.execute(
+                "INSERT INTO tally VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
+                (happening.event.value, happening.outcome is Outcome.SUCCESS),
+            )
+        self._on_record()
+        return head.seq + 1
+
+    def attempt(self, happening: Happening, *, failed: Event | None = None) -> "Attempt":
+        """Return a block in which `happening` is tried: recorded as it stands by `succeeded`, else as a failure.
+
+        `failed` is the event of the failure where that has one of its own.
+        """
+        return Attempt(self, happening, failed or happening.event)
+
+    def head(self) -> ChainHead:
+        with self._database.transaction() as connection:
+            row = connection.execute("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1").fetchone()
+        return ChainHead(*row) if row else ChainHead()
+
+    def unsent(self, *, most: int, most_bytes: int) -> Unsent | None:
+        """Return the oldest records that were not acknowledged, at least one if there are any."""
+        with self._database.transaction() as connection:
+            (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
+            before = connection.execute("SELECT leaf FROM record WHERE seq = ?", (acknowledged,)).fetchone()
+            rows = connection.execute(
+                "SELECT public, sealed FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (acknowledged, most)
+            ).fetchall()
+        taken: list[StoredRecord] = []
+        size_bytes = 0
+        for public, sealed in rows:
+            size_bytes += len(public) + len(sealed or b"")
+            if taken and size_bytes > most_bytes:
+                break
+            taken.append(StoredRecord(public, sealed))
+        return Unsent(before[0] if before else ChainHead().leaf, tuple(taken)) if taken else None
+
+    def acknowledge(self, seq: int) -> None:
+        """Note that the centre holds everything up to `seq`, which may be less than it said before."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE acknowledged SET seq = ?", (min(seq, self.head().seq),))
+
+    def waiting(self) -> int:
+        with self._database.transaction() as connection:
+            (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
+        return self.head().seq - int(acknowledged)
+
+    def count(self, *events: Event) -> int:
+        """Return how often these happened since enrolment, each as its record's outcome says it should count."""
+        with self._database.transaction() as connection:
+            return sum(
+                row[0]
+                for event in events
+                for row in connection.execute("SELECT n FROM tally WHERE event = ? AND ok = 1", (event.value,))
+            )
+
+    def has_captured(self, object_id: str) -> bool:
+        with self._database.transaction() as connection:
+            found = connection.execute(
+                "SELECT 1 FROM record WHERE event = 'capture.image-captured' AND subject = ?", (object_id,)
+            )
+            return found.fetchone() is not None
+
+
+class Attempt:
+    """One attempt, one outcome: a block that ends without `succeeded()` is recorded as failed."""
+
+    def __init__(self, journal: Journal, happening: Happening, failed: Event) -> None:
+        self._journal, self._happening, self._failed = journal, happening, failed
+        self._recorded = False
+
+    def succeeded(self, *what: Subject) -> None:
+        """Record the success, durably, with what came out of it. The last thing in the block."""
+        self._journal.record(replace(self._happening, what=self._happening.what + what))
+        self._recorded = True
+
+    def __enter__(self) -> "Attempt":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._recorded:
+            return
+        reason = why(exc) if exc is not None else "ended without success"
+        self._journal.record(
+            replace(self._happening, event=self._failed, outcome=Outcome.SERIOUS_FAILURE, reason=reason)
+        )
+
+
+def _printable(happening: Happening) -> Happening:
+    """Return `happening` with names that came from outside in a form the record format takes."""
+    return replace(
+        happening,
+        who=tuple(Participant(p.kind, printable(p.name, _MAX_NAME_CHARS), p.requestor) for p in happening.who),
+        what=tuple(Subject(s.kind, printable(s.name, _MAX_NAME_CHARS)) for s in happening.what),
+        reason=printable(happening.reason, _MAX_REASON_CHARS) if happening.reason else "",
+    )
+
+
+def printable(text: str, most: int) -> str:
+    """Return `text` as one line of at most `most` characters, `?` for what cannot be printed, `-` for nothing."""
+    shown = "".join(c if c.isprintable() else "?" for c in text[:most])
+    return shown or "-"

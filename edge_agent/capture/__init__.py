@@ -1,0 +1,1 @@
+"""From a modality's C-STORE to a sealed, durable object in the spool."""

@@ -1,0 +1,81 @@
+"""The agent's own SQLite file: journal, accepted policies, receipts, counters.
+
+WAL with synchronous=FULL: once a transaction has returned it survives a power cut. Each feature brings its own tables.
+"""
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.errors import IntegrityFailure, Unavailable
+
+_BUSY_TIMEOUT_S = 10.0
+
+
+class DatabaseUnavailable(Unavailable):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the agent's database cannot be written or read: {why}")
+        self.why = why
+
+
+class DatabaseDamaged(IntegrityFailure):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the agent's database is damaged: {why}")
+        self.why = why
+
+
+class Database:
+    """One connection, shared by all threads, one transaction at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock, self._depth = threading.RLock(), 0
+        with _translated():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._connection = sqlite3.connect(
+                path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
+            )
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+
+    def create(self, schema: str) -> None:
+        """Make a feature's tables where they are not there yet."""
+        with self._lock, _translated():
+            self._connection.executescript(schema)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Whole or not at all, and durable once the outermost `with` has ended. An error has to leave it too.
+
+        Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        with self._lock, _translated():
+            if self._depth:
+                yield self._connection
+                return
+            self._depth = 1
+            try:
+                with self._connection:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                    yield self._connection
+            finally:
+                self._depth = 0
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.OperationalError, sqlite3.ProgrammingError) as exc:
+        # ProgrammingError is what a closed connection raises: the agent is stopping.
+        raise DatabaseUnavailable(str(exc)) from exc
+    except sqlite3.DatabaseError as exc:
+        if type(exc) is not sqlite3.DatabaseError:
+            raise
+        raise DatabaseDamaged(str(exc)) from exc

@@ -1,0 +1,1 @@
+"""From the spool to the vault, until the vault's receipt is held."""

@@ -1,0 +1,1 @@
+"""How this host gets its identity from one code.  docs/formats/enrolment.md"""

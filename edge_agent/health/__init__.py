@@ -1,0 +1,1 @@
+"""What this host says of itself.  docs/formats/host-state.md"""

@@ -1,0 +1,1 @@
+"""Signed policy: fetched, verified, accepted, in force.  docs/formats/policy.md"""

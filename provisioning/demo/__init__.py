@@ -1,0 +1,1 @@
+"""The whole system on one machine: real processes, real images, and the attacks on what they leave behind."""
