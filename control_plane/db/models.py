@@ -164,6 +164,18 @@ class AuditStatement(Base):
     statement: Mapped[bytes]
 
 
+class AuditSubject(Base):
+    """Which records are about a thing. A way to find them and no evidence: what is found is proved by itself."""
+
+    __tablename__ = "audit_subjects"
+
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    event: Mapped[str] = mapped_column(String(40), primary_key=True)
+    source: Mapped[str] = mapped_column(String(40), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True)
+
+
 class PolicyMetadata(Base):
     """Every version of every TUF role; `policy` is a layer's document and null for the other roles."""
 

@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
@@ -28,6 +29,12 @@ class CodeRefused(Refused):
 class IssuedCode:
     code: EnrolmentCode
     expires: datetime
+
+
+class Issuer(Protocol):
+    """`issue` with the centre's own parts given already."""
+
+    def __call__(self, *, asset: str, person: str, life: timedelta) -> IssuedCode: ...
 
 
 def issue(

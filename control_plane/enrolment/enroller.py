@@ -1,6 +1,7 @@
 """Gives a host its identity: one code, two keys, one transaction."""
 
 import hmac
+from collections.abc import Callable
 from typing import Protocol
 
 from cryptography import x509
@@ -33,7 +34,7 @@ class Enroller:
         clock: Clock,
         *,
         sop_hash_secret: bytes,
-        policy_root: bytes,
+        policy_root: Callable[[], bytes],
     ) -> None:
         self._database, self._authority, self._journal, self._clock = database, authority, journal, clock
         self._sop_hash_secret, self._policy_root = sop_hash_secret, policy_root
@@ -80,7 +81,7 @@ class Enroller:
             evidence_certificate,
             sop_hash_key=hmac.digest(self._sop_hash_secret, host_id.raw, "sha256"),
             doors=doors,
-            policy_root=self._policy_root,
+            policy_root=self._policy_root(),
             layers=(ORGANISATION,),
         )
 

@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from control_plane.audit_log.reading import AuditReading
-from control_plane.policy.publisher import PolicyPublisher
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.audit_log.reading import AuditReading
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
 from control_plane.keys.drill import DRILLED
+from control_plane.policy.publisher import PolicyPublisher
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
@@ -49,7 +49,7 @@ class Overview:
             )
             drilled = session.get(Fact, DRILLED)
         broker = self._broker()
-        version = self._policy.current_version()
+        version = self._policy.current_version() or 0
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
             "time": clocks.text(self._clock.now()),

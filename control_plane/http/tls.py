@@ -17,9 +17,7 @@ class TlsIdentity:
 
 
 def tls_identity(certificate: bytes, key: ec.EllipticCurvePrivateKey) -> TlsIdentity:
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return TlsIdentity(certificate, pem)
 
 

@@ -5,7 +5,7 @@ Every value is escaped, no page needs a script, and the only asset is the style 
 a page that silently shows less would be a false green.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from shared import clock
 STATIC = Path(__file__).parent / "static"
 STYLE_SHEET = "status.css"
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; style-src 'self'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    "default-src 'none'; style-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
 REFRESH_S = 5
 
@@ -39,8 +39,8 @@ def _pages() -> Environment:
         loader=PackageLoader("control_plane.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     pages.filters["instant"] = instant
-    pages.filters["size"] = size
     pages.filters["outcome"] = outcome
+    pages.filters["waiting"] = waiting
     return pages
 
 
@@ -52,12 +52,11 @@ def instant(value: str | None) -> str:
     return when.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
-def size(size_bytes: int) -> str:
-    amount, units = float(size_bytes), ["bytes", "KiB", "MiB", "GiB", "TiB"]
-    while amount >= 1024 and len(units) > 1:
-        amount /= 1024
-        units.pop(0)
-    return f"{size_bytes} bytes" if units[0] == "bytes" else f"{amount:.1f} {units[0]}"
+def waiting(hosts: Sequence[Mapping[str, Any]]) -> str:
+    """Say how many objects the hosts report without a receipt, and for how many hosts nobody knows."""
+    reported = [int(host["waiting"]) for host in hosts if "waiting" in host]
+    unknown = len(hosts) - len(reported)
+    return f"{sum(reported)} waiting on hosts" + (f"; unknown for {unknown} of {len(hosts)}" if unknown else "")
 
 
 def outcome(value: int) -> str:

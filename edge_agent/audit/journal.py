@@ -25,8 +25,7 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE INDEX IF NOT EXISTS captured ON record (subject) WHERE event = 'capture.image-captured';
 CREATE TRIGGER IF NOT EXISTS record_stays BEFORE DELETE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER IF NOT EXISTS record_is_final BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
-CREATE TABLE IF NOT EXISTS tally (event TEXT NOT NULL, ok INTEGER NOT NULL, n INTEGER NOT NULL,
-    PRIMARY KEY (event, ok)) STRICT;
+CREATE TABLE IF NOT EXISTS tally (event TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS acknowledged (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
 INSERT OR IGNORE INTO acknowledged VALUES (1, 0);
 """
@@ -36,8 +35,9 @@ _MAX_REASON_CHARS = 500
 
 @dataclass(frozen=True)
 class Unsent:
-    """A run of records that the centre has not confirmed, and the leaf before the first of them."""
+    """A run of records that the centre has not confirmed, with the number and leaf of the one before."""
 
+    acknowledged: int
     prev: bytes
     records: tuple[StoredRecord, ...]
 
@@ -79,8 +79,7 @@ class Journal:
             row = (head.seq + 1, happening.event.value, subject, stored.public, stored.sealed, stored.leaf)
             connection.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", row)
             connection.execute(
-                "INSERT INTO tally VALUES (?, ?, 1) ON CONFLICT DO UPDATE SET n = n + 1",
-                (happening.event.value, happening.outcome is Outcome.SUCCESS),
+                "INSERT INTO tally VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", (happening.event.value,)
             )
         self._on_record()
         return head.seq + 1
@@ -112,7 +111,9 @@ class Journal:
             if taken and size_bytes > most_bytes:
                 break
             taken.append(StoredRecord(public, sealed))
-        return Unsent(before[0] if before else ChainHead().leaf, tuple(taken)) if taken else None
+        if not taken:
+            return None
+        return Unsent(acknowledged, before[0] if before else ChainHead().leaf, tuple(taken))
 
     def acknowledge(self, seq: int) -> None:
         """Note that the centre holds everything up to `seq`, which may be less than it said before."""
@@ -125,13 +126,10 @@ class Journal:
         return self.head().seq - int(acknowledged)
 
     def count(self, *events: Event) -> int:
-        """Return how often these happened since enrolment, each as its record's outcome says it should count."""
+        """Return how many records of these events there are since enrolment."""
         with self._database.transaction() as connection:
-            return sum(
-                row[0]
-                for event in events
-                for row in connection.execute("SELECT n FROM tally WHERE event = ? AND ok = 1", (event.value,))
-            )
+            tally: dict[str, int] = dict(connection.execute("SELECT event, n FROM tally").fetchall())
+        return sum(tally.get(event.value, 0) for event in events)
 
     def has_captured(self, object_id: str) -> bool:
         with self._database.transaction() as connection:

@@ -23,6 +23,11 @@ LAYER_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 # characters; leading and trailing spaces are not significant, so none are written.
 AE_TITLE_PATTERN = r"(?! )[ -\[\]-~]{1,16}(?<! )"
 MAX_BYTES = 256 * 1024
+MAX_MODALITIES = 1000
+MAX_DESCRIPTION_CHARS = 100
+MAX_KEYS = 100
+MAX_STATE_EVERY_S = 3600
+MAX_PULL_EVERY_S = 86_400
 
 
 class KeyPurpose(StrEnum):
@@ -39,6 +44,28 @@ class SealingKey:
     grade: str
     epoch: int
     key: SealingPublicKey
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "purpose": self.purpose.value,
+            "grade": self.grade,
+            "epoch": self.epoch,
+            "key_id": str(self.key.key_id),
+            "public": encode_base64(self.key.raw),
+        }
+
+    @classmethod
+    def parse(cls, value: Json) -> "SealingKey":
+        """Raises Malformed: also where the key id is not that of the key beside it."""
+        fields = Fields(value, "policy key")
+        purpose = KeyPurpose(fields.choice("purpose", list(KeyPurpose)))
+        grade = fields.text("grade", GRADE_PATTERN if purpose is KeyPurpose.DATA else "")
+        public = SealingPublicKey(fields.base64("public", max_bytes=PUBLIC_KEY_BYTES))
+        key = cls(purpose, grade, fields.integer("epoch", least=1), public)
+        if KeyId.parse(fields.text("key_id")) != public.key_id:
+            raise Malformed("policy key field 'key_id'", "is not the id of the key beside it")
+        fields.done()
+        return key
 
 
 @dataclass(frozen=True)
@@ -76,16 +103,7 @@ class PolicyDocument:
                 "layer": self.layer,
                 "version": self.version,
                 "modalities": [{"ae_title": m.ae_title, "description": m.description} for m in self.modalities],
-                "keys": [
-                    {
-                        "purpose": k.purpose.value,
-                        "grade": k.grade,
-                        "epoch": k.epoch,
-                        "key_id": str(k.key.key_id),
-                        "public": encode_base64(k.key.raw),
-                    }
-                    for k in self.keys
-                ],
+                "keys": [k.json() for k in self.keys],
                 "receipt_key": encode_base64(self.receipt_key.spki),
                 "grading": {"default": self.default_grade},
                 "timings": {"state_every_s": self.state_every_s, "pull_every_s": self.pull_every_s},
@@ -99,8 +117,8 @@ class PolicyDocument:
             raise Malformed("policy", f"larger than {MAX_BYTES} bytes")
         fields = Fields(canonical.parse(data, "policy"), "policy")
         fields.version()
-        modalities = tuple(_modality(item) for item in fields.items("modalities", most=1000))
-        keys = tuple(_key(item) for item in fields.items("keys", most=100))
+        modalities = tuple(_modality(item) for item in fields.items("modalities", most=MAX_MODALITIES))
+        keys = tuple(SealingKey.parse(item) for item in fields.items("keys", most=MAX_KEYS))
         grading, timings = fields.fields("grading"), fields.fields("timings")
         policy = cls(
             layer=fields.text("layer", LAYER_PATTERN),
@@ -109,8 +127,8 @@ class PolicyDocument:
             keys=keys,
             receipt_key=EvidencePublicKey.parse(fields.base64("receipt_key", max_bytes=1024)),
             default_grade=grading.text("default", GRADE_PATTERN),
-            state_every_s=timings.integer("state_every_s", least=1, most=3600),
-            pull_every_s=timings.integer("pull_every_s", least=1, most=86_400),
+            state_every_s=timings.integer("state_every_s", least=1, most=MAX_STATE_EVERY_S),
+            pull_every_s=timings.integer("pull_every_s", least=1, most=MAX_PULL_EVERY_S),
         )
         for part in (fields, grading, timings):
             part.done()
@@ -125,21 +143,10 @@ class PolicyDocument:
 
 def _modality(value: Json) -> Modality:
     fields = Fields(value, "policy modality")
-    modality = Modality(fields.text("ae_title", AE_TITLE_PATTERN), fields.text("description", max_chars=100))
+    ae_title = fields.text("ae_title", AE_TITLE_PATTERN)
+    modality = Modality(ae_title, fields.text("description", max_chars=MAX_DESCRIPTION_CHARS))
     fields.done()
     return modality
-
-
-def _key(value: Json) -> SealingKey:
-    fields = Fields(value, "policy key")
-    purpose = KeyPurpose(fields.choice("purpose", list(KeyPurpose)))
-    grade = fields.text("grade", GRADE_PATTERN if purpose is KeyPurpose.DATA else "")
-    public = SealingPublicKey(fields.base64("public", max_bytes=PUBLIC_KEY_BYTES))
-    key = SealingKey(purpose, grade, fields.integer("epoch", least=1), public)
-    if KeyId.parse(fields.text("key_id")) != public.key_id:
-        raise Malformed("policy key field 'key_id'", "is not the id of the key beside it")
-    fields.done()
-    return key
 
 
 def _unique(what: str, values: Iterable[object]) -> None:

@@ -70,7 +70,7 @@ class SealingPublicKey:
         try:
             _PROBE.exchange(x25519.X25519PublicKey.from_public_bytes(self.raw[_MLKEM_PUBLIC_BYTES:]))
         except ValueError as exc:
-            raise Malformed("sealing public key", "its X25519 point is of low order; nothing could be sealed to it") from exc
+            raise Malformed("sealing public key", "its X25519 point is of low order") from exc
 
     @property
     def key_id(self) -> KeyId:

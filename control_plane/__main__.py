@@ -1,0 +1,175 @@
+"""`leadglass-server`: the control plane and what people do with it. The only place that knows exit codes."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+
+OK, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0 done, 1 refused or not authentic, 2 bad input, 3 no answer."""
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except Malformed as exc:
+        return _say(str(exc), USAGE)
+    except (Refused, IntegrityFailure) as exc:
+        return _say(str(exc), REFUSED)
+    except Unavailable as exc:
+        return _say(str(exc), UNAVAILABLE)
+    except OSError as exc:
+        return _say(f"{exc.filename or 'file'}: {exc.strerror}", USAGE)
+    except KeyboardInterrupt:
+        return _say("stopped", REFUSED)
+    except Exception:
+        logging.getLogger(__name__).exception("command failed")
+        return _say("this command failed in a way it should not have; its log has the details", UNAVAILABLE)
+
+
+def _say(message: str, code: int) -> int:
+    print(f"leadglass-server: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="leadglass-server",
+        description="The Leadglass control plane: identity, policy, keys, vault and audit log.",
+        epilog="First time: `leadglass-server init`, then `run`, then `keys drill` with two of the recovery shares.",
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_running(commands)
+    _add_people(commands)
+    _add_policy(commands)
+    _add_audit(commands)
+    _add_keys(commands)
+    return parser
+
+
+Commands = argparse._SubParsersAction
+
+
+def _add_running(commands: "Commands[argparse.ArgumentParser]") -> None:
+    init = commands.add_parser("init", help="make a new control plane in an empty folder")
+    _data(init)
+    _made_once(init, required=True)
+    init.set_defaults(run=_later("running", "init"))
+
+    run = commands.add_parser("run", help="run the control plane until it is told to stop (first start included)")
+    _data(run)
+    _made_once(run, required=False)
+    for name, port, what in (
+        ("host-port", 8442, "door of enrolled hosts (mutual TLS)"),
+        ("enrol-port", 8441, "enrolment door"),
+        ("people-port", 8440, "people's door (loopback)"),
+        ("mqtt-port", 8883, "broker"),
+    ):
+        run.add_argument(f"--{name}", type=_port, default=port, metavar="PORT", help=f"{what}; 0 picks one [{port}]")
+    run.add_argument("--no-broker", action="store_true", help="do without Mosquitto; hosts pull policy over HTTPS")
+    run.add_argument("--ready-file", type=Path, metavar="FILE", help="write addresses and sign-in link here when ready")
+    run.set_defaults(run=_later("running", "run"))
+
+
+def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
+    status = _person(commands.add_parser("status", help="hosts, policy, objects, recovery, and what is not proved"))
+    status.set_defaults(run=_later("people", "status"))
+
+    code = _person(commands.add_parser("code", help="issue a one-time enrolment code for one host"))
+    code.add_argument("--asset", required=True, help="what people call the host, such as 'CT 2, room 1.14'")
+    code.add_argument("--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]")
+    code.set_defaults(run=_later("people", "code"))
+
+    find = _person(commands.add_parser("find", help="look images up through the blind index (audited)"))
+    wanted = find.add_mutually_exclusive_group()
+    wanted.add_argument("--patient-id", metavar="ID", help="patient number, exactly as the image carries it")
+    wanted.add_argument("--study", metavar="UID", help="Study Instance UID")
+    wanted.add_argument("--sop-instance", metavar="UID", help="SOP Instance UID")
+    find.set_defaults(run=_later("people", "find"))
+
+    opening = _person(commands.add_parser("open", help="open one image, verified as a whole before it is released"))
+    opening.add_argument("object", help="object id, as `find` prints it")
+    opening.add_argument("--reason", required=True, help="why; it stands in the audit log with your name")
+    opening.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
+    opening.add_argument("--bare", action="store_true", help="the encoded dataset alone, without preamble and group 0002")
+    opening.set_defaults(run=_later("people", "open_image"))
+
+
+def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
+    policy = commands.add_parser("policy", help="check or publish a policy")
+    actions = policy.add_subparsers(title="actions", required=True, metavar="ACTION")
+    check = actions.add_parser("check", help="say what is wrong with a policy file; touches nothing")
+    check.add_argument("file", type=Path)
+    check.set_defaults(run=_later("policies", "check"))
+    publish = _person(actions.add_parser("publish", help="sign a policy file with your key and push it to every host"))
+    publish.add_argument("file", type=Path)
+    publish.set_defaults(run=_later("policies", "publish"))
+
+
+def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
+    audit = commands.add_parser("audit", help="read, prove or export the audit log")
+    actions = audit.add_subparsers(title="actions", required=True, metavar="ACTION")
+    tail = _person(actions.add_parser("tail", help="the newest records"))
+    tail.set_defaults(run=_later("people", "audit_tail"))
+    verify = _person(actions.add_parser("verify", help="prove every stored record again; names the first that fails"))
+    verify.set_defaults(run=_later("people", "audit_verify"))
+    export = _person(actions.add_parser("export", help="write the log for `leadglass-verify audit`"))
+    export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
+    export.set_defaults(run=_later("people", "audit_export"))
+
+
+def _add_keys(commands: "Commands[argparse.ArgumentParser]") -> None:
+    keys = commands.add_parser("keys", help="prove that the recovery shares work")
+    actions = keys.add_subparsers(title="actions", required=True, metavar="ACTION")
+    drill = _person(actions.add_parser("drill", help="open a test object from two shares and the database alone"))
+    _data(drill)
+    drill.add_argument("--share", type=Path, action="append", required=True, metavar="FILE", help="give it twice")
+    drill.set_defaults(run=_later("running", "drill"))
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the control plane's data folder")
+
+
+def _made_once(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    parser.add_argument(
+        "--handover", type=Path, required=required, metavar="DIR",
+        help="empty folder for the administrator's credential and the recovery shares; take them off this machine",
+    )  # fmt: skip
+    parser.add_argument("--person", default="first-administrator", help="the first administrator's name")
+    parser.add_argument("--host", default="127.0.0.1", help="name or address that hosts reach this machine by")
+
+
+def _person(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
+    parser.add_argument("--url", help="people's door, where it is not the one in the credential")
+    parser.add_argument("--json", action="store_true", help="print JSON for a script")
+    return parser
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError("expected a port from 0 to 65535")
+    return port
+
+
+def _later(module: str, command: str) -> Callable[[argparse.Namespace], int]:
+    """Import a command only when it is the one asked for, so that --help is quick."""
+
+    def run(options: argparse.Namespace) -> int:
+        from importlib import import_module
+
+        result: int = getattr(import_module(f"control_plane.cli.{module}"), command)(options)
+        return result
+
+    return run
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""Builds the control plane from its parts, opens its doors, and closes them again."""
+
+import logging
+from contextlib import ExitStack
+from functools import partial
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from control_plane import first_start
+from control_plane.audit_log.intake import AuditIntake
+from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.reading import AuditReading
+from control_plane.db.engine import open_database, sqlite_url
+from control_plane.enrolment import authority, codes
+from control_plane.enrolment.enroller import Enroller
+from control_plane.fleet.overview import Overview
+from control_plane.fleet.push import PolicyPush
+from control_plane.fleet.states import StateIntake
+from control_plane.http.enrolment_door import enrolment_door
+from control_plane.http.host_door import host_door
+from control_plane.http.host_identity import HostIdentities
+from control_plane.http.limits import FailureLimit
+from control_plane.http.people_door import PeopleServices, people_door
+from control_plane.http.serving import Door
+from control_plane.http.tls import TlsIdentity, server_context, tls_identity
+from control_plane.keys import store
+from control_plane.keys.root import load_root_key
+from control_plane.keys.store import KeyStore
+from control_plane.people.accounts import Accounts
+from control_plane.policy.publisher import PolicyPublisher
+from control_plane.settings import Settings
+from control_plane.vault.finding import Finder
+from control_plane.vault.opening import VaultOpener
+from control_plane.vault.receive import VaultIntake
+from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.clock import Clock
+from shared.enrolment.exchange import Doors
+from shared.identity import CONTROL_PLANE
+from shared.policy.document import KeyPurpose
+
+_LOG = logging.getLogger(__name__)
+_CENTRE = (Participant("service", CONTROL_PLANE, True),)
+
+
+class ControlPlane:
+    """One process: three doors, one scheduler, and Mosquitto as a child."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Raises NotInitialised, RootKeyMissing, KeyNotAuthentic."""
+        first_start.verify_initialised(settings.folders)
+        self._settings, self._clock = settings, clock
+        folders = settings.folders
+        self._database = open_database(sqlite_url(folders.database))
+        self._keys = KeyStore(self._database, load_root_key(folders.root_key), clock)
+        self._ca = authority.load(self._database, self._keys, clock)
+        audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
+        self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
+        self._accounts = Accounts(self._database, clock)
+        self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
+        self._states = StateIntake(self._database, clock)
+        self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
+                                broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS))  # fmt: skip
+        self._doors: dict[str, Door] = {}
+        self._closing = ExitStack()
+
+    def start(self) -> None:
+        """Open everything; what was opened is closed again when a later part fails."""
+        with ExitStack() as opened:
+            self._journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
+            opened.callback(self._record_stop)
+            self._push.start()
+            opened.callback(self._push.stop)
+            for door in self._make_doors():
+                door.open()
+                opened.callback(door.close)
+                self._doors[door.name] = door
+            scheduler = BackgroundScheduler(timezone="UTC")
+            scheduler.add_job(self._refresh_policy, "interval", hours=1, id="refresh-policy")
+            scheduler.start()
+            opened.callback(scheduler.shutdown)
+            self._closing = opened.pop_all()
+        self._policy.announce()
+
+    def stop(self) -> None:
+        self._closing.close()
+
+    def addresses(self) -> dict[str, str | int | None]:
+        """Where the doors are, and a fresh one-time sign-in link for the first administrator."""
+        people = f"http://{self._settings.people_host}:{self._doors['people'].port}"
+        link = self._accounts.new_link(self._accounts.first_administrator())
+        return {
+            "people_url": people,
+            "sign_in_url": f"{people}/sign-in?token={link}",
+            "enrol_url": f"https://{self._settings.host}:{self._doors['enrolment'].port}",
+            "hosts_url": f"https://{self._settings.host}:{self._doors['hosts'].port}",
+            "mqtt_port": self._push.port,
+        }
+
+    def _make_doors(self) -> tuple[Door, ...]:
+        settings = self._settings
+        tls = self._tls(store.SERVER_TLS)
+        enroller = Enroller(
+            self._database, self._ca, self._journal, self._clock,
+            sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
+        )  # fmt: skip
+        enrolment = enrolment_door(enroller, self._ca.pem, self._where, FailureLimit(self._clock))
+        vault = VaultIntake(self._database, self._objects, self._keys, self._journal, self._clock,
+                            incoming=settings.folders.incoming)  # fmt: skip
+        audit = AuditIntake(self._database, self._clock)
+        hosts = host_door(HostIdentities(self._database), vault, audit, self._policy, self._states)
+        any_address = "" if settings.host not in {"127.0.0.1", "localhost"} else "127.0.0.1"
+        return (
+            Door(
+                "hosts", hosts, any_address, settings.host_port, server_context(tls, client_ca=self._ca.pem), threads=16
+            ),
+            Door("enrolment", enrolment, any_address, settings.enrol_port, server_context(tls, client_ca=None)),
+            Door("people", people_door(self._people_services()), settings.people_host, settings.people_port, None),
+        )
+
+    def _people_services(self) -> PeopleServices:
+        audit = AuditReading(self._database, self._journal, self._clock)
+        return PeopleServices(
+            accounts=self._accounts,
+            overview=Overview(self._database, self._policy, audit, self._push.state, self._clock),
+            finder=Finder(self._database, self._index, self._journal),
+            opener=VaultOpener(self._database, self._objects, self._keys, self._index, self._journal),
+            policy=self._policy,
+            audit=audit,
+            journal=self._journal,
+            issue_code=partial(codes.issue, self._database, self._clock, self._ca.fingerprint),
+            limit=FailureLimit(self._clock),
+        )
+
+    def _where(self) -> Doors:
+        return Doors(self._settings.host, self._doors["hosts"].port, self._push.port)
+
+    def _tls(self, name: str) -> TlsIdentity:
+        key = self._keys.p256(name)
+        return tls_identity(authority.certificate_for(self._database, key), key)
+
+    def _refresh_policy(self) -> None:
+        if self._policy.refresh_due(self._clock.now()):
+            self._policy.refresh()
+
+    def _record_stop(self) -> None:
+        self._journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))

@@ -1,0 +1,82 @@
+"""Which evidence keys are whose: only those that our authority certified, whatever the database says beside it."""
+
+from collections.abc import Iterator
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import Certificate, Host
+from control_plane.enrolment.authority import Kind
+from control_plane.fleet.states import HostUnknown
+from shared.errors import IntegrityFailure
+from shared.identity import HostId
+from shared.signing import EvidencePublicKey, signing_key_id
+
+
+class NotCertified(IntegrityFailure):
+    """A key or certificate in the database that the authority never issued."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(f"no certificate of the authority says that {source} has this evidence key")
+        self.source = source
+
+
+class EvidenceKeys:
+    """Reads certificates from the database and believes only those that verify under the CA certificate given here.
+
+    The dates of a certificate are not judged: evidence outlives it.
+    """
+
+    def __init__(self, database: sessionmaker[Session], ca: x509.Certificate) -> None:
+        self._database, self._ca = database, ca
+
+    def of_active_host(self, host_id: HostId) -> EvidencePublicKey:
+        """Return the key with which an active host signs now. Raises HostUnknown, NotCertified."""
+        with self._database() as session:
+            host = session.get(Host, str(host_id))
+        if host is None or not host.active:
+            raise HostUnknown(host_id)
+        for key in self._certified(str(host_id)):
+            if key.spki == host.evidence_spki:
+                return key
+        raise NotCertified(str(host_id))
+
+    def for_statement(self, source: str, signed: bytes) -> EvidencePublicKey:
+        """Return the key of `source` that `signed` names; where it names none of its keys, its newest.
+
+        Verifying under the newest key then fails as it should: as a wrong signer.
+        Raises Malformed, NotCertified: `source` has no key at all.
+        """
+        named, keys = signing_key_id(signed), list(self._certified(source))
+        if not keys:
+            raise NotCertified(source)
+        return next((key for key in keys if key.key_id == named), keys[0])
+
+    def _certified(self, source: str) -> Iterator[EvidencePublicKey]:
+        """Yield the keys of `source`, newest first."""
+        theirs = (Certificate.subject == source, Certificate.kind == Kind.EVIDENCE)
+        with self._database() as session:
+            pems = session.scalars(select(Certificate.pem).where(*theirs).order_by(Certificate.issued.desc())).all()
+        for pem in pems:
+            certificate = x509.load_pem_x509_certificate(pem.encode())
+            if self._is_ours(certificate) and _subject(certificate) == (source, Kind.EVIDENCE):
+                spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+                yield EvidencePublicKey.parse(spki)
+
+    def _is_ours(self, certificate: x509.Certificate) -> bool:
+        try:
+            certificate.verify_directly_issued_by(self._ca)
+        except (InvalidSignature, ValueError, TypeError):
+            return False
+        return True
+
+
+def _subject(certificate: x509.Certificate) -> tuple[str | bytes | None, str | bytes | None]:
+    def one(oid: x509.ObjectIdentifier) -> str | bytes | None:
+        return next((name.value for name in certificate.subject.get_attributes_for_oid(oid)), None)
+
+    return one(NameOID.COMMON_NAME), one(NameOID.ORGANIZATIONAL_UNIT_NAME)

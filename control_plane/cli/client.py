@@ -1,0 +1,92 @@
+"""Speaks to the people's door on behalf of the person whose credential is given."""
+
+import json
+from collections.abc import Iterator, Mapping
+from http.client import HTTPConnection, HTTPException, HTTPResponse
+from urllib.parse import quote, urlencode, urlsplit
+
+from shared.canonical import Json
+from shared.errors import Refused, Unavailable
+
+_TIMEOUT_S = 120
+_PIECE_BYTES = 1 << 20
+
+
+class DoorRefused(Refused):
+    """The control plane's own answer, as it gave it."""
+
+    def __init__(self, status: int, title: str, detail: str) -> None:
+        super().__init__(f"{title}: {detail}" if detail else title)
+        self.status, self.title = status, title
+
+
+class DoorUnavailable(Unavailable):
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"no answer from the control plane at {url}: {why}; is `leadglass-server run` running?")
+        self.url = url
+
+
+class CutShort(Unavailable):
+    """The answer ended early: the control plane stopped releasing what it could no longer prove."""
+
+    def __init__(self) -> None:
+        super().__init__("the control plane ended its answer early; nothing that was received may be used")
+
+
+class PeopleDoor:
+    def __init__(self, url: str, token: str) -> None:
+        self._url, self._token = url.rstrip("/"), token
+
+    def get(self, path: str, query: Mapping[str, str | int | None] | None = None) -> Json:
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        return self._json("GET", path + (f"?{urlencode(asked)}" if asked else ""), None)
+
+    def post(self, path: str, body: Mapping[str, Json]) -> Json:
+        return self._json("POST", path, body)
+
+    def download(self, method: str, path: str, body: Mapping[str, Json] | None) -> tuple[str, Iterator[bytes]]:
+        """Return the checks header and the body's pieces. Raises CutShort when the body does not come whole."""
+        response = self._ask(method, path, body)
+        return response.headers.get("Leadglass-Checks", "[]"), self._pieces(response)
+
+    def _pieces(self, response: HTTPResponse) -> Iterator[bytes]:
+        try:
+            while piece := response.read(_PIECE_BYTES):
+                yield piece
+        except (HTTPException, OSError) as exc:
+            raise CutShort from exc
+        if response.length:
+            raise CutShort
+
+    def _json(self, method: str, path: str, body: Mapping[str, Json] | None) -> Json:
+        data: Json = json.loads(self._ask(method, path, body).read() or b"null")
+        return data
+
+    def _ask(self, method: str, path: str, body: Mapping[str, Json] | None) -> HTTPResponse:
+        parts = urlsplit(self._url)
+        connection = HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT_S)
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        try:
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            response = connection.getresponse()
+        except (OSError, HTTPException) as exc:
+            raise DoorUnavailable(self._url, str(exc) or type(exc).__name__) from exc
+        if response.status >= 400:
+            raise _refusal(response)
+        return response
+
+
+def quoted(segment: str) -> str:
+    """Return `segment` fit for one place of a path."""
+    return quote(segment, safe="")
+
+
+def _refusal(response: HTTPResponse) -> Exception:
+    try:
+        problem = json.loads(response.read())
+        title, detail = str(problem["title"]), str(problem["detail"])
+    except (ValueError, KeyError, TypeError):
+        title, detail = response.reason, ""
+    if response.status >= 500:
+        return Unavailable(f"{title}: {detail}")
+    return DoorRefused(response.status, title, detail)

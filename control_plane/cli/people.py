@@ -1,0 +1,111 @@
+"""Commands of signed-in people, each one question to the people's door."""
+
+import json
+import os
+from argparse import Namespace
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from control_plane.cli.client import PeopleDoor, quoted
+from control_plane.policy.authoring import load_credential
+
+
+def door(options: Namespace) -> PeopleDoor:
+    credential = load_credential(options.credential)
+    return PeopleDoor(options.url or credential.url, credential.token)
+
+
+def status(options: Namespace) -> int:
+    answer: Any = door(options).get("/api/v1/status")
+    if options.json:
+        return _print_json(answer)
+    print(f"policy     version {answer['policy']['version']}")
+    print(f"objects    {answer['objects']['count']}")
+    print(f"recovery   {answer['recovery']['state']}")
+    print(f"broker     {answer['broker']['state']}")
+    for host in answer["hosts"]:
+        print(f"host       {host['asset']} ({host['host']}): {host['state']}, "
+              f"policy in force {host.get('policy_in_force', 'unknown')}")  # fmt: skip
+    for gap in answer["not_evaluated"]:
+        print(f"not proved {gap}")
+    return 0
+
+
+def code(options: Namespace) -> int:
+    body = {"asset": options.asset, "valid_s": options.valid_s}
+    answer: Any = door(options).post("/api/v1/enrolment/codes", body)
+    if options.json:
+        return _print_json(answer)
+    print(answer["code"])
+    print(f"works once, until {answer['expires']}, for {options.asset}")
+    return 0
+
+
+def find(options: Namespace) -> int:
+    query = {"patient_id": options.patient_id, "study": options.study, "sop_instance": options.sop_instance}
+    answer: Any = door(options).get("/api/v1/objects", query)
+    if options.json:
+        return _print_json(answer)
+    for found in answer["objects"]:
+        print(f"{found['object']}  {found['captured']}  {found['host']}  {found['dataset_bytes']} bytes")
+    print(f"{len(answer['objects'])} found")
+    return 0
+
+
+def open_image(options: Namespace) -> int:
+    body = {"reason": options.reason, "as": "dataset" if options.bare else "part10"}
+    checks, pieces = door(options).download("POST", f"/api/v1/objects/{quoted(options.object)}/open", body)
+    size = _write_new(options.out, pieces)
+    if options.json:
+        return _print_json({"file": str(options.out), "bytes": size, "checks": json.loads(checks)})
+    for check in json.loads(checks):
+        print(f"{check['state']:14} {check['check']}  {check['detail']}")
+    print(f"{options.out}: {size} bytes")
+    return 0
+
+
+def audit_tail(options: Namespace) -> int:
+    answer: Any = door(options).get("/api/v1/audit/records")
+    if options.json:
+        return _print_json(answer)
+    for record in answer["records"]:
+        who = ", ".join(p["name"] for p in record["who"])
+        what = ", ".join(s["name"] for s in record["what"])
+        print(f"{record['time']}  {record['source'][:13]} {record['seq']:>6}  {record['event']}  {who}  {what}  "
+              f"{record['reason']}".rstrip())  # fmt: skip
+    return 0
+
+
+def audit_verify(options: Namespace) -> int:
+    answer: Any = door(options).post("/api/v1/audit/verify", {})
+    if options.json:
+        _print_json(answer)
+    else:
+        for source, verdict in sorted(answer.items()):
+            bad = f"; record {verdict['first_bad']}: {verdict['why']}" if verdict["state"] != "verified" else ""
+            print(f"{source}: {verdict['records']} records, {verdict['state']}{bad}")
+    return 0 if all(verdict["state"] == "verified" for verdict in answer.values()) else 1
+
+
+def audit_export(options: Namespace) -> int:
+    _, pieces = door(options).download("GET", "/api/v1/audit/export", None)
+    size = _write_new(options.out, pieces)
+    print(f"{options.out}: {size} bytes; check it with: leadglass-verify audit {options.out}")
+    return 0
+
+
+def _write_new(path: Path, pieces: Iterable[bytes]) -> int:
+    """Write a file that did not exist, for its owner only; leave nothing behind when the answer does not come whole."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            return sum(file.write(piece) for piece in pieces)
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def _print_json(value: object) -> int:
+    print(json.dumps(value, indent=2))
+    return 0

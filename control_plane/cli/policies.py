@@ -1,0 +1,31 @@
+"""Policy commands. Signing happens here, on the person's machine, with the key in the credential."""
+
+import json
+from argparse import Namespace
+from typing import Any
+
+from control_plane.cli.people import door
+from control_plane.policy import authoring
+from control_plane.policy.document_yaml import parse_policy_file
+from control_plane.policy.exchange import PolicyParts
+from shared.clock import SystemClock
+
+
+def check(options: Namespace) -> int:
+    authored = parse_policy_file(options.file.read_bytes(), str(options.file))
+    print(f"{options.file}: layer {authored.layer}, {len(authored.modalities)} modalities; nothing is wrong with it")
+    return 0
+
+
+def publish(options: Namespace) -> int:
+    authored = parse_policy_file(options.file.read_bytes(), str(options.file))
+    credential = authoring.load_credential(options.credential)
+    people = door(options)
+    parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
+    publication = authoring.author(authored, parts, credential, SystemClock())
+    answer: Any = people.post("/api/v1/policy/publish", publication.json())
+    if options.json:
+        print(json.dumps(answer))
+    else:
+        print(f"policy {answer['version']} is published; `leadglass-server status` shows where it is in force")
+    return 0

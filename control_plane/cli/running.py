@@ -1,0 +1,108 @@
+"""Commands that work on the data folder itself: first start, running, and the recovery drill."""
+
+import json
+import os
+import signal
+from argparse import Namespace
+from pathlib import Path
+from threading import Event as Flag
+
+from control_plane import first_start, logs
+from control_plane.settings import Folders, Settings
+from shared.clock import SystemClock
+
+
+def init(options: Namespace) -> int:
+    folders, url = Folders(options.data), f"http://127.0.0.1:{Settings.people_port}"
+    _first_start(options, folders, url)
+    return 0
+
+
+def run(options: Namespace) -> int:
+    from control_plane.app import ControlPlane
+
+    clock = SystemClock()
+    logs.configure(clock)
+    settings = Settings(
+        folders=Folders(options.data),
+        host=options.host,
+        host_port=options.host_port,
+        enrol_port=options.enrol_port,
+        people_port=options.people_port,
+        mqtt_port=options.mqtt_port,
+        with_broker=not options.no_broker,
+    )
+    if not first_start.is_begun(settings.folders) and options.handover:
+        _first_start(options, settings.folders, f"http://127.0.0.1:{settings.people_port}")
+    stop = Flag()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    centre = ControlPlane(settings, clock)
+    centre.start()
+    try:
+        addresses = centre.addresses()
+        _announce(options.ready_file, addresses)
+        stop.wait()
+    finally:
+        centre.stop()
+    return 0
+
+
+def drill(options: Namespace) -> int:
+    """Read two shares and the database, never the root key's file; remember and record what was proved."""
+    from control_plane.audit_log.journal import CentreJournal
+    from control_plane.db.engine import open_database, sqlite_url
+    from control_plane.keys import drill as drills
+    from control_plane.keys.store import JOURNAL, KeyStore
+    from control_plane.people.accounts import Accounts
+    from control_plane.people.decide import Permission
+    from control_plane.people.permissions import verify_permitted
+    from control_plane.policy.authoring import load_credential
+    from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+    from shared.policy.document import KeyPurpose
+
+    folders, clock = Folders(options.data), SystemClock()
+    first_start.verify_initialised(folders)
+    database = open_database(sqlite_url(folders.database))
+    person = Accounts(database, clock).by_token(load_credential(options.credential).token)
+    verify_permitted(person, Permission.RECOVERY_DRILL)
+    root, drilled = drills.drill(
+        database, drills.test_object_path(folders.data), [path.read_text() for path in options.share]
+    )
+    keys = KeyStore(database, root, clock)
+    audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
+    journal = CentreJournal(database, keys.signer(JOURNAL), lambda: audit_key, clock)
+    what = (Subject("object", str(drilled.object_id)), Subject("key", drilled.key_name))
+    who = (Participant("person", person.name, True),)
+    journal.record(Happening(Event.RECOVERY_DRILLED, Action.EXECUTE, Outcome.SUCCESS, who, what))
+    drills.remember(database, clock.now())
+    if options.json:
+        print(json.dumps({"object": str(drilled.object_id), "bytes": drilled.dataset_bytes, "state": "recoverable"}))
+    else:
+        print(f"two shares and the database opened test object {drilled.object_id}: {drilled.dataset_bytes} bytes, "
+              "verified. The control plane is recoverable.")  # fmt: skip
+    return 0
+
+
+def _first_start(options: Namespace, folders: Folders, people_url: str) -> None:
+    made = first_start.first_start(
+        folders, options.handover, options.person, host=options.host, people_url=people_url, clock=SystemClock()
+    )
+    print(f"administrator's credential: {made.credential}")
+    print("recovery shares, two of which are needed; give each to another person, off this machine:")
+    for share in made.shares:
+        print(f"  {share}")
+    print("until `leadglass-server keys drill` has opened a test object from two of them, this is not recoverable",
+          flush=True)  # fmt: skip
+
+
+def _announce(ready_file: Path | None, addresses: dict[str, str | int | None]) -> None:
+    print(f"people:    {addresses['people_url']}  (sign in once: {addresses['sign_in_url']})")
+    print(f"enrolment: {addresses['enrol_url']}")
+    print(f"hosts:     {addresses['hosts_url']}", flush=True)
+    if ready_file is not None:
+        part = ready_file.with_suffix(".part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            json.dump(addresses, file)
+        part.rename(ready_file)

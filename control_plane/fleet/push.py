@@ -1,0 +1,87 @@
+"""Pushes policy through the broker and takes state reports from it. Without a broker hosts pull, and status says so."""
+
+import logging
+
+from control_plane.fleet.broker import ManagedBroker, find_mosquitto
+from control_plane.fleet.mqtt import CentreMqtt
+from control_plane.fleet.overview import BrokerState
+from control_plane.fleet.states import StateIntake
+from control_plane.http.tls import TlsIdentity
+from control_plane.policy.publisher import PolicyPublisher
+from control_plane.settings import Settings
+from shared.errors import IntegrityFailure, Refused
+from shared.identity import HostId
+from shared.policy.bundle import HEAD_TOPIC, HeadBundle, LayerBundle, layer_topic
+
+_LOG = logging.getLogger(__name__)
+INSTALL_HINT = "apt-get install mosquitto"
+
+
+class PolicyPush:
+    """The managed broker and our own client of it, both absent where Mosquitto is not installed or not wanted."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        policy: PolicyPublisher,
+        states: StateIntake,
+        ca_pem: bytes,
+        *,
+        broker: TlsIdentity,
+        service: TlsIdentity,
+    ) -> None:
+        self._policy, self._states = policy, states
+        self._absent = "switched off with --no-broker"
+        self._broker: ManagedBroker | None = None
+        self._mqtt: CentreMqtt | None = None
+        self._settings, self._ca_pem, self._broker_tls, self._service_tls = settings, ca_pem, broker, service
+
+    @property
+    def port(self) -> int | None:
+        return self._broker.port if self._broker else None
+
+    def start(self) -> None:
+        if not self._settings.with_broker:
+            return
+        program = find_mosquitto()
+        if program is None:
+            self._absent = f"Mosquitto is not installed; to have it: {INSTALL_HINT}"
+            return
+        loopback = self._settings.host in {"127.0.0.1", "localhost"}
+        self._broker = ManagedBroker(
+            self._settings.folders.broker, program, self._settings.mqtt_port, self._ca_pem,
+            self._broker_tls.certificate, self._broker_tls.key, "127.0.0.1" if loopback else "0.0.0.0",  # noqa: S104 (hosts reach it there)
+        )  # fmt: skip
+        self._broker.start()
+        self._mqtt = CentreMqtt(
+            "127.0.0.1", self._broker.port, self._ca_pem, self._service_tls.certificate, self._service_tls.key,
+            on_state=self._take, on_connected=self._policy.announce,
+        )  # fmt: skip
+        self._policy.subscribe(self._publish)
+        self._mqtt.start()
+
+    def stop(self) -> None:
+        if self._mqtt:
+            self._mqtt.stop()
+        if self._broker:
+            self._broker.stop()
+
+    def state(self) -> BrokerState:
+        if self._broker is None:
+            return BrokerState("absent", self._absent)
+        status = self._broker.status
+        return BrokerState("running" if status.running else "restarting", status.reason)
+
+    def _publish(self, head: HeadBundle, layers: tuple[LayerBundle, ...]) -> None:
+        if self._mqtt is None:
+            return
+        # The head last: whoever sees it can then have every layer that it names.
+        for layer in layers:
+            self._mqtt.publish_retained(layer_topic(layer.layer), layer.encode())
+        self._mqtt.publish_retained(HEAD_TOPIC, head.encode())
+
+    def _take(self, host: HostId, signed: bytes) -> None:
+        try:
+            self._states.take(host, signed)
+        except (Refused, IntegrityFailure) as exc:
+            _LOG.warning("state.refused", extra={"host": str(host), "why": str(exc)})

@@ -1,0 +1,206 @@
+"""The people's door: plain HTTP on loopback, for named people with a token or a one-time sign-in link."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from json import dumps
+from urllib.parse import urlsplit
+
+from apiflask import APIFlask
+from flask import Response, abort, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.reading import AuditReading
+from control_plane.enrolment import codes
+from control_plane.fleet.overview import Overview
+from control_plane.http import problems
+from control_plane.http.limits import FailureLimit
+from control_plane.http.people_models import AuditQuery, CodeRequest, FindQuery, OpenRequest, PublishRequest
+from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
+from control_plane.people.decide import Permission
+from control_plane.people.permissions import verify_permitted
+from control_plane.policy.exchange import Publication
+from control_plane.policy.publisher import PolicyPublisher
+from control_plane.vault.finding import Finder
+from control_plane.vault.opening import VaultOpener
+from control_plane.web import page
+from shared import clock as clocks
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.canonical import Json
+from shared.identity import ObjectId
+
+_COOKIE = "leadglass_session"
+_LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
+_MAX_BODY_BYTES = 8 << 20
+
+
+@dataclass(frozen=True)
+class PeopleServices:
+    """Everything that people can reach through their door."""
+
+    accounts: Accounts
+    overview: Overview
+    finder: Finder
+    opener: VaultOpener
+    policy: PolicyPublisher
+    audit: AuditReading
+    journal: CentreJournal
+    issue_code: codes.Issuer
+    limit: FailureLimit
+
+
+def people_door(services: PeopleServices) -> APIFlask:
+    app = APIFlask(__name__, title="Leadglass people's door", version="1", docs_path=None,
+                   spec_path="/api/v1/openapi.json", static_folder=str(page.STATIC))  # fmt: skip
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    problems.install(app)
+    app.before_request(_verify_host)
+    app.after_request(_harden)
+    _add_pages(app, services)
+    _add_objects(app, services)
+    _add_policy(app, services)
+    _add_audit(app, services)
+    return app
+
+
+def _add_pages(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/")
+    def status_page() -> Response:
+        """Show the status page to whoever is signed in."""
+        try:
+            _permitted(services, Permission.STATUS_READ)
+        except NotSignedIn:
+            return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
+        return Response(page.render_status(services.overview.status()), content_type="text/html; charset=utf-8")
+
+    @app.get("/sign-in")
+    def sign_in() -> AnyResponse:
+        """Turn a one-time link into a session."""
+        services.limit.check()
+        try:
+            secret, person, expires = services.accounts.use_link(request.args.get("token", ""))
+        except NotSignedIn:
+            services.limit.failed()
+            services.journal.record(Happening(Event.SIGN_IN_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE))
+            return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
+        services.journal.record(Happening(Event.SIGNED_IN, Action.EXECUTE, Outcome.SUCCESS, _who(person)))
+        response = redirect("/")
+        response.set_cookie(_COOKIE, secret, expires=expires, httponly=True, samesite="Strict")
+        return response
+
+    @app.get("/api/v1/status")
+    def status() -> dict[str, Json]:
+        """Return hosts, policy, objects, recovery, and what is not proved."""
+        _permitted(services, Permission.STATUS_READ)
+        return services.overview.status()
+
+    @app.post("/api/v1/enrolment/codes")
+    @app.input(CodeRequest, location="json", arg_name="wanted")
+    def issue_code(wanted: CodeRequest) -> dict[str, Json]:
+        """Issue a one-time enrolment code."""
+        person = _permitted(services, Permission.CODE_ISSUE)
+        issued = services.issue_code(asset=wanted.asset, person=person.name, life=timedelta(seconds=wanted.valid_s))
+        happening = Happening(
+            Event.CODE_ISSUED, Action.CREATE, Outcome.SUCCESS, _who(person), (Subject("asset", wanted.asset),)
+        )
+        services.journal.record(happening)
+        return {"code": issued.code.text(), "expires": clocks.text(issued.expires)}
+
+
+def _add_objects(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/api/v1/objects")
+    @app.input(FindQuery, location="query", arg_name="wanted")
+    def find(wanted: FindQuery) -> dict[str, Json]:
+        """Look images up through the blind index; the look-up itself is recorded."""
+        person = _permitted(services, Permission.OBJECT_FIND)
+        found = services.finder.find(
+            person.name, patient_id=wanted.patient_id, study=wanted.study, sop_instance=wanted.sop_instance
+        )
+        return {"objects": [one.json() for one in found]}
+
+    @app.post("/api/v1/objects/<object_id>/open")
+    @app.input(OpenRequest, location="json", arg_name="wanted")
+    def open_object(object_id: str, wanted: OpenRequest) -> Response:
+        """Release one image, after it was verified as a whole."""
+        person = _permitted(services, Permission.OBJECT_OPEN)
+        opened = services.opener.open(ObjectId.parse(object_id), person.name, wanted.reason, wanted.form)
+        response = Response(opened.pieces, content_type="application/octet-stream")
+        response.content_length = opened.size_bytes
+        response.headers["Leadglass-Checks"] = dumps([check.json() for check in opened.checks])
+        return response
+
+
+def _add_policy(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/api/v1/policy/parts")
+    def policy_parts() -> dict[str, Json]:
+        """Return what a publisher signs on top of."""
+        _permitted(services, Permission.POLICY_PUBLISH)
+        return services.policy.parts().json()
+
+    @app.post("/api/v1/policy/publish")
+    @app.input(PublishRequest, location="json", arg_name="wanted")
+    def publish(wanted: PublishRequest) -> dict[str, Json]:
+        """Publish a policy layer that its author signed."""
+        person = _permitted(services, Permission.POLICY_PUBLISH)
+        return {"version": services.policy.publish(Publication.parse(wanted.model_dump()), person.name)}
+
+
+def _add_audit(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/api/v1/audit/records")
+    @app.input(AuditQuery, location="query", arg_name="wanted")
+    def audit_records(wanted: AuditQuery) -> dict[str, Json]:
+        """Return audit records: of one source in order, or the newest of all."""
+        person = _permitted(services, Permission.AUDIT_READ)
+        if wanted.source is None:
+            return {"records": list(services.audit.tail(wanted.limit, person=person.name))}
+        return {"records": list(services.audit.records(wanted.source, wanted.after, wanted.limit, person=person.name))}
+
+    @app.post("/api/v1/audit/verify")
+    def audit_verify() -> dict[str, Json]:
+        """Prove every stored record again, source by source."""
+        person = _permitted(services, Permission.AUDIT_READ)
+        return {source: verdict.json() for source, verdict in services.audit.verify(person=person.name).items()}
+
+    @app.get("/api/v1/audit/export")
+    def audit_export() -> Response:
+        """Return the whole log as lines that `leadglass-verify audit` judges offline."""
+        person = _permitted(services, Permission.AUDIT_READ)
+        lines: Iterator[bytes] = services.audit.export(person=person.name)
+        return Response(lines, content_type="application/jsonl")
+
+
+def _permitted(services: PeopleServices, permission: Permission) -> SignedIn:
+    """Return who is asking, once they may. A session cookie serves reading only, so no other site can act through it."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    if scheme == "Bearer":
+        services.limit.check()
+        try:
+            person = services.accounts.by_token(token)
+        except NotSignedIn:
+            services.limit.failed()
+            raise
+    elif request.method == "GET":
+        person = services.accounts.by_session(request.cookies.get(_COOKIE, ""))
+    else:
+        raise NotSignedIn
+    verify_permitted(person, permission)
+    return person
+
+
+def _verify_host() -> None:
+    # A name of somebody else's that resolves to this machine must not reach this door (DNS rebinding).
+    if urlsplit(f"//{request.host}").hostname not in _LOOPBACK_NAMES:
+        abort(421, "this door answers to loopback names only")
+
+
+def _harden(response: Response) -> Response:
+    response.headers["Content-Security-Policy"] = page.CONTENT_SECURITY_POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _who(person: SignedIn) -> tuple[Participant, ...]:
+    return (Participant("person", person.name, True),)

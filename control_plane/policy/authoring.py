@@ -1,0 +1,290 @@
+"""The side of the person who publishes: the credential, and signing with the key that only it holds.
+
+Runs on that person's machine. It believes the centre in nothing that a policy says: the sealing keys must be those
+pinned in the credential when it was handed over, and what is published already must be signed by people's keys.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import Root
+
+from control_plane.policy.document_yaml import AuthoredPolicy
+from control_plane.policy.exchange import PolicyParts, Publication
+from control_plane.policy.roles import (
+    ROOT,
+    RoleKeys,
+    build_layer,
+    build_root,
+    build_targets,
+    key_of,
+    parse_role,
+    sign_role,
+    signer_of,
+)
+from control_plane.policy.verify import LayerNotDelegated, layer_version, verify_layer, verify_roots, verify_targets
+from shared import canonical
+from shared.canonical import Json
+from shared.clock import Clock
+from shared.errors import IntegrityFailure, Malformed, Refused
+from shared.fields import Fields
+from shared.identity import KeyId
+from shared.policy.bundle import LayerBundle
+from shared.policy.document import MAX_KEYS, ORGANISATION, KeyPurpose, PolicyDocument, SealingKey
+from shared.signing import EvidencePublicKey
+
+_MAX_BYTES = 64 * 1024
+
+
+class UnpinnedKey(IntegrityFailure):
+    """The centre serves a key that it did not hand over: it, or what stands between, may be trying to read images."""
+
+    def __init__(self, key_id: KeyId, what: str) -> None:
+        super().__init__(f"the centre names {what} {key_id}, which this credential does not pin; nothing was signed")
+        self.key_id = key_id
+
+
+class ForeignRoot(IntegrityFailure):
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"the centre's policy root is not signed by this credential's key {key_id[:16]}")
+        self.key_id = key_id
+
+
+class VersionMisstated(IntegrityFailure):
+    """The centre would have had a version signed that does not follow the one published."""
+
+    def __init__(self, *, stated: int, published: int) -> None:
+        super().__init__(f"the centre asks for policy version {stated}, the newest published one is {published}")
+        self.stated, self.published = stated, published
+
+
+class NotASigner(Refused):
+    def __init__(self, layer: str, key_id: str) -> None:
+        super().__init__(f"this credential's key {key_id[:16]} may not sign policies of layer {layer}")
+        self.layer, self.key_id = layer, key_id
+
+
+class GradeWithoutKey(Refused):
+    def __init__(self, grade: str, known: Sequence[str]) -> None:
+        super().__init__(f"grading.default: there is no key for grade {grade}; expected one of {', '.join(known)}")
+        self.grade, self.known = grade, tuple(known)
+
+
+class CredentialExposed(Refused):
+    def __init__(self, path: Path, mode: int) -> None:
+        super().__init__(f"credential {path} is readable by others (mode {mode:04o}); run: chmod 600 {path}")
+        self.path, self.mode = path, mode
+
+
+class CredentialMissing(Refused):
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"credential {path} cannot be read: {why}")
+        self.path = path
+
+
+class CredentialExists(Refused):
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"credential {path} exists already; it is never overwritten")
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Credential:
+    """One person's file, version 1: who they are to the centre, what they sign with, and which keys they trust.
+
+    Canonical JSON, mode 0600. The private key is in clear: whoever has the file can publish. A later version adds
+    fields under a new `v`; this reader refuses what it does not know.
+    """
+
+    person: str
+    role: str
+    url: str
+    token: str
+    pinned_keys: tuple[KeyId, ...]
+    receipt_key_id: KeyId
+    tuf_key: ec.EllipticCurvePrivateKey
+
+    @property
+    def signer(self) -> CryptoSigner:
+        return signer_of(self.tuf_key)
+
+    def encode(self) -> bytes:
+        signer = self.signer
+        return canonical.encode(
+            {
+                "v": 1,
+                "person": self.person,
+                "role": self.role,
+                "url": self.url,
+                "token": self.token,
+                "pinned_keys": [str(key_id) for key_id in self.pinned_keys],
+                "receipt_key_id": str(self.receipt_key_id),
+                "tuf": {"keyid": signer.public_key.keyid, "private_pem": signer.private_bytes.decode()},
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Credential":
+        """Raises Malformed, quoting nothing of what is secret."""
+        if len(data) > _MAX_BYTES:
+            raise Malformed("credential", f"larger than {_MAX_BYTES} bytes")
+        fields = Fields(canonical.parse(data, "credential"), "credential")
+        fields.version()
+        tuf = fields.fields("tuf")
+        credential = cls(
+            person=fields.text("person", max_chars=80),
+            role=fields.choice("role", ["administrator"]),
+            url=fields.text("url", r"https?://[!-~]{1,1000}"),
+            token=fields.text("token", r"[!-~]{1,200}"),
+            pinned_keys=tuple(_key_id(item) for item in fields.items("pinned_keys", most=MAX_KEYS)),
+            receipt_key_id=KeyId.parse(fields.text("receipt_key_id")),
+            tuf_key=_private_key(tuf.text("private_pem", r"[ -~\n]*", max_chars=4096)),
+        )
+        if tuf.text("keyid") != credential.signer.public_key.keyid:
+            raise Malformed("credential field 'tuf'", "keyid is not that of the private key beside it")
+        tuf.done()
+        fields.done()
+        return credential
+
+
+def load_credential(path: Path) -> Credential:
+    """Raises CredentialMissing, CredentialExposed, Malformed."""
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode & 0o777
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as exc:
+        raise CredentialMissing(path, exc.strerror or "unknown error") from exc
+    if mode & 0o077:
+        raise CredentialExposed(path, mode)
+    return Credential.parse(data)
+
+
+def store_credential(path: Path, credential: Credential) -> None:
+    """Write the credential durably, readable by its owner only. Raises CredentialExists."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as exc:
+        raise CredentialExists(path) from exc
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(credential.encode())
+        file.flush()
+        os.fsync(descriptor)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def new_credential(
+    *,
+    person: str,
+    role: str,
+    url: str,
+    token: str,
+    sealing_keys: Sequence[SealingKey],
+    receipt_key: EvidencePublicKey,
+) -> Credential:
+    """Return a credential with a fresh signing key, pinning the keys that exist now."""
+    pinned = tuple(key.key.key_id for key in sealing_keys)
+    key = ec.generate_private_key(ec.SECP256R1())
+    return Credential(person, role, url, token, pinned, receipt_key.key_id, key)
+
+
+def make_root_and_targets(
+    people: Sequence[CryptoSigner], online: ec.EllipticCurvePublicKey, clock: Clock, *, threshold: int = 1
+) -> tuple[bytes, bytes]:
+    """Return root and targets, version 1, by which `threshold` of `people` sign root, targets and the organisation."""
+    now = clock.now()
+    held = RoleKeys(tuple(signer.public_key for signer in people), threshold)
+    root = build_root(root=held, targets=held, online=RoleKeys((key_of(online),)), version=1, now=now)
+    targets = build_targets({ORGANISATION: held}, version=1, now=now)
+    return sign_role(root, people), sign_role(targets, people)
+
+
+def author(authored: AuthoredPolicy, parts: PolicyParts, credential: Credential, clock: Clock) -> Publication:
+    """Return the next version of the policy, signed; nothing is signed unless the centre's parts hold.
+
+    Raises UnpinnedKey, ForeignRoot, VersionMisstated, NotASigner, GradeWithoutKey, Malformed, and what `verify_layer`
+    raises for what is published at present.
+    """
+    now = clock.now()
+    _verify_pinned(parts, credential)
+    _verify_published(authored.layer, parts, credential, now)
+    policy = _compose(authored, parts).encode()
+    PolicyDocument.parse(policy)  # what hosts would refuse is never signed
+    layer = build_layer(authored.layer, policy, version=parts.next_version, now=now)
+    publication = Publication(authored.layer, sign_role(layer, [credential.signer]), policy)
+    LayerBundle.parse(publication.bundle.encode())  # also that no host finds it too large
+    return publication
+
+
+def _verify_pinned(parts: PolicyParts, credential: Credential) -> None:
+    for key in parts.keys:
+        if key.key.key_id not in credential.pinned_keys:
+            raise UnpinnedKey(key.key.key_id, f"{key.purpose.value} key")
+    if parts.receipt_key.key_id != credential.receipt_key_id:
+        raise UnpinnedKey(parts.receipt_key.key_id, "receipt key")
+
+
+def _verify_published(layer: str, parts: PolicyParts, credential: Credential, now: datetime) -> None:
+    """Raise unless what the centre calls published is people's own work and the next version follows it.
+
+    Otherwise a centre could have a version signed that is so high that none can follow, or one that is in use already.
+    """
+    mine = credential.signer.public_key.keyid
+    root = verify_roots(parts.roots, now)
+    newest = parse_role(Root, parts.roots[-1])
+    if mine not in root.get_verification_result(ROOT, newest.signed_bytes, newest.signatures).signed:
+        raise ForeignRoot(mine)
+    targets = verify_targets(root, parts.targets, now)
+    delegated = None if targets.delegations is None else (targets.delegations.roles or {}).get(layer)
+    if delegated is None:
+        raise LayerNotDelegated(layer)
+    if mine not in delegated.keyids:
+        raise NotASigner(layer, mine)
+    for held in parts.layers:
+        if held.layer == layer:
+            verify_layer(targets, held)
+    published = layer_version(parts.layers, layer)
+    if parts.next_version != published + 1:
+        raise VersionMisstated(stated=parts.next_version, published=published)
+
+
+def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
+    grades = sorted({key.grade for key in parts.keys if key.purpose is KeyPurpose.DATA})
+    if authored.default_grade not in grades:
+        raise GradeWithoutKey(authored.default_grade, grades)
+    return PolicyDocument(
+        layer=authored.layer,
+        version=parts.next_version,
+        modalities=authored.modalities,
+        keys=parts.keys,
+        receipt_key=parts.receipt_key,
+        default_grade=authored.default_grade,
+        state_every_s=authored.state_every_s,
+        pull_every_s=authored.pull_every_s,
+    )
+
+
+def _key_id(value: Json) -> KeyId:
+    return KeyId.parse(Fields({"key": value}, "credential pinned key").text("key", max_chars=32))
+
+
+def _private_key(pem: str) -> ec.EllipticCurvePrivateKey:
+    what = "credential field 'private_pem'"
+    try:
+        key = serialization.load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
+        raise Malformed(what, "not a private key in PEM without a password") from exc
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Malformed(what, "not an ECDSA P-256 key")
+    return key

@@ -1,0 +1,104 @@
+"""What the centre and the machine of the person who publishes say to each other, as JSON within the people's API v1."""
+
+from dataclasses import dataclass
+
+from shared.canonical import Json
+from shared.fields import Fields, decode_base64, encode_base64
+from shared.policy.bundle import MAX_HEAD_BYTES, MAX_LAYER_BYTES, LayerBundle
+from shared.policy.document import LAYER_PATTERN, MAX_BYTES, MAX_KEYS, SealingKey
+from shared.signing import EvidencePublicKey
+
+_MAX_ROOTS = 64
+_MAX_LAYERS = 100
+
+
+@dataclass(frozen=True)
+class PolicyParts:
+    """What a policy is written on top of: everything the centre holds that a publisher does not.
+
+    Nothing here is believed as it stands: `authoring.author` holds it against the person's credential.
+    """
+
+    roots: tuple[bytes, ...]
+    targets: bytes
+    layers: tuple[LayerBundle, ...]
+    keys: tuple[SealingKey, ...]
+    receipt_key: EvidencePublicKey
+    next_version: int
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "roots": [encode_base64(root) for root in self.roots],
+            "targets": encode_base64(self.targets),
+            "layers": {
+                held.layer: {"metadata": encode_base64(held.metadata), "policy": encode_base64(held.policy)}
+                for held in self.layers
+            },
+            "keys": [key.json() for key in self.keys],
+            "receipt_key": encode_base64(self.receipt_key.spki),
+            "next_version": self.next_version,
+        }
+
+    @classmethod
+    def parse(cls, value: Json) -> "PolicyParts":
+        """Raises Malformed."""
+        fields = Fields(value, "policy parts")
+        roots = fields.items("roots", most=_MAX_ROOTS)
+        layers = fields.mapping("layers", most=_MAX_LAYERS)
+        parts = cls(
+            roots=tuple(decode_base64(root, "policy parts root", MAX_HEAD_BYTES) for root in roots),
+            targets=fields.base64("targets", max_bytes=MAX_HEAD_BYTES),
+            layers=tuple(_layer(name, layer) for name, layer in sorted(layers.items())),
+            keys=tuple(SealingKey.parse(key) for key in fields.items("keys", most=MAX_KEYS)),
+            receipt_key=EvidencePublicKey.parse(fields.base64("receipt_key", max_bytes=1024)),
+            next_version=fields.integer("next_version", least=1),
+        )
+        fields.done()
+        return parts
+
+
+@dataclass(frozen=True)
+class Publication:
+    """One signed policy on its way to the centre; `targets` only where the delegations themselves change."""
+
+    layer: str
+    metadata: bytes
+    policy: bytes
+    targets: bytes | None = None
+
+    @property
+    def bundle(self) -> LayerBundle:
+        return LayerBundle(self.layer, self.metadata, self.policy)
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "targets": None if self.targets is None else encode_base64(self.targets),
+            "layer": self.layer,
+            "metadata": encode_base64(self.metadata),
+            "policy": encode_base64(self.policy),
+        }
+
+    @classmethod
+    def parse(cls, value: Json) -> "Publication":
+        """Raises Malformed."""
+        fields = Fields(value, "publication")
+        publication = cls(
+            layer=fields.text("layer", LAYER_PATTERN),
+            metadata=fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
+            policy=fields.base64("policy", max_bytes=MAX_BYTES),
+            targets=None if fields.is_null("targets") else fields.base64("targets", max_bytes=MAX_HEAD_BYTES),
+        )
+        fields.done()
+        return publication
+
+
+def _layer(name: str, value: Json) -> LayerBundle:
+    layer = Fields({"layer": name}, "policy parts").text("layer", LAYER_PATTERN)
+    fields = Fields(value, f"policy parts layer {layer}")
+    bundle = LayerBundle(
+        layer,
+        fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
+        fields.base64("policy", max_bytes=MAX_BYTES),
+    )
+    fields.done()
+    return bundle

@@ -1,0 +1,398 @@
+"""Publishes policies: checks what a person signed, signs snapshot and timestamp over it, keeps and announces it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from threading import RLock
+from typing import Protocol
+
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, sessionmaker
+from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
+
+from control_plane.db.models import Fact, PolicyMetadata
+from control_plane.keys.store import POLICY_ONLINE, RECEIPTS, KeyStore
+from control_plane.policy import sql
+from control_plane.policy.exchange import PolicyParts, Publication
+from control_plane.policy.roles import (
+    ONLINE_HOLDS_FOR,
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    build_snapshot,
+    build_timestamp,
+    parse_role,
+    sign_role,
+    signer_of,
+)
+from control_plane.policy.verify import (
+    CentreKeys,
+    Held,
+    LayerNotDelegated,
+    Verifier,
+    verify_head,
+    verify_online_key,
+    verify_publication,
+    verify_roots,
+    verify_targets,
+)
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.clock import Clock
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.identity import CONTROL_PLANE
+from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.document import ORGANISATION, PolicyDocument
+
+# Half the life of snapshot and timestamp: a centre that is down for a week strands no host.
+_REFRESH_BEFORE = ONLINE_HOLDS_FOR / 2
+_MOST_COLLISIONS = 3
+
+_log = logging.getLogger(__name__)
+
+
+class NotEstablished(Refused):
+    def __init__(self) -> None:
+        super().__init__("no policy root has been established here; initialise the control plane first")
+
+
+class AlreadyEstablished(Refused):
+    def __init__(self) -> None:
+        super().__init__("a policy root is established here already; it is never overwritten")
+
+
+class PolicyStoreBusy(Unavailable):
+    def __init__(self) -> None:
+        super().__init__("other publications kept coming first; publish again")
+
+
+class PolicyRowMissing(IntegrityFailure):
+    def __init__(self, role: str, version: int) -> None:
+        super().__init__(f"the database no longer holds version {version} of policy role {role}, which was published")
+        self.role, self.version = role, version
+
+
+class Journal(Protocol):
+    def record(self, happening: Happening) -> None:
+        """Keep the happening so that, once this returns, it survives a power cut."""
+
+
+OnPublished = Callable[[HeadBundle, tuple[LayerBundle, ...]], None]
+
+
+@dataclass(frozen=True)
+class PublishedPolicy:
+    """One version of one layer, as history tells it."""
+
+    layer: str
+    version: int
+    published: datetime
+    person: str
+    sha256: bytes  # of the policy document
+
+
+@dataclass(frozen=True)
+class _Current:
+    timestamp_version: int
+    expires: datetime  # the earlier of snapshot and timestamp
+    head: HeadBundle
+    layers: tuple[LayerBundle, ...]
+
+
+class PolicyPublisher:
+    """The one place through which policy metadata enters the database.
+
+    What is published is whole or not there: all its rows are one commit. Several processes may share the database;
+    the primary key (role, version) decides between two that publish at once.
+    """
+
+    def __init__(
+        self,
+        database: sessionmaker[Session],
+        keys: KeyStore,
+        journal: Journal,
+        clock: Clock,
+        verify: Verifier = verify_publication,
+    ) -> None:
+        self._database, self._keys, self._journal, self._clock, self._verify = database, keys, journal, clock, verify
+        self._subscribers: list[OnPublished] = []
+        self._cached: _Current | None = None
+        self._lock = RLock()
+
+    def subscribe(self, on_published: OnPublished) -> None:
+        """Have `on_published` called after every publication and refresh, and by `announce`."""
+        self._subscribers.append(on_published)
+
+    def establish(self, root: bytes, targets: bytes, person: str) -> None:
+        """Keep the first root and targets, which no host sees before the first publication.
+
+        Raises AlreadyEstablished, Malformed, SignaturesMissing, PolicyExpired, WrongOnlineKey, LayerNotDelegated.
+        """
+        now = self._clock.now()
+        trusted = verify_roots([root], now)
+        verify_online_key(trusted, signer_of(self._keys.p256(POLICY_ONLINE)).public_key.keyid)
+        signed = verify_targets(trusted, targets, now)
+        if signed.delegations is None or ORGANISATION not in (signed.delegations.roles or {}):
+            raise LayerNotDelegated(ORGANISATION)
+        if (trusted.version, signed.version) != (1, 1):
+            raise Malformed("first policy metadata", "root and targets begin with version 1")
+        try:
+            with self._database.begin() as session:
+                session.add(_row(ROOT, trusted, root, now, person))
+                session.add(_row(TARGETS, signed, targets, now, person))
+        except IntegrityError as exc:
+            raise AlreadyEstablished from exc
+
+    def publish(self, offered: Publication, person: str) -> int:
+        """Publish what `person` signed and return its version; once this returns, every host can fetch it.
+
+        A refusal leaves everything as it was. Both are recorded. Raises NotEstablished, PolicyStoreBusy, and what
+        `verify_publication` raises: PolicyVersionTaken where another person was faster.
+        """
+        try:
+            version = self._publish(offered, person)
+        except (Refused, IntegrityFailure) as exc:
+            self._journal.record(_refused(offered, person, exc))
+            raise
+        self.announce()
+        return version
+
+    def announce(self) -> None:
+        """Record and push whatever is published; call it at every start, for a crash may have come before either.
+
+        A push that fails is logged and no more: hosts pull over HTTPS.
+        """
+        with self._lock:
+            self._record_published()
+            current = self._current()
+            if current is None:
+                return
+            for on_published in self._subscribers:
+                try:
+                    on_published(current.head, current.layers)
+                except Exception:  # noqa: BLE001 (a task of its own: the publication stands, whatever ails a push)
+                    _log.exception("policy.push-failed", extra={"timestamp_version": current.timestamp_version})
+
+    def parts(self) -> PolicyParts:
+        """Return what a publisher writes the next policy on top of. Raises NotEstablished."""
+        with self._database() as session:
+            held = self._held(session)
+            version = sql.newest_version(session, ORGANISATION)
+        keys = self._centre_keys()
+        return PolicyParts(held.roots, held.targets, held.layers, keys.sealing, keys.receipts, version + 1)
+
+    def head(self) -> HeadBundle | None:
+        """Return what every host fetches first, None while nothing is published."""
+        current = self._current()
+        return None if current is None else current.head
+
+    def layer(self, name: str) -> LayerBundle | None:
+        current = self._current()
+        return None if current is None else next((held for held in current.layers if held.layer == name), None)
+
+    def document(self, name: str = ORGANISATION) -> PolicyDocument | None:
+        held = self.layer(name)
+        return None if held is None else PolicyDocument.parse(held.policy)
+
+    def current_version(self, name: str = ORGANISATION) -> int | None:
+        document = self.document(name)
+        return None if document is None else document.version
+
+    def newest_root(self) -> bytes:
+        """Return the trust anchor that a host enrolled today begins with. Raises NotEstablished."""
+        with self._database() as session:
+            roots = sql.roots(session)
+        if not roots:
+            raise NotEstablished
+        return roots[-1]
+
+    def expiries(self) -> dict[str, datetime]:
+        """Return until when each role that hosts check at present holds, by role name."""
+        current = self._current()
+        if current is None:
+            return {}
+        head = current.head
+        return {
+            ROOT: parse_role(Root, head.roots[-1]).signed.expires,
+            TARGETS: parse_role(Targets, head.targets).signed.expires,
+            SNAPSHOT: parse_role(Snapshot, head.snapshot).signed.expires,
+            TIMESTAMP: parse_role(Timestamp, head.timestamp).signed.expires,
+            **{held.layer: parse_role(Targets, held.metadata).signed.expires for held in current.layers},
+        }
+
+    def history(self) -> tuple[PublishedPolicy, ...]:
+        """Return every policy that was ever published, oldest first."""
+        with self._database() as session:
+            rows = sql.published_policies(session)
+        return tuple(
+            PublishedPolicy(row.role, row.version, row.published, row.person, sha256(row.policy or b"").digest())
+            for row in rows
+        )
+
+    def refresh_due(self, now: datetime) -> bool:
+        current = self._current()
+        return current is not None and now >= current.expires - _REFRESH_BEFORE
+
+    def refresh(self) -> None:
+        """Sign snapshot and timestamp anew over what is published, and push them. Without a publication, nothing.
+
+        Raises PolicyExpired, where root, targets or a layer need a person's signature and not ours; PolicyStoreBusy.
+        """
+        with self._lock:
+            now = self._clock.now()
+            try:
+                with self._database.begin() as session:
+                    current = self._current()
+                    if current is None:
+                        return
+                    held = Held(current.head.roots, current.head.targets, current.layers)
+                    self._sign_online(session, held, now, CONTROL_PLANE)
+            except IntegrityError as exc:
+                raise PolicyStoreBusy from exc
+            self.announce()
+
+    def _publish(self, offered: Publication, person: str) -> int:
+        with self._lock:
+            for _ in range(_MOST_COLLISIONS):
+                try:
+                    with self._database.begin() as session:
+                        return self._add(session, offered, person)
+                except IntegrityError:  # another process took one of the versions; look again at what is held now
+                    continue
+            raise PolicyStoreBusy
+
+    def _add(self, session: Session, offered: Publication, person: str) -> int:
+        now = self._clock.now()
+        held = self._held(session)
+        document = self._verify(offered, held, self._centre_keys(), now)
+        if offered.targets is not None:
+            session.add(_row(TARGETS, parse_role(Targets, offered.targets).signed, offered.targets, now, person))
+        session.add(
+            PolicyMetadata(
+                role=offered.layer,
+                version=document.version,
+                metadata_bytes=offered.metadata,
+                policy=offered.policy,
+                published=now,
+                person=person,
+            )
+        )
+        others = tuple(layer for layer in held.layers if layer.layer != offered.layer)
+        targets = held.targets if offered.targets is None else offered.targets
+        self._sign_online(session, Held(held.roots, targets, (*others, offered.bundle)), now, person)
+        return document.version
+
+    def _sign_online(self, session: Session, held: Held, now: datetime, person: str) -> None:
+        """Add a new snapshot and timestamp over `held`, once a host that walks the whole chain would accept them."""
+        signers = [signer_of(self._keys.p256(POLICY_ONLINE))]
+        snapshot_version = sql.newest_version(session, SNAPSHOT) + 1
+        snapshot = build_snapshot(held.targets, held.layers, version=snapshot_version, now=now)
+        snapshot_bytes = sign_role(snapshot, signers)
+        timestamp_version = sql.newest_version(session, TIMESTAMP) + 1
+        timestamp = build_timestamp(snapshot_bytes, version=timestamp_version, now=now)
+        timestamp_bytes = sign_role(timestamp, signers)
+        head = HeadBundle(held.roots, timestamp_bytes, snapshot_bytes, held.targets)
+        HeadBundle.parse(head.encode())  # also that no host finds it too large
+        for layer in held.layers:
+            LayerBundle.parse(layer.encode())
+        verify_head(head, held.layers, now)
+        session.add(_row(SNAPSHOT, snapshot, snapshot_bytes, now, person))
+        session.add(_row(TIMESTAMP, timestamp, timestamp_bytes, now, person))
+
+    def _centre_keys(self) -> CentreKeys:
+        return CentreKeys(self._keys.sealing_keys(), self._keys.signer(RECEIPTS).public)
+
+    def _held(self, session: Session) -> Held:
+        roots = sql.roots(session)
+        targets = sql.row(session, TARGETS, sql.newest_version(session, TARGETS))
+        if not roots or targets is None:
+            raise NotEstablished
+        current = self._current()
+        return Held(roots, targets.metadata_bytes, () if current is None else current.layers)
+
+    def _current(self) -> _Current | None:
+        """Return what the newest timestamp names. Rows never change, so one number says whether ours is still it."""
+        with self._database() as session:
+            version = sql.newest_version(session, TIMESTAMP)
+            cached = self._cached
+            if version == 0 or (cached is not None and cached.timestamp_version == version):
+                return cached if version else None
+            current = _load(session, version)
+        self._cached = current
+        return current
+
+    def _record_published(self) -> None:
+        """Record each publication that no record tells of yet: at least once, for a crash may part the two writes."""
+        with self._database() as session:
+            published = sql.published_policies(session)
+            recorded = {row.role: _recorded(session, row.role) for row in published}
+        for row in published:
+            if row.version <= recorded[row.role]:
+                continue
+            self._journal.record(_published(row))
+            with self._database.begin() as session:
+                session.merge(Fact(name=_fact(row.role), value=str(row.version)))
+
+
+def _load(session: Session, timestamp_version: int) -> _Current:
+    """Follow the names from the timestamp downwards, so that a publication in between mixes no two states."""
+    timestamp_bytes = _metadata(session, TIMESTAMP, timestamp_version)
+    timestamp = parse_role(Timestamp, timestamp_bytes).signed
+    snapshot_bytes = _metadata(session, SNAPSHOT, timestamp.snapshot_meta.version)
+    snapshot = parse_role(Snapshot, snapshot_bytes).signed
+    versions = {file.removesuffix(".json"): described.version for file, described in snapshot.meta.items()}
+    targets = _metadata(session, TARGETS, versions.pop(TARGETS))
+    layers = []
+    for layer, version in sorted(versions.items()):
+        row = sql.row(session, layer, version)
+        if row is None or row.policy is None:
+            raise PolicyRowMissing(layer, version)
+        layers.append(LayerBundle(layer, row.metadata_bytes, row.policy))
+    head = HeadBundle(sql.roots(session), timestamp_bytes, snapshot_bytes, targets)
+    return _Current(timestamp.version, min(timestamp.expires, snapshot.expires), head, tuple(layers))
+
+
+def _metadata(session: Session, role: str, version: int) -> bytes:
+    row = sql.row(session, role, version)
+    if row is None:
+        raise PolicyRowMissing(role, version)
+    return row.metadata_bytes
+
+
+def _row(role: str, signed: Signed, data: bytes, now: datetime, person: str) -> PolicyMetadata:
+    return PolicyMetadata(
+        role=role, version=signed.version, metadata_bytes=data, policy=None, published=now, person=person
+    )
+
+
+def _fact(layer: str) -> str:
+    return f"policy.recorded.{layer}"
+
+
+def _recorded(session: Session, layer: str) -> int:
+    fact = session.get(Fact, _fact(layer))
+    return 0 if fact is None else int(fact.value)
+
+
+def _published(row: PolicyMetadata) -> Happening:
+    digest = sha256(row.policy or b"").hexdigest()
+    return Happening(
+        Event.POLICY_PUBLISHED,
+        Action.CREATE,
+        Outcome.SUCCESS,
+        who=(Participant("person", row.person, requestor=True),),
+        what=(Subject("policy", f"{row.role} version {row.version} sha256 {digest}"),),
+    )
+
+
+def _refused(offered: Publication, person: str, exc: Exception) -> Happening:
+    return Happening(
+        Event.POLICY_REFUSED,
+        Action.CREATE,
+        Outcome.SERIOUS_FAILURE,
+        who=(Participant("person", person, requestor=True),),
+        what=(Subject("policy", f"{offered.layer} sha256 {sha256(offered.policy).hexdigest()}"),),
+        reason=str(exc),
+    )

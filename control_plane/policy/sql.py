@@ -1,0 +1,28 @@
+"""The rows of published policy metadata. Nothing here is ever changed or deleted; each version is one row."""
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from control_plane.db.models import PolicyMetadata
+from control_plane.policy.roles import ROOT
+
+
+def newest_version(session: Session, role: str) -> int:
+    """Return the highest version of `role`, 0 where there is none."""
+    return session.scalar(select(func.max(PolicyMetadata.version)).where(PolicyMetadata.role == role)) or 0
+
+
+def row(session: Session, role: str, version: int) -> PolicyMetadata | None:
+    return session.get(PolicyMetadata, (role, version))
+
+
+def roots(session: Session) -> tuple[bytes, ...]:
+    """Return every root, oldest first."""
+    query = select(PolicyMetadata.metadata_bytes).where(PolicyMetadata.role == ROOT).order_by(PolicyMetadata.version)
+    return tuple(session.scalars(query))
+
+
+def published_policies(session: Session) -> tuple[PolicyMetadata, ...]:
+    """Return every version of every layer, oldest first."""
+    query = select(PolicyMetadata).where(PolicyMetadata.policy.is_not(None))
+    return tuple(session.scalars(query.order_by(PolicyMetadata.published, PolicyMetadata.version)))

@@ -1,0 +1,274 @@
+"""Decides whether policy metadata holds, by the rules of the client that every host runs (TUF 1.0 section 5).
+
+The centre checks what a person sends before anyone sees it, and its own signing before anyone fetches it: what hosts
+would refuse never leaves the building.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from tuf.api.exceptions import LengthOrHashMismatchError
+from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
+
+from control_plane.policy.exchange import Publication
+from control_plane.policy.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, AnyRole, parse_role, policy_path
+from shared import clock
+from shared.errors import Malformed, Refused
+from shared.policy.accept import WrongLayer
+from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.document import PolicyDocument, SealingKey
+from shared.signing import EvidencePublicKey
+
+
+class SignaturesMissing(Refused):
+    def __init__(self, role: str, *, valid: int, needed: int) -> None:
+        super().__init__(f"policy role {role} carries {valid} valid signatures of its own keys and needs {needed}")
+        self.role, self.valid, self.needed = role, valid, needed
+
+
+class PolicyExpired(Refused):
+    def __init__(self, role: str, *, expires: datetime, now: datetime) -> None:
+        super().__init__(f"policy role {role} expired at {clock.text(expires)}, it is {clock.text(now)}")
+        self.role, self.expires, self.now = role, expires, now
+
+
+class PolicyVersionTaken(Refused):
+    """Someone else published first."""
+
+    def __init__(self, role: str, *, offered: int, held: int) -> None:
+        super().__init__(
+            f"version {offered} of policy role {role} was offered and version {held} is published already; "
+            f"read what it says, then publish version {held + 1}"
+        )
+        self.role, self.offered, self.held = role, offered, held
+
+
+class PolicyVersionSkipped(Refused):
+    def __init__(self, role: str, *, offered: int, held: int) -> None:
+        super().__init__(f"version {offered} of policy role {role} was offered; after {held} comes {held + 1}")
+        self.role, self.offered, self.held = role, offered, held
+
+
+class PolicyVersionsDiffer(Refused):
+    def __init__(self, layer: str, *, document: int, metadata: int) -> None:
+        super().__init__(f"policy of layer {layer} says version {document}, its signed metadata {metadata}")
+        self.layer, self.document, self.metadata = layer, document, metadata
+
+
+class MetadataMismatch(Refused):
+    """A file is not the one that the signed metadata above it describes."""
+
+    def __init__(self, what: str, *, described_by: str) -> None:
+        super().__init__(f"{what} is not the file whose version, length and digest the {described_by} metadata names")
+        self.what, self.described_by = what, described_by
+
+
+class LayerNotDelegated(Refused):
+    def __init__(self, layer: str) -> None:
+        super().__init__(f"the targets metadata does not delegate layer {layer} by the path {layer}/*")
+        self.layer = layer
+
+
+class ForeignSealingKey(Refused):
+    def __init__(self, key: SealingKey) -> None:
+        super().__init__(
+            f"policy seals to {key.purpose.value} key {key.key.key_id}, which this centre does not hold as such; "
+            "what hosts seal to it could never be opened"
+        )
+        self.key_id = key.key.key_id
+
+
+class ForeignReceiptKey(Refused):
+    def __init__(self, *, offered: EvidencePublicKey, held: EvidencePublicKey) -> None:
+        super().__init__(
+            f"policy names receipt key {offered.key_id}, this centre signs receipts with {held.key_id}; "
+            "no host could believe that its images have arrived"
+        )
+        self.offered, self.held = offered.key_id, held.key_id
+
+
+class WrongOnlineKey(Refused):
+    def __init__(self, role: str, online_key_id: str) -> None:
+        super().__init__(f"root metadata does not give role {role} to this centre's online key {online_key_id[:16]}")
+        self.role, self.online_key_id = role, online_key_id
+
+
+@dataclass(frozen=True)
+class Held:
+    """What is published, which every new version is measured against."""
+
+    roots: tuple[bytes, ...]
+    targets: bytes
+    layers: tuple[LayerBundle, ...]
+
+
+@dataclass(frozen=True)
+class CentreKeys:
+    """What this centre can open and what it signs receipts with."""
+
+    sealing: tuple[SealingKey, ...]
+    receipts: EvidencePublicKey
+
+
+class Verifier(Protocol):
+    def __call__(self, offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
+        """Return the policy that `offered` publishes once everything about it holds, or raise."""
+
+
+def verify_publication(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
+    """Return the policy that `offered` publishes, once it holds under the root, follows what is held, and seals to us.
+
+    Raises Malformed, SignaturesMissing, PolicyExpired, PolicyVersionTaken, PolicyVersionSkipped, PolicyVersionsDiffer,
+    MetadataMismatch, LayerNotDelegated, WrongLayer, ForeignSealingKey, ForeignReceiptKey.
+    """
+    root = verify_roots(held.roots, now)
+    targets = verify_targets(root, held.targets if offered.targets is None else offered.targets, now)
+    if offered.targets is not None:
+        _verify_next(TARGETS, targets.version, parse_role(Targets, held.targets).signed.version)
+        for other in held.layers:
+            # A change of keys must not strand a layer that nobody is publishing now.
+            if other.layer != offered.layer:
+                verify_layer(targets, other)
+    document = verify_layer(targets, offered.bundle)
+    _verify_time(offered.layer, parse_role(Targets, offered.metadata).signed, now)
+    _verify_next(offered.layer, document.version, layer_version(held.layers, offered.layer))
+    _verify_ours(document, keys)
+    return document
+
+
+def verify_head(head: HeadBundle, layers: Iterable[LayerBundle], now: datetime) -> None:
+    """Walk the whole chain as a host does that knows nothing but the first root.
+
+    A layer may have expired by itself: hosts keep the last they accepted, and the other layers go on.
+
+    Raises Malformed, SignaturesMissing, PolicyExpired, PolicyVersionsDiffer, MetadataMismatch, LayerNotDelegated,
+    WrongLayer.
+    """
+    root = verify_roots(head.roots, now)
+    timestamp = _verify_role(root, Timestamp, TIMESTAMP, head.timestamp, now)
+    snapshot = _verify_role(root, Snapshot, SNAPSHOT, head.snapshot, now)
+    _verify_described(head.snapshot, snapshot, timestamp.snapshot_meta, what=SNAPSHOT, described_by=TIMESTAMP)
+    targets = verify_targets(root, head.targets, now)
+    _verify_described(head.targets, targets, snapshot.meta.get("targets.json"), what=TARGETS, described_by=SNAPSHOT)
+    for layer in layers:
+        verify_layer(targets, layer)
+        signed = parse_role(Targets, layer.metadata).signed
+        described = snapshot.meta.get(f"{layer.layer}.json")
+        _verify_described(layer.metadata, signed, described, what=layer.layer, described_by=SNAPSHOT)
+
+
+def verify_roots(roots: Sequence[bytes], now: datetime) -> Root:
+    """Return the newest root: the first signs itself, and each later one is signed by the one before and by itself."""
+    trusted: Root | None = None
+    for data in roots:
+        metadata = parse_role(Root, data)
+        offered = metadata.signed
+        if trusted is not None:
+            _verify_signatures(trusted, ROOT, metadata)
+            _verify_next(ROOT, offered.version, trusted.version)
+        _verify_signatures(offered, ROOT, metadata)
+        if offered.consistent_snapshot is not True:
+            raise Malformed("TUF root metadata", "consistent_snapshot is not true")
+        trusted = offered
+    if trusted is None:
+        raise Malformed("policy roots", "there is none")
+    _verify_time(ROOT, trusted, now)
+    return trusted
+
+
+def verify_targets(root: Root, data: bytes, now: datetime) -> Targets:
+    targets = _verify_role(root, Targets, TARGETS, data, now)
+    if targets.targets:
+        raise Malformed("TUF targets metadata", "lists a target itself; policies belong to layers")
+    return targets
+
+
+def verify_layer(targets: Targets, layer: LayerBundle) -> PolicyDocument:
+    """Return the policy document of `layer`, once its role is signed and the document is the role's only target.
+
+    Whether it has expired is not asked: what is held and past its time is still what the next version follows.
+    """
+    path = policy_path(layer.layer)
+    responsible = [] if targets.delegations is None else list(targets.delegations.get_roles_for_target(path))
+    # Clients ask the first role that a path is delegated to, and no other one where that delegation terminates.
+    if responsible[:1] != [(layer.layer, True)]:
+        raise LayerNotDelegated(layer.layer)
+    metadata = parse_role(Targets, layer.metadata)
+    _verify_signatures(targets, layer.layer, metadata)
+    signed = metadata.signed
+    if signed.delegations is not None or list(signed.targets) != [path]:
+        raise Malformed(f"TUF metadata of layer {layer.layer}", f"its one target is {path}, and it delegates nothing")
+    _verify_target(layer, signed.targets[path])
+    document = PolicyDocument.parse(layer.policy)
+    if document.layer != layer.layer:
+        raise WrongLayer(offered=document.layer, expected=layer.layer)
+    if document.version != signed.version:
+        raise PolicyVersionsDiffer(layer.layer, document=document.version, metadata=signed.version)
+    return document
+
+
+def verify_online_key(root: Root, online_key_id: str) -> None:
+    """Raise WrongOnlineKey unless snapshot and timestamp belong to that key alone."""
+    for role in (SNAPSHOT, TIMESTAMP):
+        if (root.roles[role].keyids, root.roles[role].threshold) != ([online_key_id], 1):
+            raise WrongOnlineKey(role, online_key_id)
+
+
+def layer_version(layers: Iterable[LayerBundle], layer: str) -> int:
+    """Return the version that is held of `layer`, 0 where it was never published."""
+    return max((parse_role(Targets, held.metadata).signed.version for held in layers if held.layer == layer), default=0)
+
+
+def _verify_ours(document: PolicyDocument, keys: CentreKeys) -> None:
+    for key in document.keys:
+        if key not in keys.sealing:
+            raise ForeignSealingKey(key)
+    if document.receipt_key.spki != keys.receipts.spki:
+        raise ForeignReceiptKey(offered=document.receipt_key, held=keys.receipts)
+
+
+def _verify_role(delegator: Root | Targets, kind: type[AnyRole], role: str, data: bytes, now: datetime) -> AnyRole:
+    metadata = parse_role(kind, data)
+    _verify_signatures(delegator, role, metadata)
+    _verify_time(role, metadata.signed, now)
+    return metadata.signed
+
+
+def _verify_signatures(delegator: Root | Targets, role: str, metadata: Metadata[AnyRole]) -> None:
+    result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+    if not result.verified:
+        raise SignaturesMissing(role, valid=len(result.signed), needed=result.threshold)
+
+
+def _verify_time(role: str, signed: Signed, now: datetime) -> None:
+    if signed.is_expired(now):
+        raise PolicyExpired(role, expires=signed.expires, now=now)
+
+
+def _verify_next(role: str, offered: int, held: int) -> None:
+    if offered <= held:
+        raise PolicyVersionTaken(role, offered=offered, held=held)
+    if offered != held + 1:
+        raise PolicyVersionSkipped(role, offered=offered, held=held)
+
+
+def _verify_described(data: bytes, signed: Signed, described: MetaFile | None, *, what: str, described_by: str) -> None:
+    mismatch = MetadataMismatch(f"{what} metadata", described_by=described_by)
+    if described is None or described.version != signed.version or list(described.hashes or ()) != ["sha256"]:
+        raise mismatch
+    try:
+        described.verify_length_and_hashes(data)
+    except LengthOrHashMismatchError as exc:
+        raise mismatch from exc
+
+
+def _verify_target(layer: LayerBundle, target: TargetFile) -> None:
+    mismatch = MetadataMismatch(f"policy of layer {layer.layer}", described_by=layer.layer)
+    if list(target.hashes) != ["sha256"]:
+        raise mismatch
+    try:
+        target.verify_length_and_hashes(layer.policy)
+    except LengthOrHashMismatchError as exc:
+        raise mismatch from exc

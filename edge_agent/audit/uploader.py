@@ -1,0 +1,102 @@
+"""Sends the journal to the centre in signed batches, at least once, in order."""
+
+import json
+import random
+import threading
+from collections.abc import Callable
+
+from edge_agent.audit.journal import Journal
+from edge_agent.backoff import delay_s
+from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, accepted
+from edge_agent.log import Log, why
+from edge_agent.parts import Bell
+from shared.audit.batch import sign_batch
+from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.errors import Unavailable
+from shared.identity import HostId
+from shared.signing import EvidenceSigner
+
+_PATH = "/api/v1/audit/batches"
+_MOST_RECORDS = 500
+_MOST_BYTES = 4 << 20
+_GATHER_S = 0.2  # one image makes two records; let them travel together
+_CONFLICT = 409
+
+
+class AuditUploader:
+    """A part of the agent: sends whenever a record is added that the centre does not hold."""
+
+    name = "audit-upload"
+
+    def __init__(
+        self,
+        door: HttpsDoor,
+        *,
+        host_id: HostId,
+        journal: Journal,
+        signer: EvidenceSigner,
+        log: Log,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self._door, self._host_id, self._journal, self._signer = door, host_id, journal, signer
+        self._log, self._spread = log, spread
+        self._refused = ""  # why the centre refused last, so that it is recorded once
+        self.bell = Bell()
+
+    def run(self, stop: threading.Event) -> None:
+        failures = 0
+        while not stop.is_set():
+            try:
+                if not self.send_next():
+                    self.bell.sleep()
+                    stop.wait(_GATHER_S)
+                failures = 0
+            except (Unavailable, DoorRefused) as exc:
+                failures += 1
+                self._log.event("audit.waits", why=why(exc), failures=failures)
+                stop.wait(delay_s(failures, self._spread()))
+        self._door.close()
+
+    def send_next(self) -> bool:
+        """Send the oldest records that the centre has not confirmed; return whether there were any.
+
+        Raises DoorUnavailable, DatabaseUnavailable: try again. Raises DoorRefused: the centre will not have this
+        journal's continuation, which a person has to look into; the journal goes on and everything is kept.
+        """
+        unsent = self._journal.unsent(most=_MOST_RECORDS, most_bytes=_MOST_BYTES)
+        if unsent is None:
+            return False
+        batch = sign_batch(str(self._host_id), unsent.prev, unsent.records, self._signer)
+        answer = self._door.post(_PATH, batch.encode(), "application/json")
+        held = _held(answer)
+        if answer.status == _CONFLICT and held is not None and held != unsent.acknowledged:
+            self._log.event("audit.gap", held=held)
+            self._journal.acknowledge(held)
+            return True
+        try:
+            accepted(self._door.name, answer)
+        except DoorRefused as exc:
+            self._note(why(exc))
+            raise
+        if held is None or held < unsent.acknowledged + len(unsent.records):
+            raise DoorUnavailable(self._door.name, "it does not confirm the audit records that it took")
+        self._journal.acknowledge(held)
+        return True
+
+    def _note(self, reason: str) -> None:
+        if reason == self._refused:
+            return
+        self._refused = reason
+        who = (Participant("host", str(self._host_id), True),)
+        self._journal.record(
+            Happening(Event.AUDIT_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE, who, reason=reason)
+        )
+
+
+def _held(answer: Answer) -> int | None:
+    try:
+        members = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    held = members.get("held") if isinstance(members, dict) else None
+    return held if isinstance(held, int) and not isinstance(held, bool) and held >= 0 else None

@@ -1,0 +1,23 @@
+"""The vault's receipts, kept: with one in hand an object may leave the spool."""
+
+from edge_agent.database import Database
+from shared.fleet.receipt import Receipt
+from shared.identity import ObjectId
+
+_SCHEMA = "CREATE TABLE IF NOT EXISTS receipt (object TEXT PRIMARY KEY, signed BLOB NOT NULL) STRICT;"
+
+
+class Receipts:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.create(_SCHEMA)
+
+    def keep(self, receipt: Receipt, signed: bytes) -> None:
+        """Raises DatabaseUnavailable."""
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO receipt VALUES (?, ?)", (str(receipt.object_id), signed))
+
+    def holds(self, object_id: ObjectId) -> bool:
+        with self._database.transaction() as connection:
+            found = connection.execute("SELECT 1 FROM receipt WHERE object = ?", (str(object_id),))
+            return found.fetchone() is not None

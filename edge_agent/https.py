@@ -1,0 +1,131 @@
+"""Talks to the centre's doors over TLS that is verified: the centre's CA, the name in the address, our certificate.
+
+One connection, kept open, used by one thread. What comes back is bytes of a stated largest size.
+"""
+
+import http.client
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from shared.errors import Refused, Unavailable
+
+TIMEOUT_S = 30.0
+_BLOCK_BYTES = 256 << 10
+_MAX_ANSWER_BYTES = 4 << 20
+# These say something of the host or the moment and nothing of what was sent; another try may succeed.
+_NOT_NOW = {401, 403, 404, 408, 425, 429}
+
+
+class DoorUnavailable(Unavailable):
+    def __init__(self, door: str, why: str) -> None:
+        super().__init__(f"{door} does not answer as it should: {why}")
+        self.door, self.why = door, why
+
+
+class DoorRefused(Refused):
+    """The centre read what was sent and will not have it."""
+
+    def __init__(self, door: str, status: int, title: str) -> None:
+        super().__init__(f"{door} refused with status {status}: {title}")
+        self.door, self.status, self.title = door, status, title
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class HttpsDoor:
+    """One door of the centre, `https://host:port`."""
+
+    def __init__(self, host: str, port: int, context: ssl.SSLContext, timeout_s: float = TIMEOUT_S) -> None:
+        self.name = f"https://{host}:{port}"
+        self._connection = http.client.HTTPSConnection(
+            host.strip("[]"), port, context=context, timeout=timeout_s, blocksize=_BLOCK_BYTES
+        )
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        return self._exchange("GET", path, None, dict(headers or {}))
+
+    def post(self, path: str, body: bytes, content_type: str) -> Answer:
+        return self._exchange("POST", path, body, {"Content-Type": content_type})
+
+    def put_file(self, path: str, source: BinaryIO, size_bytes: int) -> Answer:
+        """Send a file in constant memory."""
+        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
+        return self._exchange("PUT", path, source, headers)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _exchange(self, method: str, path: str, body: bytes | BinaryIO | None, headers: dict[str, str]) -> Answer:
+        """Return the answer to one request, whatever its status. Raises DoorUnavailable."""
+        try:
+            reused = self._connection.sock is not None
+            try:
+                return self._once(method, path, body, headers)
+            except (http.client.RemoteDisconnected, ConnectionError):
+                # A kept connection that the other side closed meanwhile; every request of ours may be repeated.
+                if not reused:
+                    raise
+                self._connection.close()
+                if body is not None and not isinstance(body, bytes):
+                    body.seek(0)
+                return self._once(method, path, body, headers)
+        except (OSError, http.client.HTTPException) as exc:
+            self._connection.close()
+            raise DoorUnavailable(self.name, _reason(exc)) from exc
+
+    def _once(self, method: str, path: str, body: bytes | BinaryIO | None, headers: dict[str, str]) -> Answer:
+        try:
+            self._connection.request(method, path, body=body, headers=headers)
+        except (BrokenPipeError, ConnectionResetError):
+            # The door may have answered without reading to the end (too large, no space); that answer counts.
+            if self._connection.sock is None:
+                raise
+        response = self._connection.getresponse()
+        answer = response.read(_MAX_ANSWER_BYTES + 1)
+        if len(answer) > _MAX_ANSWER_BYTES:
+            self._connection.close()
+            raise DoorUnavailable(self.name, f"its answer is larger than {_MAX_ANSWER_BYTES} bytes")
+        return Answer(response.status, answer, {k.lower(): v for k, v in response.getheaders()})
+
+
+def verified_context(ca_file: Path, certificate: tuple[Path, Path] | None = None) -> ssl.SSLContext:
+    """Return a context that trusts `ca_file` alone and checks host names, with our (certificate, key) if any."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(ca_file)
+    if certificate is not None:
+        context.load_cert_chain(*certificate)
+    return context
+
+
+def accepted(door: str, answer: Answer) -> Answer:
+    """Return `answer` if its status is a success. Raises DoorRefused, DoorUnavailable."""
+    if 200 <= answer.status < 300:
+        return answer
+    if 400 <= answer.status < 500 and answer.status not in _NOT_NOW:
+        raise DoorRefused(door, answer.status, problem(answer).get("title", "no reason given"))
+    raise DoorUnavailable(door, f"status {answer.status}")
+
+
+def problem(answer: Answer) -> dict[str, str]:
+    """Return the text members of an RFC 9457 problem document, none if the answer is not one."""
+    try:
+        members = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(members, dict):
+        return {}
+    return {k: str(v)[:200] for k, v in members.items() if isinstance(v, str | int)}
+
+
+def _reason(exc: Exception) -> str:
+    return f"{type(exc).__name__}: {exc}" if isinstance(exc, OSError) else type(exc).__name__

@@ -1,0 +1,68 @@
+"""Pulls the policy over HTTPS: at the start, after a reconnect, every so often, and when a head came without its layer."""
+
+import random
+import threading
+from collections.abc import Callable
+
+from edge_agent.backoff import delay_s
+from edge_agent.https import HttpsDoor, accepted
+from edge_agent.log import Log, why
+from edge_agent.parts import Bell
+from edge_agent.policy_sync.updater import PolicyUpdater
+from shared.errors import Refused, Unavailable
+from shared.policy.document import PolicyDocument
+
+_NOT_MODIFIED, _NOT_FOUND = 304, 404
+_WITHOUT_POLICY_S = 15.0
+
+
+class PolicyPuller:
+    """A part of the agent. Rung, it pulls at once."""
+
+    name = "policy-pull"
+
+    def __init__(
+        self,
+        door: HttpsDoor,
+        layer: str,
+        updater: PolicyUpdater,
+        *,
+        policy: Callable[[], PolicyDocument | None],
+        log: Log,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self._door, self._layer, self._updater = door, layer, updater
+        self._policy, self._log, self._spread = policy, log, spread
+        self._etags: dict[str, str] = {}
+        self.bell = Bell()
+
+    def run(self, stop: threading.Event) -> None:
+        failures = 0
+        while not stop.is_set():
+            try:
+                self.pull()
+                failures = 0
+            except (Unavailable, Refused) as exc:
+                failures += 1
+                self._log.event("policy.pull-waits", why=why(exc), failures=failures)
+                stop.wait(delay_s(failures, self._spread()))
+                continue
+            policy = self._policy()
+            self.bell.sleep(policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S)
+        self._door.close()
+
+    def pull(self) -> None:
+        """Offer what the centre has published, the layer first, so that a head finds it.
+
+        Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable.
+        """
+        self._pull(f"/api/v1/policy/layers/{self._layer}", self._updater.offer_layer)
+        self._pull("/api/v1/policy/head", self._updater.offer_head)
+
+    def _pull(self, path: str, offer: Callable[[bytes], None]) -> None:
+        known = self._etags.get(path)
+        answer = self._door.get(path, {"If-None-Match": known} if known else {})
+        if answer.status in (_NOT_MODIFIED, _NOT_FOUND):
+            return
+        offer(accepted(self._door.name, answer).body)
+        self._etags[path] = answer.headers.get("etag", "")

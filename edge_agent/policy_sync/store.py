@@ -1,0 +1,94 @@
+"""The accepted policy: its version, its exact bytes, and what is in force. The final word, whatever TUF's cache says."""
+
+import threading
+from collections.abc import Callable
+from hashlib import sha256
+
+from edge_agent.database import Database
+from edge_agent.log import Log, why
+from shared.clock import Clock, text
+from shared.errors import IntegrityFailure, Malformed
+from shared.policy.accept import AcceptedPolicy
+from shared.policy.document import KeyPurpose, PolicyDocument
+from shared.sealing.hpke import SealingPublicKey
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS accepted_policy (
+    layer TEXT NOT NULL, version INTEGER NOT NULL, sha256 BLOB NOT NULL, document BLOB NOT NULL, accepted TEXT NOT NULL,
+    PRIMARY KEY (layer, version)
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS accepted_policy_stays BEFORE DELETE ON accepted_policy
+BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+"""
+
+
+class StoredPolicyAltered(IntegrityFailure):
+    def __init__(self, version: int) -> None:
+        super().__init__(f"the stored bytes of accepted policy {version} are not those that were accepted")
+        self.version = version
+
+
+class PolicyStore:
+    """One layer's accepted versions. What is in force is read from memory, by any thread."""
+
+    def __init__(self, database: Database, layer: str, clock: Clock, log: Log) -> None:
+        self._database, self._layer, self._clock = database, layer, clock
+        self._lock, self._listeners = threading.Lock(), list[Callable[[], None]]()
+        self._in_force: PolicyDocument | None = None
+        database.create(_SCHEMA)
+        try:
+            self._in_force = self._load()
+        except (StoredPolicyAltered, Malformed) as exc:
+            # Nothing is in force then, so nothing is captured unsealed; the version held still refuses a rollback.
+            log.event("policy.stored-altered", why=why(exc))
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after each switch to another policy."""
+        self._listeners.append(listener)
+
+    def in_force(self) -> PolicyDocument | None:
+        """Return the policy in force, None before the first. It stays in force past any expiry."""
+        return self._in_force
+
+    def audit_key(self) -> SealingPublicKey | None:
+        policy = self._in_force
+        return policy.key_for(KeyPurpose.AUDIT) if policy is not None else None
+
+    def held(self) -> AcceptedPolicy | None:
+        """Return the highest version ever accepted here."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT version, sha256 FROM accepted_policy WHERE layer = ? ORDER BY version DESC LIMIT 1",
+                (self._layer,),
+            ).fetchone()
+        return AcceptedPolicy(self._layer, *row) if row else None
+
+    def keep(self, accepted: AcceptedPolicy, document: bytes) -> None:
+        """Remember an accepted version for good, or mend its bytes. Part of a transaction of the caller's."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO accepted_policy VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET document = excluded.document",
+                (accepted.layer, accepted.version, accepted.sha256, document, text(self._clock.now())),
+            )
+
+    def switch(self, policy: PolicyDocument) -> None:
+        """Put `policy`, which was kept, in force."""
+        with self._lock:
+            self._in_force = policy
+        for listener in self._listeners:
+            listener()
+
+    def _load(self) -> PolicyDocument | None:
+        """Raises StoredPolicyAltered, Malformed."""
+        with self._database.transaction() as connection:
+            row = connection.execute(
+                "SELECT version, sha256, document FROM accepted_policy WHERE layer = ? ORDER BY version DESC LIMIT 1",
+                (self._layer,),
+            ).fetchone()
+        if row is None:
+            return None
+        version, digest, document = row
+        if sha256(document).digest() != digest:
+            raise StoredPolicyAltered(version)
+        return PolicyDocument.parse(document)

@@ -1,0 +1,224 @@
+"""Takes offered bundles through TUF and our own rule, and switches to what both accept.
+
+The order: head and layer verified by python-tuf's client workflow; the document parsed; `shared.policy.accept`; kept
+durably together with its audit record; only then in force. Whatever is refused leaves everything as it was.
+"""
+
+import shutil
+import threading
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+from tuf.api import exceptions as tuf
+from tuf.ngclient.updater import Updater
+
+from edge_agent.audit.journal import Journal, printable
+from edge_agent.database import Database
+from edge_agent.log import Log, why
+from edge_agent.policy_sync.fetcher import METADATA_URL, BundleFetcher, claimed_layer_version
+from edge_agent.policy_sync.store import PolicyStore
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.errors import IntegrityFailure, Refused, Unavailable
+from shared.identity import HostId
+from shared.policy.accept import AcceptedPolicy, PolicyRollback, WrongLayer, accept
+from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.document import PolicyDocument
+
+_MAX_ERROR_CHARS = 500
+# A broker that offers ever new forgeries must not fill the journal; past this many they are only logged.
+_MOST_REFUSALS_RECORDED = 64
+
+
+class PolicyExpired(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the offered policy metadata has expired: {why}")
+        self.why = why
+
+
+class PolicyNotSigned(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the offered policy metadata is not signed by enough of those who may: {why}")
+        self.why = why
+
+
+class MetadataRollback(Refused):
+    """Same or newer policy, older metadata around it: a replay that would hide later changes."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the offered policy metadata is older than what is trusted here: {why}")
+        self.why = why
+
+
+class MetadataInvalid(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the offered policy metadata does not hold together: {why}")
+        self.why = why
+
+
+class LayerNotHere(Unavailable):
+    def __init__(self, layer: str) -> None:
+        super().__init__(f"the head names a version of layer {layer} that has not arrived")
+        self.layer = layer
+
+
+class TrustCacheUnavailable(Unavailable):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the folder of trusted policy metadata cannot be used: {why}")
+        self.why = why
+
+
+class PolicyUpdater:
+    """Safe to offer to from any thread. `layer` is the one layer that concerns this host."""
+
+    def __init__(
+        self,
+        *,
+        layer: str,
+        trust_folder: Path,
+        policy_root: bytes,
+        host_id: HostId,
+        store: PolicyStore,
+        journal: Journal,
+        database: Database,
+        log: Log,
+        on_layer_missing: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._layer, self._trust_folder, self._policy_root = layer, trust_folder, policy_root
+        self._host_id, self._store, self._journal, self._database = host_id, store, journal, database
+        self._log, self._on_layer_missing = log, on_layer_missing
+        self._lock = threading.Lock()
+        self._pending: HeadBundle | None = None  # a head that waits for its layer
+        self._bundle: LayerBundle | None = None  # the layer as it came last
+        self._done = b""  # digest of the head that was accepted last
+        self._refusals: set[bytes] = set()
+        self.error = ""  # why the last offer was refused, for the state report
+
+    def offer_head(self, data: bytes) -> None:
+        """Take a head bundle as it came from the broker or the centre.
+
+        Raises DatabaseUnavailable, TrustCacheUnavailable: offer it again. A refused offer does not raise: it is
+        recorded, and `error` says why.
+        """
+        with self._lock:
+            if sha256(data).digest() != self._done:
+                self._judge(data, lambda: self._try(HeadBundle.parse(data)))
+
+    def offer_layer(self, data: bytes) -> None:
+        """Take a layer bundle; otherwise as `offer_head`."""
+        with self._lock:
+            self._judge(data, lambda: self._take_layer(LayerBundle.parse(data)))
+
+    def _take_layer(self, bundle: LayerBundle) -> None:
+        if bundle.layer != self._layer:
+            raise WrongLayer(offered=bundle.layer, expected=self._layer)
+        self._bundle = bundle
+        if self._pending is not None:
+            self._try(self._pending)
+
+    def _judge(self, data: bytes, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except LayerNotHere as exc:
+            self.error = printable(why(exc), _MAX_ERROR_CHARS)
+            self._log.event("policy.layer-missing", layer=exc.layer)
+            self._on_layer_missing()
+        except (Refused, IntegrityFailure) as exc:
+            self._refuse(data, exc)
+
+    def _refuse(self, data: bytes, exc: Refused | IntegrityFailure) -> None:
+        self.error = printable(why(exc), _MAX_ERROR_CHARS)
+        offer = sha256(data + self.error.encode()).digest()
+        if offer in self._refusals:
+            return
+        self._log.event("policy.refused", why=why(exc))
+        if len(self._refusals) >= _MOST_REFUSALS_RECORDED:
+            return
+        self._record(Event.POLICY_REFUSED, Outcome.SERIOUS_FAILURE, self.error)
+        self._refusals.add(offer)
+
+    def _try(self, head: HeadBundle) -> None:
+        try:
+            document = self._verified(head)
+        except LayerNotHere:
+            self._pending = head
+            raise
+        policy = PolicyDocument.parse(document)
+        if policy.layer != self._layer:
+            raise WrongLayer(offered=policy.layer, expected=self._layer)
+        held = self._store.held()
+        accepted = accept(AcceptedPolicy(policy.layer, policy.version, sha256(document).digest()), held)
+        if accepted != held or self._store.in_force() is None:
+            self._put_in_force(accepted, document, policy)
+        self._pending, self._done, self.error = None, sha256(head.encode()).digest(), ""
+        self._refusals.clear()
+
+    def _put_in_force(self, accepted: AcceptedPolicy, document: bytes, policy: PolicyDocument) -> None:
+        with self._database.transaction():
+            self._store.keep(accepted, document)
+            self._record(Event.POLICY_ACCEPTED, Outcome.SUCCESS, "", policy.version)
+        self._store.switch(policy)
+        self._log.event("policy.accepted", layer=policy.layer, version=policy.version)
+
+    def _verified(self, head: HeadBundle) -> bytes:
+        """Return the policy document that `head` and the layer at hand make current, each part verified by TUF."""
+        try:
+            return self._run_tuf(head)
+        except OSError as exc:
+            # The cache only saves work: what is accepted stands in the database, and the trust anchor in host.json.
+            self._log.event("policy.trust-cache-discarded", why=why(exc))
+            self._discard_trust_folder()
+        try:
+            return self._run_tuf(head)
+        except OSError as exc:
+            raise TrustCacheUnavailable(why(exc)) from exc
+
+    def _run_tuf(self, head: HeadBundle) -> bytes:
+        held = self._store.held()
+        fetcher = BundleFetcher(head, self._bundle)
+        claimed = claimed_layer_version(head.snapshot, self._layer)
+        try:
+            self._trust_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = str(self._trust_folder)
+            client = Updater(folder, METADATA_URL, fetcher=fetcher, bootstrap=self._policy_root)
+            client.refresh()
+            target = client.get_targetinfo(f"{self._layer}/policy.json")
+        except tuf.BadVersionNumberError as exc:
+            if held is not None and claimed < held.version:
+                raise PolicyRollback(offered=claimed, held=held.version) from exc
+            raise MetadataRollback(str(exc)) from exc
+        except tuf.ExpiredMetadataError as exc:
+            raise PolicyExpired(str(exc)) from exc
+        except tuf.UnsignedMetadataError as exc:
+            raise PolicyNotSigned(str(exc)) from exc
+        except tuf.DownloadHTTPError as exc:
+            if fetcher.missing is None:
+                raise MetadataInvalid(str(exc)) from exc
+            if held is not None and fetcher.missing < held.version:
+                raise PolicyRollback(offered=fetcher.missing, held=held.version) from exc
+            raise LayerNotHere(self._layer) from exc
+        except (tuf.RepositoryError, tuf.DownloadError) as exc:
+            raise MetadataInvalid(str(exc)) from exc
+        if target is None:
+            raise MetadataInvalid(f"{self._layer}/policy.json is not among the targets")
+        if self._bundle is None:
+            raise LayerNotHere(self._layer)
+        try:
+            target.verify_length_and_hashes(self._bundle.policy)
+        except tuf.LengthOrHashMismatchError as exc:
+            raise LayerNotHere(self._layer) from exc
+        return self._bundle.policy
+
+    def _discard_trust_folder(self) -> None:
+        try:
+            if self._trust_folder.is_dir() and not self._trust_folder.is_symlink():
+                shutil.rmtree(self._trust_folder)
+            else:
+                self._trust_folder.unlink(missing_ok=True)
+        except OSError as exc:
+            raise TrustCacheUnavailable(why(exc)) from exc
+
+    def _record(self, event: Event, outcome: Outcome, reason: str, version: int | None = None) -> None:
+        name = self._layer if version is None else f"{self._layer} {version}"
+        who = (Participant("host", str(self._host_id), True),)
+        self._journal.record(Happening(event, Action.UPDATE, outcome, who, (Subject("policy", name),), reason))

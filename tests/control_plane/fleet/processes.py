@@ -1,0 +1,25 @@
+"""Looking at processes from outside."""
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+_WAIT_S = 10.0
+_LOOK_S = 0.02
+_PAUSE = Event()  # never set: waiting on it is how these tests look again a little later
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    return any(holds() or _PAUSE.wait(_LOOK_S) for _ in range(int(_WAIT_S / _LOOK_S)))
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Return what runs with `folder` as its working directory; a zombie has none."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdecimal() and (entry / "cwd").readlink() == folder:
+                found.append(int(entry.name))
+        except OSError:
+            continue
+    return found

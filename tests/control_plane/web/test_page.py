@@ -1,0 +1,139 @@
+"""The status page: shows what is not proved, escapes what others wrote, and needs nothing but itself."""
+
+import copy
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from jinja2 import UndefinedError
+
+from control_plane.web.page import STATIC, STYLE_SHEET, render_signed_out, render_status
+
+HOST = {
+    "host": "host-" + "0a" * 16,
+    "asset": "CT 2",
+    "enrolled": "2026-03-01T08:00:00.000000Z",
+    "active": True,
+    "certificate_expires": "2026-03-08T08:00:00.000000Z",
+    "last_seen": "2026-03-01T09:00:00.000000Z",
+    "state": "capturing",
+    "reported": "2026-03-01T08:59:59.000000Z",
+    "software": "leadglass-agent 0.1.0",
+    "policy_accepted": 2,
+    "policy_in_force": 2,
+    "policy_error": "",
+    "waiting": 3,
+    "captured": 21,
+    "delivered": 18,
+    "refused": 1,
+    "audit_waiting": 0,
+}
+SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "certificate_expires")} | {
+    "asset": "MR 1",
+    "last_seen": None,
+    "state": "never reported",
+}
+STATUS: dict[str, Any] = {
+    "time": "2026-03-01T09:00:01.000000Z",
+    "hosts": [HOST],
+    "policy": {"version": 2},
+    "objects": {"count": 18, "not_indexed": 0},
+    "audit": {
+        "tail": [
+            {
+                "source": HOST["host"],
+                "seq": 7,
+                "time": "2026-03-01T08:59:00.000000Z",
+                "event": "capture.association-refused",
+                "outcome": 4,
+                "who": [{"kind": "ae", "name": "OLDCT", "requestor": True}],
+                "what": [],
+                "reason": "calling AE title is not listed",
+            }
+        ]
+    },
+    "recovery": {"state": "recoverable", "drilled": "2026-03-01T08:30:00.000000Z"},
+    "broker": {"state": "running", "reason": ""},
+    "not_evaluated": [],
+}
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return copy.deepcopy(STATUS) | changes
+
+
+class Elements(HTMLParser):
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+
+def words(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page))
+
+
+def test_shows_hosts_policy_objects_and_the_audit_tail() -> None:
+    shown = words(render_status(STATUS))
+
+    for expected in ("CT 2", "capturing", "version 2", "3 waiting on hosts", "capture.association-refused", "OLDCT"):
+        assert expected in shown
+
+
+def test_lists_everything_that_nobody_has_proved() -> None:
+    gaps = ["root key: not recoverable until a drill", "audit log: not verified now"]
+
+    shown = words(render_status(changed(not_evaluated=gaps, recovery={"state": "not recoverable", "drilled": None})))
+
+    assert all(gap in shown for gap in gaps)
+    assert "not recoverable drilled: never" in shown
+
+
+def test_a_host_that_never_reported_is_not_counted_as_having_nothing_waiting() -> None:
+    shown = words(render_status(changed(hosts=[HOST, SILENT_HOST])))
+
+    assert "3 waiting on hosts; unknown for 1 of 2" in shown
+    assert "never reported" in shown
+
+
+def test_a_report_that_is_not_authentic_is_shown_as_such() -> None:
+    shown = words(render_status(changed(hosts=[SILENT_HOST | {"state": "not authentic: signature does not verify"}])))
+
+    assert "not authentic: signature does not verify" in shown
+
+
+def test_a_member_that_the_api_left_out_is_an_error_and_never_a_blank() -> None:
+    incomplete = {name: value for name, value in STATUS.items() if name != "recovery"}
+
+    with pytest.raises(UndefinedError):
+        render_status(incomplete)
+
+
+def test_what_others_wrote_is_shown_as_text() -> None:
+    hostile = "<script>alert(1)</script>"
+
+    page = render_status(changed(hosts=[HOST | {"asset": hostile, "policy_error": hostile}], not_evaluated=[hostile]))
+
+    assert hostile not in page
+    assert page.count("&lt;script&gt;") == 3
+
+
+@pytest.mark.parametrize("page", [render_status(STATUS), render_signed_out()], ids=["status", "signed out"])
+def test_needs_no_script_and_nothing_from_elsewhere(page: str) -> None:
+    elements = Elements(page).found
+
+    assert not {tag for tag, _ in elements} & {"script", "style", "iframe", "object", "img", "form"}
+    assert not [attrs for _, attrs in elements if any(name.startswith("on") or name == "style" for name in attrs)]
+    assert [attrs["href"] for _, attrs in elements if "href" in attrs] == ["data:,", f"/static/{STYLE_SHEET}"]
+    assert (STATIC / STYLE_SHEET).is_file()
+
+
+def test_renews_itself_and_says_how_often() -> None:
+    page = render_status(STATUS, refresh_s=5)
+
+    assert ("meta", {"http-equiv": "refresh", "content": "5"}) in Elements(page).found
+    assert "renewed every 5 seconds" in words(page)

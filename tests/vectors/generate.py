@@ -1,0 +1,49 @@
+"""Makes every vector of ours again: `python -m tests.vectors.generate`.
+
+Running it twice changes nothing. tests/vectors/README.md
+"""
+
+import sys
+
+from tests.vectors.generators import (
+    audit_record,
+    canonical_json,
+    enrolment,
+    host_state,
+    policy,
+    sealed_object,
+    signed_statement,
+)
+from tests.vectors.given import BOXES_FILE, FOLDER, Files, KeptBoxes
+
+FORMATS = ("sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json")
+
+
+def make_all() -> Files:
+    """Return every generated file, by its path below this folder."""
+    boxes = KeptBoxes.load()
+    files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
+    for made in (signed_statement, policy, enrolment, host_state, canonical_json):
+        files |= made.scenarios()
+    files[BOXES_FILE.name] = boxes.text()
+    return files
+
+
+def main() -> None:
+    files = make_all()
+    stale = [path for name in FORMATS for path in (FOLDER / name).glob("*.json")]
+    for path in stale:
+        if path.relative_to(FOLDER).as_posix() not in files:
+            path.unlink()
+    changed = 0
+    for name, text in files.items():
+        path = FOLDER / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            changed += 1
+    sys.stdout.write(f"{len(files)} files, {changed} changed\n")
+
+
+if __name__ == "__main__":
+    main()

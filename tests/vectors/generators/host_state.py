@@ -1,0 +1,105 @@
+"""Makes the scenarios of docs/formats/host-state.md: `state` and `receipt`."""
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+
+from shared import canonical
+from shared.fleet.receipt import Receipt, sign_receipt
+from shared.fleet.state import HostState, sign_state
+from shared.signing import Label, sign_statement
+from tests.vectors.given import HOST, OBJECT, OTHER_OBJECT, TIME, Files, as_file, b64, flip, signer
+
+_STATE = HostState(HOST, 12, TIME, "leadglass 0.1.0", 3, 2, "", True, 1, 40, 39, 2, 5)
+_DIGEST = sha256(b"a signed capture record").digest()
+_RECEIPT = Receipt(OBJECT, _DIGEST, TIME)
+
+
+def scenarios() -> Files:
+    return {f"host-state/{name}.json": text for name, text in (_states() | _receipts()).items()}
+
+
+def _states() -> Files:
+    host, payload = signer("host"), json.loads(_STATE.encode())
+
+    def said(**changes: canonical.Json) -> bytes:
+        return sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, **changes}))
+
+    good = sign_state(_STATE, host)
+    error = sign_state(replace(_STATE, policy_error="policy version 2 is older than version 3"), host)
+    cases = {
+        "ok": ("A state report.", good, ""),
+        "ok-policy-error": ("A state report with a refused policy.", error, ""),
+        "bad-signer": ("Another host's report.", sign_state(_STATE, signer("stranger")), "WrongSigner"),
+        "bad-bit": ("A bit of the text is flipped.", flip(good, 60), "SignatureInvalid"),
+        "bad-label": (
+            "The text, signed as an audit batch.", sign_statement(host, Label.AUDIT_BATCH, _STATE.encode()),
+            "SignatureInvalid",
+        ),
+        "bad-version": ("Version 2.", said(v=2), "Malformed"),
+        "bad-number-zero": ("Reports are numbered from 1.", said(number=0), "Malformed"),
+        "bad-number-negative": ("A number below zero.", said(waiting=-1), "Malformed"),
+        "bad-number-as-text": ("A number in quotes.", said(number="12"), "Malformed"),
+        "bad-flag": ("A flag given as 1.", said(listening=1), "Malformed"),
+        "bad-number-as-flag": ("A number given as true.", said(captured=True), "Malformed"),
+        "bad-host": ("A host id with upper-case digits.", said(host=str(HOST).upper()), "Malformed"),
+        "bad-time-zone": ("A time with another zone.", said(time="2026-01-31T09:00:00.123456+01:00"), "Malformed"),
+        "bad-time-short": ("A time without six fractional digits.", said(time="2026-01-31T08:00:00Z"), "Malformed"),
+        "bad-time-no-such-day": ("The 31st of February.", said(time="2026-02-31T08:00:00.000000Z"), "Malformed"),
+        "bad-software-too-long": ("65 characters of software name.", said(software="s" * 65), "Malformed"),
+        "bad-error-too-long": ("501 characters of policy error.", said(policy_error="e" * 501), "Malformed"),
+        "bad-control-character": ("A line break in a text.", said(policy_error="a\nb"), "Malformed"),
+        "bad-field-unknown": ("A field more.", said(x=0), "Malformed"),
+        "bad-field-missing": (
+            "A field less.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({k: payload[k] for k in payload if k != "refused"})),
+            "Malformed",
+        ),
+    }  # fmt: skip
+    return {
+        f"state-{name}": as_file({
+            "about": about, "kind": "state",
+            "given": {"spki_base64": b64(host.public.spki), "signed_base64": b64(data)},
+            "expect": {"result": "refused", "error": error} if error else {
+                "result": "verified", "payload": json.loads(data[28:-64]),
+            },
+        })
+        for name, (about, data, error) in cases.items()
+    }  # fmt: skip
+
+
+def _receipts() -> Files:
+    vault, good = signer("vault"), sign_receipt(_RECEIPT, signer("vault"))
+    payload = json.loads(_RECEIPT.encode())
+
+    def said(**changes: canonical.Json) -> bytes:
+        return sign_statement(vault, Label.RECEIPT, canonical.encode({**payload, **changes}))
+
+    cases = {
+        "ok": ("A receipt for this object and record.", good, ""),
+        "bad-other-object": (
+            "A receipt for another object.", sign_receipt(replace(_RECEIPT, object_id=OTHER_OBJECT), vault),
+            "ReceiptMismatch",
+        ),
+        "bad-other-record": (
+            "A receipt for another record of this object.",
+            sign_receipt(replace(_RECEIPT, record_sha256=bytes(32)), vault), "ReceiptMismatch",
+        ),
+        "bad-signer": ("A receipt by somebody else.", sign_receipt(_RECEIPT, signer("stranger")), "WrongSigner"),
+        "bad-bit": ("A bit of the text is flipped.", flip(good, 60), "SignatureInvalid"),
+        "bad-version": ("Version 2.", said(v=2), "Malformed"),
+        "bad-digest-upper-case": ("A digest in upper case.", said(record_sha256=_DIGEST.hex().upper()), "Malformed"),
+        "bad-digest-short": ("A digest of 31 bytes.", said(record_sha256=_DIGEST.hex()[2:]), "Malformed"),
+        "bad-object": ("An object id with a prefix.", said(object=f"host-{OBJECT}"), "Malformed"),
+    }  # fmt: skip
+    return {
+        f"receipt-{name}": as_file({
+            "about": about, "kind": "receipt",
+            "given": {
+                "spki_base64": b64(vault.public.spki), "object_id": str(OBJECT), "record_sha256_hex": _DIGEST.hex(),
+                "signed_base64": b64(data),
+            },
+            "expect": {"result": "refused", "error": error} if error else {"result": "verified", "payload": payload},
+        })
+        for name, (about, data, error) in cases.items()
+    }  # fmt: skip
