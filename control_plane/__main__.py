@@ -96,7 +96,7 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     opening.add_argument("object", help="object id, as `find` prints it")
     opening.add_argument("--reason", required=True, help="why; it stands in the audit log with your name")
     opening.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
-    opening.add_argument("--bare", action="store_true", help="the encoded dataset alone, without preamble and group 0002")
+    opening.add_argument("--bare", action="store_true", help="the encoded dataset alone, no preamble and group 0002")
     opening.set_defaults(run=_later("people", "open_image"))
 
 

@@ -7,6 +7,7 @@ from functools import partial
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from control_plane import first_start
+from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.reading import AuditReading
@@ -55,6 +56,7 @@ class ControlPlane:
         self._ca = authority.load(self._database, self._keys, clock)
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
+        self._evidence = EvidenceKeys(self._database, self._ca.certificate)
         self._accounts = Accounts(self._database, clock)
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
         self._states = StateIntake(self._database, clock)
@@ -106,7 +108,7 @@ class ControlPlane:
         enrolment = enrolment_door(enroller, self._ca.pem, self._where, FailureLimit(self._clock))
         vault = VaultIntake(self._database, self._objects, self._keys, self._journal, self._clock,
                             incoming=settings.folders.incoming)  # fmt: skip
-        audit = AuditIntake(self._database, self._clock)
+        audit = AuditIntake(self._database, self._evidence, self._journal, self._clock)
         hosts = host_door(HostIdentities(self._database), vault, audit, self._policy, self._states)
         any_address = "" if settings.host not in {"127.0.0.1", "localhost"} else "127.0.0.1"
         return (
@@ -118,7 +120,7 @@ class ControlPlane:
         )
 
     def _people_services(self) -> PeopleServices:
-        audit = AuditReading(self._database, self._journal, self._clock)
+        audit = AuditReading(self._database, self._evidence, self._journal, self._clock)
         return PeopleServices(
             accounts=self._accounts,
             overview=Overview(self._database, self._policy, audit, self._push.state, self._clock),

@@ -32,7 +32,7 @@ ADMINISTRATOR = "administrator"
 class AlreadyInitialised(Refused):
     def __init__(self, data: Path) -> None:
         super().__init__(
-            f"{data} is not empty: a control plane, or what an interrupted first start left; nothing was changed"
+            f"{data} is not empty: a control plane, or the rest of an interrupted first start"
         )
         self.data = data
 

@@ -22,7 +22,11 @@ class JsonFormatter(logging.Formatter):
         self._clock = clock
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {"time": clocks.text(self._clock.now()), "level": record.levelname.lower(), "event": record.getMessage()}
+        line: dict[str, object] = {
+            "time": clocks.text(self._clock.now()),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+        }
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info and (error := record.exc_info[1]):
             # Only our own errors promise that their text quotes nothing private.

@@ -1,4 +1,4 @@
-"""The agent on a modality host: captures, seals, spools, delivers; follows signed policy; keeps the host's audit journal.
+"""The agent on a modality host: captures, seals, spools, delivers, follows signed policy, keeps the audit journal.
 
 The unprivileged process. It holds no key that opens what it captured.
 """

@@ -10,7 +10,7 @@ from shared import clock
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
-Field: TypeAlias = "str | int | bool | None | list[str]"
+Field: TypeAlias = "str | int | bool | list[str] | None"
 OUR_ERRORS = (Refused, IntegrityFailure, Unavailable)
 
 

@@ -1,4 +1,4 @@
-"""Gives a host its identity: one code, two keys, one transaction."""
+"""Gives a host its identity: one code, two keys, one transaction that holds its own audit record."""
 
 import hmac
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Host
+from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment import codes
 from control_plane.enrolment.authority import Authority, Kind
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -23,6 +24,8 @@ from shared.signing import EvidencePublicKey
 
 class Journal(Protocol):
     def record(self, happening: Happening) -> None: ...
+
+    def append(self, session: Session, happening: Happening) -> None: ...
 
 
 class Enroller:
@@ -57,8 +60,10 @@ class Enroller:
         tls_key, evidence_key = _requested_key(request.tls_csr), _requested_key(request.evidence_csr)
         if tls_key.public_numbers() == evidence_key.public_numbers():
             raise Malformed("enrolment request", "asks for one key in two roles; TLS and evidence keys are apart")
-        host_id, now = HostId.new(), self._clock.now()
-        with self._database.begin() as session:
+        host_id = HostId.new()
+
+        def make_host(session: Session) -> tuple[str, str]:
+            now = self._clock.now()
             issued_by = codes.consume(session, request.secret, host_id, now)
             session.add(
                 Host(
@@ -70,11 +75,15 @@ class Enroller:
                     state_number=0,
                 )
             )
-            tls_certificate = self._authority.issue(session, Kind.HOST, str(host_id), tls_key)
-            evidence_certificate = self._authority.issue(session, Kind.EVIDENCE, str(host_id), evidence_key)
-        who = (Participant("host", str(host_id), True), Participant("person", issued_by, False))
-        what = (Subject("host", str(host_id)),)
-        self._journal.record(Happening(Event.HOST_ENROLLED, Action.CREATE, Outcome.SUCCESS, who, what))
+            who = (Participant("host", str(host_id), True), Participant("person", issued_by, False))
+            what = (Subject("host", str(host_id)),)
+            self._journal.append(session, Happening(Event.HOST_ENROLLED, Action.CREATE, Outcome.SUCCESS, who, what))
+            return (
+                self._authority.issue(session, Kind.HOST, str(host_id), tls_key),
+                self._authority.issue(session, Kind.EVIDENCE, str(host_id), evidence_key),
+            )
+
+        tls_certificate, evidence_certificate = in_one_commit(self._database, make_host)
         return EnrolmentAnswer(
             host_id,
             tls_certificate,

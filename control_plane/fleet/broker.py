@@ -6,6 +6,9 @@ The kernel tells the child when the thread that forked it ends (PR_SET_PDEATHSIG
 that lives as long as the broker is wanted. `setpriv` asks for that signal after the change of user, which would clear
 it; `sh` looks whether the parent was gone before it was asked for. Both become the next program: one process remains.
 
+Mosquitto 2.0 forgets a TERM that comes just after it said that it runs. So a parent's death kills it (all that is lost
+then comes back by itself), and a stop in order asks again until it ends.
+
 The private key is handed over in an anonymous file in memory, and Mosquitto never runs as root: started as root it
 would drop its privileges by itself, but only after it has read every file as root, and losing the signal above.
 """
@@ -35,6 +38,7 @@ LEAST_VERSION = (2, 0, 0)
 _BROKER_USER = "mosquitto"
 _START_S = 15.0
 _STOP_S = 5.0
+_ASK_AGAIN_S = 0.3
 _STEADY_S = 60.0  # a broker that ran this long begins again with the shortest pause
 _PORT_ATTEMPTS = 5
 _STILL_OUR_PARENT = 'test "$PPID" = "$1" && shift && exec "$@"'
@@ -130,13 +134,14 @@ class ManagedBroker:
         with self._lock:
             self._stopping.set()
             process = self._process
-            if process is not None:
-                process.terminate()
         if self._thread is not None:
-            self._thread.join(_STOP_S)
-            if self._thread.is_alive() and process is not None:
+            until = monotonic() + _STOP_S
+            while process is not None and self._thread.is_alive() and monotonic() < until:
+                process.terminate()
+                self._thread.join(_ASK_AGAIN_S)
+            if process is not None and self._thread.is_alive():
                 process.kill()
-                self._thread.join()
+            self._thread.join()
             self._thread = None
         if self._key is not None:
             os.close(self._key)
@@ -218,7 +223,7 @@ class ManagedBroker:
 
     def _spawn(self, account: pwd.struct_passwd | None, key: int) -> "subprocess.Popen[str]":
         return subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", "--", "sh", "-c", _STILL_OUR_PARENT, "sh", str(os.getpid()),
+            ["setpriv", "--pdeathsig", "KILL", "--", "sh", "-c", _STILL_OUR_PARENT, "sh", str(os.getpid()),
              str(self._program), "-c", "mosquitto.conf"],
             cwd=self._folder,
             env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},

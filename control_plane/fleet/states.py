@@ -4,6 +4,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Host
+from control_plane.db.transactions import in_one_commit
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.fleet.state import HostState, verify_state
@@ -38,19 +39,21 @@ class StateIntake:
 
         Raises HostUnknown, Malformed, WrongSigner, SignatureInvalid, StateOfAnother, StateReplayed.
         """
-        with self._database.begin() as session:
-            host = session.get(Host, str(host_id))
-            if host is None or not host.active:
-                raise HostUnknown(host_id)
-            state = verify_state(signed, EvidencePublicKey.parse(host.evidence_spki))
-            if state.host_id != host_id:
-                raise StateOfAnother(sender=host_id, named=state.host_id)
-            newer = update(Host).where(Host.host_id == str(host_id), Host.state_number < state.number)
-            kept = session.scalar(
-                newer.values(
-                    state=signed, state_number=state.number, state_received=self._clock.now()
-                ).returning(Host.host_id)
-            )
-            if kept is None:
-                raise StateReplayed(host_id, offered=state.number, held=host.state_number)
+        return in_one_commit(self._database, lambda session: self._keep(session, host_id, signed))
+
+    def _keep(self, session: Session, host_id: HostId, signed: bytes) -> HostState:
+        host = session.get(Host, str(host_id))
+        if host is None or not host.active:
+            raise HostUnknown(host_id)
+        state = verify_state(signed, EvidencePublicKey.parse(host.evidence_spki))
+        if state.host_id != host_id:
+            raise StateOfAnother(sender=host_id, named=state.host_id)
+        newer = update(Host).where(Host.host_id == str(host_id), Host.state_number < state.number)
+        kept = session.scalar(
+            newer.values(
+                state=signed, state_number=state.number, state_received=self._clock.now()
+            ).returning(Host.host_id)
+        )
+        if kept is None:
+            raise StateReplayed(host_id, offered=state.number, held=host.state_number)
         return state

@@ -3,6 +3,7 @@
 from apiflask import APIFlask
 from flask import Response, abort, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.audit_log.intake import AuditIntake
 from control_plane.fleet.states import HostUnknown, StateIntake, StateOfAnother, StateReplayed
@@ -53,14 +54,14 @@ def host_door(
         return {"held": audit.take(host, _body(batch.MAX_BYTES))}
 
     @app.get("/api/v1/policy/head")
-    def policy_head() -> Response:
+    def policy_head() -> AnyResponse:
         """Return the current policy head bundle (docs/formats/policy.md)."""
         identities.of(request)
         head = policy.head()
         return _bundle(None if head is None else head.encode())
 
     @app.get("/api/v1/policy/layers/<name>")
-    def policy_layer(name: str) -> Response:
+    def policy_layer(name: str) -> AnyResponse:
         """Return the current bundle of one policy layer."""
         identities.of(request)
         layer = policy.layer(name)
@@ -88,7 +89,7 @@ def _body(most: int) -> bytes:
     return request.stream.read(_content_length(most))
 
 
-def _bundle(data: bytes | None) -> Response:
+def _bundle(data: bytes | None) -> AnyResponse:
     if data is None:
         abort(404, "no policy is published yet")
     response = Response(data, content_type="application/json")

@@ -152,26 +152,24 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
     def audit_records(wanted: AuditQuery) -> dict[str, Json]:
         """Return audit records: of one source in order, or the newest of all."""
         person = _permitted(services, Permission.AUDIT_READ)
-        if wanted.source is None:
-            return {"records": list(services.audit.tail(wanted.limit, person=person.name))}
-        return {"records": list(services.audit.records(wanted.source, wanted.after, wanted.limit, person=person.name))}
+        return {"records": list(services.audit.records(person.name, wanted.source, wanted.after, wanted.limit))}
 
     @app.post("/api/v1/audit/verify")
     def audit_verify() -> dict[str, Json]:
         """Prove every stored record again, source by source."""
         person = _permitted(services, Permission.AUDIT_READ)
-        return {source: verdict.json() for source, verdict in services.audit.verify(person=person.name).items()}
+        return {source: verdict.json() for source, verdict in services.audit.verify(person.name).items()}
 
     @app.get("/api/v1/audit/export")
     def audit_export() -> Response:
         """Return the whole log as lines that `leadglass-verify audit` judges offline."""
         person = _permitted(services, Permission.AUDIT_READ)
-        lines: Iterator[bytes] = services.audit.export(person=person.name)
+        lines: Iterator[bytes] = services.audit.export(person.name)
         return Response(lines, content_type="application/jsonl")
 
 
 def _permitted(services: PeopleServices, permission: Permission) -> SignedIn:
-    """Return who is asking, once they may. A session cookie serves reading only, so no other site can act through it."""
+    """Return who is asking, once they may. A cookie serves reading only, so no other site can act by it."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme == "Bearer":
         services.limit.check()

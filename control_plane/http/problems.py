@@ -62,7 +62,7 @@ def install(app: APIFlask, overrides: tuple[tuple[type[Exception], int], ...] = 
     app.register_error_handler(Exception, unexpected)
 
     @app.error_processor
-    def of_apiflask(error: HTTPError) -> Response:  # type: ignore[type-var]
+    def of_apiflask(error: HTTPError) -> Response:
         return problem(error.status_code, error.message or "Bad request", json.dumps(error.detail or {}))
 
 

@@ -32,4 +32,4 @@ def combine(shares: Sequence[str]) -> RootKey:
         return RootKey(combine_mnemonics(words[:THRESHOLD]))
     except MnemonicError as exc:
         # The library's messages quote no words but "invalid mnemonic word", so only the kind of fault is passed on.
-        raise SharesRefused("a word was mistyped, or they are not shares of one set") from exc
+        raise SharesRefused("a word was mistyped, or they are not of one set") from exc

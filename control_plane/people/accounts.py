@@ -9,6 +9,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Person, SignIn
+from control_plane.db.transactions import in_one_commit
 from shared.clock import Clock
 from shared.errors import Refused
 
@@ -43,10 +44,13 @@ class Accounts:
     def create(self, name: str, role: str) -> str:
         """Return the new person's bearer token, which is shown this once. Raises PersonExists."""
         token = _TOKEN_PREFIX + secrets.token_urlsafe(32)
-        with self._database.begin() as session:
+
+        def add(session: Session) -> None:
             if session.get(Person, name):
                 raise PersonExists(name)
             session.add(Person(name=name, role=role, token_sha256=_digest(token), created=self._clock.now()))
+
+        in_one_commit(self._database, add)
         return token
 
     def by_token(self, token: str) -> SignedIn:

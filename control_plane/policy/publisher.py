@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from threading import RLock
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
@@ -79,7 +79,8 @@ class Journal(Protocol):
         """Keep the happening so that, once this returns, it survives a power cut."""
 
 
-OnPublished = Callable[[HeadBundle, tuple[LayerBundle, ...]], None]
+OnPublished: TypeAlias = Callable[[HeadBundle, tuple[LayerBundle, ...]], None]
+WholeVerifier: TypeAlias = Callable[[HeadBundle, tuple[LayerBundle, ...], datetime], None]
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,10 @@ class PolicyPublisher:
         journal: Journal,
         clock: Clock,
         verify: Verifier = verify_publication,
+        verify_whole: WholeVerifier = verify_head,
     ) -> None:
         self._database, self._keys, self._journal, self._clock, self._verify = database, keys, journal, clock, verify
+        self._verify_whole = verify_whole
         self._subscribers: list[OnPublished] = []
         self._cached: _Current | None = None
         self._lock = RLock()
@@ -297,7 +300,7 @@ class PolicyPublisher:
         HeadBundle.parse(head.encode())  # also that no host finds it too large
         for layer in held.layers:
             LayerBundle.parse(layer.encode())
-        verify_head(head, held.layers, now)
+        self._verify_whole(head, held.layers, now)
         session.add(_row(SNAPSHOT, snapshot, snapshot_bytes, now, person))
         session.add(_row(TIMESTAMP, timestamp, timestamp_bytes, now, person))
 

@@ -36,12 +36,13 @@ class AuditUploader:
         journal: Journal,
         signer: EvidenceSigner,
         log: Log,
+        bell: Bell,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._host_id, self._journal, self._signer = door, host_id, journal, signer
         self._log, self._spread = log, spread
         self._refused = ""  # why the centre refused last, so that it is recorded once
-        self.bell = Bell()
+        self.bell = bell
 
     def run(self, stop: threading.Event) -> None:
         failures = 0

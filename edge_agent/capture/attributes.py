@@ -81,13 +81,13 @@ def _read_elements(window: _Window, transfer_syntax: str) -> dict[int, bytes]:
     previous = -1
     passed = False
 
-    def stop_when(tag: BaseTag, vr: str | None, length: int) -> bool:
+    def stop_when(tag: BaseTag, _vr: str | None, length: int) -> bool:
         nonlocal previous, passed
         if tag <= previous:
             raise Malformed("dataset", "elements are not in ascending order")
         if tag in _TAGS and length > _MAX_VALUE_BYTES:
             raise Malformed("dataset", "an attribute is longer than its value representation allows")
-        previous, passed = tag, tag > _LAST
+        previous, passed = int(tag), bool(tag > _LAST)
         return passed
 
     elements = data_element_generator(

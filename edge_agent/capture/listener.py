@@ -58,7 +58,7 @@ class DicomListener:
         pipeline: CapturePipeline,
         journal: Journal,
         log: Log,
-        on_listening: Callable[[int], None] = lambda port: None,
+        on_listening: Callable[[], None] = lambda: None,
     ) -> None:
         self._address, self._host_id, self._policy = address, host_id, policy
         self._pipeline, self._journal, self._log, self._on_listening = pipeline, journal, log, on_listening
@@ -76,7 +76,7 @@ class DicomListener:
         self.port = int(server.server_address[1])
         self._log.event("dicom.listening", address=self._address.host, port=self.port)
         try:
-            self._on_listening(self.port)
+            self._on_listening()
             while not stop.is_set():
                 self.bell.sleep()
         finally:
@@ -102,7 +102,8 @@ class DicomListener:
     def _on_requested(self, event: evt.Event) -> None:
         """Refuse whom the policy does not list. Errors refuse too: pynetdicom would log them and go on."""
         association = event.assoc
-        calling = association.requestor.primitive.calling_ae_title or ""
+        requested = association.requestor.primitive
+        calling = (requested.calling_ae_title if requested is not None else None) or ""
         admission = Admission(False, "the request could not be judged")
 
         def judge() -> None:
@@ -140,7 +141,7 @@ class DicomListener:
         return SUCCESS if captured else OUT_OF_RESOURCES
 
     def _capture(self, event: evt.Event) -> None:
-        request = event.request
+        request: Any = event.request
         # Not event.dataset: that would decode what only passes through here.
         with request.DataSet.getbuffer() as dataset:
             object_id = self._pipeline.capture(
@@ -168,7 +169,7 @@ class _NoDelayServer(ThreadedAssociationServer):
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, _request: object, _client_address: object) -> None:
         self._log.event("dicom.connection-failed")
 
 

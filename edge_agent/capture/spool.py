@@ -1,11 +1,12 @@
 """The spool: sealed objects on their way to the vault.
 
-    incoming/<object id>                  being written; whatever lies here after a start was never acknowledged
-    ready/<20-digit number>-<object id>   whole and durable; the number keeps the order across restarts
-    refused/<20-digit number>-<object id> kept for a person: the vault will not take it as it is
+incoming/<object id>                  being written; whatever lies here after a start was never acknowledged
+ready/<20-digit number>-<object id>   whole and durable; the number keeps the order across restarts
+refused/<20-digit number>-<object id> kept for a person: the vault will not take it as it is
 """
 
 import contextlib
+import io
 import os
 import re
 import shutil
@@ -132,7 +133,7 @@ class Spool:
         with self._lock:
             return len(self._waiting)
 
-    def open(self, spooled: Spooled) -> BinaryIO:
+    def open(self, spooled: Spooled) -> io.BufferedReader:
         """Raises SpoolUnavailable."""
         try:
             return (self._ready / spooled.name).open("rb")
@@ -140,7 +141,7 @@ class Spool:
             raise SpoolUnavailable(os.strerror(exc.errno or 0)) from exc
 
     def remove(self, spooled: Spooled) -> None:
-        """Let go of an object for good: its receipt is held, or it is not going to be acknowledged. Raises SpoolUnavailable."""
+        """Let go of an object for good: its receipt is held, or it will not be acknowledged. Raises SpoolUnavailable."""
         self._leave_ready(spooled, lambda path: path.unlink(missing_ok=True))
 
     def refuse(self, spooled: Spooled) -> None:

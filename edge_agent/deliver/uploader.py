@@ -48,13 +48,14 @@ class DeliveryUploader:
         database: Database,
         policy: Callable[[], PolicyDocument | None],
         log: Log,
+        bell: Bell,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, Receipts(database), policy
         self._log, self._spread = log, spread
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
-        self.bell = Bell()
+        self.bell = bell
 
     def run(self, stop: threading.Event) -> None:
         failures = 0
@@ -121,11 +122,11 @@ class DeliveryUploader:
             self._journal.record(self._happening(Event.DELIVERY_REFUSED, Outcome.MAJOR_FAILURE, spooled, reason))
             self._noted = note
 
-    def _happening(
-        self, event: Event, outcome: Outcome, spooled: Spooled, reason: str, *what: Subject
-    ) -> Happening:
+    def _happening(self, event: Event, outcome: Outcome, spooled: Spooled, reason: str, *what: Subject) -> Happening:
         who = (Participant("host", str(self._host_id), True),)
-        return Happening(event, Action.EXECUTE, outcome, who, (Subject("object", str(spooled.object_id)), *what), reason)
+        return Happening(
+            event, Action.EXECUTE, outcome, who, (Subject("object", str(spooled.object_id)), *what), reason
+        )
 
 
 class UnreadableReceipt(IntegrityFailure):

@@ -30,14 +30,14 @@ REFUSALS = (Event.ASSOCIATION_REFUSED, Event.IMAGE_REFUSED, Event.DELIVERY_REFUS
 
 
 class StatePublisher(Protocol):
-    def publish_state(self, signed: bytes) -> bool:
+    def publish_state(self, signed: bytes, /) -> bool:
         """Return whether the report is certain to have gone out."""
 
 
 class NoBroker:
     """Where the centre has no broker: every report goes over HTTPS."""
 
-    def publish_state(self, signed: bytes) -> bool:
+    def publish_state(self, _signed: bytes, /) -> bool:
         return False
 
 
@@ -61,13 +61,14 @@ class StateReporter:
         log: Log,
         listening: Callable[[], bool],
         policy_error: Callable[[], str],
+        bell: Bell,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._broker, self._host_id, self._signer = door, broker, host_id, signer
         self._database, self._store, self._spool, self._journal = database, store, spool, journal
         self._clock, self._log, self._spread = clock, log, spread
         self._listening, self._policy_error = listening, policy_error
-        self.bell = Bell()
+        self.bell = bell
         database.create(_SCHEMA)
 
     def run(self, stop: threading.Event) -> None:

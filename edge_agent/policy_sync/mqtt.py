@@ -69,8 +69,12 @@ class MqttLink:
         sent = client.publish(state_topic(str(self._host_id)), signed, qos=_QOS)
         if sent.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return False
-        sent.wait_for_publish(_PUBLISH_TIMEOUT_S)
-        return sent.is_published()
+        try:
+            sent.wait_for_publish(_PUBLISH_TIMEOUT_S)
+            return sent.is_published()
+        except (RuntimeError, ValueError):
+            # How paho says that the connection went away meanwhile.
+            return False
 
     def _new_client(self) -> Client:
         # The broker takes the user name from our certificate, so nobody else can take this session over.
@@ -81,9 +85,7 @@ class MqttLink:
         client.on_connect, client.on_disconnect, client.on_message = self._connected, self._lost, self._arrived
         return client
 
-    def _connected(
-        self, client: Client, userdata: Any, flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
-    ) -> None:
+    def _connected(self, client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, _: Any) -> None:
         if reason.is_failure:
             self._log.event("mqtt.refused", why=str(reason))
             return
@@ -92,19 +94,17 @@ class MqttLink:
         client.subscribe([(layer_topic(self._layer), _QOS), (HEAD_TOPIC, _QOS)])
         self._on_connected()
 
-    def _lost(
-        self, client: Client, userdata: Any, flags: DisconnectFlags, reason: ReasonCode, properties: Properties | None
-    ) -> None:
+    def _lost(self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _: Any) -> None:
         self._log.event("mqtt.disconnected", why=str(reason))
 
-    def _arrived(self, client: Client, userdata: Any, message: MQTTMessage) -> None:
+    def _arrived(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         offers = {HEAD_TOPIC: self._updater.offer_head, layer_topic(self._layer): self._updater.offer_layer}
         offer = offers.get(message.topic)
         if offer is not None:
-            contained(self._log, "mqtt.message", lambda: offer(message.payload))
+            contained(self._log, "mqtt.message", lambda: offer(bytes(message.payload)))
 
 
 def _connect_properties() -> Properties:
-    properties = Properties(PacketTypes.CONNECT)
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.MaximumPacketSize = _MOST_PACKET_BYTES
     return properties

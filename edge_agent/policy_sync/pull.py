@@ -1,4 +1,4 @@
-"""Pulls the policy over HTTPS: at the start, after a reconnect, every so often, and when a head came without its layer."""
+"""Pulls the policy over HTTPS: at start, after a reconnect, every so often, and when a head came without its layer."""
 
 import random
 import threading
@@ -14,6 +14,7 @@ from shared.policy.document import PolicyDocument
 
 _NOT_MODIFIED, _NOT_FOUND = 304, 404
 _WITHOUT_POLICY_S = 15.0
+_LEAST_S = 1.0  # however often it is rung
 
 
 class PolicyPuller:
@@ -29,12 +30,13 @@ class PolicyPuller:
         *,
         policy: Callable[[], PolicyDocument | None],
         log: Log,
+        bell: Bell,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._layer, self._updater = door, layer, updater
         self._policy, self._log, self._spread = policy, log, spread
         self._etags: dict[str, str] = {}
-        self.bell = Bell()
+        self.bell = bell
 
     def run(self, stop: threading.Event) -> None:
         failures = 0
@@ -48,6 +50,7 @@ class PolicyPuller:
                 stop.wait(delay_s(failures, self._spread()))
                 continue
             policy = self._policy()
+            stop.wait(_LEAST_S)
             self.bell.sleep(policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S)
         self._door.close()
 
@@ -60,7 +63,8 @@ class PolicyPuller:
         self._pull("/api/v1/policy/head", self._updater.offer_head)
 
     def _pull(self, path: str, offer: Callable[[bytes], None]) -> None:
-        known = self._etags.get(path)
+        # While an offer stands refused, a bundle that was right may have been replaced by one that was not.
+        known = self._etags.get(path) if not self._updater.error else None
         answer = self._door.get(path, {"If-None-Match": known} if known else {})
         if answer.status in (_NOT_MODIFIED, _NOT_FOUND):
             return

@@ -1,4 +1,4 @@
-"""The accepted policy: its version, its exact bytes, and what is in force. The final word, whatever TUF's cache says."""
+"""The accepted policy: version, exact bytes, and what is in force. The final word, whatever TUF's cache says."""
 
 import threading
 from collections.abc import Callable

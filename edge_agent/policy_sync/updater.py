@@ -83,10 +83,11 @@ class PolicyUpdater:
         database: Database,
         log: Log,
         on_layer_missing: Callable[[], None] = lambda: None,
+        on_refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._layer, self._trust_folder, self._policy_root = layer, trust_folder, policy_root
         self._host_id, self._store, self._journal, self._database = host_id, store, journal, database
-        self._log, self._on_layer_missing = log, on_layer_missing
+        self._log, self._on_layer_missing, self._on_refused = log, on_layer_missing, on_refused
         self._lock = threading.Lock()
         self._pending: HeadBundle | None = None  # a head that waits for its layer
         self._bundle: LayerBundle | None = None  # the layer as it came last
@@ -101,7 +102,9 @@ class PolicyUpdater:
         recorded, and `error` says why.
         """
         with self._lock:
-            if sha256(data).digest() != self._done:
+            if sha256(data).digest() == self._done:
+                self.error = ""
+            else:
                 self._judge(data, lambda: self._try(HeadBundle.parse(data)))
 
     def offer_layer(self, data: bytes) -> None:
@@ -125,6 +128,8 @@ class PolicyUpdater:
             self._on_layer_missing()
         except (Refused, IntegrityFailure) as exc:
             self._refuse(data, exc)
+            if self._pending is not None:
+                self._on_layer_missing()
 
     def _refuse(self, data: bytes, exc: Refused | IntegrityFailure) -> None:
         self.error = printable(why(exc), _MAX_ERROR_CHARS)
@@ -136,6 +141,7 @@ class PolicyUpdater:
             return
         self._record(Event.POLICY_REFUSED, Outcome.SERIOUS_FAILURE, self.error)
         self._refusals.add(offer)
+        self._on_refused()
 
     def _try(self, head: HeadBundle) -> None:
         try:
@@ -151,12 +157,13 @@ class PolicyUpdater:
         if accepted != held or self._store.in_force() is None:
             self._put_in_force(accepted, document, policy)
         self._pending, self._done, self.error = None, sha256(head.encode()).digest(), ""
-        self._refusals.clear()
 
     def _put_in_force(self, accepted: AcceptedPolicy, document: bytes, policy: PolicyDocument) -> None:
         with self._database.transaction():
             self._store.keep(accepted, document)
             self._record(Event.POLICY_ACCEPTED, Outcome.SUCCESS, "", policy.version)
+        if len(self._refusals) >= _MOST_REFUSALS_RECORDED:
+            self._refusals.clear()
         self._store.switch(policy)
         self._log.event("policy.accepted", layer=policy.layer, version=policy.version)
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from tests.control_plane.fleet.pki import Identity
 
@@ -51,7 +52,9 @@ class HostClient:
             self.paho.will_set(will[0], will[1], qos=1)
         self.paho.on_connect = self._on_connect
         self.paho.on_disconnect = self._on_disconnect
-        self.paho.on_message = lambda _client, _data, message: self.received.put((message.topic, message.payload))
+        self.paho.on_message = lambda _client, _data, message: self.received.put(
+            (message.topic, bytes(message.payload))
+        )
         self.paho.on_subscribe = lambda *_: self._subscribed.put(True)
 
     def __enter__(self) -> Self:
@@ -65,7 +68,7 @@ class HostClient:
         self.paho.loop_stop()
 
     def subscribe(self, *topics: str) -> None:
-        self.paho.subscribe([(topic, paho.SubscribeOptions(qos=1)) for topic in topics])
+        self.paho.subscribe([(topic, SubscribeOptions(qos=1)) for topic in topics])
         self._subscribed.get(timeout=WAIT_S)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:

@@ -1,0 +1,156 @@
+"""Reads the log: its tail, its records, a proof of all of it, and an export for tools that are not ours.
+
+Every reading by a person is a record itself; the tail on the status page, which shows public parts only, is none.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.audit_log import sql
+from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.verify import KeyOf, verify_chain
+from control_plane.db.models import AuditRow, Certificate
+from control_plane.db.transactions import snapshot
+from control_plane.enrolment.authority import Kind
+from shared import clock as clocks
+from shared.audit.batch import AuditAltered, Batch
+from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.canonical import Json
+from shared.clock import Clock
+from shared.errors import Malformed
+from shared.identity import KeyId
+from shared.signing import EvidencePublicKey, signing_key_id
+
+
+class ChainState(StrEnum):
+    VERIFIED = "verified"
+    ALTERED = "altered"
+
+
+@dataclass(frozen=True)
+class SourceVerdict:
+    """`records` are held; `first_bad` is the number of the first that does not hold, None where all do."""
+
+    records: int
+    state: ChainState
+    first_bad: int | None
+    why: str
+
+    def json(self) -> dict[str, Json]:
+        return {"records": self.records, "state": self.state.value, "first_bad": self.first_bad, "why": self.why}
+
+
+class AuditReading:
+    def __init__(
+        self, database: sessionmaker[Session], keys: EvidenceKeys, journal: CentreJournal, clock: Clock
+    ) -> None:
+        self._database, self._keys, self._journal, self._clock = database, keys, journal, clock
+
+    def tail(self, limit: int) -> list[dict[str, Json]]:
+        """Return the newest records by arrival, newest first, as they stand and not proved."""
+        newest = select(AuditRow).order_by(AuditRow.received.desc(), AuditRow.source, AuditRow.seq.desc())
+        with snapshot(self._database) as session:
+            return [_shown(row) for row in session.scalars(newest.limit(limit))]
+
+    def records(self, person: str, source: str | None, after: int, limit: int) -> list[dict[str, Json]]:
+        """Return records of `source` numbered above `after`; without a source the newest of all, newest first."""
+        self._note(person, "records", source or "every source")
+        if source is None:
+            return self.tail(limit)
+        theirs = select(AuditRow).where(AuditRow.source == source, AuditRow.seq > after).order_by(AuditRow.seq)
+        with snapshot(self._database) as session:
+            return [_shown(row) for row in session.scalars(theirs.limit(limit))]
+
+    def verify(self, person: str) -> dict[str, SourceVerdict]:
+        """Prove every record held, source by source; memory stays constant."""
+        self._note(person, "verification", "every source")
+        with snapshot(self._database) as session:
+            return {source: self._verdict(session, source) for source in sql.sources(session)}
+
+    def export(self, person: str) -> Iterator[bytes]:
+        """Yield the lines of an export (docs/formats/audit-export.md), recorded before the first one.
+
+        Raises AuditAltered: a record is no longer text, so it has no place in a batch.
+        """
+        self._note(person, "export", "every source")
+        return self._export()
+
+    def _export(self) -> Iterator[bytes]:
+        yield _line({"v": 1, "kind": "leadglass audit export", "exported": clocks.text(self._clock.now())})
+        with snapshot(self._database) as session:
+            for kind, source, pem in session.execute(
+                select(Certificate.kind, Certificate.subject, Certificate.pem)
+                .where(Certificate.kind.in_([Kind.CA, Kind.EVIDENCE]))
+                .order_by(Certificate.kind, Certificate.subject, Certificate.issued)
+            ):
+                if kind == Kind.CA:
+                    yield _line({"kind": "ca", "pem": pem})
+                else:
+                    yield _line({"kind": "evidence", "source": source, "certificate": pem})
+            for source in sql.sources(session):
+                yield from _batches(session, source)
+
+    def _verdict(self, session: Session, source: str) -> SourceVerdict:
+        records = sql.count(session, source)
+        try:
+            verify_chain(source, sql.records(session, source), sql.statements(session, source), self._key_of(source))
+        except AuditAltered as exc:
+            return SourceVerdict(records, ChainState.ALTERED, exc.seq, exc.why)
+        return SourceVerdict(records, ChainState.VERIFIED, None, "")
+
+    def _key_of(self, source: str) -> KeyOf:
+        known: dict[KeyId, EvidencePublicKey] = {}
+
+        def key_of(signed: bytes) -> EvidencePublicKey:
+            named = signing_key_id(signed)
+            if named not in known:
+                known[named] = self._keys.for_statement(source, signed)
+            return known[named]
+
+        return key_of
+
+    def _note(self, person: str, how: str, source: str) -> None:
+        who = (Participant("person", person, True),)
+        what = (Subject("log", f"{how} of {source}"),)
+        self._journal.record(Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what))
+
+
+def _shown(row: AuditRow) -> dict[str, Json]:
+    """Return a record's public part for people. One that no longer reads as a record is shown as just that."""
+    shown: dict[str, Json] = {"source": row.source, "seq": row.seq, "received": clocks.text(row.received)}
+    try:
+        record = AuditRecord.parse(row.public)
+    except Malformed as exc:
+        unreadable = {"time": shown["received"], "event": "unreadable", "outcome": int(Outcome.MAJOR_FAILURE)}
+        return {**shown, **unreadable, "action": "", "who": [], "what": [], "reason": str(exc), "private": False}
+    return {
+        **shown,
+        "time": clocks.text(record.time),
+        "event": record.event.value,
+        "action": record.action.value,
+        "outcome": int(record.outcome),
+        "who": [participant.json() for participant in record.who],
+        "what": [subject.json() for subject in record.what],
+        "reason": record.reason,
+        "private": row.sealed is not None,
+    }
+
+
+def _batches(session: Session, source: str) -> Iterator[bytes]:
+    for held in sql.statements(session, source):
+        records = tuple(row.stored for row in sql.records(session, source, first=held.first, last=held.last))
+        try:
+            text = Batch(records, held.signed).encode().decode()
+        except UnicodeDecodeError as exc:
+            raise AuditAltered(source, held.first, f"a record up to {held.last} is no longer text") from exc
+        yield _line({"kind": "batch", "batch": text})
+
+
+def _line(value: dict[str, Json]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,46 @@
+"""Reads stored records and statements of one source, row by row and in order."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import func, select, union
+from sqlalchemy.orm import Session
+
+from control_plane.audit_log.verify import HeldRecord, HeldStatement
+from control_plane.db.models import AuditRow, AuditStatement
+from shared.audit.record import StoredRecord
+
+_AT_ONCE = 200
+
+
+def sources(session: Session) -> tuple[str, ...]:
+    """Return every source of which a record or a statement is held."""
+    named = union(select(AuditRow.source), select(AuditStatement.source))
+    return tuple(sorted(session.scalars(named)))
+
+
+def count(session: Session, source: str) -> int:
+    return session.scalar(select(func.count()).select_from(AuditRow).where(AuditRow.source == source)) or 0
+
+
+def records(session: Session, source: str, *, first: int = 0, last: int | None = None) -> Iterator[HeldRecord]:
+    rows = select(AuditRow.seq, AuditRow.public, AuditRow.sealed, AuditRow.leaf)
+    rows = rows.where(AuditRow.source == source, AuditRow.seq >= first).order_by(AuditRow.seq)
+    if last is not None:
+        rows = rows.where(AuditRow.seq <= last)
+    for seq, public, sealed, leaf in session.execute(rows.execution_options(yield_per=_AT_ONCE)):
+        yield HeldRecord(seq, StoredRecord(public, sealed), leaf)
+
+
+def statements(session: Session, source: str) -> Iterator[HeldStatement]:
+    rows = select(AuditStatement.first, AuditStatement.last, AuditStatement.statement)
+    rows = rows.where(AuditStatement.source == source).order_by(AuditStatement.last, AuditStatement.first)
+    for first, last, signed in session.execute(rows.execution_options(yield_per=_AT_ONCE)):
+        yield HeldStatement(first, last, signed)
+
+
+def statement_about(session: Session, source: str, seq: int) -> HeldStatement | None:
+    """Return one statement that says it covers record `seq`."""
+    rows = select(AuditStatement.first, AuditStatement.last, AuditStatement.statement)
+    covers = (AuditStatement.source == source, AuditStatement.first <= seq, AuditStatement.last >= seq)
+    row = session.execute(rows.where(*covers).order_by(AuditStatement.last).limit(1)).first()
+    return HeldStatement(*row) if row else None

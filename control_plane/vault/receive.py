@@ -1,0 +1,230 @@
+"""Takes sealed objects in: verified whole, durable, and only then receipted.
+
+Two steps in this order: the body into the object store; then object, wrap, blind indexes, receipt and audit record
+into the database, in one commit. A cut between them leaves a body that no object names, which the next upload adopts.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Protocol
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.audit_log.journal import CentreJournal, failure
+from control_plane.db.models import BlindIndex, Object, Wrap
+from control_plane.db.transactions import in_one_commit
+from control_plane.vault.index_service import IndexService, Token
+from control_plane.vault.key_ring import KeyRing, key_for
+from control_plane.vault.object_store import ObjectStore, StoreUnavailable
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.clock import Clock
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.fleet.receipt import Receipt, sign_receipt
+from shared.identity import HostId, ObjectId
+from shared.policy.document import KeyPurpose
+from shared.sealing import object_file
+from shared.sealing.chunked import decrypt_range
+from shared.sealing.hpke import SealedBox
+from shared.sealing.index import SealedIndex
+from shared.sealing.object_file import BodyWindow, ObjectParts
+from shared.sealing.open import ObjectAltered, StoredObject, unwrap, verify_parts
+from shared.sealing.record import CaptureRecord, record_digest
+from shared.signing import EvidenceSigner
+
+INDEXED, NOT_EVALUATED = "indexed", "not evaluated"
+_READ_BYTES = 1 << 18
+
+
+class ObjectConflict(IntegrityFailure):
+    """One object id, two capture records. The object that is held stays."""
+
+    def __init__(self, object_id: ObjectId) -> None:
+        super().__init__(f"object {object_id} is held already, with another capture record")
+        self.object_id = object_id
+
+
+class ObjectOfAnotherHost(Refused):
+    def __init__(self, object_id: ObjectId, *, sender: HostId, named: HostId) -> None:
+        super().__init__(f"{sender} sent object {object_id}, which names {named} as its host")
+        self.object_id, self.sender, self.named = object_id, sender, named
+
+
+class UploadBroken(Unavailable):
+    def __init__(self, received_bytes: int) -> None:
+        super().__init__(f"the connection broke after {received_bytes} bytes of the upload")
+        self.received_bytes = received_bytes
+
+
+class Upload(Protocol):
+    """A request's body, which ends by itself."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """An object that holds, before it is kept."""
+
+    stored: StoredObject
+    record: CaptureRecord
+    index: bytes
+    index_state: str
+    tokens: tuple[Token, ...]
+
+
+class VaultIntake:
+    def __init__(
+        self,
+        database: sessionmaker[Session],
+        store: ObjectStore,
+        hosts: EvidenceKeys,
+        keys: KeyRing,
+        index: IndexService,
+        journal: CentreJournal,
+        receipts: EvidenceSigner,
+        clock: Clock,
+        incoming: Path,
+    ) -> None:
+        self._database, self._store, self._hosts, self._keys = database, store, hosts, keys
+        self._index, self._journal, self._receipts, self._clock = index, journal, receipts, clock
+        self._incoming = incoming
+
+    def receive(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int) -> bytes:
+        """Return the signed receipt of an object that `host_id`, as TLS proved it, uploads under `object_id`.
+
+        Once this returns, the object survives a power cut. The same object may come again, also twice at once: its
+        receipt is the same. A refused one leaves a record of the centre, and nothing else.
+
+        Raises Malformed, HostUnknown, NotCertified, ObjectOfAnotherHost, WrongSigner, SignatureInvalid, ObjectAltered,
+        KeyNotForThis, BoxNotAuthentic, NotAuthentic, IndexMismatch, ObjectConflict, BodyConflict, UploadBroken,
+        StoreUnavailable, DatabaseUnavailable.
+        """
+        who, what = (Participant("host", str(host_id), True),), (Subject("object", str(object_id)),)
+        happening = Happening(Event.OBJECT_STORED, Action.CREATE, Outcome.SUCCESS, who, what)
+        try:
+            with _temporary(self._incoming) as file:
+                _spool(stream, content_length, file)
+                parts = object_file.parse(file)
+                arrival = self._verified(object_id, host_id, parts, file)
+                self._verify_no_other(arrival)
+                self._store.put(object_id, BodyWindow(file, parts))
+            return in_one_commit(self._database, lambda session: self._keep(session, arrival, happening))
+        except (Refused, IntegrityFailure) as exc:
+            self._journal.record(failure(happening, Event.OBJECT_REFUSED, exc))
+            raise
+
+    def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: IO[bytes]) -> _Arrival:
+        host_key = self._hosts.of_active_host(host_id)
+        if parts.binding.host_id != host_id:
+            raise ObjectOfAnotherHost(object_id, sender=host_id, named=parts.binding.host_id)
+        stored = StoredObject(object_id, parts.binding.encode(), parts.wrap, parts.record)
+        binding, record = verify_parts(stored, host_key)
+        _verify_body(object_id, record, BodyWindow(file, parts))
+        self._verify_wrap(stored, record, parts, file)
+        entry = self._index.open(SealedIndex(parts.index, record.index_commitment), binding)
+        if not entry.evaluated:
+            return _Arrival(stored, record, parts.index, NOT_EVALUATED, ())
+        return _Arrival(stored, record, parts.index, INDEXED, self._index.tokens(entry))
+
+    def _verify_wrap(self, stored: StoredObject, record: CaptureRecord, parts: ObjectParts, file: IO[bytes]) -> None:
+        """A host lets go of an image once it has our receipt, so a data key that does not open it is refused now."""
+        data_key = unwrap(stored, key_for(self._keys, stored.wrap, KeyPurpose.DATA, record.grade))
+
+        def read_at(offset: int, size: int) -> bytes:
+            file.seek(parts.body_offset + offset)
+            return file.read(size)
+
+        decrypt_range(read_at, parts.body_bytes, data_key, stored.binding, 0, 0)
+
+    def _verify_no_other(self, arrival: _Arrival) -> None:
+        with self._database() as session:
+            _verify_same(session.get(Object, str(arrival.stored.object_id)), arrival)
+
+    def _keep(self, session: Session, arrival: _Arrival, happening: Happening) -> bytes:
+        name, digest, now = str(arrival.stored.object_id), record_digest(arrival.stored.record), self._clock.now()
+        held = session.get(Object, name)
+        _verify_same(held, arrival)
+        if held is not None:
+            return held.receipt
+        receipt = sign_receipt(Receipt(arrival.stored.object_id, digest, now), self._receipts)
+        session.add(
+            Object(
+                object_id=name,
+                host_id=str(arrival.record.host_id),
+                binding=arrival.stored.binding,
+                record=arrival.stored.record,
+                record_sha256=digest,
+                sealed_index=arrival.index,
+                index_state=arrival.index_state,
+                body_bytes=arrival.record.body_bytes,
+                received=now,
+                receipt=receipt,
+            )
+        )
+        session.flush()
+        key_id = SealedBox.parse(arrival.stored.wrap).key_id
+        session.add(Wrap(object_id=name, key_id=str(key_id), wrap=arrival.stored.wrap))
+        for token in arrival.tokens:
+            session.add(BlindIndex(attribute=token.attribute.value, token=token.value, object_id=name))
+        what = (*happening.what, Subject("record", digest.hex()))
+        self._journal.append(session, Happening(happening.event, happening.action, happening.outcome, happening.who, what))
+        return receipt
+
+
+def _verify_same(held: Object | None, arrival: _Arrival) -> None:
+    if held is not None and held.record != arrival.stored.record:
+        raise ObjectConflict(arrival.stored.object_id)
+
+
+def _verify_body(object_id: ObjectId, record: CaptureRecord, body: BodyWindow) -> None:
+    digest, size = sha256(), 0
+    buffer = memoryview(bytearray(_READ_BYTES))
+    while count := body.readinto(buffer):
+        digest.update(buffer[:count])
+        size += count
+    if size != record.body_bytes:
+        raise ObjectAltered(object_id, "the size of the sealed body")
+    if digest.digest() != record.body_sha256:
+        raise ObjectAltered(object_id, "the sealed body")
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[IO[bytes]]:
+    """Yield a file that has no name, so that a kill leaves nothing of it."""
+    try:
+        file = tempfile.TemporaryFile(dir=folder)
+    except OSError as exc:
+        raise StoreUnavailable(exc.strerror or type(exc).__name__) from exc
+    with file:
+        yield file
+
+
+def _spool(stream: Upload, content_length: int, file: IO[bytes]) -> None:
+    """Write exactly `content_length` bytes of `stream` to `file`. Raises Malformed, UploadBroken, StoreUnavailable."""
+    left = content_length
+    while left:
+        try:
+            piece = stream.read(min(left, _READ_BYTES))
+        except OSError as exc:
+            raise UploadBroken(content_length - left) from exc
+        if not piece:
+            raise Malformed("upload", f"it ended after {content_length - left} of {content_length} bytes")
+        if len(piece) > left:
+            break
+        left -= len(piece)
+        try:
+            file.write(piece)
+        except OSError as exc:
+            raise StoreUnavailable(exc.strerror or type(exc).__name__) from exc
+    if left or stream.read(1):
+        raise Malformed("upload", f"it goes on after the {content_length} bytes that were announced")
+    try:
+        file.flush()
+    except OSError as exc:
+        raise StoreUnavailable(os.strerror(exc.errno) if exc.errno else type(exc).__name__) from exc

@@ -1,0 +1,164 @@
+"""leadglass-agent: protects the images of one modality host.
+
+The only place of exit codes: 0 done, 1 refused, 2 usage or bad input, 3 something it needs does not answer.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edge_agent.config import AgentFolder
+
+_OK, _REFUSED, _USAGE, _UNAVAILABLE = range(4)
+
+_DESCRIPTION = """\
+Leadglass agent: seals every image that a modality sends, delivers it to the vault, and follows signed policy.
+
+A host's life:
+  leadglass-agent enrol  --data DIR --url https://CENTRE:PORT --asset "CT 2, room 1.14"   (the code is read from stdin)
+  leadglass-agent run    --data DIR --dicom-port 11112
+  leadglass-agent status --data DIR
+
+Until the first policy is accepted the DICOM port stays closed, so that the modality takes its documented fallback
+route. Log lines are JSON on stderr and never hold patient data.
+"""
+
+_EPILOG = "exit codes: 0 done, 1 refused, 2 usage or bad input, 3 something it needs does not answer"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    # Imported here so that --help answers at once.
+    from edge_agent.log import JsonLog, where, why
+    from shared.clock import SystemClock
+    from shared.enrolment.code import CodeUnreadable
+    from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+
+    commands = {"enrol": _enrol, "run": _run, "status": _status}
+    try:
+        commands[arguments.command](arguments)
+    except (Refused, IntegrityFailure, Unavailable) as exc:
+        sys.stderr.write(f"leadglass-agent {arguments.command}: {exc}\n")
+        if isinstance(exc, Unavailable):
+            return _UNAVAILABLE
+        return _USAGE if isinstance(exc, Malformed | CodeUnreadable) else _REFUSED
+    except KeyboardInterrupt:
+        return _REFUSED
+    # The last resort: whatever was not foreseen ends the command with its place in the log and no foreign text.
+    except Exception as exc:  # noqa: BLE001
+        JsonLog(SystemClock()).event("agent.failed", why=why(exc), where=where(exc))
+        return _UNAVAILABLE
+    return _OK
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "leadglass-agent",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    enrol = commands.add_parser("enrol", help="give this host its identity, with a one-time code", epilog=_EPILOG)
+    _add_data(enrol)
+    enrol.add_argument("--url", required=True, help="the centre's enrolment door, https://HOST:PORT")
+    enrol.add_argument("--asset", required=True, help='what people call this host, such as "CT 2, room 1.14"')
+    code = enrol.add_mutually_exclusive_group()
+    code.add_argument("--code", help="the code itself; it then shows in the process list, so prefer stdin")
+    code.add_argument("--code-file", type=Path, help="a file that holds the code; without either it is read from stdin")
+
+    run = commands.add_parser("run", help="capture, deliver and follow policy until SIGTERM", epilog=_EPILOG)
+    _add_data(run)
+    run.add_argument("--dicom-host", default="127.0.0.1", help="address to listen on for modalities (%(default)s)")
+    run.add_argument("--dicom-port", type=_port, default=11112, help="port, 0 for any free one (%(default)s)")
+    run.add_argument("--ae-title", type=_ae_title, default="LEADGLASS", help="our own AE title (%(default)s)")
+    run.add_argument("--ready-file", type=Path, help="write host id, pid and DICOM port there, as JSON, when up")
+
+    status = commands.add_parser("status", help="counts, policy version and certificate expiry", epilog=_EPILOG)
+    _add_data(status)
+    status.add_argument("--json", action="store_true", help="one JSON object instead of text")
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="the agent's folder")
+
+
+def _enrol(arguments: argparse.Namespace) -> None:
+    from edge_agent.enrol.enroller import enrol
+    from shared.enrolment.code import EnrolmentCode
+
+    if arguments.code is not None:
+        text = arguments.code
+    elif arguments.code_file is not None:
+        text = _read_code(arguments.code_file)
+    else:
+        text = sys.stdin.readline()
+    host_id = enrol(_folder(arguments), arguments.url, EnrolmentCode.parse(text), arguments.asset)
+    sys.stdout.write(f"enrolled as {host_id}\n")
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    import logging
+    import warnings
+
+    from edge_agent.agent import Settings, run
+    from edge_agent.capture.listener import Address
+    from edge_agent.log import JsonLog
+    from shared.clock import SystemClock
+
+    # Libraries quote what they read in warnings and log lines, and what they read here are patients' images.
+    logging.disable()
+    warnings.simplefilter("ignore")
+    address = Address(arguments.dicom_host, arguments.dicom_port, arguments.ae_title)
+    clock = SystemClock()
+    run(Settings(_folder(arguments), address, arguments.ready_file), clock, JsonLog(clock))
+
+
+def _status(arguments: argparse.Namespace) -> None:
+    import json
+
+    from edge_agent.health.local import read_status
+
+    status = read_status(_folder(arguments)).json()
+    if arguments.json:
+        sys.stdout.write(json.dumps(status) + "\n")
+        return
+    for name, value in status.items():
+        sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
+
+
+def _folder(arguments: argparse.Namespace) -> "AgentFolder":
+    from edge_agent.config import AgentFolder
+
+    return AgentFolder(arguments.data.absolute())
+
+
+def _read_code(file: Path) -> str:
+    from shared.errors import Malformed
+
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Malformed("code file", "it cannot be read") from exc
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError("expected a port from 0 to 65535")
+    return port
+
+
+def _ae_title(text: str) -> str:
+    if not (1 <= len(text) <= 16 and text.isascii() and text.isprintable() and "\\" not in text and text.strip()):
+        raise argparse.ArgumentTypeError("expected 1 to 16 ASCII characters without backslash")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

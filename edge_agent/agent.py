@@ -1,0 +1,230 @@
+"""Joins the unprivileged process: makes every part from identity and folder, runs them, stops them in order."""
+
+import fcntl
+import os
+import resource
+import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from edge_agent import SOFTWARE
+from edge_agent.audit.journal import Journal
+from edge_agent.audit.uploader import AuditUploader
+from edge_agent.capture.listener import Address, DicomListener
+from edge_agent.capture.pipeline import CapturePipeline
+from edge_agent.capture.recovery import recover
+from edge_agent.capture.spool import Spool
+from edge_agent.config import AgentFolder, load_identity
+from edge_agent.database import Database
+from edge_agent.deliver.uploader import DeliveryUploader
+from edge_agent.health.report import NoBroker, StateReporter
+from edge_agent.https import HttpsDoor, verified_context
+from edge_agent.log import Log
+from edge_agent.parts import Bell, Part, Supervisor
+from edge_agent.policy_sync.mqtt import MqttLink
+from edge_agent.policy_sync.pull import PolicyPuller
+from edge_agent.policy_sync.store import PolicyStore
+from edge_agent.policy_sync.updater import PolicyUpdater
+from shared import canonical
+from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.identity import RandomBytes
+from shared.sealing.chunked import ChunkedEncryptor
+from shared.sealing.seal import EncryptorFactory
+
+
+class AlreadyRunning(Unavailable):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"another agent is running in {folder}")
+        self.folder = folder
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`ready_file` is rewritten, whole, when the agent is up and again when it begins to listen."""
+
+    folder: AgentFolder
+    dicom: Address
+    ready_file: Path | None = None
+
+
+class Agent:
+    """One agent, made but not started. Holding the folder's lock is the caller's."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        log: Log,
+        *,
+        random_bytes: RandomBytes = secrets.token_bytes,
+        encryptor: EncryptorFactory = ChunkedEncryptor,
+    ) -> None:
+        folder, identity = settings.folder, load_identity(settings.folder)
+        config, host_id, signer = identity.config, identity.config.host_id, identity.signer
+        self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
+        audit_bell, delivery_bell, pull_bell, report_bell = Bell(), Bell(), Bell(), Bell()
+
+        folder.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.database = database = Database(folder.database)
+        self.store = store = PolicyStore(database, config.layer, clock, log)
+        self.journal = journal = Journal(
+            database, host_id, key=store.audit_key, clock=clock, random_bytes=random_bytes, on_record=audit_bell.ring
+        )
+        self.spool = spool = Spool(folder.spool, on_ready=delivery_bell.ring)
+        self.updater = updater = PolicyUpdater(
+            layer=config.layer,
+            trust_folder=folder.trust,
+            policy_root=config.policy_root,
+            host_id=host_id,
+            store=store,
+            journal=journal,
+            database=database,
+            log=log,
+            on_layer_missing=pull_bell.ring,
+            on_refused=report_bell.ring,
+        )
+        pipeline = CapturePipeline(
+            host_id=host_id,
+            sop_hash_key=config.sop_hash_key,
+            signer=signer,
+            policy=store.in_force,
+            spool=spool,
+            journal=journal,
+            clock=clock,
+            random_bytes=random_bytes,
+            encryptor=encryptor,
+        )
+        self.listener = listener = DicomListener(
+            settings.dicom,
+            host_id=host_id,
+            policy=store.in_force,
+            pipeline=pipeline,
+            journal=journal,
+            log=log,
+            on_listening=self._on_listening,
+        )
+        self._report_bell = report_bell
+        mqtt = self._mqtt(pull_bell)
+        reporter = StateReporter(
+            self._door(),
+            mqtt or NoBroker(),
+            host_id=host_id,
+            signer=signer,
+            database=database,
+            store=store,
+            spool=spool,
+            journal=journal,
+            clock=clock,
+            log=log,
+            listening=lambda: listener.port is not None,
+            policy_error=lambda: updater.error,
+            bell=report_bell,
+        )
+        puller = PolicyPuller(self._door(), config.layer, updater, policy=store.in_force, log=log, bell=pull_bell)
+        delivery = DeliveryUploader(
+            self._door(),
+            host_id=host_id,
+            spool=spool,
+            journal=journal,
+            database=database,
+            policy=store.in_force,
+            log=log,
+            bell=delivery_bell,
+        )
+        upload = AuditUploader(self._door(), host_id=host_id, journal=journal, signer=signer, log=log, bell=audit_bell)
+        for wake in (listener.bell.ring, report_bell.ring):
+            store.on_change(wake)
+        # Stopped in this order: nothing new comes in before the rest is put down.
+        self._parts: list[Part] = [listener, puller, *([mqtt] if mqtt else []), delivery, upload, reporter]
+
+    def run(self, stop: threading.Event) -> None:
+        """Run until `stop` is set. Raises DatabaseUnavailable, DatabaseDamaged."""
+        recover(self.spool, self.journal, self._identity.config.host_id, self._log)
+        self._record(Event.AGENT_STARTED)
+        self._log.event("agent.started", host=str(self._identity.config.host_id))
+        supervisor = Supervisor(self._log)
+        for part in self._parts:
+            supervisor.start(part)
+        self._write_ready_file()
+        stop.wait()
+        supervisor.stop()
+        self._record(Event.AGENT_STOPPED)
+        self.database.close()
+        self._log.event("agent.stopped")
+
+    def _door(self) -> HttpsDoor:
+        doors = self._identity.config.doors
+        folder = self._settings.folder
+        return HttpsDoor(doors.host, doors.https_port, verified_context(folder.ca, folder.tls))
+
+    def _mqtt(self, pull_bell: Bell) -> MqttLink | None:
+        config, folder = self._identity.config, self._settings.folder
+        if config.doors.mqtt_port is None:
+            return None
+        return MqttLink(
+            config.doors.host,
+            config.doors.mqtt_port,
+            verified_context(folder.ca, folder.tls),
+            host_id=config.host_id,
+            layer=config.layer,
+            updater=self.updater,
+            log=self._log,
+            on_connected=pull_bell.ring,
+        )
+
+    def _on_listening(self) -> None:
+        self._report_bell.ring()
+        self._write_ready_file()
+
+    def _write_ready_file(self) -> None:
+        file = self._settings.ready_file
+        if file is None:
+            return
+        ready: dict[str, canonical.Json] = {
+            "host": str(self._identity.config.host_id),
+            "pid": os.getpid(),
+            "dicom_host": self._settings.dicom.host,
+            "dicom_port": self.listener.port,
+        }
+        draft = file.with_name(f"{file.name}.new-{threading.get_ident()}")
+        draft.write_bytes(canonical.encode(ready))
+        draft.replace(file)
+
+    def _record(self, event: Event) -> None:
+        who = (Participant("host", str(self._identity.config.host_id), True), Participant("service", SOFTWARE, False))
+        self.journal.record(Happening(event, Action.EXECUTE, Outcome.SUCCESS, who))
+
+
+def run(settings: Settings, clock: Clock, log: Log) -> None:
+    """Run one agent until SIGTERM or SIGINT. Raises NotEnrolled, IdentityUnreadable, AlreadyRunning and others."""
+    os.umask(0o077)
+    # A core dump would hold whatever image is passing through.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    load_identity(settings.folder)
+    with locked(settings.folder):
+        stop = threading.Event()
+
+        def on_signal(_number: int, _frame: FrameType | None) -> None:
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        Agent(settings, clock, log).run(stop)
+
+
+@contextmanager
+def locked(folder: AgentFolder) -> Iterator[None]:
+    """Hold the agent's folder alone; the lock goes with the process. Raises AlreadyRunning."""
+    with folder.lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise AlreadyRunning(folder.path) from exc
+        yield

@@ -1,0 +1,160 @@
+"""What the agent reads once at its start: its folder, and the identity that enrolment left there.
+
+identity/   tls.key tls.crt evidence.key evidence.crt ca.pem host.json, all 0600
+policy/     TUF's cache of trusted metadata
+spool/      incoming/ ready/ refused/
+journal/    agent.sqlite
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from shared import canonical
+from shared.enrolment.exchange import HOST_KEY_BYTES, Doors
+from shared.errors import Malformed, Refused
+from shared.fields import Fields, encode_base64
+from shared.identity import HostId
+from shared.signing import SoftwareSigner
+
+_MAX_ROOT_BYTES = 65_536
+
+
+class NotEnrolled(Refused):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} holds no identity; run `leadglass-agent enrol` first")
+        self.folder = folder
+
+
+class IdentityUnreadable(Refused):
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(f"{file} cannot be used: {why}")
+        self.file, self.why = file, why
+
+
+@dataclass(frozen=True)
+class AgentFolder:
+    """The names inside the agent's data folder."""
+
+    path: Path
+
+    @property
+    def identity(self) -> Path:
+        return self.path / "identity"
+
+    @property
+    def trust(self) -> Path:
+        return self.path / "policy"
+
+    @property
+    def spool(self) -> Path:
+        return self.path / "spool"
+
+    @property
+    def database(self) -> Path:
+        return self.path / "journal" / "agent.sqlite"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "agent.lock"
+
+    @property
+    def ca(self) -> Path:
+        return self.identity / "ca.pem"
+
+    @property
+    def tls(self) -> tuple[Path, Path]:
+        """The TLS certificate and its key."""
+        return self.identity / "tls.crt", self.identity / "tls.key"
+
+
+@dataclass(frozen=True)
+class HostConfig:
+    """`host.json`: what enrolment settled. Holds a secret, the host's SOP Instance hash key."""
+
+    host_id: HostId
+    asset: str
+    doors: Doors
+    sop_hash_key: bytes
+    policy_root: bytes
+    layer: str
+
+    def encode(self) -> bytes:
+        return canonical.encode(
+            {
+                "v": 1,
+                "host": str(self.host_id),
+                "asset": self.asset,
+                "doors": {
+                    "host": self.doors.host,
+                    "https_port": self.doors.https_port,
+                    "mqtt_port": self.doors.mqtt_port,
+                },
+                "sop_hash_key": encode_base64(self.sop_hash_key),
+                "policy_root": encode_base64(self.policy_root),
+                "layer": self.layer,
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> "HostConfig":
+        """Raises Malformed, naming the field."""
+        fields = Fields(canonical.parse(data, "host.json"), "host.json")
+        fields.version()
+        doors = fields.fields("doors")
+        config = cls(
+            host_id=HostId.parse(fields.text("host")),
+            asset=fields.text("asset", max_chars=100),
+            doors=Doors(
+                doors.text("host", max_chars=253),
+                doors.integer("https_port", least=1, most=65_535),
+                None if doors.is_null("mqtt_port") else doors.integer("mqtt_port", least=1, most=65_535),
+            ),
+            sop_hash_key=fields.base64("sop_hash_key", max_bytes=HOST_KEY_BYTES),
+            policy_root=fields.base64("policy_root", max_bytes=_MAX_ROOT_BYTES),
+            layer=fields.text("layer", max_chars=32),
+        )
+        for part in (fields, doors):
+            part.done()
+        if len(config.sop_hash_key) != HOST_KEY_BYTES:
+            raise Malformed("host.json field 'sop_hash_key'", f"expected {HOST_KEY_BYTES} bytes")
+        return config
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who this host is, ready for use."""
+
+    config: HostConfig
+    signer: SoftwareSigner
+    tls_certificate: x509.Certificate
+
+
+def load_identity(folder: AgentFolder) -> Identity:
+    """Read the identity whole. Raises NotEnrolled, IdentityUnreadable, Malformed."""
+    if not folder.identity.is_dir():
+        raise NotEnrolled(folder.path)
+    config = HostConfig.parse(_read(folder.identity / "host.json"))
+    key_file = folder.identity / "evidence.key"
+    try:
+        key = serialization.load_pem_private_key(_read(key_file), None)
+    except (ValueError, TypeError) as exc:
+        raise IdentityUnreadable(key_file, "not a private key in PEM") from exc
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise IdentityUnreadable(key_file, "not an ECDSA P-256 key")
+    certificate_file = folder.tls[0]
+    try:
+        certificate = x509.load_pem_x509_certificate(_read(certificate_file))
+    except ValueError as exc:
+        raise IdentityUnreadable(certificate_file, "not a certificate in PEM") from exc
+    return Identity(config, SoftwareSigner(key), certificate)
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as exc:
+        raise IdentityUnreadable(file, exc.strerror or "it cannot be read") from exc

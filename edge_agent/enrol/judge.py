@@ -1,0 +1,70 @@
+"""Decides whether to believe a centre's CA, and whether its answer is an identity for our keys."""
+
+import hmac
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from edge_agent.enrol.keys import HostKeys
+from shared.enrolment.code import EnrolmentCode
+from shared.enrolment.exchange import EnrolmentAnswer
+from shared.errors import Malformed, Refused
+from shared.policy.document import ORGANISATION
+
+
+class StrangeCentre(Refused):
+    """Whoever answers at this address is not who issued the code."""
+
+    def __init__(self, *, found: bytes, expected: bytes) -> None:
+        super().__init__(
+            f"the CA certificate at this address has the fingerprint {found.hex()}, the code names {expected.hex()}; "
+            "nothing was sent"
+        )
+        self.found, self.expected = found, expected
+
+
+class AnswerUnusable(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the enrolment answer is not an identity for this host: {why}")
+        self.why = why
+
+
+def verify_centre(ca_pem: bytes, code: EnrolmentCode) -> x509.Certificate:
+    """Return the CA certificate once it is the one whose fingerprint the code carries.
+
+    Raises Malformed, StrangeCentre.
+    """
+    try:
+        (certificate,) = x509.load_pem_x509_certificates(ca_pem)
+    except ValueError as exc:
+        raise Malformed("CA certificate", "expected exactly one certificate in PEM") from exc
+    found = sha256(certificate.public_bytes(Encoding.DER)).digest()
+    if not hmac.compare_digest(found, code.ca_sha256):
+        raise StrangeCentre(found=found, expected=code.ca_sha256)
+    return certificate
+
+
+def verify_answer(answer: EnrolmentAnswer, keys: HostKeys, ca: x509.Certificate) -> None:
+    """Raise AnswerUnusable unless both certificates are the CA's, for our keys, and named as the answer says."""
+    _verify_certificate(answer.tls_certificate, "TLS", keys.tls, str(answer.host_id), ca)
+    _verify_certificate(answer.evidence_certificate, "evidence", keys.evidence, str(answer.host_id), ca)
+    if answer.layers != (ORGANISATION,):
+        # More than one layer would need a rule for what wins; none may be ignored in silence.
+        raise AnswerUnusable(f"it names the policy layers {', '.join(answer.layers)}, this agent knows {ORGANISATION}")
+
+
+def _verify_certificate(pem: str, what: str, key: ec.EllipticCurvePrivateKey, name: str, ca: x509.Certificate) -> None:
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        certificate.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature) as exc:
+        raise AnswerUnusable(f"the {what} certificate was not issued by the centre's CA") from exc
+    if certificate.public_key() != key.public_key():
+        raise AnswerUnusable(f"the {what} certificate is for another key")
+    names = [n.value for n in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    if names != [name]:
+        raise AnswerUnusable(f"the {what} certificate names another host")

@@ -1,0 +1,61 @@
+"""Writes the identity folder: whole and durable, or not at all."""
+
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from shared.errors import Refused, Unavailable
+
+
+class AlreadyEnrolled(Refused):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"{folder} exists: this host is enrolled already; an identity is never overwritten")
+        self.folder = folder
+
+
+class IdentityNotStored(Unavailable):
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"the identity cannot be written to {folder}: {why}")
+        self.folder, self.why = folder, why
+
+
+def refuse_if_enrolled(folder: Path) -> None:
+    """Raises AlreadyEnrolled."""
+    if folder.exists():
+        raise AlreadyEnrolled(folder)
+
+
+def store(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Make `folder` with these files, 0600 in 0700. Once this returns they survive a power cut.
+
+    Raises AlreadyEnrolled, IdentityNotStored; nothing is left then.
+    """
+    refuse_if_enrolled(folder)
+    draft = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
+    try:
+        draft.mkdir(mode=0o700, parents=True)
+        for name, content in files.items():
+            _write(draft / name, content)
+        _sync(draft)
+        draft.rename(folder)
+        _sync(folder.parent)
+    except OSError as exc:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise IdentityNotStored(folder, exc.strerror or "it failed") from exc
+
+
+def _write(path: Path, content: bytes) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,78 @@
+"""What `leadglass-agent status` shows: read from the folder alone, whether or not an agent is running in it."""
+
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from edge_agent.config import AgentFolder, load_identity
+from edge_agent.database import DatabaseUnavailable
+from shared import clock
+from shared.audit.record import Event
+from shared.canonical import Json
+
+_REFUSALS = (Event.ASSOCIATION_REFUSED, Event.IMAGE_REFUSED, Event.DELIVERY_REFUSED)
+
+
+@dataclass(frozen=True)
+class LocalStatus:
+    host: str
+    asset: str
+    certificate_expires: datetime
+    policy_accepted: int
+    waiting: int
+    put_aside: int
+    captured: int
+    delivered: int
+    refused: int
+    audit_records: int
+    audit_waiting: int
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "host": self.host,
+            "asset": self.asset,
+            "certificate_expires": clock.text(self.certificate_expires),
+            "policy_accepted": self.policy_accepted,
+            "waiting": self.waiting,
+            "put_aside": self.put_aside,
+            "captured": self.captured,
+            "delivered": self.delivered,
+            "refused": self.refused,
+            "audit_records": self.audit_records,
+            "audit_waiting": self.audit_waiting,
+        }
+
+
+def read_status(folder: AgentFolder) -> LocalStatus:
+    """Raises NotEnrolled, IdentityUnreadable, Malformed, DatabaseUnavailable."""
+    identity = load_identity(folder)
+    counts: dict[str, int] = {}
+    policy = records = acknowledged = 0
+    if folder.database.exists():
+        try:
+            with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
+                counts = dict(connection.execute("SELECT event, n FROM tally").fetchall())
+                (policy,) = connection.execute("SELECT coalesce(max(version), 0) FROM accepted_policy").fetchone()
+                (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
+                (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
+        except sqlite3.Error as exc:
+            raise DatabaseUnavailable(str(exc)) from exc
+    return LocalStatus(
+        host=str(identity.config.host_id),
+        asset=identity.config.asset,
+        certificate_expires=identity.tls_certificate.not_valid_after_utc,
+        policy_accepted=policy,
+        waiting=_files(folder.spool / "ready"),
+        put_aside=_files(folder.spool / "refused"),
+        captured=counts.get(Event.IMAGE_CAPTURED.value, 0),
+        delivered=counts.get(Event.IMAGE_DELIVERED.value, 0),
+        refused=sum(counts.get(event.value, 0) for event in _REFUSALS),
+        audit_records=records,
+        audit_waiting=records - acknowledged,
+    )
+
+
+def _files(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0

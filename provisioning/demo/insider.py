@@ -1,0 +1,112 @@
+"""Somebody inside: holds the control plane's disk and its root key, and with them its place at the broker.
+
+That is more than an attacker on the network ever has. What is shown with it is that even this cannot bring an older
+policy back to a host that has accepted a newer one.
+"""
+
+import os
+import ssl
+import threading
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as paho
+from cryptography.hazmat.primitives import serialization
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+
+from control_plane.db.engine import open_database, sqlite_url
+from control_plane.enrolment import authority
+from control_plane.keys import store
+from control_plane.keys.root import load_root_key
+from control_plane.keys.store import KeyStore
+from control_plane.settings import Folders
+from shared.clock import SystemClock
+from shared.errors import Unavailable
+from shared.identity import CONTROL_PLANE
+from shared.policy.bundle import HEAD_TOPIC, layer_topic
+
+_WAIT_S = 10.0
+
+
+class BrokerSilent(Unavailable):
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the broker did not {what} within {_WAIT_S:.0f} s")
+
+
+class Insider:
+    """Speaks to the broker with the control plane's own certificate. Each visit takes its session over for a moment."""
+
+    def __init__(self, data: Path, port: int, layer: str) -> None:
+        folders = Folders(data)
+        database = open_database(sqlite_url(folders.database))
+        keys = KeyStore(database, load_root_key(folders.root_key), SystemClock())
+        key = keys.p256(store.SERVICE_TLS)
+        ca = authority.load(database, keys, SystemClock()).pem
+        self._port, self._topics = port, (layer_topic(layer), HEAD_TOPIC)
+        self._context = _context(ca, authority.certificate_for(database, key) + _pem(key))
+
+    def record(self) -> dict[str, bytes]:
+        """Return what the broker keeps on the policy topics, as anybody who may read them gets it."""
+        heard: dict[str, bytes] = {}
+        complete = threading.Event()
+
+        def on_message(_client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+            heard[message.topic] = bytes(message.payload)
+            if heard.keys() >= set(self._topics):
+                complete.set()
+
+        client = self._connected()
+        try:
+            client.on_message = on_message
+            client.subscribe([(topic, 1) for topic in self._topics])
+            if not complete.wait(_WAIT_S):
+                raise BrokerSilent("deliver what it keeps")
+        finally:
+            self._leave(client)
+        return heard
+
+    def replay(self, recorded: dict[str, bytes]) -> None:
+        """Have the broker keep `recorded` in place of what is current, the head last."""
+        client = self._connected()
+        try:
+            for topic in self._topics:
+                client.publish(topic, recorded[topic], qos=1, retain=True).wait_for_publish(_WAIT_S)
+        finally:
+            self._leave(client)
+
+    def _connected(self) -> paho.Client:
+        arrived = threading.Event()
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id=CONTROL_PLANE, protocol=MQTTProtocolVersion.MQTTv5)
+        client.tls_set_context(self._context)
+        client.on_connect = lambda *_: arrived.set()
+        client.connect("127.0.0.1", self._port)
+        client.loop_start()
+        if not arrived.wait(_WAIT_S):
+            self._leave(client)
+            raise BrokerSilent("let the insider in")
+        return client
+
+    @staticmethod
+    def _leave(client: paho.Client) -> None:
+        client.disconnect()
+        client.loop_stop()
+
+
+def _pem(key: Any) -> bytes:
+    pem: bytes = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return pem
+
+
+def _context(ca_pem: bytes, certificate_and_key: bytes) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_verify_locations(cadata=ca_pem.decode())
+    # Python's ssl reads keys from files only; an anonymous file in memory leaves nothing on the disk.
+    descriptor = os.memfd_create("leadglass-insider", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(certificate_and_key)
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+    return context

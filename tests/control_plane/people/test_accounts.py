@@ -1,0 +1,78 @@
+"""Tokens, one-time links, sessions, and the default deny."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from control_plane.db.engine import open_database, sqlite_url
+from control_plane.people.accounts import LINK_LIFE, SESSION_LIFE, Accounts, NotSignedIn, PersonExists, SignedIn
+from control_plane.people.decide import Permission, decide
+from control_plane.people.permissions import NotPermitted, verify_permitted
+from tests.fakes.clock import FakeClock
+
+START = datetime(2026, 11, 24, 8, tzinfo=UTC)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(START)
+
+
+@pytest.fixture
+def accounts(tmp_path: Path, clock: FakeClock) -> Accounts:
+    return Accounts(open_database(sqlite_url(tmp_path / "people.sqlite")), clock)
+
+
+def test_a_token_names_its_person_and_is_stored_only_as_a_digest(accounts: Accounts, tmp_path: Path) -> None:
+    token = accounts.create("ada", "administrator")
+
+    assert accounts.by_token(token) == SignedIn("ada", "administrator")
+    assert token.encode() not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    with pytest.raises(NotSignedIn):
+        accounts.by_token(token[:-1])
+
+
+def test_a_person_is_never_made_twice(accounts: Accounts) -> None:
+    accounts.create("ada", "administrator")
+
+    with pytest.raises(PersonExists):
+        accounts.create("ada", "administrator")
+
+
+def test_a_sign_in_link_works_once(accounts: Accounts) -> None:
+    accounts.create("ada", "administrator")
+    link = accounts.new_link("ada")
+
+    session, person, _ = accounts.use_link(link)
+    assert person.name == "ada"
+    assert accounts.by_session(session) == person
+    with pytest.raises(NotSignedIn):
+        accounts.use_link(link)
+
+
+def test_a_sign_in_link_expires(accounts: Accounts, clock: FakeClock) -> None:
+    accounts.create("ada", "administrator")
+    link = accounts.new_link("ada")
+    clock.advance(LINK_LIFE)
+
+    with pytest.raises(NotSignedIn):
+        accounts.use_link(link)
+
+
+def test_a_session_ends(accounts: Accounts, clock: FakeClock) -> None:
+    accounts.create("ada", "administrator")
+    session, _, _ = accounts.use_link(accounts.new_link("ada"))
+    clock.advance(SESSION_LIFE - timedelta(seconds=1))
+    accounts.by_session(session)
+    clock.advance(timedelta(seconds=1))
+
+    with pytest.raises(NotSignedIn):
+        accounts.by_session(session)
+
+
+@pytest.mark.parametrize("permission", list(Permission))
+def test_a_role_that_nobody_defined_may_do_nothing(permission: Permission) -> None:
+    assert not decide("radiographer", permission).allowed
+    with pytest.raises(NotPermitted, match="radiographer does not hold"):
+        verify_permitted(SignedIn("bob", "radiographer"), permission)
