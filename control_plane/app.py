@@ -10,6 +10,7 @@ from control_plane import first_start
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
@@ -31,6 +32,8 @@ from control_plane.people.accounts import Accounts
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Settings
 from control_plane.vault.finding import Finder
+from control_plane.vault.index_service import IndexService
+from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
@@ -57,6 +60,8 @@ class ControlPlane:
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
         self._evidence = EvidenceKeys(self._database, self._ca.certificate)
+        self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
+        self._objects = LocalObjectStore(folders.objects)
         self._accounts = Accounts(self._database, clock)
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
         self._states = StateIntake(self._database, clock)
@@ -106,8 +111,17 @@ class ControlPlane:
             sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
         )  # fmt: skip
         enrolment = enrolment_door(enroller, self._ca.pem, self._where, FailureLimit(self._clock))
-        vault = VaultIntake(self._database, self._objects, self._keys, self._journal, self._clock,
-                            incoming=settings.folders.incoming)  # fmt: skip
+        vault = VaultIntake(
+            self._database,
+            self._objects,
+            self._evidence,
+            self._keys,
+            self._index,
+            self._journal,
+            self._keys.signer(store.RECEIPTS),
+            self._clock,
+            settings.folders.incoming,
+        )
         audit = AuditIntake(self._database, self._evidence, self._journal, self._clock)
         hosts = host_door(HostIdentities(self._database), vault, audit, self._policy, self._states)
         any_address = "" if settings.host not in {"127.0.0.1", "localhost"} else "127.0.0.1"
@@ -124,8 +138,16 @@ class ControlPlane:
         return PeopleServices(
             accounts=self._accounts,
             overview=Overview(self._database, self._policy, audit, self._push.state, self._clock),
-            finder=Finder(self._database, self._index, self._journal),
-            opener=VaultOpener(self._database, self._objects, self._keys, self._index, self._journal),
+            finder=Finder(self._database, self._evidence, self._index, self._journal),
+            opener=VaultOpener(
+                self._database,
+                self._objects,
+                self._evidence,
+                self._keys,
+                self._index,
+                self._journal,
+                AuditProof(self._database, self._evidence),
+            ),
             policy=self._policy,
             audit=audit,
             journal=self._journal,

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Certificate, Host
+from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import Kind
 from control_plane.fleet.states import HostUnknown
 from shared.errors import IntegrityFailure
@@ -36,7 +37,7 @@ class EvidenceKeys:
 
     def of_active_host(self, host_id: HostId) -> EvidencePublicKey:
         """Return the key with which an active host signs now. Raises HostUnknown, NotCertified."""
-        with self._database() as session:
+        with snapshot(self._database) as session:
             host = session.get(Host, str(host_id))
         if host is None or not host.active:
             raise HostUnknown(host_id)
@@ -59,7 +60,7 @@ class EvidenceKeys:
     def _certified(self, source: str) -> Iterator[EvidencePublicKey]:
         """Yield the keys of `source`, newest first."""
         theirs = (Certificate.subject == source, Certificate.kind == Kind.EVIDENCE)
-        with self._database() as session:
+        with snapshot(self._database) as session:
             pems = session.scalars(select(Certificate.pem).where(*theirs).order_by(Certificate.issued.desc())).all()
         for pem in pems:
             certificate = x509.load_pem_x509_certificate(pem.encode())

@@ -13,10 +13,8 @@ from shared.enrolment.exchange import MAX_BYTES, Doors, EnrolmentRequest
 
 
 def enrolment_door(enroller: Enroller, ca_pem: bytes, doors: Callable[[], Doors], limit: FailureLimit) -> APIFlask:
-    app = APIFlask(__name__, title="Leadglass enrolment door", version="1", docs_path=None,
-                   spec_path="/api/v1/openapi.json")  # fmt: skip
+    app = problems.new_app("Leadglass enrolment door")
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
-    problems.install(app)
 
     @app.get("/ca.pem")
     def ca_certificate() -> Response:

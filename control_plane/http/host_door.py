@@ -35,9 +35,7 @@ def host_door(
     policy: PolicyPublisher,
     states: StateIntake,
 ) -> APIFlask:
-    app = APIFlask(__name__, title="Leadglass host door", version="1", docs_path=None,
-                   spec_path="/api/v1/openapi.json")  # fmt: skip
-    problems.install(app, _OVERRIDES)
+    app = problems.new_app("Leadglass host door", _OVERRIDES)
 
     @app.put("/api/v1/objects/<object_id>")
     def put_object(object_id: str) -> Response:

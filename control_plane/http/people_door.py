@@ -51,10 +51,8 @@ class PeopleServices:
 
 
 def people_door(services: PeopleServices) -> APIFlask:
-    app = APIFlask(__name__, title="Leadglass people's door", version="1", docs_path=None,
-                   spec_path="/api/v1/openapi.json", static_folder=str(page.STATIC))  # fmt: skip
+    app = problems.new_app("Leadglass people's door", static_folder=page.STATIC)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
-    problems.install(app)
     app.before_request(_verify_host)
     app.after_request(_harden)
     _add_pages(app, services)

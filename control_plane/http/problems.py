@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from pathlib import Path
 
 from apiflask import APIFlask, HTTPError
 from flask import Response
@@ -34,9 +35,23 @@ def problem(status: int, title: str, detail: str, **members: object) -> Response
     return Response(json.dumps(body) + "\n", status, content_type="application/problem+json")
 
 
-def install(app: APIFlask, overrides: tuple[tuple[type[Exception], int], ...] = ()) -> None:
-    """Answer every error of this app as a problem document; `overrides` come before the common table."""
-    table = overrides + _STATUS
+def new_app(
+    title: str, overrides: tuple[tuple[type[Exception], int], ...] = (), *, static_folder: Path | None = None
+) -> APIFlask:
+    """Return an app whose every error is a problem document; `overrides` come before the common table."""
+    app = APIFlask(
+        __name__,
+        title=title,
+        version="1",
+        docs_path=None,
+        spec_path="/api/v1/openapi.json",
+        static_folder=None if static_folder is None else str(static_folder),
+    )
+    _install(app, overrides + _STATUS)
+    return app
+
+
+def _install(app: APIFlask, table: tuple[tuple[type[Exception], int], ...]) -> None:
 
     def ours(error: Exception) -> Response:
         status = next(status for kind, status in table if isinstance(error, kind))
@@ -58,12 +73,14 @@ def install(app: APIFlask, overrides: tuple[tuple[type[Exception], int], ...] = 
 
     for parent in (Refused, IntegrityFailure, Unavailable):
         app.register_error_handler(parent, ours)
-    app.register_error_handler(HTTPException, of_http)
     app.register_error_handler(Exception, unexpected)
 
     @app.error_processor
     def of_apiflask(error: HTTPError) -> Response:
         return problem(error.status_code, error.message or "Bad request", json.dumps(error.detail or {}))
+
+    # Last, because the decorator above installs its own handler, which drops the description.
+    app.register_error_handler(HTTPException, of_http)
 
 
 def _in_words(name: str) -> str:

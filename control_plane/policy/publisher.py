@@ -33,6 +33,7 @@ from control_plane.policy.verify import (
     Held,
     LayerNotDelegated,
     Verifier,
+    layer_version,
     verify_head,
     verify_online_key,
     verify_publication,
@@ -97,6 +98,7 @@ class PublishedPolicy:
 @dataclass(frozen=True)
 class _Current:
     timestamp_version: int
+    snapshot_version: int
     expires: datetime  # the earlier of snapshot and timestamp
     head: HeadBundle
     layers: tuple[LayerBundle, ...]
@@ -175,16 +177,18 @@ class PolicyPublisher:
             for on_published in self._subscribers:
                 try:
                     on_published(current.head, current.layers)
+                except (Unavailable, Refused) as exc:
+                    _log.warning("policy.push-failed", extra={"why": str(exc)})
                 except Exception:  # noqa: BLE001 (a task of its own: the publication stands, whatever ails a push)
-                    _log.exception("policy.push-failed", extra={"timestamp_version": current.timestamp_version})
+                    _log.exception("policy.push-failed")
 
     def parts(self) -> PolicyParts:
         """Return what a publisher writes the next policy on top of. Raises NotEstablished."""
         with self._database() as session:
-            held = self._held(session)
-            version = sql.newest_version(session, ORGANISATION)
+            held = _held(session, self._current())
         keys = self._centre_keys()
-        return PolicyParts(held.roots, held.targets, held.layers, keys.sealing, keys.receipts, version + 1)
+        next_version = layer_version(held.layers, ORGANISATION) + 1
+        return PolicyParts(held.roots, held.targets, held.layers, keys.sealing, keys.receipts, next_version)
 
     def head(self) -> HeadBundle | None:
         """Return what every host fetches first, None while nothing is published."""
@@ -241,7 +245,7 @@ class PolicyPublisher:
     def refresh(self) -> None:
         """Sign snapshot and timestamp anew over what is published, and push them. Without a publication, nothing.
 
-        Raises PolicyExpired, where root, targets or a layer need a person's signature and not ours; PolicyStoreBusy.
+        Raises PolicyExpired, where root or targets need a person's signature and not ours; PolicyStoreBusy.
         """
         with self._lock:
             now = self._clock.now()
@@ -250,8 +254,7 @@ class PolicyPublisher:
                     current = self._current()
                     if current is None:
                         return
-                    held = Held(current.head.roots, current.head.targets, current.layers)
-                    self._sign_online(session, held, now, CONTROL_PLANE)
+                    self._sign_online(session, current, _held(session, current), now, CONTROL_PLANE)
             except IntegrityError as exc:
                 raise PolicyStoreBusy from exc
             self.announce()
@@ -267,8 +270,8 @@ class PolicyPublisher:
             raise PolicyStoreBusy
 
     def _add(self, session: Session, offered: Publication, person: str) -> int:
-        now = self._clock.now()
-        held = self._held(session)
+        now, current = self._clock.now(), self._current()
+        held = _held(session, current)
         document = self._verify(offered, held, self._centre_keys(), now)
         if offered.targets is not None:
             session.add(_row(TARGETS, parse_role(Targets, offered.targets).signed, offered.targets, now, person))
@@ -284,17 +287,21 @@ class PolicyPublisher:
         )
         others = tuple(layer for layer in held.layers if layer.layer != offered.layer)
         targets = held.targets if offered.targets is None else offered.targets
-        self._sign_online(session, Held(held.roots, targets, (*others, offered.bundle)), now, person)
+        self._sign_online(session, current, Held(held.roots, targets, (*others, offered.bundle)), now, person)
         return document.version
 
-    def _sign_online(self, session: Session, held: Held, now: datetime, person: str) -> None:
-        """Add a new snapshot and timestamp over `held`, once a host that walks the whole chain would accept them."""
+    def _sign_online(self, session: Session, current: _Current | None, held: Held, now: datetime, person: str) -> None:
+        """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them.
+
+        If another process has moved on from `current`, their versions are taken and the commit fails.
+        """
         signers = [signer_of(self._keys.p256(POLICY_ONLINE))]
-        snapshot_version = sql.newest_version(session, SNAPSHOT) + 1
-        snapshot = build_snapshot(held.targets, held.layers, version=snapshot_version, now=now)
+        snapshot_version, timestamp_version = (
+            (current.snapshot_version, current.timestamp_version) if current else (0, 0)
+        )
+        snapshot = build_snapshot(held.targets, held.layers, version=snapshot_version + 1, now=now)
         snapshot_bytes = sign_role(snapshot, signers)
-        timestamp_version = sql.newest_version(session, TIMESTAMP) + 1
-        timestamp = build_timestamp(snapshot_bytes, version=timestamp_version, now=now)
+        timestamp = build_timestamp(snapshot_bytes, version=timestamp_version + 1, now=now)
         timestamp_bytes = sign_role(timestamp, signers)
         head = HeadBundle(held.roots, timestamp_bytes, snapshot_bytes, held.targets)
         HeadBundle.parse(head.encode())  # also that no host finds it too large
@@ -306,14 +313,6 @@ class PolicyPublisher:
 
     def _centre_keys(self) -> CentreKeys:
         return CentreKeys(self._keys.sealing_keys(), self._keys.signer(RECEIPTS).public)
-
-    def _held(self, session: Session) -> Held:
-        roots = sql.roots(session)
-        targets = sql.row(session, TARGETS, sql.newest_version(session, TARGETS))
-        if not roots or targets is None:
-            raise NotEstablished
-        current = self._current()
-        return Held(roots, targets.metadata_bytes, () if current is None else current.layers)
 
     def _current(self) -> _Current | None:
         """Return what the newest timestamp names. Rows never change, so one number says whether ours is still it."""
@@ -339,6 +338,15 @@ class PolicyPublisher:
                 session.merge(Fact(name=_fact(row.role), value=str(row.version)))
 
 
+def _held(session: Session, current: _Current | None) -> Held:
+    if current is not None:
+        return Held(current.head.roots, current.head.targets, current.layers)
+    roots = sql.roots(session)
+    if not roots:
+        raise NotEstablished
+    return Held(roots, _metadata(session, TARGETS, sql.newest_version(session, TARGETS)), ())
+
+
 def _load(session: Session, timestamp_version: int) -> _Current:
     """Follow the names from the timestamp downwards, so that a publication in between mixes no two states."""
     timestamp_bytes = _metadata(session, TIMESTAMP, timestamp_version)
@@ -354,7 +362,8 @@ def _load(session: Session, timestamp_version: int) -> _Current:
             raise PolicyRowMissing(layer, version)
         layers.append(LayerBundle(layer, row.metadata_bytes, row.policy))
     head = HeadBundle(sql.roots(session), timestamp_bytes, snapshot_bytes, targets)
-    return _Current(timestamp.version, min(timestamp.expires, snapshot.expires), head, tuple(layers))
+    expires = min(timestamp.expires, snapshot.expires)
+    return _Current(timestamp.version, snapshot.version, expires, head, tuple(layers))
 
 
 def _metadata(session: Session, role: str, version: int) -> bytes:

@@ -5,7 +5,6 @@ from enum import StrEnum
 
 from shared.canonical import Json
 from shared.errors import IntegrityFailure, Refused
-from shared.sealing.chunked import NotAuthentic
 
 
 class CheckState(StrEnum):

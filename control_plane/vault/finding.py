@@ -86,7 +86,7 @@ class Finder:
         )
         return found
 
-    def _with(self, objects: Select[tuple[Object]], attribute: Attribute, value: str) -> Select[tuple[Object]] | None:
+    def _with(self, objects: Select[Object], attribute: Attribute, value: str) -> Select[Object] | None:
         token = self._index.token(attribute, value)
         if token is None:
             return None
@@ -94,7 +94,7 @@ class Finder:
             BlindIndex.attribute == token.attribute.value, BlindIndex.token == token.value
         )
 
-    def _answer(self, query: Select[tuple[Object]] | None) -> tuple[Found, ...]:
+    def _answer(self, query: Select[Object] | None) -> tuple[Found, ...]:
         if query is None:
             return ()
         with snapshot(self._database) as session:

@@ -1,9 +1,9 @@
 """The head of a Part 10 file (DICOM PS3.10 section 7.1): preamble, prefix and group 0002, before a dataset."""
 
-import io
 from uuid import UUID
 
 from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
@@ -38,7 +38,6 @@ def head(binding: Binding, entry: IndexEntry) -> bytes:
     meta.TransferSyntaxUID = UID(binding.transfer_syntax)
     meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
     meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    out = io.BytesIO(bytes(128) + b"DICM")
-    out.seek(0, io.SEEK_END)
-    write_file_meta_info(out, meta, enforce_standard=True)
-    return out.getvalue()
+    group_2 = DicomBytesIO()
+    write_file_meta_info(group_2, meta, enforce_standard=True)
+    return bytes(128) + b"DICM" + group_2.getvalue()

@@ -4,21 +4,21 @@ Two steps in this order: the body into the object store; then object, wrap, blin
 into the database, in one commit. A cut between them leaves a body that no object names, which the next upload adopts.
 """
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from io import BufferedRandom
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal, failure
 from control_plane.db.models import BlindIndex, Object, Wrap
-from control_plane.db.transactions import in_one_commit
+from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.vault.index_service import IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
 from control_plane.vault.object_store import ObjectStore, StoreUnavailable
@@ -119,31 +119,31 @@ class VaultIntake:
             self._journal.record(failure(happening, Event.OBJECT_REFUSED, exc))
             raise
 
-    def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: IO[bytes]) -> _Arrival:
+    def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: BufferedRandom) -> _Arrival:
         host_key = self._hosts.of_active_host(host_id)
         if parts.binding.host_id != host_id:
             raise ObjectOfAnotherHost(object_id, sender=host_id, named=parts.binding.host_id)
         stored = StoredObject(object_id, parts.binding.encode(), parts.wrap, parts.record)
         binding, record = verify_parts(stored, host_key)
         _verify_body(object_id, record, BodyWindow(file, parts))
-        self._verify_wrap(stored, record, parts, file)
+        self._verify_wrap(stored, record, file, parts.body_offset)
         entry = self._index.open(SealedIndex(parts.index, record.index_commitment), binding)
         if not entry.evaluated:
             return _Arrival(stored, record, parts.index, NOT_EVALUATED, ())
         return _Arrival(stored, record, parts.index, INDEXED, self._index.tokens(entry))
 
-    def _verify_wrap(self, stored: StoredObject, record: CaptureRecord, parts: ObjectParts, file: IO[bytes]) -> None:
+    def _verify_wrap(self, stored: StoredObject, record: CaptureRecord, file: BufferedRandom, body: int) -> None:
         """A host lets go of an image once it has our receipt, so a data key that does not open it is refused now."""
         data_key = unwrap(stored, key_for(self._keys, stored.wrap, KeyPurpose.DATA, record.grade))
 
         def read_at(offset: int, size: int) -> bytes:
-            file.seek(parts.body_offset + offset)
+            file.seek(body + offset)
             return file.read(size)
 
-        decrypt_range(read_at, parts.body_bytes, data_key, stored.binding, 0, 0)
+        decrypt_range(read_at, record.body_bytes, data_key, stored.binding, 0, 0)
 
     def _verify_no_other(self, arrival: _Arrival) -> None:
-        with self._database() as session:
+        with snapshot(self._database) as session:
             _verify_same(session.get(Object, str(arrival.stored.object_id)), arrival)
 
     def _keep(self, session: Session, arrival: _Arrival, happening: Happening) -> bytes:
@@ -173,7 +173,7 @@ class VaultIntake:
         for token in arrival.tokens:
             session.add(BlindIndex(attribute=token.attribute.value, token=token.value, object_id=name))
         what = (*happening.what, Subject("record", digest.hex()))
-        self._journal.append(session, Happening(happening.event, happening.action, happening.outcome, happening.who, what))
+        self._journal.append(session, replace(happening, what=what))
         return receipt
 
 
@@ -195,36 +195,31 @@ def _verify_body(object_id: ObjectId, record: CaptureRecord, body: BodyWindow) -
 
 
 @contextmanager
-def _temporary(folder: Path) -> Iterator[IO[bytes]]:
-    """Yield a file that has no name, so that a kill leaves nothing of it."""
+def _temporary(folder: Path) -> Iterator[BufferedRandom]:
+    """Yield a file that has no name, so that a kill leaves nothing of it. Raises StoreUnavailable: any fault of it."""
     try:
-        file = tempfile.TemporaryFile(dir=folder)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            yield file
     except OSError as exc:
         raise StoreUnavailable(exc.strerror or type(exc).__name__) from exc
-    with file:
-        yield file
 
 
-def _spool(stream: Upload, content_length: int, file: IO[bytes]) -> None:
-    """Write exactly `content_length` bytes of `stream` to `file`. Raises Malformed, UploadBroken, StoreUnavailable."""
-    left = content_length
-    while left:
-        try:
-            piece = stream.read(min(left, _READ_BYTES))
-        except OSError as exc:
-            raise UploadBroken(content_length - left) from exc
+def _spool(stream: Upload, content_length: int, file: BufferedRandom) -> None:
+    """Write exactly `content_length` bytes of `stream` to `file`. Raises Malformed, UploadBroken."""
+    received = 0
+    while received < content_length:
+        piece = _piece(stream, min(content_length - received, _READ_BYTES), received)
         if not piece:
-            raise Malformed("upload", f"it ended after {content_length - left} of {content_length} bytes")
-        if len(piece) > left:
-            break
-        left -= len(piece)
-        try:
-            file.write(piece)
-        except OSError as exc:
-            raise StoreUnavailable(exc.strerror or type(exc).__name__) from exc
-    if left or stream.read(1):
+            raise Malformed("upload", f"it ended after {received} of {content_length} bytes")
+        file.write(piece)
+        received += len(piece)
+    if received > content_length or _piece(stream, 1, received):
         raise Malformed("upload", f"it goes on after the {content_length} bytes that were announced")
+    file.flush()
+
+
+def _piece(stream: Upload, size: int, received: int) -> bytes:
     try:
-        file.flush()
+        return stream.read(size)
     except OSError as exc:
-        raise StoreUnavailable(os.strerror(exc.errno) if exc.errno else type(exc).__name__) from exc
+        raise UploadBroken(received) from exc

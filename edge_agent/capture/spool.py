@@ -141,7 +141,7 @@ class Spool:
             raise SpoolUnavailable(os.strerror(exc.errno or 0)) from exc
 
     def remove(self, spooled: Spooled) -> None:
-        """Let go of an object for good: its receipt is held, or it will not be acknowledged. Raises SpoolUnavailable."""
+        """Let go of an object for good: its receipt is held, or it was never acknowledged. Raises SpoolUnavailable."""
         self._leave_ready(spooled, lambda path: path.unlink(missing_ok=True))
 
     def refuse(self, spooled: Spooled) -> None:

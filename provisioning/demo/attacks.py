@@ -84,6 +84,17 @@ class Store:
             yield
 
     @contextmanager
+    def replaced(self, object_id: str, by: str) -> Iterator[None]:
+        """Put everything of one real object, validly signed, under the id of another."""
+        parts, wrap = ("binding", "record", "record_sha256", "sealed_index", "body_bytes"), ("key_id", "wrap")
+        with (
+            self.other_body(object_id, self.body(by).read_bytes()),
+            self.changed_row("objects", parts, object_id, self.read_row("objects", parts, by)),
+            self.changed_row("wraps", wrap, object_id, self.read_row("wraps", wrap, by)),
+        ):
+            yield
+
+    @contextmanager
     def forged(self, object_id: str, *, claims_host_key: bool = False, host_key_too: bool = False) -> Iterator[None]:
         """Put another image in the place of this one, consistent in itself: sealed to the real public keys, with the
         same ids and binding, and signed with a key of the intruder's.

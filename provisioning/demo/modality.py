@@ -1,5 +1,6 @@
 """A modality: a DICOM storage SCU that sends files as they lie on disk, without decoding or encoding a dataset."""
 
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,14 @@ class Modality:
         finally:
             if association.is_established:
                 association.release()
+
+    def is_answered(self) -> bool:
+        """Return whether anything listens where this modality sends to."""
+        try:
+            with socket.create_connection((self._host, self._port), timeout=_TIMEOUT_S):
+                return True
+        except ConnectionRefusedError:
+            return False
 
     def _associate(self, images: Sequence[Image]) -> Association:
         ae = AE(ae_title=self._ae_title)

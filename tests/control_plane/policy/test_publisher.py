@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete
-from tuf.api.metadata import Root, TargetFile
+from tuf.api.metadata import Root, TargetFile, Timestamp
 
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import PolicyMetadata
@@ -22,6 +22,7 @@ from control_plane.policy.publisher import (
     NotEstablished,
     PolicyPublisher,
     PolicyRowMissing,
+    PolicyStoreBusy,
 )
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
@@ -428,6 +429,40 @@ def test_a_version_taken_between_look_and_commit_is_refused_too(centre: Centre) 
     assert slow.layer(ORGANISATION) == theirs.bundle
 
 
+def test_a_refresh_between_look_and_commit_is_not_rolled_back(centre: Centre) -> None:
+    centre.publish()
+    other = centre.restarted().publisher
+
+    def overtaken(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
+        if (newest := other.head()) is not None and len(timestamps) < 2:
+            timestamps.append(newest.timestamp)
+            other.refresh()
+        return verify_publication(offered, held, keys, now)
+
+    timestamps: list[bytes] = []
+    slow = PolicyPublisher(centre.database, centre.keys, MemoryJournal(), centre.clock, overtaken)
+
+    assert slow.publish(centre.sign(), PERSON) == 2
+    head = slow.head()
+    assert head is not None
+    assert parse_role(Timestamp, head.timestamp).signed.version == 4
+
+
+def test_a_publication_that_is_always_overtaken_asks_to_try_again(centre: Centre) -> None:
+    centre.publish()
+    other = centre.restarted().publisher
+
+    def overtaken(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
+        other.refresh()
+        return verify_publication(offered, held, keys, now)
+
+    slow = PolicyPublisher(centre.database, centre.keys, MemoryJournal(), centre.clock, overtaken)
+
+    with pytest.raises(PolicyStoreBusy):
+        slow.publish(centre.sign(), PERSON)
+    assert slow.current_version() == 1
+
+
 def test_a_publisher_sees_at_once_what_another_process_published(centre: Centre) -> None:
     centre.publish()
     assert centre.publisher.current_version() == 1
@@ -457,7 +492,7 @@ def test_a_push_that_fails_neither_undoes_the_publication_nor_stops_other_pushes
     assert centre.publish() == 1
     assert centre.restarted().publisher.current_version() == 1
     assert (len(failing.seen), len(other.seen)) == (1, 1)
-    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == ["policy.push-failed"]
+    assert [record.message for record in caplog.records if record.name.endswith("publisher")] == ["policy.push-failed"]
 
 
 class PowerCut(BaseException):

@@ -130,7 +130,7 @@ def _altered(to: _Batches) -> None:
     for name, about, batch in (
         ("edited", "A word of the third record is changed.", to.edited(2, third.replace(b"ROGUE", b"ROGUF"))),
         ("outcome-edited", "The third record's outcome becomes success.", to.edited(2, third.replace(b":4,", b":0,"))),
-        ("last-edited", "The last record is changed.", to.edited(4, records[4].public.replace(b":06.1", b":07.1"))),
+        ("last-edited", "The last record is changed.", to.edited(4, records[4].public.replace(b":05.1", b":06.1"))),
         ("reordered", "Two records have changed places.", Batch(tuple(swap), statement)),
         (
             "replaced", "Another story's third record stands in this one.",
@@ -215,7 +215,7 @@ def _form(to: _Batches) -> None:
     value = json.loads(good)
     record = value["records"][0]
     cases = {
-        "white-space": ("A space after a comma.", good.replace(b",", b", ", 1)),
+        "white-space": ("A space after a comma.", good.replace(b',"statement"', b', "statement"')),
         "field-unknown": ("A field more.", canonical.encode({**value, "x": 0})),
         "field-missing": ("No statement.", canonical.encode({"records": value["records"]})),
         "record-field-unknown": ("A record with a field more.", canonical.encode({**value, "records": [{**record, "x": 0}]})),

@@ -43,7 +43,7 @@ def _codes() -> Files:
         "bad-one-character": ("One character mistyped.", text[:at] + wrong + text[at + 1 :]),
         "bad-transposed": ("Two neighbours exchanged.", text[:4] + second + first + text[6:]),
         "bad-last-character": ("The last character mistyped.", text[:-1] + ("0" if text[-1] != "0" else "1")),
-        "bad-short": ("One character left out.", text[:10] + text[11:]),
+        "bad-short": ("One character left out.", text[:9] + text[10:]),
         "bad-long": ("One character more.", text + "0"),
         "bad-letter-u": ("U is not in the alphabet.", text[:at] + "U" + text[at + 1 :]),
         "bad-prefix": ("Another version.", "LG2" + text[3:]),

@@ -1,0 +1,137 @@
+"""leadglass-verify: check sealed objects and audit exports without the control plane and without any private key."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+    from provisioning.verify.sealed_object import DatasetFacts
+
+OK, FAILED, BAD_INPUT = 0, 1, 2
+_READ_BYTES = 1 << 20
+
+_DESCRIPTION = """\
+Check Leadglass evidence yourself. Needs no server, no account and no private key: only the files, and the
+certificate of the authority that you decided to trust (--ca). Every check is printed as passed, FAILED or
+not evaluated; the last line says what was and what was not proven.
+
+exit status: 0 nothing failed, 1 something failed or could not be judged, 2 bad input
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(argv)
+    from shared.errors import Malformed
+
+    try:
+        ok, shown, conclusion, as_json = _object(arguments) if arguments.what == "object" else _audit(arguments)
+    except Malformed as exc:
+        return _bad_input(str(exc))
+    except OSError as exc:
+        return _bad_input(f"{exc.filename}: {exc.strerror}")
+    if arguments.json:
+        print(json.dumps({"v": 1, "ok": ok, **as_json, "conclusion": conclusion}, indent=2))
+    else:
+        print(*shown, conclusion, sep="\n")
+    return OK if ok else FAILED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="leadglass-verify", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="{object,audit}")
+    sealed = kinds.add_parser("object", help="check a sealed object file, and with --dataset the image beside it")
+    sealed.add_argument("file", type=Path, metavar="FILE", help="the sealed object file")
+    sealed.add_argument(
+        "--evidence-cert", type=Path, required=True, metavar="PEM", help="certificate of the host that captured it"
+    )
+    sealed.add_argument("--dataset", type=Path, metavar="FILE", help="the image itself: is it what was captured?")
+    sealed.add_argument("--bare", action="store_true", help="--dataset is a dataset alone, not a DICOM Part 10 file")
+    audit = kinds.add_parser("audit", help="check an audit export: signatures, chains, gaps")
+    audit.add_argument("file", type=Path, metavar="EXPORT", help="the export, as JSON lines")
+    for command in (sealed, audit):
+        command.add_argument("--ca", type=Path, metavar="PEM", help="certificate of the authority that you trust")
+        command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    return parser
+
+
+def _object(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from provisioning.verify import checks
+    from provisioning.verify.sealed_object import judge_object
+
+    certificate = _certificate(arguments.evidence_cert, "evidence certificate")
+    ca = _certificate(arguments.ca, "CA certificate") if arguments.ca else None
+    dataset = _dataset(arguments.dataset, bare=arguments.bare) if arguments.dataset else None
+    with arguments.file.open("rb") as file:
+        _require_object(file)
+        report = judge_object(file, certificate, ca, dataset)
+    as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
+    return report.ok, checks.lines(report.checks), report.conclusion, as_json
+
+
+def _audit(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from provisioning.verify import checks
+    from provisioning.verify.audit_export import judge_export
+
+    ca = _certificate(arguments.ca, "CA certificate") if arguments.ca else None
+    with arguments.file.open("rb") as file:
+        report = judge_export(_lines(file), ca)
+    shown = checks.lines(report.checks) + [
+        f"{one.state.value:13}  {one.source}  {one.records} records; {one.why}" for one in report.sources
+    ]
+    as_json: dict[str, object] = {
+        "checks": [check.json() for check in report.checks],
+        "sources": [one.json() for one in report.sources],
+    }
+    return report.ok, shown, report.conclusion, as_json
+
+
+def _certificate(path: Path, what: str) -> "x509.Certificate":
+    from provisioning.verify.certificate import parse_certificate
+
+    return parse_certificate(path.read_bytes(), what)
+
+
+def _require_object(file: BinaryIO) -> None:
+    """A file of another kind is bad input; a sealed object that was damaged is a failed check."""
+    from shared.errors import Malformed
+
+    if file.read(6) != b"LGOBJT":
+        raise Malformed("sealed object file", "it does not begin with LGOBJT")
+
+
+def _dataset(path: Path, *, bare: bool) -> "DatasetFacts":
+    from hashlib import sha256
+
+    from provisioning.verify.part10 import read_meta
+    from provisioning.verify.sealed_object import DatasetFacts
+
+    digest, size = sha256(), 0
+    with path.open("rb") as file:
+        syntax = None if bare else read_meta(file).transfer_syntax
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+            size += len(piece)
+    return DatasetFacts(digest.digest(), size, syntax)
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    from provisioning.verify.audit_export import MAX_LINE_BYTES
+
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        yield line
+
+
+def _bad_input(why: str) -> int:
+    print(f"leadglass-verify: {why}", file=sys.stderr)
+    return BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Finds the dataset in a DICOM Part 10 file (PS3.10 section 7.1), and nothing more.
+
+    file    = preamble (128) || "DICM" || group 0002 || dataset
+    group   = elements in Explicit VR Little Endian, the first (0002,0000) with the number of bytes that follow it
+    element = u16 group || u16 element || VR (2) || u16 length || value
+            | u16 group || u16 element || VR (2) || 0x0000 || u32 length || value      for the VRs of _LONG
+
+The digest of a capture covers the dataset only, because whoever forwards an image may rewrite group 0002.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+from typing import Protocol
+
+from shared.errors import Malformed
+from shared.identity import UID_PATTERN
+
+_PREAMBLE_BYTES = 128
+_SHORT = struct.Struct("<HH2sH")
+_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_FIRST_BYTES = _SHORT.size + 4
+_MAX_META_BYTES = 1 << 20
+_TRANSFER_SYNTAX = 0x0010
+
+
+class Source(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class Meta:
+    """`dataset_offset` is where the dataset begins in the file."""
+
+    transfer_syntax: str
+    dataset_offset: int
+
+
+def read_meta(source: Source) -> Meta:
+    """Read up to the first byte of the dataset. Raises Malformed."""
+    start = source.read(_PREAMBLE_BYTES + 4)
+    if start[_PREAMBLE_BYTES:] != b"DICM":
+        raise Malformed("Part 10 file", "no DICM after its preamble; give --bare if it is a dataset alone")
+    first = source.read(_FIRST_BYTES)
+    if len(first) < _FIRST_BYTES or _SHORT.unpack_from(first) != (0x0002, 0x0000, b"UL", 4):
+        raise Malformed("Part 10 file", "group 0002 does not begin with its length")
+    group_bytes = int.from_bytes(first[_SHORT.size :], "little")
+    if group_bytes > _MAX_META_BYTES:
+        raise Malformed("Part 10 file", f"group 0002 is larger than {_MAX_META_BYTES} bytes")
+    group = source.read(group_bytes)
+    if len(group) < group_bytes:
+        raise Malformed("Part 10 file", "cut off within group 0002")
+    return Meta(_transfer_syntax(group), len(start) + len(first) + group_bytes)
+
+
+def _transfer_syntax(group: bytes) -> str:
+    """Return (0002,0010) once every element of the group was walked over and filled it exactly."""
+    found, offset, last = "", 0, 0
+    while offset < len(group):
+        element, value, offset = _element(group, offset)
+        if element <= last:
+            raise Malformed("Part 10 file", "elements of group 0002 are not in rising order")
+        last = element
+        if element == _TRANSFER_SYNTAX:
+            found = value.decode("latin-1").removesuffix("\x00")
+    if not re.fullmatch(UID_PATTERN, found):
+        raise Malformed("Part 10 file", "group 0002 names no transfer syntax")
+    return found
+
+
+def _element(group: bytes, offset: int) -> tuple[int, bytes, int]:
+    if len(group) - offset < _SHORT.size:
+        raise Malformed("Part 10 file", "an element of group 0002 is cut off")
+    number, element, vr, size = _SHORT.unpack_from(group, offset)
+    offset += _SHORT.size
+    if number != 0x0002 or not (vr.isalpha() and vr.isupper()):
+        raise Malformed("Part 10 file", "the length of group 0002 does not fit its elements")
+    if vr in _LONG:
+        if size != 0 or len(group) - offset < 4:
+            raise Malformed("Part 10 file", "an element of group 0002 has no proper length")
+        size = int.from_bytes(group[offset : offset + 4], "little")
+        offset += 4
+    if size > len(group) - offset:
+        raise Malformed("Part 10 file", "an element of group 0002 is longer than the group")
+    return element, group[offset : offset + size], offset + size

@@ -1,0 +1,206 @@
+"""The three doors as a stranger, a host and a person find them, over real sockets."""
+
+import json
+import ssl
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from shared.enrolment.code import EnrolmentCode
+from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
+from tests.control_plane.http.conftest import Answer, Open
+
+Trusting = Callable[[], ssl.SSLContext]
+
+
+def problem(answer: Answer) -> dict[str, object]:
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    body: dict[str, object] = json.loads(answer.body)
+    assert body["status"] == answer.status
+    return body
+
+
+def issue_code(door: Open) -> EnrolmentCode:
+    answer = door.signed_in("POST", "/api/v1/enrolment/codes", b'{"asset": "CT 2"}')
+    return EnrolmentCode.parse(json.loads(answer.body)["code"])
+
+
+class EnrolledHost:
+    """A host that has enrolled through the door, with its keys in memory and files for ssl."""
+
+    def __init__(self, door: Open, folder: Path) -> None:
+        self.tls, self.evidence = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        request = EnrolmentRequest(issue_code(door).secret, csr(self.tls), csr(self.evidence), "CT 2")
+        answer = door.enrolment("POST", "/api/v1/enrol", request.encode())
+        assert answer.status == 200, answer.body
+        self.answer, self._folder = EnrolmentAnswer.parse(answer.body), folder
+
+    def identify(self, context: ssl.SSLContext, certificate: str, key: ec.EllipticCurvePrivateKey) -> ssl.SSLContext:
+        path = self._folder / "identity.pem"
+        path.write_text(certificate + pem(key))
+        context.load_cert_chain(path)
+        return context
+
+
+@pytest.fixture
+def host(door: Open, tmp_path: Path) -> EnrolledHost:
+    return EnrolledHost(door, tmp_path)
+
+
+def csr(key: ec.EllipticCurvePrivateKey) -> str:
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+
+
+def test_the_enrolment_door_shows_the_ca_that_a_code_names(door: Open) -> None:
+    ca = x509.load_pem_x509_certificate(door.enrolment("GET", "/ca.pem").body)
+
+    der = ca.public_bytes(serialization.Encoding.DER)
+    assert sha256(der).digest() == issue_code(door).ca_sha256
+
+
+def test_a_host_that_enrolled_is_let_in(door: Open, host: EnrolledHost, trusting: Trusting) -> None:
+    context = host.identify(trusting(), host.answer.tls_certificate, host.tls)
+
+    answer = door.hosts(context, "GET", "/api/v1/policy/head")
+    assert answer.status == 404
+    assert problem(answer)["detail"] == "no policy is published yet"
+
+
+def test_the_host_door_stays_shut_without_a_client_certificate(door: Open, trusting: Trusting) -> None:
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        door.hosts(trusting(), "GET", "/api/v1/policy/head")
+
+
+def test_the_host_door_stays_shut_to_a_certificate_of_another_authority(
+    door: Open, host: EnrolledHost, trusting: Trusting
+) -> None:
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, str(host.answer.host_id))])
+    ours = x509.load_pem_x509_certificate(host.answer.tls_certificate.encode())
+    forged = (
+        x509.CertificateBuilder()
+        .subject_name(ours.subject)
+        .issuer_name(name)
+        .public_key(host.tls.public_key())
+        .serial_number(ours.serial_number)
+        .not_valid_before(ours.not_valid_before_utc)
+        .not_valid_after(ours.not_valid_after_utc)
+        .sign(host.tls, hashes.SHA256())
+    )
+    context = host.identify(trusting(), forged.public_bytes(serialization.Encoding.PEM).decode(), host.tls)
+
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        door.hosts(context, "GET", "/api/v1/policy/head")
+
+
+def test_an_evidence_certificate_does_not_open_the_host_door(
+    door: Open, host: EnrolledHost, trusting: Trusting
+) -> None:
+    context = host.identify(trusting(), host.answer.evidence_certificate, host.evidence)
+
+    answer = door.hosts(context, "GET", "/api/v1/policy/head")
+    assert answer.status == 403
+    assert problem(answer)["error"] == "NotAHost"
+
+
+def test_the_same_code_a_second_time_is_refused(door: Open) -> None:
+    secret = issue_code(door).secret
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(4)]
+    first = EnrolmentRequest(secret, csr(keys[0]), csr(keys[1]), "CT 2")
+    second = EnrolmentRequest(secret, csr(keys[2]), csr(keys[3]), "CT 2")
+
+    assert door.enrolment("POST", "/api/v1/enrol", first.encode()).status == 200
+    refused = door.enrolment("POST", "/api/v1/enrol", second.encode())
+    assert refused.status == 403
+    assert problem(refused)["error"] == "CodeRefused"
+
+
+def test_an_enrolment_that_is_not_one_gets_a_clear_answer(door: Open) -> None:
+    answer = door.enrolment("POST", "/api/v1/enrol", b"{}")
+
+    assert answer.status == 400
+    assert problem(answer)["detail"] == "enrolment request field 'v' is malformed: missing"
+
+
+@pytest.mark.parametrize(
+    ("path", "method"),
+    [
+        ("/api/v1/status", "GET"),
+        ("/api/v1/objects", "GET"),
+        ("/api/v1/policy/parts", "GET"),
+        ("/api/v1/audit/records", "GET"),
+        ("/api/v1/audit/export", "GET"),
+        ("/api/v1/audit/verify", "POST"),
+    ],
+)
+def test_the_people_door_answers_nobody_who_is_not_signed_in(door: Open, path: str, method: str) -> None:
+    answer = door.people(method, path)
+
+    assert answer.status == 401
+    assert problem(answer)["error"] == "NotSignedIn"
+
+
+def test_a_foreign_name_that_resolves_here_is_turned_away(door: Open) -> None:
+    answer = door.people("GET", "/", Host="evil.example")
+
+    assert answer.status == 421
+
+
+def test_a_sign_in_link_opens_the_page_once(door: Open) -> None:
+    path = str(door.centre.addresses()["sign_in_url"]).split("/", 3)[3]
+
+    first = door.people("GET", f"/{path}")
+    assert first.status == 302
+    cookie = first.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Strict" in cookie
+    session = cookie.split(";")[0]
+    page = door.people("GET", "/", Cookie=session)
+    assert page.status == 200
+    assert b"not recoverable" in page.body
+    assert "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert door.people("GET", f"/{path}").status == 401
+
+
+def test_a_session_cookie_cannot_act(door: Open) -> None:
+    path = str(door.centre.addresses()["sign_in_url"]).split("/", 3)[3]
+    session = door.people("GET", f"/{path}").headers["Set-Cookie"].split(";")[0]
+
+    body = b'{"asset": "CT 2"}'
+    answer = door.people(
+        "POST", "/api/v1/enrolment/codes", body, Cookie=session, **{"Content-Type": "application/json"}
+    )
+    assert answer.status == 401
+
+
+def test_what_is_wrong_with_a_request_is_said(door: Open) -> None:
+    answer = door.signed_in("POST", "/api/v1/enrolment/codes", b'{"asset": "CT 2", "valid": 1}')
+
+    assert answer.status == 422
+    assert "valid" in str(problem(answer)["detail"])
+
+
+def test_the_status_says_what_nobody_has_proved(door: Open) -> None:
+    status = json.loads(door.signed_in("GET", "/api/v1/status").body)
+
+    assert status["recovery"] == {"state": "not recoverable", "drilled": None}
+    assert status["broker"]["state"] == "absent"
+    assert any("not recoverable" in gap for gap in status["not_evaluated"])
+    assert any("no host captures yet" in gap for gap in status["not_evaluated"])
+
+
+def test_each_door_describes_itself(door: Open) -> None:
+    description = json.loads(door.people("GET", "/api/v1/openapi.json").body)
+
+    assert "/api/v1/objects/{object_id}/open" in description["paths"]

@@ -1,0 +1,235 @@
+"""A centre in a folder with real services and keys, and hosts that seal and sign as real ones do."""
+
+import io
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import Engine, text
+
+from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.audit_log.intake import AuditIntake
+from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.proof import AuditProof
+from control_plane.audit_log.reading import AuditReading
+from control_plane.db.engine import open_database, sqlite_url
+from control_plane.db.models import Host
+from control_plane.enrolment import authority
+from control_plane.enrolment.authority import Authority, Kind
+from control_plane.keys import store
+from control_plane.keys.root import RootKey
+from control_plane.keys.store import KeyStore
+from control_plane.vault.finding import Finder
+from control_plane.vault.index_service import IndexService
+from control_plane.vault.local import LocalObjectStore
+from control_plane.vault.object_store import ObjectStore
+from control_plane.vault.opening import VaultOpener
+from control_plane.vault.receive import VaultIntake
+from shared.audit.batch import ChainHead, sign_batch
+from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, StoredRecord, Subject, compose
+from shared.identity import HostId, ObjectId
+from shared.policy.document import KeyPurpose
+from shared.sealing.binding import Binding
+from shared.sealing.index import IndexEntry
+from shared.sealing.record import record_digest
+from shared.sealing.seal import ObjectSealer, Sealing
+from shared.signing import EvidenceSigner, SoftwareSigner
+from tests.fakes.clock import FakeClock
+
+GRADE = "restricted"
+TRANSFER_SYNTAX = "1.2.840.10008.1.2.1"
+ROOT = RootKey(bytes(range(32)))
+ENTRY = IndexEntry(
+    evaluated=True,
+    patient_id="4711",
+    patient_name="Muster^Erika",
+    issuer_of_patient_id="",
+    accession_number="A-17",
+    study_instance_uid="1.2.3.1",
+    series_instance_uid="1.2.3.1.1",
+    sop_instance_uid="1.2.3.1.1.1",
+    sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+    modality="CT",
+)
+NOTHING_READ = IndexEntry(False, *[""] * 9)
+
+
+@lru_cache(maxsize=1)
+def _template() -> Path:
+    """Return a database with the centre's keys and certificates, made once for all tests of a process."""
+    path = Path(mkdtemp(prefix="leadglass-test-")) / "template.sqlite"
+    database = open_database(sqlite_url(path))
+    keys = KeyStore(database, ROOT, FakeClock())
+    for name in (store.RECEIPTS, store.JOURNAL, store.SERVER_TLS, store.BROKER_TLS, store.SERVICE_TLS):
+        keys.create_p256(name)
+    keys.create_secret(store.BLIND_INDEX)
+    keys.create_sealing_key(KeyPurpose.DATA, GRADE)
+    keys.create_sealing_key(KeyPurpose.DATA, "plain")
+    keys.create_sealing_key(KeyPurpose.INDEX)
+    keys.create_sealing_key(KeyPurpose.AUDIT)
+    authority.issue_own(database, authority.establish(database, keys, FakeClock()), keys, "localhost")
+    with database() as session:
+        session.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+        engine = session.get_bind()
+    assert isinstance(engine, Engine)
+    engine.dispose()
+    return path
+
+
+class Bench:
+    """Built over a folder; built again over the same folder, it is the centre after a restart."""
+
+    def __init__(self, folder: Path, *, object_store: Callable[[Path], ObjectStore] = LocalObjectStore) -> None:
+        self.folder, self.clock = folder, FakeClock()
+        path = folder / "leadglass.sqlite"
+        (folder / "incoming").mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            shutil.copyfile(_template(), path)
+        self.database = open_database(sqlite_url(path))
+        self.keys = KeyStore(self.database, ROOT, self.clock)
+        self.ca: Authority = authority.load(self.database, self.keys, self.clock)
+        audit_key = self.public(KeyPurpose.AUDIT)
+        self.journal = CentreJournal(self.database, self.keys.signer(store.JOURNAL), lambda: audit_key, self.clock)
+        self.evidence = EvidenceKeys(self.database, self.ca.certificate)
+        self.index = IndexService(self.keys, self.keys.secret(store.BLIND_INDEX))
+        self.objects = object_store(folder / "objects")
+        self.receipts = self.keys.signer(store.RECEIPTS)
+        self.log = AuditProof(self.database, self.evidence)
+        self.finder = Finder(self.database, self.evidence, self.index, self.journal)
+        self.audit = AuditIntake(self.database, self.evidence, self.journal, self.clock)
+        self.reading = AuditReading(self.database, self.evidence, self.journal, self.clock)
+        self.intake = self.intake_with()
+        self.opener = self.opener_with()
+
+    def intake_with(self, *, store: ObjectStore | None = None, hosts: EvidenceKeys | None = None) -> VaultIntake:
+        return VaultIntake(
+            self.database, store or self.objects, hosts or self.evidence, self.keys, self.index, self.journal,
+            self.receipts, self.clock, self.folder / "incoming",
+        )  # fmt: skip
+
+    def opener_with(
+        self, *, store: ObjectStore | None = None, hosts: EvidenceKeys | None = None, log: AuditProof | None = None
+    ) -> VaultOpener:
+        return VaultOpener(
+            self.database, store or self.objects, hosts or self.evidence, self.keys, self.index, self.journal,
+            log or self.log,
+        )  # fmt: skip
+
+    def public(self, purpose: KeyPurpose, grade: str = "") -> Any:
+        return next(k.key for k in self.keys.sealing_keys() if (k.purpose, k.grade) == (purpose, grade))
+
+    def enrol(self) -> "HostBench":
+        host_id, key = HostId.new(), ec.generate_private_key(ec.SECP256R1())
+        signer = SoftwareSigner(key)
+        with self.database.begin() as session:
+            session.add(
+                Host(
+                    host_id=str(host_id), asset="CT 1", enrolled=self.clock.now(), active=True,
+                    evidence_spki=signer.public.spki, state_number=0,
+                )
+            )  # fmt: skip
+            self.ca.issue(session, Kind.EVIDENCE, str(host_id), key.public_key())
+        return HostBench(self, host_id, signer)
+
+    def receive(self, sealed: "SealedImage", *, intake: VaultIntake | None = None) -> bytes:
+        data = io.BytesIO(sealed.file)
+        return (intake or self.intake).receive(sealed.object_id, sealed.host_id, data, len(sealed.file))
+
+    def read(self, sealed: "SealedImage", *, opener: VaultOpener | None = None) -> bytes:
+        opened = (opener or self.opener).open(sealed.object_id, "A. Admin", "second opinion", "dataset")
+        return b"".join(opened.pieces)
+
+    def sql(self, statement: str, **values: object) -> None:
+        """Change the database behind the centre's back."""
+        with self.database.begin() as session:
+            session.execute(text(statement), values)
+
+    def rows(self, statement: str, **values: object) -> list[Any]:
+        with self.database() as session:
+            return list(session.execute(text(statement), values).all())
+
+    def body(self, object_id: ObjectId) -> Path:
+        return self.folder / "objects" / str(object_id)[:2] / f"{object_id}.body"
+
+    def last_record(self) -> AuditRecord:
+        (row,) = self.rows("SELECT public FROM audit_records WHERE source = 'control-plane' ORDER BY seq DESC LIMIT 1")
+        return AuditRecord.parse(row.public)
+
+    def events(self, source: str = "control-plane") -> list[Event]:
+        rows = self.rows("SELECT public FROM audit_records WHERE source = :source ORDER BY seq", source=source)
+        return [AuditRecord.parse(row.public).event for row in rows]
+
+
+@dataclass(frozen=True)
+class SealedImage:
+    object_id: ObjectId
+    host_id: HostId
+    dataset: bytes
+    file: bytes
+    record: bytes
+
+
+@dataclass
+class HostBench:
+    bench: Bench
+    host_id: HostId
+    signer: EvidenceSigner
+    head: ChainHead = ChainHead()
+    journal: list[StoredRecord] = field(default_factory=list)
+
+    def seal(
+        self,
+        dataset: bytes = b"image" * 5000,
+        entry: IndexEntry = ENTRY,
+        *,
+        object_id: ObjectId | None = None,
+        signer: EvidenceSigner | None = None,
+        grade: str = GRADE,
+        data_key: Any = None,
+        index_key: Any = None,
+    ) -> SealedImage:
+        out = io.BytesIO()
+        object_id = object_id or ObjectId.new()
+        sealer = ObjectSealer(out, Binding(object_id, self.host_id, secrets.token_bytes(32), TRANSFER_SYNTAX))
+        sealer.update(dataset)
+        data_key = data_key or self.bench.public(KeyPurpose.DATA, grade)
+        index_key = index_key or self.bench.public(KeyPurpose.INDEX)
+        sealing = Sealing(grade, data_key, index_key, 1, self.bench.clock.now())
+        sealed = sealer.finish(sealing, entry, signer or self.signer)
+        return SealedImage(object_id, self.host_id, dataset, out.getvalue(), sealed.signed_record)
+
+    def captured(self, image: SealedImage) -> None:
+        """Note in the host's journal what an agent notes at capture."""
+        what = (Subject("object", str(image.object_id)), Subject("record", record_digest(image.record).hex()))
+        self.note(Event.IMAGE_CAPTURED, what)
+
+    def note(self, event: Event = Event.AGENT_STARTED, what: tuple[Subject, ...] = (), *, private: bool = False) -> None:
+        who = (Participant("host", str(self.host_id), True),)
+        happening = Happening(event, Action.CREATE, Outcome.SUCCESS, who, what, private={"uid": "1.2"} if private else None)
+        stored = compose(
+            happening, source=str(self.host_id), seq=self.head.seq + 1, prev=self.head.leaf,
+            time=self.bench.clock.now(), salt=secrets.token_bytes(32), key=self.bench.public(KeyPurpose.AUDIT),
+        )  # fmt: skip
+        self.head = ChainHead(self.head.seq + 1, stored.leaf)
+        self.journal.append(stored)
+
+    def batch(self, first: int, last: int, *, signer: EvidenceSigner | None = None) -> bytes:
+        return batch_of(str(self.host_id), self.journal, first, last, signer or self.signer)
+
+    def deliver(self, first: int, last: int) -> int:
+        return self.bench.audit.take(self.host_id, self.batch(first, last))
+
+
+def batch_of(source: str, journal: Sequence[StoredRecord], first: int, last: int, signer: EvidenceSigner) -> bytes:
+    prev = journal[first - 2].leaf if first > 1 else ChainHead().leaf
+    return sign_batch(source, prev, journal[first - 1 : last], signer).encode()
+
+
+def new_signer() -> SoftwareSigner:
+    return SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))

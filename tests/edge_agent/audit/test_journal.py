@@ -1,0 +1,186 @@
+"""The journal: append-only, chained, durable, one outcome per attempt."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from edge_agent.audit.journal import Journal
+from edge_agent.database import Database, DatabaseUnavailable
+from shared.audit.batch import ChainHead, follow, sign_batch, verify_batch
+from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject, open_private
+from shared.errors import Refused
+from tests.fakes.host import Host
+
+STARTED = Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS)
+
+
+class DoorShut(Refused):
+    pass
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path / "host")
+
+
+def test_records_are_chained_and_verify_as_a_signed_batch(host: Host) -> None:
+    for _ in range(3):
+        host.journal.record(STARTED)
+
+    unsent = host.journal.unsent(most=100, most_bytes=1 << 20)
+    assert unsent is not None
+    batch = sign_batch(str(host.host_id), unsent.prev, unsent.records, host.signer)
+    assert [r.seq for r in verify_batch(batch, str(host.host_id), host.signer.public)] == [1, 2, 3]
+
+
+def test_a_record_is_on_the_disk_before_record_returns(host: Host, tmp_path: Path) -> None:
+    host.journal.record(STARTED)
+
+    # A power cut is the folder as it stands: nothing of the process that wrote it.
+    shutil.copytree(host.folder, tmp_path / "after the cut")
+    survivor = Database(tmp_path / "after the cut" / "agent.sqlite")
+    journal = Journal(survivor, host.host_id, key=lambda: None, clock=host.clock)
+    assert journal.head().seq == 1
+
+
+def test_the_chain_goes_on_across_a_restart(host: Host) -> None:
+    host.journal.record(STARTED)
+    host.restart()
+    host.journal.record(STARTED)
+
+    unsent = host.journal.unsent(most=100, most_bytes=1 << 20)
+    assert unsent is not None
+    head = ChainHead()
+    for stored in unsent.records:
+        head, _ = follow(head, str(host.host_id), stored)
+    assert head == host.journal.head()
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM record", "UPDATE record SET public = x'00'"])
+def test_refuses_to_forget_or_change_a_record(host: Host, statement: str) -> None:
+    host.journal.record(STARTED)
+
+    with pytest.raises(sqlite3.IntegrityError, match="append-only"), host.database.transaction() as connection:
+        connection.execute(statement)
+
+
+def test_an_attempt_that_says_nothing_is_a_failure(host: Host) -> None:
+    with host.journal.attempt(Happening(Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS)):
+        pass
+
+    (record,) = host.records()
+    assert (record.event, record.outcome) == (Event.IMAGE_CAPTURED, Outcome.SERIOUS_FAILURE)
+    assert record.reason == "ended without success"
+
+
+def test_an_attempt_that_raises_is_recorded_with_our_reason_and_still_raises(host: Host) -> None:
+    happening = Happening(Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS)
+    with pytest.raises(DoorShut), host.journal.attempt(happening, failed=Event.IMAGE_REFUSED):
+        raise DoorShut("the door is shut")
+
+    (record,) = host.records()
+    assert (record.event, record.reason) == (Event.IMAGE_REFUSED, "DoorShut: the door is shut")
+
+
+def test_the_text_of_a_foreign_error_never_reaches_the_journal(host: Host) -> None:
+    with pytest.raises(ValueError, match="DOE"), host.journal.attempt(STARTED):
+        raise ValueError("DOE^JANE 1970-01-01")
+
+    assert host.records()[0].reason == "ValueError"
+
+
+def test_an_attempt_succeeds_once_and_is_recorded_once(host: Host) -> None:
+    with host.journal.attempt(STARTED) as attempt:
+        attempt.succeeded(Subject("object", "00"))
+
+    (record,) = host.records()
+    assert (record.outcome, record.what) == (Outcome.SUCCESS, (Subject("object", "00"),))
+
+
+def test_a_private_part_is_sealed_to_the_audit_key_and_to_be_read_nowhere_else(host: Host) -> None:
+    host.put_in_force()
+    host.journal.record(Happening(Event.AGENT_STARTED, Action.READ, Outcome.SUCCESS, private={"sop_instance": "1.2.999"}))
+
+    unsent = host.journal.unsent(most=1, most_bytes=1 << 20)
+    assert unsent is not None
+    assert open_private(unsent.records[0], host.keys.audit) == {"sop_instance": "1.2.999"}
+    assert not any(b"1.2.999" in file.read_bytes() for file in host.folder.glob("agent.sqlite*"))
+
+
+def test_without_a_key_a_private_part_is_left_out_and_the_record_says_so(host: Host) -> None:
+    host.journal.record(Happening(Event.AGENT_STARTED, Action.READ, Outcome.SUCCESS, private={"sop_instance": "1.2.999"}))
+
+    assert host.records()[0].reason.startswith("private part not kept")
+
+
+@pytest.mark.parametrize("name", ["", "CT\x00\x1b[31m", "\ud800", "A" * 5000])
+def test_hostile_names_become_printable_and_the_record_stays_readable(host: Host, name: str) -> None:
+    who = (Participant("ae", name, True),)
+    host.journal.record(Happening(Event.ASSOCIATION_REFUSED, Action.EXECUTE, Outcome.MINOR_FAILURE, who, reason=name))
+
+    unsent = host.journal.unsent(most=1, most_bytes=1 << 20)
+    assert unsent is not None
+    assert AuditRecord.parse(unsent.records[0].public).who[0].name
+
+
+def test_acknowledged_records_stay_and_are_not_sent_again(host: Host) -> None:
+    for _ in range(5):
+        host.journal.record(STARTED)
+    host.journal.acknowledge(3)
+
+    unsent = host.journal.unsent(most=100, most_bytes=1 << 20)
+    assert unsent is not None
+    assert [AuditRecord.parse(r.public).seq for r in unsent.records] == [4, 5]
+    assert host.journal.waiting() == 2
+    with host.database.transaction() as connection:
+        assert connection.execute("SELECT count(*) FROM record").fetchone() == (5,)
+
+
+def test_a_centre_that_lost_records_gets_them_again(host: Host) -> None:
+    for _ in range(3):
+        host.journal.record(STARTED)
+    host.journal.acknowledge(3)
+    host.journal.acknowledge(1)
+
+    unsent = host.journal.unsent(most=100, most_bytes=1 << 20)
+    assert unsent is not None
+    assert AuditRecord.parse(unsent.records[0].public).seq == 2
+
+
+def test_a_batch_is_cut_by_bytes_and_never_empty(host: Host) -> None:
+    for _ in range(3):
+        host.journal.record(STARTED)
+
+    unsent = host.journal.unsent(most=100, most_bytes=1)
+    assert unsent is not None
+    assert len(unsent.records) == 1
+
+
+def test_a_transaction_that_fails_takes_its_records_with_it(host: Host) -> None:
+    with pytest.raises(DoorShut), host.database.transaction():
+        host.journal.record(STARTED)
+        raise DoorShut
+
+    assert host.journal.head() == ChainHead()
+    assert host.journal.count(Event.AGENT_STARTED) == 0
+
+
+def test_says_so_when_it_cannot_be_written(host: Host) -> None:
+    with host.database.transaction() as connection:
+        (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    with host.database.transaction() as connection:
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.raises(DatabaseUnavailable):
+        for _ in range(200):
+            host.journal.record(STARTED)
+
+
+def test_counts_by_event_survive_a_restart(host: Host) -> None:
+    host.journal.record(STARTED)
+    host.journal.record(STARTED)
+    host.restart()
+
+    assert host.journal.count(Event.AGENT_STARTED, Event.AGENT_STOPPED) == 2

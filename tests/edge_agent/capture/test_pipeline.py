@@ -1,0 +1,184 @@
+"""The capture: sealed, durable, recorded, and only then acknowledged."""
+
+import sqlite3
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from edge_agent.capture.pipeline import NoPolicyInForce
+from edge_agent.capture.recovery import recover
+from edge_agent.capture.spool import SpoolFull, SpoolUnavailable
+from edge_agent.database import DatabaseUnavailable
+from shared.audit.record import Event
+from shared.errors import Malformed
+from shared.identity import ObjectId
+from shared.sealing import object_file
+from shared.sealing.binding import hash_sop_instance
+from shared.sealing.chunked import Write
+from tests.edge_agent.capture.images import NAMES, load
+from tests.fakes.centre import open_object
+from tests.fakes.host import Host, image
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path / "host")
+    host.put_in_force(version=7)
+    return host
+
+
+def sealed_bytes(host: Host) -> bytes:
+    oldest = host.spool.oldest()
+    assert oldest is not None
+    with host.spool.open(oldest) as file:
+        return file.read()
+
+
+def files_in(folder: Path) -> list[str]:
+    return [path.name for path in (folder / "spool").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("size", [0, 1, 16_383, 16_384, 16_385, 256 << 10, (256 << 10) + 1, 1_000_003])
+def test_what_the_centre_opens_is_byte_for_byte_what_came(host: Host, size: int) -> None:
+    dataset = bytes(range(256)) * (size // 256 + 1)
+    host.pipeline.capture(image(dataset[:size]))
+
+    opened, entry, parts = open_object(sealed_bytes(host), host.signer.public, host.keys)
+    assert opened == dataset[:size]
+    assert not entry.evaluated
+    assert parts.binding.sop_instance_hash == hash_sop_instance(bytes(32), "1.2.3")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_real_images_carry_their_index(host: Host, name: str) -> None:
+    sent = load(name)
+    host.pipeline.capture(image(sent.dataset, sent.transfer_syntax, sent.sop_instance))
+
+    opened, entry, _ = open_object(sealed_bytes(host), host.signer.public, host.keys)
+    assert opened == sent.dataset
+    assert (entry.evaluated, entry.sop_instance_uid, entry.sop_class_uid) == (True, sent.sop_instance, sent.sop_class)
+
+
+def test_the_record_says_under_which_policy_and_grade(host: Host) -> None:
+    host.pipeline.capture(image())
+
+    parts = object_file.parse(BytesIO(sealed_bytes(host)))
+    assert b'"policy_version":7' in parts.record
+    assert b'"grade":"restricted"' in parts.record
+
+
+def test_the_audit_record_names_the_object_and_seals_the_instance(host: Host) -> None:
+    object_id = host.pipeline.capture(image(uid="1.2.840.99999.4242"))
+
+    (record,) = host.records()
+    assert record.event is Event.IMAGE_CAPTURED
+    assert record.what[0].name == str(object_id)
+    assert record.commitment is not None
+    assert b"1.2.840.99999.4242" not in record.encode()
+
+
+def test_a_resend_is_kept_too_and_bound_to_the_same_instance(host: Host) -> None:
+    host.pipeline.capture(image())
+    host.pipeline.capture(image())
+
+    assert host.spool.waiting() == 2
+
+
+def test_without_a_policy_nothing_is_written_unsealed(tmp_path: Path) -> None:
+    host = Host(tmp_path / "host")
+
+    with pytest.raises(NoPolicyInForce):
+        host.pipeline.capture(image())
+    assert files_in(host.folder) == []
+    assert host.events() == [Event.IMAGE_REFUSED]
+
+
+def test_a_full_disk_refuses_records_it_and_keeps_nothing(host: Host) -> None:
+    host.free_bytes = 0
+
+    with pytest.raises(SpoolFull):
+        host.pipeline.capture(image())
+    assert files_in(host.folder) == []
+    assert host.events() == [Event.IMAGE_REFUSED]
+
+
+class DiskFullAfter:
+    """An encryptor whose disk is full after the first bytes."""
+
+    def __init__(self, key: bytes, salt: bytes, context: bytes, write: Write) -> None:
+        write(memoryview(b"first bytes"))
+
+    def update(self, data: bytes | memoryview) -> None:
+        raise SpoolUnavailable("No space left on device")
+
+    def finish(self) -> None: ...
+
+
+def test_a_disk_that_fills_up_on_the_way_leaves_no_temporary_file(tmp_path: Path) -> None:
+    host = Host(tmp_path / "host", encryptor=DiskFullAfter)
+    host.put_in_force()
+
+    with pytest.raises(SpoolUnavailable):
+        host.pipeline.capture(image())
+    assert files_in(host.folder) == []
+    assert host.events() == [Event.IMAGE_REFUSED]
+
+
+def test_a_malformed_transfer_syntax_is_refused_and_recorded(host: Host) -> None:
+    with pytest.raises(Malformed):
+        host.pipeline.capture(image(transfer_syntax="../../etc"))
+    assert host.events() == [Event.IMAGE_REFUSED]
+
+
+def test_an_image_that_cannot_be_recorded_is_not_kept(host: Host) -> None:
+    with host.database.transaction() as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON record BEGIN SELECT RAISE(ROLLBACK, 'disk full'); END")
+    try:
+        with pytest.raises((DatabaseUnavailable, sqlite3.IntegrityError)):
+            host.pipeline.capture(image())
+    finally:
+        assert host.spool.oldest() is None
+    assert files_in(host.folder) == []
+
+
+def spooled_but_not_recorded(host: Host) -> ObjectId:
+    """Leave the folder as a power cut between the rename and the audit record leaves it."""
+    object_id = host.pipeline.capture(image())
+    with host.database.transaction() as connection:
+        connection.execute("DROP TRIGGER record_stays")
+        connection.execute("DELETE FROM record")
+    return object_id
+
+
+def test_after_a_cut_between_rename_and_record_the_image_is_recorded(host: Host) -> None:
+    object_id = spooled_but_not_recorded(host)
+    host.restart()
+    recover(host.spool, host.journal, host.host_id, host.log)
+
+    (record,) = host.records()
+    assert (record.event, record.what[0].name) == (Event.IMAGE_CAPTURED, str(object_id))
+    assert record.reason == "recovered after restart"
+
+
+def test_after_a_cut_while_writing_the_rest_is_deleted_and_noted(host: Host) -> None:
+    incoming = host.spool.begin(ObjectId.new())
+    incoming.write(b"half")
+    host.restart()
+    recover(host.spool, host.journal, host.host_id, host.log)
+
+    (record,) = host.records()
+    assert (record.event, record.what[0].name) == (Event.IMAGE_REFUSED, str(incoming.object_id))
+    assert files_in(host.folder) == []
+    incoming.discard()
+
+
+@pytest.mark.parametrize("prepare", [spooled_but_not_recorded, lambda host: host.pipeline.capture(image())])
+def test_recovering_twice_records_nothing_twice(host: Host, prepare: Callable[[Host], ObjectId]) -> None:
+    prepare(host)
+    for _ in range(2):
+        host.restart()
+        recover(host.spool, host.journal, host.host_id, host.log)
+
+    assert host.events() == [Event.IMAGE_CAPTURED]

@@ -1,0 +1,88 @@
+"""The agent as a real process: started, sent to, killed, started again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
+
+from edge_agent.config import AgentFolder
+from tests.fakes.centre import Centre
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def running_agent(folder: AgentFolder, ready: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    command = [sys.executable, "-m", "edge_agent", "run", "--data", str(folder.path), "--dicom-port", "0"]
+    log = folder.path / "stderr.log"
+    with log.open("ab") as stderr:
+        process = subprocess.Popen([*command, "--ready-file", str(ready)], cwd=ROOT, stderr=stderr)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def listening_port(ready: Path, pid: int) -> int:
+    for _ in range(400):
+        if ready.exists():
+            said = json.loads(ready.read_bytes())
+            if said["pid"] == pid and said["dicom_port"]:
+                return int(said["dicom_port"])
+        time.sleep(0.05)
+    raise AssertionError("the agent did not begin to listen")
+
+
+def send_ct(port: int, calling: str = "CT1") -> int:
+    entity = ApplicationEntity(calling)
+    entity.add_requested_context(CTImageStorage)
+    association = entity.associate("127.0.0.1", port)
+    assert association.is_established
+    status = association.send_c_store(str(get_testdata_file("CT_small.dcm", download=False)))
+    association.release()
+    return int(status.Status)
+
+
+def test_an_acknowledged_image_survives_kill_9_and_is_delivered_after_restart(
+    centre: Centre, enrolled: AgentFolder, tmp_path: Path
+) -> None:
+    centre.publish(1)
+    centre.vault_status = 503
+    ready = tmp_path / "ready.json"
+    with running_agent(enrolled, ready) as agent:
+        assert send_ct(listening_port(ready, agent.pid)) == 0
+        os.kill(agent.pid, signal.SIGKILL)
+        agent.wait()
+
+    centre.vault_status = 0
+    with running_agent(enrolled, ready) as agent:
+        centre.wait_for(lambda: len(centre.objects) == 1)
+        centre.wait_for(lambda: any(b"image-delivered" in record.public for record in centre.audit))
+        agent.send_signal(signal.SIGTERM)
+        assert agent.wait(20) == 0
+    assert not list((enrolled.spool / "ready").iterdir())
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])
+def test_ends_cleanly_when_told_to(
+    centre: Centre, enrolled: AgentFolder, tmp_path: Path, signal_number: signal.Signals
+) -> None:
+    centre.publish(1)
+    ready = tmp_path / "ready.json"
+    with running_agent(enrolled, ready) as agent:
+        listening_port(ready, agent.pid)
+        agent.send_signal(signal_number)
+
+        assert agent.wait(20) == 0

@@ -1,0 +1,302 @@
+"""A small centre: a CA, an enrolment door and a host door on loopback, keeping what it is sent in memory.
+
+It judges what arrives with the same functions of `shared` as the real one, so an agent that satisfies it speaks the
+formats; how the real doors behave is shown by the scenarios, which run both sides.
+"""
+
+import json
+import secrets
+import ssl
+import threading
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from shared.audit.batch import AuditGap, Batch, ChainHead, judge_arrival, verify_batch
+from shared.audit.record import StoredRecord
+from shared.enrolment.code import EnrolmentCode
+from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.fleet.receipt import Receipt, sign_receipt
+from shared.fleet.state import HostState, verify_state
+from shared.identity import HostId, ObjectId
+from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.sealing import object_file
+from shared.sealing.index import IndexEntry, SealedIndex, open_index
+from shared.sealing.object_file import BodyWindow, ObjectParts
+from shared.sealing.open import StoredObject, open_verified, verify_parts
+from shared.sealing.record import record_digest
+from shared.signing import EvidencePublicKey, SoftwareSigner
+from tests.fakes.signers import CentreKeys, PolicySigners, document
+
+
+class Authority:
+    """A certificate authority for one test."""
+
+    def __init__(self) -> None:
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
+        self.certificate = (
+            _builder(name, name, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .sign(self._key, hashes.SHA256())
+        )
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+    @property
+    def fingerprint(self) -> bytes:
+        return sha256(self.certificate.public_bytes(serialization.Encoding.DER)).digest()
+
+    def issue(self, common_name: str, unit: str, key: Any, *, server: bool = False) -> bytes:
+        names = [
+            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
+        ]
+        builder = _builder(x509.Name(names), self.certificate.subject, key)
+        if server:
+            addresses = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
+            builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@dataclass
+class Centre:
+    """Everything the centre holds. Tests read it, and set the switches that make it misbehave."""
+
+    folder: Path
+    authority: Authority = field(default_factory=Authority)
+    signers: PolicySigners = field(default_factory=PolicySigners)
+    keys: CentreKeys = field(default_factory=lambda: CentreKeys.new(secrets.token_bytes))
+    receipts: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
+    codes: set[bytes] = field(default_factory=set)
+    evidence: dict[str, EvidencePublicKey] = field(default_factory=dict)
+    objects: dict[str, bytes] = field(default_factory=dict)
+    audit: list[StoredRecord] = field(default_factory=list)
+    states: list[HostState] = field(default_factory=list)
+    head: bytes = b""
+    layer: bytes = b""
+    requests: list[str] = field(default_factory=list)
+    vault_status: int = 0  # answer every object with this status
+    receipt_signer: SoftwareSigner | None = None  # sign receipts as somebody else
+    mqtt_port: int | None = None
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def start(self) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        chain = self.folder / "server.pem"
+        chain.write_bytes(_private(key) + self.authority.issue("control-plane", "service", key.public_key(), server=True))
+        (self.folder / "ca.pem").write_bytes(self.authority.pem)
+        self.enrol_door = self._serve(chain, mutual=False)
+        self.host_door = self._serve(chain, mutual=True)
+
+    def stop(self) -> None:
+        for door in (self.enrol_door, self.host_door):
+            door.shutdown()
+            door.server_close()
+
+    @property
+    def enrol_url(self) -> str:
+        return f"https://127.0.0.1:{self.enrol_door.server_address[1]}"
+
+    def issue_code(self) -> EnrolmentCode:
+        code = EnrolmentCode(secrets.token_bytes(16), self.authority.fingerprint)
+        self.codes.add(code.secret)
+        return code
+
+    def publish(self, version: int, ae_titles: tuple[str, ...] = ("CT1",)) -> tuple[bytes, bytes]:
+        """Publish a policy; return the two bundles as they travel."""
+        policy = self.policy(version, ae_titles)
+        head, layer = self.signers.publish(policy.encode(), version)
+        self.head, self.layer = head.encode(), layer.encode()
+        return self.head, self.layer
+
+    def policy(self, version: int, ae_titles: tuple[str, ...] = ("CT1",)) -> PolicyDocument:
+        return document(version, self.keys, self.receipts.public, ae_titles)
+
+    def wait_for(self, condition: Any, timeout_s: float = 20.0) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, timeout_s), "the agent did not do it in time"
+
+    def open(self, object_id: str) -> tuple[bytes, IndexEntry, ObjectParts]:
+        """Return the dataset, index entry and parts of a delivered object, everything verified."""
+        return open_object(self.objects[object_id], self.evidence_of(object_id), self.keys)
+
+    def evidence_of(self, object_id: str) -> EvidencePublicKey:
+        parts = object_file.parse(BytesIO(self.objects[object_id]))
+        return self.evidence[str(parts.binding.host_id)]
+
+    def enrol(self, sent: EnrolmentRequest) -> EnrolmentAnswer | None:
+        if sent.secret not in self.codes:
+            return None
+        self.codes.remove(sent.secret)
+        host = HostId.new()
+        tls, evidence = (x509.load_pem_x509_csr(csr.encode()) for csr in (sent.tls_csr, sent.evidence_csr))
+        public = evidence.public_key()
+        assert isinstance(public, ec.EllipticCurvePublicKey)
+        self.evidence[str(host)] = EvidencePublicKey(public)
+        return EnrolmentAnswer(
+            host_id=host,
+            tls_certificate=self.authority.issue(str(host), "host", tls.public_key()).decode(),
+            evidence_certificate=self.authority.issue(str(host), "evidence", public).decode(),
+            sop_hash_key=secrets.token_bytes(32),
+            doors=Doors("127.0.0.1", int(self.host_door.server_address[1]), self.mqtt_port),
+            policy_root=self.signers.root,
+            layers=(ORGANISATION,),
+        )
+
+    def take_object(self, object_id: str, host: str, sealed: bytes) -> tuple[int, bytes]:
+        if self.vault_status:
+            return self.vault_status, b"{}"
+        parts = object_file.parse(BytesIO(sealed))
+        stored = StoredObject(ObjectId.parse(object_id), parts.binding.encode(), parts.wrap, parts.record)
+        verify_parts(stored, self.evidence[host])
+        if object_id in self.objects and self.objects[object_id] != sealed:
+            return 409, b"{}"
+        self.objects[object_id] = sealed
+        receipt = Receipt(stored.object_id, record_digest(parts.record), datetime(2026, 3, 1, tzinfo=UTC))
+        return 200, sign_receipt(receipt, self.receipt_signer or self.receipts)
+
+    def take_batch(self, host: str, data: bytes) -> tuple[int, bytes]:
+        batch = Batch.parse(data)
+        records = verify_batch(batch, host, self.evidence[host])
+        held = ChainHead(len(self.audit), self.audit[-1].leaf) if self.audit else ChainHead()
+        try:
+            self.audit.extend(judge_arrival(batch, records, held))
+        except AuditGap as exc:
+            return 409, json.dumps({"title": "audit gap", "held": exc.held}).encode()
+        return 200, json.dumps({"held": len(self.audit)}).encode()
+
+    def take_state(self, host: str, data: bytes) -> None:
+        self.states.append(verify_state(data, self.evidence[host]))
+
+    def _serve(self, chain: Path, *, mutual: bool) -> ThreadingHTTPServer:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(chain)
+        if mutual:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self.folder / "ca.pem")
+        server = _Server(("127.0.0.1", 0), _Handler)
+        server.centre, server.context = self, context
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return server
+
+
+def open_object(
+    sealed: bytes, host_key: EvidencePublicKey, keys: CentreKeys
+) -> tuple[bytes, IndexEntry, ObjectParts]:
+    """Open a sealed object file as the centre would, everything verified."""
+    source = BytesIO(sealed)
+    parts = object_file.parse(source)
+    stored = StoredObject(parts.binding.object_id, parts.binding.encode(), parts.wrap, parts.record)
+    dataset = b"".join(bytes(piece) for piece in open_verified(stored, BodyWindow(source, parts), host_key, keys.data))
+    _, record = verify_parts(stored, host_key)
+    entry = open_index(SealedIndex(parts.index, record.index_commitment), parts.binding, keys.index)
+    return dataset, entry, parts
+
+
+def parse_bundles(head: bytes, layer: bytes) -> tuple[HeadBundle, LayerBundle]:
+    return HeadBundle.parse(head), LayerBundle.parse(layer)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    centre: Centre
+    context: ssl.SSLContext
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        try:
+            with self.context.wrap_socket(request, server_side=True) as secured:
+                super().finish_request(secured, client_address)
+        except (OSError, ValueError):
+            # A client that went away, or was not let in.
+            return
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def do_GET(self) -> None:
+        centre = self.server.centre
+        centre.requests.append(f"GET {self.path}")
+        if self.path == "/ca.pem":
+            return self._answer(200, centre.authority.pem)
+        data = {
+            "/api/v1/policy/head": centre.head,
+            f"/api/v1/policy/layers/{ORGANISATION}": centre.layer,
+        }.get(self.path)
+        if not data:
+            return self._answer(404, b"{}")
+        etag = f'"{sha256(data).hexdigest()}"'
+        if self.headers.get("If-None-Match") == etag:
+            return self._answer(304, b"")
+        return self._answer(200, data, etag)
+
+    def do_POST(self) -> None:
+        centre, body = self.server.centre, self._body()
+        centre.requests.append(f"POST {self.path}")
+        if self.path == "/api/v1/enrol":
+            answer = centre.enrol(EnrolmentRequest.parse(body))
+            return self._answer(403, b'{"title": "no"}') if answer is None else self._answer(200, answer.encode())
+        if self.path == "/api/v1/audit/batches":
+            return self._answer(*centre.take_batch(self._host(), body))
+        centre.take_state(self._host(), body)
+        return self._answer(204, b"")
+
+    def do_PUT(self) -> None:
+        centre, body = self.server.centre, self._body()
+        object_id = self.path.rpartition("/")[2]
+        centre.requests.append(f"PUT {self.path}")
+        self._answer(*centre.take_object(object_id, self._host(), body))
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass
+
+    def _host(self) -> str:
+        certificate = self.connection.getpeercert()  # type: ignore[attr-defined]
+        return next(v for part in certificate["subject"] for k, v in part if k == "commonName")
+
+    def _body(self) -> bytes:
+        return self.rfile.read(int(self.headers["Content-Length"]))
+
+    def _answer(self, status: int, body: bytes, etag: str = "") -> None:
+        self.send_response(status)
+        if etag:
+            self.send_header("ETag", etag)
+        if status not in (204, 304):
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        with self.server.centre.changed:
+            self.server.centre.changed.notify_all()
+
+
+def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.now(UTC) - timedelta(hours=1))  # noqa: TID251
+        .not_valid_after(datetime.now(UTC) + timedelta(days=7))  # noqa: TID251
+    )
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

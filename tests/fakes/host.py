@@ -1,0 +1,82 @@
+"""The inside of one agent on a folder of its own: real parts, a policy put in force, no centre and no threads."""
+
+import secrets
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edge_agent.audit.journal import Journal
+from edge_agent.capture.pipeline import CapturePipeline, ReceivedImage
+from edge_agent.capture.spool import Spool
+from edge_agent.database import Database
+from edge_agent.policy_sync.store import PolicyStore
+from shared.audit.record import AuditRecord, Event
+from shared.identity import HostId, RandomBytes
+from shared.policy.accept import AcceptedPolicy
+from shared.policy.document import ORGANISATION
+from shared.sealing.chunked import ChunkedEncryptor
+from shared.sealing.seal import EncryptorFactory
+from shared.signing import SoftwareSigner
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import MemoryLog
+from tests.fakes.signers import CentreKeys, document
+
+CT = "1.2.840.10008.5.1.4.1.1.2"
+
+
+@dataclass
+class Host:
+    folder: Path
+    random_bytes: RandomBytes = secrets.token_bytes
+    encryptor: EncryptorFactory = ChunkedEncryptor
+    free_bytes: int = 1 << 40
+    host_id: HostId = field(default_factory=HostId.new)
+    signer: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
+    receipts: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
+    keys: CentreKeys = field(default_factory=lambda: CentreKeys.new(secrets.token_bytes))
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.clock, self.log = FakeClock(), MemoryLog()
+        self.open()
+
+    def open(self) -> None:
+        """Start from what is on the disk, as after a restart."""
+        self.database = Database(self.folder / "agent.sqlite")
+        self.store = PolicyStore(self.database, ORGANISATION, self.clock, self.log)
+        self.journal = Journal(self.database, self.host_id, key=self.store.audit_key, clock=self.clock)
+        self.spool = Spool(self.folder / "spool", free_bytes=lambda _: self.free_bytes)
+        self.pipeline = CapturePipeline(
+            host_id=self.host_id,
+            sop_hash_key=bytes(32),
+            signer=self.signer,
+            policy=self.store.in_force,
+            spool=self.spool,
+            journal=self.journal,
+            clock=self.clock,
+            random_bytes=self.random_bytes,
+            encryptor=self.encryptor,
+        )
+
+    def restart(self) -> None:
+        self.database.close()
+        self.open()
+
+    def put_in_force(self, version: int = 1, ae_titles: tuple[str, ...] = ("CT1",)) -> None:
+        policy = document(version, self.keys, self.receipts.public, ae_titles)
+        data = policy.encode()
+        self.store.keep(AcceptedPolicy(ORGANISATION, version, sha256(data).digest()), data)
+        self.store.switch(policy)
+
+    def records(self) -> list[AuditRecord]:
+        unsent = self.journal.unsent(most=10_000, most_bytes=1 << 30)
+        return [AuditRecord.parse(record.public) for record in unsent.records] if unsent else []
+
+    def events(self) -> list[Event]:
+        return [record.event for record in self.records()]
+
+
+def image(dataset: bytes = b"\x08\x00", transfer_syntax: str = "1.2.840.10008.1.2.1", uid: str = "1.2.3") -> ReceivedImage:
+    return ReceivedImage("CT1", uid, transfer_syntax, memoryview(dataset))

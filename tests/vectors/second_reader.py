@@ -1,0 +1,522 @@
+"""A second reader of our formats, written from docs/formats/ and from nothing else of ours.
+
+It imports nothing of `shared`: only the standard library and the primitives of `cryptography`. HPKE and its KEM are put
+together here from their own specifications. It is slow, reads whole files, and exists to show that the pages are enough.
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x25519
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+
+class Refusal(Exception):  # noqa: N818 - named for the fact, as everywhere here
+    """`name` is the refusal's name on the format's page."""
+
+    def __init__(self, name: str, why: str = "") -> None:
+        super().__init__(f"{name}: {why}")
+        self.name = name
+
+
+def _need(holds: bool, name: str, why: str = "") -> None:
+    if not holds:
+        raise Refusal(name, why)
+
+
+# ---- canonical-json.md
+
+
+def canonical(data: bytes) -> Any:
+    """Section 2: parse, print, compare."""
+    try:
+        value = json.loads(data.decode("utf-8"), parse_float=_no_number, parse_constant=_no_number)
+        printed = _print(value, 0)
+    except (ValueError, RecursionError) as exc:
+        raise Refusal("Malformed", "not JSON") from exc
+    _need(printed == data, "Malformed", "not canonical")
+    return value
+
+
+def _no_number(literal: str) -> Any:
+    raise ValueError(literal)
+
+
+_SHORT = {8: "\\b", 9: "\\t", 10: "\\n", 12: "\\f", 13: "\\r", 0x22: '\\"', 0x5C: "\\\\"}
+
+
+def _print(value: Any, inside: int) -> bytes:
+    if inside > 32:
+        raise ValueError("nested too deep")
+    if value is None or isinstance(value, bool):
+        return {None: b"null", True: b"true", False: b"false"}[value]
+    if isinstance(value, int):
+        if abs(value) >= 2**53:
+            raise ValueError("number too large")
+        return str(value).encode()
+    if isinstance(value, str):
+        escaped = (_SHORT.get(ord(c)) or (f"\\u{ord(c):04x}" if ord(c) < 32 else c) for c in value)
+        return ('"' + "".join(escaped) + '"').encode("utf-8")
+    if isinstance(value, list):
+        return b"[" + b",".join(_print(item, inside + 1) for item in value) + b"]"
+    if not all(key.isascii() for key in value):
+        raise ValueError("key beyond ASCII")
+    members = (_print(key, inside) + b":" + _print(value[key], inside + 1) for key in sorted(value))
+    return b"{" + b",".join(members) + b"}"
+
+
+# Section 3: each form as a test of one value.
+Form = Callable[[Any], bool]
+
+
+def _matching(pattern: str, most: int = 1024) -> Form:
+    return lambda value: isinstance(value, str) and len(value) <= most and re.fullmatch(pattern, value) is not None
+
+
+def _text(most: int = 1024) -> Form:
+    return _matching(r"[^\x00-\x1f\x7f]*", most)
+
+
+def _integer(least: int = 0, most: int = 2**53 - 1) -> Form:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _one_of(*values: object) -> Form:
+    return lambda value: any(value == one and type(value) is type(one) for one in values)
+
+
+def _is_time(value: Any) -> bool:
+    if not _matching(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")(value):
+        return False
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _list_of(form: Form, most: int) -> Form:
+    return lambda value: isinstance(value, list) and len(value) <= most and all(form(item) for item in value)
+
+
+def _object_of(**members: Form) -> Form:
+    def holds(value: Any) -> bool:
+        return isinstance(value, dict) and value.keys() == members.keys() and all(
+            form(value[name]) for name, form in members.items()
+        )  # fmt: skip
+
+    return holds
+
+
+def _or_null(form: Form) -> Form:
+    return lambda value: value is None or form(value)
+
+
+_HEX32 = _matching(r"[0-9a-f]{64}")
+_OBJECT_ID = _matching(r"[0-9a-f]{32}")
+_HOST_ID = _matching(r"host-[0-9a-f]{32}")
+_SOURCE = _matching(r"host-[0-9a-f]{32}|control-plane")
+
+
+def _read(data: bytes, form: Form) -> Any:
+    value = canonical(data)
+    _need(form(value), "Malformed", "members")
+    return value
+
+
+def _base64(value: Any, most: int) -> bytes:
+    _need(isinstance(value, str), "Malformed", "base64")
+    try:
+        data = base64.b64decode(value, validate=True)
+    except ValueError as exc:
+        raise Refusal("Malformed", "base64") from exc
+    _need(base64.b64encode(data).decode() == value and len(data) <= most, "Malformed", "base64")
+    return data
+
+
+# ---- signed-statement.md
+
+_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+def public_key(spki: bytes) -> tuple[ec.EllipticCurvePublicKey, bytes]:
+    """Section 2: the key and its id."""
+    _need(len(spki) == 91, "Malformed", "public key")
+    try:
+        key = serialization.load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm) as exc:
+        raise Refusal("Malformed", "public key") from exc
+    if not (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
+        raise Refusal("Malformed", "public key")
+    _need(spki[26] == 4, "Malformed", "compressed point")
+    return key, hashlib.sha256(b"leadglass evidence key v1\x00" + spki).digest()[:16]
+
+
+def statement(signed: bytes, label: str, spki: bytes) -> bytes:
+    """Section 4: the payload, once the signature holds."""
+    _need(len(signed) >= 92 and signed[:8] == b"LGSIGN\x00\x01", "Malformed", "statement")
+    size = int.from_bytes(signed[24:28], "big")
+    _need(size <= 1 << 20 and len(signed) == 92 + size, "Malformed", "statement length")
+    key, key_id = public_key(spki)
+    _need(signed[8:24] == key_id, "WrongSigner")
+    payload = signed[28 : 28 + size]
+    r, s = int.from_bytes(signed[-64:-32], "big"), int.from_bytes(signed[-32:], "big")
+    _need(1 <= r < _ORDER and 1 <= s <= _ORDER // 2, "SignatureInvalid")
+    try:
+        key.verify(encode_dss_signature(r, s), label.encode() + b"\x00" + payload, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature as exc:
+        raise Refusal("SignatureInvalid") from exc
+    return payload
+
+
+# ---- sealed-object.md section 3: boxes
+
+DATA_KEY, INDEX = "leadglass data-key wrap v1", "leadglass sealed index v1"
+AUDIT_PRIVATE = "leadglass audit private part v1"
+
+
+@dataclass(frozen=True)
+class KemKey:
+    """A private key of KEM 0x647A, from its seed."""
+
+    decapsulation: mlkem.MLKEM768PrivateKey
+    exchange: x25519.X25519PrivateKey
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> "KemKey":
+        expanded = hashlib.shake_256(seed).digest(96)
+        return cls(
+            mlkem.MLKEM768PrivateKey.from_seed_bytes(expanded[:64]),
+            x25519.X25519PrivateKey.from_private_bytes(expanded[64:]),
+        )
+
+    @property
+    def public(self) -> bytes:
+        return self.decapsulation.public_key().public_bytes_raw() + self.exchange.public_key().public_bytes_raw()
+
+    @property
+    def key_id(self) -> bytes:
+        return hashlib.sha256(b"leadglass sealing key v1\x00" + self.public).digest()[:16]
+
+    def shared_secret(self, enc: bytes) -> bytes:
+        """Raises ValueError: the X25519 exchange gives zero."""
+        mlkem_secret = self.decapsulation.decapsulate(enc[:1088])
+        ecdh_secret = self.exchange.exchange(x25519.X25519PublicKey.from_public_bytes(enc[1088:]))
+        parts = mlkem_secret + ecdh_secret + enc[1088:] + self.public[1184:] + bytes.fromhex("5c2e2f2f5e5c")
+        return hashlib.sha3_256(parts).digest()
+
+
+def key_schedule(secret: bytes, info: bytes, aead_id: int) -> tuple[bytes, bytes]:
+    """RFC 9180 section 5.1 in base mode with HKDF-SHA256: an AEAD's 32-byte key and base nonce."""
+    suite = b"HPKE" + bytes.fromhex("647a0001") + aead_id.to_bytes(2, "big")
+
+    def extract(salt: bytes, label: bytes, ikm: bytes) -> bytes:
+        return hmac.digest(salt or bytes(32), b"HPKE-v1" + suite + label + ikm, "sha256")
+
+    def expand(prk: bytes, label: bytes, text: bytes, size: int) -> bytes:
+        return hmac.digest(prk, size.to_bytes(2, "big") + b"HPKE-v1" + suite + label + text + b"\x01", "sha256")[:size]
+
+    context = b"\x00" + extract(b"", b"psk_id_hash", b"") + extract(b"", b"info_hash", info)
+    scheduled = extract(secret, b"secret", b"")
+    return expand(scheduled, b"key", context, 32), expand(scheduled, b"base_nonce", context, 12)
+
+
+def open_box(box: bytes, seed: bytes, label: str, bound: bytes) -> bytes:
+    _need(len(box) >= 1168 and box[:10] == b"LGSBOX\x00\x01\x00\x01", "Malformed", "box")
+    size = int.from_bytes(box[1148:1152], "big")
+    _need(box[26:28] == (1120).to_bytes(2, "big"), "Malformed", "enc length")
+    _need(16 <= size <= 1 << 20 and len(box) == 1152 + size, "Malformed", "ct length")
+    key = KemKey.from_seed(seed)
+    _need(box[10:26] == key.key_id, "WrongKey")
+    info = label.encode() + b"\x00" + b"\x00\x01" + key.key_id + hashlib.sha256(bound).digest()
+    try:
+        aead_key, nonce = key_schedule(key.shared_secret(box[28:1148]), info, 2)
+        return AESGCM(aead_key).decrypt(nonce, box[1152:], None)
+    except (InvalidTag, ValueError) as exc:
+        raise Refusal("BoxNotAuthentic") from exc
+
+
+# ---- sealed-object.md: the object
+
+_RECORD = _object_of(
+    v=_one_of(1), object=_OBJECT_ID, host=_HOST_ID, captured=_is_time, binding_sha256=_HEX32, dataset_sha256=_HEX32,
+    dataset_bytes=_integer(), body_sha256=_HEX32, body_bytes=_integer(), index_commitment=_HEX32,
+    grade=_matching(r"[a-z][a-z0-9-]{0,31}"), policy_version=_integer(1),
+)  # fmt: skip
+_ATTRIBUTES = (
+    "patient_id", "patient_name", "issuer_of_patient_id", "accession_number", "study_instance_uid",
+    "series_instance_uid", "sop_instance_uid", "sop_class_uid", "modality",
+)  # fmt: skip
+_INDEX = _object_of(v=_one_of(1), evaluated=_is_flag, **dict.fromkeys(_ATTRIBUTES, _matching(r"(?s:.*)", 324)))
+
+
+@dataclass(frozen=True)
+class Parts:
+    binding: bytes
+    body: bytes
+    wrap: bytes
+    index: bytes
+    record: bytes
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What whoever opens brings along (section 8)."""
+
+    object_id: str
+    host_spki: bytes
+    data_seed: bytes
+    index_seed: bytes
+
+
+def check_binding(binding: bytes) -> None:
+    """Section 2."""
+    _need(len(binding) >= 75 and binding[:10] == b"LGBIND\x00\x01\x00\x01", "Malformed", "binding")
+    uid = binding[75:]
+    _need(len(uid) == binding[74] and 1 <= len(uid) <= 64, "Malformed", "binding length")
+    _need(re.fullmatch(rb"[0-9]+(\.[0-9]+)*", uid) is not None, "Malformed", "transfer syntax")
+
+
+def split_file(file: bytes) -> Parts:
+    """Section 7."""
+    _need(len(file) >= 40 and file[:8] == b"LGOBJT\x00\x01" and file[-8:] == b"LGOEND\x00\x01", "Malformed", "file")
+    sizes = [int.from_bytes(file[8:12], "big"), int.from_bytes(file[-28:-20], "big")]
+    sizes += [int.from_bytes(file[at : at + 4], "big") for at in range(len(file) - 20, len(file) - 8, 4)]
+    _need(sizes[0] <= 139 and max(sizes[2:]) <= 1 << 20, "Malformed", "limits")
+    _need(12 + sum(sizes) + 28 == len(file), "Malformed", "lengths")
+    parts, at = [], 12
+    for size in sizes:
+        parts.append(file[at : at + size])
+        at += size
+    check_binding(parts[0])
+    return Parts(*parts)
+
+
+def verified_record(parts: Parts, asked: Asked) -> Any:
+    """Section 8, steps 2 to 6."""
+    record = _read(statement(parts.record, "leadglass capture record v1", asked.host_spki), _RECORD)
+    _need(record["object"] == asked.object_id, "ObjectAltered", "record")
+    _need(hashlib.sha256(parts.binding).hexdigest() == record["binding_sha256"], "ObjectAltered", "binding")
+    check_binding(parts.binding)
+    _need(parts.binding[10:26].hex() == record["object"], "ObjectAltered", "binding's object")
+    _need("host-" + parts.binding[26:42].hex() == record["host"], "ObjectAltered", "binding's host")
+    return record
+
+
+class _Body:
+    """Section 4."""
+
+    def __init__(self, body: bytes, data_key: bytes, binding: bytes) -> None:
+        _need(len(body) >= 56, "Truncated")
+        info = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00" + body[:24] + binding
+        okm, block = b"", b""
+        for number in (1, 2):
+            block = hmac.digest(data_key, block + info + bytes([number]), "sha512")
+            okm += block
+        _need(hmac.compare_digest(okm[44:76], body[24:56]), "CommitmentMismatch")
+        self._aead, self._nonce, self._body = AESGCM(okm[:32]), int.from_bytes(okm[32:44], "big"), body
+
+    def chunk(self, number: int) -> tuple[bytes, bool]:
+        """Return the plaintext of a chunk, and whether it is the last."""
+        sealed = self._body[56 + number * 16_400 :][:16_400]
+        _need(len(sealed) >= 16, "Truncated")
+        try:
+            plain = self._aead.decrypt((self._nonce ^ number).to_bytes(12, "big"), sealed, None)
+        except InvalidTag as exc:
+            raise Refusal("ChunkNotAuthentic") from exc
+        return plain, len(sealed) < 16_400
+
+
+def _data_key(parts: Parts, asked: Asked) -> bytes:
+    data_key = open_box(parts.wrap, asked.data_seed, DATA_KEY, parts.binding)
+    _need(len(data_key) == 32, "ObjectAltered", "wrap")
+    return data_key
+
+
+def open_dataset(parts: Parts, asked: Asked) -> bytes:
+    """Section 8."""
+    record = verified_record(parts, asked)
+    body = _Body(parts.body, _data_key(parts, asked), parts.binding)
+    dataset, number, last = bytearray(), 0, False
+    while not last:
+        plain, last = body.chunk(number)
+        dataset += plain
+        number += 1
+    _need(len(parts.body) == record["body_bytes"], "ObjectAltered", "body size")
+    _need(hashlib.sha256(parts.body).hexdigest() == record["body_sha256"], "ObjectAltered", "body")
+    _need(len(dataset) == record["dataset_bytes"], "ObjectAltered", "dataset size")
+    _need(hashlib.sha256(dataset).hexdigest() == record["dataset_sha256"], "ObjectAltered", "dataset")
+    return bytes(dataset)
+
+
+def open_index(parts: Parts, asked: Asked) -> Any:
+    """Section 5."""
+    record = verified_record(parts, asked)
+    salted = open_box(parts.index, asked.index_seed, INDEX, parts.binding)
+    _need(hashlib.sha256(salted).hexdigest() == record["index_commitment"], "IndexMismatch")
+    return _read(salted[32:], _INDEX)
+
+
+def open_range(parts: Parts, asked: Asked, start: int, length: int) -> bytes:
+    """Section 8, range reads."""
+    record = verified_record(parts, asked)
+    data_key = _data_key(parts, asked)
+    _need(record["body_bytes"] >= 56, "Truncated")
+    body, last = _Body(parts.body, data_key, parts.binding), (record["body_bytes"] - 56) // 16_400
+    first, end = start // 16_384, (start + max(length, 1) - 1) // 16_384
+    begin = min(first, last)
+    opened = b"".join(body.chunk(number)[0] for number in range(begin, min(end, last) + 1))
+    return opened[start - begin * 16_384 :][:length]
+
+
+# ---- audit-record.md
+
+_CODES = {
+    "110100": "agent.started agent.stopped server.started server.stopped",
+    "110101": "audit.read",
+    "110103": "vault.object-opened vault.open-refused",
+    "110104": "capture.image-delivered capture.delivery-refused vault.object-stored vault.object-refused",
+    "110107": "capture.image-captured capture.image-refused",
+    "110112": "vault.looked-up",
+    "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
+    "capture.association-refused policy.published policy.refused policy.accepted audit.batch-refused",
+    "110114": "people.signed-in people.sign-in-refused",
+}
+_CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
+_NAME = _matching(r"[^\x00-\x1f\x7f]{1,200}")
+_PUBLIC = _object_of(
+    v=_one_of(1), source=_SOURCE, seq=_integer(1), prev=_HEX32, time=_is_time, event=_one_of(*_CODE_OF), code=_text(),
+    action=_one_of(*"CRUDE"), outcome=_one_of(0, 4, 8, 12),
+    who=_list_of(_object_of(kind=_one_of("person", "host", "service", "ae"), name=_NAME, requestor=_is_flag), 16),
+    what=_list_of(_object_of(kind=_matching(r"[a-z]{1,32}"), name=_NAME), 64),
+    reason=_text(), private=_or_null(_HEX32),
+)  # fmt: skip
+_STATEMENT = _object_of(
+    v=_one_of(1), source=_SOURCE, first=_integer(1), last=_integer(1), prev=_HEX32, head=_HEX32
+)  # fmt: skip
+_BATCH = _object_of(
+    records=_list_of(_object_of(public=_matching(r"(?s:.*)", 32_768), sealed=lambda _: True), 1000),
+    statement=lambda _: True,
+)
+
+
+def audit_public(public: bytes) -> Any:
+    """Section 1."""
+    _need(len(public) <= 16_384, "Malformed", "record size")
+    record = _read(public, _PUBLIC)
+    _need(record["code"] == _CODE_OF[record["event"]], "Malformed", "code")
+    return record
+
+
+def audit_leaf(public: bytes) -> str:
+    return hashlib.sha256(b"\x00" + public).hexdigest()
+
+
+def audit_batch(data: bytes, source: str, spki: bytes, held_seq: int, held_leaf: str) -> list[str]:
+    """Sections 5 and 6: the leaves of the records that are new."""
+    _need(len(data) <= 16_777_216, "Malformed", "batch size")
+    batch = _read(data, _BATCH)
+    records = []
+    for item in batch["records"]:
+        if item["sealed"] is not None:
+            _base64(item["sealed"], 32_768)
+        records.append((item["public"].encode(), item["sealed"] is not None))
+    signed = _base64(batch["statement"], 4096)
+    stated = _read(statement(signed, "leadglass audit batch v1", spki), _STATEMENT)
+    _need(stated["first"] <= stated["last"], "Malformed", "backwards")
+    first, last = stated["first"], stated["last"]
+    _need(stated["source"] == source and len(records) == last - first + 1, "Malformed", "not about these")
+    parents, leaves = [], []
+    leaf = stated["prev"]
+    for seq, (public, has_sealed) in enumerate(records, first):
+        try:
+            record = audit_public(public)
+        except Refusal as exc:
+            raise Refusal("AuditAltered", str(exc)) from exc
+        _need(record["source"] == source and record["seq"] == seq, "AuditAltered", "number")
+        _need(record["prev"] == leaf, "AuditAltered", "chain")
+        _need(has_sealed == (record["private"] is not None), "AuditAltered", "private part")
+        parents.append(leaf)
+        leaf = audit_leaf(public)
+        leaves.append(leaf)
+    _need(leaf == stated["head"], "AuditAltered", "head")
+    _need(first <= held_seq + 1, "AuditGap")
+    if last < held_seq:
+        return []
+    if last == held_seq:
+        _need(leaf == held_leaf, "AuditForked")
+        return []
+    seam = held_seq + 1 - first
+    _need(parents[seam] == held_leaf, "AuditForked")
+    return leaves[seam:]
+
+
+def audit_private(public: bytes, sealed: bytes | None, seed: bytes) -> Any:
+    """Section 3."""
+    record = audit_public(public)
+    if record["private"] is None:
+        return None
+    if sealed is None:
+        raise Refusal("PrivatePartMismatch")
+    commitment = bytes.fromhex(record["private"])
+    salted = open_box(sealed, seed, AUDIT_PRIVATE, commitment)
+    _need(hashlib.sha256(salted).digest() == commitment, "PrivatePartMismatch")
+    return canonical(salted[32:])
+
+
+# ---- enrolment.md section 1
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def enrolment_code(text: str) -> tuple[bytes, bytes]:
+    """Return secret and CA digest."""
+    compact = re.sub(r"[\s-]", "", text.upper())
+    _need(compact.startswith("LG1"), "CodeUnreadable")
+    chars = compact[3:].replace("O", "0").replace("I", "1").replace("L", "1")
+    _need(len(chars) == 80 and set(chars) <= set(_ALPHABET), "CodeUnreadable")
+    bits = "".join(f"{_ALPHABET.index(char):05b}" for char in chars)
+    payload = bytes(int(bits[at : at + 8], 2) for at in range(0, 400, 8))
+    _need(hashlib.sha256(payload[:48]).digest()[:2] == payload[48:], "CodeUnreadable")
+    return payload[:16], payload[16:48]
+
+
+def written_code(secret: bytes, ca_sha256: bytes) -> str:
+    payload = secret + ca_sha256
+    bits = "".join(f"{byte:08b}" for byte in payload + hashlib.sha256(payload).digest()[:2])
+    chars = "".join(_ALPHABET[int(bits[at : at + 5], 2)] for at in range(0, 400, 5))
+    return "LG1-" + "-".join(chars[at : at + 6] for at in range(0, 80, 6))
+
+
+# ---- host-state.md
+
+_STATE = _object_of(
+    v=_one_of(1), host=_HOST_ID, number=_integer(1), time=_is_time, software=_text(64), policy_accepted=_integer(),
+    policy_in_force=_integer(), policy_error=_text(500), listening=_is_flag, waiting=_integer(), captured=_integer(),
+    delivered=_integer(), refused=_integer(), audit_waiting=_integer(),
+)  # fmt: skip
+_RECEIPT = _object_of(v=_one_of(1), object=_OBJECT_ID, record_sha256=_HEX32, received=_is_time)
+
+
+def host_state(signed: bytes, spki: bytes) -> Any:
+    return _read(statement(signed, "leadglass host state v1", spki), _STATE)
+
+
+def receipt(signed: bytes, spki: bytes, object_id: str, record_sha256: str) -> Any:
+    value = _read(statement(signed, "leadglass vault receipt v1", spki), _RECEIPT)
+    _need((value["object"], value["record_sha256"]) == (object_id, record_sha256), "ReceiptMismatch")
+    return value

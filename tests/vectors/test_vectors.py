@@ -1,0 +1,325 @@
+"""Every vector of ours, read by our code and by the second reader: both must give exactly what the vector expects."""
+
+import base64
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import pytest
+
+from shared import canonical
+from shared.audit.batch import Batch, ChainHead, judge_arrival, verify_batch
+from shared.audit.record import StoredRecord, open_private
+from shared.enrolment.code import EnrolmentCode
+from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
+from shared.errors import IntegrityFailure, Refused
+from shared.fleet.receipt import verify_receipt
+from shared.fleet.state import verify_state
+from shared.identity import ObjectId
+from shared.policy.accept import AcceptedPolicy, accept
+from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.document import KeyPurpose, PolicyDocument
+from shared.sealing import object_file
+from shared.sealing.hpke import SealingPrivateKey
+from shared.sealing.index import SealedIndex, open_index
+from shared.sealing.object_file import BodyWindow
+from shared.sealing.open import StoredObject, open_range, open_verified, verify_parts
+from shared.signing import EvidencePublicKey, Label, verify_statement
+from tests.vectors import second_reader
+from tests.vectors.second_reader import Asked, Refusal
+
+Value: TypeAlias = dict[str, Any]
+Reader: TypeAlias = Callable[[Value], Value]
+
+FOLDER = Path(__file__).parent
+FORMATS = ("sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json")
+VECTORS = {str(p.relative_to(FOLDER)): json.loads(p.read_text()) for f in FORMATS for p in sorted((FOLDER / f).glob("*"))}
+
+
+def b64(value: Value, name: str) -> bytes:
+    return base64.b64decode(value[f"{name}_base64"], validate=True)
+
+
+def judged(read: Callable[[], Value]) -> Value:
+    """Return what `read` gives, or its refusal by name, in the words of the vectors."""
+    try:
+        return read()
+    except (Refused, IntegrityFailure) as exc:
+        return {"result": "refused", "error": type(exc).__name__}
+    except Refusal as exc:
+        return {"result": "refused", "error": exc.name}
+
+
+def described(dataset: bytes) -> Value:
+    shown = {"data_hex": dataset.hex()} if len(dataset) <= 64 else {}
+    return {"result": "verified", "bytes": len(dataset), "sha256": sha256(dataset).hexdigest(), **shown}
+
+
+def described_range(data: bytes) -> Value:
+    what = {"data_hex": data.hex()} if len(data) <= 64 else {"sha256": sha256(data).hexdigest()}
+    return {"result": "chunks authentic, object not evaluated", "bytes": len(data), **what}
+
+
+# ---- read by our code
+
+
+class _Opened:
+    def __init__(self, given: Value) -> None:
+        self.file = io.BytesIO(b64(given, "file"))
+        self.parts = object_file.parse(self.file)
+        self.host_key = EvidencePublicKey.parse(b64(given, "host_spki"))
+        self.data_key = SealingPrivateKey(bytes.fromhex(given["data_seed_hex"]))
+        self.index_key = SealingPrivateKey(bytes.fromhex(given["index_seed_hex"]))
+        asked = ObjectId.parse(given["object_id"])
+        self.stored = StoredObject(asked, self.parts.binding.encode(), self.parts.wrap, self.parts.record)
+
+    def dataset(self) -> bytes:
+        body = BodyWindow(self.file, self.parts)
+        return b"".join(bytes(piece) for piece in open_verified(self.stored, body, self.host_key, self.data_key))
+
+    def index(self) -> Value:
+        binding, record = verify_parts(self.stored, self.host_key)
+        entry = open_index(SealedIndex(self.parts.index, record.index_commitment), binding, self.index_key)
+        return {"result": "verified", "entry": asdict(entry)}
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        self.file.seek(self.parts.body_offset + offset)
+        return self.file.read(max(0, min(size, self.parts.body_bytes - offset)))
+
+
+def our_open(given: Value) -> Value:
+    return {
+        "dataset": judged(lambda: described(_Opened(given).dataset())),
+        "index": judged(lambda: _Opened(given).index()),
+    }
+
+
+def our_range(given: Value) -> Value:
+    opened = _Opened(given)
+    keys = opened.host_key, opened.data_key
+    return described_range(open_range(opened.stored, opened.read_at, *keys, given["start"], given["length"]))
+
+
+def our_statement(given: Value) -> Value:
+    key = EvidencePublicKey.parse(b64(given, "spki"))
+    payload = verify_statement(b64(given, "signed"), Label(given["label"]), key)
+    return {"result": "verified", "payload_base64": base64.b64encode(payload).decode()}
+
+
+def our_public_key(given: Value) -> Value:
+    return {"result": "parsed", "key_id": str(EvidencePublicKey.parse(b64(given, "spki")).key_id)}
+
+
+def our_batch(given: Value) -> Value:
+    batch = Batch.parse(b64(given, "batch"))
+    assert batch.encode() == b64(given, "batch")
+    records = verify_batch(batch, given["source"], EvidencePublicKey.parse(b64(given, "spki")))
+    held = ChainHead(given["held"]["seq"], bytes.fromhex(given["held"]["leaf_hex"]))
+    return {"result": "verified", "new_leaves_hex": [new.leaf.hex() for new in judge_arrival(batch, records, held)]}
+
+
+def our_private(given: Value) -> Value:
+    sealed = None if given["sealed_base64"] is None else b64(given, "sealed")
+    key = SealingPrivateKey(bytes.fromhex(given["audit_seed_hex"]))
+    return {"result": "verified", "private": open_private(StoredRecord(given["public"].encode(), sealed), key)}
+
+
+def our_document(given: Value) -> Value:
+    policy = PolicyDocument.parse(b64(given, "bytes"))
+    assert policy.encode() == b64(given, "bytes")
+    return {"result": "parsed", "data_key_id": str(policy.key_for(KeyPurpose.DATA, policy.default_grade).key_id)}
+
+
+def our_head(given: Value) -> Value:
+    head = HeadBundle.parse(b64(given, "bytes"))
+    assert head.encode() == b64(given, "bytes")
+    texts = {name: getattr(head, name).decode() for name in ("timestamp", "snapshot", "targets")}
+    return {"result": "parsed", "root": [root.decode() for root in head.roots], **texts}
+
+
+def our_layer(given: Value) -> Value:
+    layer = LayerBundle.parse(b64(given, "bytes"))
+    assert layer.encode() == b64(given, "bytes")
+    return {
+        "result": "parsed", "layer": layer.layer, "metadata": layer.metadata.decode(), "policy": layer.policy.decode(),
+    }  # fmt: skip
+
+
+def our_acceptance(given: Value) -> Value:
+    held, each = None, []
+    for offered in given["offered"]:
+        try:
+            policy = AcceptedPolicy(offered["layer"], offered["version"], bytes.fromhex(offered["sha256_hex"]))
+            held = accept(policy, held)
+            each.append({"result": "accepted"})
+        except (Refused, IntegrityFailure) as exc:
+            each.append({"result": "refused", "error": type(exc).__name__})
+    return {"each": each}
+
+
+def our_code(given: Value) -> Value:
+    code = EnrolmentCode.parse(given["text"])
+    secrets = {"secret_hex": code.secret.hex(), "ca_sha256_hex": code.ca_sha256.hex()}
+    return {"result": "parsed", **secrets, "text": code.text()}
+
+
+def our_request(given: Value) -> Value:
+    request = EnrolmentRequest.parse(b64(given, "bytes"))
+    assert request.encode() == b64(given, "bytes")
+    return {"result": "parsed", "asset": request.asset, "secret_hex": request.secret.hex()}
+
+
+def our_answer(given: Value) -> Value:
+    answer = EnrolmentAnswer.parse(b64(given, "bytes"))
+    assert answer.encode() == b64(given, "bytes")
+    told = {"host": str(answer.host_id), "layers": list(answer.layers), "policy_root": answer.policy_root.decode()}
+    return {"result": "parsed", **told, "mqtt_port": answer.doors.mqtt_port}
+
+
+def our_state(given: Value) -> Value:
+    state = verify_state(b64(given, "signed"), EvidencePublicKey.parse(b64(given, "spki")))
+    return {"result": "verified", "payload": json.loads(state.encode())}
+
+
+def our_receipt(given: Value) -> Value:
+    key, digest = EvidencePublicKey.parse(b64(given, "spki")), bytes.fromhex(given["record_sha256_hex"])
+    receipt = verify_receipt(b64(given, "signed"), key, ObjectId.parse(given["object_id"]), digest)
+    return {"result": "verified", "payload": json.loads(receipt.encode())}
+
+
+def our_parse(given: Value) -> Value:
+    data = b64(given, "bytes")
+    assert canonical.encode(canonical.parse(data, "vector")) == data
+    return {"result": "parsed"}
+
+
+OURS: dict[str, Reader] = {
+    "open": our_open,
+    "range": our_range,
+    "statement": our_statement,
+    "public-key": our_public_key,
+    "batch": our_batch,
+    "private": our_private,
+    "document": our_document,
+    "head": our_head,
+    "layer": our_layer,
+    "acceptance": our_acceptance,
+    "code": our_code,
+    "request": our_request,
+    "answer": our_answer,
+    "state": our_state,
+    "receipt": our_receipt,
+    "parse": our_parse,
+}
+
+# ---- read by the second reader
+
+
+def asked(given: Value) -> Asked:
+    seeds = bytes.fromhex(given["data_seed_hex"]), bytes.fromhex(given["index_seed_hex"])
+    return Asked(given["object_id"], b64(given, "host_spki"), *seeds)
+
+
+def second_open(given: Value) -> Value:
+    def dataset() -> Value:
+        return described(second_reader.open_dataset(second_reader.split_file(b64(given, "file")), asked(given)))
+
+    def index() -> Value:
+        entry = second_reader.open_index(second_reader.split_file(b64(given, "file")), asked(given))
+        return {"result": "verified", "entry": {name: entry[name] for name in entry if name != "v"}}
+
+    return {"dataset": judged(dataset), "index": judged(index)}
+
+
+def second_range(given: Value) -> Value:
+    parts = second_reader.split_file(b64(given, "file"))
+    return described_range(second_reader.open_range(parts, asked(given), given["start"], given["length"]))
+
+
+def second_statement(given: Value) -> Value:
+    payload = second_reader.statement(b64(given, "signed"), given["label"], b64(given, "spki"))
+    return {"result": "verified", "payload_base64": base64.b64encode(payload).decode()}
+
+
+def second_batch(given: Value) -> Value:
+    held = given["held"]["seq"], given["held"]["leaf_hex"]
+    new = second_reader.audit_batch(b64(given, "batch"), given["source"], b64(given, "spki"), *held)
+    return {"result": "verified", "new_leaves_hex": new}
+
+
+def second_private(given: Value) -> Value:
+    sealed = None if given["sealed_base64"] is None else b64(given, "sealed")
+    seed = bytes.fromhex(given["audit_seed_hex"])
+    return {"result": "verified", "private": second_reader.audit_private(given["public"].encode(), sealed, seed)}
+
+
+def second_code(given: Value) -> Value:
+    secret, digest = second_reader.enrolment_code(given["text"])
+    written = second_reader.written_code(secret, digest)
+    return {"result": "parsed", "secret_hex": secret.hex(), "ca_sha256_hex": digest.hex(), "text": written}
+
+
+def second_receipt(given: Value) -> Value:
+    about = given["object_id"], given["record_sha256_hex"]
+    payload = second_reader.receipt(b64(given, "signed"), b64(given, "spki"), *about)
+    return {"result": "verified", "payload": payload}
+
+
+def second_parse(given: Value) -> Value:
+    second_reader.canonical(b64(given, "bytes"))
+    return {"result": "parsed"}
+
+
+SECOND: dict[str, Reader] = {
+    "open": second_open,
+    "range": second_range,
+    "statement": second_statement,
+    "public-key": lambda given: {"result": "parsed", "key_id": second_reader.public_key(b64(given, "spki"))[1].hex()},
+    "batch": second_batch,
+    "private": second_private,
+    "code": second_code,
+    "state": lambda given: {
+        "result": "verified", "payload": second_reader.host_state(b64(given, "signed"), b64(given, "spki")),
+    },
+    "receipt": second_receipt,
+    "parse": second_parse,
+}  # fmt: skip
+
+READ_TWICE = [name for name, vector in VECTORS.items() if vector["kind"] in SECOND]
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_our_code_gives_what_the_vector_expects(name: str) -> None:
+    vector = VECTORS[name]
+
+    found = judged(lambda: OURS[vector["kind"]](vector["given"]))
+
+    assert found == vector["expect"]
+
+
+@pytest.mark.parametrize("name", READ_TWICE)
+def test_a_reader_made_from_the_pages_alone_gives_what_the_vector_expects(name: str) -> None:
+    vector = VECTORS[name]
+
+    found = judged(lambda: SECOND[vector["kind"]](vector["given"]))
+
+    assert found == vector["expect"]
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+def test_most_vectors_must_be_refused(format_: str) -> None:
+    names = [Path(name).stem for name in VECTORS if name.startswith(f"{format_}/")]
+    refused = [name for name in names if "bad-" in name]
+
+    assert len(refused) > len(names) / 2
+
+
+def test_the_second_reader_shares_no_code_with_the_first() -> None:
+    source = (FOLDER / "second_reader.py").read_text()
+
+    assert "import shared" not in source
+    assert "from shared" not in source
