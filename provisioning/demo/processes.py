@@ -113,24 +113,35 @@ class Children:
         self._running.remove(child)
         return child.stop()
 
+    def stop_all(self) -> list[tuple[str, int]]:
+        """Stop all, the last started first; return each program with its exit code."""
+        codes = []
+        with _undisturbed():
+            while self._running:
+                child = self._running.pop()
+                codes.append((child.program, child.stop()))
+        return codes
+
     def __enter__(self) -> "Children":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        with _undisturbed():
-            while self._running:
-                self._running.pop().stop()
+        self.stop_all()
 
 
 class Interrupted(BaseException):
     """Somebody asked the demo to end. Not an Exception, so that no step takes it for a failure of its own."""
 
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
 
 def interrupt_on_signals() -> None:
     """Turn the signals that end a program into Interrupted, so that every `with` block closes."""
 
-    def interrupt(_number: int, _frame: object) -> None:
-        raise Interrupted
+    def interrupt(number: int, _frame: object) -> None:
+        raise Interrupted(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
@@ -201,3 +212,29 @@ def wait_until(holds: Callable[[], bool], timeout_s: float, *, look_every_s: flo
             return None
         pause.wait(look_every_s)
     return monotonic() - began
+
+
+def left_behind(folder: Path) -> list[int]:
+    """Return the processes, but for ourselves and those that started us, that work in `folder` or were given it."""
+    ours, found = _lineage(), []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal() or int(entry.name) in ours:
+            continue
+        try:
+            given = os.fsencode(folder) in (entry / "cmdline").read_bytes()
+            within = (entry / "cwd").readlink().is_relative_to(folder)
+        except (OSError, ValueError):
+            # It has ended meanwhile, or is somebody else's.
+            continue
+        if given or within:
+            found.append(int(entry.name))
+    return found
+
+
+def _lineage() -> set[int]:
+    ours, pid = set[int](), os.getpid()
+    while pid > 0:
+        ours.add(pid)
+        # The fields follow the command's name, which stands in brackets and may hold anything.
+        pid = int((Path("/proc") / str(pid) / "stat").read_text().rpartition(")")[2].split()[1])
+    return ours
