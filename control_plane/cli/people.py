@@ -26,7 +26,7 @@ def status(options: Namespace) -> int:
     print(f"broker     {answer['broker']['state']}")
     for host in answer["hosts"]:
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, "
-              f"policy in force {host.get('policy_in_force', 'unknown')}")  # fmt: skip
+              f"policy in force {'unknown' if host['policy_in_force'] is None else host['policy_in_force']}")  # fmt: skip
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0

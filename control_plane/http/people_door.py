@@ -16,7 +16,19 @@ from control_plane.enrolment import codes
 from control_plane.fleet.overview import Overview
 from control_plane.http import problems
 from control_plane.http.limits import FailureLimit
-from control_plane.http.people_models import AuditQuery, CodeRequest, FindQuery, OpenRequest, PublishRequest
+from control_plane.http.people_models import (
+    AuditAnswer,
+    AuditQuery,
+    CodeAnswer,
+    CodeRequest,
+    FindAnswer,
+    FindQuery,
+    OpenRequest,
+    PublishAnswer,
+    PublishRequest,
+    StatusAnswer,
+    VerdictAnswer,
+)
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
@@ -53,6 +65,7 @@ class PeopleServices:
 def people_door(services: PeopleServices) -> APIFlask:
     app = problems.new_app("Leadglass people's door", static_folder=page.STATIC)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.config["SECURITY_SCHEMES"] = {"credential": {"type": "http", "scheme": "bearer"}}
     app.before_request(_verify_host)
     app.after_request(_harden)
     _add_pages(app, services)
@@ -88,6 +101,7 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
         return response
 
     @app.get("/api/v1/status")
+    @app.output(StatusAnswer)
     def status() -> dict[str, Json]:
         """Return hosts, policy, objects, recovery, and what is not proved."""
         _permitted(services, Permission.STATUS_READ)
@@ -95,6 +109,7 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
 
     @app.post("/api/v1/enrolment/codes")
     @app.input(CodeRequest, location="json", arg_name="wanted")
+    @app.output(CodeAnswer)
     def issue_code(wanted: CodeRequest) -> dict[str, Json]:
         """Issue a one-time enrolment code."""
         person = _permitted(services, Permission.CODE_ISSUE)
@@ -109,6 +124,7 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
 def _add_objects(app: APIFlask, services: PeopleServices) -> None:
     @app.get("/api/v1/objects")
     @app.input(FindQuery, location="query", arg_name="wanted")
+    @app.output(FindAnswer)
     def find(wanted: FindQuery) -> dict[str, Json]:
         """Look images up through the blind index; the look-up itself is recorded."""
         person = _permitted(services, Permission.OBJECT_FIND)
@@ -138,6 +154,7 @@ def _add_policy(app: APIFlask, services: PeopleServices) -> None:
 
     @app.post("/api/v1/policy/publish")
     @app.input(PublishRequest, location="json", arg_name="wanted")
+    @app.output(PublishAnswer)
     def publish(wanted: PublishRequest) -> dict[str, Json]:
         """Publish a policy layer that its author signed."""
         person = _permitted(services, Permission.POLICY_PUBLISH)
@@ -147,12 +164,14 @@ def _add_policy(app: APIFlask, services: PeopleServices) -> None:
 def _add_audit(app: APIFlask, services: PeopleServices) -> None:
     @app.get("/api/v1/audit/records")
     @app.input(AuditQuery, location="query", arg_name="wanted")
+    @app.output(AuditAnswer)
     def audit_records(wanted: AuditQuery) -> dict[str, Json]:
         """Return audit records: of one source in order, or the newest of all."""
         person = _permitted(services, Permission.AUDIT_READ)
         return {"records": list(services.audit.records(person.name, wanted.source, wanted.after, wanted.limit))}
 
     @app.post("/api/v1/audit/verify")
+    @app.output(VerdictAnswer)
     def audit_verify() -> dict[str, Json]:
         """Prove every stored record again, source by source."""
         person = _permitted(services, Permission.AUDIT_READ)

@@ -1,8 +1,8 @@
-"""What people send to their door, checked before anything looks at it."""
+"""What people send to their door and what it answers: checked on the way in, described in the OpenAPI document."""
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from shared.policy.document import LAYER_PATTERN
 
@@ -48,3 +48,132 @@ class AuditQuery(BaseModel):
     source: str | None = Field(default=None, max_length=40)
     after: int = Field(default=0, ge=0)
     limit: int = Field(default=100, ge=1, le=1000)
+
+
+class CodeAnswer(BaseModel):
+    """A one-time code, shown this once."""
+
+    code: str
+    expires: str
+
+
+class FoundObject(BaseModel):
+    """Facts of an object that identify nobody; null where the host's signature on them does not hold."""
+
+    object: str
+    host: str
+    received: str
+    index_state: Literal["indexed", "not evaluated"]
+    record: Literal["signed", "not authentic"]
+    captured: str | None
+    dataset_bytes: int | None
+    grade: str | None
+    policy_version: int | None
+
+
+class FindAnswer(BaseModel):
+    objects: list[FoundObject]
+
+
+class PublishAnswer(BaseModel):
+    version: int
+
+
+class AuditParticipant(BaseModel):
+    kind: str
+    name: str
+    requestor: bool
+
+
+class AuditSubject(BaseModel):
+    kind: str
+    name: str
+
+
+class AuditEntry(BaseModel):
+    """The public part of one record as it is stored; `leadglass-server audit verify` says whether it is as signed."""
+
+    source: str
+    seq: int
+    time: str
+    event: str
+    action: str
+    outcome: int
+    who: list[AuditParticipant]
+    what: list[AuditSubject]
+    reason: str
+    received: str
+    private: bool
+
+
+class AuditAnswer(BaseModel):
+    records: list[AuditEntry]
+
+
+class SourceVerdict(BaseModel):
+    records: int
+    state: Literal["verified", "altered"]
+    first_bad: int | None
+    why: str
+
+
+class VerdictAnswer(RootModel[dict[str, SourceVerdict]]):
+    """One verdict for each source of audit records."""
+
+
+class HostStatus(BaseModel):
+    """A host as its last signed report describes it; null where it never reported, or not authentically."""
+
+    host: str
+    asset: str
+    enrolled: str
+    active: bool
+    certificate_expires: str | None
+    last_seen: str | None
+    state: str
+    reported: str | None = None
+    software: str | None = None
+    policy_accepted: int | None = None
+    policy_in_force: int | None = None
+    policy_error: str | None = None
+    waiting: int | None = None
+    captured: int | None = None
+    delivered: int | None = None
+    refused: int | None = None
+    audit_waiting: int | None = None
+
+
+class PolicyStatus(BaseModel):
+    version: int
+
+
+class ObjectStatus(BaseModel):
+    count: int
+    not_indexed: int
+
+
+class AuditStatus(BaseModel):
+    tail: list[AuditEntry]
+
+
+class RecoveryStatus(BaseModel):
+    state: Literal["recoverable", "not recoverable"]
+    drilled: str | None
+
+
+class BrokerStatus(BaseModel):
+    state: Literal["running", "restarting", "absent"]
+    reason: str
+
+
+class StatusAnswer(BaseModel):
+    """Everything the centre knows at a glance; `not_evaluated` says what nobody has proved."""
+
+    time: str
+    hosts: list[HostStatus]
+    policy: PolicyStatus
+    objects: ObjectStatus
+    audit: AuditStatus
+    recovery: RecoveryStatus
+    broker: BrokerStatus
+    not_evaluated: list[str]

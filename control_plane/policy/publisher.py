@@ -4,15 +4,16 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from threading import RLock
 from typing import Protocol, TypeAlias
 
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
 
 from control_plane.db.models import Fact, PolicyMetadata
+from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.keys.store import POLICY_ONLINE, RECEIPTS, KeyStore
 from control_plane.policy import sql
 from control_plane.policy.exchange import PolicyParts, Publication
@@ -49,7 +50,6 @@ from shared.policy.document import ORGANISATION, PolicyDocument
 
 # Half the life of snapshot and timestamp: a centre that is down for a week strands no host.
 _REFRESH_BEFORE = ONLINE_HOLDS_FOR / 2
-_MOST_COLLISIONS = 3
 
 _log = logging.getLogger(__name__)
 
@@ -62,11 +62,6 @@ class NotEstablished(Refused):
 class AlreadyEstablished(Refused):
     def __init__(self) -> None:
         super().__init__("a policy root is established here already; it is never overwritten")
-
-
-class PolicyStoreBusy(Unavailable):
-    def __init__(self) -> None:
-        super().__init__("other publications kept coming first; publish again")
 
 
 class PolicyRowMissing(IntegrityFailure):
@@ -108,7 +103,7 @@ class PolicyPublisher:
     """The one place through which policy metadata enters the database.
 
     What is published is whole or not there: all its rows are one commit. Several processes may share the database;
-    the primary key (role, version) decides between two that publish at once.
+    of two that publish at once, the second one finds its version taken.
     """
 
     def __init__(
@@ -143,21 +138,23 @@ class PolicyPublisher:
             raise LayerNotDelegated(ORGANISATION)
         if (trusted.version, signed.version) != (1, 1):
             raise Malformed("first policy metadata", "root and targets begin with version 1")
-        try:
-            with self._database.begin() as session:
-                session.add(_row(ROOT, trusted, root, now, person))
-                session.add(_row(TARGETS, signed, targets, now, person))
-        except IntegrityError as exc:
-            raise AlreadyEstablished from exc
+
+        def add(session: Session) -> None:
+            if sql.newest_version(session, ROOT):
+                raise AlreadyEstablished
+            session.add(_row(ROOT, trusted, root, now, person))
+            session.add(_row(TARGETS, signed, targets, now, person))
+
+        in_one_commit(self._database, add)
 
     def publish(self, offered: Publication, person: str) -> int:
         """Publish what `person` signed and return its version; once this returns, every host can fetch it.
 
-        A refusal leaves everything as it was. Both are recorded. Raises NotEstablished, PolicyStoreBusy, and what
+        A refusal leaves everything as it was. Both are recorded. Raises NotEstablished, DatabaseUnavailable, and what
         `verify_publication` raises: PolicyVersionTaken where another person was faster.
         """
         try:
-            version = self._publish(offered, person)
+            version = in_one_commit(self._database, lambda session: self._add(session, offered, person))
         except (Refused, IntegrityFailure) as exc:
             self._journal.record(_refused(offered, person, exc))
             raise
@@ -184,8 +181,8 @@ class PolicyPublisher:
 
     def parts(self) -> PolicyParts:
         """Return what a publisher writes the next policy on top of. Raises NotEstablished."""
-        with self._database() as session:
-            held = _held(session, self._current())
+        with snapshot(self._database) as session:
+            held = _held(session, self._current_in(session))
         keys = self._centre_keys()
         next_version = layer_version(held.layers, ORGANISATION) + 1
         return PolicyParts(held.roots, held.targets, held.layers, keys.sealing, keys.receipts, next_version)
@@ -209,7 +206,7 @@ class PolicyPublisher:
 
     def newest_root(self) -> bytes:
         """Return the trust anchor that a host enrolled today begins with. Raises NotEstablished."""
-        with self._database() as session:
+        with snapshot(self._database) as session:
             roots = sql.roots(session)
         if not roots:
             raise NotEstablished
@@ -231,7 +228,7 @@ class PolicyPublisher:
 
     def history(self) -> tuple[PublishedPolicy, ...]:
         """Return every policy that was ever published, oldest first."""
-        with self._database() as session:
+        with snapshot(self._database) as session:
             rows = sql.published_policies(session)
         return tuple(
             PublishedPolicy(row.role, row.version, row.published, row.person, sha256(row.policy or b"").digest())
@@ -245,32 +242,18 @@ class PolicyPublisher:
     def refresh(self) -> None:
         """Sign snapshot and timestamp anew over what is published, and push them. Without a publication, nothing.
 
-        Raises PolicyExpired, where root or targets need a person's signature and not ours; PolicyStoreBusy.
+        Raises PolicyExpired, where root or targets need a person's signature and not ours; DatabaseUnavailable.
         """
-        with self._lock:
-            now = self._clock.now()
-            try:
-                with self._database.begin() as session:
-                    current = self._current()
-                    if current is None:
-                        return
-                    self._sign_online(session, current, _held(session, current), now, CONTROL_PLANE)
-            except IntegrityError as exc:
-                raise PolicyStoreBusy from exc
-            self.announce()
+        in_one_commit(self._database, self._sign_again)
+        self.announce()
 
-    def _publish(self, offered: Publication, person: str) -> int:
-        with self._lock:
-            for _ in range(_MOST_COLLISIONS):
-                try:
-                    with self._database.begin() as session:
-                        return self._add(session, offered, person)
-                except IntegrityError:  # another process took one of the versions; look again at what is held now
-                    continue
-            raise PolicyStoreBusy
+    def _sign_again(self, session: Session) -> None:
+        current = self._current_in(session)
+        if current is not None:
+            self._sign_online(session, current, _held(session, current), self._clock.now(), CONTROL_PLANE)
 
     def _add(self, session: Session, offered: Publication, person: str) -> int:
-        now, current = self._clock.now(), self._current()
+        now, current = self._clock.now(), self._current_in(session)
         held = _held(session, current)
         document = self._verify(offered, held, self._centre_keys(), now)
         if offered.targets is not None:
@@ -291,10 +274,7 @@ class PolicyPublisher:
         return document.version
 
     def _sign_online(self, session: Session, current: _Current | None, held: Held, now: datetime, person: str) -> None:
-        """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them.
-
-        If another process has moved on from `current`, their versions are taken and the commit fails.
-        """
+        """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them."""
         signers = [signer_of(self._keys.p256(POLICY_ONLINE))]
         snapshot_version, timestamp_version = (
             (current.snapshot_version, current.timestamp_version) if current else (0, 0)
@@ -315,27 +295,28 @@ class PolicyPublisher:
         return CentreKeys(self._keys.sealing_keys(), self._keys.signer(RECEIPTS).public)
 
     def _current(self) -> _Current | None:
+        with snapshot(self._database) as session:
+            return self._current_in(session)
+
+    def _current_in(self, session: Session) -> _Current | None:
         """Return what the newest timestamp names. Rows never change, so one number says whether ours is still it."""
-        with self._database() as session:
-            version = sql.newest_version(session, TIMESTAMP)
-            cached = self._cached
-            if version == 0 or (cached is not None and cached.timestamp_version == version):
-                return cached if version else None
-            current = _load(session, version)
-        self._cached = current
-        return current
+        version, cached = sql.newest_version(session, TIMESTAMP), self._cached
+        if version == 0:
+            return None
+        if cached is None or cached.timestamp_version != version:
+            self._cached = cached = _load(session, version)
+        return cached
 
     def _record_published(self) -> None:
         """Record each publication that no record tells of yet: at least once, for a crash may part the two writes."""
-        with self._database() as session:
+        with snapshot(self._database) as session:
             published = sql.published_policies(session)
             recorded = {row.role: _recorded(session, row.role) for row in published}
         for row in published:
             if row.version <= recorded[row.role]:
                 continue
             self._journal.record(_published(row))
-            with self._database.begin() as session:
-                session.merge(Fact(name=_fact(row.role), value=str(row.version)))
+            in_one_commit(self._database, partial(_mark_recorded, row=row))
 
 
 def _held(session: Session, current: _Current | None) -> Held:
@@ -348,7 +329,6 @@ def _held(session: Session, current: _Current | None) -> Held:
 
 
 def _load(session: Session, timestamp_version: int) -> _Current:
-    """Follow the names from the timestamp downwards, so that a publication in between mixes no two states."""
     timestamp_bytes = _metadata(session, TIMESTAMP, timestamp_version)
     timestamp = parse_role(Timestamp, timestamp_bytes).signed
     snapshot_bytes = _metadata(session, SNAPSHOT, timestamp.snapshot_meta.version)
@@ -386,6 +366,10 @@ def _fact(layer: str) -> str:
 def _recorded(session: Session, layer: str) -> int:
     fact = session.get(Fact, _fact(layer))
     return 0 if fact is None else int(fact.value)
+
+
+def _mark_recorded(session: Session, row: PolicyMetadata) -> None:
+    session.merge(Fact(name=_fact(row.role), value=str(row.version)))
 
 
 def _published(row: PolicyMetadata) -> Happening:

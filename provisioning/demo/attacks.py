@@ -144,11 +144,16 @@ class Store:
         taken = []
         with self._connected() as connection:
             for role in ("timestamp", "snapshot", layer):
-                newest = (role, connection.execute(
-                    "SELECT max(version) FROM policy_metadata WHERE role = ?", (role,)
-                ).fetchone()[0])  # fmt: skip
+                newest = (
+                    role,
+                    connection.execute("SELECT max(version) FROM policy_metadata WHERE role = ?", (role,)).fetchone()[
+                        0
+                    ],
+                )
                 taken.append(
-                    connection.execute("SELECT * FROM policy_metadata WHERE role = ? AND version = ?", newest).fetchone()
+                    connection.execute(
+                        "SELECT * FROM policy_metadata WHERE role = ? AND version = ?", newest
+                    ).fetchone()
                 )
                 connection.execute("DELETE FROM policy_metadata WHERE role = ? AND version = ?", newest)
         try:
@@ -159,9 +164,7 @@ class Store:
                 connection.executemany(f"INSERT INTO policy_metadata VALUES ({marks})", taken)  # noqa: S608 (marks)
 
     @contextmanager
-    def changed_row(
-        self, table: str, columns: tuple[str, ...], key: str, values: tuple[object, ...]
-    ) -> Iterator[None]:
+    def changed_row(self, table: str, columns: tuple[str, ...], key: str, values: tuple[object, ...]) -> Iterator[None]:
         before = self.read_row(table, columns, key)
         self._set(table, columns, f"{_KEY[table]} = ?", (key,), values)
         try:
@@ -201,8 +204,13 @@ class Store:
         out = BytesIO()
         sealer = ObjectSealer(out, binding)
         sealer.update(b"another image of another patient".ljust(40_000, b"\0"))
-        sealing = Sealing(real.grade, self._public(_DATA_KEY), self._public(_INDEX_KEY), real.policy_version,
-                          clock.parse(clock.text(real.captured)))  # fmt: skip
+        sealing = Sealing(
+            real.grade,
+            self._public(_DATA_KEY),
+            self._public(_INDEX_KEY),
+            real.policy_version,
+            clock.parse(clock.text(real.captured)),
+        )
         sealer.finish(sealing, IndexEntry(False, *[""] * 9), SoftwareSigner(key))
         parts = object_file.parse(out)
         body = out.getvalue()[parts.body_offset : parts.body_offset + parts.body_bytes]

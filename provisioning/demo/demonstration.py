@@ -6,7 +6,7 @@ from time import monotonic
 
 from provisioning.demo.display import Display
 from provisioning.demo.expectations import Expectation, Expectations, State
-from provisioning.demo.images import Image, shipped_images
+from provisioning.demo.images import shipped_images
 from provisioning.demo.processes import Children, left_behind
 from provisioning.demo.stage import Centre, Folders, Stage
 from provisioning.demo.steps import attacking, audit, capture, enrolment, first_start, opening, policies, search
@@ -127,8 +127,10 @@ def _summarise(display: Display, expectations: Expectations, trouble: str, searc
     verdicts = expectations.verdicts()
     count = {state: sum(verdict.state is state for verdict in verdicts) for state in State}
     lines = [
-        f"{count[State.HELD]} of {len(verdicts)} expectations held, {count[State.FAILED]} failed, "
-        f"{count[State.NOT_REACHED]} not reached, in {took_s:.0f} s.",
+        (
+            f"{count[State.HELD]} of {len(verdicts)} expectations held, {count[State.FAILED]} failed, "
+            f"{count[State.NOT_REACHED]} not reached, in {took_s:.0f} s."
+        ),
         *([f"{searched}."] if searched else []),
         *([f"It ended early: {trouble}"] if trouble else []),
         _NOT_SHOWN,

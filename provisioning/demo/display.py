@@ -14,7 +14,7 @@ from rich.table import Table
 
 from provisioning.demo.expectations import State, Verdict
 
-_MARKS = {State.HELD: "✓", State.FAILED: "✗", State.NOT_REACHED: "–"}
+_MARKS = {State.HELD: "✓", State.FAILED: "✗", State.NOT_REACHED: "-"}
 _COLOURS = {State.HELD: "green", State.FAILED: "bold red", State.NOT_REACHED: "yellow"}
 
 

@@ -81,6 +81,7 @@ class Modality:
             return association
         if association.is_rejected:
             answer = association.acceptor.primitive
-            why = _WHY.get((answer.result_source, answer.diagnostic), "no reason given") if answer else ""
+            given = (answer.result_source, answer.diagnostic) if answer else (None, None)
+            why = next((words for codes, words in _WHY.items() if codes == given), "no reason given")
             raise AssociationRefused(self._ae_title, why)
         raise AssociationFailed(self._ae_title)

@@ -37,13 +37,13 @@ class Answer:
     @property
     def refusal(self) -> str:
         """The name of the error that refused the request; empty where it was not refused."""
-        if self.status < 400 or "problem+json" not in self.headers.get("content-type", ""):  # noqa: PLR2004 (HTTP)
+        if self.status < 400 or "problem+json" not in self.headers.get("content-type", ""):
             return ""
         return str(self.json().get("error", ""))
 
     @property
     def detail(self) -> str:
-        return str(self.json().get("detail", "")) if self.status >= 400 else ""  # noqa: PLR2004 (HTTP)
+        return str(self.json().get("detail", "")) if self.status >= 400 else ""
 
 
 class PeopleDoor:

@@ -191,9 +191,13 @@ def run(program: str, *arguments: str, text_in: str | None = None, timeout_s: fl
     """Run a program to its end. Raises ProgramFailed when it takes too long."""
     try:
         done = subprocess.run(
-            command(program, arguments), input=text_in or "", capture_output=True, text=True, check=False,
+            command(program, arguments),
+            input=text_in or "",
+            capture_output=True,
+            text=True,
+            check=False,
             timeout=timeout_s,
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired as exc:
         raise ProgramFailed(program, f"did not end within {timeout_s:.0f} s", "") from exc
     return Ran(program, done)

@@ -66,6 +66,8 @@ class Statement:
             head=fields.hex("head", 32),
         )
         fields.done()
+        if statement.last < statement.first:
+            raise Malformed("audit statement", "it ends before it begins")
         return statement
 
 
@@ -191,4 +193,3 @@ def _stored(value: canonical.Json) -> StoredRecord:
     sealed = None if fields.is_null("sealed") else fields.base64("sealed", max_bytes=MAX_SEALED_BYTES)
     fields.done()
     return StoredRecord(public, sealed)
-

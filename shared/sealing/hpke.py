@@ -13,6 +13,7 @@ holds only the public key, as a host does, can make boxes and open none.  docs/f
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from hashlib import sha256, shake_256
 
 from cryptography.exceptions import InvalidTag
@@ -66,7 +67,7 @@ class SealingPublicKey:
     raw: bytes
 
     def __post_init__(self) -> None:
-        self._load()
+        _load(self.raw)
         try:
             _PROBE.exchange(x25519.X25519PublicKey.from_public_bytes(self.raw[_MLKEM_PUBLIC_BYTES:]))
         except ValueError as exc:
@@ -78,19 +79,21 @@ class SealingPublicKey:
 
     def seal(self, label: BoxLabel, bound: bytes, plaintext: bytes) -> bytes:
         """Return a box that only the private key opens, and only together with `bound`."""
-        sealed = _HPKE.encrypt(plaintext, self._load(), _info(label, self.key_id, bound))
+        sealed = _HPKE.encrypt(plaintext, _load(self.raw), _info(label, self.key_id, bound))
         return SealedBox(self.key_id, sealed[:_ENC_BYTES], sealed[_ENC_BYTES:]).encode()
 
-    def _load(self) -> hpke.MLKEM768X25519PublicKey:
-        if len(self.raw) != PUBLIC_KEY_BYTES:
-            raise Malformed("sealing public key", f"expected {PUBLIC_KEY_BYTES} bytes, got {len(self.raw)}")
-        try:
-            return hpke.MLKEM768X25519PublicKey(
-                mlkem.MLKEM768PublicKey.from_public_bytes(self.raw[:_MLKEM_PUBLIC_BYTES]),
-                x25519.X25519PublicKey.from_public_bytes(self.raw[_MLKEM_PUBLIC_BYTES:]),
-            )
-        except ValueError as exc:
-            raise Malformed("sealing public key", "not an MLKEM768-X25519 key") from exc
+# A host seals every image to the same few keys, and expanding one costs a fifth of an encapsulation.
+@lru_cache(maxsize=64)
+def _load(raw: bytes) -> hpke.MLKEM768X25519PublicKey:
+    if len(raw) != PUBLIC_KEY_BYTES:
+        raise Malformed("sealing public key", f"expected {PUBLIC_KEY_BYTES} bytes, got {len(raw)}")
+    try:
+        return hpke.MLKEM768X25519PublicKey(
+            mlkem.MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC_BYTES]),
+            x25519.X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC_BYTES:]),
+        )
+    except ValueError as exc:
+        raise Malformed("sealing public key", "not an MLKEM768-X25519 key") from exc
 
 
 class SealingPrivateKey:

@@ -35,7 +35,7 @@ ATTACKS = (
     Attack("bit-flipped", "a body with one bit flipped", lambda s, a, _: s.flipped_bit(a), "ChunkNotAuthentic"),
     Attack("bodies-swapped", "two bodies swapped", lambda s, a, b: s.swapped_bodies(a, b), "CommitmentMismatch"),
     Attack("wraps-swapped", "two wraps swapped", lambda s, a, b: s.swapped_wraps(a, b), "BoxNotAuthentic"),
-    Attack("tail-cut", "a tail cut off exactly at a chunk's end", lambda s, a, _: s.cut_at_a_chunks_end(a), "Truncated"),
+    Attack("tail-cut", "a tail cut off at a chunk's end", lambda s, a, _: s.cut_at_a_chunks_end(a), "Truncated"),
     Attack("replaced", "another real object in an object's place", lambda s, a, b: s.replaced(a, b), "ObjectAltered"),
     Attack("forged", "a self-consistent forgery, signed by another key", lambda s, a, _: s.forged(a), "WrongSigner"),
     Attack("forged-as-host", "the same, naming the host's key",
@@ -48,7 +48,9 @@ EXPECTED = (
     *(Expectation(f"attack-{attack.name}", f"{attack.says}: refused as {attack.refused_as}") for attack in ATTACKS),
     Expectation("attack-record-edited", "an edited audit record: the chain is altered there, and so says the verifier"),
     Expectation("attack-capture-record-edited", "an object whose capture record was edited: refused as AuditAltered"),
-    Expectation("attack-policy-rolled-back", "an older policy, served by the control plane itself: refused by the host"),
+    Expectation(
+        "attack-policy-rolled-back", "an older policy, served by the control plane itself: refused by the host"
+    ),
     Expectation("attacks-undone", "with everything put back, objects open and the log verifies again"),
 )
 
@@ -69,24 +71,38 @@ def attack(stage: Stage, centre: Centre, host: Host, held: Mapping[str, Image]) 
         again = [centre.people.open_object(object_id, _REASON).status for object_id in (victim, other)]
         verdicts = verify(stage, centre)
     verified = {verdict["state"] for verdict in verdicts.values()} == {"verified"}
-    stage.judge("attacks-undone", again == [_OK, _OK] and verified,
-                f"HTTP {again[0]} and {again[1]}; the log is {'verified' if verified else 'altered'}")  # fmt: skip
+    stage.judge(
+        "attacks-undone",
+        again == [_OK, _OK] and verified,
+        f"HTTP {again[0]} and {again[1]}; the log is {'verified' if verified else 'altered'}",
+    )
 
 
 def _edit_records(stage: Stage, centre: Centre, host: Host, store: Store, victim: str) -> None:
     held = records(centre, host)
     refusal = next(record for record in held if record["event"] == "capture.association-refused")
-    with stage.display.doing("an edited audit record"), store.edited_record(host.host_id, refusal["seq"], _ALTERED_REASON):
+    with (
+        stage.display.doing("an edited audit record"),
+        store.edited_record(host.host_id, refusal["seq"], _ALTERED_REASON),
+    ):
         verdict = verify(stage, centre)[host.host_id]
-    found = verdict["state"] == "altered" and verdict["first_bad"] is not None and verdict["first_bad"] <= refusal["seq"]
-    stage.judge("attack-record-edited", found, f"record {refusal['seq']} was edited; first bad {verdict['first_bad']}: "
-                                               f"{verdict['why']}")  # fmt: skip
+    found = (
+        verdict["state"] == "altered" and verdict["first_bad"] is not None and verdict["first_bad"] <= refusal["seq"]
+    )
+    stage.judge(
+        "attack-record-edited",
+        found,
+        f"record {refusal['seq']} was edited; first bad {verdict['first_bad']}: {verdict['why']}",
+    )
     captured = next(
         record
         for record in held
         if record["event"] == "capture.image-captured" and any(what["name"] == victim for what in record["what"])
     )
-    with stage.display.doing("an edited capture record"), store.edited_record(host.host_id, captured["seq"], _ALTERED_REASON):
+    with (
+        stage.display.doing("an edited capture record"),
+        store.edited_record(host.host_id, captured["seq"], _ALTERED_REASON),
+    ):
         answer = centre.people.open_object(victim, _REASON)
     stage.judge("attack-capture-record-edited", answer.refusal == "AuditAltered", f"{answer.refusal}: {answer.detail}")
 
@@ -97,11 +113,17 @@ def _roll_policy_back(stage: Stage, centre: Centre, host: Host, store: Store) ->
     def refusals() -> list[str]:
         return [str(r["reason"]) for r in records(centre, host, after=before) if r["event"] == "policy.refused"]
 
-    with stage.display.doing("an older policy in the control plane's own database"), store.policy_rolled_back(ORGANISATION):
+    with (
+        stage.display.doing("an older policy in the control plane's own database"),
+        store.policy_rolled_back(ORGANISATION),
+    ):
         served = centre.people.status()["policy"]["version"]
         wait_until(lambda: bool(refusals()), _WAIT_S, look_every_s=0.2)
     refused = refusals()
     in_force = centre.people.host(host.host_id)["policy_in_force"]
     held = served == 1 and in_force == 2 and bool(refused) and "PolicyRollback" in refused[0]
-    stage.judge("attack-policy-rolled-back", held,
-                f"the centre served {served}, the host kept {in_force}: {refused[0] if refused else 'no refusal'}")  # fmt: skip
+    stage.judge(
+        "attack-policy-rolled-back",
+        held,
+        f"the centre served {served}, the host kept {in_force}: {refused[0] if refused else 'no refusal'}",
+    )

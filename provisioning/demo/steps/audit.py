@@ -14,7 +14,9 @@ _WAIT_S = 30.0
 EXPECTED = (
     Expectation("audit-delivered", "the host's audit records have all been delivered"),
     Expectation("audit-verified", "every source's chain and signatures verify, record by record"),
-    Expectation("audit-verified-offline", "leadglass-verify comes to the same from an export, without the control plane"),
+    Expectation(
+        "audit-verified-offline", "leadglass-verify comes to the same from an export, without the control plane"
+    ),
 )
 
 
@@ -32,8 +34,16 @@ def audit(stage: Stage, centre: Centre, host: Host) -> None:
 
 def verify(stage: Stage, centre: Centre) -> dict[str, Any]:
     """Return the control plane's verdict on each source."""
-    answer = run("leadglass-server", "audit", "verify", "--as", str(stage.folders.credential), "--url",
-                 centre.people.url, "--json")  # fmt: skip
+    answer = run(
+        "leadglass-server",
+        "audit",
+        "verify",
+        "--as",
+        str(stage.folders.credential),
+        "--url",
+        centre.people.url,
+        "--json",
+    )
     # It exits with 1 where something was altered, and that is an answer too.
     verdicts: dict[str, Any] = json.loads(answer.out) if answer.out else answer.json()
     return verdicts
@@ -42,9 +52,17 @@ def verify(stage: Stage, centre: Centre) -> dict[str, Any]:
 def _verify_offline(stage: Stage, centre: Centre) -> None:
     file = stage.folders.data / "audit-export.jsonl"
     with stage.display.doing("leadglass-verify audit"):
-        run("leadglass-server", "audit", "export", "--as", str(stage.folders.credential), "--url", centre.people.url,
-            "--out", str(file)).succeeded()  # fmt: skip
+        run(
+            "leadglass-server",
+            "audit",
+            "export",
+            "--as",
+            str(stage.folders.credential),
+            "--url",
+            centre.people.url,
+            "--out",
+            str(file),
+        ).succeeded()
         judged = run("leadglass-verify", "audit", str(file))
     last = [line for line in judged.out.splitlines() if line.strip()][-1:]
     stage.judge("audit-verified-offline", judged.exit_code == 0, last[0] if last else judged.message)
-

@@ -27,8 +27,11 @@ def capture(stage: Stage, centre: Centre, host: Host, ae_title: str, images: Seq
     kinds = Counter((image.modality, image.transfer_syntax) for image in images)
     rows = [(kind, syntax, str(count)) for (kind, syntax), count in sorted(kinds.items())]
     size = sum(image.dataset_bytes for image in images)
-    stage.display.listing(f"{ae_title} sends {len(images)} files, {size / 1e6:.1f} MB, as they lie on disk",
-                          ("Modality", "Transfer syntax", "Images"), rows)  # fmt: skip
+    stage.display.listing(
+        f"{ae_title} sends {len(images)} files, {size / 1e6:.1f} MB, as they lie on disk",
+        ("Modality", "Transfer syntax", "Images"),
+        rows,
+    )
     acknowledged = 0
     with stage.display.doing("C-STORE") as doing:
         for number, sent in enumerate(modality(ae_title, host).send(images), start=1):

@@ -36,8 +36,17 @@ class Host:
 
 def enrol(stage: Stage, centre: Centre) -> Host:
     with stage.display.doing("leadglass-server code"):
-        issued = run("leadglass-server", "code", "--as", str(stage.folders.credential), "--url", centre.people.url,
-                     "--asset", ASSET, "--json").json()  # fmt: skip
+        issued = run(
+            "leadglass-server",
+            "code",
+            "--as",
+            str(stage.folders.credential),
+            "--url",
+            centre.people.url,
+            "--asset",
+            ASSET,
+            "--json",
+        ).json()
     code = EnrolmentCode.parse(issued["code"])
     stage.display.say(f"one-time code for {ASSET}: {issued['code'][:10]}... valid until {issued['expires']}")
     with tempfile.TemporaryDirectory(prefix="leadglass-demo-") as elsewhere:
@@ -54,9 +63,17 @@ def start_agent(stage: Stage, host: Host) -> Child:
     ready_file = stage.folders.logs / "agent-ready.json"
     ready_file.unlink(missing_ok=True)
     child = stage.children.start(
-        "leadglass-agent", "run", "--data", str(stage.folders.agent), "--dicom-port", str(host.dicom_port),
-        "--ae-title", AE_TITLE, "--ready-file", str(ready_file),
-    )  # fmt: skip
+        "leadglass-agent",
+        "run",
+        "--data",
+        str(stage.folders.agent),
+        "--dicom-port",
+        str(host.dicom_port),
+        "--ae-title",
+        AE_TITLE,
+        "--ready-file",
+        str(ready_file),
+    )
     child.wait_ready(ready_file)
     return child
 
@@ -76,8 +93,11 @@ def _refuse_a_forged_centre(stage: Stage, centre: Centre, code: EnrolmentCode, e
     forged = EnrolmentCode(code.secret, secrets.token_bytes(32))
     with stage.display.doing("leadglass-agent enrol, led to the wrong control plane"):
         tried = _try(centre, forged, elsewhere / "misled")
-    stage.judge("forged-fingerprint-refused", tried.exit_code == 1 and not _has_identity(elsewhere / "misled"),
-                _shortened(tried.message))  # fmt: skip
+    stage.judge(
+        "forged-fingerprint-refused",
+        tried.exit_code == 1 and not _has_identity(elsewhere / "misled"),
+        _shortened(tried.message),
+    )
 
 
 def _enrol(stage: Stage, centre: Centre, code: EnrolmentCode) -> None:
@@ -86,7 +106,7 @@ def _enrol(stage: Stage, centre: Centre, code: EnrolmentCode) -> None:
         hosts = centre.people.status()["hosts"]
     stage.judge("nothing-sent-to-strangers", done.exit_code == 0, "the code was not used up by the attempt before")
     if not hosts:
-        stage.judge("enrolled", False, done.message)  # noqa: FBT003 (the fact)
+        stage.judge("enrolled", False, done.message)
         done.succeeded()
     life = clock.parse(hosts[0]["certificate_expires"]) - clock.parse(hosts[0]["enrolled"])
     held = done.exit_code == 0 and len(hosts) == 1 and timedelta() < life < _LONGEST_IDENTITY
@@ -105,7 +125,9 @@ def _refuse_strangers(stage: Stage, centre: Centre) -> None:
     ports = {"hosts' door": centre.hosts_port}
     if centre.mqtt_port is not None:
         ports["broker"] = centre.mqtt_port
-    answers = {name: _without_certificate(port, stage.folders.agent / "identity" / "ca.pem") for name, port in ports.items()}
+    answers = {
+        name: _without_certificate(port, stage.folders.agent / "identity" / "ca.pem") for name, port in ports.items()
+    }
     held = all(answer != "served" for answer in answers.values())
     stage.judge("hosts-only-by-certificate", held, "; ".join(f"{name}: {said}" for name, said in answers.items()))
 
@@ -129,8 +151,17 @@ def _without_certificate(port: int, ca: Path) -> str:
 
 def _try(centre: Centre, code: EnrolmentCode, folder: Path) -> Ran:
     # The code goes in by standard input: an argument would be in the process list for everybody to read.
-    return run("leadglass-agent", "enrol", "--data", str(folder), "--url", centre.enrol_url, "--asset", ASSET,
-               text_in=code.text() + "\n")  # fmt: skip
+    return run(
+        "leadglass-agent",
+        "enrol",
+        "--data",
+        str(folder),
+        "--url",
+        centre.enrol_url,
+        "--asset",
+        ASSET,
+        text_in=code.text() + "\n",
+    )
 
 
 def _has_identity(folder: Path) -> bool:

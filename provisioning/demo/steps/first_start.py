@@ -31,10 +31,25 @@ def start(stage: Stage) -> Centre:
     ready_file = folders.logs / "control-plane-ready.json"
     with stage.display.doing("leadglass-server run"):
         child = stage.children.start(
-            "leadglass-server", "run", "--data", str(folders.control_plane), "--handover", str(folders.handover),
-            "--person", PERSON, "--host-port", "0", "--enrol-port", "0", "--people-port", "0", "--mqtt-port", "0",
-            "--ready-file", str(ready_file),
-        )  # fmt: skip
+            "leadglass-server",
+            "run",
+            "--data",
+            str(folders.control_plane),
+            "--handover",
+            str(folders.handover),
+            "--person",
+            PERSON,
+            "--host-port",
+            "0",
+            "--enrol-port",
+            "0",
+            "--people-port",
+            "0",
+            "--mqtt-port",
+            "0",
+            "--ready-file",
+            str(ready_file),
+        )
         ready = child.wait_ready(ready_file)
     ready_file.unlink()  # it holds the sign-in link
     centre = Centre(
@@ -69,8 +84,18 @@ def _drill(stage: Stage, centre: Centre, before: Mapping[str, Any]) -> None:
 
     def drill(*shares: int) -> Any:
         given = [argument for number in shares for argument in ("--share", str(folders.share(number)))]
-        return run("leadglass-server", "keys", "drill", "--data", str(folders.control_plane), "--as",
-                   str(folders.credential), "--url", centre.people.url, *given)  # fmt: skip
+        return run(
+            "leadglass-server",
+            "keys",
+            "drill",
+            "--data",
+            str(folders.control_plane),
+            "--as",
+            str(folders.credential),
+            "--url",
+            centre.people.url,
+            *given,
+        )
 
     with stage.display.doing("leadglass-server keys drill"):
         alone, two = drill(2, 2), drill(1, 3)

@@ -43,9 +43,12 @@ def open_all(stage: Stage, centre: Centre, images: Sequence[Image]) -> Mapping[s
             names = [check["check"] for check in checks] or names
             doing.at(f"{number} of {len(listed)}, {len(held)} unchanged")
     whole = len(listed) == len(images) and {image.dataset_sha256 for image in held.values()} == set(sent)
-    stage.judge("every-image-opens-unchanged", whole,
-                f"{len(held)} of {len(images)}, by SHA-256 and size, {len({i.transfer_syntax for i in images})} "
-                "transfer syntaxes")  # fmt: skip
+    stage.judge(
+        "every-image-opens-unchanged",
+        whole,
+        f"{len(held)} of {len(images)}, by SHA-256 and size, {len({i.transfer_syntax for i in images})} "
+        "transfer syntaxes",
+    )
     passed = set(states) == {"passed"} and states["passed"] == len(images) * len(names)
     stage.judge("every-check-passed", passed, f"{states.total()} checks {dict(states)}: {', '.join(names)}")
     _open_part10(stage, centre, held)
@@ -60,16 +63,22 @@ def _open_part10(stage: Stage, centre: Centre, held: Mapping[str, Image]) -> Non
     read = pydicom.dcmread(BytesIO(answer.body)) if answer.status == _OK else pydicom.Dataset()
     same = answer.body.endswith(image.dataset())
     syntax = str(read.file_meta.TransferSyntaxUID) if answer.status == _OK else ""
-    stage.judge("part10-opens", same and syntax == image.transfer_syntax_uid,
-                f"{image.name}: {len(answer.body)} bytes, {read.get('Rows')} x {read.get('Columns')} pixels")  # fmt: skip
+    stage.judge(
+        "part10-opens",
+        same and syntax == image.transfer_syntax_uid,
+        f"{image.name}: {len(answer.body)} bytes, {read.get('Rows')} x {read.get('Columns')} pixels",
+    )
 
 
 def _look_up(stage: Stage, centre: Centre, images: Sequence[Image], held: Mapping[str, Image]) -> None:
     number, count = Counter(image.patient_id for image in images if image.patient_id).most_common(1)[0]
     found = {one["object"] for one in centre.people.get("/api/v1/objects", patient_id=number)["objects"]}
     expected = {object_id for object_id, image in held.items() if image.patient_id == number}
-    stage.judge("found-by-patient-number", found == expected and len(found) == count,
-                f"{len(found)} of {len(images)} images are that patient's")  # fmt: skip
+    stage.judge(
+        "found-by-patient-number",
+        found == expected and len(found) == count,
+        f"{len(found)} of {len(images)} images are that patient's",
+    )
     nobody = centre.people.get("/api/v1/objects", patient_id="no such patient")["objects"]
     stage.judge("unknown-number-finds-nothing", not nobody, f"{len(nobody)} found")
 
@@ -81,5 +90,8 @@ def _show_records(stage: Stage, centre: Centre, openings: int) -> None:
         for record in held
         if record["event"] == "vault.object-opened" and record["who"][0]["name"] == centre.people.person
     ]
-    stage.judge("openings-are-recorded", len(named) == openings,
-                f"{len(named)} openings by {centre.people.person}, reasons in the sealed part")  # fmt: skip
+    stage.judge(
+        "openings-are-recorded",
+        len(named) == openings,
+        f"{len(named)} openings by {centre.people.person}, reasons in the sealed part",
+    )

@@ -1,4 +1,4 @@
-"""The administrator's policies: the first lets a modality send, the second takes that away, and no older one returns."""
+"""Two policies: the first lets a modality send, the second takes that away, and no older one comes back."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -43,9 +43,13 @@ EXPECTED_SECOND = (
     Expectation("second-policy-in-force", "the next policy is in force at the host within a second of its publication"),
     Expectation("removed-modality-refused", "the modality that it no longer lists is refused"),
     Expectation("added-modality-accepted", "the modality that it now lists is served"),
-    Expectation("refusal-recorded", "the host has recorded the refusal, signed, and the control plane holds the record"),
+    Expectation(
+        "refusal-recorded", "the host has recorded the refusal, signed, and the control plane holds the record"
+    ),
     Expectation("restart-keeps-policy", "the restarted host still has the newest policy in force"),
-    Expectation("replayed-policy-refused", "an older policy, validly signed and replayed to the restarted host, is refused"),
+    Expectation(
+        "replayed-policy-refused", "an older policy, validly signed and replayed to the restarted host, is refused"
+    ),
     Expectation("current-policy-returns", "the host goes on with the newest policy once it is offered again"),
 )
 
@@ -59,8 +63,8 @@ def publish_first(stage: Stage, centre: Centre, host: Host) -> None:
         doing.at("waiting until the host has it in force")
         waited = wait_until(lambda: _is_in_force(centre, host, 1, "capturing"), _WAIT_S)
     seen = centre.people.host(host.host_id)
-    evidence = f"{published.message or published.out.strip()}; the host reports {seen['state']}, policy in force " \
-               f"{seen.get('policy_in_force')}"  # fmt: skip
+    said = published.out.strip() or published.message
+    evidence = f"{said}; the host reports {seen['state']}, policy in force {seen.get('policy_in_force')}"
     stage.judge("first-policy", published.exit_code == 0 and waited is not None, evidence)
 
 
@@ -81,22 +85,36 @@ def publish_second(stage: Stage, centre: Centre, host: Host, agent: Child, image
         refused = _replay(stage, centre, host, before, insider, recorded)
     started = next((r for r in records(centre, host, after=before) if r["event"] == "agent.started"), None)
     state = centre.people.host(host.host_id)
-    stage.judge("restart-keeps-policy", started is not None and state["policy_in_force"] == 2,
-                f"policy in force {state['policy_in_force']}, accepted {state['policy_accepted']}")  # fmt: skip
+    stage.judge(
+        "restart-keeps-policy",
+        started is not None and state["policy_in_force"] == 2,
+        f"policy in force {state['policy_in_force']}, accepted {state['policy_accepted']}",
+    )
     held = refused is not None and "PolicyRollback" in refused["reason"]
     stage.judge("replayed-policy-refused", held, refused["reason"] if refused else "no refusal was recorded")
     back = wait_until(lambda: not centre.people.host(host.host_id)["policy_error"], _WAIT_S)
     again = centre.people.host(host.host_id)
-    stage.judge("current-policy-returns", back is not None and again["policy_in_force"] == 2,
-                f"policy in force {again['policy_in_force']}, last error: {again['policy_error'] or 'none'}")  # fmt: skip
+    stage.judge(
+        "current-policy-returns",
+        back is not None and again["policy_in_force"] == 2,
+        f"policy in force {again['policy_in_force']}, last error: {again['policy_error'] or 'none'}",
+    )
     return agent
 
 
 def publish(stage: Stage, centre: Centre, number: int, text: str) -> Ran:
     file = stage.folders.policies / f"policy-{number}.yaml"
     file.write_text(text)
-    return run("leadglass-server", "policy", "publish", str(file), "--as", str(stage.folders.credential), "--url",
-               centre.people.url)  # fmt: skip
+    return run(
+        "leadglass-server",
+        "policy",
+        "publish",
+        str(file),
+        "--as",
+        str(stage.folders.credential),
+        "--url",
+        centre.people.url,
+    )
 
 
 def records(centre: Centre, host: Host, *, after: int = 0) -> list[Mapping[str, Any]]:
@@ -130,12 +148,15 @@ def _change(stage: Stage, centre: Centre, host: Host, images: Sequence[Image]) -
     _judge_arrival(stage, centre, published, accepted)
     try:
         answers = list(modality(FIRST_AE_TITLE, host).send(images))
-        stage.judge("removed-modality-refused", False, f"{len(answers)} images of {FIRST_AE_TITLE} were taken")  # noqa: FBT003 (the fact)
+        stage.judge("removed-modality-refused", False, f"{len(answers)} images of {FIRST_AE_TITLE} were taken")
     except AssociationRefused as exc:
         stage.judge("removed-modality-refused", exc.why == "calling AE title not recognised", str(exc))
     answers = list(modality(SECOND_AE_TITLE, host).send(images))
-    stage.judge("added-modality-accepted", all(sent.acknowledged for sent in answers),
-                f"{SECOND_AE_TITLE}: {len(answers)} sent, {sum(s.acknowledged for s in answers)} acknowledged")  # fmt: skip
+    stage.judge(
+        "added-modality-accepted",
+        all(sent.acknowledged for sent in answers),
+        f"{SECOND_AE_TITLE}: {len(answers)} sent, {sum(s.acknowledged for s in answers)} acknowledged",
+    )
     refusal = _wait_for(centre, host, began, "capture.association-refused")
     named = refusal is not None and any(one["name"] == FIRST_AE_TITLE for one in refusal["who"])
     evidence = f"record {refusal['seq']} of the host: {refusal['reason']}" if refusal else "no record arrived"
@@ -146,16 +167,22 @@ def _judge_arrival(
     stage: Stage, centre: Centre, published: datetime | None, accepted: Mapping[str, Any] | None
 ) -> None:
     if published is None or accepted is None:
-        stage.judge("second-policy-in-force", False, "the audit log does not say that it was published and accepted")  # noqa: FBT003 (the fact)
+        stage.judge("second-policy-in-force", False, "the audit log does not say that it was published and accepted")
         return
     # Both records bear the same machine's clock here.
     took_s = (clock.parse(accepted["time"]) - published).total_seconds()
     if centre.mqtt_port is None:
-        stage.judge("second-policy-in-force", took_s < _WAIT_S,
-                    f"after {took_s:.2f} s, pulled over HTTPS: there is no broker, so a second is not promised")  # fmt: skip
+        stage.judge(
+            "second-policy-in-force",
+            took_s < _WAIT_S,
+            f"after {took_s:.2f} s, pulled over HTTPS: there is no broker, so a second is not promised",
+        )
         return
-    stage.judge("second-policy-in-force", took_s < _PUSH_LIMIT_S,
-                f"after {took_s * 1000:.0f} ms, pushed over MQTT; the next pull was {_RARELY_S} s away")  # fmt: skip
+    stage.judge(
+        "second-policy-in-force",
+        took_s < _PUSH_LIMIT_S,
+        f"after {took_s * 1000:.0f} ms, pushed over MQTT; the next pull was {_RARELY_S} s away",
+    )
 
 
 def _replay(

@@ -1,4 +1,4 @@
-"""The last look: every byte on disk is searched for who the images are of, for their pixels, and for our own secrets."""
+"""Every byte on disk is searched for who the images are of, for their pixels, and for our own secrets."""
 
 import base64
 import json
@@ -16,7 +16,9 @@ _SHOWN = 5
 EXPECTED = (
     Expectation("no-identity-on-disk", "no identity of any image stands in any byte of either side's data"),
     Expectation("no-pixel-on-disk", "neither does any image data"),
-    Expectation("no-secret-on-disk", "root key, recovery shares and credential are in neither, but for the root key's file"),
+    Expectation(
+        "no-secret-on-disk", "root key, recovery shares and credential are in neither, but for the root key's file"
+    ),
     Expectation("search-can-find", "the same search finds every one of the images in the files that were sent"),
 )
 
@@ -34,7 +36,9 @@ def search_everything(stage: Stage, images: Sequence[Image]) -> str:
         secrets = list(_search([p for p in searched if p.name != "root.key"], tuple(_secrets(stage)), doing.at))
     named = [hit for hit in found if hit[1].needle not in set(pixels)]
     what = f"{len(identities)} forms of {len({i.raw for image in images for i in image.identities})} values"
-    stage.judge("no-identity-on-disk", not named, _said(stage, named, f"{what} in {len(searched)} files, {size / 1e6:.1f} MB"))
+    stage.judge(
+        "no-identity-on-disk", not named, _said(stage, named, f"{what} in {len(searched)} files, {size / 1e6:.1f} MB")
+    )
     shown = [hit for hit in found if hit[1].needle in set(pixels)]
     stage.judge("no-pixel-on-disk", not shown, _said(stage, shown, f"{len(pixels)} pieces of image data"))
     stage.judge("no-secret-on-disk", not secrets, _said(stage, secrets, f"{len(tuple(_secrets(stage)))} forms"))
@@ -47,7 +51,9 @@ def _show_that_it_can_find(
 ) -> None:
     # A search that has never found anything proves nothing.
     blind = [image.name for image in images if not any(search(image.path.read_bytes(), (*identities, *pixels)))]
-    stage.judge("search-can-find", not blind, f"{len(images) - len(blind)} of {len(images)} found where they are in clear")
+    stage.judge(
+        "search-can-find", not blind, f"{len(images) - len(blind)} of {len(images)} found where they are in clear"
+    )
 
 
 def _search(files: Sequence[Path], wanted: Sequence[Needle], at: object) -> Iterator[tuple[Path, Hit]]:

@@ -9,8 +9,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete
-from tuf.api.metadata import Root, TargetFile, Timestamp
+from sqlalchemy import create_engine, delete, text
+from sqlalchemy.orm import sessionmaker
+from tuf.api.metadata import Root, TargetFile
 
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import PolicyMetadata
@@ -22,7 +23,6 @@ from control_plane.policy.publisher import (
     NotEstablished,
     PolicyPublisher,
     PolicyRowMissing,
-    PolicyStoreBusy,
 )
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
@@ -411,56 +411,45 @@ def test_of_two_who_publish_at_once_one_wins_and_the_other_is_told(centre: Centr
     assert [(entry.version, entry.person) for entry in centre.publisher.history()] == [(1, won[0])]
 
 
-def test_a_version_taken_between_look_and_commit_is_refused_too(centre: Centre) -> None:
-    """The race at its narrowest: the other process commits after we have verified."""
+def test_who_comes_while_another_publication_is_checked_waits_and_is_refused(centre: Centre) -> None:
+    """The race at its narrowest: both have looked at the same version, and one has not committed yet."""
     mine, theirs = centre.sign(), centre.sign(replace(POLICY, pull_every_s=60))
-    other = centre.restarted().publisher
+    other, refused = centre.restarted().publisher, list[Refused]()
 
-    def overtaken(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
-        document = verify_publication(offered, held, keys, centre.clock.now())
-        if other.head() is None:
+    def publish_theirs() -> None:
+        try:
             other.publish(theirs, "Grace")
-        return document
+        except Refused as exc:
+            refused.append(exc)
 
-    slow = PolicyPublisher(centre.database, centre.keys, MemoryJournal(), centre.clock, overtaken)
+    thread = threading.Thread(target=publish_theirs)
 
-    with pytest.raises(PolicyVersionTaken):
-        slow.publish(mine, PERSON)
-    assert slow.layer(ORGANISATION) == theirs.bundle
-
-
-def test_a_refresh_between_look_and_commit_is_not_rolled_back(centre: Centre) -> None:
-    centre.publish()
-    other = centre.restarted().publisher
-
-    def overtaken(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
-        if (newest := other.head()) is not None and len(timestamps) < 2:
-            timestamps.append(newest.timestamp)
-            other.refresh()
+    def interrupted(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
+        thread.start()
         return verify_publication(offered, held, keys, now)
 
-    timestamps: list[bytes] = []
-    slow = PolicyPublisher(centre.database, centre.keys, MemoryJournal(), centre.clock, overtaken)
+    slow = PolicyPublisher(centre.database, centre.keys, MemoryJournal(), centre.clock, interrupted)
 
-    assert slow.publish(centre.sign(), PERSON) == 2
-    head = slow.head()
-    assert head is not None
-    assert parse_role(Timestamp, head.timestamp).signed.version == 4
+    slow.publish(mine, PERSON)
+    thread.join()
+
+    assert [type(exc) for exc in refused] == [PolicyVersionTaken]
+    assert other.layer(ORGANISATION) == mine.bundle
 
 
-def test_a_publication_that_is_always_overtaken_asks_to_try_again(centre: Centre) -> None:
-    centre.publish()
-    other = centre.restarted().publisher
+def test_a_locked_database_is_unavailable_and_nothing_is_published(centre: Centre) -> None:
+    offered = centre.sign()
+    with centre.database.begin() as session:
+        session.execute(text("PRAGMA busy_timeout=1"))
+        session.execute(text("BEGIN IMMEDIATE"))
+        short = create_engine(session.get_bind().engine.url, connect_args={"timeout": 0.01})
+        publisher = PolicyPublisher(sessionmaker(short), centre.keys, centre.journal, centre.clock)
 
-    def overtaken(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
-        other.refresh()
-        return verify_publication(offered, held, keys, now)
-
-    slow = PolicyPublisher(centre.database, centre.keys, MemoryJournal(), centre.clock, overtaken)
-
-    with pytest.raises(PolicyStoreBusy):
-        slow.publish(centre.sign(), PERSON)
-    assert slow.current_version() == 1
+        with pytest.raises(Unavailable):
+            publisher.publish(offered, PERSON)
+    short.dispose()
+    assert centre.publisher.head() is None
+    assert centre.publish() == 1
 
 
 def test_a_publisher_sees_at_once_what_another_process_published(centre: Centre) -> None:

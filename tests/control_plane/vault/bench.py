@@ -12,6 +12,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import Engine, text
+from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.intake import AuditIntake
@@ -76,10 +77,15 @@ def _template() -> Path:
     authority.issue_own(database, authority.establish(database, keys, FakeClock()), keys, "localhost")
     with database() as session:
         session.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    engine_of(database).dispose()
+    return path
+
+
+def engine_of(database: sessionmaker[Session]) -> Engine:
+    with database() as session:
         engine = session.get_bind()
     assert isinstance(engine, Engine)
-    engine.dispose()
-    return path
+    return engine
 
 
 class Bench:
@@ -92,6 +98,7 @@ class Bench:
         if not path.exists():
             shutil.copyfile(_template(), path)
         self.database = open_database(sqlite_url(path))
+        self.engine = engine_of(self.database)
         self.keys = KeyStore(self.database, ROOT, self.clock)
         self.ca: Authority = authority.load(self.database, self.keys, self.clock)
         audit_key = self.public(KeyPurpose.AUDIT)

@@ -122,7 +122,7 @@ def test_a_dataset_cut_anywhere_before_its_end_never_claims_to_have_been_read(tr
     del dataset.InstanceNumber
     data = encoded(dataset, transfer_syntax)
     # Between two elements a shorter dataset is itself a whole one; everywhere else the cut shows.
-    ends = {0} | {len(encoded(dataset[:tag], transfer_syntax)) for tag in range(0x00080000, 0x00200010)} - {0}
+    ends = {len(encoded(dataset[: element.tag], transfer_syntax)) for element in dataset}
 
     for cut in range(1, len(data)):
         if cut not in ends:
@@ -130,13 +130,11 @@ def test_a_dataset_cut_anywhere_before_its_end_never_claims_to_have_been_read(tr
 
 
 def test_elements_out_of_order_are_not_taken_for_a_missing_patient() -> None:
-    late = Dataset()
-    late.PatientID = "4711"
-    early = patient()
-    del early.PatientID
+    late, early = Dataset(), patient()
+    late.PatientID = early.PatientID
+    del early.PatientID, early.InstanceNumber
 
-    assert not read(encoded(early, EXPLICIT) + encoded(late, EXPLICIT)[:0] + b"").evaluated or True
-    assert not read(encoded(Dataset(), EXPLICIT)).evaluated
+    assert not read(encoded(early, EXPLICIT) + encoded(late, EXPLICIT)).evaluated
 
 
 def test_a_deflate_bomb_is_not_followed() -> None:

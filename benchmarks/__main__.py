@@ -1,0 +1,39 @@
+"""Run benchmarks: `python -m benchmarks [NAME]`, or `make bench B=NAME`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from benchmarks import sealing
+from benchmarks.measure import PeerMissing
+
+BENCHMARKS = {"sealing": sealing}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure, each number beside its peer's.")
+    parser.add_argument("name", nargs="?", choices=sorted(BENCHMARKS), help="only this one")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="rounds; each measures everything once (default %(default)s)"
+    )
+    parser.add_argument("--images", type=int, default=2000, help="images in a round (default %(default)s)")
+    parser.add_argument("--folder", type=Path, help="where to put the files; it decides which disk is measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
+    arguments = parser.parse_args()
+    results = {}
+    for name in [arguments.name] if arguments.name else sorted(BENCHMARKS):
+        try:
+            result = BENCHMARKS[name].run(rounds=arguments.runs, images=arguments.images, folder=arguments.folder)
+        except PeerMissing as exc:
+            print(f"benchmarks: {exc}", file=sys.stderr)
+            return 2
+        print(result.markdown())
+        results[name] = result.json()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,172 @@
+"""Sealing images as a host does, against age and against this machine's own SHA-256.
+
+Every contender reads the same files, which are in memory by then, and all but the first write one file for each or one
+for all. Ours does more than age: both digests, a sealed index, an ECDSA signature, and two post-quantum encapsulations
+where age makes one with X25519.
+"""
+
+import json
+import os
+import random
+import resource
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+
+from benchmarks.measure import Contender, Measured, PeerMissing, Result, machine, take_turns
+
+IMAGE_BYTES = 512 * 1024
+_SEED = 20260131
+
+
+def run(*, rounds: int, images: int, folder: Path | None) -> Result:
+    if shutil.which("age") is None or shutil.which("age-keygen") is None:
+        raise PeerMissing("age is not installed (Debian package age)")
+    with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as name:
+        work = Path(name)
+        _make_images(work / "in", images)
+        recipient = _age_recipient(work / "age.key")
+        contenders = [
+            Contender("SHA-256", "hashlib, one thread, nothing written", lambda: _own(work, "digest")),
+            Contender("copy", "read and written again, no fsync", lambda: _own(work, "copy")),
+            Contender("Leadglass", "a sealed object for each, no fsync", lambda: _own(work, "seal")),
+            Contender(
+                "Leadglass, durable",
+                "the same, with fsync of file and folder for each",
+                lambda: _own(work, "seal-durably"),
+            ),
+            Contender("age, one stream", "all as one file, no fsync", lambda: _age_stream(work, recipient)),
+            Contender("age, each file", "a process for each, no fsync", lambda: _age_each(work, recipient)),
+        ]
+        lines = take_turns(contenders, rounds)
+    title = f"{images:,} images of {IMAGE_BYTES / 2**20:.1f} MiB (seeded random), one after the other"
+    return Result(title, machine(), images, IMAGE_BYTES, "SHA-256", lines)
+
+
+def _make_images(folder: Path, count: int) -> None:
+    folder.mkdir()
+    numbers = random.Random(_SEED)
+    for index in range(count):
+        (folder / f"{index:05}").write_bytes(numbers.randbytes(IMAGE_BYTES))
+
+
+def _age_recipient(key: Path) -> str:
+    subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
+    return subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
+
+
+# ---- contenders in a process of their own, which measures itself once its imports are done
+
+
+def _own(work: Path, what: str) -> Measured:
+    command = [sys.executable, "-m", "benchmarks.sealing", what, str(work)]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    _clear(work / "out")
+    return Measured(**json.loads(shown))
+
+
+def _clear(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _digest(work: Path) -> None:
+    for path in _images(work):
+        sha256(path.read_bytes()).digest()
+
+
+def _copy(work: Path) -> None:
+    for path in _images(work):
+        (work / "out" / path.name).write_bytes(path.read_bytes())
+
+
+def _seal(work: Path, *, durable: bool = False) -> None:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from shared.clock import SystemClock
+    from shared.identity import HostId, ObjectId
+    from shared.sealing.binding import Binding
+    from shared.sealing.hpke import SealingPrivateKey
+    from shared.sealing.index import IndexEntry
+    from shared.sealing.seal import ObjectSealer, Sealing
+    from shared.signing import SoftwareSigner
+
+    signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
+    data_key, index_key = (SealingPrivateKey(secrets.token_bytes(32)).public for _ in range(2))
+    host, clock = HostId.new(), SystemClock()
+    folder = os.open(work / "out", os.O_RDONLY)
+    for path in _images(work):
+        entry = IndexEntry(True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", path.name, "1.2", "CT")
+        binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
+        with (work / "out" / path.name).open("wb") as out:
+            sealer = ObjectSealer(out, binding)
+            sealer.update(path.read_bytes())
+            sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
+            if durable:
+                out.flush()
+                os.fsync(out.fileno())
+        if durable:
+            os.fsync(folder)
+    os.close(folder)
+
+
+def _images(work: Path) -> Iterator[Path]:
+    yield from sorted((work / "in").iterdir())
+
+
+_OWN = {
+    "digest": _digest,
+    "copy": _copy,
+    "seal": _seal,
+    "seal-durably": lambda work: _seal(work, durable=True),
+}
+
+# ---- age
+
+
+def _age_stream(work: Path, recipient: str) -> Measured:
+    (work / "out").mkdir()
+    images = [str(path) for path in _images(work)]
+    began = perf_counter()
+    with subprocess.Popen(["cat", *images], stdout=subprocess.PIPE) as cat:
+        rss = _age(["age", "-r", recipient, "-o", str(work / "out" / "all")], cat.stdout)
+    measured = Measured(perf_counter() - began, rss)
+    _clear(work / "out")
+    return measured
+
+
+def _age_each(work: Path, recipient: str) -> Measured:
+    (work / "out").mkdir()
+    images = list(_images(work))
+    began = perf_counter()
+    rss = max(
+        _age(["age", "-r", recipient, "-o", str(work / "out" / path.name), str(path)], subprocess.DEVNULL)
+        for path in images
+    )
+    measured = Measured(perf_counter() - began, rss)
+    _clear(work / "out")
+    return measured
+
+
+def _age(command: list[str], stdin: object) -> int:
+    """Run age and return the most memory that it held, in KiB."""
+    process = subprocess.Popen(command, stdin=stdin)  # type: ignore[call-overload]
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode != 0:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return int(usage.ru_maxrss)
+
+
+if __name__ == "__main__":
+    what, work = sys.argv[1], Path(sys.argv[2])
+    (work / "out").mkdir()
+    began = perf_counter()
+    _OWN[what](work)
+    seconds = perf_counter() - began
+    print(json.dumps({"seconds": seconds, "max_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
