@@ -39,8 +39,8 @@ type: dev  ## mypy, strict
 bench: dev  ## measure speed, each number beside its peer's (B=name for one)
 	@$(RUN) -m benchmarks $(B)
 
-vectors: dev  ## make the test vectors again, each folder by the generate.py beside it
-	@set -e; for script in $$(find tests/vectors -name generate.py | sort); do echo "$$script"; $(RUN) "$$script"; done
+vectors: dev  ## make the test vectors again
+	@$(RUN) -m tests.vectors.generate
 
 soak: dev  ## the tests that take minutes on purpose
 	@$(RUN) -m pytest -q -m soak $(T)

@@ -20,7 +20,7 @@ class Measured:
     """One turn of one contender; the memory is the most that any of its processes held resident."""
 
     seconds: float
-    max_rss_kib: int
+    max_rss_kib: int | None  # None: not measured
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class Line:
         return median(turn.seconds for turn in self.turns)
 
     @property
-    def max_rss_kib(self) -> int:
-        return max(turn.max_rss_kib for turn in self.turns)
+    def max_rss_kib(self) -> int | None:
+        return max((turn.max_rss_kib for turn in self.turns if turn.max_rss_kib is not None), default=None)
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,9 @@ class Result:
         for line in self.lines:
             speeds = f"{self._mb_per_s(line.median_s):,.0f} ({self._mb_per_s(line.best_s):,.0f})"
             each = f"{1000 * line.median_s / self.items:.2f} ({1000 * line.best_s / self.items:.2f})"
+            memory = "" if line.max_rss_kib is None else f"{line.max_rss_kib / 1024:.0f} MiB"
             ratio = f"{line.median_s / unit.median_s:.2f} ({line.best_s / unit.best_s:.2f})"
-            rows.append(
-                f"| **{line.name}**: {line.what} | {speeds} | {each} | {ratio} | {line.max_rss_kib / 1024:.0f} MiB |"
-            )
+            rows.append(f"| **{line.name}**: {line.what} | {speeds} | {each} | {ratio} | {memory} |")
         return "\n".join(rows) + "\n"
 
     def json(self) -> dict[str, object]:
@@ -113,7 +112,7 @@ def machine() -> str:
     found = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = found[0].partition(":")[2].strip() if found else platform.machine()
     ours = f"Python {platform.python_version()}, cryptography {version('cryptography')}"
-    return f"{model}, {os.cpu_count()} CPUs, Linux {platform.release()}, {ours}, age {peer_version('age')}"
+    return f"{model}, {os.cpu_count()} CPUs, {ours}, age {peer_version('age')}"
 
 
 def peer_version(program: str) -> str:

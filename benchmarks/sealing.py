@@ -1,28 +1,31 @@
 """Sealing images as a host does, against age and against this machine's own SHA-256.
 
-Every contender reads the same files, which are in memory by then, and all but the first write one file for each or one
-for all. Ours does more than age: both digests, a sealed index, an ECDSA signature, and two post-quantum encapsulations
-where age makes one with X25519.
+Every contender reads the same files, which are in memory by then. Ours does more than age: two SHA-256 digests, a
+sealed index, an ECDSA signature, and two post-quantum encapsulations where age makes one with X25519.
 """
 
 import json
 import os
 import random
+import re
 import resource
 import secrets
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
+from typing import TypeAlias
 
 from benchmarks.measure import Contender, Measured, PeerMissing, Result, machine, take_turns
 
 IMAGE_BYTES = 512 * 1024
 _SEED = 20260131
+Turn: TypeAlias = Callable[[], None]
 
 
 def run(*, rounds: int, images: int, folder: Path | None) -> Result:
@@ -35,6 +38,7 @@ def run(*, rounds: int, images: int, folder: Path | None) -> Result:
         contenders = [
             Contender("SHA-256", "hashlib, one thread, nothing written", lambda: _own(work, "digest")),
             Contender("copy", "read and written again, no fsync", lambda: _own(work, "copy")),
+            Contender("Leadglass, not written", "sealed objects that go nowhere", lambda: _own(work, "seal-only")),
             Contender("Leadglass", "a sealed object for each, no fsync", lambda: _own(work, "seal")),
             Contender(
                 "Leadglass, durable",
@@ -75,17 +79,23 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _digest(work: Path) -> None:
-    for path in _images(work):
-        sha256(path.read_bytes()).digest()
+def _digest(work: Path) -> Turn:
+    def turn() -> None:
+        for path in _images(work):
+            sha256(path.read_bytes()).digest()
+
+    return turn
 
 
-def _copy(work: Path) -> None:
-    for path in _images(work):
-        (work / "out" / path.name).write_bytes(path.read_bytes())
+def _copy(work: Path) -> Turn:
+    def turn() -> None:
+        for path in _images(work):
+            (work / "out" / path.name).write_bytes(path.read_bytes())
+
+    return turn
 
 
-def _seal(work: Path, *, durable: bool = False) -> None:
+def _seal(work: Path, *, written: bool = True, durable: bool = False) -> Turn:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from shared.clock import SystemClock
@@ -100,28 +110,34 @@ def _seal(work: Path, *, durable: bool = False) -> None:
     data_key, index_key = (SealingPrivateKey(secrets.token_bytes(32)).public for _ in range(2))
     host, clock = HostId.new(), SystemClock()
     folder = os.open(work / "out", os.O_RDONLY)
-    for path in _images(work):
-        entry = IndexEntry(True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", path.name, "1.2", "CT")
-        binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
-        with (work / "out" / path.name).open("wb") as out:
-            sealer = ObjectSealer(out, binding)
-            sealer.update(path.read_bytes())
-            sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
+
+    def turn() -> None:
+        for path in _images(work):
+            entry = IndexEntry(
+                True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT"
+            )
+            binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
+            with (work / "out" / path.name if written else Path(os.devnull)).open("wb") as out:
+                sealer = ObjectSealer(out, binding)
+                sealer.update(path.read_bytes())
+                sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
+                if durable:
+                    out.flush()
+                    os.fsync(out.fileno())
             if durable:
-                out.flush()
-                os.fsync(out.fileno())
-        if durable:
-            os.fsync(folder)
-    os.close(folder)
+                os.fsync(folder)
+
+    return turn
 
 
 def _images(work: Path) -> Iterator[Path]:
     yield from sorted((work / "in").iterdir())
 
 
-_OWN = {
+_OWN: dict[str, Callable[[Path], Turn]] = {
     "digest": _digest,
     "copy": _copy,
+    "seal-only": lambda work: _seal(work, written=False),
     "seal": _seal,
     "seal-durably": lambda work: _seal(work, durable=True),
 }
@@ -133,9 +149,14 @@ def _age_stream(work: Path, recipient: str) -> Measured:
     (work / "out").mkdir()
     images = [str(path) for path in _images(work)]
     began = perf_counter()
-    with subprocess.Popen(["cat", *images], stdout=subprocess.PIPE) as cat:
-        rss = _age(["age", "-r", recipient, "-o", str(work / "out" / "all")], cat.stdout)
-    measured = Measured(perf_counter() - began, rss)
+    with (
+        subprocess.Popen(["cat", *images], stdout=subprocess.PIPE) as cat,
+        subprocess.Popen(["age", "-r", recipient, "-o", work / "out" / "all"], stdin=cat.stdout) as age,
+    ):
+        memory = _watch(age)
+    measured = Measured(perf_counter() - began, memory)
+    if age.returncode != 0:
+        raise subprocess.CalledProcessError(age.returncode, age.args)
     _clear(work / "out")
     return measured
 
@@ -144,29 +165,33 @@ def _age_each(work: Path, recipient: str) -> Measured:
     (work / "out").mkdir()
     images = list(_images(work))
     began = perf_counter()
-    rss = max(
-        _age(["age", "-r", recipient, "-o", str(work / "out" / path.name), str(path)], subprocess.DEVNULL)
-        for path in images
-    )
-    measured = Measured(perf_counter() - began, rss)
+    for path in images:
+        subprocess.run(["age", "-r", recipient, "-o", work / "out" / path.name, path], check=True)
+    measured = Measured(perf_counter() - began, None)
     _clear(work / "out")
     return measured
 
 
-def _age(command: list[str], stdin: object) -> int:
-    """Run age and return the most memory that it held, in KiB."""
-    process = subprocess.Popen(command, stdin=stdin)  # type: ignore[call-overload]
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return int(usage.ru_maxrss)
+def _watch(process: "subprocess.Popen[bytes]") -> int | None:
+    """Return the most memory that `process` held until it ended, in KiB.
+
+    Its resource usage cannot say: there, a child begins with what the parent that forked it held.
+    """
+    most = None
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        if held := re.search(r"VmHWM:\s+(\d+) kB", status):
+            most = int(held[1])
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.01)
+    return most
 
 
 if __name__ == "__main__":
     what, work = sys.argv[1], Path(sys.argv[2])
     (work / "out").mkdir()
+    turn = _OWN[what](work)
     began = perf_counter()
-    _OWN[what](work)
+    turn()
     seconds = perf_counter() - began
     print(json.dumps({"seconds": seconds, "max_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))

@@ -39,6 +39,7 @@ from control_plane.vault.receive import VaultIntake
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
 from shared.enrolment.exchange import Doors
+from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.document import KeyPurpose
 
@@ -86,6 +87,7 @@ class ControlPlane:
             scheduler.start()
             opened.callback(scheduler.shutdown)
             self._closing = opened.pop_all()
+        self._refresh_policy()
         self._policy.announce()
 
     def stop(self) -> None:
@@ -163,8 +165,13 @@ class ControlPlane:
         return tls_identity(authority.certificate_for(self._database, key), key)
 
     def _refresh_policy(self) -> None:
-        if self._policy.refresh_due(self._clock.now()):
+        if not self._policy.refresh_due(self._clock.now()):
+            return
+        try:
             self._policy.refresh()
+        except (Refused, Unavailable) as exc:
+            # Hosts keep what they have; the status names the role that has expired.
+            _LOG.error("policy.refresh-failed", extra={"why": str(exc)})
 
     def _record_stop(self) -> None:
         self._journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))

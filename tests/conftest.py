@@ -3,6 +3,11 @@
 from collections import Counter
 
 import pytest
+from hypothesis import settings
+
+# A machine with two busy cores must not make a property fail for being slow.
+settings.register_profile("leadglass", max_examples=60, deadline=None)
+settings.load_profile("leadglass")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -28,6 +28,8 @@ def open_database(url: str) -> sessionmaker[Session]:
 def _make_durable(connection: SqliteConnection, _record: Any) -> None:
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000", "secure_delete=ON"):
         connection.execute(f"PRAGMA {pragma}")
+    # What somebody wrote as text over our bytes is read as just those bytes, and found to be altered (models.Blob).
+    connection.text_factory = lambda data: data.decode(errors="surrogateescape")
 
 
 def _migrate(engine: Engine) -> None:

@@ -19,8 +19,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.replace(tzinfo=UTC)
 
 
+class Blob(TypeDecorator[bytes]):
+    """Bytes, whatever is in the column: SQLite keeps text or a number where somebody wrote one.
+
+    Whoever verifies such a value says that it was altered, instead of stumbling over its type.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_result_value(self, value: object, dialect: Dialect) -> bytes | None:  # noqa: ARG002 (SQLAlchemy's signature)
+        return value if value is None or isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
+
+
 class Base(DeclarativeBase):
-    type_annotation_map = {bytes: LargeBinary, datetime: UtcDateTime, int: BigInteger}  # noqa: RUF012 (SQLAlchemy reads it from the class)
+    type_annotation_map = {bytes: Blob, datetime: UtcDateTime, int: BigInteger}  # noqa: RUF012 (SQLAlchemy reads it from the class)
 
 
 class KeyRow(Base):

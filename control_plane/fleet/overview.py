@@ -1,7 +1,8 @@
 """One look at everything the centre knows, and above all at what it does not know."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -11,6 +12,7 @@ from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
 from control_plane.keys.drill import DRILLED
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
@@ -19,6 +21,8 @@ from shared.fleet.state import verify_state
 from shared.signing import EvidencePublicKey
 
 NOT_RECOVERABLE = "not recoverable"
+# People need weeks to renew a signature; the centre renews its own after a week, so less than six days left is a fault.
+_EXPIRY_WARNING = {False: timedelta(days=30), True: timedelta(days=6)}
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,7 @@ class Overview:
         with self._database() as session:
             hosts = [self._host(session, host) for host in session.scalars(select(Host).order_by(Host.enrolled))]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
-            unindexed = session.scalar(
-                select(func.count()).select_from(Object).where(Object.index_state != "indexed")
-            )
+            unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled = session.get(Fact, DRILLED)
         broker = self._broker()
         version = self._policy.current_version() or 0
@@ -59,7 +61,10 @@ class Overview:
             "audit": {"tail": list(self._audit.tail(20))},
             "recovery": {"state": recovery, "drilled": drilled.value if drilled else None},
             "broker": {"state": broker.state, "reason": broker.reason},
-            "not_evaluated": list(_gaps(recovery, broker, version, unindexed or 0, hosts)),
+            "not_evaluated": [
+                *_gaps(recovery, broker, version, unindexed or 0, hosts),
+                *_expiring(self._policy.expiries(), self._clock.now()),
+            ],
         }
 
     def _host(self, session: Session, host: Host) -> dict[str, Json]:
@@ -100,9 +105,16 @@ class Overview:
         }
 
 
-def _gaps(
-    recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]
-) -> list[str]:
+def _expiring(expiries: Mapping[str, datetime], now: datetime) -> list[str]:
+    return [
+        f"policy: the signatures of role {role} {'have expired' if expires <= now else 'expire'} at "
+        f"{clocks.text(expires)}; hosts then keep what they have and accept nothing new"
+        for role, expires in sorted(expiries.items())
+        if expires - now < _EXPIRY_WARNING[role in {SNAPSHOT, TIMESTAMP}]
+    ]
+
+
+def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]) -> list[str]:
     """Say what nobody has proved, in words a person can act on."""
     gaps = []
     if recovery == NOT_RECOVERABLE:

@@ -59,7 +59,7 @@ class IndexService:
 
     def token(self, attribute: Attribute, value: str) -> Token | None:
         """Return what to look for, None where nothing of `value` is left that is indexed."""
-        normal = _name(value) if attribute is Attribute.PATIENT_NAME else _text(value)
+        normal = normalised(attribute, value)
         return self._token(attribute, normal) if normal else None
 
     def token_of_issuer(self, patient_id: str, issuer: str) -> Token | None:
@@ -72,12 +72,17 @@ class IndexService:
         return Token(attribute, hmac.digest(self._secret, message, "sha256"))
 
 
+def normalised(attribute: Attribute, value: str) -> str:
+    """Return `value` as it is compared; empty where nothing of it is significant."""
+    return _name(value) if attribute is Attribute.PATIENT_NAME else _text(value)
+
+
 def _text(value: str) -> str:
-    """Return a value as it is compared: padding is not significant (DICOM PS3.5 section 6.2)."""
+    # Padding is not significant (DICOM PS3.5 section 6.2).
     return unicodedata.normalize("NFC", value.replace("\x00", " ")).strip()
 
 
 def _name(value: str) -> str:
-    """Return a person name with its components in upper case and without padding or empty ends (PS3.5 6.2.1)."""
+    # Components without padding, empty ones at the end left out (PS3.5 section 6.2.1), case ignored.
     groups = ("^".join(part.strip() for part in group.split("^")).rstrip("^") for group in _text(value).split("="))
     return "=".join(groups).rstrip("=").upper()

@@ -38,6 +38,7 @@ _TAGS = {
     0x0020000D: "study_instance_uid",
     0x0020000E: "series_instance_uid",
 }
+_ALWAYS_THERE = (0x00080016, 0x00080018)
 _LAST = max(_TAGS)
 _NAME_DELIMITERS = {0x5C, 0x5E, 0x3D}  # backslash, ^ and =: PS3.5 section 6.1.2.5.3
 _UNREADABLE = IndexEntry(False, *[""] * 9)
@@ -97,10 +98,15 @@ def _read_elements(window: _Window, transfer_syntax: str) -> dict[int, bytes]:
         stop_when=stop_when,
         specific_tags=[*_TAGS],
     )
-    found = {int(e.tag): e.value or b"" for e in elements if isinstance(e, RawDataElement)}
+    raw = [element for element in elements if isinstance(element, RawDataElement)]
+    found = {int(element.tag): element.value or b"" for element in raw}
+    whole = all(len(element.value or b"") == element.length for element in raw)
     at_the_end = window.tell() == len(window.getbuffer())
-    if window.cut_off or not (passed or at_the_end) or previous < 0:
-        raise Malformed("dataset", "the dataset ends before its index attributes do")
+    if window.cut_off or not whole or not (passed or at_the_end):
+        raise Malformed("dataset", "it ends before its index attributes do")
+    if not all(found.get(tag) for tag in _ALWAYS_THERE):
+        # PS3.3 C.12.1: type 1 in every composite object. Bytes in which they are missing were not understood.
+        raise Malformed("dataset", "it does not say which instance it is")
     return found
 
 

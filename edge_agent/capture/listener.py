@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from socketserver import BaseServer
 from typing import Any
 
 from pynetdicom import _config, evt
@@ -32,7 +33,6 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700  # PS3.4 table B.2-1: refused, the modality keeps the image and may send it again
 MAX_PDU_BYTES = 256 << 10
 _MAX_ASSOCIATIONS = 16
-_POLL_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,11 @@ class DicomListener:
         journal: Journal,
         log: Log,
         on_listening: Callable[[], None] = lambda: None,
+        poll_s: float = 1.0,
     ) -> None:
         self._address, self._host_id, self._policy = address, host_id, policy
         self._pipeline, self._journal, self._log, self._on_listening = pipeline, journal, log, on_listening
+        self._poll_s = poll_s  # how long a stop may take to be noticed
         self.bell = Bell()
         self.port: int | None = None  # None: not listening
 
@@ -71,7 +73,7 @@ class DicomListener:
                 return
             self.bell.sleep()
         server = self._server()
-        acceptor = threading.Thread(target=server.serve_forever, args=(_POLL_S,), name="dicom-acceptor", daemon=True)
+        acceptor = threading.Thread(target=server.serve_forever, args=(self._poll_s,), name="dicom-acceptor", daemon=True)
         acceptor.start()
         self.port = int(server.server_address[1])
         self._log.event("dicom.listening", address=self._address.host, port=self.port)
@@ -168,6 +170,11 @@ class _NoDelayServer(ThreadedAssociationServer):
         connection, address = super().get_request()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
+
+    def shutdown(self) -> None:
+        """Stop listening. pynetdicom's own takes the server off a list on which `make_server` never put it."""
+        BaseServer.shutdown(self)
+        self.server_close()
 
     def handle_error(self, _request: object, _client_address: object) -> None:
         self._log.event("dicom.connection-failed")

@@ -10,7 +10,7 @@ from edge_agent.capture.attributes import read_index
 from edge_agent.capture.spool import Incoming, Spool, Spooled
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
-from shared.errors import Refused, Unavailable
+from shared.errors import Refused
 from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.document import KeyPurpose, PolicyDocument
 from shared.sealing.binding import Binding, checked_uid, hash_sop_instance
@@ -69,12 +69,14 @@ class CapturePipeline:
             if policy is None:
                 raise NoPolicyInForce
             sealed, spooled = self._store(image, object_id, policy)
+            recorded = False
             try:
                 attempt.succeeded(Subject("record", record_digest(sealed.signed_record).hex()))
-            except Unavailable:
-                # Not recorded means not acknowledged: the modality will send it again.
-                self._spool.remove(spooled)
-                raise
+                recorded = True
+            finally:
+                if not recorded:
+                    # Then it is not acknowledged either: the modality keeps the image and will send it again.
+                    self._spool.remove(spooled)
         self._spool.offer(spooled)
         return object_id
 

@@ -5,7 +5,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from control_plane.db.engine import open_database, sqlite_url
@@ -30,10 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     display = display_on(sys.stdout, plain=options.plain)
     interrupt_on_signals()
+    broker = not options.no_broker and find_mosquitto() is not None
     try:
+        if not broker:
+            _say_what_is_missing(display, wanted=not options.no_broker)
         with _folder(options.data, display) as data:
             keep = _keep if options.keep else None
-            outcome = demonstrate(Folders(data), display, broker=find_mosquitto() is not None, keep=keep)
+            outcome = demonstrate(Folders(data), display, broker=broker, keep=keep)
     except FolderTaken as exc:
         sys.stderr.write(f"demo: {exc}\n")
         return _USAGE
@@ -47,8 +50,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m provisioning.demo", description=_DESCRIPTION)
     parser.add_argument("--data", type=Path, metavar="DIR", help="keep both sides' data in this new or empty folder")
     parser.add_argument("--keep", action="store_true", help="leave it running at the end, with a sign-in link")
+    parser.add_argument(
+        "--no-broker", action="store_true", help="show policy pulled over HTTPS, also where Mosquitto is"
+    )
     parser.add_argument("--plain", action="store_true", help="one plain line after another, as without a terminal")
     return parser
+
+
+def _say_what_is_missing(display: Display, *, wanted: bool) -> None:
+    display.say("In this run hosts pull policy over HTTPS; nothing is pushed over MQTT.")
+    if wanted:
+        display.say("Mosquitto is not installed here. To have it: sudo apt-get install mosquitto")
 
 
 @contextmanager
@@ -70,8 +82,9 @@ def _keep(stage: Stage, centre: Centre) -> None:
     display = stage.display
     display.say(f"Status page, for one sign-in within 15 minutes: {link}")
     display.say(f"Credential for the commands: --as {stage.folders.credential} --url {centre.people.url}")
-    display.say("Both keep running. Ctrl-C stops them.")
-    signal.pause()
+    display.say("Both keep running. Ctrl-C stops them, and a temporary data folder goes with them.")
+    with suppress(Interrupted):  # here it is how a person says: enough
+        signal.pause()
 
 
 if __name__ == "__main__":

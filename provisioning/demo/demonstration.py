@@ -1,20 +1,19 @@
 """Joins the steps: one after another on real processes, each judging the expectations that are its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
 from provisioning.demo.display import Display
-from provisioning.demo.expectations import Expectation, Expectations, State
+from provisioning.demo.expectations import Chapter, Expectations, State
 from provisioning.demo.images import shipped_images
-from provisioning.demo.processes import Children, left_behind
+from provisioning.demo.processes import Children
 from provisioning.demo.stage import Centre, Folders, Stage
-from provisioning.demo.steps import attacking, audit, capture, enrolment, first_start, opening, policies, search
+from provisioning.demo.steps import attacking, audit, capture, ending, enrolment, first_start, opening, policies, search
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
 Keep = Callable[[Stage, Centre], None]
 
-_ENDED = Expectation("ended-in-order", "both programs end in order when they are asked to, and no process is left")
 _NOT_SHOWN = (
     "Not shown here: loss of power, several hosts, capture at line rate, a witness of the audit log, certificate "
     "renewal, USB rules and wipe."
@@ -27,20 +26,18 @@ class Outcome:
     closing: str
 
 
-def expected(*, broker: bool, keep: bool) -> tuple[Expectation, ...]:
+def chapters(*, broker: bool, keep: bool) -> tuple[Chapter, ...]:
     """Return everything that a run must show, in the order in which it does."""
     return (
-        *first_start.EXPECTED,
-        *(first_start.EXPECTED_WITH_BROKER if broker else ()),
-        *enrolment.EXPECTED,
-        *policies.EXPECTED_FIRST,
-        *capture.EXPECTED,
-        *policies.EXPECTED_SECOND,
-        *audit.EXPECTED,
-        *opening.EXPECTED,
-        *attacking.EXPECTED,
-        *search.EXPECTED,
-        *(() if keep else (_ENDED,)),
+        Chapter("First start: keys, recovery shares, doors", first_start.expected(broker=broker)),
+        Chapter("A host enrols with a one-time code", enrolment.expected(broker=broker)),
+        Chapter("The first policy, and a modality sends", (*policies.EXPECTED_FIRST, *capture.EXPECTED)),
+        Chapter("The next policy, and an older one replayed", policies.expected_second(broker=broker)),
+        Chapter("The audit log", audit.EXPECTED),
+        Chapter("Authorised opening, and look-up", opening.EXPECTED),
+        Chapter("Attacks on the store", attacking.EXPECTED),
+        Chapter("Every byte on disk", search.EXPECTED),
+        *(() if keep else (Chapter("The end", ending.EXPECTED),)),
     )
 
 
@@ -50,13 +47,17 @@ def demonstrate(folders: Folders, display: Display, *, broker: bool, keep: Keep 
     `keep` is called last, with everything still running. Raises FolderTaken, Interrupted.
     """
     folders.make()
-    expectations = Expectations(expected(broker=broker, keep=keep is not None))
+    planned = chapters(broker=broker, keep=keep is not None)
+    expectations = Expectations(planned)
     began, trouble, searched = monotonic(), "", ""
     with Children(folders.logs) as children:
         stage = Stage(folders, display, expectations, children)
         centre: Centre | None = None
         try:
-            centre, searched = _steps(stage, end=keep is None)
+            centre, searched = _steps(stage, planned, broker=broker)
+            if keep is None:
+                display.chapter(len(planned), planned[-1].title)
+                ending.end(stage)
         except (Refused, IntegrityFailure, Unavailable) as exc:
             # What was not reached counts as failed, so nothing more has to be decided here.
             trouble = f"{type(exc).__name__}: {exc}"
@@ -66,17 +67,17 @@ def demonstrate(folders: Folders, display: Display, *, broker: bool, keep: Keep 
     return outcome
 
 
-def _steps(stage: Stage, *, end: bool) -> tuple[Centre, str]:
+def _steps(stage: Stage, planned: Sequence[Chapter], *, broker: bool) -> tuple[Centre, str]:
+    """Go through all chapters but the end; return the running control plane, and what was searched."""
     images = shipped_images()
     first, later = images[:-1], images[-1:]
-    titles = iter(_TITLES)
+    titles = enumerate((chapter.title for chapter in planned), start=1)
 
     def chapter() -> None:
-        number, title = next(titles)
-        stage.display.chapter(number, title)
+        stage.display.chapter(*next(titles))
 
     chapter()
-    centre = first_start.start(stage)
+    centre = first_start.start(stage, broker=broker)
     chapter()
     host = enrolment.enrol(stage, centre)
     agent = enrolment.show_agent(stage, centre, host)
@@ -92,35 +93,7 @@ def _steps(stage: Stage, *, end: bool) -> tuple[Centre, str]:
     chapter()
     attacking.attack(stage, centre, host, held)
     chapter()
-    searched = search.search_everything(stage, images)
-    if end:
-        _end(stage)
-    return centre, searched
-
-
-_TITLES = tuple(
-    enumerate(
-        (
-            "First start: keys, recovery shares, doors",
-            "A host enrols with a one-time code",
-            "The first policy, and a modality sends",
-            "The next policy, and an older one replayed",
-            "The audit log",
-            "Authorised opening, and look-up",
-            "Attacks on the store",
-            "Every byte on disk",
-        ),
-        start=1,
-    )
-)
-
-
-def _end(stage: Stage) -> None:
-    with stage.display.doing("stopping both"):
-        codes = stage.children.stop_all()
-        left = left_behind(stage.folders.data)
-    said = ", ".join(f"{program} exit code {code}" for program, code in codes)
-    stage.judge("ended-in-order", {code for _, code in codes} == {0} and not left, f"{said}; {len(left)} left")
+    return centre, search.search_everything(stage, images)
 
 
 def _summarise(display: Display, expectations: Expectations, trouble: str, searched: str, took_s: float) -> Outcome:
@@ -136,5 +109,5 @@ def _summarise(display: Display, expectations: Expectations, trouble: str, searc
         _NOT_SHOWN,
     ]
     closing = "\n".join(lines)
-    display.summary(verdicts, closing)
+    display.summary(expectations.by_chapter(), closing)
     return Outcome(expectations.all_held() and not trouble, closing)

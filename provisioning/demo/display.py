@@ -38,7 +38,8 @@ class Display(Protocol):
     @contextmanager
     def doing(self, what: str) -> Iterator[Doing]: ...
 
-    def summary(self, verdicts: Sequence[Verdict], closing: str) -> None: ...
+    def summary(self, chapters: Sequence[tuple[str, Sequence[Verdict]]], closing: str) -> None:
+        """Show a line for each chapter, and everything in it that did not hold."""
 
 
 class TerminalDisplay:
@@ -71,18 +72,19 @@ class TerminalDisplay:
         with self._console.status(escape(what), spinner="dots") as status:
             yield _Spinner(status, what)
 
-    def summary(self, verdicts: Sequence[Verdict], closing: str) -> None:
+    def summary(self, chapters: Sequence[tuple[str, Sequence[Verdict]]], closing: str) -> None:
         self._console.print()
         table = Table(title="What was shown", title_justify="left", title_style="bold", box=None, pad_edge=False)
-        for column in ("", "It is shown that", "Evidence"):
+        for column in ("", "", "held"):
             table.add_column(column, overflow="fold")
-        for verdict in verdicts:
-            colour = _COLOURS[verdict.state]
-            evidence = verdict.evidence or verdict.state.value
-            table.add_row(f"[{colour}]{_MARKS[verdict.state]}", escape(verdict.expectation.says), escape(evidence))
+        for number, (title, verdicts) in enumerate(chapters, start=1):
+            state = _worst(verdicts)
+            table.add_row(f"[{_COLOURS[state]}]{_MARKS[state]}", f"{number}. {escape(title)}", _held(verdicts))
         self._console.print(table)
+        for verdict in _not_held(chapters):
+            self.judged(verdict)
         self._console.print()
-        self._console.print(escape(closing), style="bold")
+        self._console.print(escape(closing))
 
 
 class _Spinner:
@@ -104,8 +106,9 @@ class PlainDisplay:
         self._line(f"     {text}")
 
     def judged(self, verdict: Verdict) -> None:
-        evidence = f": {verdict.evidence}" if verdict.evidence else ""
-        self._line(f"  {_word(verdict.state)} {verdict.expectation.says}{evidence}")
+        self._line(f"  {_word(verdict.state)} {verdict.expectation.says}")
+        if verdict.evidence:
+            self._line(f"         {verdict.evidence}")
 
     def listing(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = [list(columns), *(list(row) for row in rows)]
@@ -120,10 +123,12 @@ class PlainDisplay:
         self._line(f"     {what} ...")
         yield _Silent()
 
-    def summary(self, verdicts: Sequence[Verdict], closing: str) -> None:
+    def summary(self, chapters: Sequence[tuple[str, Sequence[Verdict]]], closing: str) -> None:
         self._line("\nWhat was shown")
-        for verdict in verdicts:
-            self._line(f"  {_word(verdict.state)} {verdict.expectation.says}")
+        for number, (title, verdicts) in enumerate(chapters, start=1):
+            self._line(f"  {_word(_worst(verdicts))} {number}. {title}: {_held(verdicts)}")
+        for verdict in _not_held(chapters):
+            self.judged(verdict)
         self._line(f"\n{closing}")
 
     def _line(self, text: str) -> None:
@@ -134,6 +139,18 @@ class PlainDisplay:
 class _Silent:
     def at(self, progress: str) -> None:
         """Counts that change would each be a line here; the line that stays has the last one."""
+
+
+def _worst(verdicts: Sequence[Verdict]) -> State:
+    return next((s for s in (State.FAILED, State.NOT_REACHED) if any(v.state is s for v in verdicts)), State.HELD)
+
+
+def _held(verdicts: Sequence[Verdict]) -> str:
+    return f"{sum(verdict.state is State.HELD for verdict in verdicts)} of {len(verdicts)}"
+
+
+def _not_held(chapters: Sequence[tuple[str, Sequence[Verdict]]]) -> list[Verdict]:
+    return [verdict for _, verdicts in chapters for verdict in verdicts if verdict.state is not State.HELD]
 
 
 def _word(state: State) -> str:

@@ -4,7 +4,7 @@ An expectation that nothing judged counts against the demo exactly as one that f
 ends early, can never make the result greener.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -24,6 +24,12 @@ class Expectation:
 
 
 @dataclass(frozen=True)
+class Chapter:
+    title: str
+    expectations: tuple[Expectation, ...]
+
+
+@dataclass(frozen=True)
 class Verdict:
     expectation: Expectation
     state: State
@@ -33,9 +39,9 @@ class Verdict:
 class Expectations:
     """The ledger of one run. Each expectation is judged once and the judgement stays."""
 
-    def __init__(self, expected: Iterable[Expectation]) -> None:
-        self._verdicts: dict[str, Verdict] = {}
-        for expectation in expected:
+    def __init__(self, chapters: Sequence[Chapter]) -> None:
+        self._chapters, self._verdicts = chapters, dict[str, Verdict]()
+        for expectation in (one for chapter in chapters for one in chapter.expectations):
             if expectation.name in self._verdicts:
                 raise ValueError(f"expectation {expectation.name!r} is listed twice")
             self._verdicts[expectation.name] = Verdict(expectation, State.NOT_REACHED, "")
@@ -57,6 +63,13 @@ class Expectations:
     def verdicts(self) -> tuple[Verdict, ...]:
         """Return one verdict for each expectation, in the order in which they were listed."""
         return tuple(self._verdicts.values())
+
+    def by_chapter(self) -> tuple[tuple[str, tuple[Verdict, ...]], ...]:
+        """Return every chapter's title with the verdicts on its expectations."""
+        return tuple(
+            (chapter.title, tuple(self._verdicts[one.name] for one in chapter.expectations))
+            for chapter in self._chapters
+        )
 
     def all_held(self) -> bool:
         return bool(self._verdicts) and all(v.state is State.HELD for v in self._verdicts.values())

@@ -19,9 +19,11 @@ from control_plane.enrolment import authority
 from control_plane.keys import store
 from control_plane.keys.root import load_root_key
 from control_plane.keys.store import KeyStore
+from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders
+from shared.audit.record import Happening
 from shared.clock import SystemClock
-from shared.errors import Unavailable
+from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.bundle import HEAD_TOPIC, layer_topic
 
@@ -33,6 +35,18 @@ class BrokerSilent(Unavailable):
         super().__init__(f"the broker did not {what} within {_WAIT_S:.0f} s")
 
 
+class NothingPublished(Refused):
+    def __init__(self) -> None:
+        super().__init__("no policy is published, so there is none to record")
+
+
+class _NoJournal:
+    """An intruder leaves no record of reading."""
+
+    def record(self, happening: Happening) -> None:  # noqa: ARG002 (the signature of a journal)
+        raise AssertionError("reading what is published records nothing")
+
+
 class Insider:
     """Speaks to the broker with the control plane's own certificate. Each visit takes its session over for a moment."""
 
@@ -42,35 +56,23 @@ class Insider:
         keys = KeyStore(database, load_root_key(folders.root_key), SystemClock())
         key = keys.p256(store.SERVICE_TLS)
         ca = authority.load(database, keys, SystemClock()).pem
-        self._port, self._topics = port, (layer_topic(layer), HEAD_TOPIC)
+        self._port, self._layer = port, layer
+        self._policy = PolicyPublisher(database, keys, _NoJournal(), SystemClock())
         self._context = _context(ca, authority.certificate_for(database, key) + _pem(key))
 
-    def record(self) -> dict[str, bytes]:
-        """Return what the broker keeps on the policy topics, as anybody who may read them gets it."""
-        heard: dict[str, bytes] = {}
-        complete = threading.Event()
-
-        def on_message(_client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-            heard[message.topic] = bytes(message.payload)
-            if heard.keys() >= set(self._topics):
-                complete.set()
-
-        client = self._connected()
-        try:
-            client.on_message = on_message
-            client.subscribe([(topic, 1) for topic in self._topics])
-            if not complete.wait(_WAIT_S):
-                raise BrokerSilent("deliver what it keeps")
-        finally:
-            self._leave(client)
-        return heard
+    def current(self) -> dict[str, bytes]:
+        """Return the bundles that the broker keeps now, by topic: they are made of rows on the same disk."""
+        head, layer = self._policy.head(), self._policy.layer(self._layer)
+        if head is None or layer is None:
+            raise NothingPublished
+        return {layer_topic(self._layer): layer.encode(), HEAD_TOPIC: head.encode()}
 
     def replay(self, recorded: dict[str, bytes]) -> None:
-        """Have the broker keep `recorded` in place of what is current, the head last."""
+        """Have the broker keep `recorded` in place of what is current, in its order: the head last."""
         client = self._connected()
         try:
-            for topic in self._topics:
-                client.publish(topic, recorded[topic], qos=1, retain=True).wait_for_publish(_WAIT_S)
+            for topic, bundle in recorded.items():
+                client.publish(topic, bundle, qos=1, retain=True).wait_for_publish(_WAIT_S)
         finally:
             self._leave(client)
 

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-from shared.errors import Refused
+from shared.errors import Refused, Unavailable
 
 _OK = 200
 
@@ -19,6 +19,12 @@ class NotAnswered(Refused):
     def __init__(self, asked: str, answer: "Answer") -> None:
         super().__init__(f"{asked} was answered with {answer.status} {answer.text[:500]}")
         self.answer = answer
+
+
+class NoAnswer(Unavailable):
+    def __init__(self, url: str, why: str) -> None:
+        super().__init__(f"no answer from the control plane at {url}: {why}")
+        self.url, self.why = url, why
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ class PeopleDoor:
 
 
 def fetch(url: str, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
+    """Return the answer to one request, whatever it is. Raises NoAnswer."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port or 80, timeout=60)
     try:
@@ -85,6 +92,8 @@ def fetch(url: str, method: str, path: str, headers: Mapping[str, str], body: by
         response = connection.getresponse()
         lowered = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, lowered, response.read())
+    except (OSError, HTTPException) as exc:
+        raise NoAnswer(url, str(exc) or type(exc).__name__) from exc
     finally:
         connection.close()
 

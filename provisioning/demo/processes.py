@@ -184,7 +184,9 @@ class Ran:
     def message(self) -> str:
         """What it told the person who ran it: the last line that is not a log line."""
         lines = [line for line in self.err.splitlines() if line.strip() and not line.startswith("{")]
-        return lines[-1] if lines else self.out.strip()
+        said = lines[-1] if lines else self.out.strip()
+        name, _, rest = said.partition(": ")
+        return rest if name.startswith(self.program) else said
 
 
 def run(program: str, *arguments: str, text_in: str | None = None, timeout_s: float = 60.0) -> Ran:

@@ -96,7 +96,9 @@ def bytes_of(label: str, size: int) -> bytes:
 
 
 def signer(label: str) -> RepeatableSigner:
-    return RepeatableSigner(ec.derive_private_key(int.from_bytes(bytes_of(f"{label} evidence key", 31)), ec.SECP256R1()))
+    return RepeatableSigner(
+        ec.derive_private_key(int.from_bytes(bytes_of(f"{label} evidence key", 31)), ec.SECP256R1())
+    )
 
 
 def sealing_key(label: str) -> SealingPrivateKey:

@@ -1,7 +1,7 @@
 """A second reader of our formats, written from docs/formats/ and from nothing else of ours.
 
-It imports nothing of `shared`: only the standard library and the primitives of `cryptography`. HPKE and its KEM are put
-together here from their own specifications. It is slow, reads whole files, and exists to show that the pages are enough.
+It imports nothing of `shared`: only the standard library and the primitives of `cryptography`. HPKE and its KEM are
+put together here from their own specifications. It reads whole files, and exists to show that the pages are enough.
 """
 
 import base64
@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 
-class Refusal(Exception):  # noqa: N818 - named for the fact, as everywhere here
+class Refusal(Exception):
     """`name` is the refusal's name on the format's page."""
 
     def __init__(self, name: str, why: str = "") -> None:

@@ -37,7 +37,9 @@ Reader: TypeAlias = Callable[[Value], Value]
 
 FOLDER = Path(__file__).parent
 FORMATS = ("sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json")
-VECTORS = {str(p.relative_to(FOLDER)): json.loads(p.read_text()) for f in FORMATS for p in sorted((FOLDER / f).glob("*"))}
+VECTORS = {
+    str(p.relative_to(FOLDER)): json.loads(p.read_text()) for f in FORMATS for p in sorted((FOLDER / f).glob("*"))
+}
 
 
 def b64(value: Value, name: str) -> bytes:

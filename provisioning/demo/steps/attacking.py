@@ -63,7 +63,8 @@ def attack(stage: Stage, centre: Centre, host: Host, held: Mapping[str, Image]) 
     for one in ATTACKS:
         with stage.display.doing(one.says), one.change(store, victim, other):
             answer = centre.people.open_object(victim, _REASON)
-        evidence = f"{answer.refusal}: {answer.detail}" if answer.refusal else f"HTTP {answer.status}, not refused"
+        said = answer.detail if answer.refusal == one.refused_as else f"{answer.refusal}: {answer.detail}"
+        evidence = said if answer.refusal else f"HTTP {answer.status}, not refused"
         stage.judge(f"attack-{one.name}", answer.refusal == one.refused_as, evidence)
     _edit_records(stage, centre, host, store, victim)
     _roll_policy_back(stage, centre, host, store)
@@ -104,26 +105,25 @@ def _edit_records(stage: Stage, centre: Centre, host: Host, store: Store, victim
         store.edited_record(host.host_id, captured["seq"], _ALTERED_REASON),
     ):
         answer = centre.people.open_object(victim, _REASON)
-    stage.judge("attack-capture-record-edited", answer.refusal == "AuditAltered", f"{answer.refusal}: {answer.detail}")
+    stage.judge("attack-capture-record-edited", answer.refusal == "AuditAltered", answer.detail)
 
 
 def _roll_policy_back(stage: Stage, centre: Centre, host: Host, store: Store) -> None:
-    before = int(records(centre, host)[-1]["seq"])
-
-    def refusals() -> list[str]:
-        return [str(r["reason"]) for r in records(centre, host, after=before) if r["event"] == "policy.refused"]
+    # The host has recorded a refusal of these very bytes before, and says so again in its signed state report.
+    def refusal() -> str:
+        return str(centre.people.host(host.host_id)["policy_error"])
 
     with (
         stage.display.doing("an older policy in the control plane's own database"),
         store.policy_rolled_back(ORGANISATION),
     ):
         served = centre.people.status()["policy"]["version"]
-        wait_until(lambda: bool(refusals()), _WAIT_S, look_every_s=0.2)
-    refused = refusals()
+        wait_until(lambda: bool(refusal()), _WAIT_S)
+        refused = refusal()
     in_force = centre.people.host(host.host_id)["policy_in_force"]
-    held = served == 1 and in_force == 2 and bool(refused) and "PolicyRollback" in refused[0]
+    held = served == 1 and in_force == 2 and "PolicyRollback" in refused
     stage.judge(
         "attack-policy-rolled-back",
         held,
-        f"the centre served {served}, the host kept {in_force}: {refused[0] if refused else 'no refusal'}",
+        f"the centre served {served}, the host kept {in_force}: {refused or 'no refusal'}",
     )

@@ -63,6 +63,6 @@ def _verify_offline(stage: Stage, centre: Centre) -> None:
             "--out",
             str(file),
         ).succeeded()
-        judged = run("leadglass-verify", "audit", str(file))
+        judged = run("leadglass-verify", "audit", str(file), "--ca", str(stage.folders.agent / "identity" / "ca.pem"))
     last = [line for line in judged.out.splitlines() if line.strip()][-1:]
     stage.judge("audit-verified-offline", judged.exit_code == 0, last[0] if last else judged.message)

@@ -49,11 +49,16 @@ def test_no_modality_at_all_is_written_as_an_empty_list() -> None:
     assert parse("layer: organisation\nmodalities: []\n" + GOOD[GOOD.index("grading") :]).modalities == ()
 
 
-def test_the_example_in_the_guide_is_a_policy() -> None:
+def example(language: str) -> str:
     guide = GUIDE.read_text(encoding="utf-8")
-    example = guide[guide.index("```yaml\n") + 8 :]
+    return guide.partition(f"```{language}\n")[2].partition("```")[0]
 
-    assert parse(example[: example.index("```")]).layer == "organisation"
+
+def test_the_guides_example_is_a_policy_and_its_mistakes_read_as_the_guide_says() -> None:
+    mistaken = example("yaml").replace('"1234"', "1234").replace("state_every_s: 5", "state_every_s: 0")
+
+    assert parse(example("yaml")).layer == "organisation"
+    assert [f"policy.yaml:{problem}" for problem in problems(mistaken)] == example("text").splitlines()
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,17 @@ from control_plane.vault.object_store import ObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
 from shared.audit.batch import ChainHead, sign_batch
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, StoredRecord, Subject, compose
+from shared.audit.record import (
+    Action,
+    AuditRecord,
+    Event,
+    Happening,
+    Outcome,
+    Participant,
+    StoredRecord,
+    Subject,
+    compose,
+)
 from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose
 from shared.sealing.binding import Binding
@@ -187,7 +197,7 @@ class HostBench:
     bench: Bench
     host_id: HostId
     signer: EvidenceSigner
-    head: ChainHead = ChainHead()
+    head: ChainHead = field(default_factory=ChainHead)
     journal: list[StoredRecord] = field(default_factory=list)
 
     def seal(
@@ -216,9 +226,13 @@ class HostBench:
         what = (Subject("object", str(image.object_id)), Subject("record", record_digest(image.record).hex()))
         self.note(Event.IMAGE_CAPTURED, what)
 
-    def note(self, event: Event = Event.AGENT_STARTED, what: tuple[Subject, ...] = (), *, private: bool = False) -> None:
+    def note(
+        self, event: Event = Event.AGENT_STARTED, what: tuple[Subject, ...] = (), *, private: bool = False
+    ) -> None:
         who = (Participant("host", str(self.host_id), True),)
-        happening = Happening(event, Action.CREATE, Outcome.SUCCESS, who, what, private={"uid": "1.2"} if private else None)
+        happening = Happening(
+            event, Action.CREATE, Outcome.SUCCESS, who, what, private={"uid": "1.2"} if private else None
+        )
         stored = compose(
             happening, source=str(self.host_id), seq=self.head.seq + 1, prev=self.head.leaf,
             time=self.bench.clock.now(), salt=secrets.token_bytes(32), key=self.bench.public(KeyPurpose.AUDIT),

@@ -1,6 +1,6 @@
 """Uploads one object to a vault and dies at a named point, as by kill -9.
 
-    python killed.py FOLDER UPLOAD OBJECT HOST "sync 1" | "sync 2" | "commit" | "committed"
+python killed.py FOLDER UPLOAD OBJECT HOST "sync 1" | "sync 2" | "commit" | "committed"
 """
 
 import os

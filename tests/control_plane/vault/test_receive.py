@@ -30,7 +30,7 @@ from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose
 from shared.sealing import object_file
 from shared.sealing.chunked import CHUNK_BYTES, CommitmentMismatch, Readable
-from shared.sealing.hpke import BoxLabel, SealingPrivateKey, WrongKey
+from shared.sealing.hpke import BoxLabel, SealingPrivateKey
 from shared.sealing.index import IndexMismatch
 from shared.sealing.open import ObjectAltered
 from shared.sealing.record import record_digest
@@ -99,9 +99,7 @@ def test_records_what_it_stored_in_the_same_commit(bench: Bench, host: HostBench
 
 def test_an_object_is_not_stored_when_it_cannot_be_recorded(bench: Bench, host: HostBench) -> None:
     image = host.seal()
-    bench.sql(
-        "CREATE TRIGGER full BEFORE INSERT ON audit_statements BEGIN SELECT RAISE(ABORT, 'no'); END"
-    )
+    bench.sql("CREATE TRIGGER full BEFORE INSERT ON audit_statements BEGIN SELECT RAISE(ABORT, 'no'); END")
 
     with pytest.raises(Exception, match="no"):
         bench.receive(image)

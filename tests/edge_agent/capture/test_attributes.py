@@ -84,7 +84,7 @@ def test_reads_every_encoding(transfer_syntax: str) -> None:
         ("ISO_IR 144", "Люкceмбypг"),
         (["ISO 2022 IR 6", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
         (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
-        ("GB18030", "Wang^XiaoDong=王^小东="),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
     ],
 )
 def test_names_are_read_in_their_character_set(charset: "str | list[str]", name: str) -> None:

@@ -9,7 +9,10 @@ _GOOD = {
     "empty-list": ("An empty list.", "[]"),
     "text": ("Text by itself.", '"text"'),
     "unicode": ("Characters beyond ASCII stand unescaped.", '{"name":"Müller 向量 😀"}'),
-    "escapes": ("The two-character escapes, and lower-case \\u for the other controls.", '"\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u001f"'),
+    "escapes": (
+        "The two-character escapes, and lower-case \\u for the other controls.",
+        '"\\"\\\\\\b\\f\\n\\r\\t\\u0000\\u001f"',
+    ),
     "delete": ("U+007F and U+2028 stand unescaped.", '"\x7f\u2028"'),
     "largest": ("The largest and the smallest number.", f"[{_LARGEST},-{_LARGEST}]"),
     "zero": ("Zero.", "0"),

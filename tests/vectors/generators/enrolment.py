@@ -66,11 +66,16 @@ def _codes() -> Files:
 def _csr(label: str) -> str:
     """A certificate request; its subject says nothing, because the control plane names the host."""
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    return builder.sign(signer(label).key, hashes.SHA256(), ecdsa_deterministic=True).public_bytes(Encoding.PEM).decode()
+    return (
+        builder.sign(signer(label).key, hashes.SHA256(), ecdsa_deterministic=True).public_bytes(Encoding.PEM).decode()
+    )
 
 
 def _certificate(label: str, unit: str) -> str:
-    names = [x509.NameAttribute(NameOID.COMMON_NAME, str(HOST)), x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit)]
+    names = [
+        x509.NameAttribute(NameOID.COMMON_NAME, str(HOST)),
+        x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
+    ]
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Leadglass test vectors CA")])
     builder = x509.CertificateBuilder().subject_name(x509.Name(names)).issuer_name(issuer)
     builder = builder.not_valid_before(TIME).not_valid_after(TIME + timedelta(days=7))
@@ -99,10 +104,20 @@ def _requests() -> Files:
         ("bad-version", "Version 2.", with_(v=2), None),
         ("bad-secret-short", "A secret of 15 bytes.", with_(secret=b64(_SECRET[:15])), None),
         ("bad-secret-long", "A secret of 17 bytes.", with_(secret=b64(_SECRET + b"\0")), None),
-        ("bad-csr-not-pem", "A certificate request in DER and base64.", with_(tls_csr="".join(csr.split("\n")[1:-2])), None),
+        (
+            "bad-csr-not-pem",
+            "A certificate request in DER and base64.",
+            with_(tls_csr="".join(csr.split("\n")[1:-2])),
+            None,
+        ),
         ("bad-csr-two", "Two certificate requests in one text.", with_(tls_csr=csr + csr), None),
         ("bad-csr-crlf", "A certificate request with CRLF.", with_(tls_csr=csr.replace("\n", "\r\n")), None),
-        ("bad-csr-too-long", "More than 8,192 characters.", with_(tls_csr=csr.replace("\nMI", "\n" + "A" * 8192 + "MI", 1)), None),
+        (
+            "bad-csr-too-long",
+            "More than 8,192 characters.",
+            with_(tls_csr=csr.replace("\nMI", "\n" + "A" * 8192 + "MI", 1)),
+            None,
+        ),
         ("bad-asset-too-long", "An asset of 101 characters.", with_(asset="a" * 101), None),
         ("bad-asset-control-character", "A tab in the asset.", with_(asset="CT\t2"), None),
         ("bad-field-unknown", "A field more.", with_(host="host-" + "0" * 32), None),
@@ -126,7 +141,12 @@ def _answers() -> Files:
     parsed = {"result": "parsed", "host": str(HOST), "layers": ["organisation"], "policy_root": "{root}"}
     cases: list[tuple[str, str, bytes, Scenario | None]] = [
         ("ok", "An enrolment answer.", good, {**parsed, "mqtt_port": 8883}),
-        ("ok-no-broker", "No broker: policy is pulled over HTTPS.", doors_with(mqtt_port=None), {**parsed, "mqtt_port": None}),
+        (
+            "ok-no-broker",
+            "No broker: policy is pulled over HTTPS.",
+            doors_with(mqtt_port=None),
+            {**parsed, "mqtt_port": None},
+        ),
         ("bad-version", "Version 2.", with_(v=2), None),
         ("bad-host-id", "A host id without its prefix.", with_(host=HOST.raw.hex()), None),
         ("bad-certificate", "A certificate that is not PEM.", with_(tls_certificate="MIIB"), None),
@@ -139,7 +159,12 @@ def _answers() -> Files:
         ("bad-layer-path", "A layer that is a path.", with_(layers=["../../etc"]), None),
         ("bad-layer-number", "A layer that is a number.", with_(layers=[1]), None),
         ("bad-layers-too-many", "Nine layers.", with_(layers=["organisation"] * 9), None),
-        ("bad-field-missing", "No policy root.", canonical.encode({k: value[k] for k in value if k != "policy_root"}), None),
+        (
+            "bad-field-missing",
+            "No policy root.",
+            canonical.encode({k: value[k] for k in value if k != "policy_root"}),
+            None,
+        ),
         ("bad-empty", "No bytes.", b"", None),
     ]
     return dict(_parsing("answer", *case) for case in cases)

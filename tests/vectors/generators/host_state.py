@@ -26,6 +26,7 @@ def _states() -> Files:
         return sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, **changes}))
 
     good = sign_state(_STATE, host)
+    without = canonical.encode({name: payload[name] for name in payload if name != "refused"})
     error = sign_state(replace(_STATE, policy_error="policy version 2 is older than version 3"), host)
     cases = {
         "ok": ("A state report.", good, ""),
@@ -50,11 +51,7 @@ def _states() -> Files:
         "bad-error-too-long": ("501 characters of policy error.", said(policy_error="e" * 501), "Malformed"),
         "bad-control-character": ("A line break in a text.", said(policy_error="a\nb"), "Malformed"),
         "bad-field-unknown": ("A field more.", said(x=0), "Malformed"),
-        "bad-field-missing": (
-            "A field less.",
-            sign_statement(host, Label.HOST_STATE, canonical.encode({k: payload[k] for k in payload if k != "refused"})),
-            "Malformed",
-        ),
+        "bad-field-missing": ("A field less.", sign_statement(host, Label.HOST_STATE, without), "Malformed"),
     }  # fmt: skip
     return {
         f"state-{name}": as_file({

@@ -61,13 +61,23 @@ def _documents() -> Files:
     # Twelve bits that say 4095 are no coefficient modulo 3329.
     no_mlkem, low_order = b"\xff" * 3 + raw[3:], raw[:1184] + bytes(32)
     parsed = {"result": "parsed", "data_key_id": data_key["key_id"]}
+    crowd: list[canonical.Json] = [{"ae_title": str(number), "description": ""} for number in range(1001)]
+
+    def timings(state: int, pull: int) -> bytes:
+        return with_(timings={"state_every_s": state, "pull_every_s": pull})
+
     two_epochs = changed(lambda v: v["keys"].append(
         {**index_key, "purpose": "data", "grade": "restricted", "epoch": 2})
     )  # fmt: skip
     cases: list[tuple[str, str, bytes, Scenario | None]] = [
         ("ok", "A policy document.", good, parsed),
         ("ok-no-modalities", "A list of no modalities: nobody may send.", with_(modalities=[]), parsed),
-        ("ok-two-epochs", "The key of the higher epoch is used.", two_epochs, {**parsed, "data_key_id": index_key["key_id"]}),
+        (
+            "ok-two-epochs",
+            "The key of the higher epoch is used.",
+            two_epochs,
+            {**parsed, "data_key_id": index_key["key_id"]},
+        ),
         ("ok-longest-ae-title", "An AE title of 16 characters.", modality(ae_title="A" * 16), parsed),
     ]
     bad = [
@@ -80,7 +90,7 @@ def _documents() -> Files:
         ("field-unknown", "A field that this version does not know.", with_(allow_all=True)),
         ("field-missing", "No receipt key.", changed(lambda v: v.pop("receipt_key"))),
         ("modalities-not-a-list", "Modalities as an object.", with_(modalities={})),
-        ("modalities-too-many", "1,001 modalities.", with_(modalities=[{"ae_title": str(n), "description": ""} for n in range(1001)])),
+        ("modalities-too-many", "1,001 modalities.", with_(modalities=crowd)),
         ("ae-title-empty", "An empty AE title.", modality(ae_title="")),
         ("ae-title-too-long", "An AE title of 17 characters.", modality(ae_title="A" * 17)),
         ("ae-title-leading-space", "An AE title that begins with a space.", modality(ae_title=" CT1")),
@@ -108,9 +118,9 @@ def _documents() -> Files:
         ("no-key-for-the-default-grade", "The default grade has no key.", with_(grading={"default": "open"})),
         ("receipt-key", "A receipt key that is none.", with_(receipt_key=b64(raw[:91]))),
         ("grading-field-unknown", "Grading with a field more.", with_(grading={"default": "restricted", "x": 0})),
-        ("timing-zero", "A report every 0 seconds.", with_(timings={"state_every_s": 0, "pull_every_s": 30})),
-        ("timing-too-long", "A report every 3,601 seconds.", with_(timings={"state_every_s": 3601, "pull_every_s": 30})),
-        ("timing-pull-too-long", "A pull every day and one second.", with_(timings={"state_every_s": 5, "pull_every_s": 86_401})),
+        ("timing-zero", "A report every 0 seconds.", timings(0, 30)),
+        ("timing-too-long", "A report every 3,601 seconds.", timings(3601, 30)),
+        ("timing-pull-too-long", "A pull every day and one second.", timings(5, 86_401)),
         ("not-canonical", "A line break at the end.", good + b"\n"),
         ("not-an-object", "A list.", b"[]"),
         ("empty", "No bytes.", b""),
@@ -126,9 +136,19 @@ def _heads() -> Files:
     def with_(**members: canonical.Json) -> bytes:
         return canonical.encode({**value, **members})
 
-    parts = {"root": ["{root 1}", "{root 2}"], "timestamp": "{timestamp}", "snapshot": "{snapshot}", "targets": "{targets}"}
+    parts = {
+        "root": ["{root 1}", "{root 2}"],
+        "timestamp": "{timestamp}",
+        "snapshot": "{snapshot}",
+        "targets": "{targets}",
+    }
     cases: list[tuple[str, str, bytes, Scenario | None]] = [
-        ("ok", "A head bundle. What is in it is verified as TUF metadata, and here is none.", good, {"result": "parsed", **parts}),
+        (
+            "ok",
+            "A head bundle. What is in it is verified as TUF metadata, and here is none.",
+            good,
+            {"result": "parsed", **parts},
+        ),
         ("bad-kind", "A layer bundle's kind.", with_(kind="layer"), None),
         ("bad-version", "Version 2.", with_(v=2), None),
         ("bad-roots-too-many", "65 roots.", with_(root=[b64(b"{}")] * 65), None),
@@ -167,14 +187,25 @@ def _acceptance() -> Files:
         return {"layer": layer, "version": version, "sha256_hex": digest}
 
     taken = {"result": "accepted"}
-    rollback, two, other = ({"result": "refused", "error": e} for e in ("PolicyRollback", "PolicyEquivocation", "WrongLayer"))
+    rollback, two, other = (
+        {"result": "refused", "error": e} for e in ("PolicyRollback", "PolicyEquivocation", "WrongLayer")
+    )
     cases: dict[str, tuple[str, list[tuple[Scenario, Scenario]]]] = {
         "ok-rises": ("Versions that rise.", [(offer(1), taken), (offer(2), taken), (offer(7), taken)]),
         "ok-repeated": ("One policy again and again.", [(offer(2), taken), (offer(2), taken)]),
-        "bad-rollback": ("An older policy after a newer one.", [(offer(3), taken), (offer(2), rollback), (offer(3), taken)]),
-        "bad-equivocation": ("Another policy under the same version.", [(offer(3), taken), (offer(3, "'"), two), (offer(4), taken)]),
+        "bad-rollback": (
+            "An older policy after a newer one.",
+            [(offer(3), taken), (offer(2), rollback), (offer(3), taken)],
+        ),
+        "bad-equivocation": (
+            "Another policy under the same version.",
+            [(offer(3), taken), (offer(3, "'"), two), (offer(4), taken)],
+        ),
         "bad-layer": ("The policy of another layer.", [(offer(3), taken), (offer(9, layer="site-a"), other)]),
-        "bad-rollback-to-first": ("The first policy after everything.", [(offer(1), taken), (offer(5), taken), (offer(1), rollback)]),
+        "bad-rollback-to-first": (
+            "The first policy after everything.",
+            [(offer(1), taken), (offer(5), taken), (offer(1), rollback)],
+        ),
     }
     return {
         f"acceptance-{name}": as_file({

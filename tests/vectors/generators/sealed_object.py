@@ -1,4 +1,4 @@
-"""Makes the scenarios of docs/formats/sealed-object.md: `open` (dataset and index, each judged by itself) and `range`."""
+"""Makes the scenarios of docs/formats/sealed-object.md: `open` (dataset and index, each by itself), `range`."""
 
 import io
 import struct
@@ -377,7 +377,7 @@ def _forged(to: _Scenarios) -> None:
         both=True,
     )  # fmt: skip
     to.refused(
-        "bad-forged-body-and-wrap", "A forger's body and wrap, made for the genuine binding, beside the genuine record.",
+        "bad-forged-body-and-wrap", "A forger's body and wrap, made for this binding, beside the genuine record.",
         replace(to.small, body=forged.body, wrap=forged.wrap), "ObjectAltered",
     )  # fmt: skip
     to.refused(
@@ -403,9 +403,13 @@ def _ranges(to: _Scenarios) -> None:
     to.range("across-three-chunks", "A range that touches every chunk.", good, 16_000, 16_790)
     to.range("last-byte", "The last byte.", good, 32_799, 1)
     to.range("runs-past-the-end", "A range that runs past the end gives what there is.", good, 32_790, 100)
-    to.range("behind-the-end", "A range behind the end gives nothing, once the last chunk proved the end.", good, 10**9, 5)
+    to.range(
+        "behind-the-end", "A range behind the end gives nothing, once the last chunk proved the end.", good, 10**9, 5
+    )
     to.range("of-nothing", "A range of no bytes.", good, 20_000, 0)
-    to.range("before-the-cut", "The cut lies behind the range and stays unseen: the object is not evaluated.", cut, 0, 16)
+    to.range(
+        "before-the-cut", "The cut lies behind the range and stays unseen: the object is not evaluated.", cut, 0, 16
+    )
     to.range("at-the-cut", "The range needs the chunk that was cut off.", cut, 32_770, 16, "Truncated")
     to.range("behind-the-end-of-a-cut", "The end cannot be proved.", cut, 10**9, 5, "Truncated")
     to.range("beside-an-altered-chunk", "The altered chunk is not touched and stays unseen.", broken, 0, 16)

@@ -1,0 +1,109 @@
+"""The contract of an object store, and what of it a local folder can show: cuts, leftovers, faults."""
+
+import io
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from control_plane.vault.local import LocalObjectStore
+from control_plane.vault.object_store import BodyConflict, BodyMissing, StoreUnavailable
+from shared.identity import ObjectId
+
+BODY = bytes(range(256)) * 4096
+ID = ObjectId(bytes(range(16)))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalObjectStore:
+    return LocalObjectStore(tmp_path / "objects")
+
+
+def put(store: LocalObjectStore, body: bytes, object_id: ObjectId = ID) -> None:
+    store.put(object_id, io.BytesIO(body))
+
+
+def read(store: LocalObjectStore, object_id: ObjectId = ID) -> bytes:
+    data = bytearray()
+    buffer = memoryview(bytearray(1000))
+    with store.open(object_id) as body:
+        while count := body.readinto(buffer):
+            data += buffer[:count]
+    return bytes(data)
+
+
+@pytest.mark.parametrize("body", [b"", b"x", BODY])
+def test_gives_back_what_was_put(store: LocalObjectStore, body: bytes) -> None:
+    put(store, body)
+
+    assert read(store) == body
+
+
+def test_lies_where_its_name_says(store: LocalObjectStore, tmp_path: Path) -> None:
+    put(store, BODY)
+
+    path = tmp_path / "objects" / "00" / f"{ID}.body"
+    assert path.read_bytes() == BODY
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_the_same_bytes_may_be_put_again(store: LocalObjectStore) -> None:
+    put(store, BODY)
+    put(store, BODY)
+
+    assert read(store) == BODY
+
+
+@pytest.mark.parametrize("other", [b"", BODY + b"x", BODY[:-1], b"x" + BODY[1:]])
+def test_other_bytes_never_replace_what_is_held(store: LocalObjectStore, other: bytes) -> None:
+    put(store, BODY)
+
+    with pytest.raises(BodyConflict):
+        put(store, other)
+    assert read(store) == BODY
+
+
+def test_says_when_a_body_is_missing(store: LocalObjectStore) -> None:
+    with pytest.raises(BodyMissing):
+        store.open(ID)
+
+
+def test_a_power_cut_at_any_sync_leaves_a_body_whole_or_absent(tmp_path: Path) -> None:
+    states: list[Path] = []
+
+    def cut(descriptor: int) -> None:
+        states.append(tmp_path / f"cut {len(states)}")
+        shutil.copytree(tmp_path / "objects", states[-1])
+        os.fsync(descriptor)
+
+    put(LocalObjectStore(tmp_path / "objects", cut), BODY)
+
+    # Making the folders, the file, and its name.
+    assert len(states) == 3
+    for state in states:
+        store = LocalObjectStore(state)
+        assert list((state / "new").iterdir()) == []
+        if (state / "00" / f"{ID}.body").exists():
+            assert read(store) == BODY
+        put(store, BODY)
+        assert read(store) == BODY
+
+
+def test_what_fails_while_it_is_written_leaves_nothing(tmp_path: Path) -> None:
+    def fail(descriptor: int) -> None:
+        if not os.path.isdir(f"/proc/self/fd/{descriptor}"):  # noqa: PTH112 (a descriptor)
+            raise OSError(5, "Input/output error")
+
+    store = LocalObjectStore(tmp_path / "objects", fail)
+
+    with pytest.raises(StoreUnavailable, match="Input/output error"):
+        put(store, BODY)
+    assert [path for path in (tmp_path / "objects").rglob("*") if path.is_file()] == []
+
+
+def test_a_fault_while_reading_is_ours(store: LocalObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "objects" / "00" / f"{ID}.body").mkdir()
+
+    with pytest.raises(StoreUnavailable):
+        read(store)

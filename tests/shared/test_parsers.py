@@ -1,0 +1,223 @@
+"""The laws of every parser of ours: what parses prints back unchanged, and nothing but our own refusals comes out."""
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared import canonical, clock
+from shared.audit.batch import Batch, Statement, sign_batch
+from shared.audit.record import GENESIS, AuditRecord
+from shared.enrolment.code import EnrolmentCode
+from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.errors import IntegrityFailure, Malformed, Refused
+from shared.fleet.receipt import Receipt
+from shared.fleet.state import HostState
+from shared.identity import HostId, Identifier, KeyId, ObjectId
+from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.document import PolicyDocument
+from shared.sealing import object_file
+from shared.sealing.binding import Binding
+from shared.sealing.hpke import BoxLabel, SealedBox, SealingPublicKey
+from shared.sealing.index import IndexEntry
+from shared.sealing.record import CaptureRecord
+from shared.signing import EvidencePublicKey, Label, sign_statement, verify_statement
+from tests.shared import made
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+
+
+@dataclass(frozen=True)
+class Form:
+    """One format: reads bytes and prints them again, and a valid example."""
+
+    read_and_print: Callable[[bytes], bytes]
+    valid: bytes
+
+
+def _object_file(data: bytes) -> bytes:
+    source = io.BytesIO(data)
+    parts = object_file.parse(source)
+    body = data[parts.body_offset : parts.body_offset + parts.body_bytes]
+    tail = object_file.tail(parts.body_bytes, wrap=parts.wrap, index=parts.index, record=parts.record)
+    return object_file.head(parts.binding) + body + tail
+
+
+def _statement(data: bytes) -> bytes:
+    payload = verify_statement(data, Label.CAPTURE, made.HOST_SIGNER.public)
+    return data[:24] + len(payload).to_bytes(4) + payload + data[-64:]
+
+
+_FILE, _SEALED = made.sealed_file(b"a dataset")
+_CHAIN = made.chain(3)
+_BATCH = sign_batch(str(made.HOST), GENESIS, _CHAIN, made.HOST_SIGNER)
+_STATE = HostState(made.HOST, 1, made.NOW, "leadglass", 1, 1, "", True, 0, 1, 1, 0, 0)
+_ANSWER = EnrolmentAnswer(made.HOST, PEM, PEM, bytes(32), Doors("centre", 443, 8883), b"{}", ("organisation",))
+
+JSON_FORMS = {
+    "canonical JSON": Form(lambda data: canonical.encode(canonical.parse(data, "it")), b'{"a":[1,"\xc3\xbc",null]}'),
+    "capture record": Form(lambda data: CaptureRecord.parse(data).encode(), _SEALED.record.encode()),
+    "sealed index": Form(lambda data: IndexEntry.parse(data).encode(), made.ENTRY.encode()),
+    "audit record": Form(lambda data: AuditRecord.parse(data).encode(), _CHAIN[2].public),
+    "audit statement": Form(
+        lambda data: Statement.parse(data).encode(), Statement(str(made.HOST), 1, 3, GENESIS, bytes(32)).encode()
+    ),
+    "audit batch": Form(lambda data: Batch.parse(data).encode(), _BATCH.encode()),
+    "policy": Form(lambda data: PolicyDocument.parse(data).encode(), made.policy().encode()),
+    "head bundle": Form(
+        lambda data: HeadBundle.parse(data).encode(), HeadBundle((b"1", b"2"), b"3", b"4", b"5").encode()
+    ),
+    "layer bundle": Form(lambda data: LayerBundle.parse(data).encode(), LayerBundle("site", b"1", b"2").encode()),
+    "enrolment request": Form(
+        lambda data: EnrolmentRequest.parse(data).encode(), EnrolmentRequest(bytes(16), PEM, PEM, "CT 2").encode()
+    ),
+    "enrolment answer": Form(lambda data: EnrolmentAnswer.parse(data).encode(), _ANSWER.encode()),
+    "state": Form(lambda data: HostState.parse(data).encode(), _STATE.encode()),
+    "receipt": Form(
+        lambda data: Receipt.parse(data).encode(), Receipt(made.OBJECT, bytes(32), made.NOW).encode()
+    ),
+}  # fmt: skip
+BINARY_FORMS = {
+    "binding": Form(lambda data: Binding.parse(data).encode(), made.BINDING.encode()),
+    "box": Form(
+        lambda data: SealedBox.parse(data).encode(), made.DATA_KEY.public.seal(BoxLabel.DATA_KEY, b"bound", bytes(32))
+    ),
+    "object file": Form(_object_file, _FILE),
+    "signed statement": Form(_statement, sign_statement(made.HOST_SIGNER, Label.CAPTURE, b"payload")),
+    "evidence public key": Form(lambda data: EvidencePublicKey.parse(data).spki, made.HOST_SIGNER.public.spki),
+    "sealing public key": Form(lambda data: SealingPublicKey(data).raw, made.DATA_KEY.public.raw),
+}
+FORMS = JSON_FORMS | BINARY_FORMS
+every_form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+every_json_form = pytest.mark.parametrize("form", JSON_FORMS.values(), ids=JSON_FORMS)
+
+
+def reads(form: Form, data: bytes) -> bool:
+    """Whether `data` is read, in which case it must print back unchanged; any exception but ours rises."""
+    try:
+        printed = form.read_and_print(data)
+    except (Refused, IntegrityFailure):
+        return False
+    assert printed == data
+    return True
+
+
+@every_form
+def test_a_valid_one_is_read_and_prints_back_unchanged(form: Form) -> None:
+    assert reads(form, form.valid)
+
+
+@every_form
+@given(data=st.data())
+def test_a_valid_one_with_a_small_change_prints_back_unchanged_or_is_refused(form: Form, data: st.DataObject) -> None:
+    reads(form, data.draw(made.spoiled(form.valid)))
+
+
+@every_form
+@given(noise=st.binary(max_size=300))
+def test_random_bytes_are_never_read(form: Form, noise: bytes) -> None:
+    # A few digits or quotation marks are canonical JSON by chance; no format is that short.
+    assert not reads(form, noise) or form is JSON_FORMS["canonical JSON"]
+
+
+@every_form
+@given(noise=st.binary(max_size=200))
+def test_random_bytes_after_a_valid_beginning_are_never_read(form: Form, noise: bytes) -> None:
+    start = form.valid[: len(form.valid) // 2]
+
+    assert not reads(form, start + noise) or start + noise == form.valid
+
+
+@every_json_form
+@given(data=st.data())
+def test_a_valid_one_with_another_member_prints_back_unchanged_or_is_refused(form: Form, data: st.DataObject) -> None:
+    value = data.draw(made.with_another_member(json.loads(form.valid)))
+
+    reads(form, canonical.encode(value))
+
+
+@every_json_form
+@given(value=made.json_values)
+def test_other_json_is_never_read(form: Form, value: canonical.Json) -> None:
+    if form is not JSON_FORMS["canonical JSON"]:
+        assert not reads(form, canonical.encode(value))
+
+
+@every_json_form
+def test_white_space_and_line_ends_are_refused(form: Form) -> None:
+    for spoiled in (
+        form.valid + b"\n",
+        b" " + form.valid,
+        form.valid.replace(b":", b": ", 1),
+        b"\xef\xbb\xbf" + form.valid,
+    ):
+        with pytest.raises(Malformed):
+            form.read_and_print(spoiled)
+
+
+@every_json_form
+@given(data=st.data())
+def test_every_member_is_needed_and_none_may_be_added(form: Form, data: st.DataObject) -> None:
+    value = json.loads(form.valid)
+    if form is JSON_FORMS["canonical JSON"]:
+        return
+    gone = data.draw(st.sampled_from(sorted(value)))
+
+    assert not reads(form, canonical.encode({name: value[name] for name in value if name != gone}))
+    assert not reads(form, canonical.encode({**value, "zz": None}))
+
+
+@pytest.mark.parametrize("kind", [HostId, ObjectId, KeyId])
+@given(text=st.text(max_size=40) | st.from_regex(r"(host-)?[0-9a-fA-F]{30,34}\n?", fullmatch=True))
+def test_an_identifier_has_one_text_form(kind: type[Identifier], text: str) -> None:
+    try:
+        identifier = kind.parse(text)
+    except Malformed:
+        return
+    assert str(identifier) == text
+
+
+@pytest.mark.parametrize("kind", [HostId, ObjectId, KeyId])
+@given(raw=st.binary(min_size=16, max_size=16))
+def test_an_identifiers_text_reads_back(kind: type[Identifier], raw: bytes) -> None:
+    assert kind.parse(str(kind(raw))) == kind(raw)
+
+
+@given(text=st.text(max_size=110))
+def test_random_text_is_never_an_enrolment_code(text: str) -> None:
+    with pytest.raises(Refused):
+        EnrolmentCode.parse(text)
+
+
+@given(text=st.text(max_size=30) | st.from_regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,7})?Z?\n?", fullmatch=True))
+def test_a_time_reads_or_is_refused_as_malformed(text: str) -> None:
+    try:
+        instant = clock.parse(text)
+    except Malformed:
+        return
+    assert clock.text(instant) in (text, text.replace("Z", ".000000Z"))
+
+
+@pytest.mark.parametrize("curve", [ec.SECP384R1(), ec.SECP256K1(), ec.BrainpoolP256R1()], ids=lambda c: c.name)
+def test_an_evidence_key_on_another_curve_is_refused(curve: ec.EllipticCurve) -> None:
+    public = ec.derive_private_key(5, curve).public_key()
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    with pytest.raises(Malformed):
+        EvidencePublicKey.parse(der)
+
+
+@given(bit=st.integers(0, 8 * 91 - 1))
+def test_an_evidence_key_with_a_flipped_bit_is_refused_or_is_another_key(bit: int) -> None:
+    spoiled = made.flipped(made.HOST_SIGNER.public.spki, bit)
+    try:
+        key = EvidencePublicKey.parse(spoiled)
+    except Malformed:
+        return
+    assert key.key_id != made.HOST_SIGNER.public.key_id
