@@ -45,7 +45,7 @@ def new_app(
         version="1",
         docs_path=None,
         spec_path="/api/v1/openapi.json",
-        static_folder=None if static_folder is None else str(static_folder),
+        static_folder=static_folder and str(static_folder),  # type: ignore[arg-type]  # None is taken, as in Flask
     )
     _install(app, overrides + _STATUS)
     return app

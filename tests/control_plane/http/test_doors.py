@@ -169,6 +169,7 @@ def test_a_sign_in_link_opens_the_page_once(door: Open) -> None:
     page = door.people("GET", "/", Cookie=session)
     assert page.status == 200
     assert b"not recoverable" in page.body
+    assert door.people("GET", "/static/status.css").headers["Content-Type"].startswith("text/css")
     assert "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert door.people("GET", f"/{path}").status == 401
 
