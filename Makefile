@@ -16,7 +16,7 @@ export PYTHONNOUSERSITE := 1
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-demo:  ## the whole system on this machine (DATA=folder for your own images, KEEP=1 to keep what it made)
+demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, KEEP=1 leaves it running)
 	@$(BOOTSTRAP) demo --with mosquitto
 	@$(RUN) -m provisioning.demo $(if $(DATA),--data "$(DATA)") $(if $(KEEP),--keep)
 

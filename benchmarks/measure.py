@@ -17,9 +17,10 @@ class PeerMissing(Exception):
 
 @dataclass(frozen=True)
 class Measured:
-    """One turn of one contender; the memory is the most that any of its processes held resident."""
+    """One turn of one contender: time that passed, processor time used, and the most memory held resident."""
 
     seconds: float
+    cpu_seconds: float  # beside other work on the machine, the steadier of the two
     max_rss_kib: int | None  # None: not measured
 
 
@@ -45,6 +46,10 @@ class Line:
         return median(turn.seconds for turn in self.turns)
 
     @property
+    def cpu_s(self) -> float:
+        return median(turn.cpu_seconds for turn in self.turns)
+
+    @property
     def max_rss_kib(self) -> int | None:
         return max((turn.max_rss_kib for turn in self.turns if turn.max_rss_kib is not None), default=None)
 
@@ -63,15 +68,16 @@ class Result:
         rows = [
             f"{self.title}; {len(unit.turns)} rounds, taking turns. {self.machine}.",
             "",
-            f"| | MB/s, median (best) | ms each, median (best) | time, in units of {self.yardstick} | memory |",
-            "| --- | --- | --- | --- | --- |",
+            f"| | MB/s, median (best) | ms each, median (best) | / {self.yardstick} | CPU, ms each | memory |",
+            "| --- | --- | --- | --- | --- | --- |",
         ]
         for line in self.lines:
             speeds = f"{self._mb_per_s(line.median_s):,.0f} ({self._mb_per_s(line.best_s):,.0f})"
             each = f"{1000 * line.median_s / self.items:.2f} ({1000 * line.best_s / self.items:.2f})"
             memory = "" if line.max_rss_kib is None else f"{line.max_rss_kib / 1024:.0f} MiB"
             ratio = f"{line.median_s / unit.median_s:.2f} ({line.best_s / unit.best_s:.2f})"
-            rows.append(f"| **{line.name}**: {line.what} | {speeds} | {each} | {ratio} | {memory} |")
+            cpu = f"{1000 * line.cpu_s / self.items:.2f}"
+            rows.append(f"| **{line.name}**: {line.what} | {speeds} | {each} | {ratio} | {cpu} | {memory} |")
         return "\n".join(rows) + "\n"
 
     def json(self) -> dict[str, object]:
@@ -88,6 +94,7 @@ class Result:
                     "seconds": [round(turn.seconds, 4) for turn in line.turns],
                     "best_s": round(line.best_s, 4),
                     "median_s": round(line.median_s, 4),
+                    "median_cpu_s": round(line.cpu_s, 4),
                     "max_rss_kib": line.max_rss_kib,
                 }
                 for line in self.lines

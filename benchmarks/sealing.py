@@ -148,13 +148,13 @@ _OWN: dict[str, Callable[[Path], Turn]] = {
 def _age_stream(work: Path, recipient: str) -> Measured:
     (work / "out").mkdir()
     images = [str(path) for path in _images(work)]
-    began = perf_counter()
+    began, cpu = perf_counter(), _cpu(resource.RUSAGE_CHILDREN)
     with (
         subprocess.Popen(["cat", *images], stdout=subprocess.PIPE) as cat,
         subprocess.Popen(["age", "-r", recipient, "-o", work / "out" / "all"], stdin=cat.stdout) as age,
     ):
         memory = _watch(age)
-    measured = Measured(perf_counter() - began, memory)
+    measured = Measured(perf_counter() - began, _cpu(resource.RUSAGE_CHILDREN) - cpu, memory)
     if age.returncode != 0:
         raise subprocess.CalledProcessError(age.returncode, age.args)
     _clear(work / "out")
@@ -164,12 +164,17 @@ def _age_stream(work: Path, recipient: str) -> Measured:
 def _age_each(work: Path, recipient: str) -> Measured:
     (work / "out").mkdir()
     images = list(_images(work))
-    began = perf_counter()
+    began, cpu = perf_counter(), _cpu(resource.RUSAGE_CHILDREN)
     for path in images:
         subprocess.run(["age", "-r", recipient, "-o", work / "out" / path.name, path], check=True)
-    measured = Measured(perf_counter() - began, None)
+    measured = Measured(perf_counter() - began, _cpu(resource.RUSAGE_CHILDREN) - cpu, None)
     _clear(work / "out")
     return measured
+
+
+def _cpu(whose: int) -> float:
+    usage = resource.getrusage(whose)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _watch(process: "subprocess.Popen[bytes]") -> int | None:
@@ -191,7 +196,8 @@ if __name__ == "__main__":
     what, work = sys.argv[1], Path(sys.argv[2])
     (work / "out").mkdir()
     turn = _OWN[what](work)
-    began = perf_counter()
+    began, cpu = perf_counter(), _cpu(resource.RUSAGE_SELF)
     turn()
-    seconds = perf_counter() - began
-    print(json.dumps({"seconds": seconds, "max_rss_kib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+    seconds, cpu_seconds = perf_counter() - began, _cpu(resource.RUSAGE_SELF) - cpu
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "max_rss_kib": memory}))

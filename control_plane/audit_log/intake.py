@@ -6,12 +6,12 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log import rows
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal, failure
-from control_plane.db.models import AuditRow, AuditStatement
+from control_plane.db.models import AuditRow
 from control_plane.db.transactions import in_one_commit
 from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant
 from shared.clock import Clock
-from shared.errors import IntegrityFailure, Malformed, Refused
+from shared.errors import IntegrityFailure, Refused
 from shared.identity import HostId
 
 
@@ -31,7 +31,7 @@ class AuditIntake:
         """
         try:
             batch = Batch.parse(data)
-            records = _verified(batch, host_id, self._keys)
+            records = verify_batch(batch, str(host_id), self._keys.of_active_host(host_id))
             return in_one_commit(self._database, lambda session: self._keep(session, batch, records))
         except (Refused, IntegrityFailure) as exc:
             who = (Participant("host", str(host_id), True),)
@@ -50,14 +50,8 @@ class AuditIntake:
         now = self._clock.now()
         for record, stored in zip(records[-len(new) :], new, strict=True):
             rows.insert(session, record, stored, now)
-        session.add(AuditStatement(source=source, first=first, last=last, statement=batch.statement))
+        rows.keep_statement(session, source, first, last, batch.statement)
         return last
-
-
-def _verified(batch: Batch, host_id: HostId, keys: EvidenceKeys) -> tuple[AuditRecord, ...]:
-    if not batch.records:
-        raise Malformed("audit batch", "it holds no record")
-    return verify_batch(batch, str(host_id), keys.of_active_host(host_id))
 
 
 def _verify_overlap(session: Session, batch: Batch, source: str, first: int) -> None:

@@ -9,28 +9,14 @@ from types import TracebackType
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows
-from control_plane.db.models import AuditStatement
 from control_plane.db.transactions import in_one_commit
-from shared.audit.batch import sign_batch
-from shared.audit.record import (
-    MAX_SEALED_BYTES,
-    SALT_BYTES,
-    AuditRecord,
-    Event,
-    Happening,
-    Outcome,
-    Participant,
-    Subject,
-    compose,
-)
+from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
+from shared.audit.record import SALT_BYTES, AuditRecord, Event, Happening, Outcome, Subject, compose
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import CONTROL_PLANE, RandomBytes
 from shared.sealing.hpke import SealingPublicKey
-from shared.signing import EvidenceSigner
-
-_MAX_NAME_CHARS = 200
-_MAX_REASON_CHARS = 500
+from shared.signing import EvidenceSigner, Label, verify_statement
 
 
 class CentreJournal:
@@ -52,30 +38,47 @@ class CentreJournal:
     def record(self, happening: Happening) -> None:
         """Append a record of `happening`; once this returns, it survives a power cut.
 
-        Raises DatabaseUnavailable, Malformed: its private part is too large or no JSON. Then nothing is recorded.
+        Raises DatabaseUnavailable; Malformed: it has no place in one record; AuditAltered: the journal was cut and its
+        last statement changed. Then nothing is recorded.
         """
         with self._one_writer:
             in_one_commit(self._database, lambda session: self.append(session, happening))
 
     def append(self, session: Session, happening: Happening) -> None:
-        """Add a record of `happening` to a transaction of `in_one_commit`: what happened and its record, or neither."""
-        head, now = rows.head(session, CONTROL_PLANE), self._clock.now()
+        """Add a record of `happening` to a transaction of `in_one_commit`: what happened and its record, or neither.
+
+        Raises what `record` does.
+        """
+        head, now, key = self._head(session), self._clock.now(), self._audit_key()
         stored = compose(
-            _printable(happening),
+            happening,
             source=CONTROL_PLANE,
             seq=head.seq + 1,
             prev=head.leaf,
             time=now,
             salt=self._random(SALT_BYTES),
-            key=self._audit_key(),
+            key=key,
         )
-        if stored.sealed is not None and len(stored.sealed) > MAX_SEALED_BYTES:
-            raise Malformed("audit private part", f"larger than {MAX_SEALED_BYTES} bytes once sealed")
-        # What does not parse now would break the chain for every reader later.
-        record = AuditRecord.parse(stored.public)
-        rows.insert(session, record, stored, now)
+        if happening.private is not None and key is not None and stored.sealed is None:
+            raise Malformed("audit private part", "too large, or no JSON")
+        rows.insert(session, AuditRecord.parse(stored.public), stored, now)
         statement = sign_batch(CONTROL_PLANE, head.leaf, [stored], self._signer).statement
-        session.add(AuditStatement(source=CONTROL_PLANE, first=record.seq, last=record.seq, statement=statement))
+        rows.keep_statement(session, CONTROL_PLANE, head.seq + 1, head.seq + 1, statement)
+
+    def _head(self, session: Session) -> ChainHead:
+        """Return the end of the chain, which is where we last signed it, also when somebody cut the records off.
+
+        What comes next then leaves the gap open for verification to name, instead of filling it with other records.
+        Raises AuditAltered: records are gone, and the statement about them was changed.
+        """
+        head, signed = rows.head(session, CONTROL_PLANE), rows.last_statement(session, CONTROL_PLANE)
+        if signed is None or signed.last <= head.seq:
+            return head
+        try:
+            statement = Statement.parse(verify_statement(signed.statement, Label.AUDIT_BATCH, self._signer.public))
+        except (Malformed, IntegrityFailure) as exc:
+            raise AuditAltered(CONTROL_PLANE, head.seq + 1, f"it is missing, and what was signed of it: {exc}") from exc
+        return ChainHead(statement.last, statement.head)
 
     def attempt(self, happening: Happening, *, failed: Event | None = None) -> "Attempt":
         """Return a block in which `happening` is tried: recorded as it stands by `succeeded`, else as a failure.
@@ -118,17 +121,3 @@ def failure(happening: Happening, event: Event, exc: BaseException | None) -> Ha
         # What others write into their messages may name a patient.
         reason = type(exc).__name__
     return replace(happening, event=event, outcome=outcome, reason=reason)
-
-
-def _printable(happening: Happening) -> Happening:
-    """Return `happening` with what came from outside in a form that the record format takes."""
-    return replace(
-        happening,
-        who=tuple(Participant(p.kind, _line(p.name, _MAX_NAME_CHARS) or "-", p.requestor) for p in happening.who),
-        what=tuple(Subject(s.kind, _line(s.name, _MAX_NAME_CHARS) or "-") for s in happening.what),
-        reason=_line(happening.reason, _MAX_REASON_CHARS),
-    )
-
-
-def _line(text: str, most: int) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:most])

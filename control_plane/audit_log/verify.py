@@ -68,7 +68,7 @@ class _Walk:
             self._follow(next(self._records, None), statement.last)
         if self._leaf(statement.last) != statement.head:
             raise AuditAltered(
-                self._source, self.proved + 1, f"records up to {statement.last} are not those that were signed"
+                self._source, statement.last, f"it is not the one that was signed; none after {self.proved} is proved"
             )
         if self._leaf(statement.first - 1) != statement.prev:
             raise AuditAltered(self._source, statement.first, "the statement about it names another parent")
@@ -95,7 +95,8 @@ class _Walk:
         """Return `found`, or the fault of the record before where this one names another parent.
 
         Between two signed heads a record may have been changed together with the hash noted on arrival; the one that
-        its successor does not know is named. What a signed head covers stands.
+        its successor does not know is named. What a signed head covers stands. Whoever rewrote several in a row left
+        one such place, at the last of them.
         """
         if self._head.seq == self.proved or not self._is_next_with_another_parent(held.stored):
             return found

@@ -73,7 +73,9 @@ class DicomListener:
                 return
             self.bell.sleep()
         server = self._server()
-        acceptor = threading.Thread(target=server.serve_forever, args=(self._poll_s,), name="dicom-acceptor", daemon=True)
+        acceptor = threading.Thread(
+            target=server.serve_forever, args=(self._poll_s,), name="dicom-acceptor", daemon=True
+        )
         acceptor.start()
         self.port = int(server.server_address[1])
         self._log.event("dicom.listening", address=self._address.host, port=self.port)

@@ -9,17 +9,20 @@ from edge_agent.config import AgentFolder, HostConfig
 from edge_agent.enrol.judge import verify_answer, verify_centre
 from edge_agent.enrol.keys import HostKeys, private_pem, request
 from edge_agent.enrol.store import refuse_if_enrolled, store
-from edge_agent.https import DoorRefused, DoorUnavailable, HttpsDoor, accepted, problem
+from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
-from shared.errors import Malformed
+from shared.errors import Malformed, Refused
 from shared.identity import HostId
 
 _FORBIDDEN, _TOO_MANY = 403, 429
 
 
-class CodeRefused(DoorRefused):
-    """The centre does not take the code: it is wrong, used or expired, and does not say which."""
+class CodeRefused(Refused):
+    """The centre does not say which of the three it is, so that nobody can try codes out."""
+
+    def __init__(self) -> None:
+        super().__init__("the centre does not take this code: it is wrong, used or expired; ask for a new one")
 
 
 def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> HostId:
@@ -73,7 +76,7 @@ def _exchange(door: HttpsDoor, sent: EnrolmentRequest) -> EnrolmentAnswer:
     finally:
         door.close()
     if answer.status == _FORBIDDEN:
-        raise CodeRefused(door.name, answer.status, problem(answer).get("title", "no reason given"))
+        raise CodeRefused
     if answer.status == _TOO_MANY:
         raise DoorUnavailable(door.name, f"too many attempts; try again in {answer.headers.get('retry-after', '60')} s")
     return EnrolmentAnswer.parse(accepted(door.name, answer).body)

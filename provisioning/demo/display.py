@@ -51,7 +51,8 @@ class TerminalDisplay:
         self._console.rule(f"[bold]{number}. {escape(title)}", align="left", style="cyan")
 
     def say(self, text: str) -> None:
-        self._console.print(f"  [dim]{escape(text)}")
+        # A link or a command must stay whole to be copied, however narrow the terminal is.
+        self._console.print(f"  [dim]{escape(text)}", soft_wrap=True)
 
     def judged(self, verdict: Verdict) -> None:
         colour, mark = _COLOURS[verdict.state], _MARKS[verdict.state]

@@ -6,6 +6,7 @@ children in order: first asked, then made to, with whatever they started themsel
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,7 +45,11 @@ class Child:
         self.program, self._log = program, log
         with log.open("ab") as out:
             self._process = subprocess.Popen(
-                command(program, arguments), stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                [*_ends_with_us(), *command(program, arguments)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # what it tells a person, such as a sign-in link
+                stderr=out,
+                start_new_session=True,
             )
 
     @property
@@ -96,6 +101,11 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
             return
+
+
+def _ends_with_us() -> list[str]:
+    """Return what makes the kernel end a program when we are killed, where util-linux has it."""
+    return ["setpriv", "--pdeathsig", "TERM", "--"] if shutil.which("setpriv") else []
 
 
 class Children:

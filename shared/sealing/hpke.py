@@ -82,6 +82,7 @@ class SealingPublicKey:
         sealed = _HPKE.encrypt(plaintext, _load(self.raw), _info(label, self.key_id, bound))
         return SealedBox(self.key_id, sealed[:_ENC_BYTES], sealed[_ENC_BYTES:]).encode()
 
+
 # A host seals every image to the same few keys, and expanding one costs a fifth of an encapsulation.
 @lru_cache(maxsize=64)
 def _load(raw: bytes) -> hpke.MLKEM768X25519PublicKey:

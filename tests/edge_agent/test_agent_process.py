@@ -2,20 +2,24 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 from edge_agent.config import AgentFolder
+from shared.audit.record import AuditRecord, Event
 from tests.fakes.centre import Centre
 
 ROOT = Path(__file__).parents[2]
@@ -55,6 +59,26 @@ def send_ct(port: int, calling: str = "CT1") -> int:
     return int(status.Status)
 
 
+def send_until_cut_off(port: int) -> int:
+    """Return how many images were acknowledged before the agent went away."""
+    entity = ApplicationEntity("CT1")
+    entity.add_requested_context(CTImageStorage)
+    association = entity.associate("127.0.0.1", port)
+    file = pydicom.dcmread(str(get_testdata_file("CT_small.dcm", download=False)))
+    acknowledged = 0
+    while association.is_established:
+        status = association.send_c_store(file)
+        if "Status" not in status:
+            break
+        acknowledged += int(status.Status) == 0
+    return acknowledged
+
+
+def captured(centre: Centre) -> set[str]:
+    records = [AuditRecord.parse(record.public) for record in centre.audit]
+    return {record.what[0].name for record in records if record.event is Event.IMAGE_CAPTURED}
+
+
 def test_an_acknowledged_image_survives_kill_9_and_is_delivered_after_restart(
     centre: Centre, enrolled: AgentFolder, tmp_path: Path
 ) -> None:
@@ -73,6 +97,31 @@ def test_an_acknowledged_image_survives_kill_9_and_is_delivered_after_restart(
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(20) == 0
     assert not list((enrolled.spool / "ready").iterdir())
+
+
+def test_nothing_acknowledged_is_lost_however_often_it_is_killed(
+    centre: Centre, enrolled: AgentFolder, tmp_path: Path
+) -> None:
+    centre.publish(1)
+    ready = tmp_path / "ready.json"
+    rng = random.Random(20)
+    acknowledged = 0
+    for _ in range(4):
+        with running_agent(enrolled, ready) as agent:
+            port = listening_port(ready, agent.pid)
+            killer = threading.Timer(rng.uniform(0.05, 0.4), agent.kill)
+            killer.start()
+            acknowledged += send_until_cut_off(port)
+            killer.join()
+
+    with running_agent(enrolled, ready) as agent:
+        centre.wait_for(lambda: not list((enrolled.spool / "ready").iterdir()))
+        centre.wait_for(lambda: len(captured(centre)) == len(centre.objects))
+    assert acknowledged > 0
+    # One image of each round may have been made durable without its answer getting out.
+    assert acknowledged <= len(centre.objects) <= acknowledged + 4
+    assert captured(centre) == set(centre.objects)
+    assert not list((enrolled.spool / "incoming").iterdir())
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT])

@@ -34,7 +34,7 @@ from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.sealing import object_file
 from shared.sealing.index import IndexEntry, SealedIndex, open_index
 from shared.sealing.object_file import BodyWindow, ObjectParts
-from shared.sealing.open import StoredObject, open_verified, verify_parts
+from shared.sealing.open import StoredObject, open_verified, unwrap, verify_parts
 from shared.sealing.record import record_digest
 from shared.signing import EvidencePublicKey, SoftwareSigner
 from tests.fakes.signers import CentreKeys, PolicySigners, document
@@ -94,13 +94,15 @@ class Centre:
     mqtt_port: int | None = None
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def start(self) -> None:
+    def start(self, host_port: int = 0) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         chain = self.folder / "server.pem"
-        chain.write_bytes(_private(key) + self.authority.issue("control-plane", "service", key.public_key(), server=True))
+        chain.write_bytes(
+            _private(key) + self.authority.issue("control-plane", "service", key.public_key(), server=True)
+        )
         (self.folder / "ca.pem").write_bytes(self.authority.pem)
-        self.enrol_door = self._serve(chain, mutual=False)
-        self.host_door = self._serve(chain, mutual=True)
+        self.enrol_door = self._serve(chain, 0, mutual=False)
+        self.host_door = self._serve(chain, host_port, mutual=True)
 
     def stop(self) -> None:
         for door in (self.enrol_door, self.host_door):
@@ -133,6 +135,11 @@ class Centre:
     def open(self, object_id: str) -> tuple[bytes, IndexEntry, ObjectParts]:
         """Return the dataset, index entry and parts of a delivered object, everything verified."""
         return open_object(self.objects[object_id], self.evidence_of(object_id), self.keys)
+
+    def data_key(self, object_id: str) -> bytes:
+        parts = object_file.parse(BytesIO(self.objects[object_id]))
+        stored = StoredObject(parts.binding.object_id, parts.binding.encode(), parts.wrap, parts.record)
+        return unwrap(stored, self.keys.data)
 
     def evidence_of(self, object_id: str) -> EvidencePublicKey:
         parts = object_file.parse(BytesIO(self.objects[object_id]))
@@ -182,21 +189,19 @@ class Centre:
     def take_state(self, host: str, data: bytes) -> None:
         self.states.append(verify_state(data, self.evidence[host]))
 
-    def _serve(self, chain: Path, *, mutual: bool) -> ThreadingHTTPServer:
+    def _serve(self, chain: Path, port: int, *, mutual: bool) -> ThreadingHTTPServer:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain)
         if mutual:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(self.folder / "ca.pem")
-        server = _Server(("127.0.0.1", 0), _Handler)
+        server = _Server(("127.0.0.1", port), _Handler)
         server.centre, server.context = self, context
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return server
 
 
-def open_object(
-    sealed: bytes, host_key: EvidencePublicKey, keys: CentreKeys
-) -> tuple[bytes, IndexEntry, ObjectParts]:
+def open_object(sealed: bytes, host_key: EvidencePublicKey, keys: CentreKeys) -> tuple[bytes, IndexEntry, ObjectParts]:
     """Open a sealed object file as the centre would, everything verified."""
     source = BytesIO(sealed)
     parts = object_file.parse(source)
@@ -228,6 +233,7 @@ class _Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
+    connection: Any
 
     def do_GET(self) -> None:
         centre = self.server.centre
@@ -266,8 +272,8 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def _host(self) -> str:
-        certificate = self.connection.getpeercert()  # type: ignore[attr-defined]
-        return next(v for part in certificate["subject"] for k, v in part if k == "commonName")
+        subject = self.connection.getpeercert()["subject"]
+        return next(str(value) for part in subject for name, value in part if name == "commonName")
 
     def _body(self) -> bytes:
         return self.rfile.read(int(self.headers["Content-Length"]))

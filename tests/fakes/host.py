@@ -78,5 +78,7 @@ class Host:
         return [record.event for record in self.records()]
 
 
-def image(dataset: bytes = b"\x08\x00", transfer_syntax: str = "1.2.840.10008.1.2.1", uid: str = "1.2.3") -> ReceivedImage:
+def image(
+    dataset: bytes = b"\x08\x00", transfer_syntax: str = "1.2.840.10008.1.2.1", uid: str = "1.2.3"
+) -> ReceivedImage:
     return ReceivedImage("CT1", uid, transfer_syntax, memoryview(dataset))

@@ -78,10 +78,10 @@ class PolicySigners:
 
     def __post_init__(self) -> None:
         root = Root(expires=self._expires(), consistent_snapshot=True)
-        for role, signer in (("root", self.person), ("targets", self.person)):
-            root.add_key(signer.public_key, role)
-        for role in ("snapshot", "timestamp"):
-            root.add_key(self.online.public_key, role)
+        for name, signer in (("root", self.person), ("targets", self.person)):
+            root.add_key(signer.public_key, name)
+        for name in ("snapshot", "timestamp"):
+            root.add_key(self.online.public_key, name)
         self.root = _signed(Metadata(root), self.person)
         role = DelegatedRole(ORGANISATION, [self.person.public_key.keyid], 1, False, paths=[f"{ORGANISATION}/*"])
         delegations = Delegations({self.person.public_key.keyid: self.person.public_key}, {ORGANISATION: role})

@@ -1,4 +1,5 @@
 import pytest
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,8 +72,6 @@ class HighSSigner(SoftwareSigner):
     """Signs as a token may: with s in the upper half."""
 
     def sign(self, message: bytes) -> bytes:
-        from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
-
         r, s = decode_dss_signature(super().sign(message))
         return encode_dss_signature(r, max(s, ORDER - s))
 

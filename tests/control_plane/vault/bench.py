@@ -44,6 +44,7 @@ from shared.audit.record import (
     Subject,
     compose,
 )
+from shared.canonical import Json
 from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose
 from shared.sealing.binding import Binding
@@ -227,12 +228,10 @@ class HostBench:
         self.note(Event.IMAGE_CAPTURED, what)
 
     def note(
-        self, event: Event = Event.AGENT_STARTED, what: tuple[Subject, ...] = (), *, private: bool = False
+        self, event: Event = Event.AGENT_STARTED, what: tuple[Subject, ...] = (), private: dict[str, Json] | None = None
     ) -> None:
         who = (Participant("host", str(self.host_id), True),)
-        happening = Happening(
-            event, Action.CREATE, Outcome.SUCCESS, who, what, private={"uid": "1.2"} if private else None
-        )
+        happening = Happening(event, Action.CREATE, Outcome.SUCCESS, who, what, private=private)
         stored = compose(
             happening, source=str(self.host_id), seq=self.head.seq + 1, prev=self.head.leaf,
             time=self.bench.clock.now(), salt=secrets.token_bytes(32), key=self.bench.public(KeyPurpose.AUDIT),

@@ -185,6 +185,13 @@ def test_an_open_needs_a_person_and_a_reason(bench: Bench, image: SealedImage, p
     assert bench.last_record().event is Event.OPEN_REFUSED
 
 
+@pytest.mark.parametrize("reason", ["x" * 40_000, "\ud800"])
+def test_nothing_is_released_for_a_reason_that_cannot_be_kept(bench: Bench, image: SealedImage, reason: str) -> None:
+    with pytest.raises(Malformed):
+        bench.opener.open(image.object_id, "A. Admin", reason, "dataset")
+    assert Event.OBJECT_OPENED not in bench.events()
+
+
 def test_an_open_of_an_unknown_object_is_recorded(bench: Bench) -> None:
     with pytest.raises(ObjectUnknown):
         bench.opener.open(ObjectId.new(), "A. Admin", "second opinion", "dataset")

@@ -101,7 +101,9 @@ def test_an_attempt_succeeds_once_and_is_recorded_once(host: Host) -> None:
 
 def test_a_private_part_is_sealed_to_the_audit_key_and_to_be_read_nowhere_else(host: Host) -> None:
     host.put_in_force()
-    host.journal.record(Happening(Event.AGENT_STARTED, Action.READ, Outcome.SUCCESS, private={"sop_instance": "1.2.999"}))
+    host.journal.record(
+        Happening(Event.AGENT_STARTED, Action.READ, Outcome.SUCCESS, private={"sop_instance": "1.2.999"})
+    )
 
     unsent = host.journal.unsent(most=1, most_bytes=1 << 20)
     assert unsent is not None
@@ -110,7 +112,9 @@ def test_a_private_part_is_sealed_to_the_audit_key_and_to_be_read_nowhere_else(h
 
 
 def test_without_a_key_a_private_part_is_left_out_and_the_record_says_so(host: Host) -> None:
-    host.journal.record(Happening(Event.AGENT_STARTED, Action.READ, Outcome.SUCCESS, private={"sop_instance": "1.2.999"}))
+    host.journal.record(
+        Happening(Event.AGENT_STARTED, Action.READ, Outcome.SUCCESS, private={"sop_instance": "1.2.999"})
+    )
 
     assert host.records()[0].reason.startswith("private part not kept")
 
@@ -159,10 +163,13 @@ def test_a_batch_is_cut_by_bytes_and_never_empty(host: Host) -> None:
 
 
 def test_a_transaction_that_fails_takes_its_records_with_it(host: Host) -> None:
-    with pytest.raises(DoorShut), host.database.transaction():
-        host.journal.record(STARTED)
-        raise DoorShut
+    def fails_after_recording() -> None:
+        with host.database.transaction():
+            host.journal.record(STARTED)
+            raise DoorShut
 
+    with pytest.raises(DoorShut):
+        fails_after_recording()
     assert host.journal.head() == ChainHead()
     assert host.journal.count(Event.AGENT_STARTED) == 0
 
@@ -173,9 +180,12 @@ def test_says_so_when_it_cannot_be_written(host: Host) -> None:
     with host.database.transaction() as connection:
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
-    with pytest.raises(DatabaseUnavailable):
+    def fill() -> None:
         for _ in range(200):
             host.journal.record(STARTED)
+
+    with pytest.raises(DatabaseUnavailable):
+        fill()
 
 
 def test_counts_by_event_survive_a_restart(host: Host) -> None:

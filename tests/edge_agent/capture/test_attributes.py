@@ -77,11 +77,11 @@ def test_reads_every_encoding(transfer_syntax: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("charset", "name"),
+    "charset, name",
     [
         ("ISO_IR 100", "Müller^Jörg"),
         ("ISO_IR 192", "Müller^Jörg=王^小東"),
-        ("ISO_IR 144", "Люкceмбypг"),
+        ("ISO_IR 144", "Люкceмбypг"),  # noqa: RUF001  (the name in DICOM PS3.5 annex H is Cyrillic)
         (["ISO 2022 IR 6", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
         (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
         ("GB18030", "Wang^XiaoDong=王^小东"),
@@ -103,7 +103,9 @@ def test_a_name_in_no_known_character_set_hides_nothing_else() -> None:
 def test_values_inside_sequences_are_not_taken_for_the_image_s_own() -> None:
     other = Dataset()
     other.PatientID, other.SOPInstanceUID = "SOMEBODY ELSE", "9.9.9"
-    entry = read(encoded(patient(ReferencedImageSequence=[other], RequestAttributesSequence=[other]), IMPLICIT), IMPLICIT)
+    entry = read(
+        encoded(patient(ReferencedImageSequence=[other], RequestAttributesSequence=[other]), IMPLICIT), IMPLICIT
+    )
 
     assert (entry.patient_id, entry.sop_instance_uid) == ("4711", "1.2.3.4")
 

@@ -216,7 +216,9 @@ def test_without_a_policy_the_port_stays_closed_until_there_is_one(tmp_path: Pat
     thread.join(10)
 
 
-@pytest.mark.parametrize("noise", [b"", b"GET / HTTP/1.1\r\n\r\n", bytes(4096), b"\x01\x00\xff\xff\xff\xff" + bytes(64)])
+@pytest.mark.parametrize(
+    "noise", [b"", b"GET / HTTP/1.1\r\n\r\n", bytes(4096), b"\x01\x00\xff\xff\xff\xff" + bytes(64)]
+)
 def test_noise_on_the_port_harms_nobody(host: Host, noise: bytes) -> None:
     with listening(host) as listener:
         assert listener.port is not None

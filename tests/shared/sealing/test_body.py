@@ -166,7 +166,12 @@ positions = st.integers(0, len(MESSAGE) + CHUNK_BYTES) | st.builds(
 
 
 def range_of(body: bytes, start: int, length: int, body_bytes: int = len(BODY)) -> bytes:
-    return decrypt_range(lambda at, size: body[at : at + size], body_bytes, KEY, CONTEXT, start, length)
+    def read_at(offset: int, size: int) -> bytes:
+        assert offset >= 0
+        assert size >= 0
+        return body[offset : offset + size]
+
+    return decrypt_range(read_at, body_bytes, KEY, CONTEXT, start, length)
 
 
 @given(positions, positions)

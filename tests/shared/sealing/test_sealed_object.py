@@ -13,7 +13,7 @@ from shared.identity import ObjectId
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
 from shared.sealing.chunked import HEADER_BYTES, SEALED_CHUNK_BYTES, ChunkNotAuthentic, CommitmentMismatch, Truncated
-from shared.sealing.hpke import BoxNotAuthentic
+from shared.sealing.hpke import BoxLabel, BoxNotAuthentic
 from shared.sealing.index import IndexMismatch, SealedIndex, open_index, seal_index
 from shared.sealing.open import ObjectAltered, open_range, open_verified, verify_parts
 from shared.sealing.seal import ObjectSealer
@@ -168,8 +168,6 @@ def test_a_forged_index_is_refused() -> None:
 
 
 def test_a_replaced_wrap_of_the_same_data_key_opens() -> None:
-    from shared.sealing.hpke import BoxLabel
-
     bound = made.BINDING.encode()
     data_key = made.DATA_KEY.open(BoxLabel.DATA_KEY, bound, parts_of(FILE).wrap)
     rotated = made.DATA_KEY.public.seal(BoxLabel.DATA_KEY, bound, data_key)

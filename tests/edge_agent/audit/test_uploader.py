@@ -1,0 +1,102 @@
+"""The way of the journal to the centre: at least once, in order, nothing skipped."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.audit.uploader import AuditUploader
+from edge_agent.config import AgentFolder, load_identity
+from edge_agent.https import DoorRefused, DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.parts import Bell
+from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome
+from tests.fakes.centre import Centre
+from tests.fakes.host import Host
+
+STARTED = Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS)
+
+
+@pytest.fixture
+def host(enrolled: AgentFolder, tmp_path: Path) -> Host:
+    identity = load_identity(enrolled)
+    return Host(tmp_path / "host", host_id=identity.config.host_id, signer=identity.signer)
+
+
+@pytest.fixture
+def upload(host: Host, enrolled: AgentFolder) -> Iterator[AuditUploader]:
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    yield AuditUploader(door, host_id=host.host_id, journal=host.journal, signer=host.signer, log=host.log, bell=Bell())
+    door.close()
+
+
+def arrived(centre: Centre) -> list[int]:
+    return [AuditRecord.parse(record.public).seq for record in centre.audit]
+
+
+def test_everything_arrives_once_and_in_order(centre: Centre, host: Host, upload: AuditUploader) -> None:
+    for _ in range(600):
+        host.journal.record(STARTED)
+    sent = [upload.send_next() for _ in range(3)]
+
+    assert sent == [True, True, False]
+    assert arrived(centre) == list(range(1, 601))
+    assert host.journal.waiting() == 0
+
+
+def test_a_lost_answer_means_sending_again_and_the_centre_holds_it_once(
+    centre: Centre, host: Host, upload: AuditUploader
+) -> None:
+    host.journal.record(STARTED)
+    upload.send_next()
+    host.journal.acknowledge(0)
+    host.journal.record(STARTED)
+    upload.send_next()
+
+    assert arrived(centre) == [1, 2]
+
+
+def test_a_centre_that_lost_records_is_brought_up_again(centre: Centre, host: Host, upload: AuditUploader) -> None:
+    for _ in range(5):
+        host.journal.record(STARTED)
+    upload.send_next()
+    del centre.audit[2:]
+    host.journal.record(STARTED)
+    first, second, third = (upload.send_next() for _ in range(3))
+
+    assert (first, second, third) == (True, True, False)
+    assert arrived(centre) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_centre_that_does_not_answer_loses_nothing(centre: Centre, host: Host, upload: AuditUploader) -> None:
+    host.journal.record(STARTED)
+    centre.stop()
+    try:
+        with pytest.raises(DoorUnavailable):
+            upload.send_next()
+    finally:
+        centre.start()
+    assert host.journal.waiting() == 1
+
+
+def test_a_centre_that_confirms_less_than_it_took_is_not_believed(
+    centre: Centre, host: Host, upload: AuditUploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.journal.record(STARTED)
+    monkeypatch.setattr(centre, "take_batch", lambda *_: (200, b'{"held": 0}'))
+
+    with pytest.raises(DoorUnavailable):
+        upload.send_next()
+    assert host.journal.waiting() == 1
+
+
+def test_a_refusal_is_recorded_once_and_nothing_is_dropped(
+    centre: Centre, host: Host, upload: AuditUploader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.journal.record(STARTED)
+    monkeypatch.setattr(centre, "take_batch", lambda *_: (422, b'{"title": "Audit forked"}'))
+    for _ in range(3):
+        with pytest.raises(DoorRefused, match="Audit forked"):
+            upload.send_next()
+
+    assert host.events() == [Event.AGENT_STARTED, Event.AUDIT_REFUSED]

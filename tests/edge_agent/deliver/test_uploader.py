@@ -1,0 +1,199 @@
+"""Delivery: oldest first, and nothing leaves the spool without the vault's receipt."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edge_agent.backoff import LONGEST_S, delay_s
+from edge_agent.capture.spool import SpoolUnavailable
+from edge_agent.config import AgentFolder, load_identity
+from edge_agent.deliver.receipts import Receipts
+from edge_agent.deliver.uploader import Delivery, DeliveryUploader, UnreadableReceipt
+from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.parts import Bell
+from shared.audit.record import Event
+from shared.identity import ObjectId
+from shared.signing import SoftwareSigner, WrongSigner
+from tests.fakes.centre import Centre
+from tests.fakes.host import Host, image
+
+
+@pytest.fixture
+def host(centre: Centre, enrolled: AgentFolder, tmp_path: Path) -> Host:
+    identity = load_identity(enrolled)
+    host = Host(
+        tmp_path / "host",
+        host_id=identity.config.host_id,
+        signer=identity.signer,
+        keys=centre.keys,
+        receipts=centre.receipts,
+    )
+    host.put_in_force()
+    return host
+
+
+@pytest.fixture
+def door(enrolled: AgentFolder) -> Iterator[HttpsDoor]:
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    yield door
+    door.close()
+
+
+def uploader(host: Host, door: HttpsDoor) -> DeliveryUploader:
+    return DeliveryUploader(
+        door,
+        host_id=host.host_id,
+        spool=host.spool,
+        journal=host.journal,
+        database=host.database,
+        policy=host.store.in_force,
+        log=host.log,
+        bell=Bell(),
+    )
+
+
+def test_the_oldest_goes_first_and_leaves_the_spool_with_its_receipt(
+    centre: Centre, host: Host, door: HttpsDoor
+) -> None:
+    ids = [str(host.pipeline.capture(image(bytes([n])))) for n in range(3)]
+    deliver = uploader(host, door)
+    outcomes = [deliver.deliver_oldest() for _ in range(4)]
+
+    assert outcomes == [Delivery.DELIVERED] * 3 + [Delivery.NOTHING]
+    assert list(centre.objects) == ids
+    assert centre.open(ids[2])[0] == b"\x02"
+    assert host.events()[3:] == [Event.IMAGE_DELIVERED] * 3
+    assert all(Receipts(host.database).holds(ObjectId.parse(name)) for name in ids)
+
+
+def test_a_large_object_goes_through_whole(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    dataset = bytes(range(256)) * 20_000
+    object_id = str(host.pipeline.capture(image(dataset)))
+    uploader(host, door).deliver_oldest()
+
+    assert centre.open(object_id)[0] == dataset
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 408, 429, 500, 502, 503, 507])
+def test_what_is_not_the_object_s_fault_keeps_it_waiting(
+    centre: Centre, host: Host, door: HttpsDoor, status: int
+) -> None:
+    host.pipeline.capture(image())
+    centre.vault_status = status
+
+    with pytest.raises(DoorUnavailable):
+        uploader(host, door).deliver_oldest()
+    assert host.spool.waiting() == 1
+    assert host.events() == [Event.IMAGE_CAPTURED]
+
+
+@pytest.mark.parametrize("status", [400, 409, 413, 422])
+def test_an_object_that_the_vault_refuses_is_put_aside_recorded_and_blocks_nobody(
+    centre: Centre, host: Host, door: HttpsDoor, status: int
+) -> None:
+    refused = str(host.pipeline.capture(image(b"\x01")))
+    taken = str(host.pipeline.capture(image(b"\x02")))
+    deliver = uploader(host, door)
+    centre.vault_status = status
+    first = deliver.deliver_oldest()
+    centre.vault_status = 0
+    second = deliver.deliver_oldest()
+
+    assert (first, second) == (Delivery.REFUSED, Delivery.DELIVERED)
+    assert list(centre.objects) == [taken]
+    assert [path.name[-32:] for path in (host.folder / "spool" / "refused").iterdir()] == [refused]
+    assert host.events()[2:] == [Event.DELIVERY_REFUSED, Event.IMAGE_DELIVERED]
+
+
+def test_a_forged_receipt_lets_nothing_go_and_is_recorded_once(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    host.pipeline.capture(image())
+    centre.receipt_signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
+    deliver = uploader(host, door)
+    for _ in range(3):
+        with pytest.raises(WrongSigner):
+            deliver.deliver_oldest()
+
+    assert host.spool.waiting() == 1
+    assert host.events() == [Event.IMAGE_CAPTURED, Event.DELIVERY_REFUSED]
+    centre.receipt_signer = None
+    assert deliver.deliver_oldest() is Delivery.DELIVERED
+
+
+def test_an_answer_that_is_no_receipt_lets_nothing_go(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    host.pipeline.capture(image())
+    centre.vault_status = 200
+
+    with pytest.raises(UnreadableReceipt):
+        uploader(host, door).deliver_oldest()
+    assert host.spool.waiting() == 1
+
+
+def test_after_a_stop_between_receipt_and_removal_the_object_just_leaves(
+    centre: Centre, host: Host, door: HttpsDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.pipeline.capture(image())
+
+    def cut(spooled: object) -> None:
+        raise SpoolUnavailable("the power is gone")
+
+    monkeypatch.setattr(host.spool, "remove", cut)
+    with pytest.raises(SpoolUnavailable):
+        uploader(host, door).deliver_oldest()
+    host.restart()
+    requests = list(centre.requests)
+    outcome = uploader(host, door).deliver_oldest()
+
+    assert (outcome, host.spool.waiting()) == (Delivery.DELIVERED, 0)
+    assert centre.requests == requests
+    assert host.events() == [Event.IMAGE_CAPTURED, Event.IMAGE_DELIVERED]
+
+
+def test_a_damaged_spool_file_is_put_aside(host: Host, door: HttpsDoor) -> None:
+    host.pipeline.capture(image())
+    (file,) = (host.folder / "spool" / "ready").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+
+    assert uploader(host, door).deliver_oldest() is Delivery.REFUSED
+    assert host.events()[1:] == [Event.DELIVERY_REFUSED]
+
+
+def test_a_connection_that_was_closed_meanwhile_is_opened_again(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    deliver = uploader(host, door)
+    host.pipeline.capture(image())
+    deliver.deliver_oldest()
+    door._connection.sock.shutdown(2)
+    host.pipeline.capture(image())
+
+    assert deliver.deliver_oldest() is Delivery.DELIVERED
+
+
+def test_a_door_that_is_gone_is_unavailable(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    host.pipeline.capture(image())
+    centre.stop()
+    try:
+        with pytest.raises(DoorUnavailable):
+            uploader(host, door).deliver_oldest()
+    finally:
+        centre.start()
+    assert host.spool.waiting() == 1
+
+
+def test_a_door_with_the_right_ca_under_another_name_is_not_talked_to(centre: Centre, enrolled: AgentFolder) -> None:
+    port = load_identity(enrolled).config.doors.https_port
+    door = HttpsDoor("127.0.0.2", port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+
+    with pytest.raises(DoorUnavailable):
+        door.get("/api/v1/policy/head")
+    assert centre.requests[-1] != "GET /api/v1/policy/head"
+
+
+def test_waits_longer_each_time_up_to_a_limit_and_never_all_at_once() -> None:
+    waits = [delay_s(n, 1.0) for n in range(1, 12)]
+
+    assert waits == sorted(waits)
+    assert waits[-1] == LONGEST_S
+    assert all(w / 2 == delay_s(n, 0.0) for n, w in enumerate(waits, 1))
+    assert delay_s(10_000, 1.0) == LONGEST_S

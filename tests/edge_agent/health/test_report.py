@@ -1,0 +1,101 @@
+"""What the host says of itself: signed, numbered, and no more than is so."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import AgentFolder, load_identity
+from edge_agent.health.local import read_status
+from edge_agent.health.report import NoBroker, StatePublisher, StateReporter
+from edge_agent.https import HttpsDoor, verified_context
+from edge_agent.parts import Bell
+from shared.fleet.state import verify_state
+from tests.fakes.centre import Centre
+from tests.fakes.host import Host, image
+
+
+class Broker:
+    """A broker that takes reports, or does not."""
+
+    def __init__(self, *, up: bool) -> None:
+        self.up, self.taken = up, list[bytes]()
+
+    def publish_state(self, signed: bytes, /) -> bool:
+        if self.up:
+            self.taken.append(signed)
+        return self.up
+
+
+@pytest.fixture
+def host(centre: Centre, enrolled: AgentFolder, tmp_path: Path) -> Host:
+    identity = load_identity(enrolled)
+    return Host(tmp_path / "host", host_id=identity.config.host_id, signer=identity.signer, keys=centre.keys)
+
+
+@pytest.fixture
+def door(enrolled: AgentFolder) -> Iterator[HttpsDoor]:
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    yield door
+    door.close()
+
+
+def reporter(host: Host, door: HttpsDoor, broker: StatePublisher, error: str = "") -> StateReporter:
+    return StateReporter(
+        door,
+        broker,
+        host_id=host.host_id,
+        signer=host.signer,
+        database=host.database,
+        store=host.store,
+        spool=host.spool,
+        journal=host.journal,
+        clock=host.clock,
+        log=host.log,
+        listening=lambda: host.store.in_force() is not None,
+        policy_error=lambda: error,
+        bell=Bell(),
+    )
+
+
+def test_numbers_rise_across_restarts(host: Host, door: HttpsDoor) -> None:
+    first = reporter(host, door, NoBroker()).state()
+    host.restart()
+    second = reporter(host, door, NoBroker()).state()
+
+    assert (first.number, second.number) == (1, 2)
+
+
+def test_says_what_is_so(host: Host, door: HttpsDoor) -> None:
+    before = reporter(host, door, NoBroker()).state()
+    host.put_in_force(version=3)
+    host.pipeline.capture(image())
+    after = reporter(host, door, NoBroker(), "PolicyRollback: no").state()
+
+    assert (before.policy_accepted, before.policy_in_force, before.listening) == (0, 0, False)
+    assert (after.policy_accepted, after.policy_in_force, after.listening) == (3, 3, True)
+    assert (after.captured, after.waiting, after.delivered, after.audit_waiting) == (1, 1, 0, 1)
+    assert after.policy_error == "PolicyRollback: no"
+
+
+def test_goes_by_the_broker_while_it_takes_it(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    broker = Broker(up=True)
+    reporter(host, door, broker).report()
+
+    assert verify_state(broker.taken[0], host.signer.public).number == 1
+    assert centre.states == []
+
+
+def test_goes_over_https_when_the_broker_is_down(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    reporter(host, door, Broker(up=False)).report()
+
+    assert [state.number for state in centre.states] == [1]
+
+
+def test_status_is_read_from_the_folder_alone(centre: Centre, enrolled: AgentFolder) -> None:
+    centre.stop()
+    status = read_status(enrolled)
+    centre.start()
+
+    assert (status.asset, status.captured, status.policy_accepted) == ("CT 2", 0, 0)

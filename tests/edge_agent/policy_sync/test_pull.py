@@ -1,0 +1,111 @@
+"""The pull over HTTPS, which makes good whatever a broker does not bring."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import AgentFolder, load_identity
+from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.parts import Bell
+from edge_agent.policy_sync.pull import PolicyPuller
+from edge_agent.policy_sync.updater import PolicyUpdater
+from shared.policy.document import ORGANISATION
+from tests.fakes.centre import Centre
+from tests.fakes.host import Host
+
+
+@pytest.fixture
+def host(enrolled: AgentFolder, tmp_path: Path) -> Host:
+    return Host(tmp_path / "host", host_id=load_identity(enrolled).config.host_id)
+
+
+@pytest.fixture
+def updater(host: Host, centre: Centre) -> PolicyUpdater:
+    return PolicyUpdater(
+        layer=ORGANISATION,
+        trust_folder=host.folder / "policy",
+        policy_root=centre.signers.root,
+        host_id=host.host_id,
+        store=host.store,
+        journal=host.journal,
+        database=host.database,
+        log=host.log,
+    )
+
+
+@pytest.fixture
+def puller(host: Host, enrolled: AgentFolder, updater: PolicyUpdater) -> Iterator[PolicyPuller]:
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    yield PolicyPuller(door, ORGANISATION, updater, policy=host.store.in_force, log=host.log, bell=Bell())
+    door.close()
+
+
+def version(host: Host) -> int:
+    policy = host.store.in_force()
+    return policy.version if policy else 0
+
+
+def test_nothing_published_is_no_error(host: Host, puller: PolicyPuller) -> None:
+    puller.pull()
+
+    assert version(host) == 0
+
+
+def test_what_is_published_comes_in_force(centre: Centre, host: Host, puller: PolicyPuller) -> None:
+    centre.publish(1)
+    puller.pull()
+    first = version(host)
+    centre.publish(2)
+    puller.pull()
+
+    assert (first, version(host)) == (1, 2)
+
+
+def test_what_has_not_changed_is_not_sent_again(
+    centre: Centre, host: Host, puller: PolicyPuller, updater: PolicyUpdater, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    centre.publish(1)
+    puller.pull()
+    offered: list[bytes] = []
+    monkeypatch.setattr(updater, "offer_head", offered.append)
+    monkeypatch.setattr(updater, "offer_layer", offered.append)
+    puller.pull()
+
+    assert offered == []
+
+
+def test_after_a_refused_offer_the_true_bundles_are_fetched_again(
+    centre: Centre, host: Host, puller: PolicyPuller, updater: PolicyUpdater
+) -> None:
+    centre.publish(1)
+    puller.pull()
+    updater.offer_head(b"forgery")
+    refused = updater.error
+    puller.pull()
+
+    assert refused
+    assert (updater.error, version(host)) == ("", 1)
+
+
+def test_a_centre_that_serves_an_older_policy_is_refused(centre: Centre, host: Host, puller: PolicyPuller) -> None:
+    older = centre.publish(1)
+    centre.publish(2)
+    puller.pull()
+    centre.head, centre.layer = older
+    puller.pull()
+
+    assert version(host) == 2
+
+
+def test_a_centre_that_does_not_answer_changes_nothing(centre: Centre, host: Host, puller: PolicyPuller) -> None:
+    centre.publish(1)
+    puller.pull()
+    centre.stop()
+    try:
+        with pytest.raises(DoorUnavailable):
+            puller.pull()
+    finally:
+        centre.start()
+    assert version(host) == 1
