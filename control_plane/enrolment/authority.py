@@ -7,6 +7,7 @@ from hashlib import sha256
 from ipaddress import ip_address
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -17,6 +18,7 @@ from control_plane.db.models import Certificate
 from control_plane.keys import store
 from control_plane.keys.store import KeyStore
 from shared.clock import Clock
+from shared.errors import IntegrityFailure
 from shared.identity import CONTROL_PLANE
 
 CA_LIFE = timedelta(days=3650)
@@ -49,6 +51,11 @@ _USAGES = {
     Kind.HOST: [ExtendedKeyUsageOID.CLIENT_AUTH],
     Kind.EVIDENCE: [],
 }
+
+
+class AuthorityReplaced(IntegrityFailure):
+    def __init__(self) -> None:
+        super().__init__("the CA certificate in the database is not the one of the CA key; it was changed there")
 
 
 @dataclass(frozen=True)
@@ -110,9 +117,18 @@ def establish(database: sessionmaker[Session], keys: KeyStore, clock: Clock) -> 
 
 
 def load(database: sessionmaker[Session], keys: KeyStore, clock: Clock) -> Authority:
+    """Return the authority. Raises KeyNotAuthentic, AuthorityReplaced."""
     with database() as session:
         pem = session.scalars(select(Certificate.pem).where(Certificate.kind == Kind.CA)).one()
-    return Authority(x509.load_pem_x509_certificate(pem.encode()), keys.p256(store.CA), clock)
+    certificate, key = x509.load_pem_x509_certificate(pem.encode()), keys.p256(store.CA)
+    # Every evidence key is believed because of this certificate, and its row is not under the root key: the key is.
+    try:
+        certificate.verify_directly_issued_by(certificate)
+    except (InvalidSignature, ValueError, TypeError) as exc:
+        raise AuthorityReplaced from exc
+    if certificate.public_key() != key.public_key():
+        raise AuthorityReplaced
+    return Authority(certificate, key, clock)
 
 
 def issue_own(database: sessionmaker[Session], authority: Authority, keys: KeyStore, host: str) -> None:

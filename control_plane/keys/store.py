@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import KeyRow
-from control_plane.keys.root import RootKey
+from control_plane.keys.root import KeyNotAuthentic, RootKey
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import KeyId, RandomBytes
@@ -53,6 +53,7 @@ class KeyStore:
     ) -> None:
         self._database, self._root, self._clock, self._random = database, root, clock, random_bytes
         self._opened: dict[str, _Opened] = {}
+        self._sealing_keys: dict[str, SealingKey] = {}
         self._lock = Lock()
 
     def create_sealing_key(self, purpose: KeyPurpose, grade: str = "", epoch: int = 1) -> SealingKey:
@@ -93,11 +94,23 @@ class KeyStore:
         return SealingPrivateKey(self._open(name).secret)
 
     def sealing_keys(self) -> tuple[SealingKey, ...]:
-        """Return the public halves of all sealing keys, as policies name them."""
+        """Return the public halves of all sealing keys, as policies name them.
+
+        Raises KeyNotAuthentic: a row's public half is not that of its private one; things would be sealed to another.
+        """
         prefixes = tuple(f"{purpose.value}/" for purpose in KeyPurpose)
         with self._database() as session:
             rows = session.scalars(select(KeyRow).order_by(KeyRow.name)).all()
-        return tuple(_sealing_key(row) for row in rows if row.name.startswith(prefixes))
+        return tuple(self._proved(row) for row in rows if row.name.startswith(prefixes))
+
+    def _proved(self, row: KeyRow) -> SealingKey:
+        proved = self._sealing_keys.get(row.name)
+        if proved is None:
+            public = SealingPrivateKey(self._open(row.name).secret).public
+            proved = self._sealing_keys[row.name] = _sealing_key(row.name, public)
+        if (row.public, row.key_id) != (proved.key.raw, str(proved.key.key_id)):
+            raise KeyNotAuthentic(row.name)
+        return proved
 
     def _insert(self, name: str, key_id: str, public: bytes, secret: bytes) -> None:
         sealed = self._root.seal(name, secret, self._random)
@@ -119,9 +132,9 @@ def _sealing_name(purpose: KeyPurpose, grade: str, epoch: int) -> str:
     return f"{purpose.value}/{grade or '-'}/{epoch}"
 
 
-def _sealing_key(row: KeyRow) -> SealingKey:
-    purpose, grade, epoch = row.name.split("/")
-    return SealingKey(KeyPurpose(purpose), "" if grade == "-" else grade, int(epoch), SealingPublicKey(row.public))
+def _sealing_key(name: str, public: SealingPublicKey) -> SealingKey:
+    purpose, grade, epoch = name.split("/")
+    return SealingKey(KeyPurpose(purpose), "" if grade == "-" else grade, int(epoch), public)
 
 
 def _pkcs8(key: ec.EllipticCurvePrivateKey) -> bytes:

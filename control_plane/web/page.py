@@ -7,6 +7,7 @@ a page that silently shows less would be a false green.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def render_signed_out() -> str:
     return _pages().get_template("signed_out.html").render()
 
 
+@cache
 def _pages() -> Environment:
     pages = Environment(
         loader=PackageLoader("control_plane.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True

@@ -5,6 +5,7 @@ one that cannot seal would only refuse. A calling AE title that the policy does 
 result 1 (permanent), source 1 (service user), reason 3 (calling AE title not recognised): PS3.8 section 9.3.4.
 """
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -33,6 +34,7 @@ SUCCESS = 0x0000
 OUT_OF_RESOURCES = 0xA700  # PS3.4 table B.2-1: refused, the modality keeps the image and may send it again
 MAX_PDU_BYTES = 256 << 10
 _MAX_ASSOCIATIONS = 16
+_REQUEST_TIMEOUT_S = 10  # a connection that asks for nothing holds a thread this long
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ class DicomListener:
         entity = ApplicationEntity(self._address.ae_title)
         entity.maximum_pdu_size = MAX_PDU_BYTES
         entity.maximum_associations = _MAX_ASSOCIATIONS
+        entity.acse_timeout = _REQUEST_TIMEOUT_S
         entity.add_supported_context(Verification)
         handlers: list[Any] = [(evt.EVT_REQUESTED, self._on_requested), (evt.EVT_C_STORE, self._on_store)]
         return entity.make_server(
@@ -159,6 +162,14 @@ class DicomListener:
             self._log.event("image.captured", object=str(object_id), dataset_bytes=len(dataset))
 
 
+class _Connection(socket.socket):
+    """Takes a shutdown after the peer has gone without complaint; pynetdicom would skip the close that follows."""
+
+    def shutdown(self, how: int) -> None:
+        with contextlib.suppress(OSError):
+            super().shutdown(how)
+
+
 class _NoDelayServer(ThreadedAssociationServer):
     """Sends each response at once: a sender that waits for it is otherwise held up by Nagle's algorithm."""
 
@@ -169,7 +180,8 @@ class _NoDelayServer(ThreadedAssociationServer):
         super().__init__(*args, **kwargs)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        connection, address = super().get_request()
+        accepted, address = super().get_request()
+        connection = _Connection(fileno=accepted.detach())
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
 

@@ -57,11 +57,10 @@ class Statement:
         """Raises Malformed."""
         fields = Fields(canonical.parse(payload, "audit statement"), "audit statement")
         fields.version()
-        first = fields.integer("first", least=1)
         statement = cls(
             source=fields.text("source", SOURCE_PATTERN),
-            first=first,
-            last=fields.integer("last", least=first),
+            first=fields.integer("first", least=1),
+            last=fields.integer("last", least=1),
             prev=fields.hex("prev", 32),
             head=fields.hex("head", 32),
         )

@@ -43,7 +43,12 @@ def test_a_ring_while_busy_is_kept_for_the_next_sleep() -> None:
     bell.sleep(60)
 
     woken = threading.Event()
-    thread = threading.Thread(target=lambda: (bell.sleep(60), woken.set()))
+
+    def sleeper() -> None:
+        bell.sleep(60)
+        woken.set()
+
+    thread = threading.Thread(target=sleeper)
     thread.start()
     assert not woken.wait(0.05)
     bell.ring()

@@ -18,6 +18,7 @@ from shared.audit.record import (
     StoredRecord,
     Subject,
     compose,
+    leaf_hash,
 )
 from shared.sealing.hpke import BoxLabel
 from shared.signing import Label, sign_statement
@@ -107,6 +108,13 @@ class _Batches:
     def accepted(self, new: Sequence[StoredRecord]) -> Scenario:
         return {"result": "verified", "new_leaves_hex": [record.leaf.hex() for record in new]}
 
+    def told(self, third: bytes) -> Batch:
+        """Return a batch whose third record is this one, chained and signed by the source itself."""
+        fourth = json.loads(self.records[3].public)
+        fourth["prev"] = leaf_hash(third).hex()
+        records = (*self.records[:2], StoredRecord(third, None), StoredRecord(canonical.encode(fourth), None))
+        return self.signed(records)
+
     def edited(self, at: int, public: bytes) -> Batch:
         records = list(self.records)
         records[at] = StoredRecord(public, records[at].sealed)
@@ -156,11 +164,14 @@ def _altered(to: _Batches) -> None:
             "record-of-another-source", "A record of another host stands in the chain.",
             to.edited(2, third.replace(str(HOST).encode(), str(OTHER_HOST).encode(), 2)),
         ),
-        ("record-not-canonical", "A record with white space.", to.edited(2, third.replace(b",", b", ", 1))),
-        ("record-code", "Event and DICOM code disagree.", to.edited(2, third.replace(b"110113", b"110100"))),
-        ("record-too-large", "A record of more than 16,384 bytes.", to.edited(2, _with_size(third, 16_385))),
+        ("record-not-canonical", "A record with white space.", to.told(third.replace(b",", b", ", 1))),
+        ("record-code", "Event and DICOM code disagree.", to.told(third.replace(b"110113", b"110100"))),
+        ("record-name", "A name with a line break.", to.told(third.replace(b"ROGUE", b"ROG\\nUE"))),
+        ("record-too-large", "A record of 16,385 bytes.", to.told(_with_size(third, 16_385))),
     ):  # fmt: skip
         to.add(f"bad-{name}", about, batch, "AuditAltered")
+    largest = to.told(_with_size(third, 16_384))
+    to.add("ok-largest-record", "A record of 16,384 bytes.", largest, to.accepted(largest.records))
     about = "The third record is gone and the rest moved up."
     to.add("bad-removed", about, Batch((*records[:2], *records[3:]), statement), "Malformed")
     to.add(

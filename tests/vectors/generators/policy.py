@@ -34,6 +34,11 @@ def scenarios() -> Files:
     return {f"policy/{name}.json": text for name, text in files.items()}
 
 
+def _key_id(public: bytes) -> str:
+    """Return the id of a key that our own code would not load."""
+    return sha256(b"leadglass sealing key v1\x00" + public).hexdigest()[:32]
+
+
 def _parsing(kind: str, name: str, about: str, data: bytes, expect: Scenario | None = None) -> tuple[str, str]:
     given = {"bytes_base64": b64(data)}
     return f"{kind}-{name}", as_file({"about": about, "kind": kind, "given": given, "expect": expect or _REFUSED})
@@ -107,9 +112,9 @@ def _documents() -> Files:
         ("key-grade-where-none-belongs", "An index key with a grade.", key(1, grade="restricted")),
         ("key-epoch-zero", "Epochs are numbered from 1.", key(0, epoch=0)),
         ("key-id", "A key id that is not that of the key.", key(0, key_id=index_key["key_id"])),
-        ("key-short", "A public key of 1,215 bytes.", key(0, public=b64(raw[:-1]))),
-        ("key-no-mlkem-key", "The ML-KEM part is no key.", key(0, public=b64(no_mlkem))),
-        ("key-low-order", "The X25519 part is of low order.", key(0, public=b64(low_order))),
+        ("key-short", "A public key of 1,215 bytes.", key(0, public=b64(raw[:-1]), key_id=_key_id(raw[:-1]))),
+        ("key-no-mlkem-key", "The ML-KEM part is no key.", key(0, public=b64(no_mlkem), key_id=_key_id(no_mlkem))),
+        ("key-low-order", "The X25519 part is of low order.", key(0, public=b64(low_order), key_id=_key_id(low_order))),
         ("key-not-base64", "A public key in hex.", key(0, public=raw.hex())),
         ("key-twice", "Two keys of one purpose, grade and epoch.", changed(lambda v: v["keys"].append(data_key))),
         ("no-data-key", "No data key.", changed(lambda v: v["keys"].pop(0))),
