@@ -134,6 +134,8 @@ class PolicyDocument:
             part.done()
         _unique("modality AE title", (m.ae_title for m in modalities))
         _unique("key", ((k.purpose, k.grade, k.epoch) for k in keys))
+        # A key that served two purposes would open to one service what only the other may see.
+        _unique("public key", (k.key.raw for k in keys))
         held = {(k.purpose, k.grade) for k in keys}
         for needed in ((KeyPurpose.DATA, policy.default_grade), (KeyPurpose.INDEX, ""), (KeyPurpose.AUDIT, "")):
             if needed not in held:

@@ -285,6 +285,18 @@ def test_without_the_true_key_a_rewritten_chain_passes() -> None:
         verify_chain(source, records, statements, lambda _: honest.public)
 
 
+def test_a_statement_that_names_another_parent_is_named() -> None:
+    signer, chain = new_signer(), list(records_from(ChainHead(), 4))
+    held = [HeldRecord(number, stored, stored.leaf) for number, stored in enumerate(chain, 1)]
+    first = sign_batch(CONTROL_PLANE, ChainHead().leaf, chain[:2], signer).statement
+    second = sign_batch(CONTROL_PLANE, chain[0].leaf, chain[2:], signer).statement
+
+    with pytest.raises(AuditAltered, match="names another parent") as found:
+        verify_chain(CONTROL_PLANE, held, [HeldStatement(1, 2, first), HeldStatement(3, 4, second)],
+                     lambda _: signer.public)  # fmt: skip
+    assert found.value.seq == 3
+
+
 def test_memory_stays_constant_however_long_the_chain() -> None:
     signer, source = new_signer(), CONTROL_PLANE
 

@@ -185,10 +185,10 @@ def foreign_sealing_key(centre: Centre) -> Publication:
 
 
 def sealing_key_for_another_purpose(centre: Centre) -> Publication:
-    """The index key as the data key: the centre has it, but not to open images with."""
-    by_purpose = {key.purpose: key for key in centre.document().keys}
-    swapped = SealingKey(KeyPurpose.DATA, "restricted", 1, by_purpose[KeyPurpose.INDEX].key)
-    return centre.signed(edited(centre, keys=tuple((by_purpose | {KeyPurpose.DATA: swapped}).values())))
+    """Index and data key exchanged: the centre holds both, each for the other purpose."""
+    data, index, audit = sorted(centre.document().keys, key=lambda key: list(KeyPurpose).index(key.purpose))
+    exchanged = (replace(data, key=index.key), replace(index, key=data.key), audit)
+    return centre.signed(edited(centre, keys=exchanged))
 
 
 def expired(centre: Centre) -> Publication:

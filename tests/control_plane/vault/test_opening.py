@@ -308,6 +308,14 @@ def replace_by_an_object_of_another_host(scene: Scene) -> None:
     scene.set("host_id", str(insider.host_id))
 
 
+def replace_by_a_capture_that_another_host_signed(scene: Scene) -> None:
+    """A host that is enrolled signs a record which names the victim's host, and the row names the signer."""
+    insider = scene.bench.enrol()
+    victim = replace(scene.host, signer=insider.signer)
+    scene.replace_by(victim.seal(b"forged", object_id=scene.image.object_id))
+    scene.set("host_id", str(insider.host_id))
+
+
 def replace_by_another_capture_of_the_same_host(scene: Scene) -> None:
     scene.replace_by(scene.host.seal(b"sealed by a stolen host key", object_id=scene.image.object_id))
 
@@ -369,6 +377,11 @@ ATTACKS: dict[str, tuple[Callable[[Scene], None], type[IntegrityFailure], Name]]
     "a forgery and a certificate of another CA": (forge_and_insert_a_certificate, WrongSigner, Name.HOST_SIGNATURE),
     "an object of another enrolled host": (replace_by_an_object_of_another_host, NotAsLogged, Name.LOG_ENTRY),
     "another capture under the same id": (replace_by_another_capture_of_the_same_host, NotAsLogged, Name.LOG_ENTRY),
+    "a record of this host that another signed": (
+        replace_by_a_capture_that_another_host_signed,
+        ObjectAltered,
+        Name.HOST_SIGNATURE,
+    ),
     "another object replayed": (replay_another_object, ObjectAltered, Name.BINDING),
     "another host named": (name_another_host, WrongSigner, Name.HOST_SIGNATURE),
     "a capture record edited": (edit_record, SignatureInvalid, Name.HOST_SIGNATURE),

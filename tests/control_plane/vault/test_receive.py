@@ -33,7 +33,7 @@ from shared.sealing.chunked import CHUNK_BYTES, CommitmentMismatch, Readable
 from shared.sealing.hpke import BoxLabel, SealingPrivateKey
 from shared.sealing.index import IndexMismatch
 from shared.sealing.open import ObjectAltered
-from shared.sealing.record import record_digest
+from shared.sealing.record import record_digest, sign_record, verify_record
 from shared.signing import WrongSigner
 from tests.control_plane.vault.bench import ENTRY, GRADE, NOTHING_READ, Bench, HostBench, SealedImage, new_signer
 from tests.control_plane.vault.tmpfs import small_filesystem
@@ -163,6 +163,25 @@ def test_two_objects_of_one_id_at_once_leave_one_whole(bench: Bench, host: HostB
 
     assert len(kept) == 1
     assert bench.read(kept[0]) == kept[0].dataset
+
+
+def test_one_body_with_two_records_at_once_leaves_one_record(bench: Bench, host: HostBench) -> None:
+    image = host.seal()
+    again = sign_record(verify_record(image.record, host.signer.public), host.signer)
+    intake = bench.intake_with(store=MeetingStore(bench.objects, parties=2))
+
+    def upload(one: SealedImage) -> bool:
+        try:
+            bench.receive(one, intake=intake)
+        except ObjectConflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(2) as pool:
+        kept = list(pool.map(upload, [image, rebuilt(image, record=again)]))
+
+    assert sorted(kept) == [False, True]
+    assert bench.read(image) == image.dataset
 
 
 class MeetingStore:

@@ -1,4 +1,5 @@
 import json
+from functools import cache
 from typing import Any
 
 import pytest
@@ -6,11 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import canonical
+from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import encode_base64
 from shared.policy.bundle import MAX_HEAD_BYTES, MAX_LAYER_BYTES, HeadBundle, LayerBundle
 from shared.policy.document import MAX_BYTES, KeyPurpose, PolicyDocument
+from shared.sealing.hpke import SealingPublicKey
 from tests.shared.made import DATA_KEY, policy
+from tests.vectors.given import sealing_key
 
 
 def changed(**members: Any) -> bytes:
@@ -39,11 +43,29 @@ def test_an_ae_title_in_a_policy_is_one_that_dicom_can_carry(ae_title: str) -> N
             PolicyDocument.parse(data)
 
 
+@cache
+def key_of_epoch(epoch: int) -> SealingPublicKey:
+    return sealing_key(f"data key of epoch {epoch}").public
+
+
+def of_epoch(key: dict[str, Json], epoch: int) -> dict[str, Json]:
+    public = key_of_epoch(epoch)
+    return {**key, "epoch": epoch, "key_id": str(public.key_id), "public": encode_base64(public.raw)}
+
+
+def test_one_key_never_serves_two_purposes() -> None:
+    data, index, audit = json.loads(policy().encode())["keys"]
+    shared = {**index, "key_id": data["key_id"], "public": data["public"]}
+
+    with pytest.raises(Malformed, match="lists a public key twice"):
+        PolicyDocument.parse(changed(keys=[data, shared, audit]))
+
+
 @given(st.permutations([1, 2, 3, 10, 11]))
 def test_the_key_of_the_highest_epoch_is_used_in_whatever_order_they_stand(epochs: list[int]) -> None:
     document = json.loads(policy().encode())
     data, *others = document["keys"]
-    keys = [{**data, "epoch": epoch} for epoch in epochs]
+    keys = [of_epoch(data, epoch) for epoch in epochs]
     parsed = PolicyDocument.parse(changed(keys=keys + others))
 
     used = parsed.key_for(KeyPurpose.DATA, "restricted")
@@ -61,7 +83,7 @@ def test_a_key_that_nothing_could_be_sealed_to_is_refused() -> None:
 @pytest.mark.parametrize("count, fits", [(100, True), (101, False)])
 def test_there_are_at_most_a_hundred_keys(count: int, fits: bool) -> None:
     data, *others = json.loads(policy().encode())["keys"]
-    document = changed(keys=others + [{**data, "epoch": n} for n in range(1, count - 1)])
+    document = changed(keys=others + [of_epoch(data, n) for n in range(1, count - 1)])
 
     if fits:
         assert len(PolicyDocument.parse(document).keys) == count

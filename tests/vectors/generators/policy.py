@@ -71,9 +71,9 @@ def _documents() -> Files:
     def timings(state: int, pull: int) -> bytes:
         return with_(timings={"state_every_s": state, "pull_every_s": pull})
 
-    two_epochs = changed(lambda v: v["keys"].append(
-        {**index_key, "purpose": "data", "grade": "restricted", "epoch": 2})
-    )  # fmt: skip
+    second = sealing_key("data, epoch 2").public
+    second_key = {**data_key, "epoch": 2, "key_id": str(second.key_id), "public": b64(second.raw)}
+    two_epochs = changed(lambda v: v["keys"].append(second_key))
     cases: list[tuple[str, str, bytes, Scenario | None]] = [
         ("ok", "A policy document.", good, parsed),
         ("ok-no-modalities", "A list of no modalities: nobody may send.", with_(modalities=[]), parsed),
@@ -81,7 +81,7 @@ def _documents() -> Files:
             "ok-two-epochs",
             "The key of the higher epoch is used.",
             two_epochs,
-            {**parsed, "data_key_id": index_key["key_id"]},
+            {**parsed, "data_key_id": second_key["key_id"]},
         ),
         ("ok-longest-ae-title", "An AE title of 16 characters.", modality(ae_title="A" * 16), parsed),
     ]
@@ -117,6 +117,11 @@ def _documents() -> Files:
         ("key-low-order", "The X25519 part is of low order.", key(0, public=b64(low_order), key_id=_key_id(low_order))),
         ("key-not-base64", "A public key in hex.", key(0, public=raw.hex())),
         ("key-twice", "Two keys of one purpose, grade and epoch.", changed(lambda v: v["keys"].append(data_key))),
+        (
+            "key-for-two-purposes",
+            "The index key as a data key too.",
+            changed(lambda v: v["keys"].append({**index_key, "purpose": "data", "grade": "restricted", "epoch": 2})),
+        ),
         ("no-data-key", "No data key.", changed(lambda v: v["keys"].pop(0))),
         ("no-index-key", "No index key.", changed(lambda v: v["keys"].pop(1))),
         ("no-audit-key", "No audit key.", changed(lambda v: v["keys"].pop(2))),
