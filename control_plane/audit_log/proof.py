@@ -7,11 +7,11 @@ from control_plane.audit_log import sql
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.db.models import AuditSubject
 from control_plane.db.transactions import snapshot
-from shared.audit.batch import AuditAltered, Batch, verify_batch
+from shared.audit.batch import MAX_RECORDS, AuditAltered, Batch, verify_batch
 from shared.audit.record import AuditRecord, Event, Subject
 from shared.errors import Malformed
 
-_MOST = 100
+_MOST = 10
 
 
 class AuditProof:
@@ -19,7 +19,7 @@ class AuditProof:
         self._database, self._keys = database, keys
 
     def about(self, subject: Subject, event: Event, source: str) -> tuple[AuditRecord, ...]:
-        """Return up to 100 records of `source` that say `event` of `subject`, oldest first.
+        """Return up to 10 records of `source` that say `event` of `subject`, oldest first.
 
         None may mean that they have not arrived yet.
         Raises AuditAltered, WrongSigner, SignatureInvalid, NotCertified: such a record is held and does not hold.
@@ -30,18 +30,25 @@ class AuditProof:
             AuditSubject.event == event.value,
             AuditSubject.source == source,
         )
+        oldest = named.order_by(AuditSubject.seq).limit(_MOST)
         with snapshot(self._database) as session:
-            found = [self._proved(session, source, seq) for seq in session.scalars(named.limit(_MOST)).all()]
+            read = [_read(session, source, seq) for seq in session.scalars(oldest).all()]
+        # Proved once the session is given back: looking up a key takes one of its own.
+        found = [self._proved(source, *one) for one in read]
         return tuple(record for record in found if record.event is event and subject in record.what)
 
-    def _proved(self, session: Session, source: str, seq: int) -> AuditRecord:
-        statement = sql.statement_about(session, source, seq)
-        if statement is None:
-            raise AuditAltered(source, seq, "no signed statement covers it")
-        rows = sql.records(session, source, first=statement.first, last=statement.last)
-        batch = Batch(tuple(row.stored for row in rows), statement.signed)
+    def _proved(self, source: str, seq: int, first: int, batch: Batch) -> AuditRecord:
         try:
-            records = verify_batch(batch, source, self._keys.for_statement(source, statement.signed))
+            records = verify_batch(batch, source, self._keys.for_statement(source, batch.statement))
         except Malformed as exc:
             raise AuditAltered(source, seq, str(exc)) from exc
-        return records[seq - statement.first]
+        return records[seq - first]
+
+
+def _read(session: Session, source: str, seq: int) -> tuple[int, int, Batch]:
+    """Return `seq`, the first record of a batch that should hold it, and that batch as it stands."""
+    statement = sql.statement_about(session, source, seq)
+    if statement is None or statement.last - statement.first >= MAX_RECORDS:
+        raise AuditAltered(source, seq, "no signed statement covers it")
+    rows = sql.records(session, source, first=statement.first, last=statement.last)
+    return seq, statement.first, Batch(tuple(row.stored for row in rows), statement.signed)

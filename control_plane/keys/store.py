@@ -25,6 +25,7 @@ SERVICE_TLS = "tls/service/1"
 RECEIPTS = "evidence/receipts/1"
 JOURNAL = "evidence/journal/1"
 POLICY_ONLINE = "policy/online/1"
+POLICY_TRUST = "policy/first-root-sha256/1"
 BLIND_INDEX = "secret/blind-index/1"
 SOP_HASH = "secret/sop-hash/1"
 
@@ -112,10 +113,17 @@ class KeyStore:
             raise KeyNotAuthentic(row.name)
         return proved
 
+    def keep(self, session: Session, name: str, secret: bytes) -> None:
+        """Seal a secret made elsewhere under `name`, with the caller's commit."""
+        session.add(self._row(name, name, b"", secret))
+
     def _insert(self, name: str, key_id: str, public: bytes, secret: bytes) -> None:
-        sealed = self._root.seal(name, secret, self._random)
         with self._database.begin() as session:
-            session.add(KeyRow(name=name, key_id=key_id, public=public, sealed=sealed, created=self._clock.now()))
+            session.add(self._row(name, key_id, public, secret))
+
+    def _row(self, name: str, key_id: str, public: bytes, secret: bytes) -> KeyRow:
+        sealed = self._root.seal(name, secret, self._random)
+        return KeyRow(name=name, key_id=key_id, public=public, sealed=sealed, created=self._clock.now())
 
     def _open(self, name: str) -> _Opened:
         with self._lock:

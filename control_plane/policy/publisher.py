@@ -14,7 +14,7 @@ from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
 
 from control_plane.db.models import Fact, PolicyMetadata
 from control_plane.db.transactions import in_one_commit, snapshot
-from control_plane.keys.store import POLICY_ONLINE, RECEIPTS, KeyStore
+from control_plane.keys.store import POLICY_ONLINE, POLICY_TRUST, RECEIPTS, KeyStore
 from control_plane.policy import sql
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.roles import (
@@ -57,6 +57,13 @@ _log = logging.getLogger(__name__)
 class NotEstablished(Refused):
     def __init__(self) -> None:
         super().__init__("no policy root has been established here; initialise the control plane first")
+
+
+class RootReplaced(IntegrityFailure):
+    """A host enrolled now would obey whoever did this."""
+
+    def __init__(self) -> None:
+        super().__init__("the first policy root in the database is not the one this control plane was made with")
 
 
 class AlreadyEstablished(Refused):
@@ -142,6 +149,7 @@ class PolicyPublisher:
         def add(session: Session) -> None:
             if sql.newest_version(session, ROOT):
                 raise AlreadyEstablished
+            self._keys.keep(session, POLICY_TRUST, sha256(root).digest())
             session.add(_row(ROOT, trusted, root, now, person))
             session.add(_row(TARGETS, signed, targets, now, person))
 
@@ -205,11 +213,19 @@ class PolicyPublisher:
         return None if document is None else document.version
 
     def newest_root(self) -> bytes:
-        """Return the trust anchor that a host enrolled today begins with. Raises NotEstablished."""
+        """Return the trust anchor that a host enrolled today begins with.
+
+        Its rows are not under the root key, the digest of the first one is. Raises NotEstablished, RootReplaced, and
+        what `verify_roots` raises where the root was changed since.
+        """
         with snapshot(self._database) as session:
             roots = sql.roots(session)
         if not roots:
             raise NotEstablished
+        if sha256(roots[0]).digest() != self._keys.secret(POLICY_TRUST):
+            raise RootReplaced
+        if len(roots) > 1:
+            verify_roots(roots, self._clock.now())
         return roots[-1]
 
     def expiries(self) -> dict[str, datetime]:

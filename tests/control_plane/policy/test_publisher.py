@@ -23,6 +23,7 @@ from control_plane.policy.publisher import (
     NotEstablished,
     PolicyPublisher,
     PolicyRowMissing,
+    RootReplaced,
 )
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
@@ -57,7 +58,7 @@ from shared.audit.record import Event, Outcome
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.policy.accept import WrongLayer
 from shared.policy.bundle import HeadBundle, LayerBundle
-from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument, SealingKey
+from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument
 from shared.sealing.hpke import SealingPrivateKey
 from shared.signing import EvidencePublicKey
 from tests.control_plane.policy.centre import PERSON, POLICY, Centre, MemoryJournal, new_centre, new_keys
@@ -686,6 +687,20 @@ def test_a_root_is_never_established_twice(centre: Centre) -> None:
 
     with pytest.raises(AlreadyEstablished):
         centre.publisher.establish(root, targets, PERSON)
+
+
+def test_refuses_to_hand_out_a_policy_root_that_was_put_in_the_place_of_the_first(centre: Centre) -> None:
+    online = centre.keys.p256(POLICY_ONLINE).public_key()
+    theirs, _ = make_root_and_targets([signer_of(new_p256())], online, centre.clock)
+    first = centre.publisher.newest_root()
+    with centre.database.begin() as session:
+        session.get_one(PolicyMetadata, ("root", 1)).metadata_bytes = theirs
+
+    with pytest.raises(RootReplaced):
+        centre.publisher.newest_root()
+    with centre.database.begin() as session:
+        session.get_one(PolicyMetadata, ("root", 1)).metadata_bytes = first
+    assert centre.publisher.newest_root() == first
 
 
 def test_refuses_a_root_that_names_another_online_key(centre: Centre, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A centre in a folder with real services and keys, and hosts that seal and sign as real ones do."""
 
+import atexit
 import io
 import secrets
 import shutil
@@ -75,7 +76,9 @@ NOTHING_READ = IndexEntry(False, *[""] * 9)
 @lru_cache(maxsize=1)
 def _template() -> Path:
     """Return a database with the centre's keys and certificates, made once for all tests of a process."""
-    path = Path(mkdtemp(prefix="leadglass-test-")) / "template.sqlite"
+    folder = mkdtemp(prefix="leadglass-test-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder) / "template.sqlite"
     database = open_database(sqlite_url(path))
     keys = KeyStore(database, ROOT, FakeClock())
     for name in (store.RECEIPTS, store.JOURNAL, store.SERVER_TLS, store.BROKER_TLS, store.SERVICE_TLS):
