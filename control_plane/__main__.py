@@ -1,7 +1,9 @@
 """`leadglass-server`: the control plane and what people do with it. The only place that knows exit codes."""
 
 import argparse
+import errno
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
 OK, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOMEM}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,8 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(exc), REFUSED)
     except Unavailable as exc:
         return _say(str(exc), UNAVAILABLE)
+    except BrokenPipeError:
+        # Whoever read our output has gone, as `head` does; nothing more can be written there, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNAVAILABLE
     except OSError as exc:
-        return _say(f"{exc.filename or 'file'}: {exc.strerror}", USAGE)
+        where = f"{exc.filename}: " if exc.filename is not None else ""
+        return _say(f"{where}{exc.strerror or exc}", UNAVAILABLE if exc.errno in _NO_ROOM else USAGE)
     except KeyboardInterrupt:
         return _say("stopped", REFUSED)
     except Exception:
@@ -59,6 +67,7 @@ def _add_running(commands: "Commands[argparse.ArgumentParser]") -> None:
     init = commands.add_parser("init", help="make a new control plane in an empty folder")
     _data(init)
     _made_once(init, required=True)
+    _json(init)
     init.set_defaults(run=_later("running", "init"))
 
     run = commands.add_parser("run", help="run the control plane until it is told to stop (first start included)")
@@ -105,6 +114,7 @@ def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
     actions = policy.add_subparsers(title="actions", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="say what is wrong with a policy file; touches nothing")
     check.add_argument("file", type=Path)
+    _json(check)
     check.set_defaults(run=_later("policies", "check"))
     publish = _person(actions.add_parser("publish", help="sign a policy file with your key and push it to every host"))
     publish.add_argument("file", type=Path)
@@ -142,12 +152,18 @@ def _made_once(parser: argparse.ArgumentParser, *, required: bool) -> None:
         help="empty folder for the administrator's credential and the recovery shares; take them off this machine",
     )  # fmt: skip
     parser.add_argument("--person", default="first-administrator", help="the first administrator's name")
-    parser.add_argument("--host", default="127.0.0.1", help="name or address that hosts reach this machine by")
+    parser.add_argument(
+        "--host", help="name or address that hosts reach this machine by, for its certificates [127.0.0.1]"
+    )
 
 
 def _person(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
     parser.add_argument("--url", help="people's door, where it is not the one in the credential")
+    return _json(parser)
+
+
+def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print JSON for a script")
     return parser
 

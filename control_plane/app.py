@@ -1,10 +1,12 @@
 """Builds the control plane from its parts, opens its doors, and closes them again."""
 
 import logging
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from control_plane import first_start
 from control_plane.audit_log.evidence_keys import EvidenceKeys
@@ -14,15 +16,15 @@ from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
-from control_plane.enrolment.enroller import Enroller
+from control_plane.enrolment.enroller import Enroller, Renewer
 from control_plane.fleet.overview import Overview
 from control_plane.fleet.push import PolicyPush
 from control_plane.fleet.states import StateIntake
 from control_plane.http.enrolment_door import enrolment_door
-from control_plane.http.host_door import host_door
+from control_plane.http.host_door import MAX_OBJECT_BYTES, host_door
 from control_plane.http.host_identity import HostIdentities
 from control_plane.http.limits import FailureLimit
-from control_plane.http.people_door import PeopleServices, people_door
+from control_plane.http.people_door import MAX_BODY_BYTES, PeopleServices, people_door
 from control_plane.http.serving import Door
 from control_plane.http.tls import TlsIdentity, server_context, tls_identity
 from control_plane.keys import store
@@ -38,6 +40,7 @@ from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
+from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
 from shared.enrolment.exchange import Doors
 from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
@@ -58,6 +61,7 @@ class ControlPlane:
         self._database = open_database(sqlite_url(folders.database))
         self._keys = KeyStore(self._database, load_root_key(folders.root_key), clock)
         self._ca = authority.load(self._database, self._keys, clock)
+        authority.issue_own(self._database, self._ca, self._keys, settings.host)
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
         self._evidence = EvidenceKeys(self._database, self._ca.certificate)
@@ -74,24 +78,27 @@ class ControlPlane:
     def start(self) -> None:
         """Open everything; what was opened is closed again when a later part fails."""
         with ExitStack() as opened:
-            self._journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
-            opened.callback(self._record_stop)
             self._push.start()
             opened.callback(self._push.stop)
+            # All ports are taken before any door answers.
             for door in self._make_doors():
-                door.open()
                 opened.callback(door.close)
                 self._doors[door.name] = door
+            self._refresh_policy()
             scheduler = BackgroundScheduler(timezone="UTC")
             scheduler.add_job(self._refresh_policy, "interval", hours=1, id="refresh-policy")
             scheduler.start()
             opened.callback(scheduler.shutdown)
+            self._journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
+            for door in self._doors.values():
+                door.open()
+            self._policy.announce()
             self._closing = opened.pop_all()
-        self._refresh_policy()
-        self._policy.announce()
 
     def stop(self) -> None:
+        """Close what `start` opened, then record it."""
         self._closing.close()
+        self._journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
 
     def addresses(self) -> dict[str, str | int | None]:
         """Where the doors are, and a fresh one-time sign-in link for the first administrator."""
@@ -105,7 +112,7 @@ class ControlPlane:
             "mqtt_port": self._push.port,
         }
 
-    def _make_doors(self) -> tuple[Door, ...]:
+    def _make_doors(self) -> Iterator[Door]:
         settings = self._settings
         tls = self._tls(store.SERVER_TLS)
         enroller = Enroller(
@@ -125,14 +132,28 @@ class ControlPlane:
             settings.folders.incoming,
         )
         audit = AuditIntake(self._database, self._evidence, self._journal, self._clock)
-        hosts = host_door(HostIdentities(self._database), vault, audit, self._policy, self._states)
+        renewer = Renewer(self._database, self._ca, self._journal)
+        hosts = host_door(
+            HostIdentities(self._database, self._clock), vault, audit, self._policy, self._states, renewer
+        )
         any_address = "" if settings.host not in {"127.0.0.1", "localhost"} else "127.0.0.1"
-        return (
-            Door(
-                "hosts", hosts, any_address, settings.host_port, server_context(tls, client_ca=self._ca.pem), threads=16
-            ),
-            Door("enrolment", enrolment, any_address, settings.enrol_port, server_context(tls, client_ca=None)),
-            Door("people", people_door(self._people_services()), settings.people_host, settings.people_port, None),
+        yield Door(
+            "hosts", hosts, any_address, settings.host_port, server_context(tls, client_ca=self._ca.pem),
+            max_body_bytes=MAX_OBJECT_BYTES, threads=16,
+        )  # fmt: skip
+        yield Door(
+            "enrolment", enrolment, any_address, settings.enrol_port, server_context(tls, client_ca=None),
+            max_body_bytes=MAX_ENROLMENT_BYTES, timeout_s=10,
+        )  # fmt: skip
+        people = people_door(self._people_services())
+        yield Door(
+            "people",
+            people,
+            settings.people_host,
+            settings.people_port,
+            None,
+            max_body_bytes=MAX_BODY_BYTES,
+            timeout_s=30,
         )
 
     def _people_services(self) -> PeopleServices:
@@ -162,7 +183,7 @@ class ControlPlane:
 
     def _tls(self, name: str) -> TlsIdentity:
         key = self._keys.p256(name)
-        return tls_identity(authority.certificate_for(self._database, key), key)
+        return tls_identity(authority.newest_certificate(self._database, key).public_bytes(Encoding.PEM), key)
 
     def _refresh_policy(self) -> None:
         if not self._policy.refresh_due(self._clock.now()):
@@ -172,6 +193,3 @@ class ControlPlane:
         except (Refused, Unavailable) as exc:
             # Hosts keep what they have; the status names the role that has expired.
             _LOG.error("policy.refresh-failed", extra={"why": str(exc)})
-
-    def _record_stop(self) -> None:
-        self._journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))

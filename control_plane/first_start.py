@@ -1,6 +1,6 @@
 """The first start: everything that is made once, and handed over once."""
 
-import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Fact
+from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
 from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
@@ -17,7 +18,7 @@ from control_plane.keys.store import KeyStore
 from control_plane.people.accounts import Accounts
 from control_plane.policy.authoring import Credential, make_root_and_targets, new_credential, store_credential
 from control_plane.policy.publisher import PolicyPublisher
-from control_plane.settings import Folders
+from control_plane.settings import Folders, SettingRefused, verify_host_name
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -25,14 +26,26 @@ from shared.errors import Refused
 from shared.policy.document import KeyPurpose, SealingKey
 
 INITIALISED = "initialised"
+HOST = "host"
 STRICTEST_GRADE = "restricted"
 ADMINISTRATOR = "administrator"
 
 
+# It stands in audit records, on the status page and in a file's name.
+_PERSON = r"\w[\w .@'-]{0,63}"
+
+
 class AlreadyInitialised(Refused):
     def __init__(self, data: Path) -> None:
+        super().__init__(f"{data} holds a control plane already; start it with `leadglass-server run`")
+        self.data = data
+
+
+class FolderTaken(Refused):
+    def __init__(self, data: Path) -> None:
         super().__init__(
-            f"{data} is not empty: a control plane, or the rest of an interrupted first start"
+            f"{data} is not empty and holds no finished control plane: if a first start was interrupted here, nothing "
+            "relies on what it left, so remove it, and what it handed over; else give an empty folder"
         )
         self.data = data
 
@@ -40,6 +53,12 @@ class AlreadyInitialised(Refused):
 class HandoverTaken(Refused):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"hand-over folder {folder} is not empty; give one that is, so that nothing is overwritten")
+        self.folder = folder
+
+
+class HandoverInside(Refused):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"hand-over folder {folder} is inside the data folder; backups of that would hold the shares")
         self.folder = folder
 
 
@@ -55,7 +74,7 @@ class NotInitialised(Refused):
     def __init__(self, data: Path) -> None:
         super().__init__(
             f"{data} holds no control plane whose first start was finished; "
-            "run `leadglass-server init` with an empty folder"
+            "make one with `leadglass-server init` in an empty folder"
         )
         self.data = data
 
@@ -66,23 +85,50 @@ def is_begun(folders: Folders) -> bool:
 
 def verify_initialised(folders: Folders) -> None:
     """Raises NotInitialised: nothing there, or a first start that was cut off and made nothing anyone relies on."""
-    if is_begun(folders):
-        with open_database(sqlite_url(folders.database))() as session:
-            if session.get(Fact, INITIALISED) is not None:
-                return
-    raise NotInitialised(folders.data)
+    if _fact(folders, INITIALISED) is None:
+        raise NotInitialised(folders.data)
+
+
+def host_of(folders: Folders) -> str:
+    """Return the name or address that the certificates were made for. Raises NotInitialised."""
+    verify_initialised(folders)
+    return _fact(folders, HOST) or "127.0.0.1"
+
+
+def _fact(folders: Folders, name: str) -> str | None:
+    if not is_begun(folders):
+        return None
+    with open_database(sqlite_url(folders.database))() as session:
+        fact = session.get(Fact, name)
+    return fact.value if fact else None
 
 
 def first_start(
     folders: Folders, handover: Path, person: str, *, host: str, people_url: str, clock: Clock
 ) -> HandedOver:
-    """Make the centre in an empty data folder. Raises AlreadyInitialised, HandoverTaken."""
-    if folders.data.exists() and any(folders.data.iterdir()):
-        raise AlreadyInitialised(folders.data)
-    if handover.exists() and any(handover.iterdir()):
-        raise HandoverTaken(handover)
+    """Make the centre in an empty data folder; once this returns, it and what was handed over survive a power cut.
+
+    Raises AlreadyInitialised, FolderTaken, HandoverTaken, SettingRefused, DataInUse.
+    """
+    verify_host_name(host)
+    if not re.fullmatch(_PERSON, person):
+        raise SettingRefused("person", f"{person!r} is no name: letters, digits, spaces and . @ ' - , at most 64")
+    if handover.resolve() == folders.data.resolve() or folders.data.resolve() in handover.resolve().parents:
+        raise HandoverInside(handover)
+    folders.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with folders.sole_use():
+        if any(folders.data.iterdir()):
+            raise (AlreadyInitialised if _fact(folders, INITIALISED) else FolderTaken)(folders.data)
+        if handover.exists() and any(handover.iterdir()):
+            raise HandoverTaken(handover)
+        return _make(folders, handover, person, host=host, people_url=people_url, clock=clock)
+
+
+def _make(folders: Folders, handover: Path, person: str, *, host: str, people_url: str, clock: Clock) -> HandedOver:
+    folders.data.chmod(0o700)
     folders.make()
     handover.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handover.chmod(0o700)
     root = RootKey(secrets.token_bytes(ROOT_KEY_BYTES))
     store_root_key(folders.root_key, root)
     database = open_database(sqlite_url(folders.database))
@@ -98,10 +144,13 @@ def first_start(
     test_object = drill.test_object_path(folders.data)
     drill.seal_test_object(test_object, data_key, index_key, keys.signer(store.JOURNAL), clock.now())
     handed_over = _hand_over(handover, credential, shares.split(root))
+    for folder in (folders.database.parent, folders.data, folders.data.absolute().parent, handover.absolute().parent):
+        sync_folder(folder)
     made = (Subject("key", str(key.key.key_id)) for key in (data_key, index_key, audit_key))
     who = (Participant("person", person, True),)
     journal.record(Happening(Event.KEYS_CREATED, Action.CREATE, Outcome.SUCCESS, who, tuple(made)))
     with database.begin() as session:
+        session.add(Fact(name=HOST, value=host))
         session.add(Fact(name=INITIALISED, value=clocks.text(clock.now())))
     return handed_over
 
@@ -137,8 +186,5 @@ def _hand_over(folder: Path, credential: Credential, words: tuple[str, ...]) -> 
     store_credential(path, credential)
     paths = tuple(folder / f"recovery-share-{number}.txt" for number in range(1, len(words) + 1))
     for share, text in zip(paths, words, strict=True):
-        with os.fdopen(os.open(share, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(share, f"{text}\n".encode())
     return HandedOver(path, paths)

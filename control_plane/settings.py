@@ -1,9 +1,15 @@
 """Where the centre keeps its things and which doors it opens. Read once, validated whole, passed in."""
 
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
+from shared.enrolment.exchange import ADDRESS_PATTERN
 from shared.errors import Refused
 
 
@@ -11,6 +17,12 @@ class SettingRefused(Refused):
     def __init__(self, name: str, why: str) -> None:
         super().__init__(f"setting {name}: {why}")
         self.name, self.why = name, why
+
+
+class DataInUse(Refused):
+    def __init__(self, data: Path) -> None:
+        super().__init__(f"{data} is in use by another control plane process; one at a time works on a data folder")
+        self.data = data
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,27 @@ class Folders:
         for folder in (self.database.parent, self.objects, self.incoming, self.broker):
             folder.mkdir(mode=0o700, exist_ok=True)
 
+    @contextmanager
+    def sole_use(self) -> Iterator[None]:
+        """Keep other control plane processes out while the block runs; the kernel lets go when this process ends.
+
+        Raises DataInUse.
+        """
+        descriptor = os.open(self.data, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as exc:
+            raise DataInUse(self.data) from exc
+        finally:
+            os.close(descriptor)
+
+
+def verify_host_name(host: str) -> None:
+    """Raises SettingRefused: it would fit no certificate or address; an IPv6 address stands in brackets."""
+    if not re.fullmatch(ADDRESS_PATTERN, host):
+        raise SettingRefused("host", f"{host!r} is not a DNS name, an IPv4 address, or an IPv6 address in brackets")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -59,6 +92,7 @@ class Settings:
     with_broker: bool = True
 
     def __post_init__(self) -> None:
+        verify_host_name(self.host)
         try:
             loopback = ip_address(self.people_host).is_loopback
         except ValueError:

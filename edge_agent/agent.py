@@ -5,6 +5,7 @@ import os
 import resource
 import secrets
 import signal
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from edge_agent.capture.spool import Spool
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import DeliveryUploader
+from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.log import Log
@@ -69,6 +71,7 @@ class Agent:
         folder, identity = settings.folder, load_identity(settings.folder)
         config, host_id, signer = identity.config, identity.config.host_id, identity.signer
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
+        self._contexts: list[ssl.SSLContext] = []
         audit_bell, delivery_bell, pull_bell, report_bell = Bell(), Bell(), Bell(), Bell()
 
         folder.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -139,10 +142,20 @@ class Agent:
             bell=delivery_bell,
         )
         upload = AuditUploader(self._door(), host_id=host_id, journal=journal, signer=signer, log=log, bell=audit_bell)
+        renewal = CertificateRenewal(
+            self._door(),
+            folder,
+            host_id=host_id,
+            present=identity.tls_certificate,
+            ca=identity.ca,
+            contexts=self._contexts,
+            clock=clock,
+            log=log,
+        )
         for wake in (listener.bell.ring, report_bell.ring):
             store.on_change(wake)
         # Stopped in this order: nothing new comes in before the rest is put down.
-        self._parts: list[Part] = [listener, puller, *([mqtt] if mqtt else []), delivery, upload, reporter]
+        self._parts: list[Part] = [listener, puller, *([mqtt] if mqtt else []), renewal, delivery, upload, reporter]
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set. Raises DatabaseUnavailable, DatabaseDamaged."""
@@ -161,17 +174,21 @@ class Agent:
 
     def _door(self) -> HttpsDoor:
         doors = self._identity.config.doors
+        return HttpsDoor(doors.host, doors.https_port, self._context())
+
+    def _context(self) -> ssl.SSLContext:
         folder = self._settings.folder
-        return HttpsDoor(doors.host, doors.https_port, verified_context(folder.ca, folder.tls))
+        self._contexts.append(verified_context(folder.ca, folder.tls))
+        return self._contexts[-1]
 
     def _mqtt(self, pull_bell: Bell) -> MqttLink | None:
-        config, folder = self._identity.config, self._settings.folder
+        config = self._identity.config
         if config.doors.mqtt_port is None:
             return None
         return MqttLink(
             config.doors.host,
             config.doors.mqtt_port,
-            verified_context(folder.ca, folder.tls),
+            self._context(),
             host_id=config.host_id,
             layer=config.layer,
             updater=self.updater,

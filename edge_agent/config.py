@@ -1,6 +1,6 @@
 """What the agent reads once at its start: its folder, and the identity that enrolment left there.
 
-identity/   tls.key tls.crt evidence.key evidence.crt ca.pem host.json, all 0600
+identity/   tls.pem evidence.key evidence.crt ca.pem host.json, all 0600
 policy/     TUF's cache of trusted metadata
 spool/      incoming/ ready/ refused/
 journal/    agent.sqlite
@@ -66,9 +66,9 @@ class AgentFolder:
         return self.identity / "ca.pem"
 
     @property
-    def tls(self) -> tuple[Path, Path]:
-        """The TLS certificate and its key."""
-        return self.identity / "tls.crt", self.identity / "tls.key"
+    def tls(self) -> Path:
+        """The TLS certificate and, behind it, its key: one file, so that a renewal changes both at once."""
+        return self.identity / "tls.pem"
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,7 @@ class Identity:
     config: HostConfig
     signer: SoftwareSigner
     tls_certificate: x509.Certificate
+    ca: x509.Certificate
 
 
 def load_identity(folder: AgentFolder) -> Identity:
@@ -145,12 +146,16 @@ def load_identity(folder: AgentFolder) -> Identity:
         raise IdentityUnreadable(key_file, "not a private key in PEM") from exc
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise IdentityUnreadable(key_file, "not an ECDSA P-256 key")
-    certificate_file = folder.tls[0]
+    certificate_file = folder.tls
     try:
         certificate = x509.load_pem_x509_certificate(_read(certificate_file))
     except ValueError as exc:
         raise IdentityUnreadable(certificate_file, "not a certificate in PEM") from exc
-    return Identity(config, SoftwareSigner(key), certificate)
+    try:
+        ca = x509.load_pem_x509_certificate(_read(folder.ca))
+    except ValueError as exc:
+        raise IdentityUnreadable(folder.ca, "not a certificate in PEM") from exc
+    return Identity(config, SoftwareSigner(key), certificate, ca)
 
 
 def _read(file: Path) -> bytes:

@@ -97,13 +97,13 @@ class HttpsDoor:
         return Answer(response.status, answer, {k.lower(): v for k, v in response.getheaders()})
 
 
-def verified_context(ca_file: Path, certificate: tuple[Path, Path] | None = None) -> ssl.SSLContext:
-    """Return a context that trusts `ca_file` alone and checks host names, with our (certificate, key) if any."""
+def verified_context(ca_file: Path, identity: Path | None = None) -> ssl.SSLContext:
+    """Return a context that trusts `ca_file` alone and checks host names, with our certificate and key if any."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(ca_file)
-    if certificate is not None:
-        context.load_cert_chain(*certificate)
+    if identity is not None:
+        context.load_cert_chain(identity)
     return context
 
 

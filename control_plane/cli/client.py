@@ -1,15 +1,18 @@
 """Speaks to the people's door on behalf of the person whose credential is given."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from shared.canonical import Json
 from shared.errors import Refused, Unavailable
 
 _TIMEOUT_S = 120
 _PIECE_BYTES = 1 << 20
+_ADDRESS = re.compile(r"http://(?P<host>127\.0\.0\.1|localhost|\[::1\]):(?P<port>[0-9]{1,5})/?")
+_LARGEST_PORT = 65_535
 
 
 class DoorRefused(Refused):
@@ -33,9 +36,25 @@ class CutShort(Unavailable):
         super().__init__("the control plane ended its answer early; nothing that was received may be used")
 
 
+class AddressRefused(Refused):
+    """Credentials go nowhere but to a door on this machine: it speaks plain HTTP."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(
+            f"{url} is not a people's door: expected http://127.0.0.1:PORT (a centre elsewhere is reached through an "
+            "SSH tunnel)"
+        )
+        self.url = url
+
+
 class PeopleDoor:
     def __init__(self, url: str, token: str) -> None:
-        self._url, self._token = url.rstrip("/"), token
+        """Raises AddressRefused."""
+        found = _ADDRESS.fullmatch(url)
+        if found is None or int(found["port"]) > _LARGEST_PORT:
+            raise AddressRefused(url)
+        self._url, self._token = url, token
+        self._address = found["host"].strip("[]"), int(found["port"])
 
     def get(self, path: str, query: Mapping[str, str | int | None] | None = None) -> Json:
         asked = {name: value for name, value in (query or {}).items() if value is not None}
@@ -59,12 +78,16 @@ class PeopleDoor:
             raise CutShort
 
     def _json(self, method: str, path: str, body: Mapping[str, Json] | None) -> Json:
-        data: Json = json.loads(self._ask(method, path, body).read() or b"null")
+        try:
+            data: Json = json.loads(self._ask(method, path, body).read() or b"null")
+        except (HTTPException, OSError) as exc:
+            raise CutShort from exc
+        except ValueError as exc:
+            raise DoorUnavailable(self._url, "its answer is not JSON") from exc
         return data
 
     def _ask(self, method: str, path: str, body: Mapping[str, Json] | None) -> HTTPResponse:
-        parts = urlsplit(self._url)
-        connection = HTTPConnection(parts.hostname or "", parts.port or 80, timeout=_TIMEOUT_S)
+        connection = HTTPConnection(*self._address, timeout=_TIMEOUT_S)
         headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
@@ -85,7 +108,7 @@ def _refusal(response: HTTPResponse) -> Exception:
     try:
         problem = json.loads(response.read())
         title, detail = str(problem["title"]), str(problem["detail"])
-    except (ValueError, KeyError, TypeError):
+    except (HTTPException, OSError, ValueError, KeyError, TypeError):
         title, detail = response.reason, ""
     if response.status >= 500:
         return Unavailable(f"{title}: {detail}")

@@ -91,6 +91,8 @@ def audit_verify(options: Namespace) -> int:
 def audit_export(options: Namespace) -> int:
     _, pieces = door(options).download("GET", "/api/v1/audit/export", None)
     size = _write_new(options.out, pieces)
+    if options.json:
+        return _print_json({"file": str(options.out), "bytes": size})
     print(f"{options.out}: {size} bytes; check it with: leadglass-verify audit {options.out}")
     return 0
 

@@ -8,43 +8,59 @@ from pathlib import Path
 from threading import Event as Flag
 
 from control_plane import first_start, logs
-from control_plane.settings import Folders, Settings
+from control_plane.first_start import HandedOver
+from control_plane.settings import Folders, SettingRefused, Settings
 from shared.clock import SystemClock
+
+_OWNER_ONLY = 0o077
 
 
 def init(options: Namespace) -> int:
-    folders, url = Folders(options.data), f"http://127.0.0.1:{Settings.people_port}"
-    _first_start(options, folders, url)
+    os.umask(_OWNER_ONLY)
+    made = _first_start(options, Folders(options.data), Settings.people_port)
+    if options.json:
+        print(json.dumps({"credential": str(made.credential), "shares": [str(share) for share in made.shares]}))
+    else:
+        _tell(made)
     return 0
 
 
 def run(options: Namespace) -> int:
     from control_plane.app import ControlPlane
 
-    clock = SystemClock()
+    clock, folders = SystemClock(), Folders(options.data)
     logs.configure(clock)
+    os.umask(_OWNER_ONLY)
+    if options.ready_file is not None:
+        # Whoever waits for it must not read where the doors were last time.
+        options.ready_file.unlink(missing_ok=True)
+    if not first_start.is_begun(folders) and options.handover:
+        _tell(_first_start(options, folders, options.people_port or Settings.people_port))
+    host = first_start.host_of(folders)
+    if options.host not in (None, host):
+        raise SettingRefused(
+            "host", f"{options.host} is not {host}, which the certificates were made for at first start"
+        )
     settings = Settings(
-        folders=Folders(options.data),
-        host=options.host,
+        folders=folders,
+        host=host,
         host_port=options.host_port,
         enrol_port=options.enrol_port,
         people_port=options.people_port,
         mqtt_port=options.mqtt_port,
         with_broker=not options.no_broker,
     )
-    if not first_start.is_begun(settings.folders) and options.handover:
-        _first_start(options, settings.folders, f"http://127.0.0.1:{settings.people_port}")
     stop = Flag()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    centre = ControlPlane(settings, clock)
-    centre.start()
-    try:
-        addresses = centre.addresses()
-        _announce(options.ready_file, addresses)
-        stop.wait()
-    finally:
-        centre.stop()
+    with folders.sole_use():
+        centre = ControlPlane(settings, clock)
+        centre.start()
+        try:
+            _announce(options.ready_file, centre.addresses())
+            stop.wait()
+        finally:
+            centre.stop()
     return 0
 
 
@@ -63,6 +79,7 @@ def drill(options: Namespace) -> int:
 
     folders, clock = Folders(options.data), SystemClock()
     first_start.verify_initialised(folders)
+    os.umask(_OWNER_ONLY)
     database = open_database(sqlite_url(folders.database))
     person = Accounts(database, clock).by_token(load_credential(options.credential).token)
     verify_permitted(person, Permission.RECOVERY_DRILL)
@@ -84,10 +101,14 @@ def drill(options: Namespace) -> int:
     return 0
 
 
-def _first_start(options: Namespace, folders: Folders, people_url: str) -> None:
-    made = first_start.first_start(
-        folders, options.handover, options.person, host=options.host, people_url=people_url, clock=SystemClock()
-    )
+def _first_start(options: Namespace, folders: Folders, people_port: int) -> HandedOver:
+    return first_start.first_start(
+        folders, options.handover, options.person,
+        host=options.host or Settings.host, people_url=f"http://127.0.0.1:{people_port}", clock=SystemClock(),
+    )  # fmt: skip
+
+
+def _tell(made: HandedOver) -> None:
     print(f"administrator's credential: {made.credential}")
     print("recovery shares, two of which are needed; give each to another person, off this machine:")
     for share in made.shares:

@@ -6,8 +6,11 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, ExceptionContext, create_engine, event
+from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.transactions import DatabaseUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -19,6 +22,7 @@ def sqlite_url(path: Path) -> str:
 def open_database(url: str) -> sessionmaker[Session]:
     """Return a factory of sessions on the database at `url`, migrated. What a session commits survives a power cut."""
     engine = create_engine(url, pool_pre_ping=True)
+    event.listen(engine, "handle_error", _translate)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _make_durable)
     _migrate(engine)
@@ -30,6 +34,15 @@ def _make_durable(connection: SqliteConnection, _record: Any) -> None:
         connection.execute(f"PRAGMA {pragma}")
     # What somebody wrote as text over our bytes is read as just those bytes, and found to be altered (models.Blob).
     connection.text_factory = lambda data: data.decode(errors="surrogateescape")
+
+
+def _translate(context: ExceptionContext) -> None:
+    """Raise what our callers know for a database that is locked, full, gone or damaged; our own mistakes stay as they are."""
+    error = context.sqlalchemy_exception
+    if context.is_pre_ping:
+        return
+    if isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, IntegrityError | ProgrammingError):
+        raise DatabaseUnavailable from context.original_exception
 
 
 def _migrate(engine: Engine) -> None:

@@ -18,6 +18,7 @@ from control_plane.db.models import Certificate
 from control_plane.keys import store
 from control_plane.keys.store import KeyStore
 from shared.clock import Clock
+from shared.enrolment.renewal import renewal_due
 from shared.errors import IntegrityFailure
 from shared.identity import CONTROL_PLANE
 
@@ -45,17 +46,30 @@ _LIVES = {
     Kind.HOST: HOST_LIFE,
     Kind.EVIDENCE: EVIDENCE_LIFE,
 }
+_OWN = {
+    store.SERVER_TLS: Kind.SERVER,
+    store.BROKER_TLS: Kind.SERVER,
+    store.SERVICE_TLS: Kind.SERVICE,
+    store.JOURNAL: Kind.EVIDENCE,
+    store.RECEIPTS: Kind.EVIDENCE,
+}
 _USAGES = {
     Kind.SERVER: [ExtendedKeyUsageOID.SERVER_AUTH],
     Kind.SERVICE: [ExtendedKeyUsageOID.CLIENT_AUTH],
     Kind.HOST: [ExtendedKeyUsageOID.CLIENT_AUTH],
-    Kind.EVIDENCE: [],
+    # Document signing (RFC 9336): a certificate without any usage would serve as a TLS client too.
+    Kind.EVIDENCE: [x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")],
 }
 
 
 class AuthorityReplaced(IntegrityFailure):
     def __init__(self) -> None:
         super().__init__("the CA certificate in the database is not the one of the CA key; it was changed there")
+
+
+class CertificateMissing(IntegrityFailure):
+    def __init__(self) -> None:
+        super().__init__("the database holds no certificate for a key of the control plane's own")
 
 
 @dataclass(frozen=True)
@@ -89,10 +103,9 @@ class Authority:
             .issuer_name(self.certificate.subject)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_signs_only(), critical=True)
+            .add_extension(x509.ExtendedKeyUsage(_USAGES[kind]), critical=True)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
         )
-        if _USAGES[kind]:
-            builder = builder.add_extension(x509.ExtendedKeyUsage(_USAGES[kind]), critical=True)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName([_name(n) for n in names]), critical=False)
         certificate = builder.sign(self.key, hashes.SHA256())
@@ -132,26 +145,45 @@ def load(database: sessionmaker[Session], keys: KeyStore, clock: Clock) -> Autho
 
 
 def issue_own(database: sessionmaker[Session], authority: Authority, keys: KeyStore, host: str) -> None:
-    """Issue the centre's own certificates: its doors, its broker, its MQTT client and its evidence."""
+    """Issue the centre's own certificates where there is none, it does not name `host`, or two thirds of it are over.
+
+    For the same keys, which are sealed under the root key.
+    """
     names = tuple(dict.fromkeys((host, "localhost", "127.0.0.1")))
-    own = ((Kind.SERVER, store.SERVER_TLS), (Kind.SERVER, store.BROKER_TLS), (Kind.SERVICE, store.SERVICE_TLS))
-    with database.begin() as session:
-        for kind, name in own:
-            public = keys.p256(name).public_key()
-            authority.issue(session, kind, CONTROL_PLANE, public, names if kind is Kind.SERVER else ())
-        for name in (store.JOURNAL, store.RECEIPTS):
-            authority.issue(session, Kind.EVIDENCE, CONTROL_PLANE, keys.p256(name).public_key())
+    now = authority.clock.now()
+    for name, kind in _OWN.items():
+        key = keys.p256(name)
+        own_names = names if kind is Kind.SERVER else ()
+        try:
+            present = newest_certificate(database, key)
+            if _names(present) >= {_name(n) for n in own_names} and not _is_due(present, now):
+                continue
+        except CertificateMissing:
+            pass  # the first start
+        with database.begin() as session:
+            authority.issue(session, kind, CONTROL_PLANE, key.public_key(), own_names)
 
 
-def certificate_for(database: sessionmaker[Session], key: ec.EllipticCurvePrivateKey) -> bytes:
-    """Return the newest certificate of `key`, PEM."""
-    wanted = key.public_key().public_bytes(*_SPKI)
+def newest_certificate(database: sessionmaker[Session], key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """Return the centre's newest certificate for one of its own keys. Raises CertificateMissing."""
+    newest = select(Certificate.pem).where(Certificate.subject == CONTROL_PLANE).order_by(Certificate.not_after.desc())
     with database() as session:
-        for pem in session.scalars(select(Certificate.pem).order_by(Certificate.issued.desc())):
+        for pem in session.scalars(newest):
             certificate = x509.load_pem_x509_certificate(pem.encode())
-            if certificate.public_key().public_bytes(*_SPKI) == wanted:
-                return pem.encode()
-    raise LookupError("no certificate was issued for this key")
+            if certificate.public_key() == key.public_key():
+                return certificate
+    raise CertificateMissing
+
+
+def _is_due(certificate: x509.Certificate, now: datetime) -> bool:
+    return renewal_due(certificate.not_valid_before_utc, certificate.not_valid_after_utc, now)
+
+
+def _names(certificate: x509.Certificate) -> set[x509.GeneralName]:
+    try:
+        return set(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return set()
 
 
 _SPKI = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

@@ -7,25 +7,63 @@ from typing import Protocol
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import Host
+from control_plane.db.models import Certificate, Host
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment import codes
 from control_plane.enrolment.authority import Authority, Kind
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
 from shared.errors import Malformed, Refused
 from shared.identity import HostId
 from shared.policy.document import ORGANISATION
 from shared.signing import EvidencePublicKey
 
 
+class ReusedKey(Refused):
+    def __init__(self, host_id: HostId) -> None:
+        super().__init__(
+            f"{host_id} asked for a new certificate for a key that it had one for; renewal takes a fresh key"
+        )
+        self.host_id = host_id
+
+
 class Journal(Protocol):
     def record(self, happening: Happening) -> None: ...
 
     def append(self, session: Session, happening: Happening) -> None: ...
+
+
+class Renewer:
+    """Gives a host its next TLS certificate. The host door has already judged the present one."""
+
+    def __init__(self, database: sessionmaker[Session], authority: Authority, journal: Journal) -> None:
+        self._database, self._authority, self._journal = database, authority, journal
+
+    def renew(self, host_id: HostId, request: RenewalRequest) -> RenewalAnswer:
+        """Raises Malformed, ReusedKey. Every attempt leaves an audit record."""
+        who = (Participant("host", str(host_id), True),)
+        try:
+            key = requested_key(request.tls_csr)
+            return RenewalAnswer(in_one_commit(self._database, lambda session: self._issue(session, host_id, key, who)))
+        except Refused as exc:
+            happening = Happening(Event.RENEWAL_REFUSED, Action.UPDATE, Outcome.SERIOUS_FAILURE, who, (), str(exc))
+            self._journal.record(happening)
+            raise
+
+    def _issue(
+        self, session: Session, host_id: HostId, key: ec.EllipticCurvePublicKey, who: tuple[Participant, ...]
+    ) -> str:
+        issued = session.scalars(select(Certificate.pem).where(Certificate.subject == str(host_id)))
+        if any(x509.load_pem_x509_certificate(pem.encode()).public_key() == key for pem in issued):
+            raise ReusedKey(host_id)
+        what = (Subject("host", str(host_id)),)
+        self._journal.append(session, Happening(Event.CERTIFICATE_RENEWED, Action.UPDATE, Outcome.SUCCESS, who, what))
+        return self._authority.issue(session, Kind.HOST, str(host_id), key)
 
 
 class Enroller:
@@ -57,7 +95,7 @@ class Enroller:
         return answer
 
     def _enrol(self, request: EnrolmentRequest, doors: Doors) -> EnrolmentAnswer:
-        tls_key, evidence_key = _requested_key(request.tls_csr), _requested_key(request.evidence_csr)
+        tls_key, evidence_key = requested_key(request.tls_csr), requested_key(request.evidence_csr)
         if tls_key.public_numbers() == evidence_key.public_numbers():
             raise Malformed("enrolment request", "asks for one key in two roles; TLS and evidence keys are apart")
         host_id = HostId.new()
@@ -95,7 +133,7 @@ class Enroller:
         )
 
 
-def _requested_key(csr_pem: str) -> ec.EllipticCurvePublicKey:
+def requested_key(csr_pem: str) -> ec.EllipticCurvePublicKey:
     try:
         csr = x509.load_pem_x509_csr(csr_pem.encode())
         valid = csr.is_signature_valid

@@ -50,9 +50,9 @@ class StateIntake:
             raise StateOfAnother(sender=host_id, named=state.host_id)
         newer = update(Host).where(Host.host_id == str(host_id), Host.state_number < state.number)
         kept = session.scalar(
-            newer.values(
-                state=signed, state_number=state.number, state_received=self._clock.now()
-            ).returning(Host.host_id)
+            newer.values(state=signed, state_number=state.number, state_received=self._clock.now()).returning(
+                Host.host_id
+            )
         )
         if kept is None:
             raise StateReplayed(host_id, offered=state.number, held=host.state_number)

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from apiflask import APIFlask
 from flask import Response, request
 
-from control_plane.enrolment.codes import CodeRefused
 from control_plane.enrolment.enroller import Enroller
 from control_plane.http import problems
 from control_plane.http.limits import FailureLimit
 from shared.enrolment.exchange import MAX_BYTES, Doors, EnrolmentRequest
+from shared.errors import Refused
 
 
 def enrolment_door(enroller: Enroller, ca_pem: bytes, doors: Callable[[], Doors], limit: FailureLimit) -> APIFlask:
@@ -24,11 +24,12 @@ def enrolment_door(enroller: Enroller, ca_pem: bytes, doors: Callable[[], Doors]
     @app.post("/api/v1/enrol")
     def enrol() -> Response:
         """Enrol a host: one EnrolmentRequest in, one EnrolmentAnswer out (docs/formats/enrolment.md)."""
-        limit.check()
+        source = request.remote_addr or ""
+        limit.check(source)
         try:
             answer = enroller.enrol(EnrolmentRequest.parse(request.get_data()), doors())
-        except CodeRefused:
-            limit.failed()
+        except Refused:
+            limit.failed(source)
             raise
         return Response(answer.encode(), content_type="application/json")
 

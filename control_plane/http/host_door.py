@@ -6,12 +6,15 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.audit_log.intake import AuditIntake
+from control_plane.enrolment.enroller import Renewer
 from control_plane.fleet.states import HostUnknown, StateIntake, StateOfAnother, StateReplayed
 from control_plane.http import problems
 from control_plane.http.host_identity import HostIdentities, NotAHost
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.vault.receive import ObjectConflict, VaultIntake
 from shared.audit import batch
+from shared.enrolment import exchange
+from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed
 from shared.fleet import state
 from shared.identity import ObjectId
@@ -34,6 +37,7 @@ def host_door(
     audit: AuditIntake,
     policy: PolicyPublisher,
     states: StateIntake,
+    renewer: Renewer,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
 
@@ -64,6 +68,13 @@ def host_door(
         identities.of(request)
         layer = policy.layer(name)
         return _bundle(None if layer is None else layer.encode())
+
+    @app.post("/api/v1/renewal")
+    def renew() -> Response:
+        """Give the host its next certificate, for a fresh key (docs/formats/enrolment.md)."""
+        host = identities.of(request)
+        answer = renewer.renew(host, RenewalRequest.parse(_body(exchange.MAX_BYTES)))
+        return Response(answer.encode(), content_type="application/json")
 
     @app.post("/api/v1/state")
     def post_state() -> Response:

@@ -1,12 +1,14 @@
 """Who is at the host door: the certificate of the TLS session, checked against what the authority issued."""
 
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 from flask import Request
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Certificate, Host
 from control_plane.enrolment.authority import Kind
 from control_plane.fleet.states import HostUnknown
+from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import HostId
 
@@ -18,8 +20,8 @@ class NotAHost(Refused):
 
 
 class HostIdentities:
-    def __init__(self, database: sessionmaker[Session]) -> None:
-        self._database = database
+    def __init__(self, database: sessionmaker[Session], clock: Clock) -> None:
+        self._database, self._clock = database, clock
 
     def of(self, request: Request) -> HostId:
         """Return the enrolled, active host whose certificate the TLS layer verified.
@@ -29,13 +31,21 @@ class HostIdentities:
         pem = request.environ.get("SSL_CLIENT_CERT")
         if not pem or request.environ.get("SSL_CLIENT_VERIFY") != "SUCCESS":
             raise NotAHost("there is none")
-        serial = f"{x509.load_pem_x509_certificate(pem.encode()).serial_number:x}"
+        shown = x509.load_pem_x509_certificate(pem.encode())
+        # A connection or a resumed TLS session may outlive the certificate that began it.
+        if shown.not_valid_after_utc <= self._clock.now():
+            raise NotAHost("it has expired")
         with self._database() as session:
-            certificate = session.get(Certificate, serial)
-            if certificate is None or certificate.kind != Kind.HOST:
+            issued = session.get(Certificate, f"{shown.serial_number:x}")
+            # The row is not under the authority's signature, the certificate is; so they have to be one.
+            if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
                 raise NotAHost("it was not issued to a host")
-            host = session.get(Host, certificate.subject)
-        host_id = HostId.parse(certificate.subject)
+            host_id = HostId.parse(_common_name(shown))
+            host = session.get(Host, str(host_id))
         if host is None or not host.active:
             raise HostUnknown(host_id)
         return host_id
+
+
+def _common_name(certificate: x509.Certificate) -> str:
+    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)

@@ -1,4 +1,4 @@
-"""Slows down whoever guesses: a door that saw too many failures in a minute answers nobody for a while."""
+"""Bounds what failed attempts cost us, without ever standing in the way of somebody who holds the right secret."""
 
 from collections import deque
 from datetime import datetime, timedelta
@@ -8,31 +8,43 @@ from shared.clock import Clock
 from shared.errors import Refused
 
 _WINDOW = timedelta(minutes=1)
+_MAX_SOURCES = 1000
 
 
 class TooManyFailures(Refused):
     def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"too many failed attempts at this door; try again in {retry_after_s} s")
+        super().__init__(f"too many failed attempts from here; try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 
 class FailureLimit:
-    """At most `most` failures a minute at one door, whoever makes them: secrets are too long for more to help."""
+    """At most `most` failures a minute from one source.
+
+    Our secrets are too long to be guessed. What is limited is the audit records and signatures that failures cost, so
+    nobody's failures may keep others out: at the enrolment door a source is an address; on loopback, where all share
+    one, a right secret is let in before its failures are looked at.
+    """
 
     def __init__(self, clock: Clock, most: int = 10) -> None:
         self._clock, self._most = clock, most
-        self._failures: deque[datetime] = deque()
+        self._failures: dict[str, deque[datetime]] = {}
         self._lock = Lock()
 
-    def check(self) -> None:
+    def check(self, source: str) -> None:
         """Raises TooManyFailures."""
         with self._lock:
             now = self._clock.now()
-            while self._failures and now - self._failures[0] >= _WINDOW:
-                self._failures.popleft()
-            if len(self._failures) >= self._most:
-                raise TooManyFailures(int((_WINDOW - (now - self._failures[0])).total_seconds()) + 1)
+            failures = self._failures.get(source, deque())
+            while failures and now - failures[0] >= _WINDOW:
+                failures.popleft()
+            if len(failures) >= self._most:
+                raise TooManyFailures(int((_WINDOW - (now - failures[0])).total_seconds()) + 1)
 
-    def failed(self) -> None:
+    def failed(self, source: str) -> None:
         with self._lock:
-            self._failures.append(self._clock.now())
+            # The source that failed last comes last, so what falls out is what has been quiet for longest.
+            failures = self._failures.pop(source, deque(maxlen=self._most))
+            failures.append(self._clock.now())
+            self._failures[source] = failures
+            if len(self._failures) > _MAX_SOURCES:
+                del self._failures[next(iter(self._failures))]

@@ -1,10 +1,10 @@
 """The people's door: plain HTTP on loopback, for named people with a token or a one-time sign-in link."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from json import dumps
-from urllib.parse import urlsplit
 
 from apiflask import APIFlask
 from flask import Response, abort, redirect, request
@@ -43,8 +43,8 @@ from shared.canonical import Json
 from shared.identity import ObjectId
 
 _COOKIE = "leadglass_session"
-_LOOPBACK_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
-_MAX_BODY_BYTES = 8 << 20
+_LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
+MAX_BODY_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class PeopleServices:
 
 def people_door(services: PeopleServices) -> APIFlask:
     app = problems.new_app("Leadglass people's door", static_folder=page.STATIC)
-    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["SECURITY_SCHEMES"] = {"credential": {"type": "http", "scheme": "bearer"}}
     app.before_request(_verify_host)
     app.after_request(_harden)
@@ -88,11 +88,10 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
     @app.get("/sign-in")
     def sign_in() -> AnyResponse:
         """Turn a one-time link into a session."""
-        services.limit.check()
         try:
             secret, person, expires = services.accounts.use_link(request.args.get("token", ""))
         except NotSignedIn:
-            services.limit.failed()
+            _count_failure(services)
             services.journal.record(Happening(Event.SIGN_IN_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE))
             return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
         services.journal.record(Happening(Event.SIGNED_IN, Action.EXECUTE, Outcome.SUCCESS, _who(person)))
@@ -189,11 +188,10 @@ def _permitted(services: PeopleServices, permission: Permission) -> SignedIn:
     """Return who is asking, once they may. A cookie serves reading only, so no other site can act by it."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme == "Bearer":
-        services.limit.check()
         try:
             person = services.accounts.by_token(token)
         except NotSignedIn:
-            services.limit.failed()
+            _count_failure(services)
             raise
     elif request.method == "GET":
         person = services.accounts.by_session(request.cookies.get(_COOKIE, ""))
@@ -203,9 +201,16 @@ def _permitted(services: PeopleServices, permission: Permission) -> SignedIn:
     return person
 
 
+def _count_failure(services: PeopleServices) -> None:
+    """Raises TooManyFailures. After the secret was looked at: others' failures never keep a right one out."""
+    source = request.remote_addr or ""
+    services.limit.check(source)
+    services.limit.failed(source)
+
+
 def _verify_host() -> None:
     # A name of somebody else's that resolves to this machine must not reach this door (DNS rebinding).
-    if urlsplit(f"//{request.host}").hostname not in _LOOPBACK_NAMES:
+    if not _LOOPBACK.fullmatch(request.headers.get("Host", "")):
         abort(421, "this door answers to loopback names only")
 
 

@@ -61,6 +61,8 @@ def _install(app: APIFlask, table: tuple[tuple[type[Exception], int], ...]) -> N
         response = problem(status, _in_words(name), str(error), error=name, **members)
         if isinstance(error, TooManyFailures):
             response.headers["Retry-After"] = str(error.retry_after_s)
+        if status == 401:
+            response.headers["WWW-Authenticate"] = "Bearer"
         return response
 
     def of_http(error: HTTPException) -> Response:

@@ -1,14 +1,42 @@
-"""Serves one door with cheroot, in threads of this process."""
+"""Serves one door with cheroot, in threads of this process.
 
+cheroot makes the TLS handshake in the thread that accepts, where one silent client keeps everybody out, and gives a
+thread to each client before it has said a word. Here a client waits among the idle connections until it speaks, for the
+handshake and again for its request, so that strangers who say nothing cost a descriptor each, and a limited number.
+"""
+
+import logging
+import os
+import re
 import ssl
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from socket import SHUT_RDWR, socket
 from threading import Thread
 from typing import Any, cast
 
+from cheroot.connections import ConnectionManager
+from cheroot.server import HTTPConnection, HTTPRequest
 from cheroot.ssl.builtin import BuiltinSSLAdapter
 from cheroot.wsgi import Server
 
+from shared.errors import Unavailable
+
 WsgiApp = Callable[..., Iterable[bytes]]
+
+_LOG = logging.getLogger(__name__)
+_MAX_HEADER_BYTES = 64 * 1024
+_MAX_CONNECTIONS = 256
+# A sender who is refused early should still hear why, so its body is read and dropped, within reason.
+_MAX_DROPPED_BYTES = 64 << 20
+_PIECE_BYTES = 1 << 20
+_NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nthis door speaks HTTPS\n"
+
+
+class DoorNotOpened(Unavailable):
+    def __init__(self, name: str, port: int, why: str) -> None:
+        super().__init__(f"the door of {name} cannot be opened on port {port}: {why}")
+        self.name, self.port, self.why = name, port, why
 
 
 class ContextAdapter(BuiltinSSLAdapter):
@@ -21,20 +49,116 @@ class ContextAdapter(BuiltinSSLAdapter):
         self._server_env: dict[str, str] = {}
         self.context = context
 
+    def wrap(self, sock: socket) -> tuple[ssl.SSLSocket, dict[str, str]]:
+        """Return at once: `_Connection` shakes hands as the client's bytes arrive."""
+        return self.context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False), {}
+
+
+class _Request(HTTPRequest):
+    def send_headers(self) -> None:
+        """Drop what the application left of the body; cheroot would read it into memory, however long it is."""
+        if self.chunked_read:
+            self.close_connection = True
+        else:
+            most = _MAX_DROPPED_BYTES
+            while most > 0 and (dropped := self.rfile.read(min(_PIECE_BYTES, most))):
+                most -= len(dropped)
+            if self.rfile.remaining:
+                self.close_connection = True
+        super().send_headers()
+
+
+class _Connection(HTTPConnection):
+    RequestHandlerClass = _Request
+    has_spoken = False
+
+    def communicate(self) -> bool:
+        """Do the next thing that the client's bytes allow; True keeps the connection until more arrive."""
+        if isinstance(self.socket, ssl.SSLSocket) and not self.has_spoken:
+            return self._shake_hands(self.socket)
+        self.has_spoken = True
+        keep: bool = super().communicate()  # type: ignore[no-untyped-call]  # its stub says nothing
+        return keep
+
+    def _shake_hands(self, secured: ssl.SSLSocket) -> bool:
+        secured.settimeout(0)
+        try:
+            secured.do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return True
+        except ssl.SSLError as exc:
+            if exc.reason == "HTTP_REQUEST":
+                with suppress(OSError):
+                    os.write(secured.fileno(), _NOT_TLS)
+            _LOG.info("handshake refused", extra={"address": self.remote_addr, "reason": exc.reason})
+            return False
+        except OSError:
+            return False
+        secured.settimeout(self.server.timeout)
+        self.ssl_env = self.server.ssl_adapter.get_environ(secured)
+        self.has_spoken = True
+        return True
+
+
+class _Server(Server):
+    ConnectionClass = _Connection
+    name: str
+    _connections: ConnectionManager
+
+    def process_conn(self, conn: _Connection) -> None:
+        if conn.last_used is None:
+            self._make_room()
+            self._connections.put(conn)
+        else:
+            super().process_conn(conn)
+
+    def _make_room(self) -> None:
+        """Let go of the stranger who has waited longest, when there are too many connections."""
+        selector = self._connections._selector  # type: ignore[attr-defined]  # its stub leaves it out
+        if len(selector) <= _MAX_CONNECTIONS:
+            return
+        idle = [conn for _, conn in selector.connections if conn is not self]
+        longest = min(idle, key=lambda conn: (conn.has_spoken, conn.last_used))
+        # Only the socket, beneath TLS: the loop then finds it at its end and takes it away in its own time.
+        with suppress(OSError):
+            socket.shutdown(longest.socket, SHUT_RDWR)
+
+    def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: ARG002, FBT001 (cheroot's signature)
+        # cheroot's messages quote whatever went wrong, which may be what somebody sent.
+        _LOG.log(level, "door complains", extra={"door": self.name}, exc_info=traceback)
+
 
 class Door:
-    """One listening door. `port` is the real one once it is open, also when 0 was asked for."""
+    """One door. Its port is taken when it is made, and `port` is the real one, also when 0 was asked for."""
 
     def __init__(
-        self, name: str, app: WsgiApp, host: str, port: int, context: ssl.SSLContext | None, *, threads: int = 8
+        self,
+        name: str,
+        app: WsgiApp,
+        host: str,
+        port: int,
+        context: ssl.SSLContext | None,
+        *,
+        max_body_bytes: int,
+        threads: int = 8,
+        timeout_s: int = 60,
     ) -> None:
+        """Raises DoorNotOpened."""
         self.name = name
-        self._server = Server((host, port), app, numthreads=threads, timeout=60, request_queue_size=64)
-        self._server.server_name = "leadglass"
+        self._server = _Server((host, port), app, numthreads=threads, timeout=timeout_s, request_queue_size=64)
+        self._server.name, self._server.server_name = name, "leadglass"
+        self._server.max_request_header_size = _MAX_HEADER_BYTES
+        self._server.max_request_body_size = max_body_bytes
+        self._server.keep_alive_conn_limit = _MAX_CONNECTIONS
         if context is not None:
             self._server.ssl_adapter = ContextAdapter(context)
         self._thread = Thread(target=self._server.serve, name=f"door-{name}", daemon=True)
-        self._server.prepare()
+        try:
+            self._server.prepare()
+        except OSError as exc:
+            # cheroot puts the system's error into the text of its own.
+            found = re.search(r"\[Errno \d+\] ([^)]+)", str(exc))
+            raise DoorNotOpened(name, port, found[1] if found else str(exc)) from exc
         bound = cast("tuple[Any, ...]", self._server.bind_addr)
         self.host, self.port = str(bound[0]), int(bound[1])
 
@@ -43,4 +167,5 @@ class Door:
 
     def close(self) -> None:
         self._server.stop()
-        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)

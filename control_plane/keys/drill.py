@@ -5,6 +5,7 @@ shares, opens the private key it needs with what they give, and opens the object
 the centre calls itself not recoverable.
 """
 
+import os
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Fact, KeyRow
+from control_plane.durable import sync_folder
 from control_plane.keys import shares as recovery_shares
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import JOURNAL
@@ -65,6 +67,9 @@ def seal_test_object(path: Path, data_key: SealingKey, index_key: SealingKey, si
         sealer.update(secrets.token_bytes(_TEST_BYTES))
         sealing = Sealing(data_key.grade, data_key.key, index_key.key, policy_version=1, captured=now)
         sealer.finish(sealing, IndexEntry(False, *[""] * 9), signer)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
 
 
 def drill(database: sessionmaker[Session], test_object: Path, shares: Sequence[str]) -> tuple[RootKey, Drilled]:

@@ -6,7 +6,6 @@
 The root key lies in one file of its own, outside the database and outside every backup, and in the recovery shares.
 """
 
-import os
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from control_plane.durable import write_new
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import RandomBytes
 
@@ -79,15 +79,6 @@ def store_root_key(path: Path, root: RootKey) -> None:
     """Write the root key durably, readable by its owner only. Raises RootKeyExists."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, root.raw)
     except FileExistsError as exc:
         raise RootKeyExists(path) from exc
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(root.raw)
-        file.flush()
-        os.fsync(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

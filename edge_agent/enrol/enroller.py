@@ -47,8 +47,7 @@ def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> Hos
     store(
         folder.identity,
         {
-            "tls.key": private_pem(keys.tls),
-            "tls.crt": answer.tls_certificate.encode(),
+            "tls.pem": answer.tls_certificate.encode() + private_pem(keys.tls),
             "evidence.key": private_pem(keys.evidence),
             "evidence.crt": answer.evidence_certificate.encode(),
             "ca.pem": ca.public_bytes(Encoding.PEM),

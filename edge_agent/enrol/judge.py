@@ -29,7 +29,7 @@ class StrangeCentre(Refused):
 
 class AnswerUnusable(Refused):
     def __init__(self, why: str) -> None:
-        super().__init__(f"the enrolment answer is not an identity for this host: {why}")
+        super().__init__(f"the answer is not an identity for this host: {why}")
         self.why = why
 
 
@@ -50,14 +50,17 @@ def verify_centre(ca_pem: bytes, code: EnrolmentCode) -> x509.Certificate:
 
 def verify_answer(answer: EnrolmentAnswer, keys: HostKeys, ca: x509.Certificate) -> None:
     """Raise AnswerUnusable unless both certificates are the CA's, for our keys, and named as the answer says."""
-    _verify_certificate(answer.tls_certificate, "TLS", keys.tls, str(answer.host_id), ca)
-    _verify_certificate(answer.evidence_certificate, "evidence", keys.evidence, str(answer.host_id), ca)
+    verify_certificate(answer.tls_certificate, "TLS", keys.tls, str(answer.host_id), ca)
+    verify_certificate(answer.evidence_certificate, "evidence", keys.evidence, str(answer.host_id), ca)
     if answer.layers != (ORGANISATION,):
         # More than one layer would need a rule for what wins; none may be ignored in silence.
         raise AnswerUnusable(f"it names the policy layers {', '.join(answer.layers)}, this agent knows {ORGANISATION}")
 
 
-def _verify_certificate(pem: str, what: str, key: ec.EllipticCurvePrivateKey, name: str, ca: x509.Certificate) -> None:
+def verify_certificate(
+    pem: str, what: str, key: ec.EllipticCurvePrivateKey, name: str, ca: x509.Certificate
+) -> x509.Certificate:
+    """Return the certificate once it is the CA's, for `key`, and names `name`. Raises AnswerUnusable."""
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         certificate.verify_directly_issued_by(ca)
@@ -68,3 +71,4 @@ def _verify_certificate(pem: str, what: str, key: ec.EllipticCurvePrivateKey, na
     names = [n.value for n in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if names != [name]:
         raise AnswerUnusable(f"the {what} certificate names another host")
+    return certificate

@@ -46,6 +46,18 @@ def store(folder: Path, files: Mapping[str, bytes]) -> None:
         raise IdentityNotStored(folder, exc.strerror or "it failed") from exc
 
 
+def replace(file: Path, content: bytes) -> None:
+    """Put `content` in the place of one file of the identity, whole or not at all. Raises IdentityNotStored."""
+    draft = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
+    try:
+        _write(draft, content)
+        draft.rename(file)
+        _sync(file.parent)
+    except OSError as exc:
+        draft.unlink(missing_ok=True)
+        raise IdentityNotStored(file, exc.strerror or "it failed") from exc
+
+
 def _write(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
         file.write(content)

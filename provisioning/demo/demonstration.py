@@ -15,8 +15,8 @@ from shared.errors import IntegrityFailure, Refused, Unavailable
 Keep = Callable[[Stage, Centre], None]
 
 _NOT_SHOWN = (
-    "Not shown here: loss of power, several hosts, capture at line rate, a witness of the audit log, certificate "
-    "renewal, USB rules and wipe."
+    "Not shown here: loss of power, several hosts, capture at line rate, a witness of the audit log, a week's "
+    "certificate renewals, USB rules and wipe."
 )
 
 

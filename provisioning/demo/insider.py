@@ -58,7 +58,9 @@ class Insider:
         ca = authority.load(database, keys, SystemClock()).pem
         self._port, self._layer = port, layer
         self._policy = PolicyPublisher(database, keys, _NoJournal(), SystemClock())
-        self._context = _context(ca, authority.certificate_for(database, key) + _pem(key))
+        self._context = _context(
+            ca, authority.newest_certificate(database, key).public_bytes(serialization.Encoding.PEM) + _pem(key)
+        )
 
     def current(self) -> dict[str, bytes]:
         """Return the bundles that the broker keeps now, by topic: they are made of rows on the same disk."""

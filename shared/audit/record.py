@@ -46,6 +46,8 @@ class Event(StrEnum):
     CODE_ISSUED = "enrolment.code-issued"
     HOST_ENROLLED = "enrolment.host-enrolled"
     ENROLMENT_REFUSED = "enrolment.refused"
+    CERTIFICATE_RENEWED = "enrolment.certificate-renewed"
+    RENEWAL_REFUSED = "enrolment.renewal-refused"
     ASSOCIATION_REFUSED = "capture.association-refused"
     IMAGE_CAPTURED = "capture.image-captured"
     IMAGE_REFUSED = "capture.image-refused"
@@ -77,6 +79,8 @@ EVENT_CODES: dict[Event, str] = {
     Event.CODE_ISSUED: "110113",
     Event.HOST_ENROLLED: "110113",
     Event.ENROLMENT_REFUSED: "110113",
+    Event.CERTIFICATE_RENEWED: "110113",
+    Event.RENEWAL_REFUSED: "110113",
     Event.ASSOCIATION_REFUSED: "110113",
     Event.IMAGE_CAPTURED: "110107",
     Event.IMAGE_REFUSED: "110107",

@@ -16,9 +16,9 @@ from shared.policy.document import LAYER_PATTERN
 
 MAX_BYTES = 256 * 1024
 HOST_KEY_BYTES = 32
-_MAX_PEM_CHARS = 8192
-_PEM = r"-----BEGIN [A-Z ]+-----\n[A-Za-z0-9+/=\n]+-----END [A-Z ]+-----\n"
-_ADDRESS = r"[A-Za-z0-9.\-]{1,253}|\[[0-9a-fA-F:]{2,39}\]"
+MAX_PEM_CHARS = 8192
+PEM_PATTERN = r"-----BEGIN [A-Z ]+-----\n[A-Za-z0-9+/=\n]+-----END [A-Z ]+-----\n"
+ADDRESS_PATTERN = r"[A-Za-z0-9.\-]{1,253}|\[[0-9a-fA-F:]{2,39}\]"
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ class EnrolmentRequest:
     @classmethod
     def parse(cls, data: bytes) -> "EnrolmentRequest":
         """Raises Malformed."""
-        fields = _fields(data, "enrolment request")
+        fields = read_message(data, "enrolment request")
         request = cls(
             secret=fields.base64("secret", max_bytes=SECRET_BYTES),
-            tls_csr=fields.text("tls_csr", _PEM, max_chars=_MAX_PEM_CHARS),
-            evidence_csr=fields.text("evidence_csr", _PEM, max_chars=_MAX_PEM_CHARS),
+            tls_csr=fields.text("tls_csr", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
+            evidence_csr=fields.text("evidence_csr", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
             asset=fields.text("asset", max_chars=100),
         )
         fields.done()
@@ -97,15 +97,15 @@ class EnrolmentAnswer:
     @classmethod
     def parse(cls, data: bytes) -> "EnrolmentAnswer":
         """Raises Malformed."""
-        fields = _fields(data, "enrolment answer")
+        fields = read_message(data, "enrolment answer")
         doors = fields.fields("doors")
         answer = cls(
             host_id=HostId.parse(fields.text("host")),
-            tls_certificate=fields.text("tls_certificate", _PEM, max_chars=_MAX_PEM_CHARS),
-            evidence_certificate=fields.text("evidence_certificate", _PEM, max_chars=_MAX_PEM_CHARS),
+            tls_certificate=fields.text("tls_certificate", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
+            evidence_certificate=fields.text("evidence_certificate", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
             sop_hash_key=fields.base64("sop_hash_key", max_bytes=HOST_KEY_BYTES),
             doors=Doors(
-                doors.text("host", _ADDRESS),
+                doors.text("host", ADDRESS_PATTERN),
                 doors.integer("https_port", least=1, most=65_535),
                 None if doors.is_null("mqtt_port") else doors.integer("mqtt_port", least=1, most=65_535),
             ),
@@ -119,7 +119,8 @@ class EnrolmentAnswer:
         return answer
 
 
-def _fields(data: bytes, what: str) -> Fields:
+def read_message(data: bytes, what: str) -> Fields:
+    """Return the members of a message of this exchange, its version taken. Raises Malformed."""
     if len(data) > MAX_BYTES:
         raise Malformed(what, f"larger than {MAX_BYTES} bytes")
     fields = Fields(canonical.parse(data, what), what)

@@ -4,8 +4,10 @@ It judges what arrives with the same functions of `shared` as the real one, so a
 formats; how the real doors behave is shown by the scenarios, which run both sides.
 """
 
+import contextlib
 import json
 import secrets
+import socket
 import ssl
 import threading
 from dataclasses import dataclass, field
@@ -105,9 +107,11 @@ class Centre:
         self.host_door = self._serve(chain, host_port, mutual=True)
 
     def stop(self) -> None:
+        """Go away, together with every connection that is kept open."""
         for door in (self.enrol_door, self.host_door):
             door.shutdown()
             door.server_close()
+            door.hang_up()
 
     @property
     def enrol_url(self) -> str:
@@ -189,7 +193,7 @@ class Centre:
     def take_state(self, host: str, data: bytes) -> None:
         self.states.append(verify_state(data, self.evidence[host]))
 
-    def _serve(self, chain: Path, port: int, *, mutual: bool) -> ThreadingHTTPServer:
+    def _serve(self, chain: Path, port: int, *, mutual: bool) -> "_Server":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain)
         if mutual:
@@ -221,13 +225,26 @@ class _Server(ThreadingHTTPServer):
     centre: Centre
     context: ssl.SSLContext
 
+    def __init__(self, *args: Any) -> None:
+        self._open: set[ssl.SSLSocket] = set()
+        super().__init__(*args)
+
     def finish_request(self, request: Any, client_address: Any) -> None:
         try:
             with self.context.wrap_socket(request, server_side=True) as secured:
-                super().finish_request(secured, client_address)
+                self._open.add(secured)
+                try:
+                    super().finish_request(secured, client_address)
+                finally:
+                    self._open.discard(secured)
         except (OSError, ValueError):
             # A client that went away, or was not let in.
             return
+
+    def hang_up(self) -> None:
+        for connection in list(self._open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -15,19 +15,21 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow, EnrolmentCodeRow, Host
 from control_plane.enrolment import authority, codes
-from control_plane.enrolment.authority import HOST_LIFE, Authority
+from control_plane.enrolment.authority import HOST_LIFE, SERVER_LIFE, Authority
 from control_plane.enrolment.codes import CodeRefused, IssuedCode
-from control_plane.enrolment.enroller import Enroller
+from control_plane.enrolment.enroller import Enroller, Renewer, ReusedKey
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
 from control_plane.people.accounts import Accounts
 from shared.audit.record import AuditRecord, Event
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed
 from tests.fakes.clock import FakeClock
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
+DOCUMENT_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # RFC 9336
 DOORS = Doors("127.0.0.1", 8442, 8883)
 
 
@@ -37,11 +39,12 @@ class Centre:
     def __init__(self, folder: Path) -> None:
         self.clock = FakeClock(START)
         self.database: sessionmaker[Session] = open_database(sqlite_url(folder / "centre.sqlite"))
-        keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
+        self.keys = keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         self.ca: Authority = authority.establish(self.database, keys, self.clock)
         keys.create_p256(store.JOURNAL)
         journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
         Accounts(self.database, self.clock).create("ada", "administrator")
+        self.renewer = Renewer(self.database, self.ca, journal)
         self.enroller = Enroller(
             self.database, self.ca, journal, self.clock, sop_hash_secret=bytes(32), policy_root=lambda: b"{}"
         )
@@ -63,6 +66,10 @@ def centre(tmp_path: Path) -> Centre:
     return Centre(tmp_path)
 
 
+def usages(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
+    return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+
+
 def request_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
@@ -81,10 +88,8 @@ def test_an_enrolled_host_gets_two_certificates_each_for_one_purpose(centre: Cen
     for certificate in (tls, evidence):
         certificate.verify_directly_issued_by(centre.ca.certificate)
         assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    usage = tls.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    assert list(usage) == [ExtendedKeyUsageOID.CLIENT_AUTH]
-    with pytest.raises(x509.ExtensionNotFound):
-        evidence.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
+    assert usages(tls) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert usages(evidence) == [DOCUMENT_SIGNING]
     assert tls.not_valid_after_utc - START == HOST_LIFE
     assert EnrolmentAnswer.parse(answer.encode()) == answer
     assert centre.events() == [Event.HOST_ENROLLED]
@@ -142,6 +147,47 @@ def test_refuses_a_certificate_request_that_proves_no_p256_key(centre: Centre, w
     with pytest.raises(Malformed, match="certificate request"):
         centre.enroller.enrol(EnrolmentRequest(good.secret, pem, good.evidence_csr, "CT 2"), DOORS)
     assert centre.hosts() == 0
+
+
+def test_a_host_renews_with_a_fresh_key(centre: Centre) -> None:
+    host = centre.enroller.enrol(a_request(centre.code().code.secret), DOORS)
+    centre.clock.advance(HOST_LIFE * 2 / 3)
+    key = ec.generate_private_key(ec.SECP256R1())
+
+    answer = centre.renewer.renew(host.host_id, RenewalRequest(request_pem(key)))
+    renewed = x509.load_pem_x509_certificate(answer.tls_certificate.encode())
+    assert renewed.public_key() == key.public_key()
+    assert renewed.subject == x509.load_pem_x509_certificate(host.tls_certificate.encode()).subject
+    assert renewed.not_valid_after_utc - centre.clock.now() == HOST_LIFE
+    assert usages(renewed) == [ExtendedKeyUsageOID.CLIENT_AUTH]
+    assert centre.events() == [Event.HOST_ENROLLED, Event.CERTIFICATE_RENEWED]
+
+
+def test_refuses_to_renew_a_key_that_had_its_certificate(centre: Centre) -> None:
+    host = centre.enroller.enrol(a_request(centre.code().code.secret), DOORS)
+    request = RenewalRequest(request_pem(ec.generate_private_key(ec.SECP256R1())))
+    centre.renewer.renew(host.host_id, request)
+
+    with pytest.raises(ReusedKey):
+        centre.renewer.renew(host.host_id, request)
+    assert centre.events()[-1] is Event.RENEWAL_REFUSED
+
+
+def test_the_centre_renews_its_own_certificates_and_follows_its_new_name(centre: Centre) -> None:
+    for name in (store.SERVER_TLS, store.BROKER_TLS, store.SERVICE_TLS, store.RECEIPTS):
+        centre.keys.create_p256(name)
+
+    def serial(host: str) -> int:
+        authority.issue_own(centre.database, centre.ca, centre.keys, host)
+        return authority.newest_certificate(centre.database, centre.keys.p256(store.SERVER_TLS)).serial_number
+
+    first = serial("127.0.0.1")
+    centre.clock.advance(SERVER_LIFE / 2)
+    assert serial("127.0.0.1") == first
+    renamed = serial("centre.example")
+    assert renamed != first
+    centre.clock.advance(SERVER_LIFE * 2 / 3)
+    assert serial("centre.example") != renamed
 
 
 def _with_flipped_signature(pem: str) -> str:

@@ -53,9 +53,7 @@ class Open:
         return HTTPSConnection(url.hostname or "", url.port, timeout=20, context=context)
 
 
-def ask(
-    connection: HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]
-) -> Answer:
+def ask(connection: HTTPConnection, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
     try:
         connection.request(method, path, body, dict(headers))
         response = connection.getresponse()

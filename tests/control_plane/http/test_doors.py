@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
 from tests.control_plane.http.conftest import Answer, Open
 
 Trusting = Callable[[], ssl.SSLContext]
@@ -109,9 +110,18 @@ def test_an_evidence_certificate_does_not_open_the_host_door(
 ) -> None:
     context = host.identify(trusting(), host.answer.evidence_certificate, host.evidence)
 
-    answer = door.hosts(context, "GET", "/api/v1/policy/head")
-    assert answer.status == 403
-    assert problem(answer)["error"] == "NotAHost"
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        door.hosts(context, "GET", "/api/v1/policy/head")
+
+
+def test_a_host_renews_over_its_door(door: Open, host: EnrolledHost, trusting: Trusting) -> None:
+    fresh = ec.generate_private_key(ec.SECP256R1())
+    old = host.identify(trusting(), host.answer.tls_certificate, host.tls)
+
+    answer = door.hosts(old, "POST", "/api/v1/renewal", RenewalRequest(csr(fresh)).encode())
+    assert answer.status == 200
+    renewed = host.identify(trusting(), RenewalAnswer.parse(answer.body).tls_certificate, fresh)
+    assert door.hosts(renewed, "GET", "/api/v1/policy/head").status == 404
 
 
 def test_the_same_code_a_second_time_is_refused(door: Open) -> None:

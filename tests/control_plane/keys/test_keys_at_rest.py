@@ -11,7 +11,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import KeyRow
-from control_plane.keys.root import KeyNotAuthentic, RootKey, RootKeyExists, RootKeyMissing, load_root_key, store_root_key
+from control_plane.keys.root import (
+    KeyNotAuthentic,
+    RootKey,
+    RootKeyExists,
+    RootKeyMissing,
+    load_root_key,
+    store_root_key,
+)
 from control_plane.keys.shares import SharesRefused, combine, split
 from control_plane.keys.store import CA, SOP_HASH, KeyStore, KeyUnknown
 from shared.clock import SystemClock

@@ -30,8 +30,8 @@ def test_leaves_an_identity_that_the_agent_can_load(centre: Centre, tmp_path: Pa
 def test_two_keys_and_nothing_that_others_may_read(centre: Centre, enrolled: AgentFolder) -> None:
     files = {path.name: path for path in enrolled.identity.iterdir()}
 
-    assert set(files) == {"tls.key", "tls.crt", "evidence.key", "evidence.crt", "ca.pem", "host.json"}
-    assert files["tls.key"].read_bytes() != files["evidence.key"].read_bytes()
+    assert set(files) == {"tls.pem", "evidence.key", "evidence.crt", "ca.pem", "host.json"}
+    assert files["evidence.key"].read_bytes() not in files["tls.pem"].read_bytes()
     assert {stat.S_IMODE(path.stat().st_mode) for path in files.values()} == {0o600}
     assert stat.S_IMODE(enrolled.identity.stat().st_mode) == 0o700
 
@@ -144,7 +144,7 @@ def test_what_is_not_enrolled_says_so(tmp_path: Path) -> None:
     [
         ("host.json", b"{}", Malformed),
         ("evidence.key", b"nonsense", IdentityUnreadable),
-        ("tls.crt", b"nonsense", IdentityUnreadable),
+        ("tls.pem", b"nonsense", IdentityUnreadable),
     ],
 )
 def test_a_damaged_identity_stops_the_start_and_names_the_file(
@@ -169,7 +169,7 @@ def test_host_json_prints_back_unchanged(enrolled: AgentFolder) -> None:
 def test_certificates_are_for_the_host_that_the_answer_names(enrolled: AgentFolder) -> None:
     names = {
         x509.load_pem_x509_certificate((enrolled.identity / file).read_bytes()).subject.rfc4514_string()
-        for file in ("tls.crt", "evidence.crt")
+        for file in ("tls.pem", "evidence.crt")
     }
 
     host = str(load_identity(enrolled).config.host_id)

@@ -1,0 +1,49 @@
+"""The renewal exchange: a host that still has a valid certificate gets the next one, for a fresh key.
+
+docs/formats/enrolment.md section 4
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared import canonical
+from shared.enrolment.exchange import MAX_PEM_CHARS, PEM_PATTERN, read_message
+
+
+@dataclass(frozen=True)
+class RenewalRequest:
+    """A certificate request (PKCS #10) that proves possession of a new ECDSA P-256 TLS key."""
+
+    tls_csr: str
+
+    def encode(self) -> bytes:
+        return canonical.encode({"v": 1, "tls_csr": self.tls_csr})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "RenewalRequest":
+        """Raises Malformed."""
+        fields = read_message(data, "renewal request")
+        request = cls(fields.text("tls_csr", PEM_PATTERN, max_chars=MAX_PEM_CHARS))
+        fields.done()
+        return request
+
+
+@dataclass(frozen=True)
+class RenewalAnswer:
+    tls_certificate: str
+
+    def encode(self) -> bytes:
+        return canonical.encode({"v": 1, "tls_certificate": self.tls_certificate})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "RenewalAnswer":
+        """Raises Malformed."""
+        fields = read_message(data, "renewal answer")
+        answer = cls(fields.text("tls_certificate", PEM_PATTERN, max_chars=MAX_PEM_CHARS))
+        fields.done()
+        return answer
+
+
+def renewal_due(not_before: datetime, not_after: datetime, now: datetime) -> bool:
+    """Tell whether two thirds of a certificate's life have gone by."""
+    return now >= not_before + (not_after - not_before) * 2 / 3

@@ -1,0 +1,125 @@
+"""A host keeps its certificate young by itself: the agent's renewal against the real doors."""
+
+import ssl
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from edge_agent.config import AgentFolder, Identity, load_identity
+from edge_agent.enrol.enroller import enrol
+from edge_agent.enrol.judge import AnswerUnusable
+from edge_agent.enrol.renewal import CertificateRenewal
+from edge_agent.https import Answer, DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.log import JsonLog
+from shared.clock import SystemClock
+from shared.enrolment.renewal import RenewalAnswer
+from tests.control_plane.http.conftest import Open
+from tests.control_plane.http.test_doors import issue_code
+from tests.fakes.clock import FakeClock
+
+LIFE = timedelta(days=7)
+
+
+@pytest.fixture
+def enrolled(door: Open, tmp_path: Path) -> AgentFolder:
+    folder = AgentFolder(tmp_path / "agent")
+    folder.path.mkdir()
+    enrol(folder, str(door.addresses["enrol_url"]), issue_code(door), "CT 2")
+    return folder
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(SystemClock().now())
+
+
+Renewal = Callable[[HttpsDoor | None], tuple[CertificateRenewal, ssl.SSLContext]]
+
+
+@pytest.fixture
+def renewal(door: Open, enrolled: AgentFolder, clock: FakeClock) -> Renewal:
+    url, identity = urlsplit(str(door.addresses["hosts_url"])), load_identity(enrolled)
+
+    def make(other: HttpsDoor | None) -> tuple[CertificateRenewal, ssl.SSLContext]:
+        context = verified_context(enrolled.ca, enrolled.tls)
+        to = other or HttpsDoor(url.hostname or "", url.port or 0, context)
+        return _renewal(to, enrolled, identity, context, clock), context
+
+    return make
+
+
+def _renewal(
+    to: HttpsDoor, folder: AgentFolder, identity: Identity, context: ssl.SSLContext, clock: FakeClock
+) -> CertificateRenewal:
+    return CertificateRenewal(
+        to,
+        folder,
+        host_id=identity.config.host_id,
+        present=identity.tls_certificate,
+        ca=identity.ca,
+        contexts=[context],
+        clock=clock,
+        log=JsonLog(clock),
+    )
+
+
+def test_a_young_certificate_is_left_alone(enrolled: AgentFolder, renewal: Renewal, clock: FakeClock) -> None:
+    before = enrolled.tls.read_bytes()
+    clock.advance(LIFE * 2 / 3 - timedelta(hours=1))
+
+    assert not renewal(None)[0].renew_if_due()
+    assert enrolled.tls.read_bytes() == before
+
+
+def test_at_two_thirds_of_its_life_the_next_one_is_there_and_works(
+    door: Open, enrolled: AgentFolder, renewal: Renewal, clock: FakeClock
+) -> None:
+    old = load_identity(enrolled)
+    clock.advance(LIFE * 2 / 3)
+    part, context = renewal(None)
+
+    assert part.renew_if_due()
+    new = load_identity(enrolled)
+    assert new.tls_certificate.serial_number != old.tls_certificate.serial_number
+    assert new.tls_certificate.public_key() != old.tls_certificate.public_key()
+    assert new.config == old.config
+    assert enrolled.tls.stat().st_mode & 0o777 == 0o600
+    assert door.hosts(context, "GET", "/api/v1/policy/head").status == 404
+    assert door.hosts(verified_context(enrolled.ca, enrolled.tls), "GET", "/api/v1/policy/head").status == 404
+
+
+class LyingDoor(HttpsDoor):
+    """Answers with a certificate that is not for the key that was sent."""
+
+    def __init__(self, certificate: x509.Certificate, context: ssl.SSLContext) -> None:
+        super().__init__("127.0.0.1", 1, context)
+        self._pem = certificate.public_bytes(Encoding.PEM).decode()
+
+    def post(self, path: str, body: bytes, content_type: str) -> Answer:
+        return Answer(200, RenewalAnswer(self._pem).encode())
+
+
+def test_a_certificate_for_another_key_is_refused_and_the_old_one_stays(
+    enrolled: AgentFolder, renewal: Renewal, clock: FakeClock
+) -> None:
+    before = enrolled.tls.read_bytes()
+    clock.advance(LIFE * 2 / 3)
+    lying = LyingDoor(load_identity(enrolled).tls_certificate, verified_context(enrolled.ca))
+
+    with pytest.raises(AnswerUnusable, match="another key"):
+        renewal(lying)[0].renew_if_due()
+    assert enrolled.tls.read_bytes() == before
+
+
+def test_a_centre_that_is_away_leaves_the_old_one(enrolled: AgentFolder, renewal: Renewal, clock: FakeClock) -> None:
+    before = enrolled.tls.read_bytes()
+    clock.advance(LIFE * 2 / 3)
+
+    with pytest.raises(DoorUnavailable):
+        renewal(HttpsDoor("127.0.0.1", 1, verified_context(enrolled.ca)))[0].renew_if_due()
+    assert enrolled.tls.read_bytes() == before
