@@ -1,7 +1,8 @@
 """Reads from the encoded bytes of a dataset what people look an image up by. Never decodes pixels or re-encodes.
 
-Reads top-level elements in order and stops after the last one it needs, far in front of the pixel data. The bytes are
-hostile: a dataset that cannot be read that far gives an entry that says so, and is captured all the same.
+Reads top-level elements in order and stops after the last one it needs, far in front of the pixel data. No more of a
+passing dataset is held than that takes. The bytes are hostile: a dataset that cannot be read that far gives an entry
+that says so, and is captured all the same.
 """
 
 import io
@@ -21,7 +22,9 @@ _EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
 # PS3.5 A.5, and JPIP Referenced Deflate of A.6 and A.7: the dataset as a whole is deflated.
 _DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
 # The attributes we need lie in front of this many bytes; a deflate bomb is not followed further.
-_MAX_INFLATED_BYTES = 8 << 20
+_MAX_BYTES = 8 << 20
+# A passing dataset is looked at when this much of it has come, and each time it has grown by `_GROWTH`.
+_FIRST_LOOK_BYTES, _GROWTH = 16 << 10, 4
 # What the sealed index takes of each attribute; no character set uses more bytes for one than this.
 _MAX_CHARS = 324
 _MAX_VALUE_BYTES = 8 * _MAX_CHARS
@@ -49,14 +52,49 @@ _PYDICOM_ERRORS = (
 )  # fmt: skip
 
 
-def read_index(dataset: memoryview, transfer_syntax: str) -> IndexEntry:
-    """Return the index attributes of an encoded dataset; `evaluated` is False when they could not be read."""
+class IndexReader:
+    """Reads the index from a dataset that passes in pieces; holds at most 8 MiB of it, and nothing once it has it."""
+
+    def __init__(self, transfer_syntax: str) -> None:
+        self._transfer_syntax = transfer_syntax
+        self._gathered = bytearray()
+        self._next_look = _FIRST_LOOK_BYTES
+        self._entry: IndexEntry | None = None
+
+    def update(self, data: memoryview) -> None:
+        while self._entry is None and data:
+            taken = data[: self._next_look - len(self._gathered)]
+            self._gathered += taken
+            data = data[len(taken) :]
+            if len(self._gathered) == self._next_look:
+                self._look()
+
+    def finish(self) -> IndexEntry:
+        """Return the index attributes; `evaluated` is False when they could not be read."""
+        if self._entry is None:
+            self._entry = _read(self._gathered, self._transfer_syntax, whole=True) or _UNREADABLE
+            self._gathered = bytearray()
+        return self._entry
+
+    def _look(self) -> None:
+        at_most = self._next_look == _MAX_BYTES
+        self._entry = _read(self._gathered, self._transfer_syntax, whole=False)
+        if self._entry is None and at_most:
+            self._entry = _UNREADABLE
+        if self._entry is not None:
+            self._gathered = bytearray()
+        self._next_look = min(self._next_look * _GROWTH, _MAX_BYTES)
+
+
+def _read(dataset: bytearray, transfer_syntax: str, *, whole: bool) -> IndexEntry | None:
+    """Return the entry if `dataset`, or what has come of it, holds all that one needs."""
     try:
-        found = _read_elements(_plain(dataset, transfer_syntax), transfer_syntax)
+        window, all_of_it = _plain(dataset, transfer_syntax)
+        found = _read_elements(window, transfer_syntax, whole=whole and all_of_it)
         encodings = _encodings(found.get(_CHARACTER_SET, b""))
         values = {name: _text(found.get(tag, b""), encodings) for tag, name in _TAGS.items()}
     except (Malformed, zlib.error, *_PYDICOM_ERRORS):
-        return _UNREADABLE
+        return None
     return IndexEntry(evaluated=True, **values)
 
 
@@ -72,13 +110,15 @@ class _Window(io.BytesIO):
         return data
 
 
-def _plain(dataset: memoryview, transfer_syntax: str) -> _Window:
-    if transfer_syntax in _DEFLATED:
-        return _Window(zlib.decompressobj(-zlib.MAX_WBITS).decompress(dataset, _MAX_INFLATED_BYTES))
-    return _Window(dataset[:_MAX_INFLATED_BYTES])
+def _plain(dataset: bytearray, transfer_syntax: str) -> tuple[_Window, bool]:
+    """Return the elements of `dataset`, and whether that is all of them."""
+    if transfer_syntax not in _DEFLATED:
+        return _Window(dataset), True
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    return _Window(inflate.decompress(dataset, _MAX_BYTES)), inflate.eof
 
 
-def _read_elements(window: _Window, transfer_syntax: str) -> dict[int, bytes]:
+def _read_elements(window: _Window, transfer_syntax: str, *, whole: bool) -> dict[int, bytes]:
     previous = -1
     passed = False
 
@@ -100,9 +140,9 @@ def _read_elements(window: _Window, transfer_syntax: str) -> dict[int, bytes]:
     )
     raw = [element for element in elements if isinstance(element, RawDataElement)]
     found = {int(element.tag): element.value or b"" for element in raw}
-    whole = all(len(element.value or b"") == element.length for element in raw)
-    at_the_end = window.tell() == len(window.getbuffer())
-    if window.cut_off or not whole or not (passed or at_the_end):
+    values_whole = all(len(element.value or b"") == element.length for element in raw)
+    at_the_end = whole and window.tell() == len(window.getbuffer())
+    if window.cut_off or not values_whole or not (passed or at_the_end):
         raise Malformed("dataset", "it ends before its index attributes do")
     if not all(found.get(tag) for tag in _ALWAYS_THERE):
         # PS3.3 C.12.1: type 1 in every composite object. Bytes in which they are missing were not understood.

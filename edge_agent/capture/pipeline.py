@@ -1,13 +1,14 @@
 """The capture: seal, fsync, rename, fsync the folder, audit; and only then is an image acknowledged."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from edge_agent.audit.journal import Journal
+from edge_agent.audit.journal import Attempt, Journal
 from edge_agent.capture import grade
-from edge_agent.capture.attributes import read_index
-from edge_agent.capture.spool import Incoming, Spool, Spooled
+from edge_agent.capture.attributes import IndexReader
+from edge_agent.capture.spool import Incoming, Spool
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused
@@ -16,7 +17,7 @@ from shared.policy.document import KeyPurpose, PolicyDocument
 from shared.sealing.binding import Binding, checked_uid, hash_sop_instance
 from shared.sealing.chunked import ChunkedEncryptor
 from shared.sealing.record import record_digest
-from shared.sealing.seal import EncryptorFactory, ObjectSealer, Sealed, Sealing
+from shared.sealing.seal import EncryptorFactory, ObjectSealer, Sealing
 from shared.signing import EvidenceSigner
 
 _SLICE_BYTES = 256 << 10  # hashed and encrypted while still in the processor's cache
@@ -28,13 +29,12 @@ class NoPolicyInForce(Refused):
 
 
 @dataclass(frozen=True)
-class ReceivedImage:
-    """One C-STORE request. `dataset` is exactly what the modality sent."""
+class ImageHeader:
+    """What a C-STORE request says before the first byte of its data set."""
 
     calling_ae_title: str
     sop_instance_uid: str
     transfer_syntax: str
-    dataset: memoryview
 
 
 class CapturePipeline:
@@ -57,63 +57,102 @@ class CapturePipeline:
         self._policy, self._spool, self._journal, self._clock = policy, spool, journal, clock
         self._random, self._encryptor = random_bytes, encryptor
 
-    def capture(self, image: ReceivedImage) -> ObjectId:
-        """Return the id of the sealed object once object and audit record survive a power cut.
+    @contextmanager
+    def begin(self, header: ImageHeader) -> Iterator["Capture"]:
+        """Return a block in which one image arrives. It is kept only if `Capture.finish` returned in it.
 
-        If this raises, the image is not kept and the journal says so, unless the journal cannot be written either.
+        However else the block ends, nothing is kept and the journal says so, unless it cannot be written either.
         Raises NoPolicyInForce, Malformed, SpoolFull, SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
         """
         object_id = ObjectId.new(self._random)
-        with self._journal.attempt(self._happening(image, object_id), failed=Event.IMAGE_REFUSED) as attempt:
+        with self._journal.attempt(self._happening(header, object_id), failed=Event.IMAGE_REFUSED) as attempt:
             policy = self._policy()
             if policy is None:
                 raise NoPolicyInForce
-            sealed, spooled = self._store(image, object_id, policy)
-            recorded = False
+            binding = Binding(
+                object_id,
+                self._host_id,
+                hash_sop_instance(self._sop_hash_key, header.sop_instance_uid),
+                checked_uid(header.transfer_syntax),
+            )
+            incoming = self._spool.begin(object_id)
             try:
-                attempt.succeeded(Subject("record", record_digest(sealed.signed_record).hex()))
-                recorded = True
+                sealer = ObjectSealer(incoming, binding, random_bytes=self._random, encryptor=self._encryptor)
+                yield Capture(
+                    header.transfer_syntax,
+                    policy,
+                    attempt=attempt,
+                    incoming=incoming,
+                    sealer=sealer,
+                    spool=self._spool,
+                    signer=self._signer,
+                    clock=self._clock,
+                )
             finally:
-                if not recorded:
-                    # Then it is not acknowledged either: the modality keeps the image and will send it again.
-                    self._spool.remove(spooled)
-        self._spool.offer(spooled)
-        return object_id
+                incoming.discard()
 
-    def _store(self, image: ReceivedImage, object_id: ObjectId, policy: PolicyDocument) -> tuple[Sealed, Spooled]:
-        incoming = self._spool.begin(object_id)
-        try:
-            sealed = self._seal(image, object_id, policy, incoming)
-            return sealed, incoming.commit()
-        finally:
-            incoming.discard()
-
-    def _seal(self, image: ReceivedImage, object_id: ObjectId, policy: PolicyDocument, incoming: Incoming) -> Sealed:
-        binding = Binding(
-            object_id,
-            self._host_id,
-            hash_sop_instance(self._sop_hash_key, image.sop_instance_uid),
-            checked_uid(image.transfer_syntax),
-        )
-        sealer = ObjectSealer(incoming, binding, random_bytes=self._random, encryptor=self._encryptor)
-        for start in range(0, len(image.dataset), _SLICE_BYTES):
-            sealer.update(image.dataset[start : start + _SLICE_BYTES])
-        graded = grade.choose(policy)
-        sealing = Sealing(
-            grade=graded.grade,
-            data_key=policy.key_for(KeyPurpose.DATA, graded.grade),
-            index_key=policy.key_for(KeyPurpose.INDEX),
-            policy_version=policy.version,
-            captured=self._clock.now(),
-        )
-        return sealer.finish(sealing, read_index(image.dataset, image.transfer_syntax), self._signer)
-
-    def _happening(self, image: ReceivedImage, object_id: ObjectId) -> Happening:
+    def _happening(self, header: ImageHeader, object_id: ObjectId) -> Happening:
         return Happening(
             Event.IMAGE_CAPTURED,
             Action.CREATE,
             Outcome.SUCCESS,
-            who=(Participant("ae", image.calling_ae_title, True), Participant("host", str(self._host_id), False)),
+            who=(Participant("ae", header.calling_ae_title, True), Participant("host", str(self._host_id), False)),
             what=(Subject("object", str(object_id)),),
-            private={"sop_instance": image.sop_instance_uid[:64]},
+            private={"sop_instance": header.sop_instance_uid[:64]},
         )
+
+
+class Capture:
+    """One image on its way in. The policy is the one that was in force when it began."""
+
+    def __init__(
+        self,
+        transfer_syntax: str,
+        policy: PolicyDocument,
+        *,
+        attempt: Attempt,
+        incoming: Incoming,
+        sealer: ObjectSealer,
+        spool: Spool,
+        signer: EvidenceSigner,
+        clock: Clock,
+    ) -> None:
+        self._policy, self._attempt = policy, attempt
+        self._incoming, self._sealer, self._spool = incoming, sealer, spool
+        self._signer, self._clock = signer, clock
+        self._index = IndexReader(transfer_syntax)
+        self.dataset_bytes = 0
+
+    def update(self, data: memoryview) -> None:
+        """Take the next bytes of the data set, exactly as the modality sent them. Raises SpoolUnavailable."""
+        for start in range(0, len(data), _SLICE_BYTES):
+            self._sealer.update(data[start : start + _SLICE_BYTES])
+        self._index.update(data)
+        self.dataset_bytes += len(data)
+
+    def finish(self) -> ObjectId:
+        """Return the id of the sealed object once object and audit record survive a power cut.
+
+        Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
+        """
+        entry = self._index.finish()
+        graded = grade.choose(self._policy)
+        sealing = Sealing(
+            grade=graded.grade,
+            data_key=self._policy.key_for(KeyPurpose.DATA, graded.grade),
+            index_key=self._policy.key_for(KeyPurpose.INDEX),
+            policy_version=self._policy.version,
+            captured=self._clock.now(),
+        )
+        sealed = self._sealer.finish(sealing, entry, self._signer)
+        spooled = self._incoming.commit()
+        recorded = False
+        try:
+            self._attempt.succeeded(Subject("record", record_digest(sealed.signed_record).hex()))
+            recorded = True
+        finally:
+            if not recorded:
+                # Then it is not acknowledged either: the modality keeps the image and will send it again.
+                self._spool.remove(spooled)
+        self._spool.offer(spooled)
+        return spooled.object_id

@@ -8,12 +8,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge_agent.audit.journal import Journal
-from edge_agent.capture.pipeline import CapturePipeline, ReceivedImage
+from edge_agent.capture.pipeline import CapturePipeline, ImageHeader
 from edge_agent.capture.spool import Spool
 from edge_agent.database import Database
 from edge_agent.policy_sync.store import PolicyStore
 from shared.audit.record import AuditRecord, Event
-from shared.identity import HostId, RandomBytes
+from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.accept import AcceptedPolicy
 from shared.policy.document import ORGANISATION
 from shared.sealing.chunked import ChunkedEncryptor
@@ -77,8 +77,10 @@ class Host:
     def events(self) -> list[Event]:
         return [record.event for record in self.records()]
 
-
-def image(
-    dataset: bytes = b"\x08\x00", transfer_syntax: str = "1.2.840.10008.1.2.1", uid: str = "1.2.3"
-) -> ReceivedImage:
-    return ReceivedImage("CT1", uid, transfer_syntax, memoryview(dataset))
+    def capture(
+        self, dataset: bytes = b"\x08\x00", transfer_syntax: str = "1.2.840.10008.1.2.1", uid: str = "1.2.3"
+    ) -> ObjectId:
+        """Have one image arrive in one piece."""
+        with self.pipeline.begin(ImageHeader("CT1", uid, transfer_syntax)) as capture:
+            capture.update(memoryview(dataset))
+            return capture.finish()

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.capture.pipeline import ReceivedImage
 from provisioning.demo.disk import Found, files_in, identities, pixels, search_files
 from provisioning.demo.images import Image, shipped_images
 from shared.sealing.chunked import Write
@@ -34,8 +33,7 @@ def captured(host: Host, images: Sequence[Image]) -> list[Found]:
     """Return what is found on the host's disk after it has captured `images`."""
     host.put_in_force()
     for image in images:
-        dataset = memoryview(image.dataset())
-        host.pipeline.capture(ReceivedImage("CT1", image.sop_instance_uid, image.transfer_syntax_uid, dataset))
+        host.capture(image.dataset(), image.transfer_syntax_uid, image.sop_instance_uid)
     files = files_in(host.folder)
     assert len([path for path in files if path.parent.name == "ready"]) == len(images)
     return list(search_files(files, (*identities(images), *pixels(images))))

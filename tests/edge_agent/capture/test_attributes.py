@@ -1,5 +1,6 @@
 """The index attributes: read where they can be, and never a wrong "there is none"."""
 
+import tracemalloc
 import zlib
 
 import pydicom
@@ -10,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
-from edge_agent.capture.attributes import read_index
+from edge_agent.capture.attributes import IndexReader
 from shared.sealing.index import IndexEntry
 from tests.edge_agent.capture.images import NAMES, load
 
@@ -56,7 +57,14 @@ def patient(**more: object) -> Dataset:
 
 
 def read(data: bytes, transfer_syntax: str = EXPLICIT) -> IndexEntry:
-    return read_index(memoryview(data), transfer_syntax)
+    return read_in_pieces(data, transfer_syntax, len(data))
+
+
+def read_in_pieces(data: bytes, transfer_syntax: str, size: int) -> IndexEntry:
+    reader = IndexReader(transfer_syntax)
+    for start in range(0, len(data), max(size, 1)):
+        reader.update(memoryview(data)[start : start + size])
+    return reader.finish()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -67,6 +75,50 @@ def test_real_images_read_as_pydicom_reads_them(name: str) -> None:
     entry = read(sent.dataset, sent.transfer_syntax)
     assert entry.evaluated
     assert {k: getattr(entry, k) for k in TAG_OF} == {k: str(whole.get(t, "") or "").strip() for k, t in TAG_OF.items()}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [997, 16_384, 65_536])
+def test_what_passes_in_pieces_reads_as_the_whole_does(name: str, size: int) -> None:
+    sent = load(name)
+
+    assert read_in_pieces(sent.dataset, sent.transfer_syntax, size) == read(sent.dataset, sent.transfer_syntax)
+
+
+@pytest.mark.parametrize("extra_bytes", [16_000, 16_384, 65_000, 300_000, (2 << 20) + 1])
+@pytest.mark.parametrize("transfer_syntax", [IMPLICIT, EXPLICIT, DEFLATED])
+def test_attributes_behind_a_large_element_are_read_too(extra_bytes: int, transfer_syntax: str) -> None:
+    dataset = patient()
+    dataset.add_new(0x00090010, "LO", "LARGE")
+    dataset.add_new(0x00091010, "OB", bytes(extra_bytes + extra_bytes % 2))
+
+    entry = read_in_pieces(encoded(dataset, transfer_syntax), transfer_syntax, 50_000)
+    assert (entry.evaluated, entry.patient_id, entry.series_instance_uid) == (True, "4711", "1.2.3.1")
+
+
+def test_a_look_that_ends_between_two_elements_is_not_the_end_of_the_dataset() -> None:
+    dataset = patient()
+    del dataset.PatientID, dataset.InstanceNumber
+    dataset.add_new(0x00090010, "LO", "LARGE")
+    before = len(encoded(dataset[:0x00100000], EXPLICIT))
+    dataset.add_new(0x00091010, "OB", bytes(16_384 - before - 12))
+    data = encoded(dataset, EXPLICIT)
+    assert len(encoded(dataset[:0x00100000], EXPLICIT)) == 16_384
+
+    assert read_in_pieces(data, EXPLICIT, 16_384) == read(data)
+    assert read(data).patient_name == "Doe^Jane"
+
+
+def test_a_reader_holds_little_of_an_endless_dataset() -> None:
+    reader = IndexReader(EXPLICIT)
+    tracemalloc.start()
+    for _ in range(64):
+        reader.update(memoryview(bytes(1 << 20)))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert peak < 40 << 20
+    assert not reader.finish().evaluated
 
 
 @pytest.mark.parametrize("transfer_syntax", [IMPLICIT, EXPLICIT, BIG, DEFLATED])

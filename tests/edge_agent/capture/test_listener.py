@@ -12,7 +12,8 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from edge_agent.capture.listener import OUT_OF_RESOURCES, SUCCESS, Address, DicomListener
+from edge_agent.capture.dimse import Status
+from edge_agent.capture.listener import Address, DicomListener
 from shared.audit.record import Event, Outcome
 from tests.edge_agent.capture.images import NAMES, Image, load
 from tests.fakes.centre import open_object
@@ -35,7 +36,6 @@ def listener_of(host: Host, listening: threading.Event) -> DicomListener:
         journal=host.journal,
         log=host.log,
         on_listening=listening.set,
-        poll_s=0.02,
     )
 
 
@@ -83,7 +83,7 @@ def test_each_image_is_stored_as_its_exact_encoded_dataset(host: Host) -> None:
     with listening(host) as listener:
         statuses = [send(listener, image) for image in sent]
 
-    assert statuses == [SUCCESS] * len(sent)
+    assert statuses == [Status.SUCCESS] * len(sent)
     for image, spooled in zip(sent, host.spool.everything(), strict=True):
         with host.spool.open(spooled) as file:
             dataset, entry, parts = open_object(file.read(), host.signer.public, host.keys)
@@ -100,7 +100,7 @@ def test_success_is_said_only_when_object_and_record_are_there(host: Host) -> No
         spooled, events = host.spool.waiting(), host.events()
         association.release()
 
-    assert (status.Status, spooled, events) == (SUCCESS, 1, [Event.IMAGE_CAPTURED])
+    assert (status.Status, spooled, events) == (Status.SUCCESS, 1, [Event.IMAGE_CAPTURED])
 
 
 def test_a_private_sop_class_is_taken_too(host: Host) -> None:
@@ -121,7 +121,7 @@ def test_a_listed_modality_is_answered_on_echo(host: Host, calling: str) -> None
         status = association.send_c_echo()
         association.release()
 
-    assert status.Status == SUCCESS
+    assert status.Status == Status.SUCCESS
 
 
 @pytest.mark.parametrize("calling", ["STRANGER", "ct1", "CT"])
@@ -166,7 +166,7 @@ def test_a_full_disk_says_out_of_resources_and_the_next_image_is_taken_again(hos
         host.free_bytes = 1 << 40
         taken = send(listener, image)
 
-    assert (refused, taken) == (OUT_OF_RESOURCES, SUCCESS)
+    assert (refused, taken) == (Status.OUT_OF_RESOURCES, Status.SUCCESS)
     assert host.events() == [Event.IMAGE_REFUSED, Event.IMAGE_CAPTURED]
 
 
@@ -177,7 +177,7 @@ def test_a_journal_that_cannot_be_written_means_not_acknowledged(host: Host) -> 
         status = association.send_c_store(load("CT_small.dcm").path)
         association.release()
 
-    assert status.Status == OUT_OF_RESOURCES
+    assert status.Status == Status.OUT_OF_RESOURCES
     assert host.spool.waiting() == 0
 
 
@@ -190,7 +190,7 @@ def test_an_error_nobody_foresaw_refuses_the_image_and_quotes_nothing(tmp_path: 
     with listening(host) as listener:
         status = send(listener, load("CT_small.dcm"))
 
-    assert status == OUT_OF_RESOURCES
+    assert status == Status.OUT_OF_RESOURCES
     assert "DOE" not in str(host.log.events)
     assert host.events() == [Event.IMAGE_REFUSED]
 

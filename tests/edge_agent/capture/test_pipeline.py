@@ -19,7 +19,7 @@ from shared.sealing.binding import hash_sop_instance
 from shared.sealing.chunked import Write
 from tests.edge_agent.capture.images import NAMES, load
 from tests.fakes.centre import open_object
-from tests.fakes.host import Host, image
+from tests.fakes.host import Host
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def files_in(folder: Path) -> list[str]:
 @pytest.mark.parametrize("size", [0, 1, 16_383, 16_384, 16_385, 256 << 10, (256 << 10) + 1, 1_000_003])
 def test_what_the_centre_opens_is_byte_for_byte_what_came(host: Host, size: int) -> None:
     dataset = bytes(range(256)) * (size // 256 + 1)
-    host.pipeline.capture(image(dataset[:size]))
+    host.capture(dataset[:size])
 
     opened, entry, parts = open_object(sealed_bytes(host), host.signer.public, host.keys)
     assert opened == dataset[:size]
@@ -54,7 +54,7 @@ def test_what_the_centre_opens_is_byte_for_byte_what_came(host: Host, size: int)
 @pytest.mark.parametrize("name", NAMES)
 def test_real_images_carry_their_index(host: Host, name: str) -> None:
     sent = load(name)
-    host.pipeline.capture(image(sent.dataset, sent.transfer_syntax, sent.sop_instance))
+    host.capture(sent.dataset, sent.transfer_syntax, sent.sop_instance)
 
     opened, entry, _ = open_object(sealed_bytes(host), host.signer.public, host.keys)
     assert opened == sent.dataset
@@ -62,7 +62,7 @@ def test_real_images_carry_their_index(host: Host, name: str) -> None:
 
 
 def test_the_record_says_under_which_policy_and_grade(host: Host) -> None:
-    host.pipeline.capture(image())
+    host.capture()
 
     parts = object_file.parse(BytesIO(sealed_bytes(host)))
     assert b'"policy_version":7' in parts.record
@@ -70,7 +70,7 @@ def test_the_record_says_under_which_policy_and_grade(host: Host) -> None:
 
 
 def test_the_audit_record_names_the_object_and_seals_the_instance(host: Host) -> None:
-    object_id = host.pipeline.capture(image(uid="1.2.840.99999.4242"))
+    object_id = host.capture(uid="1.2.840.99999.4242")
 
     (record,) = host.records()
     assert record.event is Event.IMAGE_CAPTURED
@@ -80,8 +80,8 @@ def test_the_audit_record_names_the_object_and_seals_the_instance(host: Host) ->
 
 
 def test_a_resend_is_kept_too_and_bound_to_the_same_instance(host: Host) -> None:
-    host.pipeline.capture(image())
-    host.pipeline.capture(image())
+    host.capture()
+    host.capture()
 
     assert host.spool.waiting() == 2
 
@@ -90,7 +90,7 @@ def test_without_a_policy_nothing_is_written_unsealed(tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
 
     with pytest.raises(NoPolicyInForce):
-        host.pipeline.capture(image())
+        host.capture()
     assert files_in(host.folder) == []
     assert host.events() == [Event.IMAGE_REFUSED]
 
@@ -99,7 +99,7 @@ def test_a_full_disk_refuses_records_it_and_keeps_nothing(host: Host) -> None:
     host.free_bytes = 0
 
     with pytest.raises(SpoolFull):
-        host.pipeline.capture(image())
+        host.capture()
     assert files_in(host.folder) == []
     assert host.events() == [Event.IMAGE_REFUSED]
 
@@ -121,14 +121,14 @@ def test_a_disk_that_fills_up_on_the_way_leaves_no_temporary_file(tmp_path: Path
     host.put_in_force()
 
     with pytest.raises(SpoolUnavailable):
-        host.pipeline.capture(image())
+        host.capture()
     assert files_in(host.folder) == []
     assert host.events() == [Event.IMAGE_REFUSED]
 
 
 def test_a_malformed_transfer_syntax_is_refused_and_recorded(host: Host) -> None:
     with pytest.raises(Malformed):
-        host.pipeline.capture(image(transfer_syntax="../../etc"))
+        host.capture(transfer_syntax="../../etc")
     assert host.events() == [Event.IMAGE_REFUSED]
 
 
@@ -137,7 +137,7 @@ def test_an_image_that_cannot_be_recorded_is_not_kept(host: Host) -> None:
         connection.execute("CREATE TRIGGER full BEFORE INSERT ON record BEGIN SELECT RAISE(ROLLBACK, 'disk full'); END")
     try:
         with pytest.raises((DatabaseUnavailable, sqlite3.IntegrityError)):
-            host.pipeline.capture(image())
+            host.capture()
     finally:
         assert host.spool.oldest() is None
     assert files_in(host.folder) == []
@@ -145,7 +145,7 @@ def test_an_image_that_cannot_be_recorded_is_not_kept(host: Host) -> None:
 
 def spooled_but_not_recorded(host: Host) -> ObjectId:
     """Leave the folder as a power cut between the rename and the audit record leaves it."""
-    object_id = host.pipeline.capture(image())
+    object_id = host.capture()
     with host.database.transaction() as connection:
         connection.execute("DROP TRIGGER record_stays")
         connection.execute("DELETE FROM record")
@@ -174,7 +174,7 @@ def test_after_a_cut_while_writing_the_rest_is_deleted_and_noted(host: Host) -> 
     incoming.discard()
 
 
-@pytest.mark.parametrize("prepare", [spooled_but_not_recorded, lambda host: host.pipeline.capture(image())])
+@pytest.mark.parametrize("prepare", [spooled_but_not_recorded, lambda host: host.capture()])
 def test_recovering_twice_records_nothing_twice(host: Host, prepare: Callable[[Host], ObjectId]) -> None:
     prepare(host)
     for _ in range(2):

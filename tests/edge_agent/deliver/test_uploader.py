@@ -17,7 +17,7 @@ from shared.audit.record import Event
 from shared.identity import ObjectId
 from shared.signing import SoftwareSigner, WrongSigner
 from tests.fakes.centre import Centre
-from tests.fakes.host import Host, image
+from tests.fakes.host import Host
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def uploader(host: Host, door: HttpsDoor) -> DeliveryUploader:
 def test_the_oldest_goes_first_and_leaves_the_spool_with_its_receipt(
     centre: Centre, host: Host, door: HttpsDoor
 ) -> None:
-    ids = [str(host.pipeline.capture(image(bytes([n])))) for n in range(3)]
+    ids = [str(host.capture(bytes([n]))) for n in range(3)]
     deliver = uploader(host, door)
     outcomes = [deliver.deliver_oldest() for _ in range(4)]
 
@@ -71,7 +71,7 @@ def test_the_oldest_goes_first_and_leaves_the_spool_with_its_receipt(
 
 def test_a_large_object_goes_through_whole(centre: Centre, host: Host, door: HttpsDoor) -> None:
     dataset = bytes(range(256)) * 20_000
-    object_id = str(host.pipeline.capture(image(dataset)))
+    object_id = str(host.capture(dataset))
     uploader(host, door).deliver_oldest()
 
     assert centre.open(object_id)[0] == dataset
@@ -81,7 +81,7 @@ def test_a_large_object_goes_through_whole(centre: Centre, host: Host, door: Htt
 def test_what_is_not_the_object_s_fault_keeps_it_waiting(
     centre: Centre, host: Host, door: HttpsDoor, status: int
 ) -> None:
-    host.pipeline.capture(image())
+    host.capture()
     centre.vault_status = status
 
     with pytest.raises(DoorUnavailable):
@@ -94,8 +94,8 @@ def test_what_is_not_the_object_s_fault_keeps_it_waiting(
 def test_an_object_that_the_vault_refuses_is_put_aside_recorded_and_blocks_nobody(
     centre: Centre, host: Host, door: HttpsDoor, status: int
 ) -> None:
-    refused = str(host.pipeline.capture(image(b"\x01")))
-    taken = str(host.pipeline.capture(image(b"\x02")))
+    refused = str(host.capture(b"\x01"))
+    taken = str(host.capture(b"\x02"))
     deliver = uploader(host, door)
     centre.vault_status = status
     first = deliver.deliver_oldest()
@@ -109,7 +109,7 @@ def test_an_object_that_the_vault_refuses_is_put_aside_recorded_and_blocks_nobod
 
 
 def test_a_forged_receipt_lets_nothing_go_and_is_recorded_once(centre: Centre, host: Host, door: HttpsDoor) -> None:
-    host.pipeline.capture(image())
+    host.capture()
     centre.receipt_signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
     deliver = uploader(host, door)
     for _ in range(3):
@@ -123,7 +123,7 @@ def test_a_forged_receipt_lets_nothing_go_and_is_recorded_once(centre: Centre, h
 
 
 def test_an_answer_that_is_no_receipt_lets_nothing_go(centre: Centre, host: Host, door: HttpsDoor) -> None:
-    host.pipeline.capture(image())
+    host.capture()
     centre.vault_status = 200
 
     with pytest.raises(UnreadableReceipt):
@@ -134,7 +134,7 @@ def test_an_answer_that_is_no_receipt_lets_nothing_go(centre: Centre, host: Host
 def test_after_a_stop_between_receipt_and_removal_the_object_just_leaves(
     centre: Centre, host: Host, door: HttpsDoor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host.pipeline.capture(image())
+    host.capture()
 
     def cut(spooled: object) -> None:
         raise SpoolUnavailable("the power is gone")
@@ -152,7 +152,7 @@ def test_after_a_stop_between_receipt_and_removal_the_object_just_leaves(
 
 
 def test_a_damaged_spool_file_is_put_aside(host: Host, door: HttpsDoor) -> None:
-    host.pipeline.capture(image())
+    host.capture()
     (file,) = (host.folder / "spool" / "ready").iterdir()
     file.write_bytes(file.read_bytes()[:-1])
 
@@ -162,16 +162,16 @@ def test_a_damaged_spool_file_is_put_aside(host: Host, door: HttpsDoor) -> None:
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(centre: Centre, host: Host, door: HttpsDoor) -> None:
     deliver = uploader(host, door)
-    host.pipeline.capture(image())
+    host.capture()
     deliver.deliver_oldest()
     door._connection.sock.shutdown(2)
-    host.pipeline.capture(image())
+    host.capture()
 
     assert deliver.deliver_oldest() is Delivery.DELIVERED
 
 
 def test_a_door_that_is_gone_is_unavailable(centre: Centre, host: Host, door: HttpsDoor) -> None:
-    host.pipeline.capture(image())
+    host.capture()
     centre.stop()
     try:
         with pytest.raises(DoorUnavailable):

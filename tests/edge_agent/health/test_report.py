@@ -12,7 +12,7 @@ from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.parts import Bell
 from shared.fleet.state import verify_state
 from tests.fakes.centre import Centre
-from tests.fakes.host import Host, image
+from tests.fakes.host import Host
 
 
 class Broker:
@@ -70,7 +70,7 @@ def test_numbers_rise_across_restarts(host: Host, door: HttpsDoor) -> None:
 def test_says_what_is_so(host: Host, door: HttpsDoor) -> None:
     before = reporter(host, door, NoBroker()).state()
     host.put_in_force(version=3)
-    host.pipeline.capture(image())
+    host.capture()
     after = reporter(host, door, NoBroker(), "PolicyRollback: no").state()
 
     assert (before.policy_accepted, before.policy_in_force, before.listening) == (0, 0, False)

@@ -14,7 +14,7 @@ from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.audit.record import Event
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION
-from tests.fakes.host import Host, image
+from tests.fakes.host import Host
 from tests.fakes.signers import PolicySigners, document
 
 
@@ -189,7 +189,7 @@ def test_a_policy_past_its_expiry_keeps_capturing_also_after_a_restart(bench: Be
     bench.updater.offer_head(expired.encode())
 
     assert bench.version() == 1
-    bench.host.pipeline.capture(image())
+    bench.host.capture()
     assert bench.host.spool.waiting() == 1
 
 

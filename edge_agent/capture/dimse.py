@@ -1,0 +1,143 @@
+"""DIMSE commands (DICOM PS3.7): what a storage provider reads and answers, without any I/O.
+
+command = element*                    implicit VR little endian, group 0000, ascending (PS3.7 section 6.3)
+element = u16 group || u16 element || u32 length || value
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from struct import Struct
+
+from shared.errors import Malformed
+
+MAX_COMMAND_BYTES = 16 << 10
+
+
+class CommandField(IntEnum):
+    C_STORE_RQ = 0x0001
+    C_ECHO_RQ = 0x0030
+    C_CANCEL_RQ = 0x0FFF
+
+
+class Status(IntEnum):
+    """PS3.7 annex C and, for storage, PS3.4 table B.2-1."""
+
+    SUCCESS = 0x0000
+    INVALID_OBJECT_INSTANCE = 0x0117
+    SOP_CLASS_NOT_SUPPORTED = 0x0122
+    UNRECOGNISED_OPERATION = 0x0211
+    OUT_OF_RESOURCES = 0xA700  # the modality keeps the image and may send it again
+    CANNOT_UNDERSTAND = 0xC000
+
+
+VERIFICATION = "1.2.840.10008.1.1"
+_RESPONSE = 0x8000
+_NO_DATA_SET = 0x0101
+_GROUP_LENGTH = 0x0000
+_AFFECTED_SOP_CLASS, _REQUESTED_SOP_CLASS = 0x0002, 0x0003
+_COMMAND_FIELD, _MESSAGE_ID, _RESPONDED_TO, _DATA_SET_TYPE, _STATUS = 0x0100, 0x0110, 0x0120, 0x0800, 0x0900
+_AFFECTED_SOP_INSTANCE = 0x1000
+_MAX_UID_CHARS = 64
+_ELEMENT = Struct("<HHI")
+_U16, _U32 = Struct("<H"), Struct("<I")
+
+
+@dataclass(frozen=True)
+class Command:
+    field: int
+    message_id: int
+    has_data_set: bool
+    sop_class_uid: str  # "": none was given
+    sop_instance_uid: str  # as it came, without padding; need not have the form of a UID
+
+
+def parse(data: bytes | bytearray) -> Command:
+    """Read the command set of one message. Raises Malformed."""
+    if len(data) > MAX_COMMAND_BYTES:
+        raise Malformed("command set", f"longer than {MAX_COMMAND_BYTES} bytes")
+    values = _elements(data)
+    if _GROUP_LENGTH in values and _U32.unpack(_sized(values, _GROUP_LENGTH, 4))[0] != len(data) - 12:
+        raise Malformed("command set", "its group length is not its length")
+    field = _number(values, _COMMAND_FIELD)
+    # A cancel names the message that it is about and has no number of its own.
+    message_id = _number(values, _RESPONDED_TO if field == CommandField.C_CANCEL_RQ else _MESSAGE_ID)
+    return Command(
+        field=field,
+        message_id=message_id,
+        has_data_set=_number(values, _DATA_SET_TYPE) != _NO_DATA_SET,
+        sop_class_uid=_uid(values, _AFFECTED_SOP_CLASS) or _uid(values, _REQUESTED_SOP_CLASS),
+        sop_instance_uid=_uid(values, _AFFECTED_SOP_INSTANCE),
+    )
+
+
+def refusal(command: Command, abstract_syntax: str) -> Status | None:
+    """Return why a message is not acted on, from its command and its context alone; None: it is."""
+    if command.field not in (CommandField.C_STORE_RQ, CommandField.C_ECHO_RQ):
+        return Status.UNRECOGNISED_OPERATION
+    is_store = command.field == CommandField.C_STORE_RQ
+    if command.sop_class_uid != abstract_syntax or is_store == (abstract_syntax == VERIFICATION):
+        return Status.SOP_CLASS_NOT_SUPPORTED
+    if is_store and not 0 < len(command.sop_instance_uid) <= _MAX_UID_CHARS:
+        return Status.INVALID_OBJECT_INSTANCE
+    if is_store and not command.has_data_set:
+        return Status.CANNOT_UNDERSTAND
+    return None
+
+
+def response(command: Command, status: Status) -> bytes:
+    """Return the command set that answers `command`."""
+    body = b"".join(
+        (
+            _uid_element(_AFFECTED_SOP_CLASS, command.sop_class_uid),
+            _element(_COMMAND_FIELD, _U16.pack(command.field | _RESPONSE)),
+            _element(_RESPONDED_TO, _U16.pack(command.message_id)),
+            _element(_DATA_SET_TYPE, _U16.pack(_NO_DATA_SET)),
+            _element(_STATUS, _U16.pack(status)),
+            _uid_element(_AFFECTED_SOP_INSTANCE, command.sop_instance_uid),
+        )
+    )
+    return _element(_GROUP_LENGTH, _U32.pack(len(body))) + body
+
+
+def _elements(data: bytes | bytearray) -> dict[int, bytes]:
+    values: dict[int, bytes] = {}
+    position, previous = 0, -1
+    while position < len(data):
+        if len(data) - position < _ELEMENT.size:
+            raise Malformed("command set", "it ends within an element")
+        group, element, length = _ELEMENT.unpack_from(data, position)
+        position += _ELEMENT.size
+        if group != 0 or element <= previous:
+            raise Malformed("command set", "its elements are not those of group 0000 in ascending order")
+        if length > len(data) - position:
+            raise Malformed("command set", "an element is longer than what follows")
+        values[element], previous = bytes(data[position : position + length]), element
+        position += length
+    return values
+
+
+def _sized(values: dict[int, bytes], element: int, size: int) -> bytes:
+    value = values.get(element)
+    if value is None or len(value) != size:
+        raise Malformed("command set", f"element (0000,{element:04x}) is missing or not {size} bytes long")
+    return value
+
+
+def _number(values: dict[int, bytes], element: int) -> int:
+    return int(_U16.unpack(_sized(values, element, 2))[0])
+
+
+def _uid(values: dict[int, bytes], element: int) -> str:
+    value = values.get(element, b"").rstrip(b"\x00 ")
+    if not all(0x20 < byte < 0x7F for byte in value):
+        raise Malformed("command set", f"element (0000,{element:04x}) is not a UID")
+    return value.decode("ascii")
+
+
+def _element(element: int, value: bytes) -> bytes:
+    return _ELEMENT.pack(0, element, len(value)) + value
+
+
+def _uid_element(element: int, uid: str) -> bytes:
+    value = uid.encode("ascii")
+    return _element(element, value + b"\x00" * (len(value) % 2)) if value else b""
