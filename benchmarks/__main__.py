@@ -5,10 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import sealing
+from benchmarks import receiving, sealing
 from benchmarks.measure import PeerMissing
 
-BENCHMARKS = {"sealing": sealing}
+BENCHMARKS = {"receiving": receiving, "sealing": sealing}
 
 
 def main() -> int:
@@ -24,12 +24,13 @@ def main() -> int:
     results = {}
     for name in [arguments.name] if arguments.name else sorted(BENCHMARKS):
         try:
-            result = BENCHMARKS[name].run(rounds=arguments.runs, images=arguments.images, folder=arguments.folder)
+            done = BENCHMARKS[name].run(rounds=arguments.runs, images=arguments.images, folder=arguments.folder)
         except PeerMissing as exc:
             print(f"benchmarks: {exc}", file=sys.stderr)
             return 2
-        print(result.markdown())
-        results[name] = result.json()
+        for result in done:
+            print(result.markdown())
+        results[name] = [result.json() for result in done]
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     return 0

@@ -116,10 +116,14 @@ def take_turns(contenders: Sequence[Contender], rounds: int) -> tuple[Line, ...]
 
 
 def machine() -> str:
+    return f"{cpu()}, age {peer_version('age')}"
+
+
+def cpu() -> str:
     found = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     model = found[0].partition(":")[2].strip() if found else platform.machine()
     ours = f"Python {platform.python_version()}, cryptography {version('cryptography')}"
-    return f"{model}, {os.cpu_count()} CPUs, {ours}, age {peer_version('age')}"
+    return f"{model}, {os.cpu_count()} CPUs, {ours}"
 
 
 def peer_version(program: str) -> str:

@@ -28,7 +28,7 @@ _SEED = 20260131
 Turn: TypeAlias = Callable[[], None]
 
 
-def run(*, rounds: int, images: int, folder: Path | None) -> Result:
+def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
     if shutil.which("age") is None or shutil.which("age-keygen") is None:
         raise PeerMissing("age is not installed (Debian package age)")
     with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as name:
@@ -50,7 +50,7 @@ def run(*, rounds: int, images: int, folder: Path | None) -> Result:
         ]
         lines = take_turns(contenders, rounds)
     title = f"{images:,} images of {IMAGE_BYTES / 2**20:.1f} MiB (seeded random), one after the other"
-    return Result(title, machine(), images, IMAGE_BYTES, "SHA-256", lines)
+    return (Result(title, machine(), images, IMAGE_BYTES, "SHA-256", lines),)
 
 
 def _make_images(folder: Path, count: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge_agent.audit.journal import Journal
+from edge_agent.capture.association import Patience
 from edge_agent.capture.pipeline import CapturePipeline, ImageHeader
 from edge_agent.capture.spool import Spool
 from edge_agent.database import Database
@@ -32,6 +33,7 @@ class Host:
     random_bytes: RandomBytes = secrets.token_bytes
     encryptor: EncryptorFactory = ChunkedEncryptor
     free_bytes: int = 1 << 40
+    patience: Patience = field(default_factory=Patience)
     host_id: HostId = field(default_factory=HostId.new)
     signer: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
     receipts: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))

@@ -36,6 +36,7 @@ def listener_of(host: Host, listening: threading.Event) -> DicomListener:
         journal=host.journal,
         log=host.log,
         on_listening=listening.set,
+        patience=host.patience,
     )
 
 

@@ -1,0 +1,308 @@
+"""Associations with peers that break off, lie, dawdle or flood: one outcome an image, and the listener serves on."""
+
+import socket
+import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge_agent.capture import dimse
+from edge_agent.capture.association import Patience
+from edge_agent.capture.dimse import CommandField, Status
+from edge_agent.capture.listener import MAX_ASSOCIATIONS, DicomListener
+from shared.audit.record import Event
+from tests.edge_agent.capture.test_listener import listening
+from tests.edge_agent.capture.wire import (
+    COMMAND,
+    LAST,
+    Peer,
+    associate_request,
+    command,
+    element,
+    p_data,
+    pdu,
+    pdv,
+)
+from tests.fakes.centre import open_object
+from tests.fakes.host import Host
+
+HASTY = Patience(request_s=0.2, idle_s=0.4, stall_s=0.3, pace_s=0.6, pace_bytes=1 << 16)
+STORE = p_data(pdv(command(), COMMAND | LAST))
+ECHO = p_data(pdv(command(CommandField.C_ECHO_RQ, dimse.VERIFICATION, "", 0x0101), COMMAND | LAST, 3))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path / "host")
+    host.put_in_force()
+    return host
+
+
+@contextmanager
+def serving(host: Host) -> Iterator[DicomListener]:
+    """Serve, and see at the end that it still does."""
+    with listening(host) as listener:
+        yield listener
+        peer = peer_of(listener)
+        peer.send(ECHO)
+        assert peer.status() == Status.SUCCESS
+        peer.close()
+
+
+def peer_of(listener: DicomListener, *, associate: bool = True) -> Peer:
+    assert listener.port is not None
+    return Peer(listener.port, associate=associate)
+
+
+def until(condition: object, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def left_behind(host: Host) -> list[Path]:
+    return [path for path in (host.folder / "spool").rglob("*") if path.is_file()]
+
+
+def opened(host: Host) -> list[bytes]:
+    datasets = []
+    for spooled in host.spool.everything():
+        with host.spool.open(spooled) as file:
+            datasets.append(open_object(file.read(), host.signer.public, host.keys)[0])
+    return datasets
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 16_378])
+def test_however_the_pdvs_fall_the_dataset_is_what_was_sent(host: Host, size: int) -> None:
+    dataset = bytes(range(256)) * 20
+    pieces = [dataset[start : start + size] for start in range(0, len(dataset), size)]
+    with serving(host) as listener:
+        peer = peer_of(listener)
+        stream = STORE + b"".join(p_data(pdv(piece, 0)) for piece in pieces) + p_data(pdv(b"", LAST))
+        peer.send(stream)
+        status = peer.status()
+        peer.close()
+
+    assert status == Status.SUCCESS
+    assert opened(host) == [dataset]
+
+
+def test_command_and_data_may_share_a_pdu_and_messages_may_queue(host: Host) -> None:
+    both = p_data(pdv(command(), COMMAND | LAST), pdv(b"whole", LAST))
+    with serving(host) as listener:
+        peer = peer_of(listener)
+        peer.send(both * 3)
+        statuses = [peer.status() for _ in range(3)]
+        peer.close()
+
+    assert statuses == [Status.SUCCESS] * 3
+    assert opened(host) == [b"whole"] * 3
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"",
+        p_data(pdv(b"some", 0)),
+        p_data(pdv(b"some", 0))[:-2],
+        pdu(7, bytes(4)),
+        pdu(5, bytes(4)),
+        STORE,
+        p_data(pdv(b"other context", LAST, 3)),
+        b"\x04\x00\xff\xff\xff\xff",
+        b"\xff" * 100,
+    ],
+    ids=["nothing", "a part", "half a PDU", "abort", "release", "a command", "another context", "a lie", "garbage"],
+)
+def test_an_association_that_dies_in_an_image_is_one_refused_image(host: Host, rest: bytes) -> None:
+    with serving(host) as listener:
+        peer = peer_of(listener)
+        peer.send(STORE + rest)
+        peer.socket.shutdown(socket.SHUT_WR)
+        last = peer.receive()
+        until(lambda: host.events() == [Event.IMAGE_REFUSED])
+        peer.close()
+
+    assert last[0] in (0, 7)
+    assert left_behind(host) == []
+    assert host.events() == [Event.IMAGE_REFUSED]
+
+
+@pytest.mark.parametrize(
+    "data, answer",
+    [
+        (p_data(pdv(b"data first", LAST)), (7, b"\x00\x00\x02\x05")),
+        (p_data(pdv(command(), COMMAND | LAST, 9)), (7, b"\x00\x00\x02\x06")),
+        (p_data(pdv(b"\x00" * 30, COMMAND | LAST)), (7, bytes(4))),
+        (p_data(pdv(command(), COMMAND), pdv(b"", LAST)), (7, b"\x00\x00\x02\x05")),
+        (p_data(pdv(bytes(15_000), COMMAND)) * 2, (7, bytes(4))),
+        (p_data(pdv(command(0x8001), COMMAND | LAST)), (7, bytes(4))),
+        (associate_request(), (7, b"\x00\x00\x02\x02")),
+        (pdu(6, bytes(4)), (7, b"\x00\x00\x02\x02")),
+        (pdu(9, b""), (7, b"\x00\x00\x02\x01")),
+        (pdu(5, bytes(4)), (6, bytes(4))),
+    ],
+)
+def test_what_is_out_of_place_is_answered_as_ps3_8_says(host: Host, data: bytes, answer: tuple[int, bytes]) -> None:
+    with serving(host) as listener:
+        peer = peer_of(listener)
+        peer.send(data)
+        received = peer.receive()
+        ended = peer.receive()
+        peer.close()
+
+    assert (received, ended) == (answer, (0, b""))
+    assert host.events() == []
+
+
+@pytest.mark.parametrize(
+    "data, answer",
+    [
+        (associate_request(version=2), (3, bytes((0, 1, 2, 2)))),
+        (associate_request(application_context="1.2.3"), (3, bytes((0, 1, 1, 2)))),
+        (associate_request("STRANGER"), (3, bytes((0, 1, 1, 3)))),
+        (STORE, (7, b"\x00\x00\x02\x02")),
+        (pdu(1, bytes(68)), (3, bytes((0, 1, 2, 2)))),
+        (pdu(1, b"\x00\x01" + bytes(66)), (7, b"\x00\x00\x02\x06")),
+    ],
+)
+def test_what_is_no_request_of_ours_is_answered(host: Host, data: bytes, answer: tuple[int, bytes]) -> None:
+    with serving(host) as listener:
+        peer = peer_of(listener, associate=False)
+        peer.send(data)
+        received = peer.receive()
+        peer.close()
+
+    assert received == answer
+
+
+def test_an_unknown_command_is_refused_and_its_data_set_passed_over(host: Host) -> None:
+    find = command(0x0020, instance="")
+    with serving(host) as listener:
+        peer = peer_of(listener)
+        peer.send(p_data(pdv(find, COMMAND | LAST)) + p_data(pdv(b"query", LAST)))
+        status = peer.status()
+        peer.send(STORE + p_data(pdv(b"image", LAST)))
+        after = peer.status()
+        peer.close()
+
+    assert (status, after) == (Status.UNRECOGNISED_OPERATION, Status.SUCCESS)
+
+
+def test_a_cancel_gets_no_answer(host: Host) -> None:
+    cancel = element(0x0100, b"\xff\x0f") + element(0x0120, b"\x07\x00") + element(0x0800, b"\x01\x01")
+    with serving(host) as listener:
+        peer = peer_of(listener)
+        peer.send(p_data(pdv(cancel, COMMAND | LAST)) + ECHO)
+        status = peer.status()
+        peer.close()
+
+    assert status == Status.SUCCESS
+
+
+def test_a_full_disk_is_answered_after_the_rest_of_the_image_went_by(host: Host) -> None:
+    with serving(host) as listener:
+        peer = peer_of(listener)
+        host.free_bytes = 0
+        peer.send(STORE + p_data(pdv(bytes(16_000), 0)) * 50 + p_data(pdv(b"", LAST)))
+        refused = peer.status()
+        host.free_bytes = 1 << 40
+        peer.send(STORE + p_data(pdv(b"image", LAST)))
+        taken = peer.status()
+        peer.close()
+
+    assert (refused, taken) == (Status.OUT_OF_RESOURCES, Status.SUCCESS)
+    assert host.events() == [Event.IMAGE_REFUSED, Event.IMAGE_CAPTURED]
+
+
+def test_more_associations_than_are_served_are_turned_away_for_now(host: Host) -> None:
+    with serving(host) as listener:
+        peers = [peer_of(listener) for _ in range(MAX_ASSOCIATIONS)]
+        late = peer_of(listener, associate=False)
+        late.send(associate_request())
+        answer = late.receive()
+        for peer in (late, *peers):
+            peer.close()
+        until(lambda: not listener._connections)
+
+    assert answer == (3, bytes((0, 2, 3, 2)))
+
+
+def test_connections_that_ask_for_nothing_are_bounded_and_dropped(host: Host) -> None:
+    host.patience = Patience(request_s=0.3)
+    with serving(host) as listener:
+        silent = [peer_of(listener, associate=False) for _ in range(3 * MAX_ASSOCIATIONS)]
+        assert len(listener._connections) <= 2 * MAX_ASSOCIATIONS
+        for peer in silent:
+            assert peer.receive()[0] in (0, 7)
+            peer.close()
+        until(lambda: not listener._connections)
+
+
+@pytest.mark.parametrize("begun", [b"", ECHO[:3], STORE, STORE + p_data(pdv(b"part", 0))])
+def test_a_peer_that_falls_silent_is_aborted(host: Host, begun: bytes) -> None:
+    host.patience = HASTY
+    with serving(host) as listener:
+        peer = peer_of(listener)
+        if begun:
+            peer.send(begun)
+        answer = peer.receive()
+        peer.close()
+
+    assert answer == (7, b"\x00\x00\x02\x00")
+    assert left_behind(host) == []
+
+
+@pytest.mark.parametrize("associated", [False, True])
+def test_a_peer_that_sends_a_byte_now_and_then_is_aborted(host: Host, associated: bool) -> None:
+    host.patience = HASTY
+    with serving(host) as listener:
+        peer = peer_of(listener, associate=associated)
+        stream = STORE + p_data(pdv(bytes(500), 0)) if associated else associate_request()
+        began = time.monotonic()
+        try:
+            for position in range(len(stream)):
+                peer.send(stream[position : position + 1])
+                time.sleep(0.05)
+        except OSError:
+            pass
+        peer.close()
+
+    assert time.monotonic() - began < 5
+    assert host.spool.waiting() == 0
+
+
+def test_stopping_ends_an_image_on_its_way_and_records_it(host: Host) -> None:
+    with listening(host) as listener:
+        peer = peer_of(listener)
+        peer.send(STORE + p_data(pdv(b"part", 0)))
+        until(lambda: left_behind(host))
+    answer = peer.receive()
+    peer.close()
+
+    assert answer == (7, b"\x00\x00\x02\x00")
+    assert (left_behind(host), host.events()) == ([], [Event.IMAGE_REFUSED])
+
+
+def test_a_large_image_streams_in_little_memory(host: Host) -> None:
+    part = p_data(pdv(bytes(16_000), 0))
+    parts = (256 << 20) // 16_000
+    with serving(host) as listener:
+        peer = peer_of(listener)
+        tracemalloc.start()
+        peer.send(STORE)
+        for _ in range(parts // 64):
+            peer.send(part * 64)
+        peer.send(p_data(pdv(b"", LAST)))
+        status = peer.status()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        peer.close()
+
+    assert status == Status.SUCCESS
+    # Eight of them may be held in search of the index attributes, which zeros do not have.
+    assert peak < 48 << 20

@@ -1,0 +1,108 @@
+"""Senders that others wrote: DCMTK's, as shipped, on one association and on several."""
+
+import shutil
+import subprocess
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from edge_agent.capture.listener import DicomListener
+from shared.audit.record import Event
+from tests.edge_agent.capture.images import NAMES, Image, load
+from tests.edge_agent.capture.test_listener import listening
+from tests.fakes.centre import open_object
+from tests.fakes.host import Host
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("storescu") is None, reason="DCMTK is not installed (Debian package dcmtk)"
+)
+
+# One file and transfer syntax each; DCMTK sends the bytes of the file where it need not decode them.
+SYNTAXES = {
+    "MR_small.dcm": "--propose-uncompr",
+    "MR_small_implicit.dcm": "--propose-implicit",
+    "MR_small_bigendian.dcm": "--propose-big",
+    "MR_small_RLE.dcm": "--propose-rle",
+    "MR_small_jp2klossless.dcm": "--propose-j2k-lossless",
+    "MR_small_jpeg_ls_lossless.dcm": "--propose-jls-lossless",
+    "JPGExtended.dcm": "--propose-jpeg12",
+    "image_dfl.dcm": "--propose-deflated",
+}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path / "host")
+    host.put_in_force()
+    return host
+
+
+def peer(program: str, listener: DicomListener, *more: str) -> "subprocess.Popen[bytes]":
+    command = [program, "--aetitle", "CT1", "127.0.0.1", str(listener.port), *more]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def opened(host: Host) -> list[tuple[str, bytes]]:
+    found = []
+    for spooled in host.spool.everything():
+        with host.spool.open(spooled) as file:
+            dataset, _, parts = open_object(file.read(), host.signer.public, host.keys)
+        found.append((parts.binding.transfer_syntax, dataset))
+    return found
+
+
+def pixels(image: Image) -> bytes:
+    """Return the encoded pixel data. DCMTK drops group lengths and padding, so the rest may differ."""
+    data = pydicom.dcmread(image.path).PixelData
+    assert isinstance(data, bytes)
+    return data
+
+
+def test_echoscu_is_answered(host: Host) -> None:
+    with listening(host) as listener:
+        assert peer("echoscu", listener).wait(20) == 0
+
+
+@pytest.mark.parametrize("name, proposal", SYNTAXES.items())
+def test_storescu_s_transfer_syntaxes_are_kept(host: Host, name: str, proposal: str) -> None:
+    image = load(name)
+    with listening(host) as listener:
+        assert peer("storescu", listener, proposal, str(image.path)).wait(20) == 0
+
+    ((transfer_syntax, dataset),) = opened(host)
+    assert transfer_syntax == image.transfer_syntax
+    assert pixels(image) in (zlib.decompress(dataset, -zlib.MAX_WBITS) if "deflated" in proposal else dataset)
+
+
+def test_dcmsend_sends_a_folder_of_everything(host: Host, tmp_path: Path) -> None:
+    images = [load(name) for name in NAMES if name != "rtplan.dcm"]  # whose group 0002 names another instance
+    for image in images:
+        shutil.copy(image.path, tmp_path / image.name)
+    with listening(host) as listener:
+        files = [str(tmp_path / image.name) for image in images]
+        assert peer("dcmsend", listener, "--decompress-never", "--no-uid-checks", *files).wait(60) == 0
+
+    found = Counter(syntax for syntax, _ in opened(host))
+    # Of the uncompressed ones dcmsend uses the first that was accepted.
+    uncompressed = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
+    compressed = Counter(image.transfer_syntax for image in images if image.transfer_syntax not in uncompressed)
+    assert found.total() == len(images)
+    assert found & compressed == compressed
+
+
+def test_four_associations_at_once_lose_nothing_and_mix_nothing_up(host: Host) -> None:
+    image = load("MR_small.dcm")
+    with listening(host) as listener:
+        senders = [
+            peer("storescu", listener, "--repeat", "25", "--max-pdu", str(4096 << number), str(image.path))
+            for number in range(4)
+        ]
+        assert [sender.wait(60) for sender in senders] == [0] * 4
+
+    # DCMTK sends the same image each time.
+    assert len(opened(host)) == 100
+    assert len({dataset for _, dataset in opened(host)}) == 1
+    assert host.events() == [Event.IMAGE_CAPTURED] * 100
