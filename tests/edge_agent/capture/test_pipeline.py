@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
-from edge_agent.capture.pipeline import NoPolicyInForce
+from edge_agent.capture.pipeline import ImageHeader, NoPolicyInForce
 from edge_agent.capture.recovery import recover
 from edge_agent.capture.spool import SpoolFull, SpoolUnavailable
 from edge_agent.database import DatabaseUnavailable
@@ -100,6 +101,17 @@ def test_a_full_disk_refuses_records_it_and_keeps_nothing(host: Host) -> None:
 
     with pytest.raises(SpoolFull):
         host.capture()
+    assert files_in(host.folder) == []
+    assert host.events() == [Event.IMAGE_REFUSED]
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("the modality went away")])
+def test_an_image_that_was_not_finished_is_refused_recorded_and_gone(host: Host, error: Exception | None) -> None:
+    with suppress(RuntimeError), host.pipeline.begin(ImageHeader("CT1", "1.2.3", "1.2.840.10008.1.2.1")) as capture:
+        capture.update(memoryview(bytes(300_000)))
+        if error:
+            raise error
+
     assert files_in(host.folder) == []
     assert host.events() == [Event.IMAGE_REFUSED]
 
