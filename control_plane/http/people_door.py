@@ -23,6 +23,7 @@ from control_plane.http.people_models import (
     CodeRequest,
     FindAnswer,
     FindQuery,
+    LinkAnswer,
     OpenRequest,
     PublishAnswer,
     PublishRequest,
@@ -98,6 +99,13 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
         response = redirect("/")
         response.set_cookie(_COOKIE, secret, expires=expires, httponly=True, samesite="Strict")
         return response
+
+    @app.post("/api/v1/sign-in-links")
+    @app.output(LinkAnswer)
+    def new_link() -> dict[str, Json]:
+        """Return a one-time sign-in link for whoever asks, for their browser."""
+        person = _permitted(services, Permission.STATUS_READ)
+        return {"link": f"{request.host_url}sign-in?token={services.accounts.new_link(person.name)}"}
 
     @app.get("/api/v1/status")
     @app.output(StatusAnswer)

@@ -30,7 +30,7 @@ class PublishRequest(_Strict):
 class CodeRequest(_Strict):
     """Which host an enrolment code is for, and how long it may be used."""
 
-    asset: str = Field(min_length=1, max_length=100)
+    asset: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
     valid_s: int = Field(default=86_400, ge=60, le=30 * 86_400)
 
 
@@ -55,6 +55,12 @@ class CodeAnswer(BaseModel):
 
     code: str
     expires: str
+
+
+class LinkAnswer(BaseModel):
+    """A sign-in link that works once, within 15 minutes."""
+
+    link: str
 
 
 class FoundObject(BaseModel):

@@ -8,6 +8,7 @@ result 1 (permanent), source 1 (service user), reason 3 (calling AE title not re
 import contextlib
 import socket
 import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from edge_agent.capture.pipeline import CapturePipeline, ReceivedImage
 from edge_agent.log import OUR_ERRORS, Log, why
 from edge_agent.parts import Bell
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.errors import Unavailable
 from shared.identity import HostId
 from shared.policy.document import PolicyDocument
 
@@ -44,6 +46,12 @@ class Address:
     host: str
     port: int
     ae_title: str
+
+
+class PortUnavailable(Unavailable):
+    def __init__(self, address: Address, why: str) -> None:
+        super().__init__(f"cannot listen for modalities on {address.host} port {address.port}: {why}")
+        self.address, self.why = address, why
 
 
 class DicomListener:
@@ -88,8 +96,6 @@ class DicomListener:
         finally:
             self.port = None
             server.shutdown()
-            for association in server.active_associations:
-                association.abort()
             acceptor.join()
 
     def _server(self) -> ThreadedAssociationServer:
@@ -100,11 +106,14 @@ class DicomListener:
         entity.acse_timeout = _REQUEST_TIMEOUT_S
         entity.add_supported_context(Verification)
         handlers: list[Any] = [(evt.EVT_REQUESTED, self._on_requested), (evt.EVT_C_STORE, self._on_store)]
-        return entity.make_server(
-            (self._address.host, self._address.port),
-            evt_handlers=handlers,
-            server_class=partial(_NoDelayServer, log=self._log),  # type: ignore[arg-type]
-        )
+        try:
+            return entity.make_server(
+                (self._address.host, self._address.port),
+                evt_handlers=handlers,
+                server_class=partial(_NoDelayServer, log=self._log),  # type: ignore[arg-type]
+            )
+        except OSError as exc:
+            raise PortUnavailable(self._address, exc.strerror or "it failed") from exc
 
     def _on_requested(self, event: evt.Event) -> None:
         """Refuse whom the policy does not list. Errors refuse too: pynetdicom would log them and go on."""
@@ -177,18 +186,23 @@ class _NoDelayServer(ThreadedAssociationServer):
 
     def __init__(self, *args: Any, log: Log, **kwargs: Any) -> None:
         self._log = log
+        self._connections: weakref.WeakSet[_Connection] = weakref.WeakSet()
         super().__init__(*args, **kwargs)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         accepted, address = super().get_request()
         connection = _Connection(fileno=accepted.detach())
+        self._connections.add(connection)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
 
     def shutdown(self) -> None:
-        """Stop listening. pynetdicom's own takes the server off a list on which `make_server` never put it."""
+        """Stop listening and hang up. pynetdicom's own expects it on a list where only `start_server` puts it."""
         BaseServer.shutdown(self)
         self.server_close()
+        # To a modality this is an A-P-ABORT: what was not acknowledged it keeps, and sends again.
+        for connection in list(self._connections):
+            connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, _request: object, _client_address: object) -> None:
         self._log.event("dicom.connection-failed")
