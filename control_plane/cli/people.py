@@ -53,8 +53,9 @@ def code(options: Namespace) -> int:
 
 
 def find(options: Namespace) -> int:
-    query = {"patient_id": options.patient_id, "study": options.study, "sop_instance": options.sop_instance}
-    answer: Any = door(options).get("/api/v1/objects", query)
+    asked = {"patient_id": options.patient_id, "study": options.study, "sop_instance": options.sop_instance}
+    given: dict[str, Json] = {name: value for name, value in asked.items() if value is not None}
+    answer: Any = door(options).post("/api/v1/objects/find", given)
     if options.json:
         return _print_json(answer)
     for found in answer["objects"]:

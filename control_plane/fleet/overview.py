@@ -33,7 +33,7 @@ _CLOCK_WARNING = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class BrokerState:
-    """`state` is running, restarting, or absent; `reason` says why it is not running."""
+    """`state` is running, connecting, restarting, or absent; `reason` says why it is not running."""
 
     state: str
     reason: str

@@ -70,9 +70,12 @@ class PolicyPush:
             self._broker.stop()
 
     def state(self) -> BrokerState:
-        if self._broker is None:
+        """Say *running* only while our own client is connected: a process that answers nobody pushes nothing."""
+        if self._broker is None or self._mqtt is None:
             return BrokerState("absent", self._absent)
         status = self._broker.status
+        if status.running and not self._mqtt.is_connected:
+            return BrokerState("connecting", "the control plane's own client is not connected to it")
         return BrokerState("running" if status.running else "restarting", status.reason)
 
     def _publish(self, head: HeadBundle, layers: tuple[LayerBundle, ...]) -> None:

@@ -34,10 +34,9 @@ class CodeRequest(_Strict):
     valid_s: int = Field(default=86_400, ge=60, le=30 * 86_400)
 
 
-class FindQuery(BaseModel):
+class FindRequest(_Strict):
     """At most one of the searched attributes; none asks for the newest objects."""
 
-    model_config = ConfigDict(extra="forbid")
     patient_id: str | None = Field(default=None, min_length=1, max_length=64)
     study: str | None = Field(default=None, pattern=r"^[0-9.]{1,64}$")
     sop_instance: str | None = Field(default=None, pattern=r"^[0-9.]{1,64}$")
@@ -168,7 +167,7 @@ class RecoveryStatus(BaseModel):
 
 
 class BrokerStatus(BaseModel):
-    state: Literal["running", "restarting", "absent"]
+    state: Literal["running", "connecting", "restarting", "absent"]
     reason: str
 
 
