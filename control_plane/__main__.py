@@ -19,7 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        # Written out here and not at exit, where a reader who has gone could not be dealt with.
+        sys.stdout.flush()
+        return code
     except Malformed as exc:
         return _say(str(exc), USAGE)
     except (Refused, IntegrityFailure) as exc:
