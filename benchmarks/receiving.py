@@ -52,7 +52,7 @@ def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
                     turn = partial(_turn, source, place / "out", associations, no_delay=no_delay)
                     contenders = [
                         Contender("Leadglass", "sealed, signed, recorded, synced", partial(turn, _ours)),
-                        Contender("storescp", "plain files, nothing synced", partial(turn, _storescp)),
+                        Contender("storescp", "plain files, nothing synced", partial(turn, _storescp(associations))),
                     ]
                     setting = "TCP_NODELAY=1 on both sides" if no_delay else "DCMTK as shipped"
                     title = f"{images:,} images of 0.5 MiB, {associations} association(s), {name}, {setting}"
@@ -120,8 +120,12 @@ def _send(folders: "list[str]", port: int, environment: dict[str, str]) -> "subp
 
 
 _ours = [sys.executable, "-m", "benchmarks.receiving"]
-# A child for each association, as DCMTK serves several at once. Its usage says: port, options.
-_storescp = ["sh", "-c", f'exec storescp --fork --max-pdu {_MAX_PDU_BYTES} --output-directory "$1" "$0"']
+
+
+def _storescp(associations: int) -> "list[str]":
+    """Return the command, which takes port and folder. For several at once DCMTK starts a child for each."""
+    options = f"--max-pdu {_MAX_PDU_BYTES}" + (" --fork" if associations > 1 else "")
+    return ["sh", "-c", f'exec storescp {options} --output-directory "$1" "$0"']
 
 
 @contextmanager

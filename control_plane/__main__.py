@@ -19,7 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        # Written out here and not at exit, where a reader who has gone could not be dealt with.
+        sys.stdout.flush()
+        return code
     except Malformed as exc:
         return _say(str(exc), USAGE)
     except (Refused, IntegrityFailure) as exc:
@@ -89,6 +92,11 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     status = _person(commands.add_parser("status", help="hosts, policy, objects, recovery, and what is not proved"))
     status.set_defaults(run=_later("people", "status"))
 
+    signing_in = _person(
+        commands.add_parser("sign-in", help="make a one-time link to the status page, for your browser")
+    )
+    signing_in.set_defaults(run=_later("people", "sign_in"))
+
     code = _person(commands.add_parser("code", help="issue a one-time enrolment code for one host"))
     code.add_argument("--asset", required=True, help="what people call the host, such as 'CT 2, room 1.14'")
     code.add_argument("--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]")
@@ -152,9 +160,7 @@ def _made_once(parser: argparse.ArgumentParser, *, required: bool) -> None:
         help="empty folder for the administrator's credential and the recovery shares; take them off this machine",
     )  # fmt: skip
     parser.add_argument("--person", default="first-administrator", help="the first administrator's name")
-    parser.add_argument(
-        "--host", help="name or address that hosts reach this machine by, for its certificates [127.0.0.1]"
-    )
+    parser.add_argument("--host", help="name or address by which hosts reach this machine [127.0.0.1]")
 
 
 def _person(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -169,8 +175,7 @@ def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65_535:
+    if not text.isascii() or not text.isdigit() or (port := int(text)) > 65_535:
         raise argparse.ArgumentTypeError("expected a port from 0 to 65535")
     return port
 

@@ -26,7 +26,7 @@ from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
-from edge_agent.log import Log
+from edge_agent.log import Log, where, why
 from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
@@ -231,6 +231,12 @@ def run(settings: Settings, clock: Clock, log: Log) -> None:
         def on_signal(_number: int, _frame: FrameType | None) -> None:
             stop.set()
 
+        def on_thread_failure(failure: threading.ExceptHookArgs) -> None:
+            # Threads that a library started; its own report would quote what it read.
+            if failure.exc_value is not None:
+                log.event("thread.failed", why=why(failure.exc_value), where=where(failure.exc_value))
+
+        threading.excepthook = on_thread_failure
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
         Agent(settings, clock, log).run(stop)

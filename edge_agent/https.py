@@ -34,6 +34,12 @@ class DoorRefused(Refused):
         self.door, self.status, self.title = door, status, title
 
 
+class CertificateUnusable(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"this host's certificate or its CA's cannot be used for TLS: {why}")
+        self.why = why
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int
@@ -98,12 +104,18 @@ class HttpsDoor:
 
 
 def verified_context(ca_file: Path, identity: Path | None = None) -> ssl.SSLContext:
-    """Return a context that trusts `ca_file` alone and checks host names, with our certificate and key if any."""
+    """Return a context that trusts `ca_file` alone and checks host names, with our certificate and key if any.
+
+    Raises CertificateUnusable.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_verify_locations(ca_file)
-    if identity is not None:
-        context.load_cert_chain(identity)
+    try:
+        context.load_verify_locations(ca_file)
+        if identity is not None:
+            context.load_cert_chain(identity)
+    except OSError as exc:
+        raise CertificateUnusable(_reason(exc)) from exc
     return context
 
 

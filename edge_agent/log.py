@@ -1,5 +1,6 @@
 """Log lines: one JSON object each, an event name and fields. Never patient data, payloads, tokens or keys."""
 
+import contextlib
 import json
 import sys
 import threading
@@ -19,14 +20,17 @@ class Log(Protocol):
 
 
 class JsonLog:
-    """Writes to a stream, one line at a time, from any thread."""
+    """Writes to a stream, one line at a time, from any thread.
+
+    A log that cannot be written (its disk is full, its reader gone) stops nothing: the audit journal is the evidence.
+    """
 
     def __init__(self, clock: Clock, stream: TextIO = sys.stderr) -> None:
         self._clock, self._stream, self._lock = clock, stream, threading.Lock()
 
     def event(self, name: str, **fields: Field) -> None:
         line = json.dumps({"time": clock.text(self._clock.now()), "event": name, **fields}, ensure_ascii=True)
-        with self._lock:
+        with self._lock, contextlib.suppress(OSError, ValueError):
             self._stream.write(line + "\n")
             self._stream.flush()
 

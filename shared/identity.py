@@ -32,7 +32,7 @@ class Identifier:
     def parse(cls, text: str) -> Self:
         """Read the one text form. Raises Malformed."""
         if not re.fullmatch(rf"{cls.prefix}[0-9a-f]{{32}}", text):
-            raise Malformed(cls.__name__, f"expected {cls.prefix!r} and 32 lower-case hex digits")
+            raise Malformed(cls.__name__, f"expected {cls.prefix and cls.prefix + ' and '}32 lower-case hex digits")
         return cls(bytes.fromhex(text.removeprefix(cls.prefix)))
 
     def __str__(self) -> str:

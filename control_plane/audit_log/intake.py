@@ -5,9 +5,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows
 from control_plane.audit_log.evidence_keys import EvidenceKeys
-from control_plane.audit_log.journal import CentreJournal, failure
+from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.models import AuditRow
 from control_plane.db.transactions import in_one_commit
+from shared.audit.attempt import failure
 from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant
 from shared.clock import Clock

@@ -2,18 +2,17 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
 from threading import Lock
-from types import TracebackType
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows
 from control_plane.db.transactions import in_one_commit
+from shared.audit.attempt import Attempt
 from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
-from shared.audit.record import SALT_BYTES, AuditRecord, Event, Happening, Outcome, Subject, compose
+from shared.audit.record import SALT_BYTES, AuditRecord, Event, Happening, compose
 from shared.clock import Clock
-from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE, RandomBytes
 from shared.sealing.hpke import SealingPublicKey
 from shared.signing import EvidenceSigner, Label, verify_statement
@@ -80,44 +79,9 @@ class CentreJournal:
             raise AuditAltered(CONTROL_PLANE, head.seq + 1, f"it is missing, and what was signed of it: {exc}") from exc
         return ChainHead(statement.last, statement.head)
 
-    def attempt(self, happening: Happening, *, failed: Event | None = None) -> "Attempt":
+    def attempt(self, happening: Happening, *, failed: Event | None = None) -> Attempt:
         """Return a block in which `happening` is tried: recorded as it stands by `succeeded`, else as a failure.
 
         `failed` is the event of the failure where that has one of its own.
         """
         return Attempt(self, happening, failed or happening.event)
-
-
-class Attempt:
-    """One attempt, one outcome: a block that ends without `succeeded()` is recorded as failed."""
-
-    def __init__(self, journal: CentreJournal, happening: Happening, failed: Event) -> None:
-        self._journal, self._happening, self._failed = journal, happening, failed
-        self._recorded = False
-
-    def succeeded(self, *what: Subject) -> None:
-        """Record the success, durably, with what came out of it. The last thing in the block."""
-        self._journal.record(replace(self._happening, what=self._happening.what + what))
-        self._recorded = True
-
-    def __enter__(self) -> "Attempt":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if not self._recorded:
-            self._journal.record(failure(self._happening, self._failed, exc))
-
-
-def failure(happening: Happening, event: Event, exc: BaseException | None) -> Happening:
-    """Return `happening` as an `event` that failed with `exc`, which it names; an unexpected one by its class only."""
-    outcome = Outcome.MINOR_FAILURE if isinstance(exc, Refused | Unavailable) else Outcome.SERIOUS_FAILURE
-    if exc is None:
-        reason = "ended without success"
-    elif isinstance(exc, Refused | IntegrityFailure | Unavailable):
-        reason = f"{type(exc).__name__}: {exc}"
-    else:
-        # What others write into their messages may name a patient.
-        reason = type(exc).__name__
-    return replace(happening, event=event, outcome=outcome, reason=reason)

@@ -4,10 +4,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection, HTTPException, HTTPResponse
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from shared.canonical import Json
-from shared.errors import Refused, Unavailable
+from shared.errors import Malformed, Refused, Unavailable
 
 _TIMEOUT_S = 120
 _PIECE_BYTES = 1 << 20
@@ -99,17 +99,14 @@ class PeopleDoor:
         return response
 
 
-def quoted(segment: str) -> str:
-    """Return `segment` fit for one place of a path."""
-    return quote(segment, safe="")
-
-
 def _refusal(response: HTTPResponse) -> Exception:
     try:
         problem = json.loads(response.read())
         title, detail = str(problem["title"]), str(problem["detail"])
     except (HTTPException, OSError, ValueError, KeyError, TypeError):
         title, detail = response.reason, ""
+    if response.status == 400 or title == "Validation error":
+        return Malformed("request", detail or title)
     if response.status >= 500:
         return Unavailable(f"{title}: {detail}")
     return DoorRefused(response.status, title, detail)

@@ -3,12 +3,13 @@
 import json
 import os
 from argparse import Namespace
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from control_plane.cli.client import PeopleDoor, quoted
+from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
+from shared.canonical import Json
+from shared.identity import ObjectId
 
 
 def door(options: Namespace) -> PeopleDoor:
@@ -25,10 +26,19 @@ def status(options: Namespace) -> int:
     print(f"recovery   {answer['recovery']['state']}")
     print(f"broker     {answer['broker']['state']}")
     for host in answer["hosts"]:
-        print(f"host       {host['asset']} ({host['host']}): {host['state']}, "
-              f"policy in force {'unknown' if host['policy_in_force'] is None else host['policy_in_force']}")  # fmt: skip
+        in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
+        print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
+    return 0
+
+
+def sign_in(options: Namespace) -> int:
+    answer: Any = door(options).post("/api/v1/sign-in-links", {})
+    if options.json:
+        return _print_json(answer)
+    print(answer["link"])
+    print("works once, within 15 minutes; open it in a browser on this machine")
     return 0
 
 
@@ -43,8 +53,9 @@ def code(options: Namespace) -> int:
 
 
 def find(options: Namespace) -> int:
-    query = {"patient_id": options.patient_id, "study": options.study, "sop_instance": options.sop_instance}
-    answer: Any = door(options).get("/api/v1/objects", query)
+    asked = {"patient_id": options.patient_id, "study": options.study, "sop_instance": options.sop_instance}
+    given: dict[str, Json] = {name: value for name, value in asked.items() if value is not None}
+    answer: Any = door(options).post("/api/v1/objects/find", given)
     if options.json:
         return _print_json(answer)
     for found in answer["objects"]:
@@ -55,8 +66,8 @@ def find(options: Namespace) -> int:
 
 def open_image(options: Namespace) -> int:
     body = {"reason": options.reason, "as": "dataset" if options.bare else "part10"}
-    checks, pieces = door(options).download("POST", f"/api/v1/objects/{quoted(options.object)}/open", body)
-    size = _write_new(options.out, pieces)
+    path = f"/api/v1/objects/{ObjectId.parse(options.object)}/open"
+    size, checks = _download(options, "POST", path, body)
     if options.json:
         return _print_json({"file": str(options.out), "bytes": size, "checks": json.loads(checks)})
     for check in json.loads(checks):
@@ -89,22 +100,26 @@ def audit_verify(options: Namespace) -> int:
 
 
 def audit_export(options: Namespace) -> int:
-    _, pieces = door(options).download("GET", "/api/v1/audit/export", None)
-    size = _write_new(options.out, pieces)
+    size, _ = _download(options, "GET", "/api/v1/audit/export", None)
     if options.json:
         return _print_json({"file": str(options.out), "bytes": size})
     print(f"{options.out}: {size} bytes; check it with: leadglass-verify audit {options.out}")
     return 0
 
 
-def _write_new(path: Path, pieces: Iterable[bytes]) -> int:
-    """Write a file that did not exist, for its owner only; leave nothing behind when the answer does not come whole."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+def _download(options: Namespace, method: str, path: str, body: Mapping[str, Json] | None) -> tuple[int, str]:
+    """Write the answer to a new file for its owner only; leave nothing behind when it does not come whole.
+
+    The file is made first: what cannot be kept is not asked for, for the log would name a release that was none.
+    """
+    people = door(options)
+    descriptor = os.open(options.out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            return sum(file.write(piece) for piece in pieces)
+            checks, pieces = people.download(method, path, body)
+            return sum(file.write(piece) for piece in pieces), checks
     except BaseException:
-        path.unlink()
+        options.out.unlink()
         raise
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 from argparse import Namespace
 from pathlib import Path
 from threading import Event as Flag
@@ -36,12 +37,28 @@ def run(options: Namespace) -> int:
         options.ready_file.unlink(missing_ok=True)
     if not first_start.is_begun(folders) and options.handover:
         _tell(_first_start(options, folders, options.people_port or Settings.people_port))
+    if not first_start.is_begun(folders):
+        raise first_start.NotInitialised(folders.data)
+    stop = Flag()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    # Before the database is opened, which may bring it to a newer schema.
+    with folders.sole_use():
+        centre = ControlPlane(_settings(options, folders), clock)
+        centre.start()
+        try:
+            _announce(options.ready_file, centre.addresses())
+            stop.wait()
+        finally:
+            centre.stop()
+    return 0
+
+
+def _settings(options: Namespace, folders: Folders) -> Settings:
     host = first_start.host_of(folders)
     if options.host not in (None, host):
-        raise SettingRefused(
-            "host", f"{options.host} is not {host}, which the certificates were made for at first start"
-        )
-    settings = Settings(
+        raise SettingRefused("host", f"{options.host} is not {host}, which the first start made the certificates for")
+    return Settings(
         folders=folders,
         host=host,
         host_port=options.host_port,
@@ -50,18 +67,6 @@ def run(options: Namespace) -> int:
         mqtt_port=options.mqtt_port,
         with_broker=not options.no_broker,
     )
-    stop = Flag()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    with folders.sole_use():
-        centre = ControlPlane(settings, clock)
-        centre.start()
-        try:
-            _announce(options.ready_file, centre.addresses())
-            stop.wait()
-        finally:
-            centre.stop()
-    return 0
 
 
 def drill(options: Namespace) -> int:
@@ -84,7 +89,7 @@ def drill(options: Namespace) -> int:
     person = Accounts(database, clock).by_token(load_credential(options.credential).token)
     verify_permitted(person, Permission.RECOVERY_DRILL)
     root, drilled = drills.drill(
-        database, drills.test_object_path(folders.data), [path.read_text() for path in options.share]
+        database, drills.test_object_path(folders.data), [path.read_text(errors="replace") for path in options.share]
     )
     keys = KeyStore(database, root, clock)
     audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
@@ -118,7 +123,9 @@ def _tell(made: HandedOver) -> None:
 
 
 def _announce(ready_file: Path | None, addresses: dict[str, str | int | None]) -> None:
-    print(f"people:    {addresses['people_url']}  (sign in once: {addresses['sign_in_url']})")
+    # The link is a secret for 15 minutes: for the person at a terminal, and not for whatever collects our output.
+    link = addresses["sign_in_url"] if sys.stdout.isatty() else "`leadglass-server sign-in` makes a link"
+    print(f"people:    {addresses['people_url']}  (sign in once: {link})")
     print(f"enrolment: {addresses['enrol_url']}")
     print(f"hosts:     {addresses['hosts_url']}", flush=True)
     if ready_file is not None:

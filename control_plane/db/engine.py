@@ -37,12 +37,12 @@ def _make_durable(connection: SqliteConnection, _record: Any) -> None:
 
 
 def _translate(context: ExceptionContext) -> None:
-    """Raise what our callers know for a database that is locked, full, gone or damaged; our own mistakes stay as they are."""
+    """Raise what our callers know where a database is locked, full, gone or damaged; our own mistakes stay theirs."""
     error = context.sqlalchemy_exception
     if context.is_pre_ping:
         return
     if isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, IntegrityError | ProgrammingError):
-        raise DatabaseUnavailable from context.original_exception
+        raise DatabaseUnavailable(str(context.original_exception)) from context.original_exception
 
 
 def _migrate(engine: Engine) -> None:

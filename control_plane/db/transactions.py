@@ -18,8 +18,9 @@ _TRIES = 8
 class DatabaseUnavailable(Unavailable):
     """It does not answer, is locked for too long, or its disk is full. What was to be written is not."""
 
-    def __init__(self) -> None:
-        super().__init__("the database does not answer or cannot write")
+    def __init__(self, why: str = "") -> None:
+        super().__init__("the database does not answer or cannot write" + f": {why}" * bool(why))
+        self.why = why
 
 
 def in_one_commit(database: sessionmaker[Session], work: Callable[[Session], T]) -> T:

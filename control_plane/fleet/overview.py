@@ -1,6 +1,6 @@
 """One look at everything the centre knows, and above all at what it does not know."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,16 +18,22 @@ from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.state import verify_state
+from shared.policy.document import MAX_STATE_EVERY_S
 from shared.signing import EvidencePublicKey
 
 NOT_RECOVERABLE = "not recoverable"
 # People need weeks to renew a signature; the centre renews its own after a week, so less than six days left is a fault.
 _EXPIRY_WARNING = {False: timedelta(days=30), True: timedelta(days=6)}
+# A host renews its certificate of seven days with more than two left.
+_CERTIFICATE_WARNING = timedelta(days=2)
+_MISSED_REPORTS = 3
+_GRACE = timedelta(seconds=15)
+_CLOCK_WARNING = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class BrokerState:
-    """`state` is running, restarting, or absent; `reason` says why it is not running."""
+    """`state` is running, connecting, restarting, or absent; `reason` says why it is not running."""
 
     state: str
     reason: str
@@ -45,16 +51,22 @@ class Overview:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
 
     def status(self) -> dict[str, Json]:
+        now, document = self._clock.now(), self._policy.document()
+        # Hosts that no policy tells how often to report do so as they see fit.
+        every = timedelta(seconds=document.state_every_s if document else MAX_STATE_EVERY_S)
+        heard_since = now - _MISSED_REPORTS * every - _GRACE
         with self._database() as session:
-            hosts = [self._host(session, host) for host in session.scalars(select(Host).order_by(Host.enrolled))]
+            hosts = [
+                self._host(session, host, heard_since) for host in session.scalars(select(Host).order_by(Host.enrolled))
+            ]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled = session.get(Fact, DRILLED)
         broker = self._broker()
-        version = self._policy.current_version() or 0
+        version = document.version if document else 0
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
-            "time": clocks.text(self._clock.now()),
+            "time": clocks.text(now),
             "hosts": list(hosts),
             "policy": {"version": version},
             "objects": {"count": objects, "not_indexed": unindexed or 0},
@@ -63,11 +75,12 @@ class Overview:
             "broker": {"state": broker.state, "reason": broker.reason},
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
-                *_expiring(self._policy.expiries(), self._clock.now()),
+                *_certificates(hosts, now),
+                *_expiring(self._policy.expiries(), now),
             ],
         }
 
-    def _host(self, session: Session, host: Host) -> dict[str, Json]:
+    def _host(self, session: Session, host: Host, heard_since: datetime) -> dict[str, Json]:
         newest = (
             select(Certificate.not_after)
             .where(Certificate.subject == host.host_id, Certificate.kind == Kind.HOST)
@@ -83,7 +96,7 @@ class Overview:
             "last_seen": clocks.text(host.state_received) if host.state_received else None,
             "state": "never reported",
         }
-        if host.state is None:
+        if host.state is None or host.state_received is None:
             return facts
         try:
             state = verify_state(host.state, EvidencePublicKey.parse(host.evidence_spki))
@@ -91,7 +104,7 @@ class Overview:
             return {**facts, "state": f"not authentic: {exc}"}
         return {
             **facts,
-            "state": "capturing" if state.listening else "not listening",
+            "state": _state(host.state_received >= heard_since, state.listening),
             "reported": clocks.text(state.time),
             "software": state.software,
             "policy_accepted": state.policy_accepted,
@@ -105,6 +118,24 @@ class Overview:
         }
 
 
+def _state(is_heard: bool, is_listening: bool) -> str:  # noqa: FBT001 (two facts and no switch)
+    # What a host said long ago says nothing about now.
+    if not is_heard:
+        return "silent"
+    return "capturing" if is_listening else "not listening"
+
+
+def _certificates(hosts: Sequence[Mapping[str, Json]], now: datetime) -> Iterator[str]:
+    for host in hosts:
+        expires = host["certificate_expires"]
+        if host["active"] and isinstance(expires, str) and clocks.parse(expires) - now < _CERTIFICATE_WARNING:
+            has_expired = clocks.parse(expires) <= now
+            yield f"{host['asset']}: its certificate " + (
+                f"expired at {expires}; nothing it captures is delivered until it is enrolled again"
+                if has_expired else f"expires at {expires} and was not renewed in time"
+            )  # fmt: skip
+
+
 def _expiring(expiries: Mapping[str, datetime], now: datetime) -> list[str]:
     return [
         f"policy: the signatures of role {role} {'have expired' if expires <= now else 'expire'} at "
@@ -112,6 +143,13 @@ def _expiring(expiries: Mapping[str, datetime], now: datetime) -> list[str]:
         for role, expires in sorted(expiries.items())
         if expires - now < _EXPIRY_WARNING[role in {SNAPSHOT, TIMESTAMP}]
     ]
+
+
+def _is_astray(host: Mapping[str, Json]) -> bool:
+    reported, received = host.get("reported"), host["last_seen"]
+    if not (isinstance(reported, str) and isinstance(received, str)):
+        return False
+    return abs(clocks.parse(reported) - clocks.parse(received)) > _CLOCK_WARNING
 
 
 def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]) -> list[str]:
@@ -126,10 +164,14 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
     if unindexed:
         gaps.append(f"{unindexed} objects: attributes not evaluated, so no look-up finds them")
     for host in hosts:
-        if host["state"] != "capturing":
+        if host["state"] == "silent":
+            gaps.append(f"{host['asset']}: silent since {host['last_seen']}; what it does now is unknown")
+        elif host["state"] != "capturing":
             gaps.append(f"{host['asset']}: {host['state']}")
         elif host["policy_in_force"] != version:
             gaps.append(f"{host['asset']}: policy {version} not in force (it reports {host['policy_in_force']})")
+        if _is_astray(host):
+            gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):
             gaps.append(f"{host['asset']}: refused a policy: {error}")
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")

@@ -2,7 +2,7 @@
 
 import logging
 
-from control_plane.fleet.broker import ManagedBroker, find_mosquitto
+from control_plane.fleet.broker import BrokerUnavailable, ManagedBroker, find_mosquitto
 from control_plane.fleet.mqtt import CentreMqtt
 from control_plane.fleet.overview import BrokerState
 from control_plane.fleet.states import StateIntake
@@ -52,7 +52,10 @@ class PolicyPush:
             self._settings.folders.broker, program, self._settings.mqtt_port, self._ca_pem,
             self._broker_tls.certificate, self._broker_tls.key, "127.0.0.1" if loopback else "0.0.0.0",  # noqa: S104 (hosts reach it there)
         )  # fmt: skip
-        self._broker.start()
+        try:
+            self._broker.start()
+        except BrokerUnavailable as exc:
+            raise BrokerUnavailable(f"port {self._settings.mqtt_port}: {exc.why}") from exc
         self._mqtt = CentreMqtt(
             "127.0.0.1", self._broker.port, self._ca_pem, self._service_tls.certificate, self._service_tls.key,
             on_state=self._take, on_connected=self._policy.announce,
@@ -67,9 +70,12 @@ class PolicyPush:
             self._broker.stop()
 
     def state(self) -> BrokerState:
-        if self._broker is None:
+        """Say *running* only while our own client is connected: a process that answers nobody pushes nothing."""
+        if self._broker is None or self._mqtt is None:
             return BrokerState("absent", self._absent)
         status = self._broker.status
+        if status.running and not self._mqtt.is_connected:
+            return BrokerState("connecting", "the control plane's own client is not connected to it")
         return BrokerState("running" if status.running else "restarting", status.reason)
 
     def _publish(self, head: HeadBundle, layers: tuple[LayerBundle, ...]) -> None:

@@ -4,10 +4,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from json import dumps
 
 from apiflask import APIFlask
-from flask import Response, abort, redirect, request
+from flask import Response, abort, g, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.audit_log.journal import CentreJournal
@@ -22,7 +23,8 @@ from control_plane.http.people_models import (
     CodeAnswer,
     CodeRequest,
     FindAnswer,
-    FindQuery,
+    FindRequest,
+    LinkAnswer,
     OpenRequest,
     PublishAnswer,
     PublishRequest,
@@ -67,6 +69,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["SECURITY_SCHEMES"] = {"credential": {"type": "http", "scheme": "bearer"}}
     app.before_request(_verify_host)
+    app.before_request(partial(_recognise, services))
     app.after_request(_harden)
     _add_pages(app, services)
     _add_objects(app, services)
@@ -99,6 +102,13 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
         response.set_cookie(_COOKIE, secret, expires=expires, httponly=True, samesite="Strict")
         return response
 
+    @app.post("/api/v1/sign-in-links")
+    @app.output(LinkAnswer)
+    def new_link() -> dict[str, Json]:
+        """Return a one-time sign-in link for whoever asks, for their browser."""
+        person = _permitted(services, Permission.STATUS_READ)
+        return {"link": f"{request.host_url}sign-in?token={services.accounts.new_link(person.name)}"}
+
     @app.get("/api/v1/status")
     @app.output(StatusAnswer)
     def status() -> dict[str, Json]:
@@ -121,11 +131,12 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
 
 
 def _add_objects(app: APIFlask, services: PeopleServices) -> None:
-    @app.get("/api/v1/objects")
-    @app.input(FindQuery, location="query", arg_name="wanted")
+    @app.post("/api/v1/objects/find")
+    @app.input(FindRequest, location="json", arg_name="wanted")
     @app.output(FindAnswer)
-    def find(wanted: FindQuery) -> dict[str, Json]:
+    def find(wanted: FindRequest) -> dict[str, Json]:
         """Look images up through the blind index; the look-up itself is recorded."""
+        # A body and not a query string: addresses end up in the logs of proxies, and this one would hold a patient.
         person = _permitted(services, Permission.OBJECT_FIND)
         found = services.finder.find(
             person.name, patient_id=wanted.patient_id, study=wanted.study, sop_instance=wanted.sop_instance
@@ -184,21 +195,31 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
         return Response(lines, content_type="application/jsonl")
 
 
+def _recognise(services: PeopleServices) -> None:
+    """Know who is asking before anything that they sent is read, so that a stranger learns nothing from refusals."""
+    if request.path.startswith("/api/") and request.path != "/api/v1/openapi.json":
+        g.person = _signed_in(services)
+
+
 def _permitted(services: PeopleServices, permission: Permission) -> SignedIn:
-    """Return who is asking, once they may. A cookie serves reading only, so no other site can act by it."""
+    """Return who is asking, once they may. Raises NotSignedIn, NotPermitted."""
+    person: SignedIn = g.person if "person" in g else _signed_in(services)
+    verify_permitted(person, permission)
+    return person
+
+
+def _signed_in(services: PeopleServices) -> SignedIn:
+    """Return who is asking. A cookie serves reading only, so no other site can act by it. Raises NotSignedIn."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme == "Bearer":
         try:
-            person = services.accounts.by_token(token)
+            return services.accounts.by_token(token)
         except NotSignedIn:
             _count_failure(services)
             raise
-    elif request.method == "GET":
-        person = services.accounts.by_session(request.cookies.get(_COOKIE, ""))
-    else:
-        raise NotSignedIn
-    verify_permitted(person, permission)
-    return person
+    if request.method == "GET":
+        return services.accounts.by_session(request.cookies.get(_COOKIE, ""))
+    raise NotSignedIn
 
 
 def _count_failure(services: PeopleServices) -> None:

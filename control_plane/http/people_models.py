@@ -30,14 +30,13 @@ class PublishRequest(_Strict):
 class CodeRequest(_Strict):
     """Which host an enrolment code is for, and how long it may be used."""
 
-    asset: str = Field(min_length=1, max_length=100)
+    asset: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
     valid_s: int = Field(default=86_400, ge=60, le=30 * 86_400)
 
 
-class FindQuery(BaseModel):
+class FindRequest(_Strict):
     """At most one of the searched attributes; none asks for the newest objects."""
 
-    model_config = ConfigDict(extra="forbid")
     patient_id: str | None = Field(default=None, min_length=1, max_length=64)
     study: str | None = Field(default=None, pattern=r"^[0-9.]{1,64}$")
     sop_instance: str | None = Field(default=None, pattern=r"^[0-9.]{1,64}$")
@@ -55,6 +54,12 @@ class CodeAnswer(BaseModel):
 
     code: str
     expires: str
+
+
+class LinkAnswer(BaseModel):
+    """A sign-in link that works once, within 15 minutes."""
+
+    link: str
 
 
 class FoundObject(BaseModel):
@@ -162,7 +167,7 @@ class RecoveryStatus(BaseModel):
 
 
 class BrokerStatus(BaseModel):
-    state: Literal["running", "restarting", "absent"]
+    state: Literal["running", "connecting", "restarting", "absent"]
     reason: str
 
 

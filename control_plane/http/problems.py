@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from apiflask import APIFlask, HTTPError
@@ -13,6 +14,7 @@ from control_plane.enrolment.codes import CodeRefused
 from control_plane.http.limits import TooManyFailures
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.permissions import NotPermitted
+from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import AuditGap
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
@@ -22,6 +24,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (CodeRefused, 403),
     (NotPermitted, 403),
     (TooManyFailures, 429),
+    (ObjectUnknown, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),
@@ -79,10 +82,19 @@ def _install(app: APIFlask, table: tuple[tuple[type[Exception], int], ...]) -> N
 
     @app.error_processor
     def of_apiflask(error: HTTPError) -> Response:
-        return problem(error.status_code, error.message or "Bad request", json.dumps(error.detail or {}))
+        return problem(error.status_code, error.message or "Bad request", "; ".join(_faults(error.detail)))
 
     # Last, because the decorator above installs its own handler, which drops the description.
     app.register_error_handler(HTTPException, of_http)
+
+
+def _faults(detail: object, path: str = "") -> Iterator[str]:
+    """Yield `field: what is wrong with it` from APIFlask's nested form, `{where: {field: [what]}}`."""
+    if isinstance(detail, dict):
+        for name, inner in detail.items():
+            yield from _faults(inner, f"{path}.{name}" if path else str(name))
+    elif isinstance(detail, list):
+        yield from (f"{path.partition('.')[2] or path}: {what}" for what in detail)
 
 
 def _in_words(name: str) -> str:

@@ -7,7 +7,6 @@ handshake and again for its request, so that strangers who say nothing cost a de
 
 import logging
 import os
-import re
 import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -123,6 +122,14 @@ class _Server(Server):
         with suppress(OSError):
             socket.shutdown(longest.socket, SHUT_RDWR)
 
+    def bind_socket(self, socket_: socket, bind_addr: tuple[str, int]) -> socket:  # type: ignore[override]  # static there
+        try:
+            socket_.bind(bind_addr)
+        except OSError as exc:
+            socket_.close()
+            raise DoorNotOpened(self.name, bind_addr[1], exc.strerror or str(exc)) from exc
+        return socket_
+
     def error_log(self, msg: str = "", level: int = logging.INFO, traceback: bool = False) -> None:  # noqa: ARG002, FBT001 (cheroot's signature)
         # cheroot's messages quote whatever went wrong, which may be what somebody sent.
         _LOG.log(level, "door complains", extra={"door": self.name}, exc_info=traceback)
@@ -153,12 +160,7 @@ class Door:
         if context is not None:
             self._server.ssl_adapter = ContextAdapter(context)
         self._thread = Thread(target=self._server.serve, name=f"door-{name}", daemon=True)
-        try:
-            self._server.prepare()
-        except OSError as exc:
-            # cheroot puts the system's error into the text of its own.
-            found = re.search(r"\[Errno \d+\] ([^)]+)", str(exc))
-            raise DoorNotOpened(name, port, found[1] if found else str(exc)) from exc
+        self._server.prepare()
         bound = cast("tuple[Any, ...]", self._server.bind_addr)
         self.host, self.port = str(bound[0]), int(bound[1])
 

@@ -64,7 +64,7 @@ class Accounts:
     def first_administrator(self) -> str:
         with self._database() as session:
             return session.scalars(
-                select(Person.name).where(Person.role == "administrator").order_by(Person.created)
+                select(Person.name).where(Person.role == "administrator").order_by(Person.created).limit(1)
             ).one()
 
     def new_link(self, person: str) -> str:

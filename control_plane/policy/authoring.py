@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root
 
+from control_plane.durable import write_new
 from control_plane.policy.document_yaml import AuthoredPolicy
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.roles import (
@@ -170,18 +171,9 @@ def load_credential(path: Path) -> Credential:
 def store_credential(path: Path, credential: Credential) -> None:
     """Write the credential durably, readable by its owner only. Raises CredentialExists."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, credential.encode())
     except FileExistsError as exc:
         raise CredentialExists(path) from exc
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(credential.encode())
-        file.flush()
-        os.fsync(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def new_credential(

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
-from control_plane.audit_log.journal import CentreJournal, failure
+from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.db.models import Object, Wrap
 from control_plane.db.transactions import snapshot
@@ -20,6 +20,7 @@ from control_plane.vault.checks import Check, Name, Report
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.key_ring import KeyNotForThis, KeyRing, key_for
 from control_plane.vault.object_store import Body, ObjectStore
+from shared.audit.attempt import failure
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable

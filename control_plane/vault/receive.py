@@ -16,12 +16,13 @@ from typing import Protocol
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
-from control_plane.audit_log.journal import CentreJournal, failure
+from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.models import BlindIndex, Object, Wrap
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.vault.index_service import IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
 from control_plane.vault.object_store import ObjectStore, StoreUnavailable
+from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable

@@ -6,13 +6,12 @@ written, to the audit key of the policy in force.
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from types import TracebackType
+from dataclasses import dataclass
 
 from edge_agent.database import Database
-from edge_agent.log import why
+from shared.audit.attempt import Attempt
 from shared.audit.batch import ChainHead
-from shared.audit.record import Event, Happening, Outcome, Participant, StoredRecord, Subject, compose
+from shared.audit.record import Event, Happening, StoredRecord, compose
 from shared.clock import Clock
 from shared.identity import HostId, RandomBytes
 from shared.sealing.hpke import SealingPublicKey
@@ -29,8 +28,6 @@ CREATE TABLE IF NOT EXISTS tally (event TEXT PRIMARY KEY, n INTEGER NOT NULL) ST
 CREATE TABLE IF NOT EXISTS acknowledged (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
 INSERT OR IGNORE INTO acknowledged VALUES (1, 0);
 """
-_MAX_NAME_CHARS = 200
-_MAX_REASON_CHARS = 500
 
 
 @dataclass(frozen=True)
@@ -63,7 +60,6 @@ class Journal:
         Inside a transaction of the same database it becomes durable together with that one.
         Raises DatabaseUnavailable, DatabaseDamaged.
         """
-        happening = _printable(happening)
         with self._database.transaction() as connection:
             head = self.head()
             stored = compose(
@@ -84,7 +80,7 @@ class Journal:
         self._on_record()
         return head.seq + 1
 
-    def attempt(self, happening: Happening, *, failed: Event | None = None) -> "Attempt":
+    def attempt(self, happening: Happening, *, failed: Event | None = None) -> Attempt:
         """Return a block in which `happening` is tried: recorded as it stands by `succeeded`, else as a failure.
 
         `failed` is the event of the failure where that has one of its own.
@@ -137,45 +133,3 @@ class Journal:
                 "SELECT 1 FROM record WHERE event = 'capture.image-captured' AND subject = ?", (object_id,)
             )
             return found.fetchone() is not None
-
-
-class Attempt:
-    """One attempt, one outcome: a block that ends without `succeeded()` is recorded as failed."""
-
-    def __init__(self, journal: Journal, happening: Happening, failed: Event) -> None:
-        self._journal, self._happening, self._failed = journal, happening, failed
-        self._recorded = False
-
-    def succeeded(self, *what: Subject) -> None:
-        """Record the success, durably, with what came out of it. The last thing in the block."""
-        self._journal.record(replace(self._happening, what=self._happening.what + what))
-        self._recorded = True
-
-    def __enter__(self) -> "Attempt":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._recorded:
-            return
-        reason = why(exc) if exc is not None else "ended without success"
-        self._journal.record(
-            replace(self._happening, event=self._failed, outcome=Outcome.SERIOUS_FAILURE, reason=reason)
-        )
-
-
-def _printable(happening: Happening) -> Happening:
-    """Return `happening` with names that came from outside in a form the record format takes."""
-    return replace(
-        happening,
-        who=tuple(Participant(p.kind, printable(p.name, _MAX_NAME_CHARS), p.requestor) for p in happening.who),
-        what=tuple(Subject(s.kind, printable(s.name, _MAX_NAME_CHARS)) for s in happening.what),
-        reason=printable(happening.reason, _MAX_REASON_CHARS) if happening.reason else "",
-    )
-
-
-def printable(text: str, most: int) -> str:
-    """Return `text` as one line of at most `most` characters, `?` for what cannot be printed, `-` for nothing."""
-    shown = "".join(c if c.isprintable() else "?" for c in text[:most])
-    return shown or "-"

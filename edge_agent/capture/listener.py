@@ -21,6 +21,7 @@ from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.errors import Unavailable
 from shared.identity import HostId
 from shared.policy.document import PolicyDocument
 
@@ -39,6 +40,12 @@ class Address:
     host: str
     port: int
     ae_title: str
+
+
+class PortUnavailable(Unavailable):
+    def __init__(self, address: Address, why: str) -> None:
+        super().__init__(f"cannot listen for modalities on {address.host} port {address.port}: {why}")
+        self.address, self.why = address, why
 
 
 class DicomListener:
@@ -72,7 +79,7 @@ class DicomListener:
             if stop.is_set():
                 return
             self.bell.sleep()
-        server = socket.create_server((self._address.host, self._address.port), backlog=_BACKLOG)
+        server = self._server()
         stopping = threading.Event()
         acceptor = threading.Thread(target=self._accept, args=(server, stopping), name="dicom-acceptor", daemon=True)
         acceptor.start()
@@ -91,6 +98,12 @@ class DicomListener:
             acceptor.join()
             server.close()
             self._end_associations()
+
+    def _server(self) -> socket.socket:
+        try:
+            return socket.create_server((self._address.host, self._address.port), backlog=_BACKLOG)
+        except OSError as exc:
+            raise PortUnavailable(self._address, exc.strerror or "it failed") from exc
 
     def _accept(self, server: socket.socket, stopping: threading.Event) -> None:
         while not stopping.is_set():
@@ -123,7 +136,12 @@ class DicomListener:
         )
         with self._lock:
             self._connections[association] = thread
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread left
+            with self._lock:
+                self._connections.pop(association, None)
+            raise
 
     def _serve(self, association: Association) -> None:
         try:

@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from edge_agent.audit.journal import Attempt, Journal
+from edge_agent.audit.journal import Journal
 from edge_agent.capture import grade
 from edge_agent.capture.attributes import IndexReader
 from edge_agent.capture.spool import Incoming, Spool
+from shared.audit.attempt import Attempt
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused

@@ -10,7 +10,7 @@ from shared.identity import HostId
 def recover(spool: Spool, journal: Journal, host_id: HostId, log: Log) -> None:
     """Delete what was never acknowledged, and record what is in the spool without a record.
 
-    Raises DatabaseUnavailable, DatabaseDamaged.
+    Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
     """
     who = (Participant("host", str(host_id), True),)
     for name in spool.clear_incoming():

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from edge_agent.files import sync_folder
 from shared.errors import Unavailable
 from shared.identity import ObjectId
 
@@ -149,11 +150,17 @@ class Spool:
         self._leave_ready(spooled, lambda path: path.rename(self._refused / spooled.name))
 
     def clear_incoming(self) -> tuple[str, ...]:
-        """Delete what a stopped agent was still writing; return the ids of the objects it would have had."""
-        leftovers = sorted(self._incoming.iterdir())
-        for path in leftovers:
-            path.unlink()
-        sync_folder(self._incoming)
+        """Delete what a stopped agent was still writing; return the ids of the objects it would have had.
+
+        Raises SpoolUnavailable.
+        """
+        try:
+            leftovers = sorted(self._incoming.iterdir())
+            for path in leftovers:
+                path.unlink()
+            sync_folder(self._incoming)
+        except OSError as exc:
+            raise SpoolUnavailable(os.strerror(exc.errno or 0)) from exc
         return tuple(path.name for path in leftovers)
 
     def _place(self, incoming: Incoming) -> Spooled:
@@ -176,15 +183,6 @@ class Spool:
             raise SpoolUnavailable(os.strerror(exc.errno or 0)) from exc
         with self._lock, contextlib.suppress(ValueError):
             self._waiting.remove(spooled)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` as durable as the files they name."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _spooled(folder: Path) -> list[Spooled]:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_agent.files import sync_folder
 from shared.errors import Refused, Unavailable
 
 
@@ -38,9 +39,9 @@ def store(folder: Path, files: Mapping[str, bytes]) -> None:
         draft.mkdir(mode=0o700, parents=True)
         for name, content in files.items():
             _write(draft / name, content)
-        _sync(draft)
+        sync_folder(draft)
         draft.rename(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     except OSError as exc:
         shutil.rmtree(draft, ignore_errors=True)
         raise IdentityNotStored(folder, exc.strerror or "it failed") from exc
@@ -52,7 +53,7 @@ def replace(file: Path, content: bytes) -> None:
     try:
         _write(draft, content)
         draft.rename(file)
-        _sync(file.parent)
+        sync_folder(file.parent)
     except OSError as exc:
         draft.unlink(missing_ok=True)
         raise IdentityNotStored(file, exc.strerror or "it failed") from exc
@@ -63,11 +64,3 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,12 +13,12 @@ from pathlib import Path
 from tuf.api import exceptions as tuf
 from tuf.ngclient.updater import Updater
 
-from edge_agent.audit.journal import Journal, printable
+from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
 from edge_agent.log import Log, why
 from edge_agent.policy_sync.fetcher import METADATA_URL, BundleFetcher, claimed_layer_version
 from edge_agent.policy_sync.store import PolicyStore
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
 from shared.policy.accept import AcceptedPolicy, PolicyRollback, WrongLayer, accept
@@ -123,7 +123,7 @@ class PolicyUpdater:
         try:
             work()
         except LayerNotHere as exc:
-            self.error = printable(why(exc), _MAX_ERROR_CHARS)
+            self.error = readable(why(exc), _MAX_ERROR_CHARS)
             self._log.event("policy.layer-missing", layer=exc.layer)
             self._on_layer_missing()
         except (Refused, IntegrityFailure) as exc:
@@ -132,7 +132,7 @@ class PolicyUpdater:
                 self._on_layer_missing()
 
     def _refuse(self, data: bytes, exc: Refused | IntegrityFailure) -> None:
-        self.error = printable(why(exc), _MAX_ERROR_CHARS)
+        self.error = readable(why(exc), _MAX_ERROR_CHARS)
         offer = sha256(data + self.error.encode()).digest()
         if offer in self._refusals:
             return

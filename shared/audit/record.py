@@ -265,9 +265,9 @@ def compose(
             reasons.append(f"private part not kept: {exc.why}")
     record = AuditRecord(
         source, seq, prev, time, happening.event, happening.action, happening.outcome,
-        tuple(replace(who, name=_readable(who.name, _MAX_NAME_CHARS)) for who in happening.who),
-        tuple(replace(what, name=_readable(what.name, _MAX_NAME_CHARS)) for what in happening.what),
-        _readable("; ".join(reasons), _MAX_REASON_CHARS) if reasons else "", commitment,
+        tuple(replace(who, name=readable(who.name, _MAX_NAME_CHARS)) for who in happening.who),
+        tuple(replace(what, name=readable(what.name, _MAX_NAME_CHARS)) for what in happening.what),
+        readable("; ".join(reasons), _MAX_REASON_CHARS) if reasons else "", commitment,
     )  # fmt: skip
     public = record.encode()
     AuditRecord.parse(public)
@@ -285,7 +285,8 @@ def _seal_private(private: dict[str, Json], salt: bytes, key: SealingPublicKey |
     return commitment, sealed
 
 
-def _readable(text: str, most: int) -> str:
+def readable(text: str, most: int) -> str:
+    """Return `text` as one line of at most `most` characters, marked where something could not be shown."""
     return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)[:most] or "?"
 
 

@@ -28,6 +28,7 @@ from shared.audit.batch import AuditGap, Batch, ChainHead, judge_arrival, verify
 from shared.audit.record import StoredRecord
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
 from shared.fleet.receipt import Receipt, sign_receipt
 from shared.fleet.state import HostState, verify_state
 from shared.identity import HostId, ObjectId
@@ -94,13 +95,14 @@ class Centre:
     vault_status: int = 0  # answer every object with this status
     receipt_signer: SoftwareSigner | None = None  # sign receipts as somebody else
     mqtt_port: int | None = None
+    names_itself: bool = True  # its certificate carries the names it is reached by
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def start(self, host_port: int = 0) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         chain = self.folder / "server.pem"
         chain.write_bytes(
-            _private(key) + self.authority.issue("control-plane", "service", key.public_key(), server=True)
+            _private(key) + self.authority.issue("control-plane", "service", key.public_key(), server=self.names_itself)
         )
         (self.folder / "ca.pem").write_bytes(self.authority.pem)
         self.enrol_door = self._serve(chain, 0, mutual=False)
@@ -167,6 +169,10 @@ class Centre:
             policy_root=self.signers.root,
             layers=(ORGANISATION,),
         )
+
+    def renew(self, host: str, sent: RenewalRequest) -> RenewalAnswer:
+        csr = x509.load_pem_x509_csr(sent.tls_csr.encode())
+        return RenewalAnswer(self.authority.issue(host, "host", csr.public_key()).decode())
 
     def take_object(self, object_id: str, host: str, sealed: bytes) -> tuple[int, bytes]:
         if self.vault_status:
@@ -274,6 +280,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/v1/enrol":
             answer = centre.enrol(EnrolmentRequest.parse(body))
             return self._answer(403, b'{"title": "no"}') if answer is None else self._answer(200, answer.encode())
+        if self.path == "/api/v1/renewal":
+            return self._answer(200, centre.renew(self._host(), RenewalRequest.parse(body)).encode())
         if self.path == "/api/v1/audit/batches":
             return self._answer(*centre.take_batch(self._host(), body))
         centre.take_state(self._host(), body)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from provisioning.demo.expectations import Expectation
 from provisioning.demo.people import PeopleDoor, fetch
-from provisioning.demo.processes import run
+from provisioning.demo.processes import run, wait_until
 from provisioning.demo.stage import Centre, Stage
 
 PERSON = "ada.okafor"
@@ -70,9 +70,9 @@ def start(stage: Stage, *, broker: bool) -> Centre:
     made = sorted(path.name for path in folders.handover.iterdir())
     stage.judge("centre-started", len(made) == 4, f"process {child.pid}; handed over once: {', '.join(made)}")
     if broker:
-        running = status["broker"]["state"] == "running" and centre.mqtt_port is not None
-        evidence = f"{status['broker']['state']}, port {centre.mqtt_port}, mutual TLS only"
-        stage.judge("broker-is-managed", running, evidence)
+        waited = wait_until(lambda: centre.people.status()["broker"]["state"] == "running", 20)
+        evidence = f"{centre.people.status()['broker']['state']}, port {centre.mqtt_port}, mutual TLS only"
+        stage.judge("broker-is-managed", waited is not None and centre.mqtt_port is not None, evidence)
     _drill(stage, centre, status)
     _sign_in(stage, centre, ready)
     return centre
@@ -107,7 +107,7 @@ def _drill(stage: Stage, centre: Centre, before: Mapping[str, Any]) -> None:
 
 def _sign_in(stage: Stage, centre: Centre, ready: Mapping[str, Any]) -> None:
     url, link = centre.people.url, urlsplit(str(ready["sign_in_url"]))
-    stranger = [fetch(url, "GET", path, {}).status for path in ("/", "/api/v1/status", "/api/v1/objects")]
+    stranger = [fetch(url, "GET", path, {}).status for path in ("/", "/api/v1/status", "/api/v1/audit/records")]
     stage.judge(
         "strangers-stay-out", stranger == [_UNAUTHORISED] * 3, f"HTTP {', '.join(map(str, stranger))} without one"
     )

@@ -27,7 +27,7 @@ EXPECTED = (
 
 def open_all(stage: Stage, centre: Centre, images: Sequence[Image]) -> Mapping[str, Image]:
     """Return which object holds which image."""
-    listed = [found["object"] for found in centre.people.get("/api/v1/objects")["objects"]]
+    listed = [found["object"] for found in centre.people.post("/api/v1/objects/find", {})["objects"]]
     sent = {image.dataset_sha256: image for image in images}
     held: dict[str, Image] = {}
     states: Counter[str] = Counter()
@@ -72,14 +72,14 @@ def _open_part10(stage: Stage, centre: Centre, held: Mapping[str, Image]) -> Non
 
 def _look_up(stage: Stage, centre: Centre, images: Sequence[Image], held: Mapping[str, Image]) -> None:
     number, count = Counter(image.patient_id for image in images if image.patient_id).most_common(1)[0]
-    found = {one["object"] for one in centre.people.get("/api/v1/objects", patient_id=number)["objects"]}
+    found = {one["object"] for one in centre.people.post("/api/v1/objects/find", {"patient_id": number})["objects"]}
     expected = {object_id for object_id, image in held.items() if image.patient_id == number}
     stage.judge(
         "found-by-patient-number",
         found == expected and len(found) == count,
         f"{len(found)} of {len(images)} images are that patient's",
     )
-    nobody = centre.people.get("/api/v1/objects", patient_id="no such patient")["objects"]
+    nobody = centre.people.post("/api/v1/objects/find", {"patient_id": "no such patient"})["objects"]
     stage.judge("unknown-number-finds-nothing", not nobody, f"{len(nobody)} found")
 
 

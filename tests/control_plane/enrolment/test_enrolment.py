@@ -139,10 +139,10 @@ def test_a_request_that_fails_does_not_use_the_code_up(centre: Centre) -> None:
 def test_refuses_a_certificate_request_that_proves_no_p256_key(centre: Centre, wrong: str) -> None:
     good = a_request(centre.code().code.secret)
     pem = {
-        "RSA key": lambda: request_pem(rsa.generate_private_key(65537, 2048)),
-        "not a request": lambda: "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
-        "signature of another": lambda: _with_flipped_signature(good.tls_csr),
-    }[wrong]()
+        "RSA key": request_pem(rsa.generate_private_key(65537, 2048)),
+        "not a request": "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+        "signature of another": _with_flipped_signature(good.tls_csr),
+    }[wrong]
 
     with pytest.raises(Malformed, match="certificate request"):
         centre.enroller.enrol(EnrolmentRequest(good.secret, pem, good.evidence_csr, "CT 2"), DOORS)

@@ -144,10 +144,10 @@ def test_an_enrolment_that_is_not_one_gets_a_clear_answer(door: Open) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "method"),
+    "path, method",
     [
         ("/api/v1/status", "GET"),
-        ("/api/v1/objects", "GET"),
+        ("/api/v1/objects/find", "POST"),
         ("/api/v1/policy/parts", "GET"),
         ("/api/v1/audit/records", "GET"),
         ("/api/v1/audit/export", "GET"),

@@ -127,5 +127,5 @@ def test_a_mistyped_word_is_refused_and_not_quoted(position: int, word: str) -> 
         return
     words[position] = word
 
-    with pytest.raises(SharesRefused, match="recover the root key: a word was mistyped, or they are not of one set$"):
+    with pytest.raises(SharesRefused, match=r"recover the root key: a word was mistyped, or they are not of one set$"):
         combine([" ".join(words), second])

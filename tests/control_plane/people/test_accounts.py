@@ -76,3 +76,11 @@ def test_a_role_that_nobody_defined_may_do_nothing(permission: Permission) -> No
     assert not decide("radiographer", permission).allowed
     with pytest.raises(NotPermitted, match="radiographer does not hold"):
         verify_permitted(SignedIn("bob", "radiographer"), permission)
+
+
+def test_the_first_administrator_stays_the_first_when_there_is_a_second(accounts: Accounts, clock: FakeClock) -> None:
+    accounts.create("zoe", "administrator")
+    clock.advance(timedelta(days=1))
+    accounts.create("ada", "administrator")
+
+    assert accounts.first_administrator() == "zoe"

@@ -45,6 +45,14 @@ def test_a_record_is_on_the_disk_before_record_returns(host: Host, tmp_path: Pat
     assert journal.head().seq == 1
 
 
+def test_every_commit_is_synced(host: Host) -> None:
+    with host.database.transaction() as connection:
+        pragmas = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+
+    # 2 is FULL: https://www.sqlite.org/pragma.html#pragma_synchronous
+    assert pragmas == ["wal", 2]
+
+
 def test_the_chain_goes_on_across_a_restart(host: Host) -> None:
     host.journal.record(STARTED)
     host.restart()

@@ -13,7 +13,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from edge_agent.capture.dimse import Status
-from edge_agent.capture.listener import Address, DicomListener
+from edge_agent.capture.listener import Address, DicomListener, PortUnavailable
 from shared.audit.record import Event, Outcome
 from tests.edge_agent.capture.images import NAMES, Image, load
 from tests.fakes.centre import open_object
@@ -230,3 +230,12 @@ def test_noise_on_the_port_harms_nobody(host: Host, noise: bytes) -> None:
         association.release()
 
     assert established
+
+
+def test_a_port_that_is_taken_is_named(host: Host) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listener = listener_of(host, threading.Event())
+        port = int(taken.getsockname()[1])
+        listener._address = Address("127.0.0.1", port, "LEADGLASS")
+        with pytest.raises(PortUnavailable, match=str(port)):
+            listener.run(threading.Event())

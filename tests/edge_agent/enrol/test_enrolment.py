@@ -10,7 +10,7 @@ from edge_agent.config import AgentFolder, HostConfig, IdentityUnreadable, NotEn
 from edge_agent.enrol.enroller import CodeRefused, enrol
 from edge_agent.enrol.judge import AnswerUnusable, StrangeCentre
 from edge_agent.enrol.store import AlreadyEnrolled, IdentityNotStored, store
-from edge_agent.https import DoorUnavailable
+from edge_agent.https import CertificateUnusable, DoorUnavailable, verified_context
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.errors import Malformed
@@ -154,6 +154,14 @@ def test_a_damaged_identity_stops_the_start_and_names_the_file(
 
     with pytest.raises(error, match=name):
         load_identity(enrolled)
+
+
+def test_a_tls_key_that_is_not_the_certificate_s_stops_the_start(enrolled: AgentFolder) -> None:
+    certificate = enrolled.tls.read_bytes().partition(b"-----BEGIN PRIVATE KEY-----")[0]
+    enrolled.tls.write_bytes(certificate + (enrolled.identity / "evidence.key").read_bytes())
+
+    with pytest.raises(CertificateUnusable):
+        verified_context(enrolled.ca, enrolled.tls)
 
 
 def test_host_json_prints_back_unchanged(enrolled: AgentFolder) -> None:

@@ -218,11 +218,12 @@ def test_a_damaged_tuf_cache_is_rebuilt_and_still_refuses_a_rollback(bench: Benc
 
 
 def test_altered_stored_bytes_are_not_used_and_the_version_is_still_held(bench: Bench) -> None:
-    old, newest = bench.publish(1), bench.publish(2)
+    old, newest = bench.publish(1), bench.publish(2, "CT1")
     bench.offer(*old)
     bench.offer(*newest)
+    evil = document(2, bench.host.keys, bench.host.receipts.public, ("EVIL",)).encode()
     with bench.host.database.transaction() as connection:
-        connection.execute("UPDATE accepted_policy SET document = x'7b7d' WHERE version = 2")
+        connection.execute("UPDATE accepted_policy SET document = ? WHERE version = 2", (evil,))
     bench.restart()
     in_force_after_damage = bench.version()
     bench.offer(*old)

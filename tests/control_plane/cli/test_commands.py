@@ -1,0 +1,229 @@
+"""`leadglass-server` as a person or a script meets it: real processes on real folders and sockets."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from control_plane.cli.client import AddressRefused, PeopleDoor
+
+_PORTS = ("--host-port", "0", "--enrol-port", "0", "--people-port", "0", "--no-broker")
+
+
+def command(*arguments: str | Path) -> "subprocess.Popen[str]":
+    program = [sys.executable, "-m", "control_plane", *map(str, arguments)]
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def run(*arguments: str | Path) -> tuple[int, str, str]:
+    process = command(*arguments)
+    out, errors = process.communicate(timeout=60)
+    assert "Traceback" not in errors
+    return process.returncode, out, errors
+
+
+@dataclass(frozen=True)
+class Running:
+    """A control plane in a process of its own."""
+
+    process: "subprocess.Popen[str]"
+    data: Path
+    handover: Path
+    ready: Path
+    told: list[str]
+
+    @property
+    def who(self) -> tuple[str | Path, ...]:
+        url = json.loads(self.ready.read_text())["people_url"]
+        return "--as", self.handover / "credential-first-administrator.json", "--url", url
+
+
+@pytest.fixture(scope="module")
+def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    folder = tmp_path_factory.mktemp("centre")
+    data, handover, ready = folder / "data", folder / "handover", folder / "ready.json"
+    ready.write_text("where the doors were last time")
+    process = command("run", "--data", data, "--handover", handover, *_PORTS, "--ready-file", ready)
+    assert process.stdout is not None
+    told = [process.stdout.readline()]
+    while not told[-1].startswith("hosts:"):
+        assert process.poll() is None, process.communicate()[1]
+        told.append(process.stdout.readline())
+    yield Running(process, data, handover, ready, told)
+    process.send_signal(signal.SIGINT)
+    assert (process.wait(timeout=60), process.stdout.read()) == (0, "")
+    process.communicate()
+
+
+def test_a_second_server_on_the_same_data_is_refused(centre: Running) -> None:
+    code, _, errors = run("run", "--data", centre.data, *_PORTS)
+
+    assert code == 1
+    assert "in use by another control plane process" in errors
+
+
+def test_the_ready_file_says_where_the_doors_are_now(centre: Running) -> None:
+    code, out, _ = run("status", *centre.who, "--json")
+
+    assert code == 0
+    assert json.loads(out)["recovery"]["state"] == "not recoverable"
+
+
+def test_a_link_to_the_page_is_made_on_request_and_told_to_nobody_else(centre: Running) -> None:
+    told = "".join(centre.told)
+    code, out, _ = run("sign-in", *centre.who, "--json")
+
+    assert code == 0
+    assert "token=" not in told
+    url = urlsplit(json.loads(out)["link"])
+    for status in (302, 401):
+        connection = HTTPConnection(url.hostname or "", url.port, timeout=20)
+        connection.request("GET", f"{url.path}?{url.query}")
+        assert connection.getresponse().status == status
+        connection.close()
+
+
+def test_only_its_owner_reads_what_a_control_plane_keeps(centre: Running) -> None:
+    kept = [path for top in (centre.data, centre.handover) for path in (top, *top.rglob("*"))]
+
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
+
+
+def test_a_port_in_use_stops_the_start_and_leaves_nothing_running(centre: Running, tmp_path: Path) -> None:
+    data, ready = tmp_path / "data", tmp_path / "ready.json"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ports = ("--host-port", "0", "--enrol-port", "0", "--people-port", str(port), "--no-broker")
+        code, _, errors = run("run", "--data", data, "--handover", tmp_path / "h", *ports, "--ready-file", ready)
+
+    assert code == 3
+    assert f"the door of people cannot be opened on port {port}: Address already in use" in errors
+    assert not ready.exists()
+
+
+def test_a_finished_control_plane_is_not_made_again(centre: Running, tmp_path: Path) -> None:
+    data, handover = tmp_path / "data", tmp_path / "handover"
+    code, out, _ = run("init", "--data", data, "--handover", handover, "--json")
+
+    assert code == 0
+    assert [Path(share).read_text().count(" ") for share in json.loads(out)["shares"]] == [32] * 3
+    code, _, errors = run("init", "--data", data, "--handover", tmp_path / "other")
+    assert code == 1
+    assert "holds a control plane already" in errors
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("left", ["root-key", "db", "objects"])
+def test_what_an_interrupted_first_start_left_is_called_that(tmp_path: Path, left: str) -> None:
+    (tmp_path / "data" / left).mkdir(parents=True)
+
+    for act in (("init",), ("run", *_PORTS)):
+        code, _, errors = run(*act, "--data", tmp_path / "data", "--handover", tmp_path / "handover")
+        assert code == 1
+        assert "if a first start was interrupted here, nothing relies on what it left" in errors
+
+
+def test_a_damaged_database_is_said_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "db").mkdir()
+    (tmp_path / "db" / "leadglass.sqlite").write_bytes(b"no database at all" * 100)
+
+    code, _, errors = run("run", "--data", tmp_path, *_PORTS)
+    assert code == 3
+    assert "file is not a database" in errors
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [("--person", "../../../etc/cron.d/x"), ("--host", "a b"), ("--handover", "data/handover")],
+    ids=["a path for a name", "no host", "shares among what is backed up"],
+)
+def test_init_refuses_what_it_cannot_make_sense_of(tmp_path: Path, wrong: tuple[str, str]) -> None:
+    given = {"--handover": "handover", wrong[0]: wrong[1]}
+    arguments = [part for name, value in given.items()
+                 for part in (name, str(tmp_path / value) if name == "--handover" else value)]  # fmt: skip
+
+    code, _, _ = run("init", "--data", tmp_path / "data", *arguments)
+    assert code == 1
+    assert not (tmp_path / "data").exists()
+
+
+def test_another_host_name_than_the_certificates_carry_is_refused(tmp_path: Path) -> None:
+    run("init", "--data", tmp_path / "data", "--handover", tmp_path / "handover", "--host", "centre.example")
+
+    code, _, errors = run("run", "--data", tmp_path / "data", *_PORTS, "--host", "10.0.0.1")
+    assert code == 1
+    assert "10.0.0.1 is not centre.example" in errors
+
+
+def test_an_export_that_cannot_be_kept_is_neither_made_nor_recorded(centre: Running, tmp_path: Path) -> None:
+    taken = tmp_path / "taken"
+    taken.write_text("mine")
+
+    for out in (taken, tmp_path / "no folder" / "x"):
+        code, _, _ = run("audit", "export", *centre.who, "--out", out)
+        assert code == 2
+    assert taken.read_text() == "mine"
+    events: list[dict[str, Any]] = json.loads(run("audit", "tail", *centre.who, "--json")[1])["records"]
+    assert not any("export" in event["reason"] for event in events)
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (("open", "xyz", "--reason", "second opinion", "--out", "x"), "ObjectId is malformed: expected 32 lower-case"),
+        (("code", "--asset", ""), "asset: "),
+        (("find", "--study", "a study"), "study: "),
+    ],
+)
+def test_bad_input_is_exit_code_2_and_named(centre: Running, arguments: tuple[str, ...], says: str) -> None:
+    code, _, errors = run(*arguments, *centre.who)
+
+    assert code == 2
+    assert says in errors
+
+
+def test_an_unreachable_control_plane_is_exit_code_3(centre: Running) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        code, _, errors = run("status", *centre.who[:2], "--url", f"http://127.0.0.1:{nobody.getsockname()[1]}")
+
+    assert code == 3
+    assert "is `leadglass-server run` running?" in errors
+
+
+def test_a_reader_that_leaves_early_gets_no_traceback(centre: Running) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    program = [sys.executable, "-m", "control_plane", "audit", "tail", *map(str, centre.who)]
+    with os.fdopen(writing, "wb") as gone:
+        done = subprocess.run(program, stdout=gone, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+
+    assert done.stderr == ""
+
+
+def test_a_share_that_is_no_text_is_refused(centre: Running) -> None:
+    share = centre.handover / "recovery-share-1.txt"
+    code, _, errors = run("keys", "drill", "--data", centre.data, *centre.who, "--share", share, "--share", "/bin/true")
+
+    assert code == 1
+    assert "do not recover the root key" in errors
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["127.0.0.1:8440", "http://127.0.0.1", "https://127.0.0.1:8440", "http://10.0.0.1:8440", "http://127.0.0.1:99999",
+     "http://127.0.0.1@evil.example:80", "http://localhost.evil.example:80", "http://127.0.0.1:80/x"],
+)  # fmt: skip
+def test_a_credential_goes_nowhere_but_to_this_machine(url: str) -> None:
+    with pytest.raises(AddressRefused):
+        PeopleDoor(url, "secret")

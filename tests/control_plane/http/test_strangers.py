@@ -1,0 +1,192 @@
+"""What strangers and slow clients can do to a door, over real sockets: less than keep anybody else out."""
+
+import json
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from control_plane.http.serving import Door, DoorNotOpened
+from shared.enrolment.exchange import EnrolmentRequest
+from tests.control_plane.http.conftest import Answer, Open
+from tests.control_plane.http.test_doors import csr, issue_code, problem
+
+_BEGUN_HANDSHAKE = bytes.fromhex("1603010200")
+
+
+def never_reads(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    start_response("409 Conflict", [("Content-Length", "2")])
+    return [b"no"]
+
+
+@pytest.fixture
+def careless() -> Iterator[Door]:
+    """A door whose application answers without a look at what it was sent."""
+    door = Door("careless", never_reads, "127.0.0.1", 0, None, max_body_bytes=16 << 20, threads=1)
+    door.open()
+    try:
+        yield door
+    finally:
+        door.close()
+
+
+@contextmanager
+def strangers(url: str, number: int, says: bytes) -> Iterator[None]:
+    where = urlsplit(url)
+    with ExitStack() as stack:
+        for _ in range(number):
+            stranger = stack.enter_context(socket.create_connection((where.hostname or "", where.port or 0)))
+            stranger.sendall(says)
+        yield
+
+
+@pytest.mark.parametrize("says", [b"", _BEGUN_HANDSHAKE], ids=["nothing", "half a greeting"])
+def test_clients_who_never_finish_their_handshake_keep_nobody_out(door: Open, says: bytes) -> None:
+    with strangers(door.addresses["enrol_url"], 40, says):
+        assert door.enrolment("GET", "/ca.pem").status == 200
+
+
+def test_more_silent_clients_than_a_door_holds_keep_nobody_out(door: Open) -> None:
+    with strangers(door.addresses["people_url"], 400, b""):
+        assert door.signed_in("GET", "/api/v1/status").status == 200
+
+
+def test_plain_http_at_a_tls_door_is_told_so(door: Open) -> None:
+    where = urlsplit(door.addresses["enrol_url"])
+    connection = HTTPConnection(where.hostname or "", where.port, timeout=20)
+    connection.request("GET", "/ca.pem")
+
+    assert connection.getresponse().read() == b"this door speaks HTTPS\n"
+    connection.close()
+
+
+def test_tls_before_1_2_is_refused(door: Open) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with pytest.warns(DeprecationWarning, match="deprecated"):
+        context.minimum_version, context.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    where = urlsplit(door.addresses["enrol_url"])
+
+    with (
+        socket.create_connection((where.hostname or "", where.port or 0), timeout=20) as plain,
+        pytest.raises((ssl.SSLError, ConnectionError)),
+    ):
+        context.wrap_socket(plain)
+
+
+def test_endless_headers_are_cut_off(door: Open) -> None:
+    assert door.people("GET", "/", Endless="x" * 100_000).status == 413
+
+
+def test_an_announced_body_beyond_all_measure_is_refused_unread(door: Open) -> None:
+    with tls(door) as secured:
+        secured.sendall(b"POST /api/v1/enrol HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
+
+        assert secured.recv(12) == b"HTTP/1.1 413"
+
+
+def test_what_a_refused_sender_still_sends_is_not_taken_for_its_next_request(careless: Door) -> None:
+    smuggled = b"GET /second HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    connection = HTTPConnection("127.0.0.1", careless.port, timeout=20)
+    connection.request("PUT", "/", smuggled * 50_000)
+    answer = connection.getresponse()
+
+    assert (answer.status, answer.read()) == (409, b"no")
+    connection.request("PUT", "/", b"")
+    assert connection.getresponse().read() == b"no"
+    connection.close()
+
+
+def test_a_chunked_body_that_nobody_read_ends_the_connection(careless: Door) -> None:
+    with socket.create_connection(("127.0.0.1", careless.port), timeout=20) as sender:
+        sender.sendall(b"PUT / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
+
+        assert b"Connection: close" in sender.recv(4096)
+
+
+def test_a_port_that_is_taken_is_named_with_its_door() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+        with pytest.raises(
+            DoorNotOpened, match=f"^the door of people cannot be opened on port {port}: Address already"
+        ):
+            Door("people", never_reads, "127.0.0.1", port, None, max_body_bytes=1)
+
+
+@pytest.mark.parametrize("host", ["", "evil.example", "127.0.0.1.evil.example", "[", "localhost:x", "user@localhost"])
+def test_only_loopback_names_reach_the_people_door(door: Open, host: str) -> None:
+    assert door.people("GET", "/", Host=host).status in {400, 421}
+
+
+def test_somebody_who_guesses_tokens_does_not_lock_out_who_has_one(door: Open) -> None:
+    guesses = [door.people("GET", "/api/v1/status", Authorization=f"Bearer guess-{n}") for n in range(12)]
+
+    assert [answer.status for answer in guesses] == [401] * 10 + [429] * 2
+    assert int(guesses[-1].headers["Retry-After"]) > 0
+    assert guesses[0].headers["WWW-Authenticate"] == "Bearer"
+    assert door.signed_in("GET", "/api/v1/status").status == 200
+
+
+def test_junk_at_the_enrolment_door_does_not_fill_the_audit_log(door: Open) -> None:
+    junk = "-----BEGIN JUNK-----\nAAAA\n-----END JUNK-----\n"
+    answers = [door.enrolment("POST", "/api/v1/enrol", EnrolmentRequest(bytes(16), junk, junk, "x").encode())
+               for _ in range(13)]  # fmt: skip
+
+    assert [answer.status for answer in answers] == [400] * 10 + [429] * 3
+    assert refused_enrolments(door) == 10
+
+
+def refused_enrolments(door: Open) -> int:
+    answer: Answer = door.signed_in("GET", "/api/v1/audit/records?source=control-plane&limit=1000")
+    return sum(record["event"] == "enrolment.refused" for record in json.loads(answer.body)["records"])
+
+
+def test_an_asset_named_with_control_characters_gets_no_code(door: Open) -> None:
+    answer = door.signed_in("POST", "/api/v1/enrolment/codes", b'{"asset": "CT\\t2"}')
+
+    assert answer.status == 422
+    assert str(problem(answer)["detail"]).startswith("asset: ")
+
+
+def test_an_object_that_is_not_there_is_not_found(door: Open) -> None:
+    answer = door.signed_in("POST", f"/api/v1/objects/{'0' * 32}/open", b'{"reason": "second opinion"}')
+
+    assert answer.status == 404
+    assert problem(answer)["error"] == "ObjectUnknown"
+
+
+def test_a_flood_from_one_address_does_not_keep_out_a_host_at_another(door: Open) -> None:
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    request = EnrolmentRequest(issue_code(door).secret, csr(keys[0]), csr(keys[1]), "CT 2")
+
+    for _ in range(11):
+        door.enrolment("POST", "/api/v1/enrol", b"{}")
+
+    with tls(door, source="127.0.0.2") as secured:
+        body = request.encode()
+        secured.sendall(
+            f"POST /api/v1/enrol HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+        )
+        assert secured.recv(12) == b"HTTP/1.1 200"
+
+
+@contextmanager
+def tls(door: Open, *, source: str = "127.0.0.1") -> Iterator[ssl.SSLSocket]:
+    """Yield a connection to the enrolment door from an address of its own, with nothing said yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    where = urlsplit(door.addresses["enrol_url"])
+    address = (where.hostname or "", where.port or 0)
+    with (
+        socket.create_connection(address, source_address=(source, 0), timeout=20) as plain,
+        context.wrap_socket(plain) as secured,
+    ):
+        yield secured
