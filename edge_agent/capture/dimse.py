@@ -75,7 +75,8 @@ def refusal(command: Command, abstract_syntax: str) -> Status | None:
     if command.field not in (CommandField.C_STORE_RQ, CommandField.C_ECHO_RQ):
         return Status.UNRECOGNISED_OPERATION
     is_store = command.field == CommandField.C_STORE_RQ
-    if command.sop_class_uid != abstract_syntax or is_store == (abstract_syntax == VERIFICATION):
+    # An image of another storage class than its context was negotiated for is sloppy, and still an image.
+    if is_store == (abstract_syntax == VERIFICATION):
         return Status.SOP_CLASS_NOT_SUPPORTED
     if is_store and not 0 < len(command.sop_instance_uid) <= _MAX_UID_CHARS:
         return Status.INVALID_OBJECT_INSTANCE
