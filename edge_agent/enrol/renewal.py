@@ -29,7 +29,7 @@ _LOOK_EVERY_S = 3600.0
 class CertificateRenewal:
     """A part of the agent. `contexts` are those of its connections; each new connection then uses the new certificate.
 
-    The old certificate serves until the new one is verified and durable, and once more if that fails.
+    The old certificate serves until the new one is verified and durable.
     """
 
     name = "certificate-renewal"
