@@ -183,6 +183,7 @@ def _serve(port: int, folder: Path) -> None:
     from shared.clock import SystemClock
     from shared.identity import HostId
     from shared.policy.document import KeyPurpose, Modality, PolicyDocument, SealingKey
+    from shared.policy.grading import Grading
     from shared.sealing.hpke import SealingPrivateKey
     from shared.signing import SoftwareSigner
 
@@ -191,7 +192,9 @@ def _serve(port: int, folder: Path) -> None:
 
     signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
     keys = (sealing_key(KeyPurpose.DATA, "restricted"), sealing_key(KeyPurpose.INDEX), sealing_key(KeyPurpose.AUDIT))
-    policy = PolicyDocument("organisation", 1, (Modality(_AE_TITLE, ""),), keys, signer.public, "restricted", 60, 3600)
+    policy = PolicyDocument(
+        "organisation", 1, (Modality(_AE_TITLE, ""),), keys, signer.public, Grading("restricted"), 60, 3600
+    )
     clock, host_id = SystemClock(), HostId.new()
     journal = Journal(
         Database(folder / "agent.sqlite"), host_id, key=lambda: policy.key_for(KeyPurpose.AUDIT), clock=clock

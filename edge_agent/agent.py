@@ -22,6 +22,7 @@ from edge_agent.capture.recovery import recover
 from edge_agent.capture.spool import Spool
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
+from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.health.report import NoBroker, StateReporter
@@ -81,6 +82,7 @@ class Agent:
             database, host_id, key=store.audit_key, clock=clock, random_bytes=random_bytes, on_record=audit_bell.ring
         )
         self.spool = spool = Spool(folder.spool, on_ready=delivery_bell.ring)
+        self.receipts = receipts = Receipts(database)
         self.updater = updater = PolicyUpdater(
             layer=config.layer,
             trust_folder=folder.trust,
@@ -137,6 +139,7 @@ class Agent:
             spool=spool,
             journal=journal,
             database=database,
+            receipts=receipts,
             policy=store.in_force,
             log=log,
             bell=delivery_bell,

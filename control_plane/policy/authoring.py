@@ -39,6 +39,7 @@ from shared.fields import Fields
 from shared.identity import KeyId
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import MAX_KEYS, ORGANISATION, KeyPurpose, PolicyDocument, SealingKey
+from shared.policy.grading import Grading
 from shared.signing import EvidencePublicKey
 
 _MAX_BYTES = 64 * 1024
@@ -261,7 +262,7 @@ def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
         modalities=authored.modalities,
         keys=parts.keys,
         receipt_key=parts.receipt_key,
-        default_grade=authored.default_grade,
+        grading=Grading(authored.default_grade),
         state_every_s=authored.state_every_s,
         pull_every_s=authored.pull_every_s,
     )

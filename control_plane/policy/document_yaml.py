@@ -20,7 +20,6 @@ import yaml
 
 from shared.errors import Malformed
 from shared.policy.document import (
-    AE_TITLE_PATTERN,
     MAX_BYTES,
     MAX_DESCRIPTION_CHARS,
     MAX_MODALITIES,
@@ -29,6 +28,7 @@ from shared.policy.document import (
     ORGANISATION,
     Modality,
 )
+from shared.policy.routes import AE_TITLE_PATTERN
 from shared.sealing.record import GRADE_PATTERN
 
 # The deepest that the form above goes is 6; what nests without end never reaches the recursive half of the reader.

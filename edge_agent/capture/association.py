@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from edge_agent.boundary import contained
-from edge_agent.capture import dimse, negotiation, pdu
-from edge_agent.capture.dimse import Command, CommandField, Status
+from edge_agent.capture import negotiation
 from edge_agent.capture.negotiation import Context, Rejection
-from edge_agent.capture.pdu import AbortReason, AssociationEnded, Control, Fragment, PduReader, PduType, ProtocolError
 from edge_agent.capture.pipeline import CapturePipeline, ImageHeader
 from edge_agent.log import OUR_ERRORS, Log, why
+from shared.dicom import dimse, pdu
+from shared.dicom.dimse import Command, CommandField, Status
+from shared.dicom.pdu import AbortReason, AssociationEnded, Control, Fragment, PduReader, PduType, ProtocolError
 from shared.errors import Malformed
 
 MAX_PDU_BYTES = 256 << 10
@@ -257,7 +258,9 @@ class Association:
         """
         status = Status.OUT_OF_RESOURCES
         ended: AssociationEnded | None = None
-        header = ImageHeader(self._calling_ae_title, command.sop_instance_uid, context.transfer_syntax)
+        header = ImageHeader(
+            self._calling_ae_title, command.sop_instance_uid, context.transfer_syntax, command.sop_class_uid
+        )
 
         def capture() -> None:
             nonlocal status, ended

@@ -17,9 +17,9 @@ from pynetdicom.pdu_primitives import (
 )
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_unrestricted
 
-from edge_agent.capture import pdu
-from edge_agent.capture.dimse import VERIFICATION
-from edge_agent.capture.pdu import AbortReason, ProtocolError
+from shared.dicom import pdu
+from shared.dicom.dimse import VERIFICATION
+from shared.dicom.pdu import AbortReason, ProtocolError
 
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 _IMPLEMENTATION_CLASS = "2.25.273583140506608294091747710281976524503"

@@ -36,6 +36,7 @@ class ImageHeader:
     calling_ae_title: str
     sop_instance_uid: str
     transfer_syntax: str
+    sop_class_uid: str = ""
 
 
 class CapturePipeline:
@@ -131,8 +132,10 @@ class Capture:
         self._index.update(data)
         self.dataset_bytes += len(data)
 
-    def finish(self) -> ObjectId:
+    def finish(self, file_sha256: bytes | None = None) -> ObjectId:
         """Return the id of the sealed object once object and audit record survive a power cut.
+
+        `file_sha256` is the digest of the whole file where the image came as one.
 
         Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
         """
@@ -144,6 +147,7 @@ class Capture:
             index_key=self._policy.key_for(KeyPurpose.INDEX),
             policy_version=self._policy.version,
             captured=self._clock.now(),
+            file_sha256=file_sha256,
         )
         sealed = self._sealer.finish(sealing, entry, self._signer)
         spooled = self._incoming.commit()

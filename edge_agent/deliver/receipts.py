@@ -1,5 +1,7 @@
 """The vault's receipts, kept: with one in hand an object may leave the spool."""
 
+from collections.abc import Callable
+
 from edge_agent.database import Database
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
@@ -10,7 +12,16 @@ _SCHEMA = "CREATE TABLE IF NOT EXISTS receipt (object TEXT PRIMARY KEY, signed B
 class Receipts:
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._wakes: list[Callable[[], None]] = []
         database.create(_SCHEMA)
+
+    def on_receipt(self, wake: Callable[[], None]) -> None:
+        """Have `wake` called whenever a receipt is durable. It must not block."""
+        self._wakes.append(wake)
+
+    def announce(self) -> None:
+        for wake in self._wakes:
+            wake()
 
     def keep(self, receipt: Receipt, signed: bytes) -> None:
         """Raises DatabaseUnavailable."""

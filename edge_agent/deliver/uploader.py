@@ -46,13 +46,14 @@ class DeliveryUploader:
         spool: Spool,
         journal: Journal,
         database: Database,
+        receipts: Receipts,
         policy: Callable[[], PolicyDocument | None],
         log: Log,
         bell: Bell,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
-        self._database, self._receipts, self._policy = database, Receipts(database), policy
+        self._database, self._receipts, self._policy = database, receipts, policy
         self._log, self._spread = log, spread
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
         self.bell = bell
@@ -115,6 +116,7 @@ class DeliveryUploader:
             self._receipts.keep(receipt, signed)
             what = Subject("record", digest.hex())
             self._journal.record(self._happening(Event.IMAGE_DELIVERED, Outcome.SUCCESS, spooled, "", what))
+        self._receipts.announce()
 
     def _note_bad_receipt(self, spooled: Spooled, reason: str) -> None:
         note = f"{spooled.object_id} {reason}"

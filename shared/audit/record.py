@@ -53,6 +53,24 @@ class Event(StrEnum):
     IMAGE_REFUSED = "capture.image-refused"
     IMAGE_DELIVERED = "capture.image-delivered"
     DELIVERY_REFUSED = "capture.delivery-refused"
+    IMAGE_REPEATED = "capture.image-repeated"
+    IMAGE_CONFLICTS = "capture.image-conflicts"
+    INTERCEPTION_ATTEMPTED = "capture.interception-attempted"
+    COMMITMENT_REQUESTED = "capture.commitment-requested"
+    COMMITMENT_REPORTED = "capture.commitment-reported"
+    COMMITMENT_REFUSED = "capture.commitment-refused"
+    FILE_REFUSED = "capture.file-refused"
+    FILE_RELEASED = "capture.file-released"
+    OBJECT_DAMAGED = "capture.object-damaged"
+    SPOOL_EXPORTED = "capture.spool-exported"
+    SPOOL_IMPORTED = "capture.spool-imported"
+    ROUTE_DELIVERED = "route.delivered"
+    ROUTE_FAILED = "route.failed"
+    FRAMES_DIGESTED = "custody.frames-digested"
+    FRAMES_REFUSED = "custody.frames-refused"
+    COVERAGE_COMPARED = "coverage.compared"
+    COVERAGE_GAP = "coverage.gap-found"
+    COVERAGE_FAILED = "coverage.comparison-failed"
     OBJECT_STORED = "vault.object-stored"
     OBJECT_REFUSED = "vault.object-refused"
     OBJECT_OPENED = "vault.object-opened"
@@ -86,6 +104,24 @@ EVENT_CODES: dict[Event, str] = {
     Event.IMAGE_REFUSED: "110107",
     Event.IMAGE_DELIVERED: "110104",
     Event.DELIVERY_REFUSED: "110104",
+    Event.IMAGE_REPEATED: "110107",
+    Event.IMAGE_CONFLICTS: "110107",
+    Event.INTERCEPTION_ATTEMPTED: "110113",
+    Event.COMMITMENT_REQUESTED: "110104",
+    Event.COMMITMENT_REPORTED: "110104",
+    Event.COMMITMENT_REFUSED: "110104",
+    Event.FILE_REFUSED: "110107",
+    Event.FILE_RELEASED: "110104",
+    Event.OBJECT_DAMAGED: "110107",
+    Event.SPOOL_EXPORTED: "110106",
+    Event.SPOOL_IMPORTED: "110107",
+    Event.ROUTE_DELIVERED: "110104",
+    Event.ROUTE_FAILED: "110104",
+    Event.FRAMES_DIGESTED: "110103",
+    Event.FRAMES_REFUSED: "110103",
+    Event.COVERAGE_COMPARED: "110112",
+    Event.COVERAGE_GAP: "110113",
+    Event.COVERAGE_FAILED: "110112",
     Event.OBJECT_STORED: "110104",
     Event.OBJECT_REFUSED: "110104",
     Event.OBJECT_OPENED: "110103",

@@ -1,19 +1,107 @@
 """The state report: host-signed and numbered, so a broker that repeats or swaps reports is found out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from shared import canonical, clock
+from shared.canonical import Json
 from shared.fields import Fields
 from shared.identity import HostId
+from shared.policy.routes import MAX_ROUTES
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
 
 MAX_BYTES = 16_384
+MAX_FOLDERS, MAX_ERROR_CHARS = 16, 200
+LIES_ON = ("memory", "encrypted disk", "plain disk", "unknown", "missing")
+
+
+@dataclass(frozen=True)
+class FolderState:
+    """A modality's export folder: `lies_on` is what its disk was found to be, `waiting` its files without a receipt."""
+
+    ae_title: str
+    lies_on: str  # one of LIES_ON
+    waiting: int
+
+    def json(self) -> dict[str, Json]:
+        return {"ae_title": self.ae_title, "lies_on": self.lies_on, "waiting": self.waiting}
+
+    @classmethod
+    def parse(cls, value: Json) -> "FolderState":
+        fields = Fields(value, "host state folder")
+        state = cls(fields.text("ae_title", max_chars=16), fields.choice("lies_on", LIES_ON), fields.integer("waiting"))
+        fields.done()
+        return state
+
+
+@dataclass(frozen=True)
+class RouteState:
+    """A route that the host serves by itself. `error` is why its last attempt failed; empty when it did not."""
+
+    name: str
+    waiting: int
+    error: str
+
+    def json(self) -> dict[str, Json]:
+        return {"name": self.name, "waiting": self.waiting, "error": self.error}
+
+    @classmethod
+    def parse(cls, value: Json) -> "RouteState":
+        fields = Fields(value, "host state route")
+        name, waiting = fields.text("name", max_chars=32), fields.integer("waiting")
+        state = cls(name, waiting, fields.text("error", max_chars=MAX_ERROR_CHARS))
+        fields.done()
+        return state
+
+
+@dataclass(frozen=True)
+class CaptureState:
+    """What a host says of its capture beyond counts. `openable_here` is how many images its forwarding key opens."""
+
+    spool_bytes: int = 0
+    spool_quota_bytes: int = 0  # 0: the disk's own limit
+    openable_here: int = 0
+    senders_refused: int = 0  # attempts to send by whom policy does not list
+    commitments_waiting: int = 0
+    damaged: int = 0  # objects of the spool that no longer match their record
+    folders: tuple[FolderState, ...] = ()
+    routes: tuple[RouteState, ...] = ()
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "spool_bytes": self.spool_bytes,
+            "spool_quota_bytes": self.spool_quota_bytes,
+            "openable_here": self.openable_here,
+            "senders_refused": self.senders_refused,
+            "commitments_waiting": self.commitments_waiting,
+            "damaged": self.damaged,
+            "folders": [folder.json() for folder in self.folders],
+            "routes": [route.json() for route in self.routes],
+        }
+
+    @classmethod
+    def parse(cls, fields: Fields) -> "CaptureState":
+        """Raises Malformed."""
+        state = cls(
+            fields.integer("spool_bytes"),
+            fields.integer("spool_quota_bytes"),
+            fields.integer("openable_here"),
+            fields.integer("senders_refused"),
+            fields.integer("commitments_waiting"),
+            fields.integer("damaged"),
+            tuple(map(FolderState.parse, fields.items("folders", most=MAX_FOLDERS))),
+            tuple(map(RouteState.parse, fields.items("routes", most=MAX_ROUTES))),
+        )
+        fields.done()
+        return state
 
 
 @dataclass(frozen=True)
 class HostState:
-    """`number` rises with every report of a host, across restarts. Counts are since enrolment."""
+    """`number` rises with every report of a host, across restarts. Counts are since enrolment.
+
+    `capture` is not written where nothing of it differs from its defaults.
+    """
 
     host_id: HostId
     number: int
@@ -28,10 +116,13 @@ class HostState:
     delivered: int
     refused: int
     audit_waiting: int
+    capture: CaptureState = field(default_factory=CaptureState)
 
     def encode(self) -> bytes:
+        capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}
         return canonical.encode(
             {
+                **capture,
                 "v": 1,
                 "host": str(self.host_id),
                 "number": self.number,
@@ -68,6 +159,7 @@ class HostState:
             delivered=fields.integer("delivered"),
             refused=fields.integer("refused"),
             audit_waiting=fields.integer("audit_waiting"),
+            capture=CaptureState.parse(fields.fields("capture")) if fields.has("capture") else CaptureState(),
         )
         fields.done()
         return state

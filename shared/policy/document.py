@@ -5,7 +5,7 @@ docs/formats/policy.md section 2
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from shared import canonical
@@ -13,21 +13,32 @@ from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields, encode_base64
 from shared.identity import KeyId
+from shared.policy.grading import Grading
+from shared.policy.routes import (
+    AE_TITLE_PATTERN,
+    FINGERPRINT_PATTERN,
+    MAX_ROUTES,
+    MAX_TRUST_CHARS,
+    Peer,
+    Route,
+    address_range,
+    certificates,
+)
 from shared.sealing.hpke import PUBLIC_KEY_BYTES, SealingPublicKey
 from shared.sealing.record import GRADE_PATTERN
 from shared.signing import EvidencePublicKey
 
 ORGANISATION = "organisation"
 LAYER_PATTERN = r"[a-z][a-z0-9-]{0,31}"
-# DICOM PS3.5 table 6.2-1, AE: at most 16 characters of the default repertoire without backslash and control
-# characters; leading and trailing spaces are not significant, so none are written.
-AE_TITLE_PATTERN = r"(?! )[ -\[\]-~]{1,16}(?<! )"
 MAX_BYTES = 256 * 1024
 MAX_MODALITIES = 1000
 MAX_DESCRIPTION_CHARS = 100
 MAX_KEYS = 100
 MAX_STATE_EVERY_S = 3600
 MAX_PULL_EVERY_S = 86_400
+MAX_ADDRESSES, MAX_CERTIFICATES = 16, 4
+MAX_STATION_CHARS = 16
+_MODALITY_PATTERN = r"[A-Z0-9_ ]{1,16}"  # (0008,0060), CS
 
 
 class KeyPurpose(StrEnum):
@@ -68,47 +79,160 @@ class SealingKey:
         return key
 
 
+class AfterReceipt(StrEnum):
+    """What becomes of a file in a modality's export folder once the vault answers for its image."""
+
+    KEEP = "keep"
+    MOVE = "move"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True)
+class Station:
+    """How an archive knows a modality's images: Modality (0008,0060) and, unless empty, Station Name (0008,1010)."""
+
+    modality: str
+    station_name: str = ""
+
+    @classmethod
+    def parse(cls, fields: Fields) -> "Station":
+        station = cls(
+            fields.text("modality", _MODALITY_PATTERN),
+            fields.text("station_name", max_chars=MAX_STATION_CHARS),
+        )
+        fields.done()
+        return station
+
+
 @dataclass(frozen=True)
 class Modality:
-    """A modality that may send: its calling AE title, and what it is in the field engineer's words."""
+    """A modality that may send: its calling AE title, and what it is in the field engineer's words.
+
+    `addresses` are IP addresses and networks it may send from; empty: any. `certificates` are SHA-256 fingerprints of
+    the TLS client certificates it may show; with any, it must show one. `commitment` is where storage commitment is
+    reported when its association has ended. `export_folder` is None where no folder of it is read.
+    """
 
     ae_title: str
     description: str
+    addresses: tuple[str, ...] = ()
+    certificates: tuple[str, ...] = ()
+    commitment: Peer | None = None
+    export_folder: AfterReceipt | None = None
+    station: Station | None = None
+
+    def json(self) -> dict[str, Json]:
+        members: dict[str, Json] = {"ae_title": self.ae_title, "description": self.description}
+        if self.addresses:
+            members["addresses"] = list(self.addresses)
+        if self.certificates:
+            members["certificates"] = list(self.certificates)
+        if self.commitment is not None:
+            members["commitment"] = self.commitment.json()
+        if self.export_folder is not None:
+            members["export_folder"] = self.export_folder.value
+        if self.station is not None:
+            members["station"] = {"modality": self.station.modality, "station_name": self.station.station_name}
+        return members
+
+    @classmethod
+    def parse(cls, value: Json) -> "Modality":
+        """Raises Malformed."""
+        fields = Fields(value, "policy modality")
+        modality = cls(
+            ae_title=fields.text("ae_title", AE_TITLE_PATTERN),
+            description=fields.text("description", max_chars=MAX_DESCRIPTION_CHARS),
+            addresses=tuple(
+                address_range(text) for text in _texts(fields, "addresses", r"[0-9a-f.:/]+", MAX_ADDRESSES)
+            ),
+            certificates=_texts(fields, "certificates", FINGERPRINT_PATTERN, MAX_CERTIFICATES),
+            commitment=Peer.parse(fields.fields("commitment")) if fields.has("commitment") else None,
+            export_folder=AfterReceipt(fields.choice("export_folder", list(AfterReceipt)))
+            if fields.has("export_folder")
+            else None,
+            station=Station.parse(fields.fields("station")) if fields.has("station") else None,
+        )
+        fields.done()
+        _unique("modality address", modality.addresses)
+        _unique("modality certificate", modality.certificates)
+        return modality
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The archive that is asked by C-FIND what it knows, to be compared with what was captured."""
+
+    calling_ae_title: str
+    peer: Peer
+
+    @classmethod
+    def parse(cls, fields: Fields) -> "Coverage":
+        coverage = cls(fields.text("calling_ae_title", AE_TITLE_PATTERN), Peer.parse(fields.fields("peer")))
+        fields.done()
+        return coverage
 
 
 @dataclass(frozen=True)
 class PolicyDocument:
-    """`version` only rises, by one for each publication of the layer."""
+    """`version` only rises, by one for each publication of the layer.
+
+    What has a default here is written only where it differs, so that a policy has one encoding. `dicom_trust` is PEM
+    certificates that modalities' TLS client certificates chain to; `spool_quota_bytes` 0 is the disk's own limit.
+    """
 
     layer: str
     version: int
     modalities: tuple[Modality, ...]
     keys: tuple[SealingKey, ...]
     receipt_key: EvidencePublicKey
-    default_grade: str
+    grading: Grading
     state_every_s: int
     pull_every_s: int
+    routes: tuple[Route, ...] = ()
+    dicom_trust: str = ""
+    coverage: Coverage | None = None
+    spool_quota_bytes: int = 0
+    frame_digests: bool = False
+
+    @property
+    def default_grade(self) -> str:
+        return self.grading.default
+
+    def modality(self, calling_ae_title: str) -> Modality | None:
+        return next((m for m in self.modalities if m.ae_title == calling_ae_title), None)
 
     def allows(self, calling_ae_title: str) -> bool:
-        return any(m.ae_title == calling_ae_title for m in self.modalities)
+        return self.modality(calling_ae_title) is not None
 
     def key_for(self, purpose: KeyPurpose, grade: str = "") -> SealingPublicKey:
-        """Return the key of the highest epoch. A parsed document always has INDEX, AUDIT and the default grade."""
+        """Return the key of the highest epoch. A parsed document has INDEX, AUDIT and every grade that it uses."""
         return max((k for k in self.keys if (k.purpose, k.grade) == (purpose, grade)), key=lambda k: k.epoch).key
 
     def encode(self) -> bytes:
-        return canonical.encode(
-            {
-                "v": 1,
-                "layer": self.layer,
-                "version": self.version,
-                "modalities": [{"ae_title": m.ae_title, "description": m.description} for m in self.modalities],
-                "keys": [k.json() for k in self.keys],
-                "receipt_key": encode_base64(self.receipt_key.spki),
-                "grading": {"default": self.default_grade},
-                "timings": {"state_every_s": self.state_every_s, "pull_every_s": self.pull_every_s},
+        members: dict[str, Json] = {
+            "v": 1,
+            "layer": self.layer,
+            "version": self.version,
+            "modalities": [m.json() for m in self.modalities],
+            "keys": [k.json() for k in self.keys],
+            "receipt_key": encode_base64(self.receipt_key.spki),
+            "grading": self.grading.json(),
+            "timings": {"state_every_s": self.state_every_s, "pull_every_s": self.pull_every_s},
+        }
+        if self.routes:
+            members["routes"] = [route.json() for route in self.routes]
+        if self.dicom_trust:
+            members["dicom_trust"] = self.dicom_trust
+        if self.coverage is not None:
+            members["coverage"] = {
+                "calling_ae_title": self.coverage.calling_ae_title,
+                "peer": self.coverage.peer.json(),
             }
-        )
+        if self.spool_quota_bytes:
+            members["spool_quota_bytes"] = self.spool_quota_bytes
+        if self.frame_digests:
+            members["frame_digests"] = True
+        return canonical.encode(members)
 
     @classmethod
     def parse(cls, data: bytes) -> "PolicyDocument":
@@ -117,38 +241,61 @@ class PolicyDocument:
             raise Malformed("policy", f"larger than {MAX_BYTES} bytes")
         fields = Fields(canonical.parse(data, "policy"), "policy")
         fields.version()
-        modalities = tuple(_modality(item) for item in fields.items("modalities", most=MAX_MODALITIES))
-        keys = tuple(SealingKey.parse(item) for item in fields.items("keys", most=MAX_KEYS))
-        grading, timings = fields.fields("grading"), fields.fields("timings")
+        timings = fields.fields("timings")
         policy = cls(
             layer=fields.text("layer", LAYER_PATTERN),
             version=fields.integer("version", least=1),
-            modalities=modalities,
-            keys=keys,
+            modalities=tuple(Modality.parse(item) for item in fields.items("modalities", most=MAX_MODALITIES)),
+            keys=tuple(SealingKey.parse(item) for item in fields.items("keys", most=MAX_KEYS)),
             receipt_key=EvidencePublicKey.parse(fields.base64("receipt_key", max_bytes=1024)),
-            default_grade=grading.text("default", GRADE_PATTERN),
+            grading=Grading.parse(fields.fields("grading")),
             state_every_s=timings.integer("state_every_s", least=1, most=MAX_STATE_EVERY_S),
             pull_every_s=timings.integer("pull_every_s", least=1, most=MAX_PULL_EVERY_S),
         )
-        for part in (fields, grading, timings):
+        policy = policy._with_capture(fields)
+        for part in (fields, timings):
             part.done()
-        _unique("modality AE title", (m.ae_title for m in modalities))
-        _unique("key", ((k.purpose, k.grade, k.epoch) for k in keys))
-        # A key that served two purposes would open to one service what only the other may see.
-        _unique("public key", (k.key.raw for k in keys))
-        held = {(k.purpose, k.grade) for k in keys}
-        for needed in ((KeyPurpose.DATA, policy.default_grade), (KeyPurpose.INDEX, ""), (KeyPurpose.AUDIT, "")):
-            if needed not in held:
-                raise Malformed("policy", f"has no {needed[0].value} key{f' for grade {needed[1]}' * bool(needed[1])}")
+        if policy.encode() != data:
+            raise Malformed("policy", "writes out a default; what has its default value is left out")
+        policy._verify()
         return policy
 
+    def _with_capture(self, fields: Fields) -> "PolicyDocument":
+        routes = fields.items("routes", most=MAX_ROUTES) if fields.has("routes") else []
+        trust = fields.text("dicom_trust", r"[ -~\n]+", max_chars=MAX_TRUST_CHARS) if fields.has("dicom_trust") else ""
+        return replace(
+            self,
+            routes=tuple(Route.parse(route) for route in routes),
+            dicom_trust=certificates(trust) if trust else "",
+            coverage=Coverage.parse(fields.fields("coverage")) if fields.has("coverage") else None,
+            spool_quota_bytes=fields.integer("spool_quota_bytes") if fields.has("spool_quota_bytes") else 0,
+            frame_digests=fields.flag("frame_digests") if fields.has("frame_digests") else False,
+        )
 
-def _modality(value: Json) -> Modality:
-    fields = Fields(value, "policy modality")
-    ae_title = fields.text("ae_title", AE_TITLE_PATTERN)
-    modality = Modality(ae_title, fields.text("description", max_chars=MAX_DESCRIPTION_CHARS))
-    fields.done()
-    return modality
+    def _verify(self) -> None:
+        _unique("modality AE title", (m.ae_title for m in self.modalities))
+        _unique("route", (r.name for r in self.routes))
+        _unique("key", ((k.purpose, k.grade, k.epoch) for k in self.keys))
+        # A key that served two purposes would open to one service what only the other may see.
+        _unique("public key", (k.key.raw for k in self.keys))
+        held = {(k.purpose, k.grade) for k in self.keys}
+        grades = dict.fromkeys((self.grading.default, *self.grading.grades))
+        needed = [(KeyPurpose.DATA, grade) for grade in grades]
+        for purpose, grade in (*needed, (KeyPurpose.INDEX, ""), (KeyPurpose.AUDIT, "")):
+            if (purpose, grade) not in held:
+                raise Malformed("policy", f"has no {purpose.value} key{f' for grade {grade}' * bool(grade)}")
+        known = {route.name for route in self.routes}
+        for route in self.grading.all_routes():
+            if route not in known:
+                raise Malformed("policy grading", f"names route {route}, which the policy does not have")
+        if any(m.certificates for m in self.modalities) and not self.dicom_trust:
+            raise Malformed("policy", "binds modalities to certificates and has no dicom_trust for them to chain to")
+
+
+def _texts(fields: Fields, name: str, pattern: str, most: int) -> tuple[str, ...]:
+    if not fields.has(name):
+        return ()
+    return tuple(Fields({name: item}, "policy modality").text(name, pattern) for item in fields.items(name, most=most))
 
 
 def _unique(what: str, values: Iterable[object]) -> None:

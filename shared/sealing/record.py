@@ -9,16 +9,23 @@ from datetime import datetime
 from hashlib import sha256
 
 from shared import canonical, clock
+from shared.canonical import Json
+from shared.errors import Malformed
 from shared.fields import Fields
 from shared.identity import HostId, ObjectId
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
 
 GRADE_PATTERN = r"[a-z][a-z0-9-]{0,31}"
+_MAX_ROUTES = 32
 
 
 @dataclass(frozen=True)
 class CaptureRecord:
-    """Digests are SHA-256. The dataset is the encoded dataset as received, without preamble and group 0002."""
+    """Digests are SHA-256. The dataset is the encoded dataset as received, without preamble and group 0002.
+
+    `routes` are those that policy chose besides the vault. `file_sha256` is that of the whole file where the image came
+    as one. Neither is written where there is none.
+    """
 
     object_id: ObjectId
     host_id: HostId
@@ -31,24 +38,29 @@ class CaptureRecord:
     index_commitment: bytes
     grade: str
     policy_version: int
+    routes: tuple[str, ...] = ()
+    file_sha256: bytes | None = None
 
     def encode(self) -> bytes:
-        return canonical.encode(
-            {
-                "v": 1,
-                "object": str(self.object_id),
-                "host": str(self.host_id),
-                "captured": clock.text(self.captured),
-                "binding_sha256": self.binding_sha256.hex(),
-                "dataset_sha256": self.dataset_sha256.hex(),
-                "dataset_bytes": self.dataset_bytes,
-                "body_sha256": self.body_sha256.hex(),
-                "body_bytes": self.body_bytes,
-                "index_commitment": self.index_commitment.hex(),
-                "grade": self.grade,
-                "policy_version": self.policy_version,
-            }
-        )
+        members: dict[str, Json] = {
+            "v": 1,
+            "object": str(self.object_id),
+            "host": str(self.host_id),
+            "captured": clock.text(self.captured),
+            "binding_sha256": self.binding_sha256.hex(),
+            "dataset_sha256": self.dataset_sha256.hex(),
+            "dataset_bytes": self.dataset_bytes,
+            "body_sha256": self.body_sha256.hex(),
+            "body_bytes": self.body_bytes,
+            "index_commitment": self.index_commitment.hex(),
+            "grade": self.grade,
+            "policy_version": self.policy_version,
+        }
+        if self.routes:
+            members["routes"] = list(self.routes)
+        if self.file_sha256 is not None:
+            members["file_sha256"] = self.file_sha256.hex()
+        return canonical.encode(members)
 
     @classmethod
     def parse(cls, payload: bytes) -> "CaptureRecord":
@@ -67,9 +79,20 @@ class CaptureRecord:
             index_commitment=fields.hex("index_commitment", 32),
             grade=fields.text("grade", GRADE_PATTERN),
             policy_version=fields.integer("policy_version", least=1),
+            routes=_routes(fields),
+            file_sha256=fields.hex("file_sha256", 32) if fields.has("file_sha256") else None,
         )
         fields.done()
         return record
+
+
+def _routes(fields: Fields) -> tuple[str, ...]:
+    if not fields.has("routes"):
+        return ()
+    items = fields.items("routes", most=_MAX_ROUTES)
+    if not items:
+        raise Malformed("capture record field 'routes'", "is written and names none")
+    return tuple(Fields({"route": item}, "capture record").text("route", GRADE_PATTERN) for item in items)
 
 
 def sign_record(record: CaptureRecord, signer: EvidenceSigner) -> bytes:

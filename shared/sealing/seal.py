@@ -33,6 +33,8 @@ class Sealing:
     index_key: SealingPublicKey
     policy_version: int
     captured: datetime
+    routes: tuple[str, ...] = ()
+    file_sha256: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,8 @@ class ObjectSealer:
             index_commitment=index.commitment,
             grade=sealing.grade,
             policy_version=sealing.policy_version,
+            routes=sealing.routes,
+            file_sha256=sealing.file_sha256,
         )
         signed = sign_record(record, signer)
         tail = object_file.tail(self._body.size_bytes, wrap=wrap, index=index.box, record=signed)

@@ -20,6 +20,7 @@ from tuf.api.metadata import (
 from shared.identity import RandomBytes
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, KeyPurpose, Modality, PolicyDocument, SealingKey
+from shared.policy.grading import Grading
 from shared.sealing.hpke import SealingPrivateKey
 from shared.signing import EvidencePublicKey
 
@@ -59,7 +60,7 @@ def document(
         modalities=tuple(Modality(title, "a modality") for title in ae_titles),
         keys=keys.public(),
         receipt_key=receipt_key,
-        default_grade="restricted",
+        grading=Grading("restricted"),
         state_every_s=1,
         pull_every_s=3600,
     )

@@ -21,6 +21,7 @@ from shared.audit.record import (
 )
 from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose, Modality, PolicyDocument, SealingKey
+from shared.policy.grading import Grading
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
 from shared.sealing.hpke import SealingPrivateKey
@@ -49,7 +50,7 @@ def policy(version: int = 3) -> PolicyDocument:
         SealingKey(KeyPurpose.AUDIT, "", 1, AUDIT_KEY.public),
     )
     modalities = (Modality("CT1", "CT, room 1.14"), Modality("MR 2", ""))
-    return PolicyDocument("organisation", version, modalities, keys, VAULT_SIGNER.public, "restricted", 5, 30)
+    return PolicyDocument("organisation", version, modalities, keys, VAULT_SIGNER.public, Grading("restricted"), 5, 30)
 
 
 def sealed_file(dataset: bytes, binding: Binding = BINDING) -> tuple[bytes, Sealed]:

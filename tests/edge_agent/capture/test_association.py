@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.capture import dimse
 from edge_agent.capture.association import Patience
-from edge_agent.capture.dimse import CommandField, Status
 from edge_agent.capture.listener import MAX_ASSOCIATIONS, DicomListener
 from shared.audit.record import Event
+from shared.dicom import dimse
+from shared.dicom.dimse import CommandField, Status
 from tests.edge_agent.capture.test_listener import listening
 from tests.edge_agent.capture.wire import (
     COMMAND,

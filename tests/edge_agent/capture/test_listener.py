@@ -12,9 +12,9 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
-from edge_agent.capture.dimse import Status
 from edge_agent.capture.listener import Address, DicomListener, PortUnavailable
 from shared.audit.record import Event, Outcome
+from shared.dicom.dimse import Status
 from tests.edge_agent.capture.images import NAMES, Image, load
 from tests.fakes.centre import open_object
 from tests.fakes.host import Host

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.capture import dimse, negotiation
+from edge_agent.capture import negotiation
 from edge_agent.capture.negotiation import Rejection, Requested
-from edge_agent.capture.pdu import ProtocolError
+from shared.dicom import dimse
+from shared.dicom.pdu import ProtocolError
 from tests.edge_agent.capture.wire import EXPLICIT, associate_request
 from tests.fakes.host import CT
 

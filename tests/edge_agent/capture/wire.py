@@ -3,8 +3,8 @@
 import socket
 import struct
 
-from edge_agent.capture import dimse
-from edge_agent.capture.dimse import CommandField
+from shared.dicom import dimse
+from shared.dicom.dimse import CommandField
 from tests.fakes.host import CT
 
 EXPLICIT = "1.2.840.10008.1.2.1"

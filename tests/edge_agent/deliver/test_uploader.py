@@ -49,6 +49,7 @@ def uploader(host: Host, door: HttpsDoor) -> DeliveryUploader:
         spool=host.spool,
         journal=host.journal,
         database=host.database,
+        receipts=Receipts(host.database),
         policy=host.store.in_force,
         log=host.log,
         bell=Bell(),

@@ -8,6 +8,7 @@ from typing import Any
 from shared import canonical
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import KeyPurpose, Modality, PolicyDocument, SealingKey
+from shared.policy.grading import Grading
 from tests.vectors.given import Files, Scenario, as_file, b64, sealing_key, signer
 
 _REFUSED = {"result": "refused", "error": "Malformed"}
@@ -23,7 +24,7 @@ def document(version: int = 3) -> PolicyDocument:
         modalities=(Modality("CT1", "CT, room 1.14"), Modality("MR 2", "")),
         keys=tuple(SealingKey(purpose, grade, 1, sealing_key(label).public) for purpose, grade, label in purposes),
         receipt_key=signer("vault").public,
-        default_grade="restricted",
+        grading=Grading("restricted"),
         state_every_s=5,
         pull_every_s=30,
     )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.capture.pdu import (
+from shared.dicom.pdu import (
     AbortReason,
     Control,
     Fragment,

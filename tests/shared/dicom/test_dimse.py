@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pynetdicom.dsutils import decode
 
-from edge_agent.capture import dimse
-from edge_agent.capture.dimse import Command, CommandField, Status
+from shared.dicom import dimse
+from shared.dicom.dimse import Command, CommandField, Status
 from shared.errors import Malformed
 from tests.edge_agent.capture.wire import command, element
 from tests.fakes.host import CT
