@@ -5,10 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from benchmarks import receiving, sealing
+from benchmarks import delivering, durable, receiving, sealing
 from benchmarks.measure import PeerMissing
 
-BENCHMARKS = {"receiving": receiving, "sealing": sealing}
+BENCHMARKS = {"delivering": delivering, "durable": durable, "receiving": receiving, "sealing": sealing}
 
 
 def main() -> int:

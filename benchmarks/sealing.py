@@ -33,17 +33,19 @@ def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
         raise PeerMissing("age is not installed (Debian package age)")
     with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as name:
         work = Path(name)
-        _make_images(work / "in", images)
-        recipient = _age_recipient(work / "age.key")
+        make_images(work / "in", images)
+        recipient = age_recipient(work / "age.key")
         contenders = [
-            Contender("SHA-256", "hashlib, one thread, nothing written", lambda: _own(work, "digest")),
-            Contender("copy", "read and written again, no fsync", lambda: _own(work, "copy")),
-            Contender("Leadglass, not written", "sealed objects that go nowhere", lambda: _own(work, "seal-only")),
-            Contender("Leadglass", "a sealed object for each, no fsync", lambda: _own(work, "seal")),
+            Contender("SHA-256", "hashlib, one thread, nothing written", lambda: measure_own(work, "digest")),
+            Contender("copy", "read and written again, no fsync", lambda: measure_own(work, "copy")),
+            Contender(
+                "Leadglass, not written", "sealed objects that go nowhere", lambda: measure_own(work, "seal-only")
+            ),
+            Contender("Leadglass", "a sealed object for each, no fsync", lambda: measure_own(work, "seal")),
             Contender(
                 "Leadglass, durable",
                 "the same, with fsync of file and folder for each",
-                lambda: _own(work, "seal-durably"),
+                lambda: measure_own(work, "seal-durably"),
             ),
             Contender("age, one stream", "all as one file, no fsync", lambda: _age_stream(work, recipient)),
             Contender("age, each file", "a process for each, no fsync", lambda: _age_each(work, recipient)),
@@ -53,14 +55,14 @@ def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
     return (Result(title, machine(), images, IMAGE_BYTES, "SHA-256", lines),)
 
 
-def _make_images(folder: Path, count: int) -> None:
+def make_images(folder: Path, count: int) -> None:
     folder.mkdir()
     numbers = random.Random(_SEED)
     for index in range(count):
         (folder / f"{index:05}").write_bytes(numbers.randbytes(IMAGE_BYTES))
 
 
-def _age_recipient(key: Path) -> str:
+def age_recipient(key: Path) -> str:
     subprocess.run(["age-keygen", "-o", key], check=True, capture_output=True)
     return subprocess.run(["age-keygen", "-y", key], check=True, capture_output=True, text=True).stdout.strip()
 
@@ -68,7 +70,7 @@ def _age_recipient(key: Path) -> str:
 # ---- contenders in a process of their own, which measures itself once its imports are done
 
 
-def _own(work: Path, what: str) -> Measured:
+def measure_own(work: Path, what: str) -> Measured:
     command = [sys.executable, "-m", "benchmarks.sealing", what, str(work)]
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     _clear(work / "out")
@@ -119,7 +121,9 @@ def _seal(work: Path, *, written: bool = True, durable: bool = False) -> Turn:
             binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
             with (work / "out" / path.name if written else Path(os.devnull)).open("wb") as out:
                 sealer = ObjectSealer(out, binding)
-                sealer.update(path.read_bytes())
+                with path.open("rb") as image:
+                    while data := image.read(1 << 20):
+                        sealer.update(data)
                 sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
                 if durable:
                     out.flush()

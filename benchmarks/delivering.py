@@ -1,0 +1,197 @@
+"""Delivering sealed objects over mutual TLS on the loopback, against `curl` sending the same files to nginx.
+
+Each sends every object in a request of its own over one connection. nginx writes the file and answers; it is also what
+our own sender is measured against alone. The vault verifies each object whole, syncs it, and answers with its receipt.
+"""
+
+import os
+import resource
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+from time import perf_counter, sleep
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from benchmarks.measure import Contender, Measured, PeerMissing, Result, cpu, peer_version, take_turns
+from benchmarks.system import System, system
+from edge_agent.config import load_identity
+from edge_agent.https import HttpsDoor, accepted, verified_context
+from shared.clock import SystemClock
+from shared.identity import ObjectId
+from shared.policy.bundle import LayerBundle
+from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument
+from shared.sealing.binding import Binding
+from shared.sealing.index import IndexEntry
+from shared.sealing.seal import ObjectSealer, Sealing
+
+IMAGE_BYTES = 512 << 10
+_ENTRY = IndexEntry(True, "12345678", "DOE^JANE", "", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT")
+
+
+def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
+    for program in ("nginx", "curl"):
+        if shutil.which(program) is None:
+            raise PeerMissing(f"{program} is not installed (Debian packages nginx-light, curl)")
+    with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as name:
+        work = Path(name)
+        work.chmod(0o755)  # nginx's workers have an account of their own
+        with system(work) as running, _nginx(work / "nginx") as nginx_port:
+            sealed = work / "sealed"
+
+            def turn(send: Callable[[], None]) -> Measured:
+                _seal(running, sealed, images)
+                began, before = perf_counter(), _cpu_used()
+                send()
+                return Measured(perf_counter() - began, _cpu_used() - before, None)
+
+            to_vault = partial(_deliver, running, sealed)
+            contenders = [
+                Contender(
+                    "curl", "to nginx, which syncs nothing", partial(turn, partial(_curl, work, sealed, nginx_port))
+                ),
+                Contender(
+                    "our sender", "to the same nginx", partial(turn, partial(_put_all, work, sealed, nginx_port))
+                ),
+                Contender("Leadglass", "to the vault: verified, synced, receipted", partial(turn, to_vault)),
+            ]
+            lines = take_turns(contenders, rounds)
+    versions = f"{cpu()}, {peer_version('curl').split(' (')[0]}"
+    title = f"{images:,} sealed objects of 0.5 MiB, one after the other, mutual TLS on the loopback"
+    return (Result(title, versions, images, IMAGE_BYTES, "curl", lines),)
+
+
+def _cpu_used() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _seal(running: System, out: Path, images: int) -> None:
+    """Make objects that the vault has not seen, named by their ids."""
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    identity, policy = load_identity(running.agent), _policy(running)
+    keys = (policy.key_for(KeyPurpose.DATA, policy.default_grade), policy.key_for(KeyPurpose.INDEX))
+    dataset = os.urandom(IMAGE_BYTES)
+    for _ in range(images):
+        object_id = ObjectId.new()
+        binding = Binding(object_id, identity.config.host_id, os.urandom(32), "1.2.840.10008.1.2.1")
+        with (out / str(object_id)).open("wb") as file:
+            sealer = ObjectSealer(file, binding)
+            sealer.update(dataset)
+            sealing = Sealing(policy.default_grade, *keys, policy.version, SystemClock().now())
+            sealer.finish(sealing, _ENTRY, identity.signer)
+
+
+def _policy(running: System) -> PolicyDocument:
+    door = _door(running)
+    layer = LayerBundle.parse(accepted(door.name, door.get(f"/api/v1/policy/layers/{ORGANISATION}")).body)
+    door.close()
+    return PolicyDocument.parse(layer.policy)
+
+
+def _door(running: System) -> HttpsDoor:
+    return HttpsDoor("127.0.0.1", running.hosts_port, verified_context(running.agent.ca, running.agent.tls))
+
+
+def _deliver(running: System, sealed: Path) -> None:
+    door = _door(running)
+    _send_all(door, sealed, "/api/v1/objects/")
+    door.close()
+
+
+def _put_all(work: Path, sealed: Path, port: int) -> None:
+    context = ssl.create_default_context(cafile=str(work / "nginx" / "ca.pem"))
+    context.load_cert_chain(work / "nginx" / "client.pem")
+    door = HttpsDoor("127.0.0.1", port, context)
+    _send_all(door, sealed, "/")
+    door.close()
+
+
+def _send_all(door: HttpsDoor, sealed: Path, prefix: str) -> None:
+    for path in sorted(sealed.iterdir()):
+        with path.open("rb") as source:
+            accepted(door.name, door.put_file(f"{prefix}{path.name}", source, path.stat().st_size))
+
+
+def _curl(work: Path, sealed: Path, port: int) -> None:
+    nginx = work / "nginx"
+    files = ",".join(str(path) for path in sorted(sealed.iterdir()))
+    command = ["curl", "--silent", "--fail", "--cacert", str(nginx / "ca.pem"), "--cert", str(nginx / "client.pem")]
+    listed = nginx / "upload"
+    listed.write_text(f'upload-file = "{{{files}}}"\nurl = "https://127.0.0.1:{port}/"\n')
+    subprocess.run([*command, "--config", str(listed)], check=True, stdout=subprocess.DEVNULL)
+
+
+@contextmanager
+def _nginx(folder: Path) -> Iterator[int]:
+    store = folder / "store"
+    store.mkdir(parents=True)
+    folder.chmod(0o755)
+    store.chmod(0o777)
+    _certificates(folder)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    (folder / "nginx.conf").write_text(
+        f"""daemon off; pid {folder}/pid; error_log {folder}/error.log; worker_processes 1;
+        events {{}}
+        http {{
+          access_log off; client_max_body_size 0; client_body_temp_path {store}/incoming;
+          server {{
+            listen 127.0.0.1:{port} ssl; keepalive_requests 1000000;
+            ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;
+            ssl_client_certificate {folder}/ca.pem; ssl_verify_client on;
+            root {store}; location / {{ dav_methods PUT; }}
+          }}
+        }}"""
+    )
+    process = subprocess.Popen(
+        ["nginx", "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(500):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            sleep(0.02)
+        else:
+            sys.exit(f"nginx did not start: {(folder / 'error.log').read_text()}")
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _certificates(folder: Path) -> None:
+    ca_key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "benchmark CA")])
+    now = SystemClock().now()
+
+    def certificate(subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
+        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(name).public_key(key.public_key())
+        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(hours=1))
+        builder = builder.not_valid_after(now + timedelta(days=1)).add_extension(extension, critical=True)
+        return builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    (folder / "ca.pem").write_bytes(certificate(name, ca_key, x509.BasicConstraints(ca=True, path_length=0)))
+    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
+    for file in ("server.pem", "client.pem"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, file)])
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (folder / file).write_bytes(certificate(subject, key, address) + private)
