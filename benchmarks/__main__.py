@@ -17,20 +17,21 @@ def main() -> int:
     parser.add_argument(
         "--runs", type=int, default=5, help="rounds; each measures everything once (default %(default)s)"
     )
-    parser.add_argument("--images", type=int, default=2000, help="images in a round (default %(default)s)")
+    parser.add_argument("--images", type=int, default=500, help="images in a round (default %(default)s)")
     parser.add_argument("--folder", type=Path, help="where to put the files; it decides which disk is measured")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     arguments = parser.parse_args()
-    results = {}
+    results: dict[str, list[dict[str, object]]] = {}
     for name in [arguments.name] if arguments.name else sorted(BENCHMARKS):
         try:
+            results[name] = []
             done = BENCHMARKS[name].run(rounds=arguments.runs, images=arguments.images, folder=arguments.folder)
+            for result in done:
+                print(result.markdown(), flush=True)
+                results[name].append(result.json())
         except PeerMissing as exc:
             print(f"benchmarks: {exc}", file=sys.stderr)
             return 2
-        for result in done:
-            print(result.markdown())
-        results[name] = [result.json() for result in done]
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=2) + "\n")
     return 0

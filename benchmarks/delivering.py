@@ -14,17 +14,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import partial
-from ipaddress import IPv4Address
 from pathlib import Path
 from time import perf_counter, sleep
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from benchmarks.certificates import make_certificates
 from benchmarks.measure import Contender, Measured, PeerMissing, Result, cpu, peer_version, take_turns
 from benchmarks.system import System, system
 from edge_agent.config import load_identity
@@ -113,8 +107,8 @@ def _deliver(running: System, sealed: Path) -> None:
 
 
 def _put_all(work: Path, sealed: Path, port: int) -> None:
-    context = ssl.create_default_context(cafile=str(work / "nginx" / "ca.pem"))
-    context.load_cert_chain(work / "nginx" / "client.pem")
+    context = ssl.create_default_context(cafile=str(work / "nginx" / "tls" / "ca.pem"))
+    context.load_cert_chain(work / "nginx" / "tls" / "client.pem", work / "nginx" / "tls" / "client.key")
     door = HttpsDoor("127.0.0.1", port, context)
     _send_all(door, sealed, "/")
     door.close()
@@ -127,9 +121,10 @@ def _send_all(door: HttpsDoor, sealed: Path, prefix: str) -> None:
 
 
 def _curl(work: Path, sealed: Path, port: int) -> None:
-    nginx = work / "nginx"
+    nginx, tls = work / "nginx", work / "nginx" / "tls"
     files = ",".join(str(path) for path in sorted(sealed.iterdir()))
-    command = ["curl", "--silent", "--fail", "--cacert", str(nginx / "ca.pem"), "--cert", str(nginx / "client.pem")]
+    command = ["curl", "--silent", "--fail", "--cacert", str(tls / "ca.pem")]
+    command += ["--cert", str(tls / "client.pem"), "--key", str(tls / "client.key")]
     listed = nginx / "upload"
     listed.write_text(f'upload-file = "{{{files}}}"\nurl = "https://127.0.0.1:{port}/"\n')
     subprocess.run([*command, "--config", str(listed)], check=True, stdout=subprocess.DEVNULL)
@@ -141,7 +136,7 @@ def _nginx(folder: Path) -> Iterator[int]:
     store.mkdir(parents=True)
     folder.chmod(0o755)
     store.chmod(0o777)
-    _certificates(folder)
+    make_certificates(folder / "tls")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])
@@ -152,8 +147,8 @@ def _nginx(folder: Path) -> Iterator[int]:
           access_log off; client_max_body_size 0; client_body_temp_path {store}/incoming;
           server {{
             listen 127.0.0.1:{port} ssl; keepalive_requests 1000000;
-            ssl_certificate {folder}/server.pem; ssl_certificate_key {folder}/server.pem;
-            ssl_client_certificate {folder}/ca.pem; ssl_verify_client on;
+            ssl_certificate {folder}/tls/server.pem; ssl_certificate_key {folder}/tls/server.key;
+            ssl_client_certificate {folder}/tls/ca.pem; ssl_verify_client on;
             root {store}; location / {{ dav_methods PUT; }}
           }}
         }}"""
@@ -173,25 +168,3 @@ def _nginx(folder: Path) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait()
-
-
-def _certificates(folder: Path) -> None:
-    ca_key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "benchmark CA")])
-    now = SystemClock().now()
-
-    def certificate(subject: x509.Name, key: ec.EllipticCurvePrivateKey, extension: x509.ExtensionType) -> bytes:
-        builder = x509.CertificateBuilder().subject_name(subject).issuer_name(name).public_key(key.public_key())
-        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(hours=1))
-        builder = builder.not_valid_after(now + timedelta(days=1)).add_extension(extension, critical=True)
-        return builder.sign(ca_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    (folder / "ca.pem").write_bytes(certificate(name, ca_key, x509.BasicConstraints(ca=True, path_length=0)))
-    address = x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))])
-    for file in ("server.pem", "client.pem"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, file)])
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        (folder / file).write_bytes(certificate(subject, key, address) + private)

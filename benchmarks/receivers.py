@@ -1,0 +1,177 @@
+"""Receivers of images, each started for one turn and judged by what it kept: ours, DCMTK's `storescp`, Orthanc.
+
+Ours, in a process of its own, is the agent's listener, pipeline, spool and journal. It is run as
+`python -m benchmarks.receivers PORT FOLDER [CERTIFICATES]`.
+"""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import sleep
+
+AE_TITLE, MAX_PDU_BYTES = "BENCH", 131_072
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How images come: over TLS with the certificates in `tls`, or plain; on how many associations at a time."""
+
+    associations: int
+    no_delay: bool
+    tls: Path | None
+
+    def environment(self) -> dict[str, str]:
+        environment = {name: value for name, value in os.environ.items() if name != "TCP_NODELAY"}
+        return {**environment, "TCP_NODELAY": "1"} if self.no_delay else environment
+
+
+class Receiver:
+    """One way to receive: its command, and how many images of at least a size its folder holds."""
+
+    name = what = ""
+
+    def command(self, port: int, out: Path, setting: Setting) -> list[str]:
+        raise NotImplementedError
+
+    def kept(self, out: Path, image_bytes: int) -> int:
+        files = (path for path in out.rglob("*") if path.is_file() and "sqlite" not in path.name)
+        return sum(1 for path in files if path.stat().st_size >= image_bytes)
+
+
+class Ours(Receiver):
+    name, what = "Leadglass", "sealed, signed, recorded, synced"
+
+    def command(self, port: int, out: Path, setting: Setting) -> list[str]:
+        tls = [str(setting.tls)] if setting.tls else []
+        return [sys.executable, "-m", "benchmarks.receivers", str(port), str(out), *tls]
+
+
+class StoreScp(Receiver):
+    name, what = "storescp", "plain files, nothing synced"
+
+    def command(self, port: int, out: Path, setting: Setting) -> list[str]:
+        fork = ["--fork"] if setting.associations > 1 else []
+        tls = []
+        if setting.tls is not None:
+            key, certificate, ca = (str(setting.tls / name) for name in ("server.key", "server.pem", "ca.pem"))
+            tls = ["+tls", key, certificate, "+cf", ca, "--require-peer-cert"]
+        return ["storescp", *fork, *tls, "--max-pdu", str(MAX_PDU_BYTES), "--output-directory", str(out), str(port)]
+
+
+class Orthanc(Receiver):
+    name, what = "Orthanc", "stored and indexed"
+
+    def command(self, port: int, out: Path, setting: Setting) -> list[str]:
+        configuration: dict[str, object] = {
+            "StorageDirectory": str(out),
+            "IndexDirectory": str(out),
+            "DicomPort": port,
+            "HttpServerEnabled": False,
+            "DicomAlwaysAllowStore": True,
+            "DicomCheckCalledAet": False,
+            "MaximumPduLength": MAX_PDU_BYTES,
+            "Plugins": [],
+        }
+        if setting.tls is not None:
+            configuration |= {
+                "DicomTlsEnabled": True,
+                "DicomTlsCertificate": str(setting.tls / "server.pem"),
+                "DicomTlsPrivateKey": str(setting.tls / "server.key"),
+                "DicomTlsTrustedCertificates": str(setting.tls / "ca.pem"),
+            }
+        file = out.with_name(f"{out.name}.orthanc.json")
+        file.write_text(json.dumps(configuration))
+        return ["Orthanc", str(file)]
+
+
+@contextmanager
+def receiving(receiver: Receiver, port: int, out: Path, setting: Setting) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run `receiver` and yield its process once its port is open."""
+    process = subprocess.Popen(
+        receiver.command(port, out, setting),
+        env=setting.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        for _ in range(1500):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            sleep(0.02)
+        yield process
+    finally:
+        process.terminate() if receiver.name == "Orthanc" else process.kill()
+        process.wait()
+
+
+def cpu_of(pid: int) -> float:
+    """Return the processor time of a process and of those children of it that have ended."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
+
+
+def memory_of(pid: int) -> int | None:
+    held = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    return int(held[1]) if held else None
+
+
+def _serve(port: int, folder: Path) -> None:
+    import secrets
+    import threading
+
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from edge_agent.audit.journal import Journal
+    from edge_agent.capture.listener import Address, DicomListener
+    from edge_agent.capture.pipeline import CapturePipeline
+    from edge_agent.capture.spool import Spool
+    from edge_agent.database import Database
+    from edge_agent.log import JsonLog
+    from shared.clock import SystemClock
+    from shared.identity import HostId
+    from shared.policy.document import KeyPurpose, Modality, PolicyDocument, SealingKey
+    from shared.policy.grading import Grading
+    from shared.sealing.hpke import SealingPrivateKey
+    from shared.signing import SoftwareSigner
+
+    def sealing_key(purpose: KeyPurpose, grade: str = "") -> SealingKey:
+        return SealingKey(purpose, grade, 1, SealingPrivateKey(secrets.token_bytes(32)).public)
+
+    signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
+    keys = (sealing_key(KeyPurpose.DATA, "restricted"), sealing_key(KeyPurpose.INDEX), sealing_key(KeyPurpose.AUDIT))
+    policy = PolicyDocument(
+        "organisation", 1, (Modality(AE_TITLE, ""),), keys, signer.public, Grading("restricted"), 60, 3600
+    )
+    clock, host_id = SystemClock(), HostId.new()
+    journal = Journal(
+        Database(folder / "agent.sqlite"), host_id, key=lambda: policy.key_for(KeyPurpose.AUDIT), clock=clock
+    )
+    pipeline = CapturePipeline(
+        host_id=host_id,
+        sop_hash_key=bytes(32),
+        signer=signer,
+        policy=lambda: policy,
+        spool=Spool(folder / "spool"),
+        journal=journal,
+        clock=clock,
+    )
+    DicomListener(
+        Address("127.0.0.1", port, "LEADGLASS"),
+        host_id=host_id,
+        policy=lambda: policy,
+        pipeline=pipeline,
+        journal=journal,
+        log=JsonLog(clock),
+    ).run(threading.Event())
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]), Path(sys.argv[2]))
