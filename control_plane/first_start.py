@@ -27,7 +27,8 @@ from shared.policy.document import KeyPurpose, SealingKey
 
 INITIALISED = "initialised"
 HOST = "host"
-STRICTEST_GRADE = "restricted"
+GRADES = ("general", "restricted", "secret")
+"""Those that keys are made for, the strictest last."""
 ADMINISTRATOR = "administrator"
 
 
@@ -133,7 +134,7 @@ def _make(folders: Folders, handover: Path, person: str, *, host: str, people_ur
     store_root_key(folders.root_key, root)
     database = open_database(sqlite_url(folders.database))
     keys = KeyStore(database, root, clock)
-    data_key, index_key, audit_key = _make_keys(keys)
+    *data_keys, index_key, audit_key = _make_keys(keys)
     ca = authority.establish(database, keys, clock)
     authority.issue_own(database, ca, keys, host)
     journal = CentreJournal(database, keys.signer(store.JOURNAL), lambda: audit_key.key, clock)
@@ -142,11 +143,11 @@ def _make(folders: Folders, handover: Path, person: str, *, host: str, people_ur
     online = keys.p256(store.POLICY_ONLINE).public_key()
     publisher.establish(*make_root_and_targets([credential.signer], online, clock), person)
     test_object = drill.test_object_path(folders.data)
-    drill.seal_test_object(test_object, data_key, index_key, keys.signer(store.JOURNAL), clock.now())
+    drill.seal_test_object(test_object, data_keys[-1], index_key, keys.signer(store.JOURNAL), clock.now())
     handed_over = _hand_over(handover, credential, shares.split(root))
     for folder in (folders.database.parent, folders.data, folders.data.absolute().parent, handover.absolute().parent):
         sync_folder(folder)
-    made = (Subject("key", str(key.key.key_id)) for key in (data_key, index_key, audit_key))
+    made = (Subject("key", str(key.key.key_id)) for key in (*data_keys, index_key, audit_key))
     who = (Participant("person", person, True),)
     journal.record(Happening(Event.KEYS_CREATED, Action.CREATE, Outcome.SUCCESS, who, tuple(made)))
     with database.begin() as session:
@@ -155,17 +156,15 @@ def _make(folders: Folders, handover: Path, person: str, *, host: str, people_ur
     return handed_over
 
 
-def _make_keys(keys: KeyStore) -> tuple[SealingKey, SealingKey, SealingKey]:
+def _make_keys(keys: KeyStore) -> list[SealingKey]:
+    """Return the sealing keys: of data in the order of `GRADES`, then index and audit."""
     for name in (store.SERVER_TLS, store.BROKER_TLS, store.SERVICE_TLS, store.RECEIPTS, store.JOURNAL):
         keys.create_p256(name)
     keys.create_p256(store.POLICY_ONLINE)
     keys.create_secret(store.BLIND_INDEX)
     keys.create_secret(store.SOP_HASH)
-    return (
-        keys.create_sealing_key(KeyPurpose.DATA, STRICTEST_GRADE),
-        keys.create_sealing_key(KeyPurpose.INDEX),
-        keys.create_sealing_key(KeyPurpose.AUDIT),
-    )
+    data_keys = [keys.create_sealing_key(KeyPurpose.DATA, grade) for grade in GRADES]
+    return [*data_keys, keys.create_sealing_key(KeyPurpose.INDEX), keys.create_sealing_key(KeyPurpose.AUDIT)]
 
 
 def _new_administrator(

@@ -6,16 +6,22 @@ from typing import Any
 
 from control_plane.cli.people import door
 from control_plane.policy import authoring
-from control_plane.policy.document_yaml import parse_policy_file
 from control_plane.policy.exchange import PolicyParts
+from control_plane.policy.file.meaning import describe, doubts
+from control_plane.policy.file.reading import parse_policy_file
 from shared.clock import SystemClock
 
 
 def check(options: Namespace) -> int:
     authored = parse_policy_file(options.file.read_bytes(), str(options.file))
+    doubtful = doubts(authored)
     if options.json:
-        print(json.dumps({"layer": authored.layer, "modalities": len(authored.modalities), "state": "checked"}))
+        told = {"layer": authored.layer, "modalities": len(authored.modalities), "state": "checked"}
+        print(json.dumps({**told, "meaning": describe(authored), "doubts": doubtful}))
         return 0
+    print("\n".join(describe(authored)))
+    for doubt in doubtful:
+        print(f"is this meant? {doubt}")
     print(f"{options.file}: layer {authored.layer}, {len(authored.modalities)} modalities; nothing is wrong with it")
     return 0
 

@@ -17,8 +17,8 @@ from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root
 
 from control_plane.durable import write_new
-from control_plane.policy.document_yaml import AuthoredPolicy
 from control_plane.policy.exchange import PolicyParts, Publication
+from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.roles import (
     ROOT,
     RoleKeys,
@@ -39,7 +39,6 @@ from shared.fields import Fields
 from shared.identity import KeyId
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import MAX_KEYS, ORGANISATION, KeyPurpose, PolicyDocument, SealingKey
-from shared.policy.grading import Grading
 from shared.signing import EvidencePublicKey
 
 _MAX_BYTES = 64 * 1024
@@ -75,7 +74,9 @@ class NotASigner(Refused):
 
 class GradeWithoutKey(Refused):
     def __init__(self, grade: str, known: Sequence[str]) -> None:
-        super().__init__(f"grading.default: there is no key for grade {grade}; expected one of {', '.join(known)}")
+        super().__init__(
+            f"grading: there is no key for grade {grade}; use one that the centre has keys for: {', '.join(known)}"
+        )
         self.grade, self.known = grade, tuple(known)
 
 
@@ -253,18 +254,24 @@ def _verify_published(layer: str, parts: PolicyParts, credential: Credential, no
 
 
 def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
-    grades = sorted({key.grade for key in parts.keys if key.purpose is KeyPurpose.DATA})
-    if authored.default_grade not in grades:
-        raise GradeWithoutKey(authored.default_grade, grades)
+    held = sorted({key.grade for key in parts.keys if key.purpose is KeyPurpose.DATA})
+    for grade in (authored.grading.default, *authored.grading.grades):
+        if grade not in held:
+            raise GradeWithoutKey(grade, held)
     return PolicyDocument(
         layer=authored.layer,
         version=parts.next_version,
         modalities=authored.modalities,
         keys=parts.keys,
         receipt_key=parts.receipt_key,
-        grading=Grading(authored.default_grade),
+        grading=authored.grading,
         state_every_s=authored.state_every_s,
         pull_every_s=authored.pull_every_s,
+        routes=authored.routes,
+        dicom_trust=authored.dicom_trust,
+        coverage=authored.coverage,
+        spool_quota_bytes=authored.spool_quota_bytes,
+        frame_digests=authored.frame_digests,
     )
 
 

@@ -1,36 +1,30 @@
-"""Reads from the encoded bytes of a dataset what people look an image up by. Never decodes pixels or re-encodes.
+"""Reads from a passing dataset what people look an image up by, and what the rules of a policy look at.
 
-Reads top-level elements in order and stops after the last one it needs, far in front of the pixel data. No more of a
-passing dataset is held than that takes. The bytes are hostile: a dataset that cannot be read that far gives an entry
-that says so, and is captured all the same.
+Reads top-level elements in order and stops after the last one that it needs, far in front of the pixel data. No more
+of a passing dataset is held than that takes. A dataset that cannot be read that far gives an entry that says so, and is
+captured all the same; the two purposes are judged apart, so that an image can be found that cannot be graded.
 """
 
-import io
-import struct
-import zlib
+from collections.abc import Collection, Sequence
 
 from pydicom.charset import decode_bytes, python_encoding
-from pydicom.dataelem import RawDataElement
-from pydicom.filereader import data_element_generator
-from pydicom.tag import BaseTag
 
+from edge_agent.capture.elements import (
+    CHARACTER_SET,
+    MAX_BYTES,
+    MAX_CHARS,
+    PYDICOM_ERRORS,
+    Elements,
+    read_elements,
+)
 from shared.errors import Malformed
+from shared.policy.grading import CALLING_AE_TITLE
 from shared.sealing.index import IndexEntry
 
-_IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-_EXPLICIT_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-# PS3.5 A.5, and JPIP Referenced Deflate of A.6 and A.7: the dataset as a whole is deflated.
-_DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"}
-# The attributes we need lie in front of this many bytes; a deflate bomb is not followed further.
-_MAX_BYTES = 8 << 20
 # A passing dataset is looked at when this much of it has come, and each time it has grown by `_GROWTH`.
 _FIRST_LOOK_BYTES, _GROWTH = 16 << 10, 4
-# What the sealed index takes of each attribute; no character set uses more bytes for one than this.
-_MAX_CHARS = 324
-_MAX_VALUE_BYTES = 8 * _MAX_CHARS
 
-_CHARACTER_SET = 0x00080005
-_TAGS = {
+_INDEX_TAGS = {
     0x00080016: "sop_class_uid",
     0x00080018: "sop_instance_uid",
     0x00080050: "accession_number",
@@ -42,112 +36,105 @@ _TAGS = {
     0x0020000E: "series_instance_uid",
 }
 _ALWAYS_THERE = (0x00080016, 0x00080018)
-_LAST = max(_TAGS)
 _NAME_DELIMITERS = {0x5C, 0x5E, 0x3D}  # backslash, ^ and =: PS3.5 section 6.1.2.5.3
 _UNREADABLE = IndexEntry(False, *[""] * 9)
-# What pydicom raises on bytes that are no dataset; found by fuzzing, see tests/edge_agent/capture.
-_PYDICOM_ERRORS = (
-    ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError, RecursionError, struct.error,
-    TypeError, ValueError,
-)  # fmt: skip
+
+GRADING_TAGS = {
+    "sop_class_uid": 0x00080016,
+    "modality": 0x00080060,
+    "institution_name": 0x00080080,
+    "referring_physician": 0x00080090,
+    "station_name": 0x00081010,
+    "study_description": 0x00081030,
+    "series_description": 0x0008103E,
+    "department_name": 0x00081040,
+    "patient_name": 0x00100010,
+    "patient_id": 0x00100020,
+    "body_part": 0x00180015,
+    "protocol_name": 0x00181030,
+    "burned_in_annotation": 0x00280301,
+}
+# None: the transfer syntax has none. UN: the text is the same bytes. Anything else is no text, whatever it holds.
+_TEXT_VRS = (None, "AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UN", "UT")
 
 
 class IndexReader:
-    """Reads the index from a dataset that passes in pieces; holds at most 8 MiB of it, and nothing once it has it."""
+    """Reads from a dataset that passes in pieces; holds at most 8 MiB of it, and nothing once it has what it needs.
 
-    def __init__(self, transfer_syntax: str) -> None:
+    `looked_at` are the attributes of a policy's rules; how far is read depends on them.
+    """
+
+    def __init__(self, transfer_syntax: str, looked_at: Collection[str] = ()) -> None:
         self._transfer_syntax = transfer_syntax
+        self._looked_at = {name: GRADING_TAGS[name] for name in looked_at if name != CALLING_AE_TITLE}
+        self._wanted = {*_INDEX_TAGS, *self._looked_at.values()}
         self._gathered = bytearray()
         self._next_look = _FIRST_LOOK_BYTES
         self._entry: IndexEntry | None = None
+        self._attributes: dict[str, str] | None = None
+        self._done = False
+
+    @property
+    def attributes(self) -> dict[str, str] | None:
+        """What the rules look at, empty text for what is not there; None if not all of it could be read.
+
+        It is there once `finish` has returned.
+        """
+        return self._attributes
 
     def update(self, data: memoryview) -> None:
-        while self._entry is None and data:
+        while not self._done and data:
             taken = data[: self._next_look - len(self._gathered)]
             self._gathered += taken
             data = data[len(taken) :]
             if len(self._gathered) == self._next_look:
-                self._look()
+                self._look(whole=False)
+                self._next_look = min(self._next_look * _GROWTH, MAX_BYTES)
 
     def finish(self) -> IndexEntry:
         """Return the index attributes; `evaluated` is False when they could not be read."""
-        if self._entry is None:
-            self._entry = _read(self._gathered, self._transfer_syntax, whole=True) or _UNREADABLE
+        if not self._done:
+            self._look(whole=True)
+        return self._entry or _UNREADABLE
+
+    def _look(self, *, whole: bool) -> None:
+        elements = read_elements(self._gathered, self._transfer_syntax, self._wanted, whole=whole)
+        if self._entry is None and elements.below > max(_INDEX_TAGS):
+            self._entry = _index(elements)
+        if elements.below > max(self._wanted):
+            self._attributes = _looked_at(elements, self._looked_at)
+            self._done = True
+        if self._entry is not None and not self._entry.evaluated:
+            # Bytes that were not understood so far are not understood further on.
+            self._attributes, self._done = None, True
+        if whole or len(self._gathered) == MAX_BYTES:
+            self._done = True
+        if self._done:
             self._gathered = bytearray()
-        return self._entry
-
-    def _look(self) -> None:
-        at_most = self._next_look == _MAX_BYTES
-        self._entry = _read(self._gathered, self._transfer_syntax, whole=False)
-        if self._entry is None and at_most:
-            self._entry = _UNREADABLE
-        if self._entry is not None:
-            self._gathered = bytearray()
-        self._next_look = min(self._next_look * _GROWTH, _MAX_BYTES)
 
 
-def _read(dataset: bytearray, transfer_syntax: str, *, whole: bool) -> IndexEntry | None:
-    """Return the entry if `dataset`, or what has come of it, holds all that one needs."""
+def _index(elements: Elements) -> IndexEntry:
+    # PS3.3 C.12.1: type 1 in every composite object. Bytes in which they are missing were not understood.
+    if not all(elements.value(tag) for tag in _ALWAYS_THERE) or not elements.spoiled.isdisjoint(_INDEX_TAGS):
+        return _UNREADABLE
     try:
-        window, all_of_it = _plain(dataset, transfer_syntax)
-        found = _read_elements(window, transfer_syntax, whole=whole and all_of_it)
-        encodings = _encodings(found.get(_CHARACTER_SET, b""))
-        values = {name: _text(found.get(tag, b""), encodings) for tag, name in _TAGS.items()}
-    except (Malformed, zlib.error, *_PYDICOM_ERRORS):
-        return None
+        encodings = _encodings(elements.value(CHARACTER_SET))
+        values = {name: _text(elements.value(tag), encodings) for tag, name in _INDEX_TAGS.items()}
+    except (Malformed, *PYDICOM_ERRORS):
+        return _UNREADABLE
     return IndexEntry(evaluated=True, **values)
 
 
-class _Window(io.BytesIO):
-    """The dataset as a stream that notices when it ends in the middle of something."""
-
-    cut_off = False
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(size)
-        if size is not None and 0 < len(data) < size:
-            self.cut_off = True
-        return data
-
-
-def _plain(dataset: bytearray, transfer_syntax: str) -> tuple[_Window, bool]:
-    """Return the elements of `dataset`, and whether that is all of them."""
-    if transfer_syntax not in _DEFLATED:
-        return _Window(dataset), True
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-    return _Window(inflate.decompress(dataset, _MAX_BYTES)), inflate.eof
-
-
-def _read_elements(window: _Window, transfer_syntax: str, *, whole: bool) -> dict[int, bytes]:
-    previous = -1
-    passed = False
-
-    def stop_when(tag: BaseTag, _vr: str | None, length: int) -> bool:
-        nonlocal previous, passed
-        if tag <= previous:
-            raise Malformed("dataset", "elements are not in ascending order")
-        if tag in _TAGS and length > _MAX_VALUE_BYTES:
-            raise Malformed("dataset", "an attribute is longer than its value representation allows")
-        previous, passed = int(tag), bool(tag > _LAST)
-        return passed
-
-    elements = data_element_generator(
-        window,
-        is_implicit_VR=transfer_syntax == _IMPLICIT_LITTLE_ENDIAN,
-        is_little_endian=transfer_syntax != _EXPLICIT_BIG_ENDIAN,
-        stop_when=stop_when,
-        specific_tags=[*_TAGS],
-    )
-    raw = [element for element in elements if isinstance(element, RawDataElement)]
-    found = {int(element.tag): element.value or b"" for element in raw}
-    values_whole = all(len(element.value or b"") == element.length for element in raw)
-    at_the_end = whole and window.tell() == len(window.getbuffer())
-    if window.cut_off or not values_whole or not (passed or at_the_end):
-        raise Malformed("dataset", "it ends before its index attributes do")
-    if not all(found.get(tag) for tag in _ALWAYS_THERE):
-        # PS3.3 C.12.1: type 1 in every composite object. Bytes in which they are missing were not understood.
-        raise Malformed("dataset", "it does not say which instance it is")
-    return found
+def _looked_at(elements: Elements, tags: dict[str, int]) -> dict[str, str] | None:
+    if not elements.spoiled.isdisjoint(tags.values()):
+        return None
+    if any(elements.found[tag].VR not in _TEXT_VRS for tag in tags.values() if tag in elements.found):
+        return None
+    try:
+        encodings = _encodings(elements.value(CHARACTER_SET))
+        return {name: _certain_text(elements.value(tag), encodings) for name, tag in tags.items()}
+    except (Malformed, *PYDICOM_ERRORS):
+        return None
 
 
 def _encodings(value: bytes) -> list[str]:
@@ -157,12 +144,24 @@ def _encodings(value: bytes) -> list[str]:
     return codecs if all(codecs) else []
 
 
-def _text(value: bytes, encodings: list[str]) -> str:
+def _text(value: bytes, encodings: Sequence[str]) -> str:
     text = decode_bytes(value, encodings, _NAME_DELIMITERS) if encodings else "�"
     if "�" in text:
         # Not in the character set it claims. ISO 8859-1 reads every byte, and is what such devices mostly mean.
         text = value.decode("iso8859-1")
     text = text.strip(" \x00")
-    if len(text) > _MAX_CHARS:
+    if len(text) > MAX_CHARS:
         raise Malformed("dataset", "an attribute is longer than the sealed index takes")
+    return text
+
+
+def _certain_text(value: bytes, encodings: Sequence[str]) -> str:
+    """Return a value for rules to look at, which grade by what it says. Raises Malformed rather than guess."""
+    if value.isascii() and b"\x1b" not in value:
+        text = value.decode("ascii")
+    else:
+        text = decode_bytes(value, encodings, _NAME_DELIMITERS) if encodings else "�"
+    text = text.strip(" \x00")
+    if any(char == "�" or char < " " for char in text):
+        raise Malformed("dataset", "an attribute is not in the character set it claims")
     return text

@@ -81,7 +81,7 @@ class CapturePipeline:
             try:
                 sealer = ObjectSealer(incoming, binding, random_bytes=self._random, encryptor=self._encryptor)
                 yield Capture(
-                    header.transfer_syntax,
+                    header,
                     policy,
                     attempt=attempt,
                     incoming=incoming,
@@ -109,7 +109,7 @@ class Capture:
 
     def __init__(
         self,
-        transfer_syntax: str,
+        header: ImageHeader,
         policy: PolicyDocument,
         *,
         attempt: Attempt,
@@ -122,7 +122,8 @@ class Capture:
         self._policy, self._attempt = policy, attempt
         self._incoming, self._sealer, self._spool = incoming, sealer, spool
         self._signer, self._clock = signer, clock
-        self._index = IndexReader(transfer_syntax)
+        self._index = IndexReader(header.transfer_syntax, policy.grading.looks_at)
+        self._calling_ae_title = header.calling_ae_title
         self.dataset_bytes = 0
 
     def update(self, data: memoryview) -> None:
@@ -140,13 +141,14 @@ class Capture:
         Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
         """
         entry = self._index.finish()
-        graded = grade.choose(self._policy)
+        graded = grade.choose(self._policy, self._calling_ae_title, self._index.attributes)
         sealing = Sealing(
             grade=graded.grade,
             data_key=self._policy.key_for(KeyPurpose.DATA, graded.grade),
             index_key=self._policy.key_for(KeyPurpose.INDEX),
             policy_version=self._policy.version,
             captured=self._clock.now(),
+            routes=graded.routes,
             file_sha256=file_sha256,
         )
         sealed = self._sealer.finish(sealing, entry, self._signer)

@@ -38,7 +38,7 @@ MAX_STATE_EVERY_S = 3600
 MAX_PULL_EVERY_S = 86_400
 MAX_ADDRESSES, MAX_CERTIFICATES = 16, 4
 MAX_STATION_CHARS = 16
-_MODALITY_PATTERN = r"[A-Z0-9_ ]{1,16}"  # (0008,0060), CS
+MODALITY_PATTERN = r"[A-Z0-9_ ]{1,16}"  # (0008,0060), CS
 
 
 class KeyPurpose(StrEnum):
@@ -97,7 +97,7 @@ class Station:
     @classmethod
     def parse(cls, fields: Fields) -> "Station":
         station = cls(
-            fields.text("modality", _MODALITY_PATTERN),
+            fields.text("modality", MODALITY_PATTERN),
             fields.text("station_name", max_chars=MAX_STATION_CHARS),
         )
         fields.done()

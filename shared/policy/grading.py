@@ -1,12 +1,14 @@
 """How a policy grades images: rules on their attributes choose the grade, hence the key, and the routes.
 
 The first rule of which every condition holds decides. An image of which no rule says anything gets the default; one
-whose attributes could not be read gets the strictest grade, whatever the rules.
+whose attributes could not be read gets the strictest grade, whatever the rules.  docs/formats/policy.md section 3
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import cached_property
 
 from shared.canonical import Json
 from shared.errors import Malformed
@@ -32,6 +34,8 @@ ATTRIBUTES = (
     "burned_in_annotation",  # (0028,0301)
 )
 """What rules look at, in the order of the data set."""
+CALLING_AE_TITLE = ATTRIBUTES[0]
+_PERSON_NAMES = ("referring_physician", "patient_name")
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,23 @@ class Rule:
     routes: tuple[str, ...] = ()
 
     def holds(self, attributes: Mapping[str, str]) -> bool:
+        """Whether each condition matches. `attributes` has all that `when` names; what an image lacks is empty text."""
         return all(
-            any(_matches(attributes.get(name, ""), pattern) for pattern in patterns) for name, patterns in self.when
+            any(pattern.fullmatch(value.upper()) for value in _values(name, attributes[name]))
+            for name, pattern in self._compiled
         )
+
+    def hides(self, later: "Rule") -> bool:
+        """Whether `later` can never decide behind this rule, because this one holds wherever it does."""
+        theirs = {name: {pattern.upper() for pattern in patterns} for name, patterns in later.when}
+        return all(
+            name in theirs and theirs[name] <= {pattern.upper() for pattern in patterns} for name, patterns in self.when
+        )
+
+    @cached_property
+    def _compiled(self) -> tuple[tuple[str, re.Pattern[str]], ...]:
+        # Once a policy and not once an image: a rule may list fifty patterns, and there may be two hundred rules.
+        return tuple((name, re.compile("|".join(map(_expression, patterns)))) for name, patterns in self.when)
 
     def json(self) -> dict[str, Json]:
         when: dict[str, Json] = {name: list(patterns) for name, patterns in self.when}
@@ -82,6 +100,11 @@ class Grading:
     @property
     def strictest(self) -> str:
         return self.grades[-1] if self.grades else self.default
+
+    @cached_property
+    def looks_at(self) -> frozenset[str]:
+        """The attributes, of `ATTRIBUTES`, that any rule looks at."""
+        return frozenset(name for rule in self.rules for name, _ in rule.when)
 
     def all_routes(self) -> tuple[str, ...]:
         ruled = (route for rule in self.rules for route in rule.routes)
@@ -128,9 +151,19 @@ def names(fields: Fields, field: str, pattern: str = ROUTE_PATTERN, most: int = 
     return found
 
 
-def _matches(value: str, pattern: str) -> bool:
+def _values(name: str, text: str) -> list[str]:
+    """Return the texts of which one has to match: each value of several, and of a person's name each of its groups."""
+    values = text.split("\\")
+    if name in _PERSON_NAMES:
+        # PS3.5 section 6.2.1: = parts alphabetic, ideographic and phonetic group, and empty components at the end of
+        # one may be left out with their ^.
+        values = [group.rstrip(" ^") for value in values for group in value.split("=")]
+    return [value.strip(" ") for value in values]
+
+
+def _expression(pattern: str) -> str:
     # Square brackets stand for themselves.
-    return fnmatchcase(value.upper(), pattern.upper().replace("[", "[[]"))
+    return translate(pattern.upper().replace("[", "[[]"))
 
 
 def _pattern(value: Json) -> str:

@@ -89,7 +89,7 @@ class Route:
             Peer.parse(fields.fields("peer")),
         )
         fields.done()
-        if not route.peer.trust and not _is_loopback(route.peer.host):
+        if not route.peer.trust and not is_loopback(route.peer.host):
             raise Malformed("policy route", "leads over a network without TLS; give its peer a tls member")
         return route
 
@@ -104,15 +104,19 @@ def certificates(text: str) -> str:
 def address_range(text: str) -> str:
     """Return an IP address, or a network in CIDR form, in the one way it is written. Raises Malformed."""
     try:
-        written = str(ip_network(text) if "/" in text else ip_address(text))
+        written = ip_network(text) if "/" in text else ip_address(text)
     except ValueError as exc:
         raise Malformed("address", "expected an IP address or a network such as 192.0.2.0/24") from exc
-    if written != text:
+    if str(written) != text:
         raise Malformed("address", "is not written in its usual short form")
+    if "/" not in text and getattr(ip_address(text), "ipv4_mapped", None) is not None:
+        # A peer's address is compared as IPv4; written so it would never match, and is not written in one way only.
+        raise Malformed("address", "is an IPv4 address written as an IPv6 one")
     return text
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own, so that nothing crosses a network."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

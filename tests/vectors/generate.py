@@ -11,6 +11,7 @@ from tests.vectors.generators import (
     enrolment,
     host_state,
     policy,
+    policy_options,
     sealed_object,
     signed_statement,
 )
@@ -23,7 +24,7 @@ def make_all() -> Files:
     """Return every generated file, by its path below this folder."""
     boxes = KeptBoxes.load()
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
-    for made in (signed_statement, policy, enrolment, host_state, canonical_json):
+    for made in (signed_statement, policy, policy_options, enrolment, host_state, canonical_json):
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()
     return files

@@ -24,6 +24,20 @@ FOLDER = Path(__file__).parent
 BOXES_FILE = FOLDER / "hpke_outputs.json"
 TIME = datetime(2026, 1, 31, 8, 0, 0, 123456, tzinfo=UTC)
 
+# A certificate authority's certificate, as a policy names what to trust. Its private key was never kept.
+TRUST = """\
+-----BEGIN CERTIFICATE-----
+MIIBZjCCAQygAwIBAgIBATAKBggqhkjOPQQDAjAxMS8wLQYDVQQDDCZUZXN0IHZl
+Y3RvciBDQSwgaXRzIGtleSBpcyB0aHJvd24gYXdheTAgFw0yNjAxMDEwMDAwMDBa
+GA8yMTI1MTIwODAwMDAwMFowMTEvMC0GA1UEAwwmVGVzdCB2ZWN0b3IgQ0EsIGl0
+cyBrZXkgaXMgdGhyb3duIGF3YXkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATM
+G8wwLQDb9zqCnC3bta0BDBE9R/xTYBhzR1/dERAdO9ZmnVGYSyUsTpcBmIUZslWf
+YUfGLQKJCSQmnZREwFsnoxMwETAPBgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMC
+A0gAMEUCIQC0zsFMKLcClD8noxzs1icrN2NbkPayYEieKdfSmkWUcQIgdfitjsr5
+5Zk+NR3ZWK1sPK39+bc2hJsT5OMROnzWrqg=
+-----END CERTIFICATE-----
+"""
+
 Scenario: TypeAlias = dict[str, Any]
 Files: TypeAlias = dict[str, str]
 

@@ -7,6 +7,7 @@ put together here from their own specifications. It reads whole files, and exist
 import base64
 import hashlib
 import hmac
+import ipaddress
 import json
 import re
 from collections.abc import Callable
@@ -113,13 +114,19 @@ def _list_of(form: Form, most: int) -> Form:
     return lambda value: isinstance(value, list) and len(value) <= most and all(form(item) for item in value)
 
 
-def _object_of(**members: Form) -> Form:
+def _object_of(optional: dict[str, Form] | None = None, /, **members: Form) -> Form:
+    forms = {**members, **(optional or {})}
+
     def holds(value: Any) -> bool:
-        return isinstance(value, dict) and value.keys() == members.keys() and all(
-            form(value[name]) for name, form in members.items()
+        return isinstance(value, dict) and members.keys() <= value.keys() <= forms.keys() and all(
+            forms[name](member) for name, member in value.items()
         )  # fmt: skip
 
     return holds
+
+
+def _some_of(form: Form, most: int, least: int = 1) -> Form:
+    return lambda value: _list_of(form, most)(value) and len(value) >= least
 
 
 def _or_null(form: Form) -> Form:
@@ -252,7 +259,9 @@ def open_box(box: bytes, seed: bytes, label: str, bound: bytes) -> bytes:
 
 # ---- sealed-object.md: the object
 
+_ROUTE = _matching(r"[a-z][a-z0-9-]{0,31}")
 _RECORD = _object_of(
+    {"routes": _some_of(_ROUTE, 32), "file_sha256": _HEX32},
     v=_one_of(1), object=_OBJECT_ID, host=_HOST_ID, captured=_is_time, binding_sha256=_HEX32, dataset_sha256=_HEX32,
     dataset_bytes=_integer(), body_sha256=_HEX32, body_bytes=_integer(), index_commitment=_HEX32,
     grade=_matching(r"[a-z][a-z0-9-]{0,31}"), policy_version=_integer(1),
@@ -478,6 +487,178 @@ def audit_private(public: bytes, sealed: bytes | None, seed: bytes) -> Any:
     return canonical(salted[32:])
 
 
+# ---- policy.md section 2
+
+_AE_TITLE = _matching(r"[ -\[\]-~]{1,16}")
+_HOST_NAME = r"[0-9A-Za-z]([0-9A-Za-z.:-]{0,251}[0-9A-Za-z])?"
+_PEM = _matching(r"(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n)+", 16_384)
+_GRADE = _matching(r"[a-z][a-z0-9-]{0,31}")
+
+
+def _is_ae_title(value: Any) -> bool:
+    return _AE_TITLE(value) and value.strip(" ") == value
+
+
+def _is_address(value: Any) -> bool:
+    if not _matching(r"[0-9a-f.:]+(/[0-9]+)?")(value):
+        return False
+    try:
+        network = ipaddress.ip_network(value)
+    except ValueError:
+        return False
+    mapped = network.version == 6 and network.network_address in ipaddress.ip_network("::ffff:0:0/96")
+    return value in (str(network), str(network.network_address)) and not (mapped and "/" not in value)
+
+
+def _distinct(form: Form) -> Form:
+    return lambda value: form(value) and len({json.dumps(item) for item in value}) == len(value)
+
+
+_PEER = _object_of(
+    {"tls": _object_of(trust=_PEM, name=_matching(f"({_HOST_NAME})?"))},
+    ae_title=_is_ae_title, host=_matching(_HOST_NAME), port=_integer(1, 65_535),
+)  # fmt: skip
+_MODALITY = _object_of(
+    {
+        "addresses": _distinct(_some_of(_is_address, 16)),
+        "certificates": _distinct(_some_of(_HEX32, 4)),
+        "commitment": _PEER,
+        "export_folder": _one_of("keep", "move", "delete"),
+        "station": _object_of(modality=_matching(r"[A-Z0-9_ ]{1,16}"), station_name=_text(16)),
+    },
+    ae_title=_is_ae_title, description=_text(100),
+)  # fmt: skip
+_WHEN = {
+    name: _some_of(_matching(r"[^\x00-\x1f\x7f]+", 64), 50)
+    for name in (
+        "calling_ae_title", "sop_class_uid", "modality", "institution_name", "referring_physician", "station_name",
+        "study_description", "series_description", "department_name", "patient_name", "patient_id", "body_part",
+        "protocol_name", "burned_in_annotation",
+    )
+}  # fmt: skip
+_ROUTE_NAMES = _distinct(_some_of(_ROUTE, 32))
+_RULE = _object_of(when=_object_of(_WHEN), grade=_GRADE, routes=_distinct(_list_of(_ROUTE, 32)))
+_GRADING = _object_of(
+    {
+        "grades": _distinct(_some_of(_GRADE, 16)),
+        "rules": _some_of(_RULE, 200),
+        "routes": _ROUTE_NAMES,
+        "ungraded_routes": _ROUTE_NAMES,
+    },
+    default=_GRADE,
+)
+_POLICY = _object_of(
+    {
+        "routes": _some_of(
+            _object_of(name=_ROUTE, via=_one_of("centre", "host"), calling_ae_title=_is_ae_title, peer=_PEER), 32
+        ),
+        "dicom_trust": _PEM,
+        "coverage": _object_of(calling_ae_title=_is_ae_title, peer=_PEER),
+        "spool_quota_bytes": _integer(1),
+        "frame_digests": _one_of(True),
+    },
+    v=_one_of(1), layer=_GRADE, version=_integer(1), modalities=_list_of(_MODALITY, 1000),
+    keys=_list_of(
+        _object_of(
+            purpose=_one_of("data", "index", "audit"), grade=_text(), epoch=_integer(1), key_id=_OBJECT_ID,
+            public=lambda _: True,
+        ),
+        100,
+    ),
+    receipt_key=lambda _: True, grading=_GRADING,
+    timings=_object_of(state_every_s=_integer(1, 3600), pull_every_s=_integer(1, 86_400)),
+)  # fmt: skip
+
+
+def policy_document(data: bytes) -> Any:
+    _need(len(data) <= 262_144, "Malformed", "size")
+    policy = _read(data, _POLICY)
+    public_key(_base64(policy["receipt_key"], 1024))
+    for key in policy["keys"]:
+        _sealing_key(key)
+    _no_two([m["ae_title"] for m in policy["modalities"]], "AE titles")
+    _no_two([route["name"] for route in policy.get("routes", [])], "routes")
+    _no_two([(key["purpose"], key["grade"], key["epoch"]) for key in policy["keys"]], "keys")
+    _no_two([key["public"] for key in policy["keys"]], "public keys")
+    _routes_and_trust(policy)
+    grading = policy["grading"]
+    grades = grading.get("grades", [grading["default"]])
+    used = [grading["default"], *(rule["grade"] for rule in grading.get("rules", []))]
+    _need(set(used) <= set(grades), "Malformed", "grades")
+    held = {(key["purpose"], key["grade"]) for key in policy["keys"]}
+    needed = {("data", grade) for grade in grades} | {("index", ""), ("audit", "")}
+    _need(needed <= held, "Malformed", "no key for a grade or purpose")
+    return policy
+
+
+def _sealing_key(key: Any) -> None:
+    _need(_GRADE(key["grade"]) if key["purpose"] == "data" else key["grade"] == "", "Malformed", "grade of a key")
+    raw = _base64(key["public"], 1216)
+    _need(len(raw) == 1216, "Malformed", "size of a key")
+    _need(
+        hashlib.sha256(b"leadglass sealing key v1\x00" + raw).hexdigest()[:32] == key["key_id"], "Malformed", "key id"
+    )
+    try:
+        mlkem.MLKEM768PublicKey.from_public_bytes(raw[:1184])
+        x25519.X25519PrivateKey.generate().exchange(x25519.X25519PublicKey.from_public_bytes(raw[1184:]))
+    except ValueError as exc:
+        raise Refusal("Malformed", "no key") from exc
+
+
+def _routes_and_trust(policy: Any) -> None:
+    routes, grading = policy.get("routes", []), policy["grading"]
+    for route in routes:
+        host = route["peer"]["host"]
+        local = host == "localhost" or (re.fullmatch(r"127(\.[0-9]+){3}", host) is not None)
+        _need(local or "tls" in route["peer"], "Malformed", "a route in clear")
+    named = [*grading.get("routes", []), *grading.get("ungraded_routes", [])]
+    named += [name for rule in grading.get("rules", []) for name in rule["routes"]]
+    _need(set(named) <= {route["name"] for route in routes}, "Malformed", "a route there is not")
+    if any("certificates" in modality for modality in policy["modalities"]):
+        _need("dicom_trust" in policy, "Malformed", "certificates that nobody issues")
+
+
+def _no_two(values: list[Any], what: str) -> None:
+    _need(len(set(values)) == len(values), "Malformed", f"{what}: one twice")
+
+
+def data_key_id(policy: Any) -> str:
+    """The key that an image of the default grade is sealed to."""
+    mine = [key for key in policy["keys"] if (key["purpose"], key["grade"]) == ("data", policy["grading"]["default"])]
+    return str(max(mine, key=lambda key: key["epoch"])["key_id"])
+
+
+# ---- policy.md section 7
+
+
+def graded(grading: Any, calling_ae_title: str, attributes: dict[str, str] | None) -> tuple[str, list[str]]:
+    if attributes is None:
+        return grading.get("grades", [grading["default"]])[-1], grading.get("ungraded_routes", [])
+    known = {**attributes, "calling_ae_title": calling_ae_title}
+    for rule in grading.get("rules", []):
+        if all(_one_matches(name, known[name], patterns) for name, patterns in rule["when"].items()):
+            return rule["grade"], rule["routes"]
+    return grading["default"], grading.get("routes", [])
+
+
+def _one_matches(name: str, text: str, patterns: list[str]) -> bool:
+    values = text.split("\\")
+    if name in ("patient_name", "referring_physician"):
+        values = [re.sub(r"[ ^]*$", "", group) for value in values for group in value.split("=")]
+    return any(_matches(pattern.upper(), value.strip(" ").upper()) for pattern in patterns for value in values)
+
+
+def _matches(pattern: str, value: str) -> bool:
+    """Whether the pattern is the whole value, by the lengths of the value that each beginning of it can be."""
+    reached = {0}
+    for char in pattern:
+        if char == "*":
+            reached = set(range(min(reached), len(value) + 1)) if reached else set()
+        else:
+            reached = {at + 1 for at in reached if at < len(value) and char in ("?", value[at])}
+    return len(value) in reached
+
+
 # ---- enrolment.md section 1
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -504,7 +685,17 @@ def written_code(secret: bytes, ca_sha256: bytes) -> str:
 
 # ---- host-state.md
 
+_FOLDER_STATE = _object_of(
+    ae_title=_text(16), lies_on=_one_of("memory", "encrypted disk", "plain disk", "unknown", "missing"),
+    waiting=_integer(),
+)  # fmt: skip
+_CAPTURE_STATE = _object_of(
+    spool_bytes=_integer(), spool_quota_bytes=_integer(), openable_here=_integer(), senders_refused=_integer(),
+    commitments_waiting=_integer(), damaged=_integer(), folders=_list_of(_FOLDER_STATE, 16),
+    routes=_list_of(_object_of(name=_text(32), waiting=_integer(), error=_text(200)), 32),
+)  # fmt: skip
 _STATE = _object_of(
+    {"capture": _CAPTURE_STATE},
     v=_one_of(1), host=_HOST_ID, number=_integer(1), time=_is_time, software=_text(64), policy_accepted=_integer(),
     policy_in_force=_integer(), policy_error=_text(500), listening=_is_flag, waiting=_integer(), captured=_integer(),
     delivered=_integer(), refused=_integer(), audit_waiting=_integer(),

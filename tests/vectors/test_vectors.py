@@ -4,25 +4,28 @@ import base64
 import io
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
 
+from edge_agent.capture import grade
 from shared import canonical
 from shared.audit.batch import Batch, ChainHead, judge_arrival, verify_batch
 from shared.audit.record import StoredRecord, open_private
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.errors import IntegrityFailure, Refused
+from shared.fields import Fields
 from shared.fleet.receipt import verify_receipt
 from shared.fleet.state import verify_state
 from shared.identity import ObjectId
 from shared.policy.accept import AcceptedPolicy, accept
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import KeyPurpose, PolicyDocument
+from shared.policy.grading import Grading
 from shared.sealing import object_file
 from shared.sealing.hpke import SealingPrivateKey
 from shared.sealing.index import SealedIndex, open_index
@@ -30,6 +33,7 @@ from shared.sealing.object_file import BodyWindow
 from shared.sealing.open import StoredObject, open_range, open_verified, verify_parts
 from shared.signing import EvidencePublicKey, Label, verify_statement
 from tests.vectors import second_reader
+from tests.vectors.generators import policy as policy_generator
 from tests.vectors.second_reader import Asked, Refusal
 
 Value: TypeAlias = dict[str, Any]
@@ -136,6 +140,12 @@ def our_document(given: Value) -> Value:
     return {"result": "parsed", "data_key_id": str(policy.key_for(KeyPurpose.DATA, policy.default_grade).key_id)}
 
 
+def our_grading(given: Value) -> Value:
+    policy = replace(policy_generator.document(), grading=Grading.parse(Fields(given["grading"], "vector")))
+    chosen = grade.choose(policy, given["calling_ae_title"], given["attributes"])
+    return {"grade": chosen.grade, "routes": list(chosen.routes)}
+
+
 def our_head(given: Value) -> Value:
     head = HeadBundle.parse(b64(given, "bytes"))
     assert head.encode() == b64(given, "bytes")
@@ -207,6 +217,7 @@ OURS: dict[str, Reader] = {
     "batch": our_batch,
     "private": our_private,
     "document": our_document,
+    "grading": our_grading,
     "head": our_head,
     "layer": our_layer,
     "acceptance": our_acceptance,
@@ -259,6 +270,18 @@ def second_private(given: Value) -> Value:
     return {"result": "verified", "private": second_reader.audit_private(given["public"].encode(), sealed, seed)}
 
 
+def second_document(given: Value) -> Value:
+    return {
+        "result": "parsed",
+        "data_key_id": second_reader.data_key_id(second_reader.policy_document(b64(given, "bytes"))),
+    }
+
+
+def second_grading(given: Value) -> Value:
+    found, routes = second_reader.graded(given["grading"], given["calling_ae_title"], given["attributes"])
+    return {"grade": found, "routes": routes}
+
+
 def second_code(given: Value) -> Value:
     secret, digest = second_reader.enrolment_code(given["text"])
     written = second_reader.written_code(secret, digest)
@@ -283,6 +306,8 @@ SECOND: dict[str, Reader] = {
     "public-key": lambda given: {"result": "parsed", "key_id": second_reader.public_key(b64(given, "spki"))[1].hex()},
     "batch": second_batch,
     "private": second_private,
+    "document": second_document,
+    "grading": second_grading,
     "code": second_code,
     "state": lambda given: {
         "result": "verified", "payload": second_reader.host_state(b64(given, "signed"), b64(given, "spki")),

@@ -12,16 +12,17 @@ from control_plane.db.engine import open_database, sqlite_url
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import POLICY_ONLINE, RECEIPTS, KeyStore
 from control_plane.policy.authoring import Credential, author, make_root_and_targets, new_credential
-from control_plane.policy.document_yaml import AuthoredPolicy
 from control_plane.policy.exchange import PolicyParts, Publication
+from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import build_layer, sign_role, signer_of
 from shared.audit.record import Event, Happening
 from shared.clock import SystemClock
 from shared.policy.document import ORGANISATION, KeyPurpose, Modality, PolicyDocument
+from shared.policy.grading import Grading
 
 PERSON = "Ada"
-POLICY = AuthoredPolicy(ORGANISATION, (Modality("CT1", "CT, room 1.14"),), "restricted", 5, 30)
+POLICY = AuthoredPolicy(ORGANISATION, (Modality("CT1", "CT, room 1.14"),), Grading("restricted"), 5, 30)
 
 
 class SetClock:

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -35,10 +35,12 @@ from control_plane.policy.roles import (
 from control_plane.policy.verify import LayerNotDelegated, PolicyExpired, SignaturesMissing
 from shared.errors import IntegrityFailure, Malformed
 from shared.policy.bundle import LayerBundle
-from shared.policy.document import ORGANISATION, KeyPurpose, SealingKey
+from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument, SealingKey
+from shared.policy.grading import Grading
 from shared.sealing.hpke import SealingPrivateKey
 from shared.signing import EvidencePublicKey
-from tests.control_plane.policy.centre import POLICY, Centre
+from tests.control_plane.policy.centre import POLICY, Centre, credential_for
+from tests.control_plane.policy.file.full import MEANT
 
 FOREIGN = SealingPrivateKey(bytes(32)).public
 
@@ -213,8 +215,26 @@ def test_refuses_to_sign_for_a_layer_that_is_not_ours_or_not_there(centre: Centr
 
 
 def test_refuses_a_grade_for_which_there_is_no_key_and_names_those_there_are(centre: Centre) -> None:
-    with pytest.raises(GradeWithoutKey, match="secret; expected one of restricted"):
-        centre.sign(replace(POLICY, default_grade="secret"))
+    with pytest.raises(GradeWithoutKey, match="secret; use one that the centre has keys for: restricted"):
+        centre.sign(replace(POLICY, grading=Grading("secret")))
+
+
+def test_refuses_a_grade_of_a_rule_for_which_there_is_no_key(centre: Centre) -> None:
+    with pytest.raises(GradeWithoutKey, match="general"):
+        centre.sign(replace(POLICY, grading=Grading("restricted", ("general", "restricted"))))
+
+
+def test_signs_everything_that_a_policy_file_can_say(centre: Centre) -> None:
+    for grade in ("general", "secret"):
+        centre.keys.create_sealing_key(KeyPurpose.DATA, grade)
+    trusted = replace(credential_for(centre.keys), tuf_key=centre.credential.tuf_key)
+
+    publication = author(MEANT, centre.publisher.parts(), trusted, centre.clock)
+
+    document = PolicyDocument.parse(publication.policy)
+    assert {field.name: getattr(document, field.name) for field in fields(MEANT)} == {
+        field.name: getattr(MEANT, field.name) for field in fields(MEANT)
+    }
 
 
 def test_signs_nothing_under_an_expired_root(centre: Centre) -> None:

@@ -102,7 +102,7 @@ def test_a_publication_is_there_to_fetch_and_says_what_was_written(centre: Centr
     assert centre.publisher.current_version() == 1
     document = centre.publisher.document()
     assert document is not None
-    assert (document.modalities, document.default_grade) == (POLICY.modalities, POLICY.default_grade)
+    assert (document.modalities, document.default_grade) == (POLICY.modalities, POLICY.grading.default)
     assert set(document.keys) == set(centre.keys.sealing_keys())
 
 

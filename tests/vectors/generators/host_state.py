@@ -6,11 +6,21 @@ from hashlib import sha256
 
 from shared import canonical
 from shared.fleet.receipt import Receipt, sign_receipt
-from shared.fleet.state import HostState, sign_state
+from shared.fleet.state import CaptureState, FolderState, HostState, RouteState, sign_state
 from shared.signing import Label, sign_statement
 from tests.vectors.given import HOST, OBJECT, OTHER_OBJECT, TIME, Files, as_file, b64, flip, signer
 
 _STATE = HostState(HOST, 12, TIME, "leadglass 0.1.0", 3, 2, "", True, 1, 40, 39, 2, 5)
+_CAPTURE = CaptureState(
+    spool_bytes=1 << 31,
+    spool_quota_bytes=50 << 30,
+    openable_here=3,
+    senders_refused=2,
+    commitments_waiting=4,
+    damaged=1,
+    folders=(FolderState("US1", "encrypted disk", 7), FolderState("XA 2", "missing", 0)),
+    routes=(RouteState("pacs-old", 3, "the archive does not answer"), RouteState("pacs-new", 0, "")),
+)
 _DIGEST = sha256(b"a signed capture record").digest()
 _RECEIPT = Receipt(OBJECT, _DIGEST, TIME)
 
@@ -53,6 +63,7 @@ def _states() -> Files:
         "bad-field-unknown": ("A field more.", said(x=0), "Malformed"),
         "bad-field-missing": ("A field less.", sign_statement(host, Label.HOST_STATE, without), "Malformed"),
     }  # fmt: skip
+    cases |= _captures()
     return {
         f"state-{name}": as_file({
             "about": about, "kind": "state",
@@ -62,6 +73,33 @@ def _states() -> Files:
             },
         })
         for name, (about, data, error) in cases.items()
+    }  # fmt: skip
+
+
+def _captures() -> dict[str, tuple[str, bytes, str]]:
+    host = signer("host")
+    full = replace(_STATE, capture=_CAPTURE)
+    payload = json.loads(full.encode())
+    folder, route = payload["capture"]["folders"][0], payload["capture"]["routes"][0]
+
+    def said(**changes: canonical.Json) -> bytes:
+        changed = {**payload, "capture": {**payload["capture"], **changes}}
+        return sign_statement(host, Label.HOST_STATE, canonical.encode(changed))
+
+    without = {name: value for name, value in payload["capture"].items() if name != "damaged"}
+    short = sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "capture": without}))
+    return {
+        "ok-capture": ("A state report that says how capture goes.", sign_state(full, host), ""),
+        "bad-capture-field-missing": ("Capture with a field less.", short, "Malformed"),
+        "bad-capture-field-unknown": ("Capture with a field more.", said(x=0), "Malformed"),
+        "bad-capture-number": ("A number below zero.", said(spool_bytes=-1), "Malformed"),
+        "bad-capture-disk": ("A disk of no known kind.", said(folders=[{**folder, "lies_on": "tape"}]), "Malformed"),
+        "bad-capture-ae-title": ("17 characters.", said(folders=[{**folder, "ae_title": "A" * 17}]), "Malformed"),
+        "bad-capture-folder": ("A folder with a field more.", said(folders=[{**folder, "path": "/"}]), "Malformed"),
+        "bad-capture-folders": ("17 folders.", said(folders=[folder] * 17), "Malformed"),
+        "bad-capture-route": ("A route of 33 characters.", said(routes=[{**route, "name": "r" * 33}]), "Malformed"),
+        "bad-capture-error": ("An error of 201 characters.", said(routes=[{**route, "error": "e" * 201}]), "Malformed"),
+        "bad-capture-routes": ("33 routes.", said(routes=[route] * 33), "Malformed"),
     }  # fmt: skip
 
 

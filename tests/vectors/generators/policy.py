@@ -40,7 +40,7 @@ def _key_id(public: bytes) -> str:
     return sha256(b"leadglass sealing key v1\x00" + public).hexdigest()[:32]
 
 
-def _parsing(kind: str, name: str, about: str, data: bytes, expect: Scenario | None = None) -> tuple[str, str]:
+def parsing(kind: str, name: str, about: str, data: bytes, expect: Scenario | None = None) -> tuple[str, str]:
     given = {"bytes_base64": b64(data)}
     return f"{kind}-{name}", as_file({"about": about, "kind": kind, "given": given, "expect": expect or _REFUSED})
 
@@ -137,7 +137,7 @@ def _documents() -> Files:
         ("empty", "No bytes.", b""),
     ]  # fmt: skip
     cases += [(f"bad-{name}", about, data, None) for name, about, data in bad]
-    return dict(_parsing("document", *case) for case in cases)
+    return dict(parsing("document", *case) for case in cases)
 
 
 def _heads() -> Files:
@@ -170,7 +170,7 @@ def _heads() -> Files:
         ("bad-field-unknown", "A field more.", with_(x=0), None),
         ("bad-empty", "No bytes.", b"", None),
     ]
-    return dict(_parsing("head", *case) for case in cases)
+    return dict(parsing("head", *case) for case in cases)
 
 
 def _layers() -> Files:
@@ -189,7 +189,7 @@ def _layers() -> Files:
         ("bad-field-missing", "No policy.", canonical.encode({k: value[k] for k in value if k != "policy"}), None),
         ("bad-empty", "No bytes.", b"", None),
     ]
-    return dict(_parsing("layer", *case) for case in cases)
+    return dict(parsing("layer", *case) for case in cases)
 
 
 def _acceptance() -> Files:

@@ -1,11 +1,13 @@
 """Makes the scenarios of docs/formats/sealed-object.md: `open` (dataset and index, each by itself), `range`."""
 
 import io
+import json
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from shared import canonical
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
 from shared.sealing.binding import Binding, hash_sop_instance
@@ -329,6 +331,7 @@ def _record(to: _Scenarios) -> None:
             sign_statement(host, Label.CAPTURE, captured.encode().replace(b'"v":1', b'"v":2')), "Malformed",
         ),
     }  # fmt: skip
+    cases |= _options(to)
     lies: dict[str, tuple[str, CaptureRecord]] = {
         "object": ("names another object", replace(captured, object_id=OTHER_OBJECT)),
         "host": ("names another host than the binding", replace(captured, host_id=OTHER_HOST)),
@@ -347,6 +350,34 @@ def _record(to: _Scenarios) -> None:
     for name, (about, lie) in sizes.items():
         wrong = replace(to.small, record=sign_record(lie, host))
         to.refused(f"bad-record-{name}", f"The record, well signed, states {about}.", wrong, "ObjectAltered")
+
+
+def _options(to: _Scenarios) -> dict[str, tuple[str, bytes, str]]:
+    """Add records with the members that need not be there; return those that are malformed by one of them."""
+    host, captured = signer("host"), to.small.captured()
+    file_sha256 = bytes_of("whole file digest", 32)
+    good = {
+        "routes": ("names two routes", replace(captured, routes=("pacs-main", "pacs-old"))),
+        "file-digest": (
+            "has the digest of the file that the image came as",
+            replace(captured, file_sha256=file_sha256),
+        ),
+        "everything": ("has both", replace(captured, routes=("pacs-main",), file_sha256=file_sha256)),
+    }
+    for name, (about, record) in good.items():
+        to.verified(f"ok-record-{name}", f"The record {about}.", replace(to.small, record=sign_record(record, host)))
+
+    def said(**members: canonical.Json) -> bytes:
+        return sign_statement(host, Label.CAPTURE, canonical.encode({**json.loads(captured.encode()), **members}))
+
+    return {
+        "routes-empty": ("The record names no route, and says so.", said(routes=[]), "Malformed"),
+        "routes-too-many": ("The record names 33 routes.", said(routes=[f"r{n}" for n in range(33)]), "Malformed"),
+        "route-form": ("The record names a route in upper case.", said(routes=["PACS"]), "Malformed"),
+        "routes-text": ("The record names a route outside a list.", said(routes="pacs-main"), "Malformed"),
+        "file-digest-short": ("A file's digest of 31 bytes.", said(file_sha256="0" * 62), "Malformed"),
+        "file-digest-null": ("A file's digest that is null.", said(file_sha256=None), "Malformed"),
+    }
 
 
 def _swapped(to: _Scenarios) -> None:

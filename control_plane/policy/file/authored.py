@@ -1,0 +1,23 @@
+"""What a person decides in a policy. Version and keys are added when it is signed."""
+
+from dataclasses import dataclass
+
+from shared.policy.document import Coverage, Modality
+from shared.policy.grading import Grading
+from shared.policy.routes import Route
+
+
+@dataclass(frozen=True)
+class AuthoredPolicy:
+    """The members are those of `PolicyDocument`."""
+
+    layer: str
+    modalities: tuple[Modality, ...]
+    grading: Grading
+    state_every_s: int
+    pull_every_s: int
+    routes: tuple[Route, ...] = ()
+    dicom_trust: str = ""
+    coverage: Coverage | None = None
+    spool_quota_bytes: int = 0
+    frame_digests: bool = False

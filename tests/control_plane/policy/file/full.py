@@ -1,0 +1,97 @@
+"""A policy file that uses every field there is, and what it says."""
+
+from textwrap import indent
+
+from control_plane.policy.file.authored import AuthoredPolicy
+from shared.policy.document import AfterReceipt, Coverage, Modality, Station
+from shared.policy.grading import Grading, Rule
+from shared.policy.routes import Peer, Route, Via
+from tests.vectors.given import TRUST
+
+FINGERPRINT = "0a" * 32
+
+FULL = f"""\
+layer: organisation
+modalities:
+  - ae_title: MG1
+    description: mammography, room 2.03
+    addresses: [192.0.2.10, 192.0.2.16/28, "2001:db8::10"]
+    certificates: [{FINGERPRINT}]
+    commitment:
+      ae_title: MG1_SC
+      host: 192.0.2.10
+      port: 104
+      tls:
+        trust: |
+{indent(TRUST, " " * 10)}\
+        name: mg1.example
+    export_folder: move
+    station: {{modality: MG, station_name: MGROOM2}}
+  - ae_title: CT1
+    description: CT, room 1.14
+    station: {{modality: CT}}
+grading:
+  default: restricted
+  grades: [general, restricted, secret]
+  rules:
+    - when: {{modality: [MG], department_name: ["*BREAST*", "*SENO*"]}}
+      grade: secret
+      routes: [pacs-main]
+    - when: {{calling_ae_title: [PHANTOM]}}
+      grade: general
+  routes: [pacs-main, pacs-old]
+  ungraded_routes: [pacs-old]
+timings: {{state_every_s: 5, pull_every_s: 30}}
+routes:
+  - name: pacs-main
+    via: centre
+    calling_ae_title: LEADGLASS
+    ae_title: PACS
+    host: pacs.example
+    port: 2762
+    tls:
+      trust: |
+{indent(TRUST, " " * 8)}\
+  - {{name: pacs-old, via: host, calling_ae_title: LEADGLASS, ae_title: OLD, host: 127.0.0.1, port: 104}}
+dicom_trust: |
+{indent(TRUST, "  ")}\
+coverage: {{calling_ae_title: LEADGLASS, ae_title: PACS, host: pacs.example, port: 104}}
+spool: {{quota_gib: 50}}
+custody: {{frame_digests: true}}
+"""
+
+MEANT = AuthoredPolicy(
+    layer="organisation",
+    modalities=(
+        Modality(
+            "MG1",
+            "mammography, room 2.03",
+            addresses=("192.0.2.10", "192.0.2.16/28", "2001:db8::10"),
+            certificates=(FINGERPRINT,),
+            commitment=Peer("MG1_SC", "192.0.2.10", 104, TRUST, "mg1.example"),
+            export_folder=AfterReceipt.MOVE,
+            station=Station("MG", "MGROOM2"),
+        ),
+        Modality("CT1", "CT, room 1.14", station=Station("CT")),
+    ),
+    grading=Grading(
+        "restricted",
+        ("general", "restricted", "secret"),
+        (
+            Rule((("department_name", ("*BREAST*", "*SENO*")), ("modality", ("MG",))), "secret", ("pacs-main",)),
+            Rule((("calling_ae_title", ("PHANTOM",)),), "general"),
+        ),
+        ("pacs-main", "pacs-old"),
+        ("pacs-old",),
+    ),
+    state_every_s=5,
+    pull_every_s=30,
+    routes=(
+        Route("pacs-main", Via.CENTRE, "LEADGLASS", Peer("PACS", "pacs.example", 2762, TRUST)),
+        Route("pacs-old", Via.HOST, "LEADGLASS", Peer("OLD", "127.0.0.1", 104)),
+    ),
+    dicom_trust=TRUST,
+    coverage=Coverage("LEADGLASS", Peer("PACS", "pacs.example", 104)),
+    spool_quota_bytes=50 << 30,
+    frame_digests=True,
+)
