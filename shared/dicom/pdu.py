@@ -159,11 +159,20 @@ class PduReader:
 
 def command_pdus(context_id: int, command: bytes, max_pdu_bytes: int) -> bytes:
     """Return the P-DATA PDUs of a command for a peer that takes `max_pdu_bytes` at a time; 0: as much as one likes."""
-    most = max(max_pdu_bytes - _PDV.size, _LEAST_FRAGMENT_BYTES) if max_pdu_bytes else len(command)
+    return _data_pdus(context_id, _COMMAND, command, max_pdu_bytes)
+
+
+def data_set_pdus(context_id: int, data_set: bytes, max_pdu_bytes: int) -> bytes:
+    """Return the P-DATA PDUs of a data set that is small enough to lie in memory, and not empty."""
+    return _data_pdus(context_id, 0, data_set, max_pdu_bytes)
+
+
+def _data_pdus(context_id: int, kind: int, data: bytes, max_pdu_bytes: int) -> bytes:
+    most = max(max_pdu_bytes - _PDV.size, _LEAST_FRAGMENT_BYTES) if max_pdu_bytes else len(data)
     out = bytearray()
-    for start in range(0, len(command), most):
-        piece = command[start : start + most]
-        control = _COMMAND | (_LAST if start + most >= len(command) else 0)
+    for start in range(0, len(data), most):
+        piece = data[start : start + most]
+        control = kind | (_LAST if start + most >= len(data) else 0)
         out += (
             _PDU.pack(PduType.P_DATA, _PDV.size + len(piece)) + _PDV.pack(2 + len(piece), context_id, control) + piece
         )
@@ -172,6 +181,10 @@ def command_pdus(context_id: int, command: bytes, max_pdu_bytes: int) -> bytes:
 
 def reject(result: int, source: int, reason: int) -> bytes:
     return _PDU.pack(PduType.ASSOCIATE_RJ, _SHORT_BYTES) + bytes((0, result, source, reason))
+
+
+def release_request() -> bytes:
+    return _PDU.pack(PduType.RELEASE_RQ, _SHORT_BYTES) + bytes(4)
 
 
 def release_reply() -> bytes:
