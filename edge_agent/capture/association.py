@@ -12,17 +12,23 @@ from dataclasses import dataclass
 
 from edge_agent.boundary import contained
 from edge_agent.capture import negotiation
+from edge_agent.capture.attempts import Reason
 from edge_agent.capture.negotiation import Context, Rejection
 from edge_agent.capture.pipeline import CapturePipeline, ImageHeader
+from edge_agent.capture.tls import HandshakeFailed, Secured, say_last
+from edge_agent.commitment import requests
+from edge_agent.commitment.conversation import Conversation
+from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.log import OUR_ERRORS, Log, why
 from shared.dicom import dimse, pdu
-from shared.dicom.dimse import Command, CommandField, Status
+from shared.dicom.dimse import STORAGE_COMMITMENT, Command, CommandField, Status
 from shared.dicom.pdu import AbortReason, AssociationEnded, Control, Fragment, PduReader, PduType, ProtocolError
-from shared.errors import Malformed
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
 MAX_PDU_BYTES = 256 << 10
 _RECEIVE_BYTES = 256 << 10
 _LINGER_S = 2.0
+_SILENT_S = 0.25  # a peer that has been silent for so long is between two messages, and may be told something
 _QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
 
 
@@ -49,6 +55,12 @@ class TooSlow(AssociationEnded):
         self.waited_for = waited_for
 
 
+class NotSecured(AssociationEnded):
+    def __init__(self, why: str, *, by_peer: bool) -> None:
+        super().__init__(f"the connection could not be secured: {why}")
+        self.why, self.by_peer = why, by_peer
+
+
 class Stopping(AssociationEnded):
     def __init__(self) -> None:
         super().__init__("the agent is stopping")
@@ -60,19 +72,27 @@ class Aborted(AssociationEnded):
 
 
 class Association:
-    """`admit` judges a calling AE title and returns None to let it in."""
+    """`admit` judges calling AE title and certificate (None: no TLS) and returns None to let the peer in.
+
+    `secure` puts TLS on the connection, for an association that has it; `suspect` is told of what no modality would
+    do, with the calling AE title as far as one was given; `commitments` is None where none are taken.
+    """
 
     def __init__(
         self,
         connection: socket.socket,
         *,
-        admit: Callable[[str], Rejection | None],
+        admit: Callable[[str, str | None], Rejection | None],
         pipeline: CapturePipeline,
         log: Log,
         patience: Patience,
+        secure: Callable[[socket.socket, float], Secured] | None = None,
+        suspect: Callable[[Reason, str], None] = lambda _reason, _calling: None,
+        commitments: CommitmentDesk | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._connection, self._admit, self._pipeline, self._log = connection, admit, pipeline, log
+        self._secure, self._suspect, self._commitments = secure, suspect, commitments
         self._patience, self._monotonic = patience, monotonic
         self._reader = PduReader(MAX_PDU_BYTES)
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
@@ -80,7 +100,9 @@ class Association:
         self._contexts: dict[int, Context] = {}
         self._peer_max_pdu_bytes = 0
         self._calling_ae_title = ""
-        self._established = self._in_message = False
+        self._certificate_sha256: str | None = None
+        self._conversation: Conversation | None = None
+        self._established = self._rejected = self._in_message = False
         self._stopping = False
         # What the peer has to bring by when; None: nothing is due, and it may be idle.
         self._due_s: float | None = None
@@ -92,25 +114,39 @@ class Association:
             self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._serve()
         except ProtocolError as exc:
-            self._log.event("dicom.association-aborted", why=why(exc))
+            is_garbage = exc.reason in (AbortReason.UNRECOGNISED_PDU, AbortReason.INVALID_PARAMETER)
+            # A modality that is let in may err in the order of things; it sends no garbage and no impossible lengths.
+            self._end("aborted", exc, Reason.BROKE_PROTOCOL if is_garbage or not self._established else None)
             self._say_farewell(pdu.provider_abort(exc.reason))
         except Malformed as exc:
-            self._log.event("dicom.association-aborted", why=why(exc))
+            self._end("aborted", exc, None)
             self._say_farewell(pdu.user_abort())
         except (TooSlow, Stopping) as exc:
-            self._log.event("dicom.association-aborted", why=why(exc))
+            self._end("aborted", exc, None if isinstance(exc, Stopping) else self._unless_asked())
             self._say_farewell(pdu.provider_abort(AbortReason.NOT_SPECIFIED))
+        except NotSecured as exc:
+            self._end("lost", exc, Reason.TLS_FAILED if exc.by_peer and not self._stopping else None)
         except (AssociationEnded, OSError) as exc:
-            self._log.event("dicom.association-lost", why=why(exc))
+            self._end("lost", exc, self._unless_asked())
         finally:
+            if self._conversation is not None:
+                self._conversation.close()
             self._connection.close()
 
     def stop(self) -> None:
         """Have the association end soon. Called from another thread."""
         self._stopping = True
-        # Wakes a thread that waits for the peer; what it was about to answer can still go out.
         with contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RD)
+            # The one of the plain socket: that of TLS takes the encryption away under the thread that reads.
+            socket.socket.shutdown(self._connection, socket.SHUT_RD)
+
+    def _end(self, how: str, exc: Exception, reason: Reason | None) -> None:
+        self._log.event(f"dicom.association-{how}", why=why(exc))
+        if reason is not None:
+            self._suspect(reason, self._calling_ae_title)
+
+    def _unless_asked(self) -> Reason | None:
+        return None if self._established or self._rejected else Reason.SAID_NOTHING
 
     # ---- what the peer sends
 
@@ -125,26 +161,48 @@ class Association:
         if self._established:
             self._keep_pace(now)
         waited_for, wait_s = self._patience_left(now)
-        if self._stopping:
-            raise Stopping
-        if wait_s <= 0:
-            raise TooSlow(waited_for)
-        self._connection.settimeout(wait_s)
-        try:
-            count = self._connection.recv_into(self._buffer)
-            if _QUICKACK is not None:
-                # A sender with Nagle's algorithm on holds its last bytes back until ours before them are acknowledged.
-                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        except TimeoutError as exc:
-            raise TooSlow(waited_for) from exc
-        except OSError as exc:
-            raise ConnectionLost(exc.strerror or type(exc).__name__) from exc
+        conversation = self._conversation if self._due_s is None else None
+        count: int | None = None
+        while count is None:
+            if self._stopping:
+                raise Stopping
+            if wait_s <= 0:
+                raise TooSlow(waited_for)
+            piece_s = wait_s if conversation is None else min(wait_s, _SILENT_S)
+            count = self._read(piece_s)
+            wait_s -= piece_s
+            if count is None and conversation is not None:
+                self._speak(conversation)
         if self._stopping:
             raise Stopping
         if not count:
             raise ConnectionLost("the peer closed it")
         self._window_bytes += count
         return count
+
+    def _read(self, timeout_s: float) -> int | None:
+        """Return how many bytes came, None: none within `timeout_s`. Raises ConnectionLost."""
+        self._connection.settimeout(timeout_s)
+        try:
+            count = self._connection.recv_into(self._buffer)
+            if _QUICKACK is not None:
+                # A sender with Nagle's algorithm on holds its last bytes back until ours before them are acknowledged.
+                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+        except TimeoutError:
+            return None
+        except OSError as exc:
+            raise ConnectionLost(exc.strerror or type(exc).__name__) from exc
+        return count
+
+    def _speak(self, conversation: Conversation) -> None:
+        """Send a report of storage commitment if one is due. Raises AssociationEnded."""
+        try:
+            said = conversation.say()
+        except OUR_ERRORS as exc:
+            self._log.event("commitment.waits", why=why(exc))
+            return
+        if said is not None:
+            self._send(said)
 
     def _keep_pace(self, now: float) -> None:
         if self._reader.between_pdus and not self._in_message:
@@ -173,6 +231,8 @@ class Association:
 
     def _serve(self) -> None:
         self._due_s = self._monotonic() + self._patience.request_s
+        if self._secure is not None:
+            self._handshake(self._secure)
         if not self._negotiate():
             return
         self._due_s = None
@@ -187,6 +247,13 @@ class Association:
             else:
                 raise ProtocolError(f"{event.type.name} in an association", AbortReason.UNEXPECTED_PDU)
 
+    def _handshake(self, secure: Callable[[socket.socket, float], Secured]) -> None:
+        try:
+            secured = secure(self._connection, self._patience.request_s)
+        except (Refused, Unavailable) as exc:
+            raise NotSecured(str(exc), by_peer=isinstance(exc, HandshakeFailed)) from exc
+        self._connection, self._certificate_sha256 = secured.connection, secured.certificate_sha256
+
     def _negotiate(self) -> bool:
         event = next(self._events)
         if not isinstance(event, Control) or event.type is not PduType.ASSOCIATE_RQ:
@@ -194,16 +261,32 @@ class Association:
         requested = negotiation.parse(event.data)
         if isinstance(requested, Rejection):
             return self._reject(requested)
-        if (rejection := self._admit(requested.calling_ae_title)) is not None:
+        if (rejection := self._admit(requested.calling_ae_title, self._certificate_sha256)) is not None:
             return self._reject(rejection)
         accepted = negotiation.accept(requested, MAX_PDU_BYTES)
         self._calling_ae_title, self._peer_max_pdu_bytes = requested.calling_ae_title, requested.max_pdu_bytes
         self._contexts = dict(accepted.contexts)
         self._send(accepted.answer)
         self._established = True
+        self._begin_conversation()
         return True
 
+    def _begin_conversation(self) -> None:
+        """Have an association with a context for storage commitment carry reports as well."""
+        for context_id, context in self._contexts.items():
+            if self._commitments is not None and context.abstract_syntax == STORAGE_COMMITMENT:
+                self._conversation = Conversation(
+                    self._commitments,
+                    self._calling_ae_title,
+                    context_id,
+                    context.transfer_syntax,
+                    self._peer_max_pdu_bytes,
+                    self._monotonic,
+                )
+                return
+
     def _reject(self, rejection: Rejection) -> bool:
+        self._rejected = True
         self._log.event("dicom.association-refused", reason=rejection.why)
         self._say_farewell(rejection.encode())
         return False
@@ -214,19 +297,53 @@ class Association:
         if context is None:
             raise ProtocolError("a message in no accepted context", AbortReason.INVALID_PARAMETER)
         command = self._command(first)
-        if command.field & 0x8000:
-            raise Malformed("message", "a response to what nobody asked")
+        if command.is_response:
+            self._hear(command, first.context_id)
+            return
         status: Status | None = dimse.refusal(command, context.abstract_syntax)
         if command.has_data_set:
             data_set = self._data_set(first.context_id)
             if status is None and command.field == CommandField.C_STORE_RQ:
                 status = self._store(command, context, data_set)
+            elif status is None and command.field == CommandField.N_ACTION_RQ:
+                status = self._commit(context, data_set)
             for _ in data_set:
                 pass
         self._in_message = False
         if command.field != CommandField.C_CANCEL_RQ:
             answer = dimse.response(command, Status.SUCCESS if status is None else status)
             self._send(pdu.command_pdus(first.context_id, answer, self._peer_max_pdu_bytes))
+
+    def _hear(self, response: Command, context_id: int) -> None:
+        """Take the answer to a report of ours. Raises AssociationEnded, Malformed."""
+        if self._conversation is None:
+            raise Malformed("message", "a response to what nobody asked")
+        if response.has_data_set:
+            for _ in self._data_set(context_id):
+                pass
+        self._in_message = False
+        try:
+            self._conversation.hear(response)
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("commitment.waits", why=why(exc))  # and is reported again
+
+    def _commit(self, context: Context, data_set: Iterator[memoryview]) -> Status:
+        """Take in a request for storage commitment. Raises AssociationEnded."""
+        conversation, gathered = self._conversation, bytearray()
+        if conversation is None:
+            return Status.SOP_CLASS_NOT_SUPPORTED
+        for data in data_set:
+            if len(gathered) + len(data) > requests.MAX_BYTES:
+                return Status.RESOURCE_LIMITATION
+            gathered += data
+        status = Status.PROCESSING_FAILURE
+
+        def commit() -> None:
+            nonlocal status
+            status = conversation.request(bytes(gathered), context.transfer_syntax)
+
+        contained(self._log, "commitment", commit)
+        return status
 
     def _command(self, fragment: Fragment) -> Command:
         """Gather and read a command. Raises AssociationEnded, Malformed."""
@@ -270,6 +387,8 @@ class Association:
                         image.update(data)
                     object_id = image.finish()
                 status = Status.SUCCESS
+                if self._commitments is not None:
+                    self._commitments.captured(self._calling_ae_title)
                 self._log.event("image.captured", object=str(object_id), dataset_bytes=image.dataset_bytes)
             except AssociationEnded as exc:
                 ended = exc
@@ -301,7 +420,7 @@ class Association:
         with contextlib.suppress(OSError):
             self._connection.settimeout(_LINGER_S)
             self._connection.sendall(data)
-            self._connection.shutdown(socket.SHUT_WR)
+            say_last(self._connection)
             while not self._stopping and (left_s := deadline - self._monotonic()) > 0:
                 self._connection.settimeout(left_s)
                 if not self._connection.recv_into(self._buffer):

@@ -12,40 +12,41 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge_agent.audit.journal import Journal
 from edge_agent.boundary import contained
-from edge_agent.capture.admission import Admission, evaluate
+from edge_agent.capture.admission import evaluate, knows_address
 from edge_agent.capture.association import Association, Patience
+from edge_agent.capture.attempts import Reason
+from edge_agent.capture.crowd import Crowd, Limits
+from edge_agent.capture.interception import Interception
 from edge_agent.capture.negotiation import LOCAL_LIMIT, Rejection, calling_ae_title_not_recognised
 from edge_agent.capture.pipeline import CapturePipeline
+from edge_agent.capture.tls import DicomTls
+from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Unavailable
-from shared.identity import HostId
 from shared.policy.document import PolicyDocument
 
-MAX_ASSOCIATIONS = 16
-# Connections are counted before they have asked for anything; those beyond this are closed without a word.
-_MAX_CONNECTIONS = 2 * MAX_ASSOCIATIONS
 _BACKLOG = 64
 _STOP_S = 5.0
 _PAUSE_S = 0.1  # after an accept that failed, for lack of descriptors say
+_TELL_EVERY_S = 15.0  # how often is looked which numbers of attempts are to be recorded
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where modalities send to. Port 0 lets the system choose."""
+    """Where modalities send to. Port 0 lets the system choose; `tls_port` None: no DICOM over TLS."""
 
     host: str
     port: int
     ae_title: str
+    tls_port: int | None = None
 
 
 class PortUnavailable(Unavailable):
-    def __init__(self, address: Address, why: str) -> None:
-        super().__init__(f"cannot listen for modalities on {address.host} port {address.port}: {why}")
-        self.address, self.why = address, why
+    def __init__(self, host: str, port: int, why: str) -> None:
+        super().__init__(f"cannot listen for modalities on {host} port {port}: {why}")
+        self.host, self.port, self.why = host, port, why
 
 
 class DicomListener:
@@ -57,55 +58,81 @@ class DicomListener:
         self,
         address: Address,
         *,
-        host_id: HostId,
         policy: Callable[[], PolicyDocument | None],
         pipeline: CapturePipeline,
-        journal: Journal,
+        interception: Interception,
         log: Log,
+        tls: DicomTls | None = None,
+        commitments: CommitmentDesk | None = None,
         on_listening: Callable[[], None] = lambda: None,
         patience: Patience = Patience(),  # noqa: B008  frozen
+        limits: Limits = Limits(),  # noqa: B008  frozen
     ) -> None:
-        self._address, self._host_id, self._policy = address, host_id, policy
-        self._pipeline, self._journal, self._log, self._on_listening = pipeline, journal, log, on_listening
-        self._patience = patience
+        """`tls` is what secures connections to the TLS port; without it that port stays closed."""
+        self._address, self._policy = address, policy
+        self._pipeline, self._interception, self._log, self._on_listening = pipeline, interception, log, on_listening
+        self._tls, self._commitments, self._patience = tls, commitments, patience
         self._lock = threading.Lock()
         self._connections: dict[Association, threading.Thread] = {}
-        self._associated: set[Association] = set()
+        self._crowd = Crowd(limits)
         self.bell = Bell()
         self.port: int | None = None  # None: not listening
+        self.tls_port: int | None = None
 
     def run(self, stop: threading.Event) -> None:
         while self._policy() is None:
             if stop.is_set():
                 return
             self.bell.sleep()
-        server = self._server()
         stopping = threading.Event()
-        acceptor = threading.Thread(target=self._accept, args=(server, stopping), name="dicom-acceptor", daemon=True)
-        acceptor.start()
-        self.port = int(server.getsockname()[1])
-        self._log.event("dicom.listening", address=self._address.host, port=self.port)
+        with contextlib.ExitStack() as open_ports:
+            # What is entered first comes last: nobody is accepted any more when these are run.
+            open_ports.callback(contained, self._log, "dicom.interception", self._interception.tell_all)
+            open_ports.callback(self._end_associations)
+            plain = self._open(self._address.port)
+            open_ports.callback(plain.close)
+            secured = None
+            if self._tls is not None and self._address.tls_port is not None:
+                secured = self._open(self._address.tls_port)
+                open_ports.callback(secured.close)
+            try:
+                open_ports.callback(self._serve_port(plain, None, stopping))
+                self.port = _port(plain)
+                if secured is not None:
+                    open_ports.callback(self._serve_port(secured, self._tls, stopping))
+                    self.tls_port = _port(secured)
+                self._on_listening()
+                while not stop.is_set():
+                    self.bell.sleep(_TELL_EVERY_S)
+                    contained(self._log, "dicom.interception", self._interception.tell)
+            finally:
+                self.port = self.tls_port = None
+                stopping.set()
+
+    def _open(self, port: int) -> socket.socket:
+        host = self._address.host
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            self._on_listening()
-            while not stop.is_set():
-                self.bell.sleep()
-        finally:
-            self.port = None
-            stopping.set()
+            return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except OSError as exc:
+            raise PortUnavailable(host, port, exc.strerror or "it failed") from exc
+
+    def _serve_port(self, server: socket.socket, tls: DicomTls | None, stopping: threading.Event) -> Callable[[], None]:
+        """Accept on one port from now on; return what ends that, once `stopping` is set."""
+        name = "dicom-acceptor" if tls is None else "dicom-tls-acceptor"
+        acceptor = threading.Thread(target=self._accept, args=(server, tls, stopping), name=name, daemon=True)
+        acceptor.start()
+        self._log.event("dicom.listening", address=self._address.host, port=_port(server), tls=tls is not None)
+
+        def end() -> None:
             # Wakes the acceptor; closing alone would not.
             with contextlib.suppress(OSError):
                 server.shutdown(socket.SHUT_RDWR)
             acceptor.join()
-            server.close()
-            self._end_associations()
 
-    def _server(self) -> socket.socket:
-        try:
-            return socket.create_server((self._address.host, self._address.port), backlog=_BACKLOG)
-        except OSError as exc:
-            raise PortUnavailable(self._address, exc.strerror or "it failed") from exc
+        return end
 
-    def _accept(self, server: socket.socket, stopping: threading.Event) -> None:
+    def _accept(self, server: socket.socket, tls: DicomTls | None, stopping: threading.Event) -> None:
         while not stopping.is_set():
             try:
                 connection, address = server.accept()
@@ -114,23 +141,28 @@ class DicomListener:
                     self._log.event("dicom.accept-failed", why=why(exc))
                     stopping.wait(_PAUSE_S)
                 continue
-            if not contained(self._log, "dicom.accept", lambda: self._begin(connection, str(address[0]))):  # noqa: B023  called at once
+            if not contained(self._log, "dicom.accept", lambda: self._begin(connection, str(address[0]), tls)):  # noqa: B023  called at once
                 connection.close()
 
-    def _begin(self, connection: socket.socket, address: str) -> None:
-        with self._lock:
-            full = len(self._connections) >= _MAX_CONNECTIONS
-        if full:
-            self._log.event("dicom.connection-refused", reason="too many connections are open")
-            connection.close()
-            return
+    def _begin(self, connection: socket.socket, address: str, tls: DicomTls | None) -> None:
         association = Association(
             connection,
-            admit=lambda calling: self._judge(association, calling, address),
+            admit=lambda calling, certificate: self._judge(association, calling, address, certificate),
             pipeline=self._pipeline,
             log=self._log,
             patience=self._patience,
+            secure=tls.secure if tls is not None else None,
+            suspect=lambda reason, calling: self._suspect(address, reason, calling),
+            commitments=self._commitments,
         )
+        known = knows_address(self._policy(), address)
+        with self._lock:
+            is_in = self._crowd.connect(association, address, known=known)
+        if not is_in:
+            connection.close()
+            self._log.event("dicom.connection-refused", reason=Reason.NO_ROOM.value)
+            self._suspect(address, Reason.NO_ROOM, "")
+            return
         thread = threading.Thread(
             target=self._serve, args=(association,), name=f"dicom-{connection.fileno()}", daemon=True
         )
@@ -139,17 +171,19 @@ class DicomListener:
         try:
             thread.start()
         except RuntimeError:  # the system has no thread left
-            with self._lock:
-                self._connections.pop(association, None)
+            self._forget(association)
             raise
 
     def _serve(self, association: Association) -> None:
         try:
             contained(self._log, "dicom.association", association.run)
         finally:
-            with self._lock:
-                self._associated.discard(association)
-                self._connections.pop(association, None)
+            self._forget(association)
+
+    def _forget(self, association: Association) -> None:
+        with self._lock:
+            self._crowd.leave(association)
+            self._connections.pop(association, None)
 
     def _end_associations(self) -> None:
         with self._lock:
@@ -160,28 +194,34 @@ class DicomListener:
         for thread in connections.values():
             thread.join(max(deadline - time.monotonic(), 0))
 
-    def _judge(self, association: Association, calling: str, address: str) -> Rejection | None:
+    def _judge(
+        self, association: Association, calling: str, address: str, certificate_sha256: str | None
+    ) -> Rejection | None:
         """Return None to let a modality in. An error refuses too."""
-        admission = Admission(False, "the request could not be judged")
+        rejection: Rejection | None = calling_ae_title_not_recognised("the request could not be judged")
+        bound = False
 
         def judge() -> None:
-            nonlocal admission
-            judged = evaluate(self._policy(), calling)
-            if not judged.admitted:
-                self._record_refusal(calling, address, judged.reason)
-            admission = judged
+            nonlocal rejection, bound
+            judged = evaluate(self._policy(), calling, address, certificate_sha256)
+            if judged.refused is None:
+                rejection, bound = None, judged.bound
+                return
+            rejection = calling_ae_title_not_recognised(judged.reason)
+            certificate = certificate_sha256 or ""
+            self._interception.note(
+                address, judged.refused, calling=calling, why=judged.reason, certificate=certificate
+            )
 
         contained(self._log, "dicom.admission", judge)
-        if not admission.admitted:
-            return calling_ae_title_not_recognised(admission.reason)
+        if rejection is not None:
+            return rejection
         with self._lock:
-            if len(self._associated) >= MAX_ASSOCIATIONS:
-                return LOCAL_LIMIT
-            self._associated.add(association)
-        return None
+            return None if self._crowd.associate(association, bound=bound) else LOCAL_LIMIT
 
-    def _record_refusal(self, calling: str, address: str, reason: str) -> None:
-        who = (Participant("ae", calling, True), Participant("host", str(self._host_id), False))
-        what = (Subject("address", address),)
-        event = Event.ASSOCIATION_REFUSED
-        self._journal.record(Happening(event, Action.EXECUTE, Outcome.MINOR_FAILURE, who, what, reason))
+    def _suspect(self, address: str, reason: Reason, calling: str) -> None:
+        contained(self._log, "dicom.interception", lambda: self._interception.note(address, reason, calling=calling))
+
+
+def _port(server: socket.socket) -> int:
+    return int(server.getsockname()[1])

@@ -14,11 +14,12 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext, build_context, negotiate_unrestricted
 
 from shared.dicom import pdu
-from shared.dicom.dimse import VERIFICATION
+from shared.dicom.dimse import STORAGE_COMMITMENT, VERIFICATION
 from shared.dicom.pdu import AbortReason, ProtocolError
 
 _APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
@@ -26,6 +27,9 @@ _IMPLEMENTATION_CLASS = "2.25.273583140506608294091747710281976524503"
 _IMPLEMENTATION_VERSION = "LEADGLASS_0_1"
 _VERSION_1 = 0x0001  # bit 0 of the protocol version; others may be set beside it
 _MAX_CONTEXTS = 128
+_ACCEPTED, _USER_REJECTION = 0, 1  # PS3.8 table 9-18
+# Requests of storage commitment are read and their reports written here, so not in every transfer syntax.
+COMMITMENT_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 # What pynetdicom raises on bytes that are no association request; found by fuzzing, see tests/edge_agent/capture.
 _PYNETDICOM_ERRORS = (
     ArithmeticError, AssertionError, AttributeError, LookupError, NotImplementedError, RecursionError, struct.error,
@@ -99,27 +103,38 @@ def parse(data: bytes) -> Requested | Rejection:
 
 
 def accept(requested: Requested, max_pdu_bytes: int) -> Accepted:
-    """Accept verification and everything that stores, with the first transfer syntax proposed. Raises ProtocolError.
+    """Accept verification, storage commitment and everything that stores, with the first transfer syntax we take.
 
-    No role is negotiated, so the default holds: we provide, the peer uses (PS3.7 D.3.3.4).
+    Raises ProtocolError. We provide and the peer uses; a peer that asks to be the provider only is not served, and one
+    that asks for both roles is told which it has (PS3.7 D.3.3.4).
     """
     proposed = requested.primitive
     try:
-        results, _ = negotiate_unrestricted(
-            proposed.presentation_context_definition_list, [build_context(VERIFICATION)], None
-        )
-        answer = _answer(proposed, results, max_pdu_bytes)
+        roles = _roles(proposed)
+        services = [build_context(VERIFICATION), build_context(STORAGE_COMMITMENT, list(COMMITMENT_SYNTAXES))]
+        results, _ = negotiate_unrestricted(proposed.presentation_context_definition_list, services, None)
+        for context in results:
+            if context.result == _ACCEPTED and not roles.get(str(context.abstract_syntax), True):
+                context.result = _USER_REJECTION
+        taken = {str(context.abstract_syntax) for context in results if context.result == _ACCEPTED}
+        answer = _answer(proposed, results, [uid for uid in roles if uid in taken], max_pdu_bytes)
     except _PYNETDICOM_ERRORS as exc:
         raise ProtocolError("the association request cannot be answered", AbortReason.INVALID_PARAMETER) from exc
     contexts = {
         context.context_id: Context(str(context.abstract_syntax), str(context.transfer_syntax[0]))
         for context in results
-        if context.result == 0 and context.context_id is not None
+        if context.result == _ACCEPTED and context.context_id is not None
     }
     return Accepted(contexts, answer)
 
 
-def _answer(proposed: A_ASSOCIATE, results: list[PresentationContext], max_pdu_bytes: int) -> bytes:
+def _roles(proposed: A_ASSOCIATE) -> dict[str, bool]:
+    """Return the SOP classes for which the peer proposed roles, and whether being their user is among them."""
+    items = [item for item in proposed.user_information if isinstance(item, SCP_SCU_RoleSelectionNegotiation)]
+    return {str(item.sop_class_uid): bool(item.scu_role) for item in items}
+
+
+def _answer(proposed: A_ASSOCIATE, results: list[PresentationContext], users: list[str], max_pdu_bytes: int) -> bytes:
     length = MaximumLengthNotification()
     length.maximum_length_received = max_pdu_bytes
     implementation = ImplementationClassUIDNotification()
@@ -132,7 +147,14 @@ def _answer(proposed: A_ASSOCIATE, results: list[PresentationContext], max_pdu_b
     primitive.called_ae_title = proposed.called_ae_title
     primitive.result, primitive.result_source = 0, 1
     primitive.presentation_context_definition_results_list = results
-    primitive.user_information = [length, implementation, version]
+    primitive.user_information = [length, implementation, version, *map(_user_only, users)]
     answer = A_ASSOCIATE_AC()
     answer.from_primitive(primitive)
     return answer.encode()
+
+
+def _user_only(sop_class_uid: str) -> SCP_SCU_RoleSelectionNegotiation:
+    role = SCP_SCU_RoleSelectionNegotiation()
+    role.sop_class_uid = UID(sop_class_uid)
+    role.scu_role, role.scp_role = True, False
+    return role

@@ -12,6 +12,7 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from edge_agent.capture.interception import Interception
 from edge_agent.capture.listener import Address, DicomListener, PortUnavailable
 from shared.audit.record import Event, Outcome
 from shared.dicom.dimse import Status
@@ -30,10 +31,9 @@ def host(tmp_path: Path) -> Host:
 def listener_of(host: Host, listening: threading.Event) -> DicomListener:
     return DicomListener(
         Address("127.0.0.1", 0, "LEADGLASS"),
-        host_id=host.host_id,
         policy=host.store.in_force,
         pipeline=host.pipeline,
-        journal=host.journal,
+        interception=Interception(host.database, host.journal, host.host_id),
         log=host.log,
         on_listening=listening.set,
         patience=host.patience,
