@@ -1,0 +1,1 @@
+"""Storage commitment: what was captured is promised to the modality once the vault answers for it."""

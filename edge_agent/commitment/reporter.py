@@ -1,0 +1,167 @@
+"""Judges open requests for storage commitment, and brings modalities the reports that nobody took otherwise."""
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from edge_agent.backoff import delay_s
+from edge_agent.capture.instances import Instance
+from edge_agent.commitment import judge
+from edge_agent.commitment.desk import CommitmentDesk
+from edge_agent.commitment.judge import Held, Verdict
+from edge_agent.commitment.reports import Report
+from edge_agent.commitment.requests import Reference
+from edge_agent.commitment.store import CommitmentStore, OpenRequest
+from edge_agent.database import Database
+from edge_agent.log import Log, why
+from edge_agent.parts import Bell
+from shared.clock import Clock
+from shared.errors import IntegrityFailure, Refused, Unavailable
+from shared.identity import ObjectId
+from shared.policy.document import PolicyDocument
+from shared.policy.routes import Peer
+from shared.sealing.binding import hash_sop_instance
+
+_AT_ONCE = 64  # instances judged in one transaction, so that captures do not wait for it
+
+
+class Captured(Protocol):
+    def of(self, uid_hash: bytes) -> tuple[Instance, ...]: ...
+
+
+class Evidence(Protocol):
+    def holds(self, object_id: ObjectId) -> bool:
+        """Return whether the vault's verified receipt for this object is durable here."""
+
+
+class Bringer(Protocol):
+    def bring(self, peer: Peer, reports: Iterator[Report]) -> Iterator[tuple[Report, int]]:
+        """Deliver reports on one new association; yield each with the status of its answer. Raises PeerUnavailable."""
+
+
+@dataclass(frozen=True)
+class Pauses:
+    attended_s: float = 10.0  # how long a report is left to an association that is open
+    look_s: float = 1.0  # between two looks, however often the bell rings
+    open_s: float = 60.0  # the longest while requests are open: their time may have come
+
+
+class CommitmentReporter:
+    """A part of the agent. `evidence` is what a test replaces to see that nothing is committed without a receipt."""
+
+    name = "commitment-reporter"
+
+    def __init__(
+        self,
+        desk: CommitmentDesk,
+        store: CommitmentStore,
+        database: Database,
+        *,
+        sop_hash_key: bytes,
+        captured: Captured,
+        evidence: Evidence,
+        bringer: Bringer,
+        policy: Callable[[], PolicyDocument | None],
+        clock: Clock,
+        log: Log,
+        bell: Bell,
+        pauses: Pauses = Pauses(),
+        monotonic: Callable[[], float] = time.monotonic,
+        spread: Callable[[], float] = random.random,
+    ) -> None:
+        self._desk, self._store, self._database, self._sop_hash_key = desk, store, database, sop_hash_key
+        self._captured, self._evidence, self._bringer, self._policy = captured, evidence, bringer, policy
+        self._clock, self._log, self._pauses = clock, log, pauses
+        self._monotonic, self._spread = monotonic, spread
+        self._since_s: dict[str, float] = {}  # AE title: since when a report waits that nobody delivers
+        self._failures: dict[str, int] = {}
+        self._not_before_s: dict[str, float] = {}
+        self.bell = bell
+
+    def run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            self.bell.sleep(self._step())
+            stop.wait(self._pauses.look_s)
+
+    def judge(self) -> None:
+        """Decide what can be decided, and offer what is decided whole. Raises DatabaseUnavailable, DatabaseDamaged."""
+        self._desk.offer([request for request in self._store.open() if self._is_decided(request)])
+
+    def bring(self) -> None:
+        """Deliver what waits for modalities whose address policy has, where no open association does."""
+        policy, now_s = self._policy(), self._monotonic()
+        ready = self._desk.ready()
+        self._since_s = {ae_title: self._since_s.get(ae_title, now_s) for ae_title in ready}
+        for ae_title in sorted(ready):
+            modality = policy.modality(ae_title) if policy is not None else None
+            left_to_it = self._desk.is_attended(ae_title) and now_s < self._since_s[ae_title] + self._pauses.attended_s
+            is_early = now_s < self._not_before_s.get(ae_title, now_s)
+            if modality is not None and modality.commitment is not None and not left_to_it and not is_early:
+                self._bring_to(ae_title, modality.commitment)
+
+    def _step(self) -> float | None:
+        """Return how long to sleep if nothing rings."""
+        try:
+            self.judge()
+            self.bring()
+            waiting = self._store.waiting()
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("commitment.waits", why=why(exc))
+            return self._pauses.open_s
+        if not waiting:
+            return None
+        now_s = self._monotonic()
+        due = [since + self._pauses.attended_s for since in self._since_s.values()]
+        due += [not_before for ae, not_before in self._not_before_s.items() if ae in self._since_s]
+        return min([self._pauses.open_s, *(left for when in due if (left := when - now_s) > 0)])
+
+    def _is_decided(self, request: OpenRequest) -> bool:
+        is_final = judge.is_unknown_final(
+            self._clock.now(), request.requested, self._desk.last_capture(request.ae_title)
+        )
+        while undecided := self._store.undecided(request.id, _AT_ONCE):
+            with self._database.transaction():
+                verdicts: dict[int, Verdict] = {}
+                for position, reference in undecided:
+                    verdict = judge.evaluate(reference, self._held(reference), unknown_is_final=is_final)
+                    # Images are delivered in order: what comes after one that waits will most often wait too.
+                    if verdict is Verdict.WAITS:
+                        break
+                    verdicts[position] = verdict
+                self._store.decide(request.id, verdicts)
+            if len(verdicts) < len(undecided):
+                return False
+        return True
+
+    def _held(self, reference: Reference) -> list[Held]:
+        instances = self._captured.of(hash_sop_instance(self._sop_hash_key, reference.sop_instance_uid))
+        return [Held(each.sop_class_uid, self._evidence.holds(each.object_id)) for each in instances]
+
+    def _bring_to(self, ae_title: str, peer: Peer) -> None:
+        taken: list[Report] = []
+
+        def due() -> Iterator[Report]:
+            while (report := self._desk.take(ae_title)) is not None:
+                taken.append(report)
+                yield report
+
+        refused = False
+        try:
+            for report, status in self._bringer.bring(peer, due()):
+                taken.remove(report)
+                refused = not self._desk.answered(ae_title, report, status) or refused
+        except (Unavailable, Refused) as exc:
+            refused = True
+            self._log.event("commitment.report-waits", why=why(exc), failures=self._failures.get(ae_title, 0) + 1)
+        finally:
+            for report in taken:
+                self._desk.put_back(report.request_id)
+        if not refused:
+            self._failures.pop(ae_title, None)
+            self._not_before_s.pop(ae_title, None)
+            return
+        failures = self._failures[ae_title] = self._failures.get(ae_title, 0) + 1
+        self._not_before_s[ae_title] = self._monotonic() + delay_s(failures, self._spread())

@@ -1,0 +1,322 @@
+"""Commitment with a modality that waits on its association, and reports that have nowhere to go yet."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import Dataset
+from pynetdicom import evt
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.presentation import build_role
+
+from edge_agent.capture.association import Patience
+from edge_agent.capture.listener import DicomListener
+from shared.audit.record import Event
+from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Status
+from shared.identity import ObjectId
+from tests.edge_agent.capture.images import Image, load
+from tests.edge_agent.commitment.test_orthanc import until
+from tests.edge_agent.commitment.world import QUICK, World, modality
+from tests.fakes.host import Host
+from tests.fakes.mosquitto import free_port
+
+CT, MR = load("CT_small.dcm"), load("MR_small.dcm")
+
+
+class Heard:
+    """The reports that a modality was sent."""
+
+    def __init__(self, status: int = Status.SUCCESS) -> None:
+        self.status, self.reports = status, list[tuple[int, Any]]()
+        self._came = threading.Condition()
+
+    def handle(self, event: Any) -> tuple[int, None]:
+        with self._came:
+            self.reports.append((event.event_type, event.event_information))
+            self._came.notify_all()
+        return self.status, None
+
+    def wait(self, count: int = 1) -> None:
+        with self._came:
+            assert self._came.wait_for(lambda: len(self.reports) >= count, timeout=20)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    world = World(Host(tmp_path / "host"))
+    world.enforce(modality("CT1"))
+    return world
+
+
+@contextmanager
+def associated(
+    listener: DicomListener, heard: Heard | None = None, calling: str = "CT1", **more: Any
+) -> Iterator[Association]:
+    assert listener.port is not None
+    entity = ApplicationEntity(calling)
+    entity.add_requested_context(STORAGE_COMMITMENT)
+    for image in (CT, MR):
+        entity.add_requested_context(image.sop_class, image.transfer_syntax)
+    handlers: Any = [(evt.EVT_N_EVENT_REPORT, heard.handle)] if heard is not None else []
+    association = entity.associate("127.0.0.1", listener.port, ae_title="LEADGLASS", evt_handlers=handlers, **more)
+    assert association.is_established
+    try:
+        yield association
+    finally:
+        association.release()
+
+
+def ask(association: Association, *images: Image, transaction: str = "1.2.9", **change: str) -> int:
+    request = Dataset()
+    request.TransactionUID = transaction
+    request.ReferencedSOPSequence = []
+    for image in images:
+        item = Dataset()
+        item.ReferencedSOPClassUID = change.get("sop_class", image.sop_class)
+        item.ReferencedSOPInstanceUID = image.sop_instance
+        request.ReferencedSOPSequence.append(item)
+    answer, _ = association.send_n_action(request, 1, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE)
+    return int(answer.Status)
+
+
+def send(world: World, association: Association, *images: Image) -> list[ObjectId]:
+    for image in images:
+        assert association.send_c_store(image.path).Status == Status.SUCCESS
+    return world.captured(*images)
+
+
+def uids(items: Any) -> list[str]:
+    return [str(item.ReferencedSOPInstanceUID) for item in items]
+
+
+def test_a_modality_that_stays_is_told_on_its_association(world: World) -> None:
+    heard = Heard()
+    with world.running() as listener, associated(listener, heard) as association:
+        objects = send(world, association, CT, MR)
+        status = ask(association, CT, MR)
+        world.receipt(*objects)
+        heard.wait()
+        until(lambda: world.store.waiting() == 0)
+        still_serves = association.send_c_store(CT.path).Status
+
+    ((event_type, report),) = heard.reports
+    assert (status, event_type, still_serves) == (Status.SUCCESS, 1, Status.SUCCESS)
+    assert (report.TransactionUID, uids(report.ReferencedSOPSequence)) == ("1.2.9", [CT.sop_instance, MR.sop_instance])
+    assert "FailedSOPSequence" not in report
+    events = [e for e in world.host.events() if e.value.startswith("capture.commitment")]
+    assert events == [Event.COMMITMENT_REQUESTED, Event.COMMITMENT_REPORTED]
+
+
+def test_nothing_is_said_while_one_receipt_is_missing(world: World) -> None:
+    heard = Heard()
+    with world.running() as listener, associated(listener, heard) as association:
+        objects = send(world, association, CT, MR)
+        ask(association, CT, MR)
+        world.receipt(objects[0])
+        world.reporter.judge()
+        decided = world.desk.ready()
+        world.receipt(objects[1])
+        heard.wait()
+
+    assert decided == set()
+
+
+def test_evidence_that_says_yes_wrongly_commits_what_the_vault_never_had(tmp_path: Path) -> None:
+    # The negative control of the test above: with the receipts taken out, the modality is told to delete its images.
+    class Gullible:
+        def holds(self, object_id: ObjectId) -> bool:
+            return True
+
+    world = World(Host(tmp_path / "host"), evidence=Gullible())
+    world.enforce(modality("CT1"))
+    heard = Heard()
+    with world.running() as listener, associated(listener, heard) as association:
+        send(world, association, CT)
+        ask(association, CT)
+        heard.wait()
+
+    assert heard.reports[0][0] == 1
+
+
+def test_weeks_and_a_restart_later_it_is_told_on_a_new_association(world: World) -> None:
+    there, heard = free_port(), Heard()
+    world.enforce(modality("CT1", there))
+    with world.running() as listener, associated(listener) as association:
+        objects = send(world, association, CT)
+        assert ask(association, CT) == Status.SUCCESS
+    world.restart()
+    world.host.clock.advance(timedelta(weeks=5))
+    with world.running():
+        world.reporter.judge()
+        waiting_before = (world.store.waiting(), world.desk.ready())
+        entity = ApplicationEntity("CT1")
+        entity.add_supported_context(STORAGE_COMMITMENT, scu_role=False, scp_role=True)
+        server = entity.start_server(
+            ("127.0.0.1", there), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, heard.handle)]
+        )
+        assert server is not None
+        world.receipt(*objects)
+        heard.wait()
+        until(lambda: world.store.waiting() == 0)
+        server.shutdown()
+
+    assert waiting_before == (1, set())
+    assert [event_type for event_type, _ in heard.reports] == [1]
+
+
+def test_a_modality_that_is_away_or_refuses_is_tried_again_without_end(world: World) -> None:
+    there = free_port()
+    world.enforce(modality("CT1", there))
+    with world.running() as listener, associated(listener) as association:
+        world.receipt(*send(world, association, CT))
+        ask(association, CT)
+    failures = []
+    for _ in range(3):
+        world.reporter.judge()
+        world.reporter.bring()
+        failures.append(world.reporter._failures["CT1"])
+        world.reporter._not_before_s.clear()
+
+    assert failures == sorted(failures)
+    assert failures[-1] >= 3
+    assert world.store.waiting() == 1
+
+
+def test_without_an_address_the_report_waits_for_the_modality_s_next_association(world: World) -> None:
+    heard = Heard()
+    with world.running() as listener:
+        with associated(listener) as association:
+            world.receipt(*send(world, association, CT))
+            status = ask(association, CT)
+        until(lambda: not world.desk.is_attended("CT1"))
+        left = world.store.waiting()
+        with associated(listener, heard):
+            heard.wait()
+            until(lambda: world.store.waiting() == 0)
+
+    assert (status, left) == (Status.SUCCESS, 1)
+
+
+def test_a_report_goes_to_nobody_else(world: World) -> None:
+    world.enforce(modality("CT1"), modality("MR 2"))
+    heard, other = Heard(), Heard()
+    with world.running() as listener:
+        with associated(listener) as association:
+            world.receipt(*send(world, association, CT))
+            ask(association, CT)
+        with associated(listener, other, "MR 2"), associated(listener, heard):
+            heard.wait()
+
+    assert other.reports == []
+
+
+def test_a_report_that_the_modality_refuses_stays_open_and_is_recorded_once(world: World) -> None:
+    heard = Heard(Status.PROCESSING_FAILURE)
+    with world.running() as listener, associated(listener, heard) as association:
+        world.receipt(*send(world, association, CT))
+        ask(association, CT)
+        heard.wait(2)
+
+    assert world.store.waiting() == 1
+    assert world.host.events().count(Event.COMMITMENT_REFUSED) == 1
+
+
+def test_a_class_that_is_not_the_instance_s_is_said(world: World) -> None:
+    heard = Heard()
+    with world.running() as listener, associated(listener, heard) as association:
+        send(world, association, CT)
+        ask(association, CT, sop_class=MR.sop_class)
+        heard.wait()
+
+    ((event_type, report),) = heard.reports
+    assert event_type == 2
+    assert report.FailedSOPSequence[0].FailureReason == 0x0119
+    assert "ReferencedSOPSequence" not in report
+
+
+def test_asking_twice_is_one_request_and_another_under_the_same_uid_is_refused(world: World) -> None:
+    with world.running() as listener, associated(listener) as association:
+        statuses = [ask(association, CT), ask(association, CT), ask(association, MR)]
+
+    assert statuses == [Status.SUCCESS, Status.SUCCESS, Status.INVALID_ARGUMENT]
+    assert world.store.waiting() == 1
+
+
+def test_a_request_that_cannot_be_kept_is_not_acknowledged(world: World) -> None:
+    with world.running() as listener, associated(listener) as association:
+        world.host.database.close()
+        status = ask(association, CT)
+
+    assert status == Status.PROCESSING_FAILURE
+
+
+@pytest.mark.parametrize(
+    "action, sop_class, instance, expected",
+    [
+        (2, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Status.NO_SUCH_ACTION),
+        (1, STORAGE_COMMITMENT, "1.2.3", Status.NO_SUCH_INSTANCE),
+    ],
+)
+def test_what_is_no_request_for_commitment_is_answered_so(
+    world: World, action: int, sop_class: str, instance: str, expected: Status
+) -> None:
+    request = Dataset()
+    request.TransactionUID = "1.2.9"
+    with world.running() as listener, associated(listener) as association:
+        answer, _ = association.send_n_action(request, action, sop_class, instance)
+
+    assert answer.Status == expected
+
+
+def test_an_empty_request_is_refused_and_recorded(world: World) -> None:
+    with world.running() as listener, associated(listener) as association:
+        status = ask(association)
+
+    assert status == Status.INVALID_ARGUMENT
+    assert world.host.events() == [Event.COMMITMENT_REFUSED]
+
+
+@pytest.mark.parametrize("scu, scp, accepted", [(True, False, True), (True, True, True), (False, True, False)])
+def test_the_peer_is_told_that_it_is_the_user(world: World, scu: bool, scp: bool, accepted: bool) -> None:
+    role = build_role(STORAGE_COMMITMENT, scu_role=scu, scp_role=scp)
+    with world.running() as listener, associated(listener, ext_neg=[role]) as association:
+        contexts = {str(context.abstract_syntax): context for context in association.accepted_contexts}
+
+    assert (STORAGE_COMMITMENT in contexts) == accepted
+    if accepted:
+        assert (contexts[STORAGE_COMMITMENT].as_scu, contexts[STORAGE_COMMITMENT].as_scp) == (True, False)
+
+
+def test_an_association_that_ends_unanswered_leaves_the_report_open(world: World) -> None:
+    class Hangs(Heard):
+        association: Any = None
+
+        def handle(self, event: Any) -> tuple[int, None]:
+            answer = super().handle(event)
+            event.assoc.abort()
+            return answer
+
+    hangs, heard = Hangs(), Heard()
+    with world.running() as listener:
+        with associated(listener, hangs) as association:
+            world.receipt(*send(world, association, CT))
+            ask(association, CT)
+            hangs.wait()
+        with associated(listener, heard):
+            heard.wait()
+            until(lambda: world.store.waiting() == 0)
+
+    assert len(heard.reports) == 1
+
+
+def test_a_silent_association_is_still_ended_in_time(world: World) -> None:
+    world.host.patience = Patience(idle_s=0.6)
+    with world.running() as listener, associated(listener) as association:
+        until(lambda: not association.is_established)
+
+    assert QUICK.attended_s < 0.6
