@@ -1,0 +1,77 @@
+"""Where a folder lies: whether the images in it survive on a disk that a thief can read.
+
+Decided from the mount table and from what the kernel says of block devices. The answer errs to the worse side: an
+encrypted disk is one whose every way down to the hardware leads through dm-crypt.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+MEMORY, ENCRYPTED, PLAIN, UNKNOWN, MISSING = "memory", "encrypted disk", "plain disk", "unknown", "missing"
+_IN_MEMORY = {"tmpfs", "ramfs"}
+_ESCAPE = re.compile(rb"\\([0-7]{3})")
+# cryptsetup gives these to devices that check what they read and encrypt nothing.
+_CRYPT = "CRYPT-"
+_NOT_ENCRYPTING = ("CRYPT-VERITY-", "CRYPT-INTEGRITY-")
+_MAX_DEPTH = 16
+
+
+class BlockDevices(Protocol):
+    """Block devices by their numbers, `major:minor`."""
+
+    def below(self, device: str, /) -> tuple[str, ...] | None:
+        """Return the devices that this one is made of, none for a disk; None: there is no such device."""
+
+    def mapper_uuid(self, device: str, /) -> str:
+        """Return the UUID of a device-mapper device, "" for any other."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    device: str  # major:minor
+    point: bytes
+    kind: str
+
+
+def parse_mounts(mountinfo: bytes) -> tuple[Mount, ...]:
+    """Read /proc/self/mountinfo (proc(5)); lines that do not have its form are left out."""
+    mounts = []
+    for line in mountinfo.splitlines():
+        before, separator, after = line.partition(b" - ")
+        fields, kind = before.split(b" "), after.split(b" ")[0]
+        if separator and len(fields) >= 6:
+            mounts.append(Mount(fields[2].decode("latin-1"), _unescaped(fields[4]), kind.decode("latin-1")))
+    return tuple(mounts)
+
+
+def evaluate(folder: bytes, mounts: tuple[Mount, ...], devices: BlockDevices) -> str:
+    """Return where `folder` lies, an absolute path without symbolic links."""
+    mount = mount_of(folder, mounts)
+    if mount is None:
+        return UNKNOWN
+    if mount.kind in _IN_MEMORY:
+        return MEMORY
+    if mount.device.startswith("0:") or devices.below(mount.device) is None:
+        # No block device of its own: a network, an overlay, btrfs or ZFS over several.
+        return UNKNOWN
+    return ENCRYPTED if _is_encrypted(mount.device, devices, 0) else PLAIN
+
+
+def mount_of(folder: bytes, mounts: tuple[Mount, ...]) -> Mount | None:
+    """Return what is mounted at or above `folder`, the last one where several lie over each other."""
+    above = [m for m in mounts if m.point == b"/" or folder == m.point or folder.startswith(m.point + b"/")]
+    longest = max((len(m.point) for m in above), default=0)
+    return next((m for m in reversed(above) if len(m.point) == longest), None)
+
+
+def _is_encrypted(device: str, devices: BlockDevices, depth: int) -> bool:
+    uuid = devices.mapper_uuid(device)
+    if uuid.startswith(_CRYPT) and not uuid.startswith(_NOT_ENCRYPTING):
+        return True
+    below = devices.below(device) or ()
+    return bool(below) and depth < _MAX_DEPTH and all(_is_encrypted(part, devices, depth + 1) for part in below)
+
+
+def _unescaped(field: bytes) -> bytes:
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), field)
