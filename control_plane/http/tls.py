@@ -32,6 +32,19 @@ def server_context(identity: TlsIdentity, *, client_ca: bytes | None) -> ssl.SSL
     return context
 
 
+def client_context(identity: TlsIdentity, *, trust: str) -> ssl.SSLContext:
+    """Return a context of TLS 1.2 or newer that talks only to servers whose chain ends in `trust`, PEM.
+
+    What is trusted may be the server's own certificate: an archive has often no authority above it.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(cadata=trust)
+    _load_chain(context, identity)
+    return context
+
+
 def _load_chain(context: ssl.SSLContext, identity: TlsIdentity) -> None:
     # Python's ssl reads keys from files only; an anonymous file in memory is one that no disk ever holds.
     descriptor = os.memfd_create("leadglass-tls", os.MFD_CLOEXEC)

@@ -1,0 +1,104 @@
+"""An archive on loopback that is not ours: pynetdicom takes what comes, remembers it, and misbehaves when told to."""
+
+import ssl
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Condition
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+
+from shared.dicom.dimse import VERIFICATION
+
+CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
+EXPLICIT, IMPLICIT, JPEG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.4.50"
+STUDY_ROOT_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+
+
+@dataclass
+class Archive:
+    """`stored` is what arrived, in order, as (SOP Instance UID, encoded data set)."""
+
+    port: int = 0
+    stored: list[tuple[str, bytes]] = field(default_factory=list)
+    associations: int = 0
+    echoes: int = 0
+    aborts: int = 0
+    status_of: Callable[[str], int] = lambda _: 0
+    matches: Sequence[Dataset] = ()
+    keep: bool = True
+    changed: Condition = field(default_factory=Condition)
+
+    def wait_for(self, condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, timeout_s), "the archive did not see it in time"
+
+    def uids(self) -> list[str]:
+        return [uid for uid, _ in self.stored]
+
+
+@contextmanager
+def archive(
+    *,
+    sop_classes: Sequence[str] = (CT, MR),
+    transfer_syntaxes: Sequence[str] = (EXPLICIT, IMPLICIT, JPEG),
+    ae_title: str = "PACS",
+    max_pdu: int = 16_382,
+    tls: ssl.SSLContext | None = None,
+    like: Archive | None = None,
+    require_called: bool = False,
+) -> Iterator[Archive]:
+    """Run one; `like` is an earlier one, whose port and memory it goes on with."""
+    it = like or Archive()
+    entity = AE(ae_title)
+    entity.require_called_aet = require_called
+    entity.maximum_pdu_size = max_pdu
+    for sop_class in sop_classes:
+        entity.add_supported_context(sop_class, list(transfer_syntaxes))
+    entity.add_supported_context(VERIFICATION)
+    entity.add_supported_context(STUDY_ROOT_FIND, [IMPLICIT])
+    server = entity.start_server(("127.0.0.1", it.port), block=False, evt_handlers=_handlers(it), ssl_context=tls)
+    assert server is not None
+    it.port = server.server_address[1]
+    try:
+        yield it
+    finally:
+        entity.shutdown()
+
+
+def _handlers(it: Archive) -> list[Any]:
+    def store(event: Any) -> int:
+        uid = str(event.request.AffectedSOPInstanceUID)
+        status = it.status_of(uid)
+        with it.changed:
+            if it.keep and (status == 0 or status & 0xF000 == 0xB000):
+                it.stored.append((uid, event.request.DataSet.getvalue()))
+            it.changed.notify_all()
+        return status
+
+    def count(name: str) -> Callable[[Any], None]:
+        def counted(_: Any) -> None:
+            with it.changed:
+                setattr(it, name, getattr(it, name) + 1)
+                it.changed.notify_all()
+
+        return counted
+
+    def echo(_: Any) -> int:
+        it.echoes += 1
+        return 0
+
+    def find(_: Any) -> Iterator[tuple[int, Dataset | None]]:
+        for match in it.matches:
+            yield 0xFF00, match
+        yield 0x0000, None
+
+    return [
+        (evt.EVT_C_STORE, store),
+        (evt.EVT_C_ECHO, echo),
+        (evt.EVT_C_FIND, find),
+        (evt.EVT_ACCEPTED, count("associations")),
+        (evt.EVT_ABORTED, count("aborts")),
+    ]
