@@ -1,0 +1,38 @@
+"""Decides whose a series is, from what an archive says of it."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from control_plane.coverage.identifier import Series, Study
+from shared.policy.document import Station
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A modality of the policy that says how an archive knows its images."""
+
+    ae_title: str
+    station: Station
+
+
+@dataclass(frozen=True)
+class Match:
+    """`by_modality_only`: the station is unknown or not asked for, so another modality of the kind may have made it."""
+
+    ae_title: str
+    by_modality_only: bool
+
+
+def may_hold(study: Study, watched: Iterable[Watched]) -> bool:
+    """Return whether a study can have series of any of `watched`: also where the archive does not say."""
+    return not study.modalities or any(one.station.modality.strip() in study.modalities for one in watched)
+
+
+def classify(series: Series, watched: Sequence[Watched]) -> tuple[Match, ...]:
+    """Return whose `series` may be. A station that is named and another rules one out; one not named does not."""
+    return tuple(
+        Match(one.ae_title, by_modality_only=not (one.station.station_name and series.station_name))
+        for one in watched
+        if series.modality == one.station.modality.strip()
+        and (not one.station.station_name or series.station_name in ("", one.station.station_name.strip()))
+    )

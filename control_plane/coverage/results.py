@@ -1,0 +1,175 @@
+"""Comparisons as rows, and the record of each: counts in the open, UIDs in the sealed private part only."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+
+from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy.orm import Session
+
+from control_plane.audit_log.journal import CentreJournal
+from control_plane.coverage.tally import Result, State
+from control_plane.db.models import CoverageRow
+from shared import clock as clocks
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.canonical import Json
+from shared.identity import CONTROL_PLANE
+
+_MAX_WHY_CHARS = 500
+
+
+def subject_of(day: date, ae_title: str) -> Subject:
+    """Return what records about this modality's day name."""
+    return Subject("coverage", f"{day.isoformat()} {ae_title}")
+
+
+def comparison_of(day: date, ae_title: str, number: int) -> Subject:
+    """Return what the records of this one comparison name, and no others."""
+    return Subject("comparison", f"{day.isoformat()} {ae_title} {number}")
+
+
+def keep(session: Session, journal: CentreJournal, result: Result, private: dict[str, Json]) -> None:
+    """Add a comparison and its records to a transaction of `in_one_commit`: both or neither.
+
+    A gap is recorded once for each set of instances that it consists of, and again when that set changes.
+    """
+    same_day = (CoverageRow.day == result.day.isoformat(), CoverageRow.ae_title == result.ae_title)
+    number = (session.scalar(select(func.max(CoverageRow.number)).where(*same_day)) or 0) + 1
+    recorded = session.scalars(
+        select(CoverageRow.difference)
+        .where(*same_day, (CoverageRow.unprotected > 0) | (CoverageRow.not_in_archive > 0) | _was_complete())
+        .order_by(CoverageRow.number.desc())
+        .limit(1)
+    ).first()
+    session.add(_row(result, number))
+    for happening in _happenings(result, number, private, is_known_gap=recorded == result.difference):
+        journal.append(session, happening)
+
+
+def of_days(session: Session, first: date, last: date) -> list[CoverageRow]:
+    """Return the newest comparison of every modality's day from `first` to `last`, the latest day first."""
+    return list(session.scalars(_newest(CoverageRow.day.between(first.isoformat(), last.isoformat()))))
+
+
+def still_open(session: Session, before: date, most: int, *, since: date = date.min) -> list[CoverageRow]:
+    """Return the newest comparisons of earlier days, at most `most`, that show a gap or not everything."""
+    days = CoverageRow.day.between(since.isoformat(), (before - timedelta(days=1)).isoformat())
+    is_closed = CoverageRow.state.in_([State.COMPLETE.value, State.NOTHING.value])
+    is_open = (CoverageRow.unprotected > 0) | (CoverageRow.not_in_archive > 0) | ~is_closed
+    return list(session.scalars(_newest(days).where(is_open).limit(most)))
+
+
+def _newest(days: ColumnElement[bool]) -> Select[CoverageRow]:
+    last = (
+        select(CoverageRow.day, CoverageRow.ae_title, func.max(CoverageRow.number).label("number"))
+        .where(days)
+        .group_by(CoverageRow.day, CoverageRow.ae_title)
+        .subquery()
+    )
+    is_last = (
+        (CoverageRow.day == last.c.day)
+        & (CoverageRow.ae_title == last.c.ae_title)
+        & (CoverageRow.number == last.c.number)
+    )
+    return select(CoverageRow).join(last, is_last).order_by(CoverageRow.day.desc(), CoverageRow.ae_title)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A comparison for people: counts and no names. `unprotected_then` is of the last complete one before, if any."""
+
+    day: str
+    modality: str
+    archive: str
+    state: str
+    why: str
+    compared: str
+    known: int
+    protected: int
+    unprotected: int
+    captured: int
+    not_in_archive: int
+    not_evaluated: int
+    by_modality_only: bool
+    last_complete: str | None
+    unprotected_then: int | None
+
+    def json(self) -> dict[str, Json]:
+        return asdict(self)
+
+
+def shown(session: Session, row: CoverageRow) -> Shown:
+    """Return a comparison for people. One that did not go through never hides the last that did."""
+    earlier = None if row.state in (State.COMPLETE, State.NOTHING) else _last_complete(session, row)
+    return Shown(
+        day=row.day,
+        modality=row.ae_title,
+        archive=row.archive,
+        state=row.state,
+        why=row.why,
+        compared=clocks.text(row.compared),
+        known=row.known,
+        protected=row.protected,
+        unprotected=row.unprotected,
+        captured=row.captured,
+        not_in_archive=row.not_in_archive,
+        not_evaluated=row.not_evaluated,
+        by_modality_only=row.by_modality_only,
+        last_complete=None if earlier is None else clocks.text(earlier.compared),
+        unprotected_then=None if earlier is None else earlier.unprotected,
+    )
+
+
+def _was_complete() -> ColumnElement[bool]:
+    return CoverageRow.state == State.COMPLETE.value
+
+
+def _last_complete(session: Session, row: CoverageRow) -> CoverageRow | None:
+    same_day = (CoverageRow.day == row.day, CoverageRow.ae_title == row.ae_title)
+    before = select(CoverageRow).where(*same_day, CoverageRow.number < row.number, _was_complete())
+    return session.scalars(before.order_by(CoverageRow.number.desc()).limit(1)).first()
+
+
+def _row(result: Result, number: int) -> CoverageRow:
+    return CoverageRow(
+        day=result.day.isoformat(),
+        ae_title=result.ae_title,
+        number=number,
+        archive=result.archive,
+        compared=result.compared,
+        state=result.state.value,
+        why=result.why[:_MAX_WHY_CHARS],
+        known=result.known,
+        protected=result.protected,
+        unprotected=result.unprotected,
+        captured=result.captured,
+        not_in_archive=result.not_in_archive,
+        not_evaluated=result.not_evaluated,
+        by_modality_only=result.by_modality_only,
+        difference=result.difference,
+    )
+
+
+def _happenings(result: Result, number: int, private: dict[str, Json], *, is_known_gap: bool) -> Iterator[Happening]:
+    if result.state is State.NOTHING:
+        return
+    is_new_gap = result.has_gap and not is_known_gap
+    counts = (
+        f"{result.known} known to the archive: {result.protected} protected, {result.unprotected} unprotected; "
+        f"{result.captured} captured: {result.not_in_archive} not in the archive, "
+        f"{result.not_evaluated} not evaluated; {result.state.value}"
+    )
+    why = f"{counts}: {result.why}" if result.why else counts
+    who = (Participant("service", CONTROL_PLANE, True), Participant("ae", result.archive, False))
+    what = (
+        subject_of(result.day, result.ae_title),
+        comparison_of(result.day, result.ae_title, number),
+        Subject("modality", result.ae_title),
+        Subject("day", result.day.isoformat()),
+    )
+    if is_new_gap:
+        yield Happening(Event.COVERAGE_GAP, Action.EXECUTE, Outcome.MINOR_FAILURE, who, what, why, private)
+    if result.state is not State.COMPLETE:
+        yield Happening(Event.COVERAGE_FAILED, Action.EXECUTE, Outcome.MINOR_FAILURE, who, what, why)
+    elif not is_new_gap:
+        yield Happening(Event.COVERAGE_COMPARED, Action.EXECUTE, Outcome.SUCCESS, who, what, why)

@@ -1,0 +1,88 @@
+"""What the vault holds, as rows: by the token of a SOP Instance UID, and by the day on which it was captured."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+
+from sqlalchemy import and_, select
+from sqlalchemy.orm import Session
+
+from control_plane.db.models import AuditRow, AuditSubject, BlindIndex, Object
+from control_plane.vault.index_service import Attribute
+from shared.audit.record import AuditRecord, Event
+from shared.errors import IntegrityFailure, Malformed
+from shared.sealing.record import CaptureRecord
+
+ReadRecord = Callable[[str, bytes], CaptureRecord]
+"""Returns what a host, by its id, signed. Raises Malformed, IntegrityFailure."""
+_AT_ONCE = 200
+# A host's clock may be ahead of ours, so that an image seems to be received before it was captured.
+_CLOCKS_APART = timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Captured:
+    """An object that its host captured on the day asked for. `ae_title` is empty where no record here says whose."""
+
+    object_id: str
+    ae_title: str
+    record: CaptureRecord
+    binding: bytes
+    sealed_index: bytes
+    is_indexed: bool
+
+
+def held(session: Session, tokens: Sequence[bytes]) -> set[bytes]:
+    """Return those of `tokens`, of SOP Instance UIDs, under which an object is held."""
+    found = select(BlindIndex.token).where(
+        BlindIndex.attribute == Attribute.SOP_INSTANCE_UID.value, BlindIndex.token.in_(tokens)
+    )
+    return set(session.scalars(found))
+
+
+def captured_on(session: Session, day: date, read: ReadRecord) -> Iterator[Captured]:
+    """Yield what hosts captured on `day` in UTC, by their clocks, and have delivered.
+
+    Each is read from the record that its host signed; one that does not hold is of no known day and left out. The AE
+    title is that of the host's audit record as it is stored, which `audit verify` proves and this does not.
+    """
+    begins = datetime.combine(day, time(), UTC)
+    says = and_(
+        AuditSubject.kind == "object",
+        AuditSubject.name == Object.object_id,
+        AuditSubject.event == Event.IMAGE_CAPTURED.value,
+        AuditSubject.source == Object.host_id,
+    )
+    rows = (
+        select(Object.object_id, Object.host_id, Object.record, Object.binding, Object.sealed_index,
+               Object.index_state, AuditRow.public)
+        .outerjoin(AuditSubject, says)
+        .outerjoin(AuditRow, and_(AuditRow.source == AuditSubject.source, AuditRow.seq == AuditSubject.seq))
+        .where(Object.received >= begins - _CLOCKS_APART)
+        .order_by(Object.received, Object.object_id)
+    )  # fmt: skip
+    previous, written = "", f'"captured":"{day.isoformat()}T'.encode()
+    for row in session.execute(rows.execution_options(yield_per=_AT_ONCE)):
+        # Two records of one capture: the first is enough. Of other days there may be many more, so they are told by
+        # how a record is written before one is verified.
+        if row.object_id == previous or written not in row.record:
+            continue
+        previous = row.object_id
+        try:
+            record = read(row.host_id, row.record)
+        except (Malformed, IntegrityFailure):
+            continue
+        if begins <= record.captured < begins + timedelta(days=1):
+            is_indexed = row.index_state == "indexed"
+            title = _ae_title(row.public)
+            yield Captured(row.object_id, title, record, row.binding, row.sealed_index, is_indexed)
+
+
+def _ae_title(public: bytes | None) -> str:
+    if public is None:
+        return ""
+    try:
+        record = AuditRecord.parse(public)
+    except Malformed:
+        return ""
+    return next((who.name for who in record.who if who.kind == "ae"), "")

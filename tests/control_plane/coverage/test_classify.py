@@ -1,0 +1,38 @@
+import pytest
+
+from control_plane.coverage.classify import Match, Watched, classify, may_hold
+from control_plane.coverage.identifier import Series, Study
+from shared.policy.document import Station
+
+CT1 = Watched("CT1", Station("CT", "ROOM1"))
+CT2 = Watched("CT2", Station("CT", "ROOM2"))
+ANY_CT = Watched("CTX", Station("CT"))
+MR = Watched("MR1", Station("MR", "ROOM1"))
+
+
+def series(modality: str, station: str) -> Series:
+    return Series("1.2", "1.2.3", modality, station, None)
+
+
+@pytest.mark.parametrize(
+    "made, expected",
+    [
+        (series("CT", "ROOM1"), {"CT1": False, "CTX": True}),
+        (series("CT", "ROOM2"), {"CT2": False, "CTX": True}),
+        (series("CT", "ROOM9"), {"CTX": True}),
+        (series("CT", ""), {"CT1": True, "CT2": True, "CTX": True}),
+        (series("MR", "ROOM1"), {"MR1": False}),
+        (series("", "ROOM1"), {}),
+    ],
+)
+def test_a_series_is_of_whoever_its_station_does_not_rule_out(made: Series, expected: dict[str, bool]) -> None:
+    matches = classify(made, [CT1, CT2, ANY_CT, MR])
+
+    assert {match.ae_title: match.by_modality_only for match in matches} == expected
+    assert all(isinstance(match, Match) for match in matches)
+
+
+def test_a_study_that_does_not_say_its_modalities_is_looked_into() -> None:
+    assert may_hold(Study("1.2", frozenset(), None), [CT1])
+    assert may_hold(Study("1.2", frozenset({"SR", "CT"}), None), [CT1])
+    assert not may_hold(Study("1.2", frozenset({"SR", "MR"}), None), [CT1])
