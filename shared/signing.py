@@ -40,6 +40,7 @@ class Label(StrEnum):
     RECEIPT = "leadglass vault receipt v1"
     AUDIT_BATCH = "leadglass audit batch v1"
     HOST_STATE = "leadglass host state v1"
+    FRAMES = "leadglass frame digests v1"
 
 
 class SignatureInvalid(IntegrityFailure):

@@ -1,4 +1,4 @@
-"""leadglass-verify: check sealed objects and audit exports without the control plane and without any private key."""
+"""leadglass-verify: check images, sealed objects and audit exports without the control plane or any private key."""
 
 import argparse
 import json
@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from shared.errors import Malformed
 
     try:
-        ok, shown, conclusion, as_json = _object(arguments) if arguments.what == "object" else _audit(arguments)
+        judge = {"object": _object, "audit": _audit, "image": _image}[arguments.what]
+        ok, shown, conclusion, as_json = judge(arguments)
     except Malformed as exc:
         return _bad_input(str(exc))
     except OSError as exc:
@@ -45,7 +46,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-verify", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(dest="what", required=True, metavar="{object,audit}")
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="{image,object,audit}")
+    image = kinds.add_parser("image", help="check a DICOM file: who captured it, when, and is it unchanged?")
+    image.add_argument("file", type=Path, metavar="FILE", help="the image, as an archive gives it back")
+    image.add_argument(
+        "--custody", type=Path, required=True, metavar="FILE", help="what `leadglass-server custody` wrote about it"
+    )
+    image.add_argument("--log", type=Path, metavar="EXPORT", help="the whole audit log, to find the capture in it")
+    image.add_argument("--bare", action="store_true", help="FILE is a dataset alone, whatever it begins with")
     sealed = kinds.add_parser("object", help="check a sealed object file, and with --dataset the image beside it")
     sealed.add_argument("file", type=Path, metavar="FILE", help="the sealed object file")
     sealed.add_argument(
@@ -55,8 +63,10 @@ def _parser() -> argparse.ArgumentParser:
     sealed.add_argument("--bare", action="store_true", help="--dataset is a dataset alone, not a DICOM Part 10 file")
     audit = kinds.add_parser("audit", help="check an audit export: signatures, chains, gaps")
     audit.add_argument("file", type=Path, metavar="EXPORT", help="the export, as JSON lines")
-    for command in (sealed, audit):
-        command.add_argument("--ca", type=Path, metavar="PEM", help="certificate of the authority that you trust")
+    for command in (image, sealed, audit):
+        command.add_argument(
+            "--ca", type=Path, required=command is image, metavar="PEM", help="certificate of the authority you trust"
+        )
         command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser
 
@@ -89,6 +99,33 @@ def _audit(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
         "checks": [check.json() for check in report.checks],
         "sources": [one.json() for one in report.sources],
     }
+    return report.ok, shown, report.conclusion, as_json
+
+
+def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from control_plane.custody.decoder import Decoder
+    from provisioning.verify import checks
+    from provisioning.verify.audit_export import judge_export
+    from provisioning.verify.image import ImageJudge
+    from provisioning.verify.part10 import Split, split
+    from shared.custody.statement import MAX_BYTES, CustodyStatement
+
+    ca = _certificate(arguments.ca, "CA certificate")
+    with arguments.custody.open("rb") as file:
+        statement = CustodyStatement.parse(file.read(MAX_BYTES + 1))
+    log = None
+    if arguments.log is not None:
+        with arguments.log.open("rb") as file:
+            log = judge_export(_lines(file), ca)
+    with arguments.file.open("rb") as file:
+        where = Split(0, None, "a dataset alone") if arguments.bare else split(file)
+        report = ImageJudge(Decoder()).judge(file, where, statement, ca, log)
+    as_json: dict[str, object] = {
+        "checks": [check.json() for check in report.checks],
+        "state": report.state.value,
+        "captured": report.captured,
+    }
+    shown = [*checks.lines(report.checks), report.state.value.upper()]
     return report.ok, shown, report.conclusion, as_json
 
 

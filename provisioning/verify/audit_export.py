@@ -4,7 +4,7 @@ docs/formats/audit-export.md
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -60,9 +60,12 @@ class SourceReport:
 
 @dataclass(frozen=True)
 class AuditReport:
+    """`leaves` are the leaf hashes of each source's records that are chained to what it signed, by number."""
+
     checks: tuple[Check, ...]
     sources: tuple[SourceReport, ...]
     conclusion: str
+    leaves: Mapping[str, Mapping[int, bytes]] = field(default_factory=dict, repr=False)
 
     @property
     def ok(self) -> bool:
@@ -202,7 +205,8 @@ def judge_export(export: Iterable[bytes], ca: x509.Certificate | None) -> AuditR
         fields.done()
     checks += _summary(ca, authorities, good, chains)
     reports = tuple(chain.report() for _, chain in sorted(chains.items()))
-    return AuditReport(tuple(checks), reports, _conclude(checks, reports, ca))
+    leaves = {source: chain.leaves for source, chain in chains.items()}
+    return AuditReport(tuple(checks), reports, _conclude(checks, reports, ca), leaves)
 
 
 def _parsed(export: Iterable[bytes]) -> Iterator[Fields]:

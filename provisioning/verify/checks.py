@@ -19,6 +19,10 @@ class Check:
     state: State
     detail: str
 
+    @property
+    def holds(self) -> bool:
+        return self.state is State.PASSED
+
     def json(self) -> Json:
         return {"check": self.name, "state": self.state.value, "detail": self.detail}
 

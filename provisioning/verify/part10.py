@@ -10,6 +10,7 @@ The digest of a capture covers the dataset only, because whoever forwards an ima
 
 import re
 import struct
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,12 +29,70 @@ class Source(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
+class SeekableSource(Source, Protocol):
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+
 @dataclass(frozen=True)
 class Meta:
     """`dataset_offset` is where the dataset begins in the file."""
 
     transfer_syntax: str
     dataset_offset: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where the dataset begins in a file, and what is before it; a dataset alone names no transfer syntax."""
+
+    dataset_offset: int
+    transfer_syntax: str | None
+    form: str
+
+
+def split(source: SeekableSource) -> Split:
+    """Find the dataset in whatever an archive made of a file. Raises Malformed.
+
+    Taken as well: no preamble, no group length or a wrong one, elements in any order. What is read too kindly here
+    cannot make another dataset pass: its digest is what proves it.
+    """
+    source.seek(0)
+    start = source.read(_MAX_META_BYTES)
+    offset = _PREAMBLE_BYTES + 4 if start[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] == b"DICM" else 0
+    if offset == 0 and not _begins_group_2(start, 0):
+        return Split(0, None, "a dataset alone")
+    form = "a Part 10 file" if offset else "group 0002 and a dataset, without preamble"
+    stated = _stated_end(start, offset)
+    if stated is not None:
+        with suppress(Malformed):
+            return Split(stated, _named_syntax(start[:stated], offset), form)
+    end = offset
+    while _begins_group_2(start, end):
+        end = _element(start, end)[2]
+    return Split(end, _named_syntax(start[:end], offset), form)
+
+
+def _stated_end(start: bytes, offset: int) -> int | None:
+    """Return where group 0002 ends by its own word, None where it has none or says what cannot be."""
+    element, value, after = _element(start, offset)
+    if element != 0 or len(value) != 4:
+        return None
+    end = after + int.from_bytes(value, "little")
+    return end if end <= len(start) else None
+
+
+def _named_syntax(group: bytes, offset: int) -> str:
+    found = ""
+    while offset < len(group):
+        element, value, offset = _element(group, offset)
+        if element == _TRANSFER_SYNTAX:
+            found = value.decode("latin-1").rstrip("\x00 ")
+    return _checked_syntax(found)
+
+
+def _begins_group_2(data: bytes, offset: int) -> bool:
+    vr = data[offset + 4 : offset + 6]
+    return data[offset : offset + 2] == b"\x02\x00" and vr.isalpha() and vr.isupper()
 
 
 def read_meta(source: Source) -> Meta:
@@ -63,6 +122,10 @@ def _transfer_syntax(group: bytes) -> str:
         last = element
         if element == _TRANSFER_SYNTAX:
             found = value.decode("latin-1").removesuffix("\x00")
+    return _checked_syntax(found)
+
+
+def _checked_syntax(found: str) -> str:
     if not re.fullmatch(UID_PATTERN, found):
         raise Malformed("Part 10 file", "group 0002 names no transfer syntax")
     return found
