@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix type bench vectors soak lock check clean dev
+.PHONY: help demo test lint fix type bench fuzz vectors soak lock check clean dev
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -21,7 +21,7 @@ demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, K
 	@$(RUN) -m provisioning.demo $(if $(DATA),--data "$(DATA)") $(if $(KEEP),--keep)
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age
+	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc
 	@$(RUN) -m pytest -q $(T)
 
 lint: dev  ## style, formatting and who may import whom
@@ -38,6 +38,10 @@ type: dev  ## mypy, strict
 
 bench: dev  ## measure speed, each number beside its peer's (B=name for one)
 	@$(RUN) -m benchmarks $(B)
+
+fuzz: dev  ## let atheris look for input that breaks a parser (T=target, S=seconds for each)
+	@$(RUN) -m pip install --quiet atheris
+	@$(RUN) -m tests.fuzz $(or $(T),all) $(or $(S),60)
 
 vectors: dev  ## make the test vectors again
 	@$(RUN) -m tests.vectors.generate

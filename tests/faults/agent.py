@@ -1,0 +1,128 @@
+"""The agent as a real process: started, killed, started again in the same folder, and watched while it runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from edge_agent.config import AgentFolder
+from edge_agent.health.local import LocalStatus, read_status
+
+ROOT = Path(__file__).parents[2]
+_START_S = 40.0
+_STOP_S = 40.0
+_LOOK_EVERY_S = 0.02
+
+AGENT = ("edge_agent",)
+
+
+class AgentProcess:
+    """One run of the agent. Its folder outlives it; its log lies beside the folder and gathers every run."""
+
+    def __init__(self, folder: AgentFolder, process: "subprocess.Popen[bytes]", ready: Path, log: Path) -> None:
+        self.folder, self.log = folder, log
+        self._process, self._ready = process, ready
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def port(self) -> int:
+        """Return the DICOM port once the agent listens."""
+        self.wait_until(lambda: self._listens_on() is not None, _START_S)
+        port = self._listens_on()
+        assert port is not None
+        return port
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def killed(self) -> None:
+        """Kill, and return when it is gone."""
+        self.kill()
+        self._process.wait(_STOP_S)
+
+    def terminate(self) -> int:
+        self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(_STOP_S)
+
+    def ended(self) -> int:
+        """Return the exit code once it has ended by itself."""
+        return self._process.wait(_STOP_S)
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def status(self) -> LocalStatus:
+        return read_status(self.folder)
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+        """Return when `condition` holds; the agent has to go on running meanwhile."""
+        for _ in range(int(timeout_s / _LOOK_EVERY_S)):
+            if condition():
+                return
+            self._pause()
+        raise AssertionError(f"it did not happen in time; the log ends: {self.log.read_text()[-2000:]}")
+
+    def wait_until_idle(self, timeout_s: float = 120.0) -> None:
+        """Return when the centre has receipted every object and holds every record."""
+        self.wait_until(lambda: (status := self.status()).waiting == 0 and status.audit_waiting == 0, timeout_s)
+
+    def resident_bytes(self) -> int:
+        return int(psutil.Process(self.pid).memory_info().rss)
+
+    def threads(self) -> int:
+        return int(psutil.Process(self.pid).num_threads())
+
+    def logged(self, event: str) -> int:
+        """Return how often any run so far has logged `event`."""
+        return self.log.read_bytes().count(f'"event": "{event}"'.encode())
+
+    def _listens_on(self) -> int | None:
+        try:
+            said = json.loads(self._ready.read_bytes())
+        except FileNotFoundError:
+            return None
+        return said["dicom_port"] if said["pid"] == self.pid else None
+
+    def _pause(self) -> None:
+        try:
+            self._process.wait(_LOOK_EVERY_S)
+        except subprocess.TimeoutExpired:
+            return
+        raise AssertionError(f"the agent ended: {self.log.read_text()[-2000:]}")
+
+
+@contextmanager
+def running(
+    folder: AgentFolder,
+    *,
+    module: Sequence[str] = AGENT,
+    environment: Mapping[str, str] | None = None,
+    beside: Path | None = None,
+) -> Iterator[AgentProcess]:
+    """Run the agent; whatever happens it is gone at the end.
+
+    `module` is what python runs, the agent or a stand-in with the same command line. `beside` is where ready file and
+    log lie, by default beside the agent's folder.
+    """
+    place = beside or folder.path.parent
+    ready, log = place / "ready.json", place / "agent.log"
+    ready.unlink(missing_ok=True)
+    command = [sys.executable, "-m", *module, "run", "--data", str(folder.path), "--dicom-port", "0"]
+    with log.open("ab") as stderr:
+        process = subprocess.Popen(
+            [*command, "--ready-file", str(ready)], cwd=ROOT, stderr=stderr, env={**os.environ, **(environment or {})}
+        )
+    try:
+        yield AgentProcess(folder, process, ready, log)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()

@@ -1,0 +1,15 @@
+"""All fuzz targets, by name."""
+
+from tests.fuzz import fuzz_attributes, fuzz_dimse, fuzz_formats, fuzz_negotiation, fuzz_pdu
+from tests.fuzz.target import Target
+
+EVERY: dict[str, Target] = {
+    target.name: target
+    for target in (
+        fuzz_pdu.TARGET,
+        fuzz_dimse.TARGET,
+        fuzz_negotiation.TARGET,
+        fuzz_attributes.TARGET,
+        *fuzz_formats.TARGETS,
+    )
+}

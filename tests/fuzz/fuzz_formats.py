@@ -1,0 +1,113 @@
+"""Our own formats, as they come from outside: sealed object files, policies, signed statements, batches, answers."""
+
+from collections.abc import Callable
+from io import BytesIO
+
+from shared.audit.batch import Batch, sign_batch, verify_batch
+from shared.audit.record import AuditRecord
+from shared.errors import IntegrityFailure, Malformed
+from shared.fleet.receipt import Receipt, sign_receipt, verify_receipt
+from shared.fleet.state import HostState, sign_state, verify_state
+from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.sealing import object_file
+from shared.sealing.binding import Binding
+from shared.sealing.hpke import SealedBox
+from shared.sealing.record import CaptureRecord, record_digest
+from shared.signing import Label, SoftwareSigner, sign_statement, verify_statement
+from tests.fuzz.target import Target
+from tests.shared import made
+
+_MOST_BYTES = 1 << 20
+
+
+class _Patched:
+    """Signs for the fuzzer what it made, so that it gets past the signature; the real key was never asked."""
+
+    def __init__(self, label: Label, read: Callable[[bytes], object], signer: SoftwareSigner) -> None:
+        self._label, self._read, self._signer = label, read, signer
+
+    def __call__(self, data: bytes) -> None:
+        for signed in (data, sign_statement(self._signer, self._label, data[:_MOST_BYTES])):
+            try:
+                self._read(signed)
+            except (Malformed, IntegrityFailure):
+                continue
+
+
+def _object(data: bytes) -> None:
+    parts = object_file.parse(BytesIO(data))
+    assert parts.body_offset + parts.body_bytes <= len(data)
+    assert len(parts.wrap) + len(parts.index) + len(parts.record) <= len(data)
+    made.opened(data)
+
+
+def _encoded(value: object) -> bytes:
+    return bytes(value.encode())  # type: ignore[attr-defined]
+
+
+def _target(name: str, parse: Callable[[bytes], object], *seeds: bytes) -> Target:
+    def read(data: bytes) -> None:
+        assert _encoded(parse(data)) == data, "two encodings of one value are read"
+
+    return Target(name, read, seeds)
+
+
+def _parse_statement(data: bytes) -> None:
+    verify_statement(data, Label.RECEIPT, made.VAULT_SIGNER.public)
+
+
+def _batch(data: bytes) -> None:
+    verify_batch(Batch.parse(data), str(made.HOST), made.HOST_SIGNER.public)
+
+
+def _capture_record(sealed: bytes) -> bytes:
+    parts = object_file.parse(BytesIO(sealed))
+    return verify_statement(parts.record, Label.CAPTURE, made.HOST_SIGNER.public)
+
+
+def _state(data: bytes) -> None:
+    verify_state(data, made.HOST_SIGNER.public)
+
+
+_SEALED = made.sealed_file(b"\x08\x00\x05\x00" * 50)[0]
+_PARTS = object_file.parse(BytesIO(_SEALED))
+_RECEIPT = Receipt(made.OBJECT, record_digest(_PARTS.record), made.NOW)
+_STATE = HostState(
+    host_id=made.HOST, number=4, time=made.NOW, software="leadglass-agent 0.1.0", policy_accepted=3, policy_in_force=3,
+    policy_error="", listening=True, waiting=1, captured=9, delivered=8, refused=0, audit_waiting=2,
+)  # fmt: skip
+
+
+def _receipt(data: bytes) -> None:
+    verify_receipt(data, made.VAULT_SIGNER.public, made.OBJECT, record_digest(_PARTS.record))
+
+
+TARGETS = (
+    Target("object-file", _object, (_SEALED, made.sealed_file(b"")[0])),
+    Target("statement", _parse_statement, (sign_receipt(_RECEIPT, made.VAULT_SIGNER),)),
+    Target(
+        "receipt",
+        _Patched(Label.RECEIPT, _receipt, made.VAULT_SIGNER),
+        (_RECEIPT.encode(), sign_receipt(_RECEIPT, made.VAULT_SIGNER)),
+    ),
+    Target(
+        "host-state",
+        _Patched(Label.HOST_STATE, _state, made.HOST_SIGNER),
+        (_STATE.encode(), sign_state(_STATE, made.HOST_SIGNER)),
+    ),
+    Target(
+        "batch",
+        _batch,
+        (sign_batch(str(made.HOST), bytes(32), made.chain(4), made.HOST_SIGNER).encode(),),
+    ),
+    _target("policy", PolicyDocument.parse, made.policy().encode()),
+    _target("receipt-payload", Receipt.parse, _RECEIPT.encode()),
+    _target("state-payload", HostState.parse, _STATE.encode()),
+    _target("capture-record", CaptureRecord.parse, _capture_record(_SEALED)),
+    _target("binding", Binding.parse, made.BINDING.encode()),
+    _target("audit-record", AuditRecord.parse, *(record.public for record in made.chain(3))),
+    Target("sealed-box", SealedBox.parse, (_PARTS.wrap, _PARTS.index)),
+    _target("head-bundle", HeadBundle.parse, HeadBundle((b"root",), b"timestamp", b"snapshot", b"targets").encode()),
+    _target("layer-bundle", LayerBundle.parse, LayerBundle(ORGANISATION, b"metadata", b"policy").encode()),
+)
