@@ -3,12 +3,31 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
-from benchmarks import delivering, durable, receiving, sealing
+from benchmarks import delaying, delivering, durable, holding, receiving, sealing
 from benchmarks.measure import PeerMissing
 
-BENCHMARKS = {"delivering": delivering, "durable": durable, "receiving": receiving, "sealing": sealing}
+
+class Shown(Protocol):
+    def markdown(self) -> str: ...
+    def json(self) -> dict[str, object]: ...
+
+
+class Benchmark(Protocol):
+    def run(self, *, rounds: int, images: int, folder: Path | None) -> Iterable[Shown]: ...
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "delaying": delaying,
+    "delivering": delivering,
+    "durable": durable,
+    "holding": holding,
+    "receiving": receiving,
+    "sealing": sealing,
+}
 
 
 def main() -> int:

@@ -130,6 +130,7 @@ def _serve(port: int, folder: Path) -> None:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from edge_agent.audit.journal import Journal
+    from edge_agent.capture.interception import Interception
     from edge_agent.capture.listener import Address, DicomListener
     from edge_agent.capture.pipeline import CapturePipeline
     from edge_agent.capture.spool import Spool
@@ -151,9 +152,8 @@ def _serve(port: int, folder: Path) -> None:
         "organisation", 1, (Modality(AE_TITLE, ""),), keys, signer.public, Grading("restricted"), 60, 3600
     )
     clock, host_id = SystemClock(), HostId.new()
-    journal = Journal(
-        Database(folder / "agent.sqlite"), host_id, key=lambda: policy.key_for(KeyPurpose.AUDIT), clock=clock
-    )
+    database = Database(folder / "agent.sqlite")
+    journal = Journal(database, host_id, key=lambda: policy.key_for(KeyPurpose.AUDIT), clock=clock)
     pipeline = CapturePipeline(
         host_id=host_id,
         sop_hash_key=bytes(32),
@@ -165,10 +165,9 @@ def _serve(port: int, folder: Path) -> None:
     )
     DicomListener(
         Address("127.0.0.1", port, "LEADGLASS"),
-        host_id=host_id,
         policy=lambda: policy,
         pipeline=pipeline,
-        journal=journal,
+        interception=Interception(database, journal, host_id),
         log=JsonLog(clock),
     ).run(threading.Event())
 
