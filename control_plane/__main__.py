@@ -59,6 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_people(commands)
     _add_policy(commands)
     _add_audit(commands)
+    _add_coverage(commands)
+    _add_routes(commands)
     _add_keys(commands)
     return parser
 
@@ -116,6 +118,11 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     opening.add_argument("--bare", action="store_true", help="the encoded dataset alone, no preamble and group 0002")
     opening.set_defaults(run=_later("people", "open_image"))
 
+    custody = _person(commands.add_parser("custody", help="write what proves an image elsewhere (audited)"))
+    custody.add_argument("object", help="object id, as `find` prints it")
+    custody.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
+    custody.set_defaults(run=_later("people", "custody"))
+
 
 def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
     policy = commands.add_parser("policy", help="check or publish a policy")
@@ -139,6 +146,31 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
     export = _person(actions.add_parser("export", help="write the log for `leadglass-verify audit`"))
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     export.set_defaults(run=_later("people", "audit_export"))
+
+
+def _add_coverage(commands: "Commands[argparse.ArgumentParser]") -> None:
+    coverage = commands.add_parser("coverage", help="hold what the archive knows against what was captured")
+    actions = coverage.add_subparsers(title="actions", required=True, metavar="ACTION")
+    run = _person(actions.add_parser("run", help="compare a day now; 1 where anything is unprotected or not known"))
+    run.add_argument("--day", required=True, metavar="YYYY-MM-DD", help="study date in the archive")
+    run.set_defaults(run=_later("coverage", "run"))
+    show = _person(actions.add_parser("show", help="the newest comparisons; with --reason, which images a gap is of"))
+    show.add_argument("--day", metavar="YYYY-MM-DD", help="that day alone [the last 7]")
+    show.add_argument("--modality", metavar="AE", help="with --day and --reason: whose gap to look at")
+    show.add_argument("--reason", help="why; it stands in the audit log with your name")
+    show.set_defaults(run=_later("coverage", "show"))
+
+
+def _add_routes(commands: "Commands[argparse.ArgumentParser]") -> None:
+    routes = commands.add_parser("routes", help="how images reach archives, and what keeps them")
+    actions = routes.add_subparsers(title="actions", required=True, metavar="ACTION")
+    show = _person(actions.add_parser("show", help="each route; 1 where anything was refused or fails"))
+    show.set_defaults(run=_later("routes", "show"))
+    retry = _person(actions.add_parser("retry", help="try again now what was refused on a route (audited)"))
+    retry.add_argument("route", help="the route's name in the policy")
+    retry.set_defaults(run=_later("routes", "retry"))
+    certificate = _person(actions.add_parser("certificate", help="print what an archive has to trust to let us in"))
+    certificate.set_defaults(run=_later("routes", "certificate"))
 
 
 def _add_keys(commands: "Commands[argparse.ArgumentParser]") -> None:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
+from random import SystemRandom
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -14,6 +15,13 @@ from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
+from control_plane.coverage.archive import Archives
+from control_plane.coverage.compare import Comparison
+from control_plane.coverage.runs import CoverageRuns
+from control_plane.coverage.showing import CoverageShowing
+from control_plane.custody.decoder import Decoder
+from control_plane.custody.frames import FrameDigester, FrameWorker
+from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
@@ -32,6 +40,15 @@ from control_plane.keys.root import load_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.people.accounts import Accounts
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.policy.verified import VerifiedPolicy
+from control_plane.routes.connect import connected
+from control_plane.routes.image import ImageSource
+from control_plane.routes.intake import RouteIntake
+from control_plane.routes.overview import RouteOverview
+from control_plane.routes.people import RoutesForPeople
+from control_plane.routes.queue import RouteQueue
+from control_plane.routes.sender import RouteSender, Services
+from control_plane.routes.service import RouteService
 from control_plane.settings import Settings
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
@@ -72,6 +89,10 @@ class ControlPlane:
         self._states = StateIntake(self._database, clock)
         self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS))  # fmt: skip
+        self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
+        self._comparisons = self._make_comparisons()
+        self._route_queue = RouteQueue(self._database, self._journal, clock)
+        self._routes = self._make_routes()
         self._doors: dict[str, Door] = {}
         self._closing = ExitStack()
 
@@ -89,6 +110,14 @@ class ControlPlane:
             scheduler.add_job(self._refresh_policy, "interval", hours=1, id="refresh-policy")
             scheduler.start()
             opened.callback(scheduler.shutdown)
+            self._routes.start()
+            opened.callback(self._routes.stop)
+            self._policy.subscribe(lambda _head, _layers: self._routes.policy_published())
+            frames = self._make_frames()
+            frames.start()
+            opened.callback(frames.stop)
+            scheduler.add_job(self._comparisons.run_due, "interval", hours=1, id="coverage")
+            opened.callback(self._comparisons.stop)
             self._journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
             for door in self._doors.values():
                 door.open()
@@ -130,6 +159,7 @@ class ControlPlane:
             self._keys.signer(store.RECEIPTS),
             self._clock,
             settings.folders.incoming,
+            RouteIntake(self._verified, self._route_queue, self._routes.wake),
         )
         audit = AuditIntake(self._database, self._evidence, self._journal, self._clock)
         renewer = Renewer(self._database, self._ca, self._journal)
@@ -158,25 +188,72 @@ class ControlPlane:
 
     def _people_services(self) -> PeopleServices:
         audit = AuditReading(self._database, self._evidence, self._journal, self._clock)
+        coverage = CoverageShowing(
+            self._database, self._keys, self._journal, AuditProof(self._database, self._evidence), self._comparisons,
+            self._verified.newest, self._clock,
+        )  # fmt: skip
+        routes = self._routes_for_people()
         return PeopleServices(
             accounts=self._accounts,
-            overview=Overview(self._database, self._policy, audit, self._push.state, self._clock),
+            overview=Overview(self._database, self._policy, audit, self._push.state, self._clock, coverage, routes),
             finder=Finder(self._database, self._evidence, self._index, self._journal),
-            opener=VaultOpener(
-                self._database,
-                self._objects,
-                self._evidence,
-                self._keys,
-                self._index,
-                self._journal,
-                AuditProof(self._database, self._evidence),
-            ),
+            opener=self._opener(),
+            custody=CustodyStatements(self._database, self._journal, self._clock),
             policy=self._policy,
             audit=audit,
+            coverage=coverage,
+            comparisons=self._comparisons,
+            routes=routes,
             journal=self._journal,
             issue_code=partial(codes.issue, self._database, self._clock, self._ca.fingerprint),
             limit=FailureLimit(self._clock),
         )
+
+    def _make_comparisons(self) -> CoverageRuns:
+        archives = Archives(lambda peer: connected(peer, self._tls(store.SERVICE_TLS)))
+        comparison = Comparison(self._database, self._index, self._evidence, archives.open, self._clock)
+        return CoverageRuns(
+            self._database, self._journal, comparison, self._verified.newest, self._clock, break_off=archives.close
+        )
+
+    def _make_routes(self) -> RouteService:
+        images = ImageSource(self._database, self._evidence, self._index, self._opener())
+        services = Services(
+            self._route_queue, images, lambda: self._tls(store.SERVICE_TLS), connected, self._clock,
+            SystemRandom().random,
+        )  # fmt: skip
+        return RouteService(self._verified, self._route_queue, lambda: RouteSender(services), self._clock)
+
+    def _routes_for_people(self) -> RoutesForPeople:
+        def certificates() -> str:
+            return (self._tls(store.SERVICE_TLS).certificate + self._ca.pem).decode()
+
+        overview = RouteOverview(self._database, self._verified)
+        return RoutesForPeople(overview, self._route_queue, self._routes.wake, certificates)
+
+    def _opener(self) -> VaultOpener:
+        return VaultOpener(
+            self._database,
+            self._objects,
+            self._evidence,
+            self._keys,
+            self._index,
+            self._journal,
+            AuditProof(self._database, self._evidence),
+        )
+
+    def _make_frames(self) -> FrameWorker:
+        digester = FrameDigester(
+            self._database,
+            self._evidence,
+            self._opener(),
+            Decoder(),
+            lambda version: self._verified.version(version).frame_digests,
+            self._journal,
+            self._keys.signer(store.RECEIPTS),
+            self._clock,
+        )
+        return FrameWorker(digester)
 
     def _where(self) -> Doors:
         return Doors(self._settings.host, self._doors["hosts"].port, self._push.port)

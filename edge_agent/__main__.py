@@ -22,6 +22,9 @@ A host's life:
   leadglass-agent run    --data DIR --dicom-port 11112
   leadglass-agent status --data DIR
 
+DICOM over TLS: run with --dicom-tls-port 2762; `leadglass-agent dicom-certificate --data DIR` prints the certificate
+that modalities have to trust, and policy says whose certificates are trusted here (dicom_trust) and whose is whose.
+
 Until the first policy is accepted the DICOM port stays closed, so that the modality takes its documented fallback
 route. Log lines are JSON on stderr and never hold patient data.
 """
@@ -37,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from shared.enrolment.code import CodeUnreadable
     from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
-    commands = {"enrol": _enrol, "run": _run, "status": _status}
+    commands = {"enrol": _enrol, "run": _run, "status": _status, "dicom-certificate": _dicom_certificate}
     try:
         commands[arguments.command](arguments)
     except (Refused, IntegrityFailure, Unavailable) as exc:
@@ -75,12 +78,34 @@ def _parser() -> argparse.ArgumentParser:
     _add_data(run)
     run.add_argument("--dicom-host", default="127.0.0.1", help="address to listen on for modalities (%(default)s)")
     run.add_argument("--dicom-port", type=_port, default=11112, help="port, 0 for any free one (%(default)s)")
+    run.add_argument(
+        "--dicom-tls-port",
+        type=_port,
+        help="port for DICOM over TLS, beside the other one; 2762 is the registered one (off unless given)",
+    )
     run.add_argument("--ae-title", type=_ae_title, default="LEADGLASS", help="our own AE title (%(default)s)")
+    run.add_argument(
+        "--export-folder",
+        action="append",
+        default=[],
+        metavar="AE_TITLE=PATH",
+        help="a folder into which this modality exports files; policy says what becomes of them (repeatable)",
+    )
     run.add_argument("--ready-file", type=Path, help="write host id, pid and DICOM port there, as JSON, when up")
 
     status = commands.add_parser("status", help="counts, policy version and certificate expiry", epilog=_EPILOG)
     _add_data(status)
     status.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+    certificate = commands.add_parser(
+        "dicom-certificate",
+        help="print the certificate that modalities see on the TLS port, made first if there is none",
+        epilog=_EPILOG,
+    )
+    _add_data(certificate)
+    certificate.add_argument(
+        "--dicom-host", default="127.0.0.1", help="the address modalities use, named in a new certificate (%(default)s)"
+    )
     return parser
 
 
@@ -108,15 +133,19 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from edge_agent.agent import Settings, run
     from edge_agent.capture.listener import Address
+    from edge_agent.export_folder.named import parse as parse_export_folder
+    from edge_agent.export_folder.named import verify_apart
     from edge_agent.log import JsonLog
     from shared.clock import SystemClock
 
+    exports = tuple(parse_export_folder(text) for text in arguments.export_folder)
+    verify_apart(exports, arguments.data.absolute())
     # Libraries quote what they read in warnings and log lines, and what they read here are patients' images.
     logging.disable()
     warnings.simplefilter("ignore")
-    address = Address(arguments.dicom_host, arguments.dicom_port, arguments.ae_title)
+    address = Address(arguments.dicom_host, arguments.dicom_port, arguments.ae_title, arguments.dicom_tls_port)
     clock = SystemClock()
-    run(Settings(_folder(arguments), address, arguments.ready_file), clock, JsonLog(clock))
+    run(Settings(_folder(arguments), address, arguments.ready_file, exports), clock, JsonLog(clock))
 
 
 def _status(arguments: argparse.Namespace) -> None:
@@ -124,12 +153,39 @@ def _status(arguments: argparse.Namespace) -> None:
 
     from edge_agent.health.local import read_status
 
-    status = read_status(_folder(arguments)).json()
+    read = read_status(_folder(arguments))
+    status = read.json()
     if arguments.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
+    del status["export_folders"]
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
+    for folder in read.export_folders:
+        name = f"export folder {folder.ae_title}"
+        counts = f"{folder.waiting} waiting, {folder.refused} left alone"
+        sys.stdout.write(f"{name:20} on {folder.lies_on}; {folder.reading}; {counts}; {folder.time}\n")
+
+
+def _dicom_certificate(arguments: argparse.Namespace) -> None:
+    import os
+
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from edge_agent.capture.certificate import DicomCertificate, fingerprint, names_of
+    from edge_agent.config import load_identity
+    from edge_agent.log import JsonLog
+    from shared.clock import SystemClock, text
+
+    os.umask(0o077)
+    folder, clock = _folder(arguments), SystemClock()
+    load_identity(folder)
+    certificate = DicomCertificate(folder.dicom, names_of(arguments.dicom_host), clock, JsonLog(clock)).ensure()
+    sys.stdout.write(
+        f"SHA-256 {fingerprint(certificate)}\n"
+        f"valid until {text(certificate.not_valid_after_utc)}\n"
+        f"{certificate.public_bytes(Encoding.PEM).decode()}"
+    )
 
 
 def _folder(arguments: argparse.Namespace) -> "AgentFolder":

@@ -16,15 +16,26 @@ from types import FrameType
 from edge_agent import SOFTWARE
 from edge_agent.audit.journal import Journal
 from edge_agent.audit.uploader import AuditUploader
+from edge_agent.capture.certificate import DicomCertificate, names_of
+from edge_agent.capture.instances import Instances
+from edge_agent.capture.interception import Interception
 from edge_agent.capture.listener import Address, DicomListener
 from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.capture.recovery import recover
 from edge_agent.capture.spool import Spool
+from edge_agent.capture.tls import DicomTls, client_context
+from edge_agent.commitment.association import ReportAssociations
+from edge_agent.commitment.desk import CommitmentDesk
+from edge_agent.commitment.reporter import CommitmentReporter
+from edge_agent.commitment.store import CommitmentStore
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.renewal import CertificateRenewal
+from edge_agent.export_folder.ledger import Ledger
+from edge_agent.export_folder.named import ExportFolder
+from edge_agent.export_folder.watcher import ExportFolderWatcher
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.log import Log, where, why
@@ -37,6 +48,7 @@ from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
 from shared.errors import Unavailable
+from shared.fleet.state import CaptureState
 from shared.identity import RandomBytes
 from shared.sealing.chunked import ChunkedEncryptor
 from shared.sealing.seal import EncryptorFactory
@@ -55,6 +67,7 @@ class Settings:
     folder: AgentFolder
     dicom: Address
     ready_file: Path | None = None
+    export_folders: tuple[ExportFolder, ...] = ()
 
 
 class Agent:
@@ -73,7 +86,8 @@ class Agent:
         config, host_id, signer = identity.config, identity.config.host_id, identity.signer
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
         self._contexts: list[ssl.SSLContext] = []
-        audit_bell, delivery_bell, pull_bell, report_bell = Bell(), Bell(), Bell(), Bell()
+        self._ready_lock = threading.Lock()
+        audit_bell, delivery_bell, pull_bell, report_bell, commitment_bell = (Bell() for _ in range(5))
 
         folder.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.database = database = Database(folder.database)
@@ -106,15 +120,65 @@ class Agent:
             random_bytes=random_bytes,
             encryptor=encryptor,
         )
+        interception = Interception(database, journal, host_id)
+        commitments = CommitmentStore(database, random_bytes)
+        desk = CommitmentDesk(
+            commitments,
+            journal,
+            database,
+            host_id=host_id,
+            clock=clock,
+            log=log,
+            wake=commitment_bell.ring,
+        )
+        certificate = DicomCertificate(folder.dicom, names_of(settings.dicom.host), clock, log)
         self.listener = listener = DicomListener(
             settings.dicom,
-            host_id=host_id,
             policy=store.in_force,
             pipeline=pipeline,
-            journal=journal,
+            interception=interception,
             log=log,
+            tls=DicomTls(folder.dicom, make_certificate=certificate.ensure, policy=store.in_force),
+            commitments=desk,
             on_listening=self._on_listening,
         )
+
+        def commitment_context(trust: str) -> ssl.SSLContext:
+            certificate.ensure()
+            return client_context(folder.dicom, trust)
+
+        commitment = CommitmentReporter(
+            desk,
+            commitments,
+            database,
+            sop_hash_key=config.sop_hash_key,
+            captured=Instances(database),
+            evidence=receipts,
+            bringer=ReportAssociations(settings.dicom.ae_title, commitment_context),
+            policy=store.in_force,
+            clock=clock,
+            log=log,
+            bell=commitment_bell,
+        )
+        ledger = Ledger(database, config.sop_hash_key)
+        ledger.keep_folders(export.ae_title for export in settings.export_folders)
+        watchers = [
+            ExportFolderWatcher(
+                export,
+                host_id=host_id,
+                policy=store.in_force,
+                pipeline=pipeline,
+                ledger=ledger,
+                receipts=receipts,
+                journal=journal,
+                database=database,
+                clock=clock,
+                log=log,
+            )
+            for export in settings.export_folders
+        ]
+        for wake in (commitment_bell.ring, *(watcher.bell.ring for watcher in watchers)):
+            receipts.on_receipt(wake)
         self._report_bell = report_bell
         mqtt = self._mqtt(pull_bell)
         reporter = StateReporter(
@@ -130,6 +194,11 @@ class Agent:
             log=log,
             listening=lambda: listener.port is not None,
             policy_error=lambda: updater.error,
+            capture=lambda: CaptureState(
+                senders_refused=interception.count(),
+                commitments_waiting=commitments.waiting(),
+                folders=tuple(watcher.state() for watcher in watchers),
+            ),
             bell=report_bell,
         )
         puller = PolicyPuller(self._door(), config.layer, updater, policy=store.in_force, log=log, bell=pull_bell)
@@ -155,10 +224,13 @@ class Agent:
             clock=clock,
             log=log,
         )
-        for wake in (listener.bell.ring, report_bell.ring):
+        for wake in (listener.bell.ring, report_bell.ring, commitment_bell.ring, *(w.bell.ring for w in watchers)):
             store.on_change(wake)
         # Stopped in this order: nothing new comes in before the rest is put down.
-        self._parts: list[Part] = [listener, puller, *([mqtt] if mqtt else []), renewal, delivery, upload, reporter]
+        links = [mqtt] if mqtt else []
+        self._parts: list[Part] = [
+            listener, *watchers, commitment, puller, *links, renewal, delivery, upload, reporter,
+        ]  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set. Raises DatabaseUnavailable, DatabaseDamaged."""
@@ -207,15 +279,18 @@ class Agent:
         file = self._settings.ready_file
         if file is None:
             return
-        ready: dict[str, canonical.Json] = {
-            "host": str(self._identity.config.host_id),
-            "pid": os.getpid(),
-            "dicom_host": self._settings.dicom.host,
-            "dicom_port": self.listener.port,
-        }
-        draft = file.with_name(f"{file.name}.new-{threading.get_ident()}")
-        draft.write_bytes(canonical.encode(ready))
-        draft.replace(file)
+        # One at a time: what one thread saw before the port was open must not replace what another wrote after.
+        with self._ready_lock:
+            ready: dict[str, canonical.Json] = {
+                "host": str(self._identity.config.host_id),
+                "pid": os.getpid(),
+                "dicom_host": self._settings.dicom.host,
+                "dicom_port": self.listener.port,
+                "dicom_tls_port": self.listener.tls_port,
+            }
+            draft = file.with_name(f"{file.name}.new")
+            draft.write_bytes(canonical.encode(ready))
+            draft.replace(file)
 
     def _record(self, event: Event) -> None:
         who = (Participant("host", str(self._identity.config.host_id), True), Participant("service", SOFTWARE, False))

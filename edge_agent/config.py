@@ -1,6 +1,6 @@
 """What the agent reads once at its start: its folder, and the identity that enrolment left there.
 
-identity/   tls.pem evidence.key evidence.crt ca.pem host.json, all 0600
+identity/   tls.pem dicom.pem evidence.key evidence.crt ca.pem host.json, all 0600
 policy/     TUF's cache of trusted metadata
 spool/      incoming/ ready/ refused/
 journal/    agent.sqlite
@@ -69,6 +69,11 @@ class AgentFolder:
     def tls(self) -> Path:
         """The TLS certificate and, behind it, its key: one file, so that a renewal changes both at once."""
         return self.identity / "tls.pem"
+
+    @property
+    def dicom(self) -> Path:
+        """The certificate that modalities see and, behind it, its key."""
+        return self.identity / "dicom.pem"
 
 
 @dataclass(frozen=True)

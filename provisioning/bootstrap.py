@@ -60,10 +60,11 @@ DEBIAN_PACKAGES = {
     "age": ("age", "checks sealed backups with an implementation that is not ours"),
     "dcmtk": ("storescu", "plays the modality with an implementation that is not ours"),
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
+    "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
 }
 
 # Debian package: the services that its installation enables and that must not run beside ours
-SERVICES = {"mosquitto": ("mosquitto.service",)}
+SERVICES = {"mosquitto": ("mosquitto.service",), "orthanc": ("orthanc.service",)}
 
 MARKER = ".leadglass-environment"
 STAMP = ".leadglass-stamp.json"

@@ -28,6 +28,13 @@ def status(options: Namespace) -> int:
     for host in answer["hosts"]:
         in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
+    from control_plane.cli.coverage import line_of
+
+    for result in answer["coverage"]["results"]:
+        print(f"coverage   {line_of(result)}")
+    for route in answer["routes"]:
+        print(f"route      {route['route']}: {route['waiting']} waiting, {route['delivered']} delivered, "
+              f"{route['refused']} refused")  # fmt: skip
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0
@@ -73,6 +80,15 @@ def open_image(options: Namespace) -> int:
     for check in json.loads(checks):
         print(f"{check['state']:14} {check['check']}  {check['detail']}")
     print(f"{options.out}: {size} bytes")
+    return 0
+
+
+def custody(options: Namespace) -> int:
+    size, _ = _download(options, "POST", f"/api/v1/objects/{ObjectId.parse(options.object)}/custody", {})
+    if options.json:
+        return _print_json({"file": str(options.out), "bytes": size})
+    print(f"{options.out}: {size} bytes; prove an image with: "
+          f"leadglass-verify image IMAGE --custody {options.out} --ca CA.pem")  # fmt: skip
     return 0
 
 

@@ -200,3 +200,78 @@ class PolicyMetadata(Base):
     policy: Mapped[bytes | None]
     published: Mapped[datetime]
     person: Mapped[str]
+
+
+class CoverageRow(Base):
+    """One comparison of one modality's day with its archive: counts only. Earlier ones of the same day are kept."""
+
+    __tablename__ = "coverage"
+
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)  # ISO 8601
+    ae_title: Mapped[str] = mapped_column(String(16), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    archive: Mapped[str] = mapped_column(String(16))
+    compared: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(20))
+    why: Mapped[str] = mapped_column(String(500))
+    known: Mapped[int]
+    protected: Mapped[int]
+    unprotected: Mapped[int]
+    captured: Mapped[int]
+    not_in_archive: Mapped[int]
+    not_evaluated: Mapped[int]
+    by_modality_only: Mapped[bool]
+    difference: Mapped[bytes]
+
+
+class RouteItem(Base):
+    """One object on its way to one archive. `number` is its place in the route's queue, by arrival in the vault.
+
+    `state` is waiting, sending, delivered, refused or unknown-route; `why` says what holds it, or what the archive
+    remarked when it took it. No SOP Instance UID stands here: it is read from the sealed index when it is needed.
+    """
+
+    __tablename__ = "route_items"
+    __table_args__ = (
+        Index("route_items_in_order", "route", "state", "number"),
+        Index("route_items_by_number", "number", unique=True),
+    )
+
+    object_id: Mapped[str] = mapped_column(ForeignKey("objects.object_id"), primary_key=True)
+    route: Mapped[str] = mapped_column(String(32), primary_key=True)
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    queued: Mapped[datetime]
+    tries: Mapped[int]
+    next_try: Mapped[datetime | None]  # None: as soon as the route goes on; for a refused one, when somebody says so
+    why: Mapped[str]
+    delivered: Mapped[datetime | None]
+    evidence: Mapped[str]  # canonical JSON, empty until it is delivered
+
+
+class RouteState(Base):
+    """How a route as a whole does: `failures` in a row, and until when it is left alone because of them."""
+
+    __tablename__ = "route_states"
+
+    route: Mapped[str] = mapped_column(String(32), primary_key=True)
+    failures: Mapped[int]
+    failing_since: Mapped[datetime | None]
+    next_try: Mapped[datetime | None]
+    why: Mapped[str]
+    delivered: Mapped[datetime | None]  # when the last image was
+
+
+class FrameDigests(Base):
+    """What became of an object's frames: digested, refused, or not asked for by the policy it was captured under.
+
+    `statement` is the centre's signed statement (docs/formats/custody.md section 3) where they were digested.
+    """
+
+    __tablename__ = "frame_digests"
+
+    object_id: Mapped[str] = mapped_column(ForeignKey("objects.object_id"), primary_key=True)
+    state: Mapped[str] = mapped_column(String(16))
+    statement: Mapped[bytes | None]
+    why: Mapped[str] = mapped_column(String(500))
+    made: Mapped[datetime]

@@ -114,7 +114,7 @@ class Enroller:
                 )
             )
             who = (Participant("host", str(host_id), True), Participant("person", issued_by, False))
-            what = (Subject("host", str(host_id)),)
+            what = (Subject("host", str(host_id)), Subject("asset", request.asset))
             self._journal.append(session, Happening(Event.HOST_ENROLLED, Action.CREATE, Outcome.SUCCESS, who, what))
             return (
                 self._authority.issue(session, Kind.HOST, str(host_id), tls_key),

@@ -8,11 +8,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.reading import AuditReading
+from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
 from control_plane.keys.drill import DRILLED
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
+from control_plane.routes.overview import gaps as route_gaps
+from control_plane.routes.people import RoutesForPeople
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
@@ -47,8 +50,11 @@ class Overview:
         audit: AuditReading,
         broker: Callable[[], BrokerState],
         clock: Clock,
+        coverage: CoverageShowing,
+        routes: RoutesForPeople,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
+        self._coverage, self._routes = coverage, routes
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -62,7 +68,7 @@ class Overview:
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled = session.get(Fact, DRILLED)
-        broker = self._broker()
+        broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         version = document.version if document else 0
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
@@ -73,8 +79,12 @@ class Overview:
             "audit": {"tail": list(self._audit.tail(20))},
             "recovery": {"state": recovery, "drilled": drilled.value if drilled else None},
             "broker": {"state": broker.state, "reason": broker.reason},
+            "coverage": coverage.json(),
+            "routes": list(routes),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
+                *gaps(coverage),
+                *route_gaps(routes),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),
             ],

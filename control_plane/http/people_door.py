@@ -13,6 +13,9 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.reading import AuditReading
+from control_plane.coverage.runs import CoverageRuns
+from control_plane.coverage.showing import CoverageShowing
+from control_plane.custody.statements import CustodyStatements
 from control_plane.enrolment import codes
 from control_plane.fleet.overview import Overview
 from control_plane.http import problems
@@ -22,12 +25,19 @@ from control_plane.http.people_models import (
     AuditQuery,
     CodeAnswer,
     CodeRequest,
+    CoverageGapAnswer,
+    CoverageGapRequest,
+    CoverageQuery,
+    CoverageRunRequest,
+    CoverageStatus,
     FindAnswer,
     FindRequest,
     LinkAnswer,
     OpenRequest,
     PublishAnswer,
     PublishRequest,
+    RetryAnswer,
+    RoutesAnswer,
     StatusAnswer,
     VerdictAnswer,
 )
@@ -36,6 +46,7 @@ from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
 from control_plane.policy.exchange import Publication
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
 from control_plane.web import page
@@ -57,8 +68,12 @@ class PeopleServices:
     overview: Overview
     finder: Finder
     opener: VaultOpener
+    custody: CustodyStatements
     policy: PolicyPublisher
     audit: AuditReading
+    coverage: CoverageShowing
+    comparisons: CoverageRuns
+    routes: RoutesForPeople
     journal: CentreJournal
     issue_code: codes.Issuer
     limit: FailureLimit
@@ -75,6 +90,8 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_objects(app, services)
     _add_policy(app, services)
     _add_audit(app, services)
+    _add_coverage(app, services)
+    _add_routes(app, services)
     return app
 
 
@@ -154,6 +171,13 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
         response.headers["Leadglass-Checks"] = dumps([check.json() for check in opened.checks])
         return response
 
+    @app.post("/api/v1/objects/<object_id>/custody")
+    def custody(object_id: str) -> Response:
+        """Return what proves an image elsewhere (`leadglass-verify image`): no part of the image, and no patient."""
+        person = _permitted(services, Permission.AUDIT_READ)
+        statement = services.custody.write(person.name, ObjectId.parse(object_id))
+        return Response(statement, content_type="application/json")
+
 
 def _add_policy(app: APIFlask, services: PeopleServices) -> None:
     @app.get("/api/v1/policy/parts")
@@ -193,6 +217,49 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
         person = _permitted(services, Permission.AUDIT_READ)
         lines: Iterator[bytes] = services.audit.export(person.name)
         return Response(lines, content_type="application/jsonl")
+
+
+def _add_coverage(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/api/v1/coverage")
+    @app.input(CoverageQuery, location="query", arg_name="wanted")
+    @app.output(CoverageStatus)
+    def coverage(wanted: CoverageQuery) -> dict[str, Json]:
+        """Return how far each modality's images are covered, on one day or the last ones."""
+        _permitted(services, Permission.STATUS_READ)
+        return services.coverage.status(wanted.day).json()
+
+    @app.post("/api/v1/coverage/runs")
+    @app.input(CoverageRunRequest, location="json", arg_name="wanted")
+    @app.output(CoverageStatus, status_code=202)
+    def compare(wanted: CoverageRunRequest) -> dict[str, Json]:
+        """Begin to compare a day with the archive; `running` says until when."""
+        _permitted(services, Permission.COVERAGE_COMPARE)
+        services.comparisons.start(wanted.on)
+        return services.coverage.status(wanted.on).json()
+
+    @app.post("/api/v1/coverage/gap")
+    @app.input(CoverageGapRequest, location="json", arg_name="wanted")
+    @app.output(CoverageGapAnswer)
+    def gap(wanted: CoverageGapRequest) -> dict[str, Json]:
+        """Return which instances a gap consists of; the look is recorded with its reason."""
+        person = _permitted(services, Permission.COVERAGE_OPEN)
+        return services.coverage.gap(wanted.on, wanted.modality, person.name, wanted.reason)
+
+
+def _add_routes(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/api/v1/routes")
+    @app.output(RoutesAnswer)
+    def routes() -> dict[str, Json]:
+        """Return how each way to an archive does, and what an archive has to trust."""
+        _permitted(services, Permission.STATUS_READ)
+        return {"routes": list(services.routes.status()), "certificates": services.routes.certificates()}
+
+    @app.post("/api/v1/routes/<name>/retry")
+    @app.output(RetryAnswer)
+    def retry(name: str) -> dict[str, Json]:
+        """Have every image that was refused on a route tried again now."""
+        person = _permitted(services, Permission.ROUTE_RETRY)
+        return {"count": services.routes.retry(name, person.name)}
 
 
 def _recognise(services: PeopleServices) -> None:

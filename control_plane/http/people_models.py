@@ -1,10 +1,22 @@
 """What people send to their door and what it answers: checked on the way in, described in the OpenAPI document."""
 
+from datetime import date
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from shared.errors import Malformed
 from shared.policy.document import LAYER_PATTERN
+
+_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+
+
+def day_of(text: str) -> date:
+    """Read a day of the calendar. Raises Malformed."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as exc:
+        raise Malformed("day", str(exc)) from exc
 
 
 class _Strict(BaseModel):
@@ -171,6 +183,114 @@ class BrokerStatus(BaseModel):
     reason: str
 
 
+class CoverageQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    day: date | None = None
+
+
+class CoverageRunRequest(_Strict):
+    """The day to compare, as 2026-03-01."""
+
+    day: str = Field(pattern=_DAY)
+
+    @property
+    def on(self) -> date:
+        return day_of(self.day)
+
+
+class CoverageGapRequest(CoverageRunRequest):
+    """Whose gap is looked at, and why; the reason stands in the audit log."""
+
+    modality: str = Field(min_length=1, max_length=16)
+    reason: str = Field(min_length=3, max_length=300)
+
+
+class CoverageResult(BaseModel):
+    """One comparison. `known` = `protected` + `unprotected`; `unprotected_then` is of the last complete one before."""
+
+    day: str
+    modality: str
+    archive: str
+    state: Literal["complete", "partial", "not evaluated", "nothing to compare"]
+    why: str
+    compared: str
+    known: int
+    protected: int
+    unprotected: int
+    captured: int
+    not_in_archive: int
+    not_evaluated: int
+    by_modality_only: bool
+    last_complete: str | None
+    unprotected_then: int | None
+
+
+class CoverageStatus(BaseModel):
+    """The newest comparisons; `unknown` says which modalities nobody has compared."""
+
+    running: bool
+    results: list[CoverageResult]
+    unknown: list[str]
+
+
+class StudyInGap(BaseModel):
+    study: str
+    instances: int
+
+
+class GapListing(BaseModel):
+    """`count` is of all; instances and studies are listed as far as a record has room."""
+
+    count: int
+    instances: list[str]
+    studies: list[StudyInGap]
+
+
+class CoverageGapAnswer(BaseModel):
+    day: str
+    modality: str
+    recorded: str
+    record: int
+    unprotected: GapListing
+    not_in_archive: GapListing
+
+
+class RefusalReason(BaseModel):
+    why: str
+    count: int
+
+
+class RouteStatus(BaseModel):
+    """One way to an archive. `peer` and `tls` are null where policy has no such route."""
+
+    route: str
+    peer: str | None
+    tls: bool | None
+    waiting: int
+    waiting_since: str | None
+    delivered: int
+    delivered_with_remarks: int
+    proved_by: str
+    last_delivered: str | None
+    refused: int
+    reasons: list[RefusalReason]
+    unknown_route: int
+    failing_since: str | None
+    next_try: str | None
+    error: str
+
+
+class RoutesAnswer(BaseModel):
+    """`certificates` is PEM: what the centre shows an archive over TLS, and the authority above it."""
+
+    routes: list[RouteStatus]
+    certificates: str
+
+
+class RetryAnswer(BaseModel):
+    count: int
+
+
 class StatusAnswer(BaseModel):
     """Everything the centre knows at a glance; `not_evaluated` says what nobody has proved."""
 
@@ -181,4 +301,6 @@ class StatusAnswer(BaseModel):
     audit: AuditStatus
     recovery: RecoveryStatus
     broker: BrokerStatus
+    coverage: CoverageStatus
+    routes: list[RouteStatus]
     not_evaluated: list[str]

@@ -14,6 +14,7 @@ from control_plane.enrolment.codes import CodeRefused
 from control_plane.http.limits import TooManyFailures
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.permissions import NotPermitted
+from control_plane.routes.queue import RouteUnknown
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import AuditGap
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
@@ -25,6 +26,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotPermitted, 403),
     (TooManyFailures, 429),
     (ObjectUnknown, 404),
+    (RouteUnknown, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

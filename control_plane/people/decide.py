@@ -14,6 +14,9 @@ class Permission(StrEnum):
     CODE_ISSUE = "enrolment-code:issue"
     AUDIT_READ = "audit:read"
     RECOVERY_DRILL = "recovery:drill"
+    COVERAGE_COMPARE = "coverage:compare"
+    COVERAGE_OPEN = "coverage:open"
+    ROUTE_RETRY = "route:retry"
 
 
 _ROLES: dict[str, frozenset[Permission]] = {"administrator": frozenset(Permission)}

@@ -34,6 +34,7 @@ from shared.sealing.record import CaptureRecord, record_digest, verify_record
 from shared.signing import EvidencePublicKey
 
 Form: TypeAlias = Literal["part10", "dataset"]
+Opener: TypeAlias = Literal["person", "service"]
 RANGE_SAYS = "chunk authentic, object not evaluated"
 MAX_RANGE_BYTES = 16 << 20
 _RELEASE_BYTES = 1 << 18
@@ -83,6 +84,16 @@ class RangeRead:
 
 
 @dataclass(frozen=True)
+class Verified:
+    """An object of which everything held; `pieces` is its dataset, and raises where the second pass finds otherwise."""
+
+    record: CaptureRecord
+    record_sha256: bytes
+    transfer_syntax: str
+    pieces: Iterator[bytes]
+
+
+@dataclass(frozen=True)
 class _Held:
     """An object's rows, nothing of them believed."""
 
@@ -125,14 +136,16 @@ class VaultOpener:
             return report.checks(exc)
         return report.checks()
 
-    def open(self, object_id: ObjectId, person: str, reason: str, form: Form) -> Opened:
+    def open(self, object_id: ObjectId, person: str, reason: str, form: Form, *, kind: Opener = "person") -> Opened:
         """Return the image once it was verified whole and the opening is recorded.
+
+        `person` is a service of the centre's own where `kind` says so: what it does unasked is recorded no less.
 
         Raises ReasonMissing, ObjectUnknown, NoPart10, Unavailable, and for what does not hold an IntegrityFailure:
         WrongSigner, SignatureInvalid, NotCertified, ObjectAltered, WrapMissing, BoxNotAuthentic, NotAuthentic,
         BodyMissing, IndexMismatch, NotAsLogged, AuditAltered. Every one of them is recorded.
         """
-        happening = _happening(object_id, person, {"reason": reason, "form": form})
+        happening = _happening(object_id, person, {"reason": reason, "form": form}, kind=kind)
         with self._recording_refusals(happening):
             _verify_named(person, reason)
             report = Report()
@@ -141,6 +154,17 @@ class VaultOpener:
         self._journal.record(happening)
         size = len(head) + proved.record.dataset_bytes
         return Opened(report.checks(), size, proved.binding.transfer_syntax, self._release(proved, head, happening))
+
+    def verified(self, object_id: ObjectId) -> Verified:
+        """Return an object for work of the centre's own, once it was verified whole. Whoever asks records the outcome.
+
+        Raises what `open` does, ReasonMissing and NoPart10 apart.
+        """
+        proved = self._prove(self._held(object_id), Report())
+        stored = proved.held.stored
+        return Verified(
+            proved.record, record_digest(stored.record), proved.binding.transfer_syntax, self._pieces(proved)
+        )
 
     def read_range(self, object_id: ObjectId, person: str, reason: str, start: int, length: int) -> RangeRead:
         """Return up to `length` bytes of the dataset from `start`, their chunks authentic, the object not evaluated.
@@ -240,6 +264,12 @@ class VaultOpener:
         # The rest leaves only when the whole has been proved again.
         yield bytes(gathered)
 
+    def _pieces(self, proved: _Proved) -> Iterator[bytes]:
+        stored = proved.held.stored
+        with self._store.open(stored.object_id) as body:
+            for piece in open_verified(stored, body, proved.host_key, proved.key):
+                yield bytes(piece)
+
     @contextmanager
     def _recording_refusals(self, happening: Happening) -> Iterator[None]:
         try:
@@ -249,9 +279,11 @@ class VaultOpener:
             raise
 
 
-def _happening(object_id: ObjectId, person: str, private: dict[str, Json], says: str = "") -> Happening:
+def _happening(
+    object_id: ObjectId, person: str, private: dict[str, Json], says: str = "", *, kind: Opener = "person"
+) -> Happening:
     """`private` holds the person's reason: free text about somebody's care has its place in the sealed part only."""
-    who, what = (Participant("person", person, True),), (Subject("object", str(object_id)),)
+    who, what = (Participant(kind, person, True),), (Subject("object", str(object_id)),)
     return Happening(Event.OBJECT_OPENED, Action.READ, Outcome.SUCCESS, who, what, says, private)
 
 

@@ -68,6 +68,14 @@ class Upload(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+class WaysOut(Protocol):
+    """Where else an object goes: asked before it is kept, noted in the same commit, and told after that."""
+
+    def owed(self, record: CaptureRecord) -> tuple[str, ...]: ...
+    def add(self, session: Session, object_id: ObjectId, routes: tuple[str, ...]) -> None: ...
+    def wake(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class _Arrival:
     """An object that holds, before it is kept."""
@@ -91,10 +99,11 @@ class VaultIntake:
         receipts: EvidenceSigner,
         clock: Clock,
         incoming: Path,
+        ways_out: WaysOut,
     ) -> None:
         self._database, self._store, self._hosts, self._keys = database, store, hosts, keys
         self._index, self._journal, self._receipts, self._clock = index, journal, receipts, clock
-        self._incoming = incoming
+        self._incoming, self._ways_out = incoming, ways_out
 
     def receive(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int) -> bytes:
         """Return the signed receipt of an object that `host_id`, as TLS proved it, uploads under `object_id`.
@@ -115,10 +124,14 @@ class VaultIntake:
                 arrival = self._verified(object_id, host_id, parts, file)
                 self._verify_no_other(arrival)
                 self._store.put(object_id, BodyWindow(file, parts))
-            return in_one_commit(self._database, lambda session: self._keep(session, arrival, happening))
+            routes = self._ways_out.owed(arrival.record)
+            receipt = in_one_commit(self._database, lambda session: self._keep(session, arrival, happening, routes))
         except (Refused, IntegrityFailure) as exc:
             self._journal.record(failure(happening, Event.OBJECT_REFUSED, exc))
             raise
+        if routes:
+            self._ways_out.wake()
+        return receipt
 
     def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: BufferedRandom) -> _Arrival:
         host_key = self._hosts.of_active_host(host_id)
@@ -147,7 +160,7 @@ class VaultIntake:
         with snapshot(self._database) as session:
             _verify_same(session.get(Object, str(arrival.stored.object_id)), arrival)
 
-    def _keep(self, session: Session, arrival: _Arrival, happening: Happening) -> bytes:
+    def _keep(self, session: Session, arrival: _Arrival, happening: Happening, routes: tuple[str, ...]) -> bytes:
         name, digest, now = str(arrival.stored.object_id), record_digest(arrival.stored.record), self._clock.now()
         held = session.get(Object, name)
         _verify_same(held, arrival)
@@ -173,6 +186,7 @@ class VaultIntake:
         session.add(Wrap(object_id=name, key_id=str(key_id), wrap=arrival.stored.wrap))
         for token in arrival.tokens:
             session.add(BlindIndex(attribute=token.attribute.value, token=token.value, object_id=name))
+        self._ways_out.add(session, arrival.stored.object_id, routes)
         what = (*happening.what, Subject("record", digest.hex()))
         self._journal.append(session, replace(happening, what=what))
         return receipt

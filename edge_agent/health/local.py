@@ -2,12 +2,13 @@
 
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import DatabaseUnavailable
+from edge_agent.export_folder.ledger import FolderRow, read_folders
 from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
@@ -28,6 +29,9 @@ class LocalStatus:
     refused: int
     audit_records: int
     audit_waiting: int
+    senders_refused: int
+    commitments_waiting: int
+    export_folders: tuple[FolderRow, ...]
 
     def json(self) -> dict[str, Json]:
         return {
@@ -42,6 +46,9 @@ class LocalStatus:
             "refused": self.refused,
             "audit_records": self.audit_records,
             "audit_waiting": self.audit_waiting,
+            "senders_refused": self.senders_refused,
+            "commitments_waiting": self.commitments_waiting,
+            "export_folders": [asdict(folder) for folder in self.export_folders],
         }
 
 
@@ -49,7 +56,8 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     """Raises NotEnrolled, IdentityUnreadable, Malformed, DatabaseUnavailable."""
     identity = load_identity(folder)
     counts: dict[str, int] = {}
-    policy = records = acknowledged = 0
+    policy = records = acknowledged = senders = commitments = 0
+    folders: tuple[FolderRow, ...] = ()
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
@@ -57,6 +65,9 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 (policy,) = connection.execute("SELECT coalesce(max(version), 0) FROM accepted_policy").fetchone()
                 (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
+                senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
+                commitments = _number(connection, "commitment_request", "SELECT count(*) FROM commitment_request")
+                folders = read_folders(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
@@ -71,7 +82,16 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         refused=sum(counts.get(event.value, 0) for event in _REFUSALS),
         audit_records=records,
         audit_waiting=records - acknowledged,
+        senders_refused=senders,
+        commitments_waiting=commitments,
+        export_folders=folders,
     )
+
+
+def _number(connection: sqlite3.Connection, table: str, query: str) -> int:
+    """Return what `query` gives, 0 where an agent of before the table was the last to run here."""
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
+    return int(connection.execute(query).fetchone()[0]) if known else 0
 
 
 def _files(folder: Path) -> int:

@@ -17,7 +17,7 @@ from edge_agent.policy_sync.store import PolicyStore
 from shared.audit.record import Event
 from shared.clock import Clock
 from shared.errors import Refused, Unavailable
-from shared.fleet.state import HostState, sign_state
+from shared.fleet.state import CaptureState, HostState, sign_state
 from shared.identity import HostId
 from shared.signing import EvidenceSigner
 
@@ -61,13 +61,14 @@ class StateReporter:
         log: Log,
         listening: Callable[[], bool],
         policy_error: Callable[[], str],
+        capture: Callable[[], CaptureState] = CaptureState,
         bell: Bell,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._broker, self._host_id, self._signer = door, broker, host_id, signer
         self._database, self._store, self._spool, self._journal = database, store, spool, journal
         self._clock, self._log, self._spread = clock, log, spread
-        self._listening, self._policy_error = listening, policy_error
+        self._listening, self._policy_error, self._capture = listening, policy_error, capture
         self.bell = bell
         database.create(_SCHEMA)
 
@@ -109,6 +110,7 @@ class StateReporter:
             delivered=self._journal.count(Event.IMAGE_DELIVERED),
             refused=self._journal.count(*REFUSALS),
             audit_waiting=self._journal.waiting(),
+            capture=self._capture(),
         )
 
     def _next_number(self) -> int:

@@ -66,6 +66,7 @@ class Event(StrEnum):
     SPOOL_IMPORTED = "capture.spool-imported"
     ROUTE_DELIVERED = "route.delivered"
     ROUTE_FAILED = "route.failed"
+    ROUTE_RETRIED = "route.retried"
     FRAMES_DIGESTED = "custody.frames-digested"
     FRAMES_REFUSED = "custody.frames-refused"
     COVERAGE_COMPARED = "coverage.compared"
@@ -117,6 +118,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.SPOOL_IMPORTED: "110107",
     Event.ROUTE_DELIVERED: "110104",
     Event.ROUTE_FAILED: "110104",
+    Event.ROUTE_RETRIED: "110104",
     Event.FRAMES_DIGESTED: "110103",
     Event.FRAMES_REFUSED: "110103",
     Event.COVERAGE_COMPARED: "110112",

@@ -192,6 +192,56 @@ def test_bad_input_is_exit_code_2_and_named(centre: Running, arguments: tuple[st
     assert says in errors
 
 
+GRADED = """\
+layer: organisation
+modalities:
+  - {ae_title: CT1, description: "CT, room 1.14", addresses: [192.0.2.10]}
+grading:
+  default: restricted
+  grades: [general, restricted, secret]
+  rules:
+    - {when: {modality: [MG]}, grade: secret}
+    - {when: {calling_ae_title: [PHANTOM]}, grade: general}
+timings: {state_every_s: 5, pull_every_s: 30}
+"""
+
+
+def test_checking_a_policy_says_what_it_means_and_what_may_not_be_meant(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(GRADED.replace(", addresses: [192.0.2.10]", ""))
+
+    code, out, _ = run("policy", "check", policy)
+    assert code == 0
+    assert "  2. rule 1, modality is MG: secret, to the vault\n" in out
+    assert "is this meant? CT1: neither addresses nor certificates are listed" in out
+    told = json.loads(run("policy", "check", policy, "--json")[1])
+    assert (told["state"], told["modalities"], len(told["doubts"])) == ("checked", 1, 1)
+
+
+def test_a_policy_that_is_refused_is_exit_code_2_and_names_the_line(tmp_path: Path) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(GRADED.replace("grade: secret", "grade: top"))
+
+    code, _, errors = run("policy", "check", policy)
+    assert code == 2
+    assert f"{policy}:8: grading.rules[1].grade: grade top is not in grading.grades" in errors
+
+
+def test_after_the_first_start_there_are_keys_for_three_grades_and_for_no_other(
+    centre: Running, tmp_path: Path
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(GRADED)
+
+    code, out, errors = run("policy", "publish", policy, *centre.who)
+    assert (code, errors) == (0, "")
+    assert "policy 1 is published" in out
+    policy.write_text(GRADED.replace("secret", "top"))
+    code, _, errors = run("policy", "publish", policy, *centre.who)
+    assert code != 0
+    assert "no key for grade top; use one that the centre has keys for: general, restricted, secret" in errors
+
+
 def test_an_unreachable_control_plane_is_exit_code_3(centre: Running) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))

@@ -32,7 +32,7 @@ from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.object_store import ObjectStore
 from control_plane.vault.opening import VaultOpener
-from control_plane.vault.receive import VaultIntake
+from control_plane.vault.receive import VaultIntake, WaysOut
 from shared.audit.batch import ChainHead, sign_batch
 from shared.audit.record import (
     Action,
@@ -50,7 +50,7 @@ from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose
 from shared.sealing.binding import Binding
 from shared.sealing.index import IndexEntry
-from shared.sealing.record import record_digest
+from shared.sealing.record import CaptureRecord, record_digest
 from shared.sealing.seal import ObjectSealer, Sealing
 from shared.signing import EvidenceSigner, SoftwareSigner
 from tests.fakes.clock import FakeClock
@@ -102,6 +102,19 @@ def engine_of(database: sessionmaker[Session]) -> Engine:
     return engine
 
 
+class Nowhere:
+    """A vault whose objects stay there."""
+
+    def owed(self, record: CaptureRecord) -> tuple[str, ...]:
+        return ()
+
+    def add(self, session: Session, object_id: ObjectId, routes: tuple[str, ...]) -> None:
+        assert not routes
+
+    def wake(self) -> None:
+        raise AssertionError("nothing was queued")
+
+
 class Bench:
     """Built over a folder; built again over the same folder, it is the centre after a restart."""
 
@@ -128,10 +141,12 @@ class Bench:
         self.intake = self.intake_with()
         self.opener = self.opener_with()
 
-    def intake_with(self, *, store: ObjectStore | None = None, hosts: EvidenceKeys | None = None) -> VaultIntake:
+    def intake_with(
+        self, *, store: ObjectStore | None = None, hosts: EvidenceKeys | None = None, ways_out: WaysOut | None = None
+    ) -> VaultIntake:
         return VaultIntake(
             self.database, store or self.objects, hosts or self.evidence, self.keys, self.index, self.journal,
-            self.receipts, self.clock, self.folder / "incoming",
+            self.receipts, self.clock, self.folder / "incoming", ways_out or Nowhere(),
         )  # fmt: skip
 
     def opener_with(
@@ -214,26 +229,33 @@ class HostBench:
         grade: str = GRADE,
         data_key: Any = None,
         index_key: Any = None,
+        transfer_syntax: str = TRANSFER_SYNTAX,
+        routes: tuple[str, ...] = (),
+        policy_version: int = 1,
     ) -> SealedImage:
         out = io.BytesIO()
         object_id = object_id or ObjectId.new()
-        sealer = ObjectSealer(out, Binding(object_id, self.host_id, secrets.token_bytes(32), TRANSFER_SYNTAX))
+        sealer = ObjectSealer(out, Binding(object_id, self.host_id, secrets.token_bytes(32), transfer_syntax))
         sealer.update(dataset)
         data_key = data_key or self.bench.public(KeyPurpose.DATA, grade)
         index_key = index_key or self.bench.public(KeyPurpose.INDEX)
-        sealing = Sealing(grade, data_key, index_key, 1, self.bench.clock.now())
+        sealing = Sealing(grade, data_key, index_key, policy_version, self.bench.clock.now(), routes)
         sealed = sealer.finish(sealing, entry, signer or self.signer)
         return SealedImage(object_id, self.host_id, dataset, out.getvalue(), sealed.signed_record)
 
     def captured(self, image: SealedImage) -> None:
         """Note in the host's journal what an agent notes at capture."""
         what = (Subject("object", str(image.object_id)), Subject("record", record_digest(image.record).hex()))
-        self.note(Event.IMAGE_CAPTURED, what)
+        self.note(Event.IMAGE_CAPTURED, what, who=(Participant("ae", "CT1", True),))
 
     def note(
-        self, event: Event = Event.AGENT_STARTED, what: tuple[Subject, ...] = (), private: dict[str, Json] | None = None
+        self,
+        event: Event = Event.AGENT_STARTED,
+        what: tuple[Subject, ...] = (),
+        private: dict[str, Json] | None = None,
+        who: tuple[Participant, ...] = (),
     ) -> None:
-        who = (Participant("host", str(self.host_id), True),)
+        who = (*who, Participant("host", str(self.host_id), not who))
         happening = Happening(event, Action.CREATE, Outcome.SUCCESS, who, what, private=private)
         stored = compose(
             happening, source=str(self.host_id), seq=self.head.seq + 1, prev=self.head.leaf,

@@ -55,6 +55,8 @@ STATUS: dict[str, Any] = {
     },
     "recovery": {"state": "recoverable", "drilled": "2026-03-01T08:30:00.000000Z"},
     "broker": {"state": "running", "reason": ""},
+    "coverage": {"running": False, "results": [], "unknown": []},
+    "routes": [],
     "not_evaluated": [],
 }
 
@@ -137,3 +139,30 @@ def test_renews_itself_and_says_how_often() -> None:
 
     assert ("meta", {"http-equiv": "refresh", "content": "5"}) in Elements(page).found
     assert "renewed every 5 seconds" in words(page)
+
+
+COVERED = {
+    "day": "2026-02-28", "modality": "CT1", "archive": "PACS", "state": "complete", "why": "",
+    "compared": "2026-03-01T03:00:00.000000Z", "known": 12, "protected": 12, "unprotected": 0, "captured": 12,
+    "not_in_archive": 0, "not_evaluated": 0, "by_modality_only": False, "last_complete": None, "unprotected_then": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "compared, shown",
+    [
+        ({}, "PACS complete 12 0 0 0"),
+        ({"known": 15, "unprotected": 3}, "PACS gap 12 unprotected 3 0 0"),
+        ({"state": "partial", "why": "it broke off"}, "PACS partial it broke off 12 0 0 0"),
+        ({"state": "not evaluated", "why": "nobody is there", "last_complete": COVERED["compared"],
+          "unprotected_then": 3}, "PACS not evaluated nobody is there unknown now; unprotected 3 at 2026-03-01 03:00"),
+        ({"by_modality_only": True}, "PACS complete by modality only"),
+    ],
+)  # fmt: skip
+def test_coverage_is_green_only_where_everything_was_compared(compared: dict[str, Any], shown: str) -> None:
+    result = COVERED | compared
+    page = render_status(changed(coverage={"running": False, "results": [result], "unknown": []}))
+
+    assert shown in " ".join(words(page).split())
+    rows = [part for part in page.split("<tr>") if "2026-02-28" in part]
+    assert ("good" in rows[0]) == (result["state"] == "complete" and not result["unprotected"])

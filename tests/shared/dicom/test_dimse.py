@@ -15,7 +15,6 @@ from shared.errors import Malformed
 from tests.edge_agent.capture.wire import command, element
 from tests.fakes.host import CT
 
-
 COMMITMENTS = dimse.STORAGE_COMMITMENT_INSTANCE
 
 
