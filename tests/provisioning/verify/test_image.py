@@ -107,9 +107,7 @@ def test_every_way_to_write_group_0002_leaves_the_dataset_proved(custody: Custod
 
 def test_an_image_that_orthanc_stored_and_gave_back_is_proved(custody: Custody, tmp_path: Path) -> None:
     # In DCMTK's own encoding, so that its sender passes the data set on as it is.
-    image = dcmtk(
-        "dcmconv", load("MR_small.dcm").path, tmp_path / "sent.dcm", "--group-length-remove", "--padding-off"
-    )
+    image = dcmtk("dcmconv", load("MR_small.dcm").path, tmp_path / "sent.dcm", "--group-length-remove", "--padding-off")
     statement = custody.statement(custody.capture(image))
 
     with orthanc(tmp_path / "orthanc") as archive:
