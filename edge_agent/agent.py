@@ -4,6 +4,7 @@ import fcntl
 import os
 import resource
 import secrets
+import shutil
 import signal
 import ssl
 import threading
@@ -13,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from cryptography.cobblestone import Cobblestone256Encryptor
+
 from edge_agent import SOFTWARE
 from edge_agent.audit.journal import Journal
 from edge_agent.audit.uploader import AuditUploader
 from edge_agent.capture.certificate import DicomCertificate, names_of
-from edge_agent.capture.instances import Instances
 from edge_agent.capture.interception import Interception
 from edge_agent.capture.listener import Address, DicomListener
 from edge_agent.capture.pipeline import CapturePipeline
-from edge_agent.capture.recovery import recover
-from edge_agent.capture.spool import Spool
+from edge_agent.capture.registrar import GroupRegistrar
+from edge_agent.capture.store import CaptureStore
 from edge_agent.capture.tls import DicomTls, client_context
 from edge_agent.commitment.association import ReportAssociations
 from edge_agent.commitment.desk import CommitmentDesk
@@ -30,7 +32,6 @@ from edge_agent.commitment.reporter import CommitmentReporter
 from edge_agent.commitment.store import CommitmentStore
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
-from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.export_folder.ledger import Ledger
@@ -44,13 +45,13 @@ from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
+from edge_agent.spool.keeper import SpoolKeeper
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.fleet.state import CaptureState
 from shared.identity import RandomBytes
-from shared.sealing.chunked import ChunkedEncryptor
 from shared.sealing.seal import EncryptorFactory
 
 
@@ -80,7 +81,7 @@ class Agent:
         log: Log,
         *,
         random_bytes: RandomBytes = secrets.token_bytes,
-        encryptor: EncryptorFactory = ChunkedEncryptor,
+        encryptor: EncryptorFactory = Cobblestone256Encryptor,
     ) -> None:
         folder, identity = settings.folder, load_identity(settings.folder)
         config, host_id, signer = identity.config, identity.config.host_id, identity.signer
@@ -95,8 +96,12 @@ class Agent:
         self.journal = journal = Journal(
             database, host_id, key=store.audit_key, clock=clock, random_bytes=random_bytes, on_record=audit_bell.ring
         )
-        self.spool = spool = Spool(folder.spool, on_ready=delivery_bell.ring)
-        self.receipts = receipts = Receipts(database)
+        self.captures = captures = CaptureStore(
+            folder.spool, database, journal, quota=self._quota, on_ready=delivery_bell.ring
+        )
+        self.spool, receipts = captures.spool, captures.receipts
+        spool = self.spool
+        registrar = GroupRegistrar(captures.entries, log)
         self.updater = updater = PolicyUpdater(
             layer=config.layer,
             trust_folder=folder.trust,
@@ -115,6 +120,8 @@ class Agent:
             signer=signer,
             policy=store.in_force,
             spool=spool,
+            claims=captures.claims,
+            registrar=registrar,
             journal=journal,
             clock=clock,
             random_bytes=random_bytes,
@@ -152,7 +159,7 @@ class Agent:
             commitments,
             database,
             sop_hash_key=config.sop_hash_key,
-            captured=Instances(database),
+            captured=captures.instances,
             evidence=receipts,
             bringer=ReportAssociations(settings.dicom.ae_title, commitment_context),
             policy=store.in_force,
@@ -195,6 +202,9 @@ class Agent:
             listening=lambda: listener.port is not None,
             policy_error=lambda: updater.error,
             capture=lambda: CaptureState(
+                spool_bytes=spool.held_bytes(),
+                spool_quota_bytes=self._quota(),
+                damaged=delivery.unreadable(),
                 senders_refused=interception.count(),
                 commitments_waiting=commitments.waiting(),
                 folders=tuple(watcher.state() for watcher in watchers),
@@ -224,17 +234,18 @@ class Agent:
             clock=clock,
             log=log,
         )
+        keeper = SpoolKeeper(spool.segments, lambda: shutil.disk_usage(folder.spool).free, log)
         for wake in (listener.bell.ring, report_bell.ring, commitment_bell.ring, *(w.bell.ring for w in watchers)):
             store.on_change(wake)
         # Stopped in this order: nothing new comes in before the rest is put down.
         links = [mqtt] if mqtt else []
         self._parts: list[Part] = [
-            listener, *watchers, commitment, puller, *links, renewal, delivery, upload, reporter,
+            listener, *watchers, registrar, keeper, commitment, puller, *links, renewal, delivery, upload, reporter,
         ]  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set. Raises DatabaseUnavailable, DatabaseDamaged."""
-        recover(self.spool, self.journal, self._identity.config.host_id, self._log)
+        self.captures.recover(self._identity.config.host_id, self._identity.signer.public, self._log)
         self._record(Event.AGENT_STARTED)
         self._log.event("agent.started", host=str(self._identity.config.host_id))
         supervisor = Supervisor(self._log)
@@ -246,6 +257,10 @@ class Agent:
         self._record(Event.AGENT_STOPPED)
         self.database.close()
         self._log.event("agent.stopped")
+
+    def _quota(self) -> int:
+        policy = self.store.in_force()
+        return 0 if policy is None else policy.spool_quota_bytes
 
     def _door(self) -> HttpsDoor:
         doors = self._identity.config.doors

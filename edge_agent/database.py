@@ -6,9 +6,10 @@ WAL with synchronous=FULL: once a transaction has returned it survives a power c
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from shared.errors import IntegrityFailure, Unavailable
 
@@ -28,10 +29,11 @@ class DatabaseDamaged(IntegrityFailure):
 
 
 class Database:
-    """One connection, shared by all threads, one transaction at a time."""
+    """One connection for all threads, one transaction at a time; and one for questions, held up by no transaction."""
 
     def __init__(self, path: Path) -> None:
-        self._lock, self._depth = threading.RLock(), 0
+        self._lock, self._depth, self._owner = threading.RLock(), 0, 0
+        self._reading_lock = threading.Lock()
         with _translated():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._connection = sqlite3.connect(
@@ -39,6 +41,8 @@ class Database:
             )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
+            self._reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._reading.execute("PRAGMA query_only=1")
 
     def create(self, schema: str) -> None:
         """Make a feature's tables where they are not there yet."""
@@ -55,17 +59,29 @@ class Database:
             if self._depth:
                 yield self._connection
                 return
-            self._depth = 1
+            self._depth, self._owner = 1, threading.get_ident()
             try:
                 with self._connection:
                     self._connection.execute("BEGIN IMMEDIATE")
                     yield self._connection
             finally:
-                self._depth = 0
+                self._depth, self._owner = 0, 0
+
+    def read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        """Return the rows of what was committed last, or, within a transaction of this thread, of that.
+
+        Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        with _translated():
+            if self._owner == threading.get_ident():
+                return self._connection.execute(query, values).fetchall()
+            with self._reading_lock:
+                return self._reading.execute(query, values).fetchall()
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._reading_lock:
             self._connection.close()
+            self._reading.close()
 
 
 @contextmanager

@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS record (
     seq INTEGER PRIMARY KEY, event TEXT NOT NULL, subject TEXT NOT NULL,
     public BLOB NOT NULL, sealed BLOB, leaf BLOB NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS captured ON record (subject) WHERE event = 'capture.image-captured';
+CREATE INDEX IF NOT EXISTS outcome ON record (subject)
+    WHERE event IN ('capture.image-captured', 'capture.image-refused');
 CREATE TRIGGER IF NOT EXISTS record_stays BEFORE DELETE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER IF NOT EXISTS record_is_final BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE IF NOT EXISTS tally (event TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT;
@@ -127,9 +128,9 @@ class Journal:
             tally: dict[str, int] = dict(connection.execute("SELECT event, n FROM tally").fetchall())
         return sum(tally.get(event.value, 0) for event in events)
 
-    def has_captured(self, object_id: str) -> bool:
-        with self._database.transaction() as connection:
-            found = connection.execute(
-                "SELECT 1 FROM record WHERE event = 'capture.image-captured' AND subject = ?", (object_id,)
-            )
-            return found.fetchone() is not None
+    def has_outcome(self, object_id: str) -> bool:
+        """Return whether it is recorded that an object was captured or refused."""
+        query = (
+            "SELECT 1 FROM record WHERE subject = ? AND event IN ('capture.image-captured', 'capture.image-refused')"
+        )
+        return bool(self._database.read(query, (object_id,)))

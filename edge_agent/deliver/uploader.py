@@ -1,18 +1,26 @@
 """Delivers the spool, oldest first. An object leaves it only when the vault's verified receipt is durably held."""
 
+import io
 import random
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from edge_agent.audit.journal import Journal
 from edge_agent.backoff import delay_s
-from edge_agent.capture.spool import Spool, Spooled
 from edge_agent.database import Database
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.https import DoorRefused, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
+from edge_agent.spool.catalogue import Spooled
+from edge_agent.spool.errors import SpoolUnavailable
+from edge_agent.spool.segment import unavailable
+from edge_agent.spool.spool import Spool
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed, Unavailable
 from shared.fleet.receipt import verify_receipt
@@ -21,11 +29,20 @@ from shared.policy.document import PolicyDocument
 from shared.sealing import object_file
 from shared.sealing.record import record_digest
 
+_LOOK_AGAIN_S = 60.0  # for what can be read again, or was let wait again by a person
+_UNREADABLE_S, _UNREADABLE_MOST_S = 60.0, 3600.0
+
 
 class Delivery(Enum):
     DELIVERED = "delivered"
     NOTHING = "nothing waits"
     REFUSED = "put aside"
+
+
+@dataclass(frozen=True)
+class _HeldUp:
+    until_s: float
+    pause_s: float
 
 
 class NoReceiptKey(Unavailable):
@@ -51,10 +68,12 @@ class DeliveryUploader:
         log: Log,
         bell: Bell,
         spread: Callable[[], float] = random.random,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, receipts, policy
-        self._log, self._spread = log, spread
+        self._log, self._spread, self._monotonic = log, spread, monotonic
+        self._unreadable: dict[int, _HeldUp] = {}
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
         self.bell = bell
 
@@ -63,7 +82,7 @@ class DeliveryUploader:
         while not stop.is_set():
             try:
                 if self.deliver_oldest() is Delivery.NOTHING:
-                    self.bell.sleep()
+                    self.bell.sleep(_LOOK_AGAIN_S)
                 failures = 0
             except (Unavailable, IntegrityFailure) as exc:
                 failures += 1
@@ -71,38 +90,58 @@ class DeliveryUploader:
                 stop.wait(delay_s(failures, self._spread()))
         self._door.close()
 
+    def unreadable(self) -> int:
+        """Return how many objects could not be read from the disk when they were tried last."""
+        return len(self._unreadable)
+
     def deliver_oldest(self) -> Delivery:
-        """Send the oldest object that waits.
+        """Send the oldest object that waits and can be read.
 
         Raises Unavailable of some kind: it stays and is tried again. Raises ReceiptMismatch, WrongSigner,
         SignatureInvalid: what came back is no receipt of the vault, so the object stays too.
         """
-        spooled = self._spool.oldest()
+        spooled = self._next()
         if spooled is None:
             return Delivery.NOTHING
         if self._receipts.holds(spooled.object_id):
-            # Stopped between the receipt and the removal.
-            self._spool.remove(spooled)
+            # Stopped between the receipt and the removal, or delivered by another way.
+            with self._database.transaction() as connection:
+                self._spool.forget(connection, spooled)
+            self._spool.let_go(spooled)
             return Delivery.DELIVERED
         try:
             self._send(spooled)
         except (DoorRefused, Malformed) as exc:
             self._journal.record(self._happening(Event.DELIVERY_REFUSED, Outcome.SERIOUS_FAILURE, spooled, why(exc)))
-            self._spool.refuse(spooled)
+            self._spool.put_aside(spooled, why(exc))
             self._log.event("delivery.refused", object=str(spooled.object_id), why=why(exc))
+            return Delivery.REFUSED
+        except SpoolUnavailable as exc:
+            self._note_unreadable(spooled, why(exc))
             return Delivery.REFUSED
         except IntegrityFailure as exc:
             self._note_bad_receipt(spooled, why(exc))
             raise
-        self._spool.remove(spooled)
+        self._unreadable.pop(spooled.number, None)
+        self._spool.let_go(spooled)
         self._log.event("delivery.delivered", object=str(spooled.object_id))
         return Delivery.DELIVERED
+
+    def _next(self) -> Spooled | None:
+        """Return the oldest object that is not left alone for a while because it could not be read."""
+        after, now_s = 0, self._monotonic()
+        while (spooled := self._spool.oldest(after)) is not None:
+            held_up = self._unreadable.get(spooled.number)
+            if held_up is None or now_s >= held_up.until_s:
+                return spooled
+            after = spooled.number
+        return None
 
     def _send(self, spooled: Spooled) -> None:
         policy = self._policy()
         if policy is None:
             raise NoReceiptKey
-        with self._spool.open(spooled) as source:
+        with closing(_Readable(self._spool, spooled)) as source:
             digest = record_digest(object_file.parse(source).record)
             size_bytes = source.seek(0, 2)
             source.seek(0)
@@ -112,11 +151,21 @@ class DeliveryUploader:
             receipt = verify_receipt(signed, policy.receipt_key, spooled.object_id, digest)
         except Malformed as exc:
             raise UnreadableReceipt(exc.why) from exc
-        with self._database.transaction():
+        with self._database.transaction() as connection:
             self._receipts.keep(receipt, signed)
             what = Subject("record", digest.hex())
             self._journal.record(self._happening(Event.IMAGE_DELIVERED, Outcome.SUCCESS, spooled, "", what))
+            self._spool.forget(connection, spooled)
         self._receipts.announce()
+
+    def _note_unreadable(self, spooled: Spooled, reason: str) -> None:
+        """Leave an object alone that the disk does not give: it must not hold up the others, and stays."""
+        before = self._unreadable.get(spooled.number)
+        pause_s = _UNREADABLE_S if before is None else min(2 * before.pause_s, _UNREADABLE_MOST_S)
+        if before is None:
+            self._journal.record(self._happening(Event.OBJECT_DAMAGED, Outcome.SERIOUS_FAILURE, spooled, reason))
+        self._unreadable[spooled.number] = _HeldUp(self._monotonic() + pause_s, pause_s)
+        self._log.event("delivery.unreadable", object=str(spooled.object_id), why=reason)
 
     def _note_bad_receipt(self, spooled: Spooled, reason: str) -> None:
         note = f"{spooled.object_id} {reason}"
@@ -135,3 +184,33 @@ class UnreadableReceipt(IntegrityFailure):
     def __init__(self, why: str) -> None:
         super().__init__(f"what the vault answered is not a receipt: {why}")
         self.why = why
+
+
+class _Readable(io.RawIOBase):
+    """An object of the spool. That the disk fails is told from a network that fails: both raise OSError."""
+
+    def __init__(self, spool: Spool, spooled: Spooled) -> None:
+        super().__init__()
+        self._source = spool.open(spooled)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            return self._source.read(size)
+        except OSError as exc:
+            raise unavailable(exc) from exc
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            return self._source.readinto(buffer)
+        except OSError as exc:
+            raise unavailable(exc) from exc
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._source.seek(offset, whence)
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()

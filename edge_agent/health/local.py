@@ -4,11 +4,12 @@ import sqlite3
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
+from edge_agent.spool.attempts import count
+from edge_agent.spool.catalogue import State, read_counts
 from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
@@ -22,8 +23,10 @@ class LocalStatus:
     asset: str
     certificate_expires: datetime
     policy_accepted: int
+    coming_in: int
     waiting: int
     put_aside: int
+    spool_bytes: int
     captured: int
     delivered: int
     refused: int
@@ -39,8 +42,10 @@ class LocalStatus:
             "asset": self.asset,
             "certificate_expires": clock.text(self.certificate_expires),
             "policy_accepted": self.policy_accepted,
+            "coming_in": self.coming_in,
             "waiting": self.waiting,
             "put_aside": self.put_aside,
+            "spool_bytes": self.spool_bytes,
             "captured": self.captured,
             "delivered": self.delivered,
             "refused": self.refused,
@@ -58,6 +63,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     counts: dict[str, int] = {}
     policy = records = acknowledged = senders = commitments = 0
     folders: tuple[FolderRow, ...] = ()
+    spooled: dict[str, tuple[int, int]] = {}
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
@@ -68,6 +74,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
                 commitments = _number(connection, "commitment_request", "SELECT count(*) FROM commitment_request")
                 folders = read_folders(connection)
+                spooled = read_counts(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
@@ -75,8 +82,10 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         asset=identity.config.asset,
         certificate_expires=identity.tls_certificate.not_valid_after_utc,
         policy_accepted=policy,
-        waiting=_files(folder.spool / "ready"),
-        put_aside=_files(folder.spool / "refused"),
+        coming_in=count(folder.spool / "attempts"),
+        waiting=spooled.get(State.WAITING, (0, 0))[0],
+        put_aside=spooled.get(State.PUT_ASIDE, (0, 0))[0],
+        spool_bytes=sum(size for state, (_, size) in spooled.items() if state != State.GONE),
         captured=counts.get(Event.IMAGE_CAPTURED.value, 0),
         delivered=counts.get(Event.IMAGE_DELIVERED.value, 0),
         refused=sum(counts.get(event.value, 0) for event in _REFUSALS),
@@ -92,7 +101,3 @@ def _number(connection: sqlite3.Connection, table: str, query: str) -> int:
     """Return what `query` gives, 0 where an agent of before the table was the last to run here."""
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
     return int(connection.execute(query).fetchone()[0]) if known else 0
-
-
-def _files(folder: Path) -> int:
-    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.cobblestone import Cobblestone256Encryptor
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from pynetdicom import _config
@@ -24,7 +25,6 @@ from shared.fleet.state import HostState
 from shared.identity import RandomBytes
 from shared.policy.bundle import HEAD_TOPIC, layer_topic, state_topic
 from shared.policy.document import ORGANISATION
-from shared.sealing.chunked import ChunkedEncryptor, Write
 from shared.sealing.seal import EncryptorFactory
 from tests.edge_agent.capture.images import Image, load
 from tests.fakes.centre import Centre
@@ -39,7 +39,7 @@ def running(
     folder: AgentFolder,
     log: MemoryLog,
     random_bytes: "RandomBytes | None" = None,
-    encryptor: EncryptorFactory = ChunkedEncryptor,
+    encryptor: EncryptorFactory = Cobblestone256Encryptor,
 ) -> Iterator[Agent]:
     more: dict[str, Any] = {"random_bytes": random_bytes} if random_bytes else {}
     settings = Settings(folder, Address("127.0.0.1", 0, "LEADGLASS"))
@@ -177,13 +177,14 @@ def test_no_identity_lies_anywhere_on_the_agent_s_disk_or_in_its_log(centre: Cen
 class PassThrough:
     """Seals nothing. Only a test can put it in, through the constructor."""
 
-    def __init__(self, key: bytes, salt: bytes, context: bytes, write: Write) -> None:
-        self._write = write
+    def __init__(self, key: bytes, context: bytes) -> None: ...
 
-    def update(self, data: "bytes | memoryview") -> None:
-        self._write(memoryview(data))
+    def update_into(self, data: Any, buf: Any, /) -> int:
+        memoryview(buf)[: len(data)] = data
+        return len(data)
 
-    def finish(self) -> None: ...
+    def finalize(self) -> bytes:
+        return b""
 
 
 def test_the_search_for_identities_finds_them_when_nothing_is_sealed(centre: Centre, enrolled: AgentFolder) -> None:

@@ -51,7 +51,7 @@ from shared.policy.document import KeyPurpose
 from shared.sealing.binding import Binding
 from shared.sealing.index import IndexEntry
 from shared.sealing.record import CaptureRecord, record_digest
-from shared.sealing.seal import ObjectSealer, Sealing
+from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 from shared.signing import EvidenceSigner, SoftwareSigner
 from tests.fakes.clock import FakeClock
 
@@ -235,7 +235,9 @@ class HostBench:
     ) -> SealedImage:
         out = io.BytesIO()
         object_id = object_id or ObjectId.new()
-        sealer = ObjectSealer(out, Binding(object_id, self.host_id, secrets.token_bytes(32), transfer_syntax))
+        sealer = ObjectSealer(
+            StreamSink(out), Binding(object_id, self.host_id, secrets.token_bytes(32), transfer_syntax)
+        )
         sealer.update(dataset)
         data_key = data_key or self.bench.public(KeyPurpose.DATA, grade)
         index_key = index_key or self.bench.public(KeyPurpose.INDEX)

@@ -67,10 +67,6 @@ def until(condition: object, seconds: float = 10.0) -> None:
         time.sleep(0.01)
 
 
-def left_behind(host: Host) -> list[Path]:
-    return [path for path in (host.folder / "spool").rglob("*") if path.is_file()]
-
-
 def opened(host: Host) -> list[bytes]:
     datasets = []
     for spooled in host.spool.everything():
@@ -95,10 +91,10 @@ def test_however_the_pdvs_fall_the_dataset_is_what_was_sent(host: Host, size: in
 
 
 def test_command_and_data_may_share_a_pdu_and_messages_may_queue(host: Host) -> None:
-    both = p_data(pdv(command(), COMMAND | LAST), pdv(b"whole", LAST))
+    both = [p_data(pdv(command(instance=f"1.2.{number}"), COMMAND | LAST), pdv(b"whole", LAST)) for number in range(3)]
     with serving(host) as listener:
         peer = peer_of(listener)
-        peer.send(both * 3)
+        peer.send(b"".join(both))
         statuses = [peer.status() for _ in range(3)]
         peer.close()
 
@@ -131,7 +127,7 @@ def test_an_association_that_dies_in_an_image_is_one_refused_image(host: Host, r
         peer.close()
 
     assert last[0] in (0, 7)
-    assert left_behind(host) == []
+    assert host.left_behind() == []
     assert [event for event in host.events() if event is not Event.INTERCEPTION_ATTEMPTED] == [Event.IMAGE_REFUSED]
 
 
@@ -286,7 +282,7 @@ def test_a_peer_that_falls_silent_is_aborted(host: Host, begun: bytes) -> None:
         peer.close()
 
     assert answer == (7, b"\x00\x00\x02\x00")
-    assert left_behind(host) == []
+    assert host.left_behind() == []
 
 
 @pytest.mark.parametrize("associated", [False, True])
@@ -312,12 +308,12 @@ def test_stopping_ends_an_image_on_its_way_and_records_it(host: Host) -> None:
     with listening(host) as listener:
         peer = peer_of(listener)
         peer.send(STORE + p_data(pdv(b"part", 0)))
-        until(lambda: left_behind(host))
+        until(host.left_behind)
     answer = peer.receive()
     peer.close()
 
     assert answer == (7, b"\x00\x00\x02\x00")
-    assert (left_behind(host), host.events()) == ([], [Event.IMAGE_REFUSED])
+    assert (host.left_behind(), host.events()) == ([], [Event.IMAGE_REFUSED])
 
 
 def test_a_large_image_streams_in_little_memory(host: Host) -> None:

@@ -1,0 +1,33 @@
+"""Where captured images are kept: the spool, and what is entered of them beside it, over one database."""
+
+from pathlib import Path
+from typing import Any
+
+from edge_agent.audit.journal import Journal
+from edge_agent.capture.claims import Claims
+from edge_agent.capture.instances import Instances
+from edge_agent.capture.recovery import Recovery
+from edge_agent.capture.registrar import Entries
+from edge_agent.database import Database
+from edge_agent.deliver.receipts import Receipts
+from edge_agent.log import Log
+from edge_agent.spool.spool import Spool
+from shared.identity import HostId
+from shared.signing import EvidencePublicKey
+
+
+class CaptureStore:
+    """`spool` is what the spool takes beside its folder and the database."""
+
+    def __init__(self, folder: Path, database: Database, journal: Journal, **spool: Any) -> None:
+        self.database, self.journal = database, journal
+        self.spool = Spool(folder, database, **spool)
+        self.receipts, self.instances = Receipts(database), Instances(database)
+        self.claims = Claims(self.instances, lambda name: self.spool.holds(name) or self.receipts.holds(name))
+        self.entries = Entries(database, journal, self.spool, self.instances, self.claims)
+
+    def recover(self, host_id: HostId, key: EvidencePublicKey, log: Log) -> None:
+        """Put everything in agreement after a stop; before anything new is taken. Raises what `Recovery.run` does."""
+        Recovery(
+            self.database, self.spool, self.entries, self.claims, self.journal, host_id, key, self.receipts.holds, log
+        ).run()
