@@ -101,15 +101,19 @@ class GroupRegistrar:
 
     def __init__(self, entries: Entries, log: Log) -> None:
         self._entries, self._log = entries, log
-        self._lock = threading.Condition()
+        self._lock, self._entering = threading.Condition(), threading.Lock()
         self._waiting: deque[Captured] = deque()
         self._failed: BaseException | None = None
         self.bell = Bell()
 
     def verify_able(self) -> None:
-        failed = self._failed
-        if failed is not None:
-            raise NotRegistering(why(failed)) from failed
+        if self._failed is None:
+            return
+        # Room may have come back, or whatever was missing: nobody waits for the next try to come round.
+        try:
+            self._enter_some()
+        except (Unavailable, IntegrityFailure) as exc:
+            raise NotRegistering(why(exc)) from exc
 
     def register(self, image: Captured) -> None:
         with self._lock:
@@ -139,6 +143,10 @@ class GroupRegistrar:
             stop.wait(_GATHER_S)
 
     def _enter_some(self) -> bool:
+        with self._entering:
+            return self._enter_first()
+
+    def _enter_first(self) -> bool:
         with self._lock:
             images = [self._waiting[at] for at in range(min(len(self._waiting), _AT_ONCE))]
         if not images:

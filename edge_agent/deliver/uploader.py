@@ -209,7 +209,10 @@ class _Readable(io.RawIOBase):
             raise unavailable(exc) from exc
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._source.seek(offset, whence)
+        try:
+            return self._source.seek(offset, whence)
+        except OSError as exc:
+            raise unavailable(exc) from exc
 
     def close(self) -> None:
         self._source.close()

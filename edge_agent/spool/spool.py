@@ -118,6 +118,7 @@ class Spool:
         """
         if spooled.place is None:
             self._unlink(spooled)
+            self.attempts.end(spooled.object_id)
 
     # ---- what waits
 

@@ -77,7 +77,10 @@ class AgentProcess:
             status = self.status()
             return (status.coming_in, status.waiting, status.audit_waiting) == (0, 0, 0)
 
-        self.wait_until(is_idle, timeout_s)
+        try:
+            self.wait_until(is_idle, timeout_s)
+        except AssertionError as exc:
+            raise AssertionError(f"{self.status()} {exc}") from exc
 
     def resident_bytes(self) -> int:
         return int(psutil.Process(self.pid).memory_info().rss)
