@@ -1,9 +1,9 @@
 """Reads from a passing dataset what people look an image up by, and what the rules of a policy look at.
 
 Reads top-level elements in order and stops after the last one that it needs, far in front of the pixel data. Of a
-passing dataset it holds the values that it wants and nothing else. A dataset that cannot be read that far gives an entry
-that says so, and is captured all the same; the two purposes are judged apart, so that an image can be found that cannot
-be graded.
+passing dataset it holds the values that it wants and nothing else. A dataset that cannot be read that far gives an
+entry that says so, and is captured all the same; the two purposes are judged apart, so that an image can be found that
+cannot be graded.
 """
 
 from collections.abc import Collection, Sequence

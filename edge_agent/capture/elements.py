@@ -31,7 +31,7 @@ _DEFLATED = {"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.
 # At a time. A block that cannot be inflated gives nothing; which bytes are in it must not depend on how they came.
 _DEFLATED_BYTES, _INFLATED_BYTES = 4096, 64 << 10
 
-_HEADER_BYTES, _LENGTH_BYTES = 8, 4
+_HEADER_BYTES, _LENGTH_AT, _LENGTH_BYTES = 8, 4, 4
 _UNDEFINED = 0xFFFFFFFF
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 _DELIMITER_GROUP = 0xFFFE
@@ -71,7 +71,7 @@ class ElementReader:
     """Fed with a dataset in pieces of any size. It is `done` once nothing that comes can tell it more.
 
     The transfer syntax says whether the bytes are big endian or deflated. Whether they are of explicit VR, their first
-    element does: senders get that wrong, and private transfer syntaxes do not say.
+    element shows: senders get that wrong, and private transfer syntaxes do not tell.
     """
 
     def __init__(self, transfer_syntax: str, wanted: Collection[int]) -> None:
@@ -82,7 +82,7 @@ class ElementReader:
         self._tag, self._u16, self._u32 = Struct(order + "HH"), Struct(order + "H"), Struct(order + "I")
         self._inflate = zlib.decompressobj(-zlib.MAX_WBITS) if transfer_syntax in _DEFLATED else None
         self._deflated = bytearray()
-        self._left_bytes = MAX_BYTES
+        self._left_bytes, self._explicit = MAX_BYTES, False
         self._gathered, self._to_skip, self._between = bytearray(), 0, False
         self._steps = self._top_level()
         self._due = next(self._steps)
@@ -156,15 +156,15 @@ class ElementReader:
 
     def _top_level(self) -> Generator[int, bytes, None]:
         """Return behind the last element that is wanted, or where the bytes are not understood."""
-        elements, previous, explicit = self.elements, -1, None
+        elements, previous = self.elements, -1
         while True:
             self._between = True
             header = yield _HEADER_BYTES
             self._between = False
-            if explicit is None:
-                explicit = _is_vr(header[4:6])
+            if previous < 0:
+                self._explicit = _is_vr(header[4:6])
             tag = self._tag_of(header)
-            vr, length = yield from self._vr_and_length(header, explicit)
+            vr, length = yield from self._vr_and_length(header)
             if length is None or tag <= previous or tag >> 16 == _DELIMITER_GROUP:
                 return
             previous = tag
@@ -182,60 +182,48 @@ class ElementReader:
                 continue
             if length != _UNDEFINED:
                 self._to_skip = length
-            elif not (yield from self._items(explicit)):
+            elif not (yield from self._items()):
                 return
 
-    def _items(self, explicit: bool) -> Generator[int, bytes, bool]:
+    def _items(self) -> Generator[int, bytes, bool]:
         """Pass over the items of a sequence, and of those within it, up to its delimiter; return whether it came."""
-        # Whether elements are of explicit VR: of the dataset, then of each open item without a length, where the first
-        # one shows it. Items of an implicit VR are of implicit VR themselves; so are those of UN: PS3.5 section 6.2.2.
-        modes: list[bool | None] = [explicit]
-        in_item = False
-        while True:
+        # Sequences and items that end by delimiters, and so take turns: odd within a sequence, even within an item.
+        depth = 1
+        while depth:
             header = yield _HEADER_BYTES
-            tag = self._tag_of(header)
-            if tag == _ITEM and not in_item:
-                (length,) = self._u32.unpack_from(header, 4)
-                if length == _UNDEFINED:
-                    modes.append(None if modes[-1] else False)
-                    in_item = True
-                else:
-                    self._to_skip = length
-            elif tag == _ITEM_END and in_item:
-                modes.pop()
-                in_item = False
-            elif tag == _SEQUENCE_END and not in_item:
-                if len(modes) == 1:
-                    return True
-                in_item = True
-            elif tag >> 16 == _DELIMITER_GROUP or not in_item:
+            tag, in_item = self._tag_of(header), depth % 2 == 0
+            if tag == (_ITEM_END if in_item else _SEQUENCE_END):
+                depth -= 1
+                continue
+            length: int | None = None
+            if not in_item and tag == _ITEM:
+                (length,) = self._u32.unpack_from(header, _LENGTH_AT)
+            elif in_item and tag >> 16 != _DELIMITER_GROUP:
+                _, length = yield from self._vr_and_length(header)
+            if length is None:
                 return False
+            if length == _UNDEFINED:
+                depth += 1
             else:
-                mode = modes[-1]
-                if mode is None:
-                    mode = modes[-1] = _is_vr(header[4:6])
-                _, length = yield from self._vr_and_length(header, mode)
-                if length is None:
-                    return False
-                if length == _UNDEFINED:
-                    in_item = False
-                else:
-                    self._to_skip = length
+                self._to_skip = length
+        return True
 
     def _tag_of(self, header: bytes) -> int:
         group, number = self._tag.unpack_from(header)
         return int(group) << 16 | int(number)
 
-    def _vr_and_length(self, header: bytes, explicit: bool) -> Generator[int, bytes, tuple[str, int | None]]:
-        """Return VR and length of an element; the length is None where this is no header of one."""
-        if not explicit:
-            return "", self._u32.unpack_from(header, 4)[0]
+    def _vr_and_length(self, header: bytes) -> Generator[int, bytes, tuple[str, int | None]]:
+        """Return VR and length of an element; the length is None where it has one that its VR cannot have.
+
+        Among elements of explicit VR one without is of implicit VR. In sequences some writers fall into that, and for
+        those of UN it is the rule: PS3.5 section 6.2.2.
+        """
         vr = header[4:6]
-        if vr in _SHORT_VRS:
+        if not (self._explicit and _is_vr(vr)):
+            return "", self._u32.unpack_from(header, _LENGTH_AT)[0]
+        # The standard gives every VR that it may add a long length; what others add has a short one.
+        if vr in _SHORT_VRS or (vr not in _LONG_VRS and header[6:8] != b"\x00\x00"):
             return vr.decode(), self._u16.unpack_from(header, 6)[0]
-        # A VR that the standard adds will have a long length, as the table says. Writers have taken it for a short one.
-        if vr not in _LONG_VRS and not (_is_vr(vr) and header[6:8] == b"\x00\x00"):
-            return "", None
         (length,) = self._u32.unpack((yield _LENGTH_BYTES))
         may_be = length != _UNDEFINED or vr in _MAY_BE_UNDEFINED
         return vr.decode(), length if may_be else None

@@ -136,7 +136,7 @@ def accept(requested: Requested, max_pdu_bytes: int) -> Accepted:
 def stores(abstract_syntax: str) -> bool:
     """Whether a modality may mean to store under an abstract syntax: also a private one, or one that nobody knows yet.
 
-    PS3.6 annex A has "Storage" in the name of each SOP class that does, of two that do not, and has forgotten two names.
+    PS3.6 annex A has "Storage" in the name of each SOP class that does, and of three that do not. Two have no name.
     """
     uid = UID(abstract_syntax)
     if not uid.type:
