@@ -1,9 +1,9 @@
 """Reads chosen top-level elements from the encoded bytes of a dataset while they pass, up to the last one wanted.
 
-    element  = tag || VR || u16 length || value                 explicit VR of PS3.5 table 7.1-2
-             | tag || VR || u16 reserved || u32 length || value    any other explicit VR
-             | tag || u32 length || value                       implicit VR
-    sequence = item*, which its length ends, or if it has none (FFFFFFFF) a delimiter    PS3.5 section 7.5
+    element  = tag || VR || u16 length || value                    a VR of PS3.5 table 7.1-2
+             | tag || VR || u16 reserved || u32 length || value    any other VR
+             | tag || u32 length || value                          implicit VR
+    sequence = item*, ended by its length, or where that is FFFFFFFF by a delimiter: PS3.5 section 7.5
 
 Never decodes pixels or re-encodes, holds one header or one wanted value, and walks through nested sequences without
 nesting itself. The bytes are hostile, and may end anywhere: what was read says how far it was understood, and nothing
@@ -13,6 +13,7 @@ behind that point is taken for absent.
 import zlib
 from collections.abc import Collection, Generator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from struct import Struct
 
 from pydicom.datadict import dictionary_has_tag
@@ -151,8 +152,8 @@ class ElementReader:
         except StopIteration:
             self.done = True
 
-    # Each of these yields how many bytes it needs next, at least one, and is sent them; what it adds to `_to_skip`
-    # passes before.
+    # Each of these yields how many bytes it needs next, at least one, and is sent them, once those of `_to_skip` have
+    # passed.
 
     def _top_level(self) -> Generator[int, bytes, None]:
         """Return behind the last element that is wanted, or where the bytes are not understood."""
@@ -233,6 +234,7 @@ def _is_vr(two: bytes) -> bool:
     return two.isalpha() and two.isupper()
 
 
+@lru_cache(maxsize=1024)
 def _is_usual(tag: int) -> bool:
     """Whether a tag is in the dictionary of PS3.6, or that of a group's length or of a private creator (PS3.5 7.8.1).
 

@@ -1,5 +1,6 @@
 """Our own formats, as they come from outside: sealed object files, policies, signed statements, batches, answers."""
 
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
@@ -143,11 +144,11 @@ def _evidence_key(data: bytes) -> None:
     assert EvidencePublicKey.parse(data).spki == data
 
 
-def _certificate(data: bytes) -> None:
-    """A centre whose certificate is the right one, and one whose answer carries these bytes."""
-    pem = data.decode("latin-1")
+def _certificate(der: bytes) -> None:
+    """These bytes as the certificate of a centre, and as what a centre answers."""
+    pem = ssl.DER_cert_to_PEM_cert(der)
     try:
-        verify_centre(data, EnrolmentCode(bytes(16), _AUTHORITY.fingerprint))
+        verify_centre(pem.encode(), EnrolmentCode(bytes(16), _AUTHORITY.fingerprint))
     except Refused:
         verify_certificate(pem, "TLS", _HOST_KEY, str(made.HOST), _AUTHORITY.certificate)
 
@@ -196,7 +197,9 @@ TARGETS = (
     _target("host-config", HostConfig.parse, _CONFIG.encode()),
     Target("enrolment-code", _code, (EnrolmentCode(bytes(16), bytes(32)).text().encode(),)),
     Target("evidence-key", _evidence_key, (made.HOST_SIGNER.public.spki, made.VAULT_SIGNER.public.spki)),
-    Target("certificate", _certificate, (_AUTHORITY.pem, _ISSUED)),
+    Target(
+        "certificate", _certificate, tuple(map(ssl.PEM_cert_to_DER_cert, (_AUTHORITY.pem.decode(), _ISSUED.decode())))
+    ),
     _target("custody-statement", CustodyStatement.parse, STATEMENT.encode(), replace(STATEMENT, frames=None).encode()),
     _target("frame-statement", FrameStatement.parse, FRAMES.encode()),
     Target("centre-answer", _centre_answer, (b'{"held":3}', b'{"title":"no","status":403}', _HEAD, _SNAPSHOT)),
