@@ -47,6 +47,7 @@ def _head(data: bytes) -> None:
             assert head is None, "what is a head in the end was none before"
         else:
             assert early == head, "more bytes changed what the head says"
+    part10.parse(data, whole=True)
 
 
 def _extent(data: bytes) -> None:
@@ -149,9 +150,10 @@ def _asked(field: int, message_id: int) -> bytes:
 
 
 _CT = load("CT_small.dcm").path.read_bytes()[:2000]
+_DIRECTORY = _CT.replace(CT.encode() + b"\x00", part10.MEDIA_STORAGE_DIRECTORY.encode().ljust(26, b"\x00"))
 _STORED = dimse.response(dimse.parse(command()), Status.SUCCESS)
 TARGETS = (
-    Target("part10", _head, (_CT, malformed.with_preamble(), _CT.replace(CT.encode(), b"1.2.840.10008.1.3.10\x00"))),
+    Target("part10", _head, (_CT, _DIRECTORY)),
     Target("extent", _extent, tuple(bytes((1,)) + data for data in (malformed.WHOLE, malformed.nested(3)))),
     Target("commitment", _commitment, (_report(1), _report(3))),
     Target("association-answer", _answer, (_accepted(),)),
