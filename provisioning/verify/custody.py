@@ -98,7 +98,12 @@ class _Signers:
         self._signers: list[Signer] = []
         bad: list[str] = []
         for offered in statement.certificates:
-            certificate = certificates.parse_certificate(offered.pem.encode(), "evidence certificate")
+            try:
+                certificate = certificates.parse_certificate(offered.pem.encode(), "evidence certificate")
+                signer = Signer(offered.source, certificates.evidence_key(certificate), certificate)
+            except Malformed as exc:
+                bad.append(f"{offered.source}: {exc}")
+                continue
             judgements = (
                 certificates.check_purpose(certificate, offered.source),
                 certificates.check_issuer(certificate, ca),
@@ -106,7 +111,7 @@ class _Signers:
             problems = [f"{offered.source}: {one.detail}" for one in judgements if not one.holds]
             bad += problems
             if not problems:
-                self._signers.append(Signer(offered.source, certificates.evidence_key(certificate), certificate))
+                self._signers.append(signer)
         detail = "; ".join(bad) or f"{len(self._signers)} good, by the authority with SHA-256 " + (
             certificates.fingerprint(ca)
         )
@@ -247,8 +252,9 @@ def _judge_frames(
     except (Malformed, IntegrityFailure) as exc:
         evidence.checks.append(judged(name, False, str(exc)))
         return
-    about = (frames.object_id, frames.record_sha256, frames.dataset_sha256)
-    ours = about == (record.object_id, record_digest(statement.record), record.dataset_sha256)
+    about = (frames.object_id, frames.record_sha256, frames.dataset_sha256, frames.transfer_syntax)
+    syntax = None if evidence.binding is None else evidence.binding.transfer_syntax
+    ours = about == (record.object_id, record_digest(statement.record), record.dataset_sha256, syntax)
     detail = f"{len(frames.pixels.frames)} frames, decoded by {frames.pixels.decoder}"
     evidence.checks.append(judged(name, ours, detail if ours else "they are about another image"))
     certificate = signers.of(statement.frames, CONTROL_PLANE, frames.made).certificate

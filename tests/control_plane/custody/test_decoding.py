@@ -75,7 +75,6 @@ def test_an_image_has_the_same_digests_in_every_lossless_transfer_syntax(name: s
     [
         ("SC_rgb_small_odd.dcm", "SC_rgb_small_odd_big_endian.dcm"),  # an odd number of octets, swapped in words
         ("rtdose.dcm", "rtdose_rle.dcm"),
-        ("rtdose.dcm", "rtdose_expb.dcm"),
         ("SC_rgb_rle.dcm", "SC_rgb_gdcm_KY.dcm"),  # planes apart, and JPEG 2000 with a component transform
     ],
 )
@@ -137,6 +136,7 @@ def test_the_canonical_form_is_that_of_the_page(data: st.DataObject) -> None:
     [
         ("rtplan.dcm", Why.NO_PIXELS),
         ("test-SR.dcm", Why.NO_PIXELS),
+        ("rtdose_expb.dcm", Why.UNSUPPORTED),  # 32 bits, big endian
         ("JPGExtended.dcm", Why.NOT_DECODED),
         ("MR_truncated.dcm", Why.NOT_DECODED),
     ],
