@@ -31,7 +31,7 @@ MAX_FRAME_BYTES = 256 << 20
 MAX_DECODED_BYTES = 16 << 30
 MAX_FRAMES = 10_000
 
-NO_PIXELS, UNREADABLE, UNSUPPORTED = "no-pixels", "unreadable", "unsupported"
+NO_DECODER, NO_PIXELS, UNREADABLE, UNSUPPORTED = "no-decoder", "no-pixels", "unreadable", "unsupported"
 DESCRIPTION, NOT_DECODED, TOO_LARGE = "description", "not-decoded", "too-large"
 
 _IMPLICIT, _BIG_ENDIAN, _RLE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"
@@ -140,8 +140,10 @@ def digests(dataset: bytes, transfer_syntax: str) -> dict[str, Any]:
 
 
 def _read(dataset: bytes, transfer_syntax: str) -> "Dataset":
-    from pydicom import dcmread
-
+    try:
+        from pydicom import dcmread
+    except ImportError as exc:
+        raise Refusal(NO_DECODER) from exc
     try:
         return dcmread(BytesIO(_head(transfer_syntax) + dataset))
     except MemoryError:
@@ -241,8 +243,10 @@ def _plugin(transfer_syntax: str) -> str:
     """Return the one decoder for a transfer syntax: which of several decoded would otherwise be chance."""
     if transfer_syntax == _RLE:
         return "pydicom"
-    if transfer_syntax not in _GDCM or _gdcm() is None:
+    if transfer_syntax not in _GDCM:
         raise Refusal(UNSUPPORTED)
+    if _gdcm() is None:
+        raise Refusal(NO_DECODER)
     return "gdcm"
 
 

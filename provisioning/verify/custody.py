@@ -15,6 +15,7 @@ from cryptography import x509
 from provisioning.verify import certificate as certificates
 from provisioning.verify.audit_export import AuditReport, ChainState
 from provisioning.verify.checks import Check, judged, not_evaluated
+from provisioning.verify.pixels import counted
 from shared import clock
 from shared.audit.record import AuditRecord, Event, leaf_hash
 from shared.custody.frames import FrameStatement, verify_frames
@@ -196,7 +197,9 @@ def _judge_proofs(statement: CustodyStatement, signers: _Signers, checks: list[C
             yield _shown(proof, signers)
         except (Malformed, IntegrityFailure) as exc:
             bad.append(f"record {number} of the statement: {exc}")
-    checks.append(judged("log records signed by their sources", not bad, "; ".join(bad) or f"{len(statement.log)}"))
+    checks.append(
+        judged("log records signed by their sources", not bad, "; ".join(bad) or f"{len(statement.log)} records")
+    )
 
 
 def _shown(proof: LogProof, signers: _Signers) -> Shown:
@@ -255,7 +258,7 @@ def _judge_frames(
     about = (frames.object_id, frames.record_sha256, frames.dataset_sha256, frames.transfer_syntax)
     syntax = None if evidence.binding is None else evidence.binding.transfer_syntax
     ours = about == (record.object_id, record_digest(statement.record), record.dataset_sha256, syntax)
-    detail = f"{len(frames.pixels.frames)} frames, decoded by {frames.pixels.decoder}"
+    detail = f"{counted(frames.pixels)}, decoded by {frames.pixels.decoder}"
     evidence.checks.append(judged(name, ours, detail if ours else "they are about another image"))
     certificate = signers.of(statement.frames, CONTROL_PLANE, frames.made).certificate
     evidence.checks.append(certificates.check_validity(certificate, ca, frames.made, "time of the frame digests"))

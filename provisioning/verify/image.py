@@ -196,10 +196,12 @@ _SAYS = {
     "that is what was captured.",
     ImageState.PIXELS_UNCHANGED: "NOT the captured data set: it was encoded anew, in another transfer syntax. Its "
     "pixels are those captured; its other attributes were not evaluated.",
-    ImageState.LOSSY_CHANGE: "NOT the captured image: a lossy change. Whether more than compression changed it was not "
-    "evaluated.",
-    ImageState.PIXELS_ALTERED: "NOT the captured image: its pixels were altered.",
-    ImageState.ALTERED: "NOT the captured data set: it was altered after capture.",
+    ImageState.LOSSY_CHANGE: "NOT the captured image: a lossy change. Whether more than compression changed it, or it "
+    "is another image, was not evaluated.",
+    ImageState.PIXELS_ALTERED: "NOT the captured image: its pixels were altered, or it is another image than the one "
+    "that this statement is about.",
+    ImageState.ALTERED: "NOT the captured data set: it was altered after capture, or it is another image than the one "
+    "that this statement is about.",
 }
 
 

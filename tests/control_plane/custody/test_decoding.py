@@ -94,6 +94,24 @@ def test_what_compression_may_have_lost_is_said() -> None:
     assert "gdcm" in pixels.decoder
 
 
+def test_an_image_without_the_program_that_decodes_it_says_so() -> None:
+    image = load("MR_small_jp2klossless.dcm")
+    hidden = f"""
+import importlib.metadata as packages, runpy
+find = packages.version
+def version(name):
+    if name == "python-gdcm":
+        raise packages.PackageNotFoundError(name)
+    return find(name)
+packages.version = version
+runpy.run_path({COMMAND[-1]!r}, run_name="__main__")
+"""
+    without = (sys.executable, "-I", "-B", "-c", hidden)
+
+    assert refusal(image.dataset, image.transfer_syntax, without) is Why.NO_DECODER
+    assert Decoder(without).decode([load(MR[0]).dataset], EXPLICIT).frames == decode(MR[0]).frames
+
+
 def test_bits_above_those_stored_are_not_covered() -> None:
     clear, overlaid = struct.pack("<4H", 1, 2, 3, 4095), struct.pack("<4H", 0x8001, 2, 0xF003, 0xFFFF)
 
