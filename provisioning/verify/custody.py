@@ -197,9 +197,8 @@ def _judge_proofs(statement: CustodyStatement, signers: _Signers, checks: list[C
             yield _shown(proof, signers)
         except (Malformed, IntegrityFailure) as exc:
             bad.append(f"record {number} of the statement: {exc}")
-    checks.append(
-        judged("log records signed by their sources", not bad, "; ".join(bad) or f"{len(statement.log)} records")
-    )
+    detail = "; ".join(bad) or f"{len(statement.log)} records"
+    checks.append(judged("log records signed by their sources", not bad, detail))
 
 
 def _shown(proof: LogProof, signers: _Signers) -> Shown:
