@@ -60,6 +60,7 @@ class Evidence:
     captured: Shown | None = None
     stored: Shown | None = None
     enrolled: Shown | None = None
+    conflicts: tuple[str, ...] = ()  # objects with another data set under the same SOP Instance UID, as the logs tell
 
     @property
     def sender(self) -> str | None:
@@ -87,6 +88,7 @@ def judge_evidence(statement: CustodyStatement, ca: x509.Certificate, log: Audit
     _judge_stored(statement, record, shown, evidence)
     enrolled = _about(shown, Event.HOST_ENROLLED, CONTROL_PLANE, "host", str(record.host_id))
     evidence.enrolled = enrolled[0] if enrolled else None
+    evidence.conflicts = _conflicts(shown, record)
     _judge_frames(statement, record, shown, signers, evidence, ca)
     evidence.checks.append(_whole_log(shown, log))
     return evidence
@@ -210,6 +212,14 @@ def _about(shown: list[Shown], event: Event, source: str, kind: str, name: str) 
     return [
         one for one in shown if one.record.event is event and one.record.source == source and name in one.names(kind)
     ]
+
+
+def _conflicts(shown: list[Shown], record: CaptureRecord) -> tuple[str, ...]:
+    """Return what else was captured under this SOP Instance UID, by the logs of this host and of the centre."""
+    own = str(record.object_id)
+    sources = (str(record.host_id), CONTROL_PLANE)
+    told = (one for source in sources for one in _about(shown, Event.IMAGE_CONFLICTS, source, "object", own))
+    return tuple(sorted({name for one in told for name in one.names("object")} - {own}))
 
 
 def _judge_captured(statement: CustodyStatement, record: CaptureRecord, shown: list[Shown], evidence: Evidence) -> None:

@@ -410,7 +410,7 @@ _CODES = {
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
     "capture.interception-attempted coverage.gap-found policy.published policy.refused policy.accepted "
-    "audit.batch-refused",
+    "audit.batch-refused vault.conflict-settled",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}

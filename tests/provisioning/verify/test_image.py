@@ -399,6 +399,20 @@ def test_a_capture_that_the_log_tells_otherwise_is_not_proved(custody: Custody, 
     assert report.state is ImageState.NOT_PROVEN
 
 
+def test_an_image_that_another_was_captured_for_too_says_which(
+    custody: Custody, image: Image, sealed: SealedImage
+) -> None:
+    other = custody.capture(load("CT_small.dcm"))  # the bench gives every image one SOP Instance UID
+
+    report = custody.judge(image.path.read_bytes(), custody.statement(sealed))
+
+    assert report.ok
+    assert report.captured["conflicts_with"] == [str(other.object_id)]
+    assert f"that it is the true one: other data sets were captured under its SOP Instance UID ({other.object_id})" in (
+        report.conclusion
+    )
+
+
 def test_a_host_s_log_that_is_late_leaves_the_sender_open(custody: Custody, image: Image) -> None:
     sealed = custody.host.seal(image.dataset)
     custody.bench.receive(sealed)

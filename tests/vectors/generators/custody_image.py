@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from cryptography import x509
 
-from shared.audit.record import Subject
+from shared.audit.record import Event, Subject
 from shared.custody.frames import sign_frames
 from shared.custody.statement import CustodyStatement, EvidenceCertificate
 from shared.fleet.receipt import sign_receipt
@@ -86,6 +86,9 @@ def _unchanged() -> dict[str, _Case]:
     frames, plain, data = story.with_frames(), story.statement(), story.DATASET
     other = _meta(0x0012, b"1.2.3.44")
     astray = other + data
+    conflict = story.Told(
+        Event.IMAGE_CONFLICTS, (Subject("object", str(OTHER_OBJECT)), Subject("object", str(story.RECORD.object_id)))
+    )
     renewed = EvidenceCertificate(str(HOST), story.pem(story.certificate(
         str(HOST), signer("host"), since=TIME.replace(microsecond=0) + timedelta(days=1),
         until=TIME.replace(microsecond=0) + timedelta(days=9),
@@ -109,6 +112,10 @@ def _unchanged() -> dict[str, _Case]:
         "ok-enrolment-untold": (
             "The statement does not show the enrolment: nothing names the asset.",
             story.statement(centre_tells=(story.STORED,)), _TRUE,
+        ),
+        "ok-conflicts": (
+            "Another data set was captured under the same SOP Instance UID: this one is no less what was captured.",
+            story.statement(centre_tells=(story.ENROLLED, story.STORED, conflict)), _TRUE,
         ),
         "ok-renewed": (
             "A second certificate for the same key, of a later period.",
