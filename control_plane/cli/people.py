@@ -24,7 +24,7 @@ def status(options: Namespace) -> int:
         return _print_json(answer)
     print(f"policy     version {answer['policy']['version']}")
     conflicts = answer["objects"]["conflicts"]
-    print(f"objects    {answer['objects']['count']}" + f", {conflicts} conflicts open" * bool(conflicts))
+    print(f"objects    {answer['objects']['count']}" + f", conflicts open: {conflicts}" * bool(conflicts))
     print(f"recovery   {answer['recovery']['state']}")
     print(f"broker     {answer['broker']['state']}")
     for host in answer["hosts"]:

@@ -165,6 +165,19 @@ def test_an_altered_capture_record_is_neither_the_same_nor_another(
     assert "a capture record is not authentic" in next(lines(found(bench, first)))
 
 
+def test_another_object_s_capture_record_says_nothing_of_this_one(
+    bench: Bench, pair: tuple[SealedImage, SealedImage]
+) -> None:
+    first, second = pair
+    bench.sql(
+        "UPDATE objects SET record = (SELECT record FROM objects WHERE object_id = :mine) WHERE object_id = :theirs",
+        mine=str(first.object_id),
+        theirs=str(second.object_id),
+    )
+
+    assert found(bench, first) == Siblings(2, not_compared=names(second))
+
+
 def test_negative_control_a_comparison_that_always_agrees_would_show_no_conflict(
     bench: Bench, pair: tuple[SealedImage, SealedImage]
 ) -> None:
