@@ -50,11 +50,13 @@ from control_plane.routes.queue import RouteQueue
 from control_plane.routes.sender import RouteSender, Services
 from control_plane.routes.service import RouteService
 from control_plane.settings import Settings
+from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
+from control_plane.vault.settling import Settling
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
 from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
@@ -196,7 +198,8 @@ class ControlPlane:
         return PeopleServices(
             accounts=self._accounts,
             overview=Overview(self._database, self._policy, audit, self._push.state, self._clock, coverage, routes),
-            finder=Finder(self._database, self._evidence, self._index, self._journal),
+            finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
+            settling=Settling(self._database, self._journal, self._clock),
             opener=self._opener(),
             custody=CustodyStatements(self._database, self._journal, self._clock),
             policy=self._policy,
@@ -240,7 +243,11 @@ class ControlPlane:
             self._index,
             self._journal,
             AuditProof(self._database, self._evidence),
+            self._conflicts(),
         )
+
+    def _conflicts(self) -> Conflicts:
+        return Conflicts(self._database, self._evidence)
 
     def _make_frames(self) -> FrameWorker:
         digester = FrameDigester(

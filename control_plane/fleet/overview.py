@@ -16,6 +16,7 @@ from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
+from control_plane.vault.conflicts import count_open
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
@@ -67,7 +68,7 @@ class Overview:
             ]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
-            drilled = session.get(Fact, DRILLED)
+            drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         version = document.version if document else 0
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
@@ -75,7 +76,7 @@ class Overview:
             "time": clocks.text(now),
             "hosts": list(hosts),
             "policy": {"version": version},
-            "objects": {"count": objects, "not_indexed": unindexed or 0},
+            "objects": {"count": objects, "not_indexed": unindexed or 0, "conflicts": conflicts},
             "audit": {"tail": list(self._audit.tail(20))},
             "recovery": {"state": recovery, "drilled": drilled.value if drilled else None},
             "broker": {"state": broker.state, "reason": broker.reason},
@@ -83,6 +84,7 @@ class Overview:
             "routes": list(routes),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
+                *_conflicts(conflicts),
                 *gaps(coverage),
                 *route_gaps(routes),
                 *_certificates(hosts, now),
@@ -160,6 +162,15 @@ def _is_astray(host: Mapping[str, Json]) -> bool:
     if not (isinstance(reported, str) and isinstance(received, str)):
         return False
     return abs(clocks.parse(reported) - clocks.parse(received)) > _CLOCK_WARNING
+
+
+def _conflicts(count: int) -> Iterator[str]:
+    if count:
+        uids = "1 SOP Instance UID" if count == 1 else f"{count} SOP Instance UIDs"
+        yield (
+            f"{uids}: several data sets were captured under it, all are kept, and which is the true one is open; "
+            "`leadglass-server find --conflicts` names the objects"
+        )
 
 
 def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]) -> list[str]:

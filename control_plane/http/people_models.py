@@ -47,11 +47,22 @@ class CodeRequest(_Strict):
 
 
 class FindRequest(_Strict):
-    """At most one of the searched attributes; none asks for the newest objects."""
+    """At most one of the searched attributes, or conflicts; none asks for the newest objects."""
 
     patient_id: str | None = Field(default=None, min_length=1, max_length=64)
     study: str | None = Field(default=None, pattern=r"^[0-9.]{1,64}$")
     sop_instance: str | None = Field(default=None, pattern=r"^[0-9.]{1,64}$")
+    conflicts: bool = False
+
+
+class SettleRequest(_Strict):
+    """Why a conflict is closed; the reason is sealed into the audit log."""
+
+    reason: str = Field(min_length=3, max_length=300)
+
+
+class SettleAnswer(BaseModel):
+    settled: str
 
 
 class AuditQuery(BaseModel):
@@ -75,7 +86,11 @@ class LinkAnswer(BaseModel):
 
 
 class FoundObject(BaseModel):
-    """Facts of an object that identify nobody; null where the host's signature on them does not hold."""
+    """Facts of an object that identify nobody; null where the host's signature on them does not hold.
+
+    `claims` is how many objects claim its SOP Instance UID, itself too: those with another data set, with the same one,
+    and those that could not be compared, at most ten of each. Null where its attributes were not evaluated.
+    """
 
     object: str
     host: str
@@ -86,6 +101,10 @@ class FoundObject(BaseModel):
     dataset_bytes: int | None
     grade: str | None
     policy_version: int | None
+    claims: int | None
+    conflicts_with: list[str] | None
+    same_as: list[str] | None
+    not_compared: list[str] | None
 
 
 class FindAnswer(BaseModel):
@@ -165,8 +184,11 @@ class PolicyStatus(BaseModel):
 
 
 class ObjectStatus(BaseModel):
+    """`conflicts` counts SOP Instance UIDs with several data sets that no person has settled."""
+
     count: int
     not_indexed: int
+    conflicts: int
 
 
 class AuditStatus(BaseModel):

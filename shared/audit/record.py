@@ -77,6 +77,7 @@ class Event(StrEnum):
     OBJECT_OPENED = "vault.object-opened"
     OPEN_REFUSED = "vault.open-refused"
     LOOKED_UP = "vault.looked-up"
+    CONFLICT_SETTLED = "vault.conflict-settled"
     POLICY_PUBLISHED = "policy.published"
     POLICY_REFUSED = "policy.refused"
     POLICY_ACCEPTED = "policy.accepted"
@@ -129,6 +130,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.OBJECT_OPENED: "110103",
     Event.OPEN_REFUSED: "110103",
     Event.LOOKED_UP: "110112",
+    Event.CONFLICT_SETTLED: "110113",
     Event.POLICY_PUBLISHED: "110113",
     Event.POLICY_REFUSED: "110113",
     Event.POLICY_ACCEPTED: "110113",

@@ -8,6 +8,9 @@ import sys
 from tests.vectors.generators import (
     audit_record,
     canonical_json,
+    custody,
+    custody_image,
+    custody_pixels,
     enrolment,
     host_state,
     policy,
@@ -17,14 +20,20 @@ from tests.vectors.generators import (
 )
 from tests.vectors.given import BOXES_FILE, FOLDER, Files, KeptBoxes
 
-FORMATS = ("sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json")
+FORMATS = (
+    "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
+    "custody",
+)  # fmt: skip
 
 
 def make_all() -> Files:
     """Return every generated file, by its path below this folder."""
     boxes = KeptBoxes.load()
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
-    for made in (signed_statement, policy, policy_options, enrolment, host_state, canonical_json):
+    for made in (
+        signed_statement, policy, policy_options, enrolment, host_state, canonical_json, custody, custody_image,
+        custody_pixels,
+    ):  # fmt: skip
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()
     return files

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.app import ControlPlane
 from control_plane.db.engine import open_database, sqlite_url
-from control_plane.db.models import Certificate, Host
+from control_plane.db.models import Certificate, Conflict, Host
 from control_plane.first_start import first_start
 from control_plane.fleet.states import StateIntake
 from control_plane.policy.authoring import load_credential
@@ -47,12 +47,16 @@ class Fleet:
 
     def status(self) -> tuple[str, str]:
         """Return the host's state, and what the status says nobody has proved."""
+        answer = self.answer()
+        return answer["hosts"][0]["state"], "\n".join(answer["not_evaluated"])
+
+    def answer(self) -> Any:
         url = urlsplit(self.people_url)
         connection = HTTPConnection(url.hostname or "", url.port, timeout=20)
         connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {self.token}"})
         answer: Any = loads(connection.getresponse().read())
         connection.close()
-        return answer["hosts"][0]["state"], "\n".join(answer["not_evaluated"])
+        return answer
 
 
 @pytest.fixture
@@ -103,3 +107,15 @@ def test_a_certificate_that_was_not_renewed_is_named_before_and_after_it_expires
     assert "CT 2: its certificate expires at" in fleet.status()[1]
     fleet.clock.advance(timedelta(days=2))
     assert "nothing it captures is delivered" in fleet.status()[1]
+
+
+def test_open_conflicts_are_counted_and_said_until_they_are_settled(fleet: Fleet) -> None:
+    assert fleet.answer()["objects"]["conflicts"] == 0
+
+    with fleet.database.begin() as session:
+        for number, settled in enumerate((None, None, fleet.clock.now())):
+            session.add(Conflict(token=bytes([number]), found=fleet.clock.now(), settled=settled))
+
+    answer = fleet.answer()
+    assert answer["objects"]["conflicts"] == 2
+    assert [line for line in answer["not_evaluated"] if line.startswith("2 SOP Instance UIDs: several data sets")]

@@ -62,6 +62,20 @@ def test_everything_arrives_in_order_over_one_association(routes: RouteBench, pa
     assert routes.states() == ["delivered"] * 13
 
 
+def test_an_archive_gets_every_data_set_of_an_instance_whether_it_has_another_or_not(
+    routes: RouteBench, pacs: Archive
+) -> None:
+    to = route(pacs)
+    routes.publish(to)
+    sent = [routes.store(dataset, uid="1.2.3.4") for dataset in (b"first", b"second", b"first")]
+
+    routes.work(to)
+
+    assert pacs.stored == [one.arrived for one in sent]
+    assert routes.states() == ["delivered"] * 3
+    assert len(routes.records(Event.IMAGE_CONFLICTS)) == 2  # the third conflicts with the second
+
+
 def test_evidence_says_what_proved_it_and_what_did_not(routes: RouteBench, pacs: Archive) -> None:
     to = route(pacs)
     routes.publish(to)
@@ -432,8 +446,9 @@ class OpensUnproved(VaultOpener):
 def unproved(routes: RouteBench) -> VaultOpener:
     vault = routes.vault
     return OpensUnproved(
-        vault.database, vault.objects, vault.evidence, vault.keys, vault.index, vault.journal, vault.log
-    )
+        vault.database, vault.objects, vault.evidence, vault.keys, vault.index, vault.journal, vault.log,
+        vault.conflicts,
+    )  # fmt: skip
 
 
 def test_an_image_altered_between_the_two_passes_is_broken_off_and_the_archive_keeps_nothing(

@@ -27,6 +27,7 @@ from control_plane.enrolment.authority import Authority, Kind
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
+from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
@@ -135,7 +136,8 @@ class Bench:
         self.objects = object_store(folder / "objects")
         self.receipts = self.keys.signer(store.RECEIPTS)
         self.log = AuditProof(self.database, self.evidence)
-        self.finder = Finder(self.database, self.evidence, self.index, self.journal)
+        self.conflicts = Conflicts(self.database, self.evidence)
+        self.finder = Finder(self.database, self.evidence, self.index, self.conflicts, self.journal)
         self.audit = AuditIntake(self.database, self.evidence, self.journal, self.clock)
         self.reading = AuditReading(self.database, self.evidence, self.journal, self.clock)
         self.intake = self.intake_with()
@@ -150,11 +152,16 @@ class Bench:
         )  # fmt: skip
 
     def opener_with(
-        self, *, store: ObjectStore | None = None, hosts: EvidenceKeys | None = None, log: AuditProof | None = None
+        self,
+        *,
+        store: ObjectStore | None = None,
+        hosts: EvidenceKeys | None = None,
+        log: AuditProof | None = None,
+        conflicts: Conflicts | None = None,
     ) -> VaultOpener:
         return VaultOpener(
             self.database, store or self.objects, hosts or self.evidence, self.keys, self.index, self.journal,
-            log or self.log,
+            log or self.log, conflicts or self.conflicts,
         )  # fmt: skip
 
     def public(self, purpose: KeyPurpose, grade: str = "") -> Any:

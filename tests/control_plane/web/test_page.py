@@ -38,7 +38,7 @@ STATUS: dict[str, Any] = {
     "time": "2026-03-01T09:00:01.000000Z",
     "hosts": [HOST],
     "policy": {"version": 2},
-    "objects": {"count": 18, "not_indexed": 0},
+    "objects": {"count": 18, "not_indexed": 0, "conflicts": 0},
     "audit": {
         "tail": [
             {
@@ -166,3 +166,10 @@ def test_coverage_is_green_only_where_everything_was_compared(compared: dict[str
     assert shown in " ".join(words(page).split())
     rows = [part for part in page.split("<tr>") if "2026-02-28" in part]
     assert ("good" in rows[0]) == (result["state"] == "complete" and not result["unprotected"])
+
+
+def test_open_conflicts_stand_beside_the_objects() -> None:
+    shown = words(render_status(changed(objects={"count": 18, "not_indexed": 0, "conflicts": 1})))
+
+    assert "18 1 conflict open" in shown
+    assert "conflict" not in words(render_status(STATUS))
