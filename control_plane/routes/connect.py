@@ -6,40 +6,15 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 
 from control_plane.http.tls import TlsIdentity, client_context
-from shared.errors import IntegrityFailure, Unavailable
 from shared.policy.routes import Peer
+from shared.routes.peer import PeerNotTrusted, PeerProof, PeerUnreachable
 
 CONNECT_TIMEOUT_S = 10.0
 # Linux; elsewhere a peer that writes in small pieces waits for our delayed acknowledgement.
 _QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
-
-
-class PeerUnreachable(Unavailable):
-    def __init__(self, peer: Peer, why: str) -> None:
-        super().__init__(f"{peer.ae_title} at {peer.host}:{peer.port} cannot be reached: {why}")
-        self.peer, self.why = peer, why
-
-
-class PeerNotTrusted(IntegrityFailure):
-    """Somebody answers there who is not the peer that policy names. Nothing was sent."""
-
-    def __init__(self, peer: Peer, why: str) -> None:
-        super().__init__(f"{peer.ae_title} at {peer.host}:{peer.port} does not show the certificate that policy "
-                         f"trusts: {why}")  # fmt: skip
-        self.peer, self.why = peer, why
-
-
-@dataclass(frozen=True)
-class PeerProof:
-    """Who was at the other end. `certificate_sha256` and `tls_version` are empty where policy asks for no TLS."""
-
-    address: str
-    certificate_sha256: str
-    tls_version: str
 
 
 class PeerConnection:

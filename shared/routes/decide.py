@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from control_plane.routes.connect import PeerNotTrusted
 from shared.dicom.requestor import NotAccepted
 from shared.dicom.requests import StoreRefused
 from shared.errors import IntegrityFailure, Refused, Unavailable
+from shared.routes.peer import PeerNotTrusted
 
 # An archive that is away comes back; one that refuses an image changes its mind when somebody configures it.
 ROUTE_PAUSES = (timedelta(seconds=5), timedelta(minutes=10))

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.routes.connect import PeerNotTrusted, PeerUnreachable
-from control_plane.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES, Failure, Verdict, judge, pause
-from control_plane.routes.image import NotRoutable
 from shared.dicom.requestor import ConnectionLost, NotAccepted
 from shared.dicom.requests import StoreRefused
 from shared.identity import ObjectId
 from shared.policy.routes import Peer
+from shared.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES, Failure, Verdict, judge, pause
+from shared.routes.image import NotRoutable
+from shared.routes.peer import PeerNotTrusted, PeerUnreachable
 from shared.sealing.open import ObjectAltered
 
 PEER = Peer("PACS", "127.0.0.1", 11112)
