@@ -1,6 +1,7 @@
 """The agent's own SQLite file: journal, accepted policies, receipts, counters.
 
-WAL with synchronous=FULL: once a transaction has returned it survives a power cut. Each feature brings its own tables.
+WAL with synchronous=FULL: once a transaction has returned it survives a power cut. What is deleted is overwritten with
+zeros in the pages of the file, and gone from the log beside it after `empty_log`. Each feature brings its own tables.
 """
 
 import os
@@ -39,6 +40,7 @@ class Database:
             )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute("PRAGMA secure_delete=ON")
 
     def create(self, schema: str) -> None:
         """Make a feature's tables where they are not there yet."""
@@ -62,6 +64,15 @@ class Database:
                     yield self._connection
             finally:
                 self._depth = 0
+
+    def empty_log(self) -> bool:
+        """Move the write-ahead log into the file and cut it to nothing; return False where somebody was reading.
+
+        Outside a transaction. Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        with self._lock, _translated():
+            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return not busy
 
     def close(self) -> None:
         with self._lock:
