@@ -41,7 +41,7 @@ class Forwards:
         return Forward(binding.object_id, mine, box.seal(contents, binding.encode(), self._key.public()))
 
     def add(self, connection: Connection, forward: Forward) -> None:
-        """Owe it, in the caller's transaction: the one that records the capture."""
+        """Owe it, in the caller's transaction: the one that records the capture of what is in the spool by then."""
         self._queue.add(connection, forward)
 
     def holds(self, object_id: ObjectId) -> bool:

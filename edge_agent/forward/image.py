@@ -9,9 +9,9 @@ from typing import Protocol
 from edge_agent.forward import box
 from edge_agent.forward.box import Contents
 from edge_agent.forward.key import ForwardingKey
-from shared.errors import IntegrityFailure, Unavailable
+from shared.errors import Unavailable
 from shared.identity import ObjectId
-from shared.routes.image import Image, NotForThisRoute
+from shared.routes.image import Image, NotForThisRoute, ObjectAbsent
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
 from shared.sealing.object_file import BodyWindow, ObjectParts
@@ -24,13 +24,7 @@ class Sealed(Protocol):
     """The spool as forwarding needs it."""
 
     def open(self, object_id: ObjectId) -> BufferedIOBase | None:
-        """Return the sealed object file, or None where there is none. Raises an Unavailable of the spool's."""
-
-
-class NotInSpool(IntegrityFailure):
-    def __init__(self, object_id: ObjectId) -> None:
-        super().__init__(f"object {object_id} is owed to an archive and is not in the spool any more")
-        self.object_id = object_id
+        """Return the sealed object file, or None where there is none. Raises OSError, or an Unavailable of its own."""
 
 
 class SpoolUnreadable(Unavailable):
@@ -63,7 +57,7 @@ class SpoolImages:
     def describe(self, object_id: ObjectId, route: str) -> Image:
         """Return what the host signed about an image, and what its C-STORE said. The body is not looked at.
 
-        Raises NotInSpool, SpoolUnreadable, NoBox, NotRoutable, NotForThisRoute, ForwardingKeyUnusable, and for what
+        Raises ObjectAbsent, SpoolUnreadable, NoBox, NotRoutable, NotForThisRoute, ForwardingKeyUnusable, and for what
         does not hold what `verify_parts` and `open_box` raise.
         """
         with self._opened(object_id) as opened:
@@ -91,7 +85,7 @@ class SpoolImages:
         try:
             source = self._spool.open(object_id)
             if source is None:
-                raise NotInSpool(object_id)
+                raise ObjectAbsent(object_id)
             with source:
                 parts = object_file.parse(source)
                 stored = StoredObject(object_id, parts.binding.encode(), parts.wrap, parts.record)

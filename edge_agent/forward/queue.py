@@ -20,7 +20,8 @@ from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.state import MAX_ERROR_CHARS, RouteState
 from shared.identity import HostId, ObjectId
-from shared.policy.routes import MAX_ROUTES
+from shared.policy.document import PolicyDocument
+from shared.policy.routes import MAX_ROUTES, Via
 from shared.routes.decide import IMAGE_PAUSES
 from shared.routes.queue import Item, Pause, RouteUnknown, State
 
@@ -328,10 +329,11 @@ class ForwardQueue:
         with self._database.transaction() as connection:
             return int(connection.execute("SELECT count(*) FROM forward_box").fetchone()[0])
 
-    def states(self, routes: Sequence[str]) -> tuple[RouteState, ...]:
-        """Return how the named routes stand, and every other that images are owed to."""
+    def states(self, policy: PolicyDocument | None) -> tuple[RouteState, ...]:
+        """Return how the routes stand that policy serves by way of its hosts, and every other that is owed images."""
+        ours = [route.name for route in policy.routes if route.via is Via.HOST] if policy else []
         with self._database.transaction() as connection:
-            return read_routes(connection, routes)
+            return read_routes(connection, ours)
 
     def _set_state(self, item: Item, state: State) -> None:
         with self._database.transaction() as connection:
@@ -347,7 +349,7 @@ class ForwardQueue:
         return connection.execute("DELETE FROM forward_box WHERE object = ?", (name,)).rowcount > 0
 
 
-def read_routes(connection: Connection, routes: Sequence[str]) -> tuple[RouteState, ...]:
+def read_routes(connection: Connection, routes: Sequence[str] = ()) -> tuple[RouteState, ...]:
     owed = dict(
         connection.execute("SELECT route, count(*) FROM forward WHERE state <> 'delivered' GROUP BY route").fetchall()
     )

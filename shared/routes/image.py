@@ -26,6 +26,14 @@ class NotForThisRoute(IntegrityFailure):
         self.object_id, self.route = object_id, route
 
 
+class ObjectAbsent(IntegrityFailure):
+    """It is not where it was kept. A disk that was away may come back, so it is looked for again."""
+
+    def __init__(self, object_id: ObjectId) -> None:
+        super().__init__(f"object {object_id} is queued for an archive and is not where it was kept")
+        self.object_id = object_id
+
+
 @dataclass(frozen=True)
 class Image:
     object_id: ObjectId
