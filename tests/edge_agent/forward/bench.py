@@ -1,4 +1,4 @@
-"""A host that owes archives: real key, rows and journal, a spool in memory, senders that run when a test says so."""
+"""A host that owes archives: real key, rows and journal, a folder of sealed objects, senders that run when told to."""
 
 import random
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -40,23 +40,35 @@ PATIENCE = Patience(associate_s=20, answer_s=20, send_s=20, release_s=5)
 NOT_EVALUATED = IndexEntry(False, *[""] * 9)
 
 
-class MemorySpool:
-    """Sealed objects in memory; what a test changes in `files` was changed on the disk."""
+class TinySpool:
+    """A folder with a file for each sealed object."""
 
-    def __init__(self) -> None:
-        self.files: dict[ObjectId, bytes] = {}
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(exist_ok=True)
 
-    def open(self, object_id: ObjectId) -> BytesIO | None:
-        return BytesIO(self.files[object_id]) if object_id in self.files else None
+    def path(self, object_id: ObjectId) -> Path:
+        return self._folder / str(object_id)
+
+    def open(self, object_id: ObjectId) -> BufferedReader | None:
+        path = self.path(object_id)
+        return path.open("rb") if path.exists() else None
 
     def parts(self, object_id: ObjectId) -> ObjectParts:
-        return object_file.parse(BytesIO(self.files[object_id]))
+        return object_file.parse(BytesIO(self.path(object_id).read_bytes()))
 
-    def flip(self, object_id: ObjectId, *, from_end: int = 1) -> None:
-        """Change one bit of the sealed body."""
-        parts, data = self.parts(object_id), bytearray(self.files[object_id])
-        data[parts.body_offset + parts.body_bytes - from_end] ^= 1
-        self.files[object_id] = bytes(data)
+    def with_body(self, object_id: ObjectId, body: bytes) -> None:
+        """Put another body between the parts that the host signed."""
+        parts = self.parts(object_id)
+        tail = object_file.tail(len(body), wrap=parts.wrap, index=parts.index, record=parts.record)
+        self.path(object_id).write_bytes(object_file.head(parts.binding) + body + tail)
+
+    def flip(self, object_id: ObjectId) -> None:
+        """Change the last bit of the sealed body."""
+        parts, path = self.parts(object_id), self.path(object_id)
+        data = bytearray(path.read_bytes())
+        data[parts.body_offset + parts.body_bytes - 1] ^= 1
+        path.write_bytes(data)
 
 
 @dataclass(frozen=True)
@@ -71,9 +83,19 @@ class Sent:
 
 
 class ForwardBench:
-    def __init__(self, folder: Path, *, identity: Path | None = None) -> None:
-        self.folder, self.identity = folder, identity
-        self.host, self.spool = Host(folder), MemorySpool()
+    """`identity` is our certificate for TLS. `queue` is what a test replaces to see what deleting a box is good for."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        host: Host | None = None,
+        identity: Path | None = None,
+        queue: type[ForwardQueue] = ForwardQueue,
+    ) -> None:
+        self.folder, self.identity, self._queue = folder, identity, queue
+        self.host = host or Host(folder)
+        self.spool = TinySpool(folder / "sealed")
         self.version = self.number = 0
         self.let_go = threading.Event()
         self._open()
@@ -82,7 +104,7 @@ class ForwardBench:
         host = self.host
         self.bell = Bell()
         self.key = ForwardingKey(self.folder / "forwarding.key")
-        self.queue = ForwardQueue(host.database, host.journal, host.host_id, host.clock, self.bell.ring)
+        self.queue = self._queue(host.database, host.journal, host.host_id, host.clock, self.bell.ring)
         self.forwards = Forwards(self.key, self.queue)
         self.forwards.on_let_go(self.let_go.set)
         self.images = SpoolImages(self.spool, self.queue.box, self.key, host.signer.public)
@@ -122,7 +144,7 @@ class ForwardBench:
         sealing = Sealing("restricted", *keys, policy.version, host.clock.now(), routes)
         sealer.finish(sealing, NOT_EVALUATED, host.signer)
         object_id = binding.object_id
-        self.spool.files[object_id] = out.getvalue()
+        self.spool.path(object_id).write_bytes(out.getvalue())
         if add:
             self.add(object_id, uid, routes, sop_class_uid)
         return Sent(object_id, uid, dataset)
@@ -165,10 +187,10 @@ class ForwardBench:
         return self.sender(**other).work(route)
 
     @contextmanager
-    def running(self, *, images: Images | None = None) -> Iterator[Forwarder]:
+    def running(self, **other: Any) -> Iterator[Forwarder]:
         forwarder = Forwarder(
             self.queue,
-            images or self.images,
+            self.images,
             self.connect,
             host_id=self.host.host_id,
             policy=self.host.store.in_force,
@@ -176,6 +198,7 @@ class ForwardBench:
             log=self.host.log,
             bell=self.bell,
             patience=PATIENCE,
+            **other,
         )
         stop = threading.Event()
         thread = threading.Thread(target=forwarder.run, args=(stop,))
