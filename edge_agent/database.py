@@ -66,12 +66,17 @@ class Database:
                 self._depth = 0
 
     def empty_log(self) -> bool:
-        """Move the write-ahead log into the file and cut it to nothing; return False where somebody was reading.
+        """Move the write-ahead log into the file and cut it to nothing; return False where another process is reading.
 
         Outside a transaction. Raises DatabaseUnavailable, DatabaseDamaged.
         """
         with self._lock, _translated():
-            (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            # Whoever reads for long must not make an image wait that somebody else captures meanwhile.
+            self._connection.execute("PRAGMA busy_timeout=0")
+            try:
+                (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}")
         return not busy
 
     def close(self) -> None:

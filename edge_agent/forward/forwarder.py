@@ -50,7 +50,7 @@ class Forwarder:
         sender = Participant("host", str(host_id), True)
         self._services = Services(sender, queue, images, connect, clock, spread, patience)
         self._workers: dict[str, _Worker] = {}
-        self._resumed_for = 0  # the version of policy for which resting routes were tried at once
+        self._followed = 0  # the version of the policy that the queue knows
         self._monotonic, self._tidied = monotonic, monotonic()
         self.bell = bell
 
@@ -68,16 +68,17 @@ class Forwarder:
         policy = self._policy()
         if policy is None:
             return
-        if policy.version != self._resumed_for:
+        known = [route.name for route in policy.routes]
+        if policy.version != self._followed:
             self._queue.resume()
-            self._resumed_for = policy.version
-        routes = {route.name: route for route in policy.routes}
-        self._queue.settle(list(routes))
+            self._queue.settle(known)
+            self._followed = policy.version
         for name in self._queue.owed_routes():
-            if name in routes:
+            if name in known:
                 self._wake(name)
         if self._monotonic() - self._tidied >= _LOOK_EVERY_S:
             self._tidied = self._monotonic()
+            self._queue.settle(known)
             self._queue.tidy()
             self._queue.announce()
 

@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS forward (
     tries INTEGER NOT NULL, next_try TEXT, why TEXT NOT NULL, delivered TEXT, evidence TEXT NOT NULL,
     UNIQUE (object, route)
 ) STRICT;
-CREATE INDEX IF NOT EXISTS forward_owed ON forward (route, state, number) WHERE state <> 'delivered';
+CREATE INDEX IF NOT EXISTS forward_owed ON forward (route, number) WHERE state <> 'delivered';
 CREATE TABLE IF NOT EXISTS forward_route (
     route TEXT PRIMARY KEY, failures INTEGER NOT NULL, failing_since TEXT, next_try TEXT, why TEXT NOT NULL,
     delivered TEXT

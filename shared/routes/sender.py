@@ -196,6 +196,7 @@ class _Line:
         self._connection: PeerStream | None = None
         self._requestor: Requestor | None = None
         self._used = 0.0
+        self._is_broken_off = False
 
     def reach(self, image: Image) -> None:
         """Have an association that was asked for this kind of image and accepts it.
@@ -228,6 +229,7 @@ class _Line:
         self._open.close()
 
     def break_off(self) -> None:
+        self._is_broken_off = True
         connection = self._connection
         if connection is not None:
             connection.break_off()
@@ -238,6 +240,8 @@ class _Line:
         services, peer = self._services, self._route.peer
         connection = self._open.enter_context(services.connect(peer))
         self._connection = connection
+        if self._is_broken_off:
+            connection.break_off()  # said while it was being made
         requestor = Requestor(
             connection,
             calling_ae_title=self._route.calling_ae_title,

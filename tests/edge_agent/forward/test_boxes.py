@@ -1,8 +1,11 @@
 """The second wrap: it opens beside its own object only, names nobody, and is gone when it has served."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from sqlite3 import Connection
+from time import monotonic
 
 import pytest
 
@@ -141,6 +144,26 @@ def test_deleted_boxes_stand_in_no_file_any_more(bench: ForwardBench, pacs: Arch
     assert bench.queue.openable() == 20
     assert left_on_disk(bench.folder, boxes) >= 20
     assert (left_on_disk(bench.folder, gone) == 0) == overwrites
+
+
+def test_somebody_who_reads_the_database_holds_nobody_up_and_the_log_is_emptied_later(
+    bench: ForwardBench, pacs: Archive
+) -> None:
+    to = route(pacs)
+    bench.publish(to)
+    sent = bench.capture()
+    (sealed,) = boxes = [bench.queue.box(sent.object_id)]
+    with closing(sqlite3.connect(bench.folder / "agent.sqlite", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT box FROM forward_box").fetchall() == [(sealed,)]
+
+        bench.work(to)
+        start = monotonic()
+        bench.queue.tidy()
+        assert monotonic() - start < 5
+        assert left_on_disk(bench.folder, boxes) == 1
+    bench.queue.tidy()
+    assert left_on_disk(bench.folder, boxes) == 0
 
 
 def test_no_instance_uid_stands_in_clear_on_the_disk(bench: ForwardBench, pacs: Archive) -> None:

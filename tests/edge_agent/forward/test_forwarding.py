@@ -2,11 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -14,8 +17,9 @@ from edge_agent.forward.key import ForwardingKeyUnusable
 from shared import canonical
 from shared.audit.record import Event, Outcome, Subject
 from shared.fleet.state import RouteState
-from shared.policy.routes import Via
-from tests.edge_agent.forward.bench import ForwardBench, pixels, route
+from shared.policy.routes import Peer, Via
+from shared.routes.peer import PeerStream
+from tests.edge_agent.forward.bench import PATIENCE, ForwardBench, pixels, route
 from tests.edge_agent.forward.killed import ROOT, keep
 from tests.fakes.archive import CT, JPEG, MR, Archive, archive
 from tests.fakes.mosquitto import free_port
@@ -203,6 +207,27 @@ def test_what_another_process_let_go_of_is_passed_on_within_a_minute(bench: Forw
         bench.bell.ring()
 
         assert bench.let_go.wait(30)
+
+
+def test_a_stop_while_connecting_does_not_wait_for_an_archive_that_says_nothing(bench: ForwardBench) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        to = route(silent.getsockname()[1])
+
+        @contextmanager
+        def connect(peer: Peer) -> Iterator[PeerStream]:
+            with bench.connect(peer) as connection:
+                sender.stop()
+                yield connection
+
+        bench.publish(to)
+        bench.capture()
+        sender = bench.sender(connect=connect)
+
+        start = monotonic()
+        assert sender.work(to) is None
+        assert monotonic() - start < PATIENCE.associate_s / 2
+    assert bench.states() == ["waiting"]
+    assert bench.records(Event.ROUTE_FAILED) == []
 
 
 def test_a_stop_in_the_middle_puts_the_image_back(bench: ForwardBench, pacs: Archive) -> None:
