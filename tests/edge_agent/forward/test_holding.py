@@ -219,7 +219,8 @@ def test_an_archive_that_does_not_trust_us_says_so(secured: ForwardBench, theirs
         thread.join(20)
     assert refused
     assert secured.states() == ["waiting"]
-    assert len(secured.records(Event.ROUTE_FAILED)) == 1
+    (failed,) = secured.records(Event.ROUTE_FAILED)
+    assert "alert unknown ca" in failed.reason
 
 
 def test_our_own_certificate_that_cannot_be_read_rests_the_route(bench: ForwardBench, theirs: Party) -> None:
