@@ -170,6 +170,7 @@ class Agent:
         forward_bell, forward_key = Bell(), ForwardingKey(folder.forwarding, random_bytes)
         owed = ForwardQueue(database, journal, host_id, clock, forward_bell.ring)
         self.forwards = Forwards(forward_key, owed)
+        self.forwards.on_let_go(audit_bell.ring)  # a person's command records its doing in another process
         forwarder = Forwarder(
             owed,
             SpoolImages(SpoolFolder(folder.spool), owed.box, forward_key, signer.public),

@@ -62,11 +62,16 @@ def connected(peer: Peer, identity: TlsIdentity, timeout_s: float = CONNECT_TIME
         raise PeerUnreachable(peer, _why(exc)) from exc
     try:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Before the handshake: a peer that refuses our certificate has hung up by the time it ends on this side.
+        address = "{}:{}".format(*plain.getpeername()[:2])
         stream = _secured(plain, peer, identity, timeout_s) if peer.trust else plain
+    except OSError as exc:
+        plain.close()
+        raise PeerUnreachable(peer, _why(exc)) from exc
     except BaseException:
         plain.close()
         raise
-    connection = PeerConnection(stream, _proof(stream))
+    connection = PeerConnection(stream, _proof(stream, address))
     try:
         yield connection
     finally:
@@ -84,8 +89,7 @@ def _secured(plain: socket.socket, peer: Peer, identity: TlsIdentity, timeout_s:
         raise PeerUnreachable(peer, f"no TLS session: {_why(exc)}") from exc
 
 
-def _proof(stream: socket.socket) -> PeerProof:
-    address = "{}:{}".format(*stream.getpeername()[:2])
+def _proof(stream: socket.socket, address: str) -> PeerProof:
     if not isinstance(stream, ssl.SSLSocket):
         return PeerProof(address, "", "")
     certificate = stream.getpeercert(binary_form=True) or b""

@@ -63,23 +63,24 @@ def connected(peer: Peer, new_context: NewContext) -> Iterator[ArchiveConnection
         raise PeerUnreachable(peer, _why(exc)) from exc
     try:
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Before the handshake: an archive that refuses our certificate has hung up by the time it ends on this side.
+        address = "{}:{}".format(*stream.getpeername()[:2])
         if context is not None:
             stream = context.wrap_socket(stream, server_hostname=peer.name or peer.host)
-        connection = ArchiveConnection(stream, _proof(stream))
     except ssl.SSLCertVerificationError as exc:
         stream.close()
         raise PeerNotTrusted(peer, exc.verify_message) from exc
     except OSError as exc:
         stream.close()
-        raise PeerUnreachable(peer, f"no TLS session: {_why(exc)}") from exc
+        raise PeerUnreachable(peer, f"no TLS session: {_why(exc)}" if context else _why(exc)) from exc
+    connection = ArchiveConnection(stream, _proof(stream, address))
     try:
         yield connection
     finally:
         connection.close()
 
 
-def _proof(stream: socket.socket) -> PeerProof:
-    address = "{}:{}".format(*stream.getpeername()[:2])
+def _proof(stream: socket.socket, address: str) -> PeerProof:
     if not isinstance(stream, ssl.SSLSocket):
         return PeerProof(address, "", "")
     certificate = stream.getpeercert(binary_form=True) or b""

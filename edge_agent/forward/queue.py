@@ -16,6 +16,7 @@ from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.state import MAX_ERROR_CHARS, RouteState
@@ -280,8 +281,8 @@ class ForwardQueue:
     def drop(self, route: str, object_id: ObjectId | None, person: str, reason: str) -> int:
         """Owe an archive one image, or all that wait for it, no longer; return how many.
 
-        The vault has them or gets them as before. `reason` is sealed, because people write names into reasons. Raises
-        NothingOwed.
+        The vault has them or gets them as before; one that is on its way at this moment may still arrive. `reason` is
+        sealed, because people write names into reasons. Raises NothingOwed.
         """
         with self._database.transaction() as connection:
             rows = connection.execute(
@@ -296,15 +297,9 @@ class ForwardQueue:
                 self._let_go(connection, name)
                 who = (Participant("person", person, True), self._host)
                 what = (Subject("object", name), Subject("route", route))
+                private: dict[str, Json] = {"reason": reason}
                 self._journal.record(
-                    Happening(
-                        Event.ROUTE_DROPPED,
-                        Action.DELETE,
-                        Outcome.SUCCESS,
-                        who,
-                        what,
-                        private={"reason": reason},
-                    )
+                    Happening(Event.ROUTE_DROPPED, Action.DELETE, Outcome.SUCCESS, who, what, private=private)
                 )
         self.announce()
         return len(rows)

@@ -52,7 +52,7 @@ class LocalStatus:
             "audit_waiting": self.audit_waiting,
             "senders_refused": self.senders_refused,
             "commitments_waiting": self.commitments_waiting,
-            "openable_here": self.openable_here,
+            "openable_on_this_host": self.openable_here,
             "routes": [route.json() for route in self.routes],
             "export_folders": [asdict(folder) for folder in self.export_folders],
         }

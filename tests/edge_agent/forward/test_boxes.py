@@ -9,10 +9,11 @@ from time import monotonic
 
 import pytest
 
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.forward import box
 from edge_agent.forward.box import Contents
 from edge_agent.forward.queue import ForwardQueue
-from shared.audit.record import Event
+from shared.audit.record import Event, Happening
 from shared.sealing import object_file
 from shared.sealing.chunked import decrypt
 from shared.sealing.hpke import BoxLabel, BoxNotAuthentic, SealedBox, SealingPrivateKey
@@ -98,6 +99,29 @@ def test_a_thief_opens_what_the_status_counts_as_openable_and_not_one_image_more
     assert stolen == [waiting.dataset]
     assert bench.queue.openable() == len(stolen)
     assert all(bench.spool.path(one.object_id).exists() for one in delivered)
+
+
+def test_a_delivery_that_cannot_be_recorded_deletes_no_box(
+    bench: ForwardBench, pacs: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evidence, record and deletion are one step: a disk that is full in the middle of it leaves all as it was."""
+    to = route(pacs)
+    bench.publish(to)
+    sent = bench.capture()
+
+    def full(_: Happening) -> int:
+        raise DatabaseUnavailable("database or disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(bench.host.journal, "record", full)
+        with pytest.raises(DatabaseUnavailable):
+            bench.work(to)
+    assert bench.states() == ["sending"]
+    assert bench.queue.openable() == 1
+    bench.queue.recover("pacs")
+    bench.work(to)
+    assert pacs.stored == [sent.arrived] * 2
+    assert bench.queue.openable() == 0
 
 
 class KeepsBoxes(ForwardQueue):

@@ -56,7 +56,7 @@ def test_list_says_what_waits_and_why(
     assert [row["object"] for row in said["owed"]] == [str(refused.object_id), str(waiting.object_id)]
     assert main(["status", "--data", str(enrolled.path)]) == 0
     shown = capsys.readouterr().out
-    assert "openable here        2" in shown
+    assert "openable on this host 2" in shown
     assert "route away           1 waiting; PeerUnreachable" in shown
     assert refused.uid not in shown
 
