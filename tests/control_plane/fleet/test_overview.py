@@ -1,5 +1,7 @@
 """The status shows what a host said as what it does now only for as long as that is so."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -37,7 +39,7 @@ class Fleet:
     database: sessionmaker[Session]
     signer: SoftwareSigner
     people_url: str
-    token: str
+    credential: Path
     reports: int = 0
 
     def report(
@@ -58,7 +60,8 @@ class Fleet:
     def answer(self) -> Any:
         url = urlsplit(self.people_url)
         connection = HTTPConnection(url.hostname or "", url.port, timeout=20)
-        connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {self.token}"})
+        token = load_credential(self.credential).token
+        connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {token}"})
         answer = loads(connection.getresponse().read())
         connection.close()
         return answer
@@ -82,7 +85,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         session.add(Host(host_id=str(HOST), asset="CT 2", enrolled=clock.now(), active=True,
                          evidence_spki=signer.public.spki, state_number=0))  # fmt: skip
     url = str(centre.addresses()["people_url"])
-    yield Fleet(clock, database, signer, url, load_credential(made.credential).token)
+    yield Fleet(clock, database, signer, url, made.credential)
     centre.stop()
 
 
@@ -109,6 +112,19 @@ def test_what_a_host_can_open_and_what_its_own_routes_hold_up_is_said(fleet: Fle
     assert host["routes"] == [good.json(), bad.json()]
     told = [gap for gap in answer["not_evaluated"] if "route" in gap]
     assert told == ["CT 2: route second: 1 images wait on the host: PeerUnreachable: nobody is there"]
+    command = [
+        sys.executable,
+        "-m",
+        "control_plane",
+        "status",
+        "--as",
+        str(fleet.credential),
+        "--url",
+        fleet.people_url,
+    ]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "openable on this host: 3" in shown
+    assert "route second: 1 waiting on this host" in shown
 
 
 def test_a_report_that_a_broker_held_back_is_said_to_be_late(fleet: Fleet) -> None:
