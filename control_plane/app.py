@@ -47,7 +47,6 @@ from control_plane.routes.intake import RouteIntake
 from control_plane.routes.overview import RouteOverview
 from control_plane.routes.people import RoutesForPeople
 from control_plane.routes.queue import RouteQueue
-from control_plane.routes.sender import RouteSender, Services
 from control_plane.routes.service import RouteService
 from control_plane.settings import Settings
 from control_plane.vault.conflicts import Conflicts
@@ -64,6 +63,7 @@ from shared.enrolment.exchange import Doors
 from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.document import KeyPurpose
+from shared.routes.sender import RouteSender, Services
 
 _LOG = logging.getLogger(__name__)
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
@@ -222,8 +222,8 @@ class ControlPlane:
     def _make_routes(self) -> RouteService:
         images = ImageSource(self._database, self._evidence, self._index, self._opener())
         services = Services(
-            self._route_queue, images, lambda: self._tls(store.SERVICE_TLS), connected, self._clock,
-            SystemRandom().random,
+            _CENTRE[0], self._route_queue, images, lambda peer: connected(peer, self._tls(store.SERVICE_TLS)),
+            self._clock, SystemRandom().random,
         )  # fmt: skip
         return RouteService(self._verified, self._route_queue, lambda: RouteSender(services), self._clock)
 

@@ -37,6 +37,13 @@ from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.export_folder.ledger import Ledger
 from edge_agent.export_folder.named import ExportFolder
 from edge_agent.export_folder.watcher import ExportFolderWatcher
+from edge_agent.forward.connect import connected
+from edge_agent.forward.forwarder import Forwarder
+from edge_agent.forward.forwards import Forwards
+from edge_agent.forward.image import SpoolImages
+from edge_agent.forward.key import ForwardingKey
+from edge_agent.forward.queue import ForwardQueue
+from edge_agent.forward.spooled import SpoolFolder
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.log import Log, where, why
@@ -150,7 +157,7 @@ class Agent:
             on_listening=self._on_listening,
         )
 
-        def commitment_context(trust: str) -> ssl.SSLContext:
+        def dicom_context(trust: str) -> ssl.SSLContext:
             certificate.ensure()
             return client_context(folder.dicom, trust)
 
@@ -161,12 +168,27 @@ class Agent:
             sop_hash_key=config.sop_hash_key,
             captured=captures.instances,
             evidence=receipts,
-            bringer=ReportAssociations(settings.dicom.ae_title, commitment_context),
+            bringer=ReportAssociations(settings.dicom.ae_title, dicom_context),
             policy=store.in_force,
             clock=clock,
             log=log,
             bell=commitment_bell,
         )
+        forward_bell, forward_key = Bell(), ForwardingKey(folder.forwarding, random_bytes)
+        owed = ForwardQueue(database, journal, host_id, clock, forward_bell.ring)
+        self.forwards = Forwards(forward_key, owed)
+        self.forwards.on_let_go(audit_bell.ring)  # a person's command records its doing in another process
+        forwarder = Forwarder(
+            owed,
+            SpoolImages(SpoolFolder(folder.spool), owed.box, forward_key, signer.public),
+            lambda peer: connected(peer, dicom_context),
+            host_id=host_id,
+            policy=store.in_force,
+            clock=clock,
+            log=log,
+            bell=forward_bell,
+        )
+        store.on_change(forward_bell.ring)
         ledger = Ledger(database, config.sop_hash_key)
         ledger.keep_folders(export.ae_title for export in settings.export_folders)
         watchers = [
@@ -205,6 +227,8 @@ class Agent:
                 spool_bytes=spool.held_bytes(),
                 spool_quota_bytes=self._quota(),
                 damaged=delivery.unreadable(),
+                openable_here=owed.openable(),
+                routes=owed.states(store.in_force()),
                 senders_refused=interception.count(),
                 commitments_waiting=commitments.waiting(),
                 folders=tuple(watcher.state() for watcher in watchers),
@@ -240,7 +264,8 @@ class Agent:
         # Stopped in this order: nothing new comes in before the rest is put down.
         links = [mqtt] if mqtt else []
         self._parts: list[Part] = [
-            listener, *watchers, registrar, keeper, commitment, puller, *links, renewal, delivery, upload, reporter,
+            listener, *watchers, registrar, keeper, commitment, forwarder, puller, *links, renewal, delivery, upload,
+            reporter,
         ]  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:

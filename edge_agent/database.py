@@ -1,6 +1,7 @@
 """The agent's own SQLite file: journal, accepted policies, receipts, counters.
 
-WAL with synchronous=FULL: once a transaction has returned it survives a power cut. Each feature brings its own tables.
+WAL with synchronous=FULL: once a transaction has returned it survives a power cut. What is deleted is overwritten with
+zeros in the pages of the file, and gone from the log beside it after `empty_log`. Each feature brings its own tables.
 """
 
 import os
@@ -43,6 +44,7 @@ class Database:
             self._connection.execute("PRAGMA synchronous=FULL")
             self._reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reading.execute("PRAGMA query_only=1")
+            self._connection.execute("PRAGMA secure_delete=ON")
 
     def create(self, schema: str) -> None:
         """Make a feature's tables where they are not there yet."""
@@ -77,6 +79,20 @@ class Database:
                 return self._connection.execute(query, values).fetchall()
             with self._reading_lock:
                 return self._reading.execute(query, values).fetchall()
+
+    def empty_log(self) -> bool:
+        """Move the write-ahead log into the file and cut it to nothing; return False where another process is reading.
+
+        Outside a transaction. Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        with self._lock, _translated():
+            # Whoever reads for long must not make an image wait that somebody else captures meanwhile.
+            self._connection.execute("PRAGMA busy_timeout=0")
+            try:
+                (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}")
+        return not busy
 
     def close(self) -> None:
         with self._lock, self._reading_lock:

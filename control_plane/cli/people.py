@@ -30,6 +30,10 @@ def status(options: Namespace) -> int:
     for host in answer["hosts"]:
         in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
+        if host["openable_here"]:
+            print(f"           openable on this host: {host['openable_here']}")
+        for route in host["routes"] or ():
+            print(f"           route {route['name']}: {route['waiting']} waiting on this host")
     from control_plane.cli.coverage import line_of
 
     for result in answer["coverage"]["results"]:

@@ -127,6 +127,8 @@ class Overview:
             "delivered": state.delivered,
             "refused": state.refused,
             "audit_waiting": state.audit_waiting,
+            "openable_here": state.capture.openable_here,
+            "routes": [route.json() for route in state.capture.routes],
         }
 
 
@@ -173,6 +175,15 @@ def _conflicts(count: int) -> Iterator[str]:
         )
 
 
+def _forwarding(host: Mapping[str, Json]) -> Iterator[str]:
+    """Say what a host could not send to archives by itself; the centre leaves those routes to it."""
+    routes = host.get("routes")
+    for route in routes if isinstance(routes, list) else []:
+        if isinstance(route, dict) and route["error"]:
+            waits = f"{route['waiting']} images wait on the host"
+            yield f"{host['asset']}: route {route['name']}: {waits}: {route['error']}"
+
+
 def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]) -> list[str]:
     """Say what nobody has proved, in words a person can act on."""
     gaps = []
@@ -195,5 +206,6 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):
             gaps.append(f"{host['asset']}: refused a policy: {error}")
+        gaps += _forwarding(host)
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

@@ -157,6 +157,14 @@ class VerdictAnswer(RootModel[dict[str, SourceVerdict]]):
     """One verdict for each source of audit records."""
 
 
+class HostRoute(BaseModel):
+    """A route that a host serves by itself; `error` is empty where its last attempt did not fail."""
+
+    name: str
+    waiting: int
+    error: str
+
+
 class HostStatus(BaseModel):
     """A host as its last signed report describes it; null where it never reported, or not authentically."""
 
@@ -177,6 +185,8 @@ class HostStatus(BaseModel):
     delivered: int | None = None
     refused: int | None = None
     audit_waiting: int | None = None
+    openable_here: int | None = None
+    routes: list[HostRoute] | None = None
 
 
 class PolicyStatus(BaseModel):

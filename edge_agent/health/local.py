@@ -8,11 +8,13 @@ from datetime import datetime
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
+from edge_agent.forward.queue import read_routes
 from edge_agent.spool.attempts import count
 from edge_agent.spool.catalogue import State, read_counts
 from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
+from shared.fleet.state import RouteState
 
 _REFUSALS = (Event.ASSOCIATION_REFUSED, Event.IMAGE_REFUSED, Event.DELIVERY_REFUSED)
 
@@ -34,6 +36,8 @@ class LocalStatus:
     audit_waiting: int
     senders_refused: int
     commitments_waiting: int
+    openable_here: int
+    routes: tuple[RouteState, ...]
     export_folders: tuple[FolderRow, ...]
 
     def json(self) -> dict[str, Json]:
@@ -53,6 +57,8 @@ class LocalStatus:
             "audit_waiting": self.audit_waiting,
             "senders_refused": self.senders_refused,
             "commitments_waiting": self.commitments_waiting,
+            "openable_on_this_host": self.openable_here,
+            "routes": [route.json() for route in self.routes],
             "export_folders": [asdict(folder) for folder in self.export_folders],
         }
 
@@ -62,6 +68,8 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     identity = load_identity(folder)
     counts: dict[str, int] = {}
     policy = records = acknowledged = senders = commitments = 0
+    openable = 0
+    routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
     spooled: dict[str, tuple[int, int]] = {}
     if folder.database.exists():
@@ -73,6 +81,8 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
                 commitments = _number(connection, "commitment_request", "SELECT count(*) FROM commitment_request")
+                openable = _number(connection, "forward_box", "SELECT count(*) FROM forward_box")
+                routes = read_routes(connection) if _has(connection, "forward") else ()
                 folders = read_folders(connection)
                 spooled = read_counts(connection)
         except sqlite3.Error as exc:
@@ -93,11 +103,17 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         audit_waiting=records - acknowledged,
         senders_refused=senders,
         commitments_waiting=commitments,
+        openable_here=openable,
+        routes=routes,
         export_folders=folders,
     )
 
 
 def _number(connection: sqlite3.Connection, table: str, query: str) -> int:
     """Return what `query` gives, 0 where an agent of before the table was the last to run here."""
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
-    return int(connection.execute(query).fetchone()[0]) if known else 0
+    return int(connection.execute(query).fetchone()[0]) if _has(connection, table) else 0
+
+
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
+    return known.fetchone() is not None

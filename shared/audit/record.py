@@ -67,6 +67,7 @@ class Event(StrEnum):
     ROUTE_DELIVERED = "route.delivered"
     ROUTE_FAILED = "route.failed"
     ROUTE_RETRIED = "route.retried"
+    ROUTE_DROPPED = "route.dropped"
     FRAMES_DIGESTED = "custody.frames-digested"
     FRAMES_REFUSED = "custody.frames-refused"
     COVERAGE_COMPARED = "coverage.compared"
@@ -120,6 +121,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.ROUTE_DELIVERED: "110104",
     Event.ROUTE_FAILED: "110104",
     Event.ROUTE_RETRIED: "110104",
+    Event.ROUTE_DROPPED: "110104",
     Event.FRAMES_DIGESTED: "110103",
     Event.FRAMES_REFUSED: "110103",
     Event.COVERAGE_COMPARED: "110112",

@@ -1,5 +1,7 @@
 """The status shows what a host said as what it does now only for as long as that is so."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -21,7 +23,7 @@ from control_plane.fleet.states import StateIntake
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders, Settings
 from shared.clock import SystemClock
-from shared.fleet.state import HostState, sign_state
+from shared.fleet.state import CaptureState, HostState, RouteState, sign_state
 from shared.identity import HostId
 from shared.signing import SoftwareSigner
 from tests.fakes.clock import FakeClock
@@ -37,12 +39,17 @@ class Fleet:
     database: sessionmaker[Session]
     signer: SoftwareSigner
     people_url: str
-    token: str
+    credential: Path
     reports: int = 0
 
-    def report(self, *, of: timedelta = timedelta(), listening: bool = True) -> None:
+    def report(
+        self, *, of: timedelta = timedelta(), listening: bool = True, capture: CaptureState | None = None
+    ) -> None:
         self.reports += 1
-        state = HostState(HOST, self.reports, self.clock.now() + of, "test", 0, 0, "", listening, 0, 0, 0, 0, 0)
+        state = HostState(
+            HOST, self.reports, self.clock.now() + of, "test", 0, 0, "", listening, 0, 0, 0, 0, 0,
+            capture or CaptureState(),
+        )  # fmt: skip
         StateIntake(self.database, self.clock).take(HOST, sign_state(state, self.signer))
 
     def status(self) -> tuple[str, str]:
@@ -53,8 +60,9 @@ class Fleet:
     def answer(self) -> Any:
         url = urlsplit(self.people_url)
         connection = HTTPConnection(url.hostname or "", url.port, timeout=20)
-        connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {self.token}"})
-        answer: Any = loads(connection.getresponse().read())
+        token = load_credential(self.credential).token
+        connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {token}"})
+        answer = loads(connection.getresponse().read())
         connection.close()
         return answer
 
@@ -77,7 +85,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         session.add(Host(host_id=str(HOST), asset="CT 2", enrolled=clock.now(), active=True,
                          evidence_spki=signer.public.spki, state_number=0))  # fmt: skip
     url = str(centre.addresses()["people_url"])
-    yield Fleet(clock, database, signer, url, load_credential(made.credential).token)
+    yield Fleet(clock, database, signer, url, made.credential)
     centre.stop()
 
 
@@ -92,6 +100,31 @@ def test_a_host_that_reports_is_capturing_until_it_falls_silent(fleet: Fleet) ->
 
     fleet.report()
     assert fleet.status()[0] == "capturing"
+
+
+def test_what_a_host_can_open_and_what_its_own_routes_hold_up_is_said(fleet: Fleet) -> None:
+    good, bad = RouteState("pacs", 2, ""), RouteState("second", 1, "PeerUnreachable: nobody is there")
+    fleet.report(capture=CaptureState(openable_here=3, routes=(good, bad)))
+
+    answer = fleet.answer()
+    (host,) = answer["hosts"]
+    assert host["openable_here"] == 3
+    assert host["routes"] == [good.json(), bad.json()]
+    told = [gap for gap in answer["not_evaluated"] if "route" in gap]
+    assert told == ["CT 2: route second: 1 images wait on the host: PeerUnreachable: nobody is there"]
+    command = [
+        sys.executable,
+        "-m",
+        "control_plane",
+        "status",
+        "--as",
+        str(fleet.credential),
+        "--url",
+        fleet.people_url,
+    ]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "openable on this host: 3" in shown
+    assert "route second: 1 waiting on this host" in shown
 
 
 def test_a_report_that_a_broker_held_back_is_said_to_be_late(fleet: Fleet) -> None:

@@ -28,6 +28,8 @@ HOST = {
     "delivered": 18,
     "refused": 1,
     "audit_waiting": 0,
+    "openable_here": 0,
+    "routes": [],
 }
 SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "certificate_expires")} | {
     "asset": "MR 1",
@@ -122,6 +124,15 @@ def test_what_others_wrote_is_shown_as_text() -> None:
 
     assert hostile not in page
     assert page.count("&lt;script&gt;") == 3
+
+
+def test_shows_how_many_images_a_host_can_open_and_what_its_own_routes_hold_up() -> None:
+    routes = [{"name": "pacs", "waiting": 2, "error": ""}, {"name": "second", "waiting": 1, "error": "it is away"}]
+
+    shown = words(render_status(changed(hosts=[HOST | {"openable_here": 3, "routes": routes}])))
+    assert "Openable on this host 3" in shown
+    assert "Route pacs 2 waiting Route second 1 waiting failing it is away" in shown
+    assert "Openable" not in words(render_status(STATUS))
 
 
 @pytest.mark.parametrize("page", [render_status(STATUS), render_signed_out()], ids=["status", "signed out"])

@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from control_plane.routes.connect import PeerNotTrusted, PeerUnreachable
-from control_plane.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES, Failure, Verdict, judge, pause
-from control_plane.routes.image import NotRoutable
 from shared.dicom.requestor import ConnectionLost, NotAccepted
 from shared.dicom.requests import StoreRefused
 from shared.identity import ObjectId
 from shared.policy.routes import Peer
+from shared.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES, Failure, Verdict, judge, pause
+from shared.routes.image import NotRoutable, ObjectAbsent
+from shared.routes.peer import PeerNotTrusted, PeerUnreachable
 from shared.sealing.open import ObjectAltered
 
 PEER = Peer("PACS", "127.0.0.1", 11112)
@@ -30,6 +30,7 @@ OBJECT = ObjectId(bytes(16))
         (StoreRefused(0xA900), 0, Verdict(pauses_route=False, holds_image=True)),
         (StoreRefused(0xA700), 0, Verdict(pauses_route=True, holds_image=True)),
         (NotAccepted("1.2", "1.3"), 0, Verdict(pauses_route=False, holds_image=True)),
+        (ObjectAbsent(OBJECT), 0, Verdict(pauses_route=False, holds_image=True)),
         (NotRoutable(OBJECT, "?"), 0, Verdict(pauses_route=False, holds_image=True, again=False)),
         (ObjectAltered(OBJECT, "the body"), 0, Verdict(pauses_route=False, holds_image=True, again=False)),
     ],

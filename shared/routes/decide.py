@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from control_plane.routes.connect import PeerNotTrusted
 from shared.dicom.requestor import NotAccepted
 from shared.dicom.requests import StoreRefused
 from shared.errors import IntegrityFailure, Refused, Unavailable
+from shared.routes.image import ObjectAbsent
+from shared.routes.peer import PeerNotTrusted
 
 # An archive that is away comes back; one that refuses an image changes its mind when somebody configures it.
 ROUTE_PAUSES = (timedelta(seconds=5), timedelta(minutes=10))
@@ -34,7 +35,7 @@ def judge(failure: Failure, breaks: int) -> Verdict:
     if isinstance(failure, StoreRefused) and failure.out_of_resources:
         # Its disk may be full, or this image too large for it: the route rests, and another image is first after that.
         return Verdict(pauses_route=True, holds_image=True)
-    if isinstance(failure, StoreRefused | NotAccepted):
+    if isinstance(failure, StoreRefused | NotAccepted | ObjectAbsent):
         return Verdict(pauses_route=False, holds_image=True)
     if isinstance(failure, Unavailable | PeerNotTrusted):
         return Verdict(pauses_route=True, holds_image=breaks >= MOST_BREAKS)

@@ -13,11 +13,6 @@ from threading import Lock
 from time import monotonic
 from typing import Protocol
 
-from control_plane.http.tls import TlsIdentity
-from control_plane.routes.connect import PeerConnection, PeerProof
-from control_plane.routes.decide import IMAGE_PAUSES, ROUTE_PAUSES, Failure, judge, pause
-from control_plane.routes.image import Image
-from control_plane.routes.queue import Item, RouteQueue, State
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -25,37 +20,47 @@ from shared.dicom.associate import MAX_CONTEXTS, Proposed
 from shared.dicom.requestor import NotAccepted, Patience, Requestor, Stored
 from shared.dicom.requests import StoreRefused
 from shared.errors import IntegrityFailure, Refused, Unavailable
-from shared.identity import CONTROL_PLANE, ObjectId
+from shared.identity import ObjectId
 from shared.policy.routes import Peer, Route
+from shared.routes.decide import IMAGE_PAUSES, ROUTE_PAUSES, Failure, judge, pause
+from shared.routes.image import Image
+from shared.routes.peer import PeerProof, PeerStream
+from shared.routes.queue import Item, Queue, State
 
 # Archives hang up on an association that says nothing; proving a large object before it is sent takes a while.
 _IDLE_S = 10.0
-_CENTRE = Participant("service", CONTROL_PLANE, True)
 _MAX_WHY_CHARS = 500
 
 
 class Stopping(Unavailable):
     def __init__(self) -> None:
-        super().__init__("the control plane is stopping")
+        super().__init__("the sender was told to stop")
 
 
 class Images(Protocol):
-    def describe(self, object_id: ObjectId, route: str) -> Image: ...
-    def open(self, image: Image, route: str, archive: str) -> Iterator[bytes]: ...
+    """What they raise is a Refused, an IntegrityFailure or an Unavailable, and is judged as such."""
 
+    def describe(self, object_id: ObjectId, route: str) -> Image:
+        """Return what is known of an image without its data set, once the host signed that it takes `route`."""
 
-class Connect(Protocol):
-    def __call__(self, peer: Peer, identity: TlsIdentity) -> AbstractContextManager[PeerConnection]: ...
+    def open(self, image: Image, route: str, archive: str) -> Iterator[bytes | memoryview]:
+        """Return the data set, proved whole; each piece is valid until the next.
+
+        Where what is read again is not what was proved, the iterator raises, always before it ends.
+        """
 
 
 @dataclass(frozen=True)
 class Services:
-    """What every route's sender works with. `random` gives numbers from 0 to 1."""
+    """What every route's sender works with. `sender` is who sends; `random` gives numbers from 0 to 1.
 
-    queue: RouteQueue
+    `connect` gives a connection for the length of a block. Raises PeerUnreachable, PeerNotTrusted.
+    """
+
+    sender: Participant
+    queue: Queue
     images: Images
-    identity: Callable[[], TlsIdentity]
-    connect: Connect
+    connect: Callable[[Peer], AbstractContextManager[PeerStream]]
     clock: Clock
     random: Callable[[], float]
     patience: Patience = field(default_factory=Patience)
@@ -80,7 +85,7 @@ class RouteSender:
     def work(self, route: Route) -> datetime | None:
         """Send what is due on `route`; return when to look again, None: when something happens.
 
-        Raises DatabaseUnavailable.
+        Raises what the queue raises.
         """
         line = _Line(route, self._services, lambda: self._kinds(route))
         with self._lock:
@@ -129,7 +134,7 @@ class RouteSender:
             except (Refused, IntegrityFailure):
                 continue  # said when its turn comes
 
-    def _until_stopped(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def _until_stopped(self, pieces: Iterator[bytes | memoryview]) -> Iterator[bytes | memoryview]:
         for piece in pieces:
             if self._stopping.is_set():
                 raise Stopping
@@ -147,7 +152,7 @@ class RouteSender:
         what = [Subject("object", str(item.object_id)), Subject("route", route.name)]
         if proof.certificate_sha256:
             what.append(Subject("certificate", proof.certificate_sha256))
-        who = (_CENTRE, Participant("ae", route.peer.ae_title, False))
+        who = (self._services.sender, Participant("ae", route.peer.ae_title, False))
         happening = Happening(Event.ROUTE_DELIVERED, Action.CREATE, Outcome.SUCCESS, who, tuple(what), says)
         self._queue.delivered(item, evidence.decode(), stored.warning, happening)
 
@@ -173,14 +178,13 @@ class RouteSender:
             else None,
             route_why=why,
             route_rests=pause(rest.failures + 1, random(), ROUTE_PAUSES) if verdict.pauses_route else None,
-            happening=None if why == known else _failure(route, tuple(what), exc, why),
+            happening=None if why == known else self._failure(route, tuple(what), exc, why),
         )
 
-
-def _failure(route: Route, what: tuple[Subject, ...], exc: Failure, why: str) -> Happening:
-    outcome = Outcome.SERIOUS_FAILURE if isinstance(exc, IntegrityFailure) else Outcome.MINOR_FAILURE
-    who = (_CENTRE, Participant("ae", route.peer.ae_title, False))
-    return Happening(Event.ROUTE_FAILED, Action.CREATE, outcome, who, what, why)
+    def _failure(self, route: Route, what: tuple[Subject, ...], exc: Failure, why: str) -> Happening:
+        outcome = Outcome.SERIOUS_FAILURE if isinstance(exc, IntegrityFailure) else Outcome.MINOR_FAILURE
+        who = (self._services.sender, Participant("ae", route.peer.ae_title, False))
+        return Happening(Event.ROUTE_FAILED, Action.CREATE, outcome, who, what, why)
 
 
 class _Line:
@@ -189,9 +193,10 @@ class _Line:
     def __init__(self, route: Route, services: Services, kinds: Callable[[], Iterable[tuple[str, str]]]) -> None:
         self._route, self._services, self._kinds = route, services, kinds
         self._open = ExitStack()
-        self._connection: PeerConnection | None = None
+        self._connection: PeerStream | None = None
         self._requestor: Requestor | None = None
         self._used = 0.0
+        self._is_broken_off = False
 
     def reach(self, image: Image) -> None:
         """Have an association that was asked for this kind of image and accepts it.
@@ -204,7 +209,7 @@ class _Line:
         if not requestor.accepts(*image.kind):
             raise NotAccepted(*image.kind)
 
-    def store(self, image: Image, pieces: Iterator[bytes]) -> tuple[Stored, PeerProof]:
+    def store(self, image: Image, pieces: Iterator[bytes | memoryview]) -> tuple[Stored, PeerProof]:
         """Store one image that is proved and ready. Raises what `reach` and `Requestor.store` do."""
         if monotonic() - self._used > _IDLE_S:
             self.release()
@@ -224,6 +229,7 @@ class _Line:
         self._open.close()
 
     def break_off(self) -> None:
+        self._is_broken_off = True
         connection = self._connection
         if connection is not None:
             connection.break_off()
@@ -232,8 +238,10 @@ class _Line:
         self.release()
         kinds = dict.fromkeys((image.kind, *self._kinds()))
         services, peer = self._services, self._route.peer
-        connection = self._open.enter_context(services.connect(peer, services.identity()))
+        connection = self._open.enter_context(services.connect(peer))
         self._connection = connection
+        if self._is_broken_off:
+            connection.break_off()  # said while it was being made
         requestor = Requestor(
             connection,
             calling_ae_title=self._route.calling_ae_title,
