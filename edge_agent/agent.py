@@ -43,7 +43,7 @@ from edge_agent.forward.forwards import Forwards
 from edge_agent.forward.image import SpoolImages
 from edge_agent.forward.key import ForwardingKey
 from edge_agent.forward.queue import ForwardQueue
-from edge_agent.forward.spooled import SpoolFolder
+from edge_agent.forward.spooled import SpoolObjects
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.log import Log, where, why
@@ -103,8 +103,14 @@ class Agent:
         self.journal = journal = Journal(
             database, host_id, key=store.audit_key, clock=clock, random_bytes=random_bytes, on_record=audit_bell.ring
         )
+        self._forward_bell = forward_bell = Bell()
+        forward_key = ForwardingKey(folder.forwarding, random_bytes)
+        owed = ForwardQueue(database, journal, host_id, clock, forward_bell.ring)
+        self.forwards = Forwards(forward_key, owed)
+        self.forwards.on_let_go(audit_bell.ring)  # a person's command records its doing in another process
+        self.forwards.on_let_go(delivery_bell.ring)
         self.captures = captures = CaptureStore(
-            folder.spool, database, journal, quota=self._quota, on_ready=delivery_bell.ring
+            folder.spool, database, journal, self.forwards.add, quota=self._quota, on_ready=delivery_bell.ring
         )
         self.spool, receipts = captures.spool, captures.receipts
         spool = self.spool
@@ -129,6 +135,7 @@ class Agent:
             spool=spool,
             claims=captures.claims,
             registrar=registrar,
+            forwards=self.forwards,
             journal=journal,
             clock=clock,
             random_bytes=random_bytes,
@@ -174,13 +181,9 @@ class Agent:
             log=log,
             bell=commitment_bell,
         )
-        forward_bell, forward_key = Bell(), ForwardingKey(folder.forwarding, random_bytes)
-        owed = ForwardQueue(database, journal, host_id, clock, forward_bell.ring)
-        self.forwards = Forwards(forward_key, owed)
-        self.forwards.on_let_go(audit_bell.ring)  # a person's command records its doing in another process
         forwarder = Forwarder(
             owed,
-            SpoolImages(SpoolFolder(folder.spool), owed.box, forward_key, signer.public),
+            SpoolImages(SpoolObjects(spool), owed.box, forward_key, signer.public),
             lambda peer: connected(peer, dicom_context),
             host_id=host_id,
             policy=store.in_force,
@@ -243,6 +246,7 @@ class Agent:
             journal=journal,
             database=database,
             receipts=receipts,
+            is_owed=self.forwards.holds,
             policy=store.in_force,
             log=log,
             bell=delivery_bell,

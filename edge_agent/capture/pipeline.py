@@ -1,9 +1,10 @@
 """The capture: sealed while it passes, durable, to be recorded whatever happens; and only then acknowledged."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
@@ -12,6 +13,7 @@ from edge_agent.capture import grade
 from edge_agent.capture.attributes import IndexReader
 from edge_agent.capture.claims import Claim, Claims, Repeated
 from edge_agent.capture.registrar import Captured, Registrar
+from edge_agent.forward.queue import Forward
 from edge_agent.spool.entry import Note
 from edge_agent.spool.incoming import Incoming
 from edge_agent.spool.spool import Spool
@@ -44,6 +46,20 @@ class ImageHeader:
     sop_class_uid: str = ""
 
 
+class SecondWraps(Protocol):
+    def prepare(
+        self,
+        policy: PolicyDocument,
+        routes: Sequence[str],
+        binding: Binding,
+        data_key: bytes,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+    ) -> Forward | None:
+        """Wrap the data key for this host where it serves a route itself. Raises Refused, Unavailable."""
+
+
 class CapturePipeline:
     """`encryptor` and `random_bytes` are what a test replaces to see that the sealing is what protects."""
 
@@ -57,6 +73,7 @@ class CapturePipeline:
         spool: Spool,
         claims: Claims,
         registrar: Registrar,
+        forwards: SecondWraps | None = None,
         journal: Journal,
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
@@ -64,6 +81,7 @@ class CapturePipeline:
     ) -> None:
         self.host_id, self.signer, self.clock = host_id, signer, clock
         self.spool, self.claims, self.registrar, self.journal = spool, claims, registrar, journal
+        self.forwards = forwards
         self._sop_hash_key, self._policy, self._random, self._encryptor = sop_hash_key, policy, random_bytes, encryptor
 
     @contextmanager
@@ -172,12 +190,15 @@ class Capture:
             routes=graded.routes,
             file_sha256=file_sha256,
         )
+        forward = self._second_wrap(graded.routes)
+        note = Note(
+            header.calling_ae_title[:_MAX_UID_CHARS], header.sop_class_uid[:_MAX_UID_CHARS], owed=forward is not None
+        )
         sealed = self._sealer.finish(sealing, entry, pipeline.signer)
-        note = Note(header.calling_ae_title[:_MAX_UID_CHARS], header.sop_class_uid[:_MAX_UID_CHARS])
         spooled = self.incoming.commit(note.encode(), sealed.small_parts_bytes)
         what = (*self._happening.what, Subject("record", record_digest(sealed.signed_record).hex()))
-        image = Captured(spooled, claim, note.sop_class, replace(self._happening, what=what))
-        if spooled.place is not None:
+        image = Captured(spooled, claim, note, replace(self._happening, what=what), forward)
+        if spooled.place is not None and forward is None:
             pipeline.registrar.register(image)
             self.is_kept = True
             return
@@ -187,7 +208,22 @@ class Capture:
         finally:
             if not self.is_kept:
                 # Then it is not acknowledged either: the modality keeps the image and will send it again.
-                pipeline.spool.revoke(spooled)
+                pipeline.spool.revoke(spooled, note)
+
+    def _second_wrap(self, routes: Sequence[str]) -> Forward | None:
+        header, forwards = self._header, self._pipeline.forwards
+        if forwards is None or not routes:
+            return None
+        return self._sealer.lend_key(
+            lambda key: forwards.prepare(
+                self._policy,
+                routes,
+                self._sealer.binding,
+                key,
+                sop_class_uid=header.sop_class_uid,
+                sop_instance_uid=header.sop_instance_uid,
+            )
+        )
 
     def _repeated(self, claim: Repeated) -> None:
         repeated = replace(self._happening, event=Event.IMAGE_REPEATED, what=(Subject("object", str(claim.object_id)),))

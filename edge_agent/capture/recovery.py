@@ -29,6 +29,7 @@ from shared.signing import EvidencePublicKey
 _RECOVERED = "recovered after restart"
 _UNFINISHED = "unfinished when the agent stopped; nothing whole of it is here"
 _READ_BYTES = 1 << 20
+_UNKNOWN = Note("", "")
 
 
 class BodyDiffers(IntegrityFailure):
@@ -76,6 +77,8 @@ class Recovery:
                 verify_entry(head, _small_parts(source, parts))
                 record = verify_whole(source, parts, self.key)
             note = Note.parse(head.note)
+            if note.owed:
+                return  # it would be registered had it been acknowledged, and cannot be forwarded without its box
         except (Malformed, IntegrityFailure, OSError) as exc:
             # Torn by a power cut, then nobody was told that it is safe; or gone bad since. It is kept either way.
             self.log.event("spool.damaged", number=head.number, why=type(exc).__name__)
@@ -88,8 +91,9 @@ class Recovery:
 
     def _register_files(self) -> None:
         for spooled in self.spool.unregistered_files():
-            if self.has_receipt(spooled.object_id):
-                self.spool.revoke(spooled)
+            note = self._note_beside(spooled)
+            if self.has_receipt(spooled.object_id) or (note is not None and note.owed):
+                self.spool.revoke(spooled, note or _UNKNOWN)
                 continue
             try:
                 with self.spool.open(spooled) as source:
@@ -99,13 +103,19 @@ class Recovery:
                 self.log.event("spool.damaged", number=spooled.number, why=type(exc).__name__)
                 self._keep_aside(spooled, f"damaged when the agent started: {type(exc).__name__}")
                 continue
-            self._register(spooled, parts, record, None)
+            self._register(spooled, parts, record, note)
+
+    def _note_beside(self, spooled: Spooled) -> Note | None:
+        try:
+            return Note.parse(self.spool.note_path(spooled).read_bytes())
+        except (OSError, Malformed):
+            return None  # its AE title is then not known, which the record shows
 
     def _register(self, spooled: Spooled, parts: ObjectParts, record: CaptureRecord, note: Note | None) -> None:
         claim = self.claims.claim(parts.binding.sop_instance_hash, record.dataset_sha256, record.object_id)
         if isinstance(claim, Repeated):
             self.log.event("spool.resent-meanwhile", object=str(record.object_id), kept=str(claim.object_id))
-            self.spool.revoke(spooled)
+            self.spool.revoke(spooled, note or _UNKNOWN)
             return
         sender = (Participant("ae", note.ae_title, True),) if note is not None else ()
         what = (Subject("object", str(record.object_id)), Subject("record", record_digest(parts.record).hex()))
@@ -117,7 +127,7 @@ class Recovery:
             what,
             _RECOVERED,
         )
-        self.entries.enter([Captured(spooled, claim, note.sop_class if note is not None else "", happening)])
+        self.entries.enter([Captured(spooled, claim, note or _UNKNOWN, happening)])
         self.log.event("spool.recovered", object=str(record.object_id))
 
     def _name_of(self, spooled: Spooled) -> ObjectId:

@@ -6,8 +6,9 @@ before it is registered: a start finds what was not. Many are registered in one 
 
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from sqlite3 import Connection
 from typing import Protocol
 
 from edge_agent.audit.journal import Journal
@@ -15,9 +16,11 @@ from edge_agent.backoff import delay_s
 from edge_agent.capture.claims import Claim, Claims
 from edge_agent.capture.instances import Instance, Instances
 from edge_agent.database import Database
+from edge_agent.forward.queue import Forward
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import Spooled
+from edge_agent.spool.entry import Note
 from edge_agent.spool.spool import Spool
 from shared.audit.record import Event, Happening, Outcome, Subject
 from shared.errors import IntegrityFailure, Unavailable
@@ -32,18 +35,28 @@ class Captured:
 
     spooled: Spooled
     claim: Claim
-    sop_class_uid: str
+    note: Note
     happening: Happening
+    forward: Forward | None = None  # what this host owes archives
 
 
 class Entries:
-    """Where captured images are entered, in one transaction. Raises DatabaseUnavailable, DatabaseDamaged."""
+    """Where captured images are entered, in one transaction. Raises DatabaseUnavailable, DatabaseDamaged.
+
+    `owe` enters what this host owes archives.
+    """
 
     def __init__(
-        self, database: Database, journal: Journal, spool: Spool, instances: Instances, claims: Claims
+        self,
+        database: Database,
+        journal: Journal,
+        spool: Spool,
+        instances: Instances,
+        claims: Claims,
+        owe: Callable[[Connection, Forward], None],
     ) -> None:
         self._database, self._journal, self._spool = database, journal, spool
-        self._instances, self._claims = instances, claims
+        self._instances, self._claims, self._owe = instances, claims, owe
 
     def enter(self, images: Sequence[Captured]) -> None:
         with self._database.transaction() as connection:
@@ -52,8 +65,10 @@ class Entries:
                 if image.claim.conflicts:
                     self._journal.record(_conflict(image))
                 self._spool.register(connection, image.spooled)
-                instance = Instance(image.spooled.object_id, image.claim.dataset_sha256, image.sop_class_uid)
+                instance = Instance(image.spooled.object_id, image.claim.dataset_sha256, image.note.sop_class)
                 self._instances.add(connection, image.claim.uid_hash, instance)
+                if image.forward is not None:
+                    self._owe(connection, image.forward)
             complete = self._spool.note_complete(connection)
         self._spool.registered(*(image.spooled for image in images), complete=complete)
         for image in images:
@@ -76,7 +91,7 @@ class Registrar(Protocol):
         """Have an image of a segment registered: before this returns, or soon."""
 
     def register_now(self, image: Captured) -> None:
-        """Return once an image is registered; it was not durable with all that is to be recorded of it."""
+        """Return once an image is registered: what is durable of it does not hold all that is to be entered."""
 
 
 class DirectRegistrar:

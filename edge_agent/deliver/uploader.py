@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
+from sqlite3 import Connection
 from typing import Any
 
 from edge_agent.audit.journal import Journal
@@ -17,14 +18,14 @@ from edge_agent.deliver.receipts import Receipts
 from edge_agent.https import DoorRefused, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
-from edge_agent.spool.catalogue import Spooled
+from edge_agent.spool.catalogue import Spooled, State
 from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.segment import unavailable
 from edge_agent.spool.spool import Spool
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed, Unavailable
 from shared.fleet.receipt import verify_receipt
-from shared.identity import HostId
+from shared.identity import HostId, ObjectId
 from shared.policy.document import PolicyDocument
 from shared.sealing import object_file
 from shared.sealing.record import record_digest
@@ -51,7 +52,10 @@ class NoReceiptKey(Unavailable):
 
 
 class DeliveryUploader:
-    """A part of the agent: sends whenever something waits, and holds back when the vault does not answer."""
+    """A part of the agent: sends whenever something waits, and holds back when the vault does not answer.
+
+    `is_owed` says whether this host still owes an object to an archive, so that it stays although the vault has it.
+    """
 
     name = "delivery"
 
@@ -64,6 +68,7 @@ class DeliveryUploader:
         journal: Journal,
         database: Database,
         receipts: Receipts,
+        is_owed: Callable[[ObjectId], bool] = lambda _object_id: False,
         policy: Callable[[], PolicyDocument | None],
         log: Log,
         bell: Bell,
@@ -72,6 +77,7 @@ class DeliveryUploader:
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, receipts, policy
+        self._is_owed = is_owed
         self._log, self._spread, self._monotonic = log, spread, monotonic
         self._unreadable: dict[int, _HeldUp] = {}
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
@@ -81,6 +87,7 @@ class DeliveryUploader:
         failures = 0
         while not stop.is_set():
             try:
+                self.let_go_of_what_is_owed_no_more()
                 if self.deliver_oldest() is Delivery.NOTHING:
                     self.bell.sleep(_LOOK_AGAIN_S)
                 failures = 0
@@ -106,11 +113,12 @@ class DeliveryUploader:
         if self._receipts.holds(spooled.object_id):
             # Stopped between the receipt and the removal, or delivered by another way.
             with self._database.transaction() as connection:
-                self._spool.forget(connection, spooled)
-            self._spool.let_go(spooled)
+                stays = self._release(connection, spooled)
+            if not stays:
+                self._spool.let_go(spooled)
             return Delivery.DELIVERED
         try:
-            self._send(spooled)
+            stays = self._send(spooled)
         except (DoorRefused, Malformed) as exc:
             self._journal.record(self._happening(Event.DELIVERY_REFUSED, Outcome.SERIOUS_FAILURE, spooled, why(exc)))
             self._spool.put_aside(spooled, why(exc))
@@ -123,9 +131,18 @@ class DeliveryUploader:
             self._note_bad_receipt(spooled, why(exc))
             raise
         self._unreadable.pop(spooled.number, None)
-        self._spool.let_go(spooled)
+        if not stays:
+            self._spool.let_go(spooled)
         self._log.event("delivery.delivered", object=str(spooled.object_id))
         return Delivery.DELIVERED
+
+    def let_go_of_what_is_owed_no_more(self) -> None:
+        """Let go of objects that the vault has and that every archive has by now, or that a person gave up."""
+        for row in self._spool.rows(State.OWED):
+            if not self._is_owed(row.spooled.object_id):
+                with self._database.transaction() as connection:
+                    self._spool.forget(connection, row.spooled)
+                self._spool.let_go(row.spooled)
 
     def _next(self) -> Spooled | None:
         """Return the oldest object that is not left alone for a while because it could not be read."""
@@ -137,7 +154,17 @@ class DeliveryUploader:
             after = spooled.number
         return None
 
-    def _send(self, spooled: Spooled) -> None:
+    def _release(self, connection: Connection, spooled: Spooled) -> bool:
+        """Note that the vault has an object; return whether it stays all the same, for an archive."""
+        stays = self._is_owed(spooled.object_id)
+        if stays:
+            self._spool.keep_owed(connection, spooled)
+        else:
+            self._spool.forget(connection, spooled)
+        return stays
+
+    def _send(self, spooled: Spooled) -> bool:
+        """Send an object and keep its receipt; return whether it stays in the spool."""
         policy = self._policy()
         if policy is None:
             raise NoReceiptKey
@@ -155,8 +182,9 @@ class DeliveryUploader:
             self._receipts.keep(receipt, signed)
             what = Subject("record", digest.hex())
             self._journal.record(self._happening(Event.IMAGE_DELIVERED, Outcome.SUCCESS, spooled, "", what))
-            self._spool.forget(connection, spooled)
+            stays = self._release(connection, spooled)
         self._receipts.announce()
+        return stays
 
     def _note_unreadable(self, spooled: Spooled, reason: str) -> None:
         """Leave an object alone that the disk does not give: it must not hold up the others, and stays."""

@@ -1,20 +1,16 @@
-"""Finds sealed objects in the spool's folder by id: those that wait for the vault, and those that it does not take."""
+"""Finds sealed objects in the spool by id, whatever they wait for."""
 
 from io import BufferedReader
-from pathlib import Path
 
+from edge_agent.spool.spool import Spool
 from shared.identity import ObjectId
 
-_FOLDERS = ("ready", "refused")
 
-
-class SpoolFolder:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+class SpoolObjects:
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
 
     def open(self, object_id: ObjectId) -> BufferedReader | None:
-        """Return the sealed object file, or None where there is none. Raises OSError."""
-        for name in _FOLDERS:
-            for path in (self._folder / name).glob(f"*-{object_id}"):
-                return path.open("rb")
-        return None
+        """Return the sealed object file, or None where there is none. Raises OSError, SpoolUnavailable."""
+        spooled = self._spool.find(object_id)
+        return None if spooled is None else self._spool.open(spooled)

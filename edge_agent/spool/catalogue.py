@@ -28,6 +28,7 @@ CREATE TABLE IF NOT EXISTS segment_complete (number INTEGER PRIMARY KEY) STRICT;
 class State(StrEnum):
     WAITING = "waiting"
     PUT_ASIDE = "put aside"  # the vault will not take it as it is; for a person to look at
+    OWED = "owed"  # the vault has it, and an archive that this host serves has not
     GONE = "gone"
 
 

@@ -14,6 +14,7 @@ from hashlib import sha256
 from struct import Struct
 
 from shared import canonical
+from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields
 
@@ -29,14 +30,20 @@ _MAX_CHARS = 64
 class Note:
     """What is to be recorded of an object and stands in no part of it: whose it is, as the peer called itself.
 
-    `sop_class` is what its C-STORE or its file said.
+    `sop_class` is what its C-STORE or its file said. `owed`: this host owes the object to an archive, so it was
+    registered before it was acknowledged, because the second wrap for that lies where it can be deleted. Where such an
+    object is not registered, nobody was told that it is safe.
     """
 
     ae_title: str
     sop_class: str
+    owed: bool = False
 
     def encode(self) -> bytes:
-        return canonical.encode({"v": 1, "ae_title": self.ae_title, "sop_class": self.sop_class})
+        members: dict[str, Json] = {"v": 1, "ae_title": self.ae_title, "sop_class": self.sop_class}
+        if self.owed:
+            members["owed"] = True
+        return canonical.encode(members)
 
     @classmethod
     def parse(cls, data: bytes) -> "Note":
@@ -46,6 +53,7 @@ class Note:
         note = cls(
             fields.text("ae_title", r"(?s:.*)", max_chars=_MAX_CHARS),
             fields.text("sop_class", r"(?s:.*)", max_chars=_MAX_CHARS),
+            fields.flag("owed") if fields.has("owed") else False,
         )
         fields.done()
         return note

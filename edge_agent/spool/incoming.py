@@ -31,6 +31,8 @@ class Room(Protocol):
 
     def next_number(self) -> int: ...
 
+    def note_path(self, spooled: Spooled) -> Path: ...
+
     def verify_room(self, more_bytes: int) -> None:
         """Raises SpoolFull, QuotaReached."""
 
@@ -88,9 +90,9 @@ class Incoming:
                 spooled = self._commit_entry(note, small_parts_bytes)
             except SpoolUnavailable:
                 # No room for a whole segment more, or a broken one; a file of its own may find another place.
-                spooled = self._commit_file(self._begin_file())
+                spooled = self._commit_file(self._begin_file(), note)
         else:
-            spooled = self._commit_file(self._file)
+            spooled = self._commit_file(self._file, note)
         self._end(committed=True)
         return spooled
 
@@ -116,18 +118,20 @@ class Incoming:
 
         return Spooled(number, self.object_id, size, self._spool.segments.write(headed, len(entry)))
 
-    def _commit_file(self, file: RawIOBase) -> Spooled:
+    def _commit_file(self, file: RawIOBase, note: bytes) -> Spooled:
         self._write_staged(file)
         spooled = Spooled(self._spool.next_number(), self.object_id, self._written_bytes)
         target = self._spool.files / spooled.name
         try:
             os.fsync(file.fileno())
             file.close()
+            _write_note(self._spool.note_path(spooled), note)
             self.path.rename(target)
             try:
                 sync_folder(self._spool.files)
             except OSError:
                 target.unlink(missing_ok=True)
+                self._spool.note_path(spooled).unlink(missing_ok=True)
                 raise
         except OSError as exc:
             raise unavailable(exc) from exc
@@ -159,3 +163,10 @@ class Incoming:
 def _write_all(file: RawIOBase, data: memoryview) -> None:
     while data:
         data = data[file.write(data) or 0 :]
+
+
+def _write_note(path: Path, note: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(note)
+        file.flush()
+        os.fsync(file.fileno())

@@ -11,6 +11,7 @@ segments written in advance go first; then new images are refused; nothing that 
 
 import io
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from edge_agent.database import Database
 from edge_agent.files import sync_folder
 from edge_agent.spool.attempts import Attempts
 from edge_agent.spool.catalogue import Catalogue, Row, Spooled, State
+from edge_agent.spool.entry import Note
 from edge_agent.spool.errors import QuotaReached, SpoolFull, SpoolUnavailable
 from edge_agent.spool.incoming import Incoming
 from edge_agent.spool.segment import Window, unavailable
@@ -31,6 +33,7 @@ from shared.identity import ObjectId
 # Left free for the audit journal, so that a full disk can still be recorded.
 RESERVE_BYTES = 64 << 20
 _COPY_BYTES = 1 << 20
+_NAME = re.compile(r"(\d{20})-[0-9a-f]{32}")
 
 
 class Spool:
@@ -60,7 +63,7 @@ class Spool:
         self._slots = Slots()
         self.attempts = Attempts(folder / "attempts")
         self._lock = threading.Lock()
-        self._held_bytes = sum(self.catalogue.count(state)[1] for state in (State.WAITING, State.PUT_ASIDE))
+        self._held_bytes = sum(self.catalogue.count(state)[1] for state in State if state is not State.GONE)
         self._next_number = max(self.catalogue.last_number(), *(number for number, _ in self._named_files()), 0) + 1
 
     # ---- coming in
@@ -111,13 +114,15 @@ class Spool:
             self.attempts.end(spooled.object_id)
         self._on_ready()
 
-    def revoke(self, spooled: Spooled) -> None:
+    def revoke(self, spooled: Spooled, note: Note) -> None:
         """Let go of an object that was committed and could not be registered: nobody was told of it.
 
-        An entry of a segment stays until the next start, which finds it and registers it then. Raises SpoolUnavailable.
+        An entry of a segment that is not owed to anybody stays until the next start, which registers it then.
+        Raises SpoolUnavailable.
         """
         if spooled.place is None:
             self._unlink(spooled)
+        if spooled.place is None or note.owed:
             self.attempts.end(spooled.object_id)
 
     # ---- what waits
@@ -142,6 +147,11 @@ class Spool:
         row = self.catalogue.find(object_id)
         return row is not None and row.state is not State.GONE
 
+    def find(self, object_id: ObjectId) -> Spooled | None:
+        """Return an object that is here, whatever its state."""
+        row = self.catalogue.find(object_id)
+        return None if row is None or row.state is State.GONE else row.spooled
+
     def open(self, spooled: Spooled) -> io.BufferedReader:
         """Return the sealed object file as a stream. Reading it may raise OSError. Raises SpoolUnavailable."""
         try:
@@ -162,6 +172,10 @@ class Spool:
             self.catalogue.forget(connection, spooled)
         else:
             self.catalogue.change(connection, spooled, State.GONE)
+
+    def keep_owed(self, connection: Connection, spooled: Spooled) -> None:
+        """Note that the vault has an object which this host still owes to an archive."""
+        self.catalogue.change(connection, spooled, State.OWED)
 
     def let_go(self, spooled: Spooled) -> None:
         """Give up the room of an object that the catalogue has forgotten. Raises SpoolUnavailable."""
@@ -207,6 +221,10 @@ class Spool:
             complete = self.note_complete(connection)
         self.segments.noted(complete)
 
+    def note_path(self, spooled: Spooled) -> Path:
+        """Return where the note of an object lies that is a file of its own."""
+        return self.files / f"{spooled.name}.note"
+
     def unregistered_files(self) -> list[Spooled]:
         """Return the whole objects in files/ that the catalogue does not know."""
         found = []
@@ -229,9 +247,9 @@ class Spool:
 
     def _named_files(self) -> Iterator[tuple[int, Path]]:
         for path in self.files.iterdir():
-            number, dash, _ = path.name.partition("-")
-            if dash and len(number) == 20 and number.isdecimal():
-                yield int(number), path
+            match = _NAME.fullmatch(path.name)
+            if match:
+                yield int(match[1]), path
 
     def _ended(self, incoming: Incoming, committed: bool) -> None:  # noqa: FBT001
         if incoming.slot is not None:
@@ -256,6 +274,7 @@ class Spool:
     def _unlink(self, spooled: Spooled) -> None:
         try:
             (self.files / spooled.name).unlink(missing_ok=True)
+            self.note_path(spooled).unlink(missing_ok=True)
             sync_folder(self.files)
         except OSError as exc:
             raise unavailable(exc) from exc

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from cryptography.cobblestone import Cobblestone256Encryptor
 
@@ -18,6 +18,7 @@ from shared.sealing.index import IndexEntry, seal_index
 from shared.sealing.record import CaptureRecord, sign_record
 from shared.signing import EvidenceSigner
 
+T = TypeVar("T")
 EncryptorFactory: TypeAlias = Callable[[bytes, bytes], BodyEncryptor]
 """Makes a body encryptor from (data key, context)."""
 
@@ -114,6 +115,10 @@ class ObjectSealer:
     def dataset_sha256(self) -> bytes:
         """Return the digest of what has gone by so far."""
         return self._dataset.digest()
+
+    def lend_key(self, use: Callable[[bytes], T]) -> T:
+        """Return what `use` makes of the data key: a second wrap, and nothing that outlives the image in clear."""
+        return use(self._data_key)
 
     def finish(self, sealing: Sealing, entry: IndexEntry, signer: EvidenceSigner) -> Sealed:
         """Write the rest of the object: last chunk, wrap, sealed index, signed capture record."""

@@ -94,6 +94,10 @@ class Host:
     def uid_hash(self, uid: str) -> bytes:
         return hash_sop_instance(bytes(32), uid)
 
+    def files(self) -> list[Path]:
+        """Return the objects of the spool that are files of their own."""
+        return [path for path in self.spool.files.iterdir() if path.suffix != ".note"]
+
     def left_behind(self) -> list[str]:
         """Return the ids of all that lies in the spool, whole or not, or was begun and has not ended."""
         files = (path.name for folder in (self.spool.incoming, self.spool.files) for path in folder.iterdir())

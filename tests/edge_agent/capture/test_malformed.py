@@ -145,10 +145,10 @@ REFUSED = {
 CONTEXTS = ((CT, EXPLICIT), (dimse.VERIFICATION, EXPLICIT), (CT, "none at all"))
 ODD = {
     "an instance that is no UID": command(instance="hello"),
-    "no class": command(sop_class=""),
-    "a class that is no UID": command(sop_class="hello"),
-    "another class than its context": command(sop_class="1.2.840.10008.5.1.4.1.1.4"),
-    "a private class": command(sop_class="1.2.826.0.1.3680043.9.9999.1"),
+    "no class": command(sop_class="", instance="1.2.9.1"),
+    "a class that is no UID": command(sop_class="hello", instance="1.2.9.2"),
+    "another class than its context": command(sop_class="1.2.840.10008.5.1.4.1.1.4", instance="1.2.9.3"),
+    "a private class": command(sop_class="1.2.826.0.1.3680043.9.9999.1", instance="1.2.9.4"),
 }
 
 

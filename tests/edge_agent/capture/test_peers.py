@@ -147,6 +147,10 @@ def test_every_file_that_ships_with_pydicom_is_kept_as_storescu_sends_it(host: H
         files = [str(image.path) for image in sent]
         assert peer("storescu", listener, "-xf", str(tmp_path / "profile.cfg"), "Each", *files).wait(60) == 0
 
+    outcomes = [event for event in host.events() if event is not Event.IMAGE_CONFLICTS]
+    assert set(outcomes) <= {Event.IMAGE_CAPTURED, Event.IMAGE_REPEATED}
+    # A few files are one image under two names once DCMTK has mended them.
+    sent = [image for image, event in zip(sent, outcomes, strict=True) if event is Event.IMAGE_CAPTURED]
     kept = opened(host)
     assert [syntax for syntax, _ in kept] == [image.transfer_syntax for image in sent]
     changed = [(image, dataset) for image, (_, dataset) in zip(sent, kept, strict=True) if image.dataset != dataset]

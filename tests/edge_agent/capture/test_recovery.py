@@ -158,7 +158,7 @@ def test_an_image_on_its_way_is_refused_once(host: Host, size: int) -> None:
 @pytest.mark.parametrize("lose", [lambda path: path.unlink(), lambda path: path.write_bytes(b"")])
 def test_an_object_whose_file_is_gone_is_named_and_holds_up_nobody(host: Host, lose: Callable[[Path], None]) -> None:
     lost, kept = host.capture(bytes(2 << 20), uid="1.2.1"), host.capture(b"kept", uid="1.2.2")
-    (file,) = host.spool.files.iterdir()
+    (file,) = host.files()
     lose(file)
     started_again(host)
 
@@ -173,7 +173,7 @@ def test_a_file_that_is_damaged_before_it_was_registered_is_kept_and_named(host:
     object_id = host.capture(bytes(2 << 20))
     with host.database.transaction() as connection:
         connection.execute("DELETE FROM spooled")
-    (file,) = host.spool.files.iterdir()
+    (file,) = host.files()
     file.write_bytes(file.read_bytes()[:-100])
     started_again(host)
 

@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from cryptography.cobblestone import Cobblestone256Encryptor
 
 from edge_agent.capture.crowd import Limits
 from edge_agent.capture.listener import DicomListener
@@ -16,7 +18,6 @@ from shared.audit.record import Event
 from shared.dicom.dimse import Status
 from shared.policy.document import Modality
 from shared.sealing import object_file
-from shared.sealing.chunked import ChunkedEncryptor, Write
 from shared.sealing.object_file import BodyWindow
 from shared.sealing.open import StoredObject, open_verified
 from tests.edge_agent.capture.malformed import (
@@ -76,7 +77,9 @@ def take_out_the_only_object(host: Host) -> bytes:
         stored = StoredObject(parts.binding.object_id, parts.binding.encode(), parts.wrap, parts.record)
         for piece in open_verified(stored, BodyWindow(file, parts), host.signer.public, host.keys.data):
             digest.update(piece)
-    host.spool.remove(spooled)
+    with host.database.transaction() as connection:
+        host.spool.forget(connection, spooled)
+    host.spool.let_go(spooled)
     return digest.digest()
 
 
@@ -132,16 +135,18 @@ def streamed(host: Host, transfer_syntax: str, pieces: Iterator[bytes]) -> Seen:
     return Seen(status, digest.digest(), held_bytes, most - before)
 
 
-class _Hoarding(ChunkedEncryptor):
+class _Hoarding:
     """Keeps what it seals."""
 
-    def __init__(self, key: bytes, salt: bytes, context: bytes, write: Write) -> None:
-        super().__init__(key, salt, context, write)
-        self._kept: list[bytes] = []
+    def __init__(self, key: bytes, context: bytes) -> None:
+        self._real, self._kept = Cobblestone256Encryptor(key, context), list[bytes]()
 
-    def update(self, data: bytes | memoryview) -> None:
+    def update_into(self, data: Any, buf: Any, /) -> int:
         self._kept.append(bytes(data))
-        super().update(data)
+        return self._real.update_into(data, buf)
+
+    def finalize(self) -> bytes:
+        return self._real.finalize()
 
 
 def test_control_a_part_that_keeps_an_image_in_memory_would_be_seen(tmp_path: Path) -> None:
@@ -168,10 +173,10 @@ class Sender:
     pieces: list[bytes]  # that it has still to send
 
     @classmethod
-    def of(cls, peer: Peer, dataset: bytes, pdu_bytes: int) -> "Sender":
+    def of(cls, peer: Peer, instance: str, dataset: bytes, pdu_bytes: int) -> "Sender":
         pieces = [dataset[at : at + pdu_bytes] for at in range(0, len(dataset), pdu_bytes)]
         data = [p_data(pdv(piece, 0)) for piece in pieces]
-        return cls(peer, [p_data(pdv(command(), COMMAND | LAST)), *data, p_data(pdv(b"", LAST))])
+        return cls(peer, [p_data(pdv(command(instance=instance), COMMAND | LAST)), *data, p_data(pdv(b"", LAST))])
 
 
 def test_as_many_associations_as_there_may_be_send_at_once_and_mix_nothing_up(host: Host) -> None:
@@ -189,7 +194,8 @@ def test_as_many_associations_as_there_may_be_send_at_once_and_mix_nothing_up(ho
         assert listener.port is not None
         peers = [Peer(listener.port, calling, source=source) for calling, source in places]
         senders = [
-            Sender.of(peer, dataset, rng.randrange(500, 30_000)) for peer, dataset in zip(peers, datasets, strict=True)
+            Sender.of(peer, f"1.2.{number}", dataset, rng.randrange(500, 30_000))
+            for number, (peer, dataset) in enumerate(zip(peers, datasets, strict=True))
         ]
         # One piece of each in turn, in another order every time; the last pieces only when all others are through.
         while waiting := [sender for sender in senders if len(sender.pieces) > 1]:

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from itertools import count
 
 from shared.dicom import dimse
 from shared.dicom.dimse import CommandField
@@ -10,6 +11,7 @@ from tests.fakes.host import CT
 EXPLICIT = "1.2.840.10008.1.2.1"
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 COMMAND, LAST = 1, 2
+_INSTANCES = count(1)
 
 
 def pdu(number: int, body: bytes) -> bytes:
@@ -60,9 +62,10 @@ def command(
 
 
 def store(
-    dataset: bytes, *, context_id: int = 1, sop_class: str = CT, instance: str = "1.2.3", pdu_bytes: int = 100_000
+    dataset: bytes, *, context_id: int = 1, sop_class: str = CT, instance: str = "", pdu_bytes: int = 100_000
 ) -> bytes:
-    """Return a whole C-STORE request."""
+    """Return a whole C-STORE request, of an instance of its own unless it is named."""
+    instance = instance or f"1.2.3.{next(_INSTANCES)}"
     pieces = [dataset[at : at + pdu_bytes] for at in range(0, len(dataset), pdu_bytes)] or [b""]
     data = [p_data(pdv(piece, 0, context_id)) for piece in pieces[:-1]] + [p_data(pdv(pieces[-1], LAST, context_id))]
     return p_data(pdv(command(sop_class=sop_class, instance=instance), COMMAND | LAST, context_id)) + b"".join(data)

@@ -170,7 +170,7 @@ def test_an_object_whose_receipt_is_here_already_just_leaves(centre: Centre, hos
 
 def test_a_damaged_spool_file_is_put_aside(host: Host, door: HttpsDoor) -> None:
     host.capture(bytes(2 << 20))
-    (file,) = host.spool.files.iterdir()
+    (file,) = host.files()
     file.write_bytes(file.read_bytes()[:-1])
 
     assert uploader(host, door).deliver_oldest() is Delivery.REFUSED

@@ -31,7 +31,7 @@ from shared.sealing.binding import Binding, hash_sop_instance
 from shared.sealing.index import IndexEntry
 from shared.sealing.object_file import ObjectParts
 from shared.sealing.open import StoredObject, unwrap
-from shared.sealing.seal import ObjectSealer, Sealing
+from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 from tests.fakes.archive import CT, EXPLICIT, Archive
 from tests.fakes.host import Host
 from tests.fakes.signers import document
@@ -138,7 +138,7 @@ class ForwardBench:
         host, out, policy = self.host, BytesIO(), self.host.store.in_force()
         assert policy is not None
         binding = Binding(ObjectId.new(), host.host_id, hash_sop_instance(bytes(32), uid), transfer_syntax)
-        sealer = ObjectSealer(out, binding)
+        sealer = ObjectSealer(StreamSink(out), binding)
         sealer.update(dataset)
         keys = policy.key_for(KeyPurpose.DATA, "restricted"), policy.key_for(KeyPurpose.INDEX)
         sealing = Sealing("restricted", *keys, policy.version, host.clock.now(), routes)

@@ -1,10 +1,10 @@
 """What was altered on the disk does not go out; and it is the proving that stops it, not luck."""
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from cryptography.cobblestone import Cobblestone256Encryptor
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.audit.record import Event, Outcome
@@ -13,7 +13,7 @@ from shared.identity import ObjectId
 from shared.policy.routes import Peer
 from shared.routes.image import Image
 from shared.routes.peer import PeerStream
-from shared.sealing.chunked import SALT_BYTES, ChunkedEncryptor, decrypt
+from shared.sealing.chunked import decrypt
 from shared.sealing.object_file import BodyWindow
 from shared.signing import SoftwareSigner
 from tests.edge_agent.forward.bench import ForwardBench, Sent, pixels, route
@@ -22,12 +22,10 @@ from tests.fakes.archive import Archive
 
 def sealed_anew(bench: ForwardBench, sent: Sent, dataset: bytes) -> None:
     """Do what whoever has the forwarding key can: put another image into the object, sealed as well as the first."""
-    body, binding = bytearray(), bench.spool.parts(sent.object_id).binding.encode()
-    key, salt = bench.data_key(sent.object_id), secrets.token_bytes(SALT_BYTES)
-    encryptor = ChunkedEncryptor(key, salt, binding, body.extend)
-    encryptor.update(dataset)
-    encryptor.finish()
-    bench.spool.with_body(sent.object_id, bytes(body))
+    encryptor = Cobblestone256Encryptor(
+        bench.data_key(sent.object_id), bench.spool.parts(sent.object_id).binding.encode()
+    )
+    bench.spool.with_body(sent.object_id, encryptor.update(dataset) + encryptor.finalize())
 
 
 @contextmanager
