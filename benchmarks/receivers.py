@@ -58,7 +58,7 @@ class Ours(Receiver):
 
         segments = Segments(out / "spool" / "segments")
         heads = (head for name in segments.names() for _, head in segments.entries(name))
-        return sum(1 for head in heads if head.object_bytes >= image_bytes)
+        return sum(1 for head in heads if head is not None and head.object_bytes >= image_bytes)
 
 
 class StoreScp(Receiver):

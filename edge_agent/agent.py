@@ -37,6 +37,7 @@ from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.export_folder.ledger import Ledger
 from edge_agent.export_folder.named import ExportFolder
 from edge_agent.export_folder.watcher import ExportFolderWatcher
+from edge_agent.files import make_folder
 from edge_agent.forward.connect import connected
 from edge_agent.forward.forwarder import Forwarder
 from edge_agent.forward.forwards import Forwards
@@ -97,7 +98,7 @@ class Agent:
         self._ready_lock = threading.Lock()
         audit_bell, delivery_bell, pull_bell, report_bell, commitment_bell = (Bell() for _ in range(5))
 
-        folder.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder.database.parent)
         self.database = database = Database(folder.database)
         self.store = store = PolicyStore(database, config.layer, clock, log)
         self.journal = journal = Journal(

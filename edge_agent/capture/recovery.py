@@ -4,7 +4,8 @@ Whatever lies whole in the spool is captured, whether or not its modality was to
 has one outcome in the journal when this has run.
 """
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -29,6 +30,7 @@ from shared.signing import EvidencePublicKey
 _RECOVERED = "recovered after restart"
 _UNFINISHED = "unfinished when the agent stopped; nothing whole of it is here"
 _READ_BYTES = 1 << 20
+_NUMBERS = 1 << 62  # as many are never given
 _UNKNOWN = Note("", "")
 
 
@@ -54,21 +56,37 @@ class Recovery:
 
     def run(self) -> None:
         """Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged."""
-        self._register_segments()
+        unread = self._register_segments()
         self._register_files()
-        self._count_segments()
+        self._count_segments(unread)
         self._name_what_is_missing()
         self._refuse_the_rest()
 
-    def _register_segments(self) -> None:
+    def _register_segments(self) -> Collection[int]:
+        """Return the numbers of segments that could not be read as a whole."""
         complete = self.spool.catalogue.complete_segments()
+        unread = Counter[int]()
         for name in self.spool.segments.names():
             if name.number in complete:
                 continue
             for place, head in self.spool.segments.entries(name):
-                self.spool.number_from(head.number)
-                if not self.spool.catalogue.knows(place):
-                    self._register_entry(Spooled(head.number, _nameless(head), head.object_bytes, place), head)
+                if head is None:
+                    unread[name.number] += 1
+                elif not self.spool.catalogue.knows(place):
+                    self._register_entry(Spooled(self._number(head), _nameless(head), head.object_bytes, place), head)
+        for number, blocks in unread.items():
+            self.log.event("spool.unreadable", segment=number, blocks=blocks)
+            self._record(
+                Event.OBJECT_DAMAGED, f"{blocks} blocks of segment {number} cannot be read; the next start tries again"
+            )
+        return unread
+
+    def _number(self, head: EntryHead) -> int:
+        """Return the number that an entry was given, another where that is taken or can be none: the head is rotten."""
+        is_sound = head.number < _NUMBERS and not self.spool.catalogue.has(head.number)
+        number = head.number if is_sound else self.spool.next_number()
+        self.spool.number_from(number)
+        return number
 
     def _register_entry(self, spooled: Spooled, head: EntryHead) -> None:
         try:
@@ -80,6 +98,8 @@ class Recovery:
             if note.owed:
                 return  # it would be registered had it been acknowledged, and cannot be forwarded without its box
         except (Malformed, IntegrityFailure, OSError) as exc:
+            if spooled.number != head.number and self._was_copied_out(head):
+                return
             # Torn by a power cut, then nobody was told that it is safe; or gone bad since. It is kept either way.
             self.log.event("spool.damaged", number=head.number, why=type(exc).__name__)
             self._keep_aside(
@@ -87,7 +107,7 @@ class Recovery:
                 f"torn or damaged when the agent started: {type(exc).__name__}",
             )
             return
-        self._register(Spooled(head.number, record.object_id, head.object_bytes, spooled.place), parts, record, note)
+        self._register(replace(spooled, object_id=record.object_id), parts, record, note)
 
     def _register_files(self) -> None:
         for spooled in self.spool.unregistered_files():
@@ -130,24 +150,34 @@ class Recovery:
         self.entries.enter([Captured(spooled, claim, note or _UNKNOWN, happening)])
         self.log.event("spool.recovered", object=str(record.object_id))
 
+    def _was_copied_out(self, head: EntryHead) -> bool:
+        """Return whether an entry is of an object that was put aside before and is a file of its own since."""
+        return head.number < _NUMBERS and self.spool.catalogue.has_file(head.number)
+
     def _name_of(self, spooled: Spooled) -> ObjectId:
-        """Return the object's own id where its binding can still be read."""
+        """Return the object's own id where its binding can still be read.
+
+        The binding of a torn entry may be one that lay there before, and then it is of another object.
+        """
         try:
             with self.spool.open(spooled) as source:
-                return object_file.parse_head(source)[0].object_id
+                object_id = object_file.parse_head(source)[0].object_id
         except (Malformed, OSError):
             return spooled.object_id
+        is_of_another = self.spool.catalogue.find(object_id) or self.journal.has_outcome(str(object_id))
+        return spooled.object_id if is_of_another else object_id
 
     def _keep_aside(self, spooled: Spooled, reason: str) -> None:
         """Keep for a person what may have been acknowledged and is not whole; it is never delivered as it is."""
         with self.database.transaction() as connection:
             self.spool.catalogue.add(connection, spooled, State.PUT_ASIDE, reason)
-            self._record(spooled.object_id, Event.OBJECT_DAMAGED, f"{reason}; whether it was acknowledged is not known")
+            self._record(Event.OBJECT_DAMAGED, f"{reason}; whether it was acknowledged is not known", spooled.object_id)
 
-    def _count_segments(self) -> None:
+    def _count_segments(self, unread: Collection[int]) -> None:
         live = self.spool.catalogue.live_in_segments()
         for name in self.spool.segments.names():
-            self.spool.segments.found(name.number, live.get(name.number, 0))
+            self.spool.segments.found(name.number, live.get(name.number, 0), is_read=name.number not in unread)
+        self.spool.forget_what_is_retired()
         self.spool.note_all_complete()
         self.spool.retire()
 
@@ -156,7 +186,7 @@ class Recovery:
             try:
                 self.spool.open(row.spooled).close()
             except SpoolUnavailable as exc:
-                self._record(row.spooled.object_id, Event.OBJECT_DAMAGED, f"missing at the start: {exc.why}")
+                self._record(Event.OBJECT_DAMAGED, f"missing at the start: {exc.why}", row.spooled.object_id)
                 self.spool.put_aside(row.spooled, f"missing at the start: {exc.why}")
                 self.log.event("spool.missing", object=str(row.spooled.object_id))
 
@@ -164,12 +194,12 @@ class Recovery:
         begun = {*self.spool.clear_incoming(), *self.spool.attempts.left_over()}
         for object_id in sorted(begun):
             if self.spool.catalogue.find(object_id) is None and not self.journal.has_outcome(str(object_id)):
-                self._record(object_id, Event.IMAGE_REFUSED, _UNFINISHED)
+                self._record(Event.IMAGE_REFUSED, _UNFINISHED, object_id)
                 self.log.event("spool.unfinished-deleted", object=str(object_id))
         self.spool.attempts.forget()
 
-    def _record(self, object_id: ObjectId, event: Event, reason: str) -> None:
-        who, what = (Participant("host", str(self.host_id), True),), (Subject("object", str(object_id)),)
+    def _record(self, event: Event, reason: str, *objects: ObjectId) -> None:
+        who, what = (Participant("host", str(self.host_id), True),), tuple(Subject("object", str(o)) for o in objects)
         outcome = Outcome.MINOR_FAILURE if event is Event.IMAGE_REFUSED else Outcome.SERIOUS_FAILURE
         self.journal.record(Happening(event, Action.DELETE, outcome, who, what, reason))
 

@@ -31,7 +31,8 @@ class Attempts:
 
     def __init__(self, path: Path) -> None:
         with path.open("ab") as file:
-            file.truncate(PLACES * _PLACE_BYTES)
+            # Written and not only as long: touching a page that has no place on a full disk ends the process.
+            file.write(bytes(max(PLACES * _PLACE_BYTES - file.tell(), 0)))
         with path.open("r+b") as file:
             self._map = mmap.mmap(file.fileno(), PLACES * _PLACE_BYTES)
         self._lock = threading.Lock()

@@ -82,10 +82,10 @@ class Catalogue:
         connection.executemany("INSERT OR IGNORE INTO segment_complete VALUES (?)", [(n,) for n in segments])
 
     def retired(self, segments: Sequence[int]) -> None:
-        """Forget what lay in segments that are no more."""
+        """Forget what has left and lay in segments that are no more."""
         with self._database.transaction() as connection:
             for number in segments:
-                connection.execute("DELETE FROM spooled WHERE segment = ?", (number,))
+                connection.execute("DELETE FROM spooled WHERE segment = ? AND state = 'gone'", (number,))
                 connection.execute("DELETE FROM segment_complete WHERE number = ?", (number,))
 
     # ---- questions
@@ -109,6 +109,13 @@ class Catalogue:
         """Return whether what lies there is an object of the catalogue, or was."""
         return bool(self._rows("segment = ? AND offset = ?", place.segment, place.offset))
 
+    def has(self, number: int) -> bool:
+        return bool(self._rows("number = ?", number))
+
+    def has_file(self, number: int) -> bool:
+        """Return whether the object with this number is a file of its own."""
+        return bool(self._rows("number = ? AND segment IS NULL", number))
+
     def find(self, object_id: ObjectId) -> Row | None:
         return next(iter(self._rows("object = ?", str(object_id))), None)
 
@@ -122,6 +129,13 @@ class Catalogue:
     def last_number(self) -> int:
         ((number,),) = self._database.read("SELECT coalesce(max(number), 0) FROM spooled")
         return int(number)
+
+    def segments(self) -> list[int]:
+        """Return the numbers of all segments of which something is said here."""
+        rows = self._database.read(
+            "SELECT segment FROM spooled WHERE segment IS NOT NULL UNION SELECT number FROM segment_complete"
+        )
+        return [int(number) for (number,) in rows]
 
     def complete_segments(self) -> set[int]:
         return {int(number) for (number,) in self._database.read("SELECT number FROM segment_complete")}

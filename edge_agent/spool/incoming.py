@@ -4,6 +4,7 @@ A small one is made whole in a buffer and written to a segment at once; one that
 its own. Which it is, is nobody's business but the spool's.
 """
 
+import contextlib
 import mmap
 import os
 from collections.abc import Callable
@@ -127,13 +128,11 @@ class Incoming:
             file.close()
             _write_note(self._spool.note_path(spooled), note)
             self.path.rename(target)
-            try:
-                sync_folder(self._spool.files)
-            except OSError:
-                target.unlink(missing_ok=True)
-                self._spool.note_path(spooled).unlink(missing_ok=True)
-                raise
+            sync_folder(self._spool.files)
         except OSError as exc:
+            for path in (target, self._spool.note_path(spooled)):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
             raise unavailable(exc) from exc
         return spooled
 

@@ -11,10 +11,10 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edge_agent.files import sync_folder
+from edge_agent.files import make_folder, sync_folder
 from edge_agent.spool.entry import BLOCK_BYTES, EPOCH_BYTES, EntryHead
 from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.segment import Segment, SegmentName, unavailable
@@ -34,19 +34,24 @@ class Place:
 
 @dataclass
 class _Use:
-    """`writing` counts entries that are not in the catalogue yet, `live` those in it whose object has not left."""
+    """`writing` counts entries that are not in the catalogue yet, `live` those in it whose object has not left.
+
+    `known`: nothing lies in it that was there at the start and is not in the catalogue.
+    """
 
     name: SegmentName
     segment: Segment | None = None  # while it is open for writing
     writing: int = 0
     live: int = 0
     full: bool = False
+    known: bool = True
     noted: bool = False  # the catalogue says that it is complete
 
 
 class Segments:
     """`spares` is how many are kept written in advance; `has_room` says whether the disk has room for so many bytes.
 
+    No number below `first_number` is given to a segment: the catalogue may speak of one that had it before.
     Raises SpoolUnavailable throughout.
     """
 
@@ -55,13 +60,14 @@ class Segments:
         folder: Path,
         *,
         segment_bytes: int = SEGMENT_BYTES,
+        first_number: int = 1,
         spares: int = 0,
         has_room: Callable[[int], bool] = lambda _size: True,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
         self._folder, self._segment_bytes, self.spares, self._random = folder, segment_bytes, spares, random_bytes
         self._has_room = has_room
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         self._lock = threading.Lock()
         self._uses: dict[int, _Use] = {}
         self._active: Segment | None = None
@@ -71,36 +77,49 @@ class Segments:
         for path in folder.iterdir():
             name = SegmentName.parse(path.name)
             if name is not None:
-                self._uses[name.number] = _Use(name, full=True)
+                self._uses[name.number] = _Use(name, full=True, known=False)
             elif path.name.startswith("spare-"):
                 self._spare.append(path)
             else:
                 path.unlink()  # a spare that was not whole
-        self._next_number = max(self._uses, default=0) + 1
+        self._next_number = max(first_number, max(self._uses, default=0) + 1)
 
     # ---- what lies here at a start
 
     def names(self) -> list[SegmentName]:
         return [use.name for _, use in sorted(self._uses.items())]
 
-    def entries(self, name: SegmentName) -> Iterator[tuple[Place, EntryHead]]:
-        """Yield every entry of the segment's epoch, with where its object lies."""
-        try:
-            with (self._folder / str(name)).open("rb", buffering=0) as file:
-                offset = 0
-                while block := os.pread(file.fileno(), BLOCK_BYTES, offset):
-                    head = EntryHead.parse(block, name.epoch)
-                    if head is None:
-                        offset += BLOCK_BYTES
-                        continue
-                    yield Place(name.number, offset + BLOCK_BYTES), head
-                    offset += head.entry_bytes
-        except OSError as exc:
-            raise unavailable(exc) from exc
+    def entries(self, name: SegmentName) -> Iterator[tuple[Place, EntryHead | None]]:
+        """Yield every head of the segment's epoch and where its object lies, None where the disk does not give a block.
 
-    def found(self, number: int, live: int) -> None:
-        """Say how many objects of a segment have not left, once everything in it stands in the catalogue."""
-        self._uses[number].live, self._uses[number].writing = live, 0
+        Each block is looked at, also behind a head: what that says of its length may be rotten.
+        """
+        try:
+            descriptor = os.open(self._folder / str(name), os.O_RDONLY)
+        except OSError:
+            yield Place(name.number, BLOCK_BYTES), None
+            return
+        try:
+            size = os.fstat(descriptor).st_size
+            for begin in range(BLOCK_BYTES, size + 1, BLOCK_BYTES):
+                place = Place(name.number, begin)
+                try:
+                    head = EntryHead.parse(os.pread(descriptor, BLOCK_BYTES, begin - BLOCK_BYTES), name.epoch)
+                except OSError:
+                    yield place, None
+                    continue
+                if head is not None:
+                    yield place, replace(head, object_bytes=min(head.object_bytes, size - begin))
+        finally:
+            os.close(descriptor)
+
+    def found(self, number: int, live: int, *, is_read: bool = True) -> None:
+        """Say how many objects of a segment have not left, once everything in it stands in the catalogue.
+
+        One that could not be read as a whole is never complete, so that the next start looks through it again.
+        """
+        use = self._uses[number]
+        use.live, use.writing, use.known = live, 0, is_read
 
     def has(self, number: int) -> bool:
         return number in self._uses
@@ -143,7 +162,7 @@ class Segments:
     def newly_complete(self) -> list[int]:
         """Return the segments that the catalogue may call complete now; each is returned until `noted`."""
         with self._lock:
-            return [n for n, use in self._uses.items() if use.full and not use.writing and not use.noted]
+            return [n for n, use in self._uses.items() if use.full and use.known and not use.writing and not use.noted]
 
     def noted(self, numbers: list[int]) -> None:
         with self._lock:

@@ -19,7 +19,7 @@ from pathlib import Path
 from sqlite3 import Connection
 
 from edge_agent.database import Database
-from edge_agent.files import sync_folder
+from edge_agent.files import make_folder, sync_folder
 from edge_agent.spool.attempts import Attempts
 from edge_agent.spool.catalogue import Catalogue, Row, Spooled, State
 from edge_agent.spool.entry import Note
@@ -51,13 +51,14 @@ class Spool:
         segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.folder, self.incoming, self.files = folder, folder / "incoming", folder / "files"
-        for path in (self.incoming, self.files):
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in (folder, self.incoming, self.files):
+            make_folder(path)
         self._reserve_bytes, self._free_bytes, self._quota, self._on_ready = reserve_bytes, free_bytes, quota, on_ready
         self._database, self.catalogue = database, Catalogue(database)
         self.segments = Segments(
             folder / "segments",
             segment_bytes=segment_bytes,
+            first_number=max(self.catalogue.segments(), default=0) + 1,
             has_room=lambda size: self._free() - size >= self._reserve_bytes,
         )
         self._slots = Slots()
@@ -215,6 +216,10 @@ class Spool:
         with self._lock:
             self._next_number = max(self._next_number, number + 1)
 
+    def forget_what_is_retired(self) -> None:
+        """Forget what lay in segments that were let go of just before a stop."""
+        self.catalogue.retired([number for number in self.catalogue.segments() if not self.segments.has(number)])
+
     def note_all_complete(self) -> None:
         """Note that no start has to look again through the segments that are here now."""
         with self._database.transaction() as connection:
@@ -238,7 +243,8 @@ class Spool:
         """Delete what a stopped agent was still writing; return the ids of the objects. Raises SpoolUnavailable."""
         try:
             leftovers = sorted(self.incoming.iterdir())
-            for path in leftovers:
+            notes = [path for path in self.files.glob("*.note") if _is_orphaned(path)]
+            for path in (*leftovers, *notes):
                 path.unlink()
             sync_folder(self.incoming)
         except OSError as exc:
@@ -266,7 +272,7 @@ class Spool:
                 os.fsync(file.fileno())
             draft.rename(self.files / spooled.name)
             sync_folder(self.files)
-        except OSError:
+        except (OSError, SpoolUnavailable):
             draft.unlink(missing_ok=True)
             return False
         return True
@@ -284,3 +290,7 @@ class Spool:
             return self._free_bytes(self.folder)
         except OSError as exc:
             raise unavailable(exc) from exc
+
+
+def _is_orphaned(note: Path) -> bool:
+    return _NAME.fullmatch(note.stem) is not None and not note.with_suffix("").exists()

@@ -1,6 +1,7 @@
 """The inside of one agent on a folder of its own: real parts, a policy put in force, no centre and no threads."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -42,16 +43,19 @@ class Host:
     signer: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
     receipts: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
     keys: CentreKeys = field(default_factory=lambda: CentreKeys.new(secrets.token_bytes))
+    database_at: Callable[[Path], Database] = Database
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        is_new = not (self.folder / "agent.sqlite").exists()
         self.clock, self.log = FakeClock(), MemoryLog()
         self.open()
-        self.spool.attempts.forget()
+        if is_new:
+            self.spool.attempts.forget()
 
     def open(self) -> None:
         """Start from what is on the disk, as after a restart."""
-        self.database = Database(self.folder / "agent.sqlite")
+        self.database = self.database_at(self.folder / "agent.sqlite")
         self.store = PolicyStore(self.database, ORGANISATION, self.clock, self.log)
         self.journal = Journal(self.database, self.host_id, key=self.store.audit_key, clock=self.clock)
         self.captures = CaptureStore(

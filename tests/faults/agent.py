@@ -20,6 +20,7 @@ _STOP_S = 40.0
 _LOOK_EVERY_S = 0.02
 
 AGENT = ("edge_agent",)
+ON_A_SMALL_DISK = ("tests.faults.standin", "whole")
 
 
 class AgentProcess:
@@ -111,7 +112,7 @@ class AgentProcess:
 def running(
     folder: AgentFolder,
     *,
-    module: Sequence[str] = AGENT,
+    module: Sequence[str] = ON_A_SMALL_DISK,
     environment: Mapping[str, str] | None = None,
     beside: Path | None = None,
 ) -> Iterator[AgentProcess]:

@@ -68,7 +68,7 @@ def give_pipeline(agent: Agent, wrap: Callable[[CapturePipeline], object]) -> No
 
 def give_receipts(agent: Agent, receipts: Receipts) -> None:
     """Have delivery ask other receipts whether an object has arrived."""
-    _delivery(agent)._receipts = receipts
+    _part(agent, "delivery")._receipts = receipts
 
 
 def give_no_reserve(agent: Agent) -> None:
@@ -76,10 +76,19 @@ def give_no_reserve(agent: Agent) -> None:
     agent.spool._reserve_bytes = 0
 
 
-def give_delivery_door(agent: Agent, timeout_s: float) -> None:
-    """Have delivery wait no longer, or much longer, for the vault."""
+def give_a_small_disk(agent: Agent) -> None:
+    """Have segments written in advance as where little is free: one, not the half gigabyte of a large disk."""
+    keeper = _part(agent, "spool-keeper")
+    free_bytes = keeper._free_bytes
+    keeper._free_bytes = lambda: min(free_bytes(), 2 << 30)
+
+
+def give_doors(agent: Agent, timeout_s: float) -> None:
+    """Have every part wait no longer, or much longer, for the centre."""
     doors = agent._identity.config.doors
-    _delivery(agent)._door = HttpsDoor(doors.host, doors.https_port, agent._context(), timeout_s)
+    for part in agent._parts:
+        if isinstance(getattr(part, "_door", None), HttpsDoor):
+            cast("Any", part)._door = HttpsDoor(doors.host, doors.https_port, agent._context(), timeout_s)
 
 
 @contextmanager
@@ -101,6 +110,6 @@ def unreadable(lying: Lying) -> Any:
         kept.rename(path)
 
 
-def _delivery(agent: Agent) -> Any:
-    (part,) = [part for part in agent._parts if part.name == "delivery"]
+def _part(agent: Agent, name: str) -> Any:
+    (part,) = [part for part in agent._parts if part.name == name]
     return part

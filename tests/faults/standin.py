@@ -1,5 +1,7 @@
 """The agent with one of its parts replaced: what a fault test must go red for, or a limit that a test can wait for.
 
+Whole, it is the agent of a small disk: it writes one segment in advance.
+
 python -m tests.faults.standin PART run --data DIR --dicom-port 0 --ready-file FILE
 """
 
@@ -73,8 +75,8 @@ PARTS: dict[str, Callable[[Agent], None]] = {
     "eager": lambda agent: inside.give_pipeline(agent, EagerPipeline),
     "credulous": lambda agent: inside.give_receipts(agent, Credulous(agent.database)),
     "unreserved": inside.give_no_reserve,
-    "impatient": lambda agent: inside.give_delivery_door(agent, IMPATIENT_S),
-    "endless": lambda agent: inside.give_delivery_door(agent, ENDLESS_S),
+    "impatient": lambda agent: inside.give_doors(agent, IMPATIENT_S),
+    "endless": lambda agent: inside.give_doors(agent, ENDLESS_S),
 }
 
 
@@ -94,6 +96,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda _number, _frame: stop.set())
     with locked(folder):
         agent = Agent(Settings(folder, address, arguments.ready_file), clock, JsonLog(clock))
+        inside.give_a_small_disk(agent)
         PARTS[arguments.part](agent)
         agent.run(stop)
 

@@ -1,5 +1,9 @@
 """After a stop at any moment: what is whole is captured, what is not is refused, each with one outcome."""
 
+import contextlib
+import errno
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +11,10 @@ import pytest
 
 from edge_agent.capture.pipeline import ImageHeader
 from edge_agent.capture.registrar import GroupRegistrar
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.entry import BLOCK_BYTES
+from edge_agent.spool.errors import SpoolUnavailable
 from shared.audit.record import Event
 from shared.identity import ObjectId
 from tests.fakes.centre import open_object
@@ -195,3 +201,217 @@ def test_a_start_after_a_start_looks_through_no_segment_again(host: Host, monkey
     monkeypatch.setattr(host.spool.segments, "entries", unexpected)
     host.recover()
     assert opened(host) == [DATASET]
+
+
+def test_a_start_that_is_itself_cut_off_leaves_the_rest_to_the_next(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [unregistered(host, uid=f"1.2.{n}") for n in range(3)]
+    host.restart()
+    enter, entered = host.captures.entries.enter, list[object]()
+
+    def cut_off_after_the_first(images: object) -> None:
+        if entered:
+            raise DatabaseUnavailable("cut off")
+        entered.append(images)
+        enter(images)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(host.captures.entries, "enter", cut_off_after_the_first)
+    with pytest.raises(DatabaseUnavailable):
+        host.recover()
+    started_again(host)
+
+    assert waiting(host) == ids
+    assert host.events() == [Event.IMAGE_CAPTURED] * 3
+
+
+# ---- segments that are missing, cut short or rotten
+
+
+def put_aside(host: Host) -> dict[ObjectId, str]:
+    return {row.spooled.object_id: row.why for row in host.spool.rows(State.PUT_ASIDE)}
+
+
+def waiting(host: Host) -> list[ObjectId]:
+    return [spooled.object_id for spooled in host.spool.everything()]
+
+
+def spoil(host: Host, at: int, data: bytes) -> None:
+    with the_segment(host).open("r+b") as file:
+        file.seek(at)
+        file.write(data)
+
+
+def test_a_segment_that_is_missing_is_named_and_the_next_image_is_taken(host: Host) -> None:
+    lost, large = host.capture(uid="1.2.1"), host.capture(bytes(2 << 20), uid="1.2.2")
+    the_segment(host).unlink()
+    started_again(host)
+
+    assert "missing at the start" in put_aside(host)[lost]
+    assert host.events().count(Event.OBJECT_DAMAGED) == 1
+    new = host.capture(uid="1.2.3")
+    started_again(host)
+    assert waiting(host) == [large, new]
+
+
+def test_of_a_segment_that_was_cut_short_what_is_left_is_taken(host: Host) -> None:
+    whole, cut, gone = (unregistered(host, uid=f"1.2.{n}") for n in range(3))
+    with the_segment(host).open("r+b") as file:
+        file.truncate(ENTRY_BYTES * 3 // 2)
+    started_again(host)
+
+    assert waiting(host) == [whole]
+    assert cut in put_aside(host)
+    refused = [record for record in host.records() if record.event is Event.IMAGE_REFUSED]
+    assert [record.what[0].name for record in refused] == [str(gone)]
+
+
+def test_a_rotten_object_that_was_put_aside_is_not_found_again_by_a_start(host: Host) -> None:
+    rotten, whole = host.capture(DATASET, uid="1.2.1"), host.capture(DATASET, uid="1.2.2")
+    spoil(host, 3 * BLOCK_BYTES, b"rotten")
+    host.spool.put_aside(host.spool.everything()[0], "the vault refused it")
+    for _ in range(2):
+        started_again(host)
+
+    assert put_aside(host) == {rotten: "the vault refused it"}
+    assert waiting(host) == [whole]
+    assert Event.OBJECT_DAMAGED not in host.events()
+
+
+def test_a_torn_entry_is_not_called_by_the_name_of_what_lay_there_before(host: Host) -> None:
+    before = host.capture(DATASET, uid="1.2.1")
+    torn = unregistered(host, uid="1.2.2")
+    data = the_segment(host).read_bytes()
+    # Of the second entry its head and nothing else arrived where the first one had lain.
+    spoil(host, ENTRY_BYTES + BLOCK_BYTES, data[BLOCK_BYTES:ENTRY_BYTES])
+    started_again(host)
+
+    assert waiting(host) == [before]
+    (aside,) = put_aside(host)
+    assert aside not in (before, torn)
+    assert host.events().count(Event.OBJECT_DAMAGED) == 1
+
+
+@pytest.mark.parametrize(
+    "rot", [b"\x7f", b"\x80", b"\x00\x00\x00\x01"], ids=["a length", "more than there can be", "a bit"]
+)
+@pytest.mark.parametrize("at", [24, 32], ids=["its number", "its length"])
+def test_a_rotten_head_hides_no_image_behind_it(host: Host, at: int, rot: bytes) -> None:
+    first, second = unregistered(host, uid="1.2.1"), unregistered(host, uid="1.2.2")
+    spoil(host, at, rot)
+    started_again(host)
+
+    if at == 24:
+        assert sorted(waiting(host)) == sorted([first, second]), "what its head says of its number loses no image"
+    else:
+        assert (waiting(host), [*put_aside(host)]) == ([second], [first])
+    new = host.capture(uid="1.2.3")
+    started_again(host)
+    assert waiting(host)[-1] == new
+
+
+def test_sectors_that_cannot_be_read_hold_up_nobody_and_are_tried_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = unregistered(host, uid="1.2.1"), unregistered(host, uid="1.2.2")
+    with monkeypatch.context() as bad:
+        bad.setattr(os, "pread", _failing_at(0))
+        started_again(host)
+        assert waiting(host) == [second]
+        assert ("spool.unreadable", {"segment": 1, "blocks": 1}) in host.log.events
+        (damaged,) = [record for record in host.records() if record.event is Event.OBJECT_DAMAGED]
+        assert "segment 1 cannot be read" in damaged.reason
+        leave(host)
+        assert the_segment(host).exists(), "a segment was let go of that could not be read"
+    started_again(host)
+    assert waiting(host) == [first]
+
+
+def _failing_at(offset: int) -> Callable[[int, int, int], bytes]:
+    real = os.pread
+
+    def pread(descriptor: int, size: int, at: int) -> bytes:
+        if at == offset:
+            raise OSError(errno.EIO, "bad sector")
+        return real(descriptor, size, at)
+
+    return pread
+
+
+def leave(host: Host) -> None:
+    """Have everything that waits leave, as when the vault has answered."""
+    for spooled in host.spool.everything():
+        with host.database.transaction() as connection:
+            host.spool.forget(connection, spooled)
+        host.spool.let_go(spooled)
+
+
+def test_a_stop_between_the_end_of_a_segment_and_that_of_its_rows_hides_no_later_image(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.capture(uid="1.2.1")
+    host.restart()
+    host.recover()
+    with monkeypatch.context() as stopped:
+        stopped.setattr(host.spool.catalogue, "retired", lambda _segments: None)
+        leave(host)
+    assert not list((host.folder / "spool" / "segments").iterdir())
+    started_again(host)
+    later = unregistered(host, uid="1.2.2")
+    started_again(host)
+
+    assert waiting(host) == [later]
+    assert host.database.read("SELECT count(*) FROM spooled WHERE state = 'gone'") == [(0,)]
+
+
+# ---- segments that are used again
+
+
+@pytest.fixture
+def tight(tmp_path: Path) -> Host:
+    """A host whose segments hold one image of the usual size, and which keeps one for the next use."""
+    host = Host(tmp_path / "tight", segment_bytes=ENTRY_BYTES + BLOCK_BYTES)
+    host.put_in_force()
+    host.spool.segments.spares = 1
+    return host
+
+
+def captured_behind_one_that_is_being_written(host: Host) -> ObjectId:
+    """Use a segment again, and have the agent stopped with one entry on its way and another acknowledged behind it."""
+    for n in range(2):
+        host.capture(DATASET, uid=f"1.2.{n}")
+    leave(host)
+    never, begun = threading.Event(), threading.Event()
+
+    def on_its_way(epoch: bytes) -> memoryview:
+        begun.set()
+        never.wait()
+        raise SpoolUnavailable("it was stopped")
+
+    def write() -> None:
+        with contextlib.suppress(SpoolUnavailable):
+            host.spool.segments.write(on_its_way, 2 * BLOCK_BYTES)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert begun.wait(10)
+    behind = unregistered(host, b"small", "1.2.9")
+    started_again(host)
+    never.set()
+    thread.join(10)
+    return behind
+
+
+def test_in_a_segment_that_is_used_again_only_what_is_new_is_found(tight: Host) -> None:
+    behind = captured_behind_one_that_is_being_written(tight)
+
+    assert (waiting(tight), put_aside(tight)) == ([behind], {})
+    assert Event.OBJECT_DAMAGED not in tight.events()
+
+
+def test_control_without_an_epoch_of_its_own_what_has_left_is_called_damaged(tight: Host) -> None:
+    tight.spool.segments._random = bytes
+    behind = captured_behind_one_that_is_being_written(tight)
+
+    assert waiting(tight) == [behind]
+    assert tight.events().count(Event.OBJECT_DAMAGED) == 1

@@ -80,10 +80,15 @@ class Peer:
 
     def __init__(self, port: int, calling: str = "CT1", *, associate: bool = True, source: str = "127.0.0.1") -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
-        if associate:
+        if not associate:
+            return
+        try:
             self.send(associate_request(calling))
             number, _ = self.receive()
             assert number == 2
+        except BaseException:
+            self.close()
+            raise
 
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)

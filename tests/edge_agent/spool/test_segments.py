@@ -38,7 +38,7 @@ def read(segments: Segments, place: Place, size: int) -> bytes:
 
 
 def found(segments: Segments) -> list[int]:
-    return [head.number for name in segments.names() for _, head in segments.entries(name)]
+    return [head.number for name in segments.names() for _, head in segments.entries(name) if head is not None]
 
 
 def complete(segments: Segments) -> None:
@@ -174,3 +174,10 @@ def test_a_window_is_a_file_of_its_own(tmp_path: Path) -> None:
         assert window.read(2) == b"si"
         assert window.seek(100) == 100
         assert window.read() == b""
+
+
+def test_a_window_onto_a_file_that_was_cut_short_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"before|ins")
+    with Window(file, 7, 6) as window, pytest.raises(OSError, match="ends before"):
+        window.read()
