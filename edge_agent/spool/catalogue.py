@@ -123,6 +123,14 @@ class Catalogue:
         ((number,),) = self._database.read("SELECT coalesce(max(number), 0) FROM spooled")
         return int(number)
 
+    def last_segment(self) -> int:
+        """Return the highest number of a segment that is named here, whether or not its file is still there."""
+        ((number,),) = self._database.read(
+            "SELECT max(coalesce((SELECT max(segment) FROM spooled), 0), "
+            "coalesce((SELECT max(number) FROM segment_complete), 0))"
+        )
+        return int(number)
+
     def complete_segments(self) -> set[int]:
         return {int(number) for (number,) in self._database.read("SELECT number FROM segment_complete")}
 

@@ -125,9 +125,9 @@ class Incoming:
         try:
             os.fsync(file.fileno())
             file.close()
-            _write_note(self._spool.note_path(spooled), note)
-            self.path.rename(target)
             try:
+                _write_note(self._spool.note_path(spooled), note)
+                self.path.rename(target)
                 sync_folder(self._spool.files)
             except OSError:
                 target.unlink(missing_ok=True)

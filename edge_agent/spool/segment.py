@@ -64,7 +64,9 @@ class Segment:
 
 
 class Window(io.RawIOBase):
-    """Part of a file as a readable, seekable stream of its own. Raises OSError like any file."""
+    """Part of a file as a readable, seekable stream of its own. Raises OSError like any file, and where the file ends
+    before its part does.
+    """
 
     def __init__(self, path: Path, offset: int, size: int) -> None:
         super().__init__()
@@ -80,6 +82,8 @@ class Window(io.RawIOBase):
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
         wanted = memoryview(buffer)[: max(self._size - self._at, 0)]
         count = os.preadv(self._descriptor, [wanted], self._offset + self._at) if wanted else 0
+        if wanted and not count:
+            raise OSError(errno.EIO, "the file ends before the object does")
         self._at += count
         return count
 

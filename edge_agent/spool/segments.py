@@ -47,6 +47,7 @@ class _Use:
 class Segments:
     """`spares` is how many are kept written in advance; `has_room` says whether the disk has room for so many bytes.
 
+    No segment gets a number below `first_number`, so that none is taken for a lost one that the catalogue still names.
     Raises SpoolUnavailable throughout.
     """
 
@@ -56,6 +57,7 @@ class Segments:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         spares: int = 0,
+        first_number: int = 1,
         has_room: Callable[[int], bool] = lambda _size: True,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
@@ -74,9 +76,9 @@ class Segments:
                 self._uses[name.number] = _Use(name, full=True)
             elif path.name.startswith("spare-"):
                 self._spare.append(path)
-            else:
+            elif path.name.startswith("draft-"):
                 path.unlink()  # a spare that was not whole
-        self._next_number = max(self._uses, default=0) + 1
+        self._next_number = max(first_number, max(self._uses, default=0) + 1)
 
     # ---- what lies here at a start
 
@@ -138,7 +140,9 @@ class Segments:
     def gone(self, number: int) -> None:
         """Say that an object has left, according to the catalogue."""
         with self._lock:
-            self._uses[number].live -= 1
+            use = self._uses.get(number)
+            if use is not None:  # else the segment was lost
+                use.live -= 1
 
     def newly_complete(self) -> list[int]:
         """Return the segments that the catalogue may call complete now; each is returned until `noted`."""

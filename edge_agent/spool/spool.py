@@ -58,6 +58,7 @@ class Spool:
         self.segments = Segments(
             folder / "segments",
             segment_bytes=segment_bytes,
+            first_number=self.catalogue.last_segment() + 1,
             has_room=lambda size: self._free() - size >= self._reserve_bytes,
         )
         self._slots = Slots()
@@ -266,7 +267,7 @@ class Spool:
                 os.fsync(file.fileno())
             draft.rename(self.files / spooled.name)
             sync_folder(self.files)
-        except OSError:
+        except (OSError, SpoolUnavailable):
             draft.unlink(missing_ok=True)
             return False
         return True

@@ -169,6 +169,36 @@ def test_an_object_whose_file_is_gone_is_named_and_holds_up_nobody(host: Host, l
         assert [spooled.object_id for spooled in host.spool.everything()] == [kept]
 
 
+def test_a_start_goes_on_without_a_segment_that_is_gone_and_names_what_lay_in_it(host: Host) -> None:
+    lost = [host.capture(DATASET, uid="1.2.1"), host.capture(DATASET[:-1], uid="1.2.2")]
+    kept = host.capture(bytes(2 << 20), uid="1.2.3")
+    the_segment(host).unlink()
+    started_again(host)
+
+    assert [row.spooled.object_id for row in host.spool.rows(State.PUT_ASIDE)] == lost
+    assert [spooled.object_id for spooled in host.spool.everything()] == [kept]
+    assert host.events().count(Event.OBJECT_DAMAGED) == len(lost)
+
+
+def test_no_segment_takes_the_number_of_one_that_was_lost_and_hides_what_is_written_to_it(host: Host) -> None:
+    host.capture(DATASET)
+    the_segment(host).unlink()
+    started_again(host)
+    acknowledged = unregistered(host, b"acknowledged", "1.2.4")
+    started_again(host)
+
+    assert [spooled.object_id for spooled in host.spool.everything()] == [acknowledged]
+
+
+@pytest.mark.parametrize("at", [BLOCK_BYTES + 100, 3 * BLOCK_BYTES], ids=["in its head", "in its body"])
+def test_a_segment_that_ends_too_early_stops_no_start(host: Host, at: int) -> None:
+    unregistered(host)
+    the_segment(host).write_bytes(the_segment(host).read_bytes()[:at])
+    started_again(host)
+
+    assert [row.why for row in host.spool.rows(State.PUT_ASIDE)] == ["torn or damaged when the agent started: OSError"]
+
+
 def test_a_file_that_is_damaged_before_it_was_registered_is_kept_and_named(host: Host) -> None:
     object_id = host.capture(bytes(2 << 20))
     with host.database.transaction() as connection:

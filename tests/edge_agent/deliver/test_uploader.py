@@ -177,6 +177,20 @@ def test_a_damaged_spool_file_is_put_aside(host: Host, door: HttpsDoor) -> None:
     assert host.events()[1:] == [Event.DELIVERY_REFUSED]
 
 
+def test_an_object_whose_segment_ends_too_early_stays_is_named_and_holds_up_nobody(
+    centre: Centre, host: Host, door: HttpsDoor
+) -> None:
+    host.capture(bytes(50_000), uid="1.2.1")
+    (segment,) = (host.folder / "spool" / "segments").iterdir()
+    taken = str(host.capture(bytes(2 << 20), uid="1.2.2"))
+    segment.write_bytes(segment.read_bytes()[:20_000])
+    deliver = uploader(host, door)
+
+    assert [deliver.deliver_oldest() for _ in range(3)] == [Delivery.REFUSED, Delivery.DELIVERED, Delivery.NOTHING]
+    assert list(centre.objects) == [taken]
+    assert (host.spool.waiting(), host.events()[2:]) == (1, [Event.OBJECT_DAMAGED, Event.IMAGE_DELIVERED])
+
+
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(centre: Centre, host: Host, door: HttpsDoor) -> None:
     deliver = uploader(host, door)
     host.capture()
