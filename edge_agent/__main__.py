@@ -188,8 +188,11 @@ def _status(arguments: argparse.Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
-    for listed in ("routes", "export_folders"):
+    for listed in ("routes", "export_folders", "spool_quota_bytes", "spool_used_percent"):
         del status[listed]
+    used = read.spool_used_percent
+    of_quota = "no quota" if used is None else f"{used} % of the {read.spool_quota_bytes} that policy lets it hold"
+    status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
     for route in read.routes:

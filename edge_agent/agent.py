@@ -229,7 +229,7 @@ class Agent:
             capture=lambda: CaptureState(
                 spool_bytes=spool.held_bytes(),
                 spool_quota_bytes=self._quota(),
-                damaged=delivery.unreadable(),
+                damaged=spool.amiss(),
                 openable_here=owed.openable(),
                 routes=owed.states(store.in_force()),
                 senders_refused=interception.count(),

@@ -30,6 +30,11 @@ def status(options: Namespace) -> int:
     for host in answer["hosts"]:
         in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
+        if host["spool_bytes"] is not None:
+            used = host["spool_used_percent"]
+            quota = "no quota" if used is None else f"{used} % of its quota"
+            damaged = f"; {host['damaged']} damaged or refused" if host["damaged"] else ""
+            print(f"           spool: {host['spool_bytes']} bytes, {quota}{damaged}")
         if host["openable_here"]:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():

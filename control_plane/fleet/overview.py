@@ -33,6 +33,7 @@ _CERTIFICATE_WARNING = timedelta(days=2)
 _MISSED_REPORTS = 3
 _GRACE = timedelta(seconds=15)
 _CLOCK_WARNING = timedelta(minutes=5)
+_SPOOL_WARNING_PERCENT = 80
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,10 @@ class Overview:
             "delivered": state.delivered,
             "refused": state.refused,
             "audit_waiting": state.audit_waiting,
+            "spool_bytes": state.capture.spool_bytes,
+            "spool_quota_bytes": state.capture.spool_quota_bytes,
+            "spool_used_percent": state.capture.spool_used_percent,
+            "damaged": state.capture.damaged,
             "openable_here": state.capture.openable_here,
             "routes": [route.json() for route in state.capture.routes],
         }
@@ -184,6 +189,19 @@ def _forwarding(host: Mapping[str, Json]) -> Iterator[str]:
             yield f"{host['asset']}: route {route['name']}: {waits}: {route['error']}"
 
 
+def _spool(host: Mapping[str, Json]) -> Iterator[str]:
+    """Say what a host's spool will soon not take, and what of it does not reach the vault by itself."""
+    used, damaged = host.get("spool_used_percent"), host.get("damaged")
+    if isinstance(used, int) and used >= _SPOOL_WARNING_PERCENT:
+        yield f"{host['asset']}: its spool is {used} % full, and takes no new image once it is full"
+    if damaged:
+        objects = "1 object of its spool is" if damaged == 1 else f"{damaged} objects of its spool are"
+        yield (
+            f"{host['asset']}: {objects} not whole or refused by the vault, and may be on no other disk; "
+            "`leadglass-agent spool list` there says why"
+        )
+
+
 def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]) -> list[str]:
     """Say what nobody has proved, in words a person can act on."""
     gaps = []
@@ -206,6 +224,6 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):
             gaps.append(f"{host['asset']}: refused a policy: {error}")
-        gaps += _forwarding(host)
+        gaps += [*_spool(host), *_forwarding(host)]
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

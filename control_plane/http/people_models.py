@@ -166,7 +166,10 @@ class HostRoute(BaseModel):
 
 
 class HostStatus(BaseModel):
-    """A host as its last signed report describes it; null where it never reported, or not authentically."""
+    """A host as its last signed report describes it; null where it never reported, or not authentically.
+
+    A spool has no used percent where policy gives it no quota.
+    """
 
     host: str
     asset: str
@@ -185,6 +188,10 @@ class HostStatus(BaseModel):
     delivered: int | None = None
     refused: int | None = None
     audit_waiting: int | None = None
+    spool_bytes: int | None = None
+    spool_quota_bytes: int | None = None
+    spool_used_percent: int | None = None
+    damaged: int | None = None
     openable_here: int | None = None
     routes: list[HostRoute] | None = None
 

@@ -19,6 +19,7 @@ from shared.signing import EvidenceSigner
 _PATH = "/api/v1/audit/batches"
 _MOST_RECORDS = 500
 _MOST_BYTES = 4 << 20
+_LOOK_AGAIN_S = 60.0  # for what a person's command recorded in another process
 _GATHER_S = 0.2  # one image makes two records; let them travel together
 _CONFLICT = 409
 
@@ -49,7 +50,7 @@ class AuditUploader:
         while not stop.is_set():
             try:
                 if not self.send_next():
-                    self.bell.sleep()
+                    self.bell.sleep(_LOOK_AGAIN_S)
                     stop.wait(_GATHER_S)
                 failures = 0
             except (Unavailable, DoorRefused) as exc:

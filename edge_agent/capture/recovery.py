@@ -4,7 +4,7 @@ Whatever lies whole in the spool is captured, whether or not its modality was to
 has one outcome in the journal when this has run.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -17,25 +17,18 @@ from edge_agent.spool.catalogue import Spooled, State
 from edge_agent.spool.entry import EntryHead, Note, verify_entry
 from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.spool import Spool
+from edge_agent.spool.whole import small_parts, verify_whole
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
-from shared.sealing.object_file import BodyWindow, ObjectParts, SeekableSource
-from shared.sealing.open import StoredObject, verify_parts
+from shared.sealing.object_file import ObjectParts
 from shared.sealing.record import CaptureRecord, record_digest
 from shared.signing import EvidencePublicKey
 
 _RECOVERED = "recovered after restart"
 _UNFINISHED = "unfinished when the agent stopped; nothing whole of it is here"
-_READ_BYTES = 1 << 20
 _UNKNOWN = Note("", "")
-
-
-class BodyDiffers(IntegrityFailure):
-    def __init__(self, object_id: ObjectId) -> None:
-        super().__init__(f"the sealed body of object {object_id} is not the one that its record names")
-        self.object_id = object_id
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ class Recovery:
         try:
             with self.spool.open(spooled) as source:
                 parts = object_file.parse(source)
-                verify_entry(head, _small_parts(source, parts))
+                verify_entry(head, small_parts(source, parts))
                 record = verify_whole(source, parts, self.key)
             note = Note.parse(head.note)
             if note.owed:
@@ -177,29 +170,3 @@ class Recovery:
 def _nameless(head: EntryHead) -> ObjectId:
     """Return a name for an object whose own cannot be read any more."""
     return ObjectId(sha256(head.encode()).digest()[:16])
-
-
-def verify_whole(source: SeekableSource, parts: ObjectParts, key: EvidencePublicKey) -> CaptureRecord:
-    """Return the record of a sealed object whose every part is the one that `key` signed; it is not opened.
-
-    Raises Malformed, WrongSigner, SignatureInvalid, ObjectAltered, BodyDiffers, OSError.
-    """
-    stored = StoredObject(parts.binding.object_id, parts.binding.encode(), parts.wrap, parts.record)
-    _, record = verify_parts(stored, key)
-    digest = sha256()
-    for piece in _body(source, parts):
-        digest.update(piece)
-    if digest.digest() != record.body_sha256 or parts.body_bytes != record.body_bytes:
-        raise BodyDiffers(record.object_id)
-    return record
-
-
-def _body(source: SeekableSource, parts: ObjectParts) -> Iterator[memoryview]:
-    window, buffer = BodyWindow(source, parts), memoryview(bytearray(_READ_BYTES))
-    while count := window.readinto(buffer):
-        yield buffer[:count]
-
-
-def _small_parts(source: SeekableSource, parts: ObjectParts) -> bytes:
-    source.seek(parts.body_offset + parts.body_bytes)
-    return source.read()

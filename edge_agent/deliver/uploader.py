@@ -74,11 +74,12 @@ class DeliveryUploader:
         bell: Bell,
         spread: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
+        look_again_s: float = _LOOK_AGAIN_S,
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, receipts, policy
         self._is_owed = is_owed
-        self._log, self._spread, self._monotonic = log, spread, monotonic
+        self._log, self._spread, self._monotonic, self._look_again_s = log, spread, monotonic, look_again_s
         self._unreadable: dict[int, _HeldUp] = {}
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
         self.bell = bell
@@ -88,18 +89,15 @@ class DeliveryUploader:
         while not stop.is_set():
             try:
                 self.let_go_of_what_is_owed_no_more()
+                self.let_go_of_what_was_discarded()
                 if self.deliver_oldest() is Delivery.NOTHING:
-                    self.bell.sleep(_LOOK_AGAIN_S)
+                    self.bell.sleep(self._look_again_s)
                 failures = 0
             except (Unavailable, IntegrityFailure) as exc:
                 failures += 1
                 self._log.event("delivery.waits", why=why(exc), failures=failures)
                 stop.wait(delay_s(failures, self._spread()))
         self._door.close()
-
-    def unreadable(self) -> int:
-        """Return how many objects could not be read from the disk when they were tried last."""
-        return len(self._unreadable)
 
     def deliver_oldest(self) -> Delivery:
         """Send the oldest object that waits and can be read.
@@ -143,6 +141,14 @@ class DeliveryUploader:
                 with self._database.transaction() as connection:
                     self._spool.forget(connection, row.spooled)
                 self._spool.let_go(row.spooled)
+
+    def let_go_of_what_was_discarded(self) -> None:
+        """Let go of objects that a person called worthless; one that cannot be deleted holds up nobody."""
+        for row in self._spool.rows(State.DISCARDED):
+            try:
+                self._spool.give_up(row.spooled)
+            except SpoolUnavailable as exc:
+                self._log.event("delivery.discard-waits", object=str(row.spooled.object_id), why=why(exc))
 
     def _next(self) -> Spooled | None:
         """Return the oldest object that is not left alone for a while because it could not be read."""
@@ -191,7 +197,9 @@ class DeliveryUploader:
         before = self._unreadable.get(spooled.number)
         pause_s = _UNREADABLE_S if before is None else min(2 * before.pause_s, _UNREADABLE_MOST_S)
         if before is None:
-            self._journal.record(self._happening(Event.OBJECT_DAMAGED, Outcome.SERIOUS_FAILURE, spooled, reason))
+            with self._database.transaction() as connection:
+                self._journal.record(self._happening(Event.OBJECT_DAMAGED, Outcome.SERIOUS_FAILURE, spooled, reason))
+                self._spool.note_unreadable(connection, spooled, reason)
         self._unreadable[spooled.number] = _HeldUp(self._monotonic() + pause_s, pause_s)
         self._log.event("delivery.unreadable", object=str(spooled.object_id), why=reason)
 

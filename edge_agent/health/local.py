@@ -10,11 +10,13 @@ from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
 from edge_agent.spool.attempts import count
-from edge_agent.spool.catalogue import State, read_counts
+from edge_agent.spool.catalogue import State, read_amiss, read_counts
 from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
-from shared.fleet.state import RouteState
+from shared.errors import Malformed
+from shared.fleet.state import RouteState, percent_used
+from shared.policy.document import PolicyDocument
 
 _REFUSALS = (Event.ASSOCIATION_REFUSED, Event.IMAGE_REFUSED, Event.DELIVERY_REFUSED)
 
@@ -28,7 +30,9 @@ class LocalStatus:
     coming_in: int
     waiting: int
     put_aside: int
+    damaged: int  # put aside, or not given by the disk: does not reach the vault by itself
     spool_bytes: int
+    spool_quota_bytes: int  # 0: what the disk takes
     captured: int
     delivered: int
     refused: int
@@ -40,6 +44,10 @@ class LocalStatus:
     routes: tuple[RouteState, ...]
     export_folders: tuple[FolderRow, ...]
 
+    @property
+    def spool_used_percent(self) -> int | None:
+        return percent_used(self.spool_bytes, self.spool_quota_bytes)
+
     def json(self) -> dict[str, Json]:
         return {
             "host": self.host,
@@ -49,7 +57,10 @@ class LocalStatus:
             "coming_in": self.coming_in,
             "waiting": self.waiting,
             "put_aside": self.put_aside,
+            "damaged": self.damaged,
             "spool_bytes": self.spool_bytes,
+            "spool_quota_bytes": self.spool_quota_bytes,
+            "spool_used_percent": self.spool_used_percent,
             "captured": self.captured,
             "delivered": self.delivered,
             "refused": self.refused,
@@ -68,7 +79,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     identity = load_identity(folder)
     counts: dict[str, int] = {}
     policy = records = acknowledged = senders = commitments = 0
-    openable = 0
+    openable = quota = damaged = 0
     routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
     spooled: dict[str, tuple[int, int]] = {}
@@ -84,7 +95,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 openable = _number(connection, "forward_box", "SELECT count(*) FROM forward_box")
                 routes = read_routes(connection) if _has(connection, "forward") else ()
                 folders = read_folders(connection)
-                spooled = read_counts(connection)
+                spooled, damaged, quota = read_counts(connection), read_amiss(connection), _quota(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
@@ -95,7 +106,9 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         coming_in=count(folder.spool / "attempts"),
         waiting=spooled.get(State.WAITING, (0, 0))[0],
         put_aside=spooled.get(State.PUT_ASIDE, (0, 0))[0],
+        damaged=damaged,
         spool_bytes=sum(size for state, (_, size) in spooled.items() if state != State.GONE),
+        spool_quota_bytes=quota,
         captured=counts.get(Event.IMAGE_CAPTURED.value, 0),
         delivered=counts.get(Event.IMAGE_DELIVERED.value, 0),
         refused=sum(counts.get(event.value, 0) for event in _REFUSALS),
@@ -107,6 +120,17 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         routes=routes,
         export_folders=folders,
     )
+
+
+def _quota(connection: sqlite3.Connection) -> int:
+    """Return the quota of the newest accepted policy; as the agent, which has none in force where it does not parse."""
+    if not _has(connection, "accepted_policy"):
+        return 0
+    row = connection.execute("SELECT document FROM accepted_policy ORDER BY version DESC LIMIT 1").fetchone()
+    try:
+        return PolicyDocument.parse(row[0]).spool_quota_bytes if row else 0
+    except Malformed:
+        return 0
 
 
 def _number(connection: sqlite3.Connection, table: str, query: str) -> int:

@@ -3,12 +3,17 @@
 A row comes in the transaction that records the capture, and leaves in the one that keeps the vault's receipt, so that
 journal, receipts and spool cannot tell different stories. An object that has left keeps its row while a start might
 look through the segment it lay in.
+
+A person's command changes rows of what was put aside, and no others, beside an agent that runs or not. What it
+discards is let go of by the agent, which alone counts and deletes.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from sqlite3 import Connection
+from typing import Any, Protocol
 
 from edge_agent.database import Database
 from edge_agent.spool.segments import Place
@@ -21,15 +26,25 @@ CREATE TABLE IF NOT EXISTS spooled (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS spooled_in_order ON spooled (state, number);
 CREATE INDEX IF NOT EXISTS spooled_in_segment ON spooled (segment);
+CREATE INDEX IF NOT EXISTS spooled_unreadable ON spooled (number) WHERE state = 'waiting' AND why <> '';
 CREATE TABLE IF NOT EXISTS segment_complete (number INTEGER PRIMARY KEY) STRICT;
 """
+_AMISS = """
+SELECT (SELECT count(*) FROM spooled WHERE state = 'put aside')
+    + (SELECT count(*) FROM spooled WHERE state = 'waiting' AND why <> '')
+"""
+_NAME = re.compile(r"(\d{20})-([0-9a-f]{32})")
 
 
 class State(StrEnum):
     WAITING = "waiting"
     PUT_ASIDE = "put aside"  # the vault will not take it as it is; for a person to look at
     OWED = "owed"  # the vault has it, and an archive that this host serves has not
+    DISCARDED = "discarded"  # a person decided that it is worthless; the agent lets go of it
     GONE = "gone"
+
+
+HERE = (State.WAITING, State.PUT_ASIDE, State.OWED)
 
 
 @dataclass(frozen=True, order=True)
@@ -46,49 +61,30 @@ class Spooled:
         return f"{self.number:020}-{self.object_id}"
 
 
+def parse_name(name: str) -> tuple[int, ObjectId] | None:
+    """Return number and id of the object whose file has this name, None where it is no object's."""
+    match = _NAME.fullmatch(name)
+    return (int(match[1]), ObjectId.parse(match[2])) if match else None
+
+
 @dataclass(frozen=True)
 class Row:
+    """`why` is what is amiss with the object; empty where nothing is known to be."""
+
     spooled: Spooled
     state: State
     why: str
 
 
-class Catalogue:
-    """Raises DatabaseUnavailable, DatabaseDamaged throughout."""
+class Readable(Protocol):
+    def read(self, query: str, values: Sequence[object] = (), /) -> list[Any]: ...
 
-    def __init__(self, database: Database) -> None:
+
+class CatalogueReader:
+    """Answers questions from a database that may be open for reading only. Raises what `read` of it does."""
+
+    def __init__(self, database: Readable) -> None:
         self._database = database
-        database.create(_SCHEMA)
-
-    def add(self, connection: Connection, spooled: Spooled, state: State = State.WAITING, why: str = "") -> None:
-        segment, offset = (spooled.place.segment, spooled.place.offset) if spooled.place else (None, 0)
-        connection.execute(
-            "INSERT INTO spooled (number, object, segment, offset, bytes, state, why) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (spooled.number, str(spooled.object_id), segment, offset, spooled.object_bytes, state.value, why),
-        )
-
-    def change(self, connection: Connection, spooled: Spooled, state: State, why: str = "") -> None:
-        connection.execute("UPDATE spooled SET state = ?, why = ? WHERE number = ?", (state.value, why, spooled.number))
-
-    def move(self, connection: Connection, spooled: Spooled) -> None:
-        """Note that an object of a segment is a file of its own now."""
-        connection.execute("UPDATE spooled SET segment = NULL, offset = 0 WHERE number = ?", (spooled.number,))
-
-    def forget(self, connection: Connection, spooled: Spooled) -> None:
-        """Drop the row of an object that has left and was a file of its own."""
-        connection.execute("DELETE FROM spooled WHERE number = ?", (spooled.number,))
-
-    def complete(self, connection: Connection, segments: Sequence[int]) -> None:
-        connection.executemany("INSERT OR IGNORE INTO segment_complete VALUES (?)", [(n,) for n in segments])
-
-    def retired(self, segments: Sequence[int]) -> None:
-        """Forget what lay in segments that are no more."""
-        with self._database.transaction() as connection:
-            for number in segments:
-                connection.execute("DELETE FROM spooled WHERE segment = ?", (number,))
-                connection.execute("DELETE FROM segment_complete WHERE number = ?", (number,))
-
-    # ---- questions
 
     def oldest(self, after: int = 0) -> Spooled | None:
         """Return the waiting object with the lowest number above `after`."""
@@ -96,7 +92,7 @@ class Catalogue:
         return rows[0].spooled if rows else None
 
     def in_state(self, *states: State) -> Iterator[Row]:
-        """Yield the rows in order, a few at a time."""
+        """Yield the rows in order, a few at a time. What changes meanwhile may be in it as it was or as it is."""
         marks = ", ".join("?" * len(states))
         after = 0
         while rows := self._rows(
@@ -109,6 +105,13 @@ class Catalogue:
         """Return whether what lies there is an object of the catalogue, or was."""
         return bool(self._rows("segment = ? AND offset = ?", place.segment, place.offset))
 
+    def offsets(self, segment: int) -> set[int]:
+        """Return where objects of the catalogue lie, or lay, in a segment."""
+        return {int(at) for (at,) in self._database.read("SELECT offset FROM spooled WHERE segment = ?", (segment,))}
+
+    def numbered(self, number: int) -> Row | None:
+        return next(iter(self._rows("number = ?", number)), None)
+
     def find(self, object_id: ObjectId) -> Row | None:
         return next(iter(self._rows("object = ?", str(object_id))), None)
 
@@ -118,6 +121,11 @@ class Catalogue:
             "SELECT count(*), coalesce(sum(bytes), 0) FROM spooled WHERE state = ?", (state.value,)
         )
         return int(count), int(size)
+
+    def amiss(self) -> int:
+        """Return how many objects do not reach the vault by themselves: put aside, or not given by the disk."""
+        ((count,),) = self._database.read(_AMISS)
+        return int(count)
 
     def last_number(self) -> int:
         ((number,),) = self._database.read("SELECT coalesce(max(number), 0) FROM spooled")
@@ -156,9 +164,53 @@ class Catalogue:
         ]
 
 
+class Catalogue(CatalogueReader):
+    """Raises DatabaseUnavailable, DatabaseDamaged throughout."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._writing = database
+        database.create(_SCHEMA)
+
+    def add(self, connection: Connection, spooled: Spooled, state: State = State.WAITING, why: str = "") -> None:
+        segment, offset = (spooled.place.segment, spooled.place.offset) if spooled.place else (None, 0)
+        connection.execute(
+            "INSERT INTO spooled (number, object, segment, offset, bytes, state, why) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (spooled.number, str(spooled.object_id), segment, offset, spooled.object_bytes, state.value, why),
+        )
+
+    def change(self, connection: Connection, spooled: Spooled, state: State, why: str = "") -> None:
+        connection.execute("UPDATE spooled SET state = ?, why = ? WHERE number = ?", (state.value, why, spooled.number))
+
+    def move(self, connection: Connection, spooled: Spooled) -> None:
+        """Note that an object of a segment is a file of its own now."""
+        connection.execute("UPDATE spooled SET segment = NULL, offset = 0 WHERE number = ?", (spooled.number,))
+
+    def forget(self, connection: Connection, spooled: Spooled) -> None:
+        """Drop the row of an object that has left and was a file of its own."""
+        connection.execute("DELETE FROM spooled WHERE number = ?", (spooled.number,))
+
+    def complete(self, connection: Connection, segments: Sequence[int]) -> None:
+        connection.executemany("INSERT OR IGNORE INTO segment_complete VALUES (?)", [(n,) for n in segments])
+
+    def retired(self, segments: Sequence[int]) -> None:
+        """Forget what lay in segments that are no more."""
+        with self._writing.transaction() as connection:
+            for number in segments:
+                connection.execute("DELETE FROM spooled WHERE segment = ?", (number,))
+                connection.execute("DELETE FROM segment_complete WHERE number = ?", (number,))
+
+
 def read_counts(connection: Connection) -> dict[str, tuple[int, int]]:
     """Return, by state, how many objects there are and their bytes; from any connection, also while an agent runs."""
     if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'spooled'").fetchone():
         return {}
     rows = connection.execute("SELECT state, count(*), sum(bytes) FROM spooled GROUP BY state")
     return {state: (int(count), int(size)) for state, count, size in rows}
+
+
+def read_amiss(connection: Connection) -> int:
+    """Return what `CatalogueReader.amiss` does; from any connection, also while an agent runs."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'spooled'").fetchone():
+        return 0
+    return int(connection.execute(_AMISS).fetchone()[0])

@@ -1,7 +1,7 @@
 """The inside of one agent on a folder of its own: real parts, a policy put in force, no centre and no threads."""
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -85,8 +85,9 @@ class Host:
         """Do what an agent does at its start."""
         self.captures.recover(self.host_id, self.signer.public, self.log)
 
-    def put_in_force(self, version: int = 1, ae_titles: tuple[str, ...] = ("CT1",)) -> None:
+    def put_in_force(self, version: int = 1, ae_titles: tuple[str, ...] = ("CT1",), quota_bytes: int = 0) -> None:
         policy = document(version, self.keys, self.receipts.public, ae_titles)
+        policy = replace(policy, spool_quota_bytes=quota_bytes)
         data = policy.encode()
         self.store.keep(AcceptedPolicy(ORGANISATION, version, sha256(data).digest()), data)
         self.store.switch(policy)

@@ -28,6 +28,10 @@ HOST = {
     "delivered": 18,
     "refused": 1,
     "audit_waiting": 0,
+    "spool_bytes": 3 << 20,
+    "spool_quota_bytes": 0,
+    "spool_used_percent": None,
+    "damaged": 0,
     "openable_here": 0,
     "routes": [],
 }
@@ -133,6 +137,14 @@ def test_shows_how_many_images_a_host_can_open_and_what_its_own_routes_hold_up()
     assert "Openable on this host 3" in shown
     assert "Route pacs 2 waiting Route second 1 waiting failing it is away" in shown
     assert "Openable" not in words(render_status(STATUS))
+
+
+def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:
+    quota = {"spool_quota_bytes": 4 << 20, "spool_used_percent": 75}
+
+    assert "Spool 3.0 MiB no quota" in words(render_status(STATUS))
+    shown = words(render_status(changed(hosts=[HOST | quota | {"damaged": 2}])))
+    assert "Spool 3.0 MiB 2 damaged or refused 75 % of 4.0 MiB" in shown
 
 
 @pytest.mark.parametrize("page", [render_status(STATUS), render_signed_out()], ids=["status", "signed out"])

@@ -109,6 +109,7 @@ def test_an_object_that_the_vault_refuses_is_put_aside_recorded_and_blocks_nobod
     assert list(centre.objects) == [taken]
     (aside,) = host.spool.rows(State.PUT_ASIDE)
     assert (str(aside.spooled.object_id), f"status {status}" in aside.why) == (refused, True)
+    assert host.spool.amiss() == 1
     with host.spool.open(aside.spooled) as file:
         assert open_object(file.read(), host.signer.public, host.keys)[0] == b"\x01"
     assert host.events()[2:] == [Event.DELIVERY_REFUSED, Event.IMAGE_DELIVERED]
@@ -189,6 +190,8 @@ def test_an_object_whose_segment_ends_too_early_stays_is_named_and_holds_up_nobo
     assert [deliver.deliver_oldest() for _ in range(3)] == [Delivery.REFUSED, Delivery.DELIVERED, Delivery.NOTHING]
     assert list(centre.objects) == [taken]
     assert (host.spool.waiting(), host.events()[2:]) == (1, [Event.OBJECT_DAMAGED, Event.IMAGE_DELIVERED])
+    (row,) = host.spool.rows(State.WAITING)
+    assert ("Input/output error" in row.why, host.spool.amiss()) == (True, 1)
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(centre: Centre, host: Host, door: HttpsDoor) -> None:

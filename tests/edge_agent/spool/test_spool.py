@@ -223,7 +223,7 @@ def test_an_object_that_the_vault_will_not_take_is_kept_aside_and_let_back(tmp_p
     assert (row.spooled.object_id, row.spooled.place, row.why) == (spooled.object_id, None, "its wrap is not one")
     assert content_of(spool, row.spooled) == content
     with spool._database.transaction() as connection:
-        spool.try_again(connection, row.spooled)
+        spool.catalogue.change(connection, row.spooled, State.WAITING)
     assert spool.oldest() == row.spooled
     leave(spool, row.spooled)
     assert (list(spool.files.iterdir()), spool.held_bytes()) == ([], 0)
