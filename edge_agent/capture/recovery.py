@@ -134,7 +134,7 @@ class Recovery:
     def _keep_aside(self, spooled: Spooled, reason: str) -> None:
         """Keep for a person what may have been acknowledged and is not whole; it is never delivered as it is."""
         with self.database.transaction() as connection:
-            self.spool.catalogue.add(connection, spooled, State.PUT_ASIDE, reason)
+            self.spool.keep_aside(connection, spooled, reason)
             self._record(spooled.object_id, Event.OBJECT_DAMAGED, f"{reason}; whether it was acknowledged is not known")
 
     def _count_segments(self) -> None:

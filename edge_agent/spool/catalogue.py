@@ -60,6 +60,12 @@ class Spooled:
     def name(self) -> str:
         return f"{self.number:020}-{self.object_id}"
 
+    def where(self) -> str:
+        """Say where below the spool's folder the object begins; a segment by the number its name begins with."""
+        if self.place is None:
+            return f"files/{self.name}"
+        return f"segments/{self.place.segment:020} at {self.place.offset}"
+
 
 def parse_name(name: str) -> tuple[int, ObjectId] | None:
     """Return number and id of the object whose file has this name, None where it is no object's."""
@@ -80,6 +86,13 @@ class Readable(Protocol):
     def read(self, query: str, values: Sequence[object] = (), /) -> list[Any]: ...
 
 
+class NothingCatalogued:
+    """Stands for a database in which no agent has entered anything yet."""
+
+    def read(self, _query: str, _values: Sequence[object] = (), /) -> list[Any]:
+        return []
+
+
 class CatalogueReader:
     """Answers questions from a database that may be open for reading only. Raises what `read` of it does."""
 
@@ -94,9 +107,11 @@ class CatalogueReader:
     def in_state(self, *states: State) -> Iterator[Row]:
         """Yield the rows in order, a few at a time. What changes meanwhile may be in it as it was or as it is."""
         marks = ", ".join("?" * len(states))
+        # By the index one state comes in order; several would be sorted anew for every few rows.
+        column = "state" if len(states) == 1 else "+state"
         after = 0
         while rows := self._rows(
-            f"state IN ({marks}) AND number > ? ORDER BY number LIMIT 500", *(s.value for s in states), after
+            f"{column} IN ({marks}) AND number > ? ORDER BY number LIMIT 500", *(s.value for s in states), after
         ):
             yield from rows
             after = rows[-1].spooled.number

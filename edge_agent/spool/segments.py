@@ -88,15 +88,7 @@ class Segments:
     def entries(self, name: SegmentName) -> Iterator[tuple[Place, EntryHead]]:
         """Yield every entry of the segment's epoch, with where its object lies."""
         try:
-            with (self._folder / str(name)).open("rb", buffering=0) as file:
-                offset = 0
-                while block := os.pread(file.fileno(), BLOCK_BYTES, offset):
-                    head = EntryHead.parse(block, name.epoch)
-                    if head is None:
-                        offset += BLOCK_BYTES
-                        continue
-                    yield Place(name.number, offset + BLOCK_BYTES), head
-                    offset += head.entry_bytes
+            yield from entries_in(self._folder, name)
         except OSError as exc:
             raise unavailable(exc) from exc
 
@@ -250,6 +242,19 @@ class Segments:
             if self._active is segment:
                 self._uses[segment.name.number].full = True
                 self._active = None
+
+
+def entries_in(folder: Path, name: SegmentName) -> Iterator[tuple[Place, EntryHead]]:
+    """Yield every entry of a segment's epoch, with where its object lies; from any process. Raises OSError."""
+    with (folder / str(name)).open("rb", buffering=0) as file:
+        offset = 0
+        while block := os.pread(file.fileno(), BLOCK_BYTES, offset):
+            head = EntryHead.parse(block, name.epoch)
+            if head is None:
+                offset += BLOCK_BYTES
+                continue
+            yield Place(name.number, offset + BLOCK_BYTES), head
+            offset += head.entry_bytes
 
 
 def _allocate(path: Path, size: int) -> None:

@@ -201,6 +201,12 @@ class Spool:
             self.segments.gone(spooled.place.segment)
             self.retire()
 
+    def keep_aside(self, connection: Connection, spooled: Spooled, why: str) -> None:
+        """Enter as put aside what a start found, within the caller's transaction."""
+        self.catalogue.add(connection, spooled, State.PUT_ASIDE, why)
+        with self._lock:
+            self._held_bytes += spooled.object_bytes
+
     def note_unreadable(self, connection: Connection, spooled: Spooled, why: str) -> None:
         """Note that the disk does not give an object; it waits all the same."""
         self.catalogue.change(connection, spooled, State.WAITING, why)

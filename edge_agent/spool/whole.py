@@ -4,15 +4,19 @@ Record, binding and body are as the host signed them. The wrap and the sealed in
 centre has the keys to them: that an image opens is proved there and nowhere else.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
+from typing import TypeAlias
 
 from shared.errors import IntegrityFailure
-from shared.identity import ObjectId
+from shared.identity import HostId, ObjectId
 from shared.sealing.object_file import BodyWindow, ObjectParts, SeekableSource
 from shared.sealing.open import StoredObject, verify_parts
 from shared.sealing.record import CaptureRecord
-from shared.signing import EvidencePublicKey
+from shared.signing import EvidencePublicKey, signing_key_id
+
+# Which key an object's record has to be signed with; None: it is a host's whose key is not here. Raises Malformed.
+Keys: TypeAlias = Callable[[ObjectParts], EvidencePublicKey | None]
 
 READ_BYTES = 1 << 20
 
@@ -36,6 +40,11 @@ def verify_whole(source: SeekableSource, parts: ObjectParts, key: EvidencePublic
     if digest.digest() != record.body_sha256 or parts.body_bytes != record.body_bytes:
         raise BodyDiffers(record.object_id)
     return record
+
+
+def own_key(host_id: HostId, key: EvidencePublicKey) -> Keys:
+    """Know this host's key, for what names this host or its key in either of the two places, and no other."""
+    return lambda parts: key if parts.binding.host_id == host_id or signing_key_id(parts.record) == key.key_id else None
 
 
 def small_parts(source: SeekableSource, parts: ObjectParts) -> bytes:

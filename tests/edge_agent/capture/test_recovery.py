@@ -196,7 +196,8 @@ def test_a_segment_that_ends_too_early_stops_no_start(host: Host, at: int) -> No
     the_segment(host).write_bytes(the_segment(host).read_bytes()[:at])
     started_again(host)
 
-    assert [row.why for row in host.spool.rows(State.PUT_ASIDE)] == ["torn or damaged when the agent started: OSError"]
+    (aside,) = host.spool.rows(State.PUT_ASIDE)
+    assert aside.why == "torn or damaged when the agent started: EndsTooEarly"
 
 
 def test_a_file_that_is_damaged_before_it_was_registered_is_kept_and_named(host: Host) -> None:
