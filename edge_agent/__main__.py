@@ -49,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "status": _status,
         "dicom-certificate": _dicom_certificate,
         "forward": _forward,
+        "spool": _spool,
     }
     try:
         commands[arguments.command](arguments)
@@ -116,7 +117,17 @@ def _parser() -> argparse.ArgumentParser:
         "--dicom-host", default="127.0.0.1", help="the address modalities use, named in a new certificate (%(default)s)"
     )
     _add_forward(commands.add_parser("forward", help="images that wait here for an archive", epilog=_EPILOG))
+    _add_spool(commands.add_parser("spool", help="sealed images that lie here, and what was put aside", epilog=_EPILOG))
     return parser
+
+
+def _add_spool(spool: argparse.ArgumentParser) -> None:
+    from edge_agent.spool.commands import add_actions
+
+    actions = spool.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add_actions(actions, _EPILOG)
+    for action in actions.choices.values():
+        _add_data(action)
 
 
 def _add_forward(forward: argparse.ArgumentParser) -> None:
@@ -232,7 +243,8 @@ def _forward_list(arguments: argparse.Namespace) -> None:
 
 
 def _forward_retry(arguments: argparse.Namespace) -> None:
-    from edge_agent.forward.local import account, opened_queue
+    from edge_agent.beside import account
+    from edge_agent.forward.local import opened_queue
 
     with opened_queue(_folder(arguments)) as queue:
         count = queue.retry(arguments.route, account())
@@ -240,7 +252,8 @@ def _forward_retry(arguments: argparse.Namespace) -> None:
 
 
 def _forward_drop(arguments: argparse.Namespace) -> None:
-    from edge_agent.forward.local import account, opened_queue
+    from edge_agent.beside import account
+    from edge_agent.forward.local import opened_queue
     from shared.errors import Malformed
     from shared.identity import ObjectId
 
@@ -250,6 +263,10 @@ def _forward_drop(arguments: argparse.Namespace) -> None:
     with opened_queue(_folder(arguments)) as queue:
         count = queue.drop(arguments.route, object_id, account(), arguments.reason)
     sys.stdout.write(f"route {arguments.route}: {count} images are not sent from this host any more\n")
+
+
+def _spool(arguments: argparse.Namespace) -> None:
+    arguments.act(_folder(arguments), arguments)
 
 
 def _dicom_certificate(arguments: argparse.Namespace) -> None:

@@ -62,6 +62,8 @@ class Event(StrEnum):
     FILE_REFUSED = "capture.file-refused"
     FILE_RELEASED = "capture.file-released"
     OBJECT_DAMAGED = "capture.object-damaged"
+    DELIVERY_RETRIED = "capture.delivery-retried"
+    OBJECT_DISCARDED = "capture.object-discarded"
     SPOOL_EXPORTED = "capture.spool-exported"
     SPOOL_IMPORTED = "capture.spool-imported"
     ROUTE_DELIVERED = "route.delivered"
@@ -116,6 +118,8 @@ EVENT_CODES: dict[Event, str] = {
     Event.FILE_REFUSED: "110107",
     Event.FILE_RELEASED: "110104",
     Event.OBJECT_DAMAGED: "110107",
+    Event.DELIVERY_RETRIED: "110104",
+    Event.OBJECT_DISCARDED: "110113",
     Event.SPOOL_EXPORTED: "110106",
     Event.SPOOL_IMPORTED: "110107",
     Event.ROUTE_DELIVERED: "110104",

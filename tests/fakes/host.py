@@ -32,6 +32,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 @dataclass
 class Host:
     folder: Path
+    spool_folder: Path | None = None  # by default within `folder`
     random_bytes: RandomBytes = secrets.token_bytes
     encryptor: EncryptorFactory = Cobblestone256Encryptor
     free_bytes: int = 1 << 40
@@ -55,7 +56,7 @@ class Host:
         self.store = PolicyStore(self.database, ORGANISATION, self.clock, self.log)
         self.journal = Journal(self.database, self.host_id, key=self.store.audit_key, clock=self.clock)
         self.captures = CaptureStore(
-            self.folder / "spool",
+            self.spool_folder or self.folder / "spool",
             self.database,
             self.journal,
             free_bytes=lambda _: self.free_bytes,

@@ -400,17 +400,17 @@ _CODES = {
     "110100": "agent.started agent.stopped server.started server.stopped",
     "110101": "audit.read",
     "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused",
-    "110104": "capture.image-delivered capture.delivery-refused capture.commitment-requested "
-    "capture.commitment-reported capture.commitment-refused capture.file-released route.delivered route.failed "
-    "route.retried vault.object-stored vault.object-refused",
+    "110104": "capture.image-delivered capture.delivery-refused capture.delivery-retried "
+    "capture.commitment-requested capture.commitment-reported capture.commitment-refused capture.file-released "
+    "route.delivered route.failed route.retried route.dropped vault.object-stored vault.object-refused",
     "110106": "capture.spool-exported",
     "110107": "capture.image-captured capture.image-refused capture.image-repeated capture.image-conflicts "
     "capture.file-refused capture.object-damaged capture.spool-imported",
     "110112": "coverage.compared coverage.comparison-failed vault.looked-up",
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
-    "capture.interception-attempted coverage.gap-found policy.published policy.refused policy.accepted "
-    "audit.batch-refused vault.conflict-settled",
+    "capture.interception-attempted capture.object-discarded coverage.gap-found policy.published policy.refused "
+    "policy.accepted audit.batch-refused vault.conflict-settled",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
