@@ -28,6 +28,10 @@ that modalities have to trust, and policy says whose certificates are trusted he
 Archives that policy serves by way of this host have to trust the same certificate; `leadglass-agent forward list
 --data DIR` shows what waits for them.
 
+What waits for the vault, or was put aside:
+  leadglass-agent spool list   --data DIR
+  leadglass-agent spool verify --data DIR     (reads everything; cannot open it)
+
 Until the first policy is accepted the DICOM port stays closed, so that the modality takes its documented fallback
 route. Log lines are JSON on stderr and never hold patient data.
 """

@@ -2,7 +2,7 @@
 
 identity/   tls.pem dicom.pem forwarding.key evidence.key evidence.crt ca.pem host.json, all 0600
 policy/     TUF's cache of trusted metadata
-spool/      incoming/ ready/ refused/
+spool/      incoming/ files/ segments/ attempts
 journal/    agent.sqlite
 """
 

@@ -39,9 +39,10 @@ class AuditUploader:
         log: Log,
         bell: Bell,
         spread: Callable[[], float] = random.random,
+        look_again_s: float = _LOOK_AGAIN_S,
     ) -> None:
         self._door, self._host_id, self._journal, self._signer = door, host_id, journal, signer
-        self._log, self._spread = log, spread
+        self._log, self._spread, self._look_again_s = log, spread, look_again_s
         self._refused = ""  # why the centre refused last, so that it is recorded once
         self.bell = bell
 
@@ -50,7 +51,7 @@ class AuditUploader:
         while not stop.is_set():
             try:
                 if not self.send_next():
-                    self.bell.sleep(_LOOK_AGAIN_S)
+                    self.bell.sleep(self._look_again_s)
                     stop.wait(_GATHER_S)
                 failures = 0
             except (Unavailable, DoorRefused) as exc:

@@ -15,20 +15,32 @@ from edge_agent.spool.segment import SegmentName, Window
 from edge_agent.spool.segments import Place, entries_in
 
 NOTE_SUFFIX = ".note"
-_SMALL_BYTES, _LARGE_BYTES = 8 << 10, 1 << 20
+_SMALL_BYTES, _LARGE_BYTES, _DROPPED_BYTES = 8 << 10, 1 << 20, 8 << 20
 
 
 class PassingWindow(Window):
-    """Takes nothing from the page cache and leaves nothing there: what is judged is what the disk gives."""
+    """Leaves nothing of what it reads in the page cache, where an agent's own files are to stay."""
 
     def __init__(self, path: Path, offset: int, size: int) -> None:
         super().__init__(path, offset, size)
-        os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_DONTNEED)
+        self._kept = 0
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
         count = super().readinto(buffer)
-        os.posix_fadvise(self._descriptor, self._offset + self._at - count, count, os.POSIX_FADV_DONTNEED)
+        self._kept += count
+        if self._kept >= _DROPPED_BYTES:  # seldom: each time may have every processor look up from its work
+            self.drop(self._offset + self._at - self._kept, self._kept)
+            self._kept = 0
         return count
+
+    def drop(self, offset: int, size: int) -> None:
+        """Have the cache forget part of the file, 0 bytes: all from there on."""
+        os.posix_fadvise(self._descriptor, offset, size, os.POSIX_FADV_DONTNEED)
+
+    def close(self) -> None:
+        if not self.closed:
+            self.drop(self._offset, self._size)
+        super().close()
 
 
 class SpoolReader:
@@ -37,6 +49,7 @@ class SpoolReader:
     def __init__(self, folder: Path) -> None:
         self._files, self._segments = folder / "files", folder / "segments"
         self._names: dict[int, SegmentName] = {}
+        self._fresh: Path | None = None  # of which nothing was in the page cache when reading it began
 
     def path(self, spooled: Spooled) -> Path:
         """Return the file in which an object lies."""
@@ -49,15 +62,21 @@ class SpoolReader:
         return io.BufferedReader(Window(*self._extent(spooled)), _SMALL_BYTES)
 
     def open(self, spooled: Spooled) -> io.BufferedReader:
-        """Return the sealed object file, to be read whole."""
-        return io.BufferedReader(PassingWindow(*self._extent(spooled)), _LARGE_BYTES)
+        """Return the sealed object file, to be read whole and from the disk."""
+        path, offset, size = self._extent(spooled)
+        window = PassingWindow(path, offset, size)
+        if path != self._fresh:
+            # Once for a whole segment, or what the kernel reads ahead of one object is lost for the next.
+            window.drop(0, 0)
+            self._fresh = path
+        return io.BufferedReader(window, _LARGE_BYTES)
 
     def entry_head(self, spooled: Spooled) -> EntryHead | None:
         """Return the head of the entry in which an object lies, None where there is none of the segment's."""
         if spooled.place is None:
             return None
         name = self._segment(spooled.place.segment)
-        with PassingWindow(self._segments / str(name), spooled.place.offset - BLOCK_BYTES, BLOCK_BYTES) as window:
+        with Window(self._segments / str(name), spooled.place.offset - BLOCK_BYTES, BLOCK_BYTES) as window:
             return EntryHead.parse(window.read(BLOCK_BYTES), name.epoch)
 
     def note(self, spooled: Spooled) -> bytes:

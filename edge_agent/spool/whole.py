@@ -18,7 +18,7 @@ from shared.signing import EvidencePublicKey, signing_key_id
 # Which key an object's record has to be signed with; None: it is a host's whose key is not here. Raises Malformed.
 Keys: TypeAlias = Callable[[ObjectParts], EvidencePublicKey | None]
 
-READ_BYTES = 1 << 20
+_READ_BYTES = 1 << 20
 
 
 class BodyDiffers(IntegrityFailure):
@@ -54,6 +54,6 @@ def small_parts(source: SeekableSource, parts: ObjectParts) -> bytes:
 
 
 def _body(source: SeekableSource, parts: ObjectParts) -> Iterator[memoryview]:
-    window, buffer = BodyWindow(source, parts), memoryview(bytearray(READ_BYTES))
+    window, buffer = BodyWindow(source, parts), memoryview(bytearray(min(_READ_BYTES, parts.body_bytes)))
     while count := window.readinto(buffer):
         yield buffer[:count]

@@ -24,8 +24,7 @@ from shared.audit.record import AuditRecord, Event
 from shared.clock import SystemClock
 from shared.dicom.dimse import Status
 from shared.identity import ObjectId
-from tests.edge_agent.capture.test_association import STORE
-from tests.edge_agent.capture.wire import LAST, Peer, p_data, pdv
+from tests.edge_agent.capture.wire import Peer, store
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
 from tests.fakes.log import MemoryLog
@@ -325,10 +324,7 @@ def running(folder: AgentFolder) -> Iterator[Agent]:
 def send(agent: Agent, dataset: bytes) -> None:
     assert agent.listener.port is not None
     peer = Peer(agent.listener.port)
-    pieces = [dataset[at : at + 60_000] for at in range(0, len(dataset), 60_000)]
-    peer.send(
-        STORE + b"".join(p_data(pdv(piece, LAST if at == len(pieces) - 1 else 0)) for at, piece in enumerate(pieces))
-    )
+    peer.send(store(dataset))
     assert peer.status() == Status.SUCCESS
     peer.close()
 
@@ -377,7 +373,7 @@ def test_an_agent_that_runs_gives_up_the_room_of_what_another_process_discards(
         assert process(enrolled, "discard", str(row.spooled.number), "--reason", "it is rotten").returncode == 0
         centre.wait_for(lambda: agent.spool.held_bytes() == 0)
         assert not list(agent.spool.files.iterdir())
-        assert centre.objects == {}
+    assert centre.objects == {}
 
 
 def test_verify_beside_an_agent_that_captures_and_delivers_finds_no_damage(
@@ -388,7 +384,7 @@ def test_verify_beside_an_agent_that_captures_and_delivers_finds_no_damage(
     with running(enrolled) as agent:
         centre.wait_for(lambda: agent.listener.port is not None)
         for number in range(24):
-            send(agent, bytes([number]) + (SMALL if number % 4 else LARGE))
+            send(agent, SMALL if number % 4 else LARGE)
         centre.wait_for(lambda: agent.spool.waiting() == 24)
         centre.vault_status = 0
         findings = set[str]()
