@@ -60,7 +60,7 @@ class Recovery:
                 continue
             for place, head in self.spool.segments.entries(name):
                 self.spool.number_from(head.number)
-                if not self.spool.catalogue.knows(place):
+                if not self.spool.catalogue.knows(place, head.number):
                     self._register_entry(Spooled(head.number, _nameless(head), head.object_bytes, place), head)
 
     def _register_entry(self, spooled: Spooled, head: EntryHead) -> None:

@@ -2,7 +2,7 @@
 
 A row comes in the transaction that records the capture, and leaves in the one that keeps the vault's receipt, so that
 journal, receipts and spool cannot tell different stories. An object that has left keeps its row while a start might
-look through the segment it lay in.
+look through the segment it lies or lay in.
 
 A person's command changes rows of what was put aside, and no others, beside an agent that runs or not. What it
 discards is let go of by the agent, which alone counts and deletes.
@@ -116,9 +116,12 @@ class CatalogueReader:
             yield from rows
             after = rows[-1].spooled.number
 
-    def knows(self, place: Place) -> bool:
-        """Return whether what lies there is an object of the catalogue, or was."""
-        return bool(self._rows("segment = ? AND offset = ?", place.segment, place.offset))
+    def knows(self, place: Place, number: int) -> bool:
+        """Return whether the entry of this number that lies there is an object of the catalogue, or was.
+
+        It has the number and not the place where the object has become a file of its own.
+        """
+        return bool(self._rows("segment = ? AND offset = ? OR number = ?", place.segment, place.offset, number))
 
     def offsets(self, segment: int) -> set[int]:
         """Return where objects of the catalogue lie, or lay, in a segment."""
@@ -198,12 +201,20 @@ class Catalogue(CatalogueReader):
         connection.execute("UPDATE spooled SET state = ?, why = ? WHERE number = ?", (state.value, why, spooled.number))
 
     def move(self, connection: Connection, spooled: Spooled) -> None:
-        """Note that an object of a segment is a file of its own now."""
-        connection.execute("UPDATE spooled SET segment = NULL, offset = 0 WHERE number = ?", (spooled.number,))
+        """Note that an object of a segment is a file of its own now; the offset says that an entry of it was left."""
+        connection.execute("UPDATE spooled SET segment = NULL WHERE number = ?", (spooled.number,))
 
     def forget(self, connection: Connection, spooled: Spooled) -> None:
-        """Drop the row of an object that has left and was a file of its own."""
-        connection.execute("DELETE FROM spooled WHERE number = ?", (spooled.number,))
+        """Drop the row of an object that has left and was a file of its own.
+
+        Where an entry of it was left in a segment, the row stays until no start would look at that.
+        """
+        connection.execute("DELETE FROM spooled WHERE number = ? AND offset = 0", (spooled.number,))
+        connection.execute("UPDATE spooled SET state = 'gone', why = '' WHERE number = ?", (spooled.number,))
+
+    def forget_moved(self, connection: Connection) -> None:
+        """Drop the rows of files that have left, because no start looks at what is here now."""
+        connection.execute("DELETE FROM spooled WHERE state = 'gone' AND segment IS NULL")
 
     def complete(self, connection: Connection, segments: Sequence[int]) -> None:
         connection.executemany("INSERT OR IGNORE INTO segment_complete VALUES (?)", [(n,) for n in segments])

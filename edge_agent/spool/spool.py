@@ -235,6 +235,7 @@ class Spool:
         """Note that no start has to look again through the segments that are here now."""
         with self._database.transaction() as connection:
             complete = self.note_complete(connection)
+            self.catalogue.forget_moved(connection)
         self.segments.noted(complete)
 
     def note_path(self, spooled: Spooled) -> Path:
@@ -242,10 +243,11 @@ class Spool:
         return self.files / f"{spooled.name}.note"
 
     def unregistered_files(self) -> list[Spooled]:
-        """Return the whole objects in files/ that the catalogue does not know."""
+        """Return the whole objects in files/ that the catalogue does not know, or knows to have left."""
         found = []
         for number, object_id, path in self._named_files():
-            if self.catalogue.find(object_id) is None:
+            row = self.catalogue.find(object_id)
+            if row is None or row.state is State.GONE:
                 found.append(Spooled(number, object_id, path.stat().st_size))
         return sorted(found)
 

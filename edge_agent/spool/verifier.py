@@ -170,7 +170,7 @@ class SpoolVerifier:
         if spooled.place is None:
             return self._catalogue.find(spooled.object_id) is not None or not self._is_there(spooled)
         # Asked in this order: the rows of a segment go after the segment.
-        return self._catalogue.knows(spooled.place) or not self._is_there(spooled)
+        return self._catalogue.knows(spooled.place, spooled.number) or not self._is_there(spooled)
 
     def _is_there(self, spooled: Spooled) -> bool:
         try:

@@ -10,6 +10,7 @@ from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.entry import BLOCK_BYTES
 from shared.audit.record import Event
+from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from tests.fakes.centre import open_object
 from tests.fakes.host import Host
@@ -188,6 +189,33 @@ def test_no_segment_takes_the_number_of_one_that_was_lost_and_hides_what_is_writ
     started_again(host)
 
     assert [spooled.object_id for spooled in host.spool.everything()] == [acknowledged]
+
+
+@pytest.mark.parametrize("is_rotten", [True, False], ids=["rotten", "whole"])
+@pytest.mark.parametrize("then", ["stays", "leaves", "is cut off while it leaves"])
+def test_what_was_put_aside_is_not_found_again_in_the_segment_it_lay_in(host: Host, is_rotten: bool, then: str) -> None:
+    aside, kept = host.capture(DATASET, uid="1.2.1"), host.capture(b"kept", uid="1.2.2")
+    if is_rotten:
+        with the_segment(host).open("r+b") as file:
+            file.seek(3 * BLOCK_BYTES)
+            file.write(bytes(BLOCK_BYTES))
+    host.spool.put_aside(host.spool.everything()[0], "the vault refused it")
+    (row,) = host.spool.rows(State.PUT_ASIDE)
+    if then != "stays":
+        host.captures.receipts.keep(Receipt(aside, bytes(32), host.clock.now()), b"signed")
+        with host.database.transaction() as connection:
+            host.spool.forget(connection, row.spooled)
+        if then == "leaves":
+            host.spool.let_go(row.spooled)
+    before = host.events()
+    started_again(host)
+    started_again(host)
+
+    assert host.events() == before
+    assert [spooled.object_id for spooled in host.spool.everything()] == [kept]
+    assert list(host.spool.rows(State.PUT_ASIDE)) == ([row] if then == "stays" else [])
+    assert len(host.files()) == (then == "stays")
+    assert len(list(host.spool.rows(*State))) == (2 if then == "stays" else 1)
 
 
 @pytest.mark.parametrize("at", [BLOCK_BYTES + 100, 3 * BLOCK_BYTES], ids=["in its head", "in its body"])

@@ -273,6 +273,17 @@ def test_what_no_catalogue_names_is_named_and_what_becomes_of_it(host: Host, dat
     assert strangers(host) == []
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+def test_what_is_left_in_a_segment_of_an_object_that_was_put_aside_is_no_stranger(host: Host, leaves: bool) -> None:
+    host.capture(SMALL)
+    host.spool.put_aside(the_only(host), "the vault refused it")
+    (row,) = host.spool.rows(State.PUT_ASIDE)
+    if leaves:
+        leave(host, row.spooled)
+
+    assert strangers(host) == []
+
+
 def test_what_was_torn_before_it_was_registered_is_damage(host: Host) -> None:
     torn = unregistered(host)
     (segment,) = (host.spool.folder / "segments").iterdir()
