@@ -34,6 +34,7 @@ SELECT (SELECT count(*) FROM spooled WHERE state = 'put aside')
     + (SELECT count(*) FROM spooled WHERE state = 'waiting' AND why <> '')
 """
 _NAME = re.compile(r"(\d{20})-([0-9a-f]{32})")
+NOTE_SUFFIX = ".note"
 
 
 class State(StrEnum):

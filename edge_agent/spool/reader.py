@@ -9,12 +9,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from edge_agent.spool.catalogue import Spooled
+from edge_agent.spool.catalogue import NOTE_SUFFIX, Spooled, parse_name
 from edge_agent.spool.entry import BLOCK_BYTES, EntryHead
 from edge_agent.spool.segment import SegmentName, Window
 from edge_agent.spool.segments import Place, entries_in
 
-NOTE_SUFFIX = ".note"
 _SMALL_BYTES, _LARGE_BYTES, _DROPPED_BYTES = 8 << 10, 1 << 20, 8 << 20
 
 
@@ -29,7 +28,7 @@ class PassingWindow(Window):
         count = super().readinto(buffer)
         self._kept += count
         if self._kept >= _DROPPED_BYTES:  # seldom: each time may have every processor look up from its work
-            self.drop(self._offset + self._at - self._kept, self._kept)
+            self.drop(self._offset, self._at)
             self._kept = 0
         return count
 
@@ -72,7 +71,7 @@ class SpoolReader:
         return io.BufferedReader(window, _LARGE_BYTES)
 
     def entry_head(self, spooled: Spooled) -> EntryHead | None:
-        """Return the head of the entry in which an object lies, None where there is none of the segment's."""
+        """Return the head of the entry in which an object lies, None where there is none: it is a file, or torn."""
         if spooled.place is None:
             return None
         name = self._segment(spooled.place.segment)
@@ -83,19 +82,27 @@ class SpoolReader:
         """Return the note beside an object that is a file of its own."""
         return (self._files / f"{spooled.name}{NOTE_SUFFIX}").read_bytes()
 
-    def files(self) -> Iterator[Path]:
-        """Yield what lies where objects have files of their own, but for the notes beside them."""
-        return (path for path in _listed(self._files) if path.suffix != NOTE_SUFFIX)
+    def files(self) -> Iterator[Spooled]:
+        """Yield every object that has a file of its own, as the names of the files say."""
+        names = (parse_name(path.name) for path in _listed(self._files))
+        return (Spooled(*name) for name in names if name is not None)
 
     def segments(self) -> list[SegmentName]:
         names = (SegmentName.parse(path.name) for path in _listed(self._segments))
-        return sorted((name for name in names if name is not None), key=lambda name: name.number)
+        return [name for name in names if name is not None]
 
     def entries(self, name: SegmentName) -> Iterator[tuple[Place, EntryHead]]:
         return entries_in(self._segments, name)
 
-    def is_there(self, name: SegmentName) -> bool:
-        return (self._segments / str(name)).exists()
+    def foreign(self) -> list[str]:
+        """Return what lies here under a name that the agent never gives."""
+        files = (path for path in _listed(self._files) if parse_name(path.name.removesuffix(NOTE_SUFFIX)) is None)
+        segments = (
+            path
+            for path in _listed(self._segments)
+            if SegmentName.parse(path.name) is None and not path.name.startswith(("spare-", "draft-"))
+        )
+        return [f"{path.parent.name}/{path.name}" for path in (*files, *segments)]
 
     def _extent(self, spooled: Spooled) -> tuple[Path, int, int]:
         path = self.path(spooled)

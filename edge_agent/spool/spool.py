@@ -20,7 +20,7 @@ from sqlite3 import Connection
 from edge_agent.database import Database
 from edge_agent.files import sync_folder
 from edge_agent.spool.attempts import Attempts
-from edge_agent.spool.catalogue import HERE, Catalogue, Row, Spooled, State, parse_name
+from edge_agent.spool.catalogue import HERE, NOTE_SUFFIX, Catalogue, Row, Spooled, State, parse_name
 from edge_agent.spool.entry import Note
 from edge_agent.spool.errors import QuotaReached, SpoolFull, SpoolUnavailable
 from edge_agent.spool.incoming import Incoming
@@ -240,7 +240,7 @@ class Spool:
 
     def note_path(self, spooled: Spooled) -> Path:
         """Return where the note of an object lies that is a file of its own."""
-        return self.files / f"{spooled.name}.note"
+        return self.files / f"{spooled.name}{NOTE_SUFFIX}"
 
     def unregistered_files(self) -> list[Spooled]:
         """Return the whole objects in files/ that the catalogue does not know, or knows to have left."""

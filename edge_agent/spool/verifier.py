@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from edge_agent.spool.catalogue import HERE, CatalogueReader, Row, Spooled, parse_name
+from edge_agent.spool.catalogue import HERE, CatalogueReader, Row, Spooled
 from edge_agent.spool.entry import EntryHead, Note, verify_entry
 from edge_agent.spool.reader import SpoolReader
 from edge_agent.spool.segment import EndsTooEarly, SegmentName
@@ -40,6 +40,9 @@ class Judged:
 
     finding: Finding
     why: str = ""
+
+
+_FOREIGN = Judged(Finding.FOREIGN, "its name is none that the agent gives; it is left alone")
 
 
 @dataclass(frozen=True)
@@ -133,14 +136,16 @@ class SpoolVerifier:
     # ---- what lies here and is not in the catalogue
 
     def _strangers(self) -> Iterator[Result]:
-        strangers = list(self._strange_files())
+        strangers: list[tuple[Spooled, EntryHead | None]] = [
+            (spooled, None) for spooled in self._files.files() if not self._is_known(spooled)
+        ]
         for name in self._files.segments():
             try:
                 strangers += self._strange_entries(name)
             except FileNotFoundError:
                 continue  # its last object has left
             except OSError as exc:
-                yield Result(None, None, False, _unreadable(exc), f"segments/{name}")
+                yield Result(None, None, in_catalogue=False, judged=_unreadable(exc), place=f"segments/{name}")
         if strangers:
             self._pause()
         for spooled, head in strangers:
@@ -149,21 +154,15 @@ class SpoolVerifier:
                 judged = self.judge(named)
                 if not self._is_known(spooled):
                     yield self._stranger(named, head, judged)
-        for path in self._files.files():
-            if parse_name(path.name) is None:
-                judged = Judged(Finding.FOREIGN, "its name is none that the agent gives; it is left alone")
-                yield Result(None, None, False, judged, f"files/{path.name}")
+        for place in self._files.foreign():
+            yield Result(None, None, in_catalogue=False, judged=_FOREIGN, place=place)
 
     def _strange_entries(self, name: SegmentName) -> Iterator[tuple[Spooled, EntryHead | None]]:
         known = self._catalogue.offsets(name.number)
         for place, head in self._files.entries(name):
-            if place.offset not in known:
-                yield Spooled(head.number, _NOBODY, head.object_bytes, place), head
-
-    def _strange_files(self) -> Iterator[tuple[Spooled, EntryHead | None]]:
-        for path in self._files.files():
-            if (name := parse_name(path.name)) is not None and self._catalogue.find(name[1]) is None:
-                yield Spooled(*name), None
+            spooled = Spooled(head.number, _NOBODY, head.object_bytes, place)
+            if place.offset not in known and not self._is_known(spooled):
+                yield spooled, head
 
     def _is_known(self, spooled: Spooled) -> bool:
         """Return whether the catalogue has an object by now, or it is not here any more."""
@@ -199,7 +198,7 @@ class SpoolVerifier:
 
 def _result(spooled: Spooled, judged: Judged, *, in_catalogue: bool) -> Result:
     object_id = None if spooled.object_id == _NOBODY else spooled.object_id
-    return Result(spooled.number, object_id, in_catalogue, judged, spooled.where())
+    return Result(spooled.number, object_id, in_catalogue=in_catalogue, judged=judged, place=spooled.where())
 
 
 def _unreadable(exc: OSError) -> Judged:

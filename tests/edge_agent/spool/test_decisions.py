@@ -161,7 +161,13 @@ def test_what_is_damaged_is_let_go_of_when_a_person_says_so_and_why_is_sealed(
     assert open_private(StoredRecord(stored.public, stored.sealed), host.keys.audit) == {"reason": REASON}
 
 
-@pytest.mark.parametrize("damaged", [aside, torn], ids=["a file of its own", "in a segment"])
+def moved(host: Host) -> Row:
+    return aside(host, SMALL)
+
+
+@pytest.mark.parametrize(
+    "damaged", [aside, torn, moved], ids=["a file of its own", "in a segment", "moved out of a segment"]
+)
 @pytest.mark.parametrize("restarted", [False, True], ids=["running", "started again"])
 def test_the_agent_gives_up_its_room_and_no_start_finds_it_again(
     host: Host, damaged: Callable[[Host], Row], restarted: bool

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.capture.registrar import GroupRegistrar
-from edge_agent.spool.catalogue import Spooled, State
+from edge_agent.spool.catalogue import CatalogueReader, Row, Spooled, State
 from edge_agent.spool.entry import BLOCK_BYTES, Note
 from edge_agent.spool.reader import SpoolReader
 from edge_agent.spool.verifier import BAD, Finding, Result, SpoolVerifier
@@ -87,6 +87,14 @@ def test_what_this_host_signed_and_the_disk_gives_unchanged_is_whole(host: Host,
         host.spool.keep_owed(connection, rows[2])
 
     assert found(host) == dict.fromkeys((waiting, aside, owed), Finding.WHOLE)
+
+
+def test_an_image_of_many_pieces_is_read_to_its_end(host: Host) -> None:
+    object_id = host.capture(bytes(20 << 20))
+
+    assert found(host) == {object_id: Finding.WHOLE}
+    change(host, the_only(host), flipped(20 << 20))
+    assert found(host) == {object_id: Finding.DAMAGED}
 
 
 # Behind the body lie a wrap of 1,200 bytes, the index, a record of 650 and a footer of 28.
@@ -217,6 +225,21 @@ def test_what_is_delivered_while_it_is_read_is_gone_meanwhile_and_no_damage(host
     assert found(host) == {}
 
 
+def test_control_who_does_not_ask_again_calls_what_was_delivered_damaged(host: Host) -> None:
+    class Stale(CatalogueReader):
+        def find(self, object_id: ObjectId) -> Row | None:
+            return row
+
+    host.capture(SMALL)
+    (row,) = host.spool.rows(State.WAITING)
+    leave(host, row.spooled)
+    keys = own_key(host.host_id, host.signer.public)
+    stale = SpoolVerifier(Stale(host.database), SpoolReader(host.spool.folder), keys, lambda: None)
+
+    assert stale.result(row).judged.finding is Finding.DAMAGED
+    assert verifier(host).result(row).judged.finding is Finding.GONE
+
+
 def test_what_left_between_the_question_and_the_look_is_gone_meanwhile(host: Host) -> None:
     gone = host.capture(LARGE)
     (row,) = host.spool.rows(State.WAITING)
@@ -342,10 +365,21 @@ def test_what_lay_in_a_segment_that_is_given_back_meanwhile_is_not_named(host: H
 
 def test_a_name_that_the_agent_never_gives_is_mentioned_and_is_no_damage(host: Host) -> None:
     (host.spool.files / "README").write_text("hello")
+    (host.spool.folder / "segments" / "copy of 1.seg").write_text("hello")
+
+    found = {stranger.place: stranger.judged.finding for stranger in strangers(host)}
+    assert found == dict.fromkeys(("files/README", "segments/copy of 1.seg"), Finding.FOREIGN)
+    assert Finding.FOREIGN not in BAD
+
+
+def test_a_segment_that_cannot_be_looked_through_is_said_to_be_one(host: Host) -> None:
+    host.capture(SMALL)
+    (segment,) = (host.spool.folder / "segments").iterdir()
+    segment.unlink()
+    segment.symlink_to("/proc/self/mem")
 
     (stranger,) = strangers(host)
-    assert (stranger.place, stranger.judged.finding) == ("files/README", Finding.FOREIGN)
-    assert Finding.FOREIGN not in BAD
+    assert (stranger.place, stranger.judged.finding) == (f"segments/{segment.name}", Finding.UNREADABLE)
 
 
 def test_notes_and_spares_are_no_strangers(host: Host) -> None:
