@@ -7,6 +7,7 @@ read and not three.
 
 import socket
 import ssl
+import time
 from struct import Struct
 from typing import Protocol
 
@@ -53,11 +54,17 @@ class PlainStream:
         return count
 
     def write(self, data: bytes, timeout_s: float) -> None:
-        self._limit(socket.SO_SNDTIMEO, timeout_s)
-        try:
-            self._socket.sendall(data)
-        except BlockingIOError as exc:
-            raise TimeoutError from exc
+        left, deadline = memoryview(data), time.monotonic() + timeout_s
+        while left:
+            # The kernel counts anew with each call, and a peer might take a byte at a time.
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError
+            self._limit(socket.SO_SNDTIMEO, left_s)
+            try:
+                left = left[self._socket.send(left) :]
+            except BlockingIOError as exc:
+                raise TimeoutError from exc
 
     def say_last(self) -> None:
         self._socket.shutdown(socket.SHUT_WR)
