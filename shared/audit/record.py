@@ -76,6 +76,8 @@ class Event(StrEnum):
     OBJECT_REFUSED = "vault.object-refused"
     OBJECT_OPENED = "vault.object-opened"
     OPEN_REFUSED = "vault.open-refused"
+    MOVE_ALLOWED = "vault.move-allowed"
+    MOVE_ENDED = "vault.move-ended"
     LOOKED_UP = "vault.looked-up"
     POLICY_PUBLISHED = "policy.published"
     POLICY_REFUSED = "policy.refused"
@@ -128,6 +130,8 @@ EVENT_CODES: dict[Event, str] = {
     Event.OBJECT_REFUSED: "110104",
     Event.OBJECT_OPENED: "110103",
     Event.OPEN_REFUSED: "110103",
+    Event.MOVE_ALLOWED: "110113",
+    Event.MOVE_ENDED: "110113",
     Event.LOOKED_UP: "110112",
     Event.POLICY_PUBLISHED: "110113",
     Event.POLICY_REFUSED: "110113",
@@ -172,7 +176,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class Subject:
-    """What it was done to: kind object, policy, host, key, batch, code, association or address, by our own id."""
+    """What it was done to: kind object, policy, host, key, batch, code, association, move or address, by our own id."""
 
     kind: str
     name: str

@@ -57,6 +57,7 @@ STATUS: dict[str, Any] = {
     "broker": {"state": "running", "reason": ""},
     "coverage": {"running": False, "results": [], "unknown": []},
     "routes": [],
+    "moves": [],
     "not_evaluated": [],
 }
 
