@@ -22,6 +22,10 @@ A host's life:
   leadglass-agent run    --data DIR --dicom-port 11112
   leadglass-agent status --data DIR
 
+A dead host's spool, taken along to another one:
+  leadglass-agent spool export --data OLD_DIR FOLDER      (its own folder, or its disk mounted here)
+  leadglass-agent spool import --data DIR FOLDER          (an enrolled host that an administrator allowed to deliver it)
+
 DICOM over TLS: run with --dicom-tls-port 2762; `leadglass-agent dicom-certificate --data DIR` prints the certificate
 that modalities have to trust, and policy says whose certificates are trusted here (dicom_trust) and whose is whose.
 
@@ -40,7 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from shared.enrolment.code import CodeUnreadable
     from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
-    commands = {"enrol": _enrol, "run": _run, "status": _status, "dicom-certificate": _dicom_certificate}
+    commands = {
+        "enrol": _enrol,
+        "run": _run,
+        "status": _status,
+        "dicom-certificate": _dicom_certificate,
+        "spool": _spool,
+    }
     try:
         commands[arguments.command](arguments)
     except (Refused, IntegrityFailure, Unavailable) as exc:
@@ -106,6 +116,16 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument(
         "--dicom-host", default="127.0.0.1", help="the address modalities use, named in a new certificate (%(default)s)"
     )
+
+    spool = commands.add_parser("spool", help="take what a dead host left behind along to another one", epilog=_EPILOG)
+    actions = spool.add_subparsers(dest="action", required=True, metavar="ACTION")
+    for action, what in (
+        ("export", "write everything that the vault does not have into a new folder; nothing is deleted"),
+        ("import", "take such a folder in, and deliver it when the agent runs; may be repeated"),
+    ):
+        moving = actions.add_parser(action, help=what, epilog=_EPILOG)
+        _add_data(moving)
+        moving.add_argument("folder", type=Path, metavar="FOLDER", help="the export")
     return parser
 
 
@@ -158,13 +178,19 @@ def _status(arguments: argparse.Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
-    del status["export_folders"]
+    del status["export_folders"], status["moved"]
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
     for folder in read.export_folders:
         name = f"export folder {folder.ae_title}"
         counts = f"{folder.waiting} waiting, {folder.refused} left alone"
         sys.stdout.write(f"{name:20} on {folder.lies_on}; {folder.reading}; {counts}; {folder.time}\n")
+    for moved in read.moved:
+        held_up = f"; {moved.why}" if moved.why else ""
+        sys.stdout.write(
+            f"{'brought here':20} {moved.objects} objects and {moved.records} audit records of {moved.host} wait"
+            f"{held_up}\n"
+        )
 
 
 def _dicom_certificate(arguments: argparse.Namespace) -> None:
@@ -186,6 +212,18 @@ def _dicom_certificate(arguments: argparse.Namespace) -> None:
         f"valid until {text(certificate.not_valid_after_utc)}\n"
         f"{certificate.public_bytes(Encoding.PEM).decode()}"
     )
+
+
+def _spool(arguments: argparse.Namespace) -> None:
+    import os
+
+    from edge_agent.moving.commands import export_spool, import_spool
+    from shared.clock import SystemClock
+
+    os.umask(0o077)
+    act = {"export": export_spool, "import": import_spool}[arguments.action]
+    for line in act(_folder(arguments), arguments.folder.absolute(), SystemClock()):
+        sys.stdout.write(f"{line}\n")
 
 
 def _folder(arguments: argparse.Namespace) -> "AgentFolder":

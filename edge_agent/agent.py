@@ -39,6 +39,8 @@ from edge_agent.export_folder.watcher import ExportFolderWatcher
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.log import Log, where, why
+from edge_agent.moving.store import MovedStore
+from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
@@ -92,8 +94,15 @@ class Agent:
         folder.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.database = database = Database(folder.database)
         self.store = store = PolicyStore(database, config.layer, clock, log)
+        moved = MovedStore(database)
         self.journal = journal = Journal(
-            database, host_id, key=store.audit_key, clock=clock, random_bytes=random_bytes, on_record=audit_bell.ring
+            database,
+            host_id,
+            key=store.audit_key,
+            clock=clock,
+            random_bytes=random_bytes,
+            on_record=audit_bell.ring,
+            was_brought=moved.has_brought,
         )
         self.spool = spool = Spool(folder.spool, on_ready=delivery_bell.ring)
         self.receipts = receipts = Receipts(database)
@@ -199,6 +208,7 @@ class Agent:
                 commitments_waiting=commitments.waiting(),
                 folders=tuple(watcher.state() for watcher in watchers),
             ),
+            brought_records=moved.records_waiting,
             bell=report_bell,
         )
         puller = PolicyPuller(self._door(), config.layer, updater, policy=store.in_force, log=log, bell=pull_bell)
@@ -212,8 +222,10 @@ class Agent:
             policy=store.in_force,
             log=log,
             bell=delivery_bell,
+            brought=moved,
         )
         upload = AuditUploader(self._door(), host_id=host_id, journal=journal, signer=signer, log=log, bell=audit_bell)
+        moved_upload = MovedAuditUploader(self._door(), host_id=host_id, moved=moved, journal=journal, log=log)
         renewal = CertificateRenewal(
             self._door(),
             folder,
@@ -229,7 +241,7 @@ class Agent:
         # Stopped in this order: nothing new comes in before the rest is put down.
         links = [mqtt] if mqtt else []
         self._parts: list[Part] = [
-            listener, *watchers, commitment, puller, *links, renewal, delivery, upload, reporter,
+            listener, *watchers, commitment, puller, *links, renewal, delivery, upload, moved_upload, reporter,
         ]  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:

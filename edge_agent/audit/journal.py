@@ -49,8 +49,10 @@ class Journal:
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
         on_record: Callable[[], None] = lambda: None,
+        was_brought: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        self._database, self._source = database, source
+        """`was_brought` tells whether an object came here from another host, whose journal records its capture."""
+        self._database, self._source, self._was_brought = database, source, was_brought
         self._key, self._clock, self._random, self._on_record = key, clock, random_bytes, on_record
         database.create(_SCHEMA)
 
@@ -94,11 +96,15 @@ class Journal:
 
     def unsent(self, *, most: int, most_bytes: int) -> Unsent | None:
         """Return the oldest records that were not acknowledged, at least one if there are any."""
+        with self._database.transaction():
+            return self.after(self.acknowledged(), most=most, most_bytes=most_bytes)
+
+    def after(self, seq: int, *, most: int, most_bytes: int) -> Unsent | None:
+        """Return the records that follow number `seq`, as if the centre had confirmed up to there."""
         with self._database.transaction() as connection:
-            (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
-            before = connection.execute("SELECT leaf FROM record WHERE seq = ?", (acknowledged,)).fetchone()
+            before = connection.execute("SELECT leaf FROM record WHERE seq = ?", (seq,)).fetchone()
             rows = connection.execute(
-                "SELECT public, sealed FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (acknowledged, most)
+                "SELECT public, sealed FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (seq, most)
             ).fetchall()
         taken: list[StoredRecord] = []
         size_bytes = 0
@@ -109,7 +115,13 @@ class Journal:
             taken.append(StoredRecord(public, sealed))
         if not taken:
             return None
-        return Unsent(acknowledged, before[0] if before else ChainHead().leaf, tuple(taken))
+        return Unsent(seq, before[0] if before else ChainHead().leaf, tuple(taken))
+
+    def acknowledged(self) -> int:
+        """Return up to which number the centre has confirmed."""
+        with self._database.transaction() as connection:
+            (seq,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
+        return int(seq)
 
     def acknowledge(self, seq: int) -> None:
         """Note that the centre holds everything up to `seq`, which may be less than it said before."""
@@ -117,9 +129,8 @@ class Journal:
             connection.execute("UPDATE acknowledged SET seq = ?", (min(seq, self.head().seq),))
 
     def waiting(self) -> int:
-        with self._database.transaction() as connection:
-            (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
-        return self.head().seq - int(acknowledged)
+        with self._database.transaction():
+            return self.head().seq - self.acknowledged()
 
     def count(self, *events: Event) -> int:
         """Return how many records of these events there are since enrolment."""
@@ -128,6 +139,9 @@ class Journal:
         return sum(tally.get(event.value, 0) for event in events)
 
     def has_captured(self, object_id: str) -> bool:
+        """Return whether the capture of an object is recorded: here, or by the host that it was brought from."""
+        if self._was_brought(object_id):
+            return True
         with self._database.transaction() as connection:
             found = connection.execute(
                 "SELECT 1 FROM record WHERE event = 'capture.image-captured' AND subject = ?", (object_id,)

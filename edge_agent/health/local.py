@@ -9,6 +9,7 @@ from pathlib import Path
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
+from edge_agent.moving.store import MovedFrom, read_moved
 from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
@@ -32,6 +33,7 @@ class LocalStatus:
     senders_refused: int
     commitments_waiting: int
     export_folders: tuple[FolderRow, ...]
+    moved: tuple[MovedFrom, ...]
 
     def json(self) -> dict[str, Json]:
         return {
@@ -49,6 +51,7 @@ class LocalStatus:
             "senders_refused": self.senders_refused,
             "commitments_waiting": self.commitments_waiting,
             "export_folders": [asdict(folder) for folder in self.export_folders],
+            "moved": [asdict(moved) for moved in self.moved],
         }
 
 
@@ -58,6 +61,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     counts: dict[str, int] = {}
     policy = records = acknowledged = senders = commitments = 0
     folders: tuple[FolderRow, ...] = ()
+    moved: tuple[MovedFrom, ...] = ()
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
@@ -67,7 +71,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
                 commitments = _number(connection, "commitment_request", "SELECT count(*) FROM commitment_request")
-                folders = read_folders(connection)
+                folders, moved = read_folders(connection), read_moved(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
@@ -85,6 +89,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         senders_refused=senders,
         commitments_waiting=commitments,
         export_folders=folders,
+        moved=moved,
     )
 
 

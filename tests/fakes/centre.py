@@ -68,7 +68,7 @@ class Authority:
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
             x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
         ]
-        builder = _builder(x509.Name(names), self.certificate.subject, key)
+        builder = _builder(x509.Name(names), self.certificate.subject, key).add_extension(_SIGNS_ONLY, critical=True)
         if server:
             addresses = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
             builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
@@ -314,6 +314,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         with self.server.centre.changed:
             self.server.centre.changed.notify_all()
+
+
+_SIGNS_ONLY = x509.KeyUsage(
+    digital_signature=True, key_cert_sign=False, crl_sign=False, content_commitment=False, key_encipherment=False,
+    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+)  # fmt: skip
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.CertificateBuilder:

@@ -12,6 +12,7 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import Delivery, DeliveryUploader, UnreadableReceipt
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.moving.store import MovedStore
 from edge_agent.parts import Bell
 from shared.audit.record import Event
 from shared.identity import ObjectId
@@ -53,6 +54,7 @@ def uploader(host: Host, door: HttpsDoor) -> DeliveryUploader:
         policy=host.store.in_force,
         log=host.log,
         bell=Bell(),
+        brought=MovedStore(host.database),
     )
 
 
