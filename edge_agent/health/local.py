@@ -66,7 +66,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
                 counts = dict(connection.execute("SELECT event, n FROM tally").fetchall())
-                (policy,) = connection.execute("SELECT coalesce(max(version), 0) FROM accepted_policy").fetchone()
+                policy = _number(connection, "accepted_policy", "SELECT coalesce(max(version), 0) FROM accepted_policy")
                 (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
@@ -94,7 +94,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
 
 
 def _number(connection: sqlite3.Connection, table: str, query: str) -> int:
-    """Return what `query` gives, 0 where an agent of before the table was the last to run here."""
+    """Return what `query` gives, 0 where an agent of before the table was the last to run here, or none did yet."""
     known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
     return int(connection.execute(query).fetchone()[0]) if known else 0
 
