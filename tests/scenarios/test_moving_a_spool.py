@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from control_plane.app import ControlPlane
 from control_plane.first_start import first_start
 from control_plane.settings import Folders, Settings
 from edge_agent.agent import Agent
-from edge_agent.config import AgentFolder, load_identity
+from edge_agent.config import AgentFolder, HostConfig, load_identity
 from edge_agent.enrol.enroller import enrol
+from edge_agent.moving.store import MovedStore
 from provisioning.demo.processes import Ran, run, wait_until
 from shared.clock import SystemClock
 from shared.enrolment.code import EnrolmentCode
@@ -142,3 +143,32 @@ def test_what_a_dead_host_left_behind_opens_at_the_centre_byte_for_byte(hospital
         (shown,) = hospital.person("spool", "list")
         assert (shown["move"], shown["state"], shown["objects"]) == (move["move"], "open", len(IMAGES))
         assert any("3 objects so far" in gap for gap in hospital.person("status")["not_evaluated"])
+
+
+def test_a_host_that_comes_back_from_the_dead_delivers_nothing_twice(hospital: Hospital) -> None:
+    old = captured_while_the_centre_is_away(hospital, IMAGES)
+    stick = hospital.folder / "stick"
+    hospital.engineer("export", "--data", str(old.path), str(stick)).succeeded()
+    with hospital.centre():
+        new = hospital.enrol("CT 2, its replacement")
+        hospital.person("spool", "allow", "--from", host_of(old), "--to", host_of(new), "--reason", "it was off")
+        hospital.engineer("import", "--data", str(new.path), str(stick)).succeeded()
+        with running(new, MemoryLog()):
+            assert wait_until(lambda: len(hospital.objects()) == len(IMAGES), 30) is not None
+        point_at(old, new)
+        with running(old, MemoryLog()) as revived:
+            assert wait_until(lambda: revived.spool.waiting() == 0 and revived.journal.waiting() == 0, 30) is not None
+
+        assert len(hospital.objects()) == len(IMAGES)
+        assert {hospital.opened(one) for one in hospital.objects()} == {image.dataset for image in IMAGES}
+        assert {verdict["state"] for verdict in hospital.person("audit", "verify").values()} == {"verified"}
+        again = hospital.engineer("import", "--data", str(new.path), str(stick)).succeeded()
+        assert f"0 of {len(IMAGES)} objects taken in, {len(IMAGES)} here already" in again.out
+        with running(new, MemoryLog()) as replacement:
+            assert wait_until(lambda: not list(MovedStore(replacement.database).batches()), 30) is not None
+
+
+def point_at(old: AgentFolder, new: AgentFolder) -> None:
+    """Give a host the addresses that the doors have since the control plane was started again."""
+    known, now = (HostConfig.parse((folder.identity / "host.json").read_bytes()) for folder in (old, new))
+    (old.identity / "host.json").write_bytes(replace(known, doors=now.doors).encode())
