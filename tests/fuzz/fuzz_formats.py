@@ -3,7 +3,18 @@
 from collections.abc import Callable
 from io import BytesIO
 
-from shared.audit.batch import Batch, sign_batch, verify_batch
+from edge_agent.moving.manifest import (
+    ExportId,
+    Left,
+    LeftObject,
+    ListedBatch,
+    ListedObject,
+    Manifest,
+    PartList,
+    sign_manifest,
+    verify_manifest,
+)
+from shared.audit.batch import Batch, ChainHead, sign_batch, verify_batch
 from shared.audit.record import AuditRecord
 from shared.errors import IntegrityFailure, Malformed
 from shared.fleet.receipt import Receipt, sign_receipt, verify_receipt
@@ -79,6 +90,20 @@ _STATE = HostState(
 )  # fmt: skip
 
 
+_PART = PartList(
+    (ListedObject(1, made.OBJECT, len(_SEALED), bytes(32), record_digest(_PARTS.record)),),
+    (LeftObject(made.OBJECT, Left.DAMAGED),),
+    (ListedBatch(made.HOST, 1, 4, 900, bytes(32)),),
+)
+_MANIFEST = Manifest(
+    ExportId(bytes(16)), made.HOST, made.NOW, 1, len(_SEALED), 1, ChainHead(4, bytes(32)), (bytes(32),)
+)
+
+
+def _manifest(data: bytes) -> None:
+    verify_manifest(data, made.HOST_SIGNER.public)
+
+
 def _receipt(data: bytes) -> None:
     verify_receipt(data, made.VAULT_SIGNER.public, made.OBJECT, record_digest(_PARTS.record))
 
@@ -101,6 +126,13 @@ TARGETS = (
         _batch,
         (sign_batch(str(made.HOST), bytes(32), made.chain(4), made.HOST_SIGNER).encode(),),
     ),
+    Target(
+        "spool-export-manifest",
+        _Patched(Label.SPOOL_EXPORT, _manifest, made.HOST_SIGNER),
+        (_MANIFEST.encode(), sign_manifest(_MANIFEST, made.HOST_SIGNER)),
+    ),
+    _target("spool-export-payload", Manifest.parse, _MANIFEST.encode()),
+    _target("spool-export-list", PartList.parse, _PART.encode()),
     _target("policy", PolicyDocument.parse, made.policy().encode()),
     _target("receipt-payload", Receipt.parse, _RECEIPT.encode()),
     _target("state-payload", HostState.parse, _STATE.encode()),

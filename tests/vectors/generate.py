@@ -14,17 +14,21 @@ from tests.vectors.generators import (
     policy_options,
     sealed_object,
     signed_statement,
+    spool_export,
 )
 from tests.vectors.given import BOXES_FILE, FOLDER, Files, KeptBoxes
 
-FORMATS = ("sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json")
+FORMATS = (
+    "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
+    "spool-export",
+)  # fmt: skip
 
 
 def make_all() -> Files:
     """Return every generated file, by its path below this folder."""
     boxes = KeptBoxes.load()
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
-    for made in (signed_statement, policy, policy_options, enrolment, host_state, canonical_json):
+    for made in (signed_statement, policy, policy_options, enrolment, host_state, canonical_json, spool_export):
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()
     return files

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from edge_agent.capture import grade
+from edge_agent.moving.manifest import PartList, verify_manifest
 from shared import canonical
 from shared.audit.batch import Batch, ChainHead, judge_arrival, verify_batch
 from shared.audit.record import StoredRecord, open_private
@@ -40,7 +41,10 @@ Value: TypeAlias = dict[str, Any]
 Reader: TypeAlias = Callable[[Value], Value]
 
 FOLDER = Path(__file__).parent
-FORMATS = ("sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json")
+FORMATS = (
+    "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
+    "spool-export",
+)  # fmt: skip
 VECTORS = {
     str(p.relative_to(FOLDER)): json.loads(p.read_text()) for f in FORMATS for p in sorted((FOLDER / f).glob("*"))
 }
@@ -203,6 +207,17 @@ def our_receipt(given: Value) -> Value:
     return {"result": "verified", "payload": json.loads(receipt.encode())}
 
 
+def our_manifest(given: Value) -> Value:
+    manifest = verify_manifest(b64(given, "signed"), EvidencePublicKey.parse(b64(given, "spki")))
+    return {"result": "verified", "payload": json.loads(manifest.encode())}
+
+
+def our_list(given: Value) -> Value:
+    part = PartList.parse(b64(given, "bytes"))
+    assert part.encode() == b64(given, "bytes")
+    return {"result": "parsed", "payload": json.loads(part.encode())}
+
+
 def our_parse(given: Value) -> Value:
     data = b64(given, "bytes")
     assert canonical.encode(canonical.parse(data, "vector")) == data
@@ -226,6 +241,8 @@ OURS: dict[str, Reader] = {
     "answer": our_answer,
     "state": our_state,
     "receipt": our_receipt,
+    "export-manifest": our_manifest,
+    "export-list": our_list,
     "parse": our_parse,
 }
 
@@ -313,6 +330,10 @@ SECOND: dict[str, Reader] = {
         "result": "verified", "payload": second_reader.host_state(b64(given, "signed"), b64(given, "spki")),
     },
     "receipt": second_receipt,
+    "export-manifest": lambda given: {
+        "result": "verified", "payload": second_reader.export_manifest(b64(given, "signed"), b64(given, "spki")),
+    },
+    "export-list": lambda given: {"result": "parsed", "payload": second_reader.export_list(b64(given, "bytes"))},
     "parse": second_parse,
 }  # fmt: skip
 
