@@ -4,6 +4,7 @@ import json
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from control_plane.cli.people import door
 
@@ -18,7 +19,7 @@ def show(options: Namespace) -> int:
 
 
 def end(options: Namespace) -> int:
-    return _tell(options, door(options).post(f"/api/v1/spool-moves/{options.move}/end", {}))
+    return _tell(options, door(options).post(f"/api/v1/spool-moves/{quote(options.move, safe='')}/end", {}))
 
 
 def line_of(move: Mapping[str, Any]) -> str:

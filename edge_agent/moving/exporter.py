@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from edge_agent.audit.journal import Journal
 from edge_agent.capture.spool import SpoolUnavailable
+from edge_agent.database import DatabaseDamaged
 from edge_agent.moving.folder import CERTIFICATES, NewExport
 from edge_agent.moving.judge import Passing, Signers, verify_object
 from edge_agent.moving.listing import Listing
@@ -109,6 +110,8 @@ class SpoolExporter:
             with waiting.open() as source:
                 parts, record = verify_object(source, waiting.object_id, self._signers)
                 listing.add_object(waiting.object_id, record_digest(parts.record), Passing(source, parts, record))
+        except DatabaseDamaged:
+            raise
         except (Refused, IntegrityFailure):
             listing.leave(LeftObject(waiting.object_id, Left.DAMAGED))
         except (OSError, SpoolUnavailable):

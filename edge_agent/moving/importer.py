@@ -159,8 +159,7 @@ class SpoolImporter:
             parts, record = verify_object(source, object_id, signers)
             if record_digest(parts.record) != listed.record_sha256:
                 raise FileAltered(name)
-            self._moved.keep_host(record.host_id, signers.pem(record.host_id))
-            self._moved.expect(object_id, record.host_id)
+            self._moved.expect(object_id, record.host_id, signers.pem(record.host_id))
             try:
                 self._spool.take_in(object_id, Passing(source, parts, record, verify))
             except BaseException:
@@ -181,8 +180,8 @@ class SpoolImporter:
         is_last = (listed.source, listed.last) == (manifest.host_id, manifest.head.seq)
         if (records[0].seq, end.seq) != (listed.first, listed.last) or (is_last and end != manifest.head):
             raise FileAltered(name)
-        self._moved.keep_host(listed.source, signers.pem(listed.source))
-        self._moved.keep_batch(MovedBatch(listed.source, listed.first, listed.last, data))
+        kept = MovedBatch(listed.source, listed.first, listed.last, data)
+        self._moved.keep_batch(kept, signers.pem(listed.source))
         imported.batches += 1
 
     def _record(self, happening: Happening, imported: Imported) -> None:

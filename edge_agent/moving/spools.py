@@ -45,6 +45,7 @@ class FileSpool:
 
     def __init__(self, spool: Spool, folder: Path) -> None:
         self._spool, self._folder = spool, folder
+        self._held: set[ObjectId] | None = None  # read once: only `take_in` adds to it while nobody else is here
 
     def undelivered(self) -> Iterator[Undelivered]:
         for spooled in self._spool.everything():
@@ -53,8 +54,7 @@ class FileSpool:
             yield Undelivered(_object_of(path), _opener(path))
 
     def holds(self, object_id: ObjectId) -> bool:
-        waiting = (spooled.object_id for spooled in self._spool.everything())
-        return object_id in {*waiting, *map(_object_of, self._put_aside())}
+        return object_id in self._objects()
 
     def take_in(self, object_id: ObjectId, source: Readable) -> None:
         # What an import that was killed had begun; nobody was told that it is here.
@@ -67,6 +67,13 @@ class FileSpool:
         finally:
             incoming.discard()
         self._spool.offer(spooled)
+        self._objects().add(object_id)
+
+    def _objects(self) -> set[ObjectId]:
+        if self._held is None:
+            waiting = (spooled.object_id for spooled in self._spool.everything())
+            self._held = {*waiting, *map(_object_of, self._put_aside())}
+        return self._held
 
     def _put_aside(self) -> list[Path]:
         return sorted((self._folder / "refused").iterdir())

@@ -49,13 +49,6 @@ class MovedStore:
 
     # ---- hosts
 
-    def keep_host(self, host: HostId, certificate: bytes) -> None:
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO moved_host VALUES (?, ?, '') ON CONFLICT DO UPDATE SET certificate = excluded.certificate",
-                (str(host), certificate),
-            )
-
     def certificates(self) -> bytes:
         """Return the evidence certificates of the hosts whose objects or records were brought here, as PEM."""
         with self._database.transaction() as connection:
@@ -68,9 +61,10 @@ class MovedStore:
 
     # ---- objects
 
-    def expect(self, object_id: ObjectId, host: HostId) -> None:
+    def expect(self, object_id: ObjectId, host: HostId, certificate: bytes) -> None:
         """Note whose an object is before it is taken in, so that nobody takes it for a capture of this host."""
         with self._database.transaction() as connection:
+            _keep_host(connection, host, certificate)
             connection.execute("INSERT OR REPLACE INTO moved_object VALUES (?, ?)", (str(object_id), str(host)))
         self._hosts[str(object_id)] = host
 
@@ -95,9 +89,10 @@ class MovedStore:
 
     # ---- records
 
-    def keep_batch(self, batch: MovedBatch) -> None:
+    def keep_batch(self, batch: MovedBatch, certificate: bytes) -> None:
         row = (str(batch.host), batch.first, batch.last, batch.batch)
         with self._database.transaction() as connection:
+            _keep_host(connection, batch.host, certificate)
             connection.execute("INSERT OR REPLACE INTO moved_batch VALUES (?, ?, ?, ?)", row)
 
     def hosts_with_batches(self) -> tuple[HostId, ...]:
@@ -144,6 +139,13 @@ def read_moved(connection: Connection) -> tuple[MovedFrom, ...]:
         for host, why in connection.execute("SELECT host, why FROM moved_host ORDER BY host").fetchall()
     ]
     return tuple(one for one in found if one.objects or one.records)
+
+
+def _keep_host(connection: Connection, host: HostId, certificate: bytes) -> None:
+    connection.execute(
+        "INSERT INTO moved_host VALUES (?, ?, '') ON CONFLICT DO UPDATE SET certificate = excluded.certificate",
+        (str(host), certificate),
+    )
 
 
 def _records(connection: Connection, host: str) -> int:

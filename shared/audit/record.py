@@ -176,7 +176,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class Subject:
-    """What it was done to: kind object, policy, host, key, batch, code, association, move or address, by our own id."""
+    """What it was done to: kind object, policy, host, key, batch, code, association, address, export, file or move."""
 
     kind: str
     name: str

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from io import BytesIO
 
+from edge_agent.moving.judge import Passing, certified, verify_object
 from edge_agent.moving.manifest import (
     ExportId,
     Left,
@@ -26,6 +27,7 @@ from shared.sealing.binding import Binding
 from shared.sealing.hpke import SealedBox
 from shared.sealing.record import CaptureRecord, record_digest
 from shared.signing import Label, SoftwareSigner, sign_statement, verify_statement
+from tests.fakes.centre import Authority
 from tests.fuzz.target import Target
 from tests.shared import made
 
@@ -104,6 +106,17 @@ def _manifest(data: bytes) -> None:
     verify_manifest(data, made.HOST_SIGNER.public)
 
 
+_AUTHORITY = Authority()
+_SIGNERS = certified(_AUTHORITY.issue(str(made.HOST), "evidence", made.HOST_SIGNER.public.key), _AUTHORITY.certificate)
+
+
+def _carried(data: bytes) -> None:
+    parts, record = verify_object(BytesIO(data), made.OBJECT, _SIGNERS)
+    passing = Passing(BytesIO(data), parts, record)
+    assert b"".join(passing.pieces()) == data
+    assert passing.size_bytes == len(data)
+
+
 def _receipt(data: bytes) -> None:
     verify_receipt(data, made.VAULT_SIGNER.public, made.OBJECT, record_digest(_PARTS.record))
 
@@ -131,6 +144,7 @@ TARGETS = (
         _Patched(Label.SPOOL_EXPORT, _manifest, made.HOST_SIGNER),
         (_MANIFEST.encode(), sign_manifest(_MANIFEST, made.HOST_SIGNER)),
     ),
+    Target("spool-export-object", _carried, (_SEALED, made.sealed_file(b"")[0])),
     _target("spool-export-payload", Manifest.parse, _MANIFEST.encode()),
     _target("spool-export-list", PartList.parse, _PART.encode()),
     _target("policy", PolicyDocument.parse, made.policy().encode()),

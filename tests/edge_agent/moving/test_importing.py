@@ -180,7 +180,7 @@ def test_one_that_was_killed_is_begun_anew_too(
     old: Carrier, new: Carrier, captured: list[ObjectId], carried: Path
 ) -> None:
     """What a kill leaves: the row that was written first, and half a file."""
-    new.moved.expect(captured[1], old.host_id)
+    new.moved.expect(captured[1], old.host_id, old.certificate)
     (new.folder / "spool" / "incoming" / str(captured[1])).write_bytes(b"half")
     new.host.restart()
 

@@ -135,7 +135,7 @@ def test_one_host_that_is_not_allowed_holds_up_no_other_that_is(moving: Moving, 
     theirs = other.host.capture(b"\x07")
     other.export(tmp_path / "other stick")
     moving.new.take_in(tmp_path / "other stick")
-    moving.moved.expect(theirs, other.host_id)
+    moving.moved.expect(theirs, other.host_id, other.certificate)
     moving.centre.moves.add((str(other.host_id), str(moving.new.host_id)))
 
     moving.deliver_all()
