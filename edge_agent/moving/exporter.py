@@ -13,7 +13,7 @@ from edge_agent.capture.spool import SpoolUnavailable
 from edge_agent.database import DatabaseDamaged
 from edge_agent.moving.folder import CERTIFICATES, NewExport
 from edge_agent.moving.judge import Passing, Signers, verify_object
-from edge_agent.moving.listing import Listing
+from edge_agent.moving.listing import Listing, SpoolTooLarge
 from edge_agent.moving.manifest import ExportId, Left, LeftObject, Manifest, sign_manifest
 from edge_agent.moving.spools import LeavingSpool, Undelivered
 from edge_agent.moving.store import MovedBatch, MovedStore
@@ -62,7 +62,7 @@ class SpoolExporter:
     def export(self, target: NewExport) -> Exported:
         """Write everything that is undelivered. Whatever is raised, nothing is left of the export then.
 
-        Raises ExportUnwritable, SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
+        Raises ExportUnwritable, SpoolTooLarge, SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
         """
         export_id = ExportId.new(self._random)
         who = (Participant("host", str(self._host_id), True),)
@@ -110,7 +110,7 @@ class SpoolExporter:
             with waiting.open() as source:
                 parts, record = verify_object(source, waiting.object_id, self._signers)
                 listing.add_object(waiting.object_id, record_digest(parts.record), Passing(source, parts, record))
-        except DatabaseDamaged:
+        except (DatabaseDamaged, SpoolTooLarge):
             raise
         except (Refused, IntegrityFailure):
             listing.leave(LeftObject(waiting.object_id, Left.DAMAGED))

@@ -4,13 +4,27 @@ from hashlib import sha256
 
 from edge_agent.moving.folder import LIST, NewExport, part_folder
 from edge_agent.moving.judge import Passing
-from edge_agent.moving.manifest import MAX_ENTRIES, LeftObject, ListedBatch, ListedObject, PartList
+from edge_agent.moving.manifest import (
+    MAX_ENTRIES,
+    MAX_PARTS,
+    LeftObject,
+    ListedBatch,
+    ListedObject,
+    PartList,
+    object_name,
+)
 from edge_agent.moving.store import MovedBatch
+from shared.errors import Refused
 from shared.identity import ObjectId
 
 
+class SpoolTooLarge(Refused):
+    def __init__(self) -> None:
+        super().__init__(f"the spool has more than the {MAX_PARTS * MAX_ENTRIES} objects that one export can hold")
+
+
 class Listing:
-    """Every method raises ExportUnwritable. What was added counts once its file is durable."""
+    """Every method raises ExportUnwritable and SpoolTooLarge. What was added counts once its file is durable."""
 
     def __init__(self, target: NewExport) -> None:
         self._target = target
@@ -23,12 +37,11 @@ class Listing:
 
     def add_object(self, object_id: ObjectId, record_sha256: bytes, passing: Passing) -> None:
         """Write the object that passes. Raises what `passing` raises; then it is not in the export."""
-        listed = ListedObject(self.objects + 1, object_id, 0, b"", record_sha256)
-        self._target.write(self._place(listed.name), passing.pieces())
-        size_bytes = passing.size_bytes
-        self._objects.append(ListedObject(listed.number, object_id, size_bytes, passing.sha256, record_sha256))
-        self.objects += 1
-        self.object_bytes += size_bytes
+        number = self.objects + 1
+        self._target.write(self._place(object_name(number, object_id)), passing.pieces())
+        self._objects.append(ListedObject(number, object_id, passing.size_bytes, passing.sha256, record_sha256))
+        self.objects = number
+        self.object_bytes += passing.size_bytes
         self._close_if_full()
 
     def leave(self, left: LeftObject) -> None:
@@ -50,6 +63,8 @@ class Listing:
         part = PartList(tuple(self._objects), tuple(self._left), tuple(self._batches))
         if not len(part):
             return
+        if len(self.digests) == MAX_PARTS:
+            raise SpoolTooLarge
         encoded = part.encode()
         self._target.write(self._place(LIST), [encoded])
         self.digests.append(sha256(encoded).digest())

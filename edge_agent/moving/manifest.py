@@ -49,7 +49,7 @@ class ListedObject:
 
     @property
     def name(self) -> str:
-        return f"{self.number:020}-{self.object_id}"
+        return object_name(self.number, self.object_id)
 
 
 @dataclass(frozen=True)
@@ -178,6 +178,11 @@ class Manifest:
         for part in (audit, fields):
             part.done()
         return manifest
+
+
+def object_name(number: int, object_id: ObjectId) -> str:
+    """Return what the file of an object is called."""
+    return f"{number:020}-{object_id}"
 
 
 def sign_manifest(manifest: Manifest, signer: EvidenceSigner) -> bytes:

@@ -3,19 +3,21 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 
 from cryptography import x509
 
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.moving.exporter import Exported, SpoolExporter
-from edge_agent.moving.folder import CERTIFICATES, LIST, MANIFEST, GivenExport, NewExport
+from edge_agent.moving.folder import LIST, MANIFEST, GivenExport, NewExport
 from edge_agent.moving.importer import Imported, SpoolImporter
 from edge_agent.moving.judge import certified
 from edge_agent.moving.manifest import Manifest, PartList, sign_manifest
 from edge_agent.moving.spools import FileSpool, LeavingSpool, TakingSpool
 from edge_agent.moving.store import MovedStore
 from shared.identity import HostId, ObjectId
+from shared.sealing import object_file
 from shared.signing import EvidencePublicKey, SoftwareSigner
 from tests.fakes.centre import Authority
 from tests.fakes.host import Host
@@ -115,12 +117,23 @@ def everything(export: Path) -> Iterable[Path]:
     return sorted(path for path in export.rglob("*") if path.is_file())
 
 
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def part_of(path: Path, which: str) -> int:
+    """Return where in an object file one of its parts is."""
+    data = path.read_bytes()
+    found = object_file.parse(BytesIO(data))
+    small = {"wrap": found.wrap, "index": found.index, "record": found.record, "binding": found.binding.encode()}
+    return found.body_offset + 500 if which == "body" else data.index(small[which]) + len(small[which]) - 1
+
+
 def sign_again(export: Path, signer: SoftwareSigner, manifest: Manifest) -> None:
     (export / MANIFEST).write_bytes(sign_manifest(manifest, signer))
 
 
 def digests(export: Path) -> tuple[bytes, ...]:
     return tuple(sha256((folder / LIST).read_bytes()).digest() for folder, _ in parts(export))
-
-
-__all__ = ["CERTIFICATES", "LIST", "MANIFEST"]

@@ -15,7 +15,7 @@ from edge_agent.audit.journal import Journal
 from edge_agent.capture.recovery import recover
 from edge_agent.capture.spool import SpoolFull, SpoolUnavailable
 from edge_agent.deliver.receipts import Receipts
-from edge_agent.moving.folder import FileUnreadable
+from edge_agent.moving.folder import CERTIFICATES, LIST, MANIFEST, FileUnreadable
 from edge_agent.moving.importer import NotAllTakenIn, OwnExport
 from edge_agent.moving.judge import StrangeCertificate
 from edge_agent.moving.manifest import Manifest, PartList
@@ -24,16 +24,14 @@ from shared.audit.record import Event, Outcome, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.receipt import Receipt
 from shared.identity import HostId, ObjectId
-from shared.sealing import object_file
 from shared.signing import EvidencePublicKey, SignatureInvalid, SoftwareSigner, signing_key_id
 from tests.edge_agent.moving.carrying import (
-    CERTIFICATES,
-    LIST,
-    MANIFEST,
     Carrier,
     batch_files,
     digests,
+    flip,
     object_files,
+    part_of,
     parts,
     sign_again,
 )
@@ -201,20 +199,6 @@ def test_a_full_disk_keeps_what_was_taken_in(new: Carrier, carried: Path) -> Non
 
 
 # ---- what was altered on the way
-
-
-def flip(path: Path, at: int) -> None:
-    data = bytearray(path.read_bytes())
-    data[at] ^= 1
-    path.write_bytes(data)
-
-
-def part_of(path: Path, which: str) -> int:
-    """Return where in an object file one of its parts is."""
-    data = path.read_bytes()
-    found = object_file.parse(BytesIO(data))
-    small = {"wrap": found.wrap, "index": found.index, "record": found.record, "binding": found.binding.encode()}
-    return found.body_offset + 500 if which == "body" else data.index(small[which]) + len(small[which]) - 1
 
 
 @pytest.mark.parametrize("which", ["binding", "body", "wrap", "index", "record"])
