@@ -46,12 +46,12 @@ from tests.fakes.signers import CentreKeys, PolicySigners, document
 class Authority:
     """A certificate authority for one test."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_issue: bool = True) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
         self.certificate = (
             _builder(name, name, self._key.public_key())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.BasicConstraints(ca=may_issue, path_length=0 if may_issue else None), critical=True)
             .sign(self._key, hashes.SHA256())
         )
 
@@ -63,12 +63,14 @@ class Authority:
     def fingerprint(self) -> bytes:
         return sha256(self.certificate.public_bytes(serialization.Encoding.DER)).digest()
 
-    def issue(self, common_name: str, unit: str, key: Any, *, server: bool = False) -> bytes:
+    def issue(self, common_name: str, unit: str, key: Any, *, server: bool = False, signs: bool = True) -> bytes:
         names = [
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
             x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
         ]
-        builder = _builder(x509.Name(names), self.certificate.subject, key).add_extension(_SIGNS_ONLY, critical=True)
+        builder = _builder(x509.Name(names), self.certificate.subject, key).add_extension(
+            _usage(signs=signs), critical=True
+        )
         if server:
             addresses = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
             builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
@@ -326,10 +328,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.centre.changed.notify_all()
 
 
-_SIGNS_ONLY = x509.KeyUsage(
-    digital_signature=True, key_cert_sign=False, crl_sign=False, content_commitment=False, key_encipherment=False,
-    data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
-)  # fmt: skip
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=signs, key_cert_sign=False, crl_sign=False, content_commitment=not signs,
+        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.CertificateBuilder:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,10 +18,11 @@ from edge_agent.capture.spool import SpoolFull, SpoolUnavailable
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.moving.folder import CERTIFICATES, LIST, MANIFEST, FileUnreadable
 from edge_agent.moving.importer import NotAllTakenIn, OwnExport
-from edge_agent.moving.judge import StrangeCertificate
+from edge_agent.moving.judge import StrangeCertificate, certified
 from edge_agent.moving.manifest import Manifest, PartList
 from edge_agent.moving.spools import FileSpool, Readable
-from shared.audit.record import Event, Outcome, Subject
+from shared.audit.batch import Batch, ChainHead, sign_batch
+from shared.audit.record import GENESIS, Event, Outcome, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.receipt import Receipt
 from shared.identity import HostId, ObjectId
@@ -286,6 +288,71 @@ def test_a_list_that_is_another_costs_its_part_and_is_named(
         imported.verify_whole()
 
 
+def test_a_list_from_which_somebody_took_a_line_is_refused(new: Carrier, carried: Path) -> None:
+    ((folder, part),) = parts(carried)
+    (folder / LIST).write_bytes(replace(part, objects=part.objects[1:]).encode())
+
+    imported = new.take_in(carried)
+
+    assert imported.refused[0][1].startswith("FileAltered")
+    assert new.files() == {}
+
+
+def test_a_batch_that_the_host_signed_another_time_is_not_the_one_in_the_list(
+    old: Carrier, new: Carrier, carried: Path
+) -> None:
+    (path,) = batch_files(carried)
+    batch = Batch.parse(path.read_bytes())
+    again = sign_batch(str(old.host_id), GENESIS, batch.records[:-1], old.host.signer)
+    path.write_bytes(again.encode())
+
+    imported = new.take_in(carried)
+
+    assert [name for name, _ in imported.refused] == [f"part-00001/{path.name}"]
+    assert moved_batches(new) == []
+
+
+def sign_with(old: Carrier, carried: Path, part: PartList | None = None, **changes: Any) -> None:
+    """Have the old host itself sign for something else: a host that lies, or an exporter with a fault."""
+    ((folder, listed),) = parts(carried)
+    (folder / LIST).write_bytes((part or listed).encode())
+    payload = Manifest.parse((carried / MANIFEST).read_bytes()[28:-64])
+    sign_again(carried, old.host.signer, replace(payload, parts=digests(carried), **changes))
+
+
+def test_a_list_that_names_another_record_is_not_believed(
+    old: Carrier, new: Carrier, captured: list[ObjectId], carried: Path
+) -> None:
+    ((_, part),) = parts(carried)
+    first, *rest = part.objects
+    sign_with(old, carried, replace(part, objects=(replace(first, record_sha256=bytes(32)), *rest)))
+
+    imported = new.take_in(carried)
+
+    assert [why.partition(":")[0] for _, why in imported.refused] == ["FileAltered"]
+    assert list(new.files()) == [str(one) for one in captured[1:]]
+
+
+def test_a_batch_that_does_not_end_where_the_manifest_says_is_refused(
+    old: Carrier, new: Carrier, carried: Path
+) -> None:
+    sign_with(old, carried, head=ChainHead(4, bytes(32)))
+
+    assert [why.partition(":")[0] for _, why in new.take_in(carried).refused] == ["FileAltered"]
+    assert moved_batches(new) == []
+
+
+def test_a_batch_with_other_numbers_than_the_list_says_is_refused(old: Carrier, new: Carrier, carried: Path) -> None:
+    ((folder, part),) = parts(carried)
+    (batch,) = part.batches
+    renamed = replace(batch, first=2)
+    (folder / batch.name).rename(folder / renamed.name)
+    sign_with(old, carried, replace(part, batches=(renamed,)))
+
+    assert [name for name, _ in new.take_in(carried).refused] == [f"part-00001/{renamed.name}"]
+    assert moved_batches(new) == []
+
+
 def test_what_was_left_on_the_old_host_is_said_again(old: Carrier, new: Carrier, stick: Path) -> None:
     bad = old.host.capture(bytes(2000))
     (path,) = (old.folder / "spool" / "ready").iterdir()
@@ -363,6 +430,23 @@ def test_a_certificate_for_something_else_proves_nothing(
     (carried / CERTIFICATES).write_bytes(pem)
 
     assert_refused(new, carried, StrangeCertificate)
+
+
+def test_a_certificate_whose_key_may_not_sign_proves_nothing(
+    authority: Authority, old: Carrier, new: Carrier, carried: Path
+) -> None:
+    pem = authority.issue(str(old.host_id), "evidence", old.host.signer.public.key, signs=False)
+    (carried / CERTIFICATES).write_bytes(pem)
+
+    assert_refused(new, carried, StrangeCertificate)
+
+
+def test_an_authority_that_is_none_proves_nothing(tmp_path: Path) -> None:
+    none = Authority(may_issue=False)
+    old, new = Carrier.new(tmp_path / "old", none), Carrier.new(tmp_path / "new", none)
+
+    with pytest.raises(StrangeCertificate):
+        certified(old.certificate, new.ca)
 
 
 def test_an_authority_s_own_certificate_is_nobody_s(authority: Authority, new: Carrier, carried: Path) -> None:
