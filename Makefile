@@ -51,7 +51,7 @@ soak: dev  ## the tests that take minutes on purpose
 
 # dev is locked first and the others within it, so that one environment can serve them all.
 lock: dev  ## pin and hash every dependency again (requirements/*.txt)
-	@set -e; for extra in dev demo server agent; do \
+	@set -e; for extra in dev demo server agent verify; do \
 	  case $$extra in dev) within= ;; *) within="--constraint requirements/dev.txt" ;; esac; \
 	  $(VENV)/bin/uv pip compile pyproject.toml --extra $$extra --group build $$within \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \

@@ -29,7 +29,7 @@ from shared.policy.bundle import LayerBundle
 from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument
 from shared.sealing.binding import Binding
 from shared.sealing.index import IndexEntry
-from shared.sealing.seal import ObjectSealer, Sealing
+from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 
 IMAGE_BYTES = 512 << 10
 _ENTRY = IndexEntry(True, "12345678", "DOE^JANE", "", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT")
@@ -83,7 +83,7 @@ def _seal(running: System, out: Path, images: int) -> None:
         object_id = ObjectId.new()
         binding = Binding(object_id, identity.config.host_id, os.urandom(32), "1.2.840.10008.1.2.1")
         with (out / str(object_id)).open("wb") as file:
-            sealer = ObjectSealer(file, binding)
+            sealer = ObjectSealer(StreamSink(file), binding)
             sealer.update(dataset)
             sealing = Sealing(policy.default_grade, *keys, policy.version, SystemClock().now())
             sealer.finish(sealing, _ENTRY, identity.signer)

@@ -17,6 +17,7 @@ from pathlib import Path
 from time import sleep
 
 AE_TITLE, MAX_PDU_BYTES = "BENCH", 131_072
+SPARES = 16  # segments that an agent has written in advance: edge_agent/spool/keeper.py
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ class Ours(Receiver):
     def command(self, port: int, out: Path, setting: Setting) -> list[str]:
         tls = [str(setting.tls)] if setting.tls else []
         return [sys.executable, "-m", "benchmarks.receivers", str(port), str(out), *tls]
+
+    def kept(self, out: Path, image_bytes: int) -> int:
+        from edge_agent.spool.segments import Segments
+
+        segments = Segments(out / "spool" / "segments")
+        heads = (head for name in segments.names() for _, head in segments.entries(name))
+        return sum(1 for head in heads if head.object_bytes >= image_bytes)
 
 
 class StoreScp(Receiver):
@@ -123,9 +131,10 @@ def memory_of(pid: int) -> int | None:
     return int(held[1]) if held else None
 
 
-def _serve(port: int, folder: Path) -> None:
+def _serve(port: int, folder: Path, certificates: Path | None) -> None:
     import secrets
     import threading
+    from dataclasses import replace
 
     from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -133,7 +142,9 @@ def _serve(port: int, folder: Path) -> None:
     from edge_agent.capture.interception import Interception
     from edge_agent.capture.listener import Address, DicomListener
     from edge_agent.capture.pipeline import CapturePipeline
-    from edge_agent.capture.spool import Spool
+    from edge_agent.capture.registrar import GroupRegistrar
+    from edge_agent.capture.store import CaptureStore
+    from edge_agent.capture.tls import DicomTls
     from edge_agent.database import Database
     from edge_agent.log import JsonLog
     from shared.clock import SystemClock
@@ -154,23 +165,38 @@ def _serve(port: int, folder: Path) -> None:
     clock, host_id = SystemClock(), HostId.new()
     database = Database(folder / "agent.sqlite")
     journal = Journal(database, host_id, key=lambda: policy.key_for(KeyPurpose.AUDIT), clock=clock)
+    captures, log = CaptureStore(folder / "spool", database, journal), JsonLog(clock)
+    captures.recover(host_id, signer.public, log)
+    # An agent writes these in the pauses between examinations.
+    for _ in range(SPARES):
+        captures.spool.segments.prepare()
+    registrar = GroupRegistrar(captures.entries, log)
     pipeline = CapturePipeline(
         host_id=host_id,
         sop_hash_key=bytes(32),
         signer=signer,
         policy=lambda: policy,
-        spool=Spool(folder / "spool"),
+        spool=captures.spool,
+        claims=captures.claims,
+        registrar=registrar,
         journal=journal,
         clock=clock,
     )
+    stop = threading.Event()
+    threading.Thread(target=registrar.run, args=(stop,), daemon=True).start()
+    identity = folder / "dicom.pem"
+    if certificates is not None:
+        identity.write_bytes((certificates / "server.pem").read_bytes() + (certificates / "server.key").read_bytes())
+        policy = replace(policy, dicom_trust=(certificates / "ca.pem").read_text())
     DicomListener(
-        Address("127.0.0.1", port, "LEADGLASS"),
+        Address("127.0.0.1", port if certificates is None else 0, "LEADGLASS", port if certificates else None),
         policy=lambda: policy,
         pipeline=pipeline,
         interception=Interception(database, journal, host_id),
-        log=JsonLog(clock),
-    ).run(threading.Event())
+        log=log,
+        tls=DicomTls(identity, make_certificate=lambda: None, policy=lambda: policy),
+    ).run(stop)
 
 
 if __name__ == "__main__":
-    _serve(int(sys.argv[1]), Path(sys.argv[2]))
+    _serve(int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]) if len(sys.argv) > 3 else None)

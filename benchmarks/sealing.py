@@ -105,7 +105,7 @@ def _seal(work: Path, *, written: bool = True, durable: bool = False) -> Turn:
     from shared.sealing.binding import Binding
     from shared.sealing.hpke import SealingPrivateKey
     from shared.sealing.index import IndexEntry
-    from shared.sealing.seal import ObjectSealer, Sealing
+    from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
     from shared.signing import SoftwareSigner
 
     signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
@@ -120,7 +120,7 @@ def _seal(work: Path, *, written: bool = True, durable: bool = False) -> Turn:
             )
             binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
             with (work / "out" / path.name if written else Path(os.devnull)).open("wb") as out:
-                sealer = ObjectSealer(out, binding)
+                sealer = ObjectSealer(StreamSink(out), binding)
                 with path.open("rb") as image:
                     while data := image.read(1 << 20):
                         sealer.update(data)

@@ -110,6 +110,7 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     wanted.add_argument("--patient-id", metavar="ID", help="patient number, exactly as the image carries it")
     wanted.add_argument("--study", metavar="UID", help="Study Instance UID")
     wanted.add_argument("--sop-instance", metavar="UID", help="SOP Instance UID")
+    wanted.add_argument("--conflicts", action="store_true", help="several data sets under one UID, not settled yet")
     find.set_defaults(run=_later("people", "find"))
 
     opening = _person(commands.add_parser("open", help="open one image, verified as a whole before it is released"))
@@ -118,6 +119,11 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     opening.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     opening.add_argument("--bare", action="store_true", help="the encoded dataset alone, no preamble and group 0002")
     opening.set_defaults(run=_later("people", "open_image"))
+
+    settle = _person(commands.add_parser("settle", help="close a conflict of data sets that you looked into (audited)"))
+    settle.add_argument("object", help="an object of it, as `find --conflicts` prints it")
+    settle.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
+    settle.set_defaults(run=_later("people", "settle"))
 
     custody = _person(commands.add_parser("custody", help="write what proves an image elsewhere (audited)"))
     custody.add_argument("object", help="object id, as `find` prints it")

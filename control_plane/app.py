@@ -48,14 +48,15 @@ from control_plane.routes.intake import RouteIntake
 from control_plane.routes.overview import RouteOverview
 from control_plane.routes.people import RoutesForPeople
 from control_plane.routes.queue import RouteQueue
-from control_plane.routes.sender import RouteSender, Services
 from control_plane.routes.service import RouteService
 from control_plane.settings import Settings
+from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
+from control_plane.vault.settling import Settling
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
 from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
@@ -63,6 +64,7 @@ from shared.enrolment.exchange import Doors
 from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.document import KeyPurpose
+from shared.routes.sender import RouteSender, Services
 
 _LOG = logging.getLogger(__name__)
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
@@ -201,7 +203,8 @@ class ControlPlane:
             overview=Overview(
                 self._database, self._policy, audit, self._push.state, self._clock, coverage, routes, self._moves
             ),
-            finder=Finder(self._database, self._evidence, self._index, self._journal),
+            finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
+            settling=Settling(self._database, self._journal, self._clock),
             opener=self._opener(),
             custody=CustodyStatements(self._database, self._journal, self._clock),
             policy=self._policy,
@@ -225,8 +228,8 @@ class ControlPlane:
     def _make_routes(self) -> RouteService:
         images = ImageSource(self._database, self._evidence, self._index, self._opener())
         services = Services(
-            self._route_queue, images, lambda: self._tls(store.SERVICE_TLS), connected, self._clock,
-            SystemRandom().random,
+            _CENTRE[0], self._route_queue, images, lambda peer: connected(peer, self._tls(store.SERVICE_TLS)),
+            self._clock, SystemRandom().random,
         )  # fmt: skip
         return RouteService(self._verified, self._route_queue, lambda: RouteSender(services), self._clock)
 
@@ -246,7 +249,11 @@ class ControlPlane:
             self._index,
             self._journal,
             AuditProof(self._database, self._evidence),
+            self._conflicts(),
         )
+
+    def _conflicts(self) -> Conflicts:
+        return Conflicts(self._database, self._evidence)
 
     def _make_frames(self) -> FrameWorker:
         digester = FrameDigester(

@@ -29,6 +29,9 @@ A dead host's spool, taken along to another one:
 DICOM over TLS: run with --dicom-tls-port 2762; `leadglass-agent dicom-certificate --data DIR` prints the certificate
 that modalities have to trust, and policy says whose certificates are trusted here (dicom_trust) and whose is whose.
 
+Archives that policy serves by way of this host have to trust the same certificate; `leadglass-agent forward list
+--data DIR` shows what waits for them.
+
 Until the first policy is accepted the DICOM port stays closed, so that the modality takes its documented fallback
 route. Log lines are JSON on stderr and never hold patient data.
 """
@@ -49,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "run": _run,
         "status": _status,
         "dicom-certificate": _dicom_certificate,
+        "forward": _forward,
         "spool": _spool,
     }
     try:
@@ -116,8 +120,34 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument(
         "--dicom-host", default="127.0.0.1", help="the address modalities use, named in a new certificate (%(default)s)"
     )
+    _add_forward(commands.add_parser("forward", help="images that wait here for an archive", epilog=_EPILOG))
+    _add_spool(
+        commands.add_parser("spool", help="take what a dead host left behind along to another one", epilog=_EPILOG)
+    )
+    return parser
 
-    spool = commands.add_parser("spool", help="take what a dead host left behind along to another one", epilog=_EPILOG)
+
+def _add_forward(forward: argparse.ArgumentParser) -> None:
+    actions = forward.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    listing = actions.add_parser("list", help="what waits, for which archive, and why", epilog=_EPILOG)
+    _add_data(listing)
+    listing.add_argument("--json", action="store_true", help="one JSON object instead of text")
+
+    retry = actions.add_parser("retry", help="try again, within a minute, what an archive refused", epilog=_EPILOG)
+    _add_data(retry)
+    retry.add_argument("route", help="the route's name")
+
+    drop = actions.add_parser("drop", help="never send from here what waits; the vault keeps its own", epilog=_EPILOG)
+    _add_data(drop)
+    drop.add_argument("route", help="the route's name")
+    which = drop.add_mutually_exclusive_group(required=True)
+    which.add_argument("--object", help="one object id, as `list` shows it")
+    which.add_argument("--all", action="store_true", help="everything that waits for this route")
+    drop.add_argument("--reason", required=True, help="why; sealed into the audit record, beside your account's name")
+
+
+def _add_spool(spool: argparse.ArgumentParser) -> None:
     actions = spool.add_subparsers(dest="action", required=True, metavar="ACTION")
     for action, what in (
         ("export", "write everything that the vault does not have into a new folder; nothing is deleted"),
@@ -126,7 +156,6 @@ def _parser() -> argparse.ArgumentParser:
         moving = actions.add_parser(action, help=what, epilog=_EPILOG)
         _add_data(moving)
         moving.add_argument("folder", type=Path, metavar="FOLDER", help="the export")
-    return parser
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -178,9 +207,13 @@ def _status(arguments: argparse.Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
-    del status["export_folders"], status["moved"]
+    for listed in ("routes", "export_folders", "moved"):
+        del status[listed]
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
+    for route in read.routes:
+        error = f"; {route.error}" if route.error else ""
+        sys.stdout.write(f"{f'route {route.name}':20} {route.waiting} waiting{error}\n")
     for folder in read.export_folders:
         name = f"export folder {folder.ae_title}"
         counts = f"{folder.waiting} waiting, {folder.refused} left alone"
@@ -191,6 +224,54 @@ def _status(arguments: argparse.Namespace) -> None:
             f"{'brought here':20} {moved.objects} objects and {moved.records} audit records of {moved.host} wait"
             f"{held_up}\n"
         )
+
+
+def _forward(arguments: argparse.Namespace) -> None:
+    {"list": _forward_list, "retry": _forward_retry, "drop": _forward_drop}[arguments.action](arguments)
+
+
+def _forward_list(arguments: argparse.Namespace) -> None:
+    import json
+
+    from edge_agent.forward.local import read_listing
+
+    listing = read_listing(_folder(arguments))
+    if arguments.json:
+        sys.stdout.write(json.dumps(listing.json()) + "\n")
+        return
+    sys.stdout.write(f"openable on this host: {listing.openable_here}\n")
+    for route in listing.routes:
+        owed = [row for row in listing.owed if row.route == route.route]
+        since = f" since {owed[0].queued}" if owed else ""
+        last = f", the last at {route.last_delivered}" if route.last_delivered else ""
+        sys.stdout.write(f"{route.route}: {len(owed)} waiting{since}; {route.delivered} delivered{last}\n")
+        if route.why:
+            sys.stdout.write(f"  failing since {route.failing_since}, next try {route.next_try}: {route.why}\n")
+        for row in owed:
+            if row.why:
+                again = f", next try {row.next_try}" if row.next_try else ""
+                sys.stdout.write(f"  {row.object} {row.state}, {row.tries} tries{again}: {row.why}\n")
+
+
+def _forward_retry(arguments: argparse.Namespace) -> None:
+    from edge_agent.forward.local import account, opened_queue
+
+    with opened_queue(_folder(arguments)) as queue:
+        count = queue.retry(arguments.route, account())
+    sys.stdout.write(f"route {arguments.route}: {count} images that were refused are tried again\n")
+
+
+def _forward_drop(arguments: argparse.Namespace) -> None:
+    from edge_agent.forward.local import account, opened_queue
+    from shared.errors import Malformed
+    from shared.identity import ObjectId
+
+    if not arguments.reason.strip():
+        raise Malformed("reason", "it says nothing")
+    object_id = ObjectId.parse(arguments.object) if arguments.object is not None else None
+    with opened_queue(_folder(arguments)) as queue:
+        count = queue.drop(arguments.route, object_id, account(), arguments.reason)
+    sys.stdout.write(f"route {arguments.route}: {count} images are not sent from this host any more\n")
 
 
 def _dicom_certificate(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import os
 import resource
 import secrets
+import shutil
 import signal
 import ssl
 import threading
@@ -13,16 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from cryptography.cobblestone import Cobblestone256Encryptor
+
 from edge_agent import SOFTWARE
 from edge_agent.audit.journal import Journal
 from edge_agent.audit.uploader import AuditUploader
 from edge_agent.capture.certificate import DicomCertificate, names_of
-from edge_agent.capture.instances import Instances
 from edge_agent.capture.interception import Interception
 from edge_agent.capture.listener import Address, DicomListener
 from edge_agent.capture.pipeline import CapturePipeline
-from edge_agent.capture.recovery import recover
-from edge_agent.capture.spool import Spool
+from edge_agent.capture.registrar import GroupRegistrar
+from edge_agent.capture.store import CaptureStore
 from edge_agent.capture.tls import DicomTls, client_context
 from edge_agent.commitment.association import ReportAssociations
 from edge_agent.commitment.desk import CommitmentDesk
@@ -30,29 +32,34 @@ from edge_agent.commitment.reporter import CommitmentReporter
 from edge_agent.commitment.store import CommitmentStore
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
-from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.export_folder.ledger import Ledger
 from edge_agent.export_folder.named import ExportFolder
 from edge_agent.export_folder.watcher import ExportFolderWatcher
+from edge_agent.forward.connect import connected
+from edge_agent.forward.forwarder import Forwarder
+from edge_agent.forward.forwards import Forwards
+from edge_agent.forward.image import SpoolImages
+from edge_agent.forward.key import ForwardingKey
+from edge_agent.forward.queue import ForwardQueue
+from edge_agent.forward.spooled import SpoolObjects
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.log import Log, where, why
-from edge_agent.moving.store import MovedStore
 from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
+from edge_agent.spool.keeper import SpoolKeeper
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.fleet.state import CaptureState
 from shared.identity import RandomBytes
-from shared.sealing.chunked import ChunkedEncryptor
 from shared.sealing.seal import EncryptorFactory
 
 
@@ -82,7 +89,7 @@ class Agent:
         log: Log,
         *,
         random_bytes: RandomBytes = secrets.token_bytes,
-        encryptor: EncryptorFactory = ChunkedEncryptor,
+        encryptor: EncryptorFactory = Cobblestone256Encryptor,
     ) -> None:
         folder, identity = settings.folder, load_identity(settings.folder)
         config, host_id, signer = identity.config, identity.config.host_id, identity.signer
@@ -94,18 +101,26 @@ class Agent:
         folder.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.database = database = Database(folder.database)
         self.store = store = PolicyStore(database, config.layer, clock, log)
-        moved = MovedStore(database)
         self.journal = journal = Journal(
-            database,
-            host_id,
-            key=store.audit_key,
-            clock=clock,
-            random_bytes=random_bytes,
-            on_record=audit_bell.ring,
-            was_brought=moved.has_brought,
+            database, host_id, key=store.audit_key, clock=clock, random_bytes=random_bytes, on_record=audit_bell.ring
         )
-        self.spool = spool = Spool(folder.spool, on_ready=delivery_bell.ring)
-        self.receipts = receipts = Receipts(database)
+        self._forward_bell = forward_bell = Bell()
+        forward_key = ForwardingKey(folder.forwarding, random_bytes)
+        owed = ForwardQueue(database, journal, host_id, clock, forward_bell.ring)
+        self.forwards = Forwards(forward_key, owed)
+        self.forwards.on_let_go(audit_bell.ring)  # a person's command records its doing in another process
+        self.forwards.on_let_go(delivery_bell.ring)
+        self.captures = captures = CaptureStore(
+            folder.spool,
+            database,
+            journal,
+            self.forwards.add,
+            quota=store.spool_quota_bytes,
+            on_ready=delivery_bell.ring,
+        )
+        self.spool, receipts, moved = captures.spool, captures.receipts, captures.moved
+        spool = self.spool
+        registrar = GroupRegistrar(captures.entries, log)
         self.updater = updater = PolicyUpdater(
             layer=config.layer,
             trust_folder=folder.trust,
@@ -124,6 +139,9 @@ class Agent:
             signer=signer,
             policy=store.in_force,
             spool=spool,
+            claims=captures.claims,
+            registrar=registrar,
+            forwards=self.forwards,
             journal=journal,
             clock=clock,
             random_bytes=random_bytes,
@@ -152,7 +170,7 @@ class Agent:
             on_listening=self._on_listening,
         )
 
-        def commitment_context(trust: str) -> ssl.SSLContext:
+        def dicom_context(trust: str) -> ssl.SSLContext:
             certificate.ensure()
             return client_context(folder.dicom, trust)
 
@@ -161,14 +179,25 @@ class Agent:
             commitments,
             database,
             sop_hash_key=config.sop_hash_key,
-            captured=Instances(database),
+            captured=captures.instances,
             evidence=receipts,
-            bringer=ReportAssociations(settings.dicom.ae_title, commitment_context),
+            bringer=ReportAssociations(settings.dicom.ae_title, dicom_context),
             policy=store.in_force,
             clock=clock,
             log=log,
             bell=commitment_bell,
         )
+        forwarder = Forwarder(
+            owed,
+            SpoolImages(SpoolObjects(spool), owed.box, forward_key, signer.public),
+            lambda peer: connected(peer, dicom_context),
+            host_id=host_id,
+            policy=store.in_force,
+            clock=clock,
+            log=log,
+            bell=forward_bell,
+        )
+        store.on_change(forward_bell.ring)
         ledger = Ledger(database, config.sop_hash_key)
         ledger.keep_folders(export.ae_title for export in settings.export_folders)
         watchers = [
@@ -204,6 +233,11 @@ class Agent:
             listening=lambda: listener.port is not None,
             policy_error=lambda: updater.error,
             capture=lambda: CaptureState(
+                spool_bytes=spool.held_bytes(),
+                spool_quota_bytes=store.spool_quota_bytes(),
+                damaged=delivery.unreadable(),
+                openable_here=owed.openable(),
+                routes=owed.states(store.in_force()),
                 senders_refused=interception.count(),
                 commitments_waiting=commitments.waiting(),
                 folders=tuple(watcher.state() for watcher in watchers),
@@ -219,6 +253,7 @@ class Agent:
             journal=journal,
             database=database,
             receipts=receipts,
+            is_owed=self.forwards.holds,
             policy=store.in_force,
             log=log,
             bell=delivery_bell,
@@ -236,17 +271,19 @@ class Agent:
             clock=clock,
             log=log,
         )
+        keeper = SpoolKeeper(spool.segments, lambda: shutil.disk_usage(folder.spool).free, log)
         for wake in (listener.bell.ring, report_bell.ring, commitment_bell.ring, *(w.bell.ring for w in watchers)):
             store.on_change(wake)
         # Stopped in this order: nothing new comes in before the rest is put down.
         links = [mqtt] if mqtt else []
         self._parts: list[Part] = [
-            listener, *watchers, commitment, puller, *links, renewal, delivery, upload, moved_upload, reporter,
+            listener, *watchers, registrar, keeper, commitment, forwarder, puller, *links, renewal, delivery, upload,
+            moved_upload, reporter,
         ]  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set. Raises DatabaseUnavailable, DatabaseDamaged."""
-        recover(self.spool, self.journal, self._identity.config.host_id, self._log)
+        self.captures.recover(self._identity.config.host_id, self._identity.signer.public, self._log)
         self._record(Event.AGENT_STARTED)
         self._log.event("agent.started", host=str(self._identity.config.host_id))
         supervisor = Supervisor(self._log)

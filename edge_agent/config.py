@@ -1,6 +1,6 @@
 """What the agent reads once at its start: its folder, and the identity that enrolment left there.
 
-identity/   tls.pem dicom.pem evidence.key evidence.crt ca.pem host.json, all 0600
+identity/   tls.pem dicom.pem forwarding.key evidence.key evidence.crt ca.pem host.json, all 0600
 policy/     TUF's cache of trusted metadata
 spool/      incoming/ ready/ refused/
 journal/    agent.sqlite
@@ -74,6 +74,11 @@ class AgentFolder:
     def dicom(self) -> Path:
         """The certificate that modalities see and, behind it, its key."""
         return self.identity / "dicom.pem"
+
+    @property
+    def forwarding(self) -> Path:
+        """The seed of the key that opens what waits here for an archive; there is none before the first such image."""
+        return self.identity / "forwarding.key"
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,16 @@
 """The agent's own SQLite file: journal, accepted policies, receipts, counters.
 
-WAL with synchronous=FULL: once a transaction has returned it survives a power cut. Each feature brings its own tables.
+WAL with synchronous=FULL: once a transaction has returned it survives a power cut. What is deleted is overwritten with
+zeros in the pages of the file, and gone from the log beside it after `empty_log`. Each feature brings its own tables.
 """
 
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from shared.errors import IntegrityFailure, Unavailable
 
@@ -28,10 +30,11 @@ class DatabaseDamaged(IntegrityFailure):
 
 
 class Database:
-    """One connection, shared by all threads, one transaction at a time."""
+    """One connection for all threads, one transaction at a time; and one for questions, held up by no transaction."""
 
     def __init__(self, path: Path) -> None:
-        self._lock, self._depth = threading.RLock(), 0
+        self._lock, self._depth, self._owner = threading.RLock(), 0, 0
+        self._reading_lock = threading.Lock()
         with _translated():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
             self._connection = sqlite3.connect(
@@ -39,6 +42,9 @@ class Database:
             )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
+            self._reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._reading.execute("PRAGMA query_only=1")
+            self._connection.execute("PRAGMA secure_delete=ON")
 
     def create(self, schema: str) -> None:
         """Make a feature's tables where they are not there yet."""
@@ -55,17 +61,43 @@ class Database:
             if self._depth:
                 yield self._connection
                 return
-            self._depth = 1
+            self._depth, self._owner = 1, threading.get_ident()
             try:
                 with self._connection:
                     self._connection.execute("BEGIN IMMEDIATE")
                     yield self._connection
             finally:
-                self._depth = 0
+                self._depth, self._owner = 0, 0
+
+    def read(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        """Return the rows of what was committed last, or, within a transaction of this thread, of that.
+
+        Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        with _translated():
+            if self._owner == threading.get_ident():
+                return self._connection.execute(query, values).fetchall()
+            with self._reading_lock:
+                return self._reading.execute(query, values).fetchall()
+
+    def empty_log(self) -> bool:
+        """Move the write-ahead log into the file and cut it to nothing; return False where another process is reading.
+
+        Outside a transaction. Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        with self._lock, _translated():
+            # Whoever reads for long must not make an image wait that somebody else captures meanwhile.
+            self._connection.execute("PRAGMA busy_timeout=0")
+            try:
+                (busy, _, _) = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout={int(_BUSY_TIMEOUT_S * 1000)}")
+        return not busy
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._reading_lock:
             self._connection.close()
+            self._reading.close()
 
 
 @contextmanager

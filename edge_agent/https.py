@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 from shared.errors import Refused, Unavailable
 
@@ -40,6 +40,13 @@ class CertificateUnusable(Refused):
         self.why = why
 
 
+class Source(Protocol):
+    """What a request sends, from its beginning to its end, and perhaps once more."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+    def seek(self, offset: int, /) -> int: ...
+
+
 @dataclass(frozen=True)
 class Answer:
     status: int
@@ -62,7 +69,7 @@ class HttpsDoor:
     def post(self, path: str, body: bytes, content_type: str) -> Answer:
         return self._exchange("POST", path, body, {"Content-Type": content_type})
 
-    def put_file(self, path: str, source: BinaryIO, size_bytes: int) -> Answer:
+    def put_file(self, path: str, source: Source, size_bytes: int) -> Answer:
         """Send a file in constant memory."""
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
         return self._exchange("PUT", path, source, headers)
@@ -70,7 +77,7 @@ class HttpsDoor:
     def close(self) -> None:
         self._connection.close()
 
-    def _exchange(self, method: str, path: str, body: bytes | BinaryIO | None, headers: dict[str, str]) -> Answer:
+    def _exchange(self, method: str, path: str, body: bytes | Source | None, headers: dict[str, str]) -> Answer:
         """Return the answer to one request, whatever its status. Raises DoorUnavailable."""
         try:
             reused = self._connection.sock is not None
@@ -87,8 +94,12 @@ class HttpsDoor:
         except (OSError, http.client.HTTPException) as exc:
             self._connection.close()
             raise DoorUnavailable(self.name, _reason(exc)) from exc
+        except Unavailable:
+            # What was to be sent cannot be read; the other side waits for the rest of it.
+            self._connection.close()
+            raise
 
-    def _once(self, method: str, path: str, body: bytes | BinaryIO | None, headers: dict[str, str]) -> Answer:
+    def _once(self, method: str, path: str, body: bytes | Source | None, headers: dict[str, str]) -> Answer:
         try:
             self._connection.request(method, path, body=body, headers=headers)
         except (BrokenPipeError, ConnectionResetError):

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("shared", "edge_agent", "control_plane", "provisioning")
-LOCKS = ("agent", "server", "demo", "dev")
+LOCKS = ("agent", "server", "verify", "demo", "dev")
 
 NEVER_ON_A_HOST = {
     "alembic", "apiflask", "apscheduler", "cheroot", "flask", "jinja2", "pydantic", "pyyaml", "shamir-mnemonic",
@@ -98,6 +98,7 @@ def locked(lock: str) -> dict[str, str]:
     [
         ("agent", NEVER_ON_A_HOST | NEVER_OUTSIDE_DEVELOPMENT),
         ("server", NEVER_AT_THE_CENTRE | NEVER_OUTSIDE_DEVELOPMENT),
+        ("verify", NEVER_ON_A_HOST | NEVER_AT_THE_CENTRE | NEVER_OUTSIDE_DEVELOPMENT),
         ("demo", NEVER_OUTSIDE_DEVELOPMENT),
     ],
 )
@@ -143,7 +144,7 @@ def test_a_lock_says_nothing_about_where_packages_come_from(lock: str) -> None:
     assert not re.findall(r"^.*(?:://|index|find-links|trusted-host|^-i\b|file:).*$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("lock", ["agent", "server", "demo"])
+@pytest.mark.parametrize("lock", ["agent", "server", "verify", "demo"])
 def test_locks_agree_so_that_one_environment_can_serve_several(lock: str) -> None:
     assert locked(lock).items() <= locked("dev").items()
 

@@ -3,11 +3,12 @@
 import json
 import os
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
+from control_plane.vault.siblings import Siblings, lines
 from shared.canonical import Json
 from shared.identity import ObjectId
 
@@ -22,12 +23,17 @@ def status(options: Namespace) -> int:
     if options.json:
         return _print_json(answer)
     print(f"policy     version {answer['policy']['version']}")
-    print(f"objects    {answer['objects']['count']}")
+    conflicts = answer["objects"]["conflicts"]
+    print(f"objects    {answer['objects']['count']}" + f", conflicts open: {conflicts}" * bool(conflicts))
     print(f"recovery   {answer['recovery']['state']}")
     print(f"broker     {answer['broker']['state']}")
     for host in answer["hosts"]:
         in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
+        if host["openable_here"]:
+            print(f"           openable on this host: {host['openable_here']}")
+        for route in host["routes"] or ():
+            print(f"           route {route['name']}: {route['waiting']} waiting on this host")
     from control_plane.cli.coverage import line_of
 
     for result in answer["coverage"]["results"]:
@@ -66,12 +72,32 @@ def code(options: Namespace) -> int:
 def find(options: Namespace) -> int:
     asked = {"patient_id": options.patient_id, "study": options.study, "sop_instance": options.sop_instance}
     given: dict[str, Json] = {name: value for name, value in asked.items() if value is not None}
+    if options.conflicts:
+        given["conflicts"] = True
     answer: Any = door(options).post("/api/v1/objects/find", given)
     if options.json:
         return _print_json(answer)
     for found in answer["objects"]:
         print(f"{found['object']}  {found['captured']}  {found['host']}  {found['dataset_bytes']} bytes")
+        for line in _siblings(found):
+            print(f"    {line}")
     print(f"{len(answer['objects'])} found")
+    return 0
+
+
+def _siblings(found: Mapping[str, Any]) -> Iterator[str]:
+    if found["claims"] is None:
+        return iter(["its attributes were not evaluated, so nobody knows what else claims to be this image"])
+    kinds = (tuple(found[name]) for name in ("conflicts_with", "same_as", "not_compared"))
+    return lines(Siblings(found["claims"], *kinds))
+
+
+def settle(options: Namespace) -> int:
+    object_id = ObjectId.parse(options.object)
+    answer: Any = door(options).post(f"/api/v1/objects/{object_id}/settle", {"reason": options.reason})
+    if options.json:
+        return _print_json(answer)
+    print(f"the conflict that {object_id} is in is settled; every object of it is kept, and stays flagged")
     return 0
 
 

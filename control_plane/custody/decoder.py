@@ -31,6 +31,7 @@ COMMAND = (sys.executable, "-I", "-B", str(_SCRIPT))
 class Why(StrEnum):
     """Why an image has no frame digests; the words of `decoding.py`, and what only its parent can see."""
 
+    NO_DECODER = "no-decoder"
     NO_PIXELS = "no-pixels"
     UNREADABLE = "unreadable"
     UNSUPPORTED = "unsupported"
@@ -43,6 +44,7 @@ class Why(StrEnum):
 
 
 _SAYS = {
+    Why.NO_DECODER: "pydicom and python-gdcm, which decode them, are not installed here (extra: verify)",
     Why.NO_PIXELS: "it has no pixel data",
     Why.UNREADABLE: "its data set could not be read",
     Why.UNSUPPORTED: "there is no decoder here for its transfer syntax or its kind of pixels",

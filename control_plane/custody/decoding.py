@@ -31,7 +31,7 @@ MAX_FRAME_BYTES = 256 << 20
 MAX_DECODED_BYTES = 16 << 30
 MAX_FRAMES = 10_000
 
-NO_PIXELS, UNREADABLE, UNSUPPORTED = "no-pixels", "unreadable", "unsupported"
+NO_DECODER, NO_PIXELS, UNREADABLE, UNSUPPORTED = "no-decoder", "no-pixels", "unreadable", "unsupported"
 DESCRIPTION, NOT_DECODED, TOO_LARGE = "description", "not-decoded", "too-large"
 
 _IMPLICIT, _BIG_ENDIAN, _RLE = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.5"
@@ -52,6 +52,7 @@ _COLOURS = {
     "YBR_RCT": "RGB",
     "YBR_ICT": "RGB",
 }
+_ONE_SAMPLE = frozenset(("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR"))  # PS3.3 section C.7.6.3.1.2
 _SUBSAMPLED = "YBR_FULL_422"
 _UNPACKED = tuple(bytes(octet >> bit & 1 for bit in range(8)) for octet in range(256))  # PS3.5 section 8.1.1: LSB first
 
@@ -139,8 +140,10 @@ def digests(dataset: bytes, transfer_syntax: str) -> dict[str, Any]:
 
 
 def _read(dataset: bytes, transfer_syntax: str) -> "Dataset":
-    from pydicom import dcmread
-
+    try:
+        from pydicom import dcmread
+    except ImportError as exc:
+        raise Refusal(NO_DECODER) from exc
     try:
         return dcmread(BytesIO(_head(transfer_syntax) + dataset))
     except MemoryError:
@@ -159,7 +162,8 @@ def _described(ds: "Dataset", transfer_syntax: str) -> tuple[Form, int, str]:
     """Return form, number of frames and photometric interpretation, none of which contradicts another."""
     try:
         photometric = str(ds.PhotometricInterpretation)
-        samples, frames = int(ds.SamplesPerPixel), int(ds.get("NumberOfFrames") or 1)
+        samples, counted = int(ds.SamplesPerPixel), ds.get("NumberOfFrames")
+        frames = 1 if counted in (None, "") else int(counted)
         form = Form(
             rows=int(ds.Rows),
             columns=int(ds.Columns),
@@ -175,13 +179,16 @@ def _described(ds: "Dataset", transfer_syntax: str) -> tuple[Form, int, str]:
     except Exception as exc:  # missing, not a number, several values
         raise Refusal(DESCRIPTION) from exc
     sound = (
-        0 < form.rows <= 65_535 and 0 < form.columns <= 65_535 and frames > 0 and samples in (1, 3, 4)
+        0 < form.rows <= 65_535 and 0 < form.columns <= 65_535 and frames > 0
+        and samples == (1 if photometric in _ONE_SAMPLE else 3) and photometric in _COLOURS
         and 0 < form.stored <= form.allocated and high_bit == form.stored - 1 and signed in (0, 1)
-        and photometric in _COLOURS and (photometric != _SUBSAMPLED or form.columns % 2 == 0)
+        and (photometric != _SUBSAMPLED or (form.columns % 2 == 0 and not form.planar))
     )  # fmt: skip
     if not sound or (form.allocated == 1 and samples != 1):
         raise Refusal(DESCRIPTION)
-    if form.allocated not in (1, 8, 16, 32) or (form.allocated == 1 and transfer_syntax == _BIG_ENDIAN):
+    # What is written in 16-bit words, each the other way round (PS3.5 section 7.3), is of 32 bits written by some as if
+    # it were of 32-bit words: which, nothing says.
+    if form.allocated not in (1, 8, 16, 32) or (form.allocated in (1, 32) and transfer_syntax == _BIG_ENDIAN):
         raise Refusal(UNSUPPORTED)
     size = max(form.frame_bytes, form.pixels)
     if size > MAX_FRAME_BYTES or size * frames > MAX_DECODED_BYTES or frames > MAX_FRAMES:
@@ -236,8 +243,10 @@ def _plugin(transfer_syntax: str) -> str:
     """Return the one decoder for a transfer syntax: which of several decoded would otherwise be chance."""
     if transfer_syntax == _RLE:
         return "pydicom"
-    if transfer_syntax not in _GDCM or _gdcm() is None:
+    if transfer_syntax not in _GDCM:
         raise Refusal(UNSUPPORTED)
+    if _gdcm() is None:
+        raise Refusal(NO_DECODER)
     return "gdcm"
 
 

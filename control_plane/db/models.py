@@ -152,6 +152,30 @@ class BlindIndex(Base):
     object_id: Mapped[str] = mapped_column(ForeignKey("objects.object_id"), primary_key=True)
 
 
+class Instance(Base):
+    """Which SOP instance an object is, by its token of the blind index, and which data set by the signed record.
+
+    A way to find the other objects of an instance and no evidence: what is found is proved by its record.
+    """
+
+    __tablename__ = "instances"
+    __table_args__ = (Index("instances_by_token", "token", "dataset_sha256"),)
+
+    object_id: Mapped[str] = mapped_column(ForeignKey("objects.object_id"), primary_key=True)
+    token: Mapped[bytes]
+    dataset_sha256: Mapped[bytes]
+
+
+class Conflict(Base):
+    """A SOP instance under which several data sets are held. `settled` is None until a person closed it."""
+
+    __tablename__ = "conflicts"
+
+    token: Mapped[bytes] = mapped_column(primary_key=True)
+    found: Mapped[datetime]
+    settled: Mapped[datetime | None]
+
+
 class AuditRow(Base):
     """One record exactly as its source sent it."""
 

@@ -19,6 +19,7 @@ from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
+from control_plane.vault.conflicts import count_open
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
@@ -71,7 +72,7 @@ class Overview:
             ]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
-            drilled = session.get(Fact, DRILLED)
+            drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
         version = document.version if document else 0
@@ -80,7 +81,7 @@ class Overview:
             "time": clocks.text(now),
             "hosts": list(hosts),
             "policy": {"version": version},
-            "objects": {"count": objects, "not_indexed": unindexed or 0},
+            "objects": {"count": objects, "not_indexed": unindexed or 0, "conflicts": conflicts},
             "audit": {"tail": list(self._audit.tail(20))},
             "recovery": {"state": recovery, "drilled": drilled.value if drilled else None},
             "broker": {"state": broker.state, "reason": broker.reason},
@@ -89,6 +90,7 @@ class Overview:
             "moves": list(moves),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
+                *_conflicts(conflicts),
                 *gaps(coverage),
                 *route_gaps(routes),
                 *move_gaps(moves),
@@ -132,6 +134,8 @@ class Overview:
             "delivered": state.delivered,
             "refused": state.refused,
             "audit_waiting": state.audit_waiting,
+            "openable_here": state.capture.openable_here,
+            "routes": [route.json() for route in state.capture.routes],
         }
 
 
@@ -169,6 +173,24 @@ def _is_astray(host: Mapping[str, Json]) -> bool:
     return abs(clocks.parse(reported) - clocks.parse(received)) > _CLOCK_WARNING
 
 
+def _conflicts(count: int) -> Iterator[str]:
+    if count:
+        uids = "1 SOP Instance UID" if count == 1 else f"{count} SOP Instance UIDs"
+        yield (
+            f"{uids}: several data sets were captured under it, all are kept, and which is the true one is open; "
+            "`leadglass-server find --conflicts` names the objects"
+        )
+
+
+def _forwarding(host: Mapping[str, Json]) -> Iterator[str]:
+    """Say what a host could not send to archives by itself; the centre leaves those routes to it."""
+    routes = host.get("routes")
+    for route in routes if isinstance(routes, list) else []:
+        if isinstance(route, dict) and route["error"]:
+            waits = f"{route['waiting']} images wait on the host"
+            yield f"{host['asset']}: route {route['name']}: {waits}: {route['error']}"
+
+
 def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]) -> list[str]:
     """Say what nobody has proved, in words a person can act on."""
     gaps = []
@@ -191,5 +213,6 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):
             gaps.append(f"{host['asset']}: refused a policy: {error}")
+        gaps += _forwarding(host)
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

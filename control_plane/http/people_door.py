@@ -40,6 +40,8 @@ from control_plane.http.people_models import (
     PublishRequest,
     RetryAnswer,
     RoutesAnswer,
+    SettleAnswer,
+    SettleRequest,
     StatusAnswer,
     VerdictAnswer,
 )
@@ -52,6 +54,7 @@ from control_plane.policy.publisher import PolicyPublisher
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
+from control_plane.vault.settling import Settling
 from control_plane.web import page
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -71,6 +74,7 @@ class PeopleServices:
     overview: Overview
     finder: Finder
     opener: VaultOpener
+    settling: Settling
     custody: CustodyStatements
     policy: PolicyPublisher
     audit: AuditReading
@@ -161,8 +165,9 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
         # A body and not a query string: addresses end up in the logs of proxies, and this one would hold a patient.
         person = _permitted(services, Permission.OBJECT_FIND)
         found = services.finder.find(
-            person.name, patient_id=wanted.patient_id, study=wanted.study, sop_instance=wanted.sop_instance
-        )
+            person.name, patient_id=wanted.patient_id, study=wanted.study, sop_instance=wanted.sop_instance,
+            conflicts=wanted.conflicts,
+        )  # fmt: skip
         return {"objects": [one.json() for one in found]}
 
     @app.post("/api/v1/objects/<object_id>/open")
@@ -175,6 +180,15 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
         response.content_length = opened.size_bytes
         response.headers["Leadglass-Checks"] = dumps([check.json() for check in opened.checks])
         return response
+
+    @app.post("/api/v1/objects/<object_id>/settle")
+    @app.input(SettleRequest, location="json", arg_name="wanted")
+    @app.output(SettleAnswer)
+    def settle(object_id: str, wanted: SettleRequest) -> dict[str, Json]:
+        """Close the conflict of data sets that an object is in; everything is kept, and stays flagged."""
+        person = _permitted(services, Permission.CONFLICT_SETTLE)
+        services.settling.settle(ObjectId.parse(object_id), person.name, wanted.reason)
+        return {"settled": object_id}
 
     @app.post("/api/v1/objects/<object_id>/custody")
     def custody(object_id: str) -> Response:

@@ -48,11 +48,22 @@ class CodeRequest(_Strict):
 
 
 class FindRequest(_Strict):
-    """At most one of the searched attributes; none asks for the newest objects."""
+    """At most one of the searched attributes, or conflicts; none asks for the newest objects."""
 
     patient_id: str | None = Field(default=None, min_length=1, max_length=64)
     study: str | None = Field(default=None, pattern=r"^[0-9.]{1,64}$")
     sop_instance: str | None = Field(default=None, pattern=r"^[0-9.]{1,64}$")
+    conflicts: bool = False
+
+
+class SettleRequest(_Strict):
+    """Why a conflict is closed; the reason is sealed into the audit log."""
+
+    reason: str = Field(min_length=3, max_length=300)
+
+
+class SettleAnswer(BaseModel):
+    settled: str
 
 
 class AuditQuery(BaseModel):
@@ -76,7 +87,11 @@ class LinkAnswer(BaseModel):
 
 
 class FoundObject(BaseModel):
-    """Facts of an object that identify nobody; null where the host's signature on them does not hold."""
+    """Facts of an object that identify nobody; null where the host's signature on them does not hold.
+
+    `claims` is how many objects claim its SOP Instance UID, itself too: those with another data set, with the same one,
+    and those that could not be compared, at most ten of each. Null where its attributes were not evaluated.
+    """
 
     object: str
     host: str
@@ -87,6 +102,10 @@ class FoundObject(BaseModel):
     dataset_bytes: int | None
     grade: str | None
     policy_version: int | None
+    claims: int | None
+    conflicts_with: list[str] | None
+    same_as: list[str] | None
+    not_compared: list[str] | None
 
 
 class FindAnswer(BaseModel):
@@ -139,6 +158,14 @@ class VerdictAnswer(RootModel[dict[str, SourceVerdict]]):
     """One verdict for each source of audit records."""
 
 
+class HostRoute(BaseModel):
+    """A route that a host serves by itself; `error` is empty where its last attempt did not fail."""
+
+    name: str
+    waiting: int
+    error: str
+
+
 class HostStatus(BaseModel):
     """A host as its last signed report describes it; null where it never reported, or not authentically."""
 
@@ -159,6 +186,8 @@ class HostStatus(BaseModel):
     delivered: int | None = None
     refused: int | None = None
     audit_waiting: int | None = None
+    openable_here: int | None = None
+    routes: list[HostRoute] | None = None
 
 
 class PolicyStatus(BaseModel):
@@ -166,8 +195,11 @@ class PolicyStatus(BaseModel):
 
 
 class ObjectStatus(BaseModel):
+    """`conflicts` counts SOP Instance UIDs with several data sets that no person has settled."""
+
     count: int
     not_indexed: int
+    conflicts: int
 
 
 class AuditStatus(BaseModel):

@@ -15,10 +15,10 @@ from control_plane.http.limits import TooManyFailures
 from control_plane.moving.grants import MoveUnknown
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.permissions import NotPermitted
-from control_plane.routes.queue import RouteUnknown
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import AuditGap
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.routes.queue import RouteUnknown
 
 _LOG = logging.getLogger(__name__)
 _STATUS: tuple[tuple[type[Exception], int], ...] = (

@@ -31,7 +31,7 @@ from shared.sealing.hpke import SealedBox, SealingPrivateKey
 from shared.sealing.index import IndexEntry
 from shared.sealing.object_file import BodyWindow
 from shared.sealing.open import StoredObject, open_verified
-from shared.sealing.seal import ObjectSealer, Sealing
+from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 from shared.signing import EvidencePublicKey, EvidenceSigner
 
 DRILLED = "recovery.drilled"
@@ -63,7 +63,7 @@ def seal_test_object(path: Path, data_key: SealingKey, index_key: SealingKey, si
     path.parent.mkdir(mode=0o700, exist_ok=True)
     binding = Binding(ObjectId.new(), HostId.new(), sha256(b"drill").digest(), "1.2.840.10008.1.2.1")
     with path.open("xb") as file:
-        sealer = ObjectSealer(file, binding)
+        sealer = ObjectSealer(StreamSink(file), binding)
         sealer.update(secrets.token_bytes(_TEST_BYTES))
         sealing = Sealing(data_key.grade, data_key.key, index_key.key, policy_version=1, captured=now)
         sealer.finish(sealing, IndexEntry(False, *[""] * 9), signer)

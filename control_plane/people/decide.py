@@ -10,6 +10,7 @@ class Permission(StrEnum):
     STATUS_READ = "status:read"
     OBJECT_FIND = "object:find"
     OBJECT_OPEN = "object:open"
+    CONFLICT_SETTLE = "conflict:settle"
     POLICY_PUBLISH = "policy:publish"
     CODE_ISSUE = "enrolment-code:issue"
     AUDIT_READ = "audit:read"

@@ -6,40 +6,15 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from hashlib import sha256
 
 from control_plane.http.tls import TlsIdentity, client_context
-from shared.errors import IntegrityFailure, Unavailable
 from shared.policy.routes import Peer
+from shared.routes.peer import PeerNotTrusted, PeerProof, PeerUnreachable
 
 CONNECT_TIMEOUT_S = 10.0
 # Linux; elsewhere a peer that writes in small pieces waits for our delayed acknowledgement.
 _QUICK_ACK = getattr(socket, "TCP_QUICKACK", None)
-
-
-class PeerUnreachable(Unavailable):
-    def __init__(self, peer: Peer, why: str) -> None:
-        super().__init__(f"{peer.ae_title} at {peer.host}:{peer.port} cannot be reached: {why}")
-        self.peer, self.why = peer, why
-
-
-class PeerNotTrusted(IntegrityFailure):
-    """Somebody answers there who is not the peer that policy names. Nothing was sent."""
-
-    def __init__(self, peer: Peer, why: str) -> None:
-        super().__init__(f"{peer.ae_title} at {peer.host}:{peer.port} does not show the certificate that policy "
-                         f"trusts: {why}")  # fmt: skip
-        self.peer, self.why = peer, why
-
-
-@dataclass(frozen=True)
-class PeerProof:
-    """Who was at the other end. `certificate_sha256` and `tls_version` are empty where policy asks for no TLS."""
-
-    address: str
-    certificate_sha256: str
-    tls_version: str
 
 
 class PeerConnection:
@@ -87,11 +62,16 @@ def connected(peer: Peer, identity: TlsIdentity, timeout_s: float = CONNECT_TIME
         raise PeerUnreachable(peer, _why(exc)) from exc
     try:
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Before the handshake: a peer that refuses our certificate has hung up by the time it ends on this side.
+        address = "{}:{}".format(*plain.getpeername()[:2])
         stream = _secured(plain, peer, identity, timeout_s) if peer.trust else plain
+    except OSError as exc:
+        plain.close()
+        raise PeerUnreachable(peer, _why(exc)) from exc
     except BaseException:
         plain.close()
         raise
-    connection = PeerConnection(stream, _proof(stream))
+    connection = PeerConnection(stream, _proof(stream, address))
     try:
         yield connection
     finally:
@@ -109,8 +89,7 @@ def _secured(plain: socket.socket, peer: Peer, identity: TlsIdentity, timeout_s:
         raise PeerUnreachable(peer, f"no TLS session: {_why(exc)}") from exc
 
 
-def _proof(stream: socket.socket) -> PeerProof:
-    address = "{}:{}".format(*stream.getpeername()[:2])
+def _proof(stream: socket.socket, address: str) -> PeerProof:
     if not isinstance(stream, ssl.SSLSocket):
         return PeerProof(address, "", "")
     certificate = stream.getpeercert(binary_form=True) or b""

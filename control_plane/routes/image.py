@@ -1,8 +1,6 @@
 """What a route needs of an image: which kind it is before anything is opened, and then the data set itself."""
 
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -11,48 +9,17 @@ from control_plane.db.models import Object
 from control_plane.db.transactions import snapshot
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.opening import ObjectUnknown, VaultOpener
-from shared.errors import IntegrityFailure, Refused
+from shared.errors import IntegrityFailure
 from shared.identity import CONTROL_PLANE, ObjectId
+from shared.routes.image import Image, NotForThisRoute, NotRoutable
 from shared.sealing.index import SealedIndex
 from shared.sealing.open import StoredObject, verify_parts
-
-# What a modality sent as a UID and has its length goes on as it came: the archive judges it, not we.
-_UID = re.compile(r"[!-~]{1,64}")
-
-
-class NotRoutable(Refused):
-    """The vault has the image whole; C-STORE has to say what it is, and that is not known."""
-
-    def __init__(self, object_id: ObjectId, why: str) -> None:
-        super().__init__(f"object {object_id} cannot be sent on: {why}")
-        self.object_id, self.why = object_id, why
-
-
-class NotForThisRoute(IntegrityFailure):
-    """A queue says so, and what the host signed at capture does not."""
-
-    def __init__(self, object_id: ObjectId, route: str) -> None:
-        super().__init__(f"object {object_id} is queued for route {route}, which its capture record does not name")
-        self.object_id, self.route = object_id, route
 
 
 class NotAsDescribed(IntegrityFailure):
     def __init__(self, object_id: ObjectId) -> None:
         super().__init__(f"object {object_id} changed between being described and being opened")
         self.object_id = object_id
-
-
-@dataclass(frozen=True)
-class Image:
-    object_id: ObjectId
-    sop_class_uid: str
-    sop_instance_uid: str
-    transfer_syntax: str
-
-    @property
-    def kind(self) -> tuple[str, str]:
-        """What a presentation context is about."""
-        return self.sop_class_uid, self.transfer_syntax
 
 
 class ImageSource:
@@ -78,9 +45,6 @@ class ImageSource:
         entry = self._index.open(SealedIndex(row.sealed_index, record.index_commitment), binding)
         if not entry.evaluated:
             raise NotRoutable(object_id, "its attributes were not evaluated at capture")
-        for uid in (entry.sop_class_uid, entry.sop_instance_uid):
-            if not _UID.fullmatch(uid):
-                raise NotRoutable(object_id, "its SOP Class or Instance UID is missing or no text")
         return Image(object_id, entry.sop_class_uid, entry.sop_instance_uid, binding.transfer_syntax)
 
     def open(self, image: Image, route: str, archive: str) -> Iterator[bytes]:

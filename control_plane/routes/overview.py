@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.db.models import RouteItem, RouteState
 from control_plane.db.transactions import snapshot
 from control_plane.policy.verified import VerifiedPolicy
-from control_plane.routes.queue import State
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.errors import IntegrityFailure, Refused
 from shared.policy.routes import Route, Via
+from shared.routes.queue import State
 
 _MOST_REASONS = 5
 PROVED_BY = "C-STORE responses; storage not committed"

@@ -4,9 +4,7 @@ Whatever changes a row is one commit with the audit record of it, so the log and
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TypeVar
 
 from sqlalchemy import CursorResult, Select, Update, and_, func, or_, select, update
@@ -15,44 +13,13 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.models import RouteItem, RouteState
 from control_plane.db.transactions import in_one_commit, snapshot
-from control_plane.routes.decide import IMAGE_PAUSES
 from shared.audit.record import Happening
 from shared.clock import Clock
-from shared.errors import Refused
 from shared.identity import ObjectId
+from shared.routes.decide import IMAGE_PAUSES
+from shared.routes.queue import Item, Pause, RouteUnknown, State
 
 T = TypeVar("T")
-
-
-class State(StrEnum):
-    WAITING = "waiting"
-    SENDING = "sending"
-    DELIVERED = "delivered"
-    REFUSED = "refused"
-    UNKNOWN_ROUTE = "unknown-route"
-
-
-class RouteUnknown(Refused):
-    def __init__(self, route: str) -> None:
-        super().__init__(f"no image was ever queued for a route {route}")
-        self.route = route
-
-
-@dataclass(frozen=True)
-class Item:
-    object_id: ObjectId
-    route: str
-    number: int
-    state: State
-    tries: int
-    why: str
-
-
-@dataclass(frozen=True)
-class Pause:
-    failures: int
-    until: datetime | None
-    why: str
 
 
 class RouteQueue:

@@ -7,10 +7,10 @@ from threading import Event, Lock, Thread
 
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.routes.queue import RouteQueue
-from control_plane.routes.sender import RouteSender
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.policy.routes import Route
+from shared.routes.sender import RouteSender
 
 _LOG = logging.getLogger(__name__)
 # Nobody has to be told of everything: what an event did not say is seen by looking this often.

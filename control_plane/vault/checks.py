@@ -11,6 +11,7 @@ class CheckState(StrEnum):
     PASSED = "passed"
     FAILED = "failed"
     NOT_EVALUATED = "not evaluated"
+    CONFLICT = "conflict"  # it holds, and so does another that claims to be the same
 
 
 class Name(StrEnum):
@@ -21,6 +22,7 @@ class Name(StrEnum):
     SEALED_BODY = "sealed size and digest"
     DATASET = "dataset size and digest"
     LOG_ENTRY = "log entry"
+    INSTANCE = "SOP instance"
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Report:
 
     def not_evaluated(self, name: Name, detail: str) -> None:
         self._done.append(Check(name, CheckState.NOT_EVALUATED, detail))
+
+    def conflict(self, name: Name, detail: str) -> None:
+        self._done.append(Check(name, CheckState.CONFLICT, detail))
 
     def checks(self, failure: Refused | IntegrityFailure | None = None) -> tuple[Check, ...]:
         """Return one state for every name, `failure` being that of the first one not reported yet."""

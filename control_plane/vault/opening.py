@@ -17,9 +17,11 @@ from control_plane.db.models import Object, Wrap
 from control_plane.db.transactions import snapshot
 from control_plane.vault import part10
 from control_plane.vault.checks import Check, Name, Report
+from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.key_ring import KeyNotForThis, KeyRing, key_for
 from control_plane.vault.object_store import Body, ObjectStore
+from control_plane.vault.siblings import lines
 from shared.audit.attempt import failure
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
@@ -121,9 +123,10 @@ class VaultOpener:
         index: IndexService,
         journal: CentreJournal,
         log: AuditProof,
+        conflicts: Conflicts,
     ) -> None:
         self._database, self._store, self._hosts, self._keys = database, store, hosts, keys
-        self._index, self._journal, self._log = index, journal, log
+        self._index, self._journal, self._log, self._conflicts = index, journal, log, conflicts
 
     def checks(self, object_id: ObjectId) -> tuple[Check, ...]:
         """Verify the whole object and release nothing of it. Raises ObjectUnknown, Unavailable."""
@@ -134,6 +137,7 @@ class VaultOpener:
             self._prove(self._held(object_id), report)
         except (Refused, IntegrityFailure) as exc:
             return report.checks(exc)
+        self._report_siblings(object_id, report)
         return report.checks()
 
     def open(self, object_id: ObjectId, person: str, reason: str, form: Form, *, kind: Opener = "person") -> Opened:
@@ -151,6 +155,7 @@ class VaultOpener:
             report = Report()
             proved = self._prove(self._held(object_id), report)
             head = self._head(proved) if form == "part10" else b""
+            self._report_siblings(object_id, report)
         self._journal.record(happening)
         size = len(head) + proved.record.dataset_bytes
         return Opened(report.checks(), size, proved.binding.transfer_syntax, self._release(proved, head, happening))
@@ -245,6 +250,20 @@ class VaultOpener:
         if named and digest not in named:
             raise NotAsLogged(stored.object_id, "the host recorded that it captured another")
         report.passed(Name.LOG_ENTRY, f"captured as record {captured[0].seq} of {host}, stored as record {kept[0].seq}")
+
+    def _report_siblings(self, object_id: ObjectId, report: Report) -> None:
+        """Say whether other objects claim to be this image. It opens all the same: which one is true, nobody knows."""
+        siblings = self._conflicts.of([str(object_id)]).get(str(object_id))
+        if siblings is None:
+            report.not_evaluated(Name.INSTANCE, "its attributes were not evaluated at capture")
+            return
+        said = "; ".join(lines(siblings))
+        if siblings.conflicts_with:
+            report.conflict(Name.INSTANCE, said)
+        elif siblings.not_compared:
+            report.not_evaluated(Name.INSTANCE, said)
+        else:
+            report.passed(Name.INSTANCE, said or "no other object claims its SOP Instance UID")
 
     def _head(self, proved: _Proved) -> bytes:
         stored = proved.held.stored

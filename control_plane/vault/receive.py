@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from hashlib import sha256
 from io import BufferedRandom
 from pathlib import Path
@@ -20,7 +21,8 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.models import BlindIndex, Object, Wrap
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.moving.move import Move, Moves
-from control_plane.vault.index_service import IndexService, Token
+from control_plane.vault import conflicts
+from control_plane.vault.index_service import Attribute, IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
 from control_plane.vault.object_store import ObjectStore, StoreUnavailable
 from shared.audit.attempt import failure
@@ -206,12 +208,24 @@ class VaultIntake:
             self._moves.count(session, arrival.move, objects=1)
             happening = _brought(happening, arrival.move)
         self._journal.append(session, happening)
+        conflict = _note_instance(session, arrival, now)
+        if conflict is not None:
+            self._journal.append(session, conflict)
         return receipt
 
 
 def _brought(happening: Happening, move: Move) -> Happening:
     who = (*happening.who, Participant("host", str(move.source), False))
     return replace(happening, who=who, what=(*happening.what, move.subject))
+
+
+def _note_instance(session: Session, arrival: _Arrival, now: datetime) -> Happening | None:
+    """Return what is to be recorded where another data set is held under the same SOP Instance UID."""
+    for token in arrival.tokens:
+        if token.attribute is Attribute.SOP_INSTANCE_UID:
+            digest = arrival.record.dataset_sha256
+            return conflicts.note(session, arrival.stored.object_id, token.value, digest, now)
+    return None
 
 
 def _verify_same(held: Object | None, arrival: _Arrival) -> None:

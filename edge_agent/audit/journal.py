@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS record (
     seq INTEGER PRIMARY KEY, event TEXT NOT NULL, subject TEXT NOT NULL,
     public BLOB NOT NULL, sealed BLOB, leaf BLOB NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS captured ON record (subject) WHERE event = 'capture.image-captured';
+CREATE INDEX IF NOT EXISTS outcome ON record (subject)
+    WHERE event IN ('capture.image-captured', 'capture.image-refused');
 CREATE TRIGGER IF NOT EXISTS record_stays BEFORE DELETE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER IF NOT EXISTS record_is_final BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE IF NOT EXISTS tally (event TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT;
@@ -49,10 +50,8 @@ class Journal:
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
         on_record: Callable[[], None] = lambda: None,
-        was_brought: Callable[[str], bool] = lambda _: False,
     ) -> None:
-        """`was_brought` tells whether an object came here from another host, whose journal records its capture."""
-        self._database, self._source, self._was_brought = database, source, was_brought
+        self._database, self._source = database, source
         self._key, self._clock, self._random, self._on_record = key, clock, random_bytes, on_record
         database.create(_SCHEMA)
 
@@ -138,12 +137,9 @@ class Journal:
             tally: dict[str, int] = dict(connection.execute("SELECT event, n FROM tally").fetchall())
         return sum(tally.get(event.value, 0) for event in events)
 
-    def has_captured(self, object_id: str) -> bool:
-        """Return whether the capture of an object is recorded: here, or by the host that it was brought from."""
-        if self._was_brought(object_id):
-            return True
-        with self._database.transaction() as connection:
-            found = connection.execute(
-                "SELECT 1 FROM record WHERE event = 'capture.image-captured' AND subject = ?", (object_id,)
-            )
-            return found.fetchone() is not None
+    def has_outcome(self, object_id: str) -> bool:
+        """Return whether it is recorded that an object was captured or refused."""
+        query = (
+            "SELECT 1 FROM record WHERE subject = ? AND event IN ('capture.image-captured', 'capture.image-refused')"
+        )
+        return bool(self._database.read(query, (object_id,)))

@@ -71,6 +71,14 @@ class Aborted(AssociationEnded):
         super().__init__("the peer aborted the association")
 
 
+class NotStorable(Refused):
+    """A request to store that cannot be met whatever its data set is; `status` is the answer."""
+
+    def __init__(self, status: Status) -> None:
+        super().__init__(f"the request to store is answered {status:04X}, {status.name}")
+        self.status = status
+
+
 class Association:
     """`admit` judges calling AE title and certificate (None: no TLS) and returns None to let the peer in.
 
@@ -301,14 +309,13 @@ class Association:
             self._hear(command, first.context_id)
             return
         status: Status | None = dimse.refusal(command, context.abstract_syntax)
-        if command.has_data_set:
-            data_set = self._data_set(first.context_id)
-            if status is None and command.field == CommandField.C_STORE_RQ:
-                status = self._store(command, context, data_set)
-            elif status is None and command.field == CommandField.N_ACTION_RQ:
-                status = self._commit(context, data_set)
-            for _ in data_set:
-                pass
+        data_set = self._data_set(first.context_id) if command.has_data_set else iter(())
+        if command.field == CommandField.C_STORE_RQ:
+            status = self._store(command, context, data_set, status)
+        elif command.field == CommandField.N_ACTION_RQ and status is None:
+            status = self._commit(context, data_set)
+        for _ in data_set:
+            pass
         self._in_message = False
         if command.field != CommandField.C_CANCEL_RQ:
             answer = dimse.response(command, Status.SUCCESS if status is None else status)
@@ -368,12 +375,15 @@ class Association:
             if fragment.last:
                 return
 
-    def _store(self, command: Command, context: Context, data_set: Iterator[memoryview]) -> Status:
-        """Capture one image; what is left of `data_set` when that fails is the caller's to drain.
+    def _store(
+        self, command: Command, context: Context, data_set: Iterator[memoryview], refusal: Status | None
+    ) -> Status:
+        """Capture one image, or record with what status it is refused.
 
+        What is left of `data_set` when that fails is the caller's to drain.
         Raises AssociationEnded: the image was recorded as refused, and there is nobody to answer.
         """
-        status = Status.OUT_OF_RESOURCES
+        status = refusal or Status.OUT_OF_RESOURCES
         ended: AssociationEnded | None = None
         header = ImageHeader(
             self._calling_ae_title, command.sop_instance_uid, context.transfer_syntax, command.sop_class_uid
@@ -383,6 +393,8 @@ class Association:
             nonlocal status, ended
             try:
                 with self._pipeline.begin(header) as image:
+                    if refusal is not None:
+                        raise NotStorable(refusal)
                     for data in data_set:
                         image.update(data)
                     object_id = image.finish()
@@ -395,7 +407,7 @@ class Association:
                 self._log.event("image.refused", why=why(exc))
             except OUR_ERRORS as exc:
                 if isinstance(exc, Malformed):
-                    status = Status.CANNOT_UNDERSTAND
+                    status = refusal or Status.CANNOT_UNDERSTAND
                 self._log.event("image.refused", why=why(exc))
 
         contained(self._log, "capture", capture)

@@ -1,28 +1,20 @@
 """Reads from a passing dataset what people look an image up by, and what the rules of a policy look at.
 
-Reads top-level elements in order and stops after the last one that it needs, far in front of the pixel data. No more
-of a passing dataset is held than that takes. A dataset that cannot be read that far gives an entry that says so, and is
-captured all the same; the two purposes are judged apart, so that an image can be found that cannot be graded.
+Reads top-level elements in order and stops after the last one that it needs, far in front of the pixel data. Of a
+passing dataset it holds the values that it wants and nothing else. A dataset that cannot be read that far gives an
+entry that says so, and is captured all the same; the two purposes are judged apart, so that an image can be found that
+cannot be graded.
 """
 
 from collections.abc import Collection, Sequence
+from unicodedata import category
 
 from pydicom.charset import decode_bytes, python_encoding
 
-from edge_agent.capture.elements import (
-    CHARACTER_SET,
-    MAX_BYTES,
-    MAX_CHARS,
-    PYDICOM_ERRORS,
-    Elements,
-    read_elements,
-)
+from edge_agent.capture.elements import CHARACTER_SET, MAX_CHARS, ElementReader, Elements
 from shared.errors import Malformed
 from shared.policy.grading import CALLING_AE_TITLE
 from shared.sealing.index import IndexEntry
-
-# A passing dataset is looked at when this much of it has come, and each time it has grown by `_GROWTH`.
-_FIRST_LOOK_BYTES, _GROWTH = 16 << 10, 4
 
 _INDEX_TAGS = {
     0x00080016: "sop_class_uid",
@@ -37,6 +29,7 @@ _INDEX_TAGS = {
 }
 _ALWAYS_THERE = (0x00080016, 0x00080018)
 _NAME_DELIMITERS = {0x5C, 0x5E, 0x3D}  # backslash, ^ and =: PS3.5 section 6.1.2.5.3
+_DECODING_ERRORS = (LookupError, ValueError)  # of pydicom and Python's codecs
 _UNREADABLE = IndexEntry(False, *[""] * 9)
 
 GRADING_TAGS = {
@@ -54,25 +47,21 @@ GRADING_TAGS = {
     "protocol_name": 0x00181030,
     "burned_in_annotation": 0x00280301,
 }
-# None: the transfer syntax has none. UN: the text is the same bytes. Anything else is no text, whatever it holds.
-_TEXT_VRS = (None, "AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UN", "UT")
+# Empty: implicit VR. UN: the text is the same bytes. Anything else is no text, whatever it holds.
+_TEXT_VRS = ("", "AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UI", "UN", "UT")
 
 
 class IndexReader:
-    """Reads from a dataset that passes in pieces; holds at most 8 MiB of it, and nothing once it has what it needs.
+    """Reads from a dataset that passes in pieces.
 
     `looked_at` are the attributes of a policy's rules; how far is read depends on them.
     """
 
     def __init__(self, transfer_syntax: str, looked_at: Collection[str] = ()) -> None:
-        self._transfer_syntax = transfer_syntax
         self._looked_at = {name: GRADING_TAGS[name] for name in looked_at if name != CALLING_AE_TITLE}
-        self._wanted = {*_INDEX_TAGS, *self._looked_at.values()}
-        self._gathered = bytearray()
-        self._next_look = _FIRST_LOOK_BYTES
-        self._entry: IndexEntry | None = None
+        self._last = max(*_INDEX_TAGS, *self._looked_at.values())
+        self._reader = ElementReader(transfer_syntax, {*_INDEX_TAGS, *self._looked_at.values()})
         self._attributes: dict[str, str] | None = None
-        self._done = False
 
     @property
     def attributes(self) -> dict[str, str] | None:
@@ -83,34 +72,16 @@ class IndexReader:
         return self._attributes
 
     def update(self, data: memoryview) -> None:
-        while not self._done and data:
-            taken = data[: self._next_look - len(self._gathered)]
-            self._gathered += taken
-            data = data[len(taken) :]
-            if len(self._gathered) == self._next_look:
-                self._look(whole=False)
-                self._next_look = min(self._next_look * _GROWTH, MAX_BYTES)
+        self._reader.update(data)
 
     def finish(self) -> IndexEntry:
         """Return the index attributes; `evaluated` is False when they could not be read."""
-        if not self._done:
-            self._look(whole=True)
-        return self._entry or _UNREADABLE
-
-    def _look(self, *, whole: bool) -> None:
-        elements = read_elements(self._gathered, self._transfer_syntax, self._wanted, whole=whole)
-        if self._entry is None and elements.below > max(_INDEX_TAGS):
-            self._entry = _index(elements)
-        if elements.below > max(self._wanted):
+        elements = self._reader.finish()
+        entry = _index(elements) if elements.below > max(_INDEX_TAGS) else _UNREADABLE
+        # Bytes that were not understood so far are not understood further on.
+        if entry.evaluated and elements.below > self._last:
             self._attributes = _looked_at(elements, self._looked_at)
-            self._done = True
-        if self._entry is not None and not self._entry.evaluated:
-            # Bytes that were not understood so far are not understood further on.
-            self._attributes, self._done = None, True
-        if whole or len(self._gathered) == MAX_BYTES:
-            self._done = True
-        if self._done:
-            self._gathered = bytearray()
+        return entry
 
 
 def _index(elements: Elements) -> IndexEntry:
@@ -120,7 +91,7 @@ def _index(elements: Elements) -> IndexEntry:
     try:
         encodings = _encodings(elements.value(CHARACTER_SET))
         values = {name: _text(elements.value(tag), encodings) for tag, name in _INDEX_TAGS.items()}
-    except (Malformed, *PYDICOM_ERRORS):
+    except (Malformed, *_DECODING_ERRORS):
         return _UNREADABLE
     return IndexEntry(evaluated=True, **values)
 
@@ -128,12 +99,12 @@ def _index(elements: Elements) -> IndexEntry:
 def _looked_at(elements: Elements, tags: dict[str, int]) -> dict[str, str] | None:
     if not elements.spoiled.isdisjoint(tags.values()):
         return None
-    if any(elements.found[tag].VR not in _TEXT_VRS for tag in tags.values() if tag in elements.found):
+    if any(elements.found[tag].vr not in _TEXT_VRS for tag in tags.values() if tag in elements.found):
         return None
     try:
         encodings = _encodings(elements.value(CHARACTER_SET))
         return {name: _certain_text(elements.value(tag), encodings) for name, tag in tags.items()}
-    except (Malformed, *PYDICOM_ERRORS):
+    except (Malformed, *_DECODING_ERRORS):
         return None
 
 
@@ -162,6 +133,6 @@ def _certain_text(value: bytes, encodings: Sequence[str]) -> str:
     else:
         text = decode_bytes(value, encodings, _NAME_DELIMITERS) if encodings else "�"
     text = text.strip(" \x00")
-    if any(char == "�" or char < " " for char in text):
+    if any(char == "�" or category(char) == "Cc" for char in text):
         raise Malformed("dataset", "an attribute is not in the character set it claims")
     return text

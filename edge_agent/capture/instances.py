@@ -37,13 +37,12 @@ class Instances:
 
         Raises DatabaseUnavailable, DatabaseDamaged.
         """
-        with self._database.transaction() as connection:
-            rows = connection.execute(
-                "SELECT object, dataset_sha256, sop_class FROM instance WHERE uid_hash = ?", (uid_hash,)
-            ).fetchall()
+        rows = self._database.read(
+            "SELECT object, dataset_sha256, sop_class FROM instance WHERE uid_hash = ?", (uid_hash,)
+        )
         return tuple(Instance(ObjectId.parse(name), digest, sop_class) for name, digest, sop_class in rows)
 
     def add(self, connection: Connection, uid_hash: bytes, instance: Instance) -> None:
-        """Note one more, within the caller's transaction."""
+        """Note one more, within the caller's transaction; in place of one whose object was lost."""
         row = (uid_hash, instance.dataset_sha256, str(instance.object_id), instance.sop_class_uid)
-        connection.execute("INSERT INTO instance VALUES (?, ?, ?, ?)", row)
+        connection.execute("INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?)", row)

@@ -1,6 +1,6 @@
 """Association negotiation (DICOM PS3.8 section 9.3.2, PS3.7 annex D): what a modality asks for, what it gets.
 
-Encoding and the choice of presentation contexts are pynetdicom's; nothing here does I/O.
+Encoding is pynetdicom's, and what it knows of services that do not store; nothing here does I/O.
 """
 
 import struct
@@ -16,7 +16,7 @@ from pynetdicom.pdu_primitives import (
     MaximumLengthNotification,
     SCP_SCU_RoleSelectionNegotiation,
 )
-from pynetdicom.presentation import PresentationContext, build_context, negotiate_unrestricted
+from pynetdicom.presentation import PresentationContext, build_context, negotiate_as_acceptor
 
 from shared.dicom import pdu
 from shared.dicom.dimse import STORAGE_COMMITMENT, VERIFICATION
@@ -27,6 +27,8 @@ _IMPLEMENTATION_CLASS = "2.25.273583140506608294091747710281976524503"
 _IMPLEMENTATION_VERSION = "LEADGLASS_0_1"
 _VERSION_1 = 0x0001  # bit 0 of the protocol version; others may be set beside it
 _MAX_CONTEXTS = 128
+# The two models of Storage Commitment, and the DICOMDIR, which is on media only.
+_STORE_NOTHING = (STORAGE_COMMITMENT, "1.2.840.10008.1.20.2", "1.2.840.10008.1.3.10")
 _ACCEPTED, _USER_REJECTION = 0, 1  # PS3.8 table 9-18
 # Requests of storage commitment are read and their reports written here, so not in every transfer syntax.
 COMMITMENT_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -112,7 +114,10 @@ def accept(requested: Requested, max_pdu_bytes: int) -> Accepted:
     try:
         roles = _roles(proposed)
         services = [build_context(VERIFICATION), build_context(STORAGE_COMMITMENT, list(COMMITMENT_SYNTAXES))]
-        results, _ = negotiate_unrestricted(proposed.presentation_context_definition_list, services, None)
+        contexts = proposed.presentation_context_definition_list
+        results, _ = negotiate_as_acceptor([c for c in contexts if not stores(str(c.abstract_syntax))], services, None)
+        results += [_taken(context) for context in contexts if stores(str(context.abstract_syntax))]
+        results.sort(key=lambda context: context.context_id or 0)
         for context in results:
             if context.result == _ACCEPTED and not roles.get(str(context.abstract_syntax), True):
                 context.result = _USER_REJECTION
@@ -120,12 +125,30 @@ def accept(requested: Requested, max_pdu_bytes: int) -> Accepted:
         answer = _answer(proposed, results, [uid for uid in roles if uid in taken], max_pdu_bytes)
     except _PYNETDICOM_ERRORS as exc:
         raise ProtocolError("the association request cannot be answered", AbortReason.INVALID_PARAMETER) from exc
-    contexts = {
+    accepted = {
         context.context_id: Context(str(context.abstract_syntax), str(context.transfer_syntax[0]))
         for context in results
         if context.result == _ACCEPTED and context.context_id is not None
     }
-    return Accepted(contexts, answer)
+    return Accepted(accepted, answer)
+
+
+def stores(abstract_syntax: str) -> bool:
+    """Whether a modality may mean to store under an abstract syntax: also a private one, or one that nobody knows yet.
+
+    PS3.6 annex A has "Storage" in the name of each SOP class that does, and of three that do not. Two have no name.
+    """
+    uid = UID(abstract_syntax)
+    if not uid.type:
+        return True
+    return uid.type == "SOP Class" and uid not in _STORE_NOTHING and (not uid.name or "Storage" in uid.name)
+
+
+def _taken(proposed: PresentationContext) -> PresentationContext:
+    taken = PresentationContext()
+    taken.context_id, taken.abstract_syntax = proposed.context_id, proposed.abstract_syntax
+    taken.transfer_syntax, taken.result = [proposed.transfer_syntax[0]], _ACCEPTED
+    return taken
 
 
 def _roles(proposed: A_ASSOCIATE) -> dict[str, bool]:

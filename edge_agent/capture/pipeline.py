@@ -1,27 +1,34 @@
-"""The capture: seal, fsync, rename, fsync the folder, audit; and only then is an image acknowledged."""
+"""The capture: sealed while it passes, durable, to be recorded whatever happens; and only then acknowledged."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from cryptography.cobblestone import Cobblestone256Encryptor
 
 from edge_agent.audit.journal import Journal
 from edge_agent.capture import grade
 from edge_agent.capture.attributes import IndexReader
-from edge_agent.capture.spool import Incoming, Spool
-from shared.audit.attempt import Attempt
+from edge_agent.capture.claims import Claim, Claims, Repeated
+from edge_agent.capture.registrar import Captured, Registrar
+from edge_agent.forward.queue import Forward
+from edge_agent.spool.entry import Note
+from edge_agent.spool.incoming import Incoming
+from edge_agent.spool.spool import Spool
+from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.document import KeyPurpose, PolicyDocument
 from shared.sealing.binding import Binding, checked_uid, hash_sop_instance
-from shared.sealing.chunked import ChunkedEncryptor
 from shared.sealing.record import record_digest
 from shared.sealing.seal import EncryptorFactory, ObjectSealer, Sealing
 from shared.signing import EvidenceSigner
 
-_SLICE_BYTES = 256 << 10  # hashed and encrypted while still in the processor's cache
+_MAX_UID_CHARS = 64
 
 
 class NoPolicyInForce(Refused):
@@ -39,6 +46,20 @@ class ImageHeader:
     sop_class_uid: str = ""
 
 
+class SecondWraps(Protocol):
+    def prepare(
+        self,
+        policy: PolicyDocument,
+        routes: Sequence[str],
+        binding: Binding,
+        data_key: bytes,
+        *,
+        sop_class_uid: str,
+        sop_instance_uid: str,
+    ) -> Forward | None:
+        """Wrap the data key for this host where it serves a route itself. Raises Refused, Unavailable."""
+
+
 class CapturePipeline:
     """`encryptor` and `random_bytes` are what a test replaces to see that the sealing is what protects."""
 
@@ -50,58 +71,64 @@ class CapturePipeline:
         signer: EvidenceSigner,
         policy: Callable[[], PolicyDocument | None],
         spool: Spool,
+        claims: Claims,
+        registrar: Registrar,
+        forwards: SecondWraps | None = None,
         journal: Journal,
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
-        encryptor: EncryptorFactory = ChunkedEncryptor,
+        encryptor: EncryptorFactory = Cobblestone256Encryptor,
     ) -> None:
-        self._host_id, self._sop_hash_key, self._signer = host_id, sop_hash_key, signer
-        self._policy, self._spool, self._journal, self._clock = policy, spool, journal, clock
-        self._random, self._encryptor = random_bytes, encryptor
+        self.host_id, self.signer, self.clock = host_id, signer, clock
+        self.spool, self.claims, self.registrar, self.journal = spool, claims, registrar, journal
+        self.forwards = forwards
+        self._sop_hash_key, self._policy, self._random, self._encryptor = sop_hash_key, policy, random_bytes, encryptor
 
     @contextmanager
     def begin(self, header: ImageHeader) -> Iterator["Capture"]:
         """Return a block in which one image arrives. It is kept only if `Capture.finish` returned in it.
 
         However else the block ends, nothing is kept and the journal says so, unless it cannot be written either.
-        Raises NoPolicyInForce, Malformed, SpoolFull, SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
+        Raises NoPolicyInForce, NotRegistering, Malformed, SpoolFull, QuotaReached, SpoolUnavailable,
+        DatabaseUnavailable, DatabaseDamaged.
         """
-        object_id = ObjectId.new(self._random)
-        with self._journal.attempt(self._happening(header, object_id), failed=Event.IMAGE_REFUSED) as attempt:
-            policy = self._policy()
-            if policy is None:
-                raise NoPolicyInForce
-            binding = Binding(
-                object_id,
-                self._host_id,
-                hash_sop_instance(self._sop_hash_key, header.sop_instance_uid),
-                checked_uid(header.transfer_syntax),
-            )
-            incoming = self._spool.begin(object_id)
-            try:
-                sealer = ObjectSealer(incoming, binding, random_bytes=self._random, encryptor=self._encryptor)
-                yield Capture(
-                    header,
-                    policy,
-                    attempt=attempt,
-                    incoming=incoming,
-                    sealer=sealer,
-                    spool=self._spool,
-                    signer=self._signer,
-                    clock=self._clock,
-                )
-            finally:
-                incoming.discard()
+        happening = self._happening(header, ObjectId.new(self._random))
+        capture: Capture | None = None
+        try:
+            capture = self._begun(header, happening)
+            yield capture
+        except BaseException as exc:
+            if capture is None or not capture.is_kept:
+                self._refused(happening, header, exc)
+            raise
+        else:
+            if not capture.is_kept:
+                self._refused(happening, header, None)
+        finally:
+            if capture is not None:
+                capture.incoming.discard()
+
+    def _begun(self, header: ImageHeader, happening: Happening) -> "Capture":
+        self.registrar.verify_able()
+        policy = self._policy()
+        if policy is None:
+            raise NoPolicyInForce
+        uid_hash = hash_sop_instance(self._sop_hash_key, header.sop_instance_uid)
+        object_id = ObjectId.parse(happening.what[0].name)
+        binding = Binding(object_id, self.host_id, uid_hash, checked_uid(header.transfer_syntax))
+        incoming = self.spool.begin(object_id)
+        sealer = ObjectSealer(incoming, binding, random_bytes=self._random, encryptor=self._encryptor)
+        return Capture(self, header, policy, happening, incoming, sealer)
+
+    def _refused(self, happening: Happening, header: ImageHeader, exc: BaseException | None) -> None:
+        # What was captured can be told from its sealed index; of what was not, this is all that is known.
+        named = replace(happening, private={"sop_instance": header.sop_instance_uid[:_MAX_UID_CHARS]})
+        self.journal.record(failure(named, Event.IMAGE_REFUSED, exc))
 
     def _happening(self, header: ImageHeader, object_id: ObjectId) -> Happening:
-        return Happening(
-            Event.IMAGE_CAPTURED,
-            Action.CREATE,
-            Outcome.SUCCESS,
-            who=(Participant("ae", header.calling_ae_title, True), Participant("host", str(self._host_id), False)),
-            what=(Subject("object", str(object_id)),),
-            private={"sop_instance": header.sop_instance_uid[:64]},
-        )
+        who = (Participant("ae", header.calling_ae_title, True), Participant("host", str(self.host_id), False))
+        what = (Subject("object", str(object_id)),)
+        return Happening(Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who, what)
 
 
 class Capture:
@@ -109,57 +136,96 @@ class Capture:
 
     def __init__(
         self,
+        pipeline: CapturePipeline,
         header: ImageHeader,
         policy: PolicyDocument,
-        *,
-        attempt: Attempt,
+        happening: Happening,
         incoming: Incoming,
         sealer: ObjectSealer,
-        spool: Spool,
-        signer: EvidenceSigner,
-        clock: Clock,
     ) -> None:
-        self._policy, self._attempt = policy, attempt
-        self._incoming, self._sealer, self._spool = incoming, sealer, spool
-        self._signer, self._clock = signer, clock
+        self._pipeline, self._header, self._policy, self._happening = pipeline, header, policy, happening
+        self.incoming, self._sealer = incoming, sealer
         self._index = IndexReader(header.transfer_syntax, policy.grading.looks_at)
-        self._calling_ae_title = header.calling_ae_title
-        self.dataset_bytes = 0
+        self.dataset_bytes, self.is_kept = 0, False
 
     def update(self, data: memoryview) -> None:
-        """Take the next bytes of the data set, exactly as the modality sent them. Raises SpoolUnavailable."""
-        for start in range(0, len(data), _SLICE_BYTES):
-            self._sealer.update(data[start : start + _SLICE_BYTES])
+        """Take the next bytes of the data set, exactly as the modality sent them.
+
+        Raises SpoolUnavailable, SpoolFull, QuotaReached.
+        """
+        self._sealer.update(data)
         self._index.update(data)
         self.dataset_bytes += len(data)
 
     def finish(self, file_sha256: bytes | None = None) -> ObjectId:
-        """Return the id of the sealed object once object and audit record survive a power cut.
+        """Return the id of the sealed object once it, and what is to be recorded of it, survive a power cut.
 
-        `file_sha256` is the digest of the whole file where the image came as one.
+        `file_sha256` is the digest of the whole file where the image came as one. An image that is here already gives
+        the id of the object that it is.
 
-        Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
+        Raises SpoolUnavailable, SpoolFull, QuotaReached, DatabaseUnavailable, DatabaseDamaged.
         """
+        binding = self._sealer.binding
+        claim = self._pipeline.claims.claim(binding.sop_instance_hash, self._sealer.dataset_sha256(), binding.object_id)
+        if isinstance(claim, Repeated):
+            self._repeated(claim)
+            return claim.object_id
+        try:
+            self._keep(claim, file_sha256)
+        finally:
+            if not self.is_kept:
+                self._pipeline.claims.end(claim)
+        return binding.object_id
+
+    def _keep(self, claim: Claim, file_sha256: bytes | None) -> None:
+        pipeline, header = self._pipeline, self._header
         entry = self._index.finish()
-        graded = grade.choose(self._policy, self._calling_ae_title, self._index.attributes)
+        graded = grade.choose(self._policy, header.calling_ae_title, self._index.attributes)
         sealing = Sealing(
             grade=graded.grade,
             data_key=self._policy.key_for(KeyPurpose.DATA, graded.grade),
             index_key=self._policy.key_for(KeyPurpose.INDEX),
             policy_version=self._policy.version,
-            captured=self._clock.now(),
+            captured=pipeline.clock.now(),
             routes=graded.routes,
             file_sha256=file_sha256,
         )
-        sealed = self._sealer.finish(sealing, entry, self._signer)
-        spooled = self._incoming.commit()
-        recorded = False
+        forward = self._second_wrap(graded.routes)
+        note = Note(
+            header.calling_ae_title[:_MAX_UID_CHARS], header.sop_class_uid[:_MAX_UID_CHARS], owed=forward is not None
+        )
+        sealed = self._sealer.finish(sealing, entry, pipeline.signer)
+        spooled = self.incoming.commit(note.encode(), sealed.small_parts_bytes)
+        what = (*self._happening.what, Subject("record", record_digest(sealed.signed_record).hex()))
+        image = Captured(spooled, claim, note, replace(self._happening, what=what), forward)
+        if spooled.place is not None and forward is None:
+            pipeline.registrar.register(image)
+            self.is_kept = True
+            return
         try:
-            self._attempt.succeeded(Subject("record", record_digest(sealed.signed_record).hex()))
-            recorded = True
+            pipeline.registrar.register_now(image)
+            self.is_kept = True
         finally:
-            if not recorded:
+            if not self.is_kept:
                 # Then it is not acknowledged either: the modality keeps the image and will send it again.
-                self._spool.remove(spooled)
-        self._spool.offer(spooled)
-        return spooled.object_id
+                pipeline.spool.revoke(spooled, note)
+
+    def _second_wrap(self, routes: Sequence[str]) -> Forward | None:
+        header, forwards = self._header, self._pipeline.forwards
+        if forwards is None or not routes:
+            return None
+        return self._sealer.lend_key(
+            lambda key: forwards.prepare(
+                self._policy,
+                routes,
+                self._sealer.binding,
+                key,
+                sop_class_uid=header.sop_class_uid,
+                sop_instance_uid=header.sop_instance_uid,
+            )
+        )
+
+    def _repeated(self, claim: Repeated) -> None:
+        repeated = replace(self._happening, event=Event.IMAGE_REPEATED, what=(Subject("object", str(claim.object_id)),))
+        self._pipeline.journal.record(repeated)
+        self.is_kept = True

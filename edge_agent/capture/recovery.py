@@ -1,27 +1,222 @@
-"""Puts spool and journal in agreement after a stop at any moment, before anything new is taken."""
+"""Puts spool and journal in agreement after a stop at any moment, before anything new is taken.
+
+Whatever lies whole in the spool is captured, whether or not its modality was told so; what does not is refused. Each
+has one outcome in the journal when this has run. What was brought from another host has its outcome in that one's
+journal, and counts here only once its import has registered it: the rest is left to the import, which is repeated.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from edge_agent.audit.journal import Journal
-from edge_agent.capture.spool import Spool
+from edge_agent.capture.claims import Claims, Repeated
+from edge_agent.capture.registrar import Captured, Entries
+from edge_agent.database import Database
 from edge_agent.log import Log
+from edge_agent.spool.catalogue import Spooled, State
+from edge_agent.spool.entry import EntryHead, Note, verify_entry
+from edge_agent.spool.errors import SpoolUnavailable
+from edge_agent.spool.spool import Spool
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
-from shared.identity import HostId
+from shared.errors import IntegrityFailure, Malformed
+from shared.identity import HostId, ObjectId
+from shared.sealing import object_file
+from shared.sealing.object_file import BodyWindow, ObjectParts, SeekableSource
+from shared.sealing.open import StoredObject, verify_parts
+from shared.sealing.record import CaptureRecord, record_digest
+from shared.signing import EvidencePublicKey
+
+_RECOVERED = "recovered after restart"
+_UNFINISHED = "unfinished when the agent stopped; nothing whole of it is here"
+_READ_BYTES = 1 << 20
+_UNKNOWN = Note("", "")
 
 
-def recover(spool: Spool, journal: Journal, host_id: HostId, log: Log) -> None:
-    """Delete what was never acknowledged, and record what is in the spool without a record.
+class BodyDiffers(IntegrityFailure):
+    def __init__(self, object_id: ObjectId) -> None:
+        super().__init__(f"the sealed body of object {object_id} is not the one that its record names")
+        self.object_id = object_id
 
-    Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
+
+@dataclass(frozen=True)
+class Recovery:
+    """`has_receipt` says whether the vault has answered for an object, `is_brought` whether it is another host's."""
+
+    database: Database
+    spool: Spool
+    entries: Entries
+    claims: Claims
+    journal: Journal
+    host_id: HostId
+    key: EvidencePublicKey
+    has_receipt: Callable[[ObjectId], bool]
+    is_brought: Callable[[ObjectId], bool]
+    log: Log
+
+    def run(self) -> None:
+        """Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged."""
+        self._register_segments()
+        self._register_files()
+        self._count_segments()
+        self._name_what_is_missing()
+        self._refuse_the_rest()
+
+    def _register_segments(self) -> None:
+        complete = self.spool.catalogue.complete_segments()
+        for name in self.spool.segments.names():
+            if name.number in complete:
+                continue
+            for place, head in self.spool.segments.entries(name):
+                self.spool.number_from(head.number)
+                if not self.spool.catalogue.knows(place):
+                    self._register_entry(Spooled(head.number, _nameless(head), head.object_bytes, place), head)
+
+    def _register_entry(self, spooled: Spooled, head: EntryHead) -> None:
+        if _says_brought(head):
+            self.log.event("spool.import-unfinished", number=head.number)
+            return
+        try:
+            with self.spool.open(spooled) as source:
+                parts = object_file.parse(source)
+                verify_entry(head, _small_parts(source, parts))
+                record = verify_whole(source, parts, self.key)
+            note = Note.parse(head.note)
+            if not note.counts_unregistered:
+                return  # it would be registered had it been acknowledged, and cannot be forwarded without its box
+        except (Malformed, IntegrityFailure, OSError) as exc:
+            # Torn by a power cut, then nobody was told that it is safe; or gone bad since. It is kept either way.
+            self.log.event("spool.damaged", number=head.number, why=type(exc).__name__)
+            self._keep_aside(
+                replace(spooled, object_id=self._name_of(spooled)),
+                f"torn or damaged when the agent started: {type(exc).__name__}",
+            )
+            return
+        self._register(Spooled(head.number, record.object_id, head.object_bytes, spooled.place), parts, record, note)
+
+    def _register_files(self) -> None:
+        for spooled in self.spool.unregistered_files():
+            note = self._note_beside(spooled)
+            # A power cut may take a note and leave its file, so the note is not asked alone.
+            counts = not self.is_brought(spooled.object_id) and (note is None or note.counts_unregistered)
+            if self.has_receipt(spooled.object_id) or not counts:
+                self.spool.revoke(spooled, note or _UNKNOWN)
+                continue
+            try:
+                with self.spool.open(spooled) as source:
+                    parts = object_file.parse(source)
+                    record = verify_whole(source, parts, self.key)
+            except (Malformed, IntegrityFailure, OSError) as exc:
+                self.log.event("spool.damaged", number=spooled.number, why=type(exc).__name__)
+                self._keep_aside(spooled, f"damaged when the agent started: {type(exc).__name__}")
+                continue
+            self._register(spooled, parts, record, note)
+
+    def _note_beside(self, spooled: Spooled) -> Note | None:
+        try:
+            return Note.parse(self.spool.note_path(spooled).read_bytes())
+        except (OSError, Malformed):
+            return None  # its AE title is then not known, which the record shows
+
+    def _register(self, spooled: Spooled, parts: ObjectParts, record: CaptureRecord, note: Note | None) -> None:
+        claim = self.claims.claim(parts.binding.sop_instance_hash, record.dataset_sha256, record.object_id)
+        if isinstance(claim, Repeated):
+            self.log.event("spool.resent-meanwhile", object=str(record.object_id), kept=str(claim.object_id))
+            self.spool.revoke(spooled, note or _UNKNOWN)
+            return
+        sender = (Participant("ae", note.ae_title, True),) if note is not None else ()
+        what = (Subject("object", str(record.object_id)), Subject("record", record_digest(parts.record).hex()))
+        happening = Happening(
+            Event.IMAGE_CAPTURED,
+            Action.CREATE,
+            Outcome.SUCCESS,
+            (*sender, Participant("host", str(self.host_id), not sender)),
+            what,
+            _RECOVERED,
+        )
+        self.entries.enter([Captured(spooled, claim, note or _UNKNOWN, happening)])
+        self.log.event("spool.recovered", object=str(record.object_id))
+
+    def _name_of(self, spooled: Spooled) -> ObjectId:
+        """Return the object's own id where its binding can still be read."""
+        try:
+            with self.spool.open(spooled) as source:
+                return object_file.parse_head(source)[0].object_id
+        except (Malformed, OSError):
+            return spooled.object_id
+
+    def _keep_aside(self, spooled: Spooled, reason: str) -> None:
+        """Keep for a person what may have been acknowledged and is not whole; it is never delivered as it is."""
+        with self.database.transaction() as connection:
+            self.spool.catalogue.add(connection, spooled, State.PUT_ASIDE, reason)
+            self._record(spooled.object_id, Event.OBJECT_DAMAGED, f"{reason}; whether it was acknowledged is not known")
+
+    def _count_segments(self) -> None:
+        live = self.spool.catalogue.live_in_segments()
+        for name in self.spool.segments.names():
+            self.spool.segments.found(name.number, live.get(name.number, 0))
+        self.spool.note_all_complete()
+        self.spool.retire()
+
+    def _name_what_is_missing(self) -> None:
+        for row in self.spool.rows(State.WAITING):
+            try:
+                self.spool.open(row.spooled).close()
+            except SpoolUnavailable as exc:
+                self._record(row.spooled.object_id, Event.OBJECT_DAMAGED, f"missing at the start: {exc.why}")
+                self.spool.put_aside(row.spooled, f"missing at the start: {exc.why}")
+                self.log.event("spool.missing", object=str(row.spooled.object_id))
+
+    def _refuse_the_rest(self) -> None:
+        begun = {*self.spool.clear_incoming(), *self.spool.attempts.left_over()}
+        for object_id in sorted(begun):
+            if self.is_brought(object_id) or self.spool.catalogue.find(object_id) is not None:
+                continue
+            if not self.journal.has_outcome(str(object_id)):
+                self._record(object_id, Event.IMAGE_REFUSED, _UNFINISHED)
+                self.log.event("spool.unfinished-deleted", object=str(object_id))
+        self.spool.attempts.forget()
+
+    def _record(self, object_id: ObjectId, event: Event, reason: str) -> None:
+        who, what = (Participant("host", str(self.host_id), True),), (Subject("object", str(object_id)),)
+        outcome = Outcome.MINOR_FAILURE if event is Event.IMAGE_REFUSED else Outcome.SERIOUS_FAILURE
+        self.journal.record(Happening(event, Action.DELETE, outcome, who, what, reason))
+
+
+def _says_brought(head: EntryHead) -> bool:
+    """Return what the note says, also where the entry was torn: then it names nobody, and its binding may be gone."""
+    try:
+        return Note.parse(head.note).brought
+    except Malformed:
+        return False
+
+
+def _nameless(head: EntryHead) -> ObjectId:
+    """Return a name for an object whose own cannot be read any more."""
+    return ObjectId(sha256(head.encode()).digest()[:16])
+
+
+def verify_whole(source: SeekableSource, parts: ObjectParts, key: EvidencePublicKey) -> CaptureRecord:
+    """Return the record of a sealed object whose every part is the one that `key` signed; it is not opened.
+
+    Raises Malformed, WrongSigner, SignatureInvalid, ObjectAltered, BodyDiffers, OSError.
     """
-    who = (Participant("host", str(host_id), True),)
-    for name in spool.clear_incoming():
-        reason = "unfinished when the agent stopped; never acknowledged, deleted after restart"
-        what = (Subject("object", name),)
-        journal.record(Happening(Event.IMAGE_REFUSED, Action.DELETE, Outcome.MINOR_FAILURE, who, what, reason))
-        log.event("spool.unfinished-deleted", object=name)
-    for spooled in spool.everything():
-        name = str(spooled.object_id)
-        if not journal.has_captured(name):
-            what = (Subject("object", name),)
-            reason = "recovered after restart"
-            journal.record(Happening(Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who, what, reason))
-            log.event("spool.recovered", object=name)
+    stored = StoredObject(parts.binding.object_id, parts.binding.encode(), parts.wrap, parts.record)
+    _, record = verify_parts(stored, key)
+    digest = sha256()
+    for piece in _body(source, parts):
+        digest.update(piece)
+    if digest.digest() != record.body_sha256 or parts.body_bytes != record.body_bytes:
+        raise BodyDiffers(record.object_id)
+    return record
+
+
+def _body(source: SeekableSource, parts: ObjectParts) -> Iterator[memoryview]:
+    window, buffer = BodyWindow(source, parts), memoryview(bytearray(_READ_BYTES))
+    while count := window.readinto(buffer):
+        yield buffer[:count]
+
+
+def _small_parts(source: SeekableSource, parts: ObjectParts) -> bytes:
+    source.seek(parts.body_offset + parts.body_bytes)
+    return source.read()

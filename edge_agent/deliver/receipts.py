@@ -29,6 +29,4 @@ class Receipts:
             connection.execute("INSERT OR REPLACE INTO receipt VALUES (?, ?)", (str(receipt.object_id), signed))
 
     def holds(self, object_id: ObjectId) -> bool:
-        with self._database.transaction() as connection:
-            found = connection.execute("SELECT 1 FROM receipt WHERE object = ?", (str(object_id),))
-            return found.fetchone() is not None
+        return bool(self._database.read("SELECT 1 FROM receipt WHERE object = ?", (str(object_id),)))

@@ -4,21 +4,28 @@ What was brought from another host goes the same way, while the centre has someb
 and holds up nothing else.
 """
 
+import io
 import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from sqlite3 import Connection
+from typing import Any, Protocol
 
 from edge_agent.audit.journal import Journal
 from edge_agent.backoff import delay_s
-from edge_agent.capture.spool import Spool, Spooled
 from edge_agent.database import Database
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.https import DoorRefused, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
+from edge_agent.spool.catalogue import Spooled, State
+from edge_agent.spool.errors import SpoolUnavailable
+from edge_agent.spool.segment import unavailable
+from edge_agent.spool.spool import Spool
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fleet.receipt import verify_receipt
@@ -26,6 +33,9 @@ from shared.identity import HostId, ObjectId
 from shared.policy.document import PolicyDocument
 from shared.sealing import object_file
 from shared.sealing.record import record_digest
+
+_LOOK_AGAIN_S = 60.0  # for what can be read again, or was let wait again by a person
+_UNREADABLE_S, _UNREADABLE_MOST_S = 60.0, 3600.0
 
 
 class Delivery(Enum):
@@ -59,13 +69,22 @@ class NotAllowedNow(Refused):
         self.host = host
 
 
+@dataclass(frozen=True)
+class _HeldUp:
+    until_s: float
+    pause_s: float
+
+
 class NoReceiptKey(Unavailable):
     def __init__(self) -> None:
         super().__init__("no policy is in force, so no receipt can be verified")
 
 
 class DeliveryUploader:
-    """A part of the agent: sends whenever something waits, and holds back when the vault does not answer."""
+    """A part of the agent: sends whenever something waits, and holds back when the vault does not answer.
+
+    `is_owed` says whether this host still owes an object to an archive, so that it stays although the vault has it.
+    """
 
     name = "delivery"
 
@@ -78,6 +97,7 @@ class DeliveryUploader:
         journal: Journal,
         database: Database,
         receipts: Receipts,
+        is_owed: Callable[[ObjectId], bool] = lambda _object_id: False,
         policy: Callable[[], PolicyDocument | None],
         log: Log,
         bell: Bell,
@@ -87,9 +107,12 @@ class DeliveryUploader:
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, receipts, policy
+        self._is_owed = is_owed
         self._log, self._spread, self._monotonic = log, spread, monotonic
+        self._unreadable: dict[int, _HeldUp] = {}
         self._brought = brought
         self._rests: dict[HostId, float] = {}  # until when nothing of a host is tried, by our own clock
+        self._passed, self._pass_again_s = 0, 0.0  # up to which number everything is left alone, and until when
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
         self.bell = bell
 
@@ -97,8 +120,9 @@ class DeliveryUploader:
         failures = 0
         while not stop.is_set():
             try:
+                self.let_go_of_what_is_owed_no_more()
                 if self.deliver_oldest() is Delivery.NOTHING:
-                    self.bell.sleep(self._rest_s())
+                    self.bell.sleep(_LOOK_AGAIN_S)
                 failures = 0
             except (Unavailable, IntegrityFailure) as exc:
                 failures += 1
@@ -106,8 +130,12 @@ class DeliveryUploader:
                 stop.wait(delay_s(failures, self._spread()))
         self._door.close()
 
+    def unreadable(self) -> int:
+        """Return how many objects could not be read from the disk when they were tried last."""
+        return len(self._unreadable)
+
     def deliver_oldest(self) -> Delivery:
-        """Send the oldest object that waits, and is not of a host of which the centre took nothing just now.
+        """Send the oldest object that waits and is not left alone for a while.
 
         Raises Unavailable of some kind: it stays and is tried again. Raises ReceiptMismatch, WrongSigner,
         SignatureInvalid: what came back is no receipt of the vault, so the object stays too.
@@ -116,11 +144,14 @@ class DeliveryUploader:
         if spooled is None:
             return Delivery.NOTHING
         if self._receipts.holds(spooled.object_id):
-            # Stopped between the receipt and the removal.
-            self._let_go(spooled)
+            # Stopped between the receipt and the removal, or delivered by another way.
+            with self._database.transaction() as connection:
+                stays = self._release(connection, spooled)
+            if not stays:
+                self._let_go(spooled)
             return Delivery.DELIVERED
         try:
-            self._send(spooled)
+            stays = self._send(spooled)
         except NotAllowedNow as exc:
             self._rests[exc.host] = self._monotonic() + _ASK_AGAIN_S
             self._brought.note(exc.host, NOT_ALLOWED)
@@ -128,41 +159,74 @@ class DeliveryUploader:
             return Delivery.NOT_ALLOWED
         except (DoorRefused, Malformed) as exc:
             self._journal.record(self._happening(Event.DELIVERY_REFUSED, Outcome.SERIOUS_FAILURE, spooled, why(exc)))
-            self._spool.refuse(spooled)
+            self._spool.put_aside(spooled, why(exc))
             self._log.event("delivery.refused", object=str(spooled.object_id), why=why(exc))
+            return Delivery.REFUSED
+        except SpoolUnavailable as exc:
+            self._note_unreadable(spooled, why(exc))
             return Delivery.REFUSED
         except IntegrityFailure as exc:
             self._note_bad_receipt(spooled, why(exc))
             raise
-        self._let_go(spooled)
+        self._unreadable.pop(spooled.number, None)
+        if not stays:
+            self._let_go(spooled)
         self._log.event("delivery.delivered", object=str(spooled.object_id))
         return Delivery.DELIVERED
 
+    def let_go_of_what_is_owed_no_more(self) -> None:
+        """Let go of objects that the vault has and that every archive has by now, or that a person gave up."""
+        for row in self._spool.rows(State.OWED):
+            if not self._is_owed(row.spooled.object_id):
+                with self._database.transaction() as connection:
+                    self._spool.forget(connection, row.spooled)
+                self._let_go(row.spooled)
+
     def _next(self) -> Spooled | None:
-        oldest = self._spool.oldest()
-        if oldest is None or not self._is_resting(oldest):
-            return oldest
-        return next((spooled for spooled in self._spool.everything() if not self._is_resting(spooled)), None)
+        """Return the oldest object that is not left alone for a while."""
+        now_s = self._monotonic()
+        if now_s >= self._pass_again_s:
+            self._passed = 0
+        while (spooled := self._spool.oldest(self._passed)) is not None:
+            until_s = self._left_alone_until_s(spooled)
+            if now_s >= until_s:
+                return spooled
+            # Thousands may wait here for somebody's word: they are not gone through again for each image of our own.
+            ends_s = min(until_s, now_s + _LOOK_AGAIN_S)
+            self._pass_again_s = min(ends_s, self._pass_again_s) if self._passed else ends_s
+            self._passed = spooled.number
+        return None
 
-    def _is_resting(self, spooled: Spooled) -> bool:
+    def _left_alone_until_s(self, spooled: Spooled) -> float:
+        """Return until when an object is not tried: it could not be read, or the centre takes nothing of its host."""
+        held_up = self._unreadable.get(spooled.number)
         source = self._brought.source_of(spooled.object_id)
-        return source is not None and self._rests.get(source, 0.0) > self._monotonic()
-
-    def _rest_s(self) -> float | None:
-        """Return how long to sleep where nobody rings: until something may be asked again, if something rests."""
-        ends = [end for end in self._rests.values() if end > self._monotonic()]
-        return max(min(ends) - self._monotonic(), 0.0) if ends else None
+        return max(
+            held_up.until_s if held_up is not None else 0.0,
+            self._rests.get(source, 0.0) if source is not None else 0.0,
+        )
 
     def _let_go(self, spooled: Spooled) -> None:
-        self._spool.remove(spooled)
+        """Give up the room of an object that the catalogue has forgotten, and forget who captured it."""
+        self._spool.let_go(spooled)
         if self._brought.source_of(spooled.object_id) is not None:
             self._brought.delivered(spooled.object_id)
 
-    def _send(self, spooled: Spooled) -> None:
+    def _release(self, connection: Connection, spooled: Spooled) -> bool:
+        """Note that the vault has an object; return whether it stays all the same, for an archive."""
+        stays = self._is_owed(spooled.object_id)
+        if stays:
+            self._spool.keep_owed(connection, spooled)
+        else:
+            self._spool.forget(connection, spooled)
+        return stays
+
+    def _send(self, spooled: Spooled) -> bool:
+        """Send an object and keep its receipt; return whether it stays in the spool."""
         policy = self._policy()
         if policy is None:
             raise NoReceiptKey
-        with self._spool.open(spooled) as source:
+        with closing(_Readable(self._spool, spooled)) as source:
             digest = record_digest(object_file.parse(source).record)
             size_bytes = source.seek(0, 2)
             source.seek(0)
@@ -174,11 +238,22 @@ class DeliveryUploader:
             receipt = verify_receipt(signed, policy.receipt_key, spooled.object_id, digest)
         except Malformed as exc:
             raise UnreadableReceipt(exc.why) from exc
-        with self._database.transaction():
+        with self._database.transaction() as connection:
             self._receipts.keep(receipt, signed)
             what = Subject("record", digest.hex())
             self._journal.record(self._happening(Event.IMAGE_DELIVERED, Outcome.SUCCESS, spooled, "", what))
+            stays = self._release(connection, spooled)
         self._receipts.announce()
+        return stays
+
+    def _note_unreadable(self, spooled: Spooled, reason: str) -> None:
+        """Leave an object alone that the disk does not give: it must not hold up the others, and stays."""
+        before = self._unreadable.get(spooled.number)
+        pause_s = _UNREADABLE_S if before is None else min(2 * before.pause_s, _UNREADABLE_MOST_S)
+        if before is None:
+            self._journal.record(self._happening(Event.OBJECT_DAMAGED, Outcome.SERIOUS_FAILURE, spooled, reason))
+        self._unreadable[spooled.number] = _HeldUp(self._monotonic() + pause_s, pause_s)
+        self._log.event("delivery.unreadable", object=str(spooled.object_id), why=reason)
 
     def _note_bad_receipt(self, spooled: Spooled, reason: str) -> None:
         note = f"{spooled.object_id} {reason}"
@@ -197,3 +272,36 @@ class UnreadableReceipt(IntegrityFailure):
     def __init__(self, why: str) -> None:
         super().__init__(f"what the vault answered is not a receipt: {why}")
         self.why = why
+
+
+class _Readable(io.RawIOBase):
+    """An object of the spool. That the disk fails is told from a network that fails: both raise OSError."""
+
+    def __init__(self, spool: Spool, spooled: Spooled) -> None:
+        super().__init__()
+        self._source = spool.open(spooled)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        try:
+            return self._source.read(size)
+        except OSError as exc:
+            raise unavailable(exc) from exc
+
+    def readinto(self, buffer: Any, /) -> int:
+        try:
+            return self._source.readinto(buffer)
+        except OSError as exc:
+            raise unavailable(exc) from exc
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        try:
+            return self._source.seek(offset, whence)
+        except OSError as exc:
+            raise unavailable(exc) from exc
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()

@@ -4,7 +4,7 @@ import hmac
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
@@ -40,7 +40,7 @@ def verify_centre(ca_pem: bytes, code: EnrolmentCode) -> x509.Certificate:
     """
     try:
         (certificate,) = x509.load_pem_x509_certificates(ca_pem)
-    except ValueError as exc:
+    except (ValueError, x509.InvalidVersion) as exc:
         raise Malformed("CA certificate", "expected exactly one certificate in PEM") from exc
     found = sha256(certificate.public_bytes(Encoding.DER)).digest()
     if not hmac.compare_digest(found, code.ca_sha256):
@@ -64,7 +64,7 @@ def verify_certificate(
     try:
         certificate = x509.load_pem_x509_certificate(pem.encode())
         certificate.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature) as exc:
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as exc:
         raise AnswerUnusable(f"the {what} certificate was not issued by the centre's CA") from exc
     if certificate.public_key() != key.public_key():
         raise AnswerUnusable(f"the {what} certificate is for another key")

@@ -4,15 +4,18 @@ import sqlite3
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
+from edge_agent.forward.queue import read_routes
 from edge_agent.moving.store import MovedFrom, read_moved
+from edge_agent.spool.attempts import count
+from edge_agent.spool.catalogue import State, read_counts
 from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
+from shared.fleet.state import RouteState
 
 _REFUSALS = (Event.ASSOCIATION_REFUSED, Event.IMAGE_REFUSED, Event.DELIVERY_REFUSED)
 
@@ -23,8 +26,10 @@ class LocalStatus:
     asset: str
     certificate_expires: datetime
     policy_accepted: int
+    coming_in: int
     waiting: int
     put_aside: int
+    spool_bytes: int
     captured: int
     delivered: int
     refused: int
@@ -32,6 +37,8 @@ class LocalStatus:
     audit_waiting: int
     senders_refused: int
     commitments_waiting: int
+    openable_here: int
+    routes: tuple[RouteState, ...]
     export_folders: tuple[FolderRow, ...]
     moved: tuple[MovedFrom, ...]
 
@@ -41,8 +48,10 @@ class LocalStatus:
             "asset": self.asset,
             "certificate_expires": clock.text(self.certificate_expires),
             "policy_accepted": self.policy_accepted,
+            "coming_in": self.coming_in,
             "waiting": self.waiting,
             "put_aside": self.put_aside,
+            "spool_bytes": self.spool_bytes,
             "captured": self.captured,
             "delivered": self.delivered,
             "refused": self.refused,
@@ -50,6 +59,8 @@ class LocalStatus:
             "audit_waiting": self.audit_waiting,
             "senders_refused": self.senders_refused,
             "commitments_waiting": self.commitments_waiting,
+            "openable_on_this_host": self.openable_here,
+            "routes": [route.json() for route in self.routes],
             "export_folders": [asdict(folder) for folder in self.export_folders],
             "moved": [asdict(moved) for moved in self.moved],
         }
@@ -60,8 +71,11 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     identity = load_identity(folder)
     counts: dict[str, int] = {}
     policy = records = acknowledged = senders = commitments = 0
+    openable = 0
+    routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
     moved: tuple[MovedFrom, ...] = ()
+    spooled: dict[str, tuple[int, int]] = {}
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
@@ -71,7 +85,10 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
                 commitments = _number(connection, "commitment_request", "SELECT count(*) FROM commitment_request")
+                openable = _number(connection, "forward_box", "SELECT count(*) FROM forward_box")
+                routes = read_routes(connection) if _has(connection, "forward") else ()
                 folders, moved = read_folders(connection), read_moved(connection)
+                spooled = read_counts(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
@@ -79,8 +96,10 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         asset=identity.config.asset,
         certificate_expires=identity.tls_certificate.not_valid_after_utc,
         policy_accepted=policy,
-        waiting=_files(folder.spool / "ready"),
-        put_aside=_files(folder.spool / "refused"),
+        coming_in=count(folder.spool / "attempts"),
+        waiting=spooled.get(State.WAITING, (0, 0))[0],
+        put_aside=spooled.get(State.PUT_ASIDE, (0, 0))[0],
+        spool_bytes=sum(size for state, (_, size) in spooled.items() if state != State.GONE),
         captured=counts.get(Event.IMAGE_CAPTURED.value, 0),
         delivered=counts.get(Event.IMAGE_DELIVERED.value, 0),
         refused=sum(counts.get(event.value, 0) for event in _REFUSALS),
@@ -88,6 +107,8 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         audit_waiting=records - acknowledged,
         senders_refused=senders,
         commitments_waiting=commitments,
+        openable_here=openable,
+        routes=routes,
         export_folders=folders,
         moved=moved,
     )
@@ -95,9 +116,9 @@ def read_status(folder: AgentFolder) -> LocalStatus:
 
 def _number(connection: sqlite3.Connection, table: str, query: str) -> int:
     """Return what `query` gives, 0 where an agent of before the table was the last to run here, or none did yet."""
-    known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()
-    return int(connection.execute(query).fetchone()[0]) if known else 0
+    return int(connection.execute(query).fetchone()[0]) if _has(connection, table) else 0
 
 
-def _files(folder: Path) -> int:
-    return sum(1 for _ in folder.iterdir()) if folder.is_dir() else 0
+def _has(connection: sqlite3.Connection, table: str) -> bool:
+    known = connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,))
+    return known.fetchone() is not None

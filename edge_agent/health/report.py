@@ -8,12 +8,12 @@ from typing import Protocol
 from edge_agent import SOFTWARE
 from edge_agent.audit.journal import Journal
 from edge_agent.backoff import delay_s
-from edge_agent.capture.spool import Spool
 from edge_agent.database import Database
 from edge_agent.https import HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from edge_agent.policy_sync.store import PolicyStore
+from edge_agent.spool.spool import Spool
 from shared.audit.record import Event
 from shared.clock import Clock
 from shared.errors import Refused, Unavailable

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from edge_agent.audit.journal import Journal
-from edge_agent.capture.spool import SpoolUnavailable
 from edge_agent.database import DatabaseDamaged
 from edge_agent.moving.folder import CERTIFICATES, NewExport
 from edge_agent.moving.judge import Passing, Signers, verify_object
@@ -17,6 +16,7 @@ from edge_agent.moving.listing import Listing, SpoolTooLarge
 from edge_agent.moving.manifest import ExportId, Left, LeftObject, Manifest, sign_manifest
 from edge_agent.moving.spools import LeavingSpool, Undelivered
 from edge_agent.moving.store import MovedBatch, MovedStore
+from edge_agent.spool.errors import SpoolUnavailable
 from shared.audit.attempt import failure
 from shared.audit.batch import sign_batch
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject

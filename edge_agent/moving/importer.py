@@ -98,7 +98,7 @@ class SpoolImporter:
         """Take in what holds, and return what became of everything.
 
         Raises FileUnreadable, Malformed, StrangeCertificate, SignerUnknown, WrongSigner, SignatureInvalid, OwnExport:
-        it is no export for this host, and nothing was taken in. Raises SpoolFull, SpoolUnavailable,
+        it is no export for this host, and nothing was taken in. Raises SpoolFull, QuotaReached, SpoolUnavailable,
         DatabaseUnavailable: what was taken in before stays; begin anew.
         """
         signers, manifest = self._opened(given)

@@ -133,6 +133,10 @@ class Passing:
             yield piece
 
     @property
+    def small_parts_bytes(self) -> int:
+        return self.size_bytes - self._to
+
+    @property
     def sha256(self) -> bytes:
         return self._whole.digest()
 

@@ -4,17 +4,26 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
-from pathlib import Path
 from typing import Protocol
 
-from edge_agent.capture.spool import Spool
+from edge_agent.database import Database
+from edge_agent.spool.catalogue import Spooled, State
+from edge_agent.spool.entry import Note
+from edge_agent.spool.spool import Spool
 from shared.identity import ObjectId
 
 _PIECE_BYTES = 1 << 18
+_NOTE = Note("", "", brought=True)  # who sent it to the host that captured it stands in that one's journal
 
 
 class Readable(Protocol):
-    def read(self, size: int = -1, /) -> bytes: ...
+    """A sealed object file on its way in."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    @property
+    def small_parts_bytes(self) -> int:
+        """Return how many bytes lie behind its body, once it was read to its end."""
 
 
 @dataclass(frozen=True)
@@ -36,52 +45,45 @@ class TakingSpool(Protocol):
     def take_in(self, object_id: ObjectId, source: Readable) -> None:
         """Make a whole sealed object durable and waiting; it then survives a power cut.
 
-        If this raises, also what reading `source` raised, nothing of it is kept. Raises SpoolFull, SpoolUnavailable.
+        If this raises, also what reading `source` raised, nothing of it is kept. Raises SpoolFull, QuotaReached,
+        SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
         """
 
 
-class FileSpool:
-    """The spool of one file for each object."""
+class HostSpool:
+    """The spool of this host, while nobody else is in its folder, and once a start has put it in order."""
 
-    def __init__(self, spool: Spool, folder: Path) -> None:
-        self._spool, self._folder = spool, folder
-        self._held: set[ObjectId] | None = None  # read once: only `take_in` adds to it while nobody else is here
+    def __init__(self, spool: Spool, database: Database) -> None:
+        self._spool, self._database = spool, database
 
     def undelivered(self) -> Iterator[Undelivered]:
-        for spooled in self._spool.everything():
-            yield Undelivered(spooled.object_id, partial(self._spool.open, spooled))
-        for path in self._put_aside():
-            yield Undelivered(_object_of(path), _opener(path))
+        for state in (State.WAITING, State.PUT_ASIDE):
+            for row in self._spool.rows(state):
+                yield Undelivered(row.spooled.object_id, partial(self._spool.open, row.spooled))
 
     def holds(self, object_id: ObjectId) -> bool:
-        return object_id in self._objects()
+        return self._spool.holds(object_id)
 
     def take_in(self, object_id: ObjectId, source: Readable) -> None:
-        # What an import that was killed had begun; nobody was told that it is here.
-        (self._folder / "incoming" / str(object_id)).unlink(missing_ok=True)
         incoming = self._spool.begin(object_id)
         try:
             while piece := source.read(_PIECE_BYTES):
-                incoming.write(piece)
-            spooled = incoming.commit()
+                incoming.room(len(piece))[: len(piece)] = piece
+                incoming.took(len(piece))
+            spooled = incoming.commit(_NOTE.encode(), source.small_parts_bytes)
         finally:
             incoming.discard()
-        self._spool.offer(spooled)
-        self._objects().add(object_id)
+        self._register(spooled)
 
-    def _objects(self) -> set[ObjectId]:
-        if self._held is None:
-            waiting = (spooled.object_id for spooled in self._spool.everything())
-            self._held = {*waiting, *map(_object_of, self._put_aside())}
-        return self._held
-
-    def _put_aside(self) -> list[Path]:
-        return sorted((self._folder / "refused").iterdir())
-
-
-def _object_of(path: Path) -> ObjectId:
-    return ObjectId.parse(path.name.rpartition("-")[2])
-
-
-def _opener(path: Path) -> Callable[[], BufferedReader]:
-    return lambda: path.open("rb")
+    def _register(self, spooled: Spooled) -> None:
+        """Let it wait, and say nothing of it to the table of instances: it is no capture of this host."""
+        is_registered = False
+        try:
+            with self._database.transaction() as connection:
+                self._spool.register(connection, spooled)
+                complete = self._spool.note_complete(connection)
+            is_registered = True
+        finally:
+            if not is_registered:
+                self._spool.revoke(spooled, _NOTE)
+        self._spool.registered(spooled, complete=complete)

@@ -43,9 +43,7 @@ class MovedStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         database.create(_SCHEMA)
-        with database.transaction() as connection:
-            rows = connection.execute("SELECT object, host FROM moved_object").fetchall()
-        self._hosts = {object_id: HostId.parse(host) for object_id, host in rows}
+        self._hosts = self._read_hosts()
 
     # ---- hosts
 
@@ -80,12 +78,21 @@ class MovedStore:
             self.note(self._hosts[str(object_id)], "")
             self.forget(object_id)
 
+    def forget_unfinished(self) -> None:
+        """Forget objects that are not in the spool's catalogue: an import was cut off before it had registered them."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "DELETE FROM moved_object WHERE object NOT IN (SELECT object FROM spooled WHERE state <> 'gone')"
+            )
+        self._hosts = self._read_hosts()
+
     def source_of(self, object_id: ObjectId) -> HostId | None:
         """Return which other host captured an object, None where this one did. Touches no disk."""
         return self._hosts.get(str(object_id))
 
-    def has_brought(self, object_id: str) -> bool:
-        return object_id in self._hosts
+    def _read_hosts(self) -> dict[str, HostId]:
+        rows = self._database.read("SELECT object, host FROM moved_object")
+        return {object_id: HostId.parse(host) for object_id, host in rows}
 
     # ---- records
 

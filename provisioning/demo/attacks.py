@@ -21,7 +21,7 @@ from shared.sealing.chunked import HEADER_BYTES, SEALED_CHUNK_BYTES
 from shared.sealing.hpke import SealedBox, SealingPublicKey
 from shared.sealing.index import IndexEntry
 from shared.sealing.record import verify_record
-from shared.sealing.seal import ObjectSealer, Sealing
+from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 from shared.signing import EvidencePublicKey, SoftwareSigner
 
 _BUSY_TIMEOUT_S = 30
@@ -202,7 +202,7 @@ class Store:
         assert binding.object_id == ObjectId.parse(object_id)  # noqa: S101 (the intruder copies all ids)
         assert binding.host_id == HostId.parse(host_id)  # noqa: S101
         out = BytesIO()
-        sealer = ObjectSealer(out, binding)
+        sealer = ObjectSealer(StreamSink(out), binding)
         sealer.update(b"another image of another patient".ljust(40_000, b"\0"))
         sealing = Sealing(
             real.grade,

@@ -53,12 +53,16 @@ _IDENTIFYING = {
 
 @dataclass(frozen=True)
 class Image:
-    """One Part 10 file on disk; the digest is that of its dataset, after group 0002."""
+    """One Part 10 file on disk; the digest is that of its dataset, after group 0002.
+
+    `instance` is the SOP Instance UID that the dataset itself names, which need not be that of group 0002.
+    """
 
     path: Path
     modality: str
     sop_class_uid: str
     sop_instance_uid: str
+    instance: str
     transfer_syntax_uid: str
     patient_id: str
     dataset_sha256: str
@@ -97,6 +101,7 @@ def read_image(path: Path) -> Image:
         modality=str(dataset.get("Modality", "none")),
         sop_class_uid=str(meta.MediaStorageSOPClassUID),
         sop_instance_uid=str(meta.MediaStorageSOPInstanceUID),
+        instance=str(dataset.get("SOPInstanceUID") or ""),
         transfer_syntax_uid=str(meta.TransferSyntaxUID),
         patient_id=str(dataset.get("PatientID") or ""),
         dataset_sha256=sha256(encoded).hexdigest(),

@@ -20,7 +20,7 @@ Check Leadglass evidence yourself. Needs no server, no account and no private ke
 certificate of the authority that you decided to trust (--ca). Every check is printed as passed, FAILED or
 not evaluated; the last line says what was and what was not proven.
 
-exit status: 0 nothing failed, 1 something failed or could not be judged, 2 bad input
+exit status: 0 nothing failed, 1 something failed or could not be judged, 2 bad input, or no way to say the result
 """
 
 
@@ -31,14 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         judge = {"object": _object, "audit": _audit, "image": _image}[arguments.what]
         ok, shown, conclusion, as_json = judge(arguments)
+        if arguments.json:
+            print(json.dumps({"v": 1, "ok": ok, **as_json, "conclusion": conclusion}, indent=2), flush=True)
+        else:
+            print(*shown, conclusion, sep="\n", flush=True)
     except Malformed as exc:
         return _bad_input(str(exc))
     except OSError as exc:
-        return _bad_input(f"{exc.filename}: {exc.strerror}")
-    if arguments.json:
-        print(json.dumps({"v": 1, "ok": ok, **as_json, "conclusion": conclusion}, indent=2))
-    else:
-        print(*shown, conclusion, sep="\n")
+        return _bad_input(str(exc) if exc.filename is None else f"{exc.filename}: {exc.strerror}")
     return OK if ok else FAILED
 
 
@@ -79,6 +79,7 @@ def _object(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[s
     ca = _certificate(arguments.ca, "CA certificate") if arguments.ca else None
     dataset = _dataset(arguments.dataset, bare=arguments.bare) if arguments.dataset else None
     with arguments.file.open("rb") as file:
+        _require_seekable(file)
         _require_object(file)
         report = judge_object(file, certificate, ca, dataset)
     as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
@@ -118,6 +119,7 @@ def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
         with arguments.log.open("rb") as file:
             log = judge_export(_lines(file), ca)
     with arguments.file.open("rb") as file:
+        _require_seekable(file)
         where = Split(0, None, "a dataset alone") if arguments.bare else split(file)
         report = ImageJudge(Decoder()).judge(file, where, statement, ca, log)
     as_json: dict[str, object] = {
@@ -133,6 +135,13 @@ def _certificate(path: Path, what: str) -> "x509.Certificate":
     from provisioning.verify.certificate import parse_certificate
 
     return parse_certificate(path.read_bytes(), what)
+
+
+def _require_seekable(file: BinaryIO) -> None:
+    from shared.errors import Malformed
+
+    if not file.seekable():
+        raise Malformed("file", "a pipe can be read only once; give a file")
 
 
 def _require_object(file: BinaryIO) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
@@ -17,14 +17,18 @@ from shared.errors import Malformed
 from shared.signing import EvidencePublicKey
 
 _UNIT = "evidence"
+_BROKEN = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
 
 
 def parse_certificate(pem: bytes, what: str) -> x509.Certificate:
-    """Read one certificate. Raises Malformed."""
+    """Read one certificate, all of it that is looked at here. Raises Malformed."""
     try:
-        return x509.load_pem_x509_certificate(pem)
-    except ValueError as exc:
+        certificate = x509.load_pem_x509_certificate(pem)
+        # Read only when they are asked for, which is too late to refuse them.
+        _ = certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key()
+    except (ValueError, TypeError, *_BROKEN) as exc:
         raise Malformed(what, "not a certificate in PEM") from exc
+    return certificate
 
 
 def evidence_key(certificate: x509.Certificate) -> EvidencePublicKey:
@@ -44,7 +48,7 @@ def check_issuer(certificate: x509.Certificate, ca: x509.Certificate) -> Check:
         certificate.verify_directly_issued_by(ca)
     except x509.ExtensionNotFound:
         may_issue = False
-    except (ValueError, TypeError, InvalidSignature):
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
         return judged(name, False, f"not by the one with SHA-256 {fingerprint(ca)}")
     if not may_issue:
         return judged(name, False, "the one given is not a certificate authority")

@@ -15,6 +15,7 @@ from cryptography import x509
 from provisioning.verify import certificate as certificates
 from provisioning.verify.audit_export import AuditReport, ChainState
 from provisioning.verify.checks import Check, judged, not_evaluated
+from provisioning.verify.pixels import counted
 from shared import clock
 from shared.audit.record import AuditRecord, Event, leaf_hash
 from shared.custody.frames import FrameStatement, verify_frames
@@ -59,6 +60,7 @@ class Evidence:
     captured: Shown | None = None
     stored: Shown | None = None
     enrolled: Shown | None = None
+    conflicts: tuple[str, ...] = ()  # objects with another data set under the same SOP Instance UID, as the logs tell
 
     @property
     def sender(self) -> str | None:
@@ -86,6 +88,7 @@ def judge_evidence(statement: CustodyStatement, ca: x509.Certificate, log: Audit
     _judge_stored(statement, record, shown, evidence)
     enrolled = _about(shown, Event.HOST_ENROLLED, CONTROL_PLANE, "host", str(record.host_id))
     evidence.enrolled = enrolled[0] if enrolled else None
+    evidence.conflicts = _conflicts(shown, record)
     _judge_frames(statement, record, shown, signers, evidence, ca)
     evidence.checks.append(_whole_log(shown, log))
     return evidence
@@ -98,7 +101,12 @@ class _Signers:
         self._signers: list[Signer] = []
         bad: list[str] = []
         for offered in statement.certificates:
-            certificate = certificates.parse_certificate(offered.pem.encode(), "evidence certificate")
+            try:
+                certificate = certificates.parse_certificate(offered.pem.encode(), "evidence certificate")
+                signer = Signer(offered.source, certificates.evidence_key(certificate), certificate)
+            except Malformed as exc:
+                bad.append(f"{offered.source}: {exc}")
+                continue
             judgements = (
                 certificates.check_purpose(certificate, offered.source),
                 certificates.check_issuer(certificate, ca),
@@ -106,7 +114,7 @@ class _Signers:
             problems = [f"{offered.source}: {one.detail}" for one in judgements if not one.holds]
             bad += problems
             if not problems:
-                self._signers.append(Signer(offered.source, certificates.evidence_key(certificate), certificate))
+                self._signers.append(signer)
         detail = "; ".join(bad) or f"{len(self._signers)} good, by the authority with SHA-256 " + (
             certificates.fingerprint(ca)
         )
@@ -191,7 +199,8 @@ def _judge_proofs(statement: CustodyStatement, signers: _Signers, checks: list[C
             yield _shown(proof, signers)
         except (Malformed, IntegrityFailure) as exc:
             bad.append(f"record {number} of the statement: {exc}")
-    checks.append(judged("log records signed by their sources", not bad, "; ".join(bad) or f"{len(statement.log)}"))
+    detail = "; ".join(bad) or f"{len(statement.log)} records"
+    checks.append(judged("log records signed by their sources", not bad, detail))
 
 
 def _shown(proof: LogProof, signers: _Signers) -> Shown:
@@ -203,6 +212,14 @@ def _about(shown: list[Shown], event: Event, source: str, kind: str, name: str) 
     return [
         one for one in shown if one.record.event is event and one.record.source == source and name in one.names(kind)
     ]
+
+
+def _conflicts(shown: list[Shown], record: CaptureRecord) -> tuple[str, ...]:
+    """Return what else was captured under this SOP Instance UID, by the logs of this host and of the centre."""
+    own = str(record.object_id)
+    sources = (str(record.host_id), CONTROL_PLANE)
+    told = (one for source in sources for one in _about(shown, Event.IMAGE_CONFLICTS, source, "object", own))
+    return tuple(sorted({name for one in told for name in one.names("object")} - {own}))
 
 
 def _judge_captured(statement: CustodyStatement, record: CaptureRecord, shown: list[Shown], evidence: Evidence) -> None:
@@ -247,9 +264,10 @@ def _judge_frames(
     except (Malformed, IntegrityFailure) as exc:
         evidence.checks.append(judged(name, False, str(exc)))
         return
-    about = (frames.object_id, frames.record_sha256, frames.dataset_sha256)
-    ours = about == (record.object_id, record_digest(statement.record), record.dataset_sha256)
-    detail = f"{len(frames.pixels.frames)} frames, decoded by {frames.pixels.decoder}"
+    about = (frames.object_id, frames.record_sha256, frames.dataset_sha256, frames.transfer_syntax)
+    syntax = None if evidence.binding is None else evidence.binding.transfer_syntax
+    ours = about == (record.object_id, record_digest(statement.record), record.dataset_sha256, syntax)
+    detail = f"{counted(frames.pixels)}, decoded by {frames.pixels.decoder}"
     evidence.checks.append(judged(name, ours, detail if ours else "they are about another image"))
     certificate = signers.of(statement.frames, CONTROL_PLANE, frames.made).certificate
     evidence.checks.append(certificates.check_validity(certificate, ca, frames.made, "time of the frame digests"))

@@ -196,10 +196,12 @@ _SAYS = {
     "that is what was captured.",
     ImageState.PIXELS_UNCHANGED: "NOT the captured data set: it was encoded anew, in another transfer syntax. Its "
     "pixels are those captured; its other attributes were not evaluated.",
-    ImageState.LOSSY_CHANGE: "NOT the captured image: a lossy change. Whether more than compression changed it was not "
-    "evaluated.",
-    ImageState.PIXELS_ALTERED: "NOT the captured image: its pixels were altered.",
-    ImageState.ALTERED: "NOT the captured data set: it was altered after capture.",
+    ImageState.LOSSY_CHANGE: "NOT the captured image: a lossy change. Whether more than compression changed it, or it "
+    "is another image, was not evaluated.",
+    ImageState.PIXELS_ALTERED: "NOT the captured image: its pixels were altered, or it is another image than the one "
+    "that this statement is about.",
+    ImageState.ALTERED: "NOT the captured data set: it was altered after capture, or it is another image than the one "
+    "that this statement is about.",
 }
 
 
@@ -213,6 +215,7 @@ def _facts(evidence: Evidence) -> dict[str, Json]:
         "ae_title": evidence.sender,
         "time": clock.text(record.captured),
         "received": None if evidence.receipt is None else clock.text(evidence.receipt.received),
+        "conflicts_with": list(evidence.conflicts),
         "grade": record.grade,
         "policy_version": record.policy_version,
         "dataset_sha256": record.dataset_sha256.hex(),
@@ -237,6 +240,9 @@ def _open_points(evidence: Evidence, checks: list[Check]) -> str:
         points.append("which device sent it (the host's log is not in the statement)")
     else:
         points.append("that the AE title is the device's own (it is what the device called itself)")
+    if evidence.conflicts:
+        others = ", ".join(evidence.conflicts)
+        points.append(f"that it is the true one: other data sets were captured under its SOP Instance UID ({others})")
     points += [
         f"{check.name} ({check.detail})" for check in checks if check.name.endswith("whole log") and not check.holds
     ]

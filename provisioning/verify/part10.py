@@ -60,7 +60,7 @@ def split(source: SeekableSource) -> Split:
     start = source.read(_MAX_META_BYTES)
     offset = _PREAMBLE_BYTES + 4 if start[_PREAMBLE_BYTES : _PREAMBLE_BYTES + 4] == b"DICM" else 0
     if offset == 0 and not _begins_group_2(start, 0):
-        return Split(0, None, "a dataset alone")
+        return Split(0, None, "neither DICM nor group 0002, so taken as a data set alone")
     form = "a Part 10 file" if offset else "group 0002 and a dataset, without preamble"
     stated = _stated_end(start, offset)
     if stated is not None:

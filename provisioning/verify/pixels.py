@@ -31,7 +31,7 @@ def compare(captured: FrameStatement, found: Pixels, transfer_syntax: str) -> Pi
     if _shape(was) != _shape(found):
         return PixelVerdict(PixelState.ALTERED, f"{_words(found)} instead of {_words(was)}")
     if _description(was) == _description(found) and was.frames == found.frames:
-        return PixelVerdict(PixelState.SAME, f"{len(found.frames)} frames by their SHA-256")
+        return PixelVerdict(PixelState.SAME, f"{counted(found)} by SHA-256")
     if found.lossy and not was.lossy:
         return PixelVerdict(PixelState.LOSSY, "it was compressed with loss after capture")
     if transfer_syntax in LOSSY_SYNTAXES and transfer_syntax != captured.transfer_syntax:
@@ -52,7 +52,11 @@ def _shape(pixels: Pixels) -> tuple[int, int, int]:
 
 
 def _words(pixels: Pixels) -> str:
-    return f"{len(pixels.frames)} frames of {pixels.rows} rows and {pixels.columns} columns"
+    return f"{counted(pixels)} of {pixels.rows} rows and {pixels.columns} columns"
+
+
+def counted(pixels: Pixels) -> str:
+    return f"{len(pixels.frames)} frame{'s' * (len(pixels.frames) != 1)}"
 
 
 def _description(pixels: Pixels) -> tuple[int, int, bool, str]:

@@ -67,6 +67,7 @@ class Event(StrEnum):
     ROUTE_DELIVERED = "route.delivered"
     ROUTE_FAILED = "route.failed"
     ROUTE_RETRIED = "route.retried"
+    ROUTE_DROPPED = "route.dropped"
     FRAMES_DIGESTED = "custody.frames-digested"
     FRAMES_REFUSED = "custody.frames-refused"
     COVERAGE_COMPARED = "coverage.compared"
@@ -79,6 +80,7 @@ class Event(StrEnum):
     MOVE_ALLOWED = "vault.move-allowed"
     MOVE_ENDED = "vault.move-ended"
     LOOKED_UP = "vault.looked-up"
+    CONFLICT_SETTLED = "vault.conflict-settled"
     POLICY_PUBLISHED = "policy.published"
     POLICY_REFUSED = "policy.refused"
     POLICY_ACCEPTED = "policy.accepted"
@@ -121,6 +123,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.ROUTE_DELIVERED: "110104",
     Event.ROUTE_FAILED: "110104",
     Event.ROUTE_RETRIED: "110104",
+    Event.ROUTE_DROPPED: "110104",
     Event.FRAMES_DIGESTED: "110103",
     Event.FRAMES_REFUSED: "110103",
     Event.COVERAGE_COMPARED: "110112",
@@ -133,6 +136,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.MOVE_ALLOWED: "110113",
     Event.MOVE_ENDED: "110113",
     Event.LOOKED_UP: "110112",
+    Event.CONFLICT_SETTLED: "110113",
     Event.POLICY_PUBLISHED: "110113",
     Event.POLICY_REFUSED: "110113",
     Event.POLICY_ACCEPTED: "110113",

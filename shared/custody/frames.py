@@ -25,10 +25,15 @@ MAX_SIDE = 65_535  # Rows and Columns are US: PS3.3 section C.7.6.3.1.1
 MAX_SAMPLES = 4
 COLOURS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422")
 ALLOCATED = (1, 8, 16, 32)
-# Transfer syntaxes whose encoder may lose: PS3.5 section 8.2 and Annex A.4.
+# Transfer syntaxes whose encoder may lose: PS3.5 section 8.2 and Annex A.4, retired ones included.
 LOSSY_SYNTAXES = frozenset(
     f"1.2.840.10008.1.2.4.{last}"
-    for last in ("50", "51", "81", "91", "93", "100", "101", "102", "103", "104", "105", "106", "107", "108", "203")
+    for last in (
+        *("50", "51", "52", "53", "54", "55", "56", "59", "60", "61", "62", "63", "64"),  # JPEG
+        *("81", "91", "93", "203", "112"),  # JPEG-LS, JPEG 2000, HTJ2K, JPEG XL
+        *("100", "101", "102", "103", "104", "105", "106", "107", "108"),  # MPEG
+        *("100.1", "101.1", "102.1", "103.1", "104.1", "105.1", "106.1"),
+    )
 )
 DECODER_PATTERN = r"[ -~]{1,100}"
 

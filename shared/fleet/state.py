@@ -5,6 +5,7 @@ from datetime import datetime
 
 from shared import canonical, clock
 from shared.canonical import Json
+from shared.errors import Malformed
 from shared.fields import Fields
 from shared.identity import HostId
 from shared.policy.routes import MAX_ROUTES
@@ -162,6 +163,8 @@ class HostState:
             capture=CaptureState.parse(fields.fields("capture")) if fields.has("capture") else CaptureState(),
         )
         fields.done()
+        if state.encode() != payload:
+            raise Malformed("host state field 'capture'", "is written and says nothing")
         return state
 
 

@@ -17,6 +17,7 @@ ROUTE_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 FINGERPRINT_PATTERN = r"[0-9a-f]{64}"
 MAX_ROUTES = 32
 MAX_TRUST_CHARS = 16_384
+_LOOPBACK = ip_network("127.0.0.0/8")
 _CERTIFICATES = re.compile(r"(-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----\n)+")
 
 
@@ -116,8 +117,8 @@ def address_range(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, so that nothing crosses a network."""
+    """Whether a host is `localhost` or an address in 127.0.0.0/8, so that nothing crosses a network."""
     try:
-        return ip_address(host).is_loopback
+        return ip_address(host) in _LOOPBACK
     except ValueError:
         return host == "localhost"

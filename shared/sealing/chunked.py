@@ -12,13 +12,13 @@ the commitment catches another key or context before any chunk is tried. Chunk k
 
 import hmac
 from collections.abc import Callable, Iterator
-from hashlib import sha256
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.utils import Buffer
 
 from shared.errors import IntegrityFailure
 
@@ -30,8 +30,6 @@ TAG_BYTES = 16
 SEALED_CHUNK_BYTES = CHUNK_BYTES + TAG_BYTES
 _INFO = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\x00"
 _MAX_CHUNKS = 2**38
-# Sealed chunks gathered before one write and one hash call; 16 is 256 KiB.
-_BATCH = 16
 
 
 class NotAuthentic(IntegrityFailure):
@@ -59,15 +57,19 @@ class Readable(Protocol):
     def readinto(self, buffer: memoryview, /) -> int | None: ...
 
 
-Write: TypeAlias = Callable[[memoryview], object]
-
-
 class BodyEncryptor(Protocol):
-    """Turns plaintext into a body, handing finished bytes to the writer it was built with."""
+    """Turns plaintext into a body, front to back; `cryptography.cobblestone.Cobblestone256Encryptor` is one."""
 
-    def update(self, data: bytes | memoryview) -> None: ...
+    def update_into(self, data: Buffer, buf: Buffer, /) -> int:
+        """Seal `data`; return how many bytes of the body, at most `room_for(len(data))`, now stand in `buf`."""
 
-    def finish(self) -> None: ...
+    def finalize(self) -> bytes:
+        """Return what is left of the body, its last chunk."""
+
+
+def room_for(size: int) -> int:
+    """Return the most bytes of a body that `size` more bytes of plaintext can complete."""
+    return HEADER_BYTES + (size // CHUNK_BYTES + 2) * SEALED_CHUNK_BYTES
 
 
 class _Keys:
@@ -83,64 +85,6 @@ class _Keys:
         if chunk >= _MAX_CHUNKS:
             raise OverflowError("a body has at most 2**38 chunks")
         return (self._base_nonce ^ chunk).to_bytes(12)
-
-
-class ChunkedEncryptor:
-    """Seals a stream in constant memory (about 0.5 MiB), writing the header at once."""
-
-    def __init__(self, key: bytes, salt: bytes, context: bytes, write: Write) -> None:
-        self._keys, self._write = _Keys(key, salt, context), write
-        self._plain = bytearray(CHUNK_BYTES)
-        self._filled = 0
-        self._sealed = memoryview(bytearray(_BATCH * SEALED_CHUNK_BYTES))
-        self._batched = self._chunk = 0
-        write(memoryview(salt + self._keys.commitment))
-
-    def update(self, data: bytes | memoryview) -> None:
-        view = memoryview(data)
-        if self._filled:
-            taken = min(CHUNK_BYTES - self._filled, len(view))
-            self._plain[self._filled : self._filled + taken] = view[:taken]
-            self._filled += taken
-            view = view[taken:]
-            # A full buffer is sealed at once even with no more data: a last chunk is never full.
-            if self._filled < CHUNK_BYTES:
-                return
-            self._seal(memoryview(self._plain))
-            self._filled = 0
-        whole = len(view) - len(view) % CHUNK_BYTES
-        for start in range(0, whole, CHUNK_BYTES):
-            self._seal(view[start : start + CHUNK_BYTES])
-        self._filled = len(view) - whole
-        self._plain[: self._filled] = view[whole:]
-
-    def finish(self) -> None:
-        self._seal(memoryview(self._plain)[: self._filled])
-
-    def _seal(self, plain: memoryview) -> None:
-        start = self._batched * SEALED_CHUNK_BYTES
-        sealed = self._sealed[start : start + len(plain) + TAG_BYTES]
-        self._keys.aead.encrypt_into(self._keys.nonce(self._chunk), plain, None, sealed)
-        self._chunk += 1
-        self._batched += 1
-        if self._batched == _BATCH or len(plain) < CHUNK_BYTES:
-            self._write(self._sealed[: start + len(sealed)])
-            self._batched = 0
-
-
-class BodyDigest:
-    """Counts and hashes a body on its way to `write`."""
-
-    def __init__(self, write: Write) -> None:
-        self._write, self._hash, self.size_bytes = write, sha256(), 0
-
-    def __call__(self, data: memoryview) -> None:
-        self._hash.update(data)
-        self.size_bytes += len(data)
-        self._write(data)
-
-    def digest(self) -> bytes:
-        return self._hash.digest()
 
 
 def decrypt(source: Readable, key: bytes, context: bytes) -> Iterator[memoryview]:

@@ -44,6 +44,7 @@ class BoxLabel(StrEnum):
     """What a box holds; part of its key derivation."""
 
     DATA_KEY = "leadglass data-key wrap v1"
+    FORWARD = "leadglass forwarding wrap v1"
     INDEX = "leadglass sealed index v1"
     AUDIT_PRIVATE = "leadglass audit private part v1"
 

@@ -7,7 +7,7 @@ Only the index service opens it; it keeps blind indexes (keyed hashes), never th
 docs/formats/sealed-object.md section 5
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 
 from shared import canonical
@@ -47,7 +47,7 @@ class IndexEntry:
     modality: str
 
     def encode(self) -> bytes:
-        return canonical.encode({"v": 1, **asdict(self)})
+        return canonical.encode({"v": 1, **self.__dict__})
 
     @classmethod
     def parse(cls, data: bytes) -> "IndexEntry":

@@ -57,20 +57,27 @@ def parse(source: SeekableSource) -> ObjectParts:
     size = source.seek(0, io.SEEK_END)
     if size < _HEAD.size + _FOOTER.size:
         raise Malformed("sealed object file", "shorter than its fixed parts")
-    source.seek(0)
-    magic, version, binding_bytes = _HEAD.unpack(source.read(_HEAD.size))
-    if (magic, version) != (_MAGIC, _VERSION) or binding_bytes > bindings.MAX_BYTES:
-        raise Malformed("sealed object file", f"does not begin as LGOBJT version {_VERSION}")
-    binding = Binding.parse(source.read(binding_bytes))
+    binding, body_offset = parse_head(source)
     source.seek(size - _FOOTER.size)
     body, wrap, index, record, end, version = _FOOTER.unpack(source.read(_FOOTER.size))
     if (end, version) != (_END, _VERSION):
         raise Malformed("sealed object file", "does not end as one; it was cut off or is still being written")
-    body_offset = _HEAD.size + binding_bytes
     if max(wrap, index, record) > _MAX_PART_BYTES or size != body_offset + body + wrap + index + record + _FOOTER.size:
         raise Malformed("sealed object file", "its lengths do not add up")
     source.seek(body_offset + body)
     return ObjectParts(binding, body_offset, body, source.read(wrap), source.read(index), source.read(record))
+
+
+def parse_head(source: SeekableSource) -> tuple[Binding, int]:
+    """Return the binding, and where the body begins; of a file that may be cut off behind it. Raises Malformed."""
+    source.seek(0)
+    head = source.read(_HEAD.size)
+    if len(head) < _HEAD.size:
+        raise Malformed("sealed object file", "shorter than its fixed parts")
+    magic, version, binding_bytes = _HEAD.unpack(head)
+    if (magic, version) != (_MAGIC, _VERSION) or binding_bytes > bindings.MAX_BYTES:
+        raise Malformed("sealed object file", f"does not begin as LGOBJT version {_VERSION}")
+    return Binding.parse(source.read(binding_bytes)), _HEAD.size + binding_bytes
 
 
 class BodyWindow:

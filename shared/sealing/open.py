@@ -70,10 +70,17 @@ def open_verified(
     Raises Malformed, WrongSigner, SignatureInvalid, ObjectAltered, WrongKey, BoxNotAuthentic, NotAuthentic.
     """
     _, record = verify_parts(stored, host_key)
-    data_key = unwrap(stored, key)
+    yield from open_body(stored.binding, record, body, unwrap(stored, key))
+
+
+def open_body(binding: bytes, record: CaptureRecord, body: Readable, data_key: bytes) -> Iterator[memoryview]:
+    """Yield the dataset as `open_verified` does, for whoever verified the parts and has the data key.
+
+    Raises ObjectAltered, NotAuthentic.
+    """
     source = _HashingSource(body)
     digest, size = sha256(), 0
-    for piece in decrypt(source, data_key, stored.binding):
+    for piece in decrypt(source, data_key, binding):
         digest.update(piece)
         size += len(piece)
         yield piece
@@ -85,7 +92,7 @@ def open_verified(
     )
     for holds, what in proofs:
         if not holds:
-            raise ObjectAltered(stored.object_id, what)
+            raise ObjectAltered(record.object_id, what)
 
 
 def open_range(

@@ -68,7 +68,6 @@ def tls(ct: Party, trust: str) -> Any:
     return context, "127.0.0.1"
 
 
-@pytest.mark.xfail(reason="the pipeline does not note instances yet")
 def test_an_image_over_tls_is_committed_once_the_centre_has_it(
     centre: Centre, enrolled: AgentFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,10 +15,12 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.uid import generate_uid
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 from edge_agent.config import AgentFolder
+from edge_agent.health.local import read_status
 from shared.audit.record import AuditRecord, Event
 from tests.fakes.centre import Centre
 
@@ -67,6 +69,7 @@ def send_until_cut_off(port: int) -> int:
     file = pydicom.dcmread(str(get_testdata_file("CT_small.dcm", download=False)))
     acknowledged = 0
     while association.is_established:
+        file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         status = association.send_c_store(file)
         if "Status" not in status:
             break
@@ -96,7 +99,7 @@ def test_an_acknowledged_image_survives_kill_9_and_is_delivered_after_restart(
         centre.wait_for(lambda: any(b"image-delivered" in record.public for record in centre.audit))
         agent.send_signal(signal.SIGTERM)
         assert agent.wait(20) == 0
-    assert not list((enrolled.spool / "ready").iterdir())
+    assert read_status(enrolled).waiting == 0
 
 
 def test_nothing_acknowledged_is_lost_however_often_it_is_killed(
@@ -115,7 +118,7 @@ def test_nothing_acknowledged_is_lost_however_often_it_is_killed(
             killer.join()
 
     with running_agent(enrolled, ready) as agent:
-        centre.wait_for(lambda: not list((enrolled.spool / "ready").iterdir()))
+        centre.wait_for(lambda: read_status(enrolled).waiting == 0)
         centre.wait_for(lambda: len(captured(centre)) == len(centre.objects))
     assert acknowledged > 0
     # One image of each round may have been made durable without its answer getting out.

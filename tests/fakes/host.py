@@ -5,19 +5,21 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
+from cryptography.cobblestone import Cobblestone256Encryptor
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge_agent.audit.journal import Journal
 from edge_agent.capture.association import Patience
 from edge_agent.capture.pipeline import CapturePipeline, ImageHeader
-from edge_agent.capture.spool import Spool
+from edge_agent.capture.registrar import DirectRegistrar
+from edge_agent.capture.store import CaptureStore
 from edge_agent.database import Database
 from edge_agent.policy_sync.store import PolicyStore
 from shared.audit.record import AuditRecord, Event
 from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.accept import AcceptedPolicy
 from shared.policy.document import ORGANISATION
-from shared.sealing.chunked import ChunkedEncryptor
+from shared.sealing.binding import hash_sop_instance
 from shared.sealing.seal import EncryptorFactory
 from shared.signing import SoftwareSigner
 from tests.fakes.clock import FakeClock
@@ -31,8 +33,10 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 class Host:
     folder: Path
     random_bytes: RandomBytes = secrets.token_bytes
-    encryptor: EncryptorFactory = ChunkedEncryptor
+    encryptor: EncryptorFactory = Cobblestone256Encryptor
     free_bytes: int = 1 << 40
+    quota_bytes: int = 0
+    segment_bytes: int = 4 << 20
     patience: Patience = field(default_factory=Patience)
     host_id: HostId = field(default_factory=HostId.new)
     signer: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
@@ -43,19 +47,30 @@ class Host:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.clock, self.log = FakeClock(), MemoryLog()
         self.open()
+        self.spool.attempts.forget()
 
     def open(self) -> None:
         """Start from what is on the disk, as after a restart."""
         self.database = Database(self.folder / "agent.sqlite")
         self.store = PolicyStore(self.database, ORGANISATION, self.clock, self.log)
         self.journal = Journal(self.database, self.host_id, key=self.store.audit_key, clock=self.clock)
-        self.spool = Spool(self.folder / "spool", free_bytes=lambda _: self.free_bytes)
+        self.captures = CaptureStore(
+            self.folder / "spool",
+            self.database,
+            self.journal,
+            free_bytes=lambda _: self.free_bytes,
+            quota=lambda: self.quota_bytes,
+            segment_bytes=self.segment_bytes,
+        )
+        self.spool = self.captures.spool
         self.pipeline = CapturePipeline(
             host_id=self.host_id,
             sop_hash_key=bytes(32),
             signer=self.signer,
             policy=self.store.in_force,
             spool=self.spool,
+            claims=self.captures.claims,
+            registrar=DirectRegistrar(self.captures.entries),
             journal=self.journal,
             clock=self.clock,
             random_bytes=self.random_bytes,
@@ -66,11 +81,28 @@ class Host:
         self.database.close()
         self.open()
 
+    def recover(self) -> None:
+        """Do what an agent does at its start."""
+        self.captures.recover(self.host_id, self.signer.public, self.log)
+
     def put_in_force(self, version: int = 1, ae_titles: tuple[str, ...] = ("CT1",)) -> None:
         policy = document(version, self.keys, self.receipts.public, ae_titles)
         data = policy.encode()
         self.store.keep(AcceptedPolicy(ORGANISATION, version, sha256(data).digest()), data)
         self.store.switch(policy)
+
+    def uid_hash(self, uid: str) -> bytes:
+        return hash_sop_instance(bytes(32), uid)
+
+    def files(self) -> list[Path]:
+        """Return the objects of the spool that are files of their own."""
+        return [path for path in self.spool.files.iterdir() if path.suffix != ".note"]
+
+    def left_behind(self) -> list[str]:
+        """Return the ids of all that lies in the spool, whole or not, or was begun and has not ended."""
+        files = (path.name for folder in (self.spool.incoming, self.spool.files) for path in folder.iterdir())
+        waiting = (str(spooled.object_id) for spooled in self.spool.everything())
+        return [*files, *waiting, *map(str, self.spool.attempts.left_over())]
 
     def records(self) -> list[AuditRecord]:
         unsent = self.journal.unsent(most=10_000, most_bytes=1 << 30)

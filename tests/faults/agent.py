@@ -72,7 +72,15 @@ class AgentProcess:
 
     def wait_until_idle(self, timeout_s: float = 120.0) -> None:
         """Return when the centre has receipted every object and holds every record."""
-        self.wait_until(lambda: (status := self.status()).waiting == 0 and status.audit_waiting == 0, timeout_s)
+
+        def is_idle() -> bool:
+            status = self.status()
+            return (status.coming_in, status.waiting, status.audit_waiting) == (0, 0, 0)
+
+        try:
+            self.wait_until(is_idle, timeout_s)
+        except AssertionError as exc:
+            raise AssertionError(f"{self.status()} {exc}") from exc
 
     def resident_bytes(self) -> int:
         return int(psutil.Process(self.pid).memory_info().rss)

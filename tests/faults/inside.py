@@ -1,38 +1,64 @@
 """The one place where these tests know how the agent is made inside; everything else looks at it from outside."""
 
-import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from edge_agent.agent import Agent
 from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.config import AgentFolder
+from edge_agent.database import Database
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.https import HttpsDoor
-
-# What an object in the spool begins with: docs/formats/sealed-object.md section 7.
-_OBJECT = b"LGOBJT"
-
-
-def object_files(folder: AgentFolder) -> list[Path]:
-    """Return the files of the sealed objects that wait, oldest first."""
-    return sorted(
-        (path for path in folder.spool.rglob("*") if path.is_file() and path.read_bytes()[:6] == _OBJECT),
-        key=lambda path: (path.stat().st_mtime_ns, path.name),
-    )
+from edge_agent.spool.catalogue import Spooled
+from edge_agent.spool.spool import Spool
 
 
-def perhaps_twice(unanswered: Collection[bytes]) -> Collection[bytes]:
-    """Return which images may be there twice because their first answer was lost and they were sent again."""
-    recognises_resends = "instances" in inspect.signature(CapturePipeline).parameters
-    return () if recognises_resends else unanswered
+@dataclass(frozen=True)
+class Lying:
+    """A sealed object that waits, as bytes of a file: for what spoils bytes on a disk."""
+
+    path: Path
+    offset: int
+    size: int
+
+    def read(self) -> bytes:
+        return self.path.read_bytes()[self.offset : self.offset + self.size]
+
+    def write(self, data: bytes) -> None:
+        """Put `data`, of the same length, in its place."""
+        assert len(data) == self.size
+        with self.path.open("r+b") as file:
+            file.seek(self.offset)
+            file.write(data)
+
+
+def waiting_objects(folder: AgentFolder) -> list[Lying]:
+    """Return the sealed objects that wait in a folder in which no agent runs, oldest first."""
+    database = Database(folder.database)
+    spool = Spool(folder.spool, database)
+    try:
+        return [_lying(spool, spooled) for spooled in spool.everything()]
+    finally:
+        database.close()
+
+
+def _lying(spool: Spool, spooled: Spooled) -> Lying:
+    if spooled.place is None:
+        return Lying(spool.files / spooled.name, 0, spooled.object_bytes)
+    return Lying(spool.segments.path(spooled.place.segment), spooled.place.offset, spooled.object_bytes)
 
 
 def on_its_way_bytes(folder: AgentFolder) -> int:
-    """Return how much is written of the images that are on their way in; zero: there is none."""
+    """Return how much is written to the disk of the images that are on their way in."""
     return sum(path.stat().st_size for path in (folder.spool / "incoming").iterdir())
+
+
+def are_on_their_way(folder: AgentFolder) -> bool:
+    """Return whether an image has begun to come in."""
+    return any((folder.spool / "attempts").read_bytes())
 
 
 def give_pipeline(agent: Agent, wrap: Callable[[CapturePipeline], object]) -> None:
@@ -45,6 +71,11 @@ def give_receipts(agent: Agent, receipts: Receipts) -> None:
     _delivery(agent)._receipts = receipts
 
 
+def give_no_reserve(agent: Agent) -> None:
+    """Have the spool write to the disk's last page: somebody else may fill what it keeps in reserve at any moment."""
+    agent.spool._reserve_bytes = 0
+
+
 def give_delivery_door(agent: Agent, timeout_s: float) -> None:
     """Have delivery wait no longer, or much longer, for the vault."""
     doors = agent._identity.config.doors
@@ -52,8 +83,13 @@ def give_delivery_door(agent: Agent, timeout_s: float) -> None:
 
 
 @contextmanager
-def unreadable(path: Path) -> Any:
-    """Have every read of an object's bytes fail with an I/O error, as from a bad sector."""
+def unreadable(lying: Lying) -> Any:
+    """Have every read of an object's bytes fail with an I/O error, as from a bad sector.
+
+    For one that is a file of its own: which part of a file fails cannot be arranged without a device of our own.
+    """
+    path = lying.path
+    assert lying.offset == 0
     kept = path.with_name(f"kept-{path.name}")
     path.rename(kept)
     # Address zero of any process is not mapped: open succeeds and read says EIO.

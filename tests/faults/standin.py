@@ -72,6 +72,7 @@ PARTS: dict[str, Callable[[Agent], None]] = {
     "whole": lambda agent: None,
     "eager": lambda agent: inside.give_pipeline(agent, EagerPipeline),
     "credulous": lambda agent: inside.give_receipts(agent, Credulous(agent.database)),
+    "unreserved": inside.give_no_reserve,
     "impatient": lambda agent: inside.give_delivery_door(agent, IMPATIENT_S),
     "endless": lambda agent: inside.give_delivery_door(agent, ENDLESS_S),
 }

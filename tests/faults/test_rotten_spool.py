@@ -1,7 +1,6 @@
 """Waiting objects whose bytes went bad on the disk: noticed, kept, recorded, and no other is held up by them."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -10,54 +9,57 @@ from shared.audit.record import AuditRecord, Event, Outcome
 from shared.sealing.chunked import NotAuthentic
 from tests.faults import inside
 from tests.faults.agent import running
-from tests.faults.evidence import delivered, records, verify_log, verify_no_plaintext, verify_none_twice
+from tests.faults.evidence import delivered, verify_log, verify_no_plaintext, verify_none_twice
 from tests.faults.modality import Image, Modality, images
 from tests.faults.vault import Vault, judge_small_parts
 
 _COUNT, _ROTTEN = 7, 3  # the fourth of seven
+SIZES = {"in a segment": 20_000, "a file of its own": 1_300_000}
 
 
-def _flip(at: float) -> Callable[[Path], None]:
-    def flip(path: Path) -> None:
-        data = bytearray(path.read_bytes())
+def _flipped(at: float) -> Callable[[bytes], bytes]:
+    def flip(content: bytes) -> bytes:
+        data = bytearray(content)
         data[min(int(len(data) * at), len(data) - 1)] ^= 0x10
-        path.write_bytes(data)
+        return bytes(data)
 
     return flip
 
 
-def _cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-500])
+def _small_parts_flipped(from_the_end: int) -> Callable[[bytes], bytes]:
+    def flip(content: bytes) -> bytes:
+        at = len(content) - from_the_end
+        return content[:at] + bytes([content[at] ^ 0x10]) + content[at + 1 :]
+
+    return flip
 
 
-def _emptied(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _zeroed(path: Path) -> None:
-    size = path.stat().st_size
-    path.write_bytes(path.read_bytes()[: size // 2] + bytes(size - size // 2))
-
-
-ROT: dict[str, Callable[[Path], None]] = {
-    "a flipped bit in the head": _flip(0.0),
-    "a flipped bit in the body": _flip(0.5),
-    "a flipped bit in the index": _flip(0.965),
-    "a flipped bit in the record": _flip(0.985),
-    "a flipped bit in the footer": _flip(1.0),
-    "an end that is cut off": _cut,
-    "a second half of zeros": _zeroed,
-    "nothing left": _emptied,
+# Behind the body lie a wrap of 1,200 bytes, the index, a record of 650 and a footer of 28.
+ROT: dict[str, Callable[[bytes], bytes]] = {
+    "a flipped bit in the head": _flipped(0.0),
+    "a flipped bit in the body": _flipped(0.5),
+    "a flipped bit in the index": _small_parts_flipped(1000),
+    "a flipped bit in the record": _small_parts_flipped(300),
+    "a flipped bit in the footer": _flipped(1.0),
+    "an end of zeros": lambda content: content[:-500] + bytes(500),
+    "a second half of zeros": lambda content: content[: len(content) // 2] + bytes(-(-len(content) // 2)),
+    "nothing left": lambda content: bytes(len(content)),
 }
 
 
 @pytest.fixture
-def waiting(centre: Vault, enrolled: AgentFolder) -> Modality:
+def size_bytes() -> int:
+    return SIZES["in a segment"]
+
+
+@pytest.fixture
+def waiting(centre: Vault, enrolled: AgentFolder, size_bytes: int) -> Modality:
     """Images that were captured while the vault was away, with no agent running."""
     centre.vault_status = 503
-    modality = Modality(images(_COUNT, 20_000))
+    modality = Modality(images(_COUNT, size_bytes))
     with running(enrolled) as agent:
         modality.send(agent.port())
+        agent.wait_until(lambda: agent.status().coming_in == 0)
         agent.killed()
     centre.vault_status = 0
     assert len(modality.acknowledged) == _COUNT
@@ -80,13 +82,14 @@ def verify_noticed(centre: Vault, folder: AgentFolder, modality: Modality) -> li
     return bad
 
 
+@pytest.mark.parametrize("size_bytes", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("how", ROT)
 def test_a_rotten_object_is_put_aside_and_named_and_the_others_arrive(
     centre: Vault, enrolled: AgentFolder, waiting: Modality, how: str
 ) -> None:
-    rotten = inside.object_files(enrolled)[_ROTTEN]
-    ROT[how](rotten)
-    left = rotten.read_bytes()
+    rotten = inside.waiting_objects(enrolled)[_ROTTEN]
+    left = ROT[how](rotten.read())
+    rotten.write(left)
     with running(enrolled) as agent:
         agent.wait_until_idle()
         status = agent.status()
@@ -96,13 +99,14 @@ def test_a_rotten_object_is_put_aside_and_named_and_the_others_arrive(
     assert (status.put_aside, status.waiting, status.delivered) == (1, 0, _COUNT - 1)
     assert status.refused >= 1
     # It is evidence, and perhaps not past saving.
-    assert any(path.read_bytes() == left for path in enrolled.spool.rglob("*") if path.is_file())
+    assert any(left in path.read_bytes() for path in enrolled.spool.rglob("*") if path.is_file())
 
 
 def test_control_a_vault_that_does_not_read_what_it_takes_lets_rot_pass(
     centre: Vault, enrolled: AgentFolder, waiting: Modality
 ) -> None:
-    ROT["a flipped bit in the body"](inside.object_files(enrolled)[_ROTTEN])
+    rotten = inside.waiting_objects(enrolled)[_ROTTEN]
+    rotten.write(ROT["a flipped bit in the body"](rotten.read()))
     centre.judge = judge_small_parts
     with running(enrolled) as agent:
         agent.wait_until_idle()
@@ -111,22 +115,18 @@ def test_control_a_vault_that_does_not_read_what_it_takes_lets_rot_pass(
         verify_noticed(centre, enrolled, waiting)
 
 
-def test_an_object_that_cannot_be_read_now_stays_and_is_delivered_when_it_can(
+@pytest.mark.parametrize("size_bytes", [SIZES["a file of its own"]])
+def test_an_object_that_cannot_be_read_stays_is_named_and_holds_up_nobody(
     centre: Vault, enrolled: AgentFolder, waiting: Modality
 ) -> None:
-    with inside.unreadable(inside.object_files(enrolled)[_ROTTEN]), running(enrolled) as agent:
-        agent.wait_until(lambda: len(centre.objects) >= _ROTTEN)
-        agent.wait_until(lambda: agent.logged("delivery.waits") + agent.logged("task.failed") > 0)
-        assert agent.status().waiting + agent.status().put_aside >= 1
+    with inside.unreadable(inside.waiting_objects(enrolled)[_ROTTEN]), running(enrolled) as agent:
+        agent.wait_until(lambda: len(centre.objects) == _COUNT - 1)
+        agent.wait_until(lambda: agent.status().audit_waiting == 0)
+        assert agent.status().waiting == 1
+    verify_noticed(centre, enrolled, waiting)
     with running(enrolled) as agent:
-        agent.wait_until(lambda: agent.status().delivered + agent.status().put_aside == _COUNT)
+        agent.wait_until_idle()
 
-    assert len(records(centre)) > 0
-
-
-@pytest.mark.xfail(strict=True, reason="a read error of one object is taken for an absent vault and holds up the rest")
-def test_an_object_that_cannot_be_read_does_not_hold_up_the_others(
-    centre: Vault, enrolled: AgentFolder, waiting: Modality
-) -> None:
-    with inside.unreadable(inside.object_files(enrolled)[_ROTTEN]), running(enrolled) as agent:
-        agent.wait_until(lambda: len(centre.objects) == _COUNT - 1, timeout_s=5)
+    found = delivered(centre)
+    verify_none_twice(found)
+    assert all(found[digest] for digest in waiting.acknowledged)

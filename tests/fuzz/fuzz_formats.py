@@ -1,8 +1,16 @@
 """Our own formats, as they come from outside: sealed object files, policies, signed statements, batches, answers."""
 
+import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edge_agent.audit.uploader import held_by
+from edge_agent.config import HostConfig
+from edge_agent.enrol.judge import verify_centre, verify_certificate
+from edge_agent.https import Answer, problem
 from edge_agent.moving.judge import Passing, certified, verify_object
 from edge_agent.moving.manifest import (
     ExportId,
@@ -15,21 +23,31 @@ from edge_agent.moving.manifest import (
     sign_manifest,
     verify_manifest,
 )
-from shared.audit.batch import Batch, ChainHead, sign_batch, verify_batch
+from edge_agent.policy_sync.fetcher import claimed_layer_version, claimed_version
+from shared.audit.batch import Batch, ChainHead, Statement, sign_batch, verify_batch
 from shared.audit.record import AuditRecord
-from shared.errors import IntegrityFailure, Malformed
+from shared.custody.frames import FrameStatement
+from shared.custody.statement import CustodyStatement
+from shared.enrolment.code import EnrolmentCode
+from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
+from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.receipt import Receipt, sign_receipt, verify_receipt
 from shared.fleet.state import HostState, sign_state, verify_state
 from shared.policy.bundle import HeadBundle, LayerBundle
-from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.document import ORGANISATION, AfterReceipt, Coverage, Modality, PolicyDocument, Station
+from shared.policy.grading import Grading, Rule
+from shared.policy.routes import Peer, Route, Via
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
 from shared.sealing.hpke import SealedBox
+from shared.sealing.index import IndexEntry
 from shared.sealing.record import CaptureRecord, record_digest
-from shared.signing import Label, SoftwareSigner, sign_statement, verify_statement
+from shared.signing import EvidencePublicKey, Label, SoftwareSigner, sign_statement, verify_statement
 from tests.fakes.centre import Authority
 from tests.fuzz.target import Target
 from tests.shared import made
+from tests.shared.custody.test_statement import FRAMES, STATEMENT
 
 _MOST_BYTES = 1 << 20
 
@@ -121,6 +139,65 @@ def _receipt(data: bytes) -> None:
     verify_receipt(data, made.VAULT_SIGNER.public, made.OBJECT, record_digest(_PARTS.record))
 
 
+_PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+_ARCHIVE = Peer("PACS", "127.0.0.1", 104)
+_RICH_POLICY = replace(
+    made.policy(),
+    modalities=(
+        Modality(
+            "CT1", "", ("192.0.2.7", "2001:db8::/32"), ("00" * 32,), _ARCHIVE, AfterReceipt.MOVE, Station("CT", "A")
+        ),
+    ),
+    grading=Grading(
+        "restricted",
+        ("restricted",),
+        (Rule((("modality", ("M?", "C*")), ("patient_name", ("[*",))), "restricted", ("pacs",)),),
+        ("pacs",),
+    ),
+    routes=(Route("pacs", Via.CENTRE, "LEADGLASS", _ARCHIVE),),
+    dicom_trust=_PEM,
+    coverage=Coverage("LEADGLASS", _ARCHIVE),
+    spool_quota_bytes=1 << 30,
+    frame_digests=True,
+)
+_ANSWERS = [
+    EnrolmentAnswer(made.HOST, _PEM, _PEM, bytes(32), Doors(host, 443, mqtt_port), b"{}", ("organisation",))
+    for host, mqtt_port in (("centre.example", 8883), ("[2001:db8::1]", None))
+]
+_CONFIG = HostConfig(made.HOST, "CT 2", Doors("centre", 443, None), bytes(32), b"{}", ORGANISATION)
+_HOST_KEY = ec.derive_private_key(7, ec.SECP256R1())
+_AUTHORITY = Authority()
+_ISSUED = _AUTHORITY.issue(str(made.HOST), "host", _HOST_KEY.public_key())
+_HEAD = b'{"signed":{"_type":"timestamp","version":7}}'
+_SNAPSHOT = b'{"signed":{"_type":"snapshot","meta":{"organisation.json":{"version":7}}}}'
+
+
+def _code(data: bytes) -> None:
+    code = EnrolmentCode.parse(data.decode("utf-8", "replace"))
+    assert EnrolmentCode.parse(code.text()) == code
+
+
+def _evidence_key(data: bytes) -> None:
+    assert EvidencePublicKey.parse(data).spki == data
+
+
+def _certificate(der: bytes) -> None:
+    """These bytes as the certificate of a centre, and as what a centre answers."""
+    pem = ssl.DER_cert_to_PEM_cert(der)
+    try:
+        verify_centre(pem.encode(), EnrolmentCode(bytes(16), _AUTHORITY.fingerprint))
+    except Refused:
+        verify_certificate(pem, "TLS", _HOST_KEY, str(made.HOST), _AUTHORITY.certificate)
+
+
+def _centre_answer(data: bytes) -> None:
+    """What is read of answers and metadata before anything of them is verified has to be harmless."""
+    held = held_by(Answer(200, data))
+    assert held is None or held >= 0
+    assert all(len(text) <= 200 for text in problem(Answer(400, data)).values())
+    assert f"{claimed_version(data)} {claimed_layer_version(data, ORGANISATION)}".isprintable()
+
+
 TARGETS = (
     Target("object-file", _object, (_SEALED, made.sealed_file(b"")[0])),
     Target("statement", _parse_statement, (sign_receipt(_RECEIPT, made.VAULT_SIGNER),)),
@@ -147,7 +224,7 @@ TARGETS = (
     Target("spool-export-object", _carried, (_SEALED, made.sealed_file(b"")[0])),
     _target("spool-export-payload", Manifest.parse, _MANIFEST.encode()),
     _target("spool-export-list", PartList.parse, _PART.encode()),
-    _target("policy", PolicyDocument.parse, made.policy().encode()),
+    _target("policy", PolicyDocument.parse, made.policy().encode(), _RICH_POLICY.encode()),
     _target("receipt-payload", Receipt.parse, _RECEIPT.encode()),
     _target("state-payload", HostState.parse, _STATE.encode()),
     _target("capture-record", CaptureRecord.parse, _capture_record(_SEALED)),
@@ -156,4 +233,19 @@ TARGETS = (
     Target("sealed-box", SealedBox.parse, (_PARTS.wrap, _PARTS.index)),
     _target("head-bundle", HeadBundle.parse, HeadBundle((b"root",), b"timestamp", b"snapshot", b"targets").encode()),
     _target("layer-bundle", LayerBundle.parse, LayerBundle(ORGANISATION, b"metadata", b"policy").encode()),
+    _target("audit-statement", Statement.parse, Statement(str(made.HOST), 1, 3, bytes(32), bytes(32)).encode()),
+    _target("index-entry", IndexEntry.parse, made.ENTRY.encode(), IndexEntry(False, *[""] * 9).encode()),
+    _target("enrolment-request", EnrolmentRequest.parse, EnrolmentRequest(bytes(16), _PEM, _PEM, "CT 2").encode()),
+    _target("enrolment-answer", EnrolmentAnswer.parse, *(answer.encode() for answer in _ANSWERS)),
+    _target("renewal-request", RenewalRequest.parse, RenewalRequest(_PEM).encode()),
+    _target("renewal-answer", RenewalAnswer.parse, RenewalAnswer(_PEM).encode()),
+    _target("host-config", HostConfig.parse, _CONFIG.encode()),
+    Target("enrolment-code", _code, (EnrolmentCode(bytes(16), bytes(32)).text().encode(),)),
+    Target("evidence-key", _evidence_key, (made.HOST_SIGNER.public.spki, made.VAULT_SIGNER.public.spki)),
+    Target(
+        "certificate", _certificate, tuple(map(ssl.PEM_cert_to_DER_cert, (_AUTHORITY.pem.decode(), _ISSUED.decode())))
+    ),
+    _target("custody-statement", CustodyStatement.parse, STATEMENT.encode(), replace(STATEMENT, frames=None).encode()),
+    _target("frame-statement", FrameStatement.parse, FRAMES.encode()),
+    Target("centre-answer", _centre_answer, (b'{"held":3}', b'{"title":"no","status":403}', _HEAD, _SNAPSHOT)),
 )

@@ -28,7 +28,7 @@ from shared.sealing.hpke import SealingPrivateKey
 from shared.sealing.index import IndexEntry
 from shared.sealing.object_file import BodyWindow, ObjectParts
 from shared.sealing.open import StoredObject, open_verified
-from shared.sealing.seal import ObjectSealer, Sealed, Sealing
+from shared.sealing.seal import ObjectSealer, Sealed, Sealing, StreamSink
 from shared.signing import SoftwareSigner
 
 Json: TypeAlias = canonical.Json
@@ -55,7 +55,7 @@ def policy(version: int = 3) -> PolicyDocument:
 
 def sealed_file(dataset: bytes, binding: Binding = BINDING) -> tuple[bytes, Sealed]:
     out = io.BytesIO()
-    sealer = ObjectSealer(out, binding)
+    sealer = ObjectSealer(StreamSink(out), binding)
     sealer.update(dataset)
     sealed = sealer.finish(SEALING, ENTRY, HOST_SIGNER)
     return out.getvalue(), sealed

@@ -8,6 +8,9 @@ import sys
 from tests.vectors.generators import (
     audit_record,
     canonical_json,
+    custody,
+    custody_image,
+    custody_pixels,
     enrolment,
     host_state,
     policy,
@@ -20,7 +23,7 @@ from tests.vectors.given import BOXES_FILE, FOLDER, Files, KeptBoxes
 
 FORMATS = (
     "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
-    "spool-export",
+    "spool-export", "custody",
 )  # fmt: skip
 
 
@@ -28,7 +31,10 @@ def make_all() -> Files:
     """Return every generated file, by its path below this folder."""
     boxes = KeptBoxes.load()
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
-    for made in (signed_statement, policy, policy_options, enrolment, host_state, canonical_json, spool_export):
+    for made in (
+        signed_statement, policy, policy_options, enrolment, host_state, canonical_json, spool_export, custody,
+        custody_image, custody_pixels,
+    ):  # fmt: skip
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()
     return files

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.x509.oid import NameOID
 
 
 class Refusal(Exception):
@@ -397,12 +399,18 @@ def open_range(parts: Parts, asked: Asked, start: int, length: int) -> bytes:
 _CODES = {
     "110100": "agent.started agent.stopped server.started server.stopped",
     "110101": "audit.read",
-    "110103": "vault.object-opened vault.open-refused",
-    "110104": "capture.image-delivered capture.delivery-refused vault.object-stored vault.object-refused",
-    "110107": "capture.image-captured capture.image-refused",
-    "110112": "vault.looked-up",
+    "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused",
+    "110104": "capture.image-delivered capture.delivery-refused capture.commitment-requested "
+    "capture.commitment-reported capture.commitment-refused capture.file-released route.delivered route.failed "
+    "route.retried vault.object-stored vault.object-refused",
+    "110106": "capture.spool-exported",
+    "110107": "capture.image-captured capture.image-refused capture.image-repeated capture.image-conflicts "
+    "capture.file-refused capture.object-damaged capture.spool-imported",
+    "110112": "coverage.compared coverage.comparison-failed vault.looked-up",
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
-    "capture.association-refused policy.published policy.refused policy.accepted audit.batch-refused",
+    "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
+    "capture.interception-attempted coverage.gap-found vault.move-allowed vault.move-ended policy.published "
+    "policy.refused policy.accepted audit.batch-refused vault.conflict-settled",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
@@ -609,7 +617,10 @@ def _routes_and_trust(policy: Any) -> None:
     routes, grading = policy.get("routes", []), policy["grading"]
     for route in routes:
         host = route["peer"]["host"]
-        local = host == "localhost" or (re.fullmatch(r"127(\.[0-9]+){3}", host) is not None)
+        octets = host.split(".")
+        local = host == "localhost" or (
+            len(octets) == 4 and octets[0] == "127" and all(one in map(str, range(256)) for one in octets)
+        )
         _need(local or "tls" in route["peer"], "Malformed", "a route in clear")
     named = [*grading.get("routes", []), *grading.get("ungraded_routes", [])]
     named += [name for rule in grading.get("rules", []) for name in rule["routes"]]
@@ -704,7 +715,9 @@ _RECEIPT = _object_of(v=_one_of(1), object=_OBJECT_ID, record_sha256=_HEX32, rec
 
 
 def host_state(signed: bytes, spki: bytes) -> Any:
-    return _read(statement(signed, "leadglass host state v1", spki), _STATE)
+    state = _read(statement(signed, "leadglass host state v1", spki), _STATE)
+    _need("capture" not in state or any(state["capture"].values()), "Malformed", "capture that says nothing")
+    return state
 
 
 def receipt(signed: bytes, spki: bytes, object_id: str, record_sha256: str) -> Any:
@@ -742,3 +755,400 @@ def export_list(data: bytes) -> Any:
     _need(1 <= entries <= 1000, "Malformed", "entries")
     _need(all(one["first"] <= one["last"] for one in value["batches"]), "Malformed", "backwards")
     return value
+
+
+# ---- custody.md section 1
+
+_LARGEST = 1_049_600
+_LOG_PROOF = _object_of(
+    records=_some_of(_matching(r"(?s:.*)", 16_384), 1000), statement=lambda _: True,
+)  # fmt: skip
+_CUSTODY = _object_of(
+    v=_one_of(1), kind=_one_of("leadglass custody statement"), object=_OBJECT_ID, written=_is_time,
+    record=lambda _: True, binding=lambda _: True, receipt=lambda _: True, frames=lambda _: True,
+    certificates=_list_of(_object_of(pem=_matching(r"(?s:.*)", 16_384), source=_SOURCE), 64),
+    log=_list_of(_LOG_PROOF, 64),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Custody:
+    object_id: str
+    record: bytes
+    binding: bytes
+    receipt: bytes
+    frames: bytes | None
+    certificates: list[Any]
+    log: list[Any]
+
+
+def custody(data: bytes) -> Custody:
+    _need(len(data) <= 64 << 20, "Malformed", "size")
+    value = _read(data, _CUSTODY)
+    for proof in value["log"]:
+        _base64(proof["statement"], 4096)
+    return Custody(
+        value["object"],
+        _base64(value["record"], _LARGEST),
+        _base64(value["binding"], 256),
+        _base64(value["receipt"], _LARGEST),
+        None if value["frames"] is None else _base64(value["frames"], _LARGEST),
+        value["certificates"],
+        value["log"],
+    )
+
+
+def log_proof(proof: Any, source: str, spki: bytes) -> Any:
+    """Return the record that it shows."""
+    _need(_LOG_PROOF(proof), "Malformed", "log proof")
+    stated = _read(statement(_base64(proof["statement"], 4096), "leadglass audit batch v1", spki), _STATEMENT)
+    _need(stated["first"] <= stated["last"], "Malformed", "backwards")
+    publics = [text.encode() for text in proof["records"]]
+    records = [audit_public(public) for public in publics]
+    leaves = [audit_leaf(public) for public in publics]
+    _need([record["prev"] for record in records[1:]] == leaves[:-1], "AuditAltered", "chain")
+    _need(leaves[-1] == stated["head"], "AuditAltered", "head")
+    numbers = [record["seq"] for record in records]
+    _need(numbers == list(range(stated["last"] - len(numbers) + 1, stated["last"] + 1)), "AuditAltered", "numbers")
+    _need(numbers[0] >= stated["first"], "AuditAltered", "before the batch")
+    _need({stated["source"], *(record["source"] for record in records)} == {source}, "AuditAltered", "source")
+    return records[0]
+
+
+# ---- custody.md section 2
+
+
+@dataclass
+class _Judge:
+    """Steps 1 to 6; `failed` names the steps that failed, `record` and `frames` what holds."""
+
+    given: Custody
+    authority: x509.Certificate
+    failed: list[str]
+    record: Any = None
+    syntax: str | None = None
+    frames: Any = None
+
+    def judge(self) -> None:
+        self.certified: list[tuple[str, bytes, x509.Certificate]] = []
+        bad = [one for one in self.given.certificates if not self._is_good(one)]
+        if bad or not self.certified:
+            self.failed.append("certificates")
+        try:
+            self._judge_record()
+        except Refusal:
+            self.failed.append("record")
+            return
+        self.digest = hashlib.sha256(self.given.record).hexdigest()
+        if not self._is_valid(self.given.record, self.record["captured"], self.record["host"]):
+            self.failed.append("record")
+        for name, step in (
+            ("binding", self._judge_binding), ("receipt", self._judge_receipt), ("log", self._judge_log),
+            ("frame digests", self._judge_frames),
+        ):  # fmt: skip
+            try:
+                step()
+            except Refusal:
+                self.failed.append(name)
+
+    def _is_good(self, offered: Any) -> bool:
+        try:
+            certificate = x509.load_pem_x509_certificate(offered["pem"].encode())
+            certificate.verify_directly_issued_by(self.authority)
+            spki = certificate.public_key().public_bytes(
+                serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            public_key(spki)
+            usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
+            constraints = self.authority.extensions.get_extension_for_class(x509.BasicConstraints).value
+        except (ValueError, InvalidSignature, x509.ExtensionNotFound, Refusal):
+            return False
+        names = [[a.value for a in certificate.subject.get_attributes_for_oid(oid)] for oid in _NAMED]
+        good = names == [[offered["source"]], ["evidence"]] and usage.digital_signature and constraints.ca
+        if good:
+            self.certified.append((offered["source"], spki, certificate))
+        return good
+
+    def _keys(self, signed: bytes, source: str | None) -> list[tuple[str, bytes, x509.Certificate]]:
+        found = [one for one in self.certified if public_key(one[1])[1] == signed[8:24] and source in (None, one[0])]
+        _need(bool(found), "WrongSigner", "nobody is certified for it")
+        return found
+
+    def _is_valid(self, signed: bytes, time: str, source: str) -> bool:
+        at = datetime.fromisoformat(time)
+        periods = [
+            (one.not_valid_before_utc, one.not_valid_after_utc)
+            for one in (self.authority, *(certificate for _, _, certificate in self._keys(signed, source)))
+        ]
+        inside = [since <= at <= until for since, until in periods]
+        return inside[0] and any(inside[1:])
+
+    def _judge_record(self) -> None:
+        source, spki, _ = self._keys(self.given.record, None)[0]
+        record = _read(statement(self.given.record, "leadglass capture record v1", spki), _RECORD)
+        _need((record["host"], record["object"]) == (source, self.given.object_id), "ObjectAltered")
+        self.record = record
+
+    def _judge_binding(self) -> None:
+        binding = self.given.binding
+        _need(hashlib.sha256(binding).hexdigest() == self.record["binding_sha256"], "ObjectAltered")
+        check_binding(binding)
+        named = binding[10:26].hex(), "host-" + binding[26:42].hex()
+        _need(named == (self.record["object"], self.record["host"]), "ObjectAltered")
+        self.syntax = binding[75:].decode()
+
+    def _judge_receipt(self) -> None:
+        spki = self._keys(self.given.receipt, "control-plane")[0][1]
+        received = receipt(self.given.receipt, spki, self.record["object"], self.digest)["received"]
+        _need(self._is_valid(self.given.receipt, received, "control-plane"), "WrongSigner", "period")
+
+    def _judge_log(self) -> None:
+        self.shown: list[Any] = []
+        refused = None
+        for proof in self.given.log:
+            try:
+                source, spki, _ = self._keys(_base64(proof["statement"], 4096), None)[0]
+                self.shown.append(log_proof(proof, source, spki))
+            except Refusal as exc:
+                refused = exc
+        stored = self._about("vault.object-stored", "control-plane", "object", self.record["object"])
+        _need(any(self.digest in _names(one, "record") for one in stored), "ObjectAltered", "never stored")
+        captured = self._about("capture.image-captured", self.record["host"], "object", self.record["object"])
+        ours = [one for one in captured if self.digest in _names(one, "record")]
+        others = [one for one in captured if _names(one, "record") - {self.digest} and one not in ours]
+        _need(not captured or (bool(ours) and not others), "ObjectAltered", "captured otherwise")
+        if refused is not None:
+            raise refused
+
+    def _about(self, event: str, source: str, kind: str, name: str) -> list[Any]:
+        return [
+            one for one in self.shown if (one["event"], one["source"]) == (event, source) and name in _names(one, kind)
+        ]
+
+    def _judge_frames(self) -> None:
+        signed = self.given.frames
+        if signed is None:
+            return
+        frames = frame_digests(signed, self._keys(signed, "control-plane")[0][1])
+        about = frames["object"], frames["record_sha256"], frames["dataset_sha256"], frames["transfer_syntax"]
+        ours = self.record["object"], self.digest, self.record["dataset_sha256"], self.syntax
+        _need(about == ours, "ObjectAltered", "another image's")
+        _need(self._is_valid(signed, frames["made"], "control-plane"), "WrongSigner", "period")
+        logged = self._about("custody.frames-digested", "control-plane", "object", self.record["object"])
+        digest = hashlib.sha256(signed).hexdigest()
+        _need(any(digest in _names(one, "frames") for one in logged), "ObjectAltered", "not logged")
+        self.frames = frames
+
+
+_NAMED = (NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME)
+
+
+def _names(record: Any, kind: str) -> set[str]:
+    return {one["name"] for one in record["what"] if one["kind"] == kind}
+
+
+def image(file: bytes, custody_statement: bytes, authority: bytes) -> tuple[str, list[str]]:
+    """Return the state of the image and the steps that failed."""
+    judge = _Judge(custody(custody_statement), x509.load_pem_x509_certificate(authority), [])
+    judge.judge()
+    if judge.failed:
+        return "not proven", judge.failed
+    dataset, syntax = split_part10(file)
+    wanted = judge.record["dataset_sha256"]
+    if hashlib.sha256(dataset).hexdigest() == wanted:
+        named_right = syntax in (None, judge.syntax)
+        return "data set unchanged" + ", named in a wrong transfer syntax" * (not named_right), []
+    near = [dataset + b"\0"] + [dataset[:-1]] * (dataset[-1:] == b"\0")
+    if any(hashlib.sha256(one).hexdigest() == wanted for one in near):
+        return "data set unchanged but for a zero byte at its end", []
+    compared = _compared(dataset, syntax, judge)
+    if compared == "same" and syntax != judge.syntax:
+        return "pixel data unchanged, data set encoded anew", []
+    return {"lossy": "lossy change", "altered": "pixels altered"}.get(compared, "data set altered"), []
+
+
+def _compared(dataset: bytes, syntax: str | None, judge: _Judge) -> str:
+    if syntax is None:
+        return "not evaluated"
+    lossy_by_name = is_lossy(syntax) and syntax != judge.syntax
+    if judge.frames is None:
+        return "lossy" if lossy_by_name else "not evaluated"
+    try:
+        found, _ = pixels(dataset, syntax)
+    except Refusal:
+        return "lossy" if lossy_by_name else "not evaluated"
+    return compare_frames(judge.frames, judge.frames["transfer_syntax"], {**found, "decoder": "this one"}, syntax)
+
+
+# ---- custody.md section 3
+
+_COLOURS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "RGB", "YBR_FULL", "YBR_FULL_422")
+_FRAMES = _object_of(
+    v=_one_of(1), object=_OBJECT_ID, record_sha256=_HEX32, dataset_sha256=_HEX32,
+    transfer_syntax=_matching(r"[0-9]+(\.[0-9]+)*", 64), made=_is_time, rows=_integer(1, 65_535),
+    columns=_integer(1, 65_535), samples=_integer(1, 4), bits_allocated=_one_of(1, 8, 16, 32),
+    bits_stored=_integer(1, 32), signed=_is_flag, colour=_one_of(*_COLOURS), lossy=_is_flag,
+    decoder=_matching(r"[ -~]{1,100}"), frames=_some_of(_HEX32, 10_000),
+)  # fmt: skip
+
+
+def frame_digests(signed: bytes, spki: bytes) -> Any:
+    value = _read(statement(signed, "leadglass frame digests v1", spki), _FRAMES)
+    _need(value["bits_stored"] <= value["bits_allocated"], "Malformed", "bits stored")
+    return value
+
+
+# ---- custody.md sections 3 and 4: what is not encapsulated, one sample after the other
+
+_IMPLICIT, _EXPLICIT, _BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"
+# Those with a length of four bytes: PS3.5 section 7.1.2.
+_WIDE = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
+
+
+def pixels(dataset: bytes, syntax: str) -> tuple[Any, list[bytes]]:
+    """Return the description with the digests, and the canonical form of each frame."""
+    _need(syntax in (_IMPLICIT, _EXPLICIT, _BIG_ENDIAN), "NotDecoded", "transfer syntax")
+    order = "big" if syntax == _BIG_ENDIAN else "little"
+    elements = _elements(dataset, syntax)
+    _need((0x7FE0, 0x0010) in elements, "NotDecoded", "no pixel data")
+    vr, data = elements[0x7FE0, 0x0010]
+
+    def number(element: int, absent: int | None = None) -> int:
+        value = elements.get((0x0028, element), ("", b""))[1]
+        if not value and absent is not None:
+            return absent
+        _need(len(value) == 2, "NotDecoded", "description")
+        return int.from_bytes(value, order)  # type: ignore[arg-type]
+
+    def text(element: int) -> str:
+        return elements.get((0x0028, element), ("", b""))[1].decode("latin-1").strip(" \0")
+
+    samples, rows, columns, allocated = number(0x0002), number(0x0010), number(0x0011), number(0x0100)
+    stored, colour, planar = number(0x0101), text(0x0004), number(0x0006, 0) == 1 and number(0x0002) > 1
+    count = int(text(0x0008) or 1)
+    _need(allocated in ((8, 16) if order == "big" else (1, 8, 16, 32)), "NotDecoded", "bits allocated")
+    _need(colour in _COLOURS and rows > 0 and columns > 0 and 1 <= count <= 10_000, "NotDecoded", "description")
+    _need(samples == (3 if colour in ("RGB", "YBR_FULL", "YBR_FULL_422") else 1), "NotDecoded", "samples")
+    _need(1 <= stored <= allocated and number(0x0102) == stored - 1 and number(0x0103) < 2, "NotDecoded", "bits")
+    _need(allocated > 1 or samples == 1, "NotDecoded", "bits of several samples")
+    halved = colour == "YBR_FULL_422"
+    _need(not halved or (columns % 2 == 0 and not planar), "NotDecoded", "half the colour")
+    if order == "big" and allocated == 8 and vr == "OW":
+        data = b"".join(data[at : at + 2][::-1] for at in range(0, len(data), 2))
+    a_frame = rows * columns * (2 if halved else samples)
+    _need(len(data) * 8 >= a_frame * count * allocated, "NotDecoded", "too short")
+    frames = []
+    for frame in range(count):
+        places = range(frame * a_frame, (frame + 1) * a_frame)
+        values = [_sample(data, at, allocated, order) % 2**stored for at in places]
+        if planar:
+            values = [values[plane * rows * columns + pixel] for pixel in range(rows * columns) for plane in range(3)]
+        wide = 1 if stored <= 8 else 2 if stored <= 16 else 4
+        frames.append(b"".join(value.to_bytes(wide, "little") for value in values))
+    described = {
+        "rows": rows, "columns": columns, "samples": samples, "bits_allocated": allocated, "bits_stored": stored,
+        "signed": number(0x0103) == 1, "colour": colour, "lossy": text(0x2110) == "01",
+        "frames": [hashlib.sha256(frame).hexdigest() for frame in frames],
+    }  # fmt: skip
+    return described, frames
+
+
+def _sample(data: bytes, at: int, allocated: int, order: str) -> int:
+    if allocated == 1:
+        return data[at // 8] >> at % 8 & 1
+    wide = allocated // 8
+    return int.from_bytes(data[at * wide : (at + 1) * wide], order)  # type: ignore[arg-type]
+
+
+def _elements(dataset: bytes, syntax: str) -> dict[tuple[int, int], tuple[str, bytes]]:
+    """PS3.5 section 7.1, for data sets without sequences."""
+    order, at, found = "big" if syntax == _BIG_ENDIAN else "little", 0, {}
+
+    def taken(size: int) -> int:
+        nonlocal at
+        _need(at + size <= len(dataset), "NotDecoded", "cut")
+        at += size
+        return int.from_bytes(dataset[at - size : at], order)  # type: ignore[arg-type]
+
+    while at < len(dataset):
+        tag, vr, wide = (taken(2), taken(2)), "", 4
+        if syntax != _IMPLICIT:
+            taken(2)
+            vr = dataset[at - 2 : at].decode("latin-1")
+            if vr in _WIDE:
+                taken(2)
+            else:
+                wide = 2
+        size = taken(wide)
+        taken(size)
+        found[tag] = vr, dataset[at - size : at]
+    return found
+
+
+# ---- custody.md section 5
+
+
+def is_lossy(syntax: str) -> bool:
+    family, _, last = syntax.partition("1.2.840.10008.1.2.4.")
+    ranges = [*range(50, 57), *range(59, 65), 81, 91, 93, *range(100, 109), 112, 203]
+    return family == "" and last in (*map(str, ranges), *(f"{number}.1" for number in range(100, 107)))
+
+
+def compare_frames(captured: Any, captured_syntax: str, found: Any, syntax: str) -> str:
+    def differ(*members: str) -> bool:
+        return any(captured[member] != found[member] for member in members)
+
+    shape, description = ("rows", "columns"), ("samples", "bits_stored", "signed", "colour")
+    if differ(*shape) or len(captured["frames"]) != len(found["frames"]):
+        return "altered"
+    if not differ(*description, "frames"):
+        return "same"
+    if found["lossy"] and not captured["lossy"]:
+        return "lossy"
+    if is_lossy(syntax) and syntax != captured_syntax:
+        return "lossy"
+    if differ(*description) or (captured["lossy"] and differ("decoder")):
+        return "not evaluated"
+    return "altered"
+
+
+# ---- custody.md section 6
+
+
+def split_part10(file: bytes) -> tuple[bytes, str | None]:
+    """Return the data set and the transfer syntax that the file names for it."""
+    start = file[: 1 << 20]
+    begin = 132 if start[128:132] == b"DICM" else 0
+    if begin == 0 and not re.match(rb"\x02\x00(?s:..)[A-Z]{2}", start):
+        return file, None
+    number, value, after = _meta_element(start, begin)
+    if number == 0 and len(value) == 4:
+        end = after + int.from_bytes(value, "little")
+        try:
+            _need(end <= len(start), "Malformed", "group length")
+            return file[end:], _meta_syntax(start[:end], begin)
+        except Refusal:
+            pass
+    end = begin
+    while re.match(rb"\x02\x00(?s:..)[A-Z]{2}", start[end : end + 6]):
+        end = _meta_element(start, end)[2]
+    return file[end:], _meta_syntax(start[:end], begin)
+
+
+def _meta_element(data: bytes, at: int) -> tuple[int, bytes, int]:
+    _need(re.match(rb"\x02\x00(?s:..)[A-Z]{2}", data[at : at + 6]) is not None, "Malformed", "group 0002")
+    wide = data[at + 4 : at + 6].decode() in _WIDE
+    body = at + (12 if wide else 8)
+    size = int.from_bytes(data[at + (8 if wide else 6) : body], "little")
+    _need(body + size <= len(data), "Malformed", "group 0002 is cut")
+    return int.from_bytes(data[at + 2 : at + 4], "little"), data[body : body + size], body + size
+
+
+def _meta_syntax(data: bytes, at: int) -> str:
+    found = ""
+    while at < len(data):
+        number, value, at = _meta_element(data, at)
+        if number == 0x0010:
+            found = value.decode("latin-1").rstrip("\0 ")
+    _need(re.fullmatch(r"[0-9]+(\.[0-9]+)*", found) is not None, "Malformed", "transfer syntax")
+    return found

@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 
 import edge_agent.moving.importer  # noqa: F401 (its refusals stand on a page)
+from provisioning.verify.image import ImageState
 from shared import canonical
 from shared.audit.record import EVENT_CODES, leaf_hash
+from shared.custody.frames import LOSSY_SYNTAXES
 from shared.enrolment.code import EnrolmentCode
 from shared.errors import IntegrityFailure, Refused
 from shared.signing import Label
-from tests.vectors.test_vectors import FOLDER, FORMATS, VECTORS
+from tests.vectors.generate import FORMATS
+from tests.vectors.second_reader import is_lossy
+from tests.vectors.test_vectors import FOLDER, VECTORS
 
 OURS = tuple(f"{name}.md" for name in FORMATS)
 PAGES = {path.name: path.read_text() for path in sorted((FOLDER.parents[1] / "docs/formats").glob("*.md"))}
@@ -147,6 +151,30 @@ def test_the_code_of_the_page_is_the_vector() -> None:
 
     assert text == VECTORS["enrolment/code-ok.json"]["given"]["text"]
     assert {code.secret.hex(), code.ca_sha256.hex()} <= set(re.findall(r"[0-9a-f]{32,}", PAGES["enrolment.md"]))
+
+
+def test_the_frame_of_the_custody_page_is_the_vector() -> None:
+    vector = VECTORS["custody/pixels-ok-overlay-above.json"]
+    shown = blocks("custody.md")[-1].split()
+
+    assert given("custody/pixels-ok-overlay-above.json", "dataset").hex().endswith(shown[0])
+    assert shown[1:] == [*vector["canonical_hex"], *vector["expect"]["frames"]]
+
+
+def test_the_states_of_an_image_on_the_page_are_the_ones_of_the_code() -> None:
+    table = PAGES["custody.md"].partition("| state of the image | when |")[2].partition("\n\n")[0]
+
+    assert re.findall(r"^\| ([a-z][^|]*?) \|", table, re.MULTILINE) == ["not proven", *_states_but("not proven")]
+
+
+def _states_but(one: str) -> list[str]:
+    return [state.value for state in ImageState if state.value != one]
+
+
+def test_the_lossy_transfer_syntaxes_on_the_page_are_the_ones_of_the_code() -> None:
+    every = [f"1.2.840.10008.1.2.4.{number}{more}" for number in range(300) for more in ("", ".1")]
+
+    assert {syntax for syntax in every if is_lossy(syntax)} == LOSSY_SYNTAXES
 
 
 def test_the_canonical_json_of_the_page_is_canonical() -> None:

@@ -3,7 +3,6 @@
 import io
 import json
 import zlib
-from collections.abc import Callable
 from hashlib import sha256, sha512
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,12 @@ from shared.sealing.chunked import (
     KEY_BYTES,
     SALT_BYTES,
     SEALED_CHUNK_BYTES,
-    ChunkedEncryptor,
     decrypt,
     decrypt_range,
 )
 from shared.sealing.hpke import BoxLabel, SealingPrivateKey
 from tests.vectors import second_reader
+from tests.vectors.salted import salted_body
 from tests.vectors.second_reader import KemKey, key_schedule
 
 _THIRD_PARTY = Path(__file__).parent / "third_party"
@@ -72,12 +71,7 @@ def drain(case: Case, into: bytearray) -> None:
 
 
 def sealed(key: bytes, salt: bytes, context: bytes, message: bytes) -> bytes:
-    out = bytearray()
-    write: Callable[[memoryview], object] = out.extend
-    encryptor = ChunkedEncryptor(key, salt, context, write)
-    encryptor.update(message)
-    encryptor.finish()
-    return bytes(out)
+    return salted_body(key, salt, context, message)
 
 
 def test_all_35_published_vectors_are_here() -> None:

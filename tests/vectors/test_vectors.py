@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from hashlib import sha256
@@ -11,11 +12,20 @@ from typing import Any, TypeAlias
 
 import pytest
 
+from control_plane.custody import decoding
+from control_plane.custody.decoder import Decoder, NotDecoded, Why
 from edge_agent.capture import grade
 from edge_agent.moving.manifest import PartList, verify_manifest
+from provisioning.verify.certificate import parse_certificate
+from provisioning.verify.checks import failures
+from provisioning.verify.image import DATASET, PIXELS, SYNTAX, ImageJudge
+from provisioning.verify.part10 import split
+from provisioning.verify.pixels import compare
 from shared import canonical
 from shared.audit.batch import Batch, ChainHead, judge_arrival, verify_batch
 from shared.audit.record import StoredRecord, open_private
+from shared.custody.frames import FrameStatement, Pixels, verify_frames
+from shared.custody.statement import CustodyStatement, LogProof, verify_log_proof
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.errors import IntegrityFailure, Refused
@@ -34,17 +44,15 @@ from shared.sealing.object_file import BodyWindow
 from shared.sealing.open import StoredObject, open_range, open_verified, verify_parts
 from shared.signing import EvidencePublicKey, Label, verify_statement
 from tests.vectors import second_reader
+from tests.vectors.generate import FORMATS
 from tests.vectors.generators import policy as policy_generator
+from tests.vectors.given import OBJECT, TIME
 from tests.vectors.second_reader import Asked, Refusal
 
 Value: TypeAlias = dict[str, Any]
 Reader: TypeAlias = Callable[[Value], Value]
 
 FOLDER = Path(__file__).parent
-FORMATS = (
-    "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
-    "spool-export",
-)  # fmt: skip
 VECTORS = {
     str(p.relative_to(FOLDER)): json.loads(p.read_text()) for f in FORMATS for p in sorted((FOLDER / f).glob("*"))
 }
@@ -224,6 +232,81 @@ def our_parse(given: Value) -> Value:
     return {"result": "parsed"}
 
 
+def our_custody(given: Value) -> Value:
+    one = CustodyStatement.parse(b64(given, "bytes"))
+    assert one.encode() == b64(given, "bytes")
+    return described_custody(
+        str(one.object_id), (one.record, one.binding, one.receipt, one.frames),
+        [certificate.source for certificate in one.certificates], [len(proof.records) for proof in one.log],
+    )  # fmt: skip
+
+
+def described_custody(
+    object_id: str, parts: tuple[bytes, bytes, bytes, bytes | None], certificates: list[str], log: list[int]
+) -> Value:
+    names = ("record", "binding", "receipt", "frames")
+    digests = {
+        f"{name}_sha256_hex": None if data is None else sha256(data).hexdigest()
+        for name, data in zip(names, parts, strict=True)
+    }
+    return {"result": "parsed", "object": object_id, **digests, "certificates": certificates, "log": log}
+
+
+def our_log_proof(given: Value) -> Value:
+    key = EvidencePublicKey.parse(b64(given, "spki"))
+    record = verify_log_proof(LogProof.parse(given["proof"]), given["source"], key)
+    return {"result": "shown", "record": json.loads(record.encode())}
+
+
+def our_frames(given: Value) -> Value:
+    frames = verify_frames(b64(given, "signed"), EvidencePublicKey.parse(b64(given, "spki")))
+    return {"result": "verified", "payload": json.loads(frames.encode())}
+
+
+def our_pixels(given: Value) -> Value:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of pydicom, about what it should refuse
+        try:
+            found = decoding.digests(b64(given, "dataset"), given["transfer_syntax"])
+        except decoding.Refusal as exc:
+            raise NotDecoded(Why(exc.why)) from exc
+    return {"result": "digested", **{name: found[name] for name in found if name != "decoder"}}
+
+
+def our_comparison(given: Value) -> Value:
+    captured, found = (Pixels.parse(Fields(given[name], "vector")) for name in ("captured", "found"))
+    about = OBJECT, bytes(32), bytes(32), given["captured_transfer_syntax"], TIME
+    verdict = compare(FrameStatement(*about, captured), found, given["found_transfer_syntax"])
+    return {"state": verdict.state.name.lower().replace("_", " ")}
+
+
+# What our checks are called, by the step of docs/formats/custody.md section 2 that they are of.
+STEPS = {
+    "evidence certificates": "certificates",
+    "capture record signed by the host": "record",
+    "certificate valid at time of capture": "record",
+    "binding is the one signed": "binding",
+    "receipt signed by the vault": "receipt",
+    "certificate valid at time of the receipt": "receipt",
+    "log records signed by their sources": "log",
+    "capture in the host's log": "log",
+    "arrival in the centre's log": "log",
+    "frame digests signed by the centre": "frame digests",
+    "certificate valid at time of the frame digests": "frame digests",
+    "frame digests in the centre's log": "frame digests",
+}
+
+
+def our_image(given: Value) -> Value:
+    file = io.BytesIO(b64(given, "file"))
+    authority = parse_certificate(given["authority_pem"].encode(), "authority")
+    custody = CustodyStatement.parse(b64(given, "statement"))
+    report = ImageJudge(Decoder()).judge(file, split(file), custody, authority, None)
+    of_the_image = {DATASET, SYNTAX, PIXELS}
+    failed = [STEPS[check.name] for check in failures(report.checks) if check.name not in of_the_image]
+    return {"result": "judged", "state": report.state.value, "failed": list(dict.fromkeys(failed))}
+
+
 OURS: dict[str, Reader] = {
     "open": our_open,
     "range": our_range,
@@ -244,6 +327,12 @@ OURS: dict[str, Reader] = {
     "export-manifest": our_manifest,
     "export-list": our_list,
     "parse": our_parse,
+    "custody": our_custody,
+    "log-proof": our_log_proof,
+    "frames": our_frames,
+    "pixels": our_pixels,
+    "comparison": our_comparison,
+    "image": our_image,
 }
 
 # ---- read by the second reader
@@ -316,6 +405,30 @@ def second_parse(given: Value) -> Value:
     return {"result": "parsed"}
 
 
+def second_custody(given: Value) -> Value:
+    one = second_reader.custody(b64(given, "bytes"))
+    return described_custody(
+        one.object_id, (one.record, one.binding, one.receipt, one.frames),
+        [certificate["source"] for certificate in one.certificates], [len(proof["records"]) for proof in one.log],
+    )  # fmt: skip
+
+
+def second_log_proof(given: Value) -> Value:
+    record = second_reader.log_proof(given["proof"], given["source"], b64(given, "spki"))
+    return {"result": "shown", "record": record}
+
+
+def second_comparison(given: Value) -> Value:
+    captured, found = ((given[name], given[f"{name}_transfer_syntax"]) for name in ("captured", "found"))
+    return {"state": second_reader.compare_frames(*captured, *found)}
+
+
+def second_image(given: Value) -> Value:
+    files = b64(given, "file"), b64(given, "statement"), given["authority_pem"].encode()
+    state, failed = second_reader.image(*files)
+    return {"result": "judged", "state": state, "failed": failed}
+
+
 SECOND: dict[str, Reader] = {
     "open": second_open,
     "range": second_range,
@@ -335,6 +448,16 @@ SECOND: dict[str, Reader] = {
     },
     "export-list": lambda given: {"result": "parsed", "payload": second_reader.export_list(b64(given, "bytes"))},
     "parse": second_parse,
+    "custody": second_custody,
+    "log-proof": second_log_proof,
+    "frames": lambda given: {
+        "result": "verified", "payload": second_reader.frame_digests(b64(given, "signed"), b64(given, "spki")),
+    },
+    "pixels": lambda given: {
+        "result": "digested", **second_reader.pixels(b64(given, "dataset"), given["transfer_syntax"])[0],
+    },
+    "comparison": second_comparison,
+    "image": second_image,
 }  # fmt: skip
 
 READ_TWICE = [name for name, vector in VECTORS.items() if vector["kind"] in SECOND]
@@ -356,6 +479,17 @@ def test_a_reader_made_from_the_pages_alone_gives_what_the_vector_expects(name: 
     found = judged(lambda: SECOND[vector["kind"]](vector["given"]))
 
     assert found == vector["expect"]
+
+
+@pytest.mark.parametrize("name", [name for name, vector in VECTORS.items() if "canonical_hex" in vector])
+def test_the_canonical_form_that_is_shown_is_the_one_that_was_digested(name: str) -> None:
+    vector = VECTORS[name]
+    shown = [bytes.fromhex(frame) for frame in vector["canonical_hex"]]
+
+    _, frames = second_reader.pixels(b64(vector["given"], "dataset"), vector["given"]["transfer_syntax"])
+
+    assert frames == shown
+    assert [sha256(frame).hexdigest() for frame in shown] == vector["expect"]["frames"]
 
 
 @pytest.mark.parametrize("format_", FORMATS)

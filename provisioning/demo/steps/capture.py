@@ -3,6 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from edge_agent.config import AgentFolder
+from edge_agent.health.local import read_status
 from provisioning.demo.expectations import Expectation
 from provisioning.demo.images import Image
 from provisioning.demo.modality import Modality
@@ -48,8 +50,9 @@ def capture(stage: Stage, centre: Centre, host: Host, ae_title: str, images: Seq
     counts = _counts(centre, host)
     held = waited is not None and centre.people.status()["objects"]["count"] == len(images)
     stage.judge("every-image-receipted", held, counts)
-    left = [path for part in ("incoming", "ready") for path in (stage.folders.agent / "spool" / part).iterdir()]
-    stage.judge("spool-is-empty", not left, f"{len(left)} files in the host's spool")
+    status = read_status(AgentFolder(stage.folders.agent))
+    left = status.waiting + status.put_aside
+    stage.judge("spool-is-empty", not left, f"{left} objects in the host's spool")
 
 
 def _counts(centre: Centre, host: Host) -> str:

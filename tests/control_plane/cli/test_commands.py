@@ -6,11 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -252,6 +254,54 @@ def test_after_the_first_start_there_are_keys_for_three_grades_and_for_no_other(
     code, _, errors = run("policy", "publish", policy, *centre.who)
     assert code != 0
     assert "no key for grade top; use one that the centre has keys for: general, restricted, secret" in errors
+
+
+class Stored(BaseHTTPRequestHandler):
+    """A people's door with two data sets under one UID, and an image of which nothing could be read."""
+
+    objects: ClassVar[list[dict[str, Any]]] = [
+        {"object": "a" * 32, "claims": 2, "conflicts_with": ["b" * 32], "same_as": [], "not_compared": []},
+        {"object": "c" * 32, "claims": None, "conflicts_with": None, "same_as": None, "not_compared": None},
+    ]
+    facts: ClassVar[dict[str, Any]] = {"captured": "2026-03-01T08:00:00.000000Z", "host": "host-1", "dataset_bytes": 7}
+
+    def do_POST(self) -> None:
+        body = json.dumps({"objects": [{**one, **self.facts} for one in self.objects]}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Keep quiet."""
+
+
+def test_find_says_below_an_object_what_it_conflicts_with(centre: Running) -> None:
+    with HTTPServer(("127.0.0.1", 0), Stored) as door:
+        serving = threading.Thread(target=door.handle_request)
+        serving.start()
+        code, out, _ = run("find", *centre.who[:2], "--url", f"http://127.0.0.1:{door.server_port}")
+        serving.join()
+
+    assert code == 0
+    assert out.splitlines()[1:2] == [f"    conflicts with {'b' * 32}: other data sets under the same SOP Instance UID"]
+    assert "    its attributes were not evaluated" in out
+
+
+def test_open_conflicts_are_asked_for_and_only_an_open_one_is_settled(centre: Running) -> None:
+    assert run("find", "--conflicts", *centre.who)[:2] == (0, "0 found\n")
+
+    code, _, errors = run("settle", "0" * 32, "--reason", "looked into", *centre.who)
+    assert code == 1
+    assert f"object {'0' * 32} is in no conflict that is open" in errors
+
+
+def test_the_custody_statement_of_no_object_is_refused_and_leaves_no_file(centre: Running, tmp_path: Path) -> None:
+    code, _, errors = run("custody", "0" * 32, "--out", tmp_path / "custody.json", *centre.who)
+
+    assert code == 1
+    assert "the vault holds no object" in errors
+    assert not (tmp_path / "custody.json").exists()
 
 
 def test_an_unreachable_control_plane_is_exit_code_3(centre: Running) -> None:

@@ -24,11 +24,12 @@ from control_plane.coverage.showing import gaps
 from control_plane.coverage.sweep import Limits
 from control_plane.coverage.tally import State
 from control_plane.db.transactions import DatabaseUnavailable
-from control_plane.routes.connect import PeerConnection, PeerNotTrusted
+from control_plane.routes.connect import PeerConnection
 from shared.audit.record import Event
 from shared.dicom.requestor import Patience
 from shared.policy.document import Coverage
 from shared.policy.routes import Peer
+from shared.routes.peer import PeerNotTrusted
 from tests.control_plane.coverage.day import CoverageDay, Image, series_of
 
 Answers = Iterator[tuple[int, Dataset | None]]

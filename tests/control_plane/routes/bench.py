@@ -1,9 +1,11 @@
 """A vault with routes: a policy that people signed, one host, and senders that run when a test says so."""
 
 import ssl
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from control_plane.http.tls import TlsIdentity
 from control_plane.keys.store import POLICY_ONLINE
@@ -15,17 +17,21 @@ from control_plane.routes.image import ImageSource
 from control_plane.routes.intake import RouteIntake
 from control_plane.routes.overview import RouteOverview
 from control_plane.routes.queue import RouteQueue
-from control_plane.routes.sender import Connect, Images, RouteSender, Services
 from control_plane.routes.service import RouteService
 from control_plane.vault.opening import VaultOpener
-from shared.audit.record import AuditRecord, Event
+from shared.audit.record import AuditRecord, Event, Participant
 from shared.dicom.requestor import Patience
+from shared.identity import CONTROL_PLANE
 from shared.policy.routes import Peer, Route, Via
+from shared.routes.peer import PeerStream
+from shared.routes.sender import Images, RouteSender, Services
 from tests.control_plane.fleet.pki import TestCa
 from tests.control_plane.policy.centre import PERSON, POLICY, Centre, credential_for
 from tests.control_plane.vault.bench import ENTRY, Bench, SealedImage
 from tests.fakes.archive import Archive
 
+CENTRE = Participant("service", CONTROL_PLANE, True)
+Connect: TypeAlias = Callable[[Peer], AbstractContextManager[PeerStream]]
 PATIENCE = Patience(associate_s=20, answer_s=20, send_s=20, release_s=5)
 
 
@@ -91,11 +97,12 @@ class RouteBench:
         self._build()
 
     def services(
-        self, *, images: Images | None = None, connect: Connect = connected, patience: Patience = PATIENCE
+        self, *, images: Images | None = None, connect: Connect | None = None, patience: Patience = PATIENCE
     ) -> Services:
         return Services(
-            self.queue, images or self.images, lambda: self.identity, connect, self.vault.clock, lambda: 1.0, patience
-        )
+            CENTRE, self.queue, images or self.images, connect or (lambda peer: connected(peer, self.identity)),
+            self.vault.clock, lambda: 1.0, patience,
+        )  # fmt: skip
 
     def sender(self, **other: Any) -> RouteSender:
         return RouteSender(self.services(**other))

@@ -14,10 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.http.tls import TlsIdentity
 from control_plane.routes.connect import PeerConnection, connected
-from control_plane.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES
-from control_plane.routes.image import Image
 from control_plane.routes.overview import gaps
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.checks import Report
@@ -28,6 +25,8 @@ from shared.errors import IntegrityFailure
 from shared.identity import ObjectId
 from shared.policy.document import KeyPurpose
 from shared.policy.routes import Peer, Via
+from shared.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES
+from shared.routes.image import Image
 from tests.control_plane.fleet.pki import TestCa
 from tests.control_plane.fleet.processes import eventually
 from tests.control_plane.routes.bench import RouteBench, Sent, route, tls_files
@@ -60,6 +59,20 @@ def test_everything_arrives_in_order_over_one_association(routes: RouteBench, pa
     assert pacs.stored == [one.arrived for one in sent]
     assert (pacs.associations, pacs.aborts) == (1, 0)
     assert routes.states() == ["delivered"] * 13
+
+
+def test_an_archive_gets_every_data_set_of_an_instance_whether_it_has_another_or_not(
+    routes: RouteBench, pacs: Archive
+) -> None:
+    to = route(pacs)
+    routes.publish(to)
+    sent = [routes.store(dataset, uid="1.2.3.4") for dataset in (b"first", b"second", b"first")]
+
+    routes.work(to)
+
+    assert pacs.stored == [one.arrived for one in sent]
+    assert routes.states() == ["delivered"] * 3
+    assert len(routes.records(Event.IMAGE_CONFLICTS)) == 2  # the third conflicts with the second
 
 
 def test_evidence_says_what_proved_it_and_what_did_not(routes: RouteBench, pacs: Archive) -> None:
@@ -144,7 +157,7 @@ def test_a_new_kind_of_image_gets_a_new_association(routes: RouteBench, pacs: Ar
         def describe(self, object_id: ObjectId, name: str) -> Image:
             return routes.images.describe(object_id, name)
 
-        def open(self, image: Image, name: str, to: str) -> Iterator[bytes]:
+        def open(self, image: Image, name: str, to: str) -> Iterator[bytes | memoryview]:
             if not later:
                 later.append(routes.store(sop_class_uid=MR))
             return routes.images.open(image, name, to)
@@ -306,8 +319,8 @@ def test_an_image_that_breaks_the_association_each_time_is_put_aside(routes: Rou
     poison, other = routes.store(), routes.store()
 
     @contextmanager
-    def breaking(peer: Peer, identity: TlsIdentity) -> Iterator[PeerConnection]:
-        with connected(peer, identity) as connection:
+    def breaking(peer: Peer) -> Iterator[PeerConnection]:
+        with connected(peer, routes.identity) as connection:
             whole = connection.sendall
 
             def sendall(data: memoryview, /) -> None:
@@ -432,8 +445,9 @@ class OpensUnproved(VaultOpener):
 def unproved(routes: RouteBench) -> VaultOpener:
     vault = routes.vault
     return OpensUnproved(
-        vault.database, vault.objects, vault.evidence, vault.keys, vault.index, vault.journal, vault.log
-    )
+        vault.database, vault.objects, vault.evidence, vault.keys, vault.index, vault.journal, vault.log,
+        vault.conflicts,
+    )  # fmt: skip
 
 
 def test_an_image_altered_between_the_two_passes_is_broken_off_and_the_archive_keeps_nothing(
@@ -464,7 +478,7 @@ def test_negative_control_without_the_abort_the_archive_would_keep_a_part(routes
         def describe(self, object_id: ObjectId, name: str) -> Image:
             return source.describe(object_id, name)
 
-        def open(self, image: Image, name: str, to: str) -> Iterator[bytes]:
+        def open(self, image: Image, name: str, to: str) -> Iterator[bytes | memoryview]:
             try:
                 yield from source.open(image, name, to)
             except IntegrityFailure:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 import pytest
 
 from control_plane.policy.publisher import RootReplaced
-from control_plane.routes.image import Image
 from control_plane.routes.intake import RouteIntake
 from control_plane.routes.service import RouteService
 from shared.audit.record import Event
 from shared.errors import Malformed, Refused
 from shared.identity import ObjectId
+from shared.routes.image import Image
 from tests.control_plane.fleet.processes import eventually
 from tests.control_plane.routes.bench import RouteBench, route
 from tests.fakes.archive import Archive, archive

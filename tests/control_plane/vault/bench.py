@@ -29,6 +29,7 @@ from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.moving.move import Moves
+from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
@@ -53,7 +54,7 @@ from shared.policy.document import KeyPurpose
 from shared.sealing.binding import Binding
 from shared.sealing.index import IndexEntry
 from shared.sealing.record import CaptureRecord, record_digest
-from shared.sealing.seal import ObjectSealer, Sealing
+from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 from shared.signing import EvidenceSigner, SoftwareSigner
 from tests.fakes.clock import FakeClock
 
@@ -137,7 +138,8 @@ class Bench:
         self.objects = object_store(folder / "objects")
         self.receipts = self.keys.signer(store.RECEIPTS)
         self.log = AuditProof(self.database, self.evidence)
-        self.finder = Finder(self.database, self.evidence, self.index, self.journal)
+        self.conflicts = Conflicts(self.database, self.evidence)
+        self.finder = Finder(self.database, self.evidence, self.index, self.conflicts, self.journal)
         self.moves = SpoolMoves(self.database, self.journal, self.log, self.clock)
         self.audit = AuditIntake(self.database, self.evidence, self.journal, self.clock, self.moves)
         self.reading = AuditReading(self.database, self.evidence, self.journal, self.clock)
@@ -158,11 +160,16 @@ class Bench:
         )  # fmt: skip
 
     def opener_with(
-        self, *, store: ObjectStore | None = None, hosts: EvidenceKeys | None = None, log: AuditProof | None = None
+        self,
+        *,
+        store: ObjectStore | None = None,
+        hosts: EvidenceKeys | None = None,
+        log: AuditProof | None = None,
+        conflicts: Conflicts | None = None,
     ) -> VaultOpener:
         return VaultOpener(
             self.database, store or self.objects, hosts or self.evidence, self.keys, self.index, self.journal,
-            log or self.log,
+            log or self.log, conflicts or self.conflicts,
         )  # fmt: skip
 
     def public(self, purpose: KeyPurpose, grade: str = "") -> Any:
@@ -243,7 +250,9 @@ class HostBench:
     ) -> SealedImage:
         out = io.BytesIO()
         object_id = object_id or ObjectId.new()
-        sealer = ObjectSealer(out, Binding(object_id, self.host_id, secrets.token_bytes(32), transfer_syntax))
+        sealer = ObjectSealer(
+            StreamSink(out), Binding(object_id, self.host_id, secrets.token_bytes(32), transfer_syntax)
+        )
         sealer.update(dataset)
         data_key = data_key or self.bench.public(KeyPurpose.DATA, grade)
         index_key = index_key or self.bench.public(KeyPurpose.INDEX)

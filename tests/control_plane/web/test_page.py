@@ -28,6 +28,8 @@ HOST = {
     "delivered": 18,
     "refused": 1,
     "audit_waiting": 0,
+    "openable_here": 0,
+    "routes": [],
 }
 SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "certificate_expires")} | {
     "asset": "MR 1",
@@ -38,7 +40,7 @@ STATUS: dict[str, Any] = {
     "time": "2026-03-01T09:00:01.000000Z",
     "hosts": [HOST],
     "policy": {"version": 2},
-    "objects": {"count": 18, "not_indexed": 0},
+    "objects": {"count": 18, "not_indexed": 0, "conflicts": 0},
     "audit": {
         "tail": [
             {
@@ -125,6 +127,15 @@ def test_what_others_wrote_is_shown_as_text() -> None:
     assert page.count("&lt;script&gt;") == 3
 
 
+def test_shows_how_many_images_a_host_can_open_and_what_its_own_routes_hold_up() -> None:
+    routes = [{"name": "pacs", "waiting": 2, "error": ""}, {"name": "second", "waiting": 1, "error": "it is away"}]
+
+    shown = words(render_status(changed(hosts=[HOST | {"openable_here": 3, "routes": routes}])))
+    assert "Openable on this host 3" in shown
+    assert "Route pacs 2 waiting Route second 1 waiting failing it is away" in shown
+    assert "Openable" not in words(render_status(STATUS))
+
+
 @pytest.mark.parametrize("page", [render_status(STATUS), render_signed_out()], ids=["status", "signed out"])
 def test_needs_no_script_and_nothing_from_elsewhere(page: str) -> None:
     elements = Elements(page).found
@@ -185,3 +196,10 @@ def test_a_move_says_who_from_where_to_where_and_how_much_and_is_never_green(sta
         assert expected in words(row)
     assert "good" not in row
     assert "on their way" not in words(render_status(STATUS))
+
+
+def test_open_conflicts_stand_beside_the_objects() -> None:
+    shown = words(render_status(changed(objects={"count": 18, "not_indexed": 0, "conflicts": 1})))
+
+    assert "18 1 conflict open" in shown
+    assert "conflict" not in words(render_status(STATUS))

@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pydicom
 from pydicom.data import get_testdata_file
+from pydicom.dataset import FileMetaDataset
 from pydicom.filereader import read_file_meta_info
+from pydicom.uid import MediaStorageDirectoryStorage
 
 NAMES = (
     "CT_small.dcm",
@@ -36,16 +39,31 @@ class Image:
 
 
 def load(name: str) -> Image:
-    path = Path(str(get_testdata_file(name, download=False)))
+    return read(Path(str(get_testdata_file(name, download=False))))
+
+
+def read(path: Path) -> Image:
     meta = read_file_meta_info(path)
     # Group 0002 says how long it is: PS3.10 section 7.1.
     length = int(meta.FileMetaInformationGroupLength)
     start = 128 + 4 + 12 + length
     return Image(
-        name,
+        path.name,
         path,
         str(meta.TransferSyntaxUID),
         str(meta.MediaStorageSOPClassUID),
         str(meta.MediaStorageSOPInstanceUID),
         path.read_bytes()[start:],
     )
+
+
+def shipped() -> list[Image]:
+    """Return every image in pydicom's package that is a file with a whole head."""
+    folder = Path(pydicom.__file__).parent / "data"
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.read_bytes()[128:132] == b"DICM"]
+    return [read(path) for path in paths if _names_an_image(read_file_meta_info(path))]
+
+
+def _names_an_image(meta: FileMetaDataset) -> bool:
+    needed = ("FileMetaInformationGroupLength", "MediaStorageSOPClassUID", "TransferSyntaxUID")
+    return all(meta.get(name) for name in needed) and meta.MediaStorageSOPClassUID != MediaStorageDirectoryStorage

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pydicom.sequence import Sequence
 
 from edge_agent.capture.attributes import IndexReader
 from shared.sealing.index import IndexEntry
@@ -217,6 +218,35 @@ def test_sequences_nested_beyond_reason_are_not_evaluated() -> None:
     nested = b"\x08\x00\x40\x11SQ\x00\x00\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff" * 5000
 
     assert not read(nested).evaluated
+
+
+@st.composite
+def sequences(draw: st.DrawFn, depth: int = 4) -> Sequence:
+    """Draw a sequence of a few items with sequences in them; some of the items say how long they are."""
+    items = []
+    for _ in range(draw(st.integers(0, 3))):
+        dataset = Dataset()
+        dataset.PatientID, dataset.SOPInstanceUID = "SOMEBODY ELSE", "9.9.9"
+        if depth and draw(st.booleans()):
+            dataset.ReferencedImageSequence = draw(sequences(depth - 1))
+        dataset.is_undefined_length_sequence_item = draw(st.booleans())
+        items.append(dataset)
+    return Sequence(items)
+
+
+@given(st.lists(st.tuples(sequences(), st.booleans()), min_size=1, max_size=3), st.data())
+def test_whatever_well_formed_sequences_stand_before_it_an_attribute_is_read(
+    before: list[tuple[Sequence, bool]], data: st.DataObject
+) -> None:
+    dataset = patient()
+    for number, (sequence, has_no_length) in enumerate(before):
+        tag = 0x00081110 + 5 * number  # Referenced Study, Referenced Series and another
+        dataset.add_new(tag, "SQ", sequence)
+        dataset[tag].is_undefined_length = has_no_length
+    transfer_syntax = data.draw(st.sampled_from([IMPLICIT, EXPLICIT, BIG, DEFLATED]))
+
+    entry = read_in_pieces(encoded(dataset, transfer_syntax), transfer_syntax, data.draw(st.integers(1, 200)))
+    assert (entry.evaluated, entry.patient_id, entry.sop_instance_uid) == (True, "4711", "1.2.3.4")
 
 
 @settings(max_examples=150, deadline=None)

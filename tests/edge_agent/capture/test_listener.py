@@ -179,7 +179,8 @@ def test_a_journal_that_cannot_be_written_means_not_acknowledged(host: Host) -> 
         association.release()
 
     assert status.Status == Status.OUT_OF_RESOURCES
-    assert host.spool.waiting() == 0
+    host.restart()
+    assert host.left_behind() == []
 
 
 def test_an_error_nobody_foresaw_refuses_the_image_and_quotes_nothing(tmp_path: Path) -> None:

@@ -4,21 +4,26 @@ import shutil
 import subprocess
 import zlib
 from collections import Counter
+from io import BytesIO
 from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.dataelem import DataElement
+from pydicom.filereader import read_dataset
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from edge_agent.capture.listener import DicomListener
 from shared.audit.record import Event
-from tests.edge_agent.capture.images import NAMES, Image, load
+from tests.edge_agent.capture.images import NAMES, Image, load, shipped
 from tests.edge_agent.capture.test_listener import listening
 from tests.fakes.centre import open_object
 from tests.fakes.host import Host
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("storescu") is None, reason="DCMTK is not installed (Debian package dcmtk)"
-)
+pytestmark = [
+    pytest.mark.skipif(shutil.which("storescu") is None, reason="DCMTK is not installed (Debian package dcmtk)"),
+    pytest.mark.filterwarnings("ignore:::pydicom"),
+]
 
 # One file and transfer syntax each; DCMTK sends the bytes of the file where it need not decode them.
 SYNTAXES = {
@@ -38,6 +43,9 @@ def host(tmp_path: Path) -> Host:
     host = Host(tmp_path / "host")
     host.put_in_force()
     return host
+
+
+REPEATED = ("--repeat", "25")
 
 
 def peer(program: str, listener: DicomListener, *more: str) -> "subprocess.Popen[bytes]":
@@ -89,20 +97,90 @@ def test_dcmsend_sends_a_folder_of_everything(host: Host, tmp_path: Path) -> Non
     # Of the uncompressed ones dcmsend uses the first that was accepted.
     uncompressed = {"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"}
     compressed = Counter(image.transfer_syntax for image in images if image.transfer_syntax not in uncompressed)
-    assert found.total() == len(images)
+    # Two of them are one instance in two encodings, of which dcmsend makes the same.
+    assert found.total() + host.events().count(Event.IMAGE_REPEATED) == len(images)
     assert found & compressed == compressed
+
+
+# DCMTK reads a file before it sends it. These it may not understand, and then does not send.
+NOT_FOR_DCMTK = {
+    "MR_truncated.dcm", "SC_rgb_jpeg.dcm", "UN_sequence.dcm", "chrSQEncoding.dcm", "chrSQEncoding1.dcm", "priv_SQ.dcm",
+    "rtdose_rle.dcm", "rtdose_rle_1frame.dcm", "rtplan_truncated.dcm",
+}  # fmt: skip
+_TRAILING_PADDING = 0xFFFCFFFC
+
+
+def profile(images: list[Image]) -> str:
+    """Return a configuration of storescu's in which every pair of class and transfer syntax has its own context."""
+    syntaxes = sorted({image.transfer_syntax for image in images})
+    pairs = sorted({(image.sop_class, syntaxes.index(image.transfer_syntax)) for image in images})
+    lines = ["[[TransferSyntaxes]]"]
+    for number, syntax in enumerate(syntaxes):
+        lines += [f"[S{number}]", f"TransferSyntax1 = {syntax}"]
+    lines += ["[[PresentationContexts]]", "[Each]"]
+    lines += [f"PresentationContext{n} = {uid}\\S{syntax}" for n, (uid, syntax) in enumerate(pairs, 1)]
+    return "\n".join([*lines, "[[Profiles]]", "[Each]", "PresentationContexts = Each", ""])
+
+
+def told(dataset: bytes, transfer_syntax: str) -> pydicom.Dataset:
+    """Return what a data set tells, without what DCMTK mends: group lengths, padding at the end, OW for fragments."""
+    if transfer_syntax == DeflatedExplicitVRLittleEndian:
+        dataset = zlib.decompress(dataset, -zlib.MAX_WBITS)
+    syntax = UID(transfer_syntax)
+    read = read_dataset(BytesIO(dataset), syntax.is_implicit_VR, syntax.is_little_endian)
+    read.walk(_drop_group_length)
+    read.pop(_TRAILING_PADDING, None)
+    if syntax.is_encapsulated and "PixelData" in read:
+        read["PixelData"].VR = "OB"
+    return read
+
+
+def _drop_group_length(dataset: pydicom.Dataset, element: DataElement) -> None:
+    if element.tag.element == 0:
+        del dataset[element.tag]
+
+
+def test_every_file_that_ships_with_pydicom_is_kept_as_storescu_sends_it(host: Host, tmp_path: Path) -> None:
+    sent = [image for image in shipped() if image.name not in NOT_FOR_DCMTK]
+    (tmp_path / "profile.cfg").write_text(profile(sent))
+    with listening(host) as listener:
+        files = [str(image.path) for image in sent]
+        assert peer("storescu", listener, "-xf", str(tmp_path / "profile.cfg"), "Each", *files).wait(60) == 0
+
+    outcomes = [event for event in host.events() if event is not Event.IMAGE_CONFLICTS]
+    assert set(outcomes) <= {Event.IMAGE_CAPTURED, Event.IMAGE_REPEATED}
+    # A few files are one image under two names once DCMTK has mended them.
+    sent = [image for image, event in zip(sent, outcomes, strict=True) if event is Event.IMAGE_CAPTURED]
+    kept = opened(host)
+    assert [syntax for syntax, _ in kept] == [image.transfer_syntax for image in sent]
+    changed = [(image, dataset) for image, (_, dataset) in zip(sent, kept, strict=True) if image.dataset != dataset]
+    # DCMTK gives sequences lengths, too; most files leave it nothing to do.
+    assert len(changed) < len(sent) / 3
+    for image, dataset in changed:
+        syntax = image.transfer_syntax
+        assert told(dataset, syntax) == told(image.dataset, syntax), image.name
 
 
 def test_four_associations_at_once_lose_nothing_and_mix_nothing_up(host: Host) -> None:
     image = load("MR_small.dcm")
     with listening(host) as listener:
         senders = [
-            peer("storescu", listener, "--repeat", "25", "--max-pdu", str(4096 << number), str(image.path))
-            for number in range(4)
+            peer("storescu", listener, *REPEATED, "--invent-instance", "--max-pdu", str(4096 << n), str(image.path))
+            for n in range(4)
         ]
         assert [sender.wait(60) for sender in senders] == [0] * 4
 
-    # DCMTK sends the same image each time.
-    assert len(opened(host)) == 100
-    assert len({dataset for _, dataset in opened(host)}) == 1
+    found = [dataset for _, dataset in opened(host)]
+    assert len(set(found)) == 100
+    assert all(pixels(image) in dataset for dataset in found)
     assert host.events() == [Event.IMAGE_CAPTURED] * 100
+
+
+def test_the_same_image_on_four_associations_at_once_is_kept_once(host: Host) -> None:
+    image = load("MR_small.dcm")
+    with listening(host) as listener:
+        senders = [peer("storescu", listener, *REPEATED, str(image.path)) for _ in range(4)]
+        assert [sender.wait(60) for sender in senders] == [0] * 4
+
+    assert len(opened(host)) == 1
+    assert Counter(host.events()) == {Event.IMAGE_CAPTURED: 1, Event.IMAGE_REPEATED: 99}

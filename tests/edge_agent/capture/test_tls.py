@@ -20,7 +20,7 @@ from shared.audit.record import Event
 from shared.dicom.dimse import Status
 from shared.policy.document import Modality
 from tests.edge_agent.capture.images import load
-from tests.edge_agent.capture.test_association import ECHO, STORE, left_behind, until
+from tests.edge_agent.capture.test_association import ECHO, STORE, until
 from tests.edge_agent.capture.wire import LAST, Peer, associate_request, p_data, pdv
 from tests.edge_agent.commitment.world import World
 from tests.fakes.centre import open_object
@@ -263,12 +263,12 @@ def test_a_byte_changed_on_the_way_refuses_the_image(world: World, ct: Party) ->
         peer.send(associate_request())
         peer.receive()
         peer.send(STORE + p_data(pdv(bytes(5000), 0)))
-        until(lambda: left_behind(world.host))
+        until(world.host.left_behind)
         # What looks like a record of application data and was not encrypted under the session's keys.
         socket.socket.sendall(peer.socket, b"\x17\x03\x03\x00\x40" + bytes(64))
         until(lambda: Event.IMAGE_REFUSED in world.host.events())
 
-    assert left_behind(world.host) == []
+    assert world.host.left_behind() == []
     assert world.host.events() == [Event.IMAGE_REFUSED]
 
 
@@ -278,11 +278,11 @@ def test_an_end_without_goodbye_within_an_image_refuses_it(world: World, ct: Par
         peer.send(associate_request())
         peer.receive()
         peer.send(STORE + p_data(pdv(bytes(5000), 0)))
-        until(lambda: left_behind(world.host))
+        until(world.host.left_behind)
         socket.socket.shutdown(peer.socket, socket.SHUT_WR)
         until(lambda: Event.IMAGE_REFUSED in world.host.events())
 
-    assert left_behind(world.host) == []
+    assert world.host.left_behind() == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from itertools import count
 
 from shared.dicom import dimse
 from shared.dicom.dimse import CommandField
@@ -10,6 +11,7 @@ from tests.fakes.host import CT
 EXPLICIT = "1.2.840.10008.1.2.1"
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 COMMAND, LAST = 1, 2
+_INSTANCES = count(1)
 
 
 def pdu(number: int, body: bytes) -> bytes:
@@ -59,6 +61,16 @@ def command(
     return element(0, struct.pack("<I", len(body))) + body
 
 
+def store(
+    dataset: bytes, *, context_id: int = 1, sop_class: str = CT, instance: str = "", pdu_bytes: int = 100_000
+) -> bytes:
+    """Return a whole C-STORE request, of an instance of its own unless it is named."""
+    instance = instance or f"1.2.3.{next(_INSTANCES)}"
+    pieces = [dataset[at : at + pdu_bytes] for at in range(0, len(dataset), pdu_bytes)] or [b""]
+    data = [p_data(pdv(piece, 0, context_id)) for piece in pieces[:-1]] + [p_data(pdv(pieces[-1], LAST, context_id))]
+    return p_data(pdv(command(sop_class=sop_class, instance=instance), COMMAND | LAST, context_id)) + b"".join(data)
+
+
 def _even(uid: str) -> bytes:
     return uid.encode() + b"\x00" * (len(uid) % 2)
 
@@ -66,8 +78,8 @@ def _even(uid: str) -> bytes:
 class Peer:
     """A modality's end of a connection, at the level of PDUs."""
 
-    def __init__(self, port: int, calling: str = "CT1", *, associate: bool = True) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, port: int, calling: str = "CT1", *, associate: bool = True, source: str = "127.0.0.1") -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
         if associate:
             self.send(associate_request(calling))
             number, _ = self.receive()

@@ -7,17 +7,19 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge_agent.backoff import LONGEST_S, delay_s
-from edge_agent.capture.spool import SpoolUnavailable
 from edge_agent.config import AgentFolder, load_identity
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import Delivery, DeliveryUploader, UnreadableReceipt
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.moving.store import MovedStore
 from edge_agent.parts import Bell
+from edge_agent.spool.catalogue import State
 from shared.audit.record import Event
+from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from shared.signing import SoftwareSigner, WrongSigner
-from tests.fakes.centre import Centre
+from tests.fakes.centre import Centre, open_object
 from tests.fakes.host import Host
 
 
@@ -61,7 +63,7 @@ def uploader(host: Host, door: HttpsDoor) -> DeliveryUploader:
 def test_the_oldest_goes_first_and_leaves_the_spool_with_its_receipt(
     centre: Centre, host: Host, door: HttpsDoor
 ) -> None:
-    ids = [str(host.capture(bytes([n]))) for n in range(3)]
+    ids = [str(host.capture(bytes([n]), uid=f"1.2.{n}")) for n in range(3)]
     deliver = uploader(host, door)
     outcomes = [deliver.deliver_oldest() for _ in range(4)]
 
@@ -97,8 +99,8 @@ def test_what_is_not_the_object_s_fault_keeps_it_waiting(
 def test_an_object_that_the_vault_refuses_is_put_aside_recorded_and_blocks_nobody(
     centre: Centre, host: Host, door: HttpsDoor, status: int
 ) -> None:
-    refused = str(host.capture(b"\x01"))
-    taken = str(host.capture(b"\x02"))
+    refused = str(host.capture(b"\x01", uid="1.2.1"))
+    taken = str(host.capture(b"\x02", uid="1.2.2"))
     deliver = uploader(host, door)
     centre.vault_status = status
     first = deliver.deliver_oldest()
@@ -107,7 +109,10 @@ def test_an_object_that_the_vault_refuses_is_put_aside_recorded_and_blocks_nobod
 
     assert (first, second) == (Delivery.REFUSED, Delivery.DELIVERED)
     assert list(centre.objects) == [taken]
-    assert [path.name[-32:] for path in (host.folder / "spool" / "refused").iterdir()] == [refused]
+    (aside,) = host.spool.rows(State.PUT_ASIDE)
+    assert (str(aside.spooled.object_id), f"status {status}" in aside.why) == (refused, True)
+    with host.spool.open(aside.spooled) as file:
+        assert open_object(file.read(), host.signer.public, host.keys)[0] == b"\x01"
     assert host.events()[2:] == [Event.DELIVERY_REFUSED, Event.IMAGE_DELIVERED]
 
 
@@ -134,29 +139,40 @@ def test_an_answer_that_is_no_receipt_lets_nothing_go(centre: Centre, host: Host
     assert host.spool.waiting() == 1
 
 
-def test_after_a_stop_between_receipt_and_removal_the_object_just_leaves(
-    centre: Centre, host: Host, door: HttpsDoor, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("size", [100, 2 << 20], ids=["in a segment", "a file of its own"])
+def test_after_a_stop_between_receipt_and_removal_nothing_is_sent_again(
+    centre: Centre, host: Host, door: HttpsDoor, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    host.capture()
+    host.capture(bytes(size))
 
     def cut(spooled: object) -> None:
-        raise SpoolUnavailable("the power is gone")
+        raise DatabaseUnavailable("the power is gone")
 
-    monkeypatch.setattr(host.spool, "remove", cut)
-    with pytest.raises(SpoolUnavailable):
+    monkeypatch.setattr(host.spool, "let_go", cut)
+    with pytest.raises(DatabaseUnavailable):
         uploader(host, door).deliver_oldest()
     host.restart()
+    host.recover()
     requests = list(centre.requests)
     outcome = uploader(host, door).deliver_oldest()
 
-    assert (outcome, host.spool.waiting()) == (Delivery.DELIVERED, 0)
+    assert (outcome, host.left_behind()) == (Delivery.NOTHING, [])
     assert centre.requests == requests
     assert host.events() == [Event.IMAGE_CAPTURED, Event.IMAGE_DELIVERED]
 
 
+def test_an_object_whose_receipt_is_here_already_just_leaves(centre: Centre, host: Host, door: HttpsDoor) -> None:
+    object_id = host.capture()
+    Receipts(host.database).keep(Receipt(object_id, bytes(32), host.clock.now()), b"signed")
+    requests = list(centre.requests)
+
+    assert uploader(host, door).deliver_oldest() is Delivery.DELIVERED
+    assert (host.left_behind(), centre.requests) == ([], requests)
+
+
 def test_a_damaged_spool_file_is_put_aside(host: Host, door: HttpsDoor) -> None:
-    host.capture()
-    (file,) = (host.folder / "spool" / "ready").iterdir()
+    host.capture(bytes(2 << 20))
+    (file,) = host.files()
     file.write_bytes(file.read_bytes()[:-1])
 
     assert uploader(host, door).deliver_oldest() is Delivery.REFUSED
@@ -168,7 +184,7 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again(centre: Centre, 
     host.capture()
     deliver.deliver_oldest()
     door._connection.sock.shutdown(2)
-    host.capture()
+    host.capture(uid="1.2.4")
 
     assert deliver.deliver_oldest() is Delivery.DELIVERED
 

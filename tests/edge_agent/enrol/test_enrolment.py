@@ -1,5 +1,6 @@
 """Enrolment: the host judges the centre first, the identity is stored whole, a code works once."""
 
+import ssl
 import stat
 from pathlib import Path
 
@@ -98,6 +99,12 @@ class Answering(Centre):
         return answer
 
 
+def of_version_41(pem: str) -> str:
+    return ssl.DER_cert_to_PEM_cert(
+        ssl.PEM_cert_to_DER_cert(pem).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x28")
+    )
+
+
 def changed(answer: EnrolmentAnswer, **fields: object) -> EnrolmentAnswer:
     return EnrolmentAnswer(**{**answer.__dict__, **fields})
 
@@ -108,6 +115,7 @@ def changed(answer: EnrolmentAnswer, **fields: object) -> EnrolmentAnswer:
         (lambda a: changed(a, tls_certificate=a.evidence_certificate), "another key"),
         (lambda a: changed(a, evidence_certificate=a.tls_certificate), "another key"),
         (lambda a: changed(a, tls_certificate=Authority().pem.decode()), "not issued"),
+        (lambda a: changed(a, tls_certificate=of_version_41(a.tls_certificate)), "not issued"),
         (lambda a: changed(a, host_id=type(a.host_id).new()), "another host"),
         (lambda a: changed(a, layers=("organisation", "site")), "policy layers"),
         (lambda a: changed(a, layers=()), "policy layers"),

@@ -17,7 +17,7 @@ from shared.audit.record import Event
 from shared.sealing import object_file
 from shared.sealing.record import verify_record
 from tests.edge_agent.capture.images import NAMES, load
-from tests.edge_agent.export_folder.watched import CT, MR, TIMING, Watched
+from tests.edge_agent.export_folder.watched import CT, MR, TIMING, Watched, another
 from tests.fakes.host import Host
 
 
@@ -397,7 +397,7 @@ def test_one_faulty_file_does_not_stop_the_others(watched: Watched) -> None:
 def test_a_full_spool_holds_the_files_and_floods_no_journal(watched: Watched) -> None:
     watched.host.free_bytes = 0
     for number in range(20):
-        shutil.copyfile(CT.path, watched.folder / f"{number}.dcm")
+        (watched.folder / f"{number}.dcm").write_bytes(another(CT.path.read_bytes(), number))
     watched.settled()
     for _ in range(10):
         watched.look()
@@ -446,7 +446,7 @@ def test_a_stop_between_capture_and_ledger_loses_nothing(watched: Watched) -> No
 def test_the_memory_for_a_full_folder_is_bounded(tmp_path: Path) -> None:
     watched = Watched(tmp_path, options={"most": 4})
     for number in range(19):
-        shutil.copyfile(CT.path, watched.folder / f"{number}.dcm")
+        (watched.folder / f"{number}.dcm").write_bytes(another(CT.path.read_bytes(), number))
     most = 0
     for _ in range(12):
         watched.look()
@@ -462,7 +462,7 @@ def test_files_for_which_there_is_no_room_are_found_by_the_rescan(tmp_path: Path
     watched = Watched(tmp_path, options={"most": 2})
     watched.look()
     for number in range(7):
-        shutil.copyfile(CT.path, watched.folder / f"{number}.dcm")
+        (watched.folder / f"{number}.dcm").write_bytes(another(CT.path.read_bytes(), number))
     for _ in range(8):
         watched.after_s(TIMING.settle_s)
     watched.watcher._let_go()

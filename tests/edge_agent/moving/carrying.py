@@ -8,13 +8,12 @@ from pathlib import Path
 
 from cryptography import x509
 
-from edge_agent.deliver.receipts import Receipts
 from edge_agent.moving.exporter import Exported, SpoolExporter
 from edge_agent.moving.folder import LIST, MANIFEST, GivenExport, NewExport
 from edge_agent.moving.importer import Imported, SpoolImporter
 from edge_agent.moving.judge import certified
 from edge_agent.moving.manifest import Manifest, PartList, sign_manifest
-from edge_agent.moving.spools import FileSpool, LeavingSpool, TakingSpool
+from edge_agent.moving.spools import HostSpool, LeavingSpool, TakingSpool
 from edge_agent.moving.store import MovedStore
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
@@ -32,6 +31,7 @@ class Carrier:
     folder: Path
     authority: Authority
     host: Host
+    captured: int = 0
 
     def __post_init__(self) -> None:
         key = self.host.signer.public.key
@@ -48,15 +48,36 @@ class Carrier:
 
     @property
     def moved(self) -> MovedStore:
-        return MovedStore(self.host.database)
+        return self.host.captures.moved
 
     @property
-    def spool(self) -> FileSpool:
-        return FileSpool(self.host.spool, self.folder / "spool")
+    def spool(self) -> HostSpool:
+        return HostSpool(self.host.spool, self.host.database)
 
     @property
     def ca(self) -> x509.Certificate:
         return self.authority.certificate
+
+    def capture(self, dataset: bytes = b"\x08\x00") -> ObjectId:
+        """Have a new image arrive."""
+        self.captured += 1
+        return self.host.capture(dataset, uid=f"1.2.3.{self.captured}")
+
+    def start_again(self, folder: Path | None = None) -> None:
+        """Do what a stop and a start do, in `folder` where the host is to go on from a copy of its own."""
+        self.folder = self.host.folder = folder or self.folder
+        self.host.restart()
+        self.host.recover()
+
+    def rot(self, object_id: ObjectId, which: str) -> None:
+        """Flip a bit in a part of an object, where it lies in the spool."""
+        spooled = self.host.spool.find(object_id)
+        assert spooled is not None
+        at = part_of(self.files()[str(object_id)], which)
+        if spooled.place is None:
+            flip(self.host.spool.files / spooled.name, at)
+        else:
+            flip(self.host.spool.segments.path(spooled.place.segment), spooled.place.offset + at)
 
     def export(self, target: Path | NewExport, *, spool: LeavingSpool | None = None) -> Exported:
         moved = self.moved
@@ -65,7 +86,7 @@ class Carrier:
             signer=self.host.signer,
             signers=certified(self.certificate + moved.certificates(), self.ca),
             spool=spool or self.spool,
-            has_receipt=Receipts(self.host.database).holds,
+            has_receipt=self.host.captures.receipts.holds,
             journal=self.host.journal,
             moved=moved,
             clock=self.host.clock,
@@ -86,7 +107,7 @@ class Carrier:
             host_id=self.host_id,
             ca=self.ca,
             spool=spool or self.spool,
-            has_receipt=Receipts(self.host.database).holds,
+            has_receipt=self.host.captures.receipts.holds,
             journal=self.host.journal,
             moved=self.moved,
             **more,
@@ -123,9 +144,8 @@ def flip(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
-def part_of(path: Path, which: str) -> int:
+def part_of(data: bytes, which: str) -> int:
     """Return where in an object file one of its parts is."""
-    data = path.read_bytes()
     found = object_file.parse(BytesIO(data))
     small = {"wrap": found.wrap, "index": found.index, "record": found.record, "binding": found.binding.encode()}
     return found.body_offset + 500 if which == "body" else data.index(small[which]) + len(small[which]) - 1

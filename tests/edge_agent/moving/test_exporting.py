@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from edge_agent.deliver.receipts import Receipts
 from edge_agent.moving.folder import LIST, MANIFEST, ExportExists, ExportUnwritable, NewExport
 from edge_agent.moving.listing import Listing
 from edge_agent.moving.manifest import Left, LeftObject, verify_manifest
-from edge_agent.moving.spools import FileSpool, Undelivered
+from edge_agent.moving.spools import HostSpool, Undelivered
 from shared.audit.batch import Batch, ChainHead, verify_batch
 from shared.audit.record import Action, Event, Happening, Outcome
 from shared.fleet.receipt import Receipt
@@ -25,9 +24,7 @@ from tests.edge_agent.moving.carrying import (
     batch_files,
     digests,
     everything,
-    flip,
     object_files,
-    part_of,
     parts,
 )
 
@@ -39,7 +36,8 @@ def everything_in(folder: Path) -> dict[str, bytes]:
 
 
 def test_every_object_that_waits_is_there_byte_for_byte_and_in_order(old: Carrier, stick: Path) -> None:
-    captured = [old.host.capture(bytes([n]) * 70_000 * n) for n in range(4)]
+    captured = [old.capture(bytes([n]) * 700_000 * n) for n in range(4)]
+    assert len(old.host.files()) == 2, "some lie in a segment, and some are files of their own"
 
     exported = old.export(stick)
 
@@ -51,10 +49,10 @@ def test_every_object_that_waits_is_there_byte_for_byte_and_in_order(old: Carrie
 
 
 def test_what_was_put_aside_comes_too_and_what_the_vault_has_does_not(old: Carrier, stick: Path) -> None:
-    delivered, put_aside, waiting = (old.host.capture(bytes([n])) for n in range(3))
+    delivered, put_aside, waiting = (old.capture(bytes([n])) for n in range(3))
     spooled = {one.object_id: one for one in old.host.spool.everything()}
-    Receipts(old.host.database).keep(Receipt(delivered, bytes(32), old.host.clock.now()), b"signed")
-    old.host.spool.refuse(spooled[put_aside])
+    old.host.captures.receipts.keep(Receipt(delivered, bytes(32), old.host.clock.now()), b"signed")
+    old.host.spool.put_aside(spooled[put_aside], "the vault would not take it")
 
     old.export(stick)
 
@@ -62,7 +60,7 @@ def test_what_was_put_aside_comes_too_and_what_the_vault_has_does_not(old: Carri
 
 
 def test_the_manifest_is_signed_and_its_lists_name_every_file(old: Carrier, stick: Path) -> None:
-    old.host.capture()
+    old.capture()
 
     exported = old.export(stick)
 
@@ -79,7 +77,7 @@ def test_the_unsent_records_come_as_they_would_be_sent_and_the_record_of_the_exp
     old: Carrier, stick: Path
 ) -> None:
     for n in range(3):
-        old.host.capture(bytes([n]))
+        old.capture(bytes([n]))
     old.host.journal.acknowledge(2)
 
     exported = old.export(stick)
@@ -113,7 +111,7 @@ def test_a_long_journal_comes_in_batches_that_continue_each_other(old: Carrier, 
 
 
 def test_nothing_changes_on_the_host_but_one_record(old: Carrier, stick: Path) -> None:
-    old.host.capture()
+    old.capture()
     before, records = everything_in(old.folder), old.host.records()
 
     old.export(stick)
@@ -124,7 +122,7 @@ def test_nothing_changes_on_the_host_but_one_record(old: Carrier, stick: Path) -
 
 
 def test_an_export_is_never_written_over_another_and_may_be_made_again_elsewhere(old: Carrier, stick: Path) -> None:
-    old.host.capture()
+    old.capture()
     old.export(stick)
     before = {path: path.read_bytes() for path in everything(stick)}
 
@@ -137,7 +135,7 @@ def test_an_export_is_never_written_over_another_and_may_be_made_again_elsewhere
 
 
 def test_only_its_owner_reads_an_export(old: Carrier, stick: Path) -> None:
-    old.host.capture()
+    old.capture()
     old.export(stick)
 
     assert [path for path in (stick, *stick.rglob("*")) if path.stat().st_mode & 0o077] == []
@@ -157,7 +155,7 @@ class FullStick(NewExport):
 
 @pytest.mark.parametrize("room", [0, 100, 1_000, 10_000, 34_500])
 def test_a_full_stick_leaves_no_half_of_an_export_and_is_recorded(old: Carrier, stick: Path, room: int) -> None:
-    old.host.capture(bytes(30_000))
+    old.capture(bytes(30_000))
     target = FullStick(stick)
     target.room = room
 
@@ -174,7 +172,7 @@ def test_an_export_that_fails_at_its_very_end_is_recorded_as_failed_after_all(ol
         def finish(self, manifest: bytes) -> None:
             raise self._unwritable(OSError(errno.EIO, "io"))
 
-    old.host.capture()
+    old.capture()
     with pytest.raises(ExportUnwritable):
         old.export(GivesUp(stick))
 
@@ -182,11 +180,13 @@ def test_an_export_that_fails_at_its_very_end_is_recorded_as_failed_after_all(ol
     assert not stick.exists()
 
 
+@pytest.mark.parametrize("size", [2000, 2 << 20], ids=["in a segment", "in a file"])
 @pytest.mark.parametrize("which", ["binding", "body", "record"])
-def test_an_object_that_rotted_on_the_disk_is_named_and_the_others_come(old: Carrier, stick: Path, which: str) -> None:
-    good, bad, also_good = (old.host.capture(bytes([n]) * 2000) for n in range(3))
-    (path,) = (old.folder / "spool" / "ready").glob(f"*{bad}")
-    flip(path, part_of(path, which))
+def test_an_object_that_rotted_on_the_disk_is_named_and_the_others_come(
+    old: Carrier, stick: Path, which: str, size: int
+) -> None:
+    good, bad, also_good = (old.capture(bytes([n]) * size) for n in range(3))
+    old.rot(bad, which)
 
     exported = old.export(stick)
 
@@ -198,41 +198,54 @@ def test_an_object_that_rotted_on_the_disk_is_named_and_the_others_come(old: Car
 
 
 def test_what_only_the_vault_can_judge_comes_as_it_lies(old: Carrier, stick: Path) -> None:
-    captured = old.host.capture(bytes(2000))
-    (path,) = (old.folder / "spool" / "ready").iterdir()
-    flip(path, part_of(path, "wrap"))
+    captured = old.capture(bytes(2000))
+    sealed = old.files()[str(captured)]
+    old.rot(captured, "wrap")
 
     old.export(stick)
 
-    assert object_files(stick)[captured].read_bytes() == path.read_bytes()
+    assert object_files(stick)[captured].read_bytes() == old.files()[str(captured)] != sealed
 
 
-class Dying(io.FileIO):
+class Dying(io.RawIOBase):
     """A file with a part that the disk does not give any more."""
 
+    def __init__(self, whole: bytes) -> None:
+        super().__init__()
+        self._whole = io.BytesIO(whole)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._whole.seek(offset, whence)
+
     def readinto(self, buffer: Any, /) -> int:
-        end = min(self.tell() + len(buffer), os.fstat(self.fileno()).st_size)
-        if self.tell() < 200_000 and end > 100_000:
+        at = self._whole.tell()
+        if at < 200_000 and min(at + len(buffer), len(self._whole.getbuffer())) > 100_000:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        return super().readinto(buffer)
+        return self._whole.readinto(buffer)
 
 
-class BadSectors(FileSpool):
+class BadSectors(HostSpool):
     def undelivered(self) -> Iterator[Undelivered]:
         return (replace(one, open=self._dying(one)) for one in super().undelivered())
 
     def _dying(self, one: Undelivered) -> Callable[[], io.BufferedReader]:
         def dying() -> io.BufferedReader:
             with one.open() as file:
-                return io.BufferedReader(Dying(file.name))
+                return io.BufferedReader(Dying(file.read()))
 
         return dying
 
 
 def test_an_object_that_the_disk_does_not_give_is_named_and_the_others_come(old: Carrier, stick: Path) -> None:
-    good, bad, also_good = (old.host.capture(bytes(size)) for size in (10, 300_000, 20))
+    good, bad, also_good = (old.capture(bytes(size)) for size in (10, 300_000, 20))
 
-    exported = old.export(stick, spool=BadSectors(old.host.spool, old.folder / "spool"))
+    exported = old.export(stick, spool=BadSectors(old.host.spool, old.host.database))
 
     assert exported.left == (LeftObject(bad, Left.UNREADABLE),)
     assert list(object_files(stick)) == [good, also_good]

@@ -3,29 +3,30 @@
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from hashlib import sha256
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge_agent.audit.journal import Journal
-from edge_agent.capture.recovery import recover
-from edge_agent.capture.spool import SpoolFull, SpoolUnavailable
-from edge_agent.deliver.receipts import Receipts
+from edge_agent.capture.recovery import Recovery
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.moving.folder import CERTIFICATES, LIST, MANIFEST, FileUnreadable
 from edge_agent.moving.importer import NotAllTakenIn, OwnExport
 from edge_agent.moving.judge import StrangeCertificate, certified
 from edge_agent.moving.manifest import Manifest, PartList
-from edge_agent.moving.spools import FileSpool, Readable
+from edge_agent.moving.spools import HostSpool, Readable
+from edge_agent.spool.catalogue import Spooled, State
+from edge_agent.spool.errors import QuotaReached, SpoolFull, SpoolUnavailable
 from shared.audit.batch import Batch, ChainHead, sign_batch
 from shared.audit.record import GENESIS, Event, Outcome, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.receipt import Receipt
 from shared.identity import HostId, ObjectId
+from shared.sealing import object_file
 from shared.signing import EvidencePublicKey, SignatureInvalid, SoftwareSigner, signing_key_id
 from tests.edge_agent.moving.carrying import (
     Carrier,
@@ -38,12 +39,11 @@ from tests.edge_agent.moving.carrying import (
     sign_again,
 )
 from tests.fakes.centre import Authority
-from tests.fakes.clock import FakeClock
 
 
 @pytest.fixture
 def captured(old: Carrier) -> list[ObjectId]:
-    return [old.host.capture(bytes([n]) * 3000) for n in range(3)]
+    return [old.capture(bytes([n]) * 3000) for n in range(3)]
 
 
 @pytest.fixture
@@ -82,34 +82,37 @@ def test_it_is_recorded_with_the_old_host_and_the_export_as_subjects(old: Carrie
 def test_what_was_brought_is_known_for_another_hosts_also_after_a_restart(
     old: Carrier, new: Carrier, captured: list[ObjectId], carried: Path
 ) -> None:
-    own = new.host.capture()
+    own = new.capture()
     new.take_in(carried)
-    new.host.restart()
+    new.start_again()
 
     assert [new.moved.source_of(one) for one in captured] == [old.host_id] * 3
     assert new.moved.source_of(own) is None
 
 
-def test_nobody_takes_what_was_brought_for_a_capture_of_the_new_host(new: Carrier, carried: Path) -> None:
+def test_what_was_brought_is_no_capture_of_the_new_host(
+    old: Carrier, new: Carrier, captured: list[ObjectId], carried: Path
+) -> None:
     new.take_in(carried)
-    new.host.restart()
-    journal = Journal(
-        new.host.database, new.host_id, key=new.host.store.audit_key, clock=FakeClock(),
-        was_brought=new.moved.has_brought,
-    )  # fmt: skip
-    recover(new.host.spool, journal, new.host_id, new.host.log)
+    before = new.files()
+    new.start_again()
 
-    assert Event.IMAGE_CAPTURED not in new.host.events()
-    # The control: a journal that is not told would say so of each.
-    recover(new.host.spool, new.host.journal, new.host_id, new.host.log)
-    assert new.host.events().count(Event.IMAGE_CAPTURED) == 3
+    assert new.host.events() == [Event.SPOOL_IMPORTED]
+    assert (new.files(), list(new.host.spool.rows(State.PUT_ASIDE))) == (before, [])
+    # The same image, sent to the new host, is one of its own: whoever sends it wants its own answer for it.
+    with new.host.spool.open(new.host.spool.everything()[0]) as file:
+        uid_hash = object_file.parse(file).binding.sop_instance_hash
+    assert new.host.captures.instances.of(uid_hash) == ()
+    own = new.capture(bytes([0]) * 3000)
+    assert own not in captured
+    assert new.host.events() == [Event.SPOOL_IMPORTED, Event.IMAGE_CAPTURED]
 
 
 def test_an_export_of_an_export_brings_everything_on_to_a_third_host(
     tmp_path: Path, authority: Authority, old: Carrier, new: Carrier, carried: Path
 ) -> None:
     new.take_in(carried)
-    own = new.host.capture(b"\x01")
+    own = new.capture(b"\x01")
     onward = tmp_path / "another stick"
     new.export(onward)
     third = Carrier.new(tmp_path / "third", authority)
@@ -140,8 +143,10 @@ def test_what_the_vault_has_meanwhile_is_not_taken_in_again(
 ) -> None:
     new.take_in(carried)
     (first, *_) = new.host.spool.everything()
-    Receipts(new.host.database).keep(Receipt(first.object_id, bytes(32), new.host.clock.now()), b"signed")
-    new.host.spool.remove(first)
+    with new.host.database.transaction() as connection:
+        new.host.captures.receipts.keep(Receipt(first.object_id, bytes(32), new.host.clock.now()), b"signed")
+        new.host.spool.forget(connection, first)
+    new.host.spool.let_go(first)
     new.moved.delivered(first.object_id)
 
     new.take_in(carried).verify_whole()
@@ -149,7 +154,7 @@ def test_what_the_vault_has_meanwhile_is_not_taken_in_again(
     assert list(new.files()) == [str(one) for one in captured[1:]]
 
 
-class CutOff(FileSpool):
+class CutOff(HostSpool):
     """A spool whose disk fails while it takes in the second object."""
 
     taken = 0
@@ -166,7 +171,7 @@ def test_one_that_was_cut_off_is_begun_anew_and_ends_as_if_it_had_not_been(
     old: Carrier, new: Carrier, carried: Path
 ) -> None:
     with pytest.raises(SpoolUnavailable):
-        new.take_in(carried, spool=CutOff(new.host.spool, new.folder / "spool"))
+        new.take_in(carried, spool=CutOff(new.host.spool, new.host.database))
     after_the_cut = new.files()
 
     new.take_in(carried).verify_whole()
@@ -176,17 +181,142 @@ def test_one_that_was_cut_off_is_begun_anew_and_ends_as_if_it_had_not_been(
     assert [record.outcome for record in new.host.records()] == [Outcome.MINOR_FAILURE, Outcome.SUCCESS]
 
 
-def test_one_that_was_killed_is_begun_anew_too(
-    old: Carrier, new: Carrier, captured: list[ObjectId], carried: Path
+@dataclass
+class AtItsEnd:
+    source: Readable
+    tell: Callable[[], None]
+
+    def read(self, size: int, /) -> bytes:
+        piece = self.source.read(size)
+        if not piece:
+            self.tell()
+        return piece
+
+    @property
+    def small_parts_bytes(self) -> int:
+        return self.source.small_parts_bytes
+
+
+class Watched(HostSpool):
+    """A spool of which each stage of the second object is kept as a power cut would leave it."""
+
+    def __init__(self, new: Carrier, cuts: Path) -> None:
+        super().__init__(new.host.spool, new.host.database)
+        self._host, self._cuts, self._taken = new.host, cuts, 0
+
+    def take_in(self, object_id: ObjectId, source: Readable) -> None:
+        self._taken += 1
+        self._cut("before")
+        super().take_in(object_id, AtItsEnd(source, lambda: self._cut("read")))
+        self._cut("after")
+
+    def _register(self, spooled: Spooled) -> None:
+        self._cut("committed")
+        super()._register(spooled)
+
+    def _cut(self, stage: str) -> None:
+        if self._taken == 2:
+            shutil.copytree(self._host.folder, self._cuts / stage)
+
+
+STAGES = ["before", "read", "committed", "after"]
+SIZES = pytest.mark.parametrize("size", [3000, 2 << 20], ids=["in a segment", "in a file"])
+
+
+@pytest.fixture
+def cuts(tmp_path: Path, old: Carrier, new: Carrier, stick: Path, size: int) -> Path:
+    for n in range(3):
+        old.capture(bytes([n]) * size)
+    old.export(stick)
+    new.take_in(stick, spool=Watched(new, tmp_path / "cuts")).verify_whole()
+    return tmp_path / "cuts"
+
+
+@SIZES
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_cut_at_any_stage_is_no_damage_and_the_next_import_ends_it(
+    old: Carrier, new: Carrier, stick: Path, cuts: Path, stage: str
 ) -> None:
-    """What a kill leaves: the row that was written first, and half a file."""
-    new.moved.expect(captured[1], old.host_id, old.certificate)
-    (new.folder / "spool" / "incoming" / str(captured[1])).write_bytes(b"half")
-    new.host.restart()
+    new.start_again(cuts / stage)
 
-    new.take_in(carried).verify_whole()
+    assert new.host.events() == []
+    assert list(new.host.spool.rows(State.PUT_ASIDE)) == []
+    begun = list(new.files())
+    assert begun == list(old.files())[: 2 if stage == "after" else 1]
+    assert [str(one) for one in map(ObjectId.parse, old.files()) if new.moved.source_of(one)] == begun
+    assert new.host.left_behind() == [*(path.name for path in new.host.spool.files.iterdir()), *begun]
 
+    new.take_in(stick).verify_whole()
     assert new.files() == old.files()
+    new.start_again()
+    assert new.files() == old.files()
+    assert (new.host.events(), new.host.spool.attempts.left_over()) == ([Event.SPOOL_IMPORTED], ())
+
+
+@pytest.mark.parametrize("size", [300_000])
+@pytest.mark.parametrize("block", [0, 1, 2, 40, 74])
+def test_an_entry_that_the_cut_tore_is_left_to_the_next_import_too(
+    old: Carrier, new: Carrier, stick: Path, cuts: Path, block: int
+) -> None:
+    (segment,) = (cuts / "committed" / "spool" / "segments").iterdir()
+    entry_bytes = 4096 * -(-(4096 + len(next(iter(old.files().values())))) // 4096)
+    with segment.open("r+b") as file:
+        file.seek(entry_bytes + 4096 * block)
+        file.write(bytes(4096))
+    new.start_again(cuts / "committed")
+
+    assert (new.host.events(), list(new.host.spool.rows(State.PUT_ASIDE))) == ([], [])
+    new.take_in(stick).verify_whole()
+    assert new.files() == old.files()
+
+
+@pytest.mark.parametrize("size", [2 << 20])
+def test_a_file_whose_note_the_cut_took_is_left_to_the_next_import_too(
+    old: Carrier, new: Carrier, stick: Path, cuts: Path
+) -> None:
+    for note in (cuts / "committed" / "spool" / "files").glob("*.note"):
+        note.unlink()
+    new.start_again(cuts / "committed")
+
+    assert (new.host.events(), len(new.files())) == ([], 1)
+    new.take_in(stick).verify_whole()
+    assert new.files() == old.files()
+
+
+@pytest.mark.parametrize("size", [2 << 20])
+@pytest.mark.parametrize("stage, event", [("read", Event.IMAGE_REFUSED), ("committed", Event.OBJECT_DAMAGED)])
+def test_control_a_start_that_does_not_ask_whose_an_object_is_takes_it_for_its_own(
+    new: Carrier, cuts: Path, stage: str, event: Event
+) -> None:
+    for note in (cuts / stage / "spool" / "files").glob("*.note"):
+        note.unlink()
+    new.folder = new.host.folder = cuts / stage
+    new.host.restart()
+    captures = new.host.captures
+    Recovery(
+        database=new.host.database, spool=new.host.spool, entries=captures.entries, claims=captures.claims,
+        journal=new.host.journal, host_id=new.host_id, key=new.host.signer.public,
+        has_receipt=captures.receipts.holds, is_brought=lambda _: False, log=new.host.log,
+    ).run()  # fmt: skip
+
+    assert event in new.host.events()
+
+
+def test_what_cannot_be_registered_is_not_kept_and_leaves_no_attempt(
+    new: Carrier, captured: list[ObjectId], carried: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unregistrable(*_: object) -> None:
+        raise DatabaseUnavailable("disk I/O error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(new.host.spool, "register", unregistrable)
+        with pytest.raises(DatabaseUnavailable):
+            new.take_in(carried)
+
+    assert (new.files(), new.host.spool.attempts.left_over()) == ({}, ())
+    assert [new.moved.source_of(one) for one in captured] == [None] * 3
+    new.take_in(carried).verify_whole()
+    assert list(new.files()) == [str(one) for one in captured]
 
 
 def test_a_full_disk_keeps_what_was_taken_in(new: Carrier, carried: Path) -> None:
@@ -200,6 +330,17 @@ def test_a_full_disk_keeps_what_was_taken_in(new: Carrier, carried: Path) -> Non
     new.take_in(carried).verify_whole()
 
 
+def test_an_import_holds_to_the_quota_and_goes_on_when_there_is_room(new: Carrier, carried: Path) -> None:
+    new.host.quota_bytes = 10_000
+
+    with pytest.raises(QuotaReached):
+        new.take_in(carried)
+    assert 0 < len(new.files()) < 3
+    new.host.quota_bytes = 0
+    new.take_in(carried).verify_whole()
+    assert new.host.spool.held_bytes() == sum(map(len, new.files().values()))
+
+
 # ---- what was altered on the way
 
 
@@ -208,7 +349,7 @@ def test_an_object_with_a_flipped_bit_is_refused_by_name_and_the_rest_is_taken_i
     old: Carrier, new: Carrier, captured: list[ObjectId], carried: Path, which: str
 ) -> None:
     path = object_files(carried)[captured[1]]
-    flip(path, part_of(path, which))
+    flip(path, part_of(path.read_bytes(), which))
 
     imported = new.take_in(carried)
 
@@ -354,9 +495,8 @@ def test_a_batch_with_other_numbers_than_the_list_says_is_refused(old: Carrier, 
 
 
 def test_what_was_left_on_the_old_host_is_said_again(old: Carrier, new: Carrier, stick: Path) -> None:
-    bad = old.host.capture(bytes(2000))
-    (path,) = (old.folder / "spool" / "ready").iterdir()
-    flip(path, 400)
+    bad = old.capture(bytes(2000))
+    old.rot(bad, "body")
     old.export(stick)
 
     with pytest.raises(NotAllTakenIn, match=f"{bad}: damaged on the old host"):
@@ -416,7 +556,7 @@ def test_a_manifest_that_one_host_signs_in_anothers_name_is_refused(old: Carrier
 
 def test_a_stranger_with_an_authority_of_its_own_is_refused(tmp_path: Path, new: Carrier) -> None:
     stranger = Carrier.new(tmp_path / "stranger", Authority())
-    stranger.host.capture()
+    stranger.capture()
     stranger.export(tmp_path / "stick")
 
     assert_refused(new, tmp_path / "stick", StrangeCertificate)
@@ -485,7 +625,7 @@ def test_an_object_of_a_host_whose_certificate_is_not_there_is_refused(
 def altered_with_everything_but_the_signature(old: Carrier, carried: Path, object_id: ObjectId) -> None:
     """Change a wrap, which no record covers, and put list and manifest in agreement with it."""
     path = object_files(carried)[object_id]
-    flip(path, part_of(path, "wrap"))
+    flip(path, part_of(path.read_bytes(), "wrap"))
     ((folder, part),) = parts(carried)
     objects = tuple(
         replace(one, sha256=sha256(path.read_bytes()).digest()) if one.object_id == object_id else one
@@ -515,22 +655,26 @@ def test_control_an_import_that_does_not_verify_the_manifest_takes_an_altered_fi
 def test_control_a_spool_that_keeps_what_raised_keeps_an_altered_object(
     new: Carrier, captured: list[ObjectId], carried: Path
 ) -> None:
-    class KeepsAnyway(FileSpool):
-        def take_in(self, object_id: ObjectId, source: Readable) -> None:
-            def what_came() -> bytes:
-                found = b""
-                try:
-                    while piece := source.read(1000):
-                        found += piece
-                except (Refused, IntegrityFailure):
-                    pass
-                return found
+    @dataclass
+    class Whatever:
+        left: bytes
+        small_parts_bytes: int
 
-            super().take_in(object_id, BytesIO(what_came()))
+        def read(self, size: int, /) -> bytes:
+            piece, self.left = self.left[:size], self.left[size:]
+            return piece
+
+    class KeepsAnyway(HostSpool):
+        def take_in(self, object_id: ObjectId, source: Readable) -> None:
+            found = b""
+            with suppress(Refused, IntegrityFailure):
+                while piece := source.read(1000):
+                    found += piece
+            super().take_in(object_id, Whatever(found, source.small_parts_bytes))
 
     path = object_files(carried)[captured[1]]
-    flip(path, part_of(path, "body"))
+    flip(path, part_of(path.read_bytes(), "body"))
 
-    new.take_in(carried, spool=KeepsAnyway(new.host.spool, new.folder / "spool"))
+    new.take_in(carried, spool=KeepsAnyway(new.host.spool, new.host.database))
 
     assert str(captured[1]) in new.files()

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import AgentFolder, load_identity
-from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import NOT_ALLOWED, Delivery, DeliveryUploader
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.moving.store import MovedFrom, MovedStore, read_moved
 from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell
+from edge_agent.spool.catalogue import Spooled, State
 from shared.audit.record import AuditRecord, Event, Subject
 from shared.identity import ObjectId
 from tests.edge_agent.moving.carrying import Carrier
@@ -58,14 +58,14 @@ def moving(centre: Centre, enrolled: AgentFolder, tmp_path: Path) -> Iterator[Mo
         receipts=centre.receipts,
     )  # fmt: skip
     new = Carrier(tmp_path / "new", centre.authority, host)
-    brought = [old.host.capture(bytes([n])) for n in range(3)]
+    brought = [old.capture(bytes([n])) for n in range(3)]
     old.export(tmp_path / "stick")
     new.take_in(tmp_path / "stick").verify_whole()
-    moved, now = MovedStore(host.database), [0.0]
+    moved, now = new.moved, [0.0]
     delivery_door, audit_door = (HttpsDoor(doors.host, doors.https_port, context, timeout_s=5) for _ in range(2))
     delivery = DeliveryUploader(
         delivery_door, host_id=host.host_id, spool=host.spool, journal=host.journal, database=host.database,
-        receipts=Receipts(host.database), policy=host.store.in_force, log=host.log, bell=Bell(), brought=moved,
+        receipts=host.captures.receipts, policy=host.store.in_force, log=host.log, bell=Bell(), brought=moved,
         monotonic=lambda: now[0],
     )  # fmt: skip
     audit = MovedAuditUploader(audit_door, host_id=host.host_id, moved=moved, journal=host.journal, log=host.log)
@@ -91,20 +91,20 @@ def test_with_somebody_s_word_everything_is_delivered_as_the_old_host_sealed_it(
 
     assert outcomes == [Delivery.DELIVERED] * 3 + [Delivery.NOTHING]
     assert moving.centre.objects == sealed
-    assert all(Receipts(moving.new.host.database).holds(one) for one in moving.brought)
+    assert all(moving.new.host.captures.receipts.holds(one) for one in moving.brought)
     assert [moving.moved.source_of(one) for one in moving.brought] == [None] * 3
     assert moving.new.host.events().count(Event.IMAGE_DELIVERED) == 3
 
 
 def test_without_it_the_new_host_s_own_images_do_not_wait_behind_what_was_brought(moving: Moving) -> None:
-    own = moving.new.host.capture(b"\x09")
+    own = moving.new.capture(b"\x09")
 
     outcomes = moving.deliver_all()
 
     assert outcomes == [Delivery.NOT_ALLOWED, Delivery.DELIVERED, Delivery.NOTHING]
     assert list(moving.centre.objects) == [str(own)]
     assert list(moving.new.files()) == [str(one) for one in moving.brought]
-    assert not list((moving.new.folder / "spool" / "refused").iterdir())
+    assert list(moving.new.host.spool.rows(State.PUT_ASIDE)) == []
 
 
 def test_the_centre_is_asked_once_a_minute_and_not_with_everything(moving: Moving) -> None:
@@ -117,6 +117,41 @@ def test_the_centre_is_asked_once_a_minute_and_not_with_everything(moving: Movin
 
     assert asked == 1
     assert sum(request.startswith("PUT") for request in moving.centre.requests) == 2
+
+
+def test_what_was_brought_is_not_gone_through_again_for_each_image_of_the_host_s_own(
+    moving: Moving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving.deliver_all()
+    looked, oldest = list[int](), moving.new.host.spool.oldest
+
+    def counted(after: int = 0) -> Spooled | None:
+        looked.append(after)
+        return oldest(after)
+
+    monkeypatch.setattr(moving.new.host.spool, "oldest", counted)
+    for n in range(5):
+        moving.new.capture(bytes([n]))
+    moving.deliver_all()
+
+    assert len(moving.centre.objects) == 5
+    assert len(looked) == 6
+    assert looked.count(0) == 0
+
+
+def test_what_a_person_lets_wait_again_goes_within_a_minute_past_what_was_brought(moving: Moving) -> None:
+    spool = moving.new.host.spool
+    (first, *_) = spool.everything()
+    spool.put_aside(first, "a person is to look at it")
+    own = moving.new.capture(b"\x09")
+    moving.deliver_all()
+    moving.allow()
+    with moving.new.host.database.transaction() as connection:
+        spool.try_again(connection, first)
+    moving.now[0] = 60.1
+    moving.deliver_all()
+
+    assert list(moving.centre.objects)[:2] == [str(own), str(first.object_id)]
 
 
 def test_a_word_that_comes_later_is_enough(moving: Moving) -> None:
@@ -133,7 +168,7 @@ def test_a_word_that_comes_later_is_enough(moving: Moving) -> None:
 
 def test_one_host_that_is_not_allowed_holds_up_no_other_that_is(moving: Moving, tmp_path: Path) -> None:
     other = another_host(moving.centre, tmp_path / "other")
-    theirs = other.host.capture(b"\x07")
+    theirs = other.capture(b"\x07")
     other.export(tmp_path / "other stick")
     moving.new.take_in(tmp_path / "other stick")
     moving.moved.expect(theirs, other.host_id, other.certificate)
@@ -149,18 +184,17 @@ def test_what_the_vault_refuses_for_good_is_put_aside_as_ever(moving: Moving) ->
     moving.centre.vault_status = 422
 
     assert moving.delivery.deliver_oldest() is Delivery.REFUSED
-    assert [path.name[-32:] for path in (moving.new.folder / "spool" / "refused").iterdir()] == [
-        str(moving.brought[0])
-    ]  # fmt: skip
+    (aside,) = moving.new.host.spool.rows(State.PUT_ASIDE)
+    assert aside.spooled.object_id == moving.brought[0]
     assert moving.waits()[0].objects == 3
 
 
 def test_a_vault_that_forbids_the_host_itself_is_one_that_does_not_answer(moving: Moving) -> None:
     moving.allow()
-    own = moving.new.host.capture(b"\x09")
+    own = moving.new.capture(b"\x09")
     moving.deliver_all()
     assert str(own) in moving.centre.objects
-    moving.new.host.capture(b"\x0a")
+    moving.new.capture(b"\x0a")
     moving.centre.vault_status = 403
 
     with pytest.raises(DoorUnavailable):
@@ -191,7 +225,7 @@ def test_without_somebody_s_word_they_are_kept_and_it_is_said_why(moving: Moving
 
     moving.new.host.restart()
     moving.allow()
-    assert MovedStore(moving.new.host.database).records_waiting() == 4
+    assert moving.new.moved.records_waiting() == 4
 
 
 def test_a_centre_that_does_not_answer_loses_none(moving: Moving) -> None:
@@ -252,7 +286,7 @@ def test_a_gap_at_the_centre_is_said_and_nothing_is_dropped(moving: Moving, tmp_
 
 
 def test_two_exports_of_one_host_count_each_record_once_and_arrive_once(moving: Moving, tmp_path: Path) -> None:
-    moving.old.host.capture(b"\x05")
+    moving.old.capture(b"\x05")
     moving.old.export(tmp_path / "second stick")
     moving.new.take_in(tmp_path / "second stick")
     assert moving.moved.records_waiting() == 6

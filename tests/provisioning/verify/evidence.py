@@ -19,7 +19,7 @@ from shared.identity import HostId, ObjectId
 from shared.sealing.binding import Binding
 from shared.sealing.hpke import SealingPrivateKey
 from shared.sealing.index import IndexEntry
-from shared.sealing.seal import ObjectSealer, Sealing
+from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 from shared.signing import SoftwareSigner
 
 NOW = datetime(2026, 1, 31, 8, 0, tzinfo=UTC)
@@ -80,7 +80,7 @@ class Source:
     def seal(self, dataset: bytes) -> bytes:
         binding = Binding(ObjectId.new(), self.host, bytes(32), EXPLICIT_LITTLE)
         out = io.BytesIO()
-        sealer = ObjectSealer(out, binding)
+        sealer = ObjectSealer(StreamSink(out), binding)
         sealer.update(dataset)
         entry = IndexEntry(False, *[""] * 9)
         sealer.finish(Sealing("restricted", KEY.public, KEY.public, 1, NOW), entry, self.signer)

@@ -1,20 +1,24 @@
 """`leadglass-verify image`: what an archive may do to an image, what nobody may, and what forged evidence proves."""
 
 import json
+import os
 import shutil
 import struct
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from control_plane.custody.decoder import Decoder, NotDecoded, Why
+from control_plane.custody.decoder import COMMAND, Decoder, NotDecoded, Why
 from provisioning.verify.__main__ import BAD_INPUT, FAILED, OK, main
 from provisioning.verify.checks import State
 from provisioning.verify.image import DATASET, PIXELS, SYNTAX, ImageJudge, ImageReport, ImageState
+from provisioning.verify.part10 import split
 from shared.audit.record import AuditRecord
 from shared.canonical import parse as parse_canonical
 from shared.custody.frames import FrameStatement, Pixels, sign_frames, verify_frames
@@ -26,7 +30,9 @@ from tests.edge_agent.capture.images import Image, load
 from tests.fakes.orthanc import orthanc
 from tests.provisioning.verify.custody_bench import Custody, dcmtk
 from tests.provisioning.verify.evidence import Authority, part10, pem
+from tests.shared.sealing.test_memory import peak
 
+ROOT = Path(__file__).resolve().parents[3]
 EXPLICIT, IMPLICIT = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2"
 
 
@@ -393,6 +399,20 @@ def test_a_capture_that_the_log_tells_otherwise_is_not_proved(custody: Custody, 
     assert report.state is ImageState.NOT_PROVEN
 
 
+def test_an_image_that_another_was_captured_for_too_says_which(
+    custody: Custody, image: Image, sealed: SealedImage
+) -> None:
+    other = custody.capture(load("CT_small.dcm"))  # the bench gives every image one SOP Instance UID
+
+    report = custody.judge(image.path.read_bytes(), custody.statement(sealed))
+
+    assert report.ok
+    assert report.captured["conflicts_with"] == [str(other.object_id)]
+    assert f"that it is the true one: other data sets were captured under its SOP Instance UID ({other.object_id})" in (
+        report.conclusion
+    )
+
+
 def test_a_host_s_log_that_is_late_leaves_the_sender_open(custody: Custody, image: Image) -> None:
     sealed = custody.host.seal(image.dataset)
     custody.bench.receive(sealed)
@@ -487,14 +507,115 @@ def test_an_altered_image_has_the_exit_code_of_failure(files: dict[str, Path], i
     assert run(files) == FAILED
 
 
-@pytest.mark.parametrize("name, content", [("custody.json", b"{}"), ("ca.pem", b"x"), ("custody.json", b"\xff")])
-def test_what_is_no_statement_is_bad_input(
-    files: dict[str, Path], name: str, content: bytes, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "name, content, says",
+    [
+        ("custody.json", b"{}", "custody statement field 'v' is malformed: missing"),
+        ("custody.json", b"\xff", "custody statement is malformed: not JSON"),
+        ("custody.json", b"", "custody statement is malformed: not JSON"),
+        ("ca.pem", b"x", "CA certificate is malformed: not a certificate in PEM"),
+        ("log.jsonl", b"x", "audit export line 1 is malformed"),
+        ("image.dcm", bytes(128) + b"DICM\x02\x00", "Part 10 file is malformed"),
+    ],
+)
+def test_an_input_that_is_none_is_named(
+    files: dict[str, Path], name: str, content: bytes, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files[name].write_bytes(content)
 
-    assert run(files) == BAD_INPUT
-    assert "leadglass-verify: " in capsys.readouterr().err
+    assert run(files, "--log", str(files["log.jsonl"])) == BAD_INPUT
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"leadglass-verify: {says}")
+
+
+@pytest.mark.parametrize("name", ["image.dcm", "custody.json", "ca.pem", "log.jsonl"])
+def test_a_file_that_is_not_there_is_named(
+    files: dict[str, Path], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files[name].unlink()
+
+    assert run(files, "--log", str(files["log.jsonl"])) == BAD_INPUT
+    assert f"{files[name]}: No such file" in capsys.readouterr().err
+
+
+def test_a_pipe_is_refused_because_it_can_be_read_only_once(
+    files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, files["image.dcm"].read_bytes())
+    os.close(writing)
+    try:
+        assert run({**files, "image.dcm": Path(f"/dev/fd/{reading}")}) == BAD_INPUT
+    finally:
+        os.close(reading)
+    assert "give a file" in capsys.readouterr().err
+
+
+def test_a_result_that_cannot_be_told_is_no_success(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert run(files) == BAD_INPUT
+        monkeypatch.undo()
+        with suppress(OSError):
+            full.close()
+
+
+def test_the_statement_of_another_image_is_not_called_an_alteration_only(
+    custody: Custody, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = custody.capture(load("CT_small.dcm"), frames=True)
+    files["custody.json"].write_bytes(custody.written(other))
+
+    assert run(files) == FAILED
+    assert "or it is another image than the one that this statement is about" in capsys.readouterr().out
+
+
+def test_a_gigabyte_is_judged_in_constant_memory(custody: Custody, image: Image, tmp_path: Path) -> None:
+    statement, most = custody.statement(custody.capture(image)), 8 << 20
+    large = tmp_path / "large.dcm"
+    with large.open("wb") as file:
+        file.write(image.path.read_bytes())
+        file.truncate(1 << 30)
+
+    with large.open("rb") as file, peak() as held:
+        report = ImageJudge(Decoder()).judge(file, split(file), statement, custody.bench.ca.certificate, None)
+
+    assert report.state is ImageState.ALTERED
+    assert held() < most
+
+
+# What an auditor has not installed.
+SERVER_ONLY = (
+    "alembic", "apiflask", "apscheduler", "cheroot", "flask", "gdcm", "paho", "pydantic", "pydicom", "pynetdicom",
+    "securesystemslib", "shamir_mnemonic", "sqlalchemy", "tuf", "yaml",
+)  # fmt: skip
+
+
+def test_nothing_of_the_control_plane_s_packages_is_needed(files: dict[str, Path]) -> None:
+    arguments = ["image", *map(str, (files["image.dcm"], "--custody", files["custody.json"], "--ca", files["ca.pem"]))]
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({SERVER_ONLY!r}))  # an import of these fails
+from provisioning.verify.__main__ import main
+sys.exit(main({arguments!r}))
+"""
+    ran = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == OK, ran.stderr
+    assert "DATA SET UNCHANGED" in ran.stdout
+
+
+def test_without_a_decoder_frames_are_not_evaluated_and_it_says_what_to_install(
+    custody: Custody, statement: CustodyStatement
+) -> None:
+    bare = Decoder((sys.executable, "-I", "-S", "-B", COMMAND[-1]))
+
+    report = custody.judge(load("MR_small_RLE.dcm").path.read_bytes(), statement, judge=ImageJudge(bare))
+
+    (check,) = [check for check in report.checks if check.name == PIXELS]
+    assert (report.state, check.state) == (ImageState.ALTERED, State.NOT_EVALUATED)
+    assert "not installed here (extra: verify)" in check.detail
 
 
 # ---- what leaves the centre

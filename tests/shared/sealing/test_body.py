@@ -1,7 +1,7 @@
 """The body: any flipped bit, cut or reordering is refused, and a range is a slice."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import permutations
 
 import pytest
@@ -15,7 +15,6 @@ from shared.sealing.chunked import (
     KEY_BYTES,
     SALT_BYTES,
     SEALED_CHUNK_BYTES,
-    ChunkedEncryptor,
     ChunkNotAuthentic,
     CommitmentMismatch,
     Truncated,
@@ -23,19 +22,14 @@ from shared.sealing.chunked import (
     decrypt_range,
 )
 from tests.shared.made import flipped
+from tests.vectors.salted import salted_body
 
 KEY, SALT, CONTEXT = bytes(range(KEY_BYTES)), bytes(SALT_BYTES), b"a binding"
 MESSAGE = b"".join(n.to_bytes(4) for n in range((3 * CHUNK_BYTES + 400) // 4))
 
 
 def seal(pieces: Sequence[bytes]) -> bytes:
-    out = bytearray()
-    write: Callable[[memoryview], object] = out.extend
-    encryptor = ChunkedEncryptor(KEY, SALT, CONTEXT, write)
-    for piece in pieces:
-        encryptor.update(piece)
-    encryptor.finish()
-    return bytes(out)
+    return salted_body(KEY, SALT, CONTEXT, *pieces)
 
 
 def opened(body: bytes, key: bytes = KEY, context: bytes = CONTEXT) -> bytes:
@@ -131,14 +125,10 @@ def test_chunks_left_out_or_repeated_are_refused(chosen: list[int]) -> None:
 
 
 def test_chunks_of_another_body_under_the_same_key_are_refused() -> None:
-    out = bytearray()
-    write: Callable[[memoryview], object] = out.extend
-    other = ChunkedEncryptor(KEY, b"\x01" * SALT_BYTES, CONTEXT, write)
-    other.update(MESSAGE)
-    other.finish()
+    other = salted_body(KEY, b"\x01" * SALT_BYTES, CONTEXT, MESSAGE)
 
     with pytest.raises(ChunkNotAuthentic):
-        opened(BODY[: ENDS[1]] + bytes(out[ENDS[1] :]))
+        opened(BODY[: ENDS[1]] + other[ENDS[1] :])
 
 
 @given(st.binary(min_size=KEY_BYTES, max_size=KEY_BYTES), st.binary(max_size=200))
@@ -155,7 +145,7 @@ def test_a_key_of_another_size_is_a_mistake_of_the_caller(size: int) -> None:
     with pytest.raises(ValueError, match="key of 32 bytes"):
         next(decrypt(io.BytesIO(BODY), bytes(size), CONTEXT))
     with pytest.raises(ValueError, match="salt of 24"):
-        ChunkedEncryptor(KEY, bytes(size), CONTEXT, len)
+        salted_body(KEY, bytes(size), CONTEXT)
 
 
 # ---- ranges

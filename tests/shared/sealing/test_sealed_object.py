@@ -16,7 +16,7 @@ from shared.sealing.chunked import HEADER_BYTES, SEALED_CHUNK_BYTES, ChunkNotAut
 from shared.sealing.hpke import BoxLabel, BoxNotAuthentic
 from shared.sealing.index import IndexMismatch, SealedIndex, open_index, seal_index
 from shared.sealing.open import ObjectAltered, open_range, open_verified, verify_parts
-from shared.sealing.seal import ObjectSealer
+from shared.sealing.seal import ObjectSealer, StreamSink
 from shared.signing import SignatureInvalid, SoftwareSigner, WrongSigner
 from tests.shared import made
 
@@ -136,7 +136,7 @@ def test_a_swapped_binding_is_refused() -> None:
 def test_a_self_consistent_forgery_is_refused() -> None:
     out = io.BytesIO()
     forger = SoftwareSigner(made.VAULT_SIGNER._key)
-    sealer = ObjectSealer(out, made.BINDING)
+    sealer = ObjectSealer(StreamSink(out), made.BINDING)
     sealer.update(b"what the forger would have us see")
     sealer.finish(made.SEALING, made.ENTRY, forger)
     forged = out.getvalue()
@@ -151,7 +151,7 @@ def test_a_self_consistent_forgery_is_refused() -> None:
 
 def test_a_forged_body_and_wrap_under_the_genuine_record_are_refused() -> None:
     out = io.BytesIO()
-    sealer = ObjectSealer(out, made.BINDING)
+    sealer = ObjectSealer(StreamSink(out), made.BINDING)
     sealer.update(DATASET[:-1] + b"\x00")
     sealer.finish(made.SEALING, made.ENTRY, made.HOST_SIGNER)
     forged = out.getvalue()

@@ -80,6 +80,7 @@ def scenarios(boxes: KeptBoxes) -> Files:
 class _Batches:
     def __init__(self, boxes: KeptBoxes) -> None:
         self.files: Files = {}
+        self.boxes = boxes
         self.host: RepeatableSigner = signer("host")
         self.records = chain(boxes)
         forked = [*_HAPPENINGS[:2], _HAPPENINGS[3], _HAPPENINGS[3], _HAPPENINGS[4]]
@@ -165,6 +166,7 @@ def _altered(to: _Batches) -> None:
             to.edited(2, third.replace(str(HOST).encode(), str(OTHER_HOST).encode(), 2)),
         ),
         ("record-not-canonical", "A record with white space.", to.told(third.replace(b",", b", ", 1))),
+        ("record-event", "An event there is not.", to.told(third.replace(b"capture.", b"capturf."))),
         ("record-code", "Event and DICOM code disagree.", to.told(third.replace(b"110113", b"110100"))),
         ("record-name", "A name with a line break.", to.told(third.replace(b"ROGUE", b"ROG\\nUE"))),
         ("record-too-large", "A record of 16,385 bytes.", to.told(_with_size(third, 16_385))),
@@ -172,6 +174,8 @@ def _altered(to: _Batches) -> None:
         to.add(f"bad-{name}", about, batch, "AuditAltered")
     largest = to.told(_with_size(third, 16_384))
     to.add("ok-largest-record", "A record of 16,384 bytes.", largest, to.accepted(largest.records))
+    every = chain(to.boxes, [Happening(event, Action.EXECUTE, Outcome.SUCCESS, (_ME,)) for event in Event])
+    to.add("ok-every-event", "One record of every event.", to.signed(every), to.accepted(every))
     about = "The third record is gone and the rest moved up."
     to.add("bad-removed", about, Batch((*records[:2], *records[3:]), statement), "Malformed")
     to.add(

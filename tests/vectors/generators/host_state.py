@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from shared import canonical
 from shared.fleet.receipt import Receipt, sign_receipt
-from shared.fleet.state import CaptureState, FolderState, HostState, RouteState, sign_state
+from shared.fleet.state import LIES_ON, CaptureState, FolderState, HostState, RouteState, sign_state
 from shared.signing import Label, sign_statement
 from tests.vectors.given import HOST, OBJECT, OTHER_OBJECT, TIME, Files, as_file, b64, flip, signer
 
@@ -21,6 +21,7 @@ _CAPTURE = CaptureState(
     folders=(FolderState("US1", "encrypted disk", 7), FolderState("XA 2", "missing", 0)),
     routes=(RouteState("pacs-old", 3, "the archive does not answer"), RouteState("pacs-new", 0, "")),
 )
+_NOTHING = CaptureState()
 _DIGEST = sha256(b"a signed capture record").digest()
 _RECEIPT = Receipt(OBJECT, _DIGEST, TIME)
 
@@ -90,6 +91,15 @@ def _captures() -> dict[str, tuple[str, bytes, str]]:
     short = sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "capture": without}))
     return {
         "ok-capture": ("A state report that says how capture goes.", sign_state(full, host), ""),
+        "ok-capture-every-disk": (
+            "A folder on each kind of disk.", said(folders=[{**folder, "lies_on": kind} for kind in LIES_ON]), "",
+        ),
+        "ok-capture-longest": (
+            "Lists and texts at their limits.",
+            said(folders=[{**folder, "ae_title": "A" * 16}] * 16,
+                 routes=[{"name": "r" * 32, "waiting": 0, "error": "e" * 200}] * 32), "",
+        ),
+        "bad-capture-of-nothing": ("Capture that says nothing.", said(**_NOTHING.json()), "Malformed"),
         "bad-capture-field-missing": ("Capture with a field less.", short, "Malformed"),
         "bad-capture-field-unknown": ("Capture with a field more.", said(x=0), "Malformed"),
         "bad-capture-number": ("A number below zero.", said(spool_bytes=-1), "Malformed"),

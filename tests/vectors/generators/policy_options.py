@@ -91,6 +91,12 @@ def _everything() -> Files:
             changed(*peer, host="localhost", tls=None),
             parsed,
         ),
+        (
+            "ok-route-in-the-loopback-network",
+            "The same by an address.",
+            changed(*peer, host="127.255.255.254", tls=None),
+            parsed,
+        ),
         ("ok-rule-for-every-image", "A rule without conditions.", changed(*rule, when={}), parsed),
     ]
     bad = [
@@ -122,6 +128,12 @@ def _everything() -> Files:
         ("route-via", "A way there is not.", changed(*route, via="pigeon")),
         ("route-field-unknown", "A route with a field more.", changed(*route, priority=1)),
         ("route-in-clear", "A route over a network without TLS.", changed(*route, peer=in_clear)),
+        (
+            "route-ipv6-loopback-in-clear",
+            "A route without TLS to an IPv6 address, be it this machine's own.",
+            changed(*peer, host="0:0:0:0:0:0:0:1", tls=None),
+        ),
+        ("route-loopback-name-in-clear", "A name that looks like one.", changed(*peer, host="127.0.0.256", tls=None)),
         ("route-host", "A host name with a space.", changed(*peer, host="pacs example")),
         ("route-host-hyphen", "A host name that begins with a hyphen.", changed(*peer, host="-pacs")),
         ("route-port-too-high", "Port 65,536.", changed(*peer, port=65_536)),
@@ -161,8 +173,35 @@ def _everything() -> Files:
         ("frame-digests-false", "A flag that says no, which is left out.", changed(frame_digests=False)),
         ("frame-digests-number", "A flag given as 1.", changed(frame_digests=1)),
     ]  # fmt: skip
+    cases.append(("ok-at-the-limits", "Lists and texts at their limits.", _limits(), parsed))
     cases += [(f"bad-{name}", about, data, None) for name, about, data in bad]
     return dict(parsing("document", *case) for case in cases)
+
+
+def _limits() -> bytes:
+    base = full_document()
+    names = [f"{number:032d}".replace("0", "r", 1) for number in range(32)]
+    grades = ("restricted", *(f"{number:032d}".replace("0", "g", 1) for number in range(15)))
+    longest = Rule((("modality", tuple(f"{number:064d}" for number in range(50))),), "restricted", tuple(names))
+    modality = replace(
+        base.modalities[0], ae_title="A" * 16, description="d" * 100, station=Station("M" * 16, "S" * 16),
+        addresses=tuple(f"192.0.2.{number}" for number in range(16)),
+        certificates=tuple(f"{number:064d}" for number in range(4)),
+        commitment=Peer("C" * 16, "h" * 253, 65_535),
+    )  # fmt: skip
+    return replace(
+        base,
+        modalities=(modality,),
+        keys=(
+            *base.keys[:3],
+            *(SealingKey(KeyPurpose.DATA, grade, 1, sealing_key(grade).public) for grade in grades[1:]),
+        ),
+        grading=Grading("restricted", grades, (longest, *[Rule((), "restricted")] * 199), tuple(names), tuple(names)),
+        routes=tuple(Route(name, Via.HOST, "A" * 16, Peer("P" * 16, "localhost", 1)) for name in names),
+        spool_quota_bytes=2**53 - 1,
+        state_every_s=3600,
+        pull_every_s=86_400,
+    ).encode()
 
 
 def _gradings() -> Files:

@@ -3,7 +3,6 @@
 import io
 import json
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -11,11 +10,10 @@ from shared import canonical
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
 from shared.sealing.binding import Binding, hash_sop_instance
-from shared.sealing.chunked import ChunkedEncryptor
 from shared.sealing.hpke import BoxLabel
 from shared.sealing.index import IndexEntry
 from shared.sealing.record import CaptureRecord, sign_record
-from shared.sealing.seal import ObjectSealer, Sealing
+from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
 from shared.signing import Label, sign_statement
 from tests.vectors.given import (
     HOST,
@@ -37,6 +35,7 @@ from tests.vectors.given import (
     seed,
     signer,
 )
+from tests.vectors.salted import salted, salted_body
 
 CHUNK, SEALED_CHUNK, HEADER = 16_384, 16_400, 56
 _SHOWN_BYTES = 64
@@ -91,7 +90,8 @@ def make(
     sop_hash = hash_sop_instance(bytes_of("SOP hash key", 32), ENTRY.sop_instance_uid)
     binding = Binding(object_id, host_id, sop_hash, "1.2.840.10008.1.2.1")
     out = io.BytesIO()
-    sealer = ObjectSealer(out, binding, random_bytes=RepeatableRandom(label))
+    drawn = RepeatableRandom(label)
+    sealer = ObjectSealer(StreamSink(out), binding, random_bytes=drawn, encryptor=salted(drawn))
     sealer.update(dataset)
     keys = KeptKey(sealing_key("data"), boxes), KeptKey(sealing_key("index"), boxes)
     sealer.finish(Sealing("restricted", *keys, policy_version=7, captured=TIME), ENTRY, by or signer("host"))
@@ -418,12 +418,7 @@ def _forged(to: _Scenarios) -> None:
 
 
 def _resealed(made: Made, dataset: bytes) -> bytes:
-    out = bytearray()
-    write: Callable[[memoryview], object] = out.extend
-    encryptor = ChunkedEncryptor(made.data_key, bytes_of("another salt", 24), made.binding, write)
-    encryptor.update(dataset)
-    encryptor.finish()
-    return bytes(out)
+    return salted_body(made.data_key, bytes_of("another salt", 24), made.binding, dataset)
 
 
 def _ranges(to: _Scenarios) -> None:

@@ -1,0 +1,58 @@
+"""Where captured images are kept: the spool, and what is entered of them beside it, over one database."""
+
+from collections.abc import Callable
+from pathlib import Path
+from sqlite3 import Connection
+from typing import Any
+
+from edge_agent.audit.journal import Journal
+from edge_agent.capture.claims import Claims
+from edge_agent.capture.instances import Instances
+from edge_agent.capture.recovery import Recovery
+from edge_agent.capture.registrar import Entries
+from edge_agent.database import Database
+from edge_agent.deliver.receipts import Receipts
+from edge_agent.forward.queue import Forward
+from edge_agent.log import Log
+from edge_agent.moving.store import MovedStore
+from edge_agent.spool.spool import Spool
+from shared.identity import HostId
+from shared.signing import EvidencePublicKey
+
+
+def nothing_owed(_connection: Connection, forward: Forward) -> None:
+    raise AssertionError(f"nobody forwards object {forward.object_id}")
+
+
+class CaptureStore:
+    """`owe` enters what this host owes archives; `spool` is what the spool takes beside its folder and the database."""
+
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        journal: Journal,
+        owe: Callable[[Connection, Forward], None] = nothing_owed,
+        **spool: Any,
+    ) -> None:
+        self.database, self.journal = database, journal
+        self.spool = Spool(folder, database, **spool)
+        self.receipts, self.instances, self.moved = Receipts(database), Instances(database), MovedStore(database)
+        self.claims = Claims(self.instances, lambda name: self.spool.holds(name) or self.receipts.holds(name))
+        self.entries = Entries(database, journal, self.spool, self.instances, self.claims, owe)
+
+    def recover(self, host_id: HostId, key: EvidencePublicKey, log: Log) -> None:
+        """Put everything in agreement after a stop; before anything new is taken. Raises what `Recovery.run` does."""
+        Recovery(
+            database=self.database,
+            spool=self.spool,
+            entries=self.entries,
+            claims=self.claims,
+            journal=self.journal,
+            host_id=host_id,
+            key=key,
+            has_receipt=self.receipts.holds,
+            is_brought=lambda object_id: self.moved.source_of(object_id) is not None,
+            log=log,
+        ).run()
+        self.moved.forget_unfinished()

@@ -1,0 +1,23 @@
+"""Why the spool cannot take or give an object."""
+
+from shared.errors import Unavailable
+
+
+class SpoolUnavailable(Unavailable):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the spool cannot take or give an object: {why}")
+        self.why = why
+
+
+class SpoolFull(Unavailable):
+    def __init__(self, *, free_bytes: int, reserve_bytes: int) -> None:
+        super().__init__(f"the disk of the spool has {free_bytes} bytes left, {reserve_bytes} are kept in reserve")
+        self.free_bytes, self.reserve_bytes = free_bytes, reserve_bytes
+
+
+class QuotaReached(Unavailable):
+    """New images are refused before anything that was acknowledged is dropped; it never is."""
+
+    def __init__(self, *, held_bytes: int, quota_bytes: int) -> None:
+        super().__init__(f"the spool holds {held_bytes} bytes of the {quota_bytes} that policy lets it hold")
+        self.held_bytes, self.quota_bytes = held_bytes, quota_bytes

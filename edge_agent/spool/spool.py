@@ -1,0 +1,286 @@
+"""The spool: sealed objects on their way to the vault.  docs/formats/spool.md
+
+incoming/<object id>                large objects being written; what lies here after a start was never acknowledged
+files/<20-digit number>-<object id> large objects, whole and durable
+segments/                           small objects (`segments.py`)
+attempts                            which captures have begun and not ended (`attempts.py`)
+
+What of it waits, and in which order, stands in the catalogue. The order of giving up, when there is too little room:
+segments written in advance go first; then new images are refused; nothing that was acknowledged is ever dropped.
+"""
+
+import io
+import os
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from sqlite3 import Connection
+
+from edge_agent.database import Database
+from edge_agent.files import sync_folder
+from edge_agent.spool.attempts import Attempts
+from edge_agent.spool.catalogue import Catalogue, Row, Spooled, State
+from edge_agent.spool.entry import Note
+from edge_agent.spool.errors import QuotaReached, SpoolFull, SpoolUnavailable
+from edge_agent.spool.incoming import Incoming
+from edge_agent.spool.segment import Window, unavailable
+from edge_agent.spool.segments import SEGMENT_BYTES, Segments
+from edge_agent.spool.slots import Slots
+from shared.identity import ObjectId
+
+# Left free for the audit journal, so that a full disk can still be recorded.
+RESERVE_BYTES = 64 << 20
+_COPY_BYTES = 1 << 20
+_NAME = re.compile(r"(\d{20})-[0-9a-f]{32}")
+
+
+class Spool:
+    """`quota` is how many bytes it may hold, 0: what the disk takes. `on_ready` is called when something waits anew."""
+
+    def __init__(
+        self,
+        folder: Path,
+        database: Database,
+        *,
+        reserve_bytes: int = RESERVE_BYTES,
+        free_bytes: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+        quota: Callable[[], int] = lambda: 0,
+        on_ready: Callable[[], None] = lambda: None,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self.folder, self.incoming, self.files = folder, folder / "incoming", folder / "files"
+        for path in (self.incoming, self.files):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._reserve_bytes, self._free_bytes, self._quota, self._on_ready = reserve_bytes, free_bytes, quota, on_ready
+        self._database, self.catalogue = database, Catalogue(database)
+        self.segments = Segments(
+            folder / "segments",
+            segment_bytes=segment_bytes,
+            has_room=lambda size: self._free() - size >= self._reserve_bytes,
+        )
+        self._slots = Slots()
+        self.attempts = Attempts(folder / "attempts")
+        self._lock = threading.Lock()
+        self._held_bytes = sum(self.catalogue.count(state)[1] for state in State if state is not State.GONE)
+        self._next_number = max(self.catalogue.last_number(), *(number for number, _ in self._named_files()), 0) + 1
+
+    # ---- coming in
+
+    def begin(self, object_id: ObjectId) -> Incoming:
+        """Raises SpoolFull, QuotaReached, SpoolUnavailable."""
+        self.verify_room(0)
+        self.attempts.begin(object_id)
+        try:
+            return Incoming(object_id, self, self._slots.take(), self._ended)
+        except SpoolUnavailable:
+            self.attempts.end(object_id)
+            raise
+
+    def verify_room(self, more_bytes: int) -> None:
+        """Raises SpoolFull, QuotaReached: an object of so many bytes is not to be taken."""
+        quota_bytes = self._quota()
+        if quota_bytes and self._held_bytes + max(more_bytes, 1) > quota_bytes:
+            raise QuotaReached(held_bytes=self._held_bytes, quota_bytes=quota_bytes)
+        if self._free() < self._reserve_bytes:
+            self.segments.drop_spares()
+            if (free_bytes := self._free()) < self._reserve_bytes:
+                raise SpoolFull(free_bytes=free_bytes, reserve_bytes=self._reserve_bytes)
+
+    def next_number(self) -> int:
+        with self._lock:
+            number, self._next_number = self._next_number, self._next_number + 1
+        return number
+
+    def register(self, connection: Connection, spooled: Spooled) -> None:
+        """Enter a committed object in the catalogue, in the transaction that records it."""
+        self.catalogue.add(connection, spooled)
+
+    def note_complete(self, connection: Connection) -> list[int]:
+        """Note in the catalogue which segments no start has to look through; `registered` wants to know them."""
+        complete = self.segments.newly_complete()
+        self.catalogue.complete(connection, complete)
+        return complete
+
+    def registered(self, *objects: Spooled, complete: list[int]) -> None:
+        """Say that the transaction is durable: from now on the objects are delivered."""
+        self.segments.noted(complete)
+        with self._lock:
+            self._held_bytes += sum(spooled.object_bytes for spooled in objects)
+        for spooled in objects:
+            if spooled.place is not None:
+                self.segments.registered(spooled.place.segment)
+            self.attempts.end(spooled.object_id)
+        self._on_ready()
+
+    def revoke(self, spooled: Spooled, note: Note) -> None:
+        """Let go of an object that was committed and could not be registered: nobody was told of it.
+
+        An entry of a segment stays until the next start, which registers it where it counts unregistered.
+        Raises SpoolUnavailable.
+        """
+        if spooled.place is None:
+            self._unlink(spooled)
+        if spooled.place is None or not note.counts_unregistered:
+            self.attempts.end(spooled.object_id)
+
+    # ---- what waits
+
+    def oldest(self, after: int = 0) -> Spooled | None:
+        return self.catalogue.oldest(after)
+
+    def everything(self) -> tuple[Spooled, ...]:
+        """Return what waits, oldest first. With many thousands, use `rows`."""
+        return tuple(row.spooled for row in self.rows(State.WAITING))
+
+    def rows(self, *states: State) -> Iterator[Row]:
+        return self.catalogue.in_state(*states)
+
+    def waiting(self) -> int:
+        return self.catalogue.count(State.WAITING)[0]
+
+    def held_bytes(self) -> int:
+        return self._held_bytes
+
+    def holds(self, object_id: ObjectId) -> bool:
+        row = self.catalogue.find(object_id)
+        return row is not None and row.state is not State.GONE
+
+    def find(self, object_id: ObjectId) -> Spooled | None:
+        """Return an object that is here, whatever its state."""
+        row = self.catalogue.find(object_id)
+        return None if row is None or row.state is State.GONE else row.spooled
+
+    def open(self, spooled: Spooled) -> io.BufferedReader:
+        """Return the sealed object file as a stream. Reading it may raise OSError. Raises SpoolUnavailable."""
+        try:
+            if spooled.place is None:
+                return (self.files / spooled.name).open("rb")
+            path = self.segments.path(spooled.place.segment)
+            return io.BufferedReader(Window(path, spooled.place.offset, spooled.object_bytes), _COPY_BYTES)
+        except KeyError as exc:
+            raise SpoolUnavailable("the segment it lay in is not there") from exc
+        except OSError as exc:
+            raise unavailable(exc) from exc
+
+    # ---- going
+
+    def forget(self, connection: Connection, spooled: Spooled) -> None:
+        """Note that an object has left, in the transaction that keeps the vault's receipt; then call `let_go`."""
+        if spooled.place is None:
+            self.catalogue.forget(connection, spooled)
+        else:
+            self.catalogue.change(connection, spooled, State.GONE)
+
+    def keep_owed(self, connection: Connection, spooled: Spooled) -> None:
+        """Note that the vault has an object which this host still owes to an archive."""
+        self.catalogue.change(connection, spooled, State.OWED)
+
+    def let_go(self, spooled: Spooled) -> None:
+        """Give up the room of an object that the catalogue has forgotten. Raises SpoolUnavailable."""
+        with self._lock:
+            self._held_bytes -= spooled.object_bytes
+        if spooled.place is None:
+            self._unlink(spooled)
+        else:
+            self.segments.gone(spooled.place.segment)
+            self.retire()
+
+    def put_aside(self, spooled: Spooled, why: str) -> None:
+        """Keep, for a person to look at, an object that the vault will not take. Raises SpoolUnavailable."""
+        is_copied = spooled.place is not None and self._copied(spooled)
+        with self._database.transaction() as connection:
+            self.catalogue.change(connection, spooled, State.PUT_ASIDE, why)
+            if is_copied:
+                self.catalogue.move(connection, spooled)
+        if is_copied and spooled.place is not None:
+            # A segment is not kept for one object that may lie there for months.
+            self.segments.gone(spooled.place.segment)
+            self.retire()
+
+    def try_again(self, connection: Connection, spooled: Spooled) -> None:
+        """Let an object that was put aside wait for delivery once more."""
+        self.catalogue.change(connection, spooled, State.WAITING)
+
+    def retire(self) -> None:
+        """Raises SpoolUnavailable, DatabaseUnavailable."""
+        if retired := self.segments.retire():
+            self.catalogue.retired(retired)
+
+    # ---- for the start
+
+    def number_from(self, number: int) -> None:
+        """Give no number again that is up to `number`."""
+        with self._lock:
+            self._next_number = max(self._next_number, number + 1)
+
+    def note_all_complete(self) -> None:
+        """Note that no start has to look again through the segments that are here now."""
+        with self._database.transaction() as connection:
+            complete = self.note_complete(connection)
+        self.segments.noted(complete)
+
+    def note_path(self, spooled: Spooled) -> Path:
+        """Return where the note of an object lies that is a file of its own."""
+        return self.files / f"{spooled.name}.note"
+
+    def unregistered_files(self) -> list[Spooled]:
+        """Return the whole objects in files/ that the catalogue does not know."""
+        found = []
+        for number, path in self._named_files():
+            object_id = ObjectId.parse(path.name[21:])
+            if self.catalogue.find(object_id) is None:
+                found.append(Spooled(number, object_id, path.stat().st_size))
+        return sorted(found)
+
+    def clear_incoming(self) -> tuple[ObjectId, ...]:
+        """Delete what a stopped agent was still writing; return the ids of the objects. Raises SpoolUnavailable."""
+        try:
+            leftovers = sorted(self.incoming.iterdir())
+            for path in leftovers:
+                path.unlink()
+            sync_folder(self.incoming)
+        except OSError as exc:
+            raise unavailable(exc) from exc
+        return tuple(ObjectId.parse(path.name) for path in leftovers)
+
+    def _named_files(self) -> Iterator[tuple[int, Path]]:
+        for path in self.files.iterdir():
+            match = _NAME.fullmatch(path.name)
+            if match:
+                yield int(match[1]), path
+
+    def _ended(self, incoming: Incoming, committed: bool) -> None:  # noqa: FBT001
+        if incoming.slot is not None:
+            self._slots.give_back(incoming.slot)
+        if not committed:
+            self.attempts.end(incoming.object_id)
+
+    def _copied(self, spooled: Spooled) -> bool:
+        """Return whether an object of a segment is a durable file of its own now; one that cannot be read is not."""
+        draft = self.incoming / str(spooled.object_id)
+        try:
+            with self.open(spooled) as source, draft.open("xb", buffering=0) as file:
+                shutil.copyfileobj(source, file, _COPY_BYTES)
+                os.fsync(file.fileno())
+            draft.rename(self.files / spooled.name)
+            sync_folder(self.files)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            return False
+        return True
+
+    def _unlink(self, spooled: Spooled) -> None:
+        try:
+            (self.files / spooled.name).unlink(missing_ok=True)
+            self.note_path(spooled).unlink(missing_ok=True)
+            sync_folder(self.files)
+        except OSError as exc:
+            raise unavailable(exc) from exc
+
+    def _free(self) -> int:
+        try:
+            return self._free_bytes(self.folder)
+        except OSError as exc:
+            raise unavailable(exc) from exc
