@@ -402,7 +402,7 @@ _CODES = {
     "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused",
     "110104": "capture.image-delivered capture.delivery-refused capture.commitment-requested "
     "capture.commitment-reported capture.commitment-refused capture.file-released route.delivered route.failed "
-    "route.retried vault.object-stored vault.object-refused",
+    "route.retried route.dropped vault.object-stored vault.object-refused",
     "110106": "capture.spool-exported",
     "110107": "capture.image-captured capture.image-refused capture.image-repeated capture.image-conflicts "
     "capture.file-refused capture.object-damaged capture.spool-imported",
