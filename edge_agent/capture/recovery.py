@@ -82,7 +82,7 @@ class Recovery:
                 verify_entry(head, _small_parts(source, parts))
                 record = verify_whole(source, parts, self.key)
             note = Note.parse(head.note)
-            if not note.counts_unregistered:
+            if note.owed:
                 return  # it would be registered had it been acknowledged, and cannot be forwarded without its box
         except (Malformed, IntegrityFailure, OSError) as exc:
             # Torn by a power cut, then nobody was told that it is safe; or gone bad since. It is kept either way.
