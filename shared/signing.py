@@ -42,6 +42,7 @@ class Label(StrEnum):
     AUDIT_BATCH = "leadglass audit batch v1"
     HOST_STATE = "leadglass host state v1"
     FRAMES = "leadglass frame digests v1"
+    SPOOL_EXPORT = "leadglass spool export v1"
 
 
 class SignatureInvalid(IntegrityFailure):

@@ -104,11 +104,15 @@ class Journal:
 
     def unsent(self, *, most: int, most_bytes: int) -> Unsent | None:
         """Return the oldest records that were not acknowledged, at least one if there are any."""
+        with self._database.transaction():
+            return self.after(self.acknowledged(), most=most, most_bytes=most_bytes)
+
+    def after(self, seq: int, *, most: int, most_bytes: int) -> Unsent | None:
+        """Return the records that follow number `seq`, as if the centre had confirmed up to there."""
         with self._database.transaction() as connection:
-            (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
-            before = connection.execute("SELECT leaf FROM record WHERE seq = ?", (acknowledged,)).fetchone()
+            before = connection.execute("SELECT leaf FROM record WHERE seq = ?", (seq,)).fetchone()
             rows = connection.execute(
-                "SELECT public, sealed FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (acknowledged, most)
+                "SELECT public, sealed FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (seq, most)
             ).fetchall()
         taken: list[StoredRecord] = []
         size_bytes = 0
@@ -119,7 +123,13 @@ class Journal:
             taken.append(StoredRecord(public, sealed))
         if not taken:
             return None
-        return Unsent(acknowledged, before[0] if before else ChainHead().leaf, tuple(taken))
+        return Unsent(seq, before[0] if before else ChainHead().leaf, tuple(taken))
+
+    def acknowledged(self) -> int:
+        """Return up to which number the centre has confirmed."""
+        with self._database.transaction() as connection:
+            (seq,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
+        return int(seq)
 
     def acknowledge(self, seq: int) -> None:
         """Note that the centre holds everything up to `seq`, which may be less than it said before."""
@@ -127,9 +137,8 @@ class Journal:
             connection.execute("UPDATE acknowledged SET seq = ?", (min(seq, self.head().seq),))
 
     def waiting(self) -> int:
-        with self._database.transaction() as connection:
-            (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
-        return self.head().seq - int(acknowledged)
+        with self._database.transaction():
+            return self.head().seq - self.acknowledged()
 
     def count(self, *events: Event) -> int:
         """Return how many records of these events there are since enrolment."""

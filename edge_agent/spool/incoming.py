@@ -127,13 +127,10 @@ class Incoming:
             file.close()
             _write_note(self._spool.note_path(spooled), note)
             self.path.rename(target)
-            try:
-                sync_folder(self._spool.files)
-            except OSError:
-                target.unlink(missing_ok=True)
-                self._spool.note_path(spooled).unlink(missing_ok=True)
-                raise
+            sync_folder(self._spool.files)
         except OSError as exc:
+            for path in (target, self._spool.note_path(spooled)):
+                path.unlink(missing_ok=True)
             raise unavailable(exc) from exc
         return spooled
 
