@@ -22,6 +22,10 @@ A host's life:
   leadglass-agent run    --data DIR --dicom-port 11112
   leadglass-agent status --data DIR
 
+A dead host's spool, taken along to another one:
+  leadglass-agent spool export --data OLD_DIR FOLDER      (its own folder, or its disk mounted here)
+  leadglass-agent spool import --data DIR FOLDER          (an enrolled host that an administrator allowed to deliver it)
+
 DICOM over TLS: run with --dicom-tls-port 2762; `leadglass-agent dicom-certificate --data DIR` prints the certificate
 that modalities have to trust, and policy says whose certificates are trusted here (dicom_trust) and whose is whose.
 
@@ -121,7 +125,11 @@ def _parser() -> argparse.ArgumentParser:
         "--dicom-host", default="127.0.0.1", help="the address modalities use, named in a new certificate (%(default)s)"
     )
     _add_forward(commands.add_parser("forward", help="images that wait here for an archive", epilog=_EPILOG))
-    _add_spool(commands.add_parser("spool", help="sealed images that lie here, and what was put aside", epilog=_EPILOG))
+    _add_spool(
+        commands.add_parser(
+            "spool", help="sealed images that lie here; and what a dead host left behind, taken along", epilog=_EPILOG
+        )
+    )
     return parser
 
 
@@ -130,8 +138,15 @@ def _add_spool(spool: argparse.ArgumentParser) -> None:
 
     actions = spool.add_subparsers(dest="action", required=True, metavar="ACTION")
     add_actions(actions, _EPILOG)
-    for action in actions.choices.values():
-        _add_data(action)
+    for action, what in (
+        ("export", "write everything that the vault does not have into a new folder; nothing is deleted"),
+        ("import", "take such a folder in, and deliver it when the agent runs; may be repeated"),
+    ):
+        moving = actions.add_parser(action, help=what, epilog=_EPILOG)
+        moving.add_argument("folder", type=Path, metavar="FOLDER", help="the export")
+        moving.set_defaults(act=_move_spool)
+    for parser in actions.choices.values():
+        _add_data(parser)
 
 
 def _add_forward(forward: argparse.ArgumentParser) -> None:
@@ -203,7 +218,7 @@ def _status(arguments: argparse.Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
-    for listed in ("routes", "export_folders", "spool_quota_bytes", "spool_used_percent"):
+    for listed in ("routes", "export_folders", "moved", "spool_quota_bytes", "spool_used_percent"):
         del status[listed]
     used = read.spool_used_percent
     of_quota = "no quota" if used is None else f"{used} % of the {read.spool_quota_bytes} that policy lets it hold"
@@ -217,6 +232,12 @@ def _status(arguments: argparse.Namespace) -> None:
         name = f"export folder {folder.ae_title}"
         counts = f"{folder.waiting} waiting, {folder.refused} left alone"
         sys.stdout.write(f"{name:20} on {folder.lies_on}; {folder.reading}; {counts}; {folder.time}\n")
+    for moved in read.moved:
+        held_up = f"; {moved.why}" if moved.why else ""
+        sys.stdout.write(
+            f"{'brought here':20} {moved.objects} objects and {moved.records} audit records of {moved.host} wait"
+            f"{held_up}\n"
+        )
 
 
 def _forward(arguments: argparse.Namespace) -> None:
@@ -292,6 +313,18 @@ def _dicom_certificate(arguments: argparse.Namespace) -> None:
         f"valid until {text(certificate.not_valid_after_utc)}\n"
         f"{certificate.public_bytes(Encoding.PEM).decode()}"
     )
+
+
+def _move_spool(folder: "AgentFolder", arguments: argparse.Namespace) -> None:
+    import os
+
+    from edge_agent.moving.commands import export_spool, import_spool
+    from shared.clock import SystemClock
+
+    os.umask(0o077)
+    act = {"export": export_spool, "import": import_spool}[arguments.action]
+    for line in act(folder, arguments.folder.absolute(), SystemClock()):
+        sys.stdout.write(f"{line}\n")
 
 
 def _folder(arguments: argparse.Namespace) -> "AgentFolder":

@@ -46,6 +46,10 @@ def status(options: Namespace) -> int:
     for route in answer["routes"]:
         print(f"route      {route['route']}: {route['waiting']} waiting, {route['delivered']} delivered, "
               f"{route['refused']} refused")  # fmt: skip
+    from control_plane.cli.moving import line_of as line_of_move
+
+    for move in answer["moves"]:
+        print(f"move       {line_of_move(move)}")
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0

@@ -12,6 +12,9 @@ from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
 from control_plane.keys.drill import DRILLED
+from control_plane.moving.grants import NOT_AUTHENTIC, SpoolMoves
+from control_plane.moving.grants import gaps as move_gaps
+from control_plane.moving.move import State as MoveState
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from control_plane.routes.overview import gaps as route_gaps
@@ -54,9 +57,10 @@ class Overview:
         clock: Clock,
         coverage: CoverageShowing,
         routes: RoutesForPeople,
+        moves: SpoolMoves,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
-        self._coverage, self._routes = coverage, routes
+        self._coverage, self._routes, self._moves = coverage, routes, moves
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -71,6 +75,7 @@ class Overview:
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
+        moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
         version = document.version if document else 0
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
@@ -83,11 +88,13 @@ class Overview:
             "broker": {"state": broker.state, "reason": broker.reason},
             "coverage": coverage.json(),
             "routes": list(routes),
+            "moves": list(moves),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
                 *_conflicts(conflicts),
                 *gaps(coverage),
                 *route_gaps(routes),
+                *move_gaps(moves),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),
             ],

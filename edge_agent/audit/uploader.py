@@ -16,7 +16,7 @@ from shared.errors import Unavailable
 from shared.identity import HostId
 from shared.signing import EvidenceSigner
 
-_PATH = "/api/v1/audit/batches"
+PATH = "/api/v1/audit/batches"
 _MOST_RECORDS = 500
 _MOST_BYTES = 4 << 20
 _LOOK_AGAIN_S = 60.0  # for what a person's command recorded in another process
@@ -70,8 +70,8 @@ class AuditUploader:
         if unsent is None:
             return False
         batch = sign_batch(str(self._host_id), unsent.prev, unsent.records, self._signer)
-        answer = self._door.post(_PATH, batch.encode(), "application/json")
-        held = _held(answer)
+        answer = self._door.post(PATH, batch.encode(), "application/json")
+        held = held_by(answer)
         if answer.status == _CONFLICT and held is not None and held != unsent.acknowledged:
             self._log.event("audit.gap", held=held)
             self._journal.acknowledge(held)
@@ -96,7 +96,8 @@ class AuditUploader:
         )
 
 
-def _held(answer: Answer) -> int | None:
+def held_by(answer: Answer) -> int | None:
+    """Return up to which record the centre says it has confirmed, None where it does not say."""
     try:
         members = json.loads(answer.body)
     except (ValueError, RecursionError):

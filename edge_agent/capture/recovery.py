@@ -1,7 +1,8 @@
 """Puts spool and journal in agreement after a stop at any moment, before anything new is taken.
 
 Whatever lies whole in the spool is captured, whether or not its modality was told so; what does not is refused. Each
-has one outcome in the journal when this has run.
+has one outcome in the journal when this has run. What was brought from another host has its outcome in that one's
+journal, and counts here only once its import has registered it: the rest is left to the import, which is repeated.
 """
 
 from collections.abc import Callable
@@ -33,7 +34,7 @@ _UNKNOWN = Note("", "")
 
 @dataclass(frozen=True)
 class Recovery:
-    """`has_receipt` says whether the vault has answered for an object."""
+    """`has_receipt` says whether the vault has answered for an object, `is_brought` whether it is another host's."""
 
     database: Database
     spool: Spool
@@ -43,6 +44,7 @@ class Recovery:
     host_id: HostId
     key: EvidencePublicKey
     has_receipt: Callable[[ObjectId], bool]
+    is_brought: Callable[[ObjectId], bool]
     log: Log
 
     def run(self) -> None:
@@ -64,6 +66,9 @@ class Recovery:
                     self._register_entry(Spooled(head.number, _nameless(head), head.object_bytes, place), head)
 
     def _register_entry(self, spooled: Spooled, head: EntryHead) -> None:
+        if _says_brought(head):
+            self.log.event("spool.import-unfinished", number=head.number)
+            return
         try:
             with self.spool.open(spooled) as source:
                 parts = object_file.parse(source)
@@ -85,7 +90,9 @@ class Recovery:
     def _register_files(self) -> None:
         for spooled in self.spool.unregistered_files():
             note = self._note_beside(spooled)
-            if self.has_receipt(spooled.object_id) or (note is not None and note.owed):
+            # A power cut may take a note and leave its file, so the note is not asked alone.
+            counts = not self.is_brought(spooled.object_id) and (note is None or note.counts_unregistered)
+            if self.has_receipt(spooled.object_id) or not counts:
                 self.spool.revoke(spooled, note or _UNKNOWN)
                 continue
             try:
@@ -156,7 +163,9 @@ class Recovery:
     def _refuse_the_rest(self) -> None:
         begun = {*self.spool.clear_incoming(), *self.spool.attempts.left_over()}
         for object_id in sorted(begun):
-            if self.spool.catalogue.find(object_id) is None and not self.journal.has_outcome(str(object_id)):
+            if self.is_brought(object_id) or self.spool.catalogue.find(object_id) is not None:
+                continue
+            if not self.journal.has_outcome(str(object_id)):
                 self._record(object_id, Event.IMAGE_REFUSED, _UNFINISHED)
                 self.log.event("spool.unfinished-deleted", object=str(object_id))
         self.spool.attempts.forget()
@@ -165,6 +174,14 @@ class Recovery:
         who, what = (Participant("host", str(self.host_id), True),), (Subject("object", str(object_id)),)
         outcome = Outcome.MINOR_FAILURE if event is Event.IMAGE_REFUSED else Outcome.SERIOUS_FAILURE
         self.journal.record(Happening(event, Action.DELETE, outcome, who, what, reason))
+
+
+def _says_brought(head: EntryHead) -> bool:
+    """Return what the note says, also where the entry was torn: then it names nobody, and its binding may be gone."""
+    try:
+        return Note.parse(head.note).brought
+    except Malformed:
+        return False
 
 
 def _nameless(head: EntryHead) -> ObjectId:

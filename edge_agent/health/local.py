@@ -9,6 +9,7 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
+from edge_agent.moving.store import MovedFrom, read_moved
 from edge_agent.spool.attempts import count
 from edge_agent.spool.catalogue import State, read_amiss, read_counts
 from shared import clock
@@ -43,6 +44,7 @@ class LocalStatus:
     openable_here: int
     routes: tuple[RouteState, ...]
     export_folders: tuple[FolderRow, ...]
+    moved: tuple[MovedFrom, ...]
 
     @property
     def spool_used_percent(self) -> int | None:
@@ -71,6 +73,7 @@ class LocalStatus:
             "openable_on_this_host": self.openable_here,
             "routes": [route.json() for route in self.routes],
             "export_folders": [asdict(folder) for folder in self.export_folders],
+            "moved": [asdict(moved) for moved in self.moved],
         }
 
 
@@ -82,19 +85,20 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     openable = quota = damaged = 0
     routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
+    moved: tuple[MovedFrom, ...] = ()
     spooled: dict[str, tuple[int, int]] = {}
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
                 counts = dict(connection.execute("SELECT event, n FROM tally").fetchall())
-                (policy,) = connection.execute("SELECT coalesce(max(version), 0) FROM accepted_policy").fetchone()
+                policy = _number(connection, "accepted_policy", "SELECT coalesce(max(version), 0) FROM accepted_policy")
                 (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
                 commitments = _number(connection, "commitment_request", "SELECT count(*) FROM commitment_request")
                 openable = _number(connection, "forward_box", "SELECT count(*) FROM forward_box")
                 routes = read_routes(connection) if _has(connection, "forward") else ()
-                folders = read_folders(connection)
+                folders, moved = read_folders(connection), read_moved(connection)
                 spooled, damaged, quota = read_counts(connection), read_amiss(connection), _quota(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
@@ -119,6 +123,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         openable_here=openable,
         routes=routes,
         export_folders=folders,
+        moved=moved,
     )
 
 
@@ -134,7 +139,7 @@ def _quota(connection: sqlite3.Connection) -> int:
 
 
 def _number(connection: sqlite3.Connection, table: str, query: str) -> int:
-    """Return what `query` gives, 0 where an agent of before the table was the last to run here."""
+    """Return what `query` gives, 0 where an agent of before the table was the last to run here, or none did yet."""
     return int(connection.execute(query).fetchone()[0]) if _has(connection, table) else 0
 
 

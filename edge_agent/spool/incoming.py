@@ -125,15 +125,12 @@ class Incoming:
         try:
             os.fsync(file.fileno())
             file.close()
-            try:
-                _write_note(self._spool.note_path(spooled), note)
-                self.path.rename(target)
-                sync_folder(self._spool.files)
-            except OSError:
-                target.unlink(missing_ok=True)
-                self._spool.note_path(spooled).unlink(missing_ok=True)
-                raise
+            _write_note(self._spool.note_path(spooled), note)
+            self.path.rename(target)
+            sync_folder(self._spool.files)
         except OSError as exc:
+            for path in (target, self._spool.note_path(spooled)):
+                path.unlink(missing_ok=True)
             raise unavailable(exc) from exc
         return spooled
 

@@ -116,12 +116,12 @@ class Spool:
     def revoke(self, spooled: Spooled, note: Note) -> None:
         """Let go of an object that was committed and could not be registered: nobody was told of it.
 
-        An entry of a segment that is not owed to anybody stays until the next start, which registers it then.
+        An entry of a segment stays until the next start, which registers it where it counts unregistered.
         Raises SpoolUnavailable.
         """
         if spooled.place is None:
             self._unlink(spooled)
-        if spooled.place is None or note.owed:
+        if spooled.place is None or not note.counts_unregistered:
             self.attempts.end(spooled.object_id)
 
     # ---- what waits

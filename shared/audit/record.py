@@ -79,6 +79,8 @@ class Event(StrEnum):
     OBJECT_REFUSED = "vault.object-refused"
     OBJECT_OPENED = "vault.object-opened"
     OPEN_REFUSED = "vault.open-refused"
+    MOVE_ALLOWED = "vault.move-allowed"
+    MOVE_ENDED = "vault.move-ended"
     LOOKED_UP = "vault.looked-up"
     CONFLICT_SETTLED = "vault.conflict-settled"
     POLICY_PUBLISHED = "policy.published"
@@ -135,6 +137,8 @@ EVENT_CODES: dict[Event, str] = {
     Event.OBJECT_REFUSED: "110104",
     Event.OBJECT_OPENED: "110103",
     Event.OPEN_REFUSED: "110103",
+    Event.MOVE_ALLOWED: "110113",
+    Event.MOVE_ENDED: "110113",
     Event.LOOKED_UP: "110112",
     Event.CONFLICT_SETTLED: "110113",
     Event.POLICY_PUBLISHED: "110113",
@@ -180,7 +184,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class Subject:
-    """What it was done to: kind object, policy, host, key, batch, code, association or address, by our own id."""
+    """What it was done to: kind object, policy, host, key, batch, code, association, address, export, file or move."""
 
     kind: str
     name: str

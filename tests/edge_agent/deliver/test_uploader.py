@@ -12,6 +12,7 @@ from edge_agent.database import DatabaseUnavailable
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import Delivery, DeliveryUploader, UnreadableReceipt
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.moving.store import MovedStore
 from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import State
 from shared.audit.record import Event
@@ -55,6 +56,7 @@ def uploader(host: Host, door: HttpsDoor) -> DeliveryUploader:
         policy=host.store.in_force,
         log=host.log,
         bell=Bell(),
+        brought=MovedStore(host.database),
     )
 
 
