@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_audit(commands)
     _add_coverage(commands)
     _add_routes(commands)
+    _add_moving(commands)
     _add_keys(commands)
     return parser
 
@@ -177,6 +178,22 @@ def _add_routes(commands: "Commands[argparse.ArgumentParser]") -> None:
     retry.set_defaults(run=_later("routes", "retry"))
     certificate = _person(actions.add_parser("certificate", help="print what an archive has to trust to let us in"))
     certificate.set_defaults(run=_later("routes", "certificate"))
+
+
+def _add_moving(commands: "Commands[argparse.ArgumentParser]") -> None:
+    spool = commands.add_parser("spool", help="let a host deliver what a dead one left behind")
+    actions = spool.add_subparsers(title="actions", required=True, metavar="ACTION")
+    allow = _person(actions.add_parser("allow", help="one host may deliver for another, for some days (audited)"))
+    allow.add_argument("--from", dest="source", required=True, metavar="HOST", help="whose spool it is: host-...")
+    allow.add_argument("--to", dest="bearer", required=True, metavar="HOST", help="who may deliver it: host-...")
+    allow.add_argument("--reason", required=True, help="why; it is kept sealed in the audit log, with your name")
+    allow.add_argument("--days", type=int, default=14, metavar="N", help="for how long, at most 90 [%(default)s]")
+    allow.set_defaults(run=_later("moving", "allow"))
+    show = _person(actions.add_parser("list", help="every move that was allowed, and what came by it"))
+    show.set_defaults(run=_later("moving", "show"))
+    end = _person(actions.add_parser("end", help="take the word back now (audited); what came before it stays"))
+    end.add_argument("move", help="the move, as `spool list` prints it")
+    end.set_defaults(run=_later("moving", "end"))
 
 
 def _add_keys(commands: "Commands[argparse.ArgumentParser]") -> None:

@@ -38,6 +38,7 @@ from control_plane.http.tls import TlsIdentity, server_context, tls_identity
 from control_plane.keys import store
 from control_plane.keys.root import load_root_key
 from control_plane.keys.store import KeyStore
+from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.verified import VerifiedPolicy
@@ -84,6 +85,7 @@ class ControlPlane:
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
         self._evidence = EvidenceKeys(self._database, self._ca.certificate)
+        self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), clock)
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
         self._objects = LocalObjectStore(folders.objects)
         self._accounts = Accounts(self._database, clock)
@@ -162,8 +164,9 @@ class ControlPlane:
             self._clock,
             settings.folders.incoming,
             RouteIntake(self._verified, self._route_queue, self._routes.wake),
+            self._moves,
         )
-        audit = AuditIntake(self._database, self._evidence, self._journal, self._clock)
+        audit = AuditIntake(self._database, self._evidence, self._journal, self._clock, self._moves)
         renewer = Renewer(self._database, self._ca, self._journal)
         hosts = host_door(
             HostIdentities(self._database, self._clock), vault, audit, self._policy, self._states, renewer
@@ -197,7 +200,9 @@ class ControlPlane:
         routes = self._routes_for_people()
         return PeopleServices(
             accounts=self._accounts,
-            overview=Overview(self._database, self._policy, audit, self._push.state, self._clock, coverage, routes),
+            overview=Overview(
+                self._database, self._policy, audit, self._push.state, self._clock, coverage, routes, self._moves
+            ),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
             opener=self._opener(),
@@ -207,6 +212,7 @@ class ControlPlane:
             coverage=coverage,
             comparisons=self._comparisons,
             routes=routes,
+            moves=self._moves,
             journal=self._journal,
             issue_code=partial(codes.issue, self._database, self._clock, self._ca.fingerprint),
             limit=FailureLimit(self._clock),

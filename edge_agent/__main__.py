@@ -22,11 +22,19 @@ A host's life:
   leadglass-agent run    --data DIR --dicom-port 11112
   leadglass-agent status --data DIR
 
+A dead host's spool, taken along to another one:
+  leadglass-agent spool export --data OLD_DIR FOLDER      (its own folder, or its disk mounted here)
+  leadglass-agent spool import --data DIR FOLDER          (an enrolled host that an administrator allowed to deliver it)
+
 DICOM over TLS: run with --dicom-tls-port 2762; `leadglass-agent dicom-certificate --data DIR` prints the certificate
 that modalities have to trust, and policy says whose certificates are trusted here (dicom_trust) and whose is whose.
 
 Archives that policy serves by way of this host have to trust the same certificate; `leadglass-agent forward list
 --data DIR` shows what waits for them.
+
+What waits for the vault, or was put aside:
+  leadglass-agent spool list   --data DIR
+  leadglass-agent spool verify --data DIR     (reads everything; cannot open it)
 
 Until the first policy is accepted the DICOM port stays closed, so that the modality takes its documented fallback
 route. Log lines are JSON on stderr and never hold patient data.
@@ -49,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "status": _status,
         "dicom-certificate": _dicom_certificate,
         "forward": _forward,
+        "spool": _spool,
     }
     try:
         commands[arguments.command](arguments)
@@ -116,7 +125,28 @@ def _parser() -> argparse.ArgumentParser:
         "--dicom-host", default="127.0.0.1", help="the address modalities use, named in a new certificate (%(default)s)"
     )
     _add_forward(commands.add_parser("forward", help="images that wait here for an archive", epilog=_EPILOG))
+    _add_spool(
+        commands.add_parser(
+            "spool", help="sealed images that lie here; and what a dead host left behind, taken along", epilog=_EPILOG
+        )
+    )
     return parser
+
+
+def _add_spool(spool: argparse.ArgumentParser) -> None:
+    from edge_agent.spool.commands import add_actions
+
+    actions = spool.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add_actions(actions, _EPILOG)
+    for action, what in (
+        ("export", "write everything that the vault does not have into a new folder; nothing is deleted"),
+        ("import", "take such a folder in, and deliver it when the agent runs; may be repeated"),
+    ):
+        moving = actions.add_parser(action, help=what, epilog=_EPILOG)
+        moving.add_argument("folder", type=Path, metavar="FOLDER", help="the export")
+        moving.set_defaults(act=_move_spool)
+    for parser in actions.choices.values():
+        _add_data(parser)
 
 
 def _add_forward(forward: argparse.ArgumentParser) -> None:
@@ -188,8 +218,11 @@ def _status(arguments: argparse.Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
-    for listed in ("routes", "export_folders"):
+    for listed in ("routes", "export_folders", "moved", "spool_quota_bytes", "spool_used_percent"):
         del status[listed]
+    used = read.spool_used_percent
+    of_quota = "no quota" if used is None else f"{used} % of the {read.spool_quota_bytes} that policy lets it hold"
+    status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
     for route in read.routes:
@@ -199,6 +232,12 @@ def _status(arguments: argparse.Namespace) -> None:
         name = f"export folder {folder.ae_title}"
         counts = f"{folder.waiting} waiting, {folder.refused} left alone"
         sys.stdout.write(f"{name:20} on {folder.lies_on}; {folder.reading}; {counts}; {folder.time}\n")
+    for moved in read.moved:
+        held_up = f"; {moved.why}" if moved.why else ""
+        sys.stdout.write(
+            f"{'brought here':20} {moved.objects} objects and {moved.records} audit records of {moved.host} wait"
+            f"{held_up}\n"
+        )
 
 
 def _forward(arguments: argparse.Namespace) -> None:
@@ -229,7 +268,8 @@ def _forward_list(arguments: argparse.Namespace) -> None:
 
 
 def _forward_retry(arguments: argparse.Namespace) -> None:
-    from edge_agent.forward.local import account, opened_queue
+    from edge_agent.beside import account
+    from edge_agent.forward.local import opened_queue
 
     with opened_queue(_folder(arguments)) as queue:
         count = queue.retry(arguments.route, account())
@@ -237,7 +277,8 @@ def _forward_retry(arguments: argparse.Namespace) -> None:
 
 
 def _forward_drop(arguments: argparse.Namespace) -> None:
-    from edge_agent.forward.local import account, opened_queue
+    from edge_agent.beside import account
+    from edge_agent.forward.local import opened_queue
     from shared.errors import Malformed
     from shared.identity import ObjectId
 
@@ -247,6 +288,10 @@ def _forward_drop(arguments: argparse.Namespace) -> None:
     with opened_queue(_folder(arguments)) as queue:
         count = queue.drop(arguments.route, object_id, account(), arguments.reason)
     sys.stdout.write(f"route {arguments.route}: {count} images are not sent from this host any more\n")
+
+
+def _spool(arguments: argparse.Namespace) -> None:
+    arguments.act(_folder(arguments), arguments)
 
 
 def _dicom_certificate(arguments: argparse.Namespace) -> None:
@@ -268,6 +313,18 @@ def _dicom_certificate(arguments: argparse.Namespace) -> None:
         f"valid until {text(certificate.not_valid_after_utc)}\n"
         f"{certificate.public_bytes(Encoding.PEM).decode()}"
     )
+
+
+def _move_spool(folder: "AgentFolder", arguments: argparse.Namespace) -> None:
+    import os
+
+    from edge_agent.moving.commands import export_spool, import_spool
+    from shared.clock import SystemClock
+
+    os.umask(0o077)
+    act = {"export": export_spool, "import": import_spool}[arguments.action]
+    for line in act(folder, arguments.folder.absolute(), SystemClock()):
+        sys.stdout.write(f"{line}\n")
 
 
 def _folder(arguments: argparse.Namespace) -> "AgentFolder":

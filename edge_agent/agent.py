@@ -48,6 +48,7 @@ from edge_agent.forward.spooled import SpoolObjects
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.log import Log, where, why
+from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
@@ -111,9 +112,14 @@ class Agent:
         self.forwards.on_let_go(audit_bell.ring)  # a person's command records its doing in another process
         self.forwards.on_let_go(delivery_bell.ring)
         self.captures = captures = CaptureStore(
-            folder.spool, database, journal, self.forwards.add, quota=self._quota, on_ready=delivery_bell.ring
+            folder.spool,
+            database,
+            journal,
+            self.forwards.add,
+            quota=store.spool_quota_bytes,
+            on_ready=delivery_bell.ring,
         )
-        self.spool, receipts = captures.spool, captures.receipts
+        self.spool, receipts, moved = captures.spool, captures.receipts, captures.moved
         spool = self.spool
         registrar = GroupRegistrar(captures.entries, log)
         self.updater = updater = PolicyUpdater(
@@ -229,14 +235,15 @@ class Agent:
             policy_error=lambda: updater.error,
             capture=lambda: CaptureState(
                 spool_bytes=spool.held_bytes(),
-                spool_quota_bytes=self._quota(),
-                damaged=delivery.unreadable(),
+                spool_quota_bytes=store.spool_quota_bytes(),
+                damaged=spool.amiss(),
                 openable_here=owed.openable(),
                 routes=owed.states(store.in_force()),
                 senders_refused=interception.count(),
                 commitments_waiting=commitments.waiting(),
                 folders=tuple(watcher.state() for watcher in watchers),
             ),
+            brought_records=moved.records_waiting,
             bell=report_bell,
         )
         puller = PolicyPuller(self._door(), config.layer, updater, policy=store.in_force, log=log, bell=pull_bell)
@@ -251,8 +258,10 @@ class Agent:
             policy=store.in_force,
             log=log,
             bell=delivery_bell,
+            brought=moved,
         )
         upload = AuditUploader(self._door(), host_id=host_id, journal=journal, signer=signer, log=log, bell=audit_bell)
+        moved_upload = MovedAuditUploader(self._door(), host_id=host_id, moved=moved, journal=journal, log=log)
         renewal = CertificateRenewal(
             self._door(),
             folder,
@@ -270,7 +279,7 @@ class Agent:
         links = [mqtt] if mqtt else []
         self._parts: list[Part] = [
             listener, *watchers, registrar, keeper, commitment, forwarder, puller, *links, renewal, delivery, upload,
-            reporter,
+            moved_upload, reporter,
         ]  # fmt: skip
 
     def run(self, stop: threading.Event) -> None:
@@ -287,10 +296,6 @@ class Agent:
         self._record(Event.AGENT_STOPPED)
         self.database.close()
         self._log.event("agent.stopped")
-
-    def _quota(self) -> int:
-        policy = self.store.in_force()
-        return 0 if policy is None else policy.spool_quota_bytes
 
     def _door(self) -> HttpsDoor:
         doors = self._identity.config.doors

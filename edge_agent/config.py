@@ -2,7 +2,7 @@
 
 identity/   tls.pem dicom.pem forwarding.key evidence.key evidence.crt ca.pem host.json, all 0600
 policy/     TUF's cache of trusted metadata
-spool/      incoming/ ready/ refused/
+spool/      incoming/ files/ segments/ attempts
 journal/    agent.sqlite
 """
 
@@ -159,11 +159,11 @@ def load_identity(folder: AgentFolder) -> Identity:
     certificate_file = folder.tls
     try:
         certificate = x509.load_pem_x509_certificate(_read(certificate_file))
-    except ValueError as exc:
+    except (ValueError, x509.InvalidVersion) as exc:
         raise IdentityUnreadable(certificate_file, "not a certificate in PEM") from exc
     try:
         ca = x509.load_pem_x509_certificate(_read(folder.ca))
-    except ValueError as exc:
+    except (ValueError, x509.InvalidVersion) as exc:
         raise IdentityUnreadable(folder.ca, "not a certificate in PEM") from exc
     return Identity(config, SoftwareSigner(key), certificate, ca)
 

@@ -100,6 +100,27 @@ class Database:
             self._reading.close()
 
 
+class ReadingDatabase:
+    """The same file for whoever changes nothing, beside a running agent or without one."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises DatabaseUnavailable, DatabaseDamaged."""
+        with _translated():
+            self._connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
+
+    def read(self, query: str, values: Sequence[object] = (), /) -> list[Any]:
+        """Return the rows of what was committed last. Raises DatabaseUnavailable, DatabaseDamaged."""
+        with _translated():
+            return self._connection.execute(query, values).fetchall()
+
+    def has(self, table: str) -> bool:
+        """Return whether there is such a table; there is none where no agent of now ever ran."""
+        return bool(self.read("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)))
+
+    def close(self) -> None:
+        self._connection.close()
+
+
 @contextmanager
 def _translated() -> Iterator[None]:
     try:

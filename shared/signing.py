@@ -13,6 +13,7 @@ docs/formats/signed-statement.md
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
 from typing import Protocol
 
@@ -41,6 +42,7 @@ class Label(StrEnum):
     AUDIT_BATCH = "leadglass audit batch v1"
     HOST_STATE = "leadglass host state v1"
     FRAMES = "leadglass frame digests v1"
+    SPOOL_EXPORT = "leadglass spool export v1"
 
 
 class SignatureInvalid(IntegrityFailure):
@@ -61,11 +63,11 @@ class EvidencePublicKey:
 
     key: ec.EllipticCurvePublicKey
 
-    @property
+    @cached_property
     def key_id(self) -> KeyId:
         return KeyId(sha256(b"leadglass evidence key v1\x00" + self.spki).digest()[:16])
 
-    @property
+    @cached_property
     def spki(self) -> bytes:
         return self.key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 

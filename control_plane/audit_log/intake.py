@@ -1,4 +1,8 @@
-"""Takes in what hosts recorded: verified on arrival, continued or refused, never replaced."""
+"""Takes in what hosts recorded: verified on arrival, continued or refused, never replaced.
+
+A host brings its own records, or those of one for which it may deliver now; the key that judges them is always that of
+the host that signed them.
+"""
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -8,32 +12,54 @@ from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.models import AuditRow
 from control_plane.db.transactions import in_one_commit
+from control_plane.moving.move import Move, Moves
 from shared.audit.attempt import failure
 from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant
 from shared.clock import Clock
-from shared.errors import IntegrityFailure, Refused
+from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
+
+
+class BatchOfAnotherHost(Refused):
+    """Nobody allowed the sender to deliver it, or not any more."""
+
+    def __init__(self, *, sender: HostId, named: HostId) -> None:
+        super().__init__(f"{sender} sent audit records of {named}, and no open move allows that")
+        self.sender, self.named = sender, named
 
 
 class AuditIntake:
     def __init__(
-        self, database: sessionmaker[Session], keys: EvidenceKeys, journal: CentreJournal, clock: Clock
+        self,
+        database: sessionmaker[Session],
+        keys: EvidenceKeys,
+        journal: CentreJournal,
+        clock: Clock,
+        moves: Moves,
     ) -> None:
         self._database, self._keys, self._journal, self._clock = database, keys, journal, clock
+        self._moves = moves
 
     def take(self, host_id: HostId, data: bytes) -> int:
-        """Return the number of the last record of `host_id` that is durable here, once those in `data` are.
+        """Return the number of the last record that is durable here of the host whose records are in `data`.
 
         Any batch may arrive again, also one that overlaps what is held. A refused one leaves a record of the centre.
 
-        Raises HostUnknown, NotCertified, Malformed, WrongSigner, SignatureInvalid, AuditAltered, AuditGap, AuditForked,
-        DatabaseUnavailable.
+        Raises HostUnknown, NotCertified, Malformed, BatchOfAnotherHost, MoveOver, WrongSigner, SignatureInvalid,
+        AuditAltered, AuditGap, AuditForked, DatabaseUnavailable.
         """
         try:
             batch = Batch.parse(data)
-            records = verify_batch(batch, str(host_id), self._keys.of_active_host(host_id))
-            return in_one_commit(self._database, lambda session: self._keep(session, batch, records))
+            key, move = self._keys.of_active_host(host_id), None
+            source = _claimed_source(batch) or host_id
+            if source != host_id:
+                move = self._moves.permitting(source, host_id)
+                if move is None:
+                    raise BatchOfAnotherHost(sender=host_id, named=source)
+                key = self._keys.for_statement(str(source), batch.statement)
+            records = verify_batch(batch, str(source), key)
+            return in_one_commit(self._database, lambda session: self._keep(session, batch, records, move))
         except (Refused, IntegrityFailure) as exc:
             who = (Participant("host", str(host_id), True),)
             self._journal.record(
@@ -41,18 +67,28 @@ class AuditIntake:
             )
             raise
 
-    def _keep(self, session: Session, batch: Batch, records: tuple[AuditRecord, ...]) -> int:
+    def _keep(self, session: Session, batch: Batch, records: tuple[AuditRecord, ...], move: Move | None) -> int:
         source, first, last = records[0].source, records[0].seq, records[-1].seq
         held = rows.head(session, source)
         new = judge_arrival(batch, records, held)
         _verify_overlap(session, batch, source, first)
         if not new:
             return held.seq
+        if move is not None:
+            self._moves.count(session, move, records=len(new))
         now = self._clock.now()
         for record, stored in zip(records[-len(new) :], new, strict=True):
             rows.insert(session, record, stored, now)
         rows.keep_statement(session, source, first, last, batch.statement)
         return last
+
+
+def _claimed_source(batch: Batch) -> HostId | None:
+    """Return whose records a batch says it holds, None where that is no host; nothing of it is believed yet."""
+    try:
+        return HostId.parse(AuditRecord.parse(batch.records[0].public).source)
+    except (Malformed, IndexError):
+        return None
 
 
 def _verify_overlap(session: Session, batch: Batch, source: str, first: int) -> None:

@@ -30,6 +30,11 @@ def status(options: Namespace) -> int:
     for host in answer["hosts"]:
         in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
+        if host["spool_bytes"] is not None:
+            used = host["spool_used_percent"]
+            quota = "no quota" if used is None else f"{used} % of its quota"
+            damaged = f"; {host['damaged']} damaged or refused" if host["damaged"] else ""
+            print(f"           spool: {host['spool_bytes']} bytes, {quota}{damaged}")
         if host["openable_here"]:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():
@@ -41,6 +46,10 @@ def status(options: Namespace) -> int:
     for route in answer["routes"]:
         print(f"route      {route['route']}: {route['waiting']} waiting, {route['delivered']} delivered, "
               f"{route['refused']} refused")  # fmt: skip
+    from control_plane.cli.moving import line_of as line_of_move
+
+    for move in answer["moves"]:
+        print(f"move       {line_of_move(move)}")
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0

@@ -286,6 +286,23 @@ class RouteState(Base):
     delivered: Mapped[datetime | None]  # when the last image was
 
 
+class SpoolMove(Base):
+    """What one person allowed: `bearer` delivers for `source`. The signed record of it decides; the row counts."""
+
+    __tablename__ = "spool_moves"
+    __table_args__ = (Index("spool_moves_by_pair", "source", "bearer"),)
+
+    move_id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    source: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"))
+    bearer: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"))
+    allowed_by: Mapped[str] = mapped_column(String(80))
+    allowed: Mapped[datetime]
+    until: Mapped[datetime]
+    ended: Mapped[datetime | None]
+    objects: Mapped[int]
+    records: Mapped[int]
+
+
 class FrameDigests(Base):
     """What became of an object's frames: digested, refused, or not asked for by the policy it was captured under.
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -138,7 +138,7 @@ def requested_key(csr_pem: str) -> ec.EllipticCurvePublicKey:
         csr = x509.load_pem_x509_csr(csr_pem.encode())
         valid = csr.is_signature_valid
         key = csr.public_key()
-    except (ValueError, InvalidSignature) as exc:
+    except (ValueError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as exc:
         raise Malformed("certificate request", "not a PKCS #10 request") from exc
     if not valid or not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise Malformed("certificate request", "not one for an ECDSA P-256 key that its sender holds")

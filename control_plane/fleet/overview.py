@@ -12,6 +12,9 @@ from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
 from control_plane.keys.drill import DRILLED
+from control_plane.moving.grants import NOT_AUTHENTIC, SpoolMoves
+from control_plane.moving.grants import gaps as move_gaps
+from control_plane.moving.move import State as MoveState
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from control_plane.routes.overview import gaps as route_gaps
@@ -33,6 +36,7 @@ _CERTIFICATE_WARNING = timedelta(days=2)
 _MISSED_REPORTS = 3
 _GRACE = timedelta(seconds=15)
 _CLOCK_WARNING = timedelta(minutes=5)
+_SPOOL_WARNING_PERCENT = 80
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,10 @@ class Overview:
         clock: Clock,
         coverage: CoverageShowing,
         routes: RoutesForPeople,
+        moves: SpoolMoves,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
-        self._coverage, self._routes = coverage, routes
+        self._coverage, self._routes, self._moves = coverage, routes, moves
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -70,6 +75,7 @@ class Overview:
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
+        moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
         version = document.version if document else 0
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
@@ -82,11 +88,13 @@ class Overview:
             "broker": {"state": broker.state, "reason": broker.reason},
             "coverage": coverage.json(),
             "routes": list(routes),
+            "moves": list(moves),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
                 *_conflicts(conflicts),
                 *gaps(coverage),
                 *route_gaps(routes),
+                *move_gaps(moves),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),
             ],
@@ -127,6 +135,10 @@ class Overview:
             "delivered": state.delivered,
             "refused": state.refused,
             "audit_waiting": state.audit_waiting,
+            "spool_bytes": state.capture.spool_bytes,
+            "spool_quota_bytes": state.capture.spool_quota_bytes,
+            "spool_used_percent": state.capture.spool_used_percent,
+            "damaged": state.capture.damaged,
             "openable_here": state.capture.openable_here,
             "routes": [route.json() for route in state.capture.routes],
         }
@@ -184,6 +196,19 @@ def _forwarding(host: Mapping[str, Json]) -> Iterator[str]:
             yield f"{host['asset']}: route {route['name']}: {waits}: {route['error']}"
 
 
+def _spool(host: Mapping[str, Json]) -> Iterator[str]:
+    """Say what a host's spool will soon not take, and what of it does not reach the vault by itself."""
+    used, damaged = host.get("spool_used_percent"), host.get("damaged")
+    if isinstance(used, int) and used >= _SPOOL_WARNING_PERCENT:
+        yield f"{host['asset']}: its spool is {used} % full, and takes no new image once it is full"
+    if damaged:
+        objects = "1 object of its spool is" if damaged == 1 else f"{damaged} objects of its spool are"
+        yield (
+            f"{host['asset']}: {objects} not whole or refused by the vault, and may be on no other disk; "
+            "`leadglass-agent spool list` there says why"
+        )
+
+
 def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]) -> list[str]:
     """Say what nobody has proved, in words a person can act on."""
     gaps = []
@@ -206,6 +231,6 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):
             gaps.append(f"{host['asset']}: refused a policy: {error}")
-        gaps += _forwarding(host)
+        gaps += [*_spool(host), *_forwarding(host)]
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

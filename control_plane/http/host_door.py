@@ -5,13 +5,14 @@ from flask import Response, abort, request
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
-from control_plane.audit_log.intake import AuditIntake
+from control_plane.audit_log.intake import AuditIntake, BatchOfAnotherHost
 from control_plane.enrolment.enroller import Renewer
 from control_plane.fleet.states import HostUnknown, StateIntake, StateOfAnother, StateReplayed
 from control_plane.http import problems
 from control_plane.http.host_identity import HostIdentities, NotAHost
+from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
-from control_plane.vault.receive import ObjectConflict, VaultIntake
+from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from shared.audit import batch
 from shared.enrolment import exchange
 from shared.enrolment.renewal import RenewalRequest
@@ -25,6 +26,10 @@ _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (NotAHost, 403),
     (HostUnknown, 403),
     (StateOfAnother, 403),
+    # Somebody may allow it later, so what was sent is not at fault and the host keeps it waiting.
+    (ObjectOfAnotherHost, 403),
+    (BatchOfAnotherHost, 403),
+    (MoveOver, 403),
     (StateReplayed, 409),
     (ObjectConflict, 409),
     (Malformed, 422),

@@ -33,6 +33,8 @@ from control_plane.http.people_models import (
     FindAnswer,
     FindRequest,
     LinkAnswer,
+    MoveRequest,
+    MovesAnswer,
     OpenRequest,
     PublishAnswer,
     PublishRequest,
@@ -43,6 +45,7 @@ from control_plane.http.people_models import (
     StatusAnswer,
     VerdictAnswer,
 )
+from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
@@ -56,7 +59,7 @@ from control_plane.web import page
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
-from shared.identity import ObjectId
+from shared.identity import HostId, ObjectId
 
 _COOKIE = "leadglass_session"
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
@@ -78,6 +81,7 @@ class PeopleServices:
     coverage: CoverageShowing
     comparisons: CoverageRuns
     routes: RoutesForPeople
+    moves: SpoolMoves
     journal: CentreJournal
     issue_code: codes.Issuer
     limit: FailureLimit
@@ -96,6 +100,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_audit(app, services)
     _add_coverage(app, services)
     _add_routes(app, services)
+    _add_moves(app, services)
     return app
 
 
@@ -274,6 +279,33 @@ def _add_routes(app: APIFlask, services: PeopleServices) -> None:
         """Have every image that was refused on a route tried again now."""
         person = _permitted(services, Permission.ROUTE_RETRY)
         return {"count": services.routes.retry(name, person.name)}
+
+
+def _add_moves(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/api/v1/spool-moves")
+    @app.output(MovesAnswer)
+    def moves() -> dict[str, Json]:
+        """Return every move of a spool to another host that was ever allowed, the newest first."""
+        _permitted(services, Permission.STATUS_READ)
+        return {"moves": list(services.moves.status())}
+
+    @app.post("/api/v1/spool-moves")
+    @app.input(MoveRequest, location="json", arg_name="wanted")
+    @app.output(MovesAnswer, status_code=201)
+    def allow(wanted: MoveRequest) -> dict[str, Json]:
+        """Let one host deliver what another one captured and signed."""
+        person = _permitted(services, Permission.SPOOL_MOVE)
+        pair = HostId.parse(wanted.source), HostId.parse(wanted.bearer)
+        move = services.moves.allow(person.name, *pair, wanted.reason, timedelta(days=wanted.days))
+        return {"moves": [one for one in services.moves.status() if one["move"] == move.move_id]}
+
+    @app.post("/api/v1/spool-moves/<move_id>/end")
+    @app.output(MovesAnswer)
+    def end(move_id: str) -> dict[str, Json]:
+        """Take the word back; what came before it stays."""
+        person = _permitted(services, Permission.SPOOL_MOVE)
+        services.moves.end(person.name, move_id)
+        return {"moves": [one for one in services.moves.status() if one["move"] == move_id]}
 
 
 def _recognise(services: PeopleServices) -> None:

@@ -9,6 +9,7 @@ from shared.errors import Malformed
 from shared.policy.document import LAYER_PATTERN
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+_HOST = r"^host-[0-9a-f]{32}$"
 
 
 def day_of(text: str) -> date:
@@ -166,7 +167,10 @@ class HostRoute(BaseModel):
 
 
 class HostStatus(BaseModel):
-    """A host as its last signed report describes it; null where it never reported, or not authentically."""
+    """A host as its last signed report describes it; null where it never reported, or not authentically.
+
+    A spool has no used percent where policy gives it no quota.
+    """
 
     host: str
     asset: str
@@ -185,6 +189,10 @@ class HostStatus(BaseModel):
     delivered: int | None = None
     refused: int | None = None
     audit_waiting: int | None = None
+    spool_bytes: int | None = None
+    spool_quota_bytes: int | None = None
+    spool_used_percent: int | None = None
+    damaged: int | None = None
     openable_here: int | None = None
     routes: list[HostRoute] | None = None
 
@@ -323,6 +331,36 @@ class RetryAnswer(BaseModel):
     count: int
 
 
+class MoveRequest(_Strict):
+    """Which host may deliver for which other one, for how long, and why; the reason is kept sealed."""
+
+    source: str = Field(alias="from", pattern=_HOST)
+    bearer: str = Field(alias="to", pattern=_HOST)
+    reason: str = Field(min_length=3, max_length=300)
+    days: int = Field(default=14, ge=1, le=90)
+
+
+class MoveStatus(BaseModel):
+    """One move. `objects` and `records` came by it so far; whether more are to come is not known here."""
+
+    move: str
+    source: str = Field(alias="from")
+    from_asset: str
+    bearer: str = Field(alias="to")
+    to_asset: str
+    allowed_by: str
+    allowed: str
+    until: str
+    ended: str | None
+    state: Literal["open", "ended", "expired", "not authentic"]
+    objects: int
+    records: int
+
+
+class MovesAnswer(BaseModel):
+    moves: list[MoveStatus]
+
+
 class StatusAnswer(BaseModel):
     """Everything the centre knows at a glance; `not_evaluated` says what nobody has proved."""
 
@@ -335,4 +373,5 @@ class StatusAnswer(BaseModel):
     broker: BrokerStatus
     coverage: CoverageStatus
     routes: list[RouteStatus]
+    moves: list[MoveStatus]
     not_evaluated: list[str]

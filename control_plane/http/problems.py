@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from control_plane.enrolment.codes import CodeRefused
 from control_plane.http.limits import TooManyFailures
+from control_plane.moving.grants import MoveUnknown
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.permissions import NotPermitted
 from control_plane.vault.opening import ObjectUnknown
@@ -27,6 +28,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (TooManyFailures, 429),
     (ObjectUnknown, 404),
     (RouteUnknown, 404),
+    (MoveUnknown, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

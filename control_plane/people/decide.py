@@ -18,6 +18,7 @@ class Permission(StrEnum):
     COVERAGE_COMPARE = "coverage:compare"
     COVERAGE_OPEN = "coverage:open"
     ROUTE_RETRY = "route:retry"
+    SPOOL_MOVE = "spool:move"
 
 
 _ROLES: dict[str, frozenset[Permission]] = {"administrator": frozenset(Permission)}

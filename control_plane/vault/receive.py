@@ -20,6 +20,7 @@ from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.models import BlindIndex, Object, Wrap
 from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.moving.move import Move, Moves
 from control_plane.vault import conflicts
 from control_plane.vault.index_service import Attribute, IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
@@ -53,8 +54,12 @@ class ObjectConflict(IntegrityFailure):
 
 
 class ObjectOfAnotherHost(Refused):
+    """Nobody allowed the sender to deliver it, or not any more."""
+
     def __init__(self, object_id: ObjectId, *, sender: HostId, named: HostId) -> None:
-        super().__init__(f"{sender} sent object {object_id}, which names {named} as its host")
+        super().__init__(
+            f"{sender} sent object {object_id}, which names {named} as its host, and no open move allows that"
+        )
         self.object_id, self.sender, self.named = object_id, sender, named
 
 
@@ -80,9 +85,10 @@ class WaysOut(Protocol):
 
 @dataclass(frozen=True)
 class _Arrival:
-    """An object that holds, before it is kept."""
+    """An object that holds, before it is kept. `move` is what allowed another host to bring it, if one did."""
 
     stored: StoredObject
+    move: Move | None
     record: CaptureRecord
     index: bytes
     index_state: str
@@ -102,20 +108,23 @@ class VaultIntake:
         clock: Clock,
         incoming: Path,
         ways_out: WaysOut,
+        moves: Moves,
     ) -> None:
         self._database, self._store, self._hosts, self._keys = database, store, hosts, keys
         self._index, self._journal, self._receipts, self._clock = index, journal, receipts, clock
-        self._incoming, self._ways_out = incoming, ways_out
+        self._incoming, self._ways_out, self._moves = incoming, ways_out, moves
 
     def receive(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int) -> bytes:
         """Return the signed receipt of an object that `host_id`, as TLS proved it, uploads under `object_id`.
 
-        Once this returns, the object survives a power cut. The same object may come again, also twice at once: its
-        receipt is the same. A refused one leaves a record of the centre, and nothing else.
+        It is the sender's own, or that of a host for which it may deliver now; the signature is always judged by the
+        key of the host that captured it. Once this returns, the object survives a power cut. The same object may come
+        again, also twice at once: its receipt is the same. A refused one leaves a record of the centre, and nothing
+        else.
 
-        Raises Malformed, HostUnknown, NotCertified, ObjectOfAnotherHost, WrongSigner, SignatureInvalid, ObjectAltered,
-        KeyNotForThis, BoxNotAuthentic, NotAuthentic, IndexMismatch, ObjectConflict, BodyConflict, UploadBroken,
-        StoreUnavailable, DatabaseUnavailable.
+        Raises Malformed, HostUnknown, NotCertified, ObjectOfAnotherHost, MoveOver, WrongSigner, SignatureInvalid,
+        AuditAltered, ObjectAltered, KeyNotForThis, BoxNotAuthentic, NotAuthentic, IndexMismatch, ObjectConflict,
+        BodyConflict, UploadBroken, StoreUnavailable, DatabaseUnavailable.
         """
         who, what = (Participant("host", str(host_id), True),), (Subject("object", str(object_id)),)
         happening = Happening(Event.OBJECT_STORED, Action.CREATE, Outcome.SUCCESS, who, what)
@@ -136,17 +145,22 @@ class VaultIntake:
         return receipt
 
     def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: BufferedRandom) -> _Arrival:
-        host_key = self._hosts.of_active_host(host_id)
-        if parts.binding.host_id != host_id:
-            raise ObjectOfAnotherHost(object_id, sender=host_id, named=parts.binding.host_id)
+        host_key, move = self._hosts.of_active_host(host_id), None
+        named = parts.binding.host_id
+        if named != host_id:
+            move = self._moves.permitting(named, host_id)
+            if move is None:
+                raise ObjectOfAnotherHost(object_id, sender=host_id, named=named)
+            # It may be off, lapsed or revoked by now; what it signed stays signed.
+            host_key = self._hosts.for_statement(str(named), parts.record)
         stored = StoredObject(object_id, parts.binding.encode(), parts.wrap, parts.record)
         binding, record = verify_parts(stored, host_key)
         _verify_body(object_id, record, BodyWindow(file, parts))
         self._verify_wrap(stored, record, file, parts.body_offset)
         entry = self._index.open(SealedIndex(parts.index, record.index_commitment), binding)
         if not entry.evaluated:
-            return _Arrival(stored, record, parts.index, NOT_EVALUATED, ())
-        return _Arrival(stored, record, parts.index, INDEXED, self._index.tokens(entry))
+            return _Arrival(stored, move, record, parts.index, NOT_EVALUATED, ())
+        return _Arrival(stored, move, record, parts.index, INDEXED, self._index.tokens(entry))
 
     def _verify_wrap(self, stored: StoredObject, record: CaptureRecord, file: BufferedRandom, body: int) -> None:
         """A host lets go of an image once it has our receipt, so a data key that does not open it is refused now."""
@@ -189,12 +203,20 @@ class VaultIntake:
         for token in arrival.tokens:
             session.add(BlindIndex(attribute=token.attribute.value, token=token.value, object_id=name))
         self._ways_out.add(session, arrival.stored.object_id, routes)
-        what = (*happening.what, Subject("record", digest.hex()))
-        self._journal.append(session, replace(happening, what=what))
+        happening = replace(happening, what=(*happening.what, Subject("record", digest.hex())))
+        if arrival.move is not None:
+            self._moves.count(session, arrival.move, objects=1)
+            happening = _brought(happening, arrival.move)
+        self._journal.append(session, happening)
         conflict = _note_instance(session, arrival, now)
         if conflict is not None:
             self._journal.append(session, conflict)
         return receipt
+
+
+def _brought(happening: Happening, move: Move) -> Happening:
+    who = (*happening.who, Participant("host", str(move.source), False))
+    return replace(happening, who=who, what=(*happening.what, move.subject))
 
 
 def _note_instance(session: Session, arrival: _Arrival, now: datetime) -> Happening | None:

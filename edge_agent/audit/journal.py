@@ -5,7 +5,8 @@ written, to the audit key of the policy in force.
 """
 
 import secrets
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edge_agent.database import Database
@@ -61,25 +62,33 @@ class Journal:
         Inside a transaction of the same database it becomes durable together with that one.
         Raises DatabaseUnavailable, DatabaseDamaged.
         """
+        return self.record_all([happening])
+
+    def record_all(self, happenings: Sequence[Happening]) -> int:
+        """Append a record of each, all or none, and return the number of the last. Raises as `record` does."""
         with self._database.transaction() as connection:
-            head = self.head()
-            stored = compose(
-                happening,
-                source=str(self._source),
-                seq=head.seq + 1,
-                prev=head.leaf,
-                time=self._clock.now(),
-                salt=self._random(32),
-                key=self._key(),
-            )
-            subject = happening.what[0].name if happening.what else ""
-            row = (head.seq + 1, happening.event.value, subject, stored.public, stored.sealed, stored.leaf)
-            connection.execute("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", row)
-            connection.execute(
-                "INSERT INTO tally VALUES (?, 1) ON CONFLICT DO UPDATE SET n = n + 1", (happening.event.value,)
+            head, now, key = self.head(), self._clock.now(), self._key()
+            rows = []
+            for happening in happenings:
+                stored = compose(
+                    happening,
+                    source=str(self._source),
+                    seq=head.seq + 1,
+                    prev=head.leaf,
+                    time=now,
+                    salt=self._random(32),
+                    key=key,
+                )
+                head = ChainHead(head.seq + 1, stored.leaf)
+                subject = happening.what[0].name if happening.what else ""
+                rows.append((head.seq, happening.event.value, subject, stored.public, stored.sealed, stored.leaf))
+            connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany(
+                "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
+                Counter(happening.event.value for happening in happenings).items(),
             )
         self._on_record()
-        return head.seq + 1
+        return head.seq
 
     def attempt(self, happening: Happening, *, failed: Event | None = None) -> Attempt:
         """Return a block in which `happening` is tried: recorded as it stands by `succeeded`, else as a failure.
@@ -95,11 +104,15 @@ class Journal:
 
     def unsent(self, *, most: int, most_bytes: int) -> Unsent | None:
         """Return the oldest records that were not acknowledged, at least one if there are any."""
+        with self._database.transaction():
+            return self.after(self.acknowledged(), most=most, most_bytes=most_bytes)
+
+    def after(self, seq: int, *, most: int, most_bytes: int) -> Unsent | None:
+        """Return the records that follow number `seq`, as if the centre had confirmed up to there."""
         with self._database.transaction() as connection:
-            (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
-            before = connection.execute("SELECT leaf FROM record WHERE seq = ?", (acknowledged,)).fetchone()
+            before = connection.execute("SELECT leaf FROM record WHERE seq = ?", (seq,)).fetchone()
             rows = connection.execute(
-                "SELECT public, sealed FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (acknowledged, most)
+                "SELECT public, sealed FROM record WHERE seq > ? ORDER BY seq LIMIT ?", (seq, most)
             ).fetchall()
         taken: list[StoredRecord] = []
         size_bytes = 0
@@ -110,7 +123,13 @@ class Journal:
             taken.append(StoredRecord(public, sealed))
         if not taken:
             return None
-        return Unsent(acknowledged, before[0] if before else ChainHead().leaf, tuple(taken))
+        return Unsent(seq, before[0] if before else ChainHead().leaf, tuple(taken))
+
+    def acknowledged(self) -> int:
+        """Return up to which number the centre has confirmed."""
+        with self._database.transaction() as connection:
+            (seq,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
+        return int(seq)
 
     def acknowledge(self, seq: int) -> None:
         """Note that the centre holds everything up to `seq`, which may be less than it said before."""
@@ -118,9 +137,8 @@ class Journal:
             connection.execute("UPDATE acknowledged SET seq = ?", (min(seq, self.head().seq),))
 
     def waiting(self) -> int:
-        with self._database.transaction() as connection:
-            (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
-        return self.head().seq - int(acknowledged)
+        with self._database.transaction():
+            return self.head().seq - self.acknowledged()
 
     def count(self, *events: Event) -> int:
         """Return how many records of these events there are since enrolment."""

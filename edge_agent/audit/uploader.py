@@ -16,9 +16,10 @@ from shared.errors import Unavailable
 from shared.identity import HostId
 from shared.signing import EvidenceSigner
 
-_PATH = "/api/v1/audit/batches"
+PATH = "/api/v1/audit/batches"
 _MOST_RECORDS = 500
 _MOST_BYTES = 4 << 20
+_LOOK_AGAIN_S = 60.0  # for what a person's command recorded in another process
 _GATHER_S = 0.2  # one image makes two records; let them travel together
 _CONFLICT = 409
 
@@ -38,9 +39,10 @@ class AuditUploader:
         log: Log,
         bell: Bell,
         spread: Callable[[], float] = random.random,
+        look_again_s: float = _LOOK_AGAIN_S,
     ) -> None:
         self._door, self._host_id, self._journal, self._signer = door, host_id, journal, signer
-        self._log, self._spread = log, spread
+        self._log, self._spread, self._look_again_s = log, spread, look_again_s
         self._refused = ""  # why the centre refused last, so that it is recorded once
         self.bell = bell
 
@@ -49,7 +51,7 @@ class AuditUploader:
         while not stop.is_set():
             try:
                 if not self.send_next():
-                    self.bell.sleep()
+                    self.bell.sleep(self._look_again_s)
                     stop.wait(_GATHER_S)
                 failures = 0
             except (Unavailable, DoorRefused) as exc:
@@ -68,8 +70,8 @@ class AuditUploader:
         if unsent is None:
             return False
         batch = sign_batch(str(self._host_id), unsent.prev, unsent.records, self._signer)
-        answer = self._door.post(_PATH, batch.encode(), "application/json")
-        held = _held(answer)
+        answer = self._door.post(PATH, batch.encode(), "application/json")
+        held = held_by(answer)
         if answer.status == _CONFLICT and held is not None and held != unsent.acknowledged:
             self._log.event("audit.gap", held=held)
             self._journal.acknowledge(held)
@@ -94,7 +96,8 @@ class AuditUploader:
         )
 
 
-def _held(answer: Answer) -> int | None:
+def held_by(answer: Answer) -> int | None:
+    """Return up to which record the centre says it has confirmed, None where it does not say."""
     try:
         members = json.loads(answer.body)
     except (ValueError, RecursionError):

@@ -15,7 +15,8 @@ from edge_agent.capture import negotiation
 from edge_agent.capture.attempts import Reason
 from edge_agent.capture.negotiation import Context, Rejection
 from edge_agent.capture.pipeline import CapturePipeline, ImageHeader
-from edge_agent.capture.tls import HandshakeFailed, Secured, say_last
+from edge_agent.capture.stream import stream_of
+from edge_agent.capture.tls import HandshakeFailed, Secured
 from edge_agent.commitment import requests
 from edge_agent.commitment.conversation import Conversation
 from edge_agent.commitment.desk import CommitmentDesk
@@ -29,7 +30,8 @@ MAX_PDU_BYTES = 256 << 10
 _RECEIVE_BYTES = 256 << 10
 _LINGER_S = 2.0
 _SILENT_S = 0.25  # a peer that has been silent for so long is between two messages, and may be told something
-_QUICKACK: int | None = getattr(socket, "TCP_QUICKACK", None)  # Linux only
+# Pieces smaller than this are gathered: sealing costs as much for a small piece as for a large one.
+_WORTH_SEALING_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class Association:
         self._secure, self._suspect, self._commitments = secure, suspect, commitments
         self._patience, self._monotonic = patience, monotonic
         self._reader = PduReader(MAX_PDU_BYTES)
+        self._stream = stream_of(connection)
         self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
+        self._gathered: memoryview | None = None
         self._events = self._received()
         self._contexts: dict[int, Context] = {}
         self._peer_max_pdu_bytes = 0
@@ -119,7 +123,6 @@ class Association:
     def run(self) -> None:
         """Serve the peer until either side ends it, and close the connection."""
         try:
-            self._connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._serve()
         except ProtocolError as exc:
             is_garbage = exc.reason in (AbortReason.UNRECOGNISED_PDU, AbortReason.INVALID_PARAMETER)
@@ -190,17 +193,10 @@ class Association:
 
     def _read(self, timeout_s: float) -> int | None:
         """Return how many bytes came, None: none within `timeout_s`. Raises ConnectionLost."""
-        self._connection.settimeout(timeout_s)
         try:
-            count = self._connection.recv_into(self._buffer)
-            if _QUICKACK is not None:
-                # A sender with Nagle's algorithm on holds its last bytes back until ours before them are acknowledged.
-                self._connection.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
-        except TimeoutError:
-            return None
+            return self._stream.read(self._buffer, timeout_s, self._reader.left_of_pdu)
         except OSError as exc:
             raise ConnectionLost(exc.strerror or type(exc).__name__) from exc
-        return count
 
     def _speak(self, conversation: Conversation) -> None:
         """Send a report of storage commitment if one is due. Raises AssociationEnded."""
@@ -261,6 +257,7 @@ class Association:
         except (Refused, Unavailable) as exc:
             raise NotSecured(str(exc), by_peer=isinstance(exc, HandshakeFailed)) from exc
         self._connection, self._certificate_sha256 = secured.connection, secured.certificate_sha256
+        self._stream = stream_of(self._connection)
 
     def _negotiate(self) -> bool:
         event = next(self._events)
@@ -375,6 +372,26 @@ class Association:
             if fragment.last:
                 return
 
+    def _gather(self, pieces: Iterator[memoryview]) -> Iterator[memoryview]:
+        """Yield the same bytes in pieces that are worth sealing; each view is valid until the next."""
+        filled = 0
+        for piece in pieces:
+            if not filled and len(piece) >= _WORTH_SEALING_BYTES:
+                yield piece
+                continue
+            if self._gathered is None:
+                self._gathered = memoryview(bytearray(2 * _WORTH_SEALING_BYTES))
+            left = piece
+            while left:
+                taken = left[: len(self._gathered) - filled]
+                self._gathered[filled : filled + len(taken)] = taken
+                filled, left = filled + len(taken), left[len(taken) :]
+                if filled >= _WORTH_SEALING_BYTES:
+                    yield self._gathered[:filled]
+                    filled = 0
+        if filled and self._gathered is not None:
+            yield self._gathered[:filled]
+
     def _store(
         self, command: Command, context: Context, data_set: Iterator[memoryview], refusal: Status | None
     ) -> Status:
@@ -395,7 +412,7 @@ class Association:
                 with self._pipeline.begin(header) as image:
                     if refusal is not None:
                         raise NotStorable(refusal)
-                    for data in data_set:
+                    for data in self._gather(data_set):
                         image.update(data)
                     object_id = image.finish()
                 status = Status.SUCCESS
@@ -418,9 +435,8 @@ class Association:
     # ---- what we send
 
     def _send(self, data: bytes) -> None:
-        self._connection.settimeout(self._patience.stall_s)
         try:
-            self._connection.sendall(data)
+            self._stream.write(data, self._patience.stall_s)
         except TimeoutError as exc:
             raise TooSlow("taking our answer") from exc
         except OSError as exc:
@@ -430,10 +446,8 @@ class Association:
         """Send the last PDU and wait, not long, until the peer has closed: an earlier close may lose what was sent."""
         deadline = self._monotonic() + _LINGER_S
         with contextlib.suppress(OSError):
-            self._connection.settimeout(_LINGER_S)
-            self._connection.sendall(data)
-            say_last(self._connection)
+            self._stream.write(data, _LINGER_S)
+            self._stream.say_last()
             while not self._stopping and (left_s := deadline - self._monotonic()) > 0:
-                self._connection.settimeout(left_s)
-                if not self._connection.recv_into(self._buffer):
+                if not self._stream.read(self._buffer, left_s, 0):
                     return

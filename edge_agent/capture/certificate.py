@@ -73,7 +73,7 @@ class DicomCertificate:
             return None
         except OSError as exc:
             raise IdentityUnreadable(self._file, exc.strerror or "it cannot be read") from exc
-        except ValueError as exc:
+        except (ValueError, x509.InvalidVersion) as exc:
             raise IdentityUnreadable(self._file, "not a certificate in PEM") from exc
         return self._present
 

@@ -1,11 +1,12 @@
 """Puts spool and journal in agreement after a stop at any moment, before anything new is taken.
 
 Whatever lies whole in the spool is captured, whether or not its modality was told so; what does not is refused. Each
-has one outcome in the journal when this has run.
+has one outcome in the journal when this has run. What was brought from another host has its outcome in that one's
+journal, and counts here only once its import has registered it: the rest is left to the import, which is repeated.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
@@ -14,35 +15,27 @@ from edge_agent.capture.claims import Claims, Repeated
 from edge_agent.capture.registrar import Captured, Entries
 from edge_agent.database import Database
 from edge_agent.log import Log
-from edge_agent.spool.catalogue import Spooled, State
+from edge_agent.spool.catalogue import MAX_NUMBER, Spooled, State
 from edge_agent.spool.entry import EntryHead, Note, verify_entry
 from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.spool import Spool
+from edge_agent.spool.whole import small_parts, verify_whole
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
-from shared.sealing.object_file import BodyWindow, ObjectParts, SeekableSource
-from shared.sealing.open import StoredObject, verify_parts
+from shared.sealing.object_file import ObjectParts
 from shared.sealing.record import CaptureRecord, record_digest
 from shared.signing import EvidencePublicKey
 
 _RECOVERED = "recovered after restart"
 _UNFINISHED = "unfinished when the agent stopped; nothing whole of it is here"
-_READ_BYTES = 1 << 20
-_NUMBERS = 1 << 62  # as many are never given
 _UNKNOWN = Note("", "")
-
-
-class BodyDiffers(IntegrityFailure):
-    def __init__(self, object_id: ObjectId) -> None:
-        super().__init__(f"the sealed body of object {object_id} is not the one that its record names")
-        self.object_id = object_id
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """`has_receipt` says whether the vault has answered for an object."""
+    """`has_receipt` says whether the vault has answered for an object, `is_brought` whether it is another host's."""
 
     database: Database
     spool: Spool
@@ -52,18 +45,22 @@ class Recovery:
     host_id: HostId
     key: EvidencePublicKey
     has_receipt: Callable[[ObjectId], bool]
+    is_brought: Callable[[ObjectId], bool]
     log: Log
 
-    def run(self) -> None:
-        """Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged."""
+    def run(self) -> Mapping[int, int]:
+        """Return how many blocks of which segments could not be read; what lies there and was not entered waits.
+
+        Raises SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
+        """
         unread = self._register_segments()
         self._register_files()
         self._count_segments(unread)
         self._name_what_is_missing()
         self._refuse_the_rest()
+        return unread
 
-    def _register_segments(self) -> Collection[int]:
-        """Return the numbers of segments that could not be read as a whole."""
+    def _register_segments(self) -> Mapping[int, int]:
         complete = self.spool.catalogue.complete_segments()
         unread = Counter[int]()
         for name in self.spool.segments.names():
@@ -72,34 +69,36 @@ class Recovery:
             for place, head in self.spool.segments.entries(name):
                 if head is None:
                     unread[name.number] += 1
-                elif not self.spool.catalogue.knows(place):
+                elif not self.spool.catalogue.knows(place, head.number):
                     self._register_entry(Spooled(self._number(head), _nameless(head), head.object_bytes, place), head)
         for number, blocks in unread.items():
             self.log.event("spool.unreadable", segment=number, blocks=blocks)
             self._record(
-                Event.OBJECT_DAMAGED, f"{blocks} blocks of segment {number} cannot be read; the next start tries again"
+                Event.OBJECT_DAMAGED,
+                f"segment {number} has blocks that cannot be read: {blocks}; the next start tries again",
             )
         return unread
 
     def _number(self, head: EntryHead) -> int:
         """Return the number that an entry was given, another where that is taken or can be none: the head is rotten."""
-        is_sound = head.number < _NUMBERS and not self.spool.catalogue.has(head.number)
+        is_sound = head.number <= MAX_NUMBER and self.spool.catalogue.numbered(head.number) is None
         number = head.number if is_sound else self.spool.next_number()
         self.spool.number_from(number)
         return number
 
     def _register_entry(self, spooled: Spooled, head: EntryHead) -> None:
+        if _says_brought(head):
+            self.log.event("spool.import-unfinished", number=head.number)
+            return
         try:
             with self.spool.open(spooled) as source:
                 parts = object_file.parse(source)
-                verify_entry(head, _small_parts(source, parts))
+                verify_entry(head, small_parts(source, parts))
                 record = verify_whole(source, parts, self.key)
             note = Note.parse(head.note)
             if note.owed:
                 return  # it would be registered had it been acknowledged, and cannot be forwarded without its box
         except (Malformed, IntegrityFailure, OSError) as exc:
-            if spooled.number != head.number and self._was_copied_out(head):
-                return
             # Torn by a power cut, then nobody was told that it is safe; or gone bad since. It is kept either way.
             self.log.event("spool.damaged", number=head.number, why=type(exc).__name__)
             self._keep_aside(
@@ -112,7 +111,9 @@ class Recovery:
     def _register_files(self) -> None:
         for spooled in self.spool.unregistered_files():
             note = self._note_beside(spooled)
-            if self.has_receipt(spooled.object_id) or (note is not None and note.owed):
+            # A power cut may take a note and leave its file, so the note is not asked alone.
+            counts = not self.is_brought(spooled.object_id) and (note is None or note.counts_unregistered)
+            if self.has_receipt(spooled.object_id) or not counts:
                 self.spool.revoke(spooled, note or _UNKNOWN)
                 continue
             try:
@@ -150,10 +151,6 @@ class Recovery:
         self.entries.enter([Captured(spooled, claim, note or _UNKNOWN, happening)])
         self.log.event("spool.recovered", object=str(record.object_id))
 
-    def _was_copied_out(self, head: EntryHead) -> bool:
-        """Return whether an entry is of an object that was put aside before and is a file of its own since."""
-        return head.number < _NUMBERS and self.spool.catalogue.has_file(head.number)
-
     def _name_of(self, spooled: Spooled) -> ObjectId:
         """Return the object's own id where its binding can still be read.
 
@@ -170,7 +167,7 @@ class Recovery:
     def _keep_aside(self, spooled: Spooled, reason: str) -> None:
         """Keep for a person what may have been acknowledged and is not whole; it is never delivered as it is."""
         with self.database.transaction() as connection:
-            self.spool.catalogue.add(connection, spooled, State.PUT_ASIDE, reason)
+            self.spool.keep_aside(connection, spooled, reason)
             self._record(Event.OBJECT_DAMAGED, f"{reason}; whether it was acknowledged is not known", spooled.object_id)
 
     def _count_segments(self, unread: Collection[int]) -> None:
@@ -193,7 +190,9 @@ class Recovery:
     def _refuse_the_rest(self) -> None:
         begun = {*self.spool.clear_incoming(), *self.spool.attempts.left_over()}
         for object_id in sorted(begun):
-            if self.spool.catalogue.find(object_id) is None and not self.journal.has_outcome(str(object_id)):
+            if self.is_brought(object_id) or self.spool.catalogue.find(object_id) is not None:
+                continue
+            if not self.journal.has_outcome(str(object_id)):
                 self._record(Event.IMAGE_REFUSED, _UNFINISHED, object_id)
                 self.log.event("spool.unfinished-deleted", object=str(object_id))
         self.spool.attempts.forget()
@@ -204,32 +203,14 @@ class Recovery:
         self.journal.record(Happening(event, Action.DELETE, outcome, who, what, reason))
 
 
+def _says_brought(head: EntryHead) -> bool:
+    """Return what the note says, also where the entry was torn: then it names nobody, and its binding may be gone."""
+    try:
+        return Note.parse(head.note).brought
+    except Malformed:
+        return False
+
+
 def _nameless(head: EntryHead) -> ObjectId:
     """Return a name for an object whose own cannot be read any more."""
     return ObjectId(sha256(head.encode()).digest()[:16])
-
-
-def verify_whole(source: SeekableSource, parts: ObjectParts, key: EvidencePublicKey) -> CaptureRecord:
-    """Return the record of a sealed object whose every part is the one that `key` signed; it is not opened.
-
-    Raises Malformed, WrongSigner, SignatureInvalid, ObjectAltered, BodyDiffers, OSError.
-    """
-    stored = StoredObject(parts.binding.object_id, parts.binding.encode(), parts.wrap, parts.record)
-    _, record = verify_parts(stored, key)
-    digest = sha256()
-    for piece in _body(source, parts):
-        digest.update(piece)
-    if digest.digest() != record.body_sha256 or parts.body_bytes != record.body_bytes:
-        raise BodyDiffers(record.object_id)
-    return record
-
-
-def _body(source: SeekableSource, parts: ObjectParts) -> Iterator[memoryview]:
-    window, buffer = BodyWindow(source, parts), memoryview(bytearray(_READ_BYTES))
-    while count := window.readinto(buffer):
-        yield buffer[:count]
-
-
-def _small_parts(source: SeekableSource, parts: ObjectParts) -> bytes:
-    source.seek(parts.body_offset + parts.body_bytes)
-    return source.read()

@@ -6,7 +6,7 @@ before it is registered: a start finds what was not. Many are registered in one 
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Protocol
@@ -60,10 +60,8 @@ class Entries:
 
     def enter(self, images: Sequence[Captured]) -> None:
         with self._database.transaction() as connection:
+            self._journal.record_all([happening for image in images for happening in _happenings(image)])
             for image in images:
-                self._journal.record(image.happening)
-                if image.claim.conflicts:
-                    self._journal.record(_conflict(image))
                 self._spool.register(connection, image.spooled)
                 instance = Instance(image.spooled.object_id, image.claim.dataset_sha256, image.note.sop_class)
                 self._instances.add(connection, image.claim.uid_hash, instance)
@@ -180,6 +178,12 @@ class GroupRegistrar:
                 self._waiting.popleft()
             self._lock.notify_all()
         return True
+
+
+def _happenings(image: Captured) -> Iterator[Happening]:
+    yield image.happening
+    if image.claim.conflicts:
+        yield _conflict(image)
 
 
 def _conflict(image: Captured) -> Happening:

@@ -1,6 +1,6 @@
 """Where captured images are kept: the spool, and what is entered of them beside it, over one database."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
@@ -14,6 +14,7 @@ from edge_agent.database import Database
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.forward.queue import Forward
 from edge_agent.log import Log
+from edge_agent.moving.store import MovedStore
 from edge_agent.spool.spool import Spool
 from shared.identity import HostId
 from shared.signing import EvidencePublicKey
@@ -36,12 +37,23 @@ class CaptureStore:
     ) -> None:
         self.database, self.journal = database, journal
         self.spool = Spool(folder, database, **spool)
-        self.receipts, self.instances = Receipts(database), Instances(database)
+        self.receipts, self.instances, self.moved = Receipts(database), Instances(database), MovedStore(database)
         self.claims = Claims(self.instances, lambda name: self.spool.holds(name) or self.receipts.holds(name))
         self.entries = Entries(database, journal, self.spool, self.instances, self.claims, owe)
 
-    def recover(self, host_id: HostId, key: EvidencePublicKey, log: Log) -> None:
-        """Put everything in agreement after a stop; before anything new is taken. Raises what `Recovery.run` does."""
-        Recovery(
-            self.database, self.spool, self.entries, self.claims, self.journal, host_id, key, self.receipts.holds, log
+    def recover(self, host_id: HostId, key: EvidencePublicKey, log: Log) -> Mapping[int, int]:
+        """Put everything in agreement after a stop, before anything new is taken. Like `Recovery.run`."""
+        unread = Recovery(
+            database=self.database,
+            spool=self.spool,
+            entries=self.entries,
+            claims=self.claims,
+            journal=self.journal,
+            host_id=host_id,
+            key=key,
+            has_receipt=self.receipts.holds,
+            is_brought=lambda object_id: self.moved.source_of(object_id) is not None,
+            log=log,
         ).run()
+        self.moved.forget_unfinished()
+        return unread

@@ -118,16 +118,6 @@ def client_context(file: Path, trust: str) -> ssl.SSLContext:
     return _profile(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), file, trust)
 
 
-def say_last(connection: socket.socket) -> None:
-    """End our half of a connection so that the peer sees a whole end. Raises OSError."""
-    if isinstance(connection, ssl.SSLSocket):
-        try:
-            connection.unwrap()
-        except ValueError as exc:  # the handshake never came to an end
-            raise OSError("the connection was never secured") from exc
-    connection.shutdown(socket.SHUT_WR)
-
-
 def _profile(context: ssl.SSLContext, file: Path, trust: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(_SUITES_OF_1_2)

@@ -1,4 +1,8 @@
-"""Delivers the spool, oldest first. An object leaves it only when the vault's verified receipt is durably held."""
+"""Delivers the spool, oldest first. An object leaves it only when the vault's verified receipt is durably held.
+
+What was brought from another host goes the same way, while the centre has somebody's word for it. Until then it stays,
+and holds up nothing else.
+"""
 
 import io
 import random
@@ -9,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from sqlite3 import Connection
-from typing import Any
+from typing import Any, Protocol
 
 from edge_agent.audit.journal import Journal
 from edge_agent.backoff import delay_s
@@ -23,7 +27,7 @@ from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.segment import unavailable
 from edge_agent.spool.spool import Spool
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
-from shared.errors import IntegrityFailure, Malformed, Unavailable
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fleet.receipt import verify_receipt
 from shared.identity import HostId, ObjectId
 from shared.policy.document import PolicyDocument
@@ -38,6 +42,31 @@ class Delivery(Enum):
     DELIVERED = "delivered"
     NOTHING = "nothing waits"
     REFUSED = "put aside"
+    NOT_ALLOWED = "of another host, and not allowed now"
+
+
+FORBIDDEN = 403
+_ASK_AGAIN_S = 60.0
+NOT_ALLOWED = "the centre has nobody's word that this host may deliver it (leadglass-server spool allow)"
+
+
+class Brought(Protocol):
+    """What of the spool was brought here from other hosts."""
+
+    def source_of(self, object_id: ObjectId, /) -> HostId | None:
+        """Return which other host captured an object, None where this one did. Touches no disk."""
+
+    def delivered(self, object_id: ObjectId, /) -> None:
+        """Note that the vault answers for an object, so nothing holds up what is here of its host."""
+
+    def note(self, host: HostId, why: str, /) -> None:
+        """Keep what holds up what is here of `host`."""
+
+
+class NotAllowedNow(Refused):
+    def __init__(self, host: HostId) -> None:
+        super().__init__(f"the centre takes nothing of {host} from this host now")
+        self.host = host
 
 
 @dataclass(frozen=True)
@@ -72,14 +101,19 @@ class DeliveryUploader:
         policy: Callable[[], PolicyDocument | None],
         log: Log,
         bell: Bell,
+        brought: Brought,
         spread: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
+        look_again_s: float = _LOOK_AGAIN_S,
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, receipts, policy
         self._is_owed = is_owed
-        self._log, self._spread, self._monotonic = log, spread, monotonic
+        self._log, self._spread, self._monotonic, self._look_again_s = log, spread, monotonic, look_again_s
         self._unreadable: dict[int, _HeldUp] = {}
+        self._brought = brought
+        self._rests: dict[HostId, float] = {}  # until when nothing of a host is tried, by our own clock
+        self._passed, self._pass_again_s = 0, 0.0  # up to which number everything is left alone, and until when
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
         self.bell = bell
 
@@ -88,8 +122,9 @@ class DeliveryUploader:
         while not stop.is_set():
             try:
                 self.let_go_of_what_is_owed_no_more()
+                self.let_go_of_what_was_discarded()
                 if self.deliver_oldest() is Delivery.NOTHING:
-                    self.bell.sleep(_LOOK_AGAIN_S)
+                    self.bell.sleep(self._look_again_s)
                 failures = 0
             except (Unavailable, IntegrityFailure) as exc:
                 failures += 1
@@ -97,12 +132,8 @@ class DeliveryUploader:
                 stop.wait(delay_s(failures, self._spread()))
         self._door.close()
 
-    def unreadable(self) -> int:
-        """Return how many objects could not be read from the disk when they were tried last."""
-        return len(self._unreadable)
-
     def deliver_oldest(self) -> Delivery:
-        """Send the oldest object that waits and can be read.
+        """Send the oldest object that waits and is not left alone for a while.
 
         Raises Unavailable of some kind: it stays and is tried again. Raises ReceiptMismatch, WrongSigner,
         SignatureInvalid: what came back is no receipt of the vault, so the object stays too.
@@ -115,10 +146,15 @@ class DeliveryUploader:
             with self._database.transaction() as connection:
                 stays = self._release(connection, spooled)
             if not stays:
-                self._spool.let_go(spooled)
+                self._let_go(spooled)
             return Delivery.DELIVERED
         try:
             stays = self._send(spooled)
+        except NotAllowedNow as exc:
+            self._rests[exc.host] = self._monotonic() + _ASK_AGAIN_S
+            self._brought.note(exc.host, NOT_ALLOWED)
+            self._log.event("delivery.not-allowed", object=str(spooled.object_id), host=str(exc.host))
+            return Delivery.NOT_ALLOWED
         except (DoorRefused, Malformed) as exc:
             self._journal.record(self._happening(Event.DELIVERY_REFUSED, Outcome.SERIOUS_FAILURE, spooled, why(exc)))
             self._spool.put_aside(spooled, why(exc))
@@ -132,7 +168,7 @@ class DeliveryUploader:
             raise
         self._unreadable.pop(spooled.number, None)
         if not stays:
-            self._spool.let_go(spooled)
+            self._let_go(spooled)
         self._log.event("delivery.delivered", object=str(spooled.object_id))
         return Delivery.DELIVERED
 
@@ -142,17 +178,45 @@ class DeliveryUploader:
             if not self._is_owed(row.spooled.object_id):
                 with self._database.transaction() as connection:
                     self._spool.forget(connection, row.spooled)
-                self._spool.let_go(row.spooled)
+                self._let_go(row.spooled)
+
+    def let_go_of_what_was_discarded(self) -> None:
+        """Let go of objects that a person called worthless; one that cannot be deleted holds up nobody."""
+        for row in self._spool.rows(State.DISCARDED):
+            try:
+                self._spool.give_up(row.spooled)
+            except SpoolUnavailable as exc:
+                self._log.event("delivery.discard-waits", object=str(row.spooled.object_id), why=why(exc))
 
     def _next(self) -> Spooled | None:
-        """Return the oldest object that is not left alone for a while because it could not be read."""
-        after, now_s = 0, self._monotonic()
-        while (spooled := self._spool.oldest(after)) is not None:
-            held_up = self._unreadable.get(spooled.number)
-            if held_up is None or now_s >= held_up.until_s:
+        """Return the oldest object that is not left alone for a while."""
+        now_s = self._monotonic()
+        if now_s >= self._pass_again_s:
+            self._passed = 0
+        while (spooled := self._spool.oldest(self._passed)) is not None:
+            until_s = self._left_alone_until_s(spooled)
+            if now_s >= until_s:
                 return spooled
-            after = spooled.number
+            # Thousands may wait here for somebody's word: they are not gone through again for each image of our own.
+            ends_s = min(until_s, now_s + _LOOK_AGAIN_S)
+            self._pass_again_s = min(ends_s, self._pass_again_s) if self._passed else ends_s
+            self._passed = spooled.number
         return None
+
+    def _left_alone_until_s(self, spooled: Spooled) -> float:
+        """Return until when an object is not tried: it could not be read, or the centre takes nothing of its host."""
+        held_up = self._unreadable.get(spooled.number)
+        source = self._brought.source_of(spooled.object_id)
+        return max(
+            held_up.until_s if held_up is not None else 0.0,
+            self._rests.get(source, 0.0) if source is not None else 0.0,
+        )
+
+    def _let_go(self, spooled: Spooled) -> None:
+        """Give up the room of an object that the catalogue has forgotten, and forget who captured it."""
+        self._spool.let_go(spooled)
+        if self._brought.source_of(spooled.object_id) is not None:
+            self._brought.delivered(spooled.object_id)
 
     def _release(self, connection: Connection, spooled: Spooled) -> bool:
         """Note that the vault has an object; return whether it stays all the same, for an archive."""
@@ -173,6 +237,8 @@ class DeliveryUploader:
             size_bytes = source.seek(0, 2)
             source.seek(0)
             answer = self._door.put_file(f"/api/v1/objects/{spooled.object_id}", source, size_bytes)
+        if answer.status == FORBIDDEN and (source_host := self._brought.source_of(spooled.object_id)) is not None:
+            raise NotAllowedNow(source_host)
         signed = accepted(self._door.name, answer).body
         try:
             receipt = verify_receipt(signed, policy.receipt_key, spooled.object_id, digest)
@@ -191,7 +257,9 @@ class DeliveryUploader:
         before = self._unreadable.get(spooled.number)
         pause_s = _UNREADABLE_S if before is None else min(2 * before.pause_s, _UNREADABLE_MOST_S)
         if before is None:
-            self._journal.record(self._happening(Event.OBJECT_DAMAGED, Outcome.SERIOUS_FAILURE, spooled, reason))
+            with self._database.transaction() as connection:
+                self._journal.record(self._happening(Event.OBJECT_DAMAGED, Outcome.SERIOUS_FAILURE, spooled, reason))
+                self._spool.note_unreadable(connection, spooled, reason)
         self._unreadable[spooled.number] = _HeldUp(self._monotonic() + pause_s, pause_s)
         self._log.event("delivery.unreadable", object=str(spooled.object_id), why=reason)
 

@@ -1,18 +1,14 @@
 """What `leadglass-agent forward` shows and does: from the folder alone, whether or not an agent is running in it."""
 
-import os
-import pwd
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 
-from edge_agent.audit.journal import Journal
+from edge_agent.beside import opened
 from edge_agent.config import AgentFolder, load_identity
-from edge_agent.database import Database, DatabaseUnavailable
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.forward.queue import ForwardQueue
-from edge_agent.log import JsonLog
-from edge_agent.policy_sync.store import PolicyStore
 from shared.canonical import Json
 from shared.clock import SystemClock
 from shared.errors import Refused
@@ -93,24 +89,11 @@ def opened_queue(folder: AgentFolder) -> Iterator[ForwardQueue]:
 
     Raises NotEnrolled, NothingForwarded, DatabaseUnavailable, DatabaseDamaged.
     """
-    config = load_identity(folder).config
+    load_identity(folder)
     if not folder.database.exists():
         raise NothingForwarded
-    clock, database = SystemClock(), Database(folder.database)
-    try:
-        store = PolicyStore(database, config.layer, clock, JsonLog(clock))
-        journal = Journal(database, config.host_id, key=store.audit_key, clock=clock)
-        queue = ForwardQueue(database, journal, config.host_id, clock)
+    clock = SystemClock()
+    with opened(folder, clock) as beside:
+        queue = ForwardQueue(beside.database, beside.journal, beside.identity.config.host_id, clock)
         yield queue
         queue.tidy()
-    finally:
-        database.close()
-
-
-def account() -> str:
-    """Return whose account the command runs under: the only name that a host can vouch for."""
-    uid = os.getuid()
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"

@@ -9,12 +9,15 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
+from edge_agent.moving.store import MovedFrom, read_moved
 from edge_agent.spool.attempts import count
-from edge_agent.spool.catalogue import State, read_counts
+from edge_agent.spool.catalogue import State, read_amiss, read_counts
 from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
-from shared.fleet.state import RouteState
+from shared.errors import Malformed
+from shared.fleet.state import RouteState, percent_used
+from shared.policy.document import PolicyDocument
 
 _REFUSALS = (Event.ASSOCIATION_REFUSED, Event.IMAGE_REFUSED, Event.DELIVERY_REFUSED)
 
@@ -28,7 +31,9 @@ class LocalStatus:
     coming_in: int
     waiting: int
     put_aside: int
+    damaged: int  # put aside, or not given by the disk: does not reach the vault by itself
     spool_bytes: int
+    spool_quota_bytes: int  # 0: what the disk takes
     captured: int
     delivered: int
     refused: int
@@ -39,6 +44,11 @@ class LocalStatus:
     openable_here: int
     routes: tuple[RouteState, ...]
     export_folders: tuple[FolderRow, ...]
+    moved: tuple[MovedFrom, ...]
+
+    @property
+    def spool_used_percent(self) -> int | None:
+        return percent_used(self.spool_bytes, self.spool_quota_bytes)
 
     def json(self) -> dict[str, Json]:
         return {
@@ -49,7 +59,10 @@ class LocalStatus:
             "coming_in": self.coming_in,
             "waiting": self.waiting,
             "put_aside": self.put_aside,
+            "damaged": self.damaged,
             "spool_bytes": self.spool_bytes,
+            "spool_quota_bytes": self.spool_quota_bytes,
+            "spool_used_percent": self.spool_used_percent,
             "captured": self.captured,
             "delivered": self.delivered,
             "refused": self.refused,
@@ -60,6 +73,7 @@ class LocalStatus:
             "openable_on_this_host": self.openable_here,
             "routes": [route.json() for route in self.routes],
             "export_folders": [asdict(folder) for folder in self.export_folders],
+            "moved": [asdict(moved) for moved in self.moved],
         }
 
 
@@ -68,23 +82,24 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     identity = load_identity(folder)
     counts: dict[str, int] = {}
     policy = records = acknowledged = senders = commitments = 0
-    openable = 0
+    openable = quota = damaged = 0
     routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
+    moved: tuple[MovedFrom, ...] = ()
     spooled: dict[str, tuple[int, int]] = {}
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
                 counts = dict(connection.execute("SELECT event, n FROM tally").fetchall())
-                (policy,) = connection.execute("SELECT coalesce(max(version), 0) FROM accepted_policy").fetchone()
+                policy = _number(connection, "accepted_policy", "SELECT coalesce(max(version), 0) FROM accepted_policy")
                 (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
                 commitments = _number(connection, "commitment_request", "SELECT count(*) FROM commitment_request")
                 openable = _number(connection, "forward_box", "SELECT count(*) FROM forward_box")
                 routes = read_routes(connection) if _has(connection, "forward") else ()
-                folders = read_folders(connection)
-                spooled = read_counts(connection)
+                folders, moved = read_folders(connection), read_moved(connection)
+                spooled, damaged, quota = read_counts(connection), read_amiss(connection), _quota(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
@@ -95,7 +110,9 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         coming_in=count(folder.spool / "attempts"),
         waiting=spooled.get(State.WAITING, (0, 0))[0],
         put_aside=spooled.get(State.PUT_ASIDE, (0, 0))[0],
+        damaged=damaged,
         spool_bytes=sum(size for state, (_, size) in spooled.items() if state != State.GONE),
+        spool_quota_bytes=quota,
         captured=counts.get(Event.IMAGE_CAPTURED.value, 0),
         delivered=counts.get(Event.IMAGE_DELIVERED.value, 0),
         refused=sum(counts.get(event.value, 0) for event in _REFUSALS),
@@ -106,11 +123,23 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         openable_here=openable,
         routes=routes,
         export_folders=folders,
+        moved=moved,
     )
 
 
+def _quota(connection: sqlite3.Connection) -> int:
+    """Return the quota of the newest accepted policy; as the agent, which has none in force where it does not parse."""
+    if not _has(connection, "accepted_policy"):
+        return 0
+    row = connection.execute("SELECT document FROM accepted_policy ORDER BY version DESC LIMIT 1").fetchone()
+    try:
+        return PolicyDocument.parse(row[0]).spool_quota_bytes if row else 0
+    except Malformed:
+        return 0
+
+
 def _number(connection: sqlite3.Connection, table: str, query: str) -> int:
-    """Return what `query` gives, 0 where an agent of before the table was the last to run here."""
+    """Return what `query` gives, 0 where an agent of before the table was the last to run here, or none did yet."""
     return int(connection.execute(query).fetchone()[0]) if _has(connection, table) else 0
 
 

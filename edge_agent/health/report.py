@@ -62,6 +62,7 @@ class StateReporter:
         listening: Callable[[], bool],
         policy_error: Callable[[], str],
         capture: Callable[[], CaptureState] = CaptureState,
+        brought_records: Callable[[], int] = lambda: 0,
         bell: Bell,
         spread: Callable[[], float] = random.random,
     ) -> None:
@@ -69,6 +70,7 @@ class StateReporter:
         self._database, self._store, self._spool, self._journal = database, store, spool, journal
         self._clock, self._log, self._spread = clock, log, spread
         self._listening, self._policy_error, self._capture = listening, policy_error, capture
+        self._brought_records = brought_records
         self.bell = bell
         database.create(_SCHEMA)
 
@@ -109,7 +111,7 @@ class StateReporter:
             captured=self._journal.count(Event.IMAGE_CAPTURED),
             delivered=self._journal.count(Event.IMAGE_DELIVERED),
             refused=self._journal.count(*REFUSALS),
-            audit_waiting=self._journal.waiting(),
+            audit_waiting=self._journal.waiting() + self._brought_records(),
             capture=self._capture(),
         )
 

@@ -54,6 +54,11 @@ class PolicyStore:
         policy = self._in_force
         return policy.key_for(KeyPurpose.AUDIT) if policy is not None else None
 
+    def spool_quota_bytes(self) -> int:
+        """Return how many bytes the spool may hold, 0: what the disk takes."""
+        policy = self._in_force
+        return 0 if policy is None else policy.spool_quota_bytes
+
     def held(self) -> AcceptedPolicy | None:
         """Return the highest version ever accepted here."""
         with self._database.transaction() as connection:

@@ -17,13 +17,21 @@ _PLACE_BYTES = 16
 _NOBODY = bytes(_PLACE_BYTES)
 
 
-def count(path: Path) -> int:
-    """Return how many captures have begun and not ended; from any process."""
+def begun(path: Path) -> tuple[ObjectId, ...]:
+    """Return which captures have begun and not ended; from any process."""
     try:
         places = path.read_bytes()
     except FileNotFoundError:
-        return 0
-    return sum(any(places[at : at + _PLACE_BYTES]) for at in range(0, len(places), _PLACE_BYTES)) if any(places) else 0
+        return ()
+    if not any(places):
+        return ()
+    each = (places[at : at + _PLACE_BYTES] for at in range(0, len(places), _PLACE_BYTES))
+    return tuple(ObjectId(place) for place in each if place != _NOBODY)
+
+
+def count(path: Path) -> int:
+    """Return how many captures have begun and not ended; from any process."""
+    return len(begun(path))
 
 
 class Attempts:

@@ -31,18 +31,25 @@ class Note:
     """What is to be recorded of an object and stands in no part of it: whose it is, as the peer called itself.
 
     `sop_class` is what its C-STORE or its file said. `owed`: this host owes the object to an archive, so it was
-    registered before it was acknowledged, because the second wrap for that lies where it can be deleted. Where such an
-    object is not registered, nobody was told that it is safe.
+    registered before it was acknowledged, because the second wrap for that lies where it can be deleted. `brought`: it
+    came with another host's export, whose record of it names both; where it is not registered, the import is repeated.
     """
 
     ae_title: str
     sop_class: str
     owed: bool = False
+    brought: bool = False
+
+    @property
+    def counts_unregistered(self) -> bool:
+        """Return whether somebody may have been told that the object is safe before it was registered."""
+        return not (self.owed or self.brought)
 
     def encode(self) -> bytes:
         members: dict[str, Json] = {"v": 1, "ae_title": self.ae_title, "sop_class": self.sop_class}
-        if self.owed:
-            members["owed"] = True
+        for name, said in (("owed", self.owed), ("brought", self.brought)):
+            if said:
+                members[name] = True
         return canonical.encode(members)
 
     @classmethod
@@ -53,7 +60,8 @@ class Note:
         note = cls(
             fields.text("ae_title", r"(?s:.*)", max_chars=_MAX_CHARS),
             fields.text("sop_class", r"(?s:.*)", max_chars=_MAX_CHARS),
-            fields.flag("owed") if fields.has("owed") else False,
+            owed=fields.has("owed") and fields.flag("owed"),
+            brought=fields.has("brought") and fields.flag("brought"),
         )
         fields.done()
         return note

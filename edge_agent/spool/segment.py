@@ -63,11 +63,15 @@ class Segment:
         os.close(self._descriptor)
 
 
-class Window(io.RawIOBase):
-    """Part of a file as a readable, seekable stream of its own.
+class EndsTooEarly(OSError):
+    """A file ends before the object that is said to lie in it."""
 
-    Raises OSError like any file, and where that is shorter than it has to be.
-    """
+    def __init__(self) -> None:
+        super().__init__(errno.EIO, "the file ends before the object does")
+
+
+class Window(io.RawIOBase):
+    """Part of a file as a readable, seekable stream of its own. Raises OSError like any file, and EndsTooEarly."""
 
     def __init__(self, path: Path, offset: int, size: int) -> None:
         super().__init__()
@@ -84,7 +88,7 @@ class Window(io.RawIOBase):
         wanted = memoryview(buffer)[: max(self._size - self._at, 0)]
         count = os.preadv(self._descriptor, [wanted], self._offset + self._at) if wanted else 0
         if wanted and not count:
-            raise OSError(errno.EIO, "the file ends before the part does")
+            raise EndsTooEarly
         self._at += count
         return count
 

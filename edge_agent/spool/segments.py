@@ -51,7 +51,7 @@ class _Use:
 class Segments:
     """`spares` is how many are kept written in advance; `has_room` says whether the disk has room for so many bytes.
 
-    No number below `first_number` is given to a segment: the catalogue may speak of one that had it before.
+    No segment gets a number below `first_number`, so that none is taken for a lost one that the catalogue still names.
     Raises SpoolUnavailable throughout.
     """
 
@@ -60,8 +60,8 @@ class Segments:
         folder: Path,
         *,
         segment_bytes: int = SEGMENT_BYTES,
-        first_number: int = 1,
         spares: int = 0,
+        first_number: int = 1,
         has_room: Callable[[int], bool] = lambda _size: True,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
@@ -80,7 +80,7 @@ class Segments:
                 self._uses[name.number] = _Use(name, full=True, known=False)
             elif path.name.startswith("spare-"):
                 self._spare.append(path)
-            else:
+            elif path.name.startswith("draft-"):
                 path.unlink()  # a spare that was not whole
         self._next_number = max(first_number, max(self._uses, default=0) + 1)
 
@@ -90,28 +90,11 @@ class Segments:
         return [use.name for _, use in sorted(self._uses.items())]
 
     def entries(self, name: SegmentName) -> Iterator[tuple[Place, EntryHead | None]]:
-        """Yield every head of the segment's epoch and where its object lies, None where the disk does not give a block.
-
-        Each block is looked at, also behind a head: what that says of its length may be rotten.
-        """
+        """Do what `entries_in` does; a segment that cannot be opened is one block that the disk does not give."""
         try:
-            descriptor = os.open(self._folder / str(name), os.O_RDONLY)
+            yield from entries_in(self._folder, name)
         except OSError:
             yield Place(name.number, BLOCK_BYTES), None
-            return
-        try:
-            size = os.fstat(descriptor).st_size
-            for begin in range(BLOCK_BYTES, size + 1, BLOCK_BYTES):
-                place = Place(name.number, begin)
-                try:
-                    head = EntryHead.parse(os.pread(descriptor, BLOCK_BYTES, begin - BLOCK_BYTES), name.epoch)
-                except OSError:
-                    yield place, None
-                    continue
-                if head is not None:
-                    yield place, replace(head, object_bytes=min(head.object_bytes, size - begin))
-        finally:
-            os.close(descriptor)
 
     def found(self, number: int, live: int, *, is_read: bool = True) -> None:
         """Say how many objects of a segment have not left, once everything in it stands in the catalogue.
@@ -157,7 +140,9 @@ class Segments:
     def gone(self, number: int) -> None:
         """Say that an object has left, according to the catalogue."""
         with self._lock:
-            self._uses[number].live -= 1
+            use = self._uses.get(number)
+            if use is not None:  # else the segment was lost
+                use.live -= 1
 
     def newly_complete(self) -> list[int]:
         """Return the segments that the catalogue may call complete now; each is returned until `noted`."""
@@ -265,6 +250,28 @@ class Segments:
             if self._active is segment:
                 self._uses[segment.name.number].full = True
                 self._active = None
+
+
+def entries_in(folder: Path, name: SegmentName) -> Iterator[tuple[Place, EntryHead | None]]:
+    """Yield every head of a segment's epoch and where its object lies, None where the disk does not give a block.
+
+    Each block is looked at, also behind a head: what that says of its length may be rotten. From any process. Raises
+    OSError where the segment cannot be opened.
+    """
+    descriptor = os.open(folder / str(name), os.O_RDONLY)
+    try:
+        size = os.fstat(descriptor).st_size
+        for begin in range(BLOCK_BYTES, size + 1, BLOCK_BYTES):
+            place = Place(name.number, begin)
+            try:
+                head = EntryHead.parse(os.pread(descriptor, BLOCK_BYTES, begin - BLOCK_BYTES), name.epoch)
+            except OSError:
+                yield place, None
+                continue
+            if head is not None:
+                yield place, replace(head, object_bytes=min(head.object_bytes, size - begin))
+    finally:
+        os.close(descriptor)
 
 
 def _allocate(path: Path, size: int) -> None:

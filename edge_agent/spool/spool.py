@@ -11,7 +11,6 @@ segments written in advance go first; then new images are refused; nothing that 
 
 import io
 import os
-import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from sqlite3 import Connection
 from edge_agent.database import Database
 from edge_agent.files import make_folder, sync_folder
 from edge_agent.spool.attempts import Attempts
-from edge_agent.spool.catalogue import Catalogue, Row, Spooled, State
+from edge_agent.spool.catalogue import HERE, NOTE_SUFFIX, Catalogue, Row, Spooled, State, parse_name
 from edge_agent.spool.entry import Note
 from edge_agent.spool.errors import QuotaReached, SpoolFull, SpoolUnavailable
 from edge_agent.spool.incoming import Incoming
@@ -33,7 +32,6 @@ from shared.identity import ObjectId
 # Left free for the audit journal, so that a full disk can still be recorded.
 RESERVE_BYTES = 64 << 20
 _COPY_BYTES = 1 << 20
-_NAME = re.compile(r"(\d{20})-[0-9a-f]{32}")
 
 
 class Spool:
@@ -65,7 +63,7 @@ class Spool:
         self.attempts = Attempts(folder / "attempts")
         self._lock = threading.Lock()
         self._held_bytes = sum(self.catalogue.count(state)[1] for state in State if state is not State.GONE)
-        self._next_number = max(self.catalogue.last_number(), *(number for number, _ in self._named_files()), 0) + 1
+        self._next_number = max(self.catalogue.last_number(), *(number for number, *_ in self._named_files()), 0) + 1
 
     # ---- coming in
 
@@ -118,12 +116,12 @@ class Spool:
     def revoke(self, spooled: Spooled, note: Note) -> None:
         """Let go of an object that was committed and could not be registered: nobody was told of it.
 
-        An entry of a segment that is not owed to anybody stays until the next start, which registers it then.
+        An entry of a segment stays until the next start, which registers it where it counts unregistered.
         Raises SpoolUnavailable.
         """
         if spooled.place is None:
             self._unlink(spooled)
-        if spooled.place is None or note.owed:
+        if spooled.place is None or not note.counts_unregistered:
             self.attempts.end(spooled.object_id)
 
     # ---- what waits
@@ -141,17 +139,20 @@ class Spool:
     def waiting(self) -> int:
         return self.catalogue.count(State.WAITING)[0]
 
+    def amiss(self) -> int:
+        """Return how many objects do not reach the vault by themselves: put aside, or not given by the disk."""
+        return self.catalogue.amiss()
+
     def held_bytes(self) -> int:
         return self._held_bytes
 
     def holds(self, object_id: ObjectId) -> bool:
-        row = self.catalogue.find(object_id)
-        return row is not None and row.state is not State.GONE
+        return self.find(object_id) is not None
 
     def find(self, object_id: ObjectId) -> Spooled | None:
         """Return an object that is here, whatever its state."""
         row = self.catalogue.find(object_id)
-        return None if row is None or row.state is State.GONE else row.spooled
+        return row.spooled if row is not None and row.state in HERE else None
 
     def open(self, spooled: Spooled) -> io.BufferedReader:
         """Return the sealed object file as a stream. Reading it may raise OSError. Raises SpoolUnavailable."""
@@ -200,9 +201,23 @@ class Spool:
             self.segments.gone(spooled.place.segment)
             self.retire()
 
-    def try_again(self, connection: Connection, spooled: Spooled) -> None:
-        """Let an object that was put aside wait for delivery once more."""
-        self.catalogue.change(connection, spooled, State.WAITING)
+    def keep_aside(self, connection: Connection, spooled: Spooled, why: str) -> None:
+        """Enter as put aside what a start found, within the caller's transaction."""
+        self.catalogue.add(connection, spooled, State.PUT_ASIDE, why)
+        with self._lock:
+            self._held_bytes += spooled.object_bytes
+
+    def note_unreadable(self, connection: Connection, spooled: Spooled, why: str) -> None:
+        """Note that the disk does not give an object; it waits all the same."""
+        self.catalogue.change(connection, spooled, State.WAITING, why)
+
+    def give_up(self, spooled: Spooled) -> None:
+        """Let go of an object that a person discarded. Raises SpoolUnavailable."""
+        if spooled.place is None:
+            self._unlink(spooled)  # first: without its row a start would find it again
+        with self._database.transaction() as connection:
+            self.forget(connection, spooled)
+        self.let_go(spooled)
 
     def retire(self) -> None:
         """Raises SpoolUnavailable, DatabaseUnavailable."""
@@ -224,18 +239,19 @@ class Spool:
         """Note that no start has to look again through the segments that are here now."""
         with self._database.transaction() as connection:
             complete = self.note_complete(connection)
+            self.catalogue.forget_moved(connection)
         self.segments.noted(complete)
 
     def note_path(self, spooled: Spooled) -> Path:
         """Return where the note of an object lies that is a file of its own."""
-        return self.files / f"{spooled.name}.note"
+        return self.files / f"{spooled.name}{NOTE_SUFFIX}"
 
     def unregistered_files(self) -> list[Spooled]:
-        """Return the whole objects in files/ that the catalogue does not know."""
+        """Return the whole objects in files/ that the catalogue does not know, or knows to have left."""
         found = []
-        for number, path in self._named_files():
-            object_id = ObjectId.parse(path.name[21:])
-            if self.catalogue.find(object_id) is None:
+        for number, object_id, path in self._named_files():
+            row = self.catalogue.find(object_id)
+            if row is None or row.state is State.GONE:
                 found.append(Spooled(number, object_id, path.stat().st_size))
         return sorted(found)
 
@@ -251,11 +267,10 @@ class Spool:
             raise unavailable(exc) from exc
         return tuple(ObjectId.parse(path.name) for path in leftovers)
 
-    def _named_files(self) -> Iterator[tuple[int, Path]]:
+    def _named_files(self) -> Iterator[tuple[int, ObjectId, Path]]:
         for path in self.files.iterdir():
-            match = _NAME.fullmatch(path.name)
-            if match:
-                yield int(match[1]), path
+            if (name := parse_name(path.name)) is not None:
+                yield *name, path
 
     def _ended(self, incoming: Incoming, committed: bool) -> None:  # noqa: FBT001
         if incoming.slot is not None:
@@ -293,4 +308,4 @@ class Spool:
 
 
 def _is_orphaned(note: Path) -> bool:
-    return _NAME.fullmatch(note.stem) is not None and not note.with_suffix("").exists()
+    return parse_name(note.stem) is not None and not note.with_suffix("").exists()

@@ -23,6 +23,7 @@ from enum import Enum
 ALONE_FROM_BYTES = 5
 ANYWHERE_FROM_BYTES = 8
 PROBE_BYTES = 32
+CONTEXT_BYTES = 130  # looked at beside a needle: wide enough to tell a run of 128 digits from a longer one
 _PROBES_PER_DATASET = 8
 _LEAST_DISTINCT_BYTES = 14
 _CODECS = ("utf-8", "latin-1", "utf-16-le", "utf-16-be", "shift_jis", "iso2022_jp", "gb18030")
@@ -166,9 +167,8 @@ def _counts(data: bytes, offset: int, needle: Needle) -> bool:
         return not (_WORD.match(data[max(offset - 1, 0) : offset]) or _WORD.match(data[end : end + 1]))
     if len(needle.data) >= max(_DIGEST_DIGITS) or not _HEX.fullmatch(needle.data):
         return True
-    # A window wide enough to tell a run of 128 digits from a longer one.
-    begin = max(offset - 130, 0)
-    for run in _HEX.finditer(data[begin : end + 130]):
+    begin = max(offset - CONTEXT_BYTES, 0)
+    for run in _HEX.finditer(data[begin : end + CONTEXT_BYTES]):
         if begin + run.start() <= offset and end <= begin + run.end():
             return len(run.group()) not in _DIGEST_DIGITS
     return True

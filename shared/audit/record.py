@@ -62,6 +62,8 @@ class Event(StrEnum):
     FILE_REFUSED = "capture.file-refused"
     FILE_RELEASED = "capture.file-released"
     OBJECT_DAMAGED = "capture.object-damaged"
+    DELIVERY_RETRIED = "capture.delivery-retried"
+    OBJECT_DISCARDED = "capture.object-discarded"
     SPOOL_EXPORTED = "capture.spool-exported"
     SPOOL_IMPORTED = "capture.spool-imported"
     ROUTE_DELIVERED = "route.delivered"
@@ -77,6 +79,8 @@ class Event(StrEnum):
     OBJECT_REFUSED = "vault.object-refused"
     OBJECT_OPENED = "vault.object-opened"
     OPEN_REFUSED = "vault.open-refused"
+    MOVE_ALLOWED = "vault.move-allowed"
+    MOVE_ENDED = "vault.move-ended"
     LOOKED_UP = "vault.looked-up"
     CONFLICT_SETTLED = "vault.conflict-settled"
     POLICY_PUBLISHED = "policy.published"
@@ -116,6 +120,8 @@ EVENT_CODES: dict[Event, str] = {
     Event.FILE_REFUSED: "110107",
     Event.FILE_RELEASED: "110104",
     Event.OBJECT_DAMAGED: "110107",
+    Event.DELIVERY_RETRIED: "110104",
+    Event.OBJECT_DISCARDED: "110113",
     Event.SPOOL_EXPORTED: "110106",
     Event.SPOOL_IMPORTED: "110107",
     Event.ROUTE_DELIVERED: "110104",
@@ -131,6 +137,8 @@ EVENT_CODES: dict[Event, str] = {
     Event.OBJECT_REFUSED: "110104",
     Event.OBJECT_OPENED: "110103",
     Event.OPEN_REFUSED: "110103",
+    Event.MOVE_ALLOWED: "110113",
+    Event.MOVE_ENDED: "110113",
     Event.LOOKED_UP: "110112",
     Event.CONFLICT_SETTLED: "110113",
     Event.POLICY_PUBLISHED: "110113",
@@ -176,7 +184,7 @@ class Participant:
 
 @dataclass(frozen=True)
 class Subject:
-    """What it was done to: kind object, policy, host, key, batch, code, association or address, by our own id."""
+    """What it was done to: kind object, policy, host, key, batch, code, association, address, export, file or move."""
 
     kind: str
     name: str

@@ -76,9 +76,8 @@ def parse(data: bytes | bytearray) -> Command:
     """Read the command set of one message. Raises Malformed."""
     if len(data) > MAX_COMMAND_BYTES:
         raise Malformed("command set", f"longer than {MAX_COMMAND_BYTES} bytes")
+    # The group length (0000,0000) says nothing that the elements do not, so a sender that counts wrongly is heard.
     values = _elements(data)
-    if _GROUP_LENGTH in values and _U32.unpack(_sized(values, _GROUP_LENGTH, 4))[0] != len(data) - 12:
-        raise Malformed("command set", "its group length is not its length")
     field = _number(values, _COMMAND_FIELD)
     is_response = bool(field & _RESPONSE)
     # A cancel and a response name the message that they are about and have no number of their own.

@@ -91,6 +91,11 @@ class PduReader:
     def between_pdus(self) -> bool:
         return not (self._gathered or self._in_data or self._pdv_left)
 
+    @property
+    def left_of_pdu(self) -> int:
+        """How many bytes of a P-DATA PDU that has begun are still to come; 0 between PDUs."""
+        return self._pdv_left + self._pdu_left - len(self._gathered) if self._in_data or self._pdv_left else 0
+
     def feed(self, data: memoryview) -> Iterator[Control | Fragment]:
         """Yield what `data` completes; to be exhausted before the next feed. Raises ProtocolError."""
         position, end = 0, len(data)

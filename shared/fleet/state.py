@@ -55,6 +55,11 @@ class RouteState:
         return state
 
 
+def percent_used(held_bytes: int, quota_bytes: int) -> int | None:
+    """Return how full a spool is, in whole percent, rounded down; None where it has no quota."""
+    return held_bytes * 100 // quota_bytes if quota_bytes else None
+
+
 @dataclass(frozen=True)
 class CaptureState:
     """What a host says of its capture beyond counts. `openable_here` is how many images its forwarding key opens."""
@@ -64,9 +69,13 @@ class CaptureState:
     openable_here: int = 0
     senders_refused: int = 0  # attempts to send by whom policy does not list
     commitments_waiting: int = 0
-    damaged: int = 0  # objects of the spool that no longer match their record
+    damaged: int = 0  # objects of the spool that do not reach the vault by themselves: not whole, or refused
     folders: tuple[FolderState, ...] = ()
     routes: tuple[RouteState, ...] = ()
+
+    @property
+    def spool_used_percent(self) -> int | None:
+        return percent_used(self.spool_bytes, self.spool_quota_bytes)
 
     def json(self) -> dict[str, Json]:
         return {

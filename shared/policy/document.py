@@ -7,6 +7,7 @@ docs/formats/policy.md section 2
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 
 from shared import canonical
 from shared.canonical import Json
@@ -206,7 +207,11 @@ class PolicyDocument:
 
     def key_for(self, purpose: KeyPurpose, grade: str = "") -> SealingPublicKey:
         """Return the key of the highest epoch. A parsed document has INDEX, AUDIT and every grade that it uses."""
-        return max((k for k in self.keys if (k.purpose, k.grade) == (purpose, grade)), key=lambda k: k.epoch).key
+        return self._newest_keys[purpose, grade]
+
+    @cached_property
+    def _newest_keys(self) -> dict[tuple[KeyPurpose, str], SealingPublicKey]:
+        return {(k.purpose, k.grade): k.key for k in sorted(self.keys, key=lambda k: k.epoch)}
 
     def encode(self) -> bytes:
         members: dict[str, Json] = {

@@ -13,7 +13,7 @@ holds only the public key, as a host does, can make boxes and open none.  docs/f
 import struct
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import sha256, shake_256
 
 from cryptography.exceptions import InvalidTag
@@ -74,7 +74,7 @@ class SealingPublicKey:
         except ValueError as exc:
             raise Malformed("sealing public key", "its X25519 point is of low order") from exc
 
-    @property
+    @cached_property
     def key_id(self) -> KeyId:
         return KeyId(sha256(b"leadglass sealing key v1\x00" + self.raw).digest()[:16])
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from shared.audit.batch import AuditGap, Batch, ChainHead, judge_arrival, verify_batch
-from shared.audit.record import StoredRecord
+from shared.audit.record import AuditRecord, StoredRecord
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
@@ -46,12 +46,12 @@ from tests.fakes.signers import CentreKeys, PolicySigners, document
 class Authority:
     """A certificate authority for one test."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, may_issue: bool = True) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
         self.certificate = (
             _builder(name, name, self._key.public_key())
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.BasicConstraints(ca=may_issue, path_length=0 if may_issue else None), critical=True)
             .sign(self._key, hashes.SHA256())
         )
 
@@ -63,12 +63,14 @@ class Authority:
     def fingerprint(self) -> bytes:
         return sha256(self.certificate.public_bytes(serialization.Encoding.DER)).digest()
 
-    def issue(self, common_name: str, unit: str, key: Any, *, server: bool = False) -> bytes:
+    def issue(self, common_name: str, unit: str, key: Any, *, server: bool = False, signs: bool = True) -> bytes:
         names = [
             x509.NameAttribute(NameOID.COMMON_NAME, common_name),
             x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
         ]
-        builder = _builder(x509.Name(names), self.certificate.subject, key)
+        builder = _builder(x509.Name(names), self.certificate.subject, key).add_extension(
+            _usage(signs=signs), critical=True
+        )
         if server:
             addresses = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
             builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
@@ -88,6 +90,8 @@ class Centre:
     evidence: dict[str, EvidencePublicKey] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     audit: list[StoredRecord] = field(default_factory=list)
+    moves: set[tuple[str, str]] = field(default_factory=set)  # from which host, and which other one may bring it
+    brought: dict[str, list[StoredRecord]] = field(default_factory=dict)  # records by the host that wrote them
     states: list[HostState] = field(default_factory=list)
     head: bytes = b""
     layer: bytes = b""
@@ -179,7 +183,10 @@ class Centre:
             return self.vault_status, b"{}"
         parts = object_file.parse(BytesIO(sealed))
         stored = StoredObject(ObjectId.parse(object_id), parts.binding.encode(), parts.wrap, parts.record)
-        verify_parts(stored, self.evidence[host])
+        named = str(parts.binding.host_id)
+        if named != host and (named, host) not in self.moves:
+            return 403, b'{"title": "Object of another host"}'
+        verify_parts(stored, self.evidence[named])
         if object_id in self.objects and self.objects[object_id] != sealed:
             return 409, b"{}"
         self.objects[object_id] = sealed
@@ -188,13 +195,18 @@ class Centre:
 
     def take_batch(self, host: str, data: bytes) -> tuple[int, bytes]:
         batch = Batch.parse(data)
-        records = verify_batch(batch, host, self.evidence[host])
-        held = ChainHead(len(self.audit), self.audit[-1].leaf) if self.audit else ChainHead()
+        source, log = AuditRecord.parse(batch.records[0].public).source, self.audit
+        if source != host:
+            if (source, host) not in self.moves:
+                return 403, b'{"title": "Batch of another host"}'
+            log = self.brought.setdefault(source, [])
+        records = verify_batch(batch, source, self.evidence[source])
+        held = ChainHead(len(log), log[-1].leaf) if log else ChainHead()
         try:
-            self.audit.extend(judge_arrival(batch, records, held))
+            log.extend(judge_arrival(batch, records, held))
         except AuditGap as exc:
             return 409, json.dumps({"title": "audit gap", "held": exc.held}).encode()
-        return 200, json.dumps({"held": len(self.audit)}).encode()
+        return 200, json.dumps({"held": len(log)}).encode()
 
     def take_state(self, host: str, data: bytes) -> None:
         self.states.append(verify_state(data, self.evidence[host]))
@@ -314,6 +326,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
         with self.server.centre.changed:
             self.server.centre.changed.notify_all()
+
+
+def _usage(*, signs: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=signs, key_cert_sign=False, crl_sign=False, content_commitment=not signs,
+        key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+    )  # fmt: skip
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.CertificateBuilder:

@@ -1,5 +1,6 @@
 """Certificates of modalities and archives for DICOM over TLS, made for one test."""
 
+import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -53,6 +54,12 @@ def self_signed(folder: Path, name: str, *, starts: timedelta = -timedelta(days=
     chain_file.write_bytes(pem + private)
     digest = sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
     return Party(key_file, certificate_file, chain_file, pem.decode(), digest)
+
+
+def of_version_41(pem: str) -> str:
+    """Return a certificate of a version that there is not, which libraries refuse in a way of its own."""
+    der = ssl.PEM_cert_to_DER_cert(pem).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x28", 1)
+    return ssl.DER_cert_to_PEM_cert(der)
 
 
 def party(folder: Path, name: str) -> Party:

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -33,6 +33,7 @@ CT = "1.2.840.10008.5.1.4.1.1.2"
 @dataclass
 class Host:
     folder: Path
+    spool_folder: Path | None = None  # by default within `folder`
     random_bytes: RandomBytes = secrets.token_bytes
     encryptor: EncryptorFactory = Cobblestone256Encryptor
     free_bytes: int = 1 << 40
@@ -59,7 +60,7 @@ class Host:
         self.store = PolicyStore(self.database, ORGANISATION, self.clock, self.log)
         self.journal = Journal(self.database, self.host_id, key=self.store.audit_key, clock=self.clock)
         self.captures = CaptureStore(
-            self.folder / "spool",
+            self.spool_folder or self.folder / "spool",
             self.database,
             self.journal,
             free_bytes=lambda _: self.free_bytes,
@@ -89,8 +90,9 @@ class Host:
         """Do what an agent does at its start."""
         self.captures.recover(self.host_id, self.signer.public, self.log)
 
-    def put_in_force(self, version: int = 1, ae_titles: tuple[str, ...] = ("CT1",)) -> None:
+    def put_in_force(self, version: int = 1, ae_titles: tuple[str, ...] = ("CT1",), quota_bytes: int = 0) -> None:
         policy = document(version, self.keys, self.receipts.public, ae_titles)
+        policy = replace(policy, spool_quota_bytes=quota_bytes)
         data = policy.encode()
         self.store.keep(AcceptedPolicy(ORGANISATION, version, sha256(data).digest()), data)
         self.store.switch(policy)

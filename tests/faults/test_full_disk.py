@@ -152,7 +152,7 @@ def test_an_agent_that_cannot_record_its_start_does_not_take_images_and_starts_w
     with running(on_disk, beside=tmp_path) as agent:
         assert send_one(agent.port(), image(1)) == Status.SUCCESS
         agent.killed()
-    with filled(disk, 0), running(on_disk, beside=tmp_path) as agent:
+    with filled(disk, 0), running(on_disk, beside=tmp_path, module=AGENT) as agent:
         # Its start could not be recorded, so it does not open its port: the modality takes its fallback route.
         assert agent.ended() == _UNAVAILABLE
     centre.vault_status = 0

@@ -22,6 +22,7 @@ from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import Delivery, DeliveryUploader
 from edge_agent.https import Answer, DoorUnavailable, HttpsDoor
+from edge_agent.moving.store import MovedStore
 from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.keeper import SpoolKeeper
@@ -205,6 +206,7 @@ def delivery(host: Host, vault: dict[str, bytes], unwanted: frozenset[bytes] = f
         policy=host.store.in_force,
         log=host.log,
         bell=Bell(),
+        brought=MovedStore(host.database),
     )
 
 

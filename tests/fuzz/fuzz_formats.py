@@ -7,12 +7,24 @@ from io import BytesIO
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge_agent.audit.uploader import _held
+from edge_agent.audit.uploader import held_by
 from edge_agent.config import HostConfig
 from edge_agent.enrol.judge import verify_centre, verify_certificate
 from edge_agent.https import Answer, problem
+from edge_agent.moving.judge import Passing, certified, verify_object
+from edge_agent.moving.manifest import (
+    ExportId,
+    Left,
+    LeftObject,
+    ListedBatch,
+    ListedObject,
+    Manifest,
+    PartList,
+    sign_manifest,
+    verify_manifest,
+)
 from edge_agent.policy_sync.fetcher import claimed_layer_version, claimed_version
-from shared.audit.batch import Batch, Statement, sign_batch, verify_batch
+from shared.audit.batch import Batch, ChainHead, Statement, sign_batch, verify_batch
 from shared.audit.record import AuditRecord
 from shared.custody.frames import FrameStatement
 from shared.custody.statement import CustodyStatement
@@ -98,6 +110,31 @@ _STATE = HostState(
 )  # fmt: skip
 
 
+_PART = PartList(
+    (ListedObject(1, made.OBJECT, len(_SEALED), bytes(32), record_digest(_PARTS.record)),),
+    (LeftObject(made.OBJECT, Left.DAMAGED),),
+    (ListedBatch(made.HOST, 1, 4, 900, bytes(32)),),
+)
+_MANIFEST = Manifest(
+    ExportId(bytes(16)), made.HOST, made.NOW, 1, len(_SEALED), 1, ChainHead(4, bytes(32)), (bytes(32),)
+)
+
+
+def _manifest(data: bytes) -> None:
+    verify_manifest(data, made.HOST_SIGNER.public)
+
+
+_AUTHORITY = Authority()
+_SIGNERS = certified(_AUTHORITY.issue(str(made.HOST), "evidence", made.HOST_SIGNER.public.key), _AUTHORITY.certificate)
+
+
+def _carried(data: bytes) -> None:
+    parts, record = verify_object(BytesIO(data), made.OBJECT, _SIGNERS)
+    passing = Passing(BytesIO(data), parts, record)
+    assert b"".join(passing.pieces()) == data
+    assert passing.size_bytes == len(data)
+
+
 def _receipt(data: bytes) -> None:
     verify_receipt(data, made.VAULT_SIGNER.public, made.OBJECT, record_digest(_PARTS.record))
 
@@ -155,7 +192,7 @@ def _certificate(der: bytes) -> None:
 
 def _centre_answer(data: bytes) -> None:
     """What is read of answers and metadata before anything of them is verified has to be harmless."""
-    held = _held(Answer(200, data))
+    held = held_by(Answer(200, data))
     assert held is None or held >= 0
     assert all(len(text) <= 200 for text in problem(Answer(400, data)).values())
     assert f"{claimed_version(data)} {claimed_layer_version(data, ORGANISATION)}".isprintable()
@@ -179,6 +216,14 @@ TARGETS = (
         _batch,
         (sign_batch(str(made.HOST), bytes(32), made.chain(4), made.HOST_SIGNER).encode(),),
     ),
+    Target(
+        "spool-export-manifest",
+        _Patched(Label.SPOOL_EXPORT, _manifest, made.HOST_SIGNER),
+        (_MANIFEST.encode(), sign_manifest(_MANIFEST, made.HOST_SIGNER)),
+    ),
+    Target("spool-export-object", _carried, (_SEALED, made.sealed_file(b"")[0])),
+    _target("spool-export-payload", Manifest.parse, _MANIFEST.encode()),
+    _target("spool-export-list", PartList.parse, _PART.encode()),
     _target("policy", PolicyDocument.parse, made.policy().encode(), _RICH_POLICY.encode()),
     _target("receipt-payload", Receipt.parse, _RECEIPT.encode()),
     _target("state-payload", HostState.parse, _STATE.encode()),

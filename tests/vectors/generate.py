@@ -17,12 +17,13 @@ from tests.vectors.generators import (
     policy_options,
     sealed_object,
     signed_statement,
+    spool_export,
 )
 from tests.vectors.given import BOXES_FILE, FOLDER, Files, KeptBoxes
 
 FORMATS = (
     "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
-    "custody",
+    "spool-export", "custody",
 )  # fmt: skip
 
 
@@ -31,8 +32,8 @@ def make_all() -> Files:
     boxes = KeptBoxes.load()
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
     for made in (
-        signed_statement, policy, policy_options, enrolment, host_state, canonical_json, custody, custody_image,
-        custody_pixels,
+        signed_statement, policy, policy_options, enrolment, host_state, canonical_json, spool_export, custody,
+        custody_image, custody_pixels,
     ):  # fmt: skip
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()

@@ -400,17 +400,17 @@ _CODES = {
     "110100": "agent.started agent.stopped server.started server.stopped",
     "110101": "audit.read",
     "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused",
-    "110104": "capture.image-delivered capture.delivery-refused capture.commitment-requested "
-    "capture.commitment-reported capture.commitment-refused capture.file-released route.delivered route.failed "
-    "route.retried vault.object-stored vault.object-refused",
+    "110104": "capture.image-delivered capture.delivery-refused capture.delivery-retried "
+    "capture.commitment-requested capture.commitment-reported capture.commitment-refused capture.file-released "
+    "route.delivered route.failed route.retried route.dropped vault.object-stored vault.object-refused",
     "110106": "capture.spool-exported",
     "110107": "capture.image-captured capture.image-refused capture.image-repeated capture.image-conflicts "
     "capture.file-refused capture.object-damaged capture.spool-imported",
     "110112": "coverage.compared coverage.comparison-failed vault.looked-up",
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
-    "capture.interception-attempted coverage.gap-found policy.published policy.refused policy.accepted "
-    "audit.batch-refused vault.conflict-settled",
+    "capture.interception-attempted capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
+    "policy.published policy.refused policy.accepted audit.batch-refused vault.conflict-settled",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
@@ -723,6 +723,37 @@ def host_state(signed: bytes, spki: bytes) -> Any:
 def receipt(signed: bytes, spki: bytes, object_id: str, record_sha256: str) -> Any:
     value = _read(statement(signed, "leadglass vault receipt v1", spki), _RECEIPT)
     _need((value["object"], value["record_sha256"]) == (object_id, record_sha256), "ReceiptMismatch")
+    return value
+
+
+# ---- spool-export.md
+
+_LISTED_OBJECT = _object_of(
+    number=_integer(1), object=_OBJECT_ID, bytes=_integer(), sha256=_HEX32, record_sha256=_HEX32
+)  # fmt: skip
+_LEFT = _object_of(object=_OBJECT_ID, why=_one_of("damaged", "unreadable"))
+_LISTED_BATCH = _object_of(
+    source=_HOST_ID, first=_integer(1), last=_integer(1), bytes=_integer(0, 16_777_216), sha256=_HEX32
+)  # fmt: skip
+_EXPORT_LIST = _object_of(
+    v=_one_of(1), objects=_list_of(_LISTED_OBJECT, 1000), left=_list_of(_LEFT, 1000),
+    batches=_list_of(_LISTED_BATCH, 1000),
+)  # fmt: skip
+_EXPORT_MANIFEST = _object_of(
+    v=_one_of(1), export=_OBJECT_ID, host=_HOST_ID, exported=_is_time, objects=_integer(), object_bytes=_integer(),
+    left=_integer(), audit=_object_of(seq=_integer(1), leaf=_HEX32), parts=_list_of(_HEX32, 10_000),
+)  # fmt: skip
+
+
+def export_manifest(signed: bytes, spki: bytes) -> Any:
+    return _read(statement(signed, "leadglass spool export v1", spki), _EXPORT_MANIFEST)
+
+
+def export_list(data: bytes) -> Any:
+    value = _read(data, _EXPORT_LIST)
+    entries = sum(len(value[name]) for name in ("objects", "left", "batches"))
+    _need(1 <= entries <= 1000, "Malformed", "entries")
+    _need(all(one["first"] <= one["last"] for one in value["batches"]), "Malformed", "backwards")
     return value
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import edge_agent.moving.importer  # noqa: F401 (its refusals stand on a page)
 from provisioning.verify.image import ImageState
 from shared import canonical
 from shared.audit.record import EVENT_CODES, leaf_hash
@@ -136,6 +137,12 @@ def test_the_state_and_the_receipt_of_the_page_are_the_vectors() -> None:
     expected = [given(f"host-state/{name}-ok.json", "signed")[28:-64] for name in ("state", "receipt")]
 
     assert objects("host-state.md") == expected
+
+
+def test_the_manifest_and_the_list_of_the_page_are_the_vectors() -> None:
+    manifest = given("spool-export/manifest-ok.json", "signed")[28:-64]
+
+    assert objects("spool-export.md") == [manifest, given("spool-export/list-ok.json", "bytes")]
 
 
 def test_the_code_of_the_page_is_the_vector() -> None:

@@ -15,6 +15,7 @@ import pytest
 from control_plane.custody import decoding
 from control_plane.custody.decoder import Decoder, NotDecoded, Why
 from edge_agent.capture import grade
+from edge_agent.moving.manifest import PartList, verify_manifest
 from provisioning.verify.certificate import parse_certificate
 from provisioning.verify.checks import failures
 from provisioning.verify.image import DATASET, PIXELS, SYNTAX, ImageJudge
@@ -214,6 +215,17 @@ def our_receipt(given: Value) -> Value:
     return {"result": "verified", "payload": json.loads(receipt.encode())}
 
 
+def our_manifest(given: Value) -> Value:
+    manifest = verify_manifest(b64(given, "signed"), EvidencePublicKey.parse(b64(given, "spki")))
+    return {"result": "verified", "payload": json.loads(manifest.encode())}
+
+
+def our_list(given: Value) -> Value:
+    part = PartList.parse(b64(given, "bytes"))
+    assert part.encode() == b64(given, "bytes")
+    return {"result": "parsed", "payload": json.loads(part.encode())}
+
+
 def our_parse(given: Value) -> Value:
     data = b64(given, "bytes")
     assert canonical.encode(canonical.parse(data, "vector")) == data
@@ -312,6 +324,8 @@ OURS: dict[str, Reader] = {
     "answer": our_answer,
     "state": our_state,
     "receipt": our_receipt,
+    "export-manifest": our_manifest,
+    "export-list": our_list,
     "parse": our_parse,
     "custody": our_custody,
     "log-proof": our_log_proof,
@@ -429,6 +443,10 @@ SECOND: dict[str, Reader] = {
         "result": "verified", "payload": second_reader.host_state(b64(given, "signed"), b64(given, "spki")),
     },
     "receipt": second_receipt,
+    "export-manifest": lambda given: {
+        "result": "verified", "payload": second_reader.export_manifest(b64(given, "signed"), b64(given, "spki")),
+    },
+    "export-list": lambda given: {"result": "parsed", "payload": second_reader.export_list(b64(given, "bytes"))},
     "parse": second_parse,
     "custody": second_custody,
     "log-proof": second_log_proof,

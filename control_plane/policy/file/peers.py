@@ -48,7 +48,7 @@ def read_trust(value: Value) -> str:
     try:
         certificates(text)
         x509.load_pem_x509_certificates(text.encode())
-    except (Malformed, ValueError):
+    except (Malformed, ValueError, x509.InvalidVersion):
         value.problem(expected)
     return text
 

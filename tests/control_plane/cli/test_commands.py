@@ -179,9 +179,21 @@ def test_an_export_that_cannot_be_kept_is_neither_made_nor_recorded(centre: Runn
     assert not any("export" in event["reason"] for event in events)
 
 
+def test_a_move_of_hosts_that_nobody_knows_is_refused_and_none_is_listed(centre: Running) -> None:
+    hosts = ("--from", "host-" + "0a" * 16, "--to", "host-" + "0b" * 16)
+    code, _, errors = run("spool", "allow", *hosts, "--reason", "box died", *centre.who)
+
+    assert code == 1
+    assert "was never enrolled here" in errors
+    code, out, _ = run("spool", "list", *centre.who)
+    assert (code, out) == (0, "no move was ever allowed\n")
+    assert run("spool", "end", "0badc0de", *centre.who)[0] == 1
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [
+        (("spool", "allow", "--from", "CT 2", "--to", "CT 3", "--reason", "box died"), "from: "),
         (("open", "xyz", "--reason", "second opinion", "--out", "x"), "ObjectId is malformed: expected 32 lower-case"),
         (("code", "--asset", ""), "asset: "),
         (("find", "--study", "a study"), "study: "),

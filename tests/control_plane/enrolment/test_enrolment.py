@@ -135,12 +135,13 @@ def test_a_request_that_fails_does_not_use_the_code_up(centre: Centre) -> None:
     centre.enroller.enrol(a_request(secret), DOORS)
 
 
-@pytest.mark.parametrize("wrong", ["RSA key", "not a request", "signature of another"])
+@pytest.mark.parametrize("wrong", ["RSA key", "not a request", "signature of another", "a curve of nobody's"])
 def test_refuses_a_certificate_request_that_proves_no_p256_key(centre: Centre, wrong: str) -> None:
     good = a_request(centre.code().code.secret)
     pem = {
         "RSA key": request_pem(rsa.generate_private_key(65537, 2048)),
         "not a request": "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n",
+        "a curve of nobody's": _of_an_unknown_curve(good.tls_csr),
         "signature of another": _with_flipped_signature(good.tls_csr),
     }[wrong]
 
@@ -194,3 +195,9 @@ def _with_flipped_signature(pem: str) -> str:
     der = bytearray(x509.load_pem_x509_csr(pem.encode()).public_bytes(serialization.Encoding.DER))
     der[-1] ^= 1
     return x509.load_der_x509_csr(bytes(der)).public_bytes(serialization.Encoding.PEM).decode()
+
+
+def _of_an_unknown_curve(pem: str) -> str:
+    der = x509.load_pem_x509_csr(pem.encode()).public_bytes(serialization.Encoding.DER)
+    p256, unknown = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d03017f")
+    return x509.load_der_x509_csr(der.replace(p256, unknown)).public_bytes(serialization.Encoding.PEM).decode()

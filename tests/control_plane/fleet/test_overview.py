@@ -104,7 +104,9 @@ def test_a_host_that_reports_is_capturing_until_it_falls_silent(fleet: Fleet) ->
 
 def test_what_a_host_can_open_and_what_its_own_routes_hold_up_is_said(fleet: Fleet) -> None:
     good, bad = RouteState("pacs", 2, ""), RouteState("second", 1, "PeerUnreachable: nobody is there")
-    fleet.report(capture=CaptureState(openable_here=3, routes=(good, bad)))
+    fleet.report(
+        capture=CaptureState(spool_bytes=900, spool_quota_bytes=1000, damaged=1, openable_here=3, routes=(good, bad))
+    )
 
     answer = fleet.answer()
     (host,) = answer["hosts"]
@@ -123,8 +125,24 @@ def test_what_a_host_can_open_and_what_its_own_routes_hold_up_is_said(fleet: Fle
         fleet.people_url,
     ]
     shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "spool: 900 bytes, 90 % of its quota; 1 damaged or refused" in shown
     assert "openable on this host: 3" in shown
     assert "route second: 1 waiting on this host" in shown
+
+
+def test_a_spool_that_is_nearly_full_and_objects_that_stay_in_it_are_said(fleet: Fleet) -> None:
+    def about_the_spool(capture: CaptureState) -> list[str]:
+        fleet.report(capture=capture)
+        return [gap for gap in fleet.answer()["not_evaluated"] if "spool" in gap]
+
+    assert about_the_spool(CaptureState(spool_bytes=1 << 40)) == []
+    assert about_the_spool(CaptureState(spool_bytes=799, spool_quota_bytes=1000)) == []
+    (nearly_full,) = about_the_spool(CaptureState(spool_bytes=800, spool_quota_bytes=1000))
+    assert nearly_full == "CT 2: its spool is 80 % full, and takes no new image once it is full"
+    (damaged,) = about_the_spool(CaptureState(damaged=2))
+    assert damaged.startswith("CT 2: 2 objects of its spool are not whole or refused by the vault")
+    (host,) = fleet.answer()["hosts"]
+    assert (host["spool_bytes"], host["spool_used_percent"], host["damaged"]) == (0, None, 2)
 
 
 def test_a_report_that_a_broker_held_back_is_said_to_be_late(fleet: Fleet) -> None:

@@ -27,6 +27,8 @@ from control_plane.enrolment.authority import Authority, Kind
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
+from control_plane.moving.grants import SpoolMoves
+from control_plane.moving.move import Moves
 from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
@@ -138,17 +140,23 @@ class Bench:
         self.log = AuditProof(self.database, self.evidence)
         self.conflicts = Conflicts(self.database, self.evidence)
         self.finder = Finder(self.database, self.evidence, self.index, self.conflicts, self.journal)
-        self.audit = AuditIntake(self.database, self.evidence, self.journal, self.clock)
+        self.moves = SpoolMoves(self.database, self.journal, self.log, self.clock)
+        self.audit = AuditIntake(self.database, self.evidence, self.journal, self.clock, self.moves)
         self.reading = AuditReading(self.database, self.evidence, self.journal, self.clock)
         self.intake = self.intake_with()
         self.opener = self.opener_with()
 
     def intake_with(
-        self, *, store: ObjectStore | None = None, hosts: EvidenceKeys | None = None, ways_out: WaysOut | None = None
+        self,
+        *,
+        store: ObjectStore | None = None,
+        hosts: EvidenceKeys | None = None,
+        ways_out: WaysOut | None = None,
+        moves: Moves | None = None,
     ) -> VaultIntake:
         return VaultIntake(
             self.database, store or self.objects, hosts or self.evidence, self.keys, self.index, self.journal,
-            self.receipts, self.clock, self.folder / "incoming", ways_out or Nowhere(),
+            self.receipts, self.clock, self.folder / "incoming", ways_out or Nowhere(), moves or self.moves,
         )  # fmt: skip
 
     def opener_with(

@@ -28,6 +28,10 @@ HOST = {
     "delivered": 18,
     "refused": 1,
     "audit_waiting": 0,
+    "spool_bytes": 3 << 20,
+    "spool_quota_bytes": 0,
+    "spool_used_percent": None,
+    "damaged": 0,
     "openable_here": 0,
     "routes": [],
 }
@@ -59,6 +63,7 @@ STATUS: dict[str, Any] = {
     "broker": {"state": "running", "reason": ""},
     "coverage": {"running": False, "results": [], "unknown": []},
     "routes": [],
+    "moves": [],
     "not_evaluated": [],
 }
 
@@ -135,6 +140,14 @@ def test_shows_how_many_images_a_host_can_open_and_what_its_own_routes_hold_up()
     assert "Openable" not in words(render_status(STATUS))
 
 
+def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:
+    quota = {"spool_quota_bytes": 4 << 20, "spool_used_percent": 75}
+
+    assert "Spool 3.0 MiB no quota" in words(render_status(STATUS))
+    shown = words(render_status(changed(hosts=[HOST | quota | {"damaged": 2}])))
+    assert "Spool 3.0 MiB 2 damaged or refused 75 % of 4.0 MiB" in shown
+
+
 @pytest.mark.parametrize("page", [render_status(STATUS), render_signed_out()], ids=["status", "signed out"])
 def test_needs_no_script_and_nothing_from_elsewhere(page: str) -> None:
     elements = Elements(page).found
@@ -177,6 +190,24 @@ def test_coverage_is_green_only_where_everything_was_compared(compared: dict[str
     assert shown in " ".join(words(page).split())
     rows = [part for part in page.split("<tr>") if "2026-02-28" in part]
     assert ("good" in rows[0]) == (result["state"] == "complete" and not result["unprotected"])
+
+
+MOVE: dict[str, Any] = {
+    "move": "1badcafe", "from": "host-" + "0a" * 16, "from_asset": "CT 2", "to": "host-" + "0b" * 16,
+    "to_asset": "CT 2, new box", "allowed_by": "ada", "allowed": "2026-03-01T03:00:00.000000Z",
+    "until": "2026-03-15T03:00:00.000000Z", "ended": None, "state": "open", "objects": 12, "records": 40,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["open", "not authentic"])
+def test_a_move_says_who_from_where_to_where_and_how_much_and_is_never_green(state: str) -> None:
+    page = render_status(changed(moves=[MOVE | {"state": state}]))
+
+    (row,) = [part.partition("</tr>")[0] for part in page.split("<tr>") if MOVE["move"] in part]
+    for expected in ("CT 2", "CT 2, new box", "ada", "2026-03-15 03:00:00 UTC", "12 objects, 40 audit records", state):
+        assert expected in words(row)
+    assert "good" not in row
+    assert "on their way" not in words(render_status(STATUS))
 
 
 def test_open_conflicts_stand_beside_the_objects() -> None:

@@ -1,12 +1,15 @@
 """The way of the journal to the centre: at least once, in order, nothing skipped."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from edge_agent.audit.journal import Journal
 from edge_agent.audit.uploader import AuditUploader
 from edge_agent.config import AgentFolder, load_identity
+from edge_agent.database import Database
 from edge_agent.https import DoorRefused, DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome
@@ -42,6 +45,25 @@ def test_everything_arrives_once_and_in_order(centre: Centre, host: Host, upload
     assert sent == [True, True, False]
     assert arrived(centre) == list(range(1, 601))
     assert host.journal.waiting() == 0
+
+
+def test_what_a_command_in_another_process_records_arrives_though_nobody_rings(
+    centre: Centre, host: Host, upload: AuditUploader
+) -> None:
+    vars(upload)["_look_again_s"] = 0.05
+    stop = threading.Event()
+    thread = threading.Thread(target=upload.run, args=(stop,))
+    thread.start()
+    elsewhere = Database(host.folder / "agent.sqlite")
+    try:
+        Journal(elsewhere, host.host_id, key=lambda: None, clock=host.clock).record(STARTED)
+        centre.wait_for(lambda: arrived(centre) == [1])
+    finally:
+        elsewhere.close()
+        stop.set()
+        upload.bell.ring()
+        thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_a_lost_answer_means_sending_again_and_the_centre_holds_it_once(

@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edge_agent.capture.certificate import DUE, LASTS, DicomCertificate, fingerprint, names_of
 from edge_agent.config import IdentityUnreadable
 from tests.fakes.clock import FakeClock
-from tests.fakes.dicom_pki import expired
+from tests.fakes.dicom_pki import expired, of_version_41
 from tests.fakes.log import MemoryLog
+from tests.vectors.given import TRUST
 
 
 def certificate_of(file: Path, clock: FakeClock, *names: str) -> DicomCertificate:
@@ -53,13 +54,14 @@ def test_the_hospital_s_own_is_never_touched(tmp_path: Path) -> None:
     assert fingerprint(found) == theirs.sha256
 
 
-def test_what_is_no_certificate_is_named_and_not_overwritten(tmp_path: Path) -> None:
+@pytest.mark.parametrize("found", ["not this", of_version_41(TRUST)])
+def test_what_is_no_certificate_is_named_and_not_overwritten(tmp_path: Path, found: str) -> None:
     file = tmp_path / "dicom.pem"
-    file.write_text("not this")
+    file.write_text(found)
     with pytest.raises(IdentityUnreadable, match=r"dicom\.pem"):
         certificate_of(file, FakeClock()).ensure()
 
-    assert file.read_text() == "not this"
+    assert file.read_text() == found
 
 
 @pytest.mark.parametrize(

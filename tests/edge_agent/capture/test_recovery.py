@@ -16,6 +16,7 @@ from edge_agent.spool.catalogue import State
 from edge_agent.spool.entry import BLOCK_BYTES
 from edge_agent.spool.errors import SpoolUnavailable
 from shared.audit.record import Event
+from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from tests.fakes.centre import open_object
 from tests.fakes.host import Host
@@ -175,6 +176,64 @@ def test_an_object_whose_file_is_gone_is_named_and_holds_up_nobody(host: Host, l
         assert [spooled.object_id for spooled in host.spool.everything()] == [kept]
 
 
+def test_a_start_goes_on_without_a_segment_that_is_gone_and_names_what_lay_in_it(host: Host) -> None:
+    lost = [host.capture(DATASET, uid="1.2.1"), host.capture(DATASET[:-1], uid="1.2.2")]
+    kept = host.capture(bytes(2 << 20), uid="1.2.3")
+    the_segment(host).unlink()
+    started_again(host)
+
+    assert [row.spooled.object_id for row in host.spool.rows(State.PUT_ASIDE)] == lost
+    assert [spooled.object_id for spooled in host.spool.everything()] == [kept]
+    assert host.events().count(Event.OBJECT_DAMAGED) == len(lost)
+
+
+def test_no_segment_takes_the_number_of_one_that_was_lost_and_hides_what_is_written_to_it(host: Host) -> None:
+    host.capture(DATASET)
+    the_segment(host).unlink()
+    started_again(host)
+    acknowledged = unregistered(host, b"acknowledged", "1.2.4")
+    started_again(host)
+
+    assert [spooled.object_id for spooled in host.spool.everything()] == [acknowledged]
+
+
+@pytest.mark.parametrize("is_rotten", [True, False], ids=["rotten", "whole"])
+@pytest.mark.parametrize("then", ["stays", "leaves", "is cut off while it leaves"])
+def test_what_was_put_aside_is_not_found_again_in_the_segment_it_lay_in(host: Host, is_rotten: bool, then: str) -> None:
+    aside, kept = host.capture(DATASET, uid="1.2.1"), host.capture(b"kept", uid="1.2.2")
+    if is_rotten:
+        with the_segment(host).open("r+b") as file:
+            file.seek(3 * BLOCK_BYTES)
+            file.write(bytes(BLOCK_BYTES))
+    host.spool.put_aside(host.spool.everything()[0], "the vault refused it")
+    (row,) = host.spool.rows(State.PUT_ASIDE)
+    if then != "stays":
+        host.captures.receipts.keep(Receipt(aside, bytes(32), host.clock.now()), b"signed")
+        with host.database.transaction() as connection:
+            host.spool.forget(connection, row.spooled)
+        if then == "leaves":
+            host.spool.let_go(row.spooled)
+    before = host.events()
+    started_again(host)
+    started_again(host)
+
+    assert host.events() == before
+    assert [spooled.object_id for spooled in host.spool.everything()] == [kept]
+    assert list(host.spool.rows(State.PUT_ASIDE)) == ([row] if then == "stays" else [])
+    assert len(host.files()) == (then == "stays")
+    assert len(list(host.spool.rows(*State))) == (2 if then == "stays" else 1)
+
+
+@pytest.mark.parametrize("at", [BLOCK_BYTES + 100, 3 * BLOCK_BYTES], ids=["in its head", "in its body"])
+def test_a_segment_that_ends_too_early_stops_no_start(host: Host, at: int) -> None:
+    unregistered(host)
+    the_segment(host).write_bytes(the_segment(host).read_bytes()[:at])
+    started_again(host)
+
+    (aside,) = host.spool.rows(State.PUT_ASIDE)
+    assert aside.why == "torn or damaged when the agent started: Malformed"
+
+
 def test_a_file_that_is_damaged_before_it_was_registered_is_kept_and_named(host: Host) -> None:
     object_id = host.capture(bytes(2 << 20))
     with host.database.transaction() as connection:
@@ -320,7 +379,7 @@ def test_sectors_that_cannot_be_read_hold_up_nobody_and_are_tried_again(
         assert waiting(host) == [second]
         assert ("spool.unreadable", {"segment": 1, "blocks": 1}) in host.log.events
         (damaged,) = [record for record in host.records() if record.event is Event.OBJECT_DAMAGED]
-        assert "segment 1 cannot be read" in damaged.reason
+        assert "segment 1 has blocks that cannot be read: 1" in damaged.reason
         leave(host)
         assert the_segment(host).exists(), "a segment was let go of that could not be read"
     started_again(host)

@@ -12,6 +12,7 @@ from edge_agent.database import DatabaseUnavailable
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.deliver.uploader import Delivery, DeliveryUploader, UnreadableReceipt
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.moving.store import MovedStore
 from edge_agent.parts import Bell
 from edge_agent.spool.catalogue import State
 from shared.audit.record import Event
@@ -55,6 +56,7 @@ def uploader(host: Host, door: HttpsDoor) -> DeliveryUploader:
         policy=host.store.in_force,
         log=host.log,
         bell=Bell(),
+        brought=MovedStore(host.database),
     )
 
 
@@ -109,6 +111,7 @@ def test_an_object_that_the_vault_refuses_is_put_aside_recorded_and_blocks_nobod
     assert list(centre.objects) == [taken]
     (aside,) = host.spool.rows(State.PUT_ASIDE)
     assert (str(aside.spooled.object_id), f"status {status}" in aside.why) == (refused, True)
+    assert host.spool.amiss() == 1
     with host.spool.open(aside.spooled) as file:
         assert open_object(file.read(), host.signer.public, host.keys)[0] == b"\x01"
     assert host.events()[2:] == [Event.DELIVERY_REFUSED, Event.IMAGE_DELIVERED]
@@ -175,6 +178,22 @@ def test_a_damaged_spool_file_is_put_aside(host: Host, door: HttpsDoor) -> None:
 
     assert uploader(host, door).deliver_oldest() is Delivery.REFUSED
     assert host.events()[1:] == [Event.DELIVERY_REFUSED]
+
+
+def test_an_object_whose_segment_ends_too_early_stays_is_named_and_holds_up_nobody(
+    centre: Centre, host: Host, door: HttpsDoor
+) -> None:
+    host.capture(bytes(50_000), uid="1.2.1")
+    (segment,) = (host.folder / "spool" / "segments").iterdir()
+    taken = str(host.capture(bytes(2 << 20), uid="1.2.2"))
+    segment.write_bytes(segment.read_bytes()[:20_000])
+    deliver = uploader(host, door)
+
+    assert [deliver.deliver_oldest() for _ in range(3)] == [Delivery.REFUSED, Delivery.DELIVERED, Delivery.NOTHING]
+    assert list(centre.objects) == [taken]
+    assert (host.spool.waiting(), host.events()[2:]) == (1, [Event.OBJECT_DAMAGED, Event.IMAGE_DELIVERED])
+    (row,) = host.spool.rows(State.WAITING)
+    assert ("Input/output error" in row.why, host.spool.amiss()) == (True, 1)
 
 
 def test_a_connection_that_was_closed_meanwhile_is_opened_again(centre: Centre, host: Host, door: HttpsDoor) -> None:

@@ -1,6 +1,5 @@
 """Enrolment: the host judges the centre first, the identity is stored whole, a code works once."""
 
-import ssl
 import stat
 from pathlib import Path
 
@@ -16,6 +15,8 @@ from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.errors import Malformed
 from tests.fakes.centre import Authority, Centre
+from tests.fakes.dicom_pki import of_version_41
+from tests.vectors.given import TRUST
 
 
 def test_leaves_an_identity_that_the_agent_can_load(centre: Centre, tmp_path: Path) -> None:
@@ -99,12 +100,6 @@ class Answering(Centre):
         return answer
 
 
-def of_version_41(pem: str) -> str:
-    return ssl.DER_cert_to_PEM_cert(
-        ssl.PEM_cert_to_DER_cert(pem).replace(b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x28")
-    )
-
-
 def changed(answer: EnrolmentAnswer, **fields: object) -> EnrolmentAnswer:
     return EnrolmentAnswer(**{**answer.__dict__, **fields})
 
@@ -153,6 +148,8 @@ def test_what_is_not_enrolled_says_so(tmp_path: Path) -> None:
         ("host.json", b"{}", Malformed),
         ("evidence.key", b"nonsense", IdentityUnreadable),
         ("tls.pem", b"nonsense", IdentityUnreadable),
+        ("tls.pem", of_version_41(TRUST).encode(), IdentityUnreadable),
+        ("ca.pem", of_version_41(TRUST).encode(), IdentityUnreadable),
     ],
 )
 def test_a_damaged_identity_stops_the_start_and_names_the_file(

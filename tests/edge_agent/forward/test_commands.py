@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.__main__ import main
+from edge_agent.beside import account
 from edge_agent.config import AgentFolder, load_identity
-from edge_agent.forward.local import account
 from shared.audit.record import AuditRecord, Event, StoredRecord, open_private
 from shared.identity import ObjectId
 from tests.edge_agent.forward.bench import ForwardBench, route

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.__main__ import main
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.health.local import read_status
 from edge_agent.health.report import NoBroker, StatePublisher, StateReporter
@@ -77,6 +78,28 @@ def test_says_what_is_so(host: Host, door: HttpsDoor) -> None:
     assert (after.policy_accepted, after.policy_in_force, after.listening) == (3, 3, True)
     assert (after.captured, after.waiting, after.delivered, after.audit_waiting) == (1, 1, 0, 1)
     assert after.policy_error == "PolicyRollback: no"
+
+
+def test_status_says_how_much_of_its_quota_a_spool_uses_and_what_does_not_leave_it(
+    centre: Centre, enrolled: AgentFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enrolled.database.parent.mkdir(exist_ok=True)
+    host = Host(enrolled.database.parent, keys=centre.keys)
+    host.put_in_force()
+    host.capture(uid="1.2.1")
+    (aside,) = host.spool.everything()
+    host.spool.put_aside(aside, "the vault refused it")
+    host.capture(uid="1.2.2")
+    held = host.spool.held_bytes()
+    without = read_status(enrolled)
+    host.put_in_force(2, quota_bytes=3 * held)
+    status = read_status(enrolled)
+
+    assert (without.spool_used_percent, without.json()["spool_quota_bytes"]) == (None, 0)
+    assert (status.spool_bytes, status.spool_quota_bytes, status.spool_used_percent) == (held, 3 * held, 33)
+    assert (status.waiting, status.put_aside, status.damaged) == (1, 1, 1)
+    assert main(["status", "--data", str(enrolled.path)]) == 0
+    assert f"spool bytes          {held}, 33 % of the {3 * held} that policy lets it hold" in capsys.readouterr().out
 
 
 def test_goes_by_the_broker_while_it_takes_it(centre: Centre, host: Host, door: HttpsDoor) -> None:

@@ -69,9 +69,15 @@ def test_an_entry_fills_whole_blocks(size: int, room: int) -> None:
     assert entry_bytes(size) == room * BLOCK_BYTES
 
 
-@given(st.text(max_size=64, alphabet=st.characters(exclude_categories=["Cs"])), st.text("0123456789.", max_size=64))
-def test_a_note_prints_back_unchanged(ae_title: str, sop_class: str) -> None:
-    note = Note(ae_title, sop_class)
+@given(
+    st.text(max_size=64, alphabet=st.characters(exclude_categories=["Cs"])),
+    st.text("0123456789.", max_size=64),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_note_prints_back_unchanged(ae_title: str, sop_class: str, owed: bool, brought: bool) -> None:
+    note = Note(ae_title, sop_class, owed, brought)
 
     assert Note.parse(note.encode()) == note
+    assert note.counts_unregistered is not (owed or brought)
     assert len(note.encode()) <= MAX_NOTE_BYTES

@@ -176,8 +176,17 @@ def test_a_window_is_a_file_of_its_own(tmp_path: Path) -> None:
         assert window.read() == b""
 
 
-def test_a_window_onto_a_file_that_was_cut_short_says_so(tmp_path: Path) -> None:
-    file = tmp_path / "file"
-    file.write_bytes(b"before|ins")
-    with Window(file, 7, 6) as window, pytest.raises(OSError, match="ends before"):
-        window.read()
+def test_a_window_on_a_file_that_ends_too_early_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(10))
+    with Window(tmp_path / "file", 4, 10) as window:
+        assert window.read(6) == bytes(6)
+        with pytest.raises(OSError, match="ends before"):
+            window.read(1)
+
+
+def test_a_file_of_another_name_is_left_alone(tmp_path: Path) -> None:
+    copy = tmp_path / "00000000000000000001.seg.copy"
+    copy.write_bytes(b"somebody's copy")
+    segments_in(tmp_path)
+
+    assert copy.exists()

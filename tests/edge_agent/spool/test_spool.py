@@ -223,7 +223,7 @@ def test_an_object_that_the_vault_will_not_take_is_kept_aside_and_let_back(tmp_p
     assert (row.spooled.object_id, row.spooled.place, row.why) == (spooled.object_id, None, "its wrap is not one")
     assert content_of(spool, row.spooled) == content
     with spool._database.transaction() as connection:
-        spool.try_again(connection, row.spooled)
+        spool.catalogue.change(connection, row.spooled, State.WAITING)
     assert spool.oldest() == row.spooled
     leave(spool, row.spooled)
     assert (list(spool.files.iterdir()), spool.held_bytes()) == ([], 0)
@@ -254,22 +254,22 @@ def test_an_object_that_left_comes_back_by_no_restart(tmp_path: Path) -> None:
     assert not any(again.holds(spooled.object_id) for spooled in left)
 
 
-@pytest.mark.parametrize("broken", [1, 2, 3], ids=["the file", "its note", "the folder"])
-def test_if_one_of_them_cannot_be_synced_nothing_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: int
+@pytest.mark.parametrize("which", [1, 2, 3], ids=["the object", "its note", "their folder"])
+def test_if_something_cannot_be_synced_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: int
 ) -> None:
     spool = spool_on(tmp_path)
     incoming = spool.begin(ObjectId.new())
     write(incoming, LARGE)
     real, calls = os.fsync, list[int]()
 
-    def broken_at_one(descriptor: int) -> None:
+    def broken(descriptor: int) -> None:
         calls.append(descriptor)
-        if len(calls) == broken:
+        if len(calls) == which:
             raise OSError(errno.EIO, "broken")
         real(descriptor)
 
-    monkeypatch.setattr(os, "fsync", broken_at_one)
+    monkeypatch.setattr(os, "fsync", broken)
     with pytest.raises(SpoolUnavailable):
         incoming.commit(b"{}", 4)
     incoming.discard()

@@ -13,6 +13,7 @@ from control_plane.policy.file.reading import parse_policy_file
 from shared.policy.document import MAX_BYTES, MAX_MODALITIES, KeyPurpose, Modality, PolicyDocument, SealingKey
 from shared.policy.grading import ATTRIBUTES, Grading
 from tests.control_plane.policy.file.full import FINGERPRINT, FULL, MEANT
+from tests.fakes.dicom_pki import of_version_41
 from tests.vectors.given import TRUST, sealing_key, signer
 
 GOOD = """\
@@ -301,6 +302,7 @@ def test_names_line_and_field_of_what_is_optional_too(old: str, new: str, proble
         "x",
         "-----BEGIN CERTIFICATE-----\n  AAAA\n  -----END CERTIFICATE-----",
         "-----BEGIN PRIVATE KEY-----\n  AAAA\n  -----END PRIVATE KEY-----",
+        indent(of_version_41(TRUST), "  ").strip(),
     ],
 )
 def test_refuses_what_is_no_certificate_to_trust(pem: str) -> None:

@@ -1,0 +1,161 @@
+"""`leadglass-agent spool`: opens an agent's folder, alone in it, and tells what was exported or taken in.
+
+What an agent was doing when it stopped is put in order first, as at a start: an image that it had acknowledged and not
+entered anywhere yet is then in the catalogue, and of what lies half in the spool nothing is left.
+"""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.agent import locked
+from edge_agent.audit.journal import Journal
+from edge_agent.capture.store import CaptureStore
+from edge_agent.config import AgentFolder, Identity, IdentityUnreadable, load_identity
+from edge_agent.database import Database
+from edge_agent.forward.queue import ForwardQueue
+from edge_agent.log import JsonLog
+from edge_agent.moving.exporter import SpoolExporter
+from edge_agent.moving.folder import GivenExport, NewExport
+from edge_agent.moving.importer import SpoolImporter
+from edge_agent.moving.judge import Signers, certified
+from edge_agent.moving.manifest import LeftObject
+from edge_agent.moving.spools import HostSpool
+from edge_agent.policy_sync.store import PolicyStore
+from edge_agent.spool.catalogue import State
+from edge_agent.spool.errors import SpoolUnavailable
+from shared import clock as clocks
+from shared.clock import Clock
+from shared.errors import Refused
+
+
+class LeftBehind(Refused):
+    """`unsettled` says why the spool could not be put in order; what is in no catalogue is then not in the export."""
+
+    def __init__(self, left: tuple[LeftObject, ...], unsettled: str) -> None:
+        named = [f"object {one.object_id}: {one.why.value}" for one in left]
+        if unsettled:
+            named.append(f"what this host took last before it stopped, if there is any: {unsettled}")
+        told = "".join(f"\n  {one}" for one in named)
+        super().__init__(f"the export is complete but for these, which lie on this host only; keep its disk:{told}")
+        self.left, self.unsettled = left, unsettled
+
+
+@dataclass(frozen=True)
+class _Host:
+    """An agent's folder, opened without an agent."""
+
+    identity: Identity
+    captures: CaptureStore
+    journal: Journal
+    forwards: ForwardQueue
+    log: JsonLog
+
+    @property
+    def spool(self) -> HostSpool:
+        return HostSpool(self.captures.spool, self.captures.database)
+
+    def stay(self) -> int:
+        """Return how many objects the vault has and this host still owes to an archive."""
+        return sum(self.forwards.holds(row.spooled.object_id) for row in self.captures.spool.rows(State.OWED))
+
+    def put_in_order(self) -> Mapping[int, int]:
+        """Do what an agent does at its start. Returns and raises like `Recovery.run`."""
+        return self.captures.recover(self.identity.config.host_id, self.identity.signer.public, self.log)
+
+
+def export_spool(folder: AgentFolder, target: Path, clock: Clock) -> Iterator[str]:
+    """Export what waits in an agent's folder; yield what to tell.
+
+    Raises NotEnrolled, IdentityUnreadable, AlreadyRunning, ExportExists, LeftBehind, and what exporting raises.
+    """
+    with _opened(folder, clock) as host:
+        try:
+            unread = host.put_in_order()
+            unsettled = ", ".join(
+                f"segment {n} has blocks that cannot be read: {blocks}" for n, blocks in unread.items()
+            )
+        except SpoolUnavailable as exc:
+            unsettled = str(exc)  # a disk that is dying; whatever it still gives is wanted
+        exporter = SpoolExporter(
+            host_id=host.identity.config.host_id,
+            signer=host.identity.signer,
+            signers=_signers(folder, host),
+            spool=host.spool,
+            has_receipt=host.captures.receipts.holds,
+            journal=host.journal,
+            moved=host.captures.moved,
+            clock=clock,
+            random_bytes=secrets.token_bytes,
+        )
+        exported = exporter.export(NewExport(target))
+        owed, stay = host.forwards.openable(), host.stay()
+    manifest = exported.manifest
+    yield f"export {manifest.export_id} of {manifest.host_id} in {target}"
+    yield f"{manifest.objects} objects of {manifest.object_bytes} bytes, {exported.records} audit records"
+    if owed:
+        yield (
+            f"{owed} images wait here for an archive that this host was to send them to, and no other host does; "
+            f"{stay} of them, which the vault has, are not in the export"
+        )
+    yield "nothing was deleted here; keep this disk until the vault has everything"
+    if exported.left or unsettled:
+        raise LeftBehind(exported.left, unsettled)
+
+
+def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str]:
+    """Take an export in; yield what to tell.
+
+    Raises NotEnrolled, IdentityUnreadable, AlreadyRunning, NotAllTakenIn, and what importing raises.
+    """
+    with _opened(folder, clock) as host:
+        host.put_in_order()
+        importer = SpoolImporter(
+            host_id=host.identity.config.host_id,
+            ca=host.identity.ca,
+            spool=host.spool,
+            has_receipt=host.captures.receipts.holds,
+            journal=host.journal,
+            moved=host.captures.moved,
+        )
+        imported = importer.take_in(GivenExport(given))
+    manifest = imported.manifest
+    yield f"export {manifest.export_id} of {manifest.host_id}, made {clocks.text(manifest.exported)}"
+    yield (
+        f"{imported.taken} of {manifest.objects} objects taken in, {imported.held} here already or delivered; "
+        f"{imported.batches} batches of audit records"
+    )
+    yield (
+        f"delivered once an administrator has said: leadglass-server spool allow --from {manifest.host_id} "
+        f"--to {host.identity.config.host_id}"
+    )
+    imported.verify_whole()
+
+
+@contextmanager
+def _opened(folder: AgentFolder, clock: Clock) -> Iterator[_Host]:
+    identity = load_identity(folder)
+    with locked(folder):
+        folder.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with closing(Database(folder.database)) as database:
+            config, log = identity.config, JsonLog(clock)
+            store = PolicyStore(database, config.layer, clock, log)
+            journal = Journal(database, config.host_id, key=store.audit_key, clock=clock)
+            captures = CaptureStore(folder.spool, database, journal, quota=store.spool_quota_bytes)
+            forwards = ForwardQueue(database, journal, config.host_id, clock)
+            yield _Host(identity, captures, journal, forwards, log)
+
+
+def _signers(folder: AgentFolder, host: _Host) -> Signers:
+    """Return whose signatures lie in the spool: this host's, and those of hosts whose spool was brought here."""
+    file = folder.identity / "evidence.crt"
+    try:
+        own = file.read_bytes()
+    except OSError as exc:
+        raise IdentityUnreadable(file, exc.strerror or "it cannot be read") from exc
+    signers = certified(own + host.captures.moved.certificates(), host.identity.ca)
+    if signers.key(host.identity.config.host_id) != host.identity.signer.public:
+        raise IdentityUnreadable(file, "it is not for this host's evidence key")
+    return signers

@@ -1,0 +1,214 @@
+"""Takes an export in: what its host signed for and what proves itself, and names the rest.
+
+Each object is proved while it is read into the spool, which keeps nothing of a stream that raised. An import that was
+cut off is begun anew; what is here already is left as it is.
+"""
+
+import errno
+import hmac
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+
+from cryptography import x509
+
+from edge_agent.audit.journal import Journal
+from edge_agent.database import DatabaseDamaged
+from edge_agent.moving.folder import CERTIFICATES, LIST, MANIFEST, GivenExport, part_folder
+from edge_agent.moving.judge import FileAltered, Passing, Signers, StrangeCertificate, certified, verify_object
+from edge_agent.moving.manifest import (
+    MAX_LIST_BYTES,
+    MAX_MANIFEST_BYTES,
+    LeftObject,
+    ListedBatch,
+    ListedObject,
+    Manifest,
+    PartList,
+    verify_manifest,
+)
+from edge_agent.moving.spools import TakingSpool
+from edge_agent.moving.store import MovedBatch, MovedStore
+from shared.audit.attempt import failure
+from shared.audit.batch import Batch, ChainHead, verify_batch
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.identity import HostId, ObjectId
+from shared.sealing.record import record_digest
+from shared.signing import EvidencePublicKey, signing_key_id
+
+_MAX_CERTIFICATES_BYTES = 1 << 18
+VerifyManifest = Callable[[bytes, EvidencePublicKey], Manifest]
+
+
+class OwnExport(Refused):
+    def __init__(self, host_id: HostId) -> None:
+        super().__init__(f"this is an export of {host_id}, which is this host; what it holds is here already")
+        self.host_id = host_id
+
+
+class NotAllTakenIn(Refused):
+    """Everything else was. `refused` names each file with its reason; `left` never came along."""
+
+    def __init__(self, refused: tuple[tuple[str, str], ...], left: tuple[LeftObject, ...]) -> None:
+        told = [f"{name}: {why}" for name, why in refused]
+        told += [
+            f"object {one.object_id}: {one.why.value} on the old host already, so not in the export" for one in left
+        ]
+        super().__init__("not everything was taken in:\n  " + "\n  ".join(told))
+        self.refused, self.left = refused, left
+
+
+@dataclass
+class Imported:
+    """What became of an export. `held` was here already, or delivered from here."""
+
+    manifest: Manifest
+    taken: int = 0
+    held: int = 0
+    batches: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    left: list[LeftObject] = field(default_factory=list)
+
+    def verify_whole(self) -> None:
+        """Raises NotAllTakenIn."""
+        if self.refused or self.left:
+            raise NotAllTakenIn(tuple(self.refused), tuple(self.left))
+
+
+class SpoolImporter:
+    """Holding the folder's lock is the caller's. `verify_manifest` is what a test replaces to see that it protects."""
+
+    def __init__(
+        self,
+        *,
+        host_id: HostId,
+        ca: x509.Certificate,
+        spool: TakingSpool,
+        has_receipt: Callable[[ObjectId], bool],
+        journal: Journal,
+        moved: MovedStore,
+        verify_manifest: VerifyManifest = verify_manifest,
+    ) -> None:
+        self._host_id, self._ca, self._spool, self._has_receipt = host_id, ca, spool, has_receipt
+        self._journal, self._moved, self._verify_manifest = journal, moved, verify_manifest
+
+    def take_in(self, given: GivenExport) -> Imported:
+        """Take in what holds, and return what became of everything.
+
+        Raises FileUnreadable, Malformed, StrangeCertificate, SignerUnknown, WrongSigner, SignatureInvalid, OwnExport:
+        it is no export for this host, and nothing was taken in. Raises SpoolFull, QuotaReached, SpoolUnavailable,
+        DatabaseUnavailable: what was taken in before stays; begin anew.
+        """
+        signers, manifest = self._opened(given)
+        who = (Participant("host", str(self._host_id), True),)
+        what = (Subject("host", str(manifest.host_id)), Subject("export", str(manifest.export_id)))
+        happening = Happening(Event.SPOOL_IMPORTED, Action.CREATE, Outcome.SUCCESS, who, what)
+        imported = Imported(manifest)
+        try:
+            for number, digest in enumerate(manifest.parts, 1):
+                self._part(given, signers, part_folder(number), digest, imported)
+        except (DatabaseDamaged, Unavailable) as exc:
+            self._journal.record(failure(happening, Event.SPOOL_IMPORTED, exc))
+            raise
+        self._record(happening, imported)
+        return imported
+
+    def _opened(self, given: GivenExport) -> tuple[Signers, Manifest]:
+        """Return whose signatures count and what the exporting host says, once that is proved."""
+        signers = certified(given.read(CERTIFICATES, _MAX_CERTIFICATES_BYTES), self._ca)
+        signed = given.read(MANIFEST, MAX_MANIFEST_BYTES)
+        host = signers.host_of(signing_key_id(signed))
+        if host is None:
+            raise StrangeCertificate("none of them is for the key that signed the manifest")
+        manifest = self._verify_manifest(signed, signers.key(host))
+        if manifest.host_id != host:
+            raise Malformed("spool export manifest", f"names {manifest.host_id} and is signed by {host}")
+        if host == self._host_id:
+            raise OwnExport(host)
+        return signers, manifest
+
+    def _part(self, given: GivenExport, signers: Signers, folder: str, digest: bytes, imported: Imported) -> None:
+        name = f"{folder}/{LIST}"
+        with _naming(name, imported):
+            data = given.read(name, MAX_LIST_BYTES)
+            _verify_digest(name, data, digest)
+            part = PartList.parse(data)
+            imported.left += part.left
+            for listed in part.objects:
+                with _naming(f"{folder}/{listed.name}", imported):
+                    self._object(given, signers, folder, listed, imported)
+            for batch in part.batches:
+                with _naming(f"{folder}/{batch.name}", imported):
+                    self._batch(given, signers, folder, batch, imported)
+
+    def _object(
+        self, given: GivenExport, signers: Signers, folder: str, listed: ListedObject, imported: Imported
+    ) -> None:
+        name, object_id = f"{folder}/{listed.name}", listed.object_id
+        if self._spool.holds(object_id) or self._has_receipt(object_id):
+            imported.held += 1
+            return
+
+        def verify(passing: Passing) -> None:
+            if (passing.size_bytes, passing.sha256) != (listed.size_bytes, listed.sha256):
+                raise FileAltered(name)
+
+        with given.open(name) as source:
+            parts, record = verify_object(source, object_id, signers)
+            if record_digest(parts.record) != listed.record_sha256:
+                raise FileAltered(name)
+            self._moved.expect(object_id, record.host_id, signers.pem(record.host_id))
+            try:
+                self._spool.take_in(object_id, Passing(source, parts, record, verify))
+            except BaseException:
+                self._moved.forget(object_id)
+                raise
+        imported.taken += 1
+
+    def _batch(
+        self, given: GivenExport, signers: Signers, folder: str, listed: ListedBatch, imported: Imported
+    ) -> None:
+        name = f"{folder}/{listed.name}"
+        data = given.read(name, listed.size_bytes)
+        _verify_digest(name, data, listed.sha256)
+        batch = Batch.parse(data)
+        records = verify_batch(batch, str(listed.source), signers.key(listed.source))
+        end = ChainHead(records[-1].seq, batch.records[-1].leaf)
+        manifest = imported.manifest
+        is_last = (listed.source, listed.last) == (manifest.host_id, manifest.head.seq)
+        if (records[0].seq, end.seq) != (listed.first, listed.last) or (is_last and end != manifest.head):
+            raise FileAltered(name)
+        kept = MovedBatch(listed.source, listed.first, listed.last, data)
+        self._moved.keep_batch(kept, signers.pem(listed.source))
+        imported.batches += 1
+
+    def _record(self, happening: Happening, imported: Imported) -> None:
+        """Record each file that was refused by itself, and then what became of the whole."""
+        for name, why in imported.refused:
+            refused = replace(happening, what=(*happening.what, Subject("file", name)), reason=why)
+            self._journal.record(replace(refused, outcome=Outcome.SERIOUS_FAILURE))
+        said = f"{imported.taken} objects taken in, {imported.held} here already, {imported.batches} audit batches"
+        if imported.refused or imported.left:
+            said += f"; {len(imported.refused)} files refused, {len(imported.left)} left on the old host"
+            happening = replace(happening, outcome=Outcome.MINOR_FAILURE)
+        self._journal.record(replace(happening, reason=said))
+
+
+@contextmanager
+def _naming(name: str, imported: Imported) -> Iterator[None]:
+    """Refuse one file by name and go on; what is wrong with this host's own disk is no fault of a file."""
+    try:
+        yield
+    except DatabaseDamaged:
+        raise
+    except (Refused, IntegrityFailure) as exc:
+        imported.refused.append((name, f"{type(exc).__name__}: {exc}"))
+    except OSError as exc:
+        imported.refused.append((name, f"it cannot be read: {os.strerror(exc.errno or errno.EIO)}"))
+
+
+def _verify_digest(name: str, data: bytes, digest: bytes) -> None:
+    if not hmac.compare_digest(sha256(data).digest(), digest):
+        raise FileAltered(name)

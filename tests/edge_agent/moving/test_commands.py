@@ -1,0 +1,264 @@
+"""`leadglass-agent spool` as an engineer meets it, on folders of agents that have run; also when it is killed."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from pynetdicom import _config
+
+from edge_agent.__main__ import main
+from edge_agent.agent import locked
+from edge_agent.audit.journal import Journal
+from edge_agent.capture.registrar import GroupRegistrar
+from edge_agent.config import AgentFolder, load_identity
+from edge_agent.database import Database
+from edge_agent.enrol.enroller import enrol
+from edge_agent.forward.queue import Forward, ForwardQueue
+from edge_agent.spool.catalogue import read_counts
+from edge_agent.spool.spool import Spool
+from provisioning.demo.processes import wait_until
+from shared.audit.record import Event
+from tests.edge_agent.moving.carrying import flip, object_files
+from tests.edge_agent.test_agent import IDENTITIES, IMAGES, running, send, wait_for_listener
+from tests.fakes.centre import Centre
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import MemoryLog
+
+
+@pytest.fixture(autouse=True)
+def as_it_lies_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
+
+
+@pytest.fixture
+def old(centre: Centre, enrolled: AgentFolder) -> AgentFolder:
+    """The folder of an agent that captured while the vault took nothing, and died."""
+    centre.publish(1)
+    centre.vault_status = 503
+    with running(enrolled, MemoryLog()) as agent:
+        wait_for_listener(centre, agent)
+        assert [send(agent, image) for image in IMAGES] == [0] * len(IMAGES)
+    centre.vault_status = 0
+    return enrolled
+
+
+@pytest.fixture
+def new(centre: Centre, tmp_path: Path) -> AgentFolder:
+    folder = AgentFolder(tmp_path / "new")
+    enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2, its replacement")
+    return folder
+
+
+def spool(action: str, folder: AgentFolder, stick: Path) -> int:
+    return main(["spool", action, "--data", str(folder.path), str(stick)])
+
+
+def host_of(folder: AgentFolder) -> str:
+    return str(load_identity(folder).config.host_id)
+
+
+@contextmanager
+def opened(folder: AgentFolder) -> Iterator[Spool]:
+    with closing(Database(folder.database)) as database:
+        yield Spool(folder.spool, database)
+
+
+def waiting(folder: AgentFolder) -> list[bytes]:
+    found = []
+    with opened(folder) as spool:
+        for spooled in spool.everything():
+            with spool.open(spooled) as file:
+                found.append(file.read())
+    return found
+
+
+def registered(folder: AgentFolder) -> int:
+    """Return how many objects stand in the catalogue, while another process is writing to it."""
+    try:
+        with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
+            return sum(count for count, _ in read_counts(connection).values())
+    except sqlite3.Error:
+        return 0
+
+
+def test_export_and_import_say_what_they_did_and_what_is_still_needed(
+    old: AgentFolder, new: AgentFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stick = tmp_path / "stick"
+
+    assert spool("export", old, stick) == 0
+    told = capsys.readouterr().out
+    assert f"{len(IMAGES)} objects of " in told
+    assert host_of(old) in told
+    assert spool("import", new, stick) == 0
+    told = capsys.readouterr().out
+    assert f"{len(IMAGES)} of {len(IMAGES)} objects taken in, 0 here already" in told
+    assert f"leadglass-server spool allow --from {host_of(old)} --to {host_of(new)}" in told
+    assert waiting(new) == waiting(old)
+
+
+def test_status_shows_what_was_brought_and_waits(
+    old: AgentFolder, new: AgentFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool("export", old, tmp_path / "stick")
+    spool("import", new, tmp_path / "stick")
+    capsys.readouterr()
+
+    main(["status", "--data", str(new.path), "--json"])
+    (moved,) = json.loads(capsys.readouterr().out)["moved"]
+    assert (moved["host"], moved["objects"], moved["records"] > 0) == (host_of(old), len(IMAGES), True)
+    main(["status", "--data", str(new.path)])
+    assert f"{len(IMAGES)} objects and {moved['records']} audit records of {host_of(old)} wait" in (
+        capsys.readouterr().out
+    )
+    main(["status", "--data", str(old.path), "--json"])
+    assert json.loads(capsys.readouterr().out)["moved"] == []
+
+
+def test_an_export_takes_along_what_the_agent_had_acknowledged_and_not_entered_yet_when_it_was_killed(
+    centre: Centre, enrolled: AgentFolder, new: AgentFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(GroupRegistrar, "run", lambda _registrar, stop: stop.wait())
+    centre.publish(1)
+    with running(enrolled, MemoryLog()) as agent:
+        wait_for_listener(centre, agent)
+        assert [send(agent, image) for image in IMAGES] == [0] * len(IMAGES)
+    assert registered(enrolled) == 0
+
+    assert spool("export", enrolled, tmp_path / "stick") == 0
+    assert spool("import", new, tmp_path / "stick") == 0
+    assert len(waiting(new)) == len(IMAGES)
+    with closing(Database(enrolled.database)) as database:
+        journal = Journal(database, load_identity(enrolled).config.host_id, key=lambda: None, clock=FakeClock())
+        assert journal.count(Event.IMAGE_CAPTURED) == len(IMAGES)
+
+
+def test_a_spool_that_cannot_be_put_in_order_is_exported_as_far_as_it_goes_and_it_is_said(
+    old: AgentFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What stands in the place of a segment that the disk does not give.
+    (old.spool / "segments" / f"{99:020}-{'0a' * 16}.seg").mkdir()
+
+    assert spool("export", old, tmp_path / "stick") == 1
+    told = capsys.readouterr()
+    assert f"{len(IMAGES)} objects of " in told.out
+    assert "what this host took last before it stopped, if there is any: segment 99 has blocks" in told.err
+
+
+def test_an_export_says_how_many_images_an_archive_is_owed_and_which_of_them_stay(
+    old: AgentFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(Database(old.database)) as database:
+        host_id, clock = load_identity(old).config.host_id, FakeClock()
+        journal = Journal(database, host_id, key=lambda: None, clock=clock)
+        held = Spool(old.spool, database)
+        with database.transaction() as connection:
+            for spooled in held.everything()[:2]:
+                owed = Forward(spooled.object_id, ("PACS",), b"box")
+                ForwardQueue(database, journal, host_id, clock).add(connection, owed)
+            held.keep_owed(connection, spooled)
+
+    assert spool("export", old, tmp_path / "stick") == 0
+    told = capsys.readouterr().out
+    assert f"{len(IMAGES) - 1} objects of " in told
+    assert "2 images wait here for an archive" in told
+    assert "1 of them, which the vault has, are not in the export" in told
+
+
+def test_no_identity_lies_anywhere_in_an_export(old: AgentFolder, tmp_path: Path) -> None:
+    spool("export", old, tmp_path / "stick")
+
+    files = [path for path in (tmp_path / "stick").rglob("*") if path.is_file()]
+    carried = b"".join(path.read_bytes() for path in files) + b"".join(os.fsencode(path.name) for path in files)
+    uids = [image.sop_instance.encode() for image in IMAGES]
+    assert [secret for secret in (*IDENTITIES, *uids) if secret in carried] == []
+    private = (old.identity / "evidence.key").read_bytes(), load_identity(old).config.sop_hash_key
+    assert [secret for secret in private if secret in carried] == []
+
+
+@pytest.mark.parametrize("action", ["export", "import"])
+def test_while_an_agent_runs_in_the_folder_nothing_is_touched(
+    old: AgentFolder, tmp_path: Path, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with locked(old):
+        assert spool(action, old, tmp_path / "stick") == 3
+    assert "another agent is running" in capsys.readouterr().err
+    assert not (tmp_path / "stick").exists()
+
+
+@pytest.mark.parametrize("action", ["export", "import"])
+def test_what_is_not_enrolled_is_refused_and_left_empty(tmp_path: Path, action: str) -> None:
+    nothing = AgentFolder(tmp_path / "nothing")
+    nothing.path.mkdir()
+
+    assert spool(action, nothing, tmp_path / "stick") == 1
+    assert not list(nothing.path.iterdir())
+
+
+def test_what_had_to_be_left_behind_or_refused_is_an_exit_code_and_a_name(
+    old: AgentFolder, new: AgentFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with opened(old) as held:
+        rotten = held.everything()[1]
+        assert rotten.place is not None
+        flip(held.segments.path(rotten.place.segment), rotten.place.offset + 400)
+
+    assert spool("export", old, tmp_path / "stick") == 1
+    assert f"object {rotten.object_id}: damaged" in capsys.readouterr().err
+    assert spool("import", new, tmp_path / "stick") == 1
+    assert f"object {rotten.object_id}: damaged on the old host already" in capsys.readouterr().err
+    assert len(waiting(new)) == len(IMAGES) - 1
+
+
+def test_an_export_is_not_written_into_a_folder_that_is_there(old: AgentFolder, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("do not touch")
+
+    assert spool("export", old, tmp_path) == 1
+    assert (tmp_path / "mine").read_text() == "do not touch"
+
+
+def killed_when(action: str, folder: AgentFolder, stick: Path, is_time: Callable[[], bool]) -> bool:
+    """Run a command in a process of its own and kill it as soon as `is_time`; return whether it was killed."""
+    command = [sys.executable, "-m", "edge_agent", "spool", action, "--data", str(folder.path), str(stick)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        wait_until(lambda: is_time() or process.poll() is not None, 30, look_every_s=0.0005)
+        process.send_signal(signal.SIGKILL)
+        return process.wait() == -signal.SIGKILL
+
+
+def test_an_import_that_is_killed_again_and_again_ends_with_everything_once(
+    old: AgentFolder, new: AgentFolder, tmp_path: Path
+) -> None:
+    stick = tmp_path / "stick"
+    assert spool("export", old, stick) == 0
+
+    for count in range(1, len(IMAGES)):
+        killed_when("import", new, stick, lambda: registered(new) >= count)  # noqa: B023
+
+    assert spool("import", new, stick) == 0
+    assert sorted(waiting(new)) == sorted(waiting(old))
+    assert spool("import", new, stick) == 0
+    assert len(waiting(new)) == len(IMAGES)
+
+
+def test_an_export_that_was_killed_is_none_and_the_next_one_is_whole(
+    old: AgentFolder, new: AgentFolder, tmp_path: Path
+) -> None:
+    stick, before = tmp_path / "stick", waiting(old)
+    was_killed = killed_when("export", old, stick, lambda: len(list(stick.glob("part-*/0*"))) >= 2)
+
+    assert was_killed
+    if not (stick / "manifest").exists():
+        assert spool("import", new, stick) == 1
+        assert waiting(new) == []
+    assert waiting(old) == before
+    assert spool("export", old, stick) == 1
+    assert spool("export", old, tmp_path / "another") == 0
+    assert len(object_files(tmp_path / "another")) == len(IMAGES)
