@@ -17,7 +17,7 @@ from shared.audit.record import Event
 from shared.dicom.dimse import Status
 from tests.edge_agent.capture.wire import Peer
 from tests.faults import inside
-from tests.faults.agent import AgentProcess, running
+from tests.faults.agent import AGENT, AgentProcess, running
 from tests.faults.evidence import (
     delivered,
     verify_log,
