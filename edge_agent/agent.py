@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -80,6 +80,18 @@ class Settings:
     export_folders: tuple[ExportFolder, ...] = ()
 
 
+@dataclass(frozen=True)
+class _Bells:
+    """What wakes each part before its time."""
+
+    audit: Bell = field(default_factory=Bell)
+    delivery: Bell = field(default_factory=Bell)
+    pull: Bell = field(default_factory=Bell)
+    report: Bell = field(default_factory=Bell)
+    commitment: Bell = field(default_factory=Bell)
+    forward: Bell = field(default_factory=Bell)
+
+
 class Agent:
     """One agent, made but not started. Holding the folder's lock is the caller's."""
 
@@ -93,200 +105,65 @@ class Agent:
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
     ) -> None:
         folder, identity = settings.folder, load_identity(settings.folder)
-        config, host_id, signer = identity.config, identity.config.host_id, identity.signer
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
+        self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
         self._contexts: list[ssl.SSLContext] = []
         self._ready_lock = threading.Lock()
-        audit_bell, delivery_bell, pull_bell, report_bell, commitment_bell = (Bell() for _ in range(5))
-
         make_folder(folder.database.parent)
-        self.database = database = Database(folder.database)
-        self.store = store = PolicyStore(database, config.layer, clock, log)
-        self.journal = journal = Journal(
-            database, host_id, key=store.audit_key, clock=clock, random_bytes=random_bytes, on_record=audit_bell.ring
-        )
-        self._forward_bell = forward_bell = Bell()
-        forward_key = ForwardingKey(folder.forwarding, random_bytes)
-        owed = ForwardQueue(database, journal, host_id, clock, forward_bell.ring)
-        self.forwards = Forwards(forward_key, owed)
-        self.forwards.on_let_go(audit_bell.ring)  # a person's command records its doing in another process
-        self.forwards.on_let_go(delivery_bell.ring)
-        self.captures = captures = CaptureStore(
-            folder.spool,
-            database,
-            journal,
-            self.forwards.add,
-            quota=store.spool_quota_bytes,
-            on_ready=delivery_bell.ring,
-        )
-        self.spool, receipts, moved = captures.spool, captures.receipts, captures.moved
-        spool = self.spool
-        registrar = GroupRegistrar(captures.entries, log)
-        self.updater = updater = PolicyUpdater(
-            layer=config.layer,
-            trust_folder=folder.trust,
-            policy_root=config.policy_root,
-            host_id=host_id,
-            store=store,
-            journal=journal,
-            database=database,
-            log=log,
-            on_layer_missing=pull_bell.ring,
-            on_refused=report_bell.ring,
-        )
-        pipeline = CapturePipeline(
-            host_id=host_id,
-            sop_hash_key=config.sop_hash_key,
-            signer=signer,
-            policy=store.in_force,
-            spool=spool,
-            claims=captures.claims,
-            registrar=registrar,
-            forwards=self.forwards,
-            journal=journal,
+        self.database = Database(folder.database)
+        self.store = PolicyStore(self.database, identity.config.layer, clock, log)
+        self.journal = Journal(
+            self.database,
+            self._host_id,
+            key=self.store.audit_key,
             clock=clock,
             random_bytes=random_bytes,
-            encryptor=encryptor,
+            on_record=self._bells.audit.ring,
         )
-        interception = Interception(database, journal, host_id)
-        commitments = CommitmentStore(database, random_bytes)
-        desk = CommitmentDesk(
-            commitments,
-            journal,
-            database,
-            host_id=host_id,
-            clock=clock,
-            log=log,
-            wake=commitment_bell.ring,
+        self._forward_key = ForwardingKey(folder.forwarding, random_bytes)
+        self._owed = ForwardQueue(self.database, self.journal, self._host_id, clock, self._bells.forward.ring)
+        self.forwards = Forwards(self._forward_key, self._owed)
+        self.captures = CaptureStore(
+            folder.spool,
+            self.database,
+            self.journal,
+            self.forwards.add,
+            quota=self.store.spool_quota_bytes,
+            on_ready=self._bells.delivery.ring,
         )
-        certificate = DicomCertificate(folder.dicom, names_of(settings.dicom.host), clock, log)
-        self.listener = listener = DicomListener(
-            settings.dicom,
-            policy=store.in_force,
-            pipeline=pipeline,
-            interception=interception,
-            log=log,
-            tls=DicomTls(folder.dicom, make_certificate=certificate.ensure, policy=store.in_force),
-            commitments=desk,
-            on_listening=self._on_listening,
-        )
-
-        def dicom_context(trust: str) -> ssl.SSLContext:
-            certificate.ensure()
-            return client_context(folder.dicom, trust)
-
-        commitment = CommitmentReporter(
-            desk,
-            commitments,
-            database,
-            sop_hash_key=config.sop_hash_key,
-            captured=captures.instances,
-            evidence=receipts,
-            bringer=ReportAssociations(settings.dicom.ae_title, dicom_context),
-            policy=store.in_force,
-            clock=clock,
-            log=log,
-            bell=commitment_bell,
-        )
-        forwarder = Forwarder(
-            owed,
-            SpoolImages(SpoolObjects(spool), owed.box, forward_key, signer.public),
-            lambda peer: connected(peer, dicom_context),
-            host_id=host_id,
-            policy=store.in_force,
-            clock=clock,
-            log=log,
-            bell=forward_bell,
-        )
-        store.on_change(forward_bell.ring)
-        ledger = Ledger(database, config.sop_hash_key)
-        ledger.keep_folders(export.ae_title for export in settings.export_folders)
-        watchers = [
-            ExportFolderWatcher(
-                export,
-                host_id=host_id,
-                policy=store.in_force,
-                pipeline=pipeline,
-                ledger=ledger,
-                receipts=receipts,
-                journal=journal,
-                database=database,
-                clock=clock,
-                log=log,
-            )
-            for export in settings.export_folders
-        ]
-        for wake in (commitment_bell.ring, *(watcher.bell.ring for watcher in watchers)):
-            receipts.on_receipt(wake)
-        self._report_bell = report_bell
-        mqtt = self._mqtt(pull_bell)
-        reporter = StateReporter(
-            self._door(),
-            mqtt or NoBroker(),
-            host_id=host_id,
-            signer=signer,
-            database=database,
-            store=store,
-            spool=spool,
-            journal=journal,
-            clock=clock,
-            log=log,
-            listening=lambda: listener.port is not None,
-            policy_error=lambda: updater.error,
-            capture=lambda: CaptureState(
-                spool_bytes=spool.held_bytes(),
-                spool_quota_bytes=store.spool_quota_bytes(),
-                damaged=spool.amiss(),
-                openable_here=owed.openable(),
-                routes=owed.states(store.in_force()),
-                senders_refused=interception.count(),
-                commitments_waiting=commitments.waiting(),
-                folders=tuple(watcher.state() for watcher in watchers),
-            ),
-            brought_records=moved.records_waiting,
-            bell=report_bell,
-        )
-        puller = PolicyPuller(self._door(), config.layer, updater, policy=store.in_force, log=log, bell=pull_bell)
-        delivery = DeliveryUploader(
-            self._door(),
-            host_id=host_id,
-            spool=spool,
-            journal=journal,
-            database=database,
-            receipts=receipts,
-            is_owed=self.forwards.holds,
-            policy=store.in_force,
-            log=log,
-            bell=delivery_bell,
-            brought=moved,
-        )
-        upload = AuditUploader(self._door(), host_id=host_id, journal=journal, signer=signer, log=log, bell=audit_bell)
-        moved_upload = MovedAuditUploader(self._door(), host_id=host_id, moved=moved, journal=journal, log=log)
-        renewal = CertificateRenewal(
-            self._door(),
-            folder,
-            host_id=host_id,
-            present=identity.tls_certificate,
-            ca=identity.ca,
-            contexts=self._contexts,
-            clock=clock,
-            log=log,
-        )
-        keeper = SpoolKeeper(spool.segments, lambda: shutil.disk_usage(folder.spool).free, log)
-        for wake in (listener.bell.ring, report_bell.ring, commitment_bell.ring, *(w.bell.ring for w in watchers)):
-            store.on_change(wake)
+        self.spool = self.captures.spool
+        self._certificate = DicomCertificate(folder.dicom, names_of(settings.dicom.host), clock, log)
+        self._interception = Interception(self.database, self.journal, self._host_id)
+        self._commitments = CommitmentStore(self.database, random_bytes)
+        self.updater = self._make_updater()
+        registrar = GroupRegistrar(self.captures.entries, log)
+        pipeline = self._make_pipeline(registrar, encryptor)
+        desk = self._make_desk()
+        self.listener = self._make_listener(pipeline, desk)
+        self._watchers = self._make_watchers(pipeline)
+        mqtt = self._make_mqtt()
+        self._let_parts_wake_each_other()
         # Stopped in this order: nothing new comes in before the rest is put down.
-        links = [mqtt] if mqtt else []
         self._parts: list[Part] = [
-            listener, *watchers, registrar, keeper, commitment, forwarder, puller, *links, renewal, delivery, upload,
-            moved_upload, reporter,
-        ]  # fmt: skip
+            self.listener,
+            *self._watchers,
+            registrar,
+            SpoolKeeper(self.spool.segments, lambda: shutil.disk_usage(folder.spool).free, log),
+            self._make_commitment(desk),
+            self._make_forwarder(),
+            self._make_puller(),
+            *([mqtt] if mqtt else []),
+            self._make_renewal(),
+            self._make_delivery(),
+            *self._make_audit_uploads(),
+            self._make_reporter(mqtt),
+        ]
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set. Raises DatabaseUnavailable, DatabaseDamaged."""
-        self.captures.recover(self._identity.config.host_id, self._identity.signer.public, self._log)
+        self.captures.recover(self._host_id, self._identity.signer.public, self._log)
         self._record(Event.AGENT_STARTED)
-        self._log.event("agent.started", host=str(self._identity.config.host_id))
+        self._log.event("agent.started", host=str(self._host_id))
         supervisor = Supervisor(self._log)
         for part in self._parts:
             supervisor.start(part)
@@ -297,16 +174,120 @@ class Agent:
         self.database.close()
         self._log.event("agent.stopped")
 
-    def _door(self) -> HttpsDoor:
-        doors = self._identity.config.doors
-        return HttpsDoor(doors.host, doors.https_port, self._context())
+    def _make_updater(self) -> PolicyUpdater:
+        config = self._identity.config
+        return PolicyUpdater(
+            layer=config.layer,
+            trust_folder=self._settings.folder.trust,
+            policy_root=config.policy_root,
+            host_id=self._host_id,
+            store=self.store,
+            journal=self.journal,
+            database=self.database,
+            log=self._log,
+            on_layer_missing=self._bells.pull.ring,
+            on_refused=self._bells.report.ring,
+        )
 
-    def _context(self) -> ssl.SSLContext:
+    def _make_pipeline(self, registrar: GroupRegistrar, encryptor: EncryptorFactory) -> CapturePipeline:
+        return CapturePipeline(
+            host_id=self._host_id,
+            sop_hash_key=self._identity.config.sop_hash_key,
+            signer=self._identity.signer,
+            policy=self.store.in_force,
+            spool=self.spool,
+            claims=self.captures.claims,
+            registrar=registrar,
+            forwards=self.forwards,
+            journal=self.journal,
+            clock=self._clock,
+            random_bytes=self._random,
+            encryptor=encryptor,
+        )
+
+    def _make_desk(self) -> CommitmentDesk:
+        return CommitmentDesk(
+            self._commitments,
+            self.journal,
+            self.database,
+            host_id=self._host_id,
+            clock=self._clock,
+            log=self._log,
+            wake=self._bells.commitment.ring,
+        )
+
+    def _make_listener(self, pipeline: CapturePipeline, desk: CommitmentDesk) -> DicomListener:
         folder = self._settings.folder
-        self._contexts.append(verified_context(folder.ca, folder.tls))
-        return self._contexts[-1]
+        return DicomListener(
+            self._settings.dicom,
+            policy=self.store.in_force,
+            pipeline=pipeline,
+            interception=self._interception,
+            log=self._log,
+            tls=DicomTls(folder.dicom, make_certificate=self._certificate.ensure, policy=self.store.in_force),
+            commitments=desk,
+            on_listening=self._on_listening,
+        )
 
-    def _mqtt(self, pull_bell: Bell) -> MqttLink | None:
+    def _make_watchers(self, pipeline: CapturePipeline) -> list[ExportFolderWatcher]:
+        exports = self._settings.export_folders
+        ledger = Ledger(self.database, self._identity.config.sop_hash_key)
+        ledger.keep_folders(export.ae_title for export in exports)
+        return [
+            ExportFolderWatcher(
+                export,
+                host_id=self._host_id,
+                policy=self.store.in_force,
+                pipeline=pipeline,
+                ledger=ledger,
+                receipts=self.captures.receipts,
+                journal=self.journal,
+                database=self.database,
+                clock=self._clock,
+                log=self._log,
+            )
+            for export in exports
+        ]
+
+    def _make_commitment(self, desk: CommitmentDesk) -> CommitmentReporter:
+        return CommitmentReporter(
+            desk,
+            self._commitments,
+            self.database,
+            sop_hash_key=self._identity.config.sop_hash_key,
+            captured=self.captures.instances,
+            evidence=self.captures.receipts,
+            bringer=ReportAssociations(self._settings.dicom.ae_title, self._dicom_context),
+            policy=self.store.in_force,
+            clock=self._clock,
+            log=self._log,
+            bell=self._bells.commitment,
+        )
+
+    def _make_forwarder(self) -> Forwarder:
+        images = SpoolImages(SpoolObjects(self.spool), self._owed.box, self._forward_key, self._identity.signer.public)
+        return Forwarder(
+            self._owed,
+            images,
+            lambda peer: connected(peer, self._dicom_context),
+            host_id=self._host_id,
+            policy=self.store.in_force,
+            clock=self._clock,
+            log=self._log,
+            bell=self._bells.forward,
+        )
+
+    def _make_puller(self) -> PolicyPuller:
+        return PolicyPuller(
+            self._door(),
+            self._identity.config.layer,
+            self.updater,
+            policy=self.store.in_force,
+            log=self._log,
+            bell=self._bells.pull,
+        )
+
+    def _make_mqtt(self) -> MqttLink | None:
         config = self._identity.config
         if config.doors.mqtt_port is None:
             return None
@@ -318,11 +299,109 @@ class Agent:
             layer=config.layer,
             updater=self.updater,
             log=self._log,
-            on_connected=pull_bell.ring,
+            on_connected=self._bells.pull.ring,
         )
 
+    def _make_renewal(self) -> CertificateRenewal:
+        return CertificateRenewal(
+            self._door(),
+            self._settings.folder,
+            host_id=self._host_id,
+            present=self._identity.tls_certificate,
+            ca=self._identity.ca,
+            contexts=self._contexts,
+            clock=self._clock,
+            log=self._log,
+        )
+
+    def _make_delivery(self) -> DeliveryUploader:
+        return DeliveryUploader(
+            self._door(),
+            host_id=self._host_id,
+            spool=self.spool,
+            journal=self.journal,
+            database=self.database,
+            receipts=self.captures.receipts,
+            is_owed=self.forwards.holds,
+            policy=self.store.in_force,
+            log=self._log,
+            bell=self._bells.delivery,
+            brought=self.captures.moved,
+        )
+
+    def _make_audit_uploads(self) -> tuple[Part, Part]:
+        own = AuditUploader(
+            self._door(),
+            host_id=self._host_id,
+            journal=self.journal,
+            signer=self._identity.signer,
+            log=self._log,
+            bell=self._bells.audit,
+        )
+        moved = MovedAuditUploader(
+            self._door(), host_id=self._host_id, moved=self.captures.moved, journal=self.journal, log=self._log
+        )
+        return own, moved
+
+    def _make_reporter(self, mqtt: MqttLink | None) -> StateReporter:
+        return StateReporter(
+            self._door(),
+            mqtt or NoBroker(),
+            host_id=self._host_id,
+            signer=self._identity.signer,
+            database=self.database,
+            store=self.store,
+            spool=self.spool,
+            journal=self.journal,
+            clock=self._clock,
+            log=self._log,
+            listening=lambda: self.listener.port is not None,
+            policy_error=lambda: self.updater.error,
+            capture=self._capture_state,
+            brought_records=self.captures.moved.records_waiting,
+            bell=self._bells.report,
+        )
+
+    def _let_parts_wake_each_other(self) -> None:
+        bells = self._bells
+        # A person's command records its doing in another process.
+        self.forwards.on_let_go(bells.audit.ring)
+        self.forwards.on_let_go(bells.delivery.ring)
+        watching = [watcher.bell.ring for watcher in self._watchers]
+        for wake in (bells.commitment.ring, *watching):
+            self.captures.receipts.on_receipt(wake)
+        for wake in (
+            self.listener.bell.ring, bells.report.ring, bells.commitment.ring, bells.forward.ring, *watching
+        ):  # fmt: skip
+            self.store.on_change(wake)
+
+    def _capture_state(self) -> CaptureState:
+        return CaptureState(
+            spool_bytes=self.spool.held_bytes(),
+            spool_quota_bytes=self.store.spool_quota_bytes(),
+            damaged=self.spool.amiss(),
+            openable_here=self._owed.openable(),
+            routes=self._owed.states(self.store.in_force()),
+            senders_refused=self._interception.count(),
+            commitments_waiting=self._commitments.waiting(),
+            folders=tuple(watcher.state() for watcher in self._watchers),
+        )
+
+    def _door(self) -> HttpsDoor:
+        doors = self._identity.config.doors
+        return HttpsDoor(doors.host, doors.https_port, self._context())
+
+    def _context(self) -> ssl.SSLContext:
+        folder = self._settings.folder
+        self._contexts.append(verified_context(folder.ca, folder.tls))
+        return self._contexts[-1]
+
+    def _dicom_context(self, trust: str) -> ssl.SSLContext:
+        self._certificate.ensure()
+        return client_context(self._settings.folder.dicom, trust)
+
     def _on_listening(self) -> None:
-        self._report_bell.ring()
+        self._bells.report.ring()
         self._write_ready_file()
 
     def _write_ready_file(self) -> None:
@@ -332,7 +411,7 @@ class Agent:
         # One at a time: what one thread saw before the port was open must not replace what another wrote after.
         with self._ready_lock:
             ready: dict[str, canonical.Json] = {
-                "host": str(self._identity.config.host_id),
+                "host": str(self._host_id),
                 "pid": os.getpid(),
                 "dicom_host": self._settings.dicom.host,
                 "dicom_port": self.listener.port,
@@ -343,7 +422,7 @@ class Agent:
             draft.replace(file)
 
     def _record(self, event: Event) -> None:
-        who = (Participant("host", str(self._identity.config.host_id), True), Participant("service", SOFTWARE, False))
+        who = (Participant("host", str(self._host_id), True), Participant("service", SOFTWARE, False))
         self.journal.record(Happening(event, Action.EXECUTE, Outcome.SUCCESS, who))
 
 

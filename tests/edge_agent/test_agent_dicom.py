@@ -115,7 +115,7 @@ def test_a_stranger_is_refused_counted_and_shown(
             entity = ApplicationEntity("STRANGER")
             entity.add_requested_context("1.2.840.10008.1.1")
             assert entity.associate("127.0.0.1", agent.listener.port).is_rejected
-        agent._report_bell.ring()
+        agent._bells.report.ring()
         centre.wait_for(lambda: any(state.capture.senders_refused == 3 for state in centre.states))
     assert main(["status", "--data", str(enrolled.path), "--json"]) == 0
     status = json.loads(capsys.readouterr().out)

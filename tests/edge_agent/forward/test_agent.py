@@ -118,6 +118,6 @@ def test_what_is_owed_is_found_again_after_a_restart(centre: Centre, enrolled: A
         with running(enrolled) as agent:
             assert len(list(agent.spool.rows(State.OWED))) == 1
             agent.forwards._queue.retry("pacs", "engineer")
-            agent._forward_bell.ring()
+            agent._bells.forward.ring()
             centre.wait_for(lambda: pacs.stored == [("1.2.3", DATASET)])
             centre.wait_for(lambda: agent.spool.held_bytes() == 0)
