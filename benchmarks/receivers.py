@@ -165,8 +165,8 @@ def _serve(port: int, folder: Path, certificates: Path | None) -> None:
     clock, host_id = SystemClock(), HostId.new()
     database = Database(folder / "agent.sqlite")
     journal = Journal(database, host_id, key=lambda: policy.key_for(KeyPurpose.AUDIT), clock=clock)
-    captures, log = CaptureStore(folder / "spool", database, journal), JsonLog(clock)
-    captures.recover(host_id, signer.public, log)
+    captures, log = CaptureStore(folder / "spool", database, journal, signer.public), JsonLog(clock)
+    captures.recover(host_id, log)
     # An agent writes these in the pauses between examinations.
     for _ in range(SPARES):
         captures.spool.segments.prepare()

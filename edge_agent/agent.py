@@ -127,6 +127,7 @@ class Agent:
             folder.spool,
             self.database,
             self.journal,
+            identity.signer.public,
             self.forwards.add,
             quota=self.store.spool_quota_bytes,
             on_ready=self._bells.delivery.ring,
@@ -161,7 +162,7 @@ class Agent:
 
     def run(self, stop: threading.Event) -> None:
         """Run until `stop` is set. Raises DatabaseUnavailable, DatabaseDamaged."""
-        self.captures.recover(self._host_id, self._identity.signer.public, self._log)
+        self.captures.recover(self._host_id, self._log)
         self._record(Event.AGENT_STARTED)
         self._log.event("agent.started", host=str(self._host_id))
         supervisor = Supervisor(self._log)

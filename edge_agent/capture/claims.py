@@ -1,11 +1,12 @@
 """Tells a resend from a new image, also while the first one is still on its way.
 
 The same SOP Instance UID with the same data set is one image, kept once. With another data set both are kept, and each
-knows of the other. An instance counts while the host or the vault still has it.
+knows of the other. An instance counts while the host or the vault still has it; for a resend to be answered without
+being kept, what is here has to be whole.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 
 from edge_agent.capture.instances import Instances
@@ -31,24 +32,33 @@ class Repeated:
 
 
 class Claims:
-    """`is_kept` says whether the host or the vault still has an object."""
+    """`is_kept` says whether the host or the vault still has an object, whatever has become of it.
 
-    def __init__(self, instances: Instances, is_kept: Callable[[ObjectId], bool]) -> None:
-        self._instances, self._is_kept = instances, is_kept
+    `is_safe` says whether it is whole, with one of them; it may read all of it.
+    """
+
+    def __init__(
+        self, instances: Instances, is_kept: Callable[[ObjectId], bool], is_safe: Callable[[ObjectId], bool]
+    ) -> None:
+        self._instances, self._is_kept, self._is_safe = instances, is_kept, is_safe
         self._lock = threading.Lock()
         self._open: dict[bytes, list[Claim]] = {}
 
     def claim(self, uid_hash: bytes, dataset_sha256: bytes, object_id: ObjectId) -> Claim | Repeated:
         """Return the claim to an image, once nobody else is about to keep the very same. Raises DatabaseUnavailable."""
+        lost = set[ObjectId]()
         while True:
             with self._lock:
-                found = self._judged(uid_hash, dataset_sha256, object_id)
-                if not isinstance(found, threading.Event):
-                    return found
-            found.wait()
+                found = self._judged(uid_hash, dataset_sha256, object_id, lost)
+            if isinstance(found, threading.Event):
+                found.wait()
+            elif isinstance(found, Repeated) and not self._is_safe(found.object_id):
+                lost.add(found.object_id)
+            else:
+                return found
 
     def _judged(
-        self, uid_hash: bytes, dataset_sha256: bytes, object_id: ObjectId
+        self, uid_hash: bytes, dataset_sha256: bytes, object_id: ObjectId, lost: Set[ObjectId]
     ) -> Claim | Repeated | threading.Event:
         on_their_way = self._open.get(uid_hash, [])
         for other in on_their_way:
@@ -56,7 +66,7 @@ class Claims:
                 return other.ended
         conflicts = [other.object_id for other in on_their_way]
         for instance in self._instances.of(uid_hash):
-            if not self._is_kept(instance.object_id):
+            if instance.object_id in lost or not self._is_kept(instance.object_id):
                 continue
             if instance.dataset_sha256 == dataset_sha256:
                 return Repeated(instance.object_id)

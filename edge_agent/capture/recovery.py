@@ -96,8 +96,9 @@ class Recovery:
                 verify_entry(head, small_parts(source, parts))
                 record = verify_whole(source, parts, self.key)
             note = Note.parse(head.note)
-            if note.owed:
-                return  # it would be registered had it been acknowledged, and cannot be forwarded without its box
+            if note.owed or self.spool.catalogue.find(record.object_id) is not None:
+                # Owed, it would be registered had it been acknowledged, and cannot be forwarded without its box.
+                return
         except (Malformed, IntegrityFailure, OSError) as exc:
             # Torn by a power cut, then nobody was told that it is safe; or gone bad since. It is kept either way.
             self.log.event("spool.damaged", number=head.number, why=type(exc).__name__)

@@ -15,8 +15,13 @@ from edge_agent.deliver.receipts import Receipts
 from edge_agent.forward.queue import Forward
 from edge_agent.log import Log
 from edge_agent.moving.store import MovedStore
+from edge_agent.spool.catalogue import State
+from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.spool import Spool
-from shared.identity import HostId
+from edge_agent.spool.whole import verify_whole
+from shared.errors import IntegrityFailure, Malformed
+from shared.identity import HostId, ObjectId
+from shared.sealing import object_file
 from shared.signing import EvidencePublicKey
 
 
@@ -25,23 +30,29 @@ def nothing_owed(_connection: Connection, forward: Forward) -> None:
 
 
 class CaptureStore:
-    """`owe` enters what this host owes archives; `spool` is what the spool takes beside its folder and the database."""
+    """`key` is the host's own; `owe` enters what this host owes archives.
+
+    `spool` is what the spool takes beside its folder and the database.
+    """
 
     def __init__(
         self,
         folder: Path,
         database: Database,
         journal: Journal,
+        key: EvidencePublicKey,
         owe: Callable[[Connection, Forward], None] = nothing_owed,
         **spool: Any,
     ) -> None:
-        self.database, self.journal = database, journal
+        self.database, self.journal, self._key = database, journal, key
         self.spool = Spool(folder, database, **spool)
         self.receipts, self.instances, self.moved = Receipts(database), Instances(database), MovedStore(database)
-        self.claims = Claims(self.instances, lambda name: self.spool.holds(name) or self.receipts.holds(name))
+        self.claims = Claims(
+            self.instances, lambda name: self.spool.holds(name) or self.receipts.holds(name), self._is_safe
+        )
         self.entries = Entries(database, journal, self.spool, self.instances, self.claims, owe)
 
-    def recover(self, host_id: HostId, key: EvidencePublicKey, log: Log) -> Mapping[int, int]:
+    def recover(self, host_id: HostId, log: Log) -> Mapping[int, int]:
         """Put everything in agreement after a stop, before anything new is taken. Like `Recovery.run`."""
         unread = Recovery(
             database=self.database,
@@ -50,10 +61,24 @@ class CaptureStore:
             claims=self.claims,
             journal=self.journal,
             host_id=host_id,
-            key=key,
+            key=self._key,
             has_receipt=self.receipts.holds,
             is_brought=lambda object_id: self.moved.source_of(object_id) is not None,
             log=log,
         ).run()
         self.moved.forget_unfinished()
         return unread
+
+    def _is_safe(self, object_id: ObjectId) -> bool:
+        """Return whether the vault has an object, or this host has it whole: its modality will hear that it is safe."""
+        if self.receipts.holds(object_id):
+            return True
+        row = self.spool.catalogue.find(object_id)
+        if row is None or row.state not in (State.WAITING, State.OWED):
+            return False
+        try:
+            with self.spool.open(row.spooled) as source:
+                verify_whole(source, object_file.parse(source), self._key)
+        except (Malformed, IntegrityFailure, SpoolUnavailable, OSError):
+            return False
+        return True

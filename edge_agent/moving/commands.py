@@ -63,7 +63,7 @@ class _Host:
 
     def put_in_order(self) -> Mapping[int, int]:
         """Do what an agent does at its start. Returns and raises like `Recovery.run`."""
-        return self.captures.recover(self.identity.config.host_id, self.identity.signer.public, self.log)
+        return self.captures.recover(self.identity.config.host_id, self.log)
 
 
 def export_spool(folder: AgentFolder, target: Path, clock: Clock) -> Iterator[str]:
@@ -143,7 +143,9 @@ def _opened(folder: AgentFolder, clock: Clock) -> Iterator[_Host]:
             config, log = identity.config, JsonLog(clock)
             store = PolicyStore(database, config.layer, clock, log)
             journal = Journal(database, config.host_id, key=store.audit_key, clock=clock)
-            captures = CaptureStore(folder.spool, database, journal, quota=store.spool_quota_bytes)
+            captures = CaptureStore(
+                folder.spool, database, journal, identity.signer.public, quota=store.spool_quota_bytes
+            )
             forwards = ForwardQueue(database, journal, config.host_id, clock)
             yield _Host(identity, captures, journal, forwards, log)
 

@@ -30,9 +30,10 @@ class SpoolKeeper:
         self.bell = Bell()
 
     def run(self, stop: threading.Event) -> None:
-        failures = written = 0
+        failures, written = 0, -1
         while not stop.is_set():
             # While somebody sends, disk and processor are theirs; a fresh segment is then made without being written.
+            # Otherwise one a second: half a gigabyte at once would be felt by whatever else this host does.
             is_quiet, written = self._segments.written == written, self._segments.written
             try:
                 wants_more = self.step() if is_quiet else True
@@ -42,7 +43,7 @@ class SpoolKeeper:
                 self._log.event("spool.no-spare", why=why(exc), failures=failures)
                 stop.wait(delay_s(failures, 1.0))
                 continue
-            self.bell.sleep((0.0 if is_quiet else _QUIET_S) if wants_more else _LOOK_EVERY_S)
+            self.bell.sleep(_QUIET_S if wants_more else _LOOK_EVERY_S)
 
     def step(self) -> bool:
         """Write one spare if one is wanted; return whether more are. Raises SpoolUnavailable."""

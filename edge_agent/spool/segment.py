@@ -56,8 +56,11 @@ class Segment:
             while entry:
                 written = os.pwrite(self._descriptor, entry, offset)
                 entry, offset = entry[written:], offset + written
+            links = os.fstat(self._descriptor).st_nlink
         except OSError as exc:
             raise unavailable(exc) from exc
+        if not links:
+            raise SpoolUnavailable("somebody deleted the segment that is being written")
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -63,6 +63,7 @@ class Host:
             self.spool_folder or self.folder / "spool",
             self.database,
             self.journal,
+            self.signer.public,
             free_bytes=lambda _: self.free_bytes,
             quota=lambda: self.quota_bytes,
             segment_bytes=self.segment_bytes,
@@ -88,7 +89,7 @@ class Host:
 
     def recover(self) -> None:
         """Do what an agent does at its start."""
-        self.captures.recover(self.host_id, self.signer.public, self.log)
+        self.captures.recover(self.host_id, self.log)
 
     def put_in_force(self, version: int = 1, ae_titles: tuple[str, ...] = ("CT1",), quota_bytes: int = 0) -> None:
         policy = document(version, self.keys, self.receipts.public, ae_titles)

@@ -18,7 +18,12 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.database = Database(folder / "agent.sqlite")
         self.instances, self.lost = Instances(self.database), set[ObjectId]()
-        self.claims = Claims(self.instances, lambda object_id: object_id not in self.lost)
+        self.damaged = set[ObjectId]()
+        self.claims = Claims(
+            self.instances,
+            lambda object_id: object_id not in self.lost,
+            lambda object_id: object_id not in self.damaged,
+        )
 
     def claim(self, digest: bytes = SAME, uid_hash: bytes = UID) -> Claim | Repeated:
         return self.claims.claim(uid_hash, digest, ObjectId.new())
@@ -57,6 +62,17 @@ def test_what_neither_host_nor_vault_has_any_more_is_kept_anew(world: World) -> 
     again = world.keep()
 
     assert again.conflicts == ()
+    assert world.claim() == Repeated(again.object_id)
+
+
+def test_what_is_here_and_is_not_whole_is_kept_anew_and_still_known_to_another_data_set(world: World) -> None:
+    first = world.keep()
+    world.damaged.add(first.object_id)
+
+    other = world.keep(ANOTHER)
+    assert other.conflicts == (first.object_id,)
+    again = world.keep()
+    assert again.conflicts == (other.object_id,)
     assert world.claim() == Repeated(again.object_id)
 
 
