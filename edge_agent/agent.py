@@ -54,7 +54,7 @@ from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
-from edge_agent.spool.keeper import SpoolKeeper
+from edge_agent.spool.keeper import SpoolKeeper, make_room
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
@@ -110,6 +110,7 @@ class Agent:
         self._contexts: list[ssl.SSLContext] = []
         self._ready_lock = threading.Lock()
         make_folder(folder.database.parent)
+        make_room(folder.spool, shutil.disk_usage(folder.database.parent).free)
         self.database = Database(folder.database)
         self.store = PolicyStore(self.database, identity.config.layer, clock, log)
         self.journal = Journal(
@@ -419,8 +420,11 @@ class Agent:
                 "dicom_tls_port": self.listener.tls_port,
             }
             draft = file.with_name(f"{file.name}.new")
-            draft.write_bytes(canonical.encode(ready))
-            draft.replace(file)
+            try:
+                draft.write_bytes(canonical.encode(ready))
+                draft.replace(file)
+            except OSError as exc:
+                self._log.event("agent.no-ready-file", why=why(exc))  # whoever waits for it is told nothing else
 
     def _record(self, event: Event) -> None:
         who = (Participant("host", str(self._host_id), True), Participant("service", SOFTWARE, False))

@@ -140,9 +140,11 @@ class Association:
         except (AssociationEnded, OSError) as exc:
             self._end("lost", exc, self._unless_asked())
         finally:
-            if self._conversation is not None:
-                self._conversation.close()
-            self._connection.close()
+            try:
+                if self._conversation is not None:
+                    self._conversation.close()
+            finally:
+                self._connection.close()
 
     def stop(self) -> None:
         """Have the association end soon. Called from another thread."""

@@ -13,6 +13,7 @@ from edge_agent.capture import grade
 from edge_agent.capture.attributes import IndexReader
 from edge_agent.capture.claims import Claim, Claims, Repeated
 from edge_agent.capture.registrar import Captured, Registrar
+from edge_agent.database import DatabaseDamaged, DatabaseUnavailable
 from edge_agent.forward.queue import Forward
 from edge_agent.spool.entry import Note
 from edge_agent.spool.incoming import Incoming
@@ -117,8 +118,12 @@ class CapturePipeline:
         object_id = ObjectId.parse(happening.what[0].name)
         binding = Binding(object_id, self.host_id, uid_hash, checked_uid(header.transfer_syntax))
         incoming = self.spool.begin(object_id)
-        sealer = ObjectSealer(incoming, binding, random_bytes=self._random, encryptor=self._encryptor)
-        return Capture(self, header, policy, happening, incoming, sealer)
+        try:
+            sealer = ObjectSealer(incoming, binding, random_bytes=self._random, encryptor=self._encryptor)
+            return Capture(self, header, policy, happening, incoming, sealer)
+        except BaseException:
+            incoming.discard()
+            raise
 
     def _refused(self, happening: Happening, header: ImageHeader, exc: BaseException | None) -> None:
         # What was captured can be told from its sealed index; of what was not, this is all that is known.
@@ -204,11 +209,11 @@ class Capture:
             return
         try:
             pipeline.registrar.register_now(image)
-            self.is_kept = True
-        finally:
-            if not self.is_kept:
-                # Then it is not acknowledged either: the modality keeps the image and will send it again.
-                pipeline.spool.revoke(spooled, note)
+        except (DatabaseUnavailable, DatabaseDamaged):
+            # Then it is not acknowledged either: the modality keeps the image and will send it again.
+            pipeline.spool.revoke(spooled, note)
+            raise
+        self.is_kept = True
 
     def _second_wrap(self, routes: Sequence[str]) -> Forward | None:
         header, forwards = self._header, self._pipeline.forwards

@@ -57,7 +57,7 @@ class Recovery:
         self._register_files()
         self._count_segments(unread)
         self._name_what_is_missing()
-        self._refuse_the_rest()
+        self._refuse_the_rest(unread)
         return unread
 
     def _register_segments(self) -> Mapping[int, int]:
@@ -114,7 +114,8 @@ class Recovery:
             note = self._note_beside(spooled)
             # A power cut may take a note and leave its file, so the note is not asked alone.
             counts = not self.is_brought(spooled.object_id) and (note is None or note.counts_unregistered)
-            if self.has_receipt(spooled.object_id) or not counts:
+            has_left = self.spool.catalogue.find(spooled.object_id) is not None
+            if has_left or self.has_receipt(spooled.object_id) or not counts:
                 self.spool.revoke(spooled, note or _UNKNOWN)
                 continue
             try:
@@ -188,15 +189,21 @@ class Recovery:
                 self.spool.put_aside(row.spooled, f"missing at the start: {exc.why}")
                 self.log.event("spool.missing", object=str(row.spooled.object_id))
 
-    def _refuse_the_rest(self) -> None:
-        begun = {*self.spool.clear_incoming(), *self.spool.attempts.left_over()}
-        for object_id in sorted(begun):
-            if self.is_brought(object_id) or self.spool.catalogue.find(object_id) is not None:
-                continue
-            if not self.journal.has_outcome(str(object_id)):
+    def _refuse_the_rest(self, unread: Collection[int]) -> None:
+        deleted, begun = set(self.spool.clear_incoming()), set(self.spool.attempts.left_over())
+        without_outcome = sorted(object_id for object_id in deleted | begun if not self._has_outcome(object_id))
+        # What was begun may lie whole where the disk does not give it now.
+        in_doubt = [object_id for object_id in without_outcome if unread and object_id not in deleted]
+        for object_id in without_outcome:
+            if object_id not in in_doubt:
                 self._record(Event.IMAGE_REFUSED, _UNFINISHED, object_id)
                 self.log.event("spool.unfinished-deleted", object=str(object_id))
-        self.spool.attempts.forget()
+        self.spool.attempts.forget(but=in_doubt)
+
+    def _has_outcome(self, object_id: ObjectId) -> bool:
+        if self.is_brought(object_id) or self.spool.catalogue.find(object_id) is not None:
+            return True
+        return self.journal.has_outcome(str(object_id))
 
     def _record(self, event: Event, reason: str, *objects: ObjectId) -> None:
         who, what = (Participant("host", str(self.host_id), True),), tuple(Subject("object", str(o)) for o in objects)

@@ -15,13 +15,11 @@ from edge_agent.deliver.receipts import Receipts
 from edge_agent.forward.queue import Forward
 from edge_agent.log import Log
 from edge_agent.moving.store import MovedStore
-from edge_agent.spool.catalogue import State
-from edge_agent.spool.errors import SpoolUnavailable
+from edge_agent.spool.catalogue import HERE
+from edge_agent.spool.reader import SpoolReader
 from edge_agent.spool.spool import Spool
-from edge_agent.spool.whole import verify_whole
-from shared.errors import IntegrityFailure, Malformed
+from edge_agent.spool.verifier import Finding, SpoolVerifier
 from shared.identity import HostId, ObjectId
-from shared.sealing import object_file
 from shared.signing import EvidencePublicKey
 
 
@@ -74,11 +72,9 @@ class CaptureStore:
         if self.receipts.holds(object_id):
             return True
         row = self.spool.catalogue.find(object_id)
-        if row is None or row.state not in (State.WAITING, State.OWED):
-            return False
-        try:
-            with self.spool.open(row.spooled) as source:
-                verify_whole(source, object_file.parse(source), self._key)
-        except (Malformed, IntegrityFailure, SpoolUnavailable, OSError):
-            return False
-        return True
+        if row is not None and row.state in HERE:
+            verifier = SpoolVerifier(self.spool.catalogue, SpoolReader(self.spool.folder), lambda _: self._key)
+            if verifier.result(row).judged.finding is Finding.WHOLE:
+                return True
+        # Asked again, because it may have been delivered while it was looked at.
+        return self.receipts.holds(object_id)

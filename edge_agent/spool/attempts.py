@@ -8,6 +8,7 @@ need not survive. An attempt ends with its outcome in the journal; what is found
 
 import mmap
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 from shared.identity import ObjectId
@@ -52,10 +53,15 @@ class Attempts:
         places = (self._map[at : at + _PLACE_BYTES] for at in range(0, len(self._map), _PLACE_BYTES))
         return tuple(ObjectId(place) for place in places if place != _NOBODY)
 
-    def forget(self) -> None:
-        """Begin with an empty table, once what was left over is recorded; before this nothing is noted."""
+    def forget(self, but: Collection[ObjectId] = ()) -> None:
+        """Begin anew, once what was left over is recorded, with those that a later start has to judge.
+
+        Before this nothing is noted.
+        """
         self._map[:] = bytes(len(self._map))
         self._free = list(range(0, len(self._map), _PLACE_BYTES))
+        for object_id in but:
+            self.begin(object_id)
 
     def begin(self, object_id: ObjectId) -> None:
         # More captures at a time than there are places for are not expected, and do no harm: they are not seen here.

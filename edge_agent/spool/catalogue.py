@@ -28,10 +28,15 @@ CREATE INDEX IF NOT EXISTS spooled_in_order ON spooled (state, number);
 CREATE INDEX IF NOT EXISTS spooled_in_segment ON spooled (segment);
 CREATE INDEX IF NOT EXISTS spooled_unreadable ON spooled (number) WHERE state = 'waiting' AND why <> '';
 CREATE TABLE IF NOT EXISTS segment_complete (number INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE IF NOT EXISTS last_number (one INTEGER PRIMARY KEY, number INTEGER NOT NULL) STRICT;
 """
 _AMISS = """
 SELECT (SELECT count(*) FROM spooled WHERE state = 'put aside')
     + (SELECT count(*) FROM spooled WHERE state = 'waiting' AND why <> '')
+"""
+_KEEP_LAST_NUMBER = """
+INSERT INTO last_number SELECT 1, coalesce(max(number), 0) FROM spooled WHERE true
+ON CONFLICT DO UPDATE SET number = max(number, excluded.number)
 """
 _NAME = re.compile(r"(\d{20})-([0-9a-f]{32})")
 NOTE_SUFFIX = ".note"
@@ -153,7 +158,10 @@ class CatalogueReader:
         return int(count)
 
     def last_number(self) -> int:
-        ((number,),) = self._database.read("SELECT coalesce(max(number), 0) FROM spooled")
+        """Return the highest number that an object had which is, or was, in the catalogue."""
+        ((number,),) = self._database.read(
+            "SELECT max(coalesce((SELECT max(number) FROM spooled), 0), coalesce((SELECT number FROM last_number), 0))"
+        )
         return int(number)
 
     def segments(self) -> list[int]:
@@ -215,11 +223,13 @@ class Catalogue(CatalogueReader):
 
         Where an entry of it was left in a segment, the row stays until no start would look at that.
         """
+        connection.execute(_KEEP_LAST_NUMBER)
         connection.execute("DELETE FROM spooled WHERE number = ? AND offset = 0", (spooled.number,))
         connection.execute("UPDATE spooled SET state = 'gone', why = '' WHERE number = ?", (spooled.number,))
 
     def forget_moved(self, connection: Connection) -> None:
         """Drop the rows of files that have left, because no start looks at what is here now."""
+        connection.execute(_KEEP_LAST_NUMBER)
         connection.execute("DELETE FROM spooled WHERE state = 'gone' AND segment IS NULL")
 
     def complete(self, connection: Connection, segments: Sequence[int]) -> None:
@@ -228,6 +238,7 @@ class Catalogue(CatalogueReader):
     def retired(self, segments: Sequence[int]) -> None:
         """Forget what has left and lay in segments that are no more."""
         with self._writing.transaction() as connection:
+            connection.execute(_KEEP_LAST_NUMBER)
             for number in segments:
                 connection.execute("DELETE FROM spooled WHERE segment = ? AND state = 'gone'", (number,))
                 connection.execute("DELETE FROM segment_complete WHERE number = ?", (number,))

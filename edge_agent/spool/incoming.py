@@ -37,6 +37,8 @@ class Room(Protocol):
     def verify_room(self, more_bytes: int) -> None:
         """Raises SpoolFull, QuotaReached."""
 
+    def coming(self, object_id: ObjectId, size_bytes: int) -> None: ...
+
 
 class Incoming:
     """A sink for an object's bytes: `shared.sealing.seal.Sink`. Raises SpoolUnavailable, SpoolFull, QuotaReached."""
@@ -94,6 +96,7 @@ class Incoming:
                 spooled = self._commit_file(self._begin_file(), note)
         else:
             spooled = self._commit_file(self._file, note)
+        self._spool.coming(self.object_id, spooled.object_bytes)
         self._end(committed=True)
         return spooled
 
@@ -101,10 +104,12 @@ class Incoming:
         """Leave no trace of the object unless it was committed."""
         if self._ended:
             return
-        if self._file is not None:
-            self._file.close()
-            self.path.unlink(missing_ok=True)
-        self._end(committed=False)
+        try:
+            if self._file is not None:
+                self._file.close()
+                self.path.unlink(missing_ok=True)
+        finally:
+            self._end(committed=False)
 
     def _commit_entry(self, note: bytes, small_parts_bytes: int) -> Spooled:
         size, number = self.size_bytes, self._spool.next_number()
@@ -145,12 +150,13 @@ class Incoming:
 
     def _write_staged(self, file: RawIOBase) -> None:
         staged = self._staged[self._begins : self._filled]
-        self._spool.verify_room(self._written_bytes + len(staged))
+        self._spool.verify_room(len(staged))
         try:
             _write_all(file, staged)
         except OSError as exc:
             raise unavailable(exc) from exc
         self._written_bytes += len(staged)
+        self._spool.coming(self.object_id, self._written_bytes)
         self._begins = self._filled = 0
 
     def _end(self, *, committed: bool) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 
 from edge_agent.backoff import delay_s
 from edge_agent.log import Log, why
@@ -18,6 +19,16 @@ _QUIET_S, _LOOK_EVERY_S = 1.0, 30.0
 def spares_for(free_bytes: int) -> int:
     """Return how many spare segments a disk with so much room is to have."""
     return max(min(MOST_SPARES, (free_bytes - RESERVE_BYTES) // _SHARE_OF_FREE // SEGMENT_BYTES), 0)
+
+
+def make_room(spool: Path, free_bytes: int) -> None:
+    """Give up what was written in advance where less than the reserve is free, before a database is opened there.
+
+    Raises OSError.
+    """
+    if free_bytes < RESERVE_BYTES:
+        for spare in (spool / "segments").glob("spare-*"):
+            spare.unlink()
 
 
 class SpoolKeeper:
@@ -46,8 +57,14 @@ class SpoolKeeper:
             self.bell.sleep(_QUIET_S if wants_more else _LOOK_EVERY_S)
 
     def step(self) -> bool:
-        """Write one spare if one is wanted; return whether more are. Raises SpoolUnavailable."""
-        self._segments.spares = spares_for(self._free_bytes())
+        """Write one spare if one is wanted; return whether more are. Raises SpoolUnavailable.
+
+        Below the reserve they are given up: the journal needs the room, also while no image comes in.
+        """
+        free_bytes = self._free_bytes()
+        self._segments.spares = spares_for(free_bytes)
+        if free_bytes < RESERVE_BYTES:
+            self._segments.drop_spares()
         if not self._segments.needs_spare():
             return False
         self._segments.prepare()

@@ -7,6 +7,7 @@ A segment is *complete* once it is full and everything in it stands in the catal
 It is *retired* once its last object has left: it becomes a spare, under no epoch, or goes.
 """
 
+import contextlib
 import os
 import secrets
 import threading
@@ -76,6 +77,8 @@ class Segments:
         self.written = 0  # entries since the start
         for path in folder.iterdir():
             name = SegmentName.parse(path.name)
+            if name is not None and name.number in self._uses:
+                raise SpoolUnavailable(f"there are two segments {name.number}, and one number is given to one only")
             if name is not None:
                 self._uses[name.number] = _Use(name, full=True, known=False)
             elif path.name.startswith("spare-"):
@@ -103,6 +106,10 @@ class Segments:
         """
         use = self._uses[number]
         use.live, use.writing, use.known = live, 0, is_read
+
+    def all_known(self) -> bool:
+        """Return whether everything that was in the segments at the start could be read."""
+        return all(use.known for use in self._uses.values())
 
     def has(self, number: int) -> bool:
         return number in self._uses
@@ -137,6 +144,10 @@ class Segments:
         """Say that an entry stands in the catalogue."""
         self._settle(number, live=1)
 
+    def given_up(self, number: int) -> None:
+        """Say that an entry will never stand in the catalogue."""
+        self._settle(number, live=0)
+
     def gone(self, number: int) -> None:
         """Say that an object has left, according to the catalogue."""
         with self._lock:
@@ -152,7 +163,9 @@ class Segments:
     def noted(self, numbers: list[int]) -> None:
         with self._lock:
             for number in numbers:
-                use = self._uses[number]
+                use = self._uses.get(number)
+                if use is None:
+                    continue  # noted by two transactions at a time, and let go of between them
                 use.noted = True
                 if use.segment is not None:
                     use.segment.close()
@@ -191,8 +204,11 @@ class Segments:
         """Give up the room that spares take."""
         with self._lock:
             dropped, self._spare = self._spare, []
-        for path in dropped:
-            path.unlink(missing_ok=True)
+        try:
+            for path in dropped:
+                path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise unavailable(exc) from exc
 
     def _keep_spare(self, path: Path) -> None:
         spare = self._folder / f"spare-{self._random(4).hex()}.seg"
@@ -222,22 +238,29 @@ class Segments:
     def _begin(self, size: int) -> Segment:
         name = SegmentName(self._next_number, self._random(EPOCH_BYTES))
         path = self._folder / str(name)
+        self._next_number += 1  # whatever comes of it: no number is given twice
         try:
-            spare = self._spare.pop() if self._spare and size == self._segment_bytes else None
-            if spare is not None:
-                spare.rename(path)
+            self._make(path, size)
+            segment = Segment(self._folder, name)
+        except SpoolUnavailable:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            raise
+        self._uses[name.number] = _Use(name, segment)
+        return segment
+
+    def _make(self, path: Path, size: int) -> None:
+        try:
+            if self._spare and size == self._segment_bytes:
+                self._spare[-1].rename(path)
+                self._spare.pop()
             elif self._has_room(size):
                 _allocate(path, size)
             else:
                 raise SpoolUnavailable("no room for another segment")
             sync_folder(self._folder)
         except OSError as exc:
-            path.unlink(missing_ok=True)
             raise unavailable(exc) from exc
-        segment = Segment(self._folder, name)
-        self._next_number += 1
-        self._uses[name.number] = _Use(name, segment)
-        return segment
 
     def _settle(self, number: int, live: int) -> None:
         with self._lock:

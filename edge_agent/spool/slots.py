@@ -23,8 +23,9 @@ class Slots:
                 return self._free.pop()
             if not self._left:
                 return None
+            slot = mmap.mmap(-1, self.slot_bytes)
             self._left -= 1
-        return mmap.mmap(-1, self.slot_bytes)
+        return slot
 
     def give_back(self, slot: mmap.mmap) -> None:
         with self._lock:

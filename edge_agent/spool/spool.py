@@ -9,6 +9,7 @@ What of it waits, and in which order, stands in the catalogue. The order of givi
 segments written in advance go first; then new images are refused; nothing that was acknowledged is ever dropped.
 """
 
+import contextlib
 import io
 import os
 import shutil
@@ -27,6 +28,7 @@ from edge_agent.spool.incoming import Incoming
 from edge_agent.spool.segment import Window, unavailable
 from edge_agent.spool.segments import SEGMENT_BYTES, Segments
 from edge_agent.spool.slots import Slots
+from shared.errors import Malformed
 from shared.identity import ObjectId
 
 # Left free for the audit journal, so that a full disk can still be recorded.
@@ -62,6 +64,8 @@ class Spool:
         self._slots = Slots()
         self.attempts = Attempts(folder / "attempts")
         self._lock = threading.Lock()
+        self._coming: dict[ObjectId, int] = {}
+        self._coming_bytes = 0
         self._held_bytes = sum(self.catalogue.count(state)[1] for state in State if state is not State.GONE)
         self._next_number = max(self.catalogue.last_number(), *(number for number, *_ in self._named_files()), 0) + 1
 
@@ -73,19 +77,26 @@ class Spool:
         self.attempts.begin(object_id)
         try:
             return Incoming(object_id, self, self._slots.take(), self._ended)
-        except SpoolUnavailable:
+        except BaseException:
             self.attempts.end(object_id)
             raise
 
     def verify_room(self, more_bytes: int) -> None:
-        """Raises SpoolFull, QuotaReached: an object of so many bytes is not to be taken."""
-        quota_bytes = self._quota()
-        if quota_bytes and self._held_bytes + max(more_bytes, 1) > quota_bytes:
-            raise QuotaReached(held_bytes=self._held_bytes, quota_bytes=quota_bytes)
+        """Raises SpoolFull, QuotaReached: so many bytes more are not to be taken."""
+        quota_bytes, held_bytes = self._quota(), self._held_bytes + self._coming_bytes
+        if quota_bytes and held_bytes + max(more_bytes, 1) > quota_bytes:
+            raise QuotaReached(held_bytes=held_bytes, quota_bytes=quota_bytes)
         if self._free() < self._reserve_bytes:
             self.segments.drop_spares()
             if (free_bytes := self._free()) < self._reserve_bytes:
                 raise SpoolFull(free_bytes=free_bytes, reserve_bytes=self._reserve_bytes)
+
+    def coming(self, object_id: ObjectId, size_bytes: int) -> None:
+        """Count what is written of an object and not in the catalogue yet, so that many at a time heed the quota."""
+        with self._lock:
+            self._coming_bytes += size_bytes - self._coming.pop(object_id, 0)
+            if size_bytes:
+                self._coming[object_id] = size_bytes
 
     def next_number(self) -> int:
         with self._lock:
@@ -107,6 +118,8 @@ class Spool:
         self.segments.noted(complete)
         with self._lock:
             self._held_bytes += sum(spooled.object_bytes for spooled in objects)
+            for spooled in objects:
+                self._coming_bytes -= self._coming.pop(spooled.object_id, 0)
         for spooled in objects:
             if spooled.place is not None:
                 self.segments.registered(spooled.place.segment)
@@ -119,8 +132,11 @@ class Spool:
         An entry of a segment stays until the next start, which registers it where it counts unregistered.
         Raises SpoolUnavailable.
         """
+        self.coming(spooled.object_id, 0)
         if spooled.place is None:
             self._unlink(spooled)
+        elif not note.counts_unregistered:
+            self.segments.given_up(spooled.place.segment)
         if spooled.place is None or not note.counts_unregistered:
             self.attempts.end(spooled.object_id)
 
@@ -187,7 +203,7 @@ class Spool:
             self._unlink(spooled)
         else:
             self.segments.gone(spooled.place.segment)
-            self.retire()
+        self.retire()
 
     def put_aside(self, spooled: Spooled, why: str) -> None:
         """Keep, for a person to look at, an object that the vault will not take. Raises SpoolUnavailable."""
@@ -213,8 +229,8 @@ class Spool:
 
     def give_up(self, spooled: Spooled) -> None:
         """Let go of an object that a person discarded. Raises SpoolUnavailable."""
-        if spooled.place is None:
-            self._unlink(spooled)  # first: without its row a start would find it again
+        # First: without its row a start would find it again. One of a segment may have a copy, if moving it broke off.
+        self._unlink(spooled)
         with self._database.transaction() as connection:
             self.forget(connection, spooled)
         self.let_go(spooled)
@@ -239,7 +255,8 @@ class Spool:
         """Note that no start has to look again through the segments that are here now."""
         with self._database.transaction() as connection:
             complete = self.note_complete(connection)
-            self.catalogue.forget_moved(connection)
+            if self.segments.all_known():
+                self.catalogue.forget_moved(connection)
         self.segments.noted(complete)
 
     def note_path(self, spooled: Spooled) -> Path:
@@ -258,14 +275,14 @@ class Spool:
     def clear_incoming(self) -> tuple[ObjectId, ...]:
         """Delete what a stopped agent was still writing; return the ids of the objects. Raises SpoolUnavailable."""
         try:
-            leftovers = sorted(self.incoming.iterdir())
-            notes = [path for path in self.files.glob("*.note") if _is_orphaned(path)]
+            leftovers = {path: name for path in self.incoming.iterdir() if (name := _object_id(path.name)) is not None}
+            notes = [path for path in self.files.glob(f"*{NOTE_SUFFIX}") if _is_orphaned(path)]
             for path in (*leftovers, *notes):
                 path.unlink()
             sync_folder(self.incoming)
         except OSError as exc:
             raise unavailable(exc) from exc
-        return tuple(ObjectId.parse(path.name) for path in leftovers)
+        return tuple(sorted(leftovers.values()))
 
     def _named_files(self) -> Iterator[tuple[int, ObjectId, Path]]:
         for path in self.files.iterdir():
@@ -276,19 +293,23 @@ class Spool:
         if incoming.slot is not None:
             self._slots.give_back(incoming.slot)
         if not committed:
+            self.coming(incoming.object_id, 0)
             self.attempts.end(incoming.object_id)
 
     def _copied(self, spooled: Spooled) -> bool:
         """Return whether an object of a segment is a durable file of its own now; one that cannot be read is not."""
-        draft = self.incoming / str(spooled.object_id)
+        draft, target = self.incoming / str(spooled.object_id), self.files / spooled.name
         try:
-            with self.open(spooled) as source, draft.open("xb", buffering=0) as file:
+            with self.open(spooled) as source, draft.open("xb") as file:
                 shutil.copyfileobj(source, file, _COPY_BYTES)
+                file.flush()
                 os.fsync(file.fileno())
-            draft.rename(self.files / spooled.name)
+            draft.rename(target)
             sync_folder(self.files)
         except (OSError, SpoolUnavailable):
-            draft.unlink(missing_ok=True)
+            for path in (draft, target):
+                with contextlib.suppress(OSError):
+                    path.unlink(missing_ok=True)
             return False
         return True
 
@@ -305,6 +326,13 @@ class Spool:
             return self._free_bytes(self.folder)
         except OSError as exc:
             raise unavailable(exc) from exc
+
+
+def _object_id(name: str) -> ObjectId | None:
+    try:
+        return ObjectId.parse(name)
+    except Malformed:
+        return None
 
 
 def _is_orphaned(note: Path) -> bool:

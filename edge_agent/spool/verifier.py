@@ -78,7 +78,7 @@ class SpoolVerifier:
         catalogue: CatalogueReader,
         files: SpoolReader,
         keys: Keys,
-        pause: Callable[[], None],
+        pause: Callable[[], None] = lambda: None,
         verify: Callable[[SeekableSource, ObjectParts, EvidencePublicKey], CaptureRecord] = verify_whole,
     ) -> None:
         self._catalogue, self._files, self._keys, self._pause, self._verify = catalogue, files, keys, pause, verify

@@ -41,9 +41,10 @@ def running(
     log: MemoryLog,
     random_bytes: "RandomBytes | None" = None,
     encryptor: EncryptorFactory = Cobblestone256Encryptor,
+    ready_file: Path | None = None,
 ) -> Iterator[Agent]:
     more: dict[str, Any] = {"random_bytes": random_bytes} if random_bytes else {}
-    settings = Settings(folder, Address("127.0.0.1", 0, "LEADGLASS"))
+    settings = Settings(folder, Address("127.0.0.1", 0, "LEADGLASS"), ready_file)
     agent = Agent(settings, SystemClock(), log, encryptor=encryptor, **more)
     stop = threading.Event()
     thread = threading.Thread(target=agent.run, args=(stop,))
@@ -112,6 +113,17 @@ def test_a_host_without_policy_listens_only_once_it_has_one(centre: Centre, enro
 
     assert before[0] is None
     assert (before[1].policy_in_force, before[1].listening) == (0, False)
+
+
+def test_a_ready_file_that_cannot_be_written_keeps_no_port_closed(
+    centre: Centre, enrolled: AgentFolder, tmp_path: Path
+) -> None:
+    centre.publish(1)
+    log = MemoryLog()
+    with running(enrolled, log, ready_file=tmp_path / "no such folder" / "ready") as agent:
+        wait_for_listener(centre, agent)
+        assert send(agent, IMAGES[0]) == 0
+    assert ("agent.no-ready-file", {"why": "FileNotFoundError"}) in log.events
 
 
 def test_captures_go_on_while_the_centre_is_away_and_arrive_when_it_is_back(

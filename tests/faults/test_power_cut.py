@@ -183,7 +183,7 @@ SPOILS: dict[Spoil, str] = {
     names_of_folders_that_are_not_synced: "was acknowledged and is not recorded as captured",
     names_of_segments_that_are_not_synced: "was acknowledged and is not recorded as captured",
     commits_that_are_not_synced: "was acknowledged and is not recorded as captured",
-    registered_before_it_is_durable: "nothing was torn, and a start calls an object damaged: Malformed",
+    registered_before_it_is_durable: "acknowledged images are lost|a start calls an object damaged",
     complete_before_it_is_looked_through: "was acknowledged and is not recorded as captured",
 }
 

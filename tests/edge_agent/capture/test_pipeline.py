@@ -12,6 +12,7 @@ import pytest
 from edge_agent.capture.pipeline import ImageHeader, NoPolicyInForce
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.spool.errors import SpoolFull, SpoolUnavailable
+from edge_agent.spool.slots import MOST
 from shared.audit.record import Event
 from shared.errors import Malformed
 from shared.identity import ObjectId
@@ -187,3 +188,20 @@ def test_recovering_twice_records_nothing_twice(host: Host, prepare: Callable[[H
         host.recover()
 
     assert host.events() == [Event.IMAGE_CAPTURED]
+
+
+def test_a_sealer_that_cannot_be_made_keeps_no_buffer_and_no_place(host: Host) -> None:
+    def broken(*_arguments: Any) -> Any:
+        raise MemoryError
+
+    whole, host.pipeline._encryptor = host.pipeline._encryptor, broken
+    for _ in range(MOST + 1):
+        with pytest.raises(MemoryError):
+            host.capture()
+    host.pipeline._encryptor = whole
+
+    host.capture()
+    assert host.spool.attempts.left_over() == ()
+    oldest = host.spool.oldest()
+    assert oldest is not None
+    assert oldest.place is not None

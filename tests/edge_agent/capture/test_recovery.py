@@ -384,6 +384,36 @@ def test_sectors_that_cannot_be_read_hold_up_nobody_and_are_tried_again(
         assert the_segment(host).exists(), "a segment was let go of that could not be read"
     started_again(host)
     assert waiting(host) == [first]
+    outcomes = [(r.event, r.what[0].name) for r in host.records() if r.event is not Event.OBJECT_DAMAGED]
+    assert sorted(outcomes) == sorted((Event.IMAGE_CAPTURED, str(object_id)) for object_id in (first, second))
+
+
+def test_what_was_discarded_stays_away_while_its_segment_cannot_be_read_as_a_whole(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unregistered(host, uid="1.2.1"), unregistered(host, uid="1.2.2")
+    with monkeypatch.context() as bad:
+        bad.setattr(os, "pread", _failing_at(0))
+        started_again(host)
+        (spooled,) = host.spool.everything()
+        host.spool.put_aside(spooled, "why")
+        (row,) = host.spool.rows(State.PUT_ASIDE)
+        host.spool.give_up(row.spooled)
+        started_again(host)
+        started_again(host)
+        assert (waiting(host), put_aside(host)) == ([], {})
+
+
+def test_a_copy_left_beside_what_was_discarded_since_does_not_stop_a_start(host: Host) -> None:
+    object_id = host.capture()
+    (row,) = host.spool.rows(State.WAITING)
+    with host.database.transaction() as connection:
+        host.spool.forget(connection, row.spooled)
+    (host.spool.files / row.spooled.name).write_bytes(b"a copy that a kill left")
+    started_again(host)
+
+    assert host.spool.find(object_id) is None
+    assert not list(host.spool.files.iterdir())
 
 
 def _failing_at(offset: int) -> Callable[[int, int, int], bytes]:

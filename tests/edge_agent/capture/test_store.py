@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent.capture.claims import Claims
-from edge_agent.spool.catalogue import State
+from edge_agent.spool.catalogue import Row, State
+from edge_agent.spool.verifier import Result, SpoolVerifier
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from tests.fakes.host import Host
@@ -44,13 +45,7 @@ def rotten(host: Host, object_id: ObjectId) -> None:
         file.write(bytes([byte[0] ^ 1]))
 
 
-def unwanted(host: Host, object_id: ObjectId) -> None:
-    spooled = host.spool.find(object_id)
-    assert spooled is not None
-    host.spool.put_aside(spooled, "the vault refused it")
-
-
-HARM: tuple[Callable[[Host, ObjectId], None], ...] = (lost, rotten, unwanted)
+HARM: tuple[Callable[[Host, ObjectId], None], ...] = (lost, rotten)
 
 
 @pytest.mark.parametrize("dataset", [SMALL, LARGE], ids=["in a segment", "a file of its own"])
@@ -69,6 +64,31 @@ def test_what_is_not_whole_here_is_kept_anew(
     assert again != first
     assert again in {row.spooled.object_id for row in host.spool.rows(State.WAITING)}
     assert host.capture(dataset) == again
+
+
+@pytest.mark.parametrize("dataset", [SMALL, LARGE], ids=["in a segment", "a file of its own"])
+def test_what_the_vault_refused_and_is_whole_here_is_kept_once(host: Host, dataset: bytes) -> None:
+    first = host.capture(dataset)
+    spooled = host.spool.find(first)
+    assert spooled is not None
+    host.spool.put_aside(spooled, "the vault refused it")
+
+    assert host.capture(dataset) == first
+
+
+def test_what_is_delivered_while_it_is_looked_at_is_not_kept_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = host.capture(SMALL)
+    looked = SpoolVerifier.result
+
+    def delivered_meanwhile(its: SpoolVerifier, row: Row) -> Result:
+        host.captures.receipts.keep(Receipt(first, bytes(32), host.clock.now()), b"signed")
+        with host.database.transaction() as connection:
+            host.spool.forget(connection, row.spooled)
+        host.spool.let_go(row.spooled)
+        return looked(its, row)
+
+    monkeypatch.setattr(SpoolVerifier, "result", delivered_meanwhile)
+    assert host.capture(SMALL) == first
 
 
 def test_control_claims_that_do_not_look_answer_for_what_is_lost(host: Host) -> None:

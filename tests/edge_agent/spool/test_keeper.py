@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.spool.entry import BLOCK_BYTES
-from edge_agent.spool.keeper import MOST_SPARES, SpoolKeeper, spares_for
+from edge_agent.spool.keeper import MOST_SPARES, SpoolKeeper, make_room, spares_for
 from edge_agent.spool.segments import SEGMENT_BYTES, Segments
 from edge_agent.spool.spool import RESERVE_BYTES
 from tests.fakes.log import MemoryLog
@@ -106,3 +106,19 @@ def test_a_disk_that_takes_none_is_named_and_looked_at_again_later(tmp_path: Pat
             keeper.bell.ring()
             looked.wait_for(1)
     assert log.events[0][0] == "spool.no-spare"
+
+
+def test_on_a_disk_below_the_reserve_they_are_given_up_at_a_look_and_before_a_start(tmp_path: Path) -> None:
+    looked = Looked(ROOM_FOR_TWO)
+    keeper = SpoolKeeper(Segments(tmp_path / "segments", segment_bytes=SMALL_BYTES), looked, MemoryLog())
+    keeper.step()
+    make_room(tmp_path, RESERVE_BYTES)
+    assert spares(tmp_path / "segments") == 1
+    looked.free_bytes = RESERVE_BYTES - 1
+
+    assert keeper.step() is False
+    assert spares(tmp_path / "segments") == 0
+    looked.free_bytes = ROOM_FOR_TWO
+    keeper.step()
+    make_room(tmp_path, RESERVE_BYTES - 1)
+    assert spares(tmp_path / "segments") == 0

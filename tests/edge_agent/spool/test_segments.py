@@ -1,10 +1,12 @@
 """Segments: durable at once, never mistaken for what lay there before, given back when nothing waits in them."""
 
+import errno
 import mmap
 from pathlib import Path
 
 import pytest
 
+from edge_agent.spool import segment
 from edge_agent.spool.entry import BLOCK_BYTES, EntryHead, digest_of, entry_bytes
 from edge_agent.spool.errors import SpoolUnavailable
 from edge_agent.spool.segment import Window
@@ -190,3 +192,40 @@ def test_a_file_of_another_name_is_left_alone(tmp_path: Path) -> None:
     segments_in(tmp_path)
 
     assert copy.exists()
+
+
+def test_a_number_is_given_once_whatever_happens_to_its_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    segments = segments_in(tmp_path)
+
+    def broken(_path: Path) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(segment, "_open_direct", broken)
+        with pytest.raises(SpoolUnavailable):
+            put(segments, 1)
+    assert not list(tmp_path.iterdir())
+
+    assert put(segments, 2).segment == 2
+
+
+def test_two_segments_of_one_number_are_refused_rather_than_one_chosen(tmp_path: Path) -> None:
+    for epoch in ("0a" * 16, "0b" * 16):
+        (tmp_path / f"{7:020}-{epoch}.seg").write_bytes(bytes(SIZE))
+
+    with pytest.raises(SpoolUnavailable, match="two segments 7"):
+        segments_in(tmp_path)
+
+
+def test_what_was_noted_by_two_and_is_gone_already_harms_nobody(tmp_path: Path) -> None:
+    segments = segments_in(tmp_path)
+    first = put(segments, 1, bytes(SIZE - 2 * BLOCK_BYTES))
+    put(segments, 2)
+    complete = segments.newly_complete()
+    segments.noted(complete)
+    segments.gone(first.segment)
+
+    assert segments.retire() == complete == [first.segment]
+    segments.noted(complete)

@@ -2,16 +2,20 @@
 
 import errno
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from edge_agent.database import Database
+from edge_agent.spool import spool as spool_module
 from edge_agent.spool.attempts import count
 from edge_agent.spool.catalogue import Spooled, State
+from edge_agent.spool.entry import Note
 from edge_agent.spool.errors import QuotaReached, SpoolFull, SpoolUnavailable
 from edge_agent.spool.incoming import Incoming
+from edge_agent.spool.segment import Segment
 from edge_agent.spool.slots import SLOT_BYTES
 from edge_agent.spool.spool import Spool
 from shared.identity import ObjectId
@@ -99,6 +103,106 @@ def test_numbers_go_on_after_a_restart_and_never_repeat(tmp_path: Path) -> None:
     leave(first, left)
 
     assert put(spool_on(tmp_path)).number > aside.number
+
+
+@both
+def test_the_number_of_what_has_left_is_never_given_again(tmp_path: Path, content: bytes) -> None:
+    first = spool_on(tmp_path)
+    left = put(first, content)
+    leave(first, left)
+    again = spool_on(tmp_path)
+    again.note_all_complete()
+    again.retire()
+
+    assert put(spool_on(tmp_path)).number > left.number
+
+
+def test_a_disk_that_takes_only_part_of_a_copy_costs_nothing(tmp_path: Path) -> None:
+    spool = spool_on(tmp_path)
+    content = bytes(range(256)) * 3000
+    spooled = put(spool, content)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limits[1]))
+    try:
+        spool.put_aside(spooled, "why")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    (row,) = spool.rows(State.PUT_ASIDE)
+    assert content_of(spool, row.spooled) == content
+    assert not list(spool.files.iterdir())
+
+
+def test_a_copy_that_cannot_be_synced_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = spool_on(tmp_path)
+    spooled = put(spool)
+
+    def broken(_folder: Path) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(spool_module, "sync_folder", broken)
+        spool.put_aside(spooled, "why")
+    assert not list(spool.files.iterdir())
+    assert content_of(spool, spooled) == SMALL
+
+
+def test_what_is_acknowledged_and_not_registered_yet_counts_towards_the_quota(tmp_path: Path) -> None:
+    spool = spool_on(tmp_path, quota=lambda: 3 * len(LARGE))
+    first, coming, refused = committed(spool, LARGE), spool.begin(ObjectId.new()), spool.begin(ObjectId.new())
+    write(coming, LARGE)
+
+    with pytest.raises(QuotaReached):
+        write(refused, LARGE + LARGE)
+    for incoming in (coming, refused):
+        incoming.discard()
+    with spool._database.transaction() as connection:
+        spool.register(connection, first)
+    spool.registered(first, complete=[])
+    assert spool.held_bytes() == len(LARGE)
+    put(spool, LARGE)
+
+
+def test_segments_that_were_given_up_for_an_error_come_back_when_all_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = spool_on(tmp_path)
+
+    def broken(_segment: Segment, _offset: int, _entry: memoryview) -> None:
+        raise SpoolUnavailable("broken")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Segment, "write", broken)
+        held = [put(spool) for _ in range(5)]
+    assert all(spooled.place is None for spooled in held)
+    for spooled in [*held, put(spool, LARGE)]:
+        leave(spool, spooled)
+
+    assert not [path for path in (spool.folder / "segments").iterdir() if not path.name.startswith("spare-")]
+
+
+def test_an_entry_that_will_never_be_registered_does_not_keep_its_segment(tmp_path: Path) -> None:
+    spool = spool_on(tmp_path)
+    owed = committed(spool)
+    spool.revoke(owed, Note("CT1", "1.2", owed=True))
+    for _ in range(2):  # the second begins another segment
+        leave(spool, put(spool, bytes(900_000)))
+    leave(spool, put(spool, bytes(900_000)))
+    leave(spool, put(spool))
+
+    assert len(list((spool.folder / "segments").iterdir())) == 1
+
+
+def test_what_is_none_of_ours_in_incoming_is_left_alone(tmp_path: Path) -> None:
+    spool = spool_on(tmp_path)
+    begun = ObjectId.new()
+    (spool.incoming / str(begun)).write_bytes(SMALL)
+    (spool.incoming / "lost+found").mkdir()
+    (spool.incoming / "README").write_text("hello")
+
+    again = spool_on(tmp_path)
+    assert again.clear_incoming() == (begun,)
+    assert sorted(path.name for path in again.incoming.iterdir()) == ["README", "lost+found"]
 
 
 @both
