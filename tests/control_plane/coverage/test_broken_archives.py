@@ -113,6 +113,24 @@ class CountsMore(Teller):
             yield status, answer
 
 
+class TellsNoModality(Teller):
+    """Leaves the modality of every series empty, as it was stored with it."""
+
+    def series(self, asked: Dataset) -> Answers:
+        for status, answer in super().series(asked):
+            assert answer is not None
+            answer.Modality = ""
+            yield status, answer
+
+
+class TellsOneModality(TellsNoModality):
+    """Tells it of the first series that it is asked for alone."""
+
+    def series(self, asked: Dataset) -> Answers:
+        told = Teller.series(self, asked) if self.asked.count("SERIES") == 1 else super().series(asked)
+        yield from told
+
+
 class TellsOfAnother(Teller):
     def instance(self, image: Image) -> Dataset:
         return said(StudyInstanceUID="1.2.66", SeriesInstanceUID=image.series, SOPInstanceUID=image.uid)
@@ -170,6 +188,7 @@ def test_an_honest_archive_is_read_to_its_end(today: CoverageDay) -> None:
     [
         (FailsMidway, State.PARTIAL, "status 0xa700"),
         (CountsMore, State.PARTIAL, "counts 8 instances of a series and lists 3"),
+        (TellsNoModality, State.PARTIAL, "does not tell the modality of 2 series"),
         (TellsOfAnother, State.NOT_EVALUATED, "not the one that was asked about"),
         (TellsNoUid, State.NOT_EVALUATED, "(0008,0018) is missing or no UID"),
         (TellsForEver, State.PARTIAL, "more than 20 instances"),
@@ -203,6 +222,17 @@ def test_what_was_found_before_it_failed_is_a_gap_all_the_same(today: CoverageDa
 
     assert (found.state, found.unprotected) == (State.PARTIAL, 1)
     assert today.events() == [Event.COVERAGE_GAP, Event.COVERAGE_FAILED]
+
+
+def test_many_series_without_a_modality_keep_no_other_from_being_counted(today: CoverageDay) -> None:
+    images = [image for _ in range(SMALL.faults + 3) for image in series_of(today.day, 1)]
+    with archive(TellsOneModality(images).answers) as port:
+        today.ask(port)
+
+        found = today.compare(limits=SMALL)
+
+    assert (found.state, found.unprotected) == (State.PARTIAL, 1)
+    assert f"the modality of {SMALL.faults + 2} series" in found.why
 
 
 def test_an_archive_that_aborts_is_not_evaluated(today: CoverageDay) -> None:
