@@ -30,8 +30,6 @@ def show(options: Namespace) -> int:
 
 def line_of(result: Any) -> str:
     """Return a comparison in one line, what is not known in words."""
-    if result["state"] == "nothing to compare":
-        return f"{result['day']} {result['modality']}: nothing to compare ({result['why']})"
     found = (
         f"{result['protected']} protected, unprotected {result['unprotected']}, "
         f"not in {result['archive']} {result['not_in_archive']}"

@@ -54,15 +54,14 @@ def of_days(session: Session, first: date, last: date) -> list[CoverageRow]:
 def still_open(session: Session, before: date, most: int, *, since: date = date.min) -> list[CoverageRow]:
     """Return the newest comparisons of earlier days, at most `most`, that show a gap or not everything."""
     days = CoverageRow.day.between(since.isoformat(), (before - timedelta(days=1)).isoformat())
-    is_closed = CoverageRow.state.in_([State.COMPLETE.value, State.NOTHING.value])
-    is_open = (CoverageRow.unprotected > 0) | (CoverageRow.not_in_archive > 0) | ~is_closed
+    is_open = (CoverageRow.unprotected > 0) | (CoverageRow.not_in_archive > 0) | ~_was_complete()
     return list(session.scalars(_newest(days).where(is_open).limit(most)))
 
 
 def _newest(days: ColumnElement[bool]) -> Select[CoverageRow]:
     last = (
         select(CoverageRow.day, CoverageRow.ae_title, func.max(CoverageRow.number).label("number"))
-        .where(days)
+        .where(days, was_compared())
         .group_by(CoverageRow.day, CoverageRow.ae_title)
         .subquery()
     )
@@ -100,7 +99,7 @@ class Shown:
 
 def shown(session: Session, row: CoverageRow) -> Shown:
     """Return a comparison for people. One that did not go through never hides the last that did."""
-    earlier = None if row.state in (State.COMPLETE, State.NOTHING) else _last_complete(session, row)
+    earlier = None if row.state == State.COMPLETE else _last_complete(session, row)
     return Shown(
         day=row.day,
         modality=row.ae_title,
@@ -118,6 +117,11 @@ def shown(session: Session, row: CoverageRow) -> Shown:
         last_complete=None if earlier is None else clocks.text(earlier.compared),
         unprotected_then=None if earlier is None else earlier.unprotected,
     )
+
+
+def was_compared() -> ColumnElement[bool]:
+    """Return what tells an attempt to compare from a modality that had no station: that says nothing about a gap."""
+    return CoverageRow.state != State.NOTHING.value
 
 
 def _was_complete() -> ColumnElement[bool]:
@@ -151,8 +155,6 @@ def _row(result: Result, number: int) -> CoverageRow:
 
 
 def _happenings(result: Result, number: int, private: dict[str, Json], *, is_known_gap: bool) -> Iterator[Happening]:
-    if result.state is State.NOTHING:
-        return
     is_new_gap = result.has_gap and not is_known_gap
     counts = (
         f"{result.known} known to the archive: {result.protected} protected, {result.unprotected} unprotected; "

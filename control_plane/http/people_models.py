@@ -251,7 +251,7 @@ class CoverageResult(BaseModel):
     day: str
     modality: str
     archive: str
-    state: Literal["complete", "partial", "not evaluated", "nothing to compare"]
+    state: Literal["complete", "partial", "not evaluated"]
     why: str
     compared: str
     known: int

@@ -17,20 +17,21 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification  # type: ignore[attr-defined]
 
+from control_plane.coverage import results
 from control_plane.coverage.archive import Archive, Archives
 from control_plane.coverage.identifier import IMPLICIT_LE, of_series
 from control_plane.coverage.runs import ComparisonRunning, DayNotOver, NoArchive
 from control_plane.coverage.showing import gaps
 from control_plane.coverage.sweep import Limits
-from control_plane.coverage.tally import State
-from control_plane.db.transactions import DatabaseUnavailable
+from control_plane.coverage.tally import Result, State
+from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from control_plane.routes.connect import PeerConnection
 from shared.audit.record import Event
 from shared.dicom.requestor import Patience
-from shared.policy.document import Coverage
+from shared.policy.document import Coverage, Modality, Station
 from shared.policy.routes import Peer
 from shared.routes.peer import PeerNotTrusted
-from tests.control_plane.coverage.day import CoverageDay, Image, series_of
+from tests.control_plane.coverage.day import CT1, CoverageDay, Image, series_of
 
 Answers = Iterator[tuple[int, Dataset | None]]
 PENDING, SUCCESS = 0xFF00, 0x0000
@@ -425,6 +426,36 @@ def test_a_gap_stays_in_sight_however_old_it_is(today: CoverageDay) -> None:
     nothing_new, old_gap = gaps(status)
     assert nothing_new == "coverage of CT1: not evaluated, none of the last 7 days"
     assert "6 images in PACS did not come through us, or are of another device of the kind" in old_gap
+
+
+def test_a_gap_stays_in_sight_when_the_policy_drops_the_station_of_its_modality(today: CoverageDay) -> None:
+    with archive(Teller(two_series(today)).answers) as port:
+        today.ask(port)
+        today.compare()
+        today.modalities = (replace(CT1, station=None), Modality("CT2", "CT, room 2", station=Station("CT", "ROOM2")))
+
+        today.runs().run(today.day)
+
+        of_ct1 = [text for text in gaps(today.showing().status()) if "CT1" in text]
+        today.bench.clock.advance(timedelta(days=30))
+        a_month_later = [text for text in gaps(today.showing().status()) if "CT1" in text]
+    assert [("nothing to compare" in text, "6 images in PACS did not" in text) for text in of_ct1] == [
+        (True, False), (False, True),
+    ]  # fmt: skip
+    assert a_month_later == of_ct1
+
+
+def test_a_row_that_says_nothing_was_compared_hides_no_gap(today: CoverageDay) -> None:
+    with archive(Teller(two_series(today)).answers) as port:
+        today.ask(port)
+        today.compare()
+    bench = today.bench
+    nothing = Result(today.day, "CT1", "PACS", State.NOTHING, "no station", bench.clock.now())
+    in_one_commit(bench.database, lambda session: results.keep(session, bench.journal, nothing, {}))
+
+    assert [one.unprotected for one in today.showing().status().results] == [6]
+    bench.clock.advance(timedelta(days=30))
+    assert [one.unprotected for one in today.showing().status().results] == [6]
 
 
 def test_without_an_archive_in_the_policy_nothing_is_compared_and_the_status_says_so(today: CoverageDay) -> None:
