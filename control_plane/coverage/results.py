@@ -75,7 +75,11 @@ def _newest(days: ColumnElement[bool]) -> Select[CoverageRow]:
 
 @dataclass(frozen=True)
 class Shown:
-    """A comparison for people: counts and no names. `unprotected_then` is of the last complete one before, if any."""
+    """A comparison for people: counts and no names.
+
+    `unprotected_then` and `not_in_archive_then` are the most that earlier ones found, from the last complete one on:
+    none since shows it closed. Both had been found by `then`. A complete comparison says everything by itself.
+    """
 
     day: str
     modality: str
@@ -90,16 +94,24 @@ class Shown:
     not_in_archive: int
     not_evaluated: int
     by_modality_only: bool
-    last_complete: str | None
-    unprotected_then: int | None
+    then: str | None
+    unprotected_then: int
+    not_in_archive_then: int
 
     def json(self) -> dict[str, Json]:
         return asdict(self)
 
 
 def shown(session: Session, row: CoverageRow) -> Shown:
-    """Return a comparison for people. One that did not go through never hides the last that did."""
-    earlier = None if row.state == State.COMPLETE else _last_complete(session, row)
+    """Return a comparison for people. One that did not go through never hides what those before it found."""
+    earlier = [] if row.state == State.COMPLETE else _not_closed_since(session, row)
+    unprotected = max((one.unprotected for one in earlier), default=0)
+    not_in_archive = max((one.not_in_archive for one in earlier), default=0)
+    found = [
+        one.compared
+        for one in earlier
+        if 0 < one.unprotected == unprotected or 0 < one.not_in_archive == not_in_archive
+    ]
     return Shown(
         day=row.day,
         modality=row.ae_title,
@@ -114,8 +126,9 @@ def shown(session: Session, row: CoverageRow) -> Shown:
         not_in_archive=row.not_in_archive,
         not_evaluated=row.not_evaluated,
         by_modality_only=row.by_modality_only,
-        last_complete=None if earlier is None else clocks.text(earlier.compared),
-        unprotected_then=None if earlier is None else earlier.unprotected,
+        then=clocks.text(found[0]) if found else None,
+        unprotected_then=unprotected,
+        not_in_archive_then=not_in_archive,
     )
 
 
@@ -128,10 +141,16 @@ def _was_complete() -> ColumnElement[bool]:
     return CoverageRow.state == State.COMPLETE.value
 
 
-def _last_complete(session: Session, row: CoverageRow) -> CoverageRow | None:
-    same_day = (CoverageRow.day == row.day, CoverageRow.ae_title == row.ae_title)
-    before = select(CoverageRow).where(*same_day, CoverageRow.number < row.number, _was_complete())
-    return session.scalars(before.order_by(CoverageRow.number.desc()).limit(1)).first()
+def _not_closed_since(session: Session, row: CoverageRow) -> list[CoverageRow]:
+    """Return what found something out before `row`, the newest first: the last complete one and the partial ones since.
+
+    A partial one that finds less than another before it need not have looked at the rest.
+    """
+    before = (CoverageRow.day == row.day, CoverageRow.ae_title == row.ae_title, CoverageRow.number < row.number)
+    last_complete = session.scalar(select(func.max(CoverageRow.number)).where(*before, _was_complete())) or 0
+    found_out = CoverageRow.state.in_([State.COMPLETE.value, State.PARTIAL.value])
+    since = select(CoverageRow).where(*before, CoverageRow.number >= last_complete, found_out)
+    return list(session.scalars(since.order_by(CoverageRow.number.desc())))
 
 
 def _row(result: Result, number: int) -> CoverageRow:

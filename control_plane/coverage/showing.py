@@ -27,6 +27,7 @@ from shared.identity import CONTROL_PLANE
 from shared.policy.document import KeyPurpose, PolicyDocument
 
 _DAYS_SHOWN, _OLDER_SHOWN = 7, 50
+_STILL = ", and no comparison since shows it closed"
 
 
 class NoGapRecorded(Refused):
@@ -56,10 +57,12 @@ def gaps(status: CoverageStatus) -> Iterator[str]:
         if one.unprotected:
             kind = ", or are of another device of the kind" if one.by_modality_only else ""
             yield f"{about}: {one.unprotected} images in {one.archive} did not come through us{kind}: unprotected"
-        elif one.unprotected_then:
-            yield f"{about}: {one.unprotected_then} unprotected images when last compared at {one.last_complete}"
+        if one.unprotected_then > one.unprotected:
+            yield f"{about}: {one.unprotected_then} images unprotected, as found by {one.then}{_STILL}"
         if one.not_in_archive:
             yield f"{about}: {one.not_in_archive} images captured that {one.archive} does not know"
+        if one.not_in_archive_then > one.not_in_archive:
+            yield f"{about}: {one.not_in_archive_then} images captured and not archived, as found by {one.then}{_STILL}"
         if one.state in (State.PARTIAL, State.NOT_EVALUATED):
             yield f"{about}: {one.state}: {one.why}"
 

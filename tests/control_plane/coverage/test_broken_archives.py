@@ -17,6 +17,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification  # type: ignore[attr-defined]
 
+from control_plane.cli.coverage import line_of
 from control_plane.coverage import results
 from control_plane.coverage.archive import Archive, Archives
 from control_plane.coverage.identifier import IMPLICIT_LE, of_series
@@ -26,6 +27,7 @@ from control_plane.coverage.sweep import Limits
 from control_plane.coverage.tally import Result, State
 from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from control_plane.routes.connect import PeerConnection
+from shared import clock as clocks
 from shared.audit.record import Event
 from shared.dicom.requestor import Patience
 from shared.policy.document import Coverage, Modality, Station
@@ -266,7 +268,46 @@ def test_an_archive_that_is_not_there_is_not_evaluated_and_hides_no_earlier_gap(
     assert today.events() == [Event.COVERAGE_GAP, Event.COVERAGE_FAILED]
     status = today.showing().status(today.day)
     (shown,) = status.results
-    assert (shown.state, shown.unprotected_then) == ("not evaluated", 6)
+    assert (shown.state, shown.unprotected_then, shown.not_in_archive_then) == ("not evaluated", 6, 0)
+
+
+def test_an_archive_that_is_away_hides_nothing_that_it_was_found_to_lack(today: CoverageDay) -> None:
+    for image in series_of(today.day, 2):
+        today.capture(image)
+    with archive(Teller([]).answers) as port:
+        today.ask(port)
+        assert today.compare().not_in_archive == 2
+    found = clocks.text(today.bench.clock.now())
+    today.bench.clock.advance(timedelta(days=30))
+
+    today.compare()
+
+    lacking = f"2 images captured and not archived, as found by {found}, and no comparison since shows it closed"
+    about = f"coverage of CT1 on {today.day}"
+    assert f"{about}: {lacking}" in list(gaps(today.showing().status()))
+    (shown,) = today.showing().status().results
+    assert line_of(shown.json()).startswith(f"{today.day} CT1: not evaluated; not in PACS 2 by {found}: ")
+
+
+def test_a_gap_that_only_broken_comparisons_found_stays_in_sight_until_a_complete_one(today: CoverageDay) -> None:
+    images = two_series(today)
+    liar = CountsMore(images)
+    with archive(liar.answers) as port:
+        today.ask(port)
+        today.compare()
+        liar.images = images[:1]
+        today.compare()
+    away = today.compare()
+    shown, text = today.showing().status().results[0], list(gaps(today.showing().status()))
+    for image in images:
+        today.capture(image)
+    with archive(Teller(images).answers) as port:
+        today.ask(port)
+        today.compare()
+
+    assert (away.state, shown.unprotected, shown.unprotected_then) == (State.NOT_EVALUATED, 0, 6)
+    assert "6 images unprotected, as found by" in text[0]
+    assert list(gaps(today.showing().status())) == []
 
 
 def test_rubbish_instead_of_dicom_is_not_evaluated(today: CoverageDay) -> None:
