@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.coverage import plan
 from control_plane.coverage.tally import Result, State
 from control_plane.db.models import CoverageRow
 from shared import clock as clocks
@@ -49,6 +50,21 @@ def keep(session: Session, journal: CentreJournal, result: Result, private: dict
 def of_days(session: Session, first: date, last: date) -> list[CoverageRow]:
     """Return the newest comparison of every modality's day from `first` to `last`, the latest day first."""
     return list(session.scalars(_newest(CoverageRow.day.between(first.isoformat(), last.isoformat()))))
+
+
+def missed(session: Session, now: datetime) -> tuple[tuple[date, str], ...]:
+    """Return the modalities' days that were due by `now` and not even tried, from the day each was first compared on.
+
+    Since when policy names a modality's station is not known here.
+    """
+    first = select(CoverageRow.ae_title, func.min(CoverageRow.compared)).where(was_compared())
+    since = {title: compared.date() for title, compared in session.execute(first.group_by(CoverageRow.ae_title))}
+    looked_at = (now - plan.LOOK_BACK).date().isoformat()
+    last = select(CoverageRow.day, CoverageRow.ae_title, func.max(CoverageRow.compared)).where(
+        CoverageRow.day >= looked_at, was_compared()
+    )
+    rows = session.execute(last.group_by(CoverageRow.day, CoverageRow.ae_title))
+    return plan.missed(now, since, {(date.fromisoformat(day), title): compared for day, title, compared in rows})
 
 
 def still_open(session: Session, before: date, most: int, *, since: date = date.min) -> list[CoverageRow]:

@@ -160,11 +160,12 @@ class CoverageRuns:
             results.was_compared(),
             CoverageRow.state != State.NOT_EVALUATED.value,
         )
+        titles = [modality.ae_title for modality in document.modalities if modality.station is not None]
         compared: dict[tuple[date, str], datetime] = {}
         with snapshot(self._database) as session:
             for day, ae_title, instant, _ in session.execute(done.order_by(CoverageRow.number)):
                 compared[date.fromisoformat(day), ae_title] = instant
             still_open = results.still_open(session, now.date(), _MOST_OPEN, since=since)
-        open_days = {date.fromisoformat(row.day) for row in still_open}
-        titles = [modality.ae_title for modality in document.modalities if modality.station is not None]
+            missed = [day for day, title in results.missed(session, now) if title in titles]
+        open_days = {date.fromisoformat(row.day) for row in still_open} | set(missed)
         return plan.due(now, titles, compared, open_days)

@@ -499,6 +499,38 @@ def test_a_row_that_says_nothing_was_compared_hides_no_gap(today: CoverageDay) -
     assert [one.unprotected for one in today.showing().status().results] == [6]
 
 
+def test_days_that_nobody_compared_are_named_until_they_are_compared(today: CoverageDay) -> None:
+    """The centre was off: neither a day without a row nor one compared at noon may look like one without a gap."""
+    today.modalities = (CT1, Modality("US7", "ultrasound"))
+    with archive(Teller([]).answers) as port:
+        today.ask(port)
+        today.compare()
+        today.bench.clock.advance(timedelta(days=5, hours=4))
+        missed = [text for text in gaps(today.showing().status()) if "CT1" in text]
+        of_the_first = [text for text in gaps(today.showing().status(today.day)) if "CT1" in text]
+
+        today.runs().run_due()
+
+    days = [today.day + timedelta(days=after) for after in (4, 3, 2, 1, 0)]
+    assert missed == [f"coverage of CT1 on {day}: not evaluated, nobody compared it since it was over" for day in days]
+    assert of_the_first == missed[-1:]
+    assert [text for text in gaps(today.showing().status()) if "CT1" in text] == []
+
+
+def test_a_day_from_before_a_modality_was_first_compared_is_not_missed(today: CoverageDay) -> None:
+    with archive(Teller([]).answers) as port:
+        today.ask(port)
+        today.runs().run(today.day - timedelta(days=10))
+
+        today.bench.clock.advance(timedelta(days=1, hours=4))
+        today.runs().run_due()
+
+    assert list(gaps(today.showing().status())) == []
+    assert [row.day for row in today.bench.rows("SELECT day FROM coverage ORDER BY day")] == [
+        str(today.day - timedelta(days=back)) for back in (10, 1, 0)
+    ]
+
+
 def test_without_an_archive_in_the_policy_nothing_is_compared_and_the_status_says_so(today: CoverageDay) -> None:
     document = replace(today.policy(), coverage=None)
     runs = today.runs(policy=lambda: document)

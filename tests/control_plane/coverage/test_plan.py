@@ -1,6 +1,6 @@
 from datetime import UTC, date, datetime, timedelta
 
-from control_plane.coverage.plan import due
+from control_plane.coverage.plan import due, missed
 
 NIGHT = datetime(2026, 3, 10, 3, 0, tzinfo=UTC)
 YESTERDAY, BEFORE = date(2026, 3, 9), date(2026, 3, 8)
@@ -38,3 +38,21 @@ def test_an_earlier_day_with_a_gap_is_compared_each_night_for_two_weeks() -> Non
     assert due(NIGHT, ["CT1"], {}, open_days) == (YESTERDAY, BEFORE, date(2026, 3, 1))
     compared = {(date(2026, 3, 1), "CT1"): NIGHT}
     assert due(NIGHT + timedelta(hours=1), ["CT1"], compared, open_days) == (YESTERDAY, BEFORE)
+
+
+def test_a_day_that_was_due_and_that_nobody_tried_is_missed() -> None:
+    since = {"CT1": date(2026, 3, 6), "MR1": date(2026, 3, 9)}
+    tried = {(date(2026, 3, 7), "CT1"): NIGHT - timedelta(days=1), (YESTERDAY, "MR1"): NIGHT}
+
+    assert missed(NIGHT, since, tried) == ((YESTERDAY, "CT1"), (BEFORE, "CT1"), (date(2026, 3, 6), "CT1"))
+    assert missed(NIGHT - timedelta(seconds=1), since, tried) == ((BEFORE, "CT1"), (date(2026, 3, 6), "CT1"))
+
+
+def test_a_day_that_was_compared_only_while_it_lasted_is_missed() -> None:
+    at_noon = {(YESTERDAY, "CT1"): NIGHT - timedelta(hours=15)}
+
+    assert missed(NIGHT, {"CT1": YESTERDAY}, at_noon) == ((YESTERDAY, "CT1"),)
+
+
+def test_what_was_missed_is_looked_for_in_two_weeks() -> None:
+    assert len(missed(NIGHT, {"CT1": date(2020, 1, 1)}, {})) == 14
