@@ -14,12 +14,16 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 def due(
-    now: datetime, ae_titles: Sequence[str], compared: Mapping[tuple[date, str], datetime], open_days: Collection[date]
+    now: datetime,
+    ae_titles: Sequence[str],
+    compared: Mapping[tuple[date, str], datetime],
+    failed: Mapping[tuple[date, str], datetime],
+    open_days: Collection[date],
 ) -> tuple[date, ...]:
     """Return the days to compare at `now`, newest first; of `open_days` those of two weeks.
 
-    `compared` says when a modality's day was last compared, at least in part. A day on which the archive could not be
-    asked at all stays due, and is asked for again each time.
+    `compared` says when a modality's day was last compared, at least in part; `failed` when the archive last could not
+    be asked about it at all. Such a day stays due, and rests as long again as the night had lasted when it failed.
     """
     tonight = _night_of(now.date(), now)
     if now < tonight:
@@ -29,8 +33,14 @@ def due(
     return tuple(
         day
         for day in sorted(recent | earlier, reverse=True)
-        if any(compared.get((day, title), _NEVER) < tonight for title in ae_titles)
+        if any(_is_due(now, tonight, compared.get((day, title)), failed.get((day, title))) for title in ae_titles)
     )
+
+
+def _is_due(now: datetime, tonight: datetime, compared: datetime | None, failed: datetime | None) -> bool:
+    if compared is not None and compared >= tonight:
+        return False
+    return failed is None or failed < tonight or now - failed >= failed - tonight
 
 
 def missed(

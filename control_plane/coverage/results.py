@@ -32,18 +32,26 @@ def comparison_of(day: date, ae_title: str, number: int) -> Subject:
 def keep(session: Session, journal: CentreJournal, result: Result, private: dict[str, Json]) -> None:
     """Add a comparison and its records to a transaction of `in_one_commit`: both or neither.
 
-    A gap is recorded once for each set of instances that it consists of, and again when that set changes.
+    A gap is recorded once for each set of instances that it consists of, and again when that set changes. That the
+    archive cannot be asked is recorded once a day, and again when the reason changes; of attempts in a row that fail so
+    the last alone is kept.
     """
     same_day = (CoverageRow.day == result.day.isoformat(), CoverageRow.ae_title == result.ae_title)
-    number = (session.scalar(select(func.max(CoverageRow.number)).where(*same_day)) or 0) + 1
+    newest = session.scalars(select(CoverageRow).where(*same_day).order_by(CoverageRow.number.desc()).limit(1)).first()
+    row = _row(result, newest.number + 1 if newest else 1)
+    # The first is kept: it tells since when the modality's days are compared.
+    if newest and newest.number > 1 and _is_failure(newest) and _is_failure(row):
+        session.delete(newest)
     recorded = session.scalars(
         select(CoverageRow.difference)
         .where(*same_day, (CoverageRow.unprotected > 0) | (CoverageRow.not_in_archive > 0) | _was_complete())
         .order_by(CoverageRow.number.desc())
         .limit(1)
     ).first()
-    session.add(_row(result, number))
-    for happening in _happenings(result, number, private, is_known_gap=recorded == result.difference):
+    session.add(row)
+    if newest and _is_same_failure(newest, row):
+        return
+    for happening in _happenings(result, row.number, private, is_known_gap=recorded == result.difference):
         journal.append(session, happening)
 
 
@@ -186,6 +194,19 @@ def _row(result: Result, number: int) -> CoverageRow:
         not_evaluated=result.not_evaluated,
         by_modality_only=result.by_modality_only,
         difference=result.difference,
+    )
+
+
+def _is_failure(row: CoverageRow) -> bool:
+    return row.state == State.NOT_EVALUATED
+
+
+def _is_same_failure(before: CoverageRow, after: CoverageRow) -> bool:
+    return (
+        _is_failure(before)
+        and _is_failure(after)
+        and (before.archive, before.why) == (after.archive, after.why)
+        and before.compared.date() == after.compared.date()
     )
 
 

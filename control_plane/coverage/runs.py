@@ -94,7 +94,7 @@ class CoverageRuns:
         self._thread.start()
 
     def run_due(self) -> None:
-        """Compare what is due, for the scheduler. What cannot be compared now is due again the next time."""
+        """Compare what is due, for the scheduler. What cannot be compared now is due again later, as `plan` says."""
         try:
             for day in self._due():
                 self.run(day)
@@ -154,18 +154,15 @@ class CoverageRuns:
         if document is None or document.coverage is None:
             return ()
         since = (now - plan.LOOK_BACK).date()
-        rows = select(CoverageRow.day, CoverageRow.ae_title, CoverageRow.compared, CoverageRow.number)
-        done = rows.where(
-            CoverageRow.day >= since.isoformat(),
-            results.was_compared(),
-            CoverageRow.state != State.NOT_EVALUATED.value,
-        )
+        rows = select(CoverageRow).where(CoverageRow.day >= since.isoformat(), results.was_compared())
         titles = [modality.ae_title for modality in document.modalities if modality.station is not None]
         compared: dict[tuple[date, str], datetime] = {}
+        failed: dict[tuple[date, str], datetime] = {}
         with snapshot(self._database) as session:
-            for day, ae_title, instant, _ in session.execute(done.order_by(CoverageRow.number)):
-                compared[date.fromisoformat(day), ae_title] = instant
+            for row in session.scalars(rows.order_by(CoverageRow.number)):
+                known = failed if row.state == State.NOT_EVALUATED else compared
+                known[date.fromisoformat(row.day), row.ae_title] = row.compared
             still_open = results.still_open(session, now.date(), _MOST_OPEN, since=since)
             missed = [day for day, title in results.missed(session, now) if title in titles]
         open_days = {date.fromisoformat(row.day) for row in still_open} | set(missed)
-        return plan.due(now, titles, compared, open_days)
+        return plan.due(now, titles, compared, failed, open_days)

@@ -2,6 +2,7 @@
 
 import socket
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -19,7 +20,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Ver
 
 from control_plane.cli.coverage import line_of
 from control_plane.coverage import results
-from control_plane.coverage.archive import Archive, Archives
+from control_plane.coverage.archive import Archive, Archives, ArchiveUnavailable
 from control_plane.coverage.identifier import IMPLICIT_LE, of_series
 from control_plane.coverage.runs import ComparisonRunning, DayNotOver, NoArchive
 from control_plane.coverage.showing import gaps
@@ -33,7 +34,7 @@ from shared.dicom.requestor import Patience
 from shared.policy.document import Coverage, Modality, Station
 from shared.policy.routes import Peer
 from shared.routes.peer import PeerNotTrusted
-from tests.control_plane.coverage.day import CT1, CoverageDay, Image, series_of
+from tests.control_plane.coverage.day import CT1, CoverageDay, Image, nobody_there, series_of
 
 Answers = Iterator[tuple[int, Dataset | None]]
 PENDING, SUCCESS = 0xFF00, 0x0000
@@ -497,6 +498,50 @@ def test_a_row_that_says_nothing_was_compared_hides_no_gap(today: CoverageDay) -
     assert [one.unprotected for one in today.showing().status().results] == [6]
     bench.clock.advance(timedelta(days=30))
     assert [one.unprotected for one in today.showing().status().results] == [6]
+
+
+def test_an_archive_that_stays_away_is_recorded_once_a_day_and_again_for_another_reason(today: CoverageDay) -> None:
+    why = "nobody is there"
+
+    def away(_: Coverage) -> AbstractContextManager[Archive]:
+        raise ArchiveUnavailable(why)
+
+    today.open_archive = away
+    runs = today.runs()
+    for _ in range(3):
+        runs.run(today.day)
+    once = today.events()
+    why = "it answers nothing"
+    runs.run(today.day)
+    runs.run(today.day)
+    twice = today.events()
+    today.bench.clock.advance(timedelta(days=1))
+    runs.run(today.day)
+
+    assert [len(once), len(twice), len(today.events())] == [1, 2, 3]
+    assert set(today.events()) == {Event.COVERAGE_FAILED}
+    (shown,) = today.showing().status(today.day).results
+    assert (why in shown.why, shown.compared) == (True, clocks.text(today.bench.clock.now()))
+
+
+def test_rows_and_records_stay_few_while_an_archive_is_away_for_days(today: CoverageDay) -> None:
+    with archive(Teller(two_series(today)).answers) as port:
+        today.ask(port)
+        today.compare()
+    today.open_archive = nobody_there
+    runs = today.runs()
+    for _ in range(4 * 24):
+        today.bench.clock.advance(timedelta(hours=1))
+        runs.run_due()
+
+    count = "SELECT COUNT(*) AS rows FROM coverage GROUP BY day"
+    assert max(row.rows for row in today.bench.rows(count)) == 2
+    failed = [record for record in today.records() if record.event is Event.COVERAGE_FAILED]
+    recorded = Counter(
+        (what.name, record.time.date()) for record in failed for what in record.what if what.kind == "day"
+    )
+    assert set(recorded.values()) == {1}
+    assert "6 images unprotected, as found by" in " ".join(gaps(today.showing().status()))
 
 
 def test_days_that_nobody_compared_are_named_until_they_are_compared(today: CoverageDay) -> None:
