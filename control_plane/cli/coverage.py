@@ -30,21 +30,25 @@ def show(options: Namespace) -> int:
 
 def line_of(result: Any) -> str:
     """Return a comparison in one line, what is not known in words."""
-    if result["state"] == "nothing to compare":
-        return f"{result['day']} {result['modality']}: nothing to compare ({result['why']})"
     found = (
         f"{result['protected']} protected, unprotected {result['unprotected']}, "
         f"not in {result['archive']} {result['not_in_archive']}"
     )
     if result["state"] == "not evaluated":
         found = "not evaluated"
-        if result["unprotected_then"]:
-            found += f" now; unprotected {result['unprotected_then']} at {result['last_complete']}"
     elif result["state"] == "partial":
         found += f", not evaluated {result['not_evaluated']}; partial"
     by = " (by modality only: other devices of the kind may be counted)" if result["by_modality_only"] else ""
+    found += _found_then(result)
     why = f": {result['why']}" if result["why"] else ""
     return f"{result['day']} {result['modality']}: {found}{why}{by}"
+
+
+def _found_then(result: Any) -> str:
+    """Return what was found earlier and is more than now, which nothing since shows closed."""
+    counts = (("unprotected", "unprotected"), ("not_in_archive", f"not in {result['archive']}"))
+    more = [f"{what} {result[name + '_then']}" for name, what in counts if result[name + "_then"] > result[name]]
+    return f"; {', '.join(more)} by {result['then']}" if more else ""
 
 
 def _show_gap(options: Namespace) -> int:

@@ -33,6 +33,14 @@ def classify(series: Series, watched: Sequence[Watched]) -> tuple[Match, ...]:
     return tuple(
         Match(one.ae_title, by_modality_only=not (one.station.station_name and series.station_name))
         for one in watched
-        if series.modality == one.station.modality.strip()
-        and (not one.station.station_name or series.station_name in ("", one.station.station_name.strip()))
+        if series.modality == one.station.modality.strip() and _may_be_of_station(series, one.station)
     )
+
+
+def is_unclear(series: Series, watched: Iterable[Watched]) -> bool:
+    """Return whether the archive leaves out the modality of a series that no station rules out for all of `watched`."""
+    return not series.modality and any(_may_be_of_station(series, one.station) for one in watched)
+
+
+def _may_be_of_station(series: Series, station: Station) -> bool:
+    return not station.station_name or series.station_name in ("", station.station_name.strip())

@@ -105,6 +105,7 @@ class Comparison:
             found.is_listed = True
         except Incomplete as exc:
             found.faults.append(str(exc))
+            found.is_listed = found.is_listed or sweep.unclear > 0
         self._look_up(waiting, found)
         self._count_captured(found)
         self._ask_for_captured(sweep, found)

@@ -59,7 +59,7 @@ _VR = {
 
 @dataclass(frozen=True)
 class Study:
-    """`modalities` is empty where the archive does not say; `series` is None."""
+    """`modalities` is empty where the archive does not say, or leaves out one; `series` is None where it does not."""
 
     uid: str
     modalities: frozenset[str]
@@ -109,8 +109,8 @@ def of_series(study: str, series: str, syntax: str, instance: str = "") -> bytes
 def parse_study(data: bytes, syntax: str) -> Study:
     """Raises Malformed."""
     values = _Values(data, syntax)
-    listed = values.text(Tag.MODALITIES_IN_STUDY).split("\\")
-    modalities = frozenset(one.strip() for one in listed if one.strip())
+    listed = frozenset(one.strip() for one in values.text(Tag.MODALITIES_IN_STUDY).split("\\"))
+    modalities = frozenset() if "" in listed else listed
     return Study(values.uid(Tag.STUDY_INSTANCE_UID), modalities, values.count(Tag.SERIES_IN_STUDY))
 
 

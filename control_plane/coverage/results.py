@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.coverage import plan
 from control_plane.coverage.tally import Result, State
 from control_plane.db.models import CoverageRow
 from shared import clock as clocks
@@ -31,18 +32,26 @@ def comparison_of(day: date, ae_title: str, number: int) -> Subject:
 def keep(session: Session, journal: CentreJournal, result: Result, private: dict[str, Json]) -> None:
     """Add a comparison and its records to a transaction of `in_one_commit`: both or neither.
 
-    A gap is recorded once for each set of instances that it consists of, and again when that set changes.
+    A gap is recorded once for each set of instances that it consists of, and again when that set changes. That the
+    archive cannot be asked is recorded once a day, and again when the reason changes; of attempts in a row that fail so
+    the last alone is kept.
     """
     same_day = (CoverageRow.day == result.day.isoformat(), CoverageRow.ae_title == result.ae_title)
-    number = (session.scalar(select(func.max(CoverageRow.number)).where(*same_day)) or 0) + 1
+    newest = session.scalars(select(CoverageRow).where(*same_day).order_by(CoverageRow.number.desc()).limit(1)).first()
+    row = _row(result, newest.number + 1 if newest else 1)
+    # The first is kept: it tells since when the modality's days are compared.
+    if newest and newest.number > 1 and _is_failure(newest) and _is_failure(row):
+        session.delete(newest)
     recorded = session.scalars(
         select(CoverageRow.difference)
         .where(*same_day, (CoverageRow.unprotected > 0) | (CoverageRow.not_in_archive > 0) | _was_complete())
         .order_by(CoverageRow.number.desc())
         .limit(1)
     ).first()
-    session.add(_row(result, number))
-    for happening in _happenings(result, number, private, is_known_gap=recorded == result.difference):
+    session.add(row)
+    if newest and _is_same_failure(newest, row):
+        return
+    for happening in _happenings(result, row.number, private, is_known_gap=recorded == result.difference):
         journal.append(session, happening)
 
 
@@ -51,18 +60,32 @@ def of_days(session: Session, first: date, last: date) -> list[CoverageRow]:
     return list(session.scalars(_newest(CoverageRow.day.between(first.isoformat(), last.isoformat()))))
 
 
+def missed(session: Session, now: datetime) -> tuple[tuple[date, str], ...]:
+    """Return the modalities' days that were due by `now` and not even tried, from the day each was first compared on.
+
+    Since when policy names a modality's station is not known here.
+    """
+    first = select(CoverageRow.ae_title, func.min(CoverageRow.compared)).where(was_compared())
+    since = {title: compared.date() for title, compared in session.execute(first.group_by(CoverageRow.ae_title))}
+    looked_at = (now - plan.LOOK_BACK).date().isoformat()
+    last = select(CoverageRow.day, CoverageRow.ae_title, func.max(CoverageRow.compared)).where(
+        CoverageRow.day >= looked_at, was_compared()
+    )
+    rows = session.execute(last.group_by(CoverageRow.day, CoverageRow.ae_title))
+    return plan.missed(now, since, {(date.fromisoformat(day), title): compared for day, title, compared in rows})
+
+
 def still_open(session: Session, before: date, most: int, *, since: date = date.min) -> list[CoverageRow]:
     """Return the newest comparisons of earlier days, at most `most`, that show a gap or not everything."""
     days = CoverageRow.day.between(since.isoformat(), (before - timedelta(days=1)).isoformat())
-    is_closed = CoverageRow.state.in_([State.COMPLETE.value, State.NOTHING.value])
-    is_open = (CoverageRow.unprotected > 0) | (CoverageRow.not_in_archive > 0) | ~is_closed
+    is_open = (CoverageRow.unprotected > 0) | (CoverageRow.not_in_archive > 0) | ~_was_complete()
     return list(session.scalars(_newest(days).where(is_open).limit(most)))
 
 
 def _newest(days: ColumnElement[bool]) -> Select[CoverageRow]:
     last = (
         select(CoverageRow.day, CoverageRow.ae_title, func.max(CoverageRow.number).label("number"))
-        .where(days)
+        .where(days, was_compared())
         .group_by(CoverageRow.day, CoverageRow.ae_title)
         .subquery()
     )
@@ -76,7 +99,11 @@ def _newest(days: ColumnElement[bool]) -> Select[CoverageRow]:
 
 @dataclass(frozen=True)
 class Shown:
-    """A comparison for people: counts and no names. `unprotected_then` is of the last complete one before, if any."""
+    """A comparison for people: counts and no names.
+
+    `unprotected_then` and `not_in_archive_then` are the most that earlier ones found, from the last complete one on:
+    none since shows it closed. Both had been found by `then`. A complete comparison says everything by itself.
+    """
 
     day: str
     modality: str
@@ -91,16 +118,24 @@ class Shown:
     not_in_archive: int
     not_evaluated: int
     by_modality_only: bool
-    last_complete: str | None
-    unprotected_then: int | None
+    then: str | None
+    unprotected_then: int
+    not_in_archive_then: int
 
     def json(self) -> dict[str, Json]:
         return asdict(self)
 
 
 def shown(session: Session, row: CoverageRow) -> Shown:
-    """Return a comparison for people. One that did not go through never hides the last that did."""
-    earlier = None if row.state in (State.COMPLETE, State.NOTHING) else _last_complete(session, row)
+    """Return a comparison for people. One that did not go through never hides what those before it found."""
+    earlier = [] if row.state == State.COMPLETE else _not_closed_since(session, row)
+    unprotected = max((one.unprotected for one in earlier), default=0)
+    not_in_archive = max((one.not_in_archive for one in earlier), default=0)
+    found = [
+        one.compared
+        for one in earlier
+        if 0 < one.unprotected == unprotected or 0 < one.not_in_archive == not_in_archive
+    ]
     return Shown(
         day=row.day,
         modality=row.ae_title,
@@ -115,19 +150,31 @@ def shown(session: Session, row: CoverageRow) -> Shown:
         not_in_archive=row.not_in_archive,
         not_evaluated=row.not_evaluated,
         by_modality_only=row.by_modality_only,
-        last_complete=None if earlier is None else clocks.text(earlier.compared),
-        unprotected_then=None if earlier is None else earlier.unprotected,
+        then=clocks.text(found[0]) if found else None,
+        unprotected_then=unprotected,
+        not_in_archive_then=not_in_archive,
     )
+
+
+def was_compared() -> ColumnElement[bool]:
+    """Return what tells an attempt to compare from a modality that had no station: that says nothing about a gap."""
+    return CoverageRow.state != State.NOTHING.value
 
 
 def _was_complete() -> ColumnElement[bool]:
     return CoverageRow.state == State.COMPLETE.value
 
 
-def _last_complete(session: Session, row: CoverageRow) -> CoverageRow | None:
-    same_day = (CoverageRow.day == row.day, CoverageRow.ae_title == row.ae_title)
-    before = select(CoverageRow).where(*same_day, CoverageRow.number < row.number, _was_complete())
-    return session.scalars(before.order_by(CoverageRow.number.desc()).limit(1)).first()
+def _not_closed_since(session: Session, row: CoverageRow) -> list[CoverageRow]:
+    """Return what found something out before `row`, the newest first: the last complete one and the partial ones since.
+
+    A partial one that finds less than another before it need not have looked at the rest.
+    """
+    before = (CoverageRow.day == row.day, CoverageRow.ae_title == row.ae_title, CoverageRow.number < row.number)
+    last_complete = session.scalar(select(func.max(CoverageRow.number)).where(*before, _was_complete())) or 0
+    found_out = CoverageRow.state.in_([State.COMPLETE.value, State.PARTIAL.value])
+    since = select(CoverageRow).where(*before, CoverageRow.number >= last_complete, found_out)
+    return list(session.scalars(since.order_by(CoverageRow.number.desc())))
 
 
 def _row(result: Result, number: int) -> CoverageRow:
@@ -150,9 +197,20 @@ def _row(result: Result, number: int) -> CoverageRow:
     )
 
 
+def _is_failure(row: CoverageRow) -> bool:
+    return row.state == State.NOT_EVALUATED
+
+
+def _is_same_failure(before: CoverageRow, after: CoverageRow) -> bool:
+    return (
+        _is_failure(before)
+        and _is_failure(after)
+        and (before.archive, before.why) == (after.archive, after.why)
+        and before.compared.date() == after.compared.date()
+    )
+
+
 def _happenings(result: Result, number: int, private: dict[str, Json], *, is_known_gap: bool) -> Iterator[Happening]:
-    if result.state is State.NOTHING:
-        return
     is_new_gap = result.has_gap and not is_known_gap
     counts = (
         f"{result.known} known to the archive: {result.protected} protected, {result.unprotected} unprotected; "

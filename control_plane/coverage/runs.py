@@ -94,7 +94,7 @@ class CoverageRuns:
         self._thread.start()
 
     def run_due(self) -> None:
-        """Compare what is due, for the scheduler. What cannot be compared now is due again the next time."""
+        """Compare what is due, for the scheduler. What cannot be compared now is due again later, as `plan` says."""
         try:
             for day in self._due():
                 self.run(day)
@@ -127,13 +127,16 @@ class CoverageRuns:
             return self._stopped.is_set() or self._monotonic() >= ends
 
         found = self._comparison.compare(day, document, document.coverage, is_over)
-        archive, now = document.coverage.peer.ae_title, self._clock.now()
-        for modality in document.modalities:
-            if modality.station is None:
-                found.append((Result(day, modality.ae_title, archive, State.NOTHING, _NO_STATION, now), {}))
         for result, private in found:
             self._keep(result, private)
-        return tuple(result for result, _ in found)
+        archive, now = document.coverage.peer.ae_title, self._clock.now()
+        # Not kept: it would be newer than a gap, which only a comparison can show closed.
+        nothing = [
+            Result(day, modality.ae_title, archive, State.NOTHING, _NO_STATION, now)
+            for modality in document.modalities
+            if modality.station is None
+        ]
+        return (*(result for result, _ in found), *nothing)
 
     def _keep(self, result: Result, private: dict[str, Json]) -> None:
         in_one_commit(self._database, lambda session: results.keep(session, self._journal, result, private))
@@ -151,12 +154,15 @@ class CoverageRuns:
         if document is None or document.coverage is None:
             return ()
         since = (now - plan.LOOK_BACK).date()
-        rows = select(CoverageRow.day, CoverageRow.ae_title, CoverageRow.compared, CoverageRow.number)
-        done = rows.where(CoverageRow.day >= since.isoformat(), CoverageRow.state != State.NOT_EVALUATED.value)
+        rows = select(CoverageRow).where(CoverageRow.day >= since.isoformat(), results.was_compared())
+        titles = [modality.ae_title for modality in document.modalities if modality.station is not None]
         compared: dict[tuple[date, str], datetime] = {}
+        failed: dict[tuple[date, str], datetime] = {}
         with snapshot(self._database) as session:
-            for day, ae_title, instant, _ in session.execute(done.order_by(CoverageRow.number)):
-                compared[date.fromisoformat(day), ae_title] = instant
+            for row in session.scalars(rows.order_by(CoverageRow.number)):
+                known = failed if row.state == State.NOT_EVALUATED else compared
+                known[date.fromisoformat(row.day), row.ae_title] = row.compared
             still_open = results.still_open(session, now.date(), _MOST_OPEN, since=since)
-        open_days = {date.fromisoformat(row.day) for row in still_open}
-        return plan.due(now, [modality.ae_title for modality in document.modalities], compared, open_days)
+            missed = [day for day, title in results.missed(session, now) if title in titles]
+        open_days = {date.fromisoformat(row.day) for row in still_open} | set(missed)
+        return plan.due(now, titles, compared, failed, open_days)

@@ -1,6 +1,6 @@
 """Shows people how far each modality's days are covered, and to whoever says why, which instances a gap consists of."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -27,6 +27,7 @@ from shared.identity import CONTROL_PLANE
 from shared.policy.document import KeyPurpose, PolicyDocument
 
 _DAYS_SHOWN, _OLDER_SHOWN = 7, 50
+_STILL = ", and no comparison since shows it closed"
 
 
 class NoGapRecorded(Refused):
@@ -56,10 +57,12 @@ def gaps(status: CoverageStatus) -> Iterator[str]:
         if one.unprotected:
             kind = ", or are of another device of the kind" if one.by_modality_only else ""
             yield f"{about}: {one.unprotected} images in {one.archive} did not come through us{kind}: unprotected"
-        elif one.unprotected_then:
-            yield f"{about}: {one.unprotected_then} unprotected images when last compared at {one.last_complete}"
+        if one.unprotected_then > one.unprotected:
+            yield f"{about}: {one.unprotected_then} images unprotected, as found by {one.then}{_STILL}"
         if one.not_in_archive:
             yield f"{about}: {one.not_in_archive} images captured that {one.archive} does not know"
+        if one.not_in_archive_then > one.not_in_archive:
+            yield f"{about}: {one.not_in_archive_then} images captured and not archived, as found by {one.then}{_STILL}"
         if one.state in (State.PARTIAL, State.NOT_EVALUATED):
             yield f"{about}: {one.state}: {one.why}"
 
@@ -81,15 +84,19 @@ class CoverageShowing:
     def status(self, day: date | None = None) -> CoverageStatus:
         """Return the newest comparison of each modality on `day`, or of the last days and of whatever is still open.
 
-        A gap stays in sight until a later comparison shows it closed, however long ago it was found.
+        A gap stays in sight until a later comparison shows it closed, however long ago it was found. A day that was
+        due and that nobody compared is named, for as long as it is still compared by itself.
         """
-        today = self._clock.now().date()
+        now = self._clock.now()
+        today = now.date()
         first, last = (day, day) if day else (today - timedelta(days=_DAYS_SHOWN - 1), today)
         with snapshot(self._database) as session:
             recent = [results.shown(session, row) for row in results.of_days(session, first, last)]
             older = [] if day else results.still_open(session, first, _OLDER_SHOWN + 1)
             shown = [*recent, *(results.shown(session, row) for row in older[:_OLDER_SHOWN])]
-        unknown = list(self._unknown(recent, "that day" if day else f"none of the last {_DAYS_SHOWN} days"))
+            missed = [one for one in results.missed(session, now) if day in (None, one[0])]
+        when = "that day" if day else f"none of the last {_DAYS_SHOWN} days"
+        unknown = list(self._unknown({one.modality for one in recent}, when, missed))
         if len(older) > _OLDER_SHOWN:
             unknown.append(f"coverage: gaps of more than {_OLDER_SHOWN} earlier days, of which the latest are shown")
         return CoverageStatus(self._runs.is_running, tuple(shown), tuple(unknown))
@@ -132,7 +139,7 @@ class CoverageShowing:
             raise AuditAltered(CONTROL_PLANE, seq, "it is not the record of this gap")
         return seq, stored, proved[0]
 
-    def _unknown(self, shown: Sequence[Shown], when: str) -> Iterator[str]:
+    def _unknown(self, compared: Collection[str], when: str, missed: Sequence[tuple[date, str]]) -> Iterator[str]:
         """Yield what nobody has compared, in words a person can act on."""
         try:
             document = self._policy()
@@ -144,9 +151,15 @@ class CoverageShowing:
         if document.coverage is None:
             yield "coverage: the policy names no archive, so images that took another way are not seen"
             return
-        compared = {one.modality for one in shown}
         for modality in document.modalities:
+            about = f"coverage of {modality.ae_title}"
             if modality.station is None:
-                yield f"coverage of {modality.ae_title}: nothing to compare, the policy does not name its station"
+                yield f"{about}: nothing to compare, the policy does not name its station"
             elif modality.ae_title not in compared:
-                yield f"coverage of {modality.ae_title}: not evaluated, {when}"
+                yield f"{about}: not evaluated, {when}"
+            else:
+                yield from (
+                    f"{about} on {day}: not evaluated, nobody compared it since it was over"
+                    for day, ae_title in missed
+                    if ae_title == modality.ae_title
+                )

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from control_plane.coverage import identifier
 from control_plane.coverage.archive import Archive, ArchiveUnavailable, QueryFailed
-from control_plane.coverage.classify import Match, Watched, classify, may_hold
+from control_plane.coverage.classify import Match, Watched, classify, is_unclear, may_hold
 from control_plane.coverage.identifier import Instance, Series, Study
 from shared.errors import Malformed, Unavailable
 
@@ -66,6 +66,7 @@ class Sweep:
         self._archive, self._is_over, self._limits = archive, is_over, limits or Limits()
         self._faults: list[str] = []
         self._left = self._limits.instances
+        self.unclear = 0  # series told of without the modality that says whose they are
 
     def known(self, day: date, watched: Sequence[Watched]) -> Iterator[Known]:
         """Yield every instance of `day` in a series that may be of one of `watched`.
@@ -78,6 +79,9 @@ class Sweep:
                     yield from self._of_study(study, watched)
         except (ArchiveUnavailable, TooMuch, OutOfTime) as exc:
             self._faults.append(str(exc))
+        # One fault for all of them: an archive that never tells a modality must not keep the others from being counted.
+        if self.unclear:
+            self._faults.append(f"the archive does not tell the modality of {self.unclear} series")
         if self._faults:
             raise Incomplete(self._faults)
 
@@ -111,6 +115,8 @@ class Sweep:
         for series in found.values():
             if matches := classify(series, watched):
                 yield from self._of_series(series, matches)
+            elif is_unclear(series, watched):
+                self.unclear += 1
 
     def _of_series(self, series: Series, matches: tuple[Match, ...]) -> Iterator[Known]:
         query = identifier.of_series(series.study, series.uid, self._archive.syntax)

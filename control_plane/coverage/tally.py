@@ -19,7 +19,7 @@ class State(StrEnum):
     COMPLETE = "complete"
     PARTIAL = "partial"
     NOT_EVALUATED = "not evaluated"
-    NOTHING = "nothing to compare"  # the policy does not say how an archive knows this modality's images
+    NOTHING = "nothing to compare"  # the policy does not say how an archive knows this modality's images; never kept
 
 
 @dataclass

@@ -227,7 +227,7 @@ class PolicyMetadata(Base):
 
 
 class CoverageRow(Base):
-    """One comparison of one modality's day with its archive: counts only. Earlier ones of the same day are kept."""
+    """One comparison of one modality's day with its archive: counts only. Earlier ones that found anything are kept."""
 
     __tablename__ = "coverage"
 

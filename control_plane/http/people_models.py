@@ -246,12 +246,12 @@ class CoverageGapRequest(CoverageRunRequest):
 
 
 class CoverageResult(BaseModel):
-    """One comparison. `known` = `protected` + `unprotected`; `unprotected_then` is of the last complete one before."""
+    """One comparison. `known` = `protected` + `unprotected`; `..._then` was found by `then` and is not closed since."""
 
     day: str
     modality: str
     archive: str
-    state: Literal["complete", "partial", "not evaluated", "nothing to compare"]
+    state: Literal["complete", "partial", "not evaluated"]
     why: str
     compared: str
     known: int
@@ -261,8 +261,9 @@ class CoverageResult(BaseModel):
     not_in_archive: int
     not_evaluated: int
     by_modality_only: bool
-    last_complete: str | None
-    unprotected_then: int | None
+    then: str | None
+    unprotected_then: int
+    not_in_archive_then: int
 
 
 class CoverageStatus(BaseModel):

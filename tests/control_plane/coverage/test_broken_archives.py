@@ -2,6 +2,7 @@
 
 import socket
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -17,20 +18,23 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification  # type: ignore[attr-defined]
 
-from control_plane.coverage.archive import Archive, Archives
+from control_plane.cli.coverage import line_of
+from control_plane.coverage import results
+from control_plane.coverage.archive import Archive, Archives, ArchiveUnavailable
 from control_plane.coverage.identifier import IMPLICIT_LE, of_series
 from control_plane.coverage.runs import ComparisonRunning, DayNotOver, NoArchive
 from control_plane.coverage.showing import gaps
 from control_plane.coverage.sweep import Limits
-from control_plane.coverage.tally import State
-from control_plane.db.transactions import DatabaseUnavailable
+from control_plane.coverage.tally import Result, State
+from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from control_plane.routes.connect import PeerConnection
+from shared import clock as clocks
 from shared.audit.record import Event
 from shared.dicom.requestor import Patience
-from shared.policy.document import Coverage
+from shared.policy.document import Coverage, Modality, Station
 from shared.policy.routes import Peer
 from shared.routes.peer import PeerNotTrusted
-from tests.control_plane.coverage.day import CoverageDay, Image, series_of
+from tests.control_plane.coverage.day import CT1, CoverageDay, Image, nobody_there, series_of
 
 Answers = Iterator[tuple[int, Dataset | None]]
 PENDING, SUCCESS = 0xFF00, 0x0000
@@ -113,6 +117,24 @@ class CountsMore(Teller):
             yield status, answer
 
 
+class TellsNoModality(Teller):
+    """Leaves the modality of every series empty, as it was stored with it."""
+
+    def series(self, asked: Dataset) -> Answers:
+        for status, answer in super().series(asked):
+            assert answer is not None
+            answer.Modality = ""
+            yield status, answer
+
+
+class TellsOneModality(TellsNoModality):
+    """Tells it of the first series that it is asked for alone."""
+
+    def series(self, asked: Dataset) -> Answers:
+        told = Teller.series(self, asked) if self.asked.count("SERIES") == 1 else super().series(asked)
+        yield from told
+
+
 class TellsOfAnother(Teller):
     def instance(self, image: Image) -> Dataset:
         return said(StudyInstanceUID="1.2.66", SeriesInstanceUID=image.series, SOPInstanceUID=image.uid)
@@ -170,6 +192,7 @@ def test_an_honest_archive_is_read_to_its_end(today: CoverageDay) -> None:
     [
         (FailsMidway, State.PARTIAL, "status 0xa700"),
         (CountsMore, State.PARTIAL, "counts 8 instances of a series and lists 3"),
+        (TellsNoModality, State.PARTIAL, "does not tell the modality of 2 series"),
         (TellsOfAnother, State.NOT_EVALUATED, "not the one that was asked about"),
         (TellsNoUid, State.NOT_EVALUATED, "(0008,0018) is missing or no UID"),
         (TellsForEver, State.PARTIAL, "more than 20 instances"),
@@ -205,6 +228,17 @@ def test_what_was_found_before_it_failed_is_a_gap_all_the_same(today: CoverageDa
     assert today.events() == [Event.COVERAGE_GAP, Event.COVERAGE_FAILED]
 
 
+def test_many_series_without_a_modality_keep_no_other_from_being_counted(today: CoverageDay) -> None:
+    images = [image for _ in range(SMALL.faults + 3) for image in series_of(today.day, 1)]
+    with archive(TellsOneModality(images).answers) as port:
+        today.ask(port)
+
+        found = today.compare(limits=SMALL)
+
+    assert (found.state, found.unprotected) == (State.PARTIAL, 1)
+    assert f"the modality of {SMALL.faults + 2} series" in found.why
+
+
 def test_an_archive_that_aborts_is_not_evaluated(today: CoverageDay) -> None:
     today.capture(series_of(today.day, 1)[0])
     with archive(None) as port:
@@ -235,7 +269,46 @@ def test_an_archive_that_is_not_there_is_not_evaluated_and_hides_no_earlier_gap(
     assert today.events() == [Event.COVERAGE_GAP, Event.COVERAGE_FAILED]
     status = today.showing().status(today.day)
     (shown,) = status.results
-    assert (shown.state, shown.unprotected_then) == ("not evaluated", 6)
+    assert (shown.state, shown.unprotected_then, shown.not_in_archive_then) == ("not evaluated", 6, 0)
+
+
+def test_an_archive_that_is_away_hides_nothing_that_it_was_found_to_lack(today: CoverageDay) -> None:
+    for image in series_of(today.day, 2):
+        today.capture(image)
+    with archive(Teller([]).answers) as port:
+        today.ask(port)
+        assert today.compare().not_in_archive == 2
+    found = clocks.text(today.bench.clock.now())
+    today.bench.clock.advance(timedelta(days=30))
+
+    today.compare()
+
+    lacking = f"2 images captured and not archived, as found by {found}, and no comparison since shows it closed"
+    about = f"coverage of CT1 on {today.day}"
+    assert f"{about}: {lacking}" in list(gaps(today.showing().status()))
+    (shown,) = today.showing().status().results
+    assert line_of(shown.json()).startswith(f"{today.day} CT1: not evaluated; not in PACS 2 by {found}: ")
+
+
+def test_a_gap_that_only_broken_comparisons_found_stays_in_sight_until_a_complete_one(today: CoverageDay) -> None:
+    images = two_series(today)
+    liar = CountsMore(images)
+    with archive(liar.answers) as port:
+        today.ask(port)
+        today.compare()
+        liar.images = images[:1]
+        today.compare()
+    away = today.compare()
+    shown, text = today.showing().status().results[0], list(gaps(today.showing().status()))
+    for image in images:
+        today.capture(image)
+    with archive(Teller(images).answers) as port:
+        today.ask(port)
+        today.compare()
+
+    assert (away.state, shown.unprotected, shown.unprotected_then) == (State.NOT_EVALUATED, 0, 6)
+    assert "6 images unprotected, as found by" in text[0]
+    assert list(gaps(today.showing().status())) == []
 
 
 def test_rubbish_instead_of_dicom_is_not_evaluated(today: CoverageDay) -> None:
@@ -395,6 +468,112 @@ def test_a_gap_stays_in_sight_however_old_it_is(today: CoverageDay) -> None:
     nothing_new, old_gap = gaps(status)
     assert nothing_new == "coverage of CT1: not evaluated, none of the last 7 days"
     assert "6 images in PACS did not come through us, or are of another device of the kind" in old_gap
+
+
+def test_a_gap_stays_in_sight_when_the_policy_drops_the_station_of_its_modality(today: CoverageDay) -> None:
+    with archive(Teller(two_series(today)).answers) as port:
+        today.ask(port)
+        today.compare()
+        today.modalities = (replace(CT1, station=None), Modality("CT2", "CT, room 2", station=Station("CT", "ROOM2")))
+
+        today.runs().run(today.day)
+
+        of_ct1 = [text for text in gaps(today.showing().status()) if "CT1" in text]
+        today.bench.clock.advance(timedelta(days=30))
+        a_month_later = [text for text in gaps(today.showing().status()) if "CT1" in text]
+    assert [("nothing to compare" in text, "6 images in PACS did not" in text) for text in of_ct1] == [
+        (True, False), (False, True),
+    ]  # fmt: skip
+    assert a_month_later == of_ct1
+
+
+def test_a_row_that_says_nothing_was_compared_hides_no_gap(today: CoverageDay) -> None:
+    with archive(Teller(two_series(today)).answers) as port:
+        today.ask(port)
+        today.compare()
+    bench = today.bench
+    nothing = Result(today.day, "CT1", "PACS", State.NOTHING, "no station", bench.clock.now())
+    in_one_commit(bench.database, lambda session: results.keep(session, bench.journal, nothing, {}))
+
+    assert [one.unprotected for one in today.showing().status().results] == [6]
+    bench.clock.advance(timedelta(days=30))
+    assert [one.unprotected for one in today.showing().status().results] == [6]
+
+
+def test_an_archive_that_stays_away_is_recorded_once_a_day_and_again_for_another_reason(today: CoverageDay) -> None:
+    why = "nobody is there"
+
+    def away(_: Coverage) -> AbstractContextManager[Archive]:
+        raise ArchiveUnavailable(why)
+
+    today.open_archive = away
+    runs = today.runs()
+    for _ in range(3):
+        runs.run(today.day)
+    once = today.events()
+    why = "it answers nothing"
+    runs.run(today.day)
+    runs.run(today.day)
+    twice = today.events()
+    today.bench.clock.advance(timedelta(days=1))
+    runs.run(today.day)
+
+    assert [len(once), len(twice), len(today.events())] == [1, 2, 3]
+    assert set(today.events()) == {Event.COVERAGE_FAILED}
+    (shown,) = today.showing().status(today.day).results
+    assert (why in shown.why, shown.compared) == (True, clocks.text(today.bench.clock.now()))
+
+
+def test_rows_and_records_stay_few_while_an_archive_is_away_for_days(today: CoverageDay) -> None:
+    with archive(Teller(two_series(today)).answers) as port:
+        today.ask(port)
+        today.compare()
+    today.open_archive = nobody_there
+    runs = today.runs()
+    for _ in range(4 * 24):
+        today.bench.clock.advance(timedelta(hours=1))
+        runs.run_due()
+
+    count = "SELECT COUNT(*) AS rows FROM coverage GROUP BY day"
+    assert max(row.rows for row in today.bench.rows(count)) == 2
+    failed = [record for record in today.records() if record.event is Event.COVERAGE_FAILED]
+    recorded = Counter(
+        (what.name, record.time.date()) for record in failed for what in record.what if what.kind == "day"
+    )
+    assert set(recorded.values()) == {1}
+    assert "6 images unprotected, as found by" in " ".join(gaps(today.showing().status()))
+
+
+def test_days_that_nobody_compared_are_named_until_they_are_compared(today: CoverageDay) -> None:
+    """The centre was off: neither a day without a row nor one compared at noon may look like one without a gap."""
+    today.modalities = (CT1, Modality("US7", "ultrasound"))
+    with archive(Teller([]).answers) as port:
+        today.ask(port)
+        today.compare()
+        today.bench.clock.advance(timedelta(days=5, hours=4))
+        missed = [text for text in gaps(today.showing().status()) if "CT1" in text]
+        of_the_first = [text for text in gaps(today.showing().status(today.day)) if "CT1" in text]
+
+        today.runs().run_due()
+
+    days = [today.day + timedelta(days=after) for after in (4, 3, 2, 1, 0)]
+    assert missed == [f"coverage of CT1 on {day}: not evaluated, nobody compared it since it was over" for day in days]
+    assert of_the_first == missed[-1:]
+    assert [text for text in gaps(today.showing().status()) if "CT1" in text] == []
+
+
+def test_a_day_from_before_a_modality_was_first_compared_is_not_missed(today: CoverageDay) -> None:
+    with archive(Teller([]).answers) as port:
+        today.ask(port)
+        today.runs().run(today.day - timedelta(days=10))
+
+        today.bench.clock.advance(timedelta(days=1, hours=4))
+        today.runs().run_due()
+
+    assert list(gaps(today.showing().status())) == []
+    assert [row.day for row in today.bench.rows("SELECT day FROM coverage ORDER BY day")] == [
+        str(today.day - timedelta(days=back)) for back in (10, 1, 0)
+    ]
 
 
 def test_without_an_archive_in_the_policy_nothing_is_compared_and_the_status_says_so(today: CoverageDay) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from control_plane.coverage.classify import Match, Watched, classify, may_hold
+from control_plane.coverage.classify import Match, Watched, classify, is_unclear, may_hold
 from control_plane.coverage.identifier import Series, Study
 from shared.policy.document import Station
 
@@ -30,6 +30,14 @@ def test_a_series_is_of_whoever_its_station_does_not_rule_out(made: Series, expe
 
     assert {match.ae_title: match.by_modality_only for match in matches} == expected
     assert all(isinstance(match, Match) for match in matches)
+
+
+def test_a_series_without_a_modality_is_unclear_unless_every_station_rules_it_out() -> None:
+    assert is_unclear(series("", ""), [CT1, MR])
+    assert is_unclear(series("", "ROOM1"), [CT2, MR])
+    assert is_unclear(series("", "ROOM9"), [CT1, ANY_CT])
+    assert not is_unclear(series("", "ROOM9"), [CT1, CT2, MR])
+    assert not is_unclear(series("US", ""), [CT1, ANY_CT])
 
 
 def test_a_study_that_does_not_say_its_modalities_is_looked_into() -> None:

@@ -64,6 +64,8 @@ def test_answers_of_pydicom_are_read(syntax: str) -> None:
     instance = answer(StudyInstanceUID="1.2.3", SOPInstanceUID="1.9")
 
     assert identifier.parse_study(written(study, syntax), syntax) == Study("1.2.3", frozenset({"CT", "SR"}), 4)
+    study.ModalitiesInStudy = ["CT", ""]
+    assert identifier.parse_study(written(study, syntax), syntax).modalities == frozenset()
     assert identifier.parse_series(written(series, syntax), syntax, "1.2.3") == Series(
         "1.2.3", "1.2.34", "CT", "ROOM 1", 9
     )

@@ -168,7 +168,8 @@ def test_renews_itself_and_says_how_often() -> None:
 COVERED = {
     "day": "2026-02-28", "modality": "CT1", "archive": "PACS", "state": "complete", "why": "",
     "compared": "2026-03-01T03:00:00.000000Z", "known": 12, "protected": 12, "unprotected": 0, "captured": 12,
-    "not_in_archive": 0, "not_evaluated": 0, "by_modality_only": False, "last_complete": None, "unprotected_then": None,
+    "not_in_archive": 0, "not_evaluated": 0, "by_modality_only": False, "then": None, "unprotected_then": 0,
+    "not_in_archive_then": 0,
 }  # fmt: skip
 
 
@@ -178,8 +179,13 @@ COVERED = {
         ({}, "PACS complete 12 0 0 0"),
         ({"known": 15, "unprotected": 3}, "PACS gap 12 unprotected 3 0 0"),
         ({"state": "partial", "why": "it broke off"}, "PACS partial it broke off 12 0 0 0"),
-        ({"state": "not evaluated", "why": "nobody is there", "last_complete": COVERED["compared"],
-          "unprotected_then": 3}, "PACS not evaluated nobody is there unknown now; unprotected 3 at 2026-03-01 03:00"),
+        ({"state": "not evaluated", "why": "nobody is there", "then": COVERED["compared"], "unprotected_then": 3},
+         "PACS not evaluated nobody is there unknown now; unprotected 3 by 2026-03-01 03:00"),
+        ({"state": "not evaluated", "why": "nobody is there", "then": COVERED["compared"],
+          "not_in_archive_then": 2}, "nobody is there unknown now; not in the archive 2 by 2026-03-01 03:00"),
+        ({"state": "partial", "why": "it broke off", "unprotected": 1, "not_in_archive": 1, "then": COVERED["compared"],
+          "unprotected_then": 3, "not_in_archive_then": 2},
+         "it broke off 12 unprotected 1 3 by 2026-03-01 03:00:00 UTC 1 2 by 2026-03-01 03:00:00 UTC 0"),
         ({"by_modality_only": True}, "PACS complete by modality only"),
     ],
 )  # fmt: skip
