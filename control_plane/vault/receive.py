@@ -123,7 +123,7 @@ class VaultIntake:
         else.
 
         Raises Malformed, HostUnknown, NotCertified, ObjectOfAnotherHost, MoveOver, WrongSigner, SignatureInvalid,
-        AuditAltered, ObjectAltered, KeyNotForThis, BoxNotAuthentic, NotAuthentic, IndexMismatch, ObjectConflict,
+        ObjectAltered, KeyNotForThis, BoxNotAuthentic, NotAuthentic, IndexMismatch, ObjectConflict,
         BodyConflict, UploadBroken, StoreUnavailable, DatabaseUnavailable.
         """
         who, what = (Participant("host", str(host_id), True),), (Subject("object", str(object_id)),)

@@ -22,7 +22,6 @@ from control_plane.moving.move import Move
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from shared.audit.batch import AuditForked, AuditGap
 from shared.audit.record import AuditRecord, Event, Outcome, Participant, Subject
-from shared.errors import IntegrityFailure
 from shared.fleet.receipt import verify_receipt
 from shared.identity import HostId
 from shared.sealing.record import record_digest
@@ -280,10 +279,44 @@ def test_a_record_that_was_edited_allows_nothing(bench: Bench, old: HostBench, n
     bench.sql("UPDATE audit_records SET public = CAST(replace(CAST(public AS TEXT), :one, :new) AS BLOB)",
               one=row.bearer, new=str(new.host_id))  # fmt: skip
 
-    with pytest.raises(IntegrityFailure):
+    with pytest.raises(ObjectOfAnotherHost):
         bring(bench, new, old.seal())
-    assert bench.rows("SELECT * FROM objects") == []
+    assert_nothing_came(bench)
     assert bench.moves.status()[0]["state"] == "not authentic"
+
+
+@pytest.mark.parametrize(
+    "spoil", ["UPDATE audit_statements SET statement = zeroblob(200)", "DELETE FROM audit_statements"]
+)
+def test_a_record_that_does_not_hold_is_nobody_s_word_and_no_fault_of_what_is_brought(
+    bench: Bench, old: HostBench, new: HostBench, caplog: pytest.LogCaptureFixture, spoil: str
+) -> None:
+    """What the bearer is told to be at fault it puts aside, one healthy object after the other."""
+    old.note()
+    move = allow(bench, old, new)
+    bench.sql(spoil)
+
+    with pytest.raises(ObjectOfAnotherHost):
+        bring(bench, new, old.seal())
+    with pytest.raises(BatchOfAnotherHost):
+        bench.audit.take(new.host_id, old.batch(1, 1))
+    assert [record.move for record in caplog.records if record.msg == "move.not-proved"] == [move.move_id] * 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["00000000", "ffffffff"], ids=["before it", "behind it"])
+def test_a_row_that_cannot_be_proved_hides_no_other_that_can(
+    bench: Bench, old: HostBench, new: HostBench, name: str
+) -> None:
+    image = old.seal()
+    allow(bench, old, new)
+    bench.sql("INSERT INTO spool_moves VALUES (:name, :old, :new, 'A. Admin', '2026-03-01', '2027-03-01', NULL, 0, 0)",
+              name=name, old=str(old.host_id), new=str(new.host_id))  # fmt: skip
+    bench.sql("INSERT INTO audit_subjects (kind, name, event, source, seq) "
+              "VALUES ('move', :name, 'vault.move-allowed', 'control-plane', 9999)", name=name)  # fmt: skip
+
+    bring(bench, new, image)
+
+    assert bench.read(image) == image.dataset
 
 
 # ---- what people may say, and what is kept of it
