@@ -164,7 +164,7 @@ class SpoolMoves:
     def _believed(self, row: SpoolMove) -> Move | None:
         """Return what the row says where that is proved.
 
-        A proof that fails is a fault of this log and no fault of what is brought: it is nobody's word, and hides no other.
+        A proof that fails is a fault of this log and not of what is brought: it is nobody's word, and hides no other.
         """
         try:
             return self._proved(row)

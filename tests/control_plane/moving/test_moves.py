@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.intake import AuditIntake, BatchOfAnotherHost
+from control_plane.audit_log.refusals import Refusals
 from control_plane.fleet.states import HostUnknown
 from control_plane.moving.grants import (
     AlreadyAllowed,
@@ -21,9 +22,10 @@ from control_plane.moving.grants import (
 from control_plane.moving.move import Move
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from shared.audit.batch import AuditForked, AuditGap
-from shared.audit.record import AuditRecord, Event, Outcome, Participant, Subject
+from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
 from shared.fleet.receipt import verify_receipt
 from shared.identity import HostId
+from shared.sealing import object_file
 from shared.sealing.record import record_digest
 from shared.signing import WrongSigner
 from tests.control_plane.vault.bench import Bench, HostBench, SealedImage
@@ -235,6 +237,114 @@ def test_control_a_centre_that_always_says_yes_lets_a_strangers_object_and_recor
 
     assert bench.read(image) == image.dataset
     assert audit.take(new.host_id, old.batch(1, 1)) == 1
+
+
+# ---- what is tried again and again
+
+
+def refused(bench: Bench) -> list[AuditRecord]:
+    return [one for one in records(bench) if one.event in (Event.OBJECT_REFUSED, Event.AUDIT_REFUSED)]
+
+
+def test_what_waits_for_somebody_s_word_is_recorded_once_and_again_after_something_came(
+    bench: Bench, old: HostBench, new: HostBench
+) -> None:
+    images = [old.seal() for _ in range(3)]
+    old.note()
+
+    def try_everything() -> None:
+        for image in images:
+            with pytest.raises(ObjectOfAnotherHost):
+                bring(bench, new, image)
+            with pytest.raises(BatchOfAnotherHost):
+                bench.audit.take(new.host_id, old.batch(1, 1))
+
+    try_everything()
+    try_everything()
+    assert sorted(one.event for one in refused(bench)) == [Event.AUDIT_REFUSED, Event.OBJECT_REFUSED]
+    move = allow(bench, old, new)
+    bring(bench, new, images.pop())
+    bench.audit.take(new.host_id, old.batch(1, 1))
+    bench.moves.end("A. Admin", move.move_id)
+    try_everything()
+
+    assert len(refused(bench)) == 4
+
+
+def test_each_host_and_each_that_it_brings_has_a_record_of_its_own(
+    bench: Bench, old: HostBench, new: HostBench
+) -> None:
+    other = bench.enrol()
+    for _ in range(2):
+        for bearer, source in ((new, old), (new, other), (other, old)):
+            with pytest.raises(ObjectOfAnotherHost):
+                bring(bench, bearer, source.seal())
+
+    assert len(refused(bench)) == 3
+
+
+def test_one_and_the_same_fork_is_recorded_once_and_another_fault_beside_it(
+    bench: Bench, old: HostBench, new: HostBench
+) -> None:
+    for _ in range(4):
+        old.note()
+    old.deliver(1, 2)
+    liar = HostBench(bench, old.host_id, old.signer)
+    liar.note(Event.AGENT_STOPPED)
+    allow(bench, old, new)
+    for _ in range(3):
+        with pytest.raises(AuditForked):
+            bench.audit.take(new.host_id, liar.batch(1, 1))
+    with pytest.raises(AuditGap):
+        bench.audit.take(new.host_id, old.batch(4, 4))
+    with pytest.raises(AuditForked):
+        bench.audit.take(new.host_id, liar.batch(1, 1))
+
+    assert [one.reason.partition(":")[0] for one in refused(bench)] == ["AuditForked", "AuditGap", "AuditForked"]
+
+
+def test_what_could_not_be_recorded_is_recorded_with_the_next_try(bench: Bench, old: HostBench, new: HostBench) -> None:
+    bench.sql("CREATE TRIGGER full BEFORE INSERT ON audit_statements BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(Exception, match="no"):
+        bring(bench, new, old.seal())
+    bench.sql("DROP TRIGGER full")
+    with pytest.raises(ObjectOfAnotherHost):
+        bring(bench, new, old.seal())
+
+    assert len(refused(bench)) == 1
+
+
+def test_a_sender_that_names_thousands_of_hosts_does_not_fill_the_memory() -> None:
+    sender, sources = HostId.new(), [HostId.new() for _ in range(1200)]
+    recorded: list[Happening] = []
+
+    class Remembering:
+        def record(self, happening: Happening) -> None:
+            recorded.append(happening)
+
+    refusals = Refusals(Remembering())
+    happening = Happening(Event.OBJECT_REFUSED, Action.CREATE, Outcome.MINOR_FAILURE)
+    for source in (*sources, sources[-1], sources[0]):
+        refusals.record(happening, sender, source, "ObjectOfAnotherHost")
+
+    assert len(recorded) == 1201
+
+
+def test_nobody_s_word_is_asked_before_more_than_the_head_is_read_and_the_sender_hears_it(
+    bench: Bench, old: HostBench, new: HostBench
+) -> None:
+    image = old.seal(bytes(1 << 20))
+    stream, asked = io.BytesIO(image.file), list[int]()
+
+    class Nobody(AlwaysYes):
+        def permitting(self, source: HostId, bearer: HostId) -> Move | None:
+            asked.append(stream.tell())
+            return None
+
+    with pytest.raises(ObjectOfAnotherHost):
+        bench.intake_with(moves=Nobody()).receive(image.object_id, new.host_id, stream, len(image.file))
+    assert asked == [object_file.HEAD_MOST_BYTES]
+    assert stream.tell() == len(image.file)
 
 
 # ---- who writes rows allows nothing
