@@ -58,11 +58,16 @@ class MovedAuditUploader:
     def send_all(self) -> bool:
         """Send what the centre takes now; return whether nothing is left. One host never waits for another.
 
-        Raises DoorUnavailable, DatabaseUnavailable: try again.
+        Raises DoorUnavailable, once every host was tried, and DatabaseUnavailable: try again.
         """
-        hosts = self._moved.hosts_with_batches()
-        for host in hosts:
-            self._send(host)
+        unavailable: DoorUnavailable | None = None
+        for host in self._moved.hosts_with_batches():
+            try:
+                self._send(host)
+            except DoorUnavailable as exc:
+                unavailable = exc
+        if unavailable is not None:
+            raise unavailable
         return not self._moved.hosts_with_batches()
 
     def _send(self, host: HostId) -> None:

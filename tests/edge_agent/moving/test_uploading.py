@@ -306,6 +306,28 @@ def test_a_centre_that_confirms_less_than_it_took_is_not_believed(
     assert moving.moved.records_waiting() == 4
 
 
+def test_a_bad_answer_about_one_host_holds_up_no_other(
+    moving: Moving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = another_host(moving.centre, tmp_path / "other")
+    other.export(tmp_path / "other stick")
+    moving.new.take_in(tmp_path / "other stick")
+    moving.allow()
+    moving.centre.moves.add((str(other.host_id), str(moving.new.host_id)))
+    first, second = moving.moved.hosts_with_batches()
+    take = moving.centre.take_batch
+
+    def silent_about_the_first(host: str, data: bytes) -> tuple[int, bytes]:
+        return (200, b"{}") if str(first).encode() in data else take(host, data)
+
+    monkeypatch.setattr(moving.centre, "take_batch", silent_about_the_first)
+    with pytest.raises(DoorUnavailable):
+        moving.audit.send_all()
+
+    assert moving.moved.hosts_with_batches() == (first,)
+    assert list(moving.centre.brought) == [str(second)]
+
+
 def test_a_refusal_is_recorded_once_with_the_host_and_holds_up_no_other(
     moving: Moving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
