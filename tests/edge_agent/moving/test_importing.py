@@ -641,6 +641,22 @@ def test_a_list_that_is_another_costs_its_part_and_is_named(
         imported.verify_whole()
 
 
+def test_a_part_that_is_a_link_is_not_followed(tmp_path: Path, new: Carrier, carried: Path) -> None:
+    (carried / "part-00001").rename(tmp_path / "elsewhere")
+    (carried / "part-00001").symlink_to(tmp_path / "elsewhere")
+
+    imported = new.take_in(carried)
+
+    assert [name for name, _ in imported.refused] == [f"part-00001/{LIST}"]
+    assert (new.files(), moved_batches(new)) == ({}, [])
+
+
+def test_the_folder_that_a_person_names_may_be_a_link(tmp_path: Path, new: Carrier, carried: Path) -> None:
+    (tmp_path / "usb").symlink_to(carried)
+
+    new.take_in(tmp_path / "usb").verify_whole()
+
+
 def test_a_list_from_which_somebody_took_a_line_is_refused(new: Carrier, carried: Path) -> None:
     ((folder, part),) = parts(carried)
     (folder / LIST).write_bytes(replace(part, objects=part.objects[1:]).encode())
