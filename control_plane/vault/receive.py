@@ -134,20 +134,9 @@ class VaultIntake:
         happening = Happening(Event.OBJECT_STORED, Action.CREATE, Outcome.SUCCESS, who, what)
         try:
             with _temporary(self._incoming) as file:
-                head_bytes = min(content_length, object_file.HEAD_MOST_BYTES)
-                _spool(stream, content_length, file, 0, head_bytes)
-                try:
-                    key, move = self._allowed(object_id, host_id, object_file.parse_head(file)[0].host_id)
-                except (Refused, IntegrityFailure):
-                    # A sender that is cut off does not hear why, and would go on sending this and nothing else.
-                    _drop(stream, head_bytes, content_length)
-                    raise
-                file.seek(0, io.SEEK_END)
-                _spool(stream, content_length, file, head_bytes, content_length)
-                _verify_end(stream, content_length)
-                file.flush()
+                self._spool(object_id, host_id, stream, content_length, file)
                 parts = object_file.parse(file)
-                arrival = self._verified(object_id, key, move, parts, file)
+                arrival = self._verified(object_id, host_id, parts, file)
                 self._verify_no_other(arrival)
                 self._store.put(object_id, BodyWindow(file, parts))
             routes = self._ways_out.owed(arrival.record)
@@ -163,6 +152,29 @@ class VaultIntake:
             self._ways_out.wake()
         return receipt
 
+    def _spool(
+        self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int, file: BufferedRandom
+    ) -> None:
+        """Write the upload to `file`; of another host's object no more than the head, unless it is allowed now.
+
+        Raises Malformed, HostUnknown, NotCertified, ObjectOfAnotherHost, UploadBroken.
+        """
+        head_bytes = min(content_length, object_file.HEAD_MOST_BYTES)
+        _copy(stream, content_length, file, 0, head_bytes)
+        try:
+            named = object_file.parse_head(file)[0].host_id
+            if named != host_id:
+                self._allowed(object_id, host_id, named)
+        except (Refused, IntegrityFailure):
+            # A sender that is cut off does not hear why, and would go on sending this and nothing else.
+            _drop(stream, head_bytes, content_length)
+            raise
+        file.seek(0, io.SEEK_END)
+        _copy(stream, content_length, file, head_bytes, content_length)
+        if _piece(stream, 1, content_length):
+            raise Malformed("upload", f"it goes on after the {content_length} bytes that were announced")
+        file.flush()
+
     def _allowed(self, object_id: ObjectId, host_id: HostId, named: HostId) -> tuple[EvidencePublicKey, Move | None]:
         """Return the sender's own key and, where it brings what another host captured, what allows that."""
         key, move = self._hosts.of_active_host(host_id), None
@@ -172,10 +184,9 @@ class VaultIntake:
                 raise ObjectOfAnotherHost(object_id, sender=host_id, named=named)
         return key, move
 
-    def _verified(
-        self, object_id: ObjectId, host_key: EvidencePublicKey, move: Move | None, parts: ObjectParts,
-        file: BufferedRandom,
-    ) -> _Arrival:  # fmt: skip
+    def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: BufferedRandom) -> _Arrival:
+        # Also where it was asked before: the upload may have taken long.
+        host_key, move = self._allowed(object_id, host_id, parts.binding.host_id)
         if move is not None:
             # It may be off, lapsed or revoked by now; what it signed stays signed.
             host_key = self._hosts.for_statement(str(move.source), parts.record)
@@ -281,7 +292,7 @@ def _temporary(folder: Path) -> Iterator[BufferedRandom]:
         raise StoreUnavailable(exc.strerror or type(exc).__name__) from exc
 
 
-def _spool(stream: Upload, content_length: int, file: BufferedRandom, received: int, up_to: int) -> None:
+def _copy(stream: Upload, content_length: int, file: BufferedRandom, received: int, up_to: int) -> None:
     """Write what `stream` gives behind byte `received`, up to byte `up_to`. Raises Malformed, UploadBroken."""
     while received < up_to:
         piece = _piece(stream, min(up_to - received, _READ_BYTES), received)
@@ -289,11 +300,6 @@ def _spool(stream: Upload, content_length: int, file: BufferedRandom, received: 
             raise Malformed("upload", f"it ended after {received} of {content_length} bytes")
         file.write(piece)
         received += len(piece)
-
-
-def _verify_end(stream: Upload, content_length: int) -> None:
-    if _piece(stream, 1, content_length):
-        raise Malformed("upload", f"it goes on after the {content_length} bytes that were announced")
 
 
 def _drop(stream: Upload, received: int, content_length: int) -> None:

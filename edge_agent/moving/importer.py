@@ -1,7 +1,7 @@
 """Takes an export in: what its host signed for and what proves itself, and names the rest.
 
 Each object is proved while it is read into the spool, which keeps nothing of a stream that raised. An import that was
-cut off is begun anew; what is here already is left as it is.
+cut off is begun anew; what is here already, and sound, is left as it is.
 """
 
 import errno

@@ -231,12 +231,11 @@ class Spool:
         """Let a whole copy wait, under its number, for an object that is damaged here or has left.
 
         If this raises, also what reading `source` raised, nothing that was here is worse than before. Raises SpoolFull,
-        QuotaReached, SpoolUnavailable.
+        QuotaReached, SpoolUnavailable, DatabaseUnavailable.
         """
         spooled, draft = row.spooled, self.incoming / str(row.spooled.object_id)
-        self.verify_room(0)
         try:
-            object_bytes = _written(draft, source)
+            object_bytes = _written(draft, source, lambda: self.verify_room(0))
             with _own_faults():
                 draft.rename(self.files / spooled.name)
                 sync_folder(self.files)
@@ -340,12 +339,16 @@ class Spool:
             raise unavailable(exc) from exc
 
 
-def _written(path: Path, source: Readable) -> int:
-    """Make all of `source` a new, durable file; return its size. Raises SpoolUnavailable and what reading raises."""
+def _written(path: Path, source: Readable, verify_room: Callable[[], None]) -> int:
+    """Make all of `source` a new, durable file; return its size.
+
+    Raises SpoolUnavailable, what reading raises, and what `verify_room` does before each piece.
+    """
     with _own_faults():
         file = path.open("xb", buffering=0)
     with file:
         while piece := source.read(_COPY_BYTES):
+            verify_room()
             with _own_faults():
                 write_all(file, memoryview(piece))
         with _own_faults():

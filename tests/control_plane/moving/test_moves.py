@@ -199,19 +199,24 @@ def test_a_host_that_was_revoked_brings_nothing(bench: Bench, old: HostBench, ne
     assert_nothing_came(bench)
 
 
+@pytest.mark.parametrize("after, refusal", [(1, ObjectOfAnotherHost), (2, MoveOver)], ids=["its head", "its end"])
 def test_what_ends_while_an_object_is_on_its_way_lets_it_in_no_more(
-    bench: Bench, old: HostBench, new: HostBench
+    bench: Bench, old: HostBench, new: HostBench, after: int, refusal: type[Exception]
 ) -> None:
     move = allow(bench, old, new)
 
     class EndedMeanwhile(SpoolMoves):
+        asked = 0
+
         def permitting(self, source: HostId, bearer: HostId) -> Move | None:
             permitted = super().permitting(source, bearer)
-            self.end("A. Admin", move.move_id)
+            self.asked += 1
+            if self.asked == after:
+                self.end("A. Admin", move.move_id)
             return permitted
 
     moves = EndedMeanwhile(bench.database, bench.journal, bench.log, bench.clock)
-    with pytest.raises(MoveOver):
+    with pytest.raises(refusal):
         bring(bench, new, old.seal(), intake=bench.intake_with(moves=moves))
     assert_nothing_came(bench)
 

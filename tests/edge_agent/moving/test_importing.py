@@ -451,6 +451,21 @@ def test_a_bad_export_makes_nothing_worse_of_what_was_put_aside(
     assert list(new.host.spool.incoming.iterdir()) == []
 
 
+def test_a_full_disk_mends_nothing_and_makes_nothing_worse(
+    new: Carrier, captured: list[ObjectId], carried: Path
+) -> None:
+    new.take_in(carried)
+    put_aside(new, captured[1])
+    new.host.free_bytes = 0
+
+    with pytest.raises(SpoolFull):
+        new.take_in(carried)
+    assert state_of(new, captured[1])[0] is State.PUT_ASIDE
+    assert list(new.host.spool.incoming.iterdir()) == []
+    new.host.free_bytes = 1 << 40
+    assert new.take_in(carried).mended == 1
+
+
 @pytest.mark.parametrize("size", [3000, 2 << 20], ids=["in a segment", "in a file"])
 def test_a_cut_before_the_mended_copy_is_entered_leaves_it_put_aside_and_the_next_import_ends_it(
     old: Carrier, new: Carrier, stick: Path, monkeypatch: pytest.MonkeyPatch, size: int
