@@ -121,6 +121,11 @@ def signing_key_id(signed: bytes) -> KeyId:
     return _split(signed)[0]
 
 
+def claimed_payload(signed: bytes) -> bytes:
+    """Return what a signed statement says, before anything is believed. Raises Malformed."""
+    return _split(signed)[1]
+
+
 def verify_statement(signed: bytes, label: Label, key: EvidencePublicKey) -> bytes:
     """Return the payload of `signed` once its signature as a `label` by `key` holds.
 

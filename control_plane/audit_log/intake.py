@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log import rows
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.refusals import Refusals
 from control_plane.db.models import AuditRow
 from control_plane.db.transactions import in_one_commit
 from control_plane.moving.move import Move, Moves
@@ -38,17 +39,19 @@ class AuditIntake:
         clock: Clock,
         moves: Moves,
     ) -> None:
-        self._database, self._keys, self._journal, self._clock = database, keys, journal, clock
-        self._moves = moves
+        self._database, self._keys, self._clock = database, keys, clock
+        self._moves, self._refusals = moves, Refusals(journal)
 
     def take(self, host_id: HostId, data: bytes) -> int:
         """Return the number of the last record that is durable here of the host whose records are in `data`.
 
-        Any batch may arrive again, also one that overlaps what is held. A refused one leaves a record of the centre.
+        Any batch may arrive again, also one that overlaps what is held. A refused one leaves a record of the centre,
+        unless it is refused again for what the one before it was.
 
         Raises HostUnknown, NotCertified, Malformed, BatchOfAnotherHost, MoveOver, WrongSigner, SignatureInvalid,
         AuditAltered, AuditGap, AuditForked, DatabaseUnavailable.
         """
+        source = host_id
         try:
             batch = Batch.parse(data)
             key, move = self._keys.of_active_host(host_id), None
@@ -59,13 +62,16 @@ class AuditIntake:
                     raise BatchOfAnotherHost(sender=host_id, named=source)
                 key = self._keys.for_statement(str(source), batch.statement)
             records = verify_batch(batch, str(source), key)
-            return in_one_commit(self._database, lambda session: self._keep(session, batch, records, move))
+            held = in_one_commit(self._database, lambda session: self._keep(session, batch, records, move))
         except (Refused, IntegrityFailure) as exc:
             who = (Participant("host", str(host_id), True),)
-            self._journal.record(
-                failure(Happening(Event.AUDIT_REFUSED, Action.CREATE, Outcome.SUCCESS, who), Event.AUDIT_REFUSED, exc)
+            refused = failure(
+                Happening(Event.AUDIT_REFUSED, Action.CREATE, Outcome.SUCCESS, who), Event.AUDIT_REFUSED, exc
             )
+            self._refusals.record(refused, host_id, source, refused.reason)
             raise
+        self._refusals.over(host_id, source)
+        return held
 
     def _keep(self, session: Session, batch: Batch, records: tuple[AuditRecord, ...], move: Move | None) -> int:
         source, first, last = records[0].source, records[0].seq, records[-1].seq

@@ -1,5 +1,6 @@
 """Allows moves, ends them, and answers for each object and batch whether one allows it now."""
 
+import logging
 import secrets
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,6 +20,8 @@ from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.identity import CONTROL_PLANE, HostId
+
+_LOG = logging.getLogger(__name__)
 
 NOT_AUTHENTIC = "not authentic"
 _ID_BYTES = 4
@@ -121,7 +124,7 @@ class SpoolMoves:
                 select(SpoolMove).where(SpoolMove.source == str(source), SpoolMove.bearer == str(bearer))
             ).all()
         for row in rows:
-            if self._state(row) is State.OPEN and (move := self._proved(row)) is not None:
+            if self._state(row) is State.OPEN and (move := self._believed(row)) is not None:
                 return move
         return None
 
@@ -158,9 +161,20 @@ class SpoolMoves:
         allowed = self._log.about(claimed.subject, Event.MOVE_ALLOWED, CONTROL_PLANE)
         return claimed if claimed in map(allowed_by, allowed) else None
 
+    def _believed(self, row: SpoolMove) -> Move | None:
+        """Return what the row says where that is proved.
+
+        A proof that fails is a fault of this log and not of what is brought: it is nobody's word, and hides no other.
+        """
+        try:
+            return self._proved(row)
+        except (Refused, IntegrityFailure) as exc:
+            _LOG.error("move.not-proved", extra={"move": row.move_id, "why": str(exc)})
+            return None
+
     def _shown(self, row: SpoolMove, assets: dict[str, str]) -> dict[str, Json]:
         state: str = self._state(row)
-        if state == State.OPEN and not self._holds(row):
+        if state == State.OPEN and self._believed(row) is None:
             state = NOT_AUTHENTIC
         return {
             "move": row.move_id,
@@ -176,12 +190,6 @@ class SpoolMoves:
             "objects": row.objects,
             "records": row.records,
         }
-
-    def _holds(self, row: SpoolMove) -> bool:
-        try:
-            return self._proved(row) is not None
-        except (Refused, IntegrityFailure):
-            return False
 
 
 def gaps(moves: list[dict[str, Json]]) -> Iterator[str]:

@@ -53,10 +53,7 @@ class Moves(Protocol):
     """What the vault and the audit log ask before they take from one host what another one signed."""
 
     def permitting(self, source: HostId, bearer: HostId) -> Move | None:
-        """Return what allows `bearer` to deliver for `source` now, None where nothing does.
-
-        Raises AuditAltered, WrongSigner, SignatureInvalid, NotCertified: what would allow it does not hold.
-        """
+        """Return what allows `bearer` to deliver for `source` now, None where nothing does whose record holds."""
 
     def count(self, session: "Session", move: Move, *, objects: int = 0, records: int = 0) -> None:
         """Add to what came by `move`, in the commit that keeps it. Raises MoveOver: it ended meanwhile."""

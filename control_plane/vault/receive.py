@@ -4,6 +4,7 @@ Two steps in this order: the body into the object store; then object, wrap, blin
 into the database, in one commit. A cut between them leaves a body that no object names, which the next upload adopts.
 """
 
+import io
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.refusals import Refusals
 from control_plane.db.models import BlindIndex, Object, Wrap
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.moving.move import Move, Moves
@@ -39,7 +41,7 @@ from shared.sealing.index import SealedIndex
 from shared.sealing.object_file import BodyWindow, ObjectParts
 from shared.sealing.open import ObjectAltered, StoredObject, unwrap, verify_parts
 from shared.sealing.record import CaptureRecord, record_digest
-from shared.signing import EvidenceSigner
+from shared.signing import EvidencePublicKey, EvidenceSigner
 
 INDEXED, NOT_EVALUATED = "indexed", "not evaluated"
 _READ_BYTES = 1 << 18
@@ -113,6 +115,7 @@ class VaultIntake:
         self._database, self._store, self._hosts, self._keys = database, store, hosts, keys
         self._index, self._journal, self._receipts, self._clock = index, journal, receipts, clock
         self._incoming, self._ways_out, self._moves = incoming, ways_out, moves
+        self._refusals = Refusals(journal)
 
     def receive(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int) -> bytes:
         """Return the signed receipt of an object that `host_id`, as TLS proved it, uploads under `object_id`.
@@ -120,39 +123,73 @@ class VaultIntake:
         It is the sender's own, or that of a host for which it may deliver now; the signature is always judged by the
         key of the host that captured it. Once this returns, the object survives a power cut. The same object may come
         again, also twice at once: its receipt is the same. A refused one leaves a record of the centre, and nothing
-        else.
+        else. What nobody allowed is refused by its head, and the rest is not kept for a moment; all that is tried in
+        vain of one host leaves one record.
 
         Raises Malformed, HostUnknown, NotCertified, ObjectOfAnotherHost, MoveOver, WrongSigner, SignatureInvalid,
-        AuditAltered, ObjectAltered, KeyNotForThis, BoxNotAuthentic, NotAuthentic, IndexMismatch, ObjectConflict,
-        BodyConflict, UploadBroken, StoreUnavailable, DatabaseUnavailable.
+        ObjectAltered, KeyNotForThis, BoxNotAuthentic, NotAuthentic, IndexMismatch, ObjectConflict, BodyConflict,
+        UploadBroken, StoreUnavailable, DatabaseUnavailable.
         """
         who, what = (Participant("host", str(host_id), True),), (Subject("object", str(object_id)),)
         happening = Happening(Event.OBJECT_STORED, Action.CREATE, Outcome.SUCCESS, who, what)
         try:
             with _temporary(self._incoming) as file:
-                _spool(stream, content_length, file)
+                self._spool(object_id, host_id, stream, content_length, file)
                 parts = object_file.parse(file)
                 arrival = self._verified(object_id, host_id, parts, file)
                 self._verify_no_other(arrival)
                 self._store.put(object_id, BodyWindow(file, parts))
             routes = self._ways_out.owed(arrival.record)
             receipt = in_one_commit(self._database, lambda session: self._keep(session, arrival, happening, routes))
+        except ObjectOfAnotherHost as exc:
+            self._refusals.record(failure(happening, Event.OBJECT_REFUSED, exc), host_id, exc.named, type(exc).__name__)
+            raise
         except (Refused, IntegrityFailure) as exc:
             self._journal.record(failure(happening, Event.OBJECT_REFUSED, exc))
             raise
+        self._refusals.over(host_id, arrival.record.host_id)
         if routes:
             self._ways_out.wake()
         return receipt
 
-    def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: BufferedRandom) -> _Arrival:
-        host_key, move = self._hosts.of_active_host(host_id), None
-        named = parts.binding.host_id
+    def _spool(
+        self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int, file: BufferedRandom
+    ) -> None:
+        """Write the upload to `file`; of another host's object no more than the head, unless it is allowed now.
+
+        Raises Malformed, HostUnknown, NotCertified, ObjectOfAnotherHost, UploadBroken.
+        """
+        head_bytes = min(content_length, object_file.HEAD_MOST_BYTES)
+        _copy(stream, content_length, file, 0, head_bytes)
+        try:
+            named = object_file.parse_head(file)[0].host_id
+            if named != host_id:
+                self._allowed(object_id, host_id, named)
+        except (Refused, IntegrityFailure):
+            # A sender that is cut off does not hear why, and would go on sending this and nothing else.
+            _drop(stream, head_bytes, content_length)
+            raise
+        file.seek(0, io.SEEK_END)
+        _copy(stream, content_length, file, head_bytes, content_length)
+        if _piece(stream, 1, content_length):
+            raise Malformed("upload", f"it goes on after the {content_length} bytes that were announced")
+        file.flush()
+
+    def _allowed(self, object_id: ObjectId, host_id: HostId, named: HostId) -> tuple[EvidencePublicKey, Move | None]:
+        """Return the sender's own key and, where it brings what another host captured, what allows that."""
+        key, move = self._hosts.of_active_host(host_id), None
         if named != host_id:
             move = self._moves.permitting(named, host_id)
             if move is None:
                 raise ObjectOfAnotherHost(object_id, sender=host_id, named=named)
+        return key, move
+
+    def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: BufferedRandom) -> _Arrival:
+        # Also where it was asked before: the upload may have taken long.
+        host_key, move = self._allowed(object_id, host_id, parts.binding.host_id)
+        if move is not None:
             # It may be off, lapsed or revoked by now; what it signed stays signed.
-            host_key = self._hosts.for_statement(str(named), parts.record)
+            host_key = self._hosts.for_statement(str(move.source), parts.record)
         stored = StoredObject(object_id, parts.binding.encode(), parts.wrap, parts.record)
         binding, record = verify_parts(stored, host_key)
         _verify_body(object_id, record, BodyWindow(file, parts))
@@ -255,18 +292,20 @@ def _temporary(folder: Path) -> Iterator[BufferedRandom]:
         raise StoreUnavailable(exc.strerror or type(exc).__name__) from exc
 
 
-def _spool(stream: Upload, content_length: int, file: BufferedRandom) -> None:
-    """Write exactly `content_length` bytes of `stream` to `file`. Raises Malformed, UploadBroken."""
-    received = 0
-    while received < content_length:
-        piece = _piece(stream, min(content_length - received, _READ_BYTES), received)
+def _copy(stream: Upload, content_length: int, file: BufferedRandom, received: int, up_to: int) -> None:
+    """Write what `stream` gives behind byte `received`, up to byte `up_to`. Raises Malformed, UploadBroken."""
+    while received < up_to:
+        piece = _piece(stream, min(up_to - received, _READ_BYTES), received)
         if not piece:
             raise Malformed("upload", f"it ended after {received} of {content_length} bytes")
         file.write(piece)
         received += len(piece)
-    if received > content_length or _piece(stream, 1, received):
-        raise Malformed("upload", f"it goes on after the {content_length} bytes that were announced")
-    file.flush()
+
+
+def _drop(stream: Upload, received: int, content_length: int) -> None:
+    """Read to the end of what was announced, and keep nothing of it. Raises UploadBroken."""
+    while piece := _piece(stream, min(content_length - received, _READ_BYTES), received):
+        received += len(piece)
 
 
 def _piece(stream: Upload, size: int, received: int) -> bytes:

@@ -60,6 +60,7 @@ class _Entry:
     due_s: float
     pause_s: float = FIRST_PAUSE_S
     untold: int = 0
+    is_new: bool = False  # its first one is among those that were not told
 
 
 class AttemptTable:
@@ -92,9 +93,9 @@ class AttemptTable:
             if not entry.untold:
                 del self._entries[kind]
                 continue
-            told.append(_tell(kind, entry, now_s))
+            told += _tell(kind, entry, now_s)
         if self._flood.untold and now_s >= self._flood.due_s:
-            told.append(_tell(FLOOD, self._flood, now_s))
+            told += _tell(FLOOD, self._flood, now_s)
         elif not self._flood.untold:
             self._flood.pause_s = FIRST_PAUSE_S
         return told
@@ -102,7 +103,14 @@ class AttemptTable:
     def rest(self) -> list[Told]:
         """Return everything that was counted and not told: the agent is stopping."""
         left = [(kind, entry) for kind, entry in [*self._entries.items(), (FLOOD, self._flood)] if entry.untold]
-        return [_tell(kind, entry, entry.due_s) for kind, entry in left]
+        return [told for kind, entry in left for told in _tell(kind, entry, entry.due_s)]
+
+    def give_back(self, told: Told, now_s: float) -> None:
+        """Take back what could not be told; its time has come again at once."""
+        entry = self._flood if told.kind == FLOOD else self._entries.setdefault(told.kind, _Entry(now_s))
+        entry.untold += told.count
+        entry.is_new |= told.first
+        entry.due_s = now_s
 
     def _has_room(self, now_s: float) -> bool:
         if now_s - self._minute_began_s >= FIRST_PAUSE_S:
@@ -110,9 +118,11 @@ class AttemptTable:
         return len(self._entries) < MAX_KINDS and self._new_this_minute < MAX_NEW_A_MINUTE
 
 
-def _tell(kind: Kind, entry: _Entry, now_s: float) -> Told:
-    told = Told(kind, entry.untold, first=False)
-    entry.untold = 0
+def _tell(kind: Kind, entry: _Entry, now_s: float) -> list[Told]:
+    told = [Told(kind, 1, first=True)] if entry.is_new else []
+    if more := entry.untold - len(told):
+        told.append(Told(kind, more, first=False))
+    entry.untold, entry.is_new = 0, False
     entry.pause_s = min(entry.pause_s * 2, LONGEST_PAUSE_S)
     entry.due_s = now_s + entry.pause_s
     return told

@@ -29,6 +29,7 @@ class Interception:
     ) -> None:
         self._database, self._journal, self._host_id, self._monotonic = database, journal, host_id, monotonic
         self._lock, self._table, self._uncounted = threading.Lock(), AttemptTable(), 0
+        self._firsts: dict[Kind, tuple[str, str]] = {}  # why, and which certificate, until the first of a kind is told
         database.create(_SCHEMA)
 
     def note(self, address: str, reason: Reason, *, calling: str = "", why: str = "", certificate: str = "") -> None:
@@ -39,11 +40,13 @@ class Interception:
         with self._lock:
             told = self._table.note(Kind(calling, address, reason), self._monotonic())
             self._uncounted += 1
+            if told is not None:
+                self._firsts[told.kind] = (why or reason.value, certificate)
         if told is not None:
-            self._record([told], why or reason.value, certificate)
+            self._record([told])
 
     def tell(self) -> None:
-        """Record the numbers whose time has come. Raises DatabaseUnavailable, DatabaseDamaged."""
+        """Record the numbers whose time has come. Raises DatabaseUnavailable, DatabaseDamaged: they are told later."""
         with self._lock:
             told = self._table.due(self._monotonic())
         if told:
@@ -64,23 +67,29 @@ class Interception:
         with self._lock:
             return int(counted) + self._uncounted
 
-    def _record(self, told: list[Told], why: str = "", certificate: str = "") -> None:
+    def _record(self, told: list[Told]) -> None:
         with self._lock:
             uncounted, self._uncounted = self._uncounted, 0
         recorded = False
         try:
             with self._database.transaction() as connection:
                 for each in told:
-                    self._journal.record(self._happening(each, why, certificate))
+                    self._journal.record(self._happening(each))
                 connection.execute("UPDATE senders_refused SET n = n + ?", (uncounted,))
             recorded = True
         finally:
-            if not recorded:
-                with self._lock:
+            with self._lock:
+                if not recorded:
                     self._uncounted += uncounted
+                for each in told:
+                    if not recorded:
+                        self._table.give_back(each, self._monotonic())
+                    elif each.first:
+                        self._firsts.pop(each.kind, None)
 
-    def _happening(self, told: Told, why: str, certificate: str) -> Happening:
+    def _happening(self, told: Told) -> Happening:
         kind = told.kind
+        why, certificate = self._firsts.get(kind, ("", "")) if told.first else ("", "")
         who = (Participant("ae", kind.calling_ae_title, True),) if kind.calling_ae_title else ()
         what: tuple[Subject, ...] = (Subject("address", kind.address),) if kind.address else ()
         what += (Subject("certificate", certificate),) if certificate else ()

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from edge_agent.database import Database
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
+from shared.signing import claimed_payload
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS receipt (object TEXT PRIMARY KEY, signed BLOB NOT NULL) STRICT;"
 
@@ -30,3 +31,11 @@ class Receipts:
 
     def holds(self, object_id: ObjectId) -> bool:
         return bool(self._database.read("SELECT 1 FROM receipt WHERE object = ?", (str(object_id),)))
+
+    def record_of(self, object_id: ObjectId) -> bytes | None:
+        """Return the SHA-256 of the capture record for which the vault answers, None where it answers for none.
+
+        What is kept here was verified before. Raises Malformed, DatabaseUnavailable, DatabaseDamaged.
+        """
+        rows = self._database.read("SELECT signed FROM receipt WHERE object = ?", (str(object_id),))
+        return Receipt.parse(claimed_payload(rows[0][0])).record_sha256 if rows else None

@@ -16,7 +16,7 @@ from sqlite3 import Connection
 from typing import Any, Protocol
 
 from edge_agent.audit.journal import Journal
-from edge_agent.backoff import delay_s
+from edge_agent.backoff import ask_again_s, delay_s
 from edge_agent.database import Database
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.https import DoorRefused, HttpsDoor, accepted
@@ -46,7 +46,6 @@ class Delivery(Enum):
 
 
 FORBIDDEN = 403
-_ASK_AGAIN_S = 60.0
 NOT_ALLOWED = "the centre has nobody's word that this host may deliver it (leadglass-server spool allow)"
 
 
@@ -67,6 +66,12 @@ class NotAllowedNow(Refused):
     def __init__(self, host: HostId) -> None:
         super().__init__(f"the centre takes nothing of {host} from this host now")
         self.host = host
+
+
+@dataclass(frozen=True)
+class _Rest:
+    until_s: float = 0.0
+    refusals: int = 0  # in a row
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ class DeliveryUploader:
         self._log, self._spread, self._monotonic, self._look_again_s = log, spread, monotonic, look_again_s
         self._unreadable: dict[int, _HeldUp] = {}
         self._brought = brought
-        self._rests: dict[HostId, float] = {}  # until when nothing of a host is tried, by our own clock
+        self._rests: dict[HostId, _Rest] = {}  # until when nothing of a host is tried, by our own clock
         self._passed, self._pass_again_s = 0, 0.0  # up to which number everything is left alone, and until when
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
         self.bell = bell
@@ -151,7 +156,9 @@ class DeliveryUploader:
         try:
             stays = self._send(spooled)
         except NotAllowedNow as exc:
-            self._rests[exc.host] = self._monotonic() + _ASK_AGAIN_S
+            refusals = self._rests.get(exc.host, _Rest()).refusals + 1
+            until_s = self._monotonic() + ask_again_s(refusals, self._spread())
+            self._rests[exc.host] = _Rest(until_s, refusals)
             self._brought.note(exc.host, NOT_ALLOWED)
             self._log.event("delivery.not-allowed", object=str(spooled.object_id), host=str(exc.host))
             return Delivery.NOT_ALLOWED
@@ -167,6 +174,8 @@ class DeliveryUploader:
             self._note_bad_receipt(spooled, why(exc))
             raise
         self._unreadable.pop(spooled.number, None)
+        if (source := self._brought.source_of(spooled.object_id)) is not None:
+            self._rests.pop(source, None)
         if not stays:
             self._let_go(spooled)
         self._log.event("delivery.delivered", object=str(spooled.object_id))
@@ -209,7 +218,7 @@ class DeliveryUploader:
         source = self._brought.source_of(spooled.object_id)
         return max(
             held_up.until_s if held_up is not None else 0.0,
-            self._rests.get(source, 0.0) if source is not None else 0.0,
+            self._rests[source].until_s if source in self._rests else 0.0,
         )
 
     def _let_go(self, spooled: Spooled) -> None:

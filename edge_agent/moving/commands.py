@@ -116,7 +116,7 @@ def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str
             host_id=host.identity.config.host_id,
             ca=host.identity.ca,
             spool=host.spool,
-            has_receipt=host.captures.receipts.holds,
+            answered_for=host.captures.receipts.record_of,
             journal=host.journal,
             moved=host.captures.moved,
         )
@@ -127,6 +127,8 @@ def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str
         f"{imported.taken} of {manifest.objects} objects taken in, {imported.held} here already or delivered; "
         f"{imported.batches} batches of audit records"
     )
+    if imported.mended:
+        yield f"{imported.mended} of them in place of what was damaged or put aside here; they wait for delivery again"
     yield (
         f"delivered once an administrator has said: leadglass-server spool allow --from {manifest.host_id} "
         f"--to {host.identity.config.host_id}"

@@ -136,15 +136,26 @@ class GivenExport:
         return data
 
     def open(self, name: str) -> BufferedReader:
-        """Open a regular file, and nothing that waits or is elsewhere."""
+        """Open a regular file, and nothing that waits or is elsewhere, whatever its folder says."""
         try:
-            descriptor = os.open(self._path / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            descriptor = self._descriptor(name)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 os.close(descriptor)
                 raise FileUnreadable(name, "it is not a file")
         except OSError as exc:
             raise _unreadable(name, exc) from exc
         return os.fdopen(descriptor, "rb")
+
+    def _descriptor(self, name: str) -> int:
+        *folders, file = name.split("/")
+        folder = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for inner in folders:
+                outer, folder = folder, os.open(inner, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=folder)
+                os.close(outer)
+            return os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        finally:
+            os.close(folder)
 
 
 def _unreadable(name: str, exc: OSError) -> FileUnreadable:

@@ -1,7 +1,7 @@
 """Takes an export in: what its host signed for and what proves itself, and names the rest.
 
 Each object is proved while it is read into the spool, which keeps nothing of a stream that raised. An import that was
-cut off is begun anew; what is here already is left as it is.
+cut off is begun anew; what is here already, and sound, is left as it is.
 """
 
 import errno
@@ -17,7 +17,15 @@ from cryptography import x509
 from edge_agent.audit.journal import Journal
 from edge_agent.database import DatabaseDamaged
 from edge_agent.moving.folder import CERTIFICATES, LIST, MANIFEST, GivenExport, part_folder
-from edge_agent.moving.judge import FileAltered, Passing, Signers, StrangeCertificate, certified, verify_object
+from edge_agent.moving.judge import (
+    FileAltered,
+    Passing,
+    Signers,
+    SignerUnknown,
+    StrangeCertificate,
+    certified,
+    verify_object,
+)
 from edge_agent.moving.manifest import (
     MAX_LIST_BYTES,
     MAX_MANIFEST_BYTES,
@@ -28,14 +36,16 @@ from edge_agent.moving.manifest import (
     PartList,
     verify_manifest,
 )
-from edge_agent.moving.spools import TakingSpool
+from edge_agent.moving.spools import Held, TakingSpool
 from edge_agent.moving.store import MovedBatch, MovedStore
+from edge_agent.spool.errors import SpoolUnavailable
 from shared.audit.attempt import failure
 from shared.audit.batch import Batch, ChainHead, verify_batch
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import HostId, ObjectId
-from shared.sealing.record import record_digest
+from shared.sealing import object_file
+from shared.sealing.record import CaptureRecord, record_digest
 from shared.signing import EvidencePublicKey, signing_key_id
 
 _MAX_CERTIFICATES_BYTES = 1 << 18
@@ -46,6 +56,14 @@ class OwnExport(Refused):
     def __init__(self, host_id: HostId) -> None:
         super().__init__(f"this is an export of {host_id}, which is this host; what it holds is here already")
         self.host_id = host_id
+
+
+class HeldOtherwise(IntegrityFailure):
+    """One object id, two capture records. What is here stays."""
+
+    def __init__(self, object_id: ObjectId) -> None:
+        super().__init__(f"object {object_id} is known here already, with another capture record")
+        self.object_id = object_id
 
 
 class NotAllTakenIn(Refused):
@@ -62,10 +80,14 @@ class NotAllTakenIn(Refused):
 
 @dataclass
 class Imported:
-    """What became of an export. `held` was here already, or delivered from here."""
+    """What became of an export. `held` was here already, or delivered from here.
+
+    Of those `taken`, so many were `mended`: what was here of them had been put aside, or could not be read.
+    """
 
     manifest: Manifest
     taken: int = 0
+    mended: int = 0
     held: int = 0
     batches: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
@@ -78,7 +100,10 @@ class Imported:
 
 
 class SpoolImporter:
-    """Holding the folder's lock is the caller's. `verify_manifest` is what a test replaces to see that it protects."""
+    """Holding the folder's lock is the caller's. `verify_manifest` is what a test replaces to see that it protects.
+
+    `answered_for` returns the digest of the capture record for which the vault has answered, None where it has not.
+    """
 
     def __init__(
         self,
@@ -86,12 +111,12 @@ class SpoolImporter:
         host_id: HostId,
         ca: x509.Certificate,
         spool: TakingSpool,
-        has_receipt: Callable[[ObjectId], bool],
+        answered_for: Callable[[ObjectId], bytes | None],
         journal: Journal,
         moved: MovedStore,
         verify_manifest: VerifyManifest = verify_manifest,
     ) -> None:
-        self._host_id, self._ca, self._spool, self._has_receipt = host_id, ca, spool, has_receipt
+        self._host_id, self._ca, self._spool, self._answered_for = host_id, ca, spool, answered_for
         self._journal, self._moved, self._verify_manifest = journal, moved, verify_manifest
 
     def take_in(self, given: GivenExport) -> Imported:
@@ -147,7 +172,8 @@ class SpoolImporter:
         self, given: GivenExport, signers: Signers, folder: str, listed: ListedObject, imported: Imported
     ) -> None:
         name, object_id = f"{folder}/{listed.name}", listed.object_id
-        if self._spool.holds(object_id) or self._has_receipt(object_id):
+        held = self._spool.held(object_id)
+        if self._is_here(held, listed):
             imported.held += 1
             return
 
@@ -159,13 +185,47 @@ class SpoolImporter:
             parts, record = verify_object(source, object_id, signers)
             if record_digest(parts.record) != listed.record_sha256:
                 raise FileAltered(name)
-            self._moved.expect(object_id, record.host_id, signers.pem(record.host_id))
-            try:
-                self._spool.take_in(object_id, Passing(source, parts, record, verify))
-            except BaseException:
-                self._moved.forget(object_id)
-                raise
+            passing = Passing(source, parts, record, verify)
+            if held is None:
+                self._take_in_new(record, signers, passing)
+            else:
+                self._verify_same(held, listed, record.host_id, signers)
+                self._spool.take_in(object_id, passing)
+                imported.mended += 1
         imported.taken += 1
+
+    def _is_here(self, held: Held | None, listed: ListedObject) -> bool:
+        """Return whether there is nothing to be done for an object. Raises HeldOtherwise."""
+        answered_for = self._answered_for(listed.object_id)
+        if answered_for is not None and answered_for != listed.record_sha256:
+            raise HeldOtherwise(listed.object_id)
+        if answered_for is not None or held is None or not held.is_sound:
+            return answered_for is not None
+        try:
+            with held.open() as source:
+                return record_digest(object_file.parse(source).record) == listed.record_sha256
+        except (Malformed, OSError, SpoolUnavailable):
+            return False
+
+    def _verify_same(self, held: Held, listed: ListedObject, host_id: HostId, signers: Signers) -> None:
+        """Raises HeldOtherwise: what is held is another host's, or another record that its host did sign."""
+        if (self._moved.source_of(listed.object_id) or self._host_id) != host_id:
+            raise HeldOtherwise(listed.object_id)
+        try:
+            with held.open() as source:
+                parts, _ = verify_object(source, listed.object_id, signers)
+        except (Malformed, SignerUnknown, IntegrityFailure, OSError, SpoolUnavailable):
+            return  # damaged, so it says nothing
+        if record_digest(parts.record) != listed.record_sha256:
+            raise HeldOtherwise(listed.object_id)
+
+    def _take_in_new(self, record: CaptureRecord, signers: Signers, passing: Passing) -> None:
+        self._moved.expect(record.object_id, record.host_id, signers.pem(record.host_id))
+        try:
+            self._spool.take_in(record.object_id, passing)
+        except BaseException:
+            self._moved.forget(record.object_id)
+            raise
 
     def _batch(
         self, given: GivenExport, signers: Signers, folder: str, listed: ListedBatch, imported: Imported
@@ -190,6 +250,8 @@ class SpoolImporter:
             refused = replace(happening, what=(*happening.what, Subject("file", name)), reason=why)
             self._journal.record(replace(refused, outcome=Outcome.SERIOUS_FAILURE))
         said = f"{imported.taken} objects taken in, {imported.held} here already, {imported.batches} audit batches"
+        if imported.mended:
+            said += f"; {imported.mended} of the objects in place of what was damaged or put aside here"
         if imported.refused or imported.left:
             said += f"; {len(imported.refused)} files refused, {len(imported.left)} left on the old host"
             happening = replace(happening, outcome=Outcome.MINOR_FAILURE)

@@ -13,6 +13,7 @@ from edge_agent.spool.spool import Spool
 from shared.identity import ObjectId
 
 _PIECE_BYTES = 1 << 18
+_ON_THEIR_WAY = (State.WAITING, State.OWED)
 _NOTE = Note("", "", brought=True)  # who sent it to the host that captured it stands in that one's journal
 
 
@@ -34,19 +35,30 @@ class Undelivered:
     open: Callable[[], BufferedReader]
 
 
+@dataclass(frozen=True)
+class Held:
+    """What is here under an object's id. `is_sound`: it was not put aside, and nothing is known to be amiss with it.
+
+    `open` raises OSError or SpoolUnavailable.
+    """
+
+    is_sound: bool
+    open: Callable[[], BufferedReader]
+
+
 class LeavingSpool(Protocol):
     def undelivered(self) -> Iterator[Undelivered]:
         """Yield what waits, oldest first, and then what was put aside. Raises SpoolUnavailable."""
 
 
 class TakingSpool(Protocol):
-    def holds(self, object_id: ObjectId) -> bool: ...
+    def held(self, object_id: ObjectId) -> Held | None: ...
 
     def take_in(self, object_id: ObjectId, source: Readable) -> None:
-        """Make a whole sealed object durable and waiting; it then survives a power cut.
+        """Make a whole sealed object durable and waiting, in place of what is held under its id, if anything is.
 
-        If this raises, also what reading `source` raised, nothing of it is kept. Raises SpoolFull, QuotaReached,
-        SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
+        It then survives a power cut. If this raises, also what reading `source` raised, nothing of it is kept, and what
+        was held stays. Raises SpoolFull, QuotaReached, SpoolUnavailable, DatabaseUnavailable, DatabaseDamaged.
         """
 
 
@@ -61,10 +73,16 @@ class HostSpool:
             for row in self._spool.rows(state):
                 yield Undelivered(row.spooled.object_id, partial(self._spool.open, row.spooled))
 
-    def holds(self, object_id: ObjectId) -> bool:
-        return self._spool.holds(object_id)
+    def held(self, object_id: ObjectId) -> Held | None:
+        row = self._spool.catalogue.find(object_id)
+        if row is None or row.state is State.GONE:
+            return None
+        return Held(row.state in _ON_THEIR_WAY and not row.why, partial(self._spool.open, row.spooled))
 
     def take_in(self, object_id: ObjectId, source: Readable) -> None:
+        if (row := self._spool.catalogue.find(object_id)) is not None:
+            self._spool.replace(row, source)
+            return
         incoming = self._spool.begin(object_id)
         try:
             while piece := source.read(_PIECE_BYTES):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from edge_agent.audit.journal import Journal
 from edge_agent.audit.uploader import PATH, held_by
-from edge_agent.backoff import LONGEST_S, delay_s
+from edge_agent.backoff import ask_again_s, delay_s
 from edge_agent.deliver.uploader import FORBIDDEN, NOT_ALLOWED
 from edge_agent.https import DoorRefused, DoorUnavailable, HttpsDoor, accepted, problem
 from edge_agent.log import Log, why
@@ -42,27 +42,32 @@ class MovedAuditUploader:
         self.bell = Bell()
 
     def run(self, stop: threading.Event) -> None:
-        failures = 0
+        failures = refusals = 0
         while not stop.is_set():
             try:
-                waits = not self.send_all()
+                refusals = 0 if self.send_all() else refusals + 1
                 failures = 0
             except Unavailable as exc:
                 failures += 1
                 self._log.event("moved-audit.waits", why=why(exc), failures=failures)
                 stop.wait(delay_s(failures, self._spread()))
                 continue
-            self.bell.sleep(LONGEST_S if waits else None)
+            self.bell.sleep(ask_again_s(refusals, self._spread()) if refusals else None)
         self._door.close()
 
     def send_all(self) -> bool:
         """Send what the centre takes now; return whether nothing is left. One host never waits for another.
 
-        Raises DoorUnavailable, DatabaseUnavailable: try again.
+        Raises DoorUnavailable, once every host was tried, and DatabaseUnavailable: try again.
         """
-        hosts = self._moved.hosts_with_batches()
-        for host in hosts:
-            self._send(host)
+        unavailable: DoorUnavailable | None = None
+        for host in self._moved.hosts_with_batches():
+            try:
+                self._send(host)
+            except DoorUnavailable as exc:
+                unavailable = exc
+        if unavailable is not None:
+            raise unavailable
         return not self._moved.hosts_with_batches()
 
     def _send(self, host: HostId) -> None:

@@ -218,6 +218,12 @@ class Catalogue(CatalogueReader):
         """Note that an object of a segment is a file of its own now; the offset says that an entry of it was left."""
         connection.execute("UPDATE spooled SET segment = NULL WHERE number = ?", (spooled.number,))
 
+    def replace(self, connection: Connection, spooled: Spooled, object_bytes: int) -> None:
+        """Let a copy wait that is a file of its own, whatever became of the one before it."""
+        self.move(connection, spooled)
+        self.change(connection, spooled, State.WAITING)
+        connection.execute("UPDATE spooled SET bytes = ? WHERE number = ?", (object_bytes, spooled.number))
+
     def forget(self, connection: Connection, spooled: Spooled) -> None:
         """Drop the row of an object that has left and was a file of its own.
 

@@ -152,7 +152,7 @@ class Incoming:
         staged = self._staged[self._begins : self._filled]
         self._spool.verify_room(len(staged))
         try:
-            _write_all(file, staged)
+            write_all(file, staged)
         except OSError as exc:
             raise unavailable(exc) from exc
         self._written_bytes += len(staged)
@@ -165,7 +165,7 @@ class Incoming:
         self._on_end(self, committed)
 
 
-def _write_all(file: RawIOBase, data: memoryview) -> None:
+def write_all(file: RawIOBase, data: memoryview) -> None:
     while data:
         data = data[file.write(data) or 0 :]
 

@@ -15,8 +15,10 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from sqlite3 import Connection
+from typing import Protocol
 
 from edge_agent.database import Database
 from edge_agent.files import make_folder, sync_folder
@@ -24,7 +26,7 @@ from edge_agent.spool.attempts import Attempts
 from edge_agent.spool.catalogue import HERE, NOTE_SUFFIX, Catalogue, Row, Spooled, State, parse_name
 from edge_agent.spool.entry import Note
 from edge_agent.spool.errors import QuotaReached, SpoolFull, SpoolUnavailable
-from edge_agent.spool.incoming import Incoming
+from edge_agent.spool.incoming import Incoming, write_all
 from edge_agent.spool.segment import Window, unavailable
 from edge_agent.spool.segments import SEGMENT_BYTES, Segments
 from edge_agent.spool.slots import Slots
@@ -34,6 +36,10 @@ from shared.identity import ObjectId
 # Left free for the audit journal, so that a full disk can still be recorded.
 RESERVE_BYTES = 64 << 20
 _COPY_BYTES = 1 << 20
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 class Spool:
@@ -235,6 +241,32 @@ class Spool:
             self.forget(connection, spooled)
         self.let_go(spooled)
 
+    # ---- coming back
+
+    def replace(self, row: Row, source: Readable) -> None:
+        """Let a whole copy wait, under its number, for an object that is damaged here or has left.
+
+        If this raises, also what reading `source` raised, nothing that was here is worse than before. Raises SpoolFull,
+        QuotaReached, SpoolUnavailable, DatabaseUnavailable.
+        """
+        spooled, draft = row.spooled, self.incoming / str(row.spooled.object_id)
+        try:
+            object_bytes = _written(draft, source, lambda: self.verify_room(0))
+            with _own_faults():
+                draft.rename(self.files / spooled.name)
+                sync_folder(self.files)
+        finally:
+            draft.unlink(missing_ok=True)
+        with self._database.transaction() as connection:
+            self.catalogue.replace(connection, spooled, object_bytes)
+        was_here = row.state is not State.GONE
+        with self._lock:
+            self._held_bytes += object_bytes - (spooled.object_bytes if was_here else 0)
+        if was_here and spooled.place is not None:
+            self.segments.gone(spooled.place.segment)
+            self.retire()
+        self._on_ready()
+
     def retire(self) -> None:
         """Raises SpoolUnavailable, DatabaseUnavailable."""
         if retired := self.segments.retire():
@@ -333,6 +365,32 @@ def _object_id(name: str) -> ObjectId | None:
         return ObjectId.parse(name)
     except Malformed:
         return None
+
+
+def _written(path: Path, source: Readable, verify_room: Callable[[], None]) -> int:
+    """Make all of `source` a new, durable file; return its size.
+
+    Raises SpoolUnavailable, what reading raises, and what `verify_room` does before each piece.
+    """
+    with _own_faults():
+        file = path.open("xb", buffering=0)
+    with file:
+        while piece := source.read(_COPY_BYTES):
+            verify_room()
+            with _own_faults():
+                write_all(file, memoryview(piece))
+        with _own_faults():
+            os.fsync(file.fileno())
+        return file.tell()
+
+
+@contextmanager
+def _own_faults() -> Iterator[None]:
+    """Tell a fault of the spool's disk from one of what is read into it: both are OSError."""
+    try:
+        yield
+    except OSError as exc:
+        raise unavailable(exc) from exc
 
 
 def _is_orphaned(note: Path) -> bool:

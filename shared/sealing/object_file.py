@@ -22,6 +22,7 @@ _VERSION = 1
 _HEAD = struct.Struct(">6sHI")
 _FOOTER = struct.Struct(">QIII6sH")
 _MAX_PART_BYTES = 1 << 20
+HEAD_MOST_BYTES = _HEAD.size + bindings.MAX_BYTES  # all that `parse_head` looks at
 
 
 class SeekableSource(Protocol):

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.intake import AuditIntake, BatchOfAnotherHost
+from control_plane.audit_log.refusals import Refusals
 from control_plane.fleet.states import HostUnknown
 from control_plane.moving.grants import (
     AlreadyAllowed,
@@ -21,10 +22,10 @@ from control_plane.moving.grants import (
 from control_plane.moving.move import Move
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from shared.audit.batch import AuditForked, AuditGap
-from shared.audit.record import AuditRecord, Event, Outcome, Participant, Subject
-from shared.errors import IntegrityFailure
+from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
 from shared.fleet.receipt import verify_receipt
 from shared.identity import HostId
+from shared.sealing import object_file
 from shared.sealing.record import record_digest
 from shared.signing import WrongSigner
 from tests.control_plane.vault.bench import Bench, HostBench, SealedImage
@@ -198,19 +199,24 @@ def test_a_host_that_was_revoked_brings_nothing(bench: Bench, old: HostBench, ne
     assert_nothing_came(bench)
 
 
+@pytest.mark.parametrize("after, refusal", [(1, ObjectOfAnotherHost), (2, MoveOver)], ids=["its head", "its end"])
 def test_what_ends_while_an_object_is_on_its_way_lets_it_in_no_more(
-    bench: Bench, old: HostBench, new: HostBench
+    bench: Bench, old: HostBench, new: HostBench, after: int, refusal: type[Exception]
 ) -> None:
     move = allow(bench, old, new)
 
     class EndedMeanwhile(SpoolMoves):
+        asked = 0
+
         def permitting(self, source: HostId, bearer: HostId) -> Move | None:
             permitted = super().permitting(source, bearer)
-            self.end("A. Admin", move.move_id)
+            self.asked += 1
+            if self.asked == after:
+                self.end("A. Admin", move.move_id)
             return permitted
 
     moves = EndedMeanwhile(bench.database, bench.journal, bench.log, bench.clock)
-    with pytest.raises(MoveOver):
+    with pytest.raises(refusal):
         bring(bench, new, old.seal(), intake=bench.intake_with(moves=moves))
     assert_nothing_came(bench)
 
@@ -236,6 +242,114 @@ def test_control_a_centre_that_always_says_yes_lets_a_strangers_object_and_recor
 
     assert bench.read(image) == image.dataset
     assert audit.take(new.host_id, old.batch(1, 1)) == 1
+
+
+# ---- what is tried again and again
+
+
+def refused(bench: Bench) -> list[AuditRecord]:
+    return [one for one in records(bench) if one.event in (Event.OBJECT_REFUSED, Event.AUDIT_REFUSED)]
+
+
+def test_what_waits_for_somebody_s_word_is_recorded_once_and_again_after_something_came(
+    bench: Bench, old: HostBench, new: HostBench
+) -> None:
+    images = [old.seal() for _ in range(3)]
+    old.note()
+
+    def try_everything() -> None:
+        for image in images:
+            with pytest.raises(ObjectOfAnotherHost):
+                bring(bench, new, image)
+            with pytest.raises(BatchOfAnotherHost):
+                bench.audit.take(new.host_id, old.batch(1, 1))
+
+    try_everything()
+    try_everything()
+    assert sorted(one.event for one in refused(bench)) == [Event.AUDIT_REFUSED, Event.OBJECT_REFUSED]
+    move = allow(bench, old, new)
+    bring(bench, new, images.pop())
+    bench.audit.take(new.host_id, old.batch(1, 1))
+    bench.moves.end("A. Admin", move.move_id)
+    try_everything()
+
+    assert len(refused(bench)) == 4
+
+
+def test_each_host_and_each_that_it_brings_has_a_record_of_its_own(
+    bench: Bench, old: HostBench, new: HostBench
+) -> None:
+    other = bench.enrol()
+    for _ in range(2):
+        for bearer, source in ((new, old), (new, other), (other, old)):
+            with pytest.raises(ObjectOfAnotherHost):
+                bring(bench, bearer, source.seal())
+
+    assert len(refused(bench)) == 3
+
+
+def test_one_and_the_same_fork_is_recorded_once_and_another_fault_beside_it(
+    bench: Bench, old: HostBench, new: HostBench
+) -> None:
+    for _ in range(4):
+        old.note()
+    old.deliver(1, 2)
+    liar = HostBench(bench, old.host_id, old.signer)
+    liar.note(Event.AGENT_STOPPED)
+    allow(bench, old, new)
+    for _ in range(3):
+        with pytest.raises(AuditForked):
+            bench.audit.take(new.host_id, liar.batch(1, 1))
+    with pytest.raises(AuditGap):
+        bench.audit.take(new.host_id, old.batch(4, 4))
+    with pytest.raises(AuditForked):
+        bench.audit.take(new.host_id, liar.batch(1, 1))
+
+    assert [one.reason.partition(":")[0] for one in refused(bench)] == ["AuditForked", "AuditGap", "AuditForked"]
+
+
+def test_what_could_not_be_recorded_is_recorded_with_the_next_try(bench: Bench, old: HostBench, new: HostBench) -> None:
+    bench.sql("CREATE TRIGGER full BEFORE INSERT ON audit_statements BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(Exception, match="no"):
+        bring(bench, new, old.seal())
+    bench.sql("DROP TRIGGER full")
+    with pytest.raises(ObjectOfAnotherHost):
+        bring(bench, new, old.seal())
+
+    assert len(refused(bench)) == 1
+
+
+def test_a_sender_that_names_thousands_of_hosts_does_not_fill_the_memory() -> None:
+    sender, sources = HostId.new(), [HostId.new() for _ in range(1200)]
+    recorded: list[Happening] = []
+
+    class Remembering:
+        def record(self, happening: Happening) -> None:
+            recorded.append(happening)
+
+    refusals = Refusals(Remembering())
+    happening = Happening(Event.OBJECT_REFUSED, Action.CREATE, Outcome.MINOR_FAILURE)
+    for source in (*sources, sources[-1], sources[0]):
+        refusals.record(happening, sender, source, "ObjectOfAnotherHost")
+
+    assert len(recorded) == 1201
+
+
+def test_nobody_s_word_is_asked_before_more_than_the_head_is_read_and_the_sender_hears_it(
+    bench: Bench, old: HostBench, new: HostBench
+) -> None:
+    image = old.seal(bytes(1 << 20))
+    stream, asked = io.BytesIO(image.file), list[int]()
+
+    class Nobody(AlwaysYes):
+        def permitting(self, source: HostId, bearer: HostId) -> Move | None:
+            asked.append(stream.tell())
+            return None
+
+    with pytest.raises(ObjectOfAnotherHost):
+        bench.intake_with(moves=Nobody()).receive(image.object_id, new.host_id, stream, len(image.file))
+    assert asked == [object_file.HEAD_MOST_BYTES]
+    assert stream.tell() == len(image.file)
 
 
 # ---- who writes rows allows nothing
@@ -280,10 +394,44 @@ def test_a_record_that_was_edited_allows_nothing(bench: Bench, old: HostBench, n
     bench.sql("UPDATE audit_records SET public = CAST(replace(CAST(public AS TEXT), :one, :new) AS BLOB)",
               one=row.bearer, new=str(new.host_id))  # fmt: skip
 
-    with pytest.raises(IntegrityFailure):
+    with pytest.raises(ObjectOfAnotherHost):
         bring(bench, new, old.seal())
-    assert bench.rows("SELECT * FROM objects") == []
+    assert_nothing_came(bench)
     assert bench.moves.status()[0]["state"] == "not authentic"
+
+
+@pytest.mark.parametrize(
+    "spoil", ["UPDATE audit_statements SET statement = zeroblob(200)", "DELETE FROM audit_statements"]
+)
+def test_a_record_that_does_not_hold_is_nobody_s_word_and_no_fault_of_what_is_brought(
+    bench: Bench, old: HostBench, new: HostBench, caplog: pytest.LogCaptureFixture, spoil: str
+) -> None:
+    """What the bearer is told to be at fault it puts aside, one healthy object after the other."""
+    old.note()
+    move = allow(bench, old, new)
+    bench.sql(spoil)
+
+    with pytest.raises(ObjectOfAnotherHost):
+        bring(bench, new, old.seal())
+    with pytest.raises(BatchOfAnotherHost):
+        bench.audit.take(new.host_id, old.batch(1, 1))
+    assert [record.move for record in caplog.records if record.msg == "move.not-proved"] == [move.move_id] * 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["00000000", "ffffffff"], ids=["before it", "behind it"])
+def test_a_row_that_cannot_be_proved_hides_no_other_that_can(
+    bench: Bench, old: HostBench, new: HostBench, name: str
+) -> None:
+    image = old.seal()
+    allow(bench, old, new)
+    bench.sql("INSERT INTO spool_moves VALUES (:name, :old, :new, 'A. Admin', '2026-03-01', '2027-03-01', NULL, 0, 0)",
+              name=name, old=str(old.host_id), new=str(new.host_id))  # fmt: skip
+    bench.sql("INSERT INTO audit_subjects (kind, name, event, source, seq) "
+              "VALUES ('move', :name, 'vault.move-allowed', 'control-plane', 9999)", name=name)  # fmt: skip
+
+    bring(bench, new, image)
+
+    assert bench.read(image) == image.dataset
 
 
 # ---- what people may say, and what is kept of it

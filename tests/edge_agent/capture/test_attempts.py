@@ -51,6 +51,28 @@ def test_the_first_is_told_at_once_and_repeats_as_a_number_a_minute_later() -> N
     assert table.due(FIRST_PAUSE_S + 1) == []
 
 
+def test_what_could_not_be_told_is_told_the_next_time_the_first_one_as_the_first() -> None:
+    table = AttemptTable()
+    first = table.note(KIND, 0.0)
+    assert first is not None
+    table.note(KIND, 1.0)
+    table.give_back(first, 2.0)
+
+    assert table.due(2.0) == [Told(KIND, 1, first=True), Told(KIND, 1, first=False)]
+    assert table.due(10_000.0) == []
+
+
+def test_a_number_that_could_not_be_told_is_added_to_the_next_one() -> None:
+    table = AttemptTable()
+    table.note(KIND, 0.0)
+    table.note(KIND, 1.0)
+    (number,) = table.due(FIRST_PAUSE_S)
+    table.note(KIND, FIRST_PAUSE_S)
+    table.give_back(number, FIRST_PAUSE_S)
+
+    assert table.rest() == [Told(KIND, 2, first=False)]
+
+
 def test_one_that_never_stops_is_told_less_and_less_often() -> None:
     table, told = AttemptTable(), 0
     table.note(KIND, 0.0)
@@ -114,6 +136,37 @@ def test_what_the_journal_would_not_take_is_counted_with_the_next(host: Host) ->
         interception.note("192.0.2.1", Reason.NOT_LISTED)
 
     assert interception._uncounted == 1
+
+
+def test_what_a_full_disk_kept_from_the_journal_is_told_later_and_the_first_one_as_the_first(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = Seconds()
+    interception = Interception(host.database, host.journal, host.host_id, monotonic=seconds)
+
+    def full(*_: object) -> None:
+        raise DatabaseUnavailable("disk full")
+
+    def note() -> None:
+        interception.note(
+            "192.0.2.1", Reason.NOT_LISTED, calling="EVIL", why="not listed, said at once", certificate="c1"
+        )
+
+    with monkeypatch.context() as patched:
+        patched.setattr(host.journal, "record", full)
+        for attempt in (note, interception.tell, interception.tell_all):
+            with pytest.raises(DatabaseUnavailable):
+                attempt()
+        note()
+    interception.tell()
+    seconds.now = 10_000.0
+    interception.tell()
+
+    first, number = host.records()
+    assert (first.event, first.reason) == (Event.ASSOCIATION_REFUSED, "not listed, said at once")
+    assert (first.who[0].name, first.what[-1].name) == ("EVIL", "c1")
+    assert (number.event, number.reason.startswith("1 more")) == (Event.INTERCEPTION_ATTEMPTED, True)
+    assert interception.count() == 2
 
 
 def test_one_address_cannot_take_every_place_and_known_ones_have_their_own() -> None:

@@ -107,7 +107,7 @@ class Carrier:
             host_id=self.host_id,
             ca=self.ca,
             spool=spool or self.spool,
-            has_receipt=self.host.captures.receipts.holds,
+            answered_for=self.host.captures.receipts.record_of,
             journal=self.host.journal,
             moved=self.moved,
             **more,

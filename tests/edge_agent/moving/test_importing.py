@@ -17,14 +17,14 @@ from edge_agent.database import DatabaseUnavailable
 from edge_agent.moving.folder import CERTIFICATES, LIST, MANIFEST, FileUnreadable
 from edge_agent.moving.importer import NotAllTakenIn, OwnExport
 from edge_agent.moving.judge import StrangeCertificate, certified
-from edge_agent.moving.manifest import Manifest, PartList
-from edge_agent.moving.spools import HostSpool, Readable
+from edge_agent.moving.manifest import ListedObject, Manifest, PartList
+from edge_agent.moving.spools import Held, HostSpool, Readable
 from edge_agent.spool.catalogue import Spooled, State
 from edge_agent.spool.errors import QuotaReached, SpoolFull, SpoolUnavailable
 from shared.audit.batch import Batch, ChainHead, sign_batch
 from shared.audit.record import GENESIS, Event, Outcome, Subject
 from shared.errors import IntegrityFailure, Malformed, Refused
-from shared.fleet.receipt import Receipt
+from shared.fleet.receipt import Receipt, sign_receipt
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
 from shared.signing import EvidencePublicKey, SignatureInvalid, SoftwareSigner, signing_key_id
@@ -39,6 +39,7 @@ from tests.edge_agent.moving.carrying import (
     sign_again,
 )
 from tests.fakes.centre import Authority
+from tests.fakes.host import Host
 
 
 @pytest.fixture
@@ -54,6 +55,16 @@ def carried(old: Carrier, captured: list[ObjectId], stick: Path) -> Path:
 
 def moved_batches(carrier: Carrier) -> list[bytes]:
     return [batch.batch for batch in carrier.moved.batches()]
+
+
+def listed(export: Path) -> dict[ObjectId, ListedObject]:
+    return {one.object_id: one for _, part in parts(export) for one in part.objects}
+
+
+def answer_for(carrier: Carrier, object_id: ObjectId, record_sha256: bytes) -> None:
+    """Keep a receipt of the vault."""
+    receipt = Receipt(object_id, record_sha256, carrier.host.clock.now())
+    carrier.host.captures.receipts.keep(receipt, sign_receipt(receipt, carrier.host.receipts))
 
 
 # ---- what is taken in
@@ -144,7 +155,7 @@ def test_what_the_vault_has_meanwhile_is_not_taken_in_again(
     new.take_in(carried)
     (first, *_) = new.host.spool.everything()
     with new.host.database.transaction() as connection:
-        new.host.captures.receipts.keep(Receipt(first.object_id, bytes(32), new.host.clock.now()), b"signed")
+        answer_for(new, first.object_id, listed(carried)[first.object_id].record_sha256)
         new.host.spool.forget(connection, first)
     new.host.spool.let_go(first)
     new.moved.delivered(first.object_id)
@@ -341,6 +352,222 @@ def test_an_import_holds_to_the_quota_and_goes_on_when_there_is_room(new: Carrie
     assert new.host.spool.held_bytes() == sum(map(len, new.files().values()))
 
 
+# ---- again, and what is here is not what it was
+
+
+def put_aside(carrier: Carrier, object_id: ObjectId) -> None:
+    spooled = carrier.host.spool.find(object_id)
+    assert spooled is not None
+    carrier.host.spool.put_aside(spooled, "refused with status 422: Object altered")
+
+
+def state_of(carrier: Carrier, object_id: ObjectId) -> tuple[State, str]:
+    row = carrier.host.spool.catalogue.find(object_id)
+    assert row is not None
+    return row.state, row.why
+
+
+@pytest.mark.parametrize("size", [3000, 2 << 20], ids=["in a segment", "in a file"])
+@pytest.mark.parametrize("which", ["binding", "body", "wrap", "index", "record"])
+def test_what_went_bad_here_and_was_put_aside_is_mended_from_a_good_export(
+    old: Carrier, new: Carrier, stick: Path, size: int, which: str
+) -> None:
+    first, second = old.capture(bytes(size)), old.capture(b"\x01")
+    old.export(stick)
+    new.take_in(stick)
+    new.rot(first, which)
+    put_aside(new, first)
+
+    again = new.take_in(stick)
+
+    again.verify_whole()
+    assert (again.taken, again.mended, again.held) == (1, 1, 1)
+    assert list(new.files().items()) == list(old.files().items())
+    assert new.host.spool.amiss() == 0
+    assert new.moved.source_of(first) == old.host_id
+    assert new.host.spool.held_bytes() == sum(map(len, new.files().values()))
+    assert "1 of the objects in place of what was damaged" in new.host.records()[-1].reason
+    new.start_again()
+    assert (new.files(), list(new.host.spool.incoming.iterdir())) == (old.files(), [])
+    assert Event.OBJECT_DAMAGED not in new.host.events()
+    assert list(new.host.spool.rows(State.PUT_ASIDE)) == []
+    assert list(map(ObjectId.parse, new.files())) == [first, second]
+
+
+def test_what_a_disk_does_not_give_is_mended_too(
+    old: Carrier, new: Carrier, captured: list[ObjectId], carried: Path
+) -> None:
+    new.take_in(carried)
+    (segment,) = (new.folder / "spool" / "segments").iterdir()
+    segment.write_bytes(segment.read_bytes()[:100])
+    with new.host.database.transaction() as connection:
+        for spooled in new.host.spool.everything():
+            new.host.spool.note_unreadable(connection, spooled, "Input/output error")
+
+    new.take_in(carried).verify_whole()
+
+    assert new.files() == old.files()
+    assert [state_of(new, one) for one in captured] == [(State.WAITING, "")] * 3
+
+
+@pytest.mark.parametrize("is_gone", [False, True], ids=["not deleted yet", "deleted"])
+@pytest.mark.parametrize("size", [3000, 2 << 20], ids=["in a segment", "in a file"])
+def test_what_a_person_discarded_here_is_taken_in_again(
+    old: Carrier, new: Carrier, stick: Path, size: int, is_gone: bool
+) -> None:
+    object_id = old.capture(bytes(size))
+    old.export(stick)
+    new.take_in(stick)
+    spool = new.host.spool
+    (spooled,) = spool.everything()
+    with new.host.database.transaction() as connection:
+        spool.catalogue.change(connection, spooled, State.DISCARDED, "damaged")
+    if is_gone:
+        spool.give_up(spooled)
+
+    new.take_in(stick).verify_whole()
+
+    assert new.files() == old.files()
+    assert new.moved.source_of(object_id) == old.host_id
+    assert spool.held_bytes() == len(new.files()[str(object_id)])
+
+
+def test_a_bad_export_makes_nothing_worse_of_what_was_put_aside(
+    new: Carrier, captured: list[ObjectId], carried: Path
+) -> None:
+    new.take_in(carried)
+    put_aside(new, captured[1])
+    flip(object_files(carried)[captured[1]], 2000)
+
+    assert [name for name, _ in new.take_in(carried).refused] == [
+        f"part-00001/{object_files(carried)[captured[1]].name}"
+    ]
+    assert state_of(new, captured[1])[0] is State.PUT_ASIDE
+    assert new.moved.source_of(captured[1]) is not None
+    spooled = new.host.spool.find(captured[1])
+    assert spooled is not None
+    with new.host.spool.open(spooled) as file:
+        assert len(file.read()) == spooled.object_bytes
+    assert list(new.host.spool.incoming.iterdir()) == []
+
+
+def test_a_full_disk_mends_nothing_and_makes_nothing_worse(
+    new: Carrier, captured: list[ObjectId], carried: Path
+) -> None:
+    new.take_in(carried)
+    put_aside(new, captured[1])
+    new.host.free_bytes = 0
+
+    with pytest.raises(SpoolFull):
+        new.take_in(carried)
+    assert state_of(new, captured[1])[0] is State.PUT_ASIDE
+    assert list(new.host.spool.incoming.iterdir()) == []
+    new.host.free_bytes = 1 << 40
+    assert new.take_in(carried).mended == 1
+
+
+@pytest.mark.parametrize("size", [3000, 2 << 20], ids=["in a segment", "in a file"])
+def test_a_cut_before_the_mended_copy_is_entered_leaves_it_put_aside_and_the_next_import_ends_it(
+    old: Carrier, new: Carrier, stick: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    object_id = old.capture(bytes(size))
+    old.export(stick)
+    new.take_in(stick)
+    put_aside(new, object_id)
+
+    def cut(*_: object) -> None:
+        raise DatabaseUnavailable("the power is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(new.host.spool.catalogue, "replace", cut)
+        with pytest.raises(DatabaseUnavailable):
+            new.take_in(stick)
+    new.start_again()
+
+    assert state_of(new, object_id)[0] is State.PUT_ASIDE
+    new.take_in(stick).verify_whole()
+    assert new.files() == old.files()
+
+
+# ---- one id, two objects
+
+
+@pytest.fixture
+def shadow(tmp_path: Path, authority: Authority, captured: list[ObjectId]) -> Path:
+    """An export of an enrolled host that sealed something of its own under the id of another one's object."""
+    evil = Carrier.new(tmp_path / "evil", authority)
+    left = [captured[1].raw]
+    evil.host.pipeline._random = lambda size: left.pop() if left and size == 16 else os.urandom(size)
+    assert evil.capture(b"\x66") == captured[1]
+    evil.export(tmp_path / "shadow")
+    return tmp_path / "shadow"
+
+
+@pytest.mark.parametrize("what", ["waits", "was put aside", "was put aside and is damaged"])
+def test_an_id_under_which_another_host_s_object_is_here_is_refused_by_name_and_never_counted_as_here(
+    old: Carrier, new: Carrier, captured: list[ObjectId], carried: Path, shadow: Path, what: str
+) -> None:
+    new.take_in(shadow).verify_whole()
+    before = new.files()[str(captured[1])]
+    if what.endswith("damaged"):
+        new.rot(captured[1], "record")
+    if what != "waits":
+        put_aside(new, captured[1])
+
+    imported = new.take_in(carried)
+
+    assert [(name, why.partition(":")[0]) for name, why in imported.refused] == [
+        (f"part-00001/{object_files(carried)[captured[1]].name}", "HeldOtherwise")
+    ]
+    assert (imported.taken, imported.held) == (2, 0)
+    assert new.moved.source_of(captured[1]) not in (None, old.host_id)
+    if what == "waits":
+        assert new.files()[str(captured[1])] == before
+
+
+def test_nor_is_it_counted_where_the_vault_has_another_object_under_that_id(
+    new: Carrier, captured: list[ObjectId], carried: Path
+) -> None:
+    answer_for(new, captured[1], bytes(32))
+
+    imported = new.take_in(carried)
+
+    assert [why.partition(":")[0] for _, why in imported.refused] == ["HeldOtherwise"]
+    assert list(new.files()) == [str(captured[0]), str(captured[2])]
+
+
+def test_another_object_that_the_same_host_signed_under_that_id_is_not_written_over(
+    tmp_path: Path, old: Carrier, new: Carrier, captured: list[ObjectId], carried: Path
+) -> None:
+    new.take_in(carried)
+    put_aside(new, captured[1])
+    liar = Carrier(
+        tmp_path / "liar", old.authority, Host(tmp_path / "liar", host_id=old.host_id, signer=old.host.signer)
+    )
+    left = [captured[1].raw]
+    liar.host.pipeline._random = lambda size: left.pop() if left and size == 16 else os.urandom(size)
+    liar.capture(b"\x66")
+    liar.export(tmp_path / "another")
+
+    assert [why.partition(":")[0] for _, why in new.take_in(tmp_path / "another").refused] == ["HeldOtherwise"]
+    assert state_of(new, captured[1])[0] is State.PUT_ASIDE
+
+
+def test_control_a_spool_that_calls_everything_sound_mends_nothing(
+    new: Carrier, captured: list[ObjectId], carried: Path
+) -> None:
+    class AllIsWell(HostSpool):
+        def held(self, object_id: ObjectId) -> Held | None:
+            held = super().held(object_id)
+            return held and replace(held, is_sound=True)
+
+    new.take_in(carried)
+    put_aside(new, captured[1])
+
+    assert new.take_in(carried, spool=AllIsWell(new.host.spool, new.host.database)).held == 3
+    assert new.host.spool.amiss() == 1
+
+
 # ---- what was altered on the way
 
 
@@ -427,6 +654,22 @@ def test_a_list_that_is_another_costs_its_part_and_is_named(
     assert (new.files(), moved_batches(new)) == ({}, [])
     with pytest.raises(NotAllTakenIn):
         imported.verify_whole()
+
+
+def test_a_part_that_is_a_link_is_not_followed(tmp_path: Path, new: Carrier, carried: Path) -> None:
+    (carried / "part-00001").rename(tmp_path / "elsewhere")
+    (carried / "part-00001").symlink_to(tmp_path / "elsewhere")
+
+    imported = new.take_in(carried)
+
+    assert [name for name, _ in imported.refused] == [f"part-00001/{LIST}"]
+    assert (new.files(), moved_batches(new)) == ({}, [])
+
+
+def test_the_folder_that_a_person_names_may_be_a_link(tmp_path: Path, new: Carrier, carried: Path) -> None:
+    (tmp_path / "usb").symlink_to(carried)
+
+    new.take_in(tmp_path / "usb").verify_whole()
 
 
 def test_a_list_from_which_somebody_took_a_line_is_refused(new: Carrier, carried: Path) -> None:

@@ -1,5 +1,6 @@
 """What was brought is delivered once somebody's word allows it; until then it holds up nothing and is not forgotten."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ class Moving:
     audit: MovedAuditUploader
     brought: list[ObjectId]
     now: list[float]
+    spread: list[float]
 
     def allow(self) -> None:
         self.centre.moves.add((str(self.old.host_id), str(self.new.host_id)))
@@ -61,15 +63,17 @@ def moving(centre: Centre, enrolled: AgentFolder, tmp_path: Path) -> Iterator[Mo
     brought = [old.capture(bytes([n])) for n in range(3)]
     old.export(tmp_path / "stick")
     new.take_in(tmp_path / "stick").verify_whole()
-    moved, now = new.moved, [0.0]
+    moved, now, spread = new.moved, [0.0], [1.0]
     delivery_door, audit_door = (HttpsDoor(doors.host, doors.https_port, context, timeout_s=5) for _ in range(2))
     delivery = DeliveryUploader(
         delivery_door, host_id=host.host_id, spool=host.spool, journal=host.journal, database=host.database,
         receipts=host.captures.receipts, policy=host.store.in_force, log=host.log, bell=Bell(), brought=moved,
-        monotonic=lambda: now[0],
+        monotonic=lambda: now[0], spread=lambda: spread[0],
     )  # fmt: skip
-    audit = MovedAuditUploader(audit_door, host_id=host.host_id, moved=moved, journal=host.journal, log=host.log)
-    yield Moving(centre, old, new, moved, delivery, audit, brought, now)
+    audit = MovedAuditUploader(
+        audit_door, host_id=host.host_id, moved=moved, journal=host.journal, log=host.log, spread=lambda: spread[0]
+    )
+    yield Moving(centre, old, new, moved, delivery, audit, brought, now, spread)
     delivery_door.close()
     audit_door.close()
 
@@ -107,16 +111,36 @@ def test_without_it_the_new_host_s_own_images_do_not_wait_behind_what_was_brough
     assert list(moving.new.host.spool.rows(State.PUT_ASIDE)) == []
 
 
-def test_the_centre_is_asked_once_a_minute_and_not_with_everything(moving: Moving) -> None:
-    moving.deliver_all()
-    moving.now[0] = 59.9
-    moving.deliver_all()
-    asked = sum(request.startswith("PUT") for request in moving.centre.requests)
-    moving.now[0] = 60.1
-    moving.deliver_all()
+def asked_at(moving: Moving, until_s: int) -> list[float]:
+    """Return when the centre was asked for what was brought, tried every five seconds."""
+    times = []
+    for now in range(int(moving.now[0]), until_s, 5):
+        before, moving.now[0] = len(moving.centre.requests), float(now)
+        moving.deliver_all()
+        assert len(moving.centre.requests) - before <= 1, "it asked with everything"
+        if len(moving.centre.requests) > before:
+            times.append(moving.now[0])
+    return times
 
-    assert asked == 1
-    assert sum(request.startswith("PUT") for request in moving.centre.requests) == 2
+
+def test_the_centre_is_asked_at_longer_and_longer_intervals_and_not_with_everything(moving: Moving) -> None:
+    assert asked_at(moving, 2200) == [0, 60, 180, 420, 900, 1500, 2100]
+
+
+def test_they_are_short_again_once_something_was_taken(moving: Moving) -> None:
+    asked_at(moving, 1000)
+    moving.allow()
+    moving.now[0] = 1500
+    moving.delivery.deliver_oldest()
+    moving.centre.moves.clear()
+
+    assert asked_at(moving, 1700) == [1500, 1560, 1680]
+
+
+def test_hosts_that_are_refused_at_once_do_not_all_ask_again_at_once(moving: Moving) -> None:
+    moving.spread[0] = 0.0
+
+    assert asked_at(moving, 100) == [0, 30, 90]
 
 
 def test_what_was_brought_is_not_gone_through_again_for_each_image_of_the_host_s_own(
@@ -204,6 +228,39 @@ def test_a_vault_that_forbids_the_host_itself_is_one_that_does_not_answer(moving
 # ---- records
 
 
+class Slept:
+    """A bell that nobody rings, which says how long it was slept by; the agent stops after the last."""
+
+    def __init__(self, stop: threading.Event, times: int) -> None:
+        self.slept: list[float | None] = []
+        self._stop, self._times = stop, times
+
+    def ring(self) -> None: ...
+
+    def sleep(self, timeout_s: float | None = None) -> None:
+        self.slept.append(timeout_s)
+        if len(self.slept) == self._times:
+            self._stop.set()
+
+
+def slept(moving: Moving, times: int) -> list[float | None]:
+    stop = threading.Event()
+    bell = Slept(stop, times)
+    moving.audit.bell = bell  # type: ignore[assignment]
+    moving.audit.run(stop)
+    return bell.slept
+
+
+def test_records_that_are_not_allowed_are_sent_at_longer_and_longer_intervals_too(moving: Moving) -> None:
+    assert slept(moving, 6) == [60, 120, 240, 480, 600, 600]
+
+
+def test_with_nothing_left_to_send_it_sleeps_for_good(moving: Moving) -> None:
+    moving.allow()
+
+    assert slept(moving, 1) == [None]
+
+
 def chain_of(moving: Moving, host: Carrier) -> list[int]:
     return [AuditRecord.parse(record.public).seq for record in moving.centre.brought.get(str(host.host_id), [])]
 
@@ -247,6 +304,28 @@ def test_a_centre_that_confirms_less_than_it_took_is_not_believed(
     with pytest.raises(DoorUnavailable):
         moving.audit.send_all()
     assert moving.moved.records_waiting() == 4
+
+
+def test_a_bad_answer_about_one_host_holds_up_no_other(
+    moving: Moving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = another_host(moving.centre, tmp_path / "other")
+    other.export(tmp_path / "other stick")
+    moving.new.take_in(tmp_path / "other stick")
+    moving.allow()
+    moving.centre.moves.add((str(other.host_id), str(moving.new.host_id)))
+    first, second = moving.moved.hosts_with_batches()
+    take = moving.centre.take_batch
+
+    def silent_about_the_first(host: str, data: bytes) -> tuple[int, bytes]:
+        return (200, b"{}") if str(first).encode() in data else take(host, data)
+
+    monkeypatch.setattr(moving.centre, "take_batch", silent_about_the_first)
+    with pytest.raises(DoorUnavailable):
+        moving.audit.send_all()
+
+    assert moving.moved.hosts_with_batches() == (first,)
+    assert list(moving.centre.brought) == [str(second)]
 
 
 def test_a_refusal_is_recorded_once_with_the_host_and_holds_up_no_other(
