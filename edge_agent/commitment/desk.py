@@ -99,9 +99,12 @@ class CommitmentDesk:
                 return None
             del self._ready[request_id]
             self._taken.add(request_id)
-        report = self._store.report(request_id)
-        if report is None:
-            self.put_back(request_id)
+        report: Report | None = None
+        try:
+            report = self._store.report(request_id)
+        finally:
+            if report is None:
+                self.put_back(request_id)
         return report
 
     def answered(self, ae_title: str, report: Report, status: int) -> bool:

@@ -121,8 +121,8 @@ class CommitmentReporter:
             is_early = now_s < self._not_before_s.get(ae_title, now_s)
             if modality is not None and modality.commitment is not None and not left_to_it and not is_early:
                 courier = _Courier(ae_title, self._associate(modality.commitment), self._run_errand)
-                self._couriers[ae_title] = courier
                 courier.thread.start()
+                self._couriers[ae_title] = courier
 
     def _step(self) -> float | None:
         """Return how long to sleep if nothing rings."""

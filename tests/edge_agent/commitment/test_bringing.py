@@ -14,6 +14,7 @@ from pynetdicom.ae import ApplicationEntity
 from edge_agent.commitment.judge import Verdict
 from edge_agent.commitment.reports import Report
 from edge_agent.commitment.requests import CommitmentRequest, Reference
+from edge_agent.database import DatabaseUnavailable
 from shared.dicom.dimse import STORAGE_COMMITMENT, Status
 from shared.dicom.requestor import Patience
 from shared.policy.routes import Peer
@@ -172,3 +173,22 @@ def test_a_report_that_is_refused_holds_up_no_other_and_is_not_brought_again_at_
     assert heard == ["1.2.1", "1.2.2", "1.2.3"]
     assert len(world.store.open()) == 1
     assert not courier.went_well
+
+
+def test_one_error_of_the_database_strands_no_report(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.enforce(modality("CT1"))
+    owe(world, "CT1", "1.2.1")
+    world.reporter.judge()
+
+    def broken(_request_id: str) -> Report | None:
+        raise DatabaseUnavailable("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.store, "report", broken)
+        with pytest.raises(DatabaseUnavailable):
+            world.desk.take("CT1")
+    world.reporter.judge()
+    report = world.desk.take("CT1")
+
+    assert report is not None
+    assert report.transaction_uid == "1.2.1"
