@@ -435,7 +435,8 @@ class ExportFolderWatcher:
             except (FileGone, FileUnreadable):
                 entry = None
             else:
-                if entry is not None and entry.is_of(stamp) and entry.object_id == object_id:
+                # One of which was noted that it stays is the rescan's, which tries once a day.
+                if entry is not None and not entry.noted and entry.is_of(stamp) and entry.object_id == object_id:
                     released = self._release(File(path, stamp), name, entry, after)
                     if released is Released.WAITS:
                         self._recent.move_to_end(object_id)
