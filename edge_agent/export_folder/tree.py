@@ -218,7 +218,9 @@ class Walk:
                 inner = path + b"/" + name if path else name
                 try:
                     status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
+                except OSError as exc:
+                    # One name that cannot be looked at (ESTALE, EIO) keeps nobody from the others.
+                    self.is_complete = self.is_complete and exc.errno in _GONE
                     continue
                 if stat.S_ISREG(status.st_mode):
                     yield _under_its_own_name(path, name, folder) or File(inner, stamp_of(status))

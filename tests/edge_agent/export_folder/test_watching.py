@@ -1,5 +1,6 @@
 """What inotify tells and what it does not: folders that come and go, overflow, a watcher that sleeps until woken."""
 
+import errno
 import os
 import shutil
 import threading
@@ -221,6 +222,40 @@ def test_a_folder_that_cannot_be_listed_is_said_and_stops_no_other(
     assert "some of it cannot be listed" in row.reading
     assert meanwhile == [MR.dataset]
     assert watched.captured() == [MR.dataset, CT.dataset]
+
+
+class Stale:
+    """An entry of a listing whose stat fails."""
+
+    def __init__(self, entry: "os.DirEntry[str]") -> None:
+        self.name = entry.name
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_name_that_cannot_be_looked_at_is_said_and_stops_no_other(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    scandir = os.scandir
+    for name in ("1.dcm", "2.dcm"):
+        copy(CT.path if name == "1.dcm" else MR.path, watched.folder / name)
+
+    @contextmanager
+    def one_stale(folder: int) -> Iterator[Iterator[object]]:
+        with scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name, reverse=not first)
+            yield iter([Stale(entries[0]), *entries[1:]])
+
+    monkeypatch.setattr(os, "scandir", one_stale)
+    watched.settled()
+    watched.after_s(TIMING.rescan_s)
+    row = watched.watcher._published
+
+    assert watched.captured() == [MR.dataset if first else CT.dataset]
+    assert row is not None
+    assert "some of it cannot be listed" in row.reading
 
 
 def test_a_missing_folder_is_said_and_comes_back_by_itself(watched: Watched, tmp_path: Path) -> None:
