@@ -200,7 +200,7 @@ class CommitmentReporter:
         def due() -> Iterator[Report]:
             nonlocal carried
             while not courier.ended.is_set() and self._monotonic() < until_s:
-                # What it refused is offered again meanwhile, and is for another day.
+                # What it refused is offered again meanwhile; it comes with a later association.
                 carried = self._desk.take(ae_title, shown)
                 if carried is None:
                     return
