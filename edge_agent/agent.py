@@ -9,7 +9,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -26,7 +26,7 @@ from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.capture.store import CaptureStore
 from edge_agent.capture.tls import DicomTls, client_context
-from edge_agent.commitment.association import ReportAssociations
+from edge_agent.commitment.association import ReportAssociation
 from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.commitment.reporter import CommitmentReporter
 from edge_agent.commitment.store import CommitmentStore
@@ -38,7 +38,7 @@ from edge_agent.export_folder.ledger import Ledger
 from edge_agent.export_folder.named import ExportFolder
 from edge_agent.export_folder.watcher import ExportFolderWatcher
 from edge_agent.files import make_folder
-from edge_agent.forward.connect import connected
+from edge_agent.forward.connect import ArchiveConnection, connected
 from edge_agent.forward.forwarder import Forwarder
 from edge_agent.forward.forwards import Forwards
 from edge_agent.forward.image import SpoolImages
@@ -61,6 +61,7 @@ from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.fleet.state import CaptureState
 from shared.identity import RandomBytes
+from shared.policy.routes import Peer
 from shared.sealing.seal import EncryptorFactory
 
 
@@ -259,7 +260,7 @@ class Agent:
             sop_hash_key=self._identity.config.sop_hash_key,
             captured=self.captures.instances,
             evidence=self.captures.receipts,
-            bringer=ReportAssociations(self._settings.dicom.ae_title, self._dicom_context),
+            associate=lambda peer: ReportAssociation(peer, self._settings.dicom.ae_title, self._connect),
             policy=self.store.in_force,
             clock=self._clock,
             log=self._log,
@@ -271,7 +272,7 @@ class Agent:
         return Forwarder(
             self._owed,
             images,
-            lambda peer: connected(peer, self._dicom_context),
+            self._connect,
             host_id=self._host_id,
             policy=self.store.in_force,
             clock=self._clock,
@@ -401,6 +402,9 @@ class Agent:
     def _dicom_context(self, trust: str) -> ssl.SSLContext:
         self._certificate.ensure()
         return client_context(self._settings.folder.dicom, trust)
+
+    def _connect(self, peer: Peer) -> AbstractContextManager[ArchiveConnection]:
+        return connected(peer, self._dicom_context)
 
     def _on_listening(self) -> None:
         self._bells.report.ring()

@@ -1,75 +1,74 @@
-"""Brings reports to a modality on a new association, with pynetdicom: few and small messages, seldom.
+"""Brings reports to a modality on a new association.
 
 DICOM PS3.4 section J.3.3: we ask for the association and provide the service, so the role of provider is proposed for
-the context (PS3.7 section D.3.3.4).
+the context (PS3.7 section D.3.3.4). One that accepts the context is told, whatever it answers to the proposal of roles:
+many do not answer it at all.
 """
 
-import ssl
-from collections.abc import Callable, Iterator
-from io import BytesIO
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from itertools import islice
 
 from edge_agent.capture.negotiation import COMMITMENT_SYNTAXES
 from edge_agent.commitment.reports import Report
+from shared.dicom.associate import Proposed
 from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE
-from shared.errors import Unavailable
+from shared.dicom.requestor import NotAccepted, Patience, Requestor
 from shared.policy.routes import Peer
+from shared.routes.peer import PeerStream
 
-_CONNECT_S, _ANSWER_S = 10.0, 30.0
+_PATIENCE = Patience(associate_s=10.0, answer_s=30.0, send_s=30.0)
 _MOST = 1000  # reports on one association
 
 
-class PeerUnavailable(Unavailable):
-    def __init__(self, peer: Peer, why: str) -> None:
-        super().__init__(f"{peer.ae_title} at {peer.host} port {peer.port} does not take reports: {why}")
-        self.peer, self.why = peer, why
+class ReportAssociation:
+    """One association with a modality. `connect` yields a stream to a peer and says what it raises."""
 
+    def __init__(
+        self,
+        peer: Peer,
+        our_ae_title: str,
+        connect: Callable[[Peer], AbstractContextManager[PeerStream]],
+        patience: Patience = _PATIENCE,
+    ) -> None:
+        self._peer, self._our_ae_title, self._connect, self._patience = peer, our_ae_title, connect, patience
+        self._stream: PeerStream | None = None
+        self._is_broken_off = False
 
-class ReportAssociations:
-    """`context` makes the TLS context for a list of trusted certificates. Raises DicomTlsUnusable."""
+    def bring(self, reports: Iterable[Report], answered: Callable[[Report, int], None]) -> None:
+        """Deliver reports, one after the other, and call `answered` with each and the status of its answer.
 
-    def __init__(self, our_ae_title: str, context: Callable[[str], ssl.SSLContext]) -> None:
-        self._our_ae_title, self._context = our_ae_title, context
+        Raises NotAccepted, and what `connect`, `Requestor.associate`, `reports` and `answered` raise.
+        """
+        with self._connect(self._peer) as stream:
+            self._stream = stream
+            if self._is_broken_off:
+                stream.break_off()  # said while it was being made
+            requestor = Requestor(
+                stream,
+                calling_ae_title=self._our_ae_title,
+                called_ae_title=self._peer.ae_title,
+                contexts=[Proposed(STORAGE_COMMITMENT, COMMITMENT_SYNTAXES, scp=True)],
+                patience=self._patience,
+            )
+            syntaxes = list(requestor.associate().contexts.values())
+            if not syntaxes:
+                requestor.release()
+                raise NotAccepted(STORAGE_COMMITMENT, "")
+            try:
+                for report in islice(reports, _MOST):
+                    data_set = report.encode(syntaxes[0])
+                    answered(report, requestor.report_event(
+                        STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, report.event_type, data_set
+                    ))  # fmt: skip
+            except BaseException:
+                requestor.abort()
+                raise
+            requestor.release()
 
-    def bring(self, peer: Peer, reports: Iterator[Report]) -> Iterator[tuple[Report, int]]:
-        """Deliver reports on one new association; yield each with the status of its answer. Raises PeerUnavailable."""
-        from pydicom.uid import UID
-        from pynetdicom.ae import ApplicationEntity
-        from pynetdicom.dsutils import decode
-        from pynetdicom.presentation import build_role
-
-        entity = ApplicationEntity(self._our_ae_title)
-        entity.connection_timeout = entity.acse_timeout = _CONNECT_S
-        entity.dimse_timeout = entity.network_timeout = _ANSWER_S
-        entity.add_requested_context(STORAGE_COMMITMENT, list(COMMITMENT_SYNTAXES))
-        tls = (self._context(peer.trust), peer.name or peer.host) if peer.trust else None
-        association = entity.associate(
-            peer.host,
-            peer.port,
-            ae_title=peer.ae_title,
-            ext_neg=[build_role(STORAGE_COMMITMENT, scp_role=True)],
-            tls_args=tls,
-        )
-        if not association.is_established:
-            raise PeerUnavailable(peer, "it refused the association" if association.is_rejected else "no association")
-        try:
-            if not association.accepted_contexts:
-                raise PeerUnavailable(peer, "it does not accept storage commitment")
-            for context in association.accepted_contexts:
-                # One that accepted the context and did not answer the proposal of roles is told all the same.
-                context._as_scp = True
-            for number, report in enumerate(islice(reports, _MOST), 1):
-                data_set = decode(BytesIO(report.encode(COMMITMENT_SYNTAXES[0])), True, True)
-                answer, _ = association.send_n_event_report(
-                    data_set,
-                    report.event_type,
-                    UID(STORAGE_COMMITMENT),
-                    UID(STORAGE_COMMITMENT_INSTANCE),
-                    number % 65_536,
-                )
-                if "Status" not in answer:
-                    raise PeerUnavailable(peer, "it did not answer a report")
-                yield report, int(answer.Status)
-        finally:
-            if association.is_established:
-                association.release()
+    def break_off(self) -> None:
+        """End it from another thread, also before it has begun; `bring` then raises."""
+        self._is_broken_off = True
+        stream = self._stream
+        if stream is not None:
+            stream.break_off()

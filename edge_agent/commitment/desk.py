@@ -5,7 +5,7 @@ A report is delivered at least once: it is closed only when the modality has ans
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime
 
 from edge_agent.audit.journal import Journal
@@ -87,17 +87,24 @@ class CommitmentDesk:
         """Note that an image of this modality has just come."""
         self._captured[ae_title] = self._clock.now()
 
-    def take(self, ae_title: str) -> Report | None:
-        """Return a report to deliver; `answered` or `put_back` has to follow. Raises DatabaseUnavailable."""
+    def take(self, ae_title: str, passed_over: Collection[str] = ()) -> Report | None:
+        """Return a report to deliver; `answered` or `put_back` has to follow. Raises DatabaseUnavailable.
+
+        `passed_over` is ids of requests whose reports are left to others.
+        """
         with self._lock:
-            request_id = next((name for name, whose in self._ready.items() if whose == ae_title), None)
+            mine = (name for name, whose in self._ready.items() if whose == ae_title and name not in passed_over)
+            request_id = next(mine, None)
             if request_id is None:
                 return None
             del self._ready[request_id]
             self._taken.add(request_id)
-        report = self._store.report(request_id)
-        if report is None:
-            self.put_back(request_id)
+        report: Report | None = None
+        try:
+            report = self._store.report(request_id)
+        finally:
+            if report is None:
+                self.put_back(request_id)
         return report
 
     def answered(self, ae_title: str, report: Report, status: int) -> bool:

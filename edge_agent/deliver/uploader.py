@@ -118,6 +118,7 @@ class DeliveryUploader:
         self._unreadable: dict[int, _HeldUp] = {}
         self._brought = brought
         self._rests: dict[HostId, _Rest] = {}  # until when nothing of a host is tried, by our own clock
+        self._look_s = 0.0  # when to look again at what is only to be let go of, by our own clock
         self._passed, self._pass_again_s = 0, 0.0  # up to which number everything is left alone, and until when
         self._noted: str | None = None  # the last receipt that did not verify, so that it is recorded once
         self.bell = bell
@@ -126,10 +127,14 @@ class DeliveryUploader:
         failures = 0
         while not stop.is_set():
             try:
-                self.let_go_of_what_is_owed_no_more()
-                self.let_go_of_what_was_discarded()
+                if self._monotonic() >= self._look_s:
+                    self.let_go_of_what_is_owed_no_more()
+                    self.let_go_of_what_was_discarded()
+                    # All that is owed is gone through: with an archive away for days not once for each image.
+                    self._look_s = self._monotonic() + self._look_again_s
                 if self.deliver_oldest() is Delivery.NOTHING:
                     self.bell.sleep(self._look_again_s)
+                    self._look_s = 0.0
                 failures = 0
             except (Unavailable, IntegrityFailure) as exc:
                 failures += 1

@@ -63,13 +63,16 @@ class Inotify:
             libc.inotify_rm_watch(self._descriptor, watch)
 
     def changes(self) -> Iterator[Change]:
-        """Yield what happened since the last call; does not block."""
-        while True:
-            try:
-                data = os.read(self._descriptor, _READ_BYTES)
-            except BlockingIOError:
-                return
-            yield from parse(data)
+        """Yield some of what happened since the last call, a few thousand changes at the most; does not block.
+
+        Bounded, because whoever writes without a pause makes more as fast as they are read. While there are more the
+        descriptor stays readable.
+        """
+        try:
+            data = os.read(self._descriptor, _READ_BYTES)
+        except BlockingIOError:
+            return
+        yield from parse(data)
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -1,8 +1,10 @@
 """Lets go of a file once the vault answers for its image: keeps, moves or deletes it, as policy says.
 
 A file is moved or deleted only if it still is, byte for byte, what was captured: its digest is taken again. What was
-written into it since is another image, and nobody answers for that one yet. (Between the last look and the deletion
-lie microseconds in which a writer could still come; no file system offers to close them.)
+written into it since is another image, and nobody answers for that one yet. That it is about to go is made durable
+before the digest is taken, so that nothing that may wait for others lies between this and its end. (Between the last
+look and the deletion lie microseconds in which a writer who has it open could still come; no file system offers to
+close them.)
 """
 
 from collections.abc import Callable
@@ -13,8 +15,8 @@ from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
 from edge_agent.export_folder.intake import ChangedWhileRead, FileReader
 from edge_agent.export_folder.ledger import Entry, Ledger, State
-from edge_agent.export_folder.tree import CannotRelease, File, Tree
-from edge_agent.log import Log, why
+from edge_agent.export_folder.tree import CannotRelease, File, NotThatFile, Tree
+from edge_agent.log import OUR_ERRORS, Log, why
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.identity import HostId, ObjectId
@@ -66,14 +68,23 @@ class Releaser:
             entry = self._ledger.change(name, entry, State.RECEIPTED, noted=entry.noted)
         if after is AfterReceipt.KEEP:
             return Released.STAYS
-        if not self._verify(self._reader, tree, file, entry):
-            return Released.CHANGED
         entry = self._ledger.change(name, entry, State.RELEASING, noted=entry.noted)
         try:
-            (tree.put_away if after is AfterReceipt.MOVE else tree.delete)(file.path)
+            # Not before: that commit may wait for others, and meanwhile a writer come.
+            is_same = self._verify(self._reader, tree, file, entry)
+            if is_same:
+                (tree.put_away if after is AfterReceipt.MOVE else tree.delete)(file)
         except CannotRelease as exc:
             self._stays(file, name, entry, exc)
             return Released.STAYS
+        except NotThatFile:
+            is_same = False
+        except OUR_ERRORS:
+            self._ledger.change(name, entry, State.RECEIPTED, noted=entry.noted)
+            raise
+        if not is_same:
+            self._ledger.change(name, entry, State.RECEIPTED, noted=entry.noted)
+            return Released.CHANGED
         action = "moved" if after is AfterReceipt.MOVE else "deleted"
         self._gone(name, object_id, f"{action} after the vault's receipt", private=named(file.path))
         return Released.GONE

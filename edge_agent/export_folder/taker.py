@@ -78,6 +78,8 @@ class Taker:
             if entry is not None and entry.file_sha256 is not None:
                 digest = digest or self._reader.digest(self._tree, file)
                 if digest == entry.file_sha256:
+                    if entry is known and entry.noted:
+                        return entry
                     return replace(entry, state=State.CAPTURED, noted=False)
         return None
 

@@ -3,22 +3,31 @@
 Names are bytes, relative to the folder. No symbolic link inside it is followed: every step of a name is opened by
 itself, so a link that takes a folder's place meanwhile leads nowhere. Nothing is held open between two calls, so that
 the folder can be unmounted; only a walk holds what it stands in.
+
+A file that is let go of first gets a name of ours, `name.leadglass-0123456789abcdef`, by which no writer reaches it,
+and is looked at there. A walk gives its name back to what a power cut left under such a name.
 """
 
 import errno
 import os
+import re
+import secrets
 import stat
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from edge_agent.export_folder import libc
 from edge_agent.export_folder.classify import Stamp
 from shared.errors import Unavailable
+from shared.identity import RandomBytes
 
 DELIVERED = b"leadglass-delivered"  # where files go that policy has moved; it is not read
 _MAX_DEPTH = 32
 _MAX_SAME_NAMES = 1000
+_ASIDE = re.compile(rb"(.+)\.leadglass-[0-9a-f]{16}", re.DOTALL)
+# So much of a file's own name fits before the rest; what is beyond is missing where a power cut had it given back.
+_ASIDE_NAME_BYTES = 228
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Not blocking: a pipe that has taken a file's place would wait for its other end.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -50,6 +59,13 @@ class CannotRelease(Unavailable):
         self.why = why
 
 
+class NotThatFile(Unavailable):
+    """What has the name by now is not the file that was meant. It stays."""
+
+    def __init__(self) -> None:
+        super().__init__("the file changed just before it was let go of")
+
+
 @dataclass(frozen=True)
 class File:
     path: bytes
@@ -57,8 +73,8 @@ class File:
 
 
 class Tree:
-    def __init__(self, root: bytes) -> None:
-        self.root = root
+    def __init__(self, root: bytes, random_bytes: RandomBytes = secrets.token_bytes) -> None:
+        self.root, self._random = root, random_bytes
 
     def identity(self) -> tuple[int, int]:
         """Return device and inode of the folder itself. Raises FolderMissing."""
@@ -100,22 +116,41 @@ class Tree:
         finally:
             os.close(descriptor)
 
-    def delete(self, path: bytes) -> None:
-        """Delete a file, durably. Raises CannotRelease."""
-        with _releasing(), self.parent(path) as (folder, name):
-            os.unlink(name, dir_fd=folder)
+    def delete(self, file: File) -> None:
+        """Delete a file that still is as `file` says, durably. Raises CannotRelease, NotThatFile, FolderMissing."""
+        with _releasing(), self.parent(file.path) as (folder, name):
+            with self._aside(name, folder, file.stamp) as aside:
+                os.unlink(aside, dir_fd=folder)
             os.fsync(folder)
 
-    def put_away(self, path: bytes) -> None:
-        """Move a file, durably, to its name below `DELIVERED`; one that is there already stays.
+    def put_away(self, file: File) -> None:
+        """Move a file that still is as `file` says, durably, to its name below `DELIVERED`; one that is there stays.
 
-        Raises CannotRelease.
+        Raises CannotRelease, NotThatFile, FolderMissing.
         """
-        with _releasing(), self._root() as root, self.parent(path) as (folder, name):
-            with _made(root, [DELIVERED, *path.split(b"/")[:-1]]) as target:
-                _rename_beside(name, folder, target)
+        with _releasing(), self._root() as root, self.parent(file.path) as (folder, name):
+            with _made(root, [DELIVERED, *file.path.split(b"/")[:-1]]) as target:
+                with self._aside(name, folder, file.stamp) as aside:
+                    _rename_beside(aside, folder, name, target)
                 os.fsync(target)
             os.fsync(folder)
+
+    @contextmanager
+    def _aside(self, name: bytes, folder: int, stamp: Stamp) -> Iterator[bytes]:
+        """Return a name of ours for a file of this stamp; whatever is raised, it has its own back, or one beside it.
+
+        Raises NotThatFile, OSError.
+        """
+        aside = name[:_ASIDE_NAME_BYTES] + b".leadglass-" + self._random(8).hex().encode()
+        os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
+        try:
+            _verify_stamp(aside, folder, stamp)
+            yield aside
+        except BaseException:
+            # Where even this fails, the next walk does it.
+            with suppress(OSError):
+                _rename_beside(aside, folder, name, folder)
+            raise
 
     @contextmanager
     def parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:
@@ -183,10 +218,12 @@ class Walk:
                 inner = path + b"/" + name if path else name
                 try:
                     status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
+                except OSError as exc:
+                    # One name that cannot be looked at (ESTALE, EIO) keeps nobody from the others.
+                    self.is_complete = self.is_complete and exc.errno in _GONE
                     continue
                 if stat.S_ISREG(status.st_mode):
-                    yield File(inner, stamp_of(status))
+                    yield _under_its_own_name(path, name, folder) or File(inner, stamp_of(status))
                 elif stat.S_ISDIR(status.st_mode) and inner != DELIVERED:
                     yield from self._inside(inner, name, folder, depth + 1)
 
@@ -212,13 +249,34 @@ def stamp_of(status: os.stat_result) -> Stamp:
     return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
-def _rename_beside(name: bytes, folder: int, target: int) -> None:
+def _verify_stamp(name: bytes, folder: int, stamp: Stamp) -> None:
+    # A rename alone may change `changed_ns`.
+    if not stamp_of(os.stat(name, dir_fd=folder, follow_symlinks=False)).same_content(stamp):
+        raise NotThatFile
+
+
+def _under_its_own_name(path: bytes, aside: bytes, folder: int) -> File | None:
+    """Return a file that was left under a name of ours, under its own again; None: it was not, or keeps ours."""
+    left = _ASIDE.fullmatch(aside)
+    if left is None:
+        return None
+    try:
+        name = _rename_beside(aside, folder, left[1], folder)
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except OSError:
+        return None
+    return File(path + b"/" + name if path else name, stamp_of(status))
+
+
+def _rename_beside(name: bytes, folder: int, new: bytes, target: int) -> bytes:
+    """Rename within open folders, to `new` or a name beside it that is free; return which."""
     for number in range(_MAX_SAME_NAMES):
+        free = new + b".%d" % number if number else new
         try:
-            libc.rename_new(name, folder, name + b".%d" % number if number else name, target)
+            libc.rename_new(name, folder, free, target)
         except FileExistsError:
             continue
-        return
+        return free
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
 

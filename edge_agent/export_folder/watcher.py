@@ -101,7 +101,7 @@ class ExportFolderWatcher:
         self._walks: deque[Walk] = deque()
         self._rescan: Walk | None = None  # the one of the walks that is of the whole folder
         self._rescan_due_s, self._rescan_took_s = 0.0, 0.0
-        self._crowded = False  # a file was seen and there was no room to watch it
+        self._has_missed = False  # since the rescan began something was not told, or there was no room to watch it
         self._recent: OrderedDict[ObjectId, bytes] = OrderedDict()  # captured, and perhaps waiting for a receipt
         self._cut_short: dict[bytes, ObjectId] = {}
         self._seen: list[bytes] = []
@@ -253,13 +253,13 @@ class ExportFolderWatcher:
             return
         for change in self._inotify.changes():
             self._hear_one(change, self._watches, now_s)
-            if self._identity is None:
+            if self._identity is None or self._stop.is_set():
                 return
 
     def _hear_one(self, change: Change, watches: Watches, now_s: float) -> None:
         if change.mask & kernel.OVERFLOW:
             self._log.event("export-folder.overflow", modality=self._ae_title)
-            self._restart_rescan(now_s)
+            self._rescan_again(now_s)
             return
         path = watches.path_of(change)
         if change.mask & (kernel.IGNORED | kernel.UNMOUNT):
@@ -280,7 +280,7 @@ class ExportFolderWatcher:
         if mask & kernel.MOVED_FROM:
             watches.drop(path)
         elif len(self._walks) >= _MOST_WALKS:
-            self._restart_rescan(now_s)
+            self._rescan_again(now_s)
         else:
             self._walks.appendleft(self._tree.walk(path, watches.add))
 
@@ -292,7 +292,7 @@ class ExportFolderWatcher:
         except (FileGone, FileUnreadable):
             return
         if not self._settling.see(path, stamp, word, now_s):
-            self._crowded, self._rescan_due_s = True, now_s
+            self._has_missed, self._rescan_due_s = True, now_s
 
     # ---- rescan
 
@@ -301,14 +301,16 @@ class ExportFolderWatcher:
             return
         self._lies_on = self._places.of(self._tree.root)
         self._rescan = self._tree.walk(b"", self._watches.add if self._watches is not None else _unwatched)
-        self._rescan_took_s, self._crowded = 0.0, False
+        self._rescan_took_s, self._has_missed = 0.0, False
         self._walks.append(self._rescan)
 
-    def _restart_rescan(self, now_s: float) -> None:
+    def _rescan_again(self, now_s: float) -> None:
+        """Have a whole rescan begin now, or after the one under way: begun anew each time it would never end."""
         for walk in self._walks:
-            walk.close()
-        self._walks.clear()
-        self._rescan, self._rescan_due_s = None, now_s
+            if walk is not self._rescan:
+                walk.close()
+        self._walks = deque(walk for walk in self._walks if walk is self._rescan)
+        self._has_missed, self._rescan_due_s = True, now_s
 
     def _scan(self, after: AfterReceipt) -> None:
         """Look at some more of what the walks find, as long as there is room to watch it."""
@@ -357,7 +359,7 @@ class ExportFolderWatcher:
             if self._pruned_day != today:
                 self._ledger.drop_unseen(self._ae_title, today - KEPT_DAYS)
                 self._pruned_day = today
-        if not self._crowded:
+        if not self._has_missed:
             pause_s = min(self._rescan_took_s * _SCANS_SHARE, _MOST_PAUSE_S)
             self._rescan_due_s = now_s + max(self._timing.rescan_s, pause_s)
 
@@ -435,7 +437,8 @@ class ExportFolderWatcher:
             except (FileGone, FileUnreadable):
                 entry = None
             else:
-                if entry is not None and entry.is_of(stamp) and entry.object_id == object_id:
+                # One of which was noted that it stays is the rescan's, which tries once a day.
+                if entry is not None and not entry.noted and entry.is_of(stamp) and entry.object_id == object_id:
                     released = self._release(File(path, stamp), name, entry, after)
                     if released is Released.WAITS:
                         self._recent.move_to_end(object_id)

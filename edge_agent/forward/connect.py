@@ -1,4 +1,4 @@
-"""Connects to the archives that policy names, with this host's DICOM certificate, held against policy's trust alone."""
+"""Connects to the peers that policy names, with this host's DICOM certificate, held against policy's trust alone."""
 
 import contextlib
 import socket

@@ -41,6 +41,7 @@ CREATE TABLE IF NOT EXISTS forward_route (
 """
 # Every query says `state <> 'delivered'`, because SQLite takes the index of what is owed for nothing less.
 UNKNOWN_ROUTE = "policy has no route of this name"
+_OWED = "SELECT 1 FROM forward WHERE state <> 'delivered' AND object = ?"
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ class ForwardQueue:
         self._on_added()
 
     def holds(self, object_id: ObjectId) -> bool:
-        with self._database.transaction() as connection:
-            return _is_owed(connection, str(object_id))
+        return bool(self._database.read(_OWED, (str(object_id),)))
 
     def on_let_go(self, wake: Callable[[], None]) -> None:
         self._wakes.append(wake)
@@ -364,8 +364,7 @@ def _error(connection: Connection, route: str) -> str:
 
 
 def _is_owed(connection: Connection, name: str) -> bool:
-    query = "SELECT 1 FROM forward WHERE state <> 'delivered' AND object = ?"
-    return connection.execute(query, (name,)).fetchone() is not None
+    return connection.execute(_OWED, (name,)).fetchone() is not None
 
 
 def _item(row: tuple[Any, ...]) -> Item:

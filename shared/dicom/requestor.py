@@ -1,4 +1,4 @@
-"""The requesting side of one association: asks for it, stores, queries, and gives it back (DICOM PS3.7, PS3.8).
+"""The requesting side of one association: asks for it, stores, queries, reports, gives it back (DICOM PS3.7, PS3.8).
 
 It opens no socket: the connection is handed in, and closing it stays with whoever made it. An image is written while it
 is read, so its size is no matter; what the peer can make us hold is one command, one association answer or one match.
@@ -10,7 +10,7 @@ from struct import Struct
 from time import monotonic as system_monotonic
 from typing import Protocol, TypeAlias
 
-from shared.dicom import associate, pdu, requests
+from shared.dicom import associate, dimse, pdu, requests
 from shared.dicom.associate import Accepted, Proposed, Request
 from shared.dicom.dimse import MAX_COMMAND_BYTES, VERIFICATION, CommandField
 from shared.dicom.pdu import AbortReason, Control, Fragment, PduReader, PduType, ProtocolError
@@ -195,6 +195,17 @@ class Requestor:
         finally:
             if not ended:
                 self.abort()
+
+    def report_event(self, sop_class_uid: str, sop_instance_uid: str, event_type: int, data_set: bytes) -> int:
+        """Report an event as the class's provider, for which its context was proposed; return the answer's status.
+
+        `data_set` is in the context's transfer syntax. Raises NotAccepted, and what `associate` raises.
+        """
+        context_id, message_id = self._context(sop_class_uid), self._next_message()
+        self._command(context_id, dimse.event_report(message_id, event_type, sop_class_uid, sop_instance_uid))
+        self._send(pdu.data_set_pdus(context_id, data_set, self._accepted.max_pdu_bytes))
+        status, _ = self._response(context_id, CommandField.N_EVENT_REPORT_RQ, message_id)
+        return status
 
     def release(self) -> None:
         """Give the association back. A peer that does not answer in time loses nothing, so that is no error."""

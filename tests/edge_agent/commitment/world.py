@@ -1,8 +1,8 @@
 """One host that takes images and commits them, with the vault's receipts in the test's hands."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,12 +11,14 @@ from edge_agent.capture.instances import Instance, Instances
 from edge_agent.capture.interception import Interception
 from edge_agent.capture.listener import Address, DicomListener
 from edge_agent.capture.tls import DicomTls, client_context
-from edge_agent.commitment.association import ReportAssociations
+from edge_agent.commitment.association import ReportAssociation
 from edge_agent.commitment.desk import CommitmentDesk
-from edge_agent.commitment.reporter import CommitmentReporter, Evidence, Pauses
+from edge_agent.commitment.reporter import Bringer, CommitmentReporter, Evidence, Pauses
 from edge_agent.commitment.store import CommitmentStore
 from edge_agent.deliver.receipts import Receipts
+from edge_agent.forward.connect import ArchiveConnection, connected
 from edge_agent.parts import Bell
+from shared.dicom.requestor import Patience
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
 from shared.policy.accept import AcceptedPolicy
@@ -38,6 +40,8 @@ class World:
     evidence: Evidence | None = None  # None: the receipts themselves
     pauses: Pauses = QUICK
     identity: Path | None = None  # our certificate for TLS
+    patience: Patience = field(default_factory=Patience)
+    associate: Callable[[Peer], Bringer] | None = None  # None: real ones
     version: int = 0
     bell: Bell = field(default_factory=Bell)
 
@@ -65,13 +69,17 @@ class World:
             sop_hash_key=HASH_KEY,
             captured=self.instances,
             evidence=self.evidence or self.receipts,
-            bringer=ReportAssociations("LEADGLASS", lambda trust: client_context(self.identity or Path(), trust)),
+            associate=self.associate
+            or (lambda peer: ReportAssociation(peer, "LEADGLASS", self.connect, self.patience)),
             policy=host.store.in_force,
             clock=host.clock,
             log=host.log,
             bell=self.bell,
             pauses=self.pauses,
         )
+
+    def connect(self, peer: Peer) -> AbstractContextManager[ArchiveConnection]:
+        return connected(peer, lambda trust: client_context(self.identity or Path(), trust))
 
     def restart(self) -> None:
         self.host.restart()

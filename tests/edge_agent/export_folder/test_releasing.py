@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import shutil
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from edge_agent.export_folder import libc
-from edge_agent.export_folder.ledger import State
-from edge_agent.export_folder.release import Releaser
-from edge_agent.export_folder.tree import Tree
+from edge_agent.export_folder.intake import FileReader, Stopping
+from edge_agent.export_folder.ledger import Entry, State
+from edge_agent.export_folder.release import Releaser, is_what_was_captured
+from edge_agent.export_folder.tree import File, Tree
 from shared.audit.record import Event, Outcome
 from shared.identity import ObjectId
 from shared.policy.document import AfterReceipt
@@ -185,6 +187,74 @@ def test_a_change_that_shows_is_captured_before_anything_is_let_go(tmp_path: Pat
     assert watched.names() == {"study/1.dcm"}
 
 
+def write_over(file: Path) -> None:
+    shutil.copyfile(MR.path, file)
+
+
+def put_in_place(file: Path) -> None:
+    shutil.copyfile(MR.path, file.parent.parent.parent / "elsewhere")
+    (file.parent.parent.parent / "elsewhere").rename(file)
+
+
+LETS_GO = [AfterReceipt.MOVE, AfterReceipt.DELETE]
+
+
+@pytest.mark.parametrize("after", LETS_GO)
+@pytest.mark.parametrize("change", [write_over, put_in_place])
+def test_what_is_written_while_letting_go_becomes_durable_is_captured(
+    tmp_path: Path, after: AfterReceipt, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = captured(tmp_path, after)
+    keep = watched.ledger.change
+
+    def waits_for_others(name: bytes, entry: Entry, state: State, *, noted: bool = False) -> Entry:
+        if state is State.RELEASING:
+            change(watched.folder / "study" / "1.dcm")
+        return keep(name, entry, state, noted=noted)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watched.ledger, "change", waits_for_others)
+        watched.receipt_for_all()
+        watched.look()
+    watched.settled()
+
+    assert watched.names() == {"study/1.dcm"}
+    assert watched.captured() == [CT.dataset, MR.dataset]
+    assert watched.of(Event.FILE_RELEASED) == []
+    assert watched.ledger.count("CT1", State.RELEASING) == 0
+
+
+@pytest.mark.parametrize("after", LETS_GO)
+@pytest.mark.parametrize("change", [write_over, put_in_place])
+def test_what_takes_the_place_of_a_file_after_the_last_look_is_captured(
+    tmp_path: Path, after: AfterReceipt, change: Callable[[Path], None]
+) -> None:
+    def too_early(reader: FileReader, tree: Tree, file: File, entry: Entry) -> bool:
+        is_same = is_what_was_captured(reader, tree, file, entry)
+        change(watched.folder / "study" / "1.dcm")
+        return is_same
+
+    watched = captured(tmp_path, after, verify=too_early)
+    watched.receipt_for_all()
+    watched.look()
+    watched.settled()
+
+    assert watched.names() == {"study/1.dcm"}
+    assert watched.captured() == [CT.dataset, MR.dataset]
+
+
+def test_a_stop_while_a_file_is_read_once_more_leaves_it_as_it_was(tmp_path: Path) -> None:
+    def stops(*_: Any) -> bool:
+        raise Stopping
+
+    watched = captured(tmp_path, AfterReceipt.DELETE, verify=stops)
+    watched.receipt_for_all()
+    watched.watcher.step()
+
+    assert watched.names() == {"study/1.dcm"}
+    assert watched.ledger.count("CT1", State.RECEIPTED) == 1
+
+
 class Lying:
     """Says of everything that the vault has it."""
 
@@ -223,7 +293,7 @@ def test_a_file_that_cannot_be_deleted_stays_and_is_recorded_once(
     assert watched.names() == set()
 
 
-@pytest.mark.parametrize("after", [AfterReceipt.MOVE, AfterReceipt.DELETE])
+@pytest.mark.parametrize("after", LETS_GO)
 def test_a_stop_between_letting_go_and_its_record_is_recorded_after_the_restart(
     tmp_path: Path, after: AfterReceipt, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,6 +335,47 @@ def test_a_stop_just_before_letting_go_is_made_good_after_the_restart(
 
     assert watched.names() == set()
     assert [record.reason for record in watched.of(Event.FILE_RELEASED)] == ["deleted after the vault's receipt"]
+
+
+def left_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Return a folder that lost power when its file had the name under which it is let go of."""
+    watched = captured(tmp_path, AfterReceipt.DELETE)
+
+    def power_cut(_tree: Tree, file: File) -> None:
+        path = watched.folder / os.fsdecode(file.path)
+        path.rename(path.with_name("1.dcm.leadglass-0123456789abcdef"))
+        raise SystemExit
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Tree, "delete", power_cut)
+        watched.receipt_for_all()
+        with pytest.raises(SystemExit):
+            watched.look()
+    return watched
+
+
+def test_what_a_power_cut_left_under_our_name_is_let_go_of_under_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = left_aside(tmp_path, monkeypatch)
+    watched.restart()
+    watched.settled()
+
+    assert watched.names() == set()
+    assert [record.reason for record in watched.of(Event.FILE_RELEASED)] == ["deleted after the vault's receipt"]
+    assert watched.private_of(Event.FILE_RELEASED) == [{"file": "study/1.dcm"}]
+
+
+def test_what_a_power_cut_left_under_our_name_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = left_aside(tmp_path, monkeypatch)
+    rewrite_unseen(watched.folder / "study" / "1.dcm.leadglass-0123456789abcdef")
+    shutil.copyfile(MR.path, watched.folder / "study" / "1.dcm")
+    watched.restart()
+    watched.allow(AfterReceipt.KEEP, version=2)
+    watched.settled()
+
+    assert watched.names() == {"study/1.dcm", "study/1.dcm.1"}
+    assert sorted(watched.captured()) == sorted([CT.dataset, MR.dataset, CT.dataset[:-1] + bytes([CT.dataset[-1] ^ 1])])
 
 
 def test_receipts_that_came_while_the_agent_was_stopped_are_acted_on(tmp_path: Path) -> None:

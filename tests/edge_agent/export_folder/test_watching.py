@@ -1,20 +1,23 @@
 """What inotify tells and what it does not: folders that come and go, overflow, a watcher that sleeps until woken."""
 
+import errno
 import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from edge_agent.export_folder import inotify, libc
+from edge_agent.export_folder import inotify, libc, watcher
 from edge_agent.export_folder.inotify import CannotWatch, Change, Inotify
 from edge_agent.export_folder.sysfs import Places
+from edge_agent.export_folder.watches import Watches
 from shared.errors import Unavailable
 from shared.policy.document import AfterReceipt
-from tests.edge_agent.export_folder.watched import CT, MR, TIMING, Watched
+from tests.edge_agent.export_folder.watched import CT, MR, TIMING, Watched, another
 
 
 def copy(image_path: Path, target: Path) -> None:
@@ -106,6 +109,65 @@ def test_an_overflow_is_followed_by_a_rescan(watched: Watched, monkeypatch: pyte
     assert "export-folder.overflow" in watched.host.log.names()
 
 
+def overflows(_self: Inotify) -> Iterator[Change]:
+    return iter([Change(-1, inotify.OVERFLOW, b"")])
+
+
+def test_an_overflow_with_every_look_keeps_the_rescan_from_nothing(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [another(CT.path.read_bytes(), value) for value in range(6)]
+    for number, image in enumerate(images):
+        (watched.folder / f"{number}.dcm").write_bytes(image)
+    monkeypatch.setattr(watcher, "_SCANNED_AT_ONCE", 2)
+    monkeypatch.setattr(Inotify, "changes", overflows)
+    for _ in range(2):
+        for _ in range(10):
+            watched.watcher.step()
+        watched.now_s += TIMING.settle_s
+
+    assert {digest for digest in watched.file_digests() if digest} == {sha256(image).digest() for image in images}
+
+
+def write_on(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> list[Change]:
+    """Have a modality write twice for each change that is heard; return what will be heard."""
+    heard, hear_one = list[Change](), watched.watcher._hear_one
+
+    def hear(change: Change, watches: Watches, now_s: float) -> None:
+        heard.append(change)
+        assert len(heard) < 20_000, "it listens without end"
+        for name in ("x1", "x2"):
+            (watched.folder / name).write_bytes(b"")
+        hear_one(change, watches, now_s)
+
+    monkeypatch.setattr(watched.watcher, "_hear_one", hear)
+    return heard
+
+
+def test_who_writes_without_a_pause_keeps_no_image_from_its_capture(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.look()
+    write_on(watched, monkeypatch)
+    copy(CT.path, watched.folder / "1.dcm")
+    for _ in range(3):
+        watched.watcher.step()
+
+    assert watched.captured() == [CT.dataset]
+
+
+def test_who_writes_without_a_pause_does_not_keep_the_agent_from_stopping(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched.look()
+    heard = write_on(watched, monkeypatch)
+    copy(CT.path, watched.folder / "1.dcm")
+    watched.watcher._stop.set()
+    watched.watcher.step()
+
+    assert len(heard) == 1
+
+
 def test_where_nothing_can_be_watched_the_rescan_finds_everything(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +222,40 @@ def test_a_folder_that_cannot_be_listed_is_said_and_stops_no_other(
     assert "some of it cannot be listed" in row.reading
     assert meanwhile == [MR.dataset]
     assert watched.captured() == [MR.dataset, CT.dataset]
+
+
+class Stale:
+    """An entry of a listing whose stat fails."""
+
+    def __init__(self, entry: "os.DirEntry[str]") -> None:
+        self.name = entry.name
+
+    def stat(self, *, follow_symlinks: bool) -> os.stat_result:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_name_that_cannot_be_looked_at_is_said_and_stops_no_other(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    scandir = os.scandir
+    for name in ("1.dcm", "2.dcm"):
+        copy(CT.path if name == "1.dcm" else MR.path, watched.folder / name)
+
+    @contextmanager
+    def one_stale(folder: int) -> Iterator[Iterator[object]]:
+        with scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name, reverse=not first)
+            yield iter([Stale(entries[0]), *entries[1:]])
+
+    monkeypatch.setattr(os, "scandir", one_stale)
+    watched.settled()
+    watched.after_s(TIMING.rescan_s)
+    row = watched.watcher._published
+
+    assert watched.captured() == [MR.dataset if first else CT.dataset]
+    assert row is not None
+    assert "some of it cannot be listed" in row.reading
 
 
 def test_a_missing_folder_is_said_and_comes_back_by_itself(watched: Watched, tmp_path: Path) -> None:

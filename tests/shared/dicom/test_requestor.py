@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from pynetdicom import AE, evt
 
 from provisioning.demo.images import shipped_images
 from shared.dicom import dimse, requests
@@ -193,6 +195,36 @@ def test_who_stops_looking_ends_the_association() -> None:
         pacs.wait_for(lambda: pacs.aborts)
 
 
+COMMITMENT = Proposed(dimse.STORAGE_COMMITMENT, (IMPLICIT, EXPLICIT), scp=True)
+
+
+@pytest.mark.parametrize("status", [0x0000, 0x0107, 0x0110])
+def test_an_event_is_reported_by_who_asked_to_be_the_provider(status: int) -> None:
+    heard, event_information = [], Dataset()
+    event_information.TransactionUID = "1.2.9"
+
+    def report(event: Any) -> tuple[int, None]:
+        heard.append((event.event_type, event.request.AffectedSOPInstanceUID, event.event_information))
+        return status, None
+
+    entity = AE("CT1")
+    entity.maximum_pdu_size = 128
+    entity.add_supported_context(dimse.STORAGE_COMMITMENT, [IMPLICIT], scu_role=False, scp_role=True)
+    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, report)])
+    assert server is not None
+    with requesting(server.server_address[1], COMMITMENT) as requestor:
+        accepted = requestor.associate()
+        data = encoded(event_information)
+        instance = dimse.STORAGE_COMMITMENT_INSTANCE
+        said = [requestor.report_event(dimse.STORAGE_COMMITMENT, instance, kind, data) for kind in (1, 2)]
+        requestor.release()
+    server.shutdown()
+
+    assert accepted.roles == {dimse.STORAGE_COMMITMENT: (False, True)}
+    assert said == [status, status]
+    assert heard == [(1, instance, event_information), (2, instance, event_information)]
+
+
 def test_memory_stays_the_same_however_large_the_data_set_is() -> None:
     """64 MiB to a peer that only counts: what the requestor holds is its one buffer."""
     import tracemalloc
@@ -310,6 +342,25 @@ def test_an_association_that_does_not_come_about_says_why(step: Step, error: typ
     asking = Proposed(CT, (EXPLICIT,))
     with scripted([step]) as port, requesting(port, asking, patience=IMPATIENT) as requestor, pytest.raises(error):
         requestor.associate()
+
+
+@pytest.mark.parametrize(
+    "step, error",
+    [
+        (user_abort(), Aborted),
+        (stored_response(2, field=0x100), PeerBrokeProtocol),
+        (stored_response(1), PeerBrokeProtocol),
+        (b"\x04\x00\xff\xff\xff\xff", PeerBrokeProtocol),
+        (b"\x04\x00", ConnectionLost),
+        (None, PeerTooSlow),
+    ],
+)
+def test_an_answer_to_a_report_that_is_none_is_no_answer(step: Step, error: type[Exception]) -> None:
+    accept = answer(context(1, 0, IMPLICIT))
+    with scripted([accept, step]) as port, requesting(port, COMMITMENT, patience=IMPATIENT) as requestor:
+        requestor.associate()
+        with pytest.raises(error):
+            requestor.report_event(dimse.STORAGE_COMMITMENT, dimse.STORAGE_COMMITMENT_INSTANCE, 1, bytes(8))
 
 
 @pytest.mark.parametrize(
