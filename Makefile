@@ -36,7 +36,8 @@ fix: dev  ## put right what ruff can put right by itself
 type: dev  ## mypy, strict
 	@$(RUN) -m mypy
 
-bench: dev  ## measure speed, each number beside its peer's (B=name for one)
+bench:  ## measure speed, each number beside its peer's (B=name for one)
+	@$(BOOTSTRAP) dev --with age,curl,dcmtk,fuse3,gocryptfs,nginx-light,orthanc,rclone,restic
 	@$(RUN) -m benchmarks $(B)
 
 fuzz: dev  ## let atheris look for input that breaks a parser (T=target, S=seconds for each)

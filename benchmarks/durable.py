@@ -1,7 +1,7 @@
 """Images made unreadable and durable on a disk, against the tools that people use for it.
 
-Ours: a sealed object for each image, file and folder synced for each, as a host does before it acknowledges. The others
-as they are shipped: `restic` packs (and syncs its packs), `rclone crypt` copies and syncs nothing, `gocryptfs` is
+Ours takes images in as an agent does, but for the network: sealed, synced, and entered in the journal. The others as
+they are shipped: `restic` packs (and syncs its packs), `rclone crypt` copies and syncs nothing, `gocryptfs` is
 written to with an fsync for each file, `age` runs once for each file with an fsync behind it.
 """
 
@@ -37,7 +37,8 @@ def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
 def _many(work: Path, recipient: str, rounds: int, images: int) -> Result:
     make_images(work / "in", images)
     contenders = [
-        Contender("Leadglass", "sealed objects, file and folder synced", lambda: measure_own(work, "seal-durably")),
+        Contender("Leadglass", "sealed, signed, synced, recorded", lambda: measure_own(work, "capture")),
+        Contender("Leadglass, two threads", "the same, two at a time", lambda: measure_own(work, "capture-on-two")),
         Contender("restic", "backup into a new repository", partial(_restic, work)),
         Contender("rclone crypt", "copied, nothing synced", partial(_rclone, work)),
         Contender("gocryptfs", "written through its mount, each synced", partial(_gocryptfs, work)),
@@ -52,11 +53,11 @@ def _many(work: Path, recipient: str, rounds: int, images: int) -> Result:
 
 def _large(work: Path, recipient: str, rounds: int) -> Result:
     (work / "in").mkdir()
-    with (work / "in" / "large").open("wb") as file:
+    with (work / "in" / "1").open("wb") as file:
         for _ in range(_LARGE_BYTES >> 20):
             file.write(os.urandom(1 << 20))
     contenders = [
-        Contender("Leadglass", "one sealed object, synced", lambda: measure_own(work, "seal-durably")),
+        Contender("Leadglass", "sealed, signed, synced, recorded", lambda: measure_own(work, "capture")),
         Contender("age", "one file, synced", partial(_age_stream, work, recipient)),
     ]
     lines = take_turns(contenders, rounds)

@@ -17,7 +17,6 @@ from pathlib import Path
 from time import sleep
 
 AE_TITLE, MAX_PDU_BYTES = "BENCH", 131_072
-SPARES = 16  # segments that an agent has written in advance: edge_agent/spool/keeper.py
 
 
 @dataclass(frozen=True)
@@ -98,6 +97,10 @@ class Orthanc(Receiver):
         file.write_text(json.dumps(configuration))
         return ["Orthanc", str(file)]
 
+    def kept(self, out: Path, image_bytes: int) -> int:
+        # It stores each as a file named for a UUID, below two folders; its index grows beside them.
+        return sum(1 for path in out.glob("*/*/*") if path.stat().st_size >= image_bytes)
+
 
 @contextmanager
 def receiving(receiver: Receiver, port: int, out: Path, setting: Setting) -> Iterator["subprocess.Popen[bytes]"]:
@@ -132,70 +135,27 @@ def memory_of(pid: int) -> int | None:
 
 
 def _serve(port: int, folder: Path, certificates: Path | None) -> None:
-    import secrets
     import threading
     from dataclasses import replace
 
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    from edge_agent.audit.journal import Journal
+    from benchmarks.host import host_in
     from edge_agent.capture.interception import Interception
     from edge_agent.capture.listener import Address, DicomListener
-    from edge_agent.capture.pipeline import CapturePipeline
-    from edge_agent.capture.registrar import GroupRegistrar
-    from edge_agent.capture.store import CaptureStore
     from edge_agent.capture.tls import DicomTls
-    from edge_agent.database import Database
-    from edge_agent.log import JsonLog
-    from shared.clock import SystemClock
-    from shared.identity import HostId
-    from shared.policy.document import KeyPurpose, Modality, PolicyDocument, SealingKey
-    from shared.policy.grading import Grading
-    from shared.sealing.hpke import SealingPrivateKey
-    from shared.signing import SoftwareSigner
 
-    def sealing_key(purpose: KeyPurpose, grade: str = "") -> SealingKey:
-        return SealingKey(purpose, grade, 1, SealingPrivateKey(secrets.token_bytes(32)).public)
-
-    signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
-    keys = (sealing_key(KeyPurpose.DATA, "restricted"), sealing_key(KeyPurpose.INDEX), sealing_key(KeyPurpose.AUDIT))
-    policy = PolicyDocument(
-        "organisation", 1, (Modality(AE_TITLE, ""),), keys, signer.public, Grading("restricted"), 60, 3600
-    )
-    clock, host_id = SystemClock(), HostId.new()
-    database = Database(folder / "agent.sqlite")
-    journal = Journal(database, host_id, key=lambda: policy.key_for(KeyPurpose.AUDIT), clock=clock)
-    captures, log = CaptureStore(folder / "spool", database, journal, signer.public), JsonLog(clock)
-    captures.recover(host_id, log)
-    # An agent writes these in the pauses between examinations.
-    for _ in range(SPARES):
-        captures.spool.segments.prepare()
-    registrar = GroupRegistrar(captures.entries, log)
-    pipeline = CapturePipeline(
-        host_id=host_id,
-        sop_hash_key=bytes(32),
-        signer=signer,
-        policy=lambda: policy,
-        spool=captures.spool,
-        claims=captures.claims,
-        registrar=registrar,
-        journal=journal,
-        clock=clock,
-    )
-    stop = threading.Event()
-    threading.Thread(target=registrar.run, args=(stop,), daemon=True).start()
-    identity = folder / "dicom.pem"
+    host, identity = host_in(folder), folder / "dicom.pem"
+    policy = host.policy
     if certificates is not None:
         identity.write_bytes((certificates / "server.pem").read_bytes() + (certificates / "server.key").read_bytes())
         policy = replace(policy, dicom_trust=(certificates / "ca.pem").read_text())
     DicomListener(
         Address("127.0.0.1", port if certificates is None else 0, "LEADGLASS", port if certificates else None),
         policy=lambda: policy,
-        pipeline=pipeline,
-        interception=Interception(database, journal, host_id),
-        log=log,
+        pipeline=host.pipeline,
+        interception=Interception(host.database, host.journal, host.host_id),
+        log=host.log,
         tls=DicomTls(identity, make_certificate=lambda: None, policy=lambda: policy),
-    ).run(stop)
+    ).run(threading.Event())
 
 
 if __name__ == "__main__":

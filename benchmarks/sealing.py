@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -37,16 +38,22 @@ def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
         recipient = age_recipient(work / "age.key")
         contenders = [
             Contender("SHA-256", "hashlib, one thread, nothing written", lambda: measure_own(work, "digest")),
+            Contender(
+                "SHA-256 twice, two threads",
+                "the two digests of the format and nothing else",
+                lambda: measure_own(work, "digest-twice-on-two"),
+            ),
             Contender("copy", "read and written again, no fsync", lambda: measure_own(work, "copy")),
             Contender(
                 "Leadglass, not written", "sealed objects that go nowhere", lambda: measure_own(work, "seal-only")
             ),
-            Contender("Leadglass", "a sealed object for each, no fsync", lambda: measure_own(work, "seal")),
             Contender(
-                "Leadglass, durable",
-                "the same, with fsync of file and folder for each",
-                lambda: measure_own(work, "seal-durably"),
+                "Leadglass, not written, two threads",
+                "the same, two images at a time",
+                lambda: measure_own(work, "seal-only-on-two"),
             ),
+            Contender("Leadglass", "a sealed object for each, no fsync", lambda: measure_own(work, "seal")),
+            Contender("Leadglass, durable", "taken in as an agent does", lambda: measure_own(work, "capture")),
             Contender("age, one stream", "all as one file, no fsync", lambda: _age_stream(work, recipient)),
             Contender("age, each file", "a process for each, no fsync", lambda: _age_each(work, recipient)),
         ]
@@ -89,6 +96,17 @@ def _digest(work: Path) -> Turn:
     return turn
 
 
+def _digest_twice_on_two(work: Path) -> Turn:
+    """Hash each image twice, as data set and as body: what two threads could do at most if all else were free."""
+
+    def digest_twice(path: Path) -> None:
+        data = path.read_bytes()
+        for _ in range(2):
+            sha256(data).digest()
+
+    return lambda: _shared(work, 2, digest_twice)
+
+
 def _copy(work: Path) -> Turn:
     def turn() -> None:
         for path in _images(work):
@@ -97,7 +115,7 @@ def _copy(work: Path) -> Turn:
     return turn
 
 
-def _seal(work: Path, *, written: bool = True, durable: bool = False) -> Turn:
+def _seal(work: Path, *, written: bool = True, threads: int = 1) -> Turn:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from shared.clock import SystemClock
@@ -111,27 +129,42 @@ def _seal(work: Path, *, written: bool = True, durable: bool = False) -> Turn:
     signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
     data_key, index_key = (SealingPrivateKey(secrets.token_bytes(32)).public for _ in range(2))
     host, clock = HostId.new(), SystemClock()
-    folder = os.open(work / "out", os.O_RDONLY)
 
-    def turn() -> None:
-        for path in _images(work):
-            entry = IndexEntry(
-                True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT"
-            )
-            binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
-            with (work / "out" / path.name if written else Path(os.devnull)).open("wb") as out:
-                sealer = ObjectSealer(StreamSink(out), binding)
-                with path.open("rb") as image:
-                    while data := image.read(1 << 20):
-                        sealer.update(data)
-                sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
-                if durable:
-                    out.flush()
-                    os.fsync(out.fileno())
-            if durable:
-                os.fsync(folder)
+    def seal(path: Path) -> None:
+        entry = IndexEntry(True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT")
+        binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
+        with (work / "out" / path.name if written else Path(os.devnull)).open("wb") as out:
+            sealer = ObjectSealer(StreamSink(out), binding)
+            with path.open("rb") as image:
+                while data := image.read(1 << 20):
+                    sealer.update(data)
+            sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
 
-    return turn
+    return lambda: _shared(work, threads, seal)
+
+
+def _capture(work: Path, *, threads: int = 1) -> Turn:
+    """Take images in as an agent does, but for the network: each is durable before the next begins on its thread."""
+    from benchmarks.host import host_in
+    from benchmarks.receivers import AE_TITLE
+    from edge_agent.capture.pipeline import ImageHeader
+
+    host = host_in(work / "out")
+
+    def capture(path: Path) -> None:
+        header = ImageHeader(AE_TITLE, f"2.25.{int(path.name)}", "1.2.840.10008.1.2.1")
+        with host.pipeline.begin(header) as taken, path.open("rb") as image:
+            while data := image.read(256 << 10):
+                taken.update(memoryview(data))
+            taken.finish()
+
+    return lambda: _shared(work, threads, capture)
+
+
+def _shared(work: Path, threads: int, do: Callable[[Path], None]) -> None:
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(do, _images(work)):
+            pass
 
 
 def _images(work: Path) -> Iterator[Path]:
@@ -140,10 +173,13 @@ def _images(work: Path) -> Iterator[Path]:
 
 _OWN: dict[str, Callable[[Path], Turn]] = {
     "digest": _digest,
+    "digest-twice-on-two": _digest_twice_on_two,
     "copy": _copy,
     "seal-only": lambda work: _seal(work, written=False),
     "seal": _seal,
-    "seal-durably": lambda work: _seal(work, durable=True),
+    "seal-only-on-two": lambda work: _seal(work, written=False, threads=2),
+    "capture": _capture,
+    "capture-on-two": lambda work: _capture(work, threads=2),
 }
 
 # ---- age

@@ -58,13 +58,19 @@ OUR_PACKAGES = ("control_plane", "edge_agent", "provisioning", "shared")
 # Debian package: (a program that shows that it is there, what we want it for)
 DEBIAN_PACKAGES = {
     "age": ("age", "checks sealed backups with an implementation that is not ours"),
+    "curl": ("curl", "sends what our own delivery is measured against"),
     "dcmtk": ("storescu", "plays the modality with an implementation that is not ours"),
+    "fuse3": ("fusermount3", "mounts gocryptfs"),
+    "gocryptfs": ("gocryptfs", "is measured against"),
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
+    "nginx-light": ("nginx", "takes what our own delivery is measured against"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
+    "rclone": ("rclone", "is measured against"),
+    "restic": ("restic", "is measured against"),
 }
 
 # Debian package: the services that its installation enables and that must not run beside ours
-SERVICES = {"mosquitto": ("mosquitto.service",), "orthanc": ("orthanc.service",)}
+SERVICES = {"mosquitto": ("mosquitto.service",), "nginx-light": ("nginx.service",), "orthanc": ("orthanc.service",)}
 
 MARKER = ".leadglass-environment"
 STAMP = ".leadglass-stamp.json"
