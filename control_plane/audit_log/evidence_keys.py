@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from sqlalchemy import select
@@ -63,7 +63,9 @@ class EvidenceKeys:
         with snapshot(self._database) as session:
             pems = session.scalars(select(Certificate.pem).where(*theirs).order_by(Certificate.issued.desc())).all()
         for pem in pems:
-            certificate = x509.load_pem_x509_certificate(pem.encode())
+            certificate = _parsed(pem)
+            if certificate is None:
+                continue
             if self._is_ours(certificate) and _subject(certificate) == (source, Kind.EVIDENCE):
                 spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
                 yield EvidencePublicKey.parse(spki)
@@ -74,6 +76,14 @@ class EvidenceKeys:
         except (InvalidSignature, ValueError, TypeError):
             return False
         return True
+
+
+def _parsed(pem: str) -> x509.Certificate | None:
+    """Return a certificate, None for text that is none: the row was changed, and says nothing of anybody's key."""
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except (ValueError, x509.InvalidVersion, UnsupportedAlgorithm):
+        return None
 
 
 def _subject(certificate: x509.Certificate) -> tuple[str | bytes | None, str | bytes | None]:

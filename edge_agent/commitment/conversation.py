@@ -33,6 +33,7 @@ class Conversation:
         self._monotonic = monotonic
         self._message_id = 0
         self._asked: Report | None = None
+        self._refused = set[str]()  # ids of requests whose reports it refused: not brought to it again, here
         self._asked_s, self._overdue = 0.0, False
         desk.attend(ae_title)
 
@@ -47,7 +48,7 @@ class Conversation:
         if self._asked is not None:
             self._give_up_when_overdue(self._asked)
             return None
-        report = self._desk.take(self._ae_title)
+        report = self._desk.take(self._ae_title, self._refused)
         if report is None:
             return None
         self._message_id = self._message_id % _MAX_MESSAGE_ID + 1
@@ -69,7 +70,8 @@ class Conversation:
         ):
             raise Malformed("message", "a response to what nobody asked")
         report, self._asked = self._asked, None
-        self._desk.answered(self._ae_title, report, response.status)
+        if not self._desk.answered(self._ae_title, report, response.status):
+            self._refused.add(report.request_id)
 
     def close(self) -> None:
         if self._asked is not None and not self._overdue:

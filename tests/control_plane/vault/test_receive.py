@@ -287,6 +287,13 @@ def test_refuses_a_host_key_that_was_only_written_into_the_database(bench: Bench
         bench.receive(host.seal(signer=forger))
 
 
+def test_a_certificate_that_was_overwritten_is_nobody_s(bench: Bench, host: HostBench) -> None:
+    bench.sql("UPDATE certificates SET pem = 'no certificate' WHERE subject = :host", host=str(host.host_id))
+
+    with pytest.raises(IntegrityFailure, match="no certificate of the authority"):
+        bench.receive(host.seal())
+
+
 def test_refuses_another_object_under_an_id_that_is_held(bench: Bench, host: HostBench) -> None:
     held = host.seal(b"first")
     bench.receive(held)

@@ -217,15 +217,22 @@ def test_a_report_goes_to_nobody_else(world: World) -> None:
     assert other.reports == []
 
 
-def test_a_report_that_the_modality_refuses_stays_open_and_is_recorded_once(world: World) -> None:
-    heard = Heard(Status.PROCESSING_FAILURE)
+def test_a_report_that_the_modality_refuses_comes_with_a_later_association_and_holds_up_no_other(world: World) -> None:
+    heard, other = Heard(Status.PROCESSING_FAILURE), Heard()
     with world.running() as listener, associated(listener, heard) as association:
-        world.receipt(*send(world, association, CT))
+        world.receipt(*send(world, association, CT), *send(world, association, MR))
         ask(association, CT)
+        heard.wait()
+        # Behind what it refused comes another; what it refused does not come again on this association.
+        ask(association, MR, transaction="1.2.10")
         heard.wait(2)
+        assert [report.TransactionUID for _, report in heard.reports] == ["1.2.9", "1.2.10"]
+        assert world.store.waiting() == 2
+        with associated(listener, other):
+            other.wait(2)
 
-    assert world.store.waiting() == 1
-    assert world.host.events().count(Event.COMMITMENT_REFUSED) == 1
+    assert world.store.waiting() == 0
+    assert world.host.events().count(Event.COMMITMENT_REFUSED) == 2
 
 
 def test_a_class_that_is_not_the_instance_s_is_said(world: World) -> None:
