@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
@@ -86,7 +87,8 @@ def _seal(running: System, out: Path, images: int) -> None:
             sealer = ObjectSealer(StreamSink(file), binding)
             sealer.update(dataset)
             sealing = Sealing(policy.default_grade, *keys, policy.version, SystemClock().now())
-            sealer.finish(sealing, _ENTRY, identity.signer)
+            instance = f"2.25.{int.from_bytes(os.urandom(12))}"
+            sealer.finish(sealing, replace(_ENTRY, sop_instance_uid=instance), identity.signer)
 
 
 def _policy(running: System) -> PolicyDocument:
