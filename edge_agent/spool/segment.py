@@ -8,6 +8,7 @@ import errno
 import io
 import os
 import re
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +47,7 @@ class Segment:
             self._descriptor = _open_direct(self.path)
         except OSError as exc:
             raise unavailable(exc) from exc
+        self._finish = weakref.finalize(self, os.close, self._descriptor)
 
     def write(self, offset: int, entry: memoryview) -> None:
         """Make `entry` durable at `offset`; length, offset and address are multiples of 4,096.
@@ -63,7 +65,7 @@ class Segment:
             raise SpoolUnavailable("somebody deleted the segment that is being written")
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._finish()
 
 
 class EndsTooEarly(OSError):

@@ -1,6 +1,7 @@
 """Segments: durable at once, never mistaken for what lay there before, given back when nothing waits in them."""
 
 import errno
+import gc
 import mmap
 from pathlib import Path
 
@@ -229,3 +230,15 @@ def test_what_was_noted_by_two_and_is_gone_already_harms_nobody(tmp_path: Path) 
 
     assert segments.retire() == complete == [first.segment]
     segments.noted(complete)
+
+
+def test_a_segment_that_nobody_has_any_more_keeps_no_descriptor(tmp_path: Path) -> None:
+    segments = segments_in(tmp_path)
+    put(segments, 1)
+    opened = {path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+    (path,) = tmp_path.iterdir()
+    assert path in opened
+
+    del segments
+    gc.collect()
+    assert path not in {other.readlink() for other in Path("/proc/self/fd").iterdir() if other.is_symlink()}
