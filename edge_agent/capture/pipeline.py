@@ -13,7 +13,6 @@ from edge_agent.capture import grade
 from edge_agent.capture.attributes import IndexReader
 from edge_agent.capture.claims import Claim, Claims, Repeated
 from edge_agent.capture.registrar import Captured, Registrar
-from edge_agent.database import DatabaseDamaged, DatabaseUnavailable
 from edge_agent.forward.queue import Forward
 from edge_agent.spool.entry import Note
 from edge_agent.spool.incoming import Incoming
@@ -209,9 +208,10 @@ class Capture:
             return
         try:
             pipeline.registrar.register_now(image)
-        except (DatabaseUnavailable, DatabaseDamaged):
+        except BaseException:
             # Then it is not acknowledged either: the modality keeps the image and will send it again.
-            pipeline.spool.revoke(spooled, note)
+            if pipeline.spool.catalogue.find(spooled.object_id) is None:
+                pipeline.spool.revoke(spooled, note)
             raise
         self.is_kept = True
 

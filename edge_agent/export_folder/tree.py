@@ -141,6 +141,8 @@ class Tree:
 
         Raises NotThatFile, OSError.
         """
+        if _ASIDE.fullmatch(name):
+            raise FileExistsError(errno.EEXIST, "it has a name of ours already, which could not be taken back")
         aside = name[:_ASIDE_NAME_BYTES] + b".leadglass-" + self._random(8).hex().encode()
         os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
         try:
@@ -149,7 +151,7 @@ class Tree:
         except BaseException:
             # Where even this fails, the next walk does it.
             with suppress(OSError):
-                _rename_beside(aside, folder, name, folder)
+                _given_back(aside, folder, name)
             raise
 
     @contextmanager
@@ -261,11 +263,26 @@ def _under_its_own_name(path: bytes, aside: bytes, folder: int) -> File | None:
     if left is None:
         return None
     try:
-        name = _rename_beside(aside, folder, left[1], folder)
+        name = _given_back(aside, folder, left[1])
         status = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except OSError:
         return None
     return File(path + b"/" + name if path else name, stamp_of(status))
+
+
+def _given_back(aside: bytes, folder: int, name: bytes) -> bytes:
+    """Give a file its own name again, or one beside it that is free; return which. Raises OSError."""
+    try:
+        return _rename_beside(aside, folder, name, folder)
+    except FileExistsError:
+        raise
+    except OSError:
+        # Where a rename that replaces nothing has to make a link, which whoever does not own a file may not (NFS).
+        with suppress(FileNotFoundError):
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+            raise
+        os.rename(aside, name, src_dir_fd=folder, dst_dir_fd=folder)
+        return name
 
 
 def _rename_beside(name: bytes, folder: int, new: bytes, target: int) -> bytes:

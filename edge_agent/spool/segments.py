@@ -77,15 +77,27 @@ class Segments:
         self.written = 0  # entries since the start
         for path in folder.iterdir():
             name = SegmentName.parse(path.name)
-            if name is not None and name.number in self._uses:
-                raise SpoolUnavailable(f"there are two segments {name.number}, and one number is given to one only")
             if name is not None:
-                self._uses[name.number] = _Use(name, full=True, known=False)
+                self._found(name)
             elif path.name.startswith("spare-"):
                 self._spare.append(path)
             elif path.name.startswith("draft-"):
                 path.unlink()  # a spare that was not whole
         self._next_number = max(first_number, max(self._uses, default=0) + 1)
+
+    def _found(self, name: SegmentName) -> None:
+        """Take in a file that lies here at the start.
+
+        Raises SpoolUnavailable: of two with one number neither is one that was never written to.
+        """
+        other = self._uses.get(name.number)
+        if other is not None:
+            empty = [each for each in (name, other.name) if not any(True for _ in self.entries(each))]
+            if not empty:
+                raise SpoolUnavailable(f"there are two segments {name.number}, and both hold something")
+            (self._folder / str(empty[0])).unlink()
+            name = other.name if empty[0] == name else name
+        self._uses[name.number] = _Use(name, full=True, known=False)
 
     # ---- what lies here at a start
 
@@ -205,10 +217,14 @@ class Segments:
         with self._lock:
             dropped, self._spare = self._spare, []
         try:
-            for path in dropped:
-                path.unlink(missing_ok=True)
+            while dropped:
+                dropped[-1].unlink(missing_ok=True)
+                dropped.pop()
         except OSError as exc:
             raise unavailable(exc) from exc
+        finally:
+            with self._lock:
+                self._spare += dropped
 
     def _keep_spare(self, path: Path) -> None:
         spare = self._folder / f"spare-{self._random(4).hex()}.seg"
@@ -251,16 +267,26 @@ class Segments:
 
     def _make(self, path: Path, size: int) -> None:
         try:
-            if self._spare and size == self._segment_bytes:
-                self._spare[-1].rename(path)
-                self._spare.pop()
-            elif self._has_room(size):
+            if not self._used_spare(path, size):
+                if not self._has_room(size):
+                    raise SpoolUnavailable("no room for another segment")
                 _allocate(path, size)
-            else:
-                raise SpoolUnavailable("no room for another segment")
             sync_folder(self._folder)
         except OSError as exc:
             raise unavailable(exc) from exc
+
+    def _used_spare(self, path: Path, size: int) -> bool:
+        """Return whether a spare has become the segment `path`; one that cannot is given up."""
+        if not self._spare or size != self._segment_bytes:
+            return False
+        spare = self._spare.pop()
+        try:
+            spare.rename(path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                spare.unlink(missing_ok=True)
+            return False
+        return True
 
     def _settle(self, number: int, live: int) -> None:
         with self._lock:

@@ -205,3 +205,39 @@ def test_a_sealer_that_cannot_be_made_keeps_no_buffer_and_no_place(host: Host) -
     oldest = host.spool.oldest()
     assert oldest is not None
     assert oldest.place is not None
+
+
+LARGE = bytes(2 << 20)
+
+
+def test_whatever_keeps_an_image_from_being_registered_nothing_of_it_stays(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise sqlite3.IntegrityError
+
+    with monkeypatch.context() as failing:
+        failing.setattr(host.spool.catalogue, "add", broken)
+        with pytest.raises(sqlite3.IntegrityError):
+            host.capture(LARGE)
+
+    assert not list(host.spool.files.iterdir())
+    assert host.spool.attempts.left_over() == ()
+    host.quota_bytes = len(LARGE) + (1 << 20)
+    host.capture(LARGE)
+
+
+def test_an_error_behind_the_commit_takes_nothing_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise AssertionError
+
+    with monkeypatch.context() as failing:
+        failing.setattr(host.spool.segments, "noted", broken)
+        with pytest.raises(AssertionError):
+            host.capture(LARGE)
+
+    host.restart()
+    host.recover()
+    (spooled,) = host.spool.everything()
+    assert open_object(sealed_bytes(host), host.signer.public, host.keys)[0] == LARGE
+    assert host.spool.holds(spooled.object_id)

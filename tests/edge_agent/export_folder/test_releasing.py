@@ -378,6 +378,25 @@ def test_what_a_power_cut_left_under_our_name_replaces_nothing(tmp_path: Path, m
     assert sorted(watched.captured()) == sorted([CT.dataset, MR.dataset, CT.dataset[:-1] + bytes([CT.dataset[-1] ^ 1])])
 
 
+def test_where_a_file_cannot_be_moved_without_a_link_it_keeps_its_name_and_is_tried_once_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = captured(tmp_path, AfterReceipt.MOVE)
+
+    def refused(*_: object) -> None:
+        # A file system that knows no rename which replaces nothing, and whose links only a file's owner may make.
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(libc, "rename_new", refused)
+    watched.receipt_for_all()
+    for _ in range(20):
+        watched.after_s(TIMING.settle_s)
+
+    assert watched.names() == {"study/1.dcm"}
+    assert len(watched.of(Event.FILE_RELEASED)) == 1
+    assert watched.captured() == [CT.dataset]
+
+
 def test_receipts_that_came_while_the_agent_was_stopped_are_acted_on(tmp_path: Path) -> None:
     watched = captured(tmp_path, AfterReceipt.DELETE)
     watched.watcher._let_go()

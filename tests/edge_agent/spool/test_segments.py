@@ -212,12 +212,48 @@ def test_a_number_is_given_once_whatever_happens_to_its_segment(
     assert put(segments, 2).segment == 2
 
 
-def test_two_segments_of_one_number_are_refused_rather_than_one_chosen(tmp_path: Path) -> None:
-    for epoch in ("0a" * 16, "0b" * 16):
-        (tmp_path / f"{7:020}-{epoch}.seg").write_bytes(bytes(SIZE))
+@pytest.mark.parametrize("epoch", ["00" * 16, "ff" * 16])
+def test_of_two_segments_of_one_number_one_is_chosen_only_where_the_other_was_never_written_to(
+    tmp_path: Path, epoch: str
+) -> None:
+    place = put(segments_in(tmp_path), 1)
+    other = tmp_path / f"{place.segment:020}-{epoch}.seg"
+    other.write_bytes(bytes(SIZE))
 
-    with pytest.raises(SpoolUnavailable, match="two segments 7"):
+    again = segments_in(tmp_path)
+    assert found(again) == [1]
+    assert not other.exists()
+    (path,) = tmp_path.iterdir()
+    other.write_bytes(path.read_bytes().replace(again.names()[0].epoch, bytes.fromhex(epoch)))
+    with pytest.raises(SpoolUnavailable, match="two segments 1"):
         segments_in(tmp_path)
+
+
+def test_a_spare_that_is_not_there_any_more_costs_no_segment(tmp_path: Path) -> None:
+    segments = segments_in(tmp_path, spares=2)
+    segments.prepare()
+    segments.prepare()
+    for path in tmp_path.iterdir():
+        path.unlink()
+
+    assert put(segments, 1).segment == 1
+    assert segments.needs_spare()
+
+
+def test_a_spare_that_cannot_be_given_up_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = segments_in(tmp_path, spares=2)
+    segments.prepare()
+    segments.prepare()
+
+    def broken(_path: Path, **_: bool) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(Path, "unlink", broken)
+        with pytest.raises(SpoolUnavailable):
+            segments.drop_spares()
+    segments.drop_spares()
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_was_noted_by_two_and_is_gone_already_harms_nobody(tmp_path: Path) -> None:
