@@ -11,6 +11,7 @@ from cryptography.cobblestone import Cobblestone256Encryptor
 from edge_agent.audit.journal import Journal
 from edge_agent.capture import grade
 from edge_agent.capture.attributes import IndexReader
+from edge_agent.capture.behind import WORTH_IT_BYTES, HashedBehind
 from edge_agent.capture.claims import Claim, Claims, Repeated
 from edge_agent.capture.registrar import Captured, Registrar
 from edge_agent.forward.queue import Forward
@@ -25,7 +26,7 @@ from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.document import KeyPurpose, PolicyDocument
 from shared.sealing.binding import Binding, checked_uid, hash_sop_instance
 from shared.sealing.record import record_digest
-from shared.sealing.seal import EncryptorFactory, ObjectSealer, Sealing
+from shared.sealing.seal import Digest, EncryptorFactory, ObjectSealer, Sealing
 from shared.signing import EvidenceSigner
 
 _MAX_UID_CHARS = 64
@@ -106,7 +107,7 @@ class CapturePipeline:
                 self._refused(happening, header, None)
         finally:
             if capture is not None:
-                capture.incoming.discard()
+                capture.end()
 
     def _begun(self, header: ImageHeader, happening: Happening) -> "Capture":
         self.registrar.verify_able()
@@ -150,16 +151,29 @@ class Capture:
         self._pipeline, self._header, self._policy, self._happening = pipeline, header, policy, happening
         self.incoming, self._sealer = incoming, sealer
         self._index = IndexReader(header.transfer_syntax, policy.grading.looks_at)
+        self._behind: HashedBehind | None = None
         self.dataset_bytes, self.is_kept = 0, False
+
+    def end(self) -> None:
+        """Leave no trace of an image that was not kept."""
+        if self._behind is not None:
+            self._behind.close()
+        self.incoming.discard()
 
     def update(self, data: memoryview) -> None:
         """Take the next bytes of the data set, exactly as the modality sent them.
 
         Raises SpoolUnavailable, SpoolFull, QuotaReached.
         """
+        if self._behind is None and self.dataset_bytes >= WORTH_IT_BYTES:
+            self._sealer.hash_dataset_by(self._hash_behind)
         self._sealer.update(data)
         self._index.update(data)
         self.dataset_bytes += len(data)
+
+    def _hash_behind(self, begun: Digest) -> HashedBehind:
+        self._behind = HashedBehind(begun)
+        return self._behind
 
     def finish(self, file_sha256: bytes | None = None) -> ObjectId:
         """Return the id of the sealed object once it, and what is to be recorded of it, survive a power cut.

@@ -35,6 +35,14 @@ class Sink(Protocol):
         """Take the first `size` bytes of what `room` returned last."""
 
 
+class Digest(Protocol):
+    """SHA-256, wherever it is computed."""
+
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+
 class Writable(Protocol):
     def write(self, data: bytes | memoryview, /) -> object: ...
 
@@ -92,7 +100,8 @@ class ObjectSealer:
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
     ) -> None:
         self._out, self._binding, self._random = out, binding, random_bytes
-        self._dataset, self._dataset_bytes = sha256(), 0
+        self._dataset: Digest = sha256()
+        self._dataset_bytes = 0
         self._body, self._body_bytes = sha256(), 0
         self._data_key = random_bytes(KEY_BYTES)
         self._encryptor = encryptor(self._data_key, binding.encode())
@@ -111,6 +120,10 @@ class ObjectSealer:
             sealed = self._out.room(room_for(len(piece)))
             self._count(sealed, self._encryptor.update_into(piece, sealed))
         self._dataset_bytes += len(data)
+
+    def hash_dataset_by(self, go_on: Callable[[Digest], Digest]) -> None:
+        """Have the data set's digest computed from here on by what `go_on` makes of the one that was begun."""
+        self._dataset = go_on(self._dataset)
 
     def dataset_sha256(self) -> bytes:
         """Return the digest of what has gone by so far."""
