@@ -40,7 +40,7 @@ def dripping_image(port: int, stop: threading.Event) -> None:
     """An image that never gets anywhere."""
     peer = Peer(port)
     with contextlib.closing(peer):
-        peer.send(store(image(900_000))[:200])
+        peer.send(store(image(900_000, 1_000_000))[:200])
         while not stop.wait(_EVERY_S):
             peer.send(p_data(pdv(b"\x00", 0)))
 
