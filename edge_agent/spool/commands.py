@@ -143,9 +143,10 @@ def _reading(folder: "AgentFolder") -> "Iterator[_Reading]":
     """Yield what lies here, for reading only. Raises NotEnrolled, IdentityUnreadable, DatabaseUnavailable."""
     from edge_agent.config import load_identity
     from edge_agent.database import ReadingDatabase
+    from edge_agent.moving.keys import keys_of_brought
     from edge_agent.spool.catalogue import CatalogueReader, NothingCatalogued
     from edge_agent.spool.reader import SpoolReader
-    from edge_agent.spool.whole import own_key
+    from edge_agent.spool.whole import either, own_key
 
     identity = load_identity(folder)
     files, keys = SpoolReader(folder.spool), own_key(identity.config.host_id, identity.signer.public)
@@ -153,6 +154,7 @@ def _reading(folder: "AgentFolder") -> "Iterator[_Reading]":
         yield _Reading(CatalogueReader(NothingCatalogued()), files, keys)
         return
     with closing(ReadingDatabase(folder.database)) as database:
+        keys = either(keys, keys_of_brought(database, identity.ca))
         yield _Reading(CatalogueReader(database if database.has("spooled") else NothingCatalogued()), files, keys)
 
 

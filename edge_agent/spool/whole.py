@@ -47,6 +47,10 @@ def own_key(host_id: HostId, key: EvidencePublicKey) -> Keys:
     return lambda parts: key if parts.binding.host_id == host_id or signing_key_id(parts.record) == key.key_id else None
 
 
+def either(first: Keys, second: Keys) -> Keys:
+    return lambda parts: first(parts) or second(parts)
+
+
 def small_parts(source: SeekableSource, parts: ObjectParts) -> bytes:
     """Return everything behind the body, as it lies there. Raises OSError."""
     source.seek(parts.body_offset + parts.body_bytes)

@@ -104,6 +104,37 @@ def test_export_and_import_say_what_they_did_and_what_is_still_needed(
     assert waiting(new) == waiting(old)
 
 
+def test_what_was_brought_is_judged_by_the_key_of_the_host_that_captured_it(
+    old: AgentFolder, new: AgentFolder, tmp_path: Path
+) -> None:
+    def verify() -> tuple[int, list[str]]:
+        # A process of its own, because it steps back behind everything else and this one is not to.
+        command = [sys.executable, "-m", "edge_agent", "spool", "verify", "--data", str(new.path), "--json"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        found = map(json.loads, done.stdout.splitlines())
+        return done.returncode, [one["finding"] for one in found if "finding" in one]
+
+    spool("export", old, tmp_path / "stick")
+    spool("import", new, tmp_path / "stick")
+    assert verify() == (0, ["whole"] * len(IMAGES))
+
+    with opened(new) as held:
+        spooled = held.everything()[0]
+        place, offset = held.files / spooled.name, 0
+        if spooled.place is not None:
+            place, offset = held.segments.path(spooled.place.segment), spooled.place.offset
+    with place.open("r+b") as file:
+        file.seek(offset + 1000)
+        byte = file.read(1)
+        file.seek(offset + 1000)
+        file.write(bytes([byte[0] ^ 1]))
+    assert verify() == (1, ["damaged", *["whole"] * (len(IMAGES) - 1)])
+
+    with closing(Database(new.database)) as database, database.transaction() as connection:
+        connection.execute("UPDATE moved_host SET certificate = ?", (b"no certificate",))
+    assert verify() == (1, ["not judged"] * len(IMAGES))
+
+
 def test_status_shows_what_was_brought_and_waits(
     old: AgentFolder, new: AgentFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
