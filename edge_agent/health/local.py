@@ -80,6 +80,8 @@ class LocalStatus:
 def read_status(folder: AgentFolder) -> LocalStatus:
     """Raises NotEnrolled, IdentityUnreadable, Malformed, DatabaseUnavailable."""
     identity = load_identity(folder)
+    # Before the database: an image leaves here once it stands there, so it is seen in one of them at least.
+    coming_in = count(folder.spool / "attempts")
     counts: dict[str, int] = {}
     policy = records = acknowledged = senders = commitments = 0
     openable = quota = damaged = 0
@@ -90,6 +92,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
+                connection.execute("BEGIN")  # all of one moment
                 counts = dict(connection.execute("SELECT event, n FROM tally").fetchall())
                 policy = _number(connection, "accepted_policy", "SELECT coalesce(max(version), 0) FROM accepted_policy")
                 (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
@@ -107,7 +110,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         asset=identity.config.asset,
         certificate_expires=identity.tls_certificate.not_valid_after_utc,
         policy_accepted=policy,
-        coming_in=count(folder.spool / "attempts"),
+        coming_in=coming_in,
         waiting=spooled.get(State.WAITING, (0, 0))[0],
         put_aside=spooled.get(State.PUT_ASIDE, (0, 0))[0],
         damaged=damaged,
