@@ -108,7 +108,7 @@ def export_spool(folder: AgentFolder, target: Path, clock: Clock) -> Iterator[st
 def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str]:
     """Take an export in; yield what to tell.
 
-    Raises NotEnrolled, IdentityUnreadable, AlreadyRunning, NotAllTakenIn, and what importing raises.
+    Raises NotEnrolled, IdentityUnreadable, AlreadyRunning, NoSuchExport, NotAllTakenIn, and what importing raises.
     """
     with _opened(folder, clock) as host:
         host.put_in_order()

@@ -118,10 +118,19 @@ class NewExport:
         return ExportUnwritable(self._path, os.strerror(exc.errno or errno.EIO))
 
 
+class NoSuchExport(Refused):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"there is no folder {folder}; name the one that `leadglass-agent spool export` made")
+        self.folder = folder
+
+
 class GivenExport:
     """An export as it was brought. Nothing of it is believed here. Every method raises FileUnreadable."""
 
     def __init__(self, path: Path) -> None:
+        """Raises NoSuchExport."""
+        if not path.is_dir():
+            raise NoSuchExport(path)
         self._path = path
 
     def read(self, name: str, most: int) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from edge_agent.spool.catalogue import HERE, CatalogueReader, Row
-from shared.errors import Refused
+from shared.errors import Malformed, Refused
 from shared.identity import ObjectId
 
 Name: TypeAlias = ObjectId | int
@@ -22,7 +22,12 @@ class NotInSpool(Refused):
 
 def parse(text: str) -> Name:
     """Raises Malformed."""
-    return int(text) if _NUMBER.fullmatch(text) else ObjectId.parse(text)
+    if _NUMBER.fullmatch(text):
+        return int(text)
+    try:
+        return ObjectId.parse(text)
+    except Malformed as exc:
+        raise Malformed("name of an object", "expected a number or an object id, as `spool list` shows them") from exc
 
 
 def rows(catalogue: CatalogueReader, names: Sequence[Name]) -> list[Row]:

@@ -14,6 +14,7 @@ from edge_agent.capture.association import Patience
 from edge_agent.capture.pipeline import CapturePipeline, ImageHeader
 from edge_agent.capture.registrar import DirectRegistrar
 from edge_agent.capture.store import CaptureStore
+from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.policy_sync.store import PolicyStore
 from shared.audit.record import AuditRecord, Event
@@ -45,6 +46,20 @@ class Host:
     receipts: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
     keys: CentreKeys = field(default_factory=lambda: CentreKeys.new(secrets.token_bytes))
     database_at: Callable[[Path], Database] = Database
+
+    @classmethod
+    def enrolled(cls, folder: AgentFolder, keys: CentreKeys) -> "Host":
+        """Return who enrolled, with spool and database where the commands look for them."""
+        identity = load_identity(folder)
+        host = cls(
+            folder.database.parent,
+            spool_folder=folder.spool,
+            host_id=identity.config.host_id,
+            signer=identity.signer,
+            keys=keys,
+        )
+        host.put_in_force()
+        return host
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

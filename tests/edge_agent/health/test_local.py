@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from edge_agent.capture.registrar import GroupRegistrar
-from edge_agent.config import AgentFolder, load_identity
+from edge_agent.config import AgentFolder
 from edge_agent.health import local
 from edge_agent.health.local import read_status
 from tests.fakes.centre import Centre
@@ -14,15 +14,7 @@ from tests.fakes.host import Host
 
 @pytest.fixture
 def host(centre: Centre, enrolled: AgentFolder) -> Host:
-    identity = load_identity(enrolled)
-    host = Host(
-        enrolled.database.parent,
-        spool_folder=enrolled.spool,
-        host_id=identity.config.host_id,
-        signer=identity.signer,
-        keys=centre.keys,
-    )
-    host.put_in_force()
+    host = Host.enrolled(enrolled, centre.keys)
     host.recover()
     return host
 

@@ -104,6 +104,13 @@ def test_export_and_import_say_what_they_did_and_what_is_still_needed(
     assert waiting(new) == waiting(old)
 
 
+def test_an_import_from_nowhere_names_the_folder(
+    new: AgentFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert spool("import", new, tmp_path / "not there") == 1
+    assert f"there is no folder {tmp_path / 'not there'}" in capsys.readouterr().err
+
+
 def test_what_was_brought_is_judged_by_the_key_of_the_host_that_captured_it(
     old: AgentFolder, new: AgentFolder, tmp_path: Path
 ) -> None:

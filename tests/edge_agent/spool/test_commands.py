@@ -17,7 +17,7 @@ from edge_agent.__main__ import main
 from edge_agent.agent import Agent, Settings
 from edge_agent.beside import account
 from edge_agent.capture.listener import Address
-from edge_agent.config import AgentFolder, load_identity
+from edge_agent.config import AgentFolder
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.quiet import step_back
 from shared.audit.record import AuditRecord, Event
@@ -35,17 +35,8 @@ SMALL, LARGE = b"\x08\x00" * 20_000, bytes(2 << 20)
 
 @pytest.fixture
 def host(centre: Centre, enrolled: AgentFolder) -> Host:
-    """Who enrolled, with spool and database where the commands look for them; no agent runs."""
-    identity = load_identity(enrolled)
-    host = Host(
-        enrolled.database.parent,
-        spool_folder=enrolled.spool,
-        host_id=identity.config.host_id,
-        signer=identity.signer,
-        keys=centre.keys,
-    )
-    host.put_in_force()
-    return host
+    """Who enrolled; no agent runs."""
+    return Host.enrolled(enrolled, centre.keys)
 
 
 def run(folder: AgentFolder, *arguments: str) -> int:
@@ -299,6 +290,13 @@ def test_where_nothing_was_ever_captured_there_is_nothing_to_decide_on(
 ) -> None:
     assert run(enrolled, *arguments) == 1
     assert not enrolled.database.exists()
+
+
+def test_what_is_neither_number_nor_id_is_named_as_that(
+    host: Host, enrolled: AgentFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(enrolled, "retry", "xyz") == 2
+    assert "expected a number or an object id" in capsys.readouterr().err
 
 
 # ---- beside a running agent
