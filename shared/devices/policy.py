@@ -1,0 +1,42 @@
+"""The `devices` section of a policy: rules in USBGuard's language, and what goes beyond it.  docs/formats/device-policy.md"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.devices.device import Interface
+from shared.devices.rule import Rule
+from shared.devices.verdict import Access, Target
+
+
+@dataclass(frozen=True)
+class DeviceRule:
+    """One rule and what stands beside it. Outside of its time, or where the time is not certain, it allows nothing."""
+
+    rule: Rule
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    access: Access = Access.READ_WRITE
+    only_encrypted: bool = False
+    interfaces: tuple[Interface, ...] = ()  # authorise only these of a composite device; empty: all
+    observe_until: datetime | None = None  # until then a block or reject is recorded and not done
+
+
+@dataclass(frozen=True)
+class Rescue:
+    """A keyboard in this port works for `minutes` after the machine's start, for when the console's own one breaks."""
+
+    port: str
+    minutes: int
+
+
+@dataclass(frozen=True)
+class DevicePolicy:
+    """First match wins; what no rule matches is treated as `default` says."""
+
+    rules: tuple[DeviceRule, ...] = ()
+    default: Target = Target.BLOCK
+    observe_until: datetime | None = None  # as in a rule, for what no rule matches
+    suspicious: Target = Target.BLOCK  # ALLOW: suspicion is recorded and the rules decide
+    rescue: Rescue | None = None
+    contact: str = ""  # whom to call, as the technologist reads it
+    language: str = "en"  # or zh
