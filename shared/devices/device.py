@@ -40,7 +40,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class UsbDevice:
-    """`port` is the kernel's name of the place, such as 1-1.2, or usb1 for a root hub. It is the device's `via-port`."""
+    """`port` is the kernel's name of the place, such as 1-1.2, or usb1 for a root hub. USBGuard says `via-port`."""
 
     port: str
     parent: str  # the port of the hub it hangs on; empty for a root hub

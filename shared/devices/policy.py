@@ -1,4 +1,4 @@
-"""The `devices` section of a policy: rules in USBGuard's language, and what goes beyond it.  docs/formats/device-policy.md"""
+"""The `devices` section of a policy: USBGuard rules, and what goes beyond them.  docs/formats/device-policy.md"""
 
 from dataclasses import dataclass
 from datetime import datetime
