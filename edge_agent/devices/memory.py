@@ -1,0 +1,44 @@
+"""What the guard remembers over its own restarts: which devices were there when it last looked."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from edge_agent.database import Database
+from shared import clock
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS present_device (
+    port TEXT PRIMARY KEY, boot TEXT NOT NULL, fingerprint TEXT NOT NULL, since TEXT NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class WasThere:
+    fingerprint: str
+    since: datetime
+
+
+class Presence:
+    """`boot` is the kernel's boot id: what was there before the machine's start says nothing of what is there now."""
+
+    def __init__(self, database: Database, boot: str) -> None:
+        """Raises DatabaseUnavailable, DatabaseDamaged."""
+        self._database, self._boot = database, boot
+        database.create(_SCHEMA)
+        with database.transaction() as connection:
+            connection.execute("DELETE FROM present_device WHERE boot <> ?", (boot,))
+
+    def there(self) -> dict[str, WasThere]:
+        """Return what was noted, by port."""
+        rows = self._database.read("SELECT port, fingerprint, since FROM present_device")
+        return {port: WasThere(fingerprint, clock.parse(since)) for port, fingerprint, since in rows}
+
+    def note(self, port: str, was: WasThere) -> None:
+        with self._database.transaction() as connection:
+            values = (port, self._boot, was.fingerprint, clock.text(was.since))
+            connection.execute("INSERT OR REPLACE INTO present_device VALUES (?, ?, ?, ?)", values)
+
+    def forget(self, port: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM present_device WHERE port = ?", (port,))

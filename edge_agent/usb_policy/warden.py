@@ -1,0 +1,258 @@
+"""Keeps the USB devices of this host: each is read, judged, recorded, enforced and read back, in that order.
+
+What is allowed was recorded durably before the kernel was told. Where the journal cannot be written, only what the
+machine itself needs is allowed, and the rest waits for the next look.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+from edge_agent.database import Database
+from edge_agent.devices.journal import GuardJournal, Note
+from edge_agent.devices.memory import Presence, WasThere
+from edge_agent.log import Log, why
+from edge_agent.usb_policy.enforcer import Enforced, Enforcer
+from shared.clock import Clock
+from shared.devices.device import UsbDevice
+from shared.devices.record import GuardEvent
+from shared.devices.verdict import Access, Cause, Target, Verdict
+from shared.errors import IntegrityFailure, Refused, Unavailable
+from shared.fleet.devices import MAX_DETAIL_CHARS, Authorized, DeviceState, Seen
+
+_MOST_INTERFACES_SHOWN = 16
+_SERIOUS = 8
+_ALWAYS = (Cause.ROOT_HUB, Cause.PINNED_CONSOLE)
+
+
+class Reader(Protocol):
+    """The USB devices as sysfs has them."""
+
+    def ports(self) -> Iterable[str]: ...
+
+    def read(self, port: str, /) -> UsbDevice:
+        """Raises an Unavailable when the device is gone, a Refused when it cannot be read."""
+
+
+Judge = Callable[[UsbDevice, tuple[UsbDevice, ...]], Verdict]
+
+
+@dataclass(frozen=True)
+class Held:
+    device: UsbDevice
+    verdict: Verdict
+    enforced: Enforced
+    seen: Seen
+    since: datetime
+
+
+class Warden:
+    """`judge` is handed a device and all that are there, itself among them."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        enforcer: Enforcer,
+        judge: Judge,
+        *,
+        database: Database,
+        journal: GuardJournal,
+        presence: Presence,
+        clock: Clock,
+        log: Log,
+    ) -> None:
+        self._reader, self._enforcer, self._judge = reader, enforcer, judge
+        self._database, self._journal, self._presence = database, journal, presence
+        self._clock, self._log = clock, log
+        self._held: dict[str, Held] = {}
+        self._not_encrypted: dict[str, str] = {}
+
+    def begin(self) -> None:
+        """Take up what is there at the guard's start, telling what was there before from what came meanwhile."""
+        was = self._presence.there()
+        present = self._ports()
+        for port in set(was) - set(present):
+            self._note_detached(port, {"seen": Seen.WHILE_DOWN.value, "fingerprint": was[port].fingerprint})
+        for port in present:
+            self._take(port, Seen.WHILE_DOWN, was.get(port))
+
+    def attached(self, port: str) -> None:
+        """Take up a device that the kernel announces. Announced twice, it is judged once unless it has changed."""
+        if port in self._held and self._unchanged(port):
+            return
+        if port in self._held:
+            self.detached(port)
+        self._take(port, Seen.NOW, None)
+
+    def detached(self, port: str) -> None:
+        held = self._held.pop(port, None)
+        self._not_encrypted.pop(port, None)
+        if held is not None:
+            self._note_detached(port, _described(held.device))
+
+    def reconcile(self) -> int:
+        """Hold what is known against sysfs; return how many differences there were, each taken up as unseen."""
+        present = self._ports()
+        gone = [port for port in self._held if port not in present]
+        changed = [port for port in present if port in self._held and not self._unchanged(port)]
+        for port in (*gone, *changed):
+            self.detached(port)
+        came = [port for port in present if port not in self._held]
+        for port in came:
+            self._take(port, Seen.WHILE_DOWN, None)
+        return len(gone) + len(came)
+
+    def decide_again(self) -> None:
+        """Judge every device anew: policy, time or company has changed. What the kernel forgot is enforced anew."""
+        for port in sorted(self._held, key=_depth):
+            held = self._held.get(port)
+            if held is None:
+                continue
+            verdict = self._judged(held.device)
+            if verdict == held.verdict and self._enforcer.holds(held.device, verdict):
+                continue
+            verdict, enforced = self._carry_out(held.device, verdict)
+            self._held[port] = replace(held, verdict=verdict, enforced=enforced)
+
+    def refuse_storage(self, port: str, detail: str) -> None:
+        """Keep what only encrypted media may do from a device that shows something else, until it is unplugged."""
+        self._not_encrypted[port] = detail
+        self.decide_again()
+
+    def held(self) -> dict[str, Held]:
+        return self._held
+
+    def verdict(self, port: str) -> Verdict | None:
+        held = self._held.get(port)
+        return held.verdict if held is not None else None
+
+    def next_decision(self) -> datetime | None:
+        """Return the next instant at which a verdict may change by time alone."""
+        return min((held.verdict.until for held in self._held.values() if held.verdict.until is not None), default=None)
+
+    def states(self) -> list[DeviceState]:
+        """Return the tree, hubs before what hangs on them."""
+        return [_state(self._held[port]) for port in sorted(self._held, key=_depth)]
+
+    def _ports(self) -> list[str]:
+        return sorted(self._reader.ports(), key=_depth)
+
+    def _unchanged(self, port: str) -> bool:
+        try:
+            return self._reader.read(port).fingerprint == self._held[port].device.fingerprint
+        except (Unavailable, Refused):
+            return False
+
+    def _take(self, port: str, seen: Seen, was: WasThere | None) -> None:
+        try:
+            device = self._reader.read(port)
+        except Unavailable as exc:
+            # It was there and is gone before anybody could look: that it was there is on record all the same.
+            self._write(Note(GuardEvent.ATTACHED, port, {"seen": seen.value, "why": str(exc)}, _SERIOUS))
+            self._note_detached(port, {"why": "it was gone before it could be read"})
+            return
+        except Refused as exc:
+            device = UsbDevice(port, "", 0, 0, "", "", "", "", (), problems=(str(exc),))
+        since = self._clock.now()
+        if was is not None and was.fingerprint == device.fingerprint:
+            seen, since = Seen.BEFORE, was.since
+        attached = Note(GuardEvent.ATTACHED, port, {**_described(device), "seen": seen.value})
+        # Held first, so that a judge who looks around sees it.
+        unknown = Enforced(Authorized.UNKNOWN, holds=False)
+        self._held[port] = Held(device, Verdict(Target.BLOCK, Cause.UNREADABLE), unknown, seen, since)
+        verdict, enforced = self._carry_out(device, self._judged(device), attached)
+        self._held[port] = replace(self._held[port], verdict=verdict, enforced=enforced)
+
+    def _judged(self, device: UsbDevice) -> Verdict:
+        verdict = self._judge(device, tuple(held.device for held in self._held.values()))
+        detail = self._not_encrypted.get(device.port)
+        if detail is not None and verdict.target is Target.ALLOW and verdict.only_encrypted:
+            return replace(verdict, target=Target.BLOCK, cause=Cause.NOT_ENCRYPTED, detail=detail, would_be=None)
+        return verdict
+
+    def _carried_out(
+        self, device: UsbDevice, verdict: Verdict, before: tuple[Note, ...]
+    ) -> dict[str, Verdict | Enforced]:
+        recorded = self._write(*before, Note(GuardEvent.DECIDED, device.port, _decided(verdict)), there=device)
+        if not recorded and verdict.target is Target.ALLOW and verdict.cause not in _ALWAYS:
+            verdict = Verdict(Target.BLOCK, Cause.UNRECORDED, verdict.rule, "the guard's journal cannot be written")
+        enforced = self._enforcer.enforce(device, verdict)
+        found = {"target": verdict.target.value, "authorized": enforced.authorized.value, "why": enforced.why}
+        self._write(Note(GuardEvent.ENFORCED, device.port, found, 0 if enforced.holds else _SERIOUS))
+        return verdict, enforced
+
+    def _note_detached(self, port: str, fields: dict[str, str]) -> None:
+        try:
+            with self._database.transaction():
+                self._presence.forget(port)
+                self._journal.record(Note(GuardEvent.DETACHED, port, fields))
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("guard.not-recorded", why=why(exc))
+
+    def _write(self, *notes: Note, there: UsbDevice | None = None) -> bool:
+        """Return whether the notes are durable."""
+        try:
+            with self._database.transaction():
+                if there is not None:
+                    self._presence.note(there.port, WasThere(there.fingerprint, self._held[there.port].since))
+                self._journal.record(*notes)
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("guard.not-recorded", why=why(exc))
+            return False
+        return True
+
+
+def _depth(port: str) -> tuple[int, str]:
+    """Root hubs first, then hubs before what hangs on them."""
+    return (-1 if port.startswith("usb") else port.count("."), port)
+
+
+def _described(device: UsbDevice) -> dict[str, str]:
+    fields = {
+        "id": device.id, "name": device.name, "serial": device.serial, "identity": device.identity,
+        "fingerprint": device.fingerprint, "interfaces": _shown_interfaces(device),
+    }  # fmt: skip
+    if device.problems:
+        fields["problems"] = "; ".join(device.problems)
+    return fields
+
+
+def _shown_interfaces(device: UsbDevice) -> str:
+    return " ".join(map(str, sorted(device.interface_set)[:_MOST_INTERFACES_SHOWN]))
+
+
+def _decided(verdict: Verdict) -> dict[str, str]:
+    fields = {
+        "target": verdict.target.value, "cause": verdict.cause.value, "rule": str(verdict.rule),
+        "detail": verdict.detail,
+    }  # fmt: skip
+    if verdict.is_observed and verdict.would_be is not None:
+        fields["would_be"] = verdict.would_be.value
+    if verdict.access is Access.READ_ONLY:
+        fields["access"] = verdict.access.value
+    if verdict.interfaces is not None:
+        fields["interfaces"] = " ".join(map(str, sorted(verdict.interfaces)))
+    return fields
+
+
+def _state(held: Held) -> DeviceState:
+    device, verdict = held.device, held.verdict
+    return DeviceState(
+        port=device.port,
+        parent=device.parent,
+        id=device.id,
+        name=device.name,
+        serial=device.serial,
+        identity=device.identity,
+        interfaces=_shown_interfaces(device),
+        seen=held.seen,
+        since=held.since,
+        target=verdict.target,
+        would_be=verdict.would_be or verdict.target,
+        cause=verdict.cause,
+        rule=verdict.rule,
+        detail=verdict.detail[:MAX_DETAIL_CHARS],
+        access=verdict.access,
+        authorized=held.enforced.authorized,
+    )
