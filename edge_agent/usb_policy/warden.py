@@ -171,9 +171,7 @@ class Warden:
             return replace(verdict, target=Target.BLOCK, cause=Cause.NOT_ENCRYPTED, detail=detail, would_be=None)
         return verdict
 
-    def _carried_out(
-        self, device: UsbDevice, verdict: Verdict, before: tuple[Note, ...]
-    ) -> dict[str, Verdict | Enforced]:
+    def _carry_out(self, device: UsbDevice, verdict: Verdict, *before: Note) -> tuple[Verdict, Enforced]:
         recorded = self._write(*before, Note(GuardEvent.DECIDED, device.port, _decided(verdict)), there=device)
         if not recorded and verdict.target is Target.ALLOW and verdict.cause not in _ALWAYS:
             verdict = Verdict(Target.BLOCK, Cause.UNRECORDED, verdict.rule, "the guard's journal cannot be written")
