@@ -1,4 +1,4 @@
-"""The guard's one thread: what became readable, then what is due, then sleep. Nothing in a turn may wait for a device."""
+"""The one thread of the guard: what became readable, then what is due, then sleep. No turn may wait for a device."""
 
 import selectors
 import time

@@ -165,6 +165,8 @@ class Warden:
         self._held[port] = replace(self._held[port], verdict=verdict, enforced=enforced)
 
     def _judged(self, device: UsbDevice) -> Verdict:
+        if not device.fingerprint and not device.is_root_hub:
+            return Verdict(Target.BLOCK, Cause.UNREADABLE, detail="; ".join(device.problems)[:MAX_DETAIL_CHARS])
         verdict = self._judge(device, tuple(held.device for held in self._held.values()))
         detail = self._not_encrypted.get(device.port)
         if detail is not None and verdict.target is Target.ALLOW and verdict.only_encrypted:
