@@ -9,31 +9,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.devices.sysfs import UsbInterface
 from shared.devices.device import Interface, UsbDevice
 from shared.devices.verdict import Target, Verdict
 from shared.errors import Unavailable
 from shared.fleet.devices import Authorized
 
 
-@dataclass(frozen=True)
-class InterfaceNow:
-    """An interface of an authorised device as sysfs has it; `name` is such as 1-1.2:1.0."""
-
-    name: str
-    interface: Interface
-    authorized: Authorized
-
-
 class Bus(Protocol):
     """What enforcement asks of sysfs. Whatever does not work raises an Unavailable; a device may go at any moment."""
 
     def authorized(self, port: str, /) -> Authorized: ...
-    def authorize(self, port: str, /, *, wanted: bool) -> None: ...
+    def authorize(self, port: str, wanted: bool, /) -> None: ...  # noqa: FBT001  it is the value that is written
     def remove(self, port: str, /) -> None: ...
-    def interfaces(self, port: str, /) -> Sequence[InterfaceNow]: ...
-    def authorize_interface(self, name: str, /, *, wanted: bool) -> None: ...
+    def interfaces(self, port: str, /) -> Sequence[UsbInterface]: ...
+    def authorize_interface(self, name: str, wanted: bool, /) -> None: ...  # noqa: FBT001  as above
     def probe_interface(self, name: str, /) -> None: ...
-    def set_interface_authorized_default(self, root_hub: str, /, *, wanted: bool) -> None: ...
+    def set_interface_authorized_default(self, root_hub: str, value: int, /) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -66,20 +58,20 @@ class Enforcer:
         if device.is_root_hub:
             return
         if verdict.target is not Target.ALLOW:
-            self._bus.authorize(device.port, wanted=False)
+            self._bus.authorize(device.port, False)
             if verdict.target is Target.REJECT:
                 self._bus.remove(device.port)
             return
         if self._bus.authorized(device.port) is not Authorized.YES:
             with self._interfaces_held_back(device.port, verdict):
-                self._bus.authorize(device.port, wanted=True)
+                self._bus.authorize(device.port, True)
         for now in self._bus.interfaces(device.port):
             self._apply_interface(now, wanted=_wanted(now.interface, verdict))
 
-    def _apply_interface(self, now: InterfaceNow, *, wanted: bool) -> None:
+    def _apply_interface(self, now: UsbInterface, *, wanted: bool) -> None:
         if now.authorized is (Authorized.YES if wanted else Authorized.NO):
             return
-        self._bus.authorize_interface(now.name, wanted=wanted)
+        self._bus.authorize_interface(now.name, wanted)
         if wanted:
             self._bus.probe_interface(now.name)
 
@@ -89,11 +81,11 @@ class Enforcer:
             yield
             return
         root_hub = f"usb{port.partition('-')[0]}"
-        self._bus.set_interface_authorized_default(root_hub, wanted=False)
+        self._bus.set_interface_authorized_default(root_hub, 0)
         try:
             yield
         finally:
-            self._bus.set_interface_authorized_default(root_hub, wanted=True)
+            self._bus.set_interface_authorized_default(root_hub, 1)
 
     def _read_back(self, device: UsbDevice, verdict: Verdict, why: str) -> Enforced:
         try:

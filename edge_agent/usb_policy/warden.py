@@ -4,7 +4,7 @@ What is allowed was recorded durably before the kernel was told. Where the journ
 machine itself needs is allowed, and the rest waits for the next look.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -12,6 +12,8 @@ from typing import Protocol
 from edge_agent.database import Database
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.devices.memory import Presence, WasThere
+from edge_agent.devices.ports import in_order, parent_of
+from edge_agent.devices.reconcile import Mark, reconcile
 from edge_agent.log import Log, why
 from edge_agent.usb_policy.enforcer import Enforced, Enforcer
 from shared.clock import Clock
@@ -23,6 +25,7 @@ from shared.fleet.devices import MAX_DETAIL_CHARS, Authorized, DeviceState, Seen
 
 _MOST_INTERFACES_SHOWN = 16
 _SERIOUS = 8
+_UNJUDGED, _NOT_YET = Verdict(Target.BLOCK, Cause.UNREADABLE), Enforced(Authorized.UNKNOWN, holds=False)
 _ALWAYS = (Cause.ROOT_HUB, Cause.PINNED_CONSOLE)
 
 
@@ -34,6 +37,8 @@ class Reader(Protocol):
     def read(self, port: str, /) -> UsbDevice:
         """Raises an Unavailable when the device is gone, a Refused when it cannot be read."""
 
+    def instance(self, port: str, /) -> str: ...
+
 
 Judge = Callable[[UsbDevice, tuple[UsbDevice, ...]], Verdict]
 
@@ -41,6 +46,7 @@ Judge = Callable[[UsbDevice, tuple[UsbDevice, ...]], Verdict]
 @dataclass(frozen=True)
 class Held:
     device: UsbDevice
+    mark: Mark
     verdict: Verdict
     enforced: Enforced
     seen: Seen
@@ -70,20 +76,16 @@ class Warden:
 
     def begin(self) -> None:
         """Take up what is there at the guard's start, telling what was there before from what came meanwhile."""
-        was = self._presence.there()
-        present = self._ports()
-        for port in set(was) - set(present):
-            self._note_detached(port, {"seen": Seen.WHILE_DOWN.value, "fingerprint": was[port].fingerprint})
-        for port in present:
-            self._take(port, Seen.WHILE_DOWN, was.get(port))
+        self._take_up(self._presence.there())
 
     def attached(self, port: str) -> None:
         """Take up a device that the kernel announces. Announced twice, it is judged once unless it has changed."""
-        if port in self._held and self._unchanged(port):
-            return
-        if port in self._held:
+        held = self._held.get(port)
+        if held is not None:
+            if self._mark(port) == held.mark:
+                return
             self.detached(port)
-        self._take(port, Seen.NOW, None)
+        self._take(port, Seen.NOW)
 
     def detached(self, port: str) -> None:
         held = self._held.pop(port, None)
@@ -93,19 +95,41 @@ class Warden:
 
     def reconcile(self) -> int:
         """Hold what is known against sysfs; return how many differences there were, each taken up as unseen."""
-        present = self._ports()
-        gone = [port for port in self._held if port not in present]
-        changed = [port for port in present if port in self._held and not self._unchanged(port)]
-        for port in (*gone, *changed):
-            self.detached(port)
-        came = [port for port in present if port not in self._held]
-        for port in came:
-            self._take(port, Seen.WHILE_DOWN, None)
-        return len(gone) + len(came)
+        return self._take_up({port: WasThere(held.mark, held.since) for port, held in self._held.items()})
+
+    def _take_up(self, known: Mapping[str, WasThere]) -> int:
+        marks = {port: self._mark(port) for port in self._reader.ports()}
+        present = {port: mark for port, mark in marks.items() if mark is not None}
+        changes = reconcile({port: was.mark for port, was in known.items()}, present)
+        other = (*changes.changed, *changes.replugged)
+        for port in (*changes.detached, *other):
+            self._held.pop(port, None)
+            self._not_encrypted.pop(port, None)
+            self._note_detached(port, {"seen": Seen.WHILE_DOWN.value, "fingerprint": known[port].mark.fingerprint})
+        for port in sorted(present, key=in_order):
+            if port in changes.still and port not in self._held:
+                self._take(port, Seen.BEFORE, known[port].since)
+            elif port not in changes.still:
+                self._take(port, Seen.WHILE_DOWN)
+        return len(changes.attached) + len(changes.detached) + len(other)
+
+    def _mark(self, port: str) -> Mark | None:
+        """Return what tells this attachment from another one, None: there is none any more."""
+        try:
+            return Mark(self._readable(port).fingerprint, self._reader.instance(port), self._presence.boot)
+        except Unavailable:
+            return None
+
+    def _readable(self, port: str) -> UsbDevice:
+        """Return the device, without a fingerprint where it cannot be read. Raises an Unavailable when it is gone."""
+        try:
+            return self._reader.read(port)
+        except Refused as exc:
+            return UsbDevice(port, parent_of(port), 0, 0, "", "", "", "", (), problems=(str(exc),))
 
     def decide_again(self) -> None:
         """Judge every device anew: policy, time or company has changed. What the kernel forgot is enforced anew."""
-        for port in sorted(self._held, key=_depth):
+        for port in sorted(self._held, key=in_order):
             held = self._held.get(port)
             if held is None:
                 continue
@@ -133,34 +157,21 @@ class Warden:
 
     def states(self) -> list[DeviceState]:
         """Return the tree, hubs before what hangs on them."""
-        return [_state(self._held[port]) for port in sorted(self._held, key=_depth)]
+        return [_state(self._held[port]) for port in sorted(self._held, key=in_order)]
 
-    def _ports(self) -> list[str]:
-        return sorted(self._reader.ports(), key=_depth)
-
-    def _unchanged(self, port: str) -> bool:
+    def _take(self, port: str, seen: Seen, since: datetime | None = None) -> None:
         try:
-            return self._reader.read(port).fingerprint == self._held[port].device.fingerprint
-        except (Unavailable, Refused):
-            return False
-
-    def _take(self, port: str, seen: Seen, was: WasThere | None) -> None:
-        try:
-            device = self._reader.read(port)
+            instance = self._reader.instance(port)
+            device = self._readable(port)
         except Unavailable as exc:
             # It was there and is gone before anybody could look: that it was there is on record all the same.
             self._write(Note(GuardEvent.ATTACHED, port, {"seen": seen.value, "why": str(exc)}, _SERIOUS))
             self._note_detached(port, {"why": "it was gone before it could be read"})
             return
-        except Refused as exc:
-            device = UsbDevice(port, "", 0, 0, "", "", "", "", (), problems=(str(exc),))
-        since = self._clock.now()
-        if was is not None and was.fingerprint == device.fingerprint:
-            seen, since = Seen.BEFORE, was.since
+        mark = Mark(device.fingerprint, instance, self._presence.boot)
+        # Held before it is judged, so that a judge who looks around sees it.
+        self._held[port] = Held(device, mark, _UNJUDGED, _NOT_YET, seen, since or self._clock.now())
         attached = Note(GuardEvent.ATTACHED, port, {**_described(device), "seen": seen.value})
-        # Held first, so that a judge who looks around sees it.
-        unknown = Enforced(Authorized.UNKNOWN, holds=False)
-        self._held[port] = Held(device, Verdict(Target.BLOCK, Cause.UNREADABLE), unknown, seen, since)
         verdict, enforced = self._carry_out(device, self._judged(device), attached)
         self._held[port] = replace(self._held[port], verdict=verdict, enforced=enforced)
 
@@ -195,17 +206,13 @@ class Warden:
         try:
             with self._database.transaction():
                 if there is not None:
-                    self._presence.note(there.port, WasThere(there.fingerprint, self._held[there.port].since))
+                    held = self._held[there.port]
+                    self._presence.note(there.port, WasThere(held.mark, held.since))
                 self._journal.record(*notes)
         except (Unavailable, IntegrityFailure) as exc:
             self._log.event("guard.not-recorded", why=why(exc))
             return False
         return True
-
-
-def _depth(port: str) -> tuple[int, str]:
-    """Root hubs first, then hubs before what hangs on them."""
-    return (-1 if port.startswith("usb") else port.count("."), port)
 
 
 def _described(device: UsbDevice) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 
-from edge_agent.usb_policy.enforcer import InterfaceNow
+from edge_agent.devices.sysfs import UsbInterface
 from shared.devices.device import Interface, UsbDevice
 from shared.errors import Refused, Unavailable
 from shared.fleet.devices import Authorized
@@ -36,6 +37,7 @@ def usb_device(
 class Plugged:
     device: UsbDevice
     authorized: bool
+    instance: str = ""
     interfaces: dict[str, bool] = field(default_factory=dict)
 
 
@@ -49,9 +51,10 @@ class FakeBus:
         self.obeys: Callable[[str], bool] = lambda _port: True
         self.probed: list[str] = []
         self.bound: set[str] = set()
+        self._instances = count(1)
 
     def plug(self, device: UsbDevice) -> None:
-        self.plugged[device.port] = Plugged(device, authorized=False)
+        self.plugged[device.port] = Plugged(device, authorized=False, instance=str(next(self._instances)))
         if self.authorized_default or device.is_root_hub:
             self._authorize(self.plugged[device.port])
 
@@ -70,10 +73,13 @@ class FakeBus:
             raise NotReadable(f"{port} cannot be read")
         return self._there(port).device
 
+    def instance(self, port: str, /) -> str:
+        return self._there(port).instance
+
     def authorized(self, port: str, /) -> Authorized:
         return Authorized.YES if self._there(port).authorized else Authorized.NO
 
-    def authorize(self, port: str, /, *, wanted: bool) -> None:
+    def authorize(self, port: str, wanted: bool, /) -> None:
         plugged = self._there(port)
         if not self.obeys(port) or plugged.authorized is wanted:
             return
@@ -87,15 +93,15 @@ class FakeBus:
         self._there(port)
         self.unplug(port)
 
-    def interfaces(self, port: str, /) -> Sequence[InterfaceNow]:
+    def interfaces(self, port: str, /) -> Sequence[UsbInterface]:
         plugged = self._there(port)
         return [
-            InterfaceNow(name, interface, Authorized.YES if plugged.interfaces[name] else Authorized.NO)
+            UsbInterface(name, interface, Authorized.YES if plugged.interfaces[name] else Authorized.NO, "")
             for name, interface in self._names(plugged).items()
             if name in plugged.interfaces
         ]
 
-    def authorize_interface(self, name: str, /, *, wanted: bool) -> None:
+    def authorize_interface(self, name: str, wanted: bool, /) -> None:
         port = name.partition(":")[0]
         if not self.obeys(port):
             return
@@ -108,9 +114,9 @@ class FakeBus:
         if self._there(name.partition(":")[0]).interfaces.get(name):
             self.bound.add(name)
 
-    def set_interface_authorized_default(self, root_hub: str, /, *, wanted: bool) -> None:
+    def set_interface_authorized_default(self, root_hub: str, value: int, /) -> None:
         assert root_hub.startswith("usb")
-        self.interface_default = wanted
+        self.interface_default = bool(value)
 
     def _authorize(self, plugged: Plugged) -> None:
         plugged.authorized = True

@@ -73,7 +73,7 @@ def test_of_a_composite_device_no_driver_ever_meets_what_is_not_allowed(bus: Fak
     bad = usb_device("1-1", STORAGE, KEYBOARD)
     bus.plug(bad)
     ever_bound: set[str] = set()
-    bus.obeys = lambda _port: bool(ever_bound.update(bus.bound)) or True
+    bus.obeys = lambda _port: not ever_bound.__ior__(bus.bound) or True
 
     enforced = Enforcer(bus).enforce(bad, ONLY_STORAGE)
 
@@ -85,14 +85,14 @@ def test_of_a_composite_device_no_driver_ever_meets_what_is_not_allowed(bus: Fak
 
 def test_control_without_holding_interfaces_back_the_keyboard_is_bound_first(bus: FakeBus) -> None:
     class Leaking(FakeBus):
-        def set_interface_authorized_default(self, root_hub: str, /, *, wanted: bool) -> None:
+        def set_interface_authorized_default(self, root_hub: str, value: int, /) -> None:
             pass
 
     leaking = Leaking()
     bad = usb_device("1-1", STORAGE, KEYBOARD)
     leaking.plug(bad)
     ever_bound: set[str] = set()
-    leaking.obeys = lambda _port: bool(ever_bound.update(leaking.bound)) or True
+    leaking.obeys = lambda _port: not ever_bound.__ior__(leaking.bound) or True
 
     Enforcer(leaking).enforce(bad, ONLY_STORAGE)
 

@@ -126,7 +126,7 @@ def test_a_device_that_somebody_authorised_behind_our_back_is_taken_back(bench: 
     with bench.warden() as warden:
         bench.bus.plug(usb_device("1-1"))
         warden.attached("1-1")
-        bench.bus.authorize("1-1", wanted=True)
+        bench.bus.authorize("1-1", True)
 
         warden.decide_again()
 
@@ -160,6 +160,23 @@ def test_what_may_have_been_swapped_unseen_is_not_called_still_there(bench: Benc
         seen = {state.port: state.seen for state in warden.states()}
 
     assert seen["1-1"] is Seen.WHILE_DOWN
+
+
+def test_the_same_stick_unplugged_and_plugged_in_again_unseen_is_a_new_attachment(bench: Bench) -> None:
+    stick = usb_device("1-1")
+    with bench.warden() as warden:
+        bench.bus.plug(stick)
+        warden.attached("1-1")
+        bench.bus.unplug("1-1")
+        bench.bus.plug(stick)
+
+        warden.reconcile()
+
+    assert [r.event for r in bench.records(GuardEvent.ATTACHED, GuardEvent.DETACHED)] == [
+        GuardEvent.ATTACHED,
+        GuardEvent.DETACHED,
+        GuardEvent.ATTACHED,
+    ]
 
 
 def test_what_was_unplugged_while_the_guard_was_down_is_recorded_as_detached(bench: Bench) -> None:
