@@ -4,6 +4,7 @@ import selectors
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from edge_agent.boundary import contained
 from edge_agent.log import Log
@@ -19,7 +20,10 @@ class _Due:
 
 
 class Turns:
-    """An error in one piece of work ends that piece and no other. `monotonic` is in seconds."""
+    """An error in one piece of work ends that piece and no other. `monotonic` is in seconds.
+
+    Whoever registers with `selector` itself gives a function that takes the mask of what is ready.
+    """
 
     def __init__(
         self, log: Log, selector: selectors.BaseSelector, monotonic: Callable[[], float] = time.monotonic
@@ -31,7 +35,7 @@ class Turns:
 
     def watch(self, descriptor: int, work: Work) -> None:
         """Have `work` called whenever `descriptor` can be read, until `forget`."""
-        self.selector.register(descriptor, selectors.EVENT_READ, work)
+        self.selector.register(descriptor, selectors.EVENT_READ, lambda _mask: work())
 
     def forget(self, descriptor: int) -> None:
         self.selector.unregister(descriptor)
@@ -56,8 +60,8 @@ class Turns:
     def take(self) -> None:
         """Take one turn: sleep until something can be read or is due, and do it."""
         sleep_s = max(0.0, min((due.at for due in self._due.values()), default=0.0) - self._monotonic())
-        for key, _ in self.selector.select(sleep_s):
-            contained(self._log, "guard.input", key.data)
+        for key, mask in self.selector.select(sleep_s):
+            contained(self._log, "guard.input", partial(key.data, mask))
         now = self._monotonic()
         for name, due in list(self._due.items()):
             if due.at <= now:
