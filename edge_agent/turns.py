@@ -49,6 +49,9 @@ class Turns:
         due = self._due[name]
         due.at = min(due.at, self._monotonic() + within_s)
 
+    def cancel(self, name: str) -> None:
+        self._due.pop(name, None)
+
     def stop(self) -> None:
         self._stopped = True
 
