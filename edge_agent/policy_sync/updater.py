@@ -84,10 +84,14 @@ class PolicyUpdater:
         log: Log,
         on_layer_missing: Callable[[], None] = lambda: None,
         on_refused: Callable[[], None] = lambda: None,
+        on_current: Callable[[bytes, bytes], None] = lambda _head, _layer: None,
     ) -> None:
         self._layer, self._trust_folder, self._policy_root = layer, trust_folder, policy_root
         self._host_id, self._store, self._journal, self._database = host_id, store, journal, database
         self._log, self._on_layer_missing, self._on_refused = log, on_layer_missing, on_refused
+        self._on_current = (
+            on_current  # both bundles as they came, whenever they hold: others verify them for themselves
+        )
         self._lock = threading.Lock()
         self._pending: HeadBundle | None = None  # a head that waits for its layer
         self._bundle: LayerBundle | None = None  # the layer as it came last
@@ -156,6 +160,8 @@ class PolicyUpdater:
         accepted = accept(AcceptedPolicy(policy.layer, policy.version, sha256(document).digest()), held)
         if accepted != held or self._store.in_force() is None:
             self._put_in_force(accepted, document, policy)
+        if self._bundle is not None:
+            self._on_current(head.encode(), self._bundle.encode())
         self._pending, self._done, self.error = None, sha256(head.encode()).digest(), ""
 
     def _put_in_force(self, accepted: AcceptedPolicy, document: bytes, policy: PolicyDocument) -> None:
