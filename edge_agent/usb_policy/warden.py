@@ -4,7 +4,7 @@ What is allowed was recorded durably before the kernel was told. Where the journ
 machine itself needs is allowed, and the rest waits for the next look.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -40,7 +40,22 @@ class Reader(Protocol):
     def instance(self, port: str, /) -> str: ...
 
 
-Judge = Callable[[UsbDevice, tuple[UsbDevice, ...]], Verdict]
+@dataclass(frozen=True)
+class Company:
+    """What is there beside a device: what was attached before it, and what is allowed now, itself among it or not."""
+
+    before: tuple[UsbDevice, ...]
+    allowed: tuple[UsbDevice, ...]
+
+
+class Judge(Protocol):
+    def judge(self, device: UsbDevice, company: Company, /) -> Verdict: ...
+
+    def carried_out(self, device: UsbDevice, verdict: Verdict, /) -> None:
+        """Be told of a device that was treated so."""
+
+    def gone(self, device: UsbDevice, /) -> None:
+        """Be told of a device that was taken away."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +69,6 @@ class Held:
 
 
 class Warden:
-    """`judge` is handed a device and all that are there, itself among them."""
-
     def __init__(
         self,
         reader: Reader,
@@ -91,6 +104,7 @@ class Warden:
         held = self._held.pop(port, None)
         self._not_encrypted.pop(port, None)
         if held is not None:
+            self._judge.gone(held.device)
             self._note_detached(port, _described(held.device))
 
     def reconcile(self) -> int:
@@ -103,10 +117,15 @@ class Warden:
         changes = reconcile({port: was.mark for port, was in known.items()}, present)
         other = (*changes.changed, *changes.replugged)
         for port in (*changes.detached, *other):
-            self._held.pop(port, None)
+            held = self._held.pop(port, None)
+            if held is not None:
+                self._judge.gone(held.device)
             self._not_encrypted.pop(port, None)
             self._note_detached(port, {"seen": Seen.WHILE_DOWN.value, "fingerprint": known[port].mark.fingerprint})
-        for port in sorted(present, key=in_order):
+        # What was there first is judged first: of two that look the same the later one is the suspicious one.
+        since = {port: known[port].since for port in changes.still}
+        latest = self._clock.now()
+        for port in sorted(present, key=lambda port: (since.get(port, latest), in_order(port))):
             if port in changes.still and port not in self._held:
                 self._take(port, Seen.BEFORE, known[port].since)
             elif port not in changes.still:
@@ -178,7 +197,11 @@ class Warden:
     def _judged(self, device: UsbDevice) -> Verdict:
         if not device.fingerprint and not device.is_root_hub:
             return Verdict(Target.BLOCK, Cause.UNREADABLE, detail="; ".join(device.problems)[:MAX_DETAIL_CHARS])
-        verdict = self._judge(device, tuple(held.device for held in self._held.values()))
+        try:
+            verdict = self._judge.judge(device, self._company(device))
+        except (Unavailable, IntegrityFailure, Refused) as exc:
+            self._log.event("guard.not-judged", why=why(exc))
+            return Verdict(Target.BLOCK, Cause.UNRECORDED, detail=str(exc)[:MAX_DETAIL_CHARS])
         detail = self._not_encrypted.get(device.port)
         if detail is not None and verdict.target is Target.ALLOW and verdict.only_encrypted:
             return replace(verdict, target=Target.BLOCK, cause=Cause.NOT_ENCRYPTED, detail=detail, would_be=None)
@@ -191,7 +214,19 @@ class Warden:
         enforced = self._enforcer.enforce(device, verdict)
         found = {"target": verdict.target.value, "authorized": enforced.authorized.value, "why": enforced.why}
         self._write(Note(GuardEvent.ENFORCED, device.port, found, 0 if enforced.holds else _SERIOUS))
+        try:
+            self._judge.carried_out(device, verdict)
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("guard.not-recorded", why=why(exc))
         return verdict, enforced
+
+    def _company(self, device: UsbDevice) -> Company:
+        ports = list(self._held)
+        before = ports[: ports.index(device.port)]
+        return Company(
+            tuple(self._held[port].device for port in before),
+            tuple(held.device for held in self._held.values() if held.verdict.target is Target.ALLOW),
+        )
 
     def _note_detached(self, port: str, fields: dict[str, str]) -> None:
         try:

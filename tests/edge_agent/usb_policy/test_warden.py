@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from edge_agent.database import Database
 from edge_agent.devices.journal import GuardJournal
 from edge_agent.devices.memory import Presence
 from edge_agent.usb_policy.enforcer import Enforcer
-from edge_agent.usb_policy.warden import Warden
+from edge_agent.usb_policy.warden import Company, Warden
 from shared.devices.device import UsbDevice
 from shared.devices.record import GuardEvent, GuardRecord
 from shared.devices.verdict import Cause, Target, Verdict
@@ -31,6 +32,7 @@ class Bench:
     rules: dict[str, Verdict] = field(default_factory=dict)
     clock: FakeClock = field(default_factory=FakeClock)
     log: MemoryLog = field(default_factory=MemoryLog)
+    companies: dict[str, Company] = field(default_factory=dict)
 
     @contextmanager
     def warden(self, boot: str = "boot 1") -> Iterator[Warden]:
@@ -41,7 +43,7 @@ class Bench:
         return Warden(
             self.bus,
             Enforcer(self.bus),
-            self.judge,
+            self,
             database=database,
             journal=GuardJournal(database, self.clock),
             presence=Presence(database, boot),
@@ -49,10 +51,17 @@ class Bench:
             log=self.log,
         )
 
-    def judge(self, device: UsbDevice, _present: tuple[UsbDevice, ...]) -> Verdict:
+    def judge(self, device: UsbDevice, company: Company) -> Verdict:
+        self.companies[device.port] = company
         if device.is_root_hub:
             return Verdict(Target.ALLOW, Cause.ROOT_HUB)
         return self.rules.get(device.port, BLOCK)
+
+    def carried_out(self, device: UsbDevice, verdict: Verdict) -> None:
+        pass
+
+    def gone(self, device: UsbDevice) -> None:
+        pass
 
     def records(self, *events: GuardEvent, port: str = "1-1") -> list[GuardRecord]:
         with closing(Database(self.path)) as database:
@@ -256,6 +265,19 @@ def test_medium_that_is_not_encrypted_stays_refused_until_it_is_unplugged(bench:
         warden.detached("1-1")
         warden.attached("1-1")
         assert bench.bus.authorized("1-1") is Authorized.YES
+
+
+def test_after_a_restart_what_was_there_first_is_still_judged_first(bench: Bench) -> None:
+    with bench.warden() as warden:
+        for port in ("1-2", "1-1"):
+            bench.bus.plug(usb_device(port))
+            warden.attached(port)
+            bench.clock.advance(timedelta(seconds=1))
+
+    with bench.warden() as warden:
+        warden.begin()
+
+    assert [device.port for device in bench.companies["1-1"].before if not device.is_root_hub] == ["1-2"]
 
 
 class FullDisk(GuardJournal):
