@@ -26,7 +26,7 @@ class Bench:
     policy: DevicePolicy | None = None
     pinned: set[str] = field(default_factory=set)
     uptime: timedelta = timedelta(hours=1)
-    numbers: list[float] = field(default_factory=list)
+    throw: float = 0.9
     sure: bool = True
     expired: bool = False
 
@@ -42,7 +42,7 @@ class Bench:
             clock=FakeClock(),
             uptime=lambda: self.uptime,
             zone=UTC,
-            random=lambda: self.numbers.pop(0),
+            random=lambda: self.throw,
         )
 
 
@@ -99,10 +99,11 @@ def test_the_second_of_two_that_say_the_same_serial_is_suspicious(bench: Bench) 
 
 def test_a_device_cannot_wait_for_the_throw_that_it_likes(bench: Bench) -> None:
     bench.rules("allow 0781:5581 if random(0.5)")
-    bench.numbers = [0.9, 0.1]
     judge, stick = bench.judge(), usb_device("1-1")
-
     assert decided(judge, stick).target is Target.BLOCK
+
+    bench.throw = 0.1
+
     assert decided(judge, stick).target is Target.BLOCK
     judge.gone(stick)
     assert decided(judge, stick).target is Target.ALLOW
