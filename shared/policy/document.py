@@ -15,6 +15,7 @@ from shared.errors import Malformed
 from shared.fields import Fields, encode_base64
 from shared.identity import KeyId
 from shared.policy.grading import Grading
+from shared.policy.layer import LAYER_PATTERN
 from shared.policy.routes import (
     AE_TITLE_PATTERN,
     FINGERPRINT_PATTERN,
@@ -30,7 +31,6 @@ from shared.sealing.record import GRADE_PATTERN
 from shared.signing import EvidencePublicKey
 
 ORGANISATION = "organisation"
-LAYER_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 MAX_BYTES = 256 * 1024
 MAX_MODALITIES = 1000
 MAX_DESCRIPTION_CHARS = 100
