@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from shared.canonical import Json
 from shared.devices.device import Interface
 from shared.devices.rule import Rule
 from shared.devices.verdict import Access, Target
+from shared.fields import Fields
 
 
 @dataclass(frozen=True)
@@ -40,3 +42,14 @@ class DevicePolicy:
     rescue: Rescue | None = None
     contact: str = ""  # whom to call, as the technologist reads it
     language: str = "en"  # or zh
+
+    def json(self) -> dict[str, Json]:
+        """Stands in until the language is here."""
+        return {"rules": [rule.rule.text for rule in self.rules], "default": self.default.value}
+
+    @classmethod
+    def parse(cls, fields: Fields) -> "DevicePolicy":
+        rules = tuple(DeviceRule(Rule(str(rule))) for rule in fields.items("rules", most=1000))
+        policy = cls(rules, Target(fields.choice("default", list(Target))))
+        fields.done()
+        return policy
