@@ -106,7 +106,7 @@ def test_a_damaged_pin_follows_nobody_until_a_person_says_so(state: Path, agent:
 
 
 def test_what_is_no_root_is_not_pinned(state: Path, tmp_path: Path, signers: PolicySigners) -> None:
-    for root in (b"no metadata", signers.targets, signers.root.replace(b'"sig": "', b'"sig": "00')):
+    for root in (b"no metadata", signers.targets, signers.root.replace(b'"sig":"30', b'"sig":"31')):
         with pytest.raises(RootUnusable):
             pin(state, enrol(tmp_path / "agent", root))
 
