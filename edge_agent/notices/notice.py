@@ -13,12 +13,13 @@ from enum import StrEnum
 
 from shared import canonical, clock
 from shared.canonical import Json
-from shared.devices.device import MAX_TEXT_CHARS, STORAGE_CLASS, UsbDevice
+from shared.devices.device import HID_CLASS, MAX_TEXT_CHARS, STORAGE_CLASS, UsbDevice
 from shared.devices.policy import DevicePolicy
 from shared.devices.printable import printable
 from shared.devices.verdict import Access, Cause, Target, Verdict
 from shared.errors import Malformed
 from shared.fields import Fields
+from shared.fleet.devices import DeviceState
 
 MAX_NOTICES = 50
 MAX_BYTES = 128 * 1024
@@ -37,7 +38,6 @@ class Kind(StrEnum):
 
 # Communications, wireless, and what is called miscellaneous: how network and radio adapters present themselves.
 _NETWORK_CLASSES = {0x02, 0x0A, 0xE0}
-_HID_CLASS = 0x03
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def told_of(device: UsbDevice, verdict: Verdict, policy: DevicePolicy | None, no
         device.port,
         printable(device.name, MAX_TEXT_CHARS),
         device.id,
-        kind(device),
+        _kind({interface.class_code for interface in device.interfaces}),
         verdict.target,
         meant,
         verdict.cause,
@@ -139,11 +139,28 @@ def told_of(device: UsbDevice, verdict: Verdict, policy: DevicePolicy | None, no
     )
 
 
-def kind(device: UsbDevice) -> Kind:
-    """Return the plainest word for `device`; what stores anything is storage, whatever else it is."""
-    classes = {interface.class_code for interface in device.interfaces}
+def told_of_state(state: DeviceState, contact: str, language: str) -> Told:
+    """Return what would be told of a device in the guard's report, also where that is nothing out of the ordinary."""
+    return Told(
+        state.since,
+        state.port,
+        state.name,
+        state.id,
+        _kind({int(interface[:2], 16) for interface in state.interfaces.split()}),
+        state.target,
+        state.would_be,
+        state.cause,
+        state.detail,
+        state.access,
+        contact,
+        language if language in LANGUAGES else "en",
+    )
+
+
+def _kind(classes: set[int]) -> Kind:
+    """Return the plainest word; what stores anything is storage, whatever else it is."""
     if STORAGE_CLASS in classes:
         return Kind.STORAGE
     if classes & _NETWORK_CLASSES:
         return Kind.NETWORK
-    return Kind.KEYBOARD if _HID_CLASS in classes else Kind.OTHER
+    return Kind.KEYBOARD if HID_CLASS in classes else Kind.OTHER
