@@ -4,7 +4,7 @@ What is allowed was recorded durably before the kernel was told. Where the journ
 machine itself needs is allowed, and the rest waits for the next look.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -58,6 +58,10 @@ class Judge(Protocol):
         """Be told of a device that was taken away."""
 
 
+Tell = Callable[[UsbDevice, Verdict], None]
+"""Is told of each verdict that people at the machine have not been told of."""
+
+
 @dataclass(frozen=True)
 class Held:
     device: UsbDevice
@@ -80,7 +84,9 @@ class Warden:
         presence: Presence,
         clock: Clock,
         log: Log,
+        tell: Tell = lambda _device, _verdict: None,
     ) -> None:
+        self._tell = tell
         self._reader, self._enforcer, self._judge = reader, enforcer, judge
         self._database, self._journal, self._presence = database, journal, presence
         self._clock, self._log = clock, log
@@ -155,8 +161,10 @@ class Warden:
             verdict = self._judged(held.device)
             if verdict == held.verdict and self._enforcer.holds(held.device, verdict):
                 continue
-            verdict, enforced = self._carry_out(held.device, verdict)
-            self._held[port] = replace(held, verdict=verdict, enforced=enforced)
+            carried_out, enforced = self._carry_out(held.device, verdict, *_rescue_ended(held.verdict, verdict, port))
+            self._held[port] = replace(held, verdict=carried_out, enforced=enforced)
+            if carried_out != held.verdict:
+                self._tell(held.device, carried_out)
 
     def refuse_storage(self, port: str, detail: str) -> None:
         """Keep what only encrypted media may do from a device that shows something else, until it is unplugged."""
@@ -193,6 +201,8 @@ class Warden:
         attached = Note(GuardEvent.ATTACHED, port, {**_described(device), "seen": seen.value})
         verdict, enforced = self._carry_out(device, self._judged(device), attached)
         self._held[port] = replace(self._held[port], verdict=verdict, enforced=enforced)
+        if seen is not Seen.BEFORE:
+            self._tell(device, verdict)
 
     def _judged(self, device: UsbDevice) -> Verdict:
         if not device.fingerprint and not device.is_root_hub:
@@ -208,7 +218,10 @@ class Warden:
         return verdict
 
     def _carry_out(self, device: UsbDevice, verdict: Verdict, *before: Note) -> tuple[Verdict, Enforced]:
-        recorded = self._write(*before, Note(GuardEvent.DECIDED, device.port, _decided(verdict)), there=device)
+        decided = [Note(GuardEvent.DECIDED, device.port, _decided(verdict))]
+        if verdict.cause is Cause.RESCUE:
+            decided.append(Note(GuardEvent.RESCUE_USED, device.port, _described(device)))
+        recorded = self._write(*before, *decided, there=device)
         if not recorded and verdict.target is Target.ALLOW and verdict.cause not in _ALWAYS:
             verdict = Verdict(Target.BLOCK, Cause.UNRECORDED, verdict.rule, "the guard's journal cannot be written")
         enforced = self._enforcer.enforce(device, verdict)
@@ -248,6 +261,12 @@ class Warden:
             self._log.event("guard.not-recorded", why=why(exc))
             return False
         return True
+
+
+def _rescue_ended(before: Verdict, now: Verdict, port: str) -> tuple[Note, ...]:
+    if before.cause is not Cause.RESCUE or now.cause is Cause.RESCUE:
+        return ()
+    return (Note(GuardEvent.RESCUE_ENDED, port, {"cause": now.cause.value}),)
 
 
 def _described(device: UsbDevice) -> dict[str, str]:
