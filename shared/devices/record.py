@@ -39,7 +39,6 @@ class GuardEvent(StrEnum):
     RESCUE_USED = "guard.rescue-used"
     RESCUE_ENDED = "guard.rescue-ended"
     STORAGE_JUDGED = "device.storage-judged"
-    PEER_REFUSED = "guard.peer-refused"  # who may not ask at the socket tried to
     FINDING = "host.finding"
 
 
