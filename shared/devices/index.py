@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from shared.devices.device import UsbDevice
-from shared.devices.matching import applies, shown
+from shared.devices.matching import Applies, prepared, shown
 from shared.devices.rule import Attribute, Rule, RuleTarget, SetOperator, Value
 
 if TYPE_CHECKING:
@@ -26,12 +26,14 @@ class RuleIndex:
         self._by_key: dict[Key, list[int]] = defaultdict(list)
         self._allowing: dict[Key, list[int]] = defaultdict(list)
         self._rest: list[int] = []
+        self._prepared: dict[int, tuple[Applies, ...]] = {}  # of the rest, and of what else was looked at so far
         for position, rule in enumerate(rules):
             keys = _keys(rule.rule)
             for key in keys or ():
                 self._by_key[key].append(position)
             if keys is None:
                 self._rest.append(position)
+                self._prepared[position] = prepared(rule.rule)
             if rule.rule.target is RuleTarget.ALLOW:
                 for key in _id_keys(rule.rule) or (("any", ""),):
                     self._allowing[key].append(position)
@@ -41,7 +43,16 @@ class RuleIndex:
         found = set(self._rest)
         for key in _keys_of(device):
             found.update(self._by_key.get(key, ()))
-        return (position for position in sorted(found) if applies(self._rules[position].rule, device))
+        return (position for position in sorted(found) if self._applies(position, device))
+
+    def _applies(self, position: int, device: UsbDevice) -> bool:
+        parts = self._prepared.get(position)
+        if parts is None:
+            parts = self._prepared[position] = prepared(self._rules[position].rule)
+        for applies in parts:  # noqa: SIM110 - with any() the last rule of ten thousand is reached half as fast
+            if not applies(device):
+                return False
+        return True
 
     def near(self, device: UsbDevice) -> list[int]:
         """Return the positions of at most MOST_NEAR allowing rules that are for something like `device`."""

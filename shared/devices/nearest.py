@@ -22,15 +22,18 @@ def nearest(policy: DevicePolicy, device: UsbDevice, passed: Sequence[int]) -> t
         if rule.target is RuleTarget.ALLOW and rule.conditions.values:
             return number, f"rule {number} is for it, but does not hold: if {_short(rule.conditions.text())}"
     fewest = min(
-        ((list(differences(policy.rules[position].rule, device)), position) for position in policy.index.near(device)),
+        ((differences(policy.rules[position].rule, device), position) for position in policy.index.near(device)),
         key=lambda found: (len(found[0]), found[1]),
         default=None,
     )
     if fewest is None or not fewest[0]:
         return 0, "no rule allows anything like it"
-    (name, expected, found), *others = fewest[0]
-    text = f"nearest rule {fewest[1] + 1} differs in {name}: expected {_short(expected)}, found {_short(found)}"
-    return fewest[1] + 1, text + (f"; and in {', '.join(each[0] for each in others)}" if others else "")
+    first, *others = fewest[0]
+    text = (
+        f"nearest rule {fewest[1] + 1} differs in {first.attribute}: expected {_short(first.expected)}, found "
+        f"{_short(first.found)}"
+    )
+    return fewest[1] + 1, text + (f"; and in {', '.join(each.attribute for each in others)}" if others else "")
 
 
 def _short(text: str) -> str:
