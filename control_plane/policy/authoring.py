@@ -272,6 +272,7 @@ def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
         coverage=authored.coverage,
         spool_quota_bytes=authored.spool_quota_bytes,
         frame_digests=authored.frame_digests,
+        devices=authored.devices,
     )
 
 

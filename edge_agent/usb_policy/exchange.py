@@ -2,7 +2,8 @@
 
     offer   = length of head || head || length of layer || layer      each length 4 bytes, big-endian
     answer  = one line of canonical JSON and U+000A, of one of two forms
-              {"v":1, "ok":true, "layer", "version", "sha256", "expires", "signed_at": time or null, "devices": or null}
+              {"v":1, "ok":true, "layer", "version", "sha256", "expires", "signed_at", "devices", "watch"};
+              the last three may be null
               {"v":1, "ok":false, "kind": refused | integrity | unavailable, "error"}
 
 Both run the same code on the same machine, so a change of form needs no second version beside it.
@@ -17,6 +18,7 @@ from shared import canonical, clock
 from shared.canonical import Json
 from shared.devices.policy import DevicePolicy
 from shared.devices.printable import printable
+from shared.devices.watch import WatchPolicy
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fields import Fields
 from shared.policy.accept import AcceptedPolicy
@@ -69,7 +71,7 @@ class Offer:
 
 @dataclass(frozen=True)
 class VerifiedPolicy:
-    """What a verified policy says to the guard. `devices` is None where it says nothing of devices."""
+    """What a verified policy says to the guard. `devices` and `watch` are None where it says nothing of them."""
 
     layer: str
     version: int
@@ -77,6 +79,7 @@ class VerifiedPolicy:
     expires: datetime  # the earliest expiry of the metadata that vouches for it
     signed_at: datetime | None  # when its timestamp was signed; None: the signer does not say
     devices: DevicePolicy | None
+    watch: WatchPolicy | None = None
 
     @property
     def accepted(self) -> AcceptedPolicy:
@@ -90,6 +93,7 @@ class VerifiedPolicy:
             "expires": clock.text(self.expires),
             "signed_at": None if self.signed_at is None else clock.text(self.signed_at),
             "devices": None if self.devices is None else self.devices.json(),
+            "watch": None if self.watch is None else self.watch.json(),
         }
 
     @classmethod
@@ -102,6 +106,7 @@ class VerifiedPolicy:
             fields.instant("expires"),
             None if fields.is_null("signed_at") else fields.instant("signed_at"),
             None if fields.is_null("devices") else DevicePolicy.parse(fields.fields("devices")),
+            None if fields.is_null("watch") else WatchPolicy.parse(fields.fields("watch")),
         )
 
 

@@ -57,7 +57,13 @@ def judge(state: Path, data: bytes) -> VerifiedPolicy:
         raise WrongLayer(offered=policy.layer, expected=trust.layer)
     chain = verification.chain()
     return VerifiedPolicy(
-        policy.layer, policy.version, sha256(document).digest(), chain.expires, chain.signed_at, policy.devices
+        policy.layer,
+        policy.version,
+        sha256(document).digest(),
+        chain.expires,
+        chain.signed_at,
+        policy.devices,
+        policy.watch,
     )
 
 

@@ -12,6 +12,7 @@ from functools import cached_property
 from shared import canonical
 from shared.canonical import Json
 from shared.devices.policy import DevicePolicy
+from shared.devices.watch import WatchPolicy
 from shared.errors import Malformed
 from shared.fields import Fields, encode_base64
 from shared.identity import KeyId
@@ -180,7 +181,7 @@ class PolicyDocument:
 
     What has a default here is written only where it differs, so that a policy has one encoding. `dicom_trust` is PEM
     certificates that modalities' TLS client certificates chain to; `spool_quota_bytes` 0 is the disk's own limit.
-    Without `devices` a host's device guard authorises nothing.
+    Without `devices` a host's device guard authorises nothing, and without `watch` it looks for nothing on its host.
     """
 
     layer: str
@@ -197,6 +198,7 @@ class PolicyDocument:
     spool_quota_bytes: int = 0
     frame_digests: bool = False
     devices: DevicePolicy | None = None
+    watch: WatchPolicy | None = None
 
     @property
     def default_grade(self) -> str:
@@ -242,6 +244,8 @@ class PolicyDocument:
             members["frame_digests"] = True
         if self.devices is not None:
             members["devices"] = self.devices.json()
+        if self.watch is not None:
+            members["watch"] = self.watch.json()
         return canonical.encode(members)
 
     @classmethod
@@ -284,8 +288,11 @@ class PolicyDocument:
 
     def _with_devices(self, fields: Fields) -> "PolicyDocument":
         """Read what the device guard of a host goes by; of no use to anybody else."""
-        devices = DevicePolicy.parse(fields.fields("devices")) if fields.has("devices") else None
-        return replace(self, devices=devices)
+        return replace(
+            self,
+            devices=DevicePolicy.parse(fields.fields("devices")) if fields.has("devices") else None,
+            watch=WatchPolicy.parse(fields.fields("watch")) if fields.has("watch") else None,
+        )
 
     def _verify(self) -> None:
         _unique("modality AE title", (m.ae_title for m in self.modalities))

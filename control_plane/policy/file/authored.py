@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from shared.devices.policy import DevicePolicy
 from shared.policy.document import Coverage, Modality
 from shared.policy.grading import Grading
 from shared.policy.routes import Route
@@ -21,3 +22,4 @@ class AuthoredPolicy:
     coverage: Coverage | None = None
     spool_quota_bytes: int = 0
     frame_digests: bool = False
+    devices: DevicePolicy | None = None
