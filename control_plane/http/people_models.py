@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from shared.errors import Malformed
-from shared.policy.document import LAYER_PATTERN
+from shared.policy.layer import LAYER_PATTERN
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _HOST = r"^host-[0-9a-f]{32}$"

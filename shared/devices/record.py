@@ -34,10 +34,12 @@ class GuardEvent(StrEnum):
     GAP = "device.gap"  # events were missed; what was there afterwards was found by looking
     POLICY_ACCEPTED = "guard.policy-accepted"
     POLICY_REFUSED = "guard.policy-refused"
+    PEER_REFUSED = "guard.peer-refused"  # somebody asked over the socket who may not
     CONSOLE_PINNED = "guard.console-pinned"
     RESCUE_USED = "guard.rescue-used"
     RESCUE_ENDED = "guard.rescue-ended"
     STORAGE_JUDGED = "device.storage-judged"
+    PEER_REFUSED = "guard.peer-refused"  # who may not ask at the socket tried to
     FINDING = "host.finding"
 
 

@@ -397,7 +397,7 @@ def open_range(parts: Parts, asked: Asked, start: int, length: int) -> bytes:
 # ---- audit-record.md
 
 _CODES = {
-    "110100": "agent.started agent.stopped server.started server.stopped",
+    "110100": "agent.started agent.stopped server.started server.stopped guard.started guard.stopped",
     "110101": "audit.read",
     "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused",
     "110104": "capture.image-delivered capture.delivery-refused capture.delivery-retried "
@@ -410,7 +410,10 @@ _CODES = {
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
     "capture.interception-attempted capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
-    "policy.published policy.refused policy.accepted audit.batch-refused vault.conflict-settled",
+    "policy.published policy.refused policy.accepted audit.batch-refused vault.conflict-settled "
+    "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "
+    "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
+    "device.detected device.gap device.storage-judged host.finding",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
@@ -705,8 +708,36 @@ _CAPTURE_STATE = _object_of(
     commitments_waiting=_integer(), damaged=_integer(), folders=_list_of(_FOLDER_STATE, 16),
     routes=_list_of(_object_of(name=_text(32), waiting=_integer(), error=_text(200)), 32),
 )  # fmt: skip
+_TARGET, _SEEN = _one_of("allow", "block", "reject"), _one_of("now", "while-down", "before")
+_DEVICE_STATE = _object_of(
+    port=_matching(r"[0-9a-z.-]{1,31}"), parent=_matching(r"[0-9a-z.-]{0,31}"),
+    id=_matching(r"[0-9a-f]{4}:[0-9a-f]{4}"), name=_text(126), serial=_text(126), identity=_HEX32,
+    interfaces=_matching(r"(([0-9a-f]{2}:){2}[0-9a-f]{2}( |$)){0,16}"), seen=_SEEN, since=_is_time, target=_TARGET,
+    would_be=_TARGET, rule=_integer(0, 1_000_000), detail=_text(300), access=_one_of("read-write", "read-only"),
+    cause=_one_of(
+        "rule", "default", "no-policy", "root-hub", "pinned-console", "rescue", "lapsed", "suspicious",
+        "not-encrypted", "unreadable",
+    ),
+    authorized=_one_of("yes", "no", "unknown"),
+)  # fmt: skip
+_GUARD_STATE = _object_of(
+    software=_text(64), policy=_integer(), policy_error=_text(500), clock_sure=_is_flag,
+    default_deny=_one_of("boot", "late", "no"), sidecar=_is_flag, gaps=_integer(), records=_integer(),
+    devices=_list_of(_DEVICE_STATE, 100),
+    others=_list_of(
+        _object_of(kind=_matching(r"[a-z0-9-]{1,32}"), name=_text(126), detail=_text(300), seen=_SEEN, since=_is_time),
+        100,
+    ),
+    findings=_list_of(
+        _object_of(
+            check=_matching(r"[a-z0-9-]{1,40}"), state=_one_of("fine", "found", "not evaluated"), detail=_text(300),
+            time=_is_time,
+        ), 50,
+    ),
+    left_out=_integer(),
+)  # fmt: skip
 _STATE = _object_of(
-    {"capture": _CAPTURE_STATE},
+    {"capture": _CAPTURE_STATE, "guard": _GUARD_STATE},
     v=_one_of(1), host=_HOST_ID, number=_integer(1), time=_is_time, software=_text(64), policy_accepted=_integer(),
     policy_in_force=_integer(), policy_error=_text(500), listening=_is_flag, waiting=_integer(), captured=_integer(),
     delivered=_integer(), refused=_integer(), audit_waiting=_integer(),
