@@ -20,8 +20,11 @@ demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, K
 	@$(BOOTSTRAP) demo --with mosquitto
 	@$(RUN) -m provisioning.demo $(if $(DATA),--data "$(DATA)") $(if $(KEEP),--keep)
 
+# What makes the storage media that the guard is tried with.
+MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk,genisoimage,ntfs-3g,udftools,xfsprogs
+
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc
+	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc,$(MEDIA_MAKERS)
 	@$(RUN) -m pytest -q $(T)
 
 lint: dev  ## style, formatting and who may import whom

@@ -58,15 +58,25 @@ OUR_PACKAGES = ("control_plane", "edge_agent", "provisioning", "shared")
 # Debian package: (a program that shows that it is there, what we want it for)
 DEBIAN_PACKAGES = {
     "age": ("age", "checks sealed backups with an implementation that is not ours"),
+    "btrfs-progs": ("mkfs.btrfs", "makes media that the guard has to know"),
+    "cryptsetup-bin": ("cryptsetup", "makes encrypted media that the guard has to know"),
     "curl": ("curl", "sends what our own delivery is measured against"),
     "dcmtk": ("storescu", "plays the modality with an implementation that is not ours"),
+    "dosfstools": ("mkfs.vfat", "makes media that the guard has to know"),
+    "e2fsprogs": ("mke2fs", "makes media that the guard has to know"),
+    "exfatprogs": ("mkfs.exfat", "makes media that the guard has to know"),
+    "fdisk": ("sfdisk", "makes partition tables that the guard has to know"),
     "fuse3": ("fusermount3", "mounts gocryptfs"),
+    "genisoimage": ("genisoimage", "makes media that the guard has to know"),
     "gocryptfs": ("gocryptfs", "is measured against"),
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
+    "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
+    "udftools": ("mkudffs", "makes media that the guard has to know"),
+    "xfsprogs": ("mkfs.xfs", "makes media that the guard has to know"),
 }
 
 # Debian package: the services that its installation enables and that must not run beside ours
