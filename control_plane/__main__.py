@@ -95,6 +95,12 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     status = _person(commands.add_parser("status", help="hosts, policy, objects, recovery, and what is not proved"))
     status.set_defaults(run=_later("people", "status"))
 
+    devices = _person(
+        commands.add_parser("devices", help="what is plugged into each host, and what the guard did; 1 if unproved")
+    )
+    devices.add_argument("host", nargs="?", metavar="HOST", help="that one alone: its id, or what people call it")
+    devices.set_defaults(run=_later("devices", "show"))
+
     signing_in = _person(
         commands.add_parser("sign-in", help="make a one-time link to the status page, for your browser")
     )
