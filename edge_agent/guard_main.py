@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _REFUSED
     except BrokenPipeError:
         # Whoever read our output has read enough; nothing more can be written, also not at the end.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return _OK
     # The last resort: whatever was not foreseen ends the command with its place in the log and no foreign text.
     except Exception as exc:  # noqa: BLE001
@@ -121,6 +121,17 @@ def _add_records(parser: argparse.ArgumentParser) -> None:
 
 def _add_learn(parser: argparse.ArgumentParser) -> None:
     _add_roots(parser)
+    parser.add_argument(
+        "--ports",
+        choices=("without-serial", "all", "none"),
+        default="without-serial",
+        help="which rules hold for one port only: those of devices without a serial, all, or none (%(default)s)",
+    )
+    parser.add_argument(
+        "--no-hashes",
+        action="store_true",
+        help="leave the hashes out: the rules then hold in any port at any speed, and for a clone",
+    )
     parser.set_defaults(act=_learn)
 
 
@@ -198,32 +209,42 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _devices(arguments: argparse.Namespace) -> None:
     from edge_agent.guard_commands.asking import devices
+    from edge_agent.link.client import GuardClient
 
-    devices(arguments.socket, as_json=arguments.json)
+    with GuardClient(arguments.socket) as guard:
+        devices(guard, as_json=arguments.json)
 
 
 def _explain(arguments: argparse.Namespace) -> None:
     from edge_agent.guard_commands.asking import explain
+    from edge_agent.link.client import GuardClient
 
-    explain(arguments.socket, arguments.port, arguments.language or "", as_json=arguments.json)
+    with GuardClient(arguments.socket) as guard:
+        explain(guard, arguments.port, arguments.language or "", as_json=arguments.json)
 
 
 def _records(arguments: argparse.Namespace) -> None:
     from edge_agent.guard_commands.asking import records
+    from edge_agent.link.client import GuardClient
 
-    records(arguments.socket, arguments.after, as_json=arguments.json)
+    with GuardClient(arguments.socket) as guard:
+        records(guard, arguments.after, as_json=arguments.json)
 
 
 def _learn(arguments: argparse.Namespace) -> None:
     from edge_agent.guard_commands.rules import learn
+    from shared.devices.learn import Ports
 
-    learn(arguments.sys, arguments.proc)
+    ports = {"without-serial": Ports.WITHOUT_SERIAL, "all": Ports.ALL, "none": Ports.NONE}[arguments.ports]
+    learn(arguments.sys, arguments.proc, ports, hashes=not arguments.no_hashes)
 
 
 def _simulate(arguments: argparse.Namespace) -> None:
     from edge_agent.guard_commands.rules import simulate
+    from edge_agent.link.client import GuardClient
 
-    simulate(arguments.rules, arguments.socket, arguments.sys, arguments.proc, as_json=arguments.json)
+    with GuardClient(arguments.socket) as guard:
+        simulate(guard, arguments.rules, arguments.sys, arguments.proc, as_json=arguments.json)
 
 
 def _trust(arguments: argparse.Namespace) -> None:

@@ -1,7 +1,6 @@
 """Commands that ask the running guard."""
 
 import sys
-from pathlib import Path
 
 from edge_agent.guard_commands.showing import explanation_lines, record_line, report_lines
 from edge_agent.link.client import GuardClient
@@ -9,10 +8,9 @@ from shared import canonical
 from shared.devices.record import GuardRecord
 
 
-def devices(socket: Path, *, as_json: bool) -> None:
+def devices(guard: GuardClient, *, as_json: bool) -> None:
     """Raises GuardUnavailable, GuardRefused."""
-    with GuardClient(socket) as guard:
-        report = guard.report()
+    report = guard.report()
     if as_json:
         _say(canonical.encode(report.json()).decode())
         return
@@ -20,10 +18,9 @@ def devices(socket: Path, *, as_json: bool) -> None:
         _say(line)
 
 
-def explain(socket: Path, port: str, language: str, *, as_json: bool) -> None:
+def explain(guard: GuardClient, port: str, language: str, *, as_json: bool) -> None:
     """Raises GuardUnavailable, GuardRefused."""
-    with GuardClient(socket) as guard:
-        explanation = guard.explain(port)
+    explanation = guard.explain(port)
     if as_json:
         _say(canonical.encode(explanation.json()).decode())
         return
@@ -31,14 +28,13 @@ def explain(socket: Path, port: str, language: str, *, as_json: bool) -> None:
         _say(line)
 
 
-def records(socket: Path, after: int, *, as_json: bool) -> None:
+def records(guard: GuardClient, after: int, *, as_json: bool) -> None:
     """Raises GuardUnavailable, GuardRefused, Malformed."""
-    with GuardClient(socket) as guard:
-        while given := guard.records(after):
-            for line in given:
-                record = GuardRecord.parse(line)
-                after = record.number
-                _say(line.decode() if as_json else record_line(record))
+    while given := guard.records(after):
+        for line in given:
+            record = GuardRecord.parse(line)
+            after = record.number
+            _say(line.decode() if as_json else record_line(record))
 
 
 def _say(line: str) -> None:

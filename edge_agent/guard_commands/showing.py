@@ -4,6 +4,7 @@ What came from devices is printable already where it was read; it is made so aga
 socket may be another version.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 
 from edge_agent.link.protocol import Explanation
@@ -46,9 +47,7 @@ def report_lines(report: GuardReport) -> Iterator[str]:
 def _tree(devices: Iterable[DeviceState]) -> Iterator[str]:
     """Yield each device below its hub; one whose hub is not in the report stands by itself."""
     below: dict[str, list[DeviceState]] = {}
-    devices = sorted(
-        devices, key=lambda device: [int(part) if part.isdigit() else part for part in _parts(device.port)]
-    )
+    devices = sorted(devices, key=lambda device: _order(device.port))
     ports = {device.port for device in devices}
     for device in devices:
         below.setdefault(device.parent if device.parent in ports else "", []).append(device)
@@ -60,8 +59,8 @@ def _tree(devices: Iterable[DeviceState]) -> Iterator[str]:
         waiting += [(depth + 1, each) for each in reversed(below.pop(device.port, []))]
 
 
-def _parts(port: str) -> list[str]:
-    return port.replace("usb", "").replace("-", ".").split(".")
+def _order(port: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall("[0-9]{1,9}", port)))
 
 
 def _device_lines(device: DeviceState, indent: str) -> Iterator[str]:
@@ -113,8 +112,9 @@ def explanation_lines(explanation: Explanation, language: str = "") -> Iterator[
 
 def record_line(record: GuardRecord) -> str:
     fields = "  ".join(f"{_fit(name)}={_fit(value)}" for name, value in sorted(record.fields.items()))
-    bad = "" if record.outcome == 0 else f"  FAILED ({record.outcome})"
-    return f"{record.number:6} {clock.text(record.time)} {record.event.value} {_fit(record.subject)}{bad}  {fields}".rstrip()
+    failed = f"  FAILED ({record.outcome})" if record.outcome else ""
+    what = f"{record.event.value} {_fit(record.subject)}{failed}"
+    return f"{record.number:6} {clock.text(record.time)} {what}  {fields}".rstrip()
 
 
 def _fit(text: str) -> str:

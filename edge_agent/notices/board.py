@@ -34,12 +34,8 @@ class NoticeBoard:
         """Add a notice; the oldest goes where there are too many. Raises NoticesUnavailable."""
         number = self._notices[-1].number + 1 if self._notices else 1
         self._notices = [*self._notices, Notice(number, told)][-MAX_NOTICES:]
-        data = encode(self._notices)
-        while len(data) > MAX_BYTES:
-            del self._notices[0]
-            data = encode(self._notices)
         try:
-            _replace(self._path, data)
+            _replace(self._path, encode(self._notices))
         except OSError as exc:
             raise NoticesUnavailable(self._path, exc.strerror or type(exc).__name__) from exc
 

@@ -115,13 +115,9 @@ def parse(data: bytes) -> tuple[Notice, ...]:
 
 def told_of(device: UsbDevice, verdict: Verdict, policy: DevicePolicy | None, now: datetime) -> Told | None:
     """Return what the people at the machine are told of a verdict; None: it works as they expect, so nothing."""
-    if verdict.cause in (Cause.ROOT_HUB, Cause.PINNED_CONSOLE):
-        return None
     meant = verdict.would_be or verdict.target
-    is_plain = meant is Target.ALLOW and verdict.access is Access.READ_WRITE and verdict.cause is not Cause.RESCUE
-    if is_plain or (
-        meant is Target.ALLOW and not device.has_class(STORAGE_CLASS) and verdict.cause is not Cause.RESCUE
-    ):
+    is_limited = verdict.access is Access.READ_ONLY and device.has_class(STORAGE_CLASS)
+    if meant is Target.ALLOW and not is_limited and verdict.cause is not Cause.RESCUE:
         return None
     return Told(
         now,
