@@ -212,9 +212,9 @@ class Guard:
         return self._store.is_clock_sure(now), self._store.is_expired(now)
 
     def _policy_changed(self) -> None:
-        self._warden.decide_again()
-        self._gate.look()
-        self._follow_time()
+        self._time_passes()
+        in_force = self._store.in_force if self._store is not None else None
+        self._watcher.follow(in_force.watch if in_force is not None else None)
 
     def _look(self) -> None:
         self._read_pins()

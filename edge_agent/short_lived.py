@@ -16,6 +16,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+_PACKAGES = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,16 @@ class ShortLived:
         try:
             os.write(stdin, given)
             os.lseek(stdin, 0, os.SEEK_SET)
-            self._process = subprocess.Popen(command, stdin=stdin, stdout=self._output, start_new_session=True)
+            # An environment of its own, and our own packages first, wherever whoever starts it was started.
+            self._process = subprocess.Popen(
+                command,
+                stdin=stdin,
+                stdout=self._output,
+                stderr=subprocess.DEVNULL,
+                cwd=_PACKAGES,
+                env={},
+                start_new_session=True,
+            )
             self._pidfd = os.pidfd_open(self._process.pid)
         except BaseException:
             os.close(self._output)

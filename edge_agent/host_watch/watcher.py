@@ -1,10 +1,10 @@
 """Has a look taken at the host as often as policy says, and records what it finds and what can no longer be seen."""
 
-from edge_agent.child import ChildFailed, module_command
-from edge_agent.children import Children
+from edge_agent.children import ChildFailed, Children
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.host_watch.answer import MAX_BYTES, parse
 from edge_agent.log import Log, why
+from edge_agent.short_lived import of_ours
 from edge_agent.turns import Turns
 from shared.clock import Clock
 from shared.devices.record import GuardEvent
@@ -33,7 +33,7 @@ class HostWatcher:
         command: list[str] | None = None,
     ) -> None:
         self._children, self._turns, self._journal, self._clock, self._log = children, turns, journal, clock, log
-        self._command = command or module_command("edge_agent.host_watch.child", *["--sidecar"] * sidecar)
+        self._command = command or of_ours("edge_agent.host_watch.child", *["--sidecar"] * sidecar)
         self._policy: WatchPolicy | None = None
         self._running = False
         self.findings: tuple[Finding, ...] = ()

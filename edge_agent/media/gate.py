@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge_agent.child import ChildFailed, module_command
-from edge_agent.children import Children
+from edge_agent.children import ChildFailed, Children
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.log import Log, why
 from edge_agent.media.answer import MAX_BYTES, Answer
 from edge_agent.media.disks import Disk
 from edge_agent.media.judge import StorageJudgement, StorageVerdict, judge, unreadable
+from edge_agent.short_lived import of_ours
 from shared.devices.record import GuardEvent
 from shared.devices.verdict import Access, Target, Verdict
 from shared.errors import IntegrityFailure, Malformed, Unavailable
@@ -50,9 +50,7 @@ class StorageGate:
         refuse: Callable[[str, str], None],
         writable: Path,
         log: Log,
-        command: Callable[[str, Access], list[str]] = lambda number, access: module_command(
-            _CHILD, number, "--set", access
-        ),
+        command: Callable[[str, Access], list[str]] = lambda number, access: of_ours(_CHILD, number, "--set", access),
     ) -> None:
         """`writable` is the folder in which the udev rule looks for what may be written."""
         self._disks, self._children, self._journal = disks, children, journal

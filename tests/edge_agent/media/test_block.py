@@ -17,6 +17,7 @@ from edge_agent.media.head import Kind
 from edge_agent.media.judge import StorageVerdict, judge
 from edge_agent.media.survey import KernelPartition
 from edge_agent.short_lived import ShortLived, of_ours
+from shared.devices.verdict import Access
 from shared.errors import Malformed
 from tests.edge_agent.media import made
 from tests.edge_agent.media.made import MIB, SECTOR, image, luks2_bytes
@@ -75,7 +76,7 @@ def recorded(folder: Path, number: str = "8:16", devname: str = "sdb", **more: s
 
 
 def test_reads_a_disk_and_judges_it(encrypted: str) -> None:
-    answer = look(encrypted, read_only=False)
+    answer = look(encrypted, None)
 
     assert answer.looked_at is not None
     assert judge(answer.looked_at).verdict is StorageVerdict.ALLOWED
@@ -84,7 +85,7 @@ def test_reads_a_disk_and_judges_it(encrypted: str) -> None:
 
 
 def test_read_only_is_set_before_it_is_read_and_is_what_the_kernel_says_after(encrypted: str) -> None:
-    answer = look(encrypted, read_only=True)
+    answer = look(encrypted, Access.READ_ONLY)
 
     assert answer.is_read_only
     assert (Path("/sys/dev/block") / encrypted / "ro").read_text() == "1\n"
@@ -93,7 +94,7 @@ def test_read_only_is_set_before_it_is_read_and_is_what_the_kernel_says_after(en
 
 
 def test_control_without_it_the_same_disk_is_written_to(encrypted: str) -> None:
-    answer = look(encrypted, read_only=False)
+    answer = look(encrypted, None)
 
     assert not answer.is_read_only
     write(encrypted)
@@ -110,7 +111,7 @@ def test_the_child_gives_up_root_before_it_reads(encrypted: str) -> None:
     program = (
         "import os, sys\nfrom edge_agent.media import child\n"
         "def then():\n    child.give_up_rights()\n    print(*os.getresuid(), *os.getresgid(), os.getgroups())\n"
-        f"answer = child.look({encrypted!r}, read_only=True, before_reading=then)\n"
+        f"answer = child.look({encrypted!r}, child.Access.READ_ONLY, before_reading=then)\n"
         "assert answer.looked_at is not None, answer\n"
         "try:\n    os.setuid(0)\nexcept PermissionError:\n    print('for good')\n"
     )
@@ -129,7 +130,7 @@ def test_the_child_prints_one_line_that_reads_back(encrypted: str) -> None:
 
 
 def test_a_device_that_is_not_there_is_an_answer_and_no_crash() -> None:
-    answer = look("999:999", read_only=True)
+    answer = look("999:999", Access.READ_ONLY)
 
     assert (answer.looked_at, answer.read_only, answer.is_read_only) == (None, (), False)
     assert answer.unread == "999:999 is not a block device that may be opened: the kernel has no such device"
@@ -188,8 +189,8 @@ def test_the_kernels_partitions_are_read_and_those_that_vanish_are_left_out(tmp_
 
 def test_nothing_is_open_afterwards(encrypted: str) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    look(encrypted, read_only=True)
-    look("999:999", read_only=True)
+    look(encrypted, Access.READ_ONLY)
+    look("999:999", Access.READ_ONLY)
 
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 

@@ -73,7 +73,7 @@ class Bench:
         """Look, and wait for all that comes of it."""
         self.gate.look()
         deadline = time.monotonic() + 20
-        while self.children._running:
+        while self.children.running:
             assert time.monotonic() < deadline
             self.turns.take()
 
