@@ -19,10 +19,10 @@ _GONE = (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR)
 
 
 class DeviceGone(Unavailable):
-    """It was taken out, before or while it was looked at."""
+    """It was taken out, before or while it was looked at, or the kernel is only making it. An event tells which."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is not there any more")
+        super().__init__(f"{name} is not there, or not whole")
         self.name = name
 
 
