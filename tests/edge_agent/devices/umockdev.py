@@ -40,7 +40,7 @@ class TestBed:
         return path.decode()
 
     def load(self, recorded: str) -> None:
-        """Make all devices of a recording, without events."""
+        """Make all devices of a recording, each with its `add`."""
         loaded = self._library.umockdev_testbed_add_from_string(self._bed, recorded.encode(), None)
         assert loaded, "umockdev does not take the recording"
 
