@@ -60,7 +60,10 @@ def main() -> None:
     print(json.dumps(bus.bed.child), flush=True)
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
-        {"add": bus.add, "remove": bus.remove}[request.pop("do")](**request)
+        if request.pop("do") == "add":
+            bus.add(**request)
+        else:
+            bus.remove(**request)
         print("{}", flush=True)
 
 

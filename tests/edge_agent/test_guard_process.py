@@ -64,7 +64,7 @@ class GuardProcess:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "edge_agent.guard_main", "run", "--state", str(self.folder / "state")]
-        self.process = subprocess.Popen([*command, "--socket", str(self.socket)], env=self.bus.environment)
+        self.process = subprocess.Popen([*command, "--socket", str(self.socket)], env=self.bus.environment, text=True)
         self.until(lambda: self.socket.exists() and self.ask(lambda client: client.hello()) is not None)
 
     def kill(self) -> None:
