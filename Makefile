@@ -21,7 +21,7 @@ demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, K
 	@$(RUN) -m provisioning.demo $(if $(DATA),--data "$(DATA)") $(if $(KEEP),--keep)
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc
+	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc,umockdev
 	@$(RUN) -m pytest -q $(T)
 
 lint: dev  ## style, formatting and who may import whom

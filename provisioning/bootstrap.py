@@ -67,6 +67,7 @@ DEBIAN_PACKAGES = {
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
+    "umockdev": ("umockdev-wrapper", "stands in for devices that are not there"),
 }
 
 # Debian package: the services that its installation enables and that must not run beside ours
