@@ -80,6 +80,7 @@ DEBIAN_PACKAGES = {
     "udftools": ("mkudffs", "makes media that the guard has to know"),
     "xfsprogs": ("mkfs.xfs", "makes media that the guard has to know"),
     "usbguard": ("usbguard-rule-parser", "reads rules and generates policies with an implementation that is not ours"),
+    "umockdev": ("umockdev-wrapper", "stands in for devices that are not there"),
 }
 
 # Debian package: the services that its installation enables and that must not run beside ours
