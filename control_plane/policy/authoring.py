@@ -273,6 +273,7 @@ def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
         spool_quota_bytes=authored.spool_quota_bytes,
         frame_digests=authored.frame_digests,
         devices=authored.devices,
+        watch=authored.watch,
     )
 
 

@@ -558,6 +558,46 @@ _GRADING = _object_of(
     },
     default=_GRADE,
 )
+_INTERFACE = _matching(r"[0-9a-f]{2}(:[0-9a-f]{2}){2}")
+_PROGRAMS = _distinct(_some_of(_matching(r"[^\x00-\x1f\x7f]+", 100), 64))
+_FOLDER = _matching(r"/|(/(?!\.{1,2}(/|$))[^/\x00-\x1f\x7f]+)+", 200)
+_DEVICES = _object_of(
+    {
+        "default": _one_of("allow", "reject"),
+        "observe_until": _is_time,
+        "suspicious": _one_of("allow", "reject"),
+        "rescue": _object_of(port=_matching(r"[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}"), minutes=_integer(1, 60)),
+        "contact": _matching(r"[^\x00-\x1f\x7f]+", 200),
+        "language": _one_of("zh"),
+    },
+    rules=_list_of(
+        _object_of(
+            {
+                "not_before": _is_time,
+                "not_after": _is_time,
+                "observe_until": _is_time,
+                "access": _one_of("read-only"),
+                "only_encrypted": _one_of(True),
+                "interfaces": lambda value: _some_of(_INTERFACE, 16)(value) and value == sorted(set(value)),
+            },
+            # The language within is on a page, and in vectors, of its own.
+            rule=_matching(r"(allow|block|reject)( [ -~]+)?", 8192),
+        ),
+        10_000,
+    ),
+)  # fmt: skip
+_WATCH = _object_of(
+    {
+        "processes": _PROGRAMS,
+        "peers": _distinct(_some_of(_object_of({"port": _integer(1, 65_535)}, addresses=_is_address), 64)),
+        "forbidden": _PROGRAMS,
+        "encrypted": _distinct(_some_of(_FOLDER, 16)),
+        "encrypted_swap": _one_of(True),
+        "free": _some_of(_object_of(folder=_FOLDER, mib=_integer(1, 1 << 30)), 16),
+        "most_drift_ms": _integer(1, 86_400_000),
+    },
+    every_s=_integer(10, 86_400),
+)
 _POLICY = _object_of(
     {
         "routes": _some_of(
@@ -567,6 +607,8 @@ _POLICY = _object_of(
         "coverage": _object_of(calling_ae_title=_is_ae_title, peer=_PEER),
         "spool_quota_bytes": _integer(1),
         "frame_digests": _one_of(True),
+        "devices": _DEVICES,
+        "watch": _WATCH,
     },
     v=_one_of(1), layer=_GRADE, version=_integer(1), modalities=_list_of(_MODALITY, 1000),
     keys=_list_of(
@@ -592,6 +634,7 @@ def policy_document(data: bytes) -> Any:
     _no_two([(key["purpose"], key["grade"], key["epoch"]) for key in policy["keys"]], "keys")
     _no_two([key["public"] for key in policy["keys"]], "public keys")
     _routes_and_trust(policy)
+    _devices_and_watch(policy)
     grading = policy["grading"]
     grades = grading.get("grades", [grading["default"]])
     used = [grading["default"], *(rule["grade"] for rule in grading.get("rules", []))]
@@ -630,6 +673,17 @@ def _routes_and_trust(policy: Any) -> None:
     _need(set(named) <= {route["name"] for route in routes}, "Malformed", "a route there is not")
     if any("certificates" in modality for modality in policy["modalities"]):
         _need("dicom_trust" in policy, "Malformed", "certificates that nobody issues")
+
+
+def _devices_and_watch(policy: Any) -> None:
+    for rule in policy.get("devices", {}).get("rules", []):
+        allows = rule["rule"].startswith("allow")
+        limits = {"access", "only_encrypted", "interfaces"} & rule.keys()
+        _need("observe_until" not in rule if allows else not limits, "Malformed", "what says nothing of the target")
+        _need(rule.get("not_before", "") < rule.get("not_after", "9"), "Malformed", "a rule that is never in its time")
+    watch = policy.get("watch", {})
+    _need("peers" not in watch or "processes" in watch, "Malformed", "peers of no process")
+    _no_two([free["folder"] for free in watch.get("free", [])], "folders")
 
 
 def _no_two(values: list[Any], what: str) -> None:

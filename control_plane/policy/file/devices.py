@@ -70,11 +70,11 @@ def _rules(at: Value, section: Section, read_beside: ReadBeside) -> tuple[Device
 
 
 def _from_block(value: Value) -> Iterator[DeviceRule]:
-    text = value.text(r"[^\x00-\x08\x0b-\x1f\x7f]*", "expected a block of rules, one a line, that begins with |")
-    node = value.node
-    if isinstance(node, yaml.ScalarNode) and node.style != "|":
-        value.problem("expected a block of rules, one a line, that begins with |, or a list of rules")
+    expected = "expected a block of rules, one a line, that begins with |, or a list of rules"
+    if isinstance(value.node, yaml.ScalarNode) and value.node.style != "|":
+        value.problem(expected)
         return
+    text = value.text(r"[^\x00-\x08\x0b-\x1f\x7f]*", expected)
     yield from _lines(value, text, "", value.line)
 
 

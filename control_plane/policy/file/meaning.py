@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.device_meaning import describe_devices, doubts_of_devices
+from control_plane.policy.file.watch_meaning import describe_watch
 from shared.policy.document import Coverage, Modality
 from shared.policy.grading import Rule
 from shared.policy.routes import Peer, Route, Via, is_loopback
@@ -32,6 +33,8 @@ def describe(policy: AuthoredPolicy) -> list[str]:
         lines.append("custody: digests of decoded frames are kept")
     if policy.devices is not None:
         lines += describe_devices(policy.devices)
+    if policy.watch is not None:
+        lines += describe_watch(policy.watch)
     return lines
 
 

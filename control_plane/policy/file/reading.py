@@ -18,12 +18,13 @@ from control_plane.policy.file.modalities import read_modalities
 from control_plane.policy.file.peers import read_coverage, read_routes, read_trust
 from control_plane.policy.file.problems import PolicyFileMalformed, Problem
 from control_plane.policy.file.values import Section, Value
+from control_plane.policy.file.watch import read_watch
 from control_plane.policy.file.yaml_text import compose
 from shared.policy.document import MAX_PULL_EVERY_S, MAX_STATE_EVERY_S, ORGANISATION
 from shared.policy.grading import Grading
 
 _REQUIRED = ("layer", "modalities", "grading", "timings")
-_OPTIONAL = ("routes", "dicom_trust", "coverage", "spool", "custody", "devices")
+_OPTIONAL = ("routes", "dicom_trust", "coverage", "spool", "custody", "devices", "watch")
 _SECONDS = " of seconds"
 _QUOTA_UNITS = {"quota_mib": 1 << 20, "quota_gib": 1 << 30}
 _MAX_QUOTA = 1 << 20
@@ -47,7 +48,7 @@ def parse_policy_file(data: bytes, file: str, read_beside: ReadBeside = nothing_
 
 def _policy(top: Section, read_beside: ReadBeside) -> AuthoredPolicy:
     timings, grading, trust, coverage = (top.get(name) for name in ("timings", "grading", "dicom_trust", "coverage"))
-    routes, devices = read_routes(top.get("routes")), top.get("devices")
+    routes, devices, watch = read_routes(top.get("routes")), top.get("devices"), top.get("watch")
     state_every_s, pull_every_s = (0, 0) if timings is None else _timings(timings)
     return AuthoredPolicy(
         layer=top.text("layer", ORGANISATION, f"expected {ORGANISATION}, the one layer there is"),
@@ -61,6 +62,7 @@ def _policy(top: Section, read_beside: ReadBeside) -> AuthoredPolicy:
         spool_quota_bytes=_quota(top.get("spool")),
         frame_digests=_frame_digests(top.get("custody")),
         devices=None if devices is None else read_devices(devices, read_beside),
+        watch=None if watch is None else read_watch(watch),
     )
 
 

@@ -14,7 +14,8 @@ from edge_agent.usb_policy.trust import Trust, trust_file
 from edge_agent.usb_policy.verifier import child_command
 from edge_agent.usb_policy.verify_child import judge
 from shared.clock import SystemClock
-from shared.devices.policy import DevicePolicy
+from shared.devices.parse import parse_rule
+from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.verdict import Target
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
@@ -193,3 +194,23 @@ def test_the_child_has_too_little_for(guard: Guard, deed: str, error: bytes) -> 
 
     assert error in limited.stderr
     assert (free.returncode, free.stderr) == (0, b"")
+
+
+# What a process is measured with includes the one that started it, until it is replaced; so a small one starts it.
+MEASURED = """
+import os, subprocess, sys
+child = subprocess.Popen({command!r}, cwd={folder!r})
+_, _, used = os.wait4(child.pid, 0)
+sys.stderr.write(str(used.ru_maxrss))
+"""
+
+
+def test_the_child_stays_small(guard: Guard) -> None:
+    many = DevicePolicy(tuple(DeviceRule(parse_rule(f'block serial "{n:032d}"')) for n in range(2000)))
+    measured = MEASURED.format(command=child_command(guard.state), folder=str(Path(__file__).resolve().parents[3]))
+    process = run(guard, guard.publish(1, many).encode(), child_that(measured))
+    said = parse_line(process.stdout)
+
+    assert isinstance(said, VerifiedPolicy)
+    assert said.devices == many
+    assert 10 << 10 < int(process.stderr) < 80 << 10
