@@ -67,8 +67,8 @@ DEBIAN_PACKAGES = {
     "exfatprogs": ("mkfs.exfat", "makes media that the guard has to know"),
     "fdisk": ("sfdisk", "makes partition tables that the guard has to know"),
     "fuse3": ("fusermount3", "mounts gocryptfs"),
-    "genisoimage": ("genisoimage", "makes media that the guard has to know"),
     "g++": ("g++", "builds what asks USBGuard's own library"),
+    "genisoimage": ("genisoimage", "makes media that the guard has to know"),
     "gocryptfs": ("gocryptfs", "is measured against"),
     "libusbguard-dev": ("/usr/include/usbguard/Rule.hpp", "has deciding measured against USBGuard's own library"),
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
@@ -78,9 +78,9 @@ DEBIAN_PACKAGES = {
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
     "udftools": ("mkudffs", "makes media that the guard has to know"),
-    "xfsprogs": ("mkfs.xfs", "makes media that the guard has to know"),
-    "usbguard": ("usbguard-rule-parser", "reads rules and generates policies with an implementation that is not ours"),
     "umockdev": ("umockdev-wrapper", "stands in for devices that are not there"),
+    "usbguard": ("usbguard-rule-parser", "reads rules and generates policies with an implementation that is not ours"),
+    "xfsprogs": ("mkfs.xfs", "makes media that the guard has to know"),
 }
 
 # Debian package: the services that its installation enables and that must not run beside ours
