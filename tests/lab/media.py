@@ -138,7 +138,9 @@ def _luks(file: Path, payload: Path, key: bytes, seed: int, how: tuple[str, ...]
     key_file.write_bytes(key)
     volume_key_file.write_bytes(volume_key)
     _sized(file, LUKS_OFFSET + payload.stat().st_size)
-    aligned = ("--align-payload", str(LUKS_OFFSET // SECTOR)) if "luks1" in how else ("--offset", str(LUKS_OFFSET // SECTOR))
+    aligned = (
+        ("--align-payload", str(LUKS_OFFSET // SECTOR)) if "luks1" in how else ("--offset", str(LUKS_OFFSET // SECTOR))
+    )
     _tool(
         "cryptsetup", "--batch-mode", "luksFormat", "--cipher", "aes-xts-plain64", "--key-size", "512", *how, *aligned,
         "--volume-key-file", str(volume_key_file), "--key-file", str(key_file), str(file),

@@ -86,7 +86,13 @@ def unplug(name: str) -> None:
     for link in config.iterdir():
         if link.is_symlink():
             link.unlink()
-    for folder in (config / "strings/0x409", config, *(gadget / "functions").iterdir(), gadget / "strings/0x409", gadget):
+    for folder in (
+        config / "strings/0x409",
+        config,
+        *(gadget / "functions").iterdir(),
+        gadget / "strings/0x409",
+        gadget,
+    ):
         folder.rmdir()
 
 
