@@ -20,8 +20,11 @@ demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, K
 	@$(BOOTSTRAP) demo --with mosquitto
 	@$(RUN) -m provisioning.demo $(if $(DATA),--data "$(DATA)") $(if $(KEEP),--keep)
 
+# What makes the storage media that the guard is tried with.
+MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk,genisoimage,ntfs-3g,udftools,xfsprogs
+
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc
+	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc,umockdev,usbguard,$(MEDIA_MAKERS)
 	@$(RUN) -m pytest -q $(T)
 
 lint: dev  ## style, formatting and who may import whom
@@ -37,7 +40,7 @@ type: dev  ## mypy, strict
 	@$(RUN) -m mypy
 
 bench:  ## measure speed, each number beside its peer's (B=name for one)
-	@$(BOOTSTRAP) dev --with age,curl,dcmtk,fuse3,gocryptfs,nginx-light,orthanc,rclone,restic
+	@$(BOOTSTRAP) dev --with age,curl,dcmtk,fuse3,g++,gocryptfs,libusbguard-dev,nginx-light,orthanc,rclone,restic
 	@$(RUN) -m benchmarks $(B)
 
 fuzz: dev  ## let atheris look for input that breaks a parser (T=target, S=seconds for each)

@@ -19,10 +19,10 @@ _GONE = (errno.ENOENT, errno.ENODEV, errno.ENXIO, errno.ENOTDIR)
 
 
 class DeviceGone(Unavailable):
-    """It was taken out, before or while it was looked at."""
+    """It was taken out, before or while it was looked at, or the kernel is only making it. An event tells which."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"{name} is not there any more")
+        super().__init__(f"{name} is not there, or not whole")
         self.name = name
 
 
@@ -47,7 +47,7 @@ class Folder:
 
     def __init__(self, path: Path, name: str) -> None:
         """Raises DeviceGone and DeviceUnreadable."""
-        self._name = name
+        self.name = name
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as exc:
@@ -87,10 +87,10 @@ class Folder:
                 os.close(descriptor)
         except OSError as exc:
             if exc.errno in _GONE:
-                raise DeviceGone(self._name) from exc
-            raise NotWritten(self._name, attribute, os.strerror(exc.errno or 0)) from exc
+                raise DeviceGone(self.name) from exc
+            raise NotWritten(self.name, attribute, os.strerror(exc.errno or 0)) from exc
         if written != len(value):
-            raise NotWritten(self._name, attribute, f"{written} of {len(value)} bytes")
+            raise NotWritten(self.name, attribute, f"{written} of {len(value)} bytes")
 
     def link(self, name: str) -> str:
         """Return the last name of what a link points at, empty where there is none."""
@@ -114,7 +114,7 @@ class Folder:
         descriptor = os.open(attribute, os.O_RDONLY | _FLAGS, dir_fd=self._descriptor)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise DeviceUnreadable(self._name, f"{attribute} is no file")
+                raise DeviceUnreadable(self.name, f"{attribute} is no file")
             data = b""
             while len(data) <= most_bytes:
                 part = os.read(descriptor, most_bytes + 1 - len(data))
@@ -127,5 +127,5 @@ class Folder:
 
     def _error(self, exc: OSError, what: str) -> DeviceGone | DeviceUnreadable:
         if exc.errno in _GONE:
-            return DeviceGone(self._name)
-        return DeviceUnreadable(self._name, f"{what}: {os.strerror(exc.errno or 0)}")
+            return DeviceGone(self.name)
+        return DeviceUnreadable(self.name, f"{what}: {os.strerror(exc.errno or 0)}")

@@ -57,5 +57,15 @@ def in_order(port: str) -> tuple[int, ...]:
 
 
 def port_in(devpath: str) -> str:
-    """Return the port of the USB device that a path below /sys leads to or through; empty where there is none."""
-    return next((part for part in reversed(devpath.split("/")) if is_port(part)), "")
+    """Return the port of the USB device that a path of sysfs leads to or through; empty where there is none."""
+    port = before = ""
+    for part in devpath.split("/"):
+        if port:
+            if not is_port(part) or parent_of(part) != port:
+                return port
+            port = part
+        # A network interface may be called usb1 too, on the USB and elsewhere.
+        elif is_port(part) and is_root_hub(part) and before != "net":
+            port = part
+        before = part
+    return port

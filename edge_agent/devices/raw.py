@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from edge_agent.devices.attributes import DeviceUnreadable, Folder
+from edge_agent.devices.attributes import DeviceGone, DeviceUnreadable, Folder
 from edge_agent.devices.descriptors import MAX_BYTES
 from edge_agent.devices.fingerprint import fingerprint
 
@@ -20,13 +20,23 @@ class Raw:
 
     @classmethod
     def read(cls, folder: Folder, port: str) -> "Raw":
-        """Raises DeviceGone and DeviceUnreadable."""
+        """Read all of it twice, so that what the kernel is just making or taking away is not taken for a device.
+
+        Raises DeviceGone and DeviceUnreadable.
+        """
+        once = cls._read(folder, port)
+        if cls._read(folder, port) != once:
+            raise DeviceGone(port)
+        return once
+
+    @classmethod
+    def _read(cls, folder: Folder, port: str) -> "Raw":
         name, serial = _line(folder.find("product")), _line(folder.find("serial"))
+        descriptors = folder.read("descriptors", MAX_BYTES)
         vendor, product = folder.read("idVendor"), folder.read("idProduct")
         if not (_ID.fullmatch(vendor) and _ID.fullmatch(product)):
             raise DeviceUnreadable(port, "its vendor or product is no id")
-        # Last: the kernel takes this file away first, so that who has it has had name and serial, if there are any.
-        return cls(name, serial, _line(vendor), _line(product), folder.read("descriptors", MAX_BYTES))
+        return cls(name, serial, _line(vendor), _line(product), descriptors)
 
     @property
     def fingerprint(self) -> str:

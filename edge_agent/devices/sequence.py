@@ -41,7 +41,7 @@ class Sequence:
 
     @property
     def missing(self) -> int:
-        return sum(map(len, self.gaps))
+        return sum(gap.stop - gap.start for gap in self.gaps)  # len() ends at what a C integer holds
 
     def given_up(self) -> "Sequence":
         """Return it without the gaps: they are told as missed, and what comes of them after all counts as BACK."""

@@ -2,6 +2,8 @@
 
 import contextlib
 import errno
+import os
+import socket
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,7 +26,7 @@ PROPERTIES = (
 )  # fmt: skip
 MAX_CHARS, MAX_PATH_CHARS = 200, 1000
 PATIENCE_S = 0.2  # how long a number may come late
-_BUFFER_BYTES = 16 << 20
+_BUFFER_BYTES = 128 << 20  # what systemd's own programs ask for; only what waits takes room
 
 
 class NoEvents(Unavailable):
@@ -63,6 +65,7 @@ class KernelEvents:
             self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
             self._enlarge(buffer_bytes)
             self._monitor.start()
+            self._socket = socket.socket(fileno=os.dup(self._monitor.fileno()))
         except (OSError, ImportError) as exc:
             raise NoEvents(str(exc)) from exc
         # Read after listening began: what comes in between is only told twice, never lost.
@@ -80,16 +83,16 @@ class KernelEvents:
         return self._ready.popleft() if self._ready else None
 
     def close(self) -> None:
-        """Stop listening; the descriptor is closed when nothing refers to the monitor any more."""
-        del self._monitor
+        """Stop listening."""
+        self._socket.close()
+        del self._monitor  # which closes its own descriptor
 
     def _receive(self) -> None:
         try:
             # None is also what a message that is not the kernel's brings: the descriptor then stays readable.
             device = self._monitor.poll(0)
         except OSError as exc:
-            overrun = exc.errno == errno.ENOBUFS
-            self._ready.append(Missed(0, 0, "more events came than were read" if overrun else "an event is malformed"))
+            self._ready.append(Missed(0, 0, self._why(exc)))
             return
         if device is not None:
             event = _event(device)
@@ -109,6 +112,17 @@ class KernelEvents:
             self._gap_since = self._monotonic()
         elif order is Order.BACK:
             self._ready.append(Missed(0, 0, f"the numbers went back from {before.last} to {number}"))
+
+    def _why(self, failed: OSError) -> str:
+        """Return why an event did not come. Raises NoEvents: none will come any more."""
+        # pyudev's poll raises without a number at an overrun and would do so for ever: it asks the socket before it
+        # reads, and the socket has an error until somebody takes it.
+        number = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if failed.errno is None else failed.errno
+        if number == errno.ENOBUFS:
+            return "more events came than were read"
+        if number == 0:
+            raise NoEvents(str(failed)) from failed
+        return "an event is malformed"
 
     def _enlarge(self, size_bytes: int) -> None:
         # Takes CAP_NET_ADMIN. Without it the buffer is as large as the system allows, and an overrun is told.

@@ -113,11 +113,11 @@ class GuardRelay:
     def relay(self, guard: Guard) -> bool:
         """Take over the next records; return whether there may be more. Raises as `greet` does."""
         before = self._relayed.position()
-        lines = guard.records(before.number, MAX_RECORDS)
-        after = self._take(before, lines)
+        may_be_more = self._take(before, guard.records(before.number, MAX_RECORDS))
+        after = self._relayed.position()
         if after.number > before.number:
             guard.confirm(after.number)
-        return after != before
+        return may_be_more
 
     def _serve(self, guard: Guard, stop: threading.Event) -> None:
         offered: tuple[bytes, bytes] | None = None
@@ -143,9 +143,9 @@ class GuardRelay:
             return False
         return True
 
-    def _take(self, position: Position, lines: Sequence[bytes]) -> Position:
-        """Enter what of `lines` is new into the journal, and return where to go on."""
-        happenings: list[Happening] = []
+    def _take(self, position: Position, lines: Sequence[bytes]) -> bool:
+        """Enter what of `lines` is new into the journal; return whether that brought us on."""
+        before, happenings = position, list[Happening]()
         relayed: list[Position] = []
         with self._database.transaction():
             for line in lines:
@@ -171,8 +171,9 @@ class GuardRelay:
                     relayed.append(here)
             if happenings:
                 self._journal.record_all(happenings)
-            self._relayed.move(position, relayed)
-        return position
+            if happenings or position != before:
+                self._relayed.move(position, relayed)
+        return bool(happenings) or position != before
 
     def _read_again(self, reason: str) -> None:
         with self._database.transaction():

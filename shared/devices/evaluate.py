@@ -9,7 +9,7 @@ from shared.devices.device import HID_CLASS, Interface, UsbDevice
 from shared.devices.nearest import nearest
 from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.printable import printable
-from shared.devices.rule import SetOperator
+from shared.devices.rule import Attribute, Rule, RuleTarget, SetOperator
 from shared.devices.surroundings import Surroundings
 from shared.devices.suspicion import Sign, Suspicion, suspicions
 from shared.devices.verdict import Access, Cause, Target, Verdict
@@ -38,8 +38,8 @@ def _judge(policy: DevicePolicy, device: UsbDevice, around: Surroundings) -> Ver
     search = _Search(policy, device, around)
     verdict = search.verdict()
     found = suspicions(device, around.present, around.remembered)
-    if search.decided and _names_descriptors(search.decided):
-        found = tuple(each for each in found if each.sign is Sign.TWIN)
+    if search.decided is not None:
+        found = tuple(each for each in found if not _approves(search.decided.rule, each))
     return _suspected(verdict, found, policy, around) if found else verdict
 
 
@@ -53,11 +53,15 @@ def _suspected(verdict: Verdict, found: tuple[Suspicion, ...], policy: DevicePol
     return _observed(suspected, policy.observe_until, around)
 
 
-def _names_descriptors(rule: DeviceRule) -> bool:
-    """Return whether `rule` allows one hash: whoever wrote it has approved exactly these descriptors."""
-    hashes = rule.rule.hash
-    is_exact = hashes.operator in (SetOperator.EQUALS, SetOperator.EQUALS_ORDERED, SetOperator.ALL_OF)
-    return rule.target is Target.ALLOW and len(hashes.values) == 1 and is_exact
+def _approves(rule: Rule, suspicion: Suspicion) -> bool:
+    """Return whether whoever wrote `rule` has approved exactly these descriptors and, for a twin, exactly this port."""
+    if rule.target is not RuleTarget.ALLOW or not _names(rule.hash):
+        return False
+    return suspicion.sign is not Sign.TWIN or _names(rule.via_port)
+
+
+def _names(attribute: Attribute[str]) -> bool:
+    return bool(attribute.values) and attribute.operator is not SetOperator.NONE_OF
 
 
 def _rescued(verdict: Verdict, rescue: Rescue, device: UsbDevice, around: Surroundings) -> Verdict:

@@ -26,13 +26,14 @@ class RuleIndex:
         self._by_key: dict[Key, list[int]] = defaultdict(list)
         self._allowing: dict[Key, list[int]] = defaultdict(list)
         self._rest: list[int] = []
-        self._prepared: dict[int, tuple[Applies, ...]] = {}  # of the rules that were looked at so far
+        self._prepared: dict[int, tuple[Applies, ...]] = {}  # of the rest, and of what else was looked at so far
         for position, rule in enumerate(rules):
             keys = _keys(rule.rule)
             for key in keys or ():
                 self._by_key[key].append(position)
             if keys is None:
                 self._rest.append(position)
+                self._prepared[position] = prepared(rule.rule)
             if rule.rule.target is RuleTarget.ALLOW:
                 for key in _id_keys(rule.rule) or (("any", ""),):
                     self._allowing[key].append(position)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 
+from shared.devices.arguments import day_time, duration, probability
 from shared.devices.printable import printable
 from shared.devices.rule import (
     Attribute,
@@ -30,17 +31,14 @@ _BLANKS = re.compile(r"[ \t]+")
 _WORD = re.compile(r"[a-z-]+")
 _ID = re.compile(r"([0-9A-Fa-f]{4}|\*):([0-9A-Fa-f]{4}|\*)")
 _INTERFACE = re.compile(r"([0-9A-Fa-f]{2}):([0-9A-Fa-f]{2}|\*):([0-9A-Fa-f]{2}|\*)")
+_STRING_START = re.compile(r'"(?:[^"\\\r\n]|\\["\\]|\\x[0-9A-Fa-f]{2})*')
 _STRING = re.compile(r'"((?:[^"\\\r\n]|\\["\\]|\\x[0-9A-Fa-f]{2})*)"')
 _ESCAPE = re.compile(rb'\\(?:x([0-9A-Fa-f]{2})|(["\\]))')
 _CONDITION = re.compile(r"(!?)([A-Za-z-][A-Za-z0-9-]*)")
 _ARGUMENT = re.compile(r"\(((?:[^)\\\r\n]|\\(?:x[0-9A-Fa-f]{2}|[0-9abfnrtv\\')]))*)\)")
-_TIME = re.compile(r"([0-9]{1,2}):([0-9]{1,2})(?::([0-9]{1,2}))?")
-_SECONDS, _HOURS = re.compile(r"[0-9]{1,8}"), re.compile(r"([0-9]{1,4}):([0-5]?[0-9])(?::([0-5]?[0-9]))?")
-_PROBABILITY = re.compile(r"[0-9]*\.?[0-9]+|[0-9]+\.")
 
 _STRINGS = ("serial", "name", "hash", "parent-hash", "via-port", "with-connect-type", "label")
 ATTRIBUTES = ("id", *_STRINGS[:5], "with-interface", "if", *_STRINGS[5:])
-_TEXT = 'text in quotation marks, with the escapes \\" \\\\ \\xHH only'
 
 
 class RuleMalformed(Malformed):
@@ -199,7 +197,10 @@ class _Reader:
     def _string(self) -> str:
         found = _STRING.match(self._text, self._at)
         if found is None:
-            raise self._error(_TEXT)
+            has_begun = bool(self._take(_STRING_START))
+            raise self._error(
+                'a closing ", or one of the escapes \\" \\\\ \\xHH' if has_begun else "text in quotation marks"
+            )
         self._at = found.end()
         raw = found[1].encode("utf-8", "surrogateescape")
         return _ESCAPE.sub(_byte, raw).decode("utf-8", "surrogateescape")
@@ -234,11 +235,11 @@ class _Reader:
             return _Reader(argument, self._line, column).query()
         meaning: DayTime | timedelta | float | None = None
         if name is ConditionName.LOCALTIME:
-            meaning, allowed = _day_time(argument), "HH:MM[:SS] or HH:MM[:SS]-HH:MM[:SS], the later one last"
+            meaning, allowed = day_time(argument), "HH:MM[:SS] or HH:MM[:SS]-HH:MM[:SS], the later one last"
         elif name in (ConditionName.RULE_APPLIED, ConditionName.RULE_EVALUATED):
-            meaning, allowed = _duration(argument), "HH:MM:SS, HH:MM or seconds"
+            meaning, allowed = duration(argument), "HH:MM:SS, HH:MM or seconds"
         elif name is ConditionName.RANDOM:
-            meaning, allowed = _probability(argument), "a probability from 0 to 1"
+            meaning, allowed = probability(argument), "a probability from 0 to 1"
         elif name is ConditionName.ALLOWED_MATCHES:
             allowed = "a query: a rule without its target"
         else:
@@ -274,36 +275,3 @@ def _number(digits: str) -> int | None:
 
 def _byte(escape: re.Match[bytes]) -> bytes:
     return escape[2] or bytes.fromhex(escape[1].decode())
-
-
-def _day_time(text: str) -> DayTime | None:
-    first, dash, last = text.partition("-")
-    first_s = _clock_s(first)
-    last_s = _clock_s(last) if dash else first_s
-    if first_s is None or last_s is None or first_s > last_s:
-        return None
-    return DayTime(first_s, last_s)
-
-
-def _clock_s(text: str) -> int | None:
-    found = _TIME.fullmatch(text)
-    if found is None:
-        return None
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return hours * 3600 + minutes * 60 + seconds if hours < 24 and minutes < 60 and seconds < 60 else None
-
-
-def _duration(text: str) -> timedelta | None:
-    if _SECONDS.fullmatch(text):
-        return timedelta(seconds=int(text))
-    found = _HOURS.fullmatch(text)
-    if found is None:
-        return None
-    hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
-
-
-def _probability(text: str) -> float | None:
-    if not _PROBABILITY.fullmatch(text) or float(text) > 1:
-        return None
-    return float(text)

@@ -21,7 +21,7 @@ from shared.errors import Malformed
 from shared.fields import Fields
 
 MAX_CONTACT_CHARS, MAX_RESCUE_MINUTES, MAX_INTERFACES = 200, 60, 16
-_PORT = r"[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}"
+PORT_PATTERN = r"[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}"
 _INTERFACE = r"[0-9a-f]{2}:[0-9a-f]{2}:[0-9a-f]{2}"
 
 
@@ -100,7 +100,7 @@ class Rescue:
     minutes: int
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(_PORT, self.port) or not 1 <= self.minutes <= MAX_RESCUE_MINUTES:
+        if not re.fullmatch(PORT_PATTERN, self.port) or not 1 <= self.minutes <= MAX_RESCUE_MINUTES:
             raise Malformed("rescue", f"expected a port such as 1-1.2 and 1 to {MAX_RESCUE_MINUTES} minutes")
 
     def json(self) -> dict[str, Json]:
