@@ -1,6 +1,15 @@
 """All fuzz targets, by name."""
 
-from tests.fuzz import fuzz_attributes, fuzz_dicom, fuzz_dimse, fuzz_formats, fuzz_link, fuzz_negotiation, fuzz_pdu
+from tests.fuzz import (
+    fuzz_attributes,
+    fuzz_dicom,
+    fuzz_dimse,
+    fuzz_formats,
+    fuzz_link,
+    fuzz_media,
+    fuzz_negotiation,
+    fuzz_pdu,
+)
 from tests.fuzz.target import Target
 
 EVERY: dict[str, Target] = {
@@ -13,5 +22,6 @@ EVERY: dict[str, Target] = {
         *fuzz_dicom.TARGETS,
         *fuzz_formats.TARGETS,
         *fuzz_link.TARGETS,
+        *fuzz_media.TARGETS,
     )
 }
