@@ -147,6 +147,8 @@ def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
     publish = _person(actions.add_parser("publish", help="sign a policy file with your key and push it to every host"))
     publish.add_argument("file", type=Path)
     publish.set_defaults(run=_later("policies", "publish"))
+    root = _person(actions.add_parser("root", help="the fingerprints of the policy roots, which a host's guard pins"))
+    root.set_defaults(run=_later("policies", "root"))
 
 
 def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:

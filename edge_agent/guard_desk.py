@@ -48,8 +48,7 @@ class GuardDesk:
         self._policy, self._report = policy, report
 
     def welcome(self) -> Welcome:
-        written = self._journal.written()
-        return Welcome(SOFTWARE, written, written - self._journal.waiting())
+        return Welcome(SOFTWARE, self._journal.written(), self._journal.confirmed())
 
     def offer(self, head: bytes | None, layer: bytes | None) -> None:
         """Raises Malformed."""

@@ -78,6 +78,7 @@ DEBIAN_PACKAGES = {
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
     "udftools": ("mkudffs", "makes media that the guard has to know"),
+    "umockdev": ("umockdev-wrapper", "stands in for devices that are not there"),
     "usbguard": ("usbguard-rule-parser", "reads rules and generates policies with an implementation that is not ours"),
     "xfsprogs": ("mkfs.xfs", "makes media that the guard has to know"),
 }

@@ -45,3 +45,15 @@ def publish(options: Namespace) -> int:
     else:
         print(f"policy {answer['version']} is published; `leadglass-server status` shows where it is in force")
     return 0
+
+
+def root(options: Namespace) -> int:
+    credential = authoring.load_credential(options.credential)
+    parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
+    fingerprints = authoring.root_fingerprints(parts, credential, SystemClock())
+    if options.json:
+        print(json.dumps({"roots": {str(version): fingerprint for version, fingerprint in fingerprints.items()}}))
+        return 0
+    for version, fingerprint in fingerprints.items():
+        print(f"policy root {version}  {fingerprint}")
+    return 0

@@ -1,7 +1,7 @@
 """The guard's records: numbered, chained, durable before `record` returns.  docs/formats/guard-link.md
 
-What the agent has confirmed is deleted but for the newest, which the chain goes on from. What is not confirmed stays
-up to `MOST_UNCONFIRMED`; past that the oldest go and one record says how many.
+The last `MOST_KEPT` are kept, confirmed or not, so that people at the machine can look back and an agent that lost its
+own past can read them again. Past that the oldest go; where one of them was not confirmed, a record says which.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from shared.clock import Clock
 from shared.devices.printable import printable
 from shared.devices.record import GENESIS, MAX_TEXT_CHARS, GuardEvent, GuardRecord
 
-MOST_UNCONFIRMED = 100_000
+MOST_KEPT = 50_000
 _DROPPED_AT_ONCE = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS guard_record (number INTEGER PRIMARY KEY, line BLOB NOT NULL, digest BLOB NOT NULL) STRICT;
@@ -32,9 +32,9 @@ class Note:
 
 
 class GuardJournal:
-    def __init__(self, database: Database, clock: Clock, most_unconfirmed: int = MOST_UNCONFIRMED) -> None:
+    def __init__(self, database: Database, clock: Clock, most_kept: int = MOST_KEPT) -> None:
         """Raises DatabaseUnavailable, DatabaseDamaged."""
-        self._database, self._clock, self._most = database, clock, most_unconfirmed
+        self._database, self._clock, self._most = database, clock, most_kept
         database.create(_SCHEMA)
 
     def record(self, *notes: Note) -> int:
@@ -63,21 +63,19 @@ class GuardJournal:
         return [line for (line,) in rows]
 
     def confirm(self, upto: int) -> None:
-        """Let go of what the agent holds durably. More than there is counts as all there is."""
+        """Take note of what the agent holds durably. Less than before changes nothing; more than there is, is all."""
         with self._database.transaction() as connection:
-            newest, _ = self._head()
-            upto = min(upto, newest)
+            upto = min(upto, self._head()[0])
             connection.execute("UPDATE guard_confirmed SET number = max(number, ?)", (upto,))
-            connection.execute("DELETE FROM guard_record WHERE number <= ? AND number < ?", (upto, newest))
+
+    def confirmed(self) -> int:
+        """Return up to which number the agent has confirmed."""
+        ((number,),) = self._database.read("SELECT number FROM guard_confirmed")
+        return int(number)
 
     def written(self) -> int:
         """Return how many records were ever written."""
         return self._head()[0]
-
-    def waiting(self) -> int:
-        """Return how many the agent has not confirmed."""
-        ((confirmed,),) = self._database.read("SELECT number FROM guard_confirmed")
-        return self.written() - int(confirmed)
 
     def _head(self) -> tuple[int, bytes]:
         rows = self._database.read("SELECT number, digest FROM guard_record ORDER BY number DESC LIMIT 1")
@@ -88,8 +86,11 @@ class GuardJournal:
         if not rows or newest - rows[0][0] + 1 < self._most:
             return ()
         oldest = int(rows[0][0])
+        last = min(oldest + _DROPPED_AT_ONCE, newest) - 1
         with self._database.transaction() as connection:
-            last = min(oldest + _DROPPED_AT_ONCE, newest) - 1
             connection.execute("DELETE FROM guard_record WHERE number <= ?", (last,))
-        lost = {"records": f"{oldest} to {last}", "why": "the agent has not taken them and there is no more room"}
+        first_lost = max(oldest, self.confirmed() + 1)
+        if first_lost > last:
+            return ()
+        lost = {"records": f"{first_lost} to {last}", "why": "the agent has not taken them and there is no more room"}
         return (Note(GuardEvent.GAP, "records", lost, 8),)

@@ -2,6 +2,7 @@
 
 from tests.fuzz import (
     fuzz_attributes,
+    fuzz_descriptors,
     fuzz_dicom,
     fuzz_dimse,
     fuzz_formats,
@@ -19,6 +20,7 @@ EVERY: dict[str, Target] = {
         fuzz_dimse.TARGET,
         fuzz_negotiation.TARGET,
         fuzz_attributes.TARGET,
+        fuzz_descriptors.TARGET,
         *fuzz_dicom.TARGETS,
         *fuzz_formats.TARGETS,
         *fuzz_link.TARGETS,

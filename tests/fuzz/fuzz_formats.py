@@ -221,7 +221,7 @@ TARGETS = (
     Target(
         "host-state",
         _Patched(Label.HOST_STATE, _state, made.HOST_SIGNER),
-        (_STATE.encode(), sign_state(_STATE, made.HOST_SIGNER)),
+        (_STATE.encode(), sign_state(_STATE, made.HOST_SIGNER), replace(_STATE, guard=made.GUARD_REPORT).encode()),
     ),
     Target(
         "batch",

@@ -50,31 +50,31 @@ def test_what_was_recorded_is_there_after_a_restart(database: Database) -> None:
     assert_chained(records(again), GENESIS)
 
 
-def test_confirming_lets_go_and_the_chain_goes_on(database: Database) -> None:
+def test_what_is_confirmed_can_still_be_read_and_the_number_never_goes_down(database: Database) -> None:
     journal = GuardJournal(database, FakeClock())
     journal.record(note("1-1"), note("1-2"), note("1-3"))
-    last = records(journal)[2]
 
     journal.confirm(3)
+    journal.confirm(1)
     journal.record(note("1-4"))
 
-    assert journal.waiting() == 1
-    assert_chained(records(journal, after=3), last.digest)
+    assert journal.confirmed() == 3
+    assert_chained(records(journal), GENESIS)
 
 
-def test_confirming_more_than_there_is_loses_nothing_that_comes_later(database: Database) -> None:
+def test_confirming_more_than_there_is_confirms_nothing_that_comes_later(database: Database) -> None:
     journal = GuardJournal(database, FakeClock())
     journal.record(note("1-1"))
 
     journal.confirm(1_000_000)
     journal.record(note("1-2"))
 
-    assert [r.subject for r in records(journal, after=1)] == ["1-2"]
-    assert journal.waiting() == 1
+    assert journal.confirmed() == 1
+    assert journal.written() == 2
 
 
-def test_a_journal_that_nobody_empties_gives_up_the_oldest_and_says_which(database: Database) -> None:
-    journal = GuardJournal(database, FakeClock(), most_unconfirmed=50)
+def test_a_journal_that_nobody_confirms_gives_up_the_oldest_and_says_which(database: Database) -> None:
+    journal = GuardJournal(database, FakeClock(), most_kept=50)
 
     for n in range(60):
         journal.record(note(f"1-{n}"))
@@ -85,6 +85,17 @@ def test_a_journal_that_nobody_empties_gives_up_the_oldest_and_says_which(databa
     assert gaps
     assert gaps[0].fields["records"].startswith("1 to ")
     assert gaps[0].outcome == 8
+
+
+def test_what_was_confirmed_goes_without_a_word(database: Database) -> None:
+    journal = GuardJournal(database, FakeClock(), most_kept=50)
+
+    for n in range(60):
+        journal.record(note(f"1-{n}"))
+        journal.confirm(journal.written())
+
+    assert len(records(journal)) <= 50
+    assert not [r for r in records(journal) if r.event is GuardEvent.GAP]
 
 
 def test_hostile_text_of_a_device_cannot_forge_a_line(database: Database) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.config import HostConfig
+from edge_agent.usb_policy.commands import trust
 from edge_agent.usb_policy.pinning import DAMAGED, NotTheRootPinned, OtherRootPinned, RootUnusable, TrustNotStored, pin
 from edge_agent.usb_policy.store import GuardPolicyStore
 from edge_agent.usb_policy.trust import FileUnreadable, NotPinned, Trust, TrustDamaged, load_trust, trust_file
@@ -139,3 +140,14 @@ def test_a_folder_that_cannot_be_written_is_named(state: Path, agent: Path) -> N
 
     with pytest.raises(TrustNotStored):
         pin(state, agent)
+
+
+def test_a_person_is_told_what_to_compare(state: Path, agent: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trust(state, agent, None)
+    told = capsys.readouterr().out
+    trust(state, agent, None)
+    again = capsys.readouterr().out
+
+    assert load_trust(state).fingerprint in told
+    assert "leadglass-server policy root" in told
+    assert again.endswith("this was pinned already; nothing was changed\n")

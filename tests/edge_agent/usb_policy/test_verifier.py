@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.usb_policy import verifier as module
-from edge_agent.usb_policy.exchange import MAX_ANSWER_BYTES, Kind, Offer, RefusedOffer, VerifiedPolicy, line
+from edge_agent.usb_policy.exchange import Kind, Offer, RefusedOffer, VerifiedPolicy, line
 from edge_agent.usb_policy.verifier import Verifier
 from shared.devices.policy import DevicePolicy
 from shared.devices.verdict import Target
@@ -57,12 +57,13 @@ def test_nothing_in_it_ever_waits_for_the_child(guard: Guard) -> None:
     verifier = offered(guard.verifier(child_that("import time; time.sleep(3600)")), guard.publish(1))
     for _ in range(100):
         assert verifier.step() is None
-    descriptor = verifier.fileno()
+    child = verifier._child
 
-    assert descriptor is not None
-    assert not select.select([descriptor], [], [], 0)[0]
+    assert child is not None
+    assert not select.select([child], [], [], 0)[0]
     verifier.stop()
     assert verifier.fileno() is None
+    child._process.wait(60)
 
 
 def test_a_rolled_back_policy_is_refused_by_the_store_though_tufs_metadata_is_lost(guard: Guard) -> None:
@@ -99,8 +100,8 @@ KILLED = "import os, signal, sys; sys.stdout.write('{'); sys.stdout.flush(); os.
 @pytest.mark.parametrize(
     "code, error",
     [
-        (ENDLESS, f"said more than {MAX_ANSWER_BYTES} bytes"),
-        (KILLED, "1 bytes that are not one line"),
+        (ENDLESS, "it ended with code 1"),
+        (KILLED, "it ended with code -9"),
         ("pass", "0 bytes that are not one line"),
         ("print('allow everything')", "not JSON"),
         (f"import sys; sys.stdout.buffer.write({line(POLICY)!r} * 2)", "not JSON"),
@@ -147,18 +148,20 @@ def test_a_child_that_does_not_end_is_killed_with_all_that_it_started(guard: Gua
     )
     verifier = offered(guard.verifier(child_that(nested), clock), guard.publish(1))
     assert verifier.step() is None
-    assert verifier._child is not None
-    select.select([verifier._child], [], [], 60)
-    assert verifier.step() is None
-    started = [os.pidfd_open(int(pid)) for pid in bytes(verifier._child._answer).split()]
+    child = verifier._child
+    assert child is not None
+    while not (said := os.pread(child._output, 100, 0).rstrip(b"\0")).endswith(b" "):
+        assert verifier.step() is None
+    started = [os.pidfd_open(int(pid)) for pid in said.split()]
     clock.now_s = module.TIMEOUT_S
     judgement = verifier.step()
 
-    assert judgement == RefusedOffer(Kind.UNAVAILABLE, "the verifying child did not end in time")
+    assert judgement == RefusedOffer(Kind.UNAVAILABLE, "the verifying child: it did not answer within 60 s")
     assert len(started) == 2
     for process in started:
         assert select.select([process], [], [], 60)[0]
         os.close(process)
+    child._process.wait(60)
 
 
 def test_a_child_killed_from_outside_has_refused_the_offer(guard: Guard) -> None:
@@ -173,7 +176,9 @@ def test_a_child_killed_from_outside_has_refused_the_offer(guard: Guard) -> None
 def test_no_child_at_all_is_a_refusal_that_says_so(guard: Guard, tmp_path: Path) -> None:
     judgement = judged(offered(guard.verifier([str(tmp_path / "nothing")]), guard.publish(1)))
 
-    assert judgement == RefusedOffer(Kind.UNAVAILABLE, "no verifying child can be started: No such file or directory")
+    assert judgement == RefusedOffer(
+        Kind.UNAVAILABLE, "the verifying child: it cannot be started: No such file or directory"
+    )
 
 
 def test_it_leaves_no_descriptor_and_no_process_behind(guard: Guard) -> None:

@@ -91,7 +91,7 @@ def scenarios() -> Files:
         ("device-rule-allow-observed", "An allowing rule.", changed(*hub, observe_until=later)),
         ("watch-too-often", "A look every nine seconds.", changed(*watch, every_s=9)),
         ("watch-peers-alone", "Peers of no process.", changed(*watch, processes=None)),
-        ("watch-peer-network", "A network with bits for a host.", changed(*watch, "peers", 0, addresses="192.0.2.1/24")),
+        ("watch-peer-network", "Bits for a host.", changed(*watch, "peers", 0, addresses="192.0.2.1/24")),
         ("watch-folder", "A folder that is not whole.", changed(*watch, encrypted=["images"])),
         ("watch-folder-dots", "A folder with dots.", changed(*watch, encrypted=["/var/../images"])),
         ("watch-forbidden-twice", "A program twice.", changed(*watch, forbidden=["vnc", "vnc"])),

@@ -1,6 +1,8 @@
 """The `devices` section as an administrator writes it: USBGuard's lines unchanged, and every problem with its place."""
 
+import dataclasses
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from control_plane.policy.file.beside import FileBesideUnusable, FolderOf
+from control_plane.policy.file.device_meaning import describe_devices
 from control_plane.policy.file.problems import PolicyFileMalformed
 from control_plane.policy.file.reading import parse_policy_file
 from shared.devices.device import Interface
@@ -231,3 +234,37 @@ def test_reads_a_file_and_no_link_pipe_folder_or_flood(tmp_path: Path) -> None:
     for name in ("link", "folder", "pipe", "flood", "missing"):
         with pytest.raises(FileBesideUnusable):
             beside.read(name)
+
+
+GUIDE = (Path(__file__).resolve().parents[4] / "docs" / "guides" / "administrator.md").read_text(encoding="utf-8")
+OF_DEVICES = GUIDE.partition("## What may be plugged in")[2].partition("\n## ")[0]
+
+
+def examples(language: str) -> list[str]:
+    return [block.partition("```")[0] for block in OF_DEVICES.split(f"```{language}\n")[1:]]
+
+
+def test_the_guides_policies_are_read_and_mean_what_it_says() -> None:
+    observing, listed = (parse_policy_file(text.encode(), "policy.yaml") for text in examples("yaml"))
+    told, _ = examples("text")
+
+    assert observing.devices is not None
+    assert describe_devices(observing.devices) == told.splitlines()
+    assert listed.devices is not None
+    assert listed.devices.rules[1].only_encrypted
+    assert listed.watch is not None
+
+
+def test_a_mistake_in_the_guides_policy_reads_as_the_guide_says() -> None:
+    mistaken = examples("yaml")[0].replace("046d:c31c", "46d:c31c")
+    with pytest.raises(PolicyFileMalformed) as refused:
+        parse_policy_file(mistaken.encode(), "policy.yaml")
+
+    assert str(refused.value).split("\n")[1:] == examples("text")[1].splitlines()
+
+
+def test_the_guide_names_every_field() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", OF_DEVICES, re.MULTILINE)
+    fields = set(re.findall("`([a-z_]+)`", " ".join(rows)))
+
+    assert fields >= {field.name for kind in (DevicePolicy, DeviceRule) for field in dataclasses.fields(kind)}

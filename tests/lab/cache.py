@@ -1,0 +1,73 @@
+"""Where the lab keeps what it made, each thing under the digest of all that went into it.
+
+    <cache>/lab/image-<key>/      kernel, initramfs, root file system
+    <cache>/lab/snapshot-<key>/   memory and device state of a machine that has just started
+    <cache>/lab/media-<key>/      sticks
+
+A folder is made beside its place and renamed into it when it is whole, so what is there is complete. A key names what
+was asked for: the versions of Debian's packages are those of the day on which the folder was made.
+"""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_KEPT = 2  # of each kind: this tree's, and another branch's
+
+
+def cache_folder() -> Path:
+    named = os.environ.get("LEADGLASS_CACHE")
+    base = Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "leadglass"
+    return base.expanduser().absolute() / "lab"
+
+
+def key(*parts: bytes | str) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()[:16]
+
+
+def kept(kind: str, name: str, make: Callable[[Path], None], folder: Path | None = None) -> Path:
+    """Return the folder `kind`-`name`, which `make` fills if it is not there yet. Runs at the same time make one."""
+    place = (folder or cache_folder()) / f"{kind}-{name}"
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(place.parent / f"{kind}.lock"):
+            if not place.exists():
+                _make(place, make)
+    os.utime(place)
+    return place
+
+
+def kept_there(kind: str, name: str) -> bool:
+    return (cache_folder() / f"{kind}-{name}").exists()
+
+
+def _make(place: Path, make: Callable[[Path], None]) -> None:
+    new = place.with_name(place.name + ".new")
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    try:
+        make(new)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    new.rename(place)
+    os.utime(place)
+    kind = place.name.rpartition("-")[0]
+    by_age = sorted(place.parent.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in by_age[_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def _one_at_a_time(lock: Path) -> Iterator[None]:
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
