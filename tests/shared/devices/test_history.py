@@ -87,3 +87,11 @@ def test_only_rules_that_ask_are_remembered_and_two_attachments_of_each() -> Non
 
     assert [len(past) for past in host.history.applied.values()] == [2]
     assert not host.history.evaluated
+
+
+def test_deciding_again_and_again_about_one_device_does_not_push_out_another() -> None:
+    host = Host("allow if rule-evaluated")
+    host.attach(KEYBOARD, 10)
+
+    assert host.attach(STICK, 20)
+    assert [host.decide(STICK, at) for at in (30, 40, 50)] == [True, True, True]
