@@ -28,9 +28,9 @@ SECTIONS = dict(re.findall(r"^## \d\. (.*)\n((?:(?!^## ).*\n)*)", PAGE, re.MULTI
 
 def rows(section: str, columns: int) -> list[list[str]]:
     """Return the rows of the tables with so many columns, without their heads."""
-    cells = [line.strip("|").split(" | ") for line in SECTIONS[section].splitlines() if line.startswith("| ")]
-    found = [[cell.strip() for cell in row] for row in cells if len(row) == columns]
-    return [row for row, before in zip(found[1:], found, strict=False) if not row[0].startswith("---")]
+    tables = re.findall(r"^\|.*\n\| ---.*\n((?:^\|.*\n)+)", SECTIONS[section], re.MULTILINE)
+    cells = [[cell.strip() for cell in line[1:-1].split("|")] for table in tables for line in table.splitlines()]
+    return [row for row in cells if len(row) == columns]
 
 
 def code(cell: str) -> str:
