@@ -80,7 +80,6 @@ class Child:
         # Whoever it may have started is in its session; the group is there until it is reaped.
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.kill()
         self._process.wait()
         os.close(self._pipe)
 
