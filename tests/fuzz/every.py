@@ -1,6 +1,14 @@
 """All fuzz targets, by name."""
 
-from tests.fuzz import fuzz_attributes, fuzz_dicom, fuzz_dimse, fuzz_formats, fuzz_negotiation, fuzz_pdu
+from tests.fuzz import (
+    fuzz_attributes,
+    fuzz_device_rules,
+    fuzz_dicom,
+    fuzz_dimse,
+    fuzz_formats,
+    fuzz_negotiation,
+    fuzz_pdu,
+)
 from tests.fuzz.target import Target
 
 EVERY: dict[str, Target] = {
@@ -12,5 +20,6 @@ EVERY: dict[str, Target] = {
         fuzz_attributes.TARGET,
         *fuzz_dicom.TARGETS,
         *fuzz_formats.TARGETS,
+        *fuzz_device_rules.TARGETS,
     )
 }

@@ -106,8 +106,10 @@ def test_limits_of_an_allowing_rule_are_in_the_verdict() -> None:
         (
             "allow with-interface equals { 08:06:50 03:01:01 } with-connect-type { \"hardwired\" }",
             1,
-            "nearest rule 1 differs in with-interface: expected { 08:06:50 03:01:01 }, found 08:06:50; "
-            "and in with-connect-type",
+            (
+                "nearest rule 1 differs in with-interface: expected { 08:06:50 03:01:01 }, found 08:06:50; "
+                "and in with-connect-type"
+            ),
         ),
         ("allow 0781:* if false", 1, "rule 1 is for it, but does not hold: if false"),
     ],
