@@ -8,6 +8,7 @@ from tests.fuzz import (
     fuzz_dimse,
     fuzz_formats,
     fuzz_link,
+    fuzz_media,
     fuzz_negotiation,
     fuzz_pdu,
 )
@@ -25,5 +26,6 @@ EVERY: dict[str, Target] = {
         *fuzz_formats.TARGETS,
         *fuzz_link.TARGETS,
         *fuzz_device_rules.TARGETS,
+        *fuzz_media.TARGETS,
     )
 }
