@@ -7,7 +7,16 @@ from tests.lab.qmp import Qmp
 from tests.lab.wire import until
 
 _NAMED = {" ": "spc", "\n": "ret", "-": "minus", "/": "slash", ".": "dot", "=": "equal", ";": "semicolon"}
-_SHIFTED = {">": "dot", "*": "8", "_": "minus", "|": "backslash", "&": "7", "$": "4", '"': "apostrophe", ":": "semicolon"}
+_SHIFTED = {
+    ">": "dot",
+    "*": "8",
+    "_": "minus",
+    "|": "backslash",
+    "&": "7",
+    "$": "4",
+    '"': "apostrophe",
+    ":": "semicolon",
+}
 
 
 class Console:
