@@ -17,7 +17,7 @@ from edge_agent.devices.reconcile import Mark, reconcile
 from edge_agent.log import Log, why
 from edge_agent.usb_policy.enforcer import Enforced, Enforcer
 from shared.clock import Clock
-from shared.devices.device import UsbDevice
+from shared.devices.device import STORAGE_CLASS, UsbDevice
 from shared.devices.record import GuardEvent
 from shared.devices.verdict import Access, Cause, Target, Verdict
 from shared.errors import IntegrityFailure, Refused, Unavailable
@@ -161,6 +161,9 @@ class Warden:
             verdict = self._judged(held.device)
             if verdict == held.verdict and self._enforcer.holds(held.device, verdict):
                 continue
+            if _closes_storage(held, verdict):
+                # The kernel goes on writing to what is mounted, whatever becomes of the disk: it has to come anew.
+                self._enforcer.enforce(held.device, replace(verdict, target=Target.BLOCK))
             carried_out, enforced = self._carry_out(held.device, verdict, *_rescue_ended(held.verdict, verdict, port))
             self._held[port] = replace(held, verdict=carried_out, enforced=enforced)
             if carried_out != held.verdict:
@@ -261,6 +264,15 @@ class Warden:
             self._log.event("guard.not-recorded", why=why(exc))
             return False
         return True
+
+
+def _closes_storage(held: Held, now: Verdict) -> bool:
+    """Return whether storage that may have been written may be no longer, or not before it was looked at."""
+    before = held.verdict
+    if before.target is not Target.ALLOW or now.target is not Target.ALLOW or not held.device.has_class(STORAGE_CLASS):
+        return False
+    is_less = before.access is Access.READ_WRITE and now.access is Access.READ_ONLY
+    return is_less or (now.only_encrypted and not before.only_encrypted)
 
 
 def _rescue_ended(before: Verdict, now: Verdict, port: str) -> tuple[Note, ...]:

@@ -13,7 +13,7 @@ from edge_agent.usb_policy.enforcer import Enforcer
 from edge_agent.usb_policy.warden import Company, Warden
 from shared.devices.device import UsbDevice
 from shared.devices.record import GuardEvent, GuardRecord
-from shared.devices.verdict import Cause, Target, Verdict
+from shared.devices.verdict import Access, Cause, Target, Verdict
 from shared.fleet.devices import Authorized, Seen
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
@@ -278,6 +278,27 @@ def test_after_a_restart_what_was_there_first_is_still_judged_first(bench: Bench
         warden.begin()
 
     assert [device.port for device in bench.companies["1-1"].before if not device.is_root_hub] == ["1-2"]
+
+
+@pytest.mark.parametrize("tightened", [replace(ALLOW, access=Access.READ_ONLY), replace(ALLOW, only_encrypted=True)])
+def test_storage_that_may_be_written_no_longer_comes_anew_since_what_is_mounted_goes_on(
+    bench: Bench, tightened: Verdict
+) -> None:
+    bench.rules["1-1"] = ALLOW
+    with bench.warden() as warden:
+        bench.bus.plug(usb_device("1-1"))
+        warden.attached("1-1")
+        bench.bus.unbound.clear()
+
+        bench.rules["1-1"] = tightened
+        warden.decide_again()
+        assert bench.bus.unbound == ["1-1"]
+
+        bench.rules["1-1"] = ALLOW
+        warden.decide_again()
+
+    assert bench.bus.unbound == ["1-1"]
+    assert "1-1:1.0" in bench.bus.bound
 
 
 class FullDisk(GuardJournal):
