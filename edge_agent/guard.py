@@ -228,9 +228,10 @@ class Guard:
         self._follow_time()
 
     def _follow_time(self) -> None:
-        due = self._warden.next_decision()
-        if due is not None:
-            self.turns.once_within("time", max(0.0, (due - self._clock.now()).total_seconds()))
+        in_force, now = self._store.in_force if self._store is not None else None, self._clock.now()
+        changes = (self._warden.next_decision(), in_force.expires if in_force is not None else None)
+        due_s = [(due - now).total_seconds() for due in changes if due is not None and due > now]
+        self.turns.once_within("time", min(due_s, default=_TIME_S))
 
     def _alive(self) -> None:
         # Said from within the turns, so a guard that hangs in one of them falls silent.
