@@ -56,6 +56,7 @@ class SysfsUsb:
     def read(self, port: str) -> UsbDevice:
         """Return what the device says of itself now; what is not well formed is in its `problems`.
 
+        Waits while a driver probes the device: the kernel locks it for both.
         Raises DeviceUnreadable: not even its ids or its descriptors can be had.
         """
         parent = ports.parent_of(port)
