@@ -37,7 +37,12 @@ def test_two_equal_mice_without_serials_are_not() -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [STICK, replace(ELSEWHERE, serial="4C54"), replace(ELSEWHERE, vendor=1), replace(ELSEWHERE, port="usb2", parent="")],
+    [
+        STICK,
+        replace(ELSEWHERE, serial="4C54"),
+        replace(ELSEWHERE, vendor=1),
+        replace(ELSEWHERE, port="usb2", parent=""),
+    ],
     ids=["itself", "another serial", "another vendor", "a root hub"],
 )
 def test_nor_is_what_only_resembles_a_twin(other: UsbDevice) -> None:
