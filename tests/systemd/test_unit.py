@@ -35,13 +35,13 @@ def verify(unit: Path) -> str:
 
 def exposed(unit: Path) -> dict[str, bool]:
     """Return, for each protection that systemd knows, whether the unit has it."""
-    command = ["systemd-analyze", "security", "--offline=true", "--json=short", unit]
+    command = ["systemd-analyze", "security", "--offline=true", "--json=short", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return {row["json_field"]: not row["set"] for row in json.loads(done.stdout) if row["set"] is not None}
 
 
 def is_within(unit: Path, tenths: int) -> bool:
-    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={tenths}", unit]
+    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={tenths}", str(unit)]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
