@@ -24,7 +24,7 @@ demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, K
 MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk,genisoimage,ntfs-3g,udftools,xfsprogs
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc,umockdev,usbguard,$(MEDIA_MAKERS)
+	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc,systemd,udev,umockdev,usbguard,$(MEDIA_MAKERS)
 	@$(RUN) -m pytest -q $(T)
 
 lint: dev  ## style, formatting and who may import whom

@@ -77,6 +77,8 @@ DEBIAN_PACKAGES = {
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
+    "systemd": ("systemd-analyze", "reads the guard's unit as a host does"),
+    "udev": ("udevadm", "evaluates the guard's udev rules as a host does"),
     "udftools": ("mkudffs", "makes media that the guard has to know"),
     "umockdev": ("umockdev-wrapper", "stands in for devices that are not there"),
     "usbguard": ("usbguard-rule-parser", "reads rules and generates policies with an implementation that is not ours"),

@@ -27,6 +27,7 @@ class UsbSide(Protocol):
     def detached(self, port: str, /) -> None: ...
     def reconcile(self) -> int: ...
     def decide_again(self) -> None: ...
+    def look_again(self, port: str, /) -> None: ...
 
 
 class Watching:
@@ -114,6 +115,8 @@ class Watching:
 
     def _take(self, event: KernelEvent) -> bool:
         """Return whether it was about a USB device that came or went."""
+        if event.kind is Kind.USB_INTERFACE and event.action == "add":
+            self._usb.look_again(event.port)
         if event.kind is not Kind.USB_DEVICE or event.is_synthetic:
             return False
         if event.action == "add":

@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import Iterator
+from datetime import UTC
 from pathlib import Path
 
 from edge_agent.devices.sysfs import SysfsUsb
 from edge_agent.guard_commands.compare import Difference, differences, policy_of
+from edge_agent.guard_commands.showing import quoted, reason_text
 from edge_agent.link.client import GuardClient
 from shared import canonical
 from shared.clock import SystemClock
@@ -29,8 +31,7 @@ def simulate(guard: GuardClient, file: Path, sys_root: Path, proc_root: Path, *,
     policy = policy_of(parse_rules(_read(file)))
     report = guard.report()
     now = SystemClock().now()
-    zone = now.astimezone().tzinfo or now.tzinfo
-    assert zone is not None  # noqa: S101  an aware instant has one
+    zone = now.astimezone().tzinfo or UTC
     found = differences(tuple(_present(sys_root, proc_root)), report.devices, policy, now, zone)
     for difference in found:
         _say(canonical.encode(difference.json()).decode() if as_json else _text(difference))
@@ -42,10 +43,11 @@ def _text(difference: Difference) -> str:
     device, then = difference.device, difference.then
     now = difference.now.target.value if difference.now else "unknown to the guard"
     read_only = ", read-only" if then.access.value == "read-only" else ""
-    rule = f"rule {then.rule}" if then.rule else then.cause.value
-    detail = f": {then.detail}" if then.detail else ""
+    reason = reason_text(then.cause, then.rule, then.detail)
     mark = "LOOSER " if difference.loosens else "       "
-    return f"{mark}{device.port:10} {device.id} {device.name}: {now} -> {then.target.value}{read_only} ({rule}{detail})"
+    return (
+        f"{mark}{device.port:10} {device.id} {quoted(device.name)}: {now} -> {then.target.value}{read_only} ({reason})"
+    )
 
 
 def _present(sys_root: Path, proc_root: Path) -> Iterator[UsbDevice]:

@@ -4,6 +4,7 @@ What came from devices is printable already where it was read; it is made so aga
 socket may be another version.
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator
 
@@ -64,20 +65,26 @@ def _order(port: str) -> tuple[int, ...]:
 
 
 def _device_lines(device: DeviceState, indent: str) -> Iterator[str]:
-    name = f" {_fit(device.name)}" if device.name else ""
-    serial = f" serial {_fit(device.serial)}" if device.serial else ""
+    name = f" {quoted(device.name)}" if device.name else ""
+    serial = f" serial {quoted(device.serial)}" if device.serial else ""
     yield f"{indent}{device.port:10} {device.id}{name}{serial}"
     yield f"{indent}{'':10} {verdict_text(device)}{_SEEN[device.seen]}"
 
 
 def verdict_text(device: DeviceState) -> str:
     """Return what was done, why, and what sysfs says of it."""
-    reason = f"rule {device.rule}" if device.cause is Cause.RULE else device.cause.value
-    detail = f": {_fit(device.detail)}" if device.detail else ""
+    reason = reason_text(device.cause, device.rule, device.detail)
     read_only = ", read-only" if device.target is Target.ALLOW and device.access is Access.READ_ONLY else ""
     if device.would_be is not device.target:
-        return f"OBSERVED ONLY: would be {_DONE[device.would_be]} ({reason}{detail}), and is {_DONE[device.target]}"
-    return f"{_DONE[device.target]}{read_only} ({reason}{detail}), {enforced_text(device)}"
+        return f"OBSERVED ONLY: would be {_DONE[device.would_be]} ({reason}), and is {_DONE[device.target]}"
+    return f"{_DONE[device.target]}{read_only} ({reason}), {enforced_text(device)}"
+
+
+def reason_text(cause: Cause, rule: int, detail: str) -> str:
+    """Return why, without the text of the rule that decided: that is for whoever asks for it."""
+    if cause is Cause.RULE:
+        return f"rule {rule}"
+    return f"{cause.value}: {_fit(detail)}" if detail else cause.value
 
 
 def enforced_text(device: DeviceState) -> str:
@@ -111,10 +118,19 @@ def explanation_lines(explanation: Explanation, language: str = "") -> Iterator[
 
 
 def record_line(record: GuardRecord) -> str:
-    fields = "  ".join(f"{_fit(name)}={_fit(value)}" for name, value in sorted(record.fields.items()))
+    fields = " ".join(f"{_fit(name)}={_value(value)}" for name, value in sorted(record.fields.items()))
     failed = f"  FAILED ({record.outcome})" if record.outcome else ""
     what = f"{record.event.value} {_fit(record.subject)}{failed}"
     return f"{record.number:6} {clock.text(record.time)} {what}  {fields}".rstrip()
+
+
+def quoted(text: str) -> str:
+    """Return what a device calls itself so that it cannot read as anything of ours."""
+    return json.dumps(_fit(text), ensure_ascii=False)
+
+
+def _value(text: str) -> str:
+    return text if re.fullmatch(r"[A-Za-z0-9:.,/+_-]+", text) else quoted(text)
 
 
 def _fit(text: str) -> str:

@@ -25,6 +25,7 @@ CHINESE = Language(
         Cause.NOT_ENCRYPTED: "{device}{blocked}：这里只允许使用加密的存储设备，"
         "而它没有全部加密，或者无法识别其加密方式。",
         Cause.UNREADABLE: "{device}{blocked}：它没有正确说明自己是什么设备，可能已损坏或是伪造的。",
+        Cause.UNRECORDED: "{device}{blocked}：目前无法写入记录，没有记录就不允许使用任何设备。本机磁盘可能已满。",
     },
     blocked="已被阻止",
     would_be_blocked="本应被阻止",

@@ -27,6 +27,8 @@ ENGLISH = Language(
         Cause.NOT_ENCRYPTED: "{device} {blocked}: only encrypted storage is allowed here, and this is not encrypted "
         "throughout, or in a way that cannot be recognised.",
         Cause.UNREADABLE: "{device} {blocked}: it does not say correctly what it is. It may be broken, or forged.",
+        Cause.UNRECORDED: "{device} {blocked}: what happens here cannot be written down at the moment, and nothing is "
+        "allowed without that. The disk of this machine may be full.",
     },
     blocked="was blocked",
     would_be_blocked="would be blocked",

@@ -25,7 +25,7 @@ PORT_PATTERN = r"[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}"
 _INTERFACE = r"[0-9a-f]{2}:[0-9a-f]{2}:[0-9a-f]{2}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeviceRule:
     """One rule and what stands beside it. Outside of its time, or where the time is not certain, it allows nothing.
 

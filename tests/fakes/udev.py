@@ -11,7 +11,7 @@ import pytest
 _SCRIPT = """
 set -e
 mount --bind "$SYS" /sys
-for folder in etc usr/lib; do
+for folder in etc usr/lib usr/sbin; do
     [ ! -d "$ROOT/$folder" ] || mount -t overlay overlay -o "lowerdir=$ROOT/$folder:/$folder" "/$folder"
 done
 mount -t tmpfs tmpfs /usr/lib/udev/rules.d

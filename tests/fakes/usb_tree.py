@@ -45,8 +45,7 @@ class UsbTree:
         self._device(
             f"usb{bus}", f"{controller}/usb{bus}", 0x1D6B, 2, descriptors(0x1D6B, 2, [HUB]), "xHCI Host Controller"
         )
-        folder = self._device(port, devpath, vendor, product, raw or descriptors(vendor, product, interfaces), name)
-        return folder
+        return self._device(port, devpath, vendor, product, raw or descriptors(vendor, product, interfaces), name)
 
     def authorized(self, port: str) -> str:
         return (self.root / "bus/usb/devices" / port / "authorized").read_text().strip()

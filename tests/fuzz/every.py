@@ -3,6 +3,7 @@
 from tests.fuzz import (
     fuzz_attributes,
     fuzz_descriptors,
+    fuzz_device_rules,
     fuzz_dicom,
     fuzz_dimse,
     fuzz_formats,
@@ -24,6 +25,7 @@ EVERY: dict[str, Target] = {
         *fuzz_dicom.TARGETS,
         *fuzz_formats.TARGETS,
         *fuzz_link.TARGETS,
+        *fuzz_device_rules.TARGETS,
         *fuzz_media.TARGETS,
     )
 }

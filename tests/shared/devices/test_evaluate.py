@@ -125,8 +125,10 @@ def test_only_a_named_device_that_has_to_be_encrypted_can_be_asserted(beside: di
         (
             "allow with-interface equals { 08:06:50 03:01:01 } with-connect-type { \"hardwired\" }",
             1,
-            "nearest rule 1 differs in with-interface: expected { 08:06:50 03:01:01 }, found 08:06:50; "
-            "and in with-connect-type",
+            (
+                "nearest rule 1 differs in with-interface: expected { 08:06:50 03:01:01 }, found 08:06:50; "
+                "and in with-connect-type"
+            ),
         ),
         ("allow 0781:* if false", 1, "rule 1 is for it, but does not hold: if false"),
     ],
