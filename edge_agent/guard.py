@@ -57,6 +57,7 @@ from shared.fleet.devices import GuardReport
 
 LOOK_EVERY_S = 30.0
 _LATE_NUMBERS_S, _LINK_S, _TIME_S, _ALIVE_S = 1.0, 5.0, 60.0, 10.0
+_AFTER_S = 0.01  # a moment after an instant, never before it
 _SERIOUS, _MAJOR = 8, 12
 
 
@@ -120,7 +121,7 @@ class Guard:
         self._deny_by_default()
         self._read_pins()
         self._warden.begin()
-        self._watching.look()
+        self._watching.begin()
         self._link.open()
         self.turns.watch(self._events.fileno(), self._watching.drain)
         self.turns.every("late-numbers", _LATE_NUMBERS_S, self._watching.drain)
@@ -228,9 +229,10 @@ class Guard:
         self._follow_time()
 
     def _follow_time(self) -> None:
-        due = self._warden.next_decision()
-        if due is not None:
-            self.turns.once_within("time", max(0.0, (due - self._clock.now()).total_seconds()))
+        in_force, now = self._store.in_force if self._store is not None else None, self._clock.now()
+        changes = (self._warden.next_decision(), in_force.expires if in_force is not None else None)
+        due_s = [(due - now).total_seconds() + _AFTER_S for due in changes if due is not None and due > now]
+        self.turns.once_within("time", min(due_s, default=_TIME_S))
 
     def _alive(self) -> None:
         # Said from within the turns, so a guard that hangs in one of them falls silent.

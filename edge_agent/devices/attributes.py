@@ -116,11 +116,11 @@ class Folder:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise DeviceUnreadable(self.name, f"{attribute} is no file")
             data = b""
-            while len(data) <= most_bytes:
-                part = os.read(descriptor, most_bytes + 1 - len(data))
-                if not part:
-                    break
+            while (wanted := min(most_bytes + 1 - len(data), MAX_BYTES)) > 0:
+                part = os.read(descriptor, wanted)
                 data += part
+                if len(part) < wanted:  # sysfs gives a page at a time, and less of the last one only
+                    break
             return data
         finally:
             os.close(descriptor)

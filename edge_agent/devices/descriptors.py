@@ -2,13 +2,13 @@
 
     file          = device || configuration*
     device        = 18 bytes, type 1
-    configuration = its header, 9 bytes, type 2 || other descriptors, `wTotalLength` bytes in all
+    configuration = its header, 9 bytes, type 2 || other descriptors
     descriptor    = u8 length, itself counted || u8 type || length - 2 bytes
 
-Each byte comes from the device. What does not have this form is a problem, and a device with a problem is one whose
-interfaces are not known: the kernel skips what it cannot read and may go on at another place than whoever walks from
-one descriptor to the next, so that an interface could be hidden behind a length that runs over the end of its
-configuration.
+Each byte comes from the device, but the kernel has read them first and gives of each configuration no more than it made
+out: what follows a length that cannot be is not in the file, and `wTotalLength` may then promise more than there is, as
+it does of some honest devices. A device whose descriptors do not have this form has a problem, and its interfaces are
+not known. USBGuard refuses the same ones.
 """
 
 from collections.abc import Iterator
@@ -23,10 +23,9 @@ MAX_INTERFACES = 1024
 MAX_PROBLEMS = 8
 KERNEL_INTERFACES = 32  # of one configuration; it leaves out what is beyond
 _DEVICE, _CONFIGURATION, _INTERFACE, _ENDPOINT = 1, 2, 4, 5
-_LENGTHS = {_INTERFACE: (9,), _ENDPOINT: (7, 9)}  # an endpoint of audio has two bytes more
-_NAMES = {_INTERFACE: "an interface", _ENDPOINT: "an endpoint"}
+_LENGTHS = {_CONFIGURATION: (9,), _INTERFACE: (9,), _ENDPOINT: (7, 9)}  # an endpoint of audio has two bytes more
+_NAMES = {_CONFIGURATION: "a configuration", _INTERFACE: "an interface", _ENDPOINT: "an endpoint"}
 _DEVICE_FIELDS = Struct("<2xH4BHHH3xB")
-_TOTAL_LENGTH = Struct("<2xHB")
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,21 @@ def parse_descriptors(raw: bytes) -> Descriptors:
     if device is None:
         found.problem("no device descriptor at the beginning")
         return found.descriptors(None)
-    number, position = 0, DEVICE_BYTES
-    while position < min(len(raw), MAX_BYTES) and len(found.problems) < MAX_PROBLEMS:
-        number += 1
-        end = _configuration(raw, position, number, found)
-        if end is None:
-            break
-        position = end
-    if number != device.configurations:
-        found.problem(f"{device.configurations} configurations are declared and {number} are there")
+    configurations, stated_end, has_interface = 0, 0, False
+    for start, kind, body in _walk(raw[:MAX_BYTES], found):
+        if kind == _CONFIGURATION:
+            configurations, stated_end, has_interface = configurations + 1, start + body[0] + 256 * body[1], False
+            if body[2] > KERNEL_INTERFACES:
+                found.problem(f"{body[2]} interfaces, of which the kernel takes {KERNEL_INTERFACES}")
+        elif start + 2 + len(body) > stated_end:
+            found.problem("a descriptor beyond the end of its configuration")
+        elif kind == _INTERFACE:
+            has_interface = True
+            found.interface(body[3:6])
+        elif kind == _ENDPOINT and not has_interface:
+            found.problem("an endpoint before any interface")
+    if configurations != device.configurations:
+        found.problem(f"{device.configurations} configurations are declared and {configurations} are there")
     return found.descriptors(device)
 
 
@@ -81,7 +86,8 @@ class _Found:
         self._same: dict[bytes, Interface] = {}
 
     def problem(self, what: str) -> None:
-        if len(self.problems) < MAX_PROBLEMS:
+        # One that is met a hundred times is one.
+        if len(self.problems) < MAX_PROBLEMS and what not in self.problems:
             self.problems.append(what)
 
     def interface(self, codes: bytes) -> None:
@@ -91,8 +97,7 @@ class _Found:
         self.interfaces.append(self._same.setdefault(codes, Interface(*codes)))
 
     def descriptors(self, device: DeviceFields | None) -> Descriptors:
-        # A problem that was met a hundred times is one.
-        return Descriptors(tuple(self.interfaces), device, tuple(dict.fromkeys(self.problems)))
+        return Descriptors(tuple(self.interfaces), device, tuple(self.problems))
 
 
 def _device(raw: bytes) -> DeviceFields | None:
@@ -102,43 +107,19 @@ def _device(raw: bytes) -> DeviceFields | None:
     return DeviceFields(usb, device_class, subclass, protocol, vendor, product, version, count)
 
 
-def _configuration(raw: bytes, start: int, number: int, found: _Found) -> int | None:
-    """Return where the next one begins; None: what is here is no configuration."""
-    if raw[start : start + 2] != b"\x09\x02" or len(raw) < start + 9:
-        found.problem(f"no descriptor of configuration {number} where it has to begin")
-        return None
-    total, interfaces = _TOTAL_LENGTH.unpack_from(raw, start)
-    end: int = start + total
-    if total < 9 or end > len(raw):
-        found.problem(f"configuration {number} states {total} bytes and {len(raw) - start} are left")
-        end = len(raw)
-    if interfaces > KERNEL_INTERFACES:
-        found.problem(f"configuration {number} declares {interfaces} interfaces, of which the kernel takes 32")
-    numbers: set[int] = set()
-    for kind, body in _walk(raw, start + 9, end, number, found):
-        if kind == _INTERFACE:
-            numbers.add(body[0])
-            found.interface(body[3:6])
-        elif kind == _ENDPOINT and not numbers:
-            found.problem(f"an endpoint before any interface of configuration {number}")
-    if len(numbers) != interfaces:
-        found.problem(f"configuration {number} declares {interfaces} interfaces and has {len(numbers)}")
-    return end
-
-
-def _walk(raw: bytes, position: int, end: int, number: int, found: _Found) -> Iterator[tuple[int, bytes]]:
-    """Yield type and body of every descriptor up to `end`, as far as each says truly where the next one begins."""
-    while position < end:
-        length = raw[position]
-        if length < 2 or position + length > end:
-            found.problem(f"a descriptor of {length} bytes where {end - position} are left in configuration {number}")
+def _walk(raw: bytes, found: _Found) -> Iterator[tuple[int, int, bytes]]:
+    """Yield where each descriptor after the device's begins, its type and the rest of it."""
+    position = DEVICE_BYTES
+    while position < len(raw):
+        length, left = raw[position], len(raw) - position
+        if length < 2 or length > left:
+            found.problem(f"a descriptor of {length} bytes where {left} are left")
             return
         kind = raw[position + 1]
-        if kind in (_DEVICE, _CONFIGURATION):
-            found.problem(f"a device or configuration descriptor inside of configuration {number}")
-            return
-        if length in _LENGTHS.get(kind, (length,)):
-            yield kind, raw[position + 2 : position + length]
+        if kind == _DEVICE:
+            found.problem("a second device descriptor")
+        elif length not in _LENGTHS.get(kind, (length,)):
+            found.problem(f"{_NAMES[kind]} of {length} bytes")
         else:
-            found.problem(f"{_NAMES[kind]} of {length} bytes in configuration {number}")
+            yield position, kind, raw[position + 2 : position + length]
         position += length

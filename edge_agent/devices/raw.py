@@ -20,23 +20,17 @@ class Raw:
 
     @classmethod
     def read(cls, folder: Folder, port: str) -> "Raw":
-        """Read all of it twice, so that what the kernel is just making or taking away is not taken for a device.
-
-        Raises DeviceGone and DeviceUnreadable.
-        """
-        once = cls._read(folder, port)
-        if cls._read(folder, port) != once:
-            raise DeviceGone(port)
-        return once
-
-    @classmethod
-    def _read(cls, folder: Folder, port: str) -> "Raw":
-        name, serial = _line(folder.find("product")), _line(folder.find("serial"))
+        """Raises DeviceGone and DeviceUnreadable."""
+        name, serial = folder.find("product"), folder.find("serial")
+        # After these: the kernel takes descriptors or ids away before a name, so that who has both has had the name.
         descriptors = folder.read("descriptors", MAX_BYTES)
         vendor, product = folder.read("idVendor"), folder.read("idProduct")
         if not (_ID.fullmatch(vendor) and _ID.fullmatch(product)):
             raise DeviceUnreadable(port, "its vendor or product is no id")
-        return cls(name, serial, _line(vendor), _line(product), descriptors)
+        # And it makes them before a name: a device without one is looked at again, lest it be half made.
+        if (name is None and folder.find("product")) or (serial is None and folder.find("serial")):
+            raise DeviceGone(port)
+        return cls(_line(name), _line(serial), _line(vendor), _line(product), descriptors)
 
     @property
     def fingerprint(self) -> str:

@@ -40,6 +40,7 @@ class SysfsUsb:
     def __init__(self, root: Path = Path("/sys"), proc: Path = Path("/proc")) -> None:
         self._root, self._proc = root, proc
         self._bus = root / "bus" / "usb"
+        self._hubs: dict[str, tuple[int, str]] = {}  # a hub's folder and fingerprint, which does not change within it
 
     def ports(self) -> list[str]:
         """Return where something is attached now, root hubs too; a hub comes before what hangs on it."""
@@ -55,6 +56,7 @@ class SysfsUsb:
     def read(self, port: str) -> UsbDevice:
         """Return what the device says of itself now; what is not well formed is in its `problems`.
 
+        Waits while a driver probes the device: the kernel locks it for both.
         Raises DeviceUnreadable: not even its ids or its descriptors can be had.
         """
         parent = ports.parent_of(port)
@@ -97,7 +99,7 @@ class SysfsUsb:
             folder.write("authorized", b"1" if wanted else b"0")
 
     def remove(self, port: str) -> None:
-        """Take the device off the bus until it is plugged in again. Raises NotWritten."""
+        """Take it off the bus until it is plugged in again; an event tells when it is gone. Raises NotWritten."""
         with self._open(port) as folder:
             folder.write("remove", b"1")
 
@@ -199,7 +201,11 @@ class SysfsUsb:
 
     def _fingerprint(self, port: str) -> str:
         with self._open(port) as folder:
-            return Raw.read(folder, port).fingerprint
+            inode, known = self._hubs.get(port, (0, ""))
+            if inode != folder.inode:
+                known = Raw.read(folder, port).fingerprint
+                self._hubs[port] = (folder.inode, known)
+            return known
 
     def _controller(self, hub: str) -> str:
         """Return the path of a root hub's controller below the root, as in `/devices/pci0000:00/0000:00:14.0`."""

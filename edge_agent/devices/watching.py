@@ -27,6 +27,7 @@ class UsbSide(Protocol):
     def detached(self, port: str, /) -> None: ...
     def reconcile(self) -> int: ...
     def decide_again(self) -> None: ...
+    def look_again(self, port: str, /) -> None: ...
 
 
 class Watching:
@@ -51,6 +52,11 @@ class Watching:
         self._unexplained: list[Missed] = []
         self._told_s = -_QUIET_S
         self.gaps = 0
+
+    def begin(self) -> None:
+        """Take up what is there beside USB devices. What came while nobody watched is no gap in the watching."""
+        self._take_up_others()
+        self._on_storage()
 
     def drain(self) -> None:
         """Take what has come, and then judge anew what other devices may have changed."""
@@ -114,6 +120,8 @@ class Watching:
 
     def _take(self, event: KernelEvent) -> bool:
         """Return whether it was about a USB device that came or went."""
+        if event.kind is Kind.USB_INTERFACE and event.action == "add":
+            self._usb.look_again(event.port)
         if event.kind is not Kind.USB_DEVICE or event.is_synthetic:
             return False
         if event.action == "add":

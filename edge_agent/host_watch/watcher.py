@@ -3,6 +3,8 @@
 from edge_agent.children import ChildFailed, Children
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.host_watch.answer import MAX_BYTES, parse
+from edge_agent.host_watch.checks import unseen
+from edge_agent.host_watch.news import news
 from edge_agent.log import Log, why
 from edge_agent.short_lived import of_ours
 from edge_agent.turns import Turns
@@ -15,7 +17,6 @@ from shared.fleet.devices import Finding, FindingState
 _TIMER = "host-watch"
 _TIMEOUT_S = 60.0
 _MINOR, _SERIOUS = 4, 8
-_LOOK = "host-watch"  # the check that stands for all of them where no look could be taken
 
 
 class HostWatcher:
@@ -33,6 +34,7 @@ class HostWatcher:
         command: list[str] | None = None,
     ) -> None:
         self._children, self._turns, self._journal, self._clock, self._log = children, turns, journal, clock, log
+        self._sidecar = sidecar
         self._command = command or of_ours("edge_agent.host_watch.child", *["--sidecar"] * sidecar)
         self._policy: WatchPolicy | None = None
         self._running = False
@@ -56,7 +58,7 @@ class HostWatcher:
             return
         self._running = True
         self._children.run(
-            _LOOK,
+            _TIMER,
             self._command,
             policy.encode(),
             timeout_s=_TIMEOUT_S,
@@ -71,17 +73,16 @@ class HostWatcher:
             self.look()
             return
         try:
-            findings = parse(found) if isinstance(found, bytes) else (self._not_evaluated(str(found)),)
+            findings = parse(found) if isinstance(found, bytes) else self._unseen(policy, found)
         except Malformed as exc:
-            findings = (self._not_evaluated(str(exc)),)
-        before = {each.check: each for each in self.findings}
-        self.findings = findings
-        self._record([each for each in findings if _is_news(each, before.get(each.check))])
+            findings = self._unseen(policy, exc)
+        before, self.findings = self.findings, findings
+        self._record(news(before, findings))
 
-    def _not_evaluated(self, reason: str) -> Finding:
-        return Finding(_LOOK, FindingState.NOT_EVALUATED, reason, self._clock.now())
+    def _unseen(self, policy: WatchPolicy, exc: Exception) -> tuple[Finding, ...]:
+        return unseen(policy, str(exc), self._clock.now(), sidecar=self._sidecar)
 
-    def _record(self, news: list[Finding]) -> None:
+    def _record(self, findings: tuple[Finding, ...]) -> None:
         notes = [
             Note(
                 GuardEvent.FINDING,
@@ -89,7 +90,7 @@ class HostWatcher:
                 {"state": each.state.value, "detail": each.detail},
                 _OUTCOMES[each.state],
             )
-            for each in news
+            for each in findings
         ]
         try:
             if notes:
@@ -99,12 +100,3 @@ class HostWatcher:
 
 
 _OUTCOMES = {FindingState.FINE: 0, FindingState.FOUND: _SERIOUS, FindingState.NOT_EVALUATED: _MINOR}
-
-
-def _is_news(finding: Finding, before: Finding | None) -> bool:
-    """Return whether it has to be told. That all is fine, and that a number in it moved, is no news."""
-    if before is None:
-        return finding.state is not FindingState.FINE
-    return finding.state is not before.state or (
-        finding.state is FindingState.FOUND and finding.detail != before.detail
-    )

@@ -23,7 +23,7 @@ _TIMEOUT_S = 60.0  # a stick that answers no sooner is not evaluated
 _SERIOUS = 8
 _CHILD = "edge_agent.media.child"
 
-_Treatment = tuple[Access, bool]
+_Treatment = tuple[Access, bool, bool]  # of a verdict: access, only_encrypted, hardware_encrypted
 
 
 @dataclass
@@ -68,14 +68,14 @@ class StorageGate:
             verdict = self._verdict(disk.port)
             if verdict is None or verdict.target is not Target.ALLOW:
                 continue
-            treatment = (verdict.access, verdict.only_encrypted)
+            treatment = (verdict.access, verdict.only_encrypted, verdict.hardware_encrypted)
             taken = self._taken.get(disk)
             if taken is None or taken.treatment != treatment:
                 self._taken[disk] = _Taken(treatment)
                 self._begin(disk, treatment)
 
     def _begin(self, disk: Disk, treatment: _Treatment) -> None:
-        access, only_encrypted = treatment
+        access, only_encrypted, _ = treatment
         first = Access.READ_ONLY if only_encrypted else access
         self._mark(disk, writable=first is Access.READ_WRITE)
         self._start(disk, first, treatment)
@@ -94,11 +94,11 @@ class StorageGate:
         taken = self._taken.get(disk)
         if taken is None or taken.treatment != treatment:
             return  # it has gone, or another verdict has come in between and begun anew
-        answer, judgement = _judged(found)
+        wanted, only_encrypted, asserted = treatment
+        answer, judgement = _judged(found, asserted=asserted)
         taken.judged = judgement
         is_set = answer is not None and all(flag is (access is Access.READ_ONLY) for _, flag in answer.read_only)
         self._record(disk, access, judgement, is_set=is_set and answer is not None and bool(answer.read_only))
-        wanted, only_encrypted = treatment
         if only_encrypted and judgement.verdict is not StorageVerdict.ALLOWED:
             self._refuse(disk.port, judgement.reason)
         elif access is not wanted:
@@ -134,7 +134,7 @@ class StorageGate:
             self._log.event("guard.storage-mark", why=exc.strerror or "it failed")
 
 
-def _judged(found: bytes | ChildFailed) -> tuple[Answer | None, StorageJudgement]:
+def _judged(found: bytes | ChildFailed, *, asserted: bool) -> tuple[Answer | None, StorageJudgement]:
     if isinstance(found, ChildFailed):
         return None, unreadable(str(found))
     try:
@@ -143,4 +143,4 @@ def _judged(found: bytes | ChildFailed) -> tuple[Answer | None, StorageJudgement
         return None, unreadable(str(exc))
     if answer.looked_at is None:
         return answer, unreadable(answer.unread)
-    return answer, judge(answer.looked_at)
+    return answer, judge(answer.looked_at, asserted=asserted)

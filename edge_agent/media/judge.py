@@ -72,10 +72,10 @@ def unreadable(why: str) -> StorageJudgement:
     return StorageJudgement(StorageState.NOT_EVALUATED, f"could not be read: {why}"[:MAX_REASON_CHARS])
 
 
-def judge(looked_at: Survey, identity: str = "", asserted: frozenset[str] = frozenset()) -> StorageJudgement:
-    """Judge a disk; `asserted` are the identities that policy lists as encrypting in hardware."""
+def judge(looked_at: Survey, *, asserted: bool = False) -> StorageJudgement:
+    """Judge a disk; `asserted`: policy lists its device as one that encrypts in hardware."""
     evidence = _evidence(looked_at)
-    if identity and identity in asserted:
+    if asserted:
         reason = "policy lists this device as one that encrypts in hardware; asserted by list, not measured"
         return StorageJudgement(StorageState.ASSERTED, reason, evidence)
     state, reason = _judged(looked_at)

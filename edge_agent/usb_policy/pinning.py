@@ -30,11 +30,11 @@ _MAX_HOST_BYTES = 128 * 1024
 DAMAGED = "damaged"  # what is named in the place of a fingerprint that cannot be read any more
 
 
-class OtherRootPinned(Refused):
-    def __init__(self, *, pinned: str, offered: str) -> None:
+class OtherTrustPinned(Refused):
+    def __init__(self, *, pinned: Trust, offered: Trust) -> None:
         super().__init__(
-            f"the guard follows policy root {pinned}, and the agent's identity names {offered}; if the guard shall "
-            f"follow that one from now on, run it again with --replace {pinned}"
+            f"the guard follows {_named(pinned)}, and the agent's identity names {_named(offered)}; if the guard shall "
+            f"follow that from now on, run it again with --replace {pinned.fingerprint}"
         )
         self.pinned, self.offered = pinned, offered
 
@@ -69,14 +69,14 @@ def pin(state: Path, agent_folder: Path, replace: str | None = None) -> Pinned:
     `replace` is the fingerprint of the root that is pinned now, or `damaged` where it cannot be read any more. What was
     accepted under it is forgotten then, also where the root stays the same. The guard has to be started anew.
 
-    Raises OtherRootPinned, NotTheRootPinned, TrustDamaged, RootUnusable, FileUnreadable, Malformed, TrustNotStored.
+    Raises OtherTrustPinned, NotTheRootPinned, TrustDamaged, RootUnusable, FileUnreadable, Malformed, TrustNotStored.
     """
     offered = _from_agent(agent_folder)
     pinned = _pinned(state, replace)
     if pinned is not None and replace is None:
         if pinned == offered:
             return Pinned(pinned, is_new=False)
-        raise OtherRootPinned(pinned=pinned.fingerprint, offered=offered.fingerprint)
+        raise OtherTrustPinned(pinned=pinned, offered=offered)
     if replace is not None and replace != (DAMAGED if pinned is None else pinned.fingerprint):
         raise NotTheRootPinned(pinned="none" if pinned is None else pinned.fingerprint, named=replace)
     try:
@@ -120,6 +120,10 @@ def _verify_root(data: bytes) -> None:
         metadata.signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
     except RepositoryError as exc:
         raise RootUnusable(str(exc)) from exc
+
+
+def _named(trust: Trust) -> str:
+    return f"policy root {trust.fingerprint}, layer {trust.layer}, as {trust.host_id}"
 
 
 def _forget(*folders: Path) -> None:

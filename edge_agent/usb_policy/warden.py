@@ -17,7 +17,7 @@ from edge_agent.devices.reconcile import Mark, reconcile
 from edge_agent.log import Log, why
 from edge_agent.usb_policy.enforcer import Enforced, Enforcer
 from shared.clock import Clock
-from shared.devices.device import UsbDevice
+from shared.devices.device import STORAGE_CLASS, UsbDevice
 from shared.devices.record import GuardEvent
 from shared.devices.verdict import Access, Cause, Target, Verdict
 from shared.errors import IntegrityFailure, Refused, Unavailable
@@ -155,16 +155,18 @@ class Warden:
     def decide_again(self) -> None:
         """Judge every device anew: policy, time or company has changed. What the kernel forgot is enforced anew."""
         for port in sorted(self._held, key=in_order):
-            held = self._held.get(port)
-            if held is None:
-                continue
-            verdict = self._judged(held.device)
-            if verdict == held.verdict and self._enforcer.holds(held.device, verdict):
-                continue
-            carried_out, enforced = self._carry_out(held.device, verdict, *_rescue_ended(held.verdict, verdict, port))
-            self._held[port] = replace(held, verdict=carried_out, enforced=enforced)
-            if carried_out != held.verdict:
-                self._tell(held.device, carried_out)
+            self.look_again(port)
+
+    def look_again(self, port: str) -> None:
+        """Judge one device anew, such as when the kernel made interfaces of another of its configurations."""
+        held = self._held.get(port)
+        if held is None:
+            return
+        verdict = self._judged(held.device)
+        if verdict != held.verdict:
+            self._change(held, verdict)
+        elif not self._enforcer.holds(held.device, verdict):
+            self._enforce_again(held)
 
     def refuse_storage(self, port: str, detail: str) -> None:
         """Keep what only encrypted media may do from a device that shows something else, until it is unplugged."""
@@ -204,6 +206,23 @@ class Warden:
         if seen is not Seen.BEFORE:
             self._tell(device, verdict)
 
+    def _change(self, held: Held, verdict: Verdict) -> None:
+        port = held.device.port
+        if _closes_storage(held, verdict):
+            # The kernel goes on writing to what is mounted, whatever becomes of the disk: it has to come anew.
+            self._enforcer.enforce(held.device, replace(verdict, target=Target.BLOCK))
+        verdict, enforced = self._carry_out(held.device, verdict, *_rescue_ended(held.verdict, verdict, port))
+        self._held[port] = replace(held, verdict=verdict, enforced=enforced)
+        if verdict != held.verdict:
+            self._tell(held.device, verdict)
+
+    def _enforce_again(self, held: Held) -> None:
+        """Do what somebody undid, or what did not work before; a failure that stays the same is recorded once."""
+        enforced = self._enforcer.enforce(held.device, held.verdict)
+        if enforced.holds or enforced != held.enforced:
+            self._write(_enforced(held.device.port, held.verdict, enforced))
+        self._held[held.device.port] = replace(held, enforced=enforced)
+
     def _judged(self, device: UsbDevice) -> Verdict:
         if not device.fingerprint and not device.is_root_hub:
             return Verdict(Target.BLOCK, Cause.UNREADABLE, detail="; ".join(device.problems)[:MAX_DETAIL_CHARS])
@@ -225,8 +244,7 @@ class Warden:
         if not recorded and verdict.target is Target.ALLOW and verdict.cause not in _ALWAYS:
             verdict = Verdict(Target.BLOCK, Cause.UNRECORDED, verdict.rule, "the guard's journal cannot be written")
         enforced = self._enforcer.enforce(device, verdict)
-        found = {"target": verdict.target.value, "authorized": enforced.authorized.value, "why": enforced.why}
-        self._write(Note(GuardEvent.ENFORCED, device.port, found, 0 if enforced.holds else _SERIOUS))
+        self._write(_enforced(device.port, verdict, enforced))
         try:
             self._judge.carried_out(device, verdict)
         except (Unavailable, IntegrityFailure) as exc:
@@ -263,6 +281,15 @@ class Warden:
         return True
 
 
+def _closes_storage(held: Held, now: Verdict) -> bool:
+    """Return whether storage that may have been written may be no longer, or not before it was looked at."""
+    before = held.verdict
+    if before.target is not Target.ALLOW or now.target is not Target.ALLOW or not held.device.has_class(STORAGE_CLASS):
+        return False
+    is_less = before.access is Access.READ_WRITE and now.access is Access.READ_ONLY
+    return is_less or (now.only_encrypted and not before.only_encrypted)
+
+
 def _rescue_ended(before: Verdict, now: Verdict, port: str) -> tuple[Note, ...]:
     if before.cause is not Cause.RESCUE or now.cause is Cause.RESCUE:
         return ()
@@ -281,6 +308,11 @@ def _described(device: UsbDevice) -> dict[str, str]:
 
 def _shown_interfaces(device: UsbDevice) -> str:
     return " ".join(map(str, sorted(device.interface_set)[:_MOST_INTERFACES_SHOWN]))
+
+
+def _enforced(port: str, verdict: Verdict, enforced: Enforced) -> Note:
+    found = {"target": verdict.target.value, "authorized": enforced.authorized.value, "why": enforced.why}
+    return Note(GuardEvent.ENFORCED, port, found, 0 if enforced.holds else _SERIOUS)
 
 
 def _decided(verdict: Verdict) -> dict[str, str]:

@@ -113,11 +113,13 @@ class _Search:
             return _observed(verdict, rule.observe_until, self.around)
         limiting = [rule, *self.uncertain]
         is_read_only = any(each.access is Access.READ_ONLY for each in limiting)
+        encrypted = [each for each in limiting if each.only_encrypted]
         limits = [frozenset(each.interfaces) for each in limiting if each.interfaces]
         return replace(
             verdict,
             access=Access.READ_ONLY if is_read_only else Access.READ_WRITE,
-            only_encrypted=any(each.only_encrypted for each in limiting),
+            only_encrypted=bool(encrypted),
+            hardware_encrypted=bool(encrypted) and all(each.hardware_encrypted for each in encrypted),
             interfaces=frozenset.intersection(*limits) if limits else None,
         )
 

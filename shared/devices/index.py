@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from shared.devices.policy import DeviceRule
 
 Key = tuple[str, str | int]
-MOST_NEAR = 256
+MOST_NEAR = 64
 
 
 class RuleIndex:

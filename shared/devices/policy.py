@@ -25,7 +25,7 @@ PORT_PATTERN = r"[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}"
 _INTERFACE = r"[0-9a-f]{2}:[0-9a-f]{2}:[0-9a-f]{2}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DeviceRule:
     """One rule and what stands beside it. Outside of its time, or where the time is not certain, it allows nothing.
 
@@ -39,6 +39,7 @@ class DeviceRule:
     only_encrypted: bool = False
     interfaces: tuple[Interface, ...] = ()  # authorise only these of a composite device; empty: all
     observe_until: datetime | None = None  # until then a block or reject is recorded and not done
+    hardware_encrypted: bool = False  # counts as encrypted, because policy lists it here: asserted, not measured
 
     def __post_init__(self) -> None:
         if self.rule.target.value not in list(Target):
@@ -46,6 +47,8 @@ class DeviceRule:
         limits = self.access is not Access.READ_WRITE or self.only_encrypted or bool(self.interfaces)
         if self.target is not Target.ALLOW and limits:
             raise Malformed("device rule", f"access, only_encrypted and interfaces say nothing of {self.target}")
+        if self.hardware_encrypted and not (self.only_encrypted and self.rule.id.values):
+            raise Malformed("device rule", "hardware_encrypted is said of the device of an id, beside only_encrypted")
         if self.target is Target.ALLOW and self.observe_until is not None:
             raise Malformed("device rule", "observe_until says nothing of allow")
         if self.not_before and self.not_after and self.not_before >= self.not_after:
@@ -67,6 +70,8 @@ class DeviceRule:
             members["access"] = self.access.value
         if self.only_encrypted:
             members["only_encrypted"] = True
+        if self.hardware_encrypted:
+            members["hardware_encrypted"] = True
         if self.interfaces:
             members["interfaces"] = list(map(str, self.interfaces))
         return members
@@ -87,6 +92,7 @@ class DeviceRule:
             _true(fields, "only_encrypted"),
             tuple(map(_interface, fields.items("interfaces", most=MAX_INTERFACES) if fields.has("interfaces") else ())),
             _instant(fields, "observe_until"),
+            _true(fields, "hardware_encrypted"),
         )
         fields.done()
         return parsed

@@ -34,7 +34,8 @@ def simulate(
 
 def _treatment(verdict: Verdict) -> tuple[object, ...]:
     would_be = verdict.would_be or verdict.target
-    return verdict.target, would_be, verdict.access, verdict.only_encrypted, verdict.interfaces
+    encrypted = verdict.only_encrypted, verdict.hardware_encrypted
+    return verdict.target, would_be, verdict.access, encrypted, verdict.interfaces
 
 
 def _loosens(before: Verdict, after: Verdict) -> bool:
@@ -44,4 +45,5 @@ def _loosens(before: Verdict, after: Verdict) -> bool:
         return True
     is_wider = before.interfaces is not None and (after.interfaces is None or not after.interfaces <= before.interfaces)
     is_writable = before.access is Access.READ_ONLY and after.access is Access.READ_WRITE
-    return is_wider or is_writable or (before.only_encrypted and not after.only_encrypted)
+    is_believed = after.hardware_encrypted and not before.hardware_encrypted
+    return is_wider or is_writable or (before.only_encrypted and (is_believed or not after.only_encrypted))

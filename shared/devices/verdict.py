@@ -50,6 +50,7 @@ class Verdict:
     would_be: Target | None = None
     access: Access = Access.READ_WRITE
     only_encrypted: bool = False
+    hardware_encrypted: bool = False  # as policy asserts of this device; nobody can measure it
     interfaces: frozenset[Interface] | None = None  # the only ones that are authorised; None: all of them
     until: datetime | None = None  # when this has to be decided anew
 

@@ -51,6 +51,7 @@ class FakeBus:
         self.obeys: Callable[[str], bool] = lambda _port: True
         self.probed: list[str] = []
         self.bound: set[str] = set()
+        self.unbound: list[str] = []  # ports whose device was taken away from its drivers
         self._instances = count(1)
 
     def plug(self, device: UsbDevice) -> None:
@@ -87,6 +88,7 @@ class FakeBus:
             self._authorize(plugged)
         else:
             plugged.authorized, plugged.interfaces = False, {}
+            self.unbound.append(port)
             self.bound = {name for name in self.bound if not name.startswith(f"{port}:")}
 
     def remove(self, port: str, /) -> None:

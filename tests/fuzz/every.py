@@ -4,10 +4,12 @@ from tests.fuzz import (
     fuzz_attributes,
     fuzz_console,
     fuzz_descriptors,
+    fuzz_device_rules,
     fuzz_dicom,
     fuzz_dimse,
     fuzz_formats,
     fuzz_link,
+    fuzz_media,
     fuzz_negotiation,
     fuzz_pdu,
 )
@@ -25,5 +27,7 @@ EVERY: dict[str, Target] = {
         *fuzz_dicom.TARGETS,
         *fuzz_formats.TARGETS,
         *fuzz_link.TARGETS,
+        *fuzz_device_rules.TARGETS,
+        *fuzz_media.TARGETS,
     )
 }

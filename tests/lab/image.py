@@ -8,6 +8,7 @@ What the project locks for a host is beside it as wheels. The project itself is 
 image. Needs root, and network or a mirror.
 """
 
+import os
 import platform
 import shutil
 import subprocess
@@ -42,6 +43,7 @@ MASKED = (
 )  # fmt: skip
 DISABLED = ("usbguard.service", "e2scrub_reap.service")
 SITE = "usr/local/lib/{python}/dist-packages"
+SOURCES = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
 SIZE = "1500M"
 PROGRAMS = {
     "cryptsetup": "cryptsetup-bin", "mkfs.vfat": "dosfstools", "mke2fs": "e2fsprogs", "mmdebstrap": "mmdebstrap",
@@ -98,8 +100,6 @@ def suite_of(os_release: str) -> str | None:
 
 
 def _may_build() -> None:
-    import os
-
     if os.geteuid() != 0:
         raise NoLab("making the lab's image needs root, once; run `make lab` as root")
 
@@ -134,12 +134,11 @@ def _mmdebstrap(tree: Path, suite: str) -> list[str]:
     modules = "/lib/modules/*/kernel"
     drivers = [f"--dpkgopt=path-exclude={modules}/{place}/*" for place in ("drivers", "sound")]
     drivers += [f"--dpkgopt=path-include={modules}/drivers/{place}/*" for place in DRIVERS]
-    sources = [path for path in (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))]
     return [
         "mmdebstrap", "--variant=minbase", "--format=directory", "--include=" + ",".join(PACKAGES),
         '--aptopt=Apt::Install-Recommends "false"', "--aptopt=Acquire::Retries 3", *left_out, *drivers,
         f'--essential-hook=mkdir -p "$1/etc/initramfs-tools" && cp -r {DEBIAN}/. "$1/etc/initramfs-tools/"',
-        suite, str(tree), *[str(path) for path in sources if path.exists()][:1],
+        suite, str(tree), *[str(path) for path in SOURCES if path.exists()][:1],
     ]  # fmt: skip
 
 

@@ -15,15 +15,17 @@ from pathlib import Path
 from shared.clock import SystemClock
 from tests.lab import cache
 from tests.lab.console import Console
+from tests.lab.gadgets import Gadgets
 from tests.lab.guest import Guest
 from tests.lab.image import Image
 from tests.lab.machine import Boot, Memory, arguments
 from tests.lab.newc import Entry, File, Link, archive
 from tests.lab.qmp import Qmp
+from tests.lab.tree import Tree
 from tests.lab.usb import Usb
 from tests.lab.wire import LabError, until
 
-GUEST = Path(__file__).parent / "guest"
+INSIDE = Path(__file__).parent / "inside"
 AGENT_UNIT = """\
 [Unit]
 Description=Does what the lab asks
@@ -42,6 +44,8 @@ class Lab:
 
     guest: Guest
     usb: Usb
+    gadgets: Gadgets
+    tree: Tree
     console: Console
 
     def __init__(self, image: Image, boot: Boot | None = None, *, restored: bool = True) -> None:
@@ -103,6 +107,8 @@ class Lab:
         self._qmp = self._connected()
         self.guest = Guest(self._folder / "agent.sock")
         self.usb = Usb(self._qmp)
+        self.gadgets = Gadgets(self.guest)
+        self.tree = Tree(self.guest)
         self.console = Console(self._qmp, self._folder / "console.log")
 
     def _answers(self) -> bool:
@@ -144,7 +150,7 @@ def laid_over(boot: Boot, image: Image) -> dict[str, Entry]:
     """Return what the initramfs gets beside Debian's own: under /lab what the root file system shall show."""
     system = "/lab/etc/systemd/system"
     return {
-        **{f"/lab/opt/lab/{path.name}": File(path.read_bytes()) for path in sorted(GUEST.glob("*.py"))},
+        "/lab/opt/lab/agent.py": File((INSIDE / "agent.py").read_bytes()),
         f"{system}/lab-agent.service": File(AGENT_UNIT.encode()),
         f"{system}/sysinit.target.wants/lab-agent.service": Link("../lab-agent.service"),
         f"/lab/usr/local/lib/{image.python}/dist-packages/leadglass.pth": File(b"/opt/leadglass\n"),

@@ -57,7 +57,7 @@ class Media:
 
     @property
     def bitlocker(self) -> Path:
-        """The first sector as BitLocker To Go writes it, then noise."""
+        """BitLocker To Go by all that its readers look at, and noise for the rest."""
         return self._named("bitlocker")
 
     @property
@@ -84,11 +84,7 @@ def _make(folder: Path) -> None:
     _luks(made.luks1, payload, KEY, 1, ("--type", "luks1", *CHEAP_1))
     noise = random.Random(4).randbytes(MEDIUM_BYTES)
     made.noise.write_bytes(noise)
-    # The boot sector of BitLocker To Go: FAT's jump, its own name, and the GUID that its readers look for.
-    guid = bytes.fromhex("3bd66749292ed84a8399f6a339e3d001")
-    head = bytearray(SECTOR)
-    head[0:11], head[0x1A8:0x1B8], head[510:] = b"\xeb\x58\x90MSWIN4.1", guid, b"\x55\xaa"
-    made.bitlocker.write_bytes(bytes(head) + noise[SECTOR:])
+    made.bitlocker.write_bytes(_bitlocker_to_go(noise))
     _sized(made.empty, MEDIUM_BYTES)
     payload.unlink()
 
@@ -101,7 +97,7 @@ def _sized(file: Path, size_bytes: int) -> Path:
 
 def _fat(file: Path, size_bytes: int) -> Path:
     """A FAT file system with one small file, laid down by its first free cluster."""
-    _tool("mkfs.vfat", "-F", "16", "-n", "LAB", "-i", "1ab01ab0", str(_sized(file, size_bytes)))
+    _tool("mkfs.vfat", "-F", "16", "-s", "1", "-n", "LAB", "-i", "1ab01ab0", str(_sized(file, size_bytes)))
     with file.open("r+b") as opened:
         boot = opened.read(SECTOR)
         reserved, fats = int.from_bytes(boot[14:16], "little"), boot[16]
@@ -130,6 +126,18 @@ def _partition(file: Path, content: Path) -> None:
         opened.write(table)
         opened.seek(first * SECTOR)
         opened.write(content.read_bytes())
+
+
+def _bitlocker_to_go(noise: bytes) -> bytes:
+    """FAT's jump, the name that its readers look for, its GUID, and where its three metadata blocks are."""
+    medium, blocks = bytearray(noise), (1 << 20, 2 << 20, 3 << 20)
+    medium[0:11] = b"\xeb\x58\x90MSWIN4.1"
+    medium[424:440] = bytes.fromhex("3bd66749292ed84a8399f6a339e3d001")
+    for number, offset in enumerate(blocks):
+        medium[440 + 8 * number : 448 + 8 * number] = offset.to_bytes(8, "little")
+        medium[offset : offset + 12] = b"-FVE-FS-" + (64).to_bytes(2, "little") + (2).to_bytes(2, "little")
+    medium[510:512] = b"\x55\xaa"
+    return bytes(medium)
 
 
 def _luks(file: Path, payload: Path, key: bytes, seed: int, how: tuple[str, ...]) -> None:

@@ -28,7 +28,7 @@ Entry = File | Link
 
 
 def archive(entries: Mapping[str, Entry]) -> bytes:
-    """Return `entries`, by their absolute paths, with the folders that they are in. The same ones give the same bytes."""
+    """Return `entries`, by their absolute paths, with the folders that they are in."""
     folders = {str(parent) for path in entries for parent in PurePosixPath(path).parents} - {"/"}
     parts = [_entry(folder, stat.S_IFDIR | 0o755, b"", number) for number, folder in enumerate(sorted(folders), 1)]
     for number, (path, entry) in enumerate(sorted(entries.items()), len(parts) + 1):

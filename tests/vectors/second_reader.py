@@ -578,6 +578,7 @@ _DEVICES = _object_of(
                 "observe_until": _is_time,
                 "access": _one_of("read-only"),
                 "only_encrypted": _one_of(True),
+                "hardware_encrypted": _one_of(True),
                 "interfaces": lambda value: _some_of(_INTERFACE, 16)(value) and value == sorted(set(value)),
             },
             # The language within is on a page, and in vectors, of its own.
@@ -680,6 +681,8 @@ def _devices_and_watch(policy: Any) -> None:
         allows = rule["rule"].startswith("allow")
         limits = {"access", "only_encrypted", "interfaces"} & rule.keys()
         _need("observe_until" not in rule if allows else not limits, "Malformed", "what says nothing of the target")
+        of_a_device = "only_encrypted" in rule and rule["rule"].startswith("allow id ")
+        _need(of_a_device or "hardware_encrypted" not in rule, "Malformed", "an assertion about no device")
         _need(rule.get("not_before", "") < rule.get("not_after", "9"), "Malformed", "a rule that is never in its time")
     watch = policy.get("watch", {})
     _need("peers" not in watch or "processes" in watch, "Malformed", "peers of no process")

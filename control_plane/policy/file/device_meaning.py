@@ -71,6 +71,8 @@ def _doubts_of(allowing: DeviceRule) -> Iterator[str]:
         return
     if rule.serial.values and not rule.hash.values and not rule.id.values:
         yield "allows storage by its serial number alone, which anybody can copy; name its id and hash"
+    if allowing.hardware_encrypted and not (rule.serial.values or rule.hash.values):
+        yield "believes every device of this id that it encrypts in hardware; name its serial number or hash"
     if allowing.access is Access.READ_WRITE and not allowing.only_encrypted:
         yield (
             "allows storage to be written in clear, so images can be carried off; say only_encrypted: true, or "
@@ -136,7 +138,8 @@ def _rule(rule: DeviceRule) -> str:
     if rule.access is Access.READ_ONLY:
         parts.append("read-only")
     if rule.only_encrypted:
-        parts.append("only if it is encrypted")
+        asserted = "as encrypting in hardware, which nobody can measure"
+        parts.append(asserted if rule.hardware_encrypted else "only if it is encrypted")
     if rule.interfaces:
         parts.append(f"of its interfaces only {_joined(map(_own_interface, rule.interfaces), 'and')}")
     if rule.not_before is not None:

@@ -29,7 +29,15 @@ from shared.errors import Malformed, Refused
 
 ReadBeside: TypeAlias = Callable[[str], bytes]  # raises Refused: there is no such file, or it is none to read
 
-_BESIDE_A_RULE = ("not_before", "not_after", "access", "only_encrypted", "interfaces", "observe_until")
+_BESIDE_A_RULE = (
+    "not_before",
+    "not_after",
+    "access",
+    "only_encrypted",
+    "hardware_encrypted",
+    "interfaces",
+    "observe_until",
+)
 _OPTIONAL = ("rules", "rules_file", "default", "observe_until", "suspicious", "rescue", "contact", "language")
 _RULE_PATTERN = r"[^\x00-\x08\x0a-\x1f\x7f]+"
 _RULE_EXPECTED = "expected a rule on one line, such as allow id 046d:c31c with-interface 03:01:01"
@@ -123,13 +131,14 @@ def _from_item(item: Value) -> Iterator[DeviceRule]:
         return
     section = item.section(("rule",), _BESIDE_A_RULE)
     text = section.get("rule")
-    access, encrypted = section.get("access"), section.get("only_encrypted")
+    access, encrypted, asserted = (section.get(n) for n in ("access", "only_encrypted", "hardware_encrypted"))
     not_before, not_after, observe = (section.get(n) for n in ("not_before", "not_after", "observe_until"))
     beside = {
         "not_before": None if not_before is None else not_before.instant(),
         "not_after": None if not_after is None else not_after.instant(),
         "access": Access.READ_WRITE if access is None else Access(access.choice(Access)),
         "only_encrypted": encrypted is not None and encrypted.flag(),
+        "hardware_encrypted": asserted is not None and asserted.flag(),
         "interfaces": _interfaces(section),
         "observe_until": None if observe is None else observe.instant(),
     }

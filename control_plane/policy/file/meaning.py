@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.device_meaning import describe_devices, doubts_of_devices
-from control_plane.policy.file.watch_meaning import describe_watch
+from control_plane.policy.file.watch_meaning import describe_watch, doubts_of_watch
 from shared.policy.document import Coverage, Modality
 from shared.policy.grading import Rule
 from shared.policy.routes import Peer, Route, Via, is_loopback
@@ -45,6 +45,7 @@ def doubts(policy: AuthoredPolicy) -> list[str]:
         *_doubts_of_routes(policy),
         *_doubts_of_peers(policy),
         *(() if policy.devices is None else doubts_of_devices(policy.devices)),
+        *(() if policy.watch is None else doubts_of_watch(policy.watch)),
     ]
 
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from struct import pack
 
+from shared.devices.device import Interface
+
 STORAGE, KEYBOARD = (0x08, 0x06, 0x50), (0x03, 0x01, 0x01)
 
 
@@ -30,3 +32,22 @@ def plain(*codes: tuple[int, int, int]) -> bytes:
 def of_interfaces(codes: Sequence[tuple[int, int, int]]) -> bytes:
     body = b"".join(interface(each, number) + endpoint() for number, each in enumerate(codes))
     return device() + configuration(body, len(codes))
+
+
+def through_the_kernel(sent: Sequence[bytes]) -> tuple[bytes, list[Interface]]:
+    """Return what is in `descriptors` of a device that sent these configurations, and the interfaces that Linux made.
+
+    As usb_parse_configuration does: what follows a length that cannot be is left out of the one and of the other.
+    """
+    kept, bound = [], []
+    for raw in sent:
+        configured = raw[: int.from_bytes(raw[2:4], "little")]
+        if len(configured) < 9:
+            break  # and it has no more configurations than those before
+        at = 9
+        while at + 2 <= len(configured) and 2 <= configured[at] <= len(configured) - at:
+            if configured[at + 1] == 4 and configured[at] >= 9:
+                bound.append(Interface(*configured[at + 5 : at + 8]))
+            at += configured[at]
+        kept.append(configured[:at])
+    return device(configurations=len(kept)) + b"".join(kept), bound

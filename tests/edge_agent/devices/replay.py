@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict
 
+import pyudev
+
 from edge_agent.devices.events import KernelEvent
 from edge_agent.devices.udev import KernelEvents
 from tests.edge_agent.devices.umockdev import TestBed
@@ -22,9 +24,9 @@ INTERFACE = {"DEVTYPE": "usb_interface", "INTERFACE": "8/6/80"}
 
 
 class Replay:
-    def __init__(self) -> None:
+    def __init__(self, listener: str) -> None:
         self.bed = TestBed()
-        command = [sys.executable, "-m", "tests.edge_agent.devices.replay", "listen"]
+        command = [sys.executable, "-m", "tests.edge_agent.devices.replay", listener]
         self._listener = subprocess.Popen(command, env=self.bed.child, stdout=subprocess.PIPE, text=True)
         self.next()  # it says that it listens
 
@@ -99,13 +101,27 @@ def listen() -> None:
             print(json.dumps(asdict(event)), flush=True)
 
 
+def listen_plainly() -> None:
+    """The control: a loop until there is nothing more, and every property of each event."""
+    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
+    monitor.start()
+    print("listening", flush=True)
+    for device in iter(monitor.poll, None):
+        if device.sys_name == LAST:
+            return
+        print(json.dumps(dict(device.properties)), flush=True)
+
+
 def main() -> None:
-    if sys.argv[1] == "listen":
-        listen()
-        return
-    replay = Replay()
-    SCENARIOS[sys.argv[1]](replay)
-    replay.end()
+    match sys.argv[1:]:
+        case ["listen"]:
+            listen()
+        case ["plainly"]:
+            listen_plainly()
+        case [scenario, *listener]:
+            replay = Replay(listener[0] if listener else "listen")
+            SCENARIOS[scenario](replay)
+            replay.end()
 
 
 if __name__ == "__main__":

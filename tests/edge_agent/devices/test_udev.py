@@ -21,9 +21,13 @@ needs_umockdev = pytest.mark.skipif(
 needs_kernel = pytest.mark.skipif(not os.access(NULL, os.W_OK), reason="takes root and a kernel that sends its events")
 
 
+def replayed(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = ["umockdev-wrapper", sys.executable, "-m", "tests.edge_agent.devices.replay", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
 def replay(scenario: str) -> list[KernelEvent | Missed]:
-    command = ["umockdev-wrapper", sys.executable, "-m", "tests.edge_agent.devices.replay", scenario]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = replayed(scenario)
     assert done.returncode == 0, done.stderr
     return [value_of(json.loads(line)) for line in done.stdout.splitlines()]
 
@@ -63,6 +67,14 @@ def test_a_name_that_is_cut_within_a_letter_does_not_end_the_reading() -> None:
     assert usb(events) == [("add", "0003:0781:5581.0001"), ("add", "input7")]
     assert isinstance(events[0], KernelEvent)
     assert events[0].properties["DRIVER"] == "a�b�[2J"
+
+
+@needs_umockdev
+def test_control_a_reader_of_every_property_ends_at_such_a_name() -> None:
+    done = replayed("names_that_are_no_utf8", "plainly")
+
+    assert done.stdout == ""
+    assert "UnicodeDecodeError" in done.stderr
 
 
 @needs_umockdev

@@ -55,6 +55,9 @@ class Bench:
         found, self.unseen = self.unseen, 0
         return found
 
+    def look_again(self, port: str) -> None:
+        self.told.append(f"look at {port}")
+
     def decide_again(self) -> None:
         self.told.append("decide again")
 
@@ -67,6 +70,15 @@ class Bench:
 def bench(tmp_path: Path) -> Iterator[Bench]:
     with closing(Database(tmp_path / "guard.sqlite")) as database:
         yield Bench(database)
+
+
+def test_what_is_there_at_the_start_is_no_gap(bench: Bench) -> None:
+    bench.unseen = 3
+
+    bench.watching.begin()
+
+    assert bench.told == ["storage"]
+    assert bench.gaps() == []
 
 
 def test_events_reach_whom_they_concern_and_the_company_is_judged_anew_once(bench: Bench) -> None:
@@ -89,11 +101,18 @@ def test_a_new_controller_is_closed_before_what_hangs_on_it_is_looked_at(bench: 
     assert bench.told[:2] == ["root hub", "+usb3"]
 
 
+def test_an_interface_that_the_kernel_makes_has_its_device_looked_at_again(bench: Bench) -> None:
+    bench.coming = [KernelEvent("add", "usb", "usb_interface", "1-1:1.0", "/sys/devices/pci/usb1/1-1/1-1:1.0", 7)]
+
+    bench.watching.drain()
+
+    assert bench.told == ["look at 1-1"]
+
+
 @pytest.mark.parametrize(
     "event",
     [
         KernelEvent("bind", "usb", "usb_device", "1-1", "/sys/devices/pci/usb1/1-1", 7),
-        KernelEvent("add", "usb", "usb_interface", "1-1:1.0", "/sys/devices/pci/usb1/1-1/1-1:1.0", 7),
         KernelEvent("add", "usb", "usb_device", "1-1", "/sys/devices/pci/usb1/1-1", 7, {"SYNTH_UUID": "0"}),
     ],
 )

@@ -345,7 +345,7 @@ def test_a_clock_is_kept_if_the_kernel_says_so_twice(state: int, status: int, ke
 # ---- the child
 
 
-@pytest.mark.parametrize("given", [b"", b"{}", b'{"every_s":60,"peers":[]}', b'{"every_s": 60}', b"x" * 100_000])
+@pytest.mark.parametrize("given", [b"", b"{}", b'{"every_s":60,"peers":[]}', b'{"every_s": 60}', b"x" * 200_000])
 def test_a_policy_that_is_none_is_refused_by_the_child(given: bytes) -> None:
     command = of_ours("edge_agent.host_watch.child")
     done = subprocess.run(command, input=given, cwd=ROOT, capture_output=True, check=False)

@@ -133,6 +133,17 @@ def test_a_stick_in_clear_is_refused_where_only_encrypted_ones_may_be_used(bench
     assert bench.judged()[0].fields["verdict"] == "refused"
 
 
+def test_a_stick_that_policy_says_encrypts_in_hardware_is_let_in_and_called_asserted(bench: Bench) -> None:
+    bench.verdicts["1-1"] = replace(ONLY_ENCRYPTED, hardware_encrypted=True)
+
+    bench.look()
+
+    assert bench.refused == []
+    assert bench.asked == [Access.READ_ONLY, Access.READ_WRITE]
+    assert {record.fields["state"] for record in bench.judged()} == {"asserted by list, not measured"}
+    assert bench.judged()[0].fields["evidence"].startswith("disk: ")
+
+
 def test_a_stick_that_cannot_be_read_is_not_evaluated_and_refused(bench: Bench) -> None:
     bench.verdicts["1-1"], bench.read_at = ONLY_ENCRYPTED, None
 

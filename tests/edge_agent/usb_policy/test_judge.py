@@ -128,3 +128,24 @@ def test_what_is_allowed_for_a_time_lapses_where_time_or_policy_is_in_doubt(benc
     bench.sure, bench.expired = doubt != "clock", doubt == "policy"
 
     assert decided(bench.judge(), usb_device("1-1")).cause is Cause.LAPSED
+
+
+def test_looking_again_at_the_same_device_does_not_use_a_rule_up(bench: Bench) -> None:
+    bench.rules("allow 0781:5581 if !rule-evaluated")
+    judge, stick = bench.judge(), usb_device("1-1")
+
+    for _ in range(3):
+        bench.uptime += timedelta(seconds=1)
+        assert decided(judge, stick).target is Target.ALLOW
+    assert decided(judge, usb_device("1-2", serial="B")).target is Target.BLOCK
+
+
+def test_another_policy_forgets_the_past_of_rules_that_it_does_not_have(bench: Bench) -> None:
+    bench.rules("allow 0781:5581 if !rule-applied")
+    judge = bench.judge()
+    decided(judge, usb_device("1-1"))
+    bench.rules("block")
+    decided(judge, usb_device("1-1"))
+    bench.rules("allow 0781:5581 if !rule-applied")
+
+    assert decided(judge, usb_device("1-2", serial="B")).target is Target.ALLOW

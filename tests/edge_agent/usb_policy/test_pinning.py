@@ -1,5 +1,6 @@
 """Whose policy the guard follows is pinned once, and put in another's place by name only."""
 
+import json
 import os
 import secrets
 from pathlib import Path
@@ -8,9 +9,10 @@ import pytest
 
 from edge_agent.config import HostConfig
 from edge_agent.usb_policy.commands import trust
-from edge_agent.usb_policy.pinning import DAMAGED, NotTheRootPinned, OtherRootPinned, RootUnusable, TrustNotStored, pin
+from edge_agent.usb_policy.pinning import DAMAGED, NotTheRootPinned, OtherTrustPinned, RootUnusable, TrustNotStored, pin
 from edge_agent.usb_policy.store import GuardPolicyStore
 from edge_agent.usb_policy.trust import FileUnreadable, NotPinned, Trust, TrustDamaged, load_trust, trust_file
+from shared import canonical
 from shared.enrolment.exchange import Doors
 from shared.errors import Malformed
 from shared.identity import HostId
@@ -65,10 +67,23 @@ def test_pinning_the_same_again_changes_nothing(state: Path, agent: Path) -> Non
 def test_another_root_is_refused_whoever_offers_it(state: Path, agent: Path) -> None:
     pinned = pin(state, agent).trust
     enrol(agent, PolicySigners().root)
-    with pytest.raises(OtherRootPinned) as refused:
+    with pytest.raises(OtherTrustPinned) as refused:
         pin(state, agent)
 
     assert f"--replace {pinned.fingerprint}" in str(refused.value)
+    assert load_trust(state) == pinned
+
+
+@pytest.mark.parametrize("change", [{"layer": "site"}, {"host": str(HostId(bytes(16)))}])
+def test_another_layer_or_host_under_the_same_root_is_refused_too(
+    state: Path, agent: Path, change: dict[str, str]
+) -> None:
+    pinned = pin(state, agent).trust
+    file = agent / "identity" / "host.json"
+    file.write_bytes(canonical.encode({**json.loads(file.read_bytes()), **change}))
+    with pytest.raises(OtherTrustPinned, match=next(iter(change.values()))):
+        pin(state, agent)
+
     assert load_trust(state) == pinned
 
 

@@ -1,6 +1,8 @@
 """The guard's accepted policy only rises, and survives cuts and damage without ever loosening."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -257,6 +259,37 @@ def test_a_power_cut_leaves_the_former_policy_or_the_new_one(
     bench.store.take(policy(2))
     with pytest.raises(PolicyRollback):
         bench.store.take(policy(1))
+
+
+ACCEPTS_FOR_EVER = """
+import sys
+from pathlib import Path
+from edge_agent.usb_policy.store import GuardPolicyStore
+from tests.edge_agent.usb_policy.test_store import TRUST, policy
+store, version = GuardPolicyStore(Path(sys.argv[1]), TRUST), 0
+while True:
+    version += 1
+    store.take(policy(version))
+    print(version, flush=True)
+"""
+
+
+@pytest.mark.parametrize("after", [1, 2, 7])
+def test_what_was_accepted_before_a_kill_is_held_after_it(bench: Bench, after: int) -> None:
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-c", ACCEPTS_FOR_EVER, str(bench.state)]
+    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(after):
+            process.stdout.readline()
+        process.kill()
+        told = [after, *map(int, process.stdout.read().split())]
+    bench.restart()
+
+    assert bench.store.held is not None
+    assert bench.store.held.version in (told[-1], told[-1] + 1)
+    assert bench.version() == bench.store.held.version
+    assert bench.store.problems == []
 
 
 def test_what_cannot_be_kept_is_not_in_force(bench: Bench) -> None:

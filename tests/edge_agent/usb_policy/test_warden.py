@@ -13,11 +13,11 @@ from edge_agent.usb_policy.enforcer import Enforcer
 from edge_agent.usb_policy.warden import Company, Warden
 from shared.devices.device import UsbDevice
 from shared.devices.record import GuardEvent, GuardRecord
-from shared.devices.verdict import Cause, Target, Verdict
+from shared.devices.verdict import Access, Cause, Target, Verdict
 from shared.fleet.devices import Authorized, Seen
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
-from tests.fakes.usb_bus import KEYBOARD, FakeBus, usb_device
+from tests.fakes.usb_bus import KEYBOARD, STORAGE, FakeBus, usb_device
 
 ALLOW = Verdict(Target.ALLOW, Cause.RULE, 1)
 BLOCK = Verdict(Target.BLOCK, Cause.DEFAULT)
@@ -140,6 +140,34 @@ def test_a_device_that_somebody_authorised_behind_our_back_is_taken_back(bench: 
         warden.decide_again()
 
     assert bench.bus.authorized("1-1") is Authorized.NO
+
+
+def test_a_device_that_goes_on_not_obeying_is_tried_again_and_recorded_once(bench: Bench) -> None:
+    bench.rules["1-1"] = ALLOW
+    bench.bus.obeys = lambda port: port != "1-1"
+    with bench.warden() as warden:
+        bench.bus.plug(usb_device("1-1"))
+        warden.attached("1-1")
+        for _ in range(3):
+            warden.decide_again()
+        assert len(bench.records(GuardEvent.ENFORCED)) == 1
+
+        bench.bus.obeys = lambda _port: True
+        warden.decide_again()
+
+    assert [r.outcome for r in bench.records(GuardEvent.ENFORCED)] == [8, 0]
+
+
+def test_an_interface_of_another_configuration_gets_what_the_verdict_says(bench: Bench) -> None:
+    bench.rules["1-1"] = replace(ALLOW, interfaces=frozenset({STORAGE}))
+    with bench.warden() as warden:
+        bench.bus.plug(usb_device("1-1", STORAGE, KEYBOARD))
+        warden.attached("1-1")
+        bench.bus.authorize_interface("1-1:1.1", True)
+
+        warden.look_again("1-1")
+
+    assert "1-1:1.1" not in bench.bus.bound
 
 
 def test_attached_while_the_guard_was_down_differs_from_attached_now_and_from_still_there(bench: Bench) -> None:
@@ -278,6 +306,27 @@ def test_after_a_restart_what_was_there_first_is_still_judged_first(bench: Bench
         warden.begin()
 
     assert [device.port for device in bench.companies["1-1"].before if not device.is_root_hub] == ["1-2"]
+
+
+@pytest.mark.parametrize("tightened", [replace(ALLOW, access=Access.READ_ONLY), replace(ALLOW, only_encrypted=True)])
+def test_storage_that_may_be_written_no_longer_comes_anew_since_what_is_mounted_goes_on(
+    bench: Bench, tightened: Verdict
+) -> None:
+    bench.rules["1-1"] = ALLOW
+    with bench.warden() as warden:
+        bench.bus.plug(usb_device("1-1"))
+        warden.attached("1-1")
+        bench.bus.unbound.clear()
+
+        bench.rules["1-1"] = tightened
+        warden.decide_again()
+        assert bench.bus.unbound == ["1-1"]
+
+        bench.rules["1-1"] = ALLOW
+        warden.decide_again()
+
+    assert bench.bus.unbound == ["1-1"]
+    assert "1-1:1.0" in bench.bus.bound
 
 
 class FullDisk(GuardJournal):

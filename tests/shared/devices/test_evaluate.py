@@ -13,6 +13,7 @@ from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.surroundings import Surroundings
 from shared.devices.verdict import Access, Cause, Target, Verdict
+from shared.errors import Malformed
 from shared.fleet.devices import MAX_DETAIL_CHARS
 from tests.shared.devices.given import (
     AROUND,
@@ -88,6 +89,24 @@ def test_limits_of_an_allowing_rule_are_in_the_verdict() -> None:
     assert verdict.interfaces == frozenset({interface("08:06:50")})
 
 
+def test_what_one_rule_asserts_of_its_device_another_that_may_hold_does_not_believe() -> None:
+    asserting = DeviceRule(parse_rule("allow id 0781:*"), only_encrypted=True, hardware_encrypted=True)
+    measuring = replace(asserting, hardware_encrypted=False, not_after=NOW)
+
+    assert decided(DevicePolicy((asserting,))).hardware_encrypted
+    assert decided(DevicePolicy((measuring, asserting))).hardware_encrypted
+    doubtful = evaluate(DevicePolicy((measuring, asserting)), STICK, replace(AROUND, clock_sure=False))
+    assert (doubtful.only_encrypted, doubtful.hardware_encrypted) == (True, False)
+
+
+@pytest.mark.parametrize("beside", [{"only_encrypted": False}, {"rule": parse_rule("allow")}])
+def test_only_a_named_device_that_has_to_be_encrypted_can_be_asserted(beside: dict[str, object]) -> None:
+    asserting = DeviceRule(parse_rule("allow id 0781:*"), only_encrypted=True, hardware_encrypted=True)
+
+    with pytest.raises(Malformed, match="hardware_encrypted"):
+        replace(asserting, **beside)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "rules, number, detail",
     [
@@ -106,8 +125,10 @@ def test_limits_of_an_allowing_rule_are_in_the_verdict() -> None:
         (
             "allow with-interface equals { 08:06:50 03:01:01 } with-connect-type { \"hardwired\" }",
             1,
-            "nearest rule 1 differs in with-interface: expected { 08:06:50 03:01:01 }, found 08:06:50; "
-            "and in with-connect-type",
+            (
+                "nearest rule 1 differs in with-interface: expected { 08:06:50 03:01:01 }, found 08:06:50; "
+                "and in with-connect-type"
+            ),
         ),
         ("allow 0781:* if false", 1, "rule 1 is for it, but does not hold: if false"),
     ],

@@ -115,6 +115,12 @@ def test_tells_what_stands_beside_a_rule(beside: dict[str, object], words: str) 
     assert told(rule("allow", **beside)) == [f"every device: allowed, {words}"]
 
 
+def test_tells_that_nobody_measures_what_a_device_encrypts_in_hardware() -> None:
+    (line,) = told(rule("allow id 0951:1666", only_encrypted=True, hardware_encrypted=True))
+
+    assert line == "a device with id 0951:1666: allowed, as encrypting in hardware, which nobody can measure"
+
+
 def test_tells_that_a_rule_is_observed() -> None:
     assert told(rule("block", observe_until=UNTIL)) == [f"every device: {OBSERVED}"]
 

@@ -4,8 +4,8 @@ import pytest
 
 from control_plane.policy.file.problems import PolicyFileMalformed
 from control_plane.policy.file.reading import parse_policy_file
-from control_plane.policy.file.watch_meaning import describe_watch
-from shared.devices.watch import WatchPolicy
+from control_plane.policy.file.watch_meaning import describe_watch, doubts_of_watch
+from shared.devices.watch import AllowedPeer, WatchPolicy
 
 BASE = """\
 layer: organisation
@@ -57,3 +57,23 @@ def test_names_what_is_wrong_where_and_what_is_allowed(watch: str, problem: str)
     (found,) = problems(watch)
 
     assert found.startswith(problem)
+
+
+def test_doubts_what_watches_nothing_everything_or_more_closely_than_can_be_proved() -> None:
+    everybody = (AllowedPeer("0.0.0.0/0", 104), AllowedPeer("::/0"), AllowedPeer("10.0.0.0/8"))
+    policy = WatchPolicy(60, processes=("ct", "/*"), peers=everybody, forbidden=("*",), most_drift_ms=100)
+
+    assert list(doubts_of_watch(policy)) == [
+        "watch.peers lists 0.0.0.0/0 port 104, which is every machine there is",
+        "watch.peers lists ::/0, which is every machine there is",
+        "watch.processes lists a pattern that is every program",
+        "watch.forbidden lists a pattern that is every program",
+        "watch.most_drift_ms is 100: a clock that systemd-timesyncd keeps is often not proved to be that good; 2000 is",
+    ]
+
+
+def test_does_not_doubt_what_is_meant() -> None:
+    policy = WatchPolicy(60, processes=("ct*",), peers=(AllowedPeer("10.0.0.0/8"),), most_drift_ms=2000)
+
+    assert list(doubts_of_watch(policy)) == []
+    assert list(doubts_of_watch(WatchPolicy(60))) == []

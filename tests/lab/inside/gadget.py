@@ -1,7 +1,7 @@
 """Inside the guest: a USB device of any description, made of configfs and dummy_hcd, plugged into the guest itself.
 
     gadget.py plug '{"name": "g1", "vendor": "0951", "product": "1666", "serial": "S", "title": "T",
-                     "storage": "/path/image", "keyboard": true, "network": true}'
+                     "maker": "M", "storage": "/path/image", "keyboard": true, "network": true}'
     gadget.py unplug g1
     gadget.py type 'text'      on the keyboard of the gadget that was plugged last
 
@@ -11,6 +11,7 @@ Several interfaces of one configuration make the composite device that QEMU cann
 import contextlib
 import json
 import os
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -38,7 +39,7 @@ def load() -> None:
 
 def free_controller() -> str:
     taken = {(gadget / "UDC").read_text().strip() for gadget in GADGETS.iterdir()}
-    return next(name for name in sorted(os.listdir("/sys/class/udc")) if name not in taken)
+    return next(udc.name for udc in sorted(Path("/sys/class/udc").iterdir()) if udc.name not in taken)
 
 
 def plug(what: dict[str, Any]) -> None:
@@ -50,7 +51,7 @@ def plug(what: dict[str, Any]) -> None:
     (gadget / "idProduct").write_text("0x" + what["product"])
     (gadget / "bcdUSB").write_text("0x0200")
     for attribute, key in (("serialnumber", "serial"), ("product", "title"), ("manufacturer", "maker")):
-        (gadget / "strings/0x409" / attribute).write_bytes(what.get(key, "").encode())
+        (gadget / "strings/0x409" / attribute).write_bytes(what[key].encode())
     for function in functions(gadget, what):
         (config / function.name).symlink_to(function)
     (gadget / "UDC").write_text(free_controller())
@@ -58,7 +59,7 @@ def plug(what: dict[str, Any]) -> None:
 
 def functions(gadget: Path, what: dict[str, Any]) -> list[Path]:
     made: list[Path] = []
-    for kind in what.get("order") or [kind for kind in ("storage", "keyboard", "network") if what.get(kind)]:
+    for kind in [kind for kind in ("storage", "keyboard", "network") if what[kind]]:
         number = len(made)
         if kind == "storage":
             function = gadget / f"functions/mass_storage.{number}"
@@ -102,15 +103,12 @@ def type_text(text: str) -> None:
     port = os.open(last, os.O_RDWR | os.O_NONBLOCK)
     for character in text:
         for report in (bytes([0, 0, USAGES[character], 0, 0, 0, 0, 0]), bytes(8)):
-            os.set_blocking(port, False)
             write_soon(port, report)
     os.close(port)
 
 
 def write_soon(port: int, report: bytes) -> None:
     """The port takes the next report once the host has fetched the one before; a blocked keyboard's never is."""
-    import select
-
     if not select.select([], [port], [], 2)[1]:
         raise TimeoutError("the host fetches no reports from this keyboard")
     os.write(port, report)

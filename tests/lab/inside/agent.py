@@ -10,7 +10,6 @@
 """
 
 import base64
-import glob
 import json
 import os
 import signal
@@ -30,6 +29,10 @@ ENVIRONMENT = {
 }
 
 Message = dict[str, Any]
+
+
+def matches(pattern: str) -> list[str]:
+    return sorted(str(path) for path in Path("/").glob(pattern.lstrip("/")))
 
 
 def text_of(path: str) -> str | None:
@@ -119,16 +122,13 @@ class Agent:
         return {}
 
     def do_glob(self, pattern: str) -> Message:
-        return {"paths": sorted(glob.glob(pattern))}
+        return {"paths": matches(pattern)}
 
     def do_wait(self, path: str, equals: str | None, there: bool, timeout_s: float) -> Message:
-        """Wait until the file says `equals`; without it, until something matches the pattern `path`, or nothing does."""
+        """Wait until the file says `equals`; without it, until something matches the pattern, or nothing does."""
         deadline = time.monotonic() + timeout_s
         while True:
-            if equals is None:
-                met = bool(glob.glob(path)) is there
-            else:
-                met = text_of(path) == equals
+            met = bool(matches(path)) is there if equals is None else text_of(path) == equals
             if met or time.monotonic() > deadline:
                 return {"met": met, "text": text_of(path), "monotonic_s": time.monotonic()}
             time.sleep(POLL_S)
@@ -149,7 +149,7 @@ class Agent:
 
 def open_port() -> int:
     while True:
-        for name in glob.glob("/sys/class/virtio-ports/*/name"):
+        for name in matches("/sys/class/virtio-ports/*/name"):
             if text_of(name) == PORT_NAME:
                 return os.open("/dev/" + Path(name).parent.name, os.O_RDWR)
         time.sleep(POLL_S)
