@@ -29,8 +29,6 @@ ENGLISH = Language(
         Cause.UNRECORDED: "{device} {blocked}: this host cannot write down what is plugged in, and allows nothing "
         "unrecorded. Its disk may be full or broken.",
         Cause.UNREADABLE: "{device} {blocked}: it does not say correctly what it is. It may be broken, or forged.",
-        Cause.UNRECORDED: "{device} {blocked}: what happens here cannot be written down at the moment, and nothing is "
-        "allowed without that. The disk of this machine may be full.",
     },
     blocked="was blocked",
     would_be_blocked="would be blocked",
