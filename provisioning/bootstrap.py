@@ -58,13 +58,18 @@ OUR_PACKAGES = ("control_plane", "edge_agent", "provisioning", "shared")
 # Debian package: (a program that shows that it is there, what we want it for)
 DEBIAN_PACKAGES = {
     "age": ("age", "checks sealed backups with an implementation that is not ours"),
+    "cryptsetup-bin": ("cryptsetup", "writes encrypted sticks for the lab"),
     "curl": ("curl", "sends what our own delivery is measured against"),
     "dcmtk": ("storescu", "plays the modality with an implementation that is not ours"),
+    "dosfstools": ("mkfs.vfat", "formats sticks for the lab"),
+    "e2fsprogs": ("mke2fs", "writes the root file system of the lab's guest"),
     "fuse3": ("fusermount3", "mounts gocryptfs"),
     "gocryptfs": ("gocryptfs", "is measured against"),
+    "mmdebstrap": ("mmdebstrap", "makes the guest of the lab out of Debian's packages"),
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
+    "qemu-system-x86": ("qemu-system-x86_64", "is the machine that the lab plugs devices into"),
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
 }
