@@ -23,8 +23,11 @@ demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, K
 	@$(BOOTSTRAP) demo --with mosquitto
 	@$(RUN) -m provisioning.demo $(if $(DATA),--data "$(DATA)") $(if $(KEEP),--keep)
 
+# What makes the storage media that the guard is tried with.
+MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk,genisoimage,ntfs-3g,udftools,xfsprogs
+
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc,$(LAB)
+	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc,systemd,udev,umockdev,usbguard,$(MEDIA_MAKERS),$(LAB)
 	@$(RUN) -m pytest -q $(T)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)
@@ -45,7 +48,7 @@ type: dev  ## mypy, strict
 	@$(RUN) -m mypy
 
 bench:  ## measure speed, each number beside its peer's (B=name for one)
-	@$(BOOTSTRAP) dev --with age,curl,dcmtk,fuse3,gocryptfs,nginx-light,orthanc,rclone,restic,$(LAB)
+	@$(BOOTSTRAP) dev --with age,curl,dcmtk,fuse3,g++,gocryptfs,libusbguard-dev,nginx-light,orthanc,rclone,restic,$(LAB)
 	@$(RUN) -m benchmarks $(B)
 
 fuzz: dev  ## let atheris look for input that breaks a parser (T=target, S=seconds for each)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import delaying, delivering, durable, holding, receiving, sealing
+from benchmarks import deciding, delaying, delivering, durable, holding, receiving, sealing
 from benchmarks.measure import PeerMissing
 
 
@@ -21,6 +21,7 @@ class Benchmark(Protocol):
 
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "deciding": deciding,
     "delaying": delaying,
     "delivering": delivering,
     "durable": durable,

@@ -95,6 +95,12 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     status = _person(commands.add_parser("status", help="hosts, policy, objects, recovery, and what is not proved"))
     status.set_defaults(run=_later("people", "status"))
 
+    devices = _person(
+        commands.add_parser("devices", help="what is plugged into each host, and what the guard did; 1 if unproved")
+    )
+    devices.add_argument("host", nargs="?", metavar="HOST", help="that one alone: its id, or what people call it")
+    devices.set_defaults(run=_later("devices", "show"))
+
     signing_in = _person(
         commands.add_parser("sign-in", help="make a one-time link to the status page, for your browser")
     )
@@ -141,6 +147,8 @@ def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
     publish = _person(actions.add_parser("publish", help="sign a policy file with your key and push it to every host"))
     publish.add_argument("file", type=Path)
     publish.set_defaults(run=_later("policies", "publish"))
+    root = _person(actions.add_parser("root", help="the fingerprints of the policy roots, which a host's guard pins"))
+    root.set_defaults(run=_later("policies", "root"))
 
 
 def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:

@@ -25,6 +25,7 @@ from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
+from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.overview import Overview
 from control_plane.fleet.push import PolicyPush
 from control_plane.fleet.states import StateIntake
@@ -203,6 +204,7 @@ class ControlPlane:
             overview=Overview(
                 self._database, self._policy, audit, self._push.state, self._clock, coverage, routes, self._moves
             ),
+            devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
             opener=self._opener(),

@@ -109,6 +109,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="AE_TITLE=PATH",
         help="a folder into which this modality exports files; policy says what becomes of them (repeatable)",
     )
+    run.add_argument(
+        "--guard-socket",
+        type=Path,
+        default=Path("/run/leadglass-guard/guard.sock"),
+        help="where the device guard of this host listens (%(default)s)",
+    )
     run.add_argument("--ready-file", type=Path, help="write host id, pid and DICOM port there, as JSON, when up")
 
     status = commands.add_parser("status", help="counts, policy version and certificate expiry", epilog=_EPILOG)
@@ -205,7 +211,8 @@ def _run(arguments: argparse.Namespace) -> None:
     warnings.simplefilter("ignore")
     address = Address(arguments.dicom_host, arguments.dicom_port, arguments.ae_title, arguments.dicom_tls_port)
     clock = SystemClock()
-    run(Settings(_folder(arguments), address, arguments.ready_file, exports), clock, JsonLog(clock))
+    settings = Settings(_folder(arguments), address, arguments.ready_file, exports, arguments.guard_socket)
+    run(settings, clock, JsonLog(clock))
 
 
 def _status(arguments: argparse.Namespace) -> None:

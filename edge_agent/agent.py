@@ -47,6 +47,9 @@ from edge_agent.forward.queue import ForwardQueue
 from edge_agent.forward.spooled import SpoolObjects
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
+from edge_agent.link.bundles import KeptBundles
+from edge_agent.link.client import SOCKET, GuardClient
+from edge_agent.link.relay import GuardRelay
 from edge_agent.log import Log, where, why
 from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
@@ -73,12 +76,17 @@ class AlreadyRunning(Unavailable):
 
 @dataclass(frozen=True)
 class Settings:
-    """`ready_file` is rewritten, whole, when the agent is up and again when it begins to listen."""
+    """`ready_file` is rewritten, whole, when the agent is up and again when it begins to listen.
+
+    `guard_user` is who may listen on `guard_socket`, for it to be the guard's.
+    """
 
     folder: AgentFolder
     dicom: Address
     ready_file: Path | None = None
     export_folders: tuple[ExportFolder, ...] = ()
+    guard_socket: Path = SOCKET
+    guard_user: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,7 @@ class _Bells:
     report: Bell = field(default_factory=Bell)
     commitment: Bell = field(default_factory=Bell)
     forward: Bell = field(default_factory=Bell)
+    guard: Bell = field(default_factory=Bell)
 
 
 class Agent:
@@ -138,6 +147,8 @@ class Agent:
         self._certificate = DicomCertificate(folder.dicom, names_of(settings.dicom.host), clock, log)
         self._interception = Interception(self.database, self.journal, self._host_id)
         self._commitments = CommitmentStore(self.database, random_bytes)
+        self._bundles = KeptBundles(self.database, self._bells.guard.ring)
+        self.relay = self._make_relay()
         self.updater = self._make_updater()
         registrar = GroupRegistrar(self.captures.entries, log)
         pipeline = self._make_pipeline(registrar, encryptor)
@@ -157,6 +168,7 @@ class Agent:
             self._make_puller(),
             *([mqtt] if mqtt else []),
             self._make_renewal(),
+            self.relay,
             self._make_delivery(),
             *self._make_audit_uploads(),
             self._make_reporter(mqtt),
@@ -190,6 +202,20 @@ class Agent:
             log=self._log,
             on_layer_missing=self._bells.pull.ring,
             on_refused=self._bells.report.ring,
+            on_current=self._bundles.keep,
+        )
+
+    def _make_relay(self) -> GuardRelay:
+        settings = self._settings
+        return GuardRelay(
+            lambda: GuardClient(settings.guard_socket, guard_user=settings.guard_user),
+            host_id=self._host_id,
+            journal=self.journal,
+            database=self.database,
+            bundles=self._bundles,
+            log=self._log,
+            bell=self._bells.guard,
+            on_change=self._bells.report.ring,
         )
 
     def _make_pipeline(self, registrar: GroupRegistrar, encryptor: EncryptorFactory) -> CapturePipeline:
@@ -361,6 +387,7 @@ class Agent:
             listening=lambda: self.listener.port is not None,
             policy_error=lambda: self.updater.error,
             capture=self._capture_state,
+            guard=self.relay.report,
             brought_records=self.captures.moved.records_waiting,
             bell=self._bells.report,
         )

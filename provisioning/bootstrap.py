@@ -55,27 +55,44 @@ COVERED_BY = {
 
 OUR_PACKAGES = ("control_plane", "edge_agent", "provisioning", "shared")
 
-# Debian package: (a program that shows that it is there, what we want it for)
+# Debian package: (a program, or the path of a file, that shows that it is there, what we want it for)
 DEBIAN_PACKAGES = {
     "age": ("age", "checks sealed backups with an implementation that is not ours"),
-    "cryptsetup-bin": ("cryptsetup", "writes encrypted sticks for the lab"),
+    "btrfs-progs": ("mkfs.btrfs", "makes media that the guard has to know"),
+    "cryptsetup-bin": ("cryptsetup", "makes encrypted media that the guard has to know"),
     "curl": ("curl", "sends what our own delivery is measured against"),
     "dcmtk": ("storescu", "plays the modality with an implementation that is not ours"),
-    "dosfstools": ("mkfs.vfat", "formats sticks for the lab"),
-    "e2fsprogs": ("mke2fs", "writes the root file system of the lab's guest"),
+    "dosfstools": ("mkfs.vfat", "makes media that the guard has to know"),
+    "e2fsprogs": ("mke2fs", "makes media that the guard has to know"),
+    "exfatprogs": ("mkfs.exfat", "makes media that the guard has to know"),
+    "fdisk": ("sfdisk", "makes partition tables that the guard has to know"),
     "fuse3": ("fusermount3", "mounts gocryptfs"),
+    "g++": ("g++", "builds what asks USBGuard's own library"),
+    "genisoimage": ("genisoimage", "makes media that the guard has to know"),
     "gocryptfs": ("gocryptfs", "is measured against"),
-    "mmdebstrap": ("mmdebstrap", "makes the guest of the lab out of Debian's packages"),
+    "libusbguard-dev": ("/usr/include/usbguard/Rule.hpp", "has deciding measured against USBGuard's own library"),
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
+    "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
     "qemu-system-x86": ("qemu-system-x86_64", "is the machine that the lab plugs devices into"),
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
+    "systemd": ("systemd-analyze", "reads the guard's unit as a host does"),
+    "udev": ("udevadm", "evaluates the guard's udev rules as a host does"),
+    "udftools": ("mkudffs", "makes media that the guard has to know"),
+    "umockdev": ("umockdev-wrapper", "stands in for devices that are not there"),
+    "usbguard": ("usbguard-rule-parser", "reads rules and generates policies with an implementation that is not ours"),
+    "xfsprogs": ("mkfs.xfs", "makes media that the guard has to know"),
 }
 
 # Debian package: the services that its installation enables and that must not run beside ours
-SERVICES = {"mosquitto": ("mosquitto.service",), "nginx-light": ("nginx.service",), "orthanc": ("orthanc.service",)}
+SERVICES = {
+    "mosquitto": ("mosquitto.service",),
+    "nginx-light": ("nginx.service",),
+    "orthanc": ("orthanc.service",),
+    "usbguard": ("usbguard.service", "usbguard-dbus.service"),
+}
 
 MARKER = ".leadglass-environment"
 STAMP = ".leadglass-stamp.json"
@@ -351,7 +368,9 @@ def run(command: Sequence[str], extra: Mapping[str, str] | None = None) -> Resul
 
 
 def which(program: str) -> str | None:
-    """Find a program, also where Debian puts daemons and an ordinary PATH does not look."""
+    """Find a program, also where Debian puts daemons and an ordinary PATH does not look, or a file by its path."""
+    if program.startswith("/"):
+        return program if Path(program).exists() else None
     return shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin:/sbin")
 
 

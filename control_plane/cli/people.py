@@ -27,6 +27,8 @@ def status(options: Namespace) -> int:
     print(f"objects    {answer['objects']['count']}" + f", conflicts open: {conflicts}" * bool(conflicts))
     print(f"recovery   {answer['recovery']['state']}")
     print(f"broker     {answer['broker']['state']}")
+    from control_plane.cli.devices import guard_line
+
     for host in answer["hosts"]:
         in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
@@ -35,6 +37,8 @@ def status(options: Namespace) -> int:
             quota = "no quota" if used is None else f"{used} % of its quota"
             damaged = f"; {host['damaged']} damaged or refused" if host["damaged"] else ""
             print(f"           spool: {host['spool_bytes']} bytes, {quota}{damaged}")
+        if host["guard"] is not None:
+            print(f"           device guard: {guard_line(host)}")
         if host["openable_here"]:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():

@@ -2,18 +2,21 @@
 
 import json
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 
 from control_plane.cli.people import door
 from control_plane.policy import authoring
 from control_plane.policy.exchange import PolicyParts
+from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.beside import FolderOf
 from control_plane.policy.file.meaning import describe, doubts
 from control_plane.policy.file.reading import parse_policy_file
 from shared.clock import SystemClock
 
 
 def check(options: Namespace) -> int:
-    authored = parse_policy_file(options.file.read_bytes(), str(options.file))
+    authored = _authored(options.file)
     doubtful = doubts(authored)
     if options.json:
         told = {"layer": authored.layer, "modalities": len(authored.modalities), "state": "checked"}
@@ -26,8 +29,12 @@ def check(options: Namespace) -> int:
     return 0
 
 
+def _authored(file: Path) -> AuthoredPolicy:
+    return parse_policy_file(file.read_bytes(), str(file), FolderOf(file).read)
+
+
 def publish(options: Namespace) -> int:
-    authored = parse_policy_file(options.file.read_bytes(), str(options.file))
+    authored = _authored(options.file)
     credential = authoring.load_credential(options.credential)
     people = door(options)
     parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
@@ -37,4 +44,16 @@ def publish(options: Namespace) -> int:
         print(json.dumps(answer))
     else:
         print(f"policy {answer['version']} is published; `leadglass-server status` shows where it is in force")
+    return 0
+
+
+def root(options: Namespace) -> int:
+    credential = authoring.load_credential(options.credential)
+    parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
+    fingerprints = authoring.root_fingerprints(parts, credential, SystemClock())
+    if options.json:
+        print(json.dumps({"roots": {str(version): fingerprint for version, fingerprint in fingerprints.items()}}))
+        return 0
+    for version, fingerprint in fingerprints.items():
+        print(f"policy root {version}  {fingerprint}")
     return 0

@@ -22,7 +22,7 @@ from shared.identity import CONTROL_PLANE, HostId
 _LOG = logging.getLogger(__name__)
 
 _MAX_SIGNED_STATE_BYTES = MAX_STATE_BYTES + 256
-_MAX_WAITING_HOSTS = 20_000
+_MAX_WAITING_HOSTS, _MAX_WAITING_BYTES = 20_000, 256 << 20
 _SESSION_S = 3600
 _KEEPALIVE_S = 30
 
@@ -162,7 +162,8 @@ class CentreMqtt:
             _LOG.warning("MQTT topic unknown")
             return
         with self._work:
-            full = len(self._states) >= _MAX_WAITING_HOSTS and host not in self._states
+            others = [len(signed) for waiting, signed in self._states.items() if waiting != host]
+            full = len(others) >= _MAX_WAITING_HOSTS or sum(others) + len(message.payload) > _MAX_WAITING_BYTES
             if full or len(message.payload) > _MAX_SIGNED_STATE_BYTES:
                 _LOG.warning("MQTT state dropped", extra={"host": str(host), "size_bytes": len(message.payload)})
                 return

@@ -11,6 +11,9 @@ from control_plane.audit_log.reading import AuditReading
 from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
+from control_plane.fleet import device_tree
+from control_plane.fleet.devices import guard_of
+from control_plane.fleet.heard import heard_since
 from control_plane.keys.drill import DRILLED
 from control_plane.moving.grants import NOT_AUTHENTIC, SpoolMoves
 from control_plane.moving.grants import gaps as move_gaps
@@ -25,7 +28,6 @@ from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.state import verify_state
-from shared.policy.document import MAX_STATE_EVERY_S
 from shared.signing import EvidencePublicKey
 
 NOT_RECOVERABLE = "not recoverable"
@@ -33,8 +35,6 @@ NOT_RECOVERABLE = "not recoverable"
 _EXPIRY_WARNING = {False: timedelta(days=30), True: timedelta(days=6)}
 # A host renews its certificate of seven days with more than two left.
 _CERTIFICATE_WARNING = timedelta(days=2)
-_MISSED_REPORTS = 3
-_GRACE = timedelta(seconds=15)
 _CLOCK_WARNING = timedelta(minutes=5)
 _SPOOL_WARNING_PERCENT = 80
 
@@ -64,12 +64,12 @@ class Overview:
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
-        # Hosts that no policy tells how often to report do so as they see fit.
-        every = timedelta(seconds=document.state_every_s if document else MAX_STATE_EVERY_S)
-        heard_since = now - _MISSED_REPORTS * every - _GRACE
+        since = heard_since(document, now)
+        unproved: list[str] = []
         with self._database() as session:
             hosts = [
-                self._host(session, host, heard_since) for host in session.scalars(select(Host).order_by(Host.enrolled))
+                self._host(session, host, since, unproved)
+                for host in session.scalars(select(Host).order_by(Host.enrolled))
             ]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
@@ -91,6 +91,7 @@ class Overview:
             "moves": list(moves),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
+                *unproved,
                 *_conflicts(conflicts),
                 *gaps(coverage),
                 *route_gaps(routes),
@@ -100,7 +101,7 @@ class Overview:
             ],
         }
 
-    def _host(self, session: Session, host: Host, heard_since: datetime) -> dict[str, Json]:
+    def _host(self, session: Session, host: Host, since: datetime, unproved: list[str]) -> dict[str, Json]:
         newest = (
             select(Certificate.not_after)
             .where(Certificate.subject == host.host_id, Certificate.kind == Kind.HOST)
@@ -122,9 +123,12 @@ class Overview:
             state = verify_state(host.state, EvidencePublicKey.parse(host.evidence_spki))
         except (Refused, IntegrityFailure) as exc:
             return {**facts, "state": f"not authentic: {exc}"}
+        is_heard = host.state_received >= since
+        if is_heard:
+            unproved += device_tree.gaps(host.asset, state.guard)
         return {
             **facts,
-            "state": _state(host.state_received >= heard_since, state.listening),
+            "state": _state(is_heard, state.listening),
             "reported": clocks.text(state.time),
             "software": state.software,
             "policy_accepted": state.policy_accepted,
@@ -141,6 +145,8 @@ class Overview:
             "damaged": state.capture.damaged,
             "openable_here": state.capture.openable_here,
             "routes": [route.json() for route in state.capture.routes],
+            "guard": guard_of(state) if is_heard else "unknown",
+            "devices": device_tree.count(state.guard).json() if is_heard and state.guard else None,
         }
 
 

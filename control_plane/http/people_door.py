@@ -17,6 +17,7 @@ from control_plane.coverage.runs import CoverageRuns
 from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.statements import CustodyStatements
 from control_plane.enrolment import codes
+from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.overview import Overview
 from control_plane.http import problems
 from control_plane.http.limits import FailureLimit
@@ -30,6 +31,8 @@ from control_plane.http.people_models import (
     CoverageQuery,
     CoverageRunRequest,
     CoverageStatus,
+    DevicesAnswer,
+    DevicesQuery,
     FindAnswer,
     FindRequest,
     LinkAnswer,
@@ -72,6 +75,7 @@ class PeopleServices:
 
     accounts: Accounts
     overview: Overview
+    devices: DeviceShowing
     finder: Finder
     opener: VaultOpener
     settling: Settling
@@ -95,6 +99,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     app.before_request(partial(_recognise, services))
     app.after_request(_harden)
     _add_pages(app, services)
+    _add_devices(app, services)
     _add_objects(app, services)
     _add_policy(app, services)
     _add_audit(app, services)
@@ -154,6 +159,27 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
         )
         services.journal.record(happening)
         return {"code": issued.code.text(), "expires": clocks.text(issued.expires)}
+
+
+def _add_devices(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/devices")
+    @app.input(DevicesQuery, location="query", arg_name="wanted")
+    def devices_page(wanted: DevicesQuery) -> Response:
+        """Show what is plugged in to whoever is signed in."""
+        try:
+            _permitted(services, Permission.STATUS_READ)
+        except NotSignedIn:
+            return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
+        shown = page.render_devices(services.devices.status(wanted.host))
+        return Response(shown, content_type="text/html; charset=utf-8")
+
+    @app.get("/api/v1/devices")
+    @app.input(DevicesQuery, location="query", arg_name="wanted")
+    @app.output(DevicesAnswer)
+    def devices(wanted: DevicesQuery) -> dict[str, Json]:
+        """Return each host's device tree with its verdicts, as its guard reported last."""
+        _permitted(services, Permission.STATUS_READ)
+        return services.devices.status(wanted.host)
 
 
 def _add_objects(app: APIFlask, services: PeopleServices) -> None:

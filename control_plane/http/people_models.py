@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from shared.errors import Malformed
-from shared.policy.document import LAYER_PATTERN
+from shared.policy.layer import LAYER_PATTERN
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _HOST = r"^host-[0-9a-f]{32}$"
@@ -166,10 +166,21 @@ class HostRoute(BaseModel):
     error: str
 
 
+class DeviceCounts(BaseModel):
+    """USB devices of a host; one may count under several."""
+
+    devices: int
+    blocked: int
+    not_enforced: int
+    unknown: int
+    observed: int
+    suspicious: int
+
+
 class HostStatus(BaseModel):
     """A host as its last signed report describes it; null where it never reported, or not authentically.
 
-    A spool has no used percent where policy gives it no quota.
+    A spool has no used percent where policy gives it no quota. Devices are counted where a guard watches now.
     """
 
     host: str
@@ -195,6 +206,97 @@ class HostStatus(BaseModel):
     damaged: int | None = None
     openable_here: int | None = None
     routes: list[HostRoute] | None = None
+    guard: Literal["watching", "no guard", "unknown"] | None = None
+    devices: DeviceCounts | None = None
+
+
+class DevicesQuery(BaseModel):
+    """A host's id or asset name; without one, all hosts."""
+
+    model_config = ConfigDict(extra="forbid")
+    host: str | None = Field(default=None, min_length=1, max_length=100)
+
+
+class AttachedDevice(BaseModel):
+    """A USB device, its verdict and what was proved of it, in the order of the tree.
+
+    `enforcement` is what sysfs proved, or unknown where the host is not heard now; `observed` says what *observe* mode
+    would have done, empty where the verdict is meant.
+    """
+
+    port: str
+    parent: str
+    depth: int
+    id: str
+    name: str
+    serial: str
+    identity: str
+    interfaces: str
+    seen: Literal["now", "while-down", "before"]
+    since: str
+    target: Literal["allow", "block", "reject"]
+    would_be: Literal["allow", "block", "reject"]
+    cause: str
+    rule: int
+    detail: str
+    access: Literal["read-write", "read-only"]
+    authorized: Literal["yes", "no", "unknown"]
+    verdict: str
+    reason: str
+    enforcement: Literal["enforced", "not enforced", "unknown"]
+    observed: str
+    suspicious: bool
+
+
+class DetectedDevice(BaseModel):
+    """Something on a bus where attachment is detected, not prevented."""
+
+    kind: str
+    name: str
+    detail: str
+    seen: Literal["now", "while-down", "before"]
+    since: str
+
+
+class HostFinding(BaseModel):
+    check: str
+    state: Literal["fine", "found", "not evaluated"]
+    detail: str
+    time: str
+
+
+class GuardTree(BaseModel):
+    software: str
+    policy: int
+    policy_error: str
+    clock_sure: bool
+    default_deny: Literal["boot", "late", "no"]
+    sidecar: bool
+    gaps: int
+    records: int
+    left_out: int
+    devices: list[AttachedDevice]
+    others: list[DetectedDevice]
+    findings: list[HostFinding]
+
+
+class HostDevices(BaseModel):
+    """`report` is null where no guard was in the last report; `guard` says whether one watches now."""
+
+    host: str
+    asset: str
+    active: bool
+    last_seen: str | None
+    reported: str | None
+    state: str
+    guard: Literal["watching", "no guard", "unknown"]
+    report: GuardTree | None
+    not_proved: list[str]
+
+
+class DevicesAnswer(BaseModel):
+    time: str
+    hosts: list[HostDevices]
 
 
 class PolicyStatus(BaseModel):

@@ -11,6 +11,7 @@ from flask import Response
 from werkzeug.exceptions import HTTPException
 
 from control_plane.enrolment.codes import CodeRefused
+from control_plane.fleet.devices import NoSuchHost
 from control_plane.http.limits import TooManyFailures
 from control_plane.moving.grants import MoveUnknown
 from control_plane.people.accounts import NotSignedIn
@@ -29,6 +30,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (ObjectUnknown, 404),
     (RouteUnknown, 404),
     (MoveUnknown, 404),
+    (NoSuchHost, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -221,6 +222,15 @@ def author(authored: AuthoredPolicy, parts: PolicyParts, credential: Credential,
     return publication
 
 
+def root_fingerprints(parts: PolicyParts, credential: Credential, clock: Clock) -> dict[int, str]:
+    """Return, by version, the SHA-256 of each policy root that a host may have been enrolled with.
+
+    What a device guard pins is compared with it by a person. Raises ForeignRoot, and what `verify_roots` raises.
+    """
+    _verify_roots(parts, credential, clock.now())
+    return {parse_role(Root, root).signed.version: sha256(root).hexdigest() for root in parts.roots}
+
+
 def _verify_pinned(parts: PolicyParts, credential: Credential) -> None:
     for key in parts.keys:
         if key.key.key_id not in credential.pinned_keys:
@@ -235,10 +245,7 @@ def _verify_published(layer: str, parts: PolicyParts, credential: Credential, no
     Otherwise a centre could have a version signed that is so high that none can follow, or one that is in use already.
     """
     mine = credential.signer.public_key.keyid
-    root = verify_roots(parts.roots, now)
-    newest = parse_role(Root, parts.roots[-1])
-    if mine not in root.get_verification_result(ROOT, newest.signed_bytes, newest.signatures).signed:
-        raise ForeignRoot(mine)
+    root = _verify_roots(parts, credential, now)
     targets = verify_targets(root, parts.targets, now)
     delegated = None if targets.delegations is None else (targets.delegations.roles or {}).get(layer)
     if delegated is None:
@@ -251,6 +258,16 @@ def _verify_published(layer: str, parts: PolicyParts, credential: Credential, no
     published = layer_version(parts.layers, layer)
     if parts.next_version != published + 1:
         raise VersionMisstated(stated=parts.next_version, published=published)
+
+
+def _verify_roots(parts: PolicyParts, credential: Credential, now: datetime) -> Root:
+    """Return the newest root, which this credential's key has signed and to which the older ones lead."""
+    mine = credential.signer.public_key.keyid
+    root = verify_roots(parts.roots, now)
+    newest = parse_role(Root, parts.roots[-1])
+    if mine not in root.get_verification_result(ROOT, newest.signed_bytes, newest.signatures).signed:
+        raise ForeignRoot(mine)
+    return root
 
 
 def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
@@ -272,6 +289,8 @@ def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
         coverage=authored.coverage,
         spool_quota_bytes=authored.spool_quota_bytes,
         frame_digests=authored.frame_digests,
+        devices=authored.devices,
+        watch=authored.watch,
     )
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from shared.canonical import Json
 from shared.fields import Fields, decode_base64, encode_base64
 from shared.policy.bundle import MAX_HEAD_BYTES, MAX_LAYER_BYTES, LayerBundle
-from shared.policy.document import LAYER_PATTERN, MAX_BYTES, MAX_KEYS, SealingKey
+from shared.policy.document import MAX_BYTES, MAX_KEYS, SealingKey
+from shared.policy.layer import LAYER_PATTERN
 from shared.signing import EvidencePublicKey
 
 _MAX_ROOTS = 64

@@ -6,7 +6,7 @@ a page that silently shows less would be a false green.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ def render_status(status: Mapping[str, Any], *, refresh_s: int = REFRESH_S) -> s
     return _pages().get_template("status.html").render(status=status, refresh_s=refresh_s)
 
 
+def render_devices(devices: Mapping[str, Any], *, refresh_s: int = REFRESH_S) -> str:
+    """Return the page of what is plugged in, for the JSON of `/api/v1/devices`."""
+    return _pages().get_template("devices.html").render(devices=devices, refresh_s=refresh_s)
+
+
 def render_signed_out() -> str:
     """Return what somebody sees who has no session: how to get one, and nothing about this installation."""
     return _pages().get_template("signed_out.html").render()
@@ -40,6 +45,7 @@ def _pages() -> Environment:
     pages = Environment(
         loader=PackageLoader("control_plane.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    pages.filters["age"] = age
     pages.filters["instant"] = instant
     pages.filters["outcome"] = outcome
     pages.filters["waiting"] = waiting
@@ -52,6 +58,18 @@ def instant(value: str | None) -> str:
         return "never"
     when: datetime = clock.parse(value)
     return when.strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def age(value: str | None, now: str) -> str:
+    """Return how long ago an instant was, in whole units and rounded up, so that nothing looks fresher than it is."""
+    if value is None:
+        return "no report yet"
+    seconds = max(0, -((clock.parse(value) - clock.parse(now)) // timedelta(seconds=1)))
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60)):
+        if seconds >= size:
+            count = -(-seconds // size)
+            return f"{count} {unit}{'' if count == 1 else 's'} ago"
+    return f"{seconds} s ago"
 
 
 def waiting(hosts: Sequence[Mapping[str, Any]]) -> str:

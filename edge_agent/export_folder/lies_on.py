@@ -41,7 +41,7 @@ def parse_mounts(mountinfo: bytes) -> tuple[Mount, ...]:
         before, separator, after = line.partition(b" - ")
         fields, kind = before.split(b" "), after.split(b" ")[0]
         if separator and len(fields) >= 6:
-            mounts.append(Mount(fields[2].decode("latin-1"), _unescaped(fields[4]), kind.decode("latin-1")))
+            mounts.append(Mount(fields[2].decode("latin-1"), unescaped(fields[4]), kind.decode("latin-1")))
     return tuple(mounts)
 
 
@@ -52,10 +52,17 @@ def evaluate(folder: bytes, mounts: tuple[Mount, ...], devices: BlockDevices) ->
         return UNKNOWN
     if mount.kind in _IN_MEMORY:
         return MEMORY
-    if mount.device.startswith("0:") or devices.below(mount.device) is None:
+    if mount.device.startswith("0:"):
         # No block device of its own: a network, an overlay, btrfs or ZFS over several.
         return UNKNOWN
-    return ENCRYPTED if _is_encrypted(mount.device, devices, 0) else PLAIN
+    return of_device(mount.device, devices)
+
+
+def of_device(device: str, devices: BlockDevices) -> str:
+    """Return whether what is written to a block device, `major:minor`, ends on the disk encrypted."""
+    if devices.below(device) is None:
+        return UNKNOWN
+    return ENCRYPTED if _is_encrypted(device, devices, 0) else PLAIN
 
 
 def mount_of(folder: bytes, mounts: tuple[Mount, ...]) -> Mount | None:
@@ -73,5 +80,6 @@ def _is_encrypted(device: str, devices: BlockDevices, depth: int) -> bool:
     return bool(below) and depth < _MAX_DEPTH and all(_is_encrypted(part, devices, depth + 1) for part in below)
 
 
-def _unescaped(field: bytes) -> bytes:
+def unescaped(field: bytes) -> bytes:
+    """Return a field of /proc as it was before its white space was written in octal."""
     return _ESCAPE.sub(lambda match: bytes([int(match[1], 8) & 0xFF]), field)

@@ -17,6 +17,7 @@ from edge_agent.spool.spool import Spool
 from shared.audit.record import Event
 from shared.clock import Clock
 from shared.errors import Refused, Unavailable
+from shared.fleet.devices import GuardReport
 from shared.fleet.state import CaptureState, HostState, sign_state
 from shared.identity import HostId
 from shared.signing import EvidenceSigner
@@ -62,6 +63,7 @@ class StateReporter:
         listening: Callable[[], bool],
         policy_error: Callable[[], str],
         capture: Callable[[], CaptureState] = CaptureState,
+        guard: Callable[[], GuardReport | None] = lambda: None,
         brought_records: Callable[[], int] = lambda: 0,
         bell: Bell,
         spread: Callable[[], float] = random.random,
@@ -70,7 +72,7 @@ class StateReporter:
         self._database, self._store, self._spool, self._journal = database, store, spool, journal
         self._clock, self._log, self._spread = clock, log, spread
         self._listening, self._policy_error, self._capture = listening, policy_error, capture
-        self._brought_records = brought_records
+        self._guard, self._brought_records = guard, brought_records
         self.bell = bell
         database.create(_SCHEMA)
 
@@ -91,7 +93,7 @@ class StateReporter:
 
     def report(self) -> None:
         """Send one report, by the broker if it is there, else over HTTPS. Raises DoorUnavailable, DoorRefused."""
-        signed = sign_state(self.state(), self._signer)
+        signed = sign_state(self.state().fitted(), self._signer)
         if not self._broker.publish_state(signed):
             accepted(self._door.name, self._door.post("/api/v1/state", signed, "application/octet-stream"))
 
@@ -113,6 +115,7 @@ class StateReporter:
             refused=self._journal.count(*REFUSALS),
             audit_waiting=self._journal.waiting() + self._brought_records(),
             capture=self._capture(),
+            guard=self._guard(),
         )
 
     def _next_number(self) -> int:

@@ -4,68 +4,26 @@ The order: head and layer verified by python-tuf's client workflow; the document
 durably together with its audit record; only then in force. Whatever is refused leaves everything as it was.
 """
 
-import shutil
 import threading
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from tuf.api import exceptions as tuf
-from tuf.ngclient.updater import Updater
-
 from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
 from edge_agent.log import Log, why
-from edge_agent.policy_sync.fetcher import METADATA_URL, BundleFetcher, claimed_layer_version
 from edge_agent.policy_sync.store import PolicyStore
+from edge_agent.policy_sync.verification import LayerNotHere, PolicyVerification
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
-from shared.errors import IntegrityFailure, Refused, Unavailable
+from shared.errors import IntegrityFailure, Refused
 from shared.identity import HostId
-from shared.policy.accept import AcceptedPolicy, PolicyRollback, WrongLayer, accept
+from shared.policy.accept import AcceptedPolicy, WrongLayer, accept
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import PolicyDocument
 
 _MAX_ERROR_CHARS = 500
 # A broker that offers ever new forgeries must not fill the journal; past this many they are only logged.
 _MOST_REFUSALS_RECORDED = 64
-
-
-class PolicyExpired(Refused):
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the offered policy metadata has expired: {why}")
-        self.why = why
-
-
-class PolicyNotSigned(Refused):
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the offered policy metadata is not signed by enough of those who may: {why}")
-        self.why = why
-
-
-class MetadataRollback(Refused):
-    """Same or newer policy, older metadata around it: a replay that would hide later changes."""
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the offered policy metadata is older than what is trusted here: {why}")
-        self.why = why
-
-
-class MetadataInvalid(Refused):
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the offered policy metadata does not hold together: {why}")
-        self.why = why
-
-
-class LayerNotHere(Unavailable):
-    def __init__(self, layer: str) -> None:
-        super().__init__(f"the head names a version of layer {layer} that has not arrived")
-        self.layer = layer
-
-
-class TrustCacheUnavailable(Unavailable):
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the folder of trusted policy metadata cannot be used: {why}")
-        self.why = why
 
 
 class PolicyUpdater:
@@ -84,10 +42,17 @@ class PolicyUpdater:
         log: Log,
         on_layer_missing: Callable[[], None] = lambda: None,
         on_refused: Callable[[], None] = lambda: None,
+        on_current: Callable[[bytes, bytes], None] = lambda _head, _layer: None,
     ) -> None:
-        self._layer, self._trust_folder, self._policy_root = layer, trust_folder, policy_root
+        self._layer = layer
+        self._verification = PolicyVerification(
+            layer=layer, folder=trust_folder, root=policy_root, on_discarded=self._trust_discarded
+        )
         self._host_id, self._store, self._journal, self._database = host_id, store, journal, database
         self._log, self._on_layer_missing, self._on_refused = log, on_layer_missing, on_refused
+        self._on_current = (
+            on_current  # both bundles as they came, whenever they hold: others verify them for themselves
+        )
         self._lock = threading.Lock()
         self._pending: HeadBundle | None = None  # a head that waits for its layer
         self._bundle: LayerBundle | None = None  # the layer as it came last
@@ -145,7 +110,7 @@ class PolicyUpdater:
 
     def _try(self, head: HeadBundle) -> None:
         try:
-            document = self._verified(head)
+            document = self._verification.verify(head, self._bundle, self._store.held())
         except LayerNotHere:
             self._pending = head
             raise
@@ -156,6 +121,8 @@ class PolicyUpdater:
         accepted = accept(AcceptedPolicy(policy.layer, policy.version, sha256(document).digest()), held)
         if accepted != held or self._store.in_force() is None:
             self._put_in_force(accepted, document, policy)
+        if self._bundle is not None:
+            self._on_current(head.encode(), self._bundle.encode())
         self._pending, self._done, self.error = None, sha256(head.encode()).digest(), ""
 
     def _put_in_force(self, accepted: AcceptedPolicy, document: bytes, policy: PolicyDocument) -> None:
@@ -167,63 +134,8 @@ class PolicyUpdater:
         self._store.switch(policy)
         self._log.event("policy.accepted", layer=policy.layer, version=policy.version)
 
-    def _verified(self, head: HeadBundle) -> bytes:
-        """Return the policy document that `head` and the layer at hand make current, each part verified by TUF."""
-        try:
-            return self._run_tuf(head)
-        except OSError as exc:
-            # The cache only saves work: what is accepted stands in the database, and the trust anchor in host.json.
-            self._log.event("policy.trust-cache-discarded", why=why(exc))
-            self._discard_trust_folder()
-        try:
-            return self._run_tuf(head)
-        except OSError as exc:
-            raise TrustCacheUnavailable(why(exc)) from exc
-
-    def _run_tuf(self, head: HeadBundle) -> bytes:
-        held = self._store.held()
-        fetcher = BundleFetcher(head, self._bundle)
-        claimed = claimed_layer_version(head.snapshot, self._layer)
-        try:
-            self._trust_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = str(self._trust_folder)
-            client = Updater(folder, METADATA_URL, fetcher=fetcher, bootstrap=self._policy_root)
-            client.refresh()
-            target = client.get_targetinfo(f"{self._layer}/policy.json")
-        except tuf.BadVersionNumberError as exc:
-            if held is not None and claimed < held.version:
-                raise PolicyRollback(offered=claimed, held=held.version) from exc
-            raise MetadataRollback(str(exc)) from exc
-        except tuf.ExpiredMetadataError as exc:
-            raise PolicyExpired(str(exc)) from exc
-        except tuf.UnsignedMetadataError as exc:
-            raise PolicyNotSigned(str(exc)) from exc
-        except tuf.DownloadHTTPError as exc:
-            if fetcher.missing is None:
-                raise MetadataInvalid(str(exc)) from exc
-            if held is not None and fetcher.missing < held.version:
-                raise PolicyRollback(offered=fetcher.missing, held=held.version) from exc
-            raise LayerNotHere(self._layer) from exc
-        except (tuf.RepositoryError, tuf.DownloadError) as exc:
-            raise MetadataInvalid(str(exc)) from exc
-        if target is None:
-            raise MetadataInvalid(f"{self._layer}/policy.json is not among the targets")
-        if self._bundle is None:
-            raise LayerNotHere(self._layer)
-        try:
-            target.verify_length_and_hashes(self._bundle.policy)
-        except tuf.LengthOrHashMismatchError as exc:
-            raise LayerNotHere(self._layer) from exc
-        return self._bundle.policy
-
-    def _discard_trust_folder(self) -> None:
-        try:
-            if self._trust_folder.is_dir() and not self._trust_folder.is_symlink():
-                shutil.rmtree(self._trust_folder)
-            else:
-                self._trust_folder.unlink(missing_ok=True)
-        except OSError as exc:
-            raise TrustCacheUnavailable(why(exc)) from exc
+    def _trust_discarded(self, exc: OSError) -> None:
+        self._log.event("policy.trust-cache-discarded", why=why(exc))
 
     def _record(self, event: Event, outcome: Outcome, reason: str, version: int | None = None) -> None:
         name = self._layer if version is None else f"{self._layer} {version}"

@@ -90,6 +90,23 @@ class Event(StrEnum):
     AUDIT_READ = "audit.read"
     SIGNED_IN = "people.signed-in"
     SIGN_IN_REFUSED = "people.sign-in-refused"
+    GUARD_STARTED = "guard.started"
+    GUARD_STOPPED = "guard.stopped"
+    GUARD_POLICY_ACCEPTED = "guard.policy-accepted"
+    GUARD_POLICY_REFUSED = "guard.policy-refused"
+    GUARD_PEER_REFUSED = "guard.peer-refused"
+    GUARD_CHAIN_BROKEN = "guard.chain-broken"
+    CONSOLE_PINNED = "guard.console-pinned"
+    RESCUE_USED = "guard.rescue-used"
+    RESCUE_ENDED = "guard.rescue-ended"
+    DEVICE_ATTACHED = "device.attached"
+    DEVICE_DECIDED = "device.decided"
+    DEVICE_ENFORCED = "device.enforced"
+    DEVICE_DETACHED = "device.detached"
+    DEVICE_DETECTED = "device.detected"
+    DEVICE_GAP = "device.gap"
+    STORAGE_JUDGED = "device.storage-judged"
+    HOST_FINDING = "host.finding"
 
 
 # DCM codes: 110100 Application Activity, 110101 Audit Log Used, 110103 Instances Accessed, 110104 Instances
@@ -148,6 +165,23 @@ EVENT_CODES: dict[Event, str] = {
     Event.AUDIT_READ: "110101",
     Event.SIGNED_IN: "110114",
     Event.SIGN_IN_REFUSED: "110114",
+    Event.GUARD_STARTED: "110100",
+    Event.GUARD_STOPPED: "110100",
+    Event.GUARD_POLICY_ACCEPTED: "110113",
+    Event.GUARD_POLICY_REFUSED: "110113",
+    Event.GUARD_PEER_REFUSED: "110113",
+    Event.GUARD_CHAIN_BROKEN: "110113",
+    Event.CONSOLE_PINNED: "110113",
+    Event.RESCUE_USED: "110113",
+    Event.RESCUE_ENDED: "110113",
+    Event.DEVICE_ATTACHED: "110113",
+    Event.DEVICE_DECIDED: "110113",
+    Event.DEVICE_ENFORCED: "110113",
+    Event.DEVICE_DETACHED: "110113",
+    Event.DEVICE_DETECTED: "110113",
+    Event.DEVICE_GAP: "110113",
+    Event.STORAGE_JUDGED: "110113",
+    Event.HOST_FINDING: "110113",
 }
 
 
@@ -184,7 +218,10 @@ class Participant:
 
 @dataclass(frozen=True)
 class Subject:
-    """What it was done to: kind object, policy, host, key, batch, code, association, address, export, file or move."""
+    """What it was done to: kind object, policy, host, key, batch, code, association, address, export, file or move.
+
+    What a guard wrote has device, check or guard first, then record, digest, time and facts (the page's section 1).
+    """
 
     kind: str
     name: str

@@ -56,7 +56,7 @@ class UsbDevice:
 
     @property
     def is_root_hub(self) -> bool:
-        return not self.parent
+        return self.port.startswith("usb")
 
     @property
     def id(self) -> str:

@@ -34,6 +34,7 @@ class GuardEvent(StrEnum):
     GAP = "device.gap"  # events were missed; what was there afterwards was found by looking
     POLICY_ACCEPTED = "guard.policy-accepted"
     POLICY_REFUSED = "guard.policy-refused"
+    PEER_REFUSED = "guard.peer-refused"  # somebody asked over the socket who may not
     CONSOLE_PINNED = "guard.console-pinned"
     RESCUE_USED = "guard.rescue-used"
     RESCUE_ENDED = "guard.rescue-ended"

@@ -32,6 +32,7 @@ class Cause(StrEnum):
     LAPSED = "lapsed"  # the rule that would allow it is not in its time, or the time is not certain
     SUSPICIOUS = "suspicious"
     NOT_ENCRYPTED = "not-encrypted"
+    UNRECORDED = "unrecorded"  # the guard's journal cannot be written, and nothing is allowed without a record
     UNREADABLE = "unreadable"  # its descriptors could not be read, so no rule can be held against them
 
 
@@ -49,6 +50,7 @@ class Verdict:
     would_be: Target | None = None
     access: Access = Access.READ_WRITE
     only_encrypted: bool = False
+    hardware_encrypted: bool = False  # as policy asserts of this device; nobody can measure it
     interfaces: frozenset[Interface] | None = None  # the only ones that are authorised; None: all of them
     until: datetime | None = None  # when this has to be decided anew
 

@@ -12,7 +12,7 @@ from shared.enrolment.code import SECRET_BYTES
 from shared.errors import Malformed
 from shared.fields import Fields, encode_base64
 from shared.identity import HostId
-from shared.policy.document import LAYER_PATTERN
+from shared.policy.layer import LAYER_PATTERN
 
 MAX_BYTES = 256 * 1024
 HOST_KEY_BYTES = 32

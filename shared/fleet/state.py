@@ -1,17 +1,21 @@
 """The state report: host-signed and numbered, so a broker that repeats or swaps reports is found out."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from shared import canonical, clock
 from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields
+from shared.fleet.devices import DeviceState, Finding, GuardReport, OtherDevice
 from shared.identity import HostId
 from shared.policy.routes import MAX_ROUTES
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
 
-MAX_BYTES = 16_384
+MAX_BYTES = 256 << 10  # signed; room for the device tree of a guard at all its limits, in ASCII
+_SIGNED_BYTES = 92  # what a signed statement adds
+_COUNT_BYTES = 16  # more digits in `left_out`
 MAX_FOLDERS, MAX_ERROR_CHARS = 16, 200
 LIES_ON = ("memory", "encrypted disk", "plain disk", "unknown", "missing")
 
@@ -110,7 +114,7 @@ class CaptureState:
 class HostState:
     """`number` rises with every report of a host, across restarts. Counts are since enrolment.
 
-    `capture` is not written where nothing of it differs from its defaults.
+    `capture` is not written where nothing of it differs from its defaults; `guard` is not where no guard answers.
     """
 
     host_id: HostId
@@ -127,12 +131,15 @@ class HostState:
     refused: int
     audit_waiting: int
     capture: CaptureState = field(default_factory=CaptureState)
+    guard: GuardReport | None = None  # None: no guard answers on this host
 
     def encode(self) -> bytes:
         capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}
+        guard: dict[str, Json] = {} if self.guard is None else {"guard": self.guard.json()}
         return canonical.encode(
             {
                 **capture,
+                **guard,
                 "v": 1,
                 "host": str(self.host_id),
                 "number": self.number,
@@ -149,6 +156,24 @@ class HostState:
                 "audit_waiting": self.audit_waiting,
             }
         )
+
+    def fitted(self, most_bytes: int = MAX_BYTES - _SIGNED_BYTES) -> "HostState":
+        """Return this state with as much of the guard's report as there is room for; what is left out is counted.
+
+        Devices go first, from the end of their list, then those of other buses, then findings.
+        """
+        guard = self.guard
+        if guard is None or len(self.encode()) <= most_bytes:
+            return self
+        bare = replace(self, guard=replace(guard, devices=(), others=(), findings=()))
+        room = _Room(most_bytes - len(bare.encode()) - _COUNT_BYTES)
+        findings = guard.findings[: room.for_as_many_of(guard.findings)]
+        others = guard.others[: room.for_as_many_of(guard.others)]
+        devices = guard.devices[: room.for_as_many_of(guard.devices)]
+        had = len(guard.findings) + len(guard.others) + len(guard.devices)
+        left_out = guard.left_out + had - len(findings) - len(others) - len(devices)
+        fitted = replace(guard, devices=devices, others=others, findings=findings, left_out=left_out)
+        return replace(self, guard=fitted)
 
     @classmethod
     def parse(cls, payload: bytes) -> "HostState":
@@ -170,11 +195,26 @@ class HostState:
             refused=fields.integer("refused"),
             audit_waiting=fields.integer("audit_waiting"),
             capture=CaptureState.parse(fields.fields("capture")) if fields.has("capture") else CaptureState(),
+            guard=GuardReport.parse(fields.fields("guard")) if fields.has("guard") else None,
         )
         fields.done()
         if state.encode() != payload:
             raise Malformed("host state field 'capture'", "is written and says nothing")
         return state
+
+
+class _Room:
+    def __init__(self, size_bytes: int) -> None:
+        self._left = size_bytes
+
+    def for_as_many_of(self, items: Sequence[DeviceState | OtherDevice | Finding]) -> int:
+        """Return how many of `items` still fit, from the first on, and take their room."""
+        for number, item in enumerate(items):
+            size = len(canonical.encode(item.json())) + 1  # and a comma
+            if size > self._left:
+                return number
+            self._left -= size
+        return len(items)
 
 
 def sign_state(state: HostState, signer: EvidenceSigner) -> bytes:

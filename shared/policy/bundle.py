@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from shared import canonical
 from shared.errors import Malformed
 from shared.fields import Fields, decode_base64, encode_base64
-from shared.policy.document import LAYER_PATTERN
+from shared.policy.layer import LAYER_PATTERN
 
 MAX_HEAD_BYTES = 256 * 1024
 MAX_LAYER_BYTES = 512 * 1024

@@ -11,10 +11,13 @@ from functools import cached_property
 
 from shared import canonical
 from shared.canonical import Json
+from shared.devices.policy import DevicePolicy
+from shared.devices.watch import WatchPolicy
 from shared.errors import Malformed
 from shared.fields import Fields, encode_base64
 from shared.identity import KeyId
 from shared.policy.grading import Grading
+from shared.policy.layer import LAYER_PATTERN
 from shared.policy.routes import (
     AE_TITLE_PATTERN,
     FINGERPRINT_PATTERN,
@@ -30,7 +33,6 @@ from shared.sealing.record import GRADE_PATTERN
 from shared.signing import EvidencePublicKey
 
 ORGANISATION = "organisation"
-LAYER_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 MAX_BYTES = 256 * 1024
 MAX_MODALITIES = 1000
 MAX_DESCRIPTION_CHARS = 100
@@ -179,6 +181,7 @@ class PolicyDocument:
 
     What has a default here is written only where it differs, so that a policy has one encoding. `dicom_trust` is PEM
     certificates that modalities' TLS client certificates chain to; `spool_quota_bytes` 0 is the disk's own limit.
+    Without `devices` a host's device guard authorises nothing, and without `watch` it looks for nothing on its host.
     """
 
     layer: str
@@ -194,6 +197,8 @@ class PolicyDocument:
     coverage: Coverage | None = None
     spool_quota_bytes: int = 0
     frame_digests: bool = False
+    devices: DevicePolicy | None = None
+    watch: WatchPolicy | None = None
 
     @property
     def default_grade(self) -> str:
@@ -237,6 +242,10 @@ class PolicyDocument:
             members["spool_quota_bytes"] = self.spool_quota_bytes
         if self.frame_digests:
             members["frame_digests"] = True
+        if self.devices is not None:
+            members["devices"] = self.devices.json()
+        if self.watch is not None:
+            members["watch"] = self.watch.json()
         return canonical.encode(members)
 
     @classmethod
@@ -257,7 +266,7 @@ class PolicyDocument:
             state_every_s=timings.integer("state_every_s", least=1, most=MAX_STATE_EVERY_S),
             pull_every_s=timings.integer("pull_every_s", least=1, most=MAX_PULL_EVERY_S),
         )
-        policy = policy._with_capture(fields)
+        policy = policy._with_capture(fields)._with_devices(fields)
         for part in (fields, timings):
             part.done()
         if policy.encode() != data:
@@ -275,6 +284,14 @@ class PolicyDocument:
             coverage=Coverage.parse(fields.fields("coverage")) if fields.has("coverage") else None,
             spool_quota_bytes=fields.integer("spool_quota_bytes") if fields.has("spool_quota_bytes") else 0,
             frame_digests=fields.flag("frame_digests") if fields.has("frame_digests") else False,
+        )
+
+    def _with_devices(self, fields: Fields) -> "PolicyDocument":
+        """Read what the device guard of a host goes by; of no use to anybody else."""
+        return replace(
+            self,
+            devices=DevicePolicy.parse(fields.fields("devices")) if fields.has("devices") else None,
+            watch=WatchPolicy.parse(fields.fields("watch")) if fields.has("watch") else None,
         )
 
     def _verify(self) -> None:

@@ -17,6 +17,7 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
+from shared import clock
 from shared.identity import RandomBytes
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, KeyPurpose, Modality, PolicyDocument, SealingKey
@@ -73,6 +74,7 @@ class PolicySigners:
     person: CryptoSigner = field(default_factory=new_signer)
     online: CryptoSigner = field(default_factory=new_signer)
     lasts: timedelta = timedelta(days=30)
+    signed_at: datetime | None = None  # as the timestamp says; None: it does not
     head_version: int = 0
     root: bytes = b""
     targets: bytes = b""
@@ -107,6 +109,7 @@ class PolicySigners:
             self.head_version,
             expires=self._expires(),
             snapshot_meta=MetaFile.from_data(self.head_version, snapshot, ["sha256"]),
+            unrecognized_fields={} if self.signed_at is None else {"signed_at": clock.text(self.signed_at)},
         )
         return HeadBundle((self.root,), _signed(Metadata(stamp), self.online), snapshot, self.targets)
 

@@ -1,6 +1,17 @@
 """All fuzz targets, by name."""
 
-from tests.fuzz import fuzz_attributes, fuzz_dicom, fuzz_dimse, fuzz_formats, fuzz_negotiation, fuzz_pdu
+from tests.fuzz import (
+    fuzz_attributes,
+    fuzz_descriptors,
+    fuzz_device_rules,
+    fuzz_dicom,
+    fuzz_dimse,
+    fuzz_formats,
+    fuzz_link,
+    fuzz_media,
+    fuzz_negotiation,
+    fuzz_pdu,
+)
 from tests.fuzz.target import Target
 
 EVERY: dict[str, Target] = {
@@ -10,7 +21,11 @@ EVERY: dict[str, Target] = {
         fuzz_dimse.TARGET,
         fuzz_negotiation.TARGET,
         fuzz_attributes.TARGET,
+        fuzz_descriptors.TARGET,
         *fuzz_dicom.TARGETS,
         *fuzz_formats.TARGETS,
+        *fuzz_link.TARGETS,
+        *fuzz_device_rules.TARGETS,
+        *fuzz_media.TARGETS,
     )
 }

@@ -24,6 +24,8 @@ from edge_agent.moving.manifest import (
     verify_manifest,
 )
 from edge_agent.policy_sync.fetcher import claimed_layer_version, claimed_version
+from edge_agent.usb_policy import exchange
+from edge_agent.usb_policy.trust import Trust
 from shared.audit.batch import Batch, ChainHead, Statement, sign_batch, verify_batch
 from shared.audit.record import AuditRecord
 from shared.custody.frames import FrameStatement
@@ -48,6 +50,7 @@ from tests.fakes.centre import Authority
 from tests.fuzz.target import Target
 from tests.shared import made
 from tests.shared.custody.test_statement import FRAMES, STATEMENT
+from tests.vectors.generators import policy_devices
 
 _MOST_BYTES = 1 << 20
 
@@ -64,6 +67,10 @@ class _Patched:
                 self._read(signed)
             except (Malformed, IntegrityFailure):
                 continue
+
+
+def _guard_answer(data: bytes) -> None:
+    assert exchange.line(exchange.parse_line(data)) == data, "two encodings of one answer are read"
 
 
 def _object(data: bytes) -> None:
@@ -164,6 +171,11 @@ _ANSWERS = [
     EnrolmentAnswer(made.HOST, _PEM, _PEM, bytes(32), Doors(host, 443, mqtt_port), b"{}", ("organisation",))
     for host, mqtt_port in (("centre.example", 8883), ("[2001:db8::1]", None))
 ]
+_DEVICES = policy_devices.devices_document()
+_JUDGEMENTS: tuple[exchange.Judgement, ...] = (
+    exchange.VerifiedPolicy(ORGANISATION, 3, bytes(32), made.NOW, made.NOW, _DEVICES.devices, _DEVICES.watch),
+    exchange.RefusedOffer(exchange.Kind.REFUSED, "PolicyExpired: timestamp expired"),
+)
 _CONFIG = HostConfig(made.HOST, "CT 2", Doors("centre", 443, None), bytes(32), b"{}", ORGANISATION)
 _HOST_KEY = ec.derive_private_key(7, ec.SECP256R1())
 _AUTHORITY = Authority()
@@ -209,7 +221,7 @@ TARGETS = (
     Target(
         "host-state",
         _Patched(Label.HOST_STATE, _state, made.HOST_SIGNER),
-        (_STATE.encode(), sign_state(_STATE, made.HOST_SIGNER)),
+        (_STATE.encode(), sign_state(_STATE, made.HOST_SIGNER), replace(_STATE, guard=made.GUARD_REPORT).encode()),
     ),
     Target(
         "batch",
@@ -224,7 +236,13 @@ TARGETS = (
     Target("spool-export-object", _carried, (_SEALED, made.sealed_file(b"")[0])),
     _target("spool-export-payload", Manifest.parse, _MANIFEST.encode()),
     _target("spool-export-list", PartList.parse, _PART.encode()),
-    _target("policy", PolicyDocument.parse, made.policy().encode(), _RICH_POLICY.encode()),
+    _target(
+        "policy",
+        PolicyDocument.parse,
+        made.policy().encode(),
+        _RICH_POLICY.encode(),
+        _DEVICES.encode(),
+    ),
     _target("receipt-payload", Receipt.parse, _RECEIPT.encode()),
     _target("state-payload", HostState.parse, _STATE.encode()),
     _target("capture-record", CaptureRecord.parse, _capture_record(_SEALED)),
@@ -239,6 +257,9 @@ TARGETS = (
     _target("enrolment-answer", EnrolmentAnswer.parse, *(answer.encode() for answer in _ANSWERS)),
     _target("renewal-request", RenewalRequest.parse, RenewalRequest(_PEM).encode()),
     _target("renewal-answer", RenewalAnswer.parse, RenewalAnswer(_PEM).encode()),
+    Target("guard-answer", _guard_answer, tuple(exchange.line(each) for each in _JUDGEMENTS)),
+    _target("guard-offer", exchange.Offer.parse, exchange.Offer(b"head", b"layer").encode()),
+    _target("guard-trust", Trust.parse, Trust(made.HOST, ORGANISATION, b"{}").encode()),
     _target("host-config", HostConfig.parse, _CONFIG.encode()),
     Target("enrolment-code", _code, (EnrolmentCode(bytes(16), bytes(32)).text().encode(),)),
     Target("evidence-key", _evidence_key, (made.HOST_SIGNER.public.spki, made.VAULT_SIGNER.public.spki)),

@@ -541,3 +541,11 @@ def test_where_we_may_not_install_the_person_gets_one_command(tmp_path: Path) ->
 
 def test_without_apt_it_asks_for_the_distribution_s_own_tool(tmp_path: Path) -> None:
     assert ensure(FakeHost(), tmp_path, "mosquitto").command.startswith("install with your distribution's own tool")
+
+
+def test_a_package_without_a_program_is_known_by_its_file(tmp_path: Path) -> None:
+    header = tmp_path / "Rule.hpp"
+
+    assert bootstrap.which(str(header)) is None
+    header.touch()
+    assert bootstrap.which(str(header)) == str(header)

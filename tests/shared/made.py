@@ -19,6 +19,8 @@ from shared.audit.record import (
     Subject,
     compose,
 )
+from shared.devices.verdict import Access, Cause, Target
+from shared.fleet.devices import Authorized, DeviceState, Finding, FindingState, GuardReport, OtherDevice, Seen
 from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose, Modality, PolicyDocument, SealingKey
 from shared.policy.grading import Grading
@@ -41,6 +43,18 @@ DATA_KEY, INDEX_KEY, AUDIT_KEY = (SealingPrivateKey(bytes([n]) * 32) for n in (1
 BINDING = Binding(OBJECT, HOST, bytes(32), "1.2.840.10008.1.2.1")
 ENTRY = IndexEntry(True, "P1", "Doe^Jane", "", "A1", "1.2.3", "1.2.3.4", "1.2.3.4.5", "1.2.840.10008.5.1.4.1.1.2", "CT")
 SEALING = Sealing("restricted", DATA_KEY.public, INDEX_KEY.public, 3, NOW)
+
+GUARD_REPORT = GuardReport(
+    "leadglass-guard 0.1.0", 3, "", True, "boot", False, 0, 9,
+    (
+        DeviceState(
+            "1-1.2", "1-1", "0781:5581", "Ultra", "4C53", "0b" * 32, "08:06:50", Seen.NOW, NOW, Target.BLOCK,
+            Target.BLOCK, Cause.DEFAULT, 2, "serial differs", Access.READ_WRITE, Authorized.NO,
+        ),
+    ),
+    (OtherDevice("optical", "sr0", "medium inserted", Seen.NOW, NOW),),
+    (Finding("disk-encryption", FindingState.NOT_EVALUATED, "the disk cannot be read", NOW),),
+)  # fmt: skip
 
 
 def policy(version: int = 3) -> PolicyDocument:

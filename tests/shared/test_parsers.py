@@ -17,6 +17,8 @@ from shared.audit.record import GENESIS, AuditRecord
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.errors import IntegrityFailure, Malformed, Refused
+from shared.fields import Fields
+from shared.fleet.devices import GuardReport
 from shared.fleet.receipt import Receipt
 from shared.fleet.state import HostState
 from shared.identity import HostId, Identifier, KeyId, ObjectId
@@ -79,6 +81,10 @@ JSON_FORMS = {
     ),
     "enrolment answer": Form(lambda data: EnrolmentAnswer.parse(data).encode(), _ANSWER.encode()),
     "state": Form(lambda data: HostState.parse(data).encode(), _STATE.encode()),
+    "guard report": Form(
+        lambda data: canonical.encode(GuardReport.parse(Fields(canonical.parse(data, "it"), "it")).json()),
+        canonical.encode(made.GUARD_REPORT.json()),
+    ),
     "receipt": Form(
         lambda data: Receipt.parse(data).encode(), Receipt(made.OBJECT, bytes(32), made.NOW).encode()
     ),

@@ -14,6 +14,7 @@ from tests.vectors.generators import (
     enrolment,
     host_state,
     policy,
+    policy_devices,
     policy_options,
     sealed_object,
     signed_statement,
@@ -32,8 +33,8 @@ def make_all() -> Files:
     boxes = KeptBoxes.load()
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
     for made in (
-        signed_statement, policy, policy_options, enrolment, host_state, canonical_json, spool_export, custody,
-        custody_image, custody_pixels,
+        signed_statement, policy, policy_options, policy_devices, enrolment, host_state, canonical_json, spool_export,
+        custody, custody_image, custody_pixels,
     ):  # fmt: skip
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()

@@ -397,7 +397,7 @@ def open_range(parts: Parts, asked: Asked, start: int, length: int) -> bytes:
 # ---- audit-record.md
 
 _CODES = {
-    "110100": "agent.started agent.stopped server.started server.stopped",
+    "110100": "agent.started agent.stopped server.started server.stopped guard.started guard.stopped",
     "110101": "audit.read",
     "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused",
     "110104": "capture.image-delivered capture.delivery-refused capture.delivery-retried "
@@ -410,7 +410,10 @@ _CODES = {
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
     "capture.interception-attempted capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
-    "policy.published policy.refused policy.accepted audit.batch-refused vault.conflict-settled",
+    "policy.published policy.refused policy.accepted audit.batch-refused vault.conflict-settled "
+    "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "
+    "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
+    "device.detected device.gap device.storage-judged host.finding",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
@@ -555,6 +558,47 @@ _GRADING = _object_of(
     },
     default=_GRADE,
 )
+_INTERFACE = _matching(r"[0-9a-f]{2}(:[0-9a-f]{2}){2}")
+_PROGRAMS = _distinct(_some_of(_matching(r"[^\x00-\x1f\x7f]+", 100), 64))
+_FOLDER = _matching(r"/|(/(?!\.{1,2}(/|$))[^/\x00-\x1f\x7f]+)+", 200)
+_DEVICES = _object_of(
+    {
+        "default": _one_of("allow", "reject"),
+        "observe_until": _is_time,
+        "suspicious": _one_of("allow", "reject"),
+        "rescue": _object_of(port=_matching(r"[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}"), minutes=_integer(1, 60)),
+        "contact": _matching(r"[^\x00-\x1f\x7f]+", 200),
+        "language": _one_of("zh"),
+    },
+    rules=_list_of(
+        _object_of(
+            {
+                "not_before": _is_time,
+                "not_after": _is_time,
+                "observe_until": _is_time,
+                "access": _one_of("read-only"),
+                "only_encrypted": _one_of(True),
+                "hardware_encrypted": _one_of(True),
+                "interfaces": lambda value: _some_of(_INTERFACE, 16)(value) and value == sorted(set(value)),
+            },
+            # The language within is on a page, and in vectors, of its own.
+            rule=_matching(r"(allow|block|reject)( [ -~]+)?", 8192),
+        ),
+        10_000,
+    ),
+)  # fmt: skip
+_WATCH = _object_of(
+    {
+        "processes": _PROGRAMS,
+        "peers": _distinct(_some_of(_object_of({"port": _integer(1, 65_535)}, addresses=_is_address), 64)),
+        "forbidden": _PROGRAMS,
+        "encrypted": _distinct(_some_of(_FOLDER, 16)),
+        "encrypted_swap": _one_of(True),
+        "free": _some_of(_object_of(folder=_FOLDER, mib=_integer(1, 1 << 30)), 16),
+        "most_drift_ms": _integer(1, 86_400_000),
+    },
+    every_s=_integer(10, 86_400),
+)
 _POLICY = _object_of(
     {
         "routes": _some_of(
@@ -564,6 +608,8 @@ _POLICY = _object_of(
         "coverage": _object_of(calling_ae_title=_is_ae_title, peer=_PEER),
         "spool_quota_bytes": _integer(1),
         "frame_digests": _one_of(True),
+        "devices": _DEVICES,
+        "watch": _WATCH,
     },
     v=_one_of(1), layer=_GRADE, version=_integer(1), modalities=_list_of(_MODALITY, 1000),
     keys=_list_of(
@@ -589,6 +635,7 @@ def policy_document(data: bytes) -> Any:
     _no_two([(key["purpose"], key["grade"], key["epoch"]) for key in policy["keys"]], "keys")
     _no_two([key["public"] for key in policy["keys"]], "public keys")
     _routes_and_trust(policy)
+    _devices_and_watch(policy)
     grading = policy["grading"]
     grades = grading.get("grades", [grading["default"]])
     used = [grading["default"], *(rule["grade"] for rule in grading.get("rules", []))]
@@ -627,6 +674,19 @@ def _routes_and_trust(policy: Any) -> None:
     _need(set(named) <= {route["name"] for route in routes}, "Malformed", "a route there is not")
     if any("certificates" in modality for modality in policy["modalities"]):
         _need("dicom_trust" in policy, "Malformed", "certificates that nobody issues")
+
+
+def _devices_and_watch(policy: Any) -> None:
+    for rule in policy.get("devices", {}).get("rules", []):
+        allows = rule["rule"].startswith("allow")
+        limits = {"access", "only_encrypted", "interfaces"} & rule.keys()
+        _need("observe_until" not in rule if allows else not limits, "Malformed", "what says nothing of the target")
+        of_a_device = "only_encrypted" in rule and rule["rule"].startswith("allow id ")
+        _need(of_a_device or "hardware_encrypted" not in rule, "Malformed", "an assertion about no device")
+        _need(rule.get("not_before", "") < rule.get("not_after", "9"), "Malformed", "a rule that is never in its time")
+    watch = policy.get("watch", {})
+    _need("peers" not in watch or "processes" in watch, "Malformed", "peers of no process")
+    _no_two([free["folder"] for free in watch.get("free", [])], "folders")
 
 
 def _no_two(values: list[Any], what: str) -> None:
@@ -705,8 +765,36 @@ _CAPTURE_STATE = _object_of(
     commitments_waiting=_integer(), damaged=_integer(), folders=_list_of(_FOLDER_STATE, 16),
     routes=_list_of(_object_of(name=_text(32), waiting=_integer(), error=_text(200)), 32),
 )  # fmt: skip
+_TARGET, _SEEN = _one_of("allow", "block", "reject"), _one_of("now", "while-down", "before")
+_DEVICE_STATE = _object_of(
+    port=_matching(r"[0-9a-z.-]{1,31}"), parent=_matching(r"[0-9a-z.-]{0,31}"),
+    id=_matching(r"[0-9a-f]{4}:[0-9a-f]{4}"), name=_text(126), serial=_text(126), identity=_HEX32,
+    interfaces=_matching(r"(([0-9a-f]{2}:){2}[0-9a-f]{2}( |$)){0,16}"), seen=_SEEN, since=_is_time, target=_TARGET,
+    would_be=_TARGET, rule=_integer(0, 1_000_000), detail=_text(300), access=_one_of("read-write", "read-only"),
+    cause=_one_of(
+        "rule", "default", "no-policy", "root-hub", "pinned-console", "rescue", "lapsed", "suspicious",
+        "not-encrypted", "unreadable",
+    ),
+    authorized=_one_of("yes", "no", "unknown"),
+)  # fmt: skip
+_GUARD_STATE = _object_of(
+    software=_text(64), policy=_integer(), policy_error=_text(500), clock_sure=_is_flag,
+    default_deny=_one_of("boot", "late", "no"), sidecar=_is_flag, gaps=_integer(), records=_integer(),
+    devices=_list_of(_DEVICE_STATE, 100),
+    others=_list_of(
+        _object_of(kind=_matching(r"[a-z0-9-]{1,32}"), name=_text(126), detail=_text(300), seen=_SEEN, since=_is_time),
+        100,
+    ),
+    findings=_list_of(
+        _object_of(
+            check=_matching(r"[a-z0-9-]{1,40}"), state=_one_of("fine", "found", "not evaluated"), detail=_text(300),
+            time=_is_time,
+        ), 50,
+    ),
+    left_out=_integer(),
+)  # fmt: skip
 _STATE = _object_of(
-    {"capture": _CAPTURE_STATE},
+    {"capture": _CAPTURE_STATE, "guard": _GUARD_STATE},
     v=_one_of(1), host=_HOST_ID, number=_integer(1), time=_is_time, software=_text(64), policy_accepted=_integer(),
     policy_in_force=_integer(), policy_error=_text(500), listening=_is_flag, waiting=_integer(), captured=_integer(),
     delivered=_integer(), refused=_integer(), audit_waiting=_integer(),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from shared.devices.policy import DevicePolicy
+from shared.devices.watch import WatchPolicy
 from shared.policy.document import Coverage, Modality
 from shared.policy.grading import Grading
 from shared.policy.routes import Route
@@ -21,3 +23,5 @@ class AuthoredPolicy:
     coverage: Coverage | None = None
     spool_quota_bytes: int = 0
     frame_digests: bool = False
+    devices: DevicePolicy | None = None
+    watch: WatchPolicy | None = None

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.device_meaning import describe_devices, doubts_of_devices
+from control_plane.policy.file.watch_meaning import describe_watch, doubts_of_watch
 from shared.policy.document import Coverage, Modality
 from shared.policy.grading import Rule
 from shared.policy.routes import Peer, Route, Via, is_loopback
@@ -29,6 +31,10 @@ def describe(policy: AuthoredPolicy) -> list[str]:
     lines.append(f"spool: {_size(policy.spool_quota_bytes)}")
     if policy.frame_digests:
         lines.append("custody: digests of decoded frames are kept")
+    if policy.devices is not None:
+        lines += describe_devices(policy.devices)
+    if policy.watch is not None:
+        lines += describe_watch(policy.watch)
     return lines
 
 
@@ -38,6 +44,8 @@ def doubts(policy: AuthoredPolicy) -> list[str]:
         *_doubts_of_senders(policy.modalities),
         *_doubts_of_routes(policy),
         *_doubts_of_peers(policy),
+        *(() if policy.devices is None else doubts_of_devices(policy.devices)),
+        *(() if policy.watch is None else doubts_of_watch(policy.watch)),
     ]
 
 

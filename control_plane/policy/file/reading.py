@@ -11,34 +11,44 @@ These fields are required. Others may be there, and no others than docs/guides/a
 """
 
 from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.beside import FileBesideUnusable
+from control_plane.policy.file.devices import ReadBeside, read_devices
 from control_plane.policy.file.grading import read_grading
 from control_plane.policy.file.modalities import read_modalities
 from control_plane.policy.file.peers import read_coverage, read_routes, read_trust
 from control_plane.policy.file.problems import PolicyFileMalformed, Problem
 from control_plane.policy.file.values import Section, Value
+from control_plane.policy.file.watch import read_watch
 from control_plane.policy.file.yaml_text import compose
 from shared.policy.document import MAX_PULL_EVERY_S, MAX_STATE_EVERY_S, ORGANISATION
 from shared.policy.grading import Grading
 
 _REQUIRED = ("layer", "modalities", "grading", "timings")
-_OPTIONAL = ("routes", "dicom_trust", "coverage", "spool", "custody")
+_OPTIONAL = ("routes", "dicom_trust", "coverage", "spool", "custody", "devices", "watch")
 _SECONDS = " of seconds"
 _QUOTA_UNITS = {"quota_mib": 1 << 20, "quota_gib": 1 << 30}
 _MAX_QUOTA = 1 << 20
 
 
-def parse_policy_file(data: bytes, file: str) -> AuthoredPolicy:
-    """Read a policy file; `file` names it in messages. Raises PolicyFileMalformed."""
+def nothing_beside(name: str) -> bytes:
+    raise FileBesideUnusable(name, "only a policy that is read from its own folder can name a file there")
+
+
+def parse_policy_file(data: bytes, file: str, read_beside: ReadBeside = nothing_beside) -> AuthoredPolicy:
+    """Read a policy file; `file` names it in messages, `read_beside` reads what it names of its own folder.
+
+    Raises PolicyFileMalformed.
+    """
     problems: list[Problem] = []
-    policy = _policy(Value(compose(data, file), "", problems).section(_REQUIRED, _OPTIONAL))
+    policy = _policy(Value(compose(data, file), "", problems).section(_REQUIRED, _OPTIONAL), read_beside)
     if problems:
         raise PolicyFileMalformed(file, problems)
     return policy
 
 
-def _policy(top: Section) -> AuthoredPolicy:
+def _policy(top: Section, read_beside: ReadBeside) -> AuthoredPolicy:
     timings, grading, trust, coverage = (top.get(name) for name in ("timings", "grading", "dicom_trust", "coverage"))
-    routes = read_routes(top.get("routes"))
+    routes, devices, watch = read_routes(top.get("routes")), top.get("devices"), top.get("watch")
     state_every_s, pull_every_s = (0, 0) if timings is None else _timings(timings)
     return AuthoredPolicy(
         layer=top.text("layer", ORGANISATION, f"expected {ORGANISATION}, the one layer there is"),
@@ -51,6 +61,8 @@ def _policy(top: Section) -> AuthoredPolicy:
         coverage=None if coverage is None else read_coverage(coverage),
         spool_quota_bytes=_quota(top.get("spool")),
         frame_digests=_frame_digests(top.get("custody")),
+        devices=None if devices is None else read_devices(devices, read_beside),
+        watch=None if watch is None else read_watch(watch),
     )
 
 

@@ -7,11 +7,14 @@ problems first. Refused instead of guessed at: a field twice or unknown, text th
 
 import re
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 
 import yaml
 
 from control_plane.policy.file.problems import Problem
 from control_plane.policy.file.yaml_text import line_of
+from shared import clock
+from shared.errors import Malformed
 
 _TEXT, _WHOLE_NUMBER, _FLAG, _NOTHING = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "bool", "null"))
 _READS_AS = {
@@ -69,6 +72,15 @@ class Value:
             self.problem("expected true or false")
             return False
         return bool(node.value == "true")
+
+    def instant(self) -> datetime:
+        """Return a time in UTC, written with or without quotes."""
+        node = self.node
+        try:
+            return clock.parse(node.value if isinstance(node, yaml.ScalarNode) else "")
+        except Malformed:
+            self.problem("expected a time in UTC such as 2026-12-31T18:00:00Z")
+            return datetime.min.replace(tzinfo=UTC)
 
     def items(self, most: int) -> list["Value"]:
         if not isinstance(self.node, yaml.SequenceNode) or len(self.node.value) > most:

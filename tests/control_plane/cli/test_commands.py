@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -230,6 +231,27 @@ def test_checking_a_policy_says_what_it_means_and_what_may_not_be_meant(tmp_path
     assert "is this meant? CT1: neither addresses nor certificates are listed" in out
     told = json.loads(run("policy", "check", policy, "--json")[1])
     assert (told["state"], told["modalities"], len(told["doubts"])) == ("checked", 1, 1)
+
+
+def test_a_policy_may_name_a_rules_file_beside_it_and_none_elsewhere(tmp_path: Path) -> None:
+    policy, rules = tmp_path / "policy.yaml", tmp_path / "usb.rules"
+    policy.write_text(GRADED + "devices: {rules_file: usb.rules}\n")
+    rules.write_text("allow with-interface 09:00:00\nallow with-interface 03:01:01\n")
+
+    code, out, _ = run("policy", "check", policy)
+    assert (code, "is this meant? devices, rule 2 allows a keyboard in any port" in out) == (0, True)
+    rules.unlink()
+    rules.symlink_to("/etc/passwd")
+    code, _, errors = run("policy", "check", policy)
+    assert (code, "devices.rules_file: usb.rules: " in errors) == (2, True)
+
+
+def test_the_fingerprint_of_the_root_is_told_to_who_signed_it(centre: Running) -> None:
+    code, out, _ = run("policy", "root", *centre.who)
+
+    assert code == 0
+    assert re.fullmatch(r"policy root 1  [0-9a-f]{64}\n", out)
+    assert json.loads(run("policy", "root", *centre.who, "--json")[1])["roots"]["1"] in out
 
 
 def test_a_policy_that_is_refused_is_exit_code_2_and_names_the_line(tmp_path: Path) -> None:

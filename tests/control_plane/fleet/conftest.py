@@ -1,13 +1,24 @@
-"""A real Mosquitto for each test that asks, under a CA of its own."""
+"""A real Mosquitto for each test that asks, under a CA of its own; and a control plane with one host."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
+from control_plane.app import ControlPlane
+from control_plane.db.engine import open_database, sqlite_url
+from control_plane.db.models import Certificate, Host
+from control_plane.first_start import first_start
 from control_plane.fleet.broker import ManagedBroker, find_mosquitto
 from control_plane.fleet.broker_config import ACCESS_RULES, Listener, configuration
+from control_plane.settings import Folders, Settings
+from shared.clock import SystemClock
+from shared.signing import SoftwareSigner
 from tests.control_plane.fleet.pki import TestCa
+from tests.control_plane.fleet.reporting import HOST, Fleet
+from tests.fakes.clock import FakeClock
 
 StartBroker = Callable[..., ManagedBroker]
 
@@ -56,3 +67,25 @@ def start_broker(tmp_path: Path, mosquitto: Path, ca: TestCa) -> Iterator[StartB
 @pytest.fixture
 def broker(start_broker: StartBroker) -> ManagedBroker:
     return start_broker()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    clock, folders = FakeClock(SystemClock().now()), Folders(tmp_path / "data")
+    made = first_start(
+        folders, tmp_path / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=clock
+    )
+    centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), clock)
+    centre.start()
+    database, signer = (
+        open_database(sqlite_url(folders.database)),
+        SoftwareSigner(ec.generate_private_key(ec.SECP256R1())),
+    )
+    with database.begin() as session:
+        week = clock.now() + timedelta(days=7)
+        session.add(Certificate(serial="1", kind="host", subject=str(HOST), pem="", issued=clock.now(), not_after=week))
+        session.add(Host(host_id=str(HOST), asset="CT 2", enrolled=clock.now(), active=True,
+                         evidence_spki=signer.public.spki, state_number=0))  # fmt: skip
+    url = str(centre.addresses()["people_url"])
+    yield Fleet(clock, database, signer, url, made.credential)
+    centre.stop()

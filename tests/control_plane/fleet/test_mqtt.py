@@ -12,6 +12,7 @@ import pytest
 from control_plane.fleet.broker import ManagedBroker
 from control_plane.fleet.mqtt import CentreMqtt, NotPublished, TooLargeToPublish
 from shared.errors import Unavailable
+from shared.fleet.state import MAX_BYTES as MAX_STATE_BYTES
 from shared.identity import HostId
 from shared.policy.bundle import HEAD_TOPIC, MAX_LAYER_BYTES, layer_topic, state_topic
 from tests.control_plane.fleet.host_client import WAIT_S, HostClient
@@ -91,6 +92,17 @@ def test_hears_a_host_under_the_name_of_its_topic(broker: ManagedBroker, ca: Tes
         host.publish(state_topic(identity.name), b"signed")
 
     assert centre.heard.get(timeout=WAIT_S) == (HostId.parse(identity.name), b"signed")
+
+
+def test_the_largest_report_of_a_host_arrives_and_a_larger_one_does_not(
+    broker: ManagedBroker, ca: TestCa, centre: Centre
+) -> None:
+    identity = ca.host()
+    with HostClient(broker.port, ca.pem, identity) as host:
+        for payload in (bytes(2 * MAX_STATE_BYTES), bytes(MAX_STATE_BYTES)):
+            host.publish(state_topic(identity.name), payload)
+
+    assert centre.heard.get(timeout=WAIT_S) == (HostId.parse(identity.name), bytes(MAX_STATE_BYTES))
 
 
 @pytest.mark.parametrize("failure", [Unavailable("the database is busy"), ZeroDivisionError()])

@@ -2,91 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from http.client import HTTPConnection
-from json import loads
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy.orm import Session, sessionmaker
-
-from control_plane.app import ControlPlane
-from control_plane.db.engine import open_database, sqlite_url
-from control_plane.db.models import Certificate, Conflict, Host
-from control_plane.first_start import first_start
-from control_plane.fleet.states import StateIntake
-from control_plane.policy.authoring import load_credential
-from control_plane.settings import Folders, Settings
-from shared.clock import SystemClock
-from shared.fleet.state import CaptureState, HostState, RouteState, sign_state
-from shared.identity import HostId
-from shared.signing import SoftwareSigner
-from tests.fakes.clock import FakeClock
-
-HOST = HostId(bytes(range(16)))
-
-
-@dataclass
-class Fleet:
-    """A control plane with one host, whose certificate lasts a week."""
-
-    clock: FakeClock
-    database: sessionmaker[Session]
-    signer: SoftwareSigner
-    people_url: str
-    credential: Path
-    reports: int = 0
-
-    def report(
-        self, *, of: timedelta = timedelta(), listening: bool = True, capture: CaptureState | None = None
-    ) -> None:
-        self.reports += 1
-        state = HostState(
-            HOST, self.reports, self.clock.now() + of, "test", 0, 0, "", listening, 0, 0, 0, 0, 0,
-            capture or CaptureState(),
-        )  # fmt: skip
-        StateIntake(self.database, self.clock).take(HOST, sign_state(state, self.signer))
-
-    def status(self) -> tuple[str, str]:
-        """Return the host's state, and what the status says nobody has proved."""
-        answer = self.answer()
-        return answer["hosts"][0]["state"], "\n".join(answer["not_evaluated"])
-
-    def answer(self) -> Any:
-        url = urlsplit(self.people_url)
-        connection = HTTPConnection(url.hostname or "", url.port, timeout=20)
-        token = load_credential(self.credential).token
-        connection.request("GET", "/api/v1/status", headers={"Authorization": f"Bearer {token}"})
-        answer = loads(connection.getresponse().read())
-        connection.close()
-        return answer
-
-
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    clock, folders = FakeClock(SystemClock().now()), Folders(tmp_path / "data")
-    made = first_start(
-        folders, tmp_path / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=clock
-    )
-    centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), clock)
-    centre.start()
-    database, signer = (
-        open_database(sqlite_url(folders.database)),
-        SoftwareSigner(ec.generate_private_key(ec.SECP256R1())),
-    )
-    with database.begin() as session:
-        week = clock.now() + timedelta(days=7)
-        session.add(Certificate(serial="1", kind="host", subject=str(HOST), pem="", issued=clock.now(), not_after=week))
-        session.add(Host(host_id=str(HOST), asset="CT 2", enrolled=clock.now(), active=True,
-                         evidence_spki=signer.public.spki, state_number=0))  # fmt: skip
-    url = str(centre.addresses()["people_url"])
-    yield Fleet(clock, database, signer, url, made.credential)
-    centre.stop()
+from control_plane.db.models import Conflict
+from shared.fleet.state import CaptureState, RouteState
+from tests.control_plane.fleet.reporting import Fleet
 
 
 def test_a_host_that_reports_is_capturing_until_it_falls_silent(fleet: Fleet) -> None:

@@ -1,5 +1,6 @@
 import json
 from dataclasses import fields, replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from control_plane.policy.authoring import (
     author,
     load_credential,
     make_root_and_targets,
+    root_fingerprints,
     store_credential,
 )
 from control_plane.policy.roles import (
@@ -277,3 +279,14 @@ def test_the_private_key_of_a_person_is_in_no_row_of_the_centre(centre: Centre, 
         data = file.read_bytes()
         assert secret.to_bytes(32) not in data
         assert centre.credential.signer.private_bytes not in data
+
+
+def test_a_persons_tool_knows_the_root_that_a_guard_pins(centre: Centre) -> None:
+    root = centre.publisher.newest_root()
+
+    assert root_fingerprints(centre.publisher.parts(), centre.credential, centre.clock) == {1: sha256(root).hexdigest()}
+
+
+def test_no_fingerprint_is_told_of_a_root_that_somebody_else_made(centre: Centre) -> None:
+    with pytest.raises(ForeignRoot):
+        root_fingerprints(centre.publisher.parts(), credential_for(centre.keys), centre.clock)

@@ -2,13 +2,18 @@
 
 import copy
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from jinja2 import UndefinedError
 
-from control_plane.web.page import STATIC, STYLE_SHEET, render_signed_out, render_status
+from control_plane.fleet.device_tree import gaps, tree
+from control_plane.web.page import STATIC, STYLE_SHEET, age, render_devices, render_signed_out, render_status
+from shared.devices.verdict import Cause, Target
+from shared.fleet.devices import Authorized, DeviceState, GuardReport
+from tests.control_plane.fleet.test_device_tree import HOSTILE, REPORT, STICK
 
 HOST = {
     "host": "host-" + "0a" * 16,
@@ -34,6 +39,8 @@ HOST = {
     "damaged": 0,
     "openable_here": 0,
     "routes": [],
+    "guard": "watching",
+    "devices": {"devices": 4, "blocked": 1, "not_enforced": 0, "unknown": 0, "observed": 0, "suspicious": 0},
 }
 SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "certificate_expires")} | {
     "asset": "MR 1",
@@ -148,13 +155,31 @@ def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:
     assert "Spool 3.0 MiB 2 damaged or refused 75 % of 4.0 MiB" in shown
 
 
-@pytest.mark.parametrize("page", [render_status(STATUS), render_signed_out()], ids=["status", "signed out"])
+def devices_of(of: GuardReport | None, **changes: Any) -> dict[str, Any]:
+    host: dict[str, Any] = {
+        "host": HOST["host"], "asset": "CT 2", "active": True, "last_seen": "2026-03-01T08:59:00.000000Z",
+        "reported": "2026-03-01T08:59:00.000000Z", "state": "reporting", "guard": "watching" if of else "no guard",
+        "report": tree(of, is_current=True) if of else None, "not_proved": list(gaps("CT 2", of)),
+    }  # fmt: skip
+    return {"time": STATUS["time"], "hosts": [host | changes]}
+
+
+PAGES = {
+    "status": render_status(STATUS),
+    "signed out": render_signed_out(),
+    "devices": render_devices(devices_of(REPORT)),
+}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_needs_no_script_and_nothing_from_elsewhere(page: str) -> None:
     elements = Elements(page).found
 
     assert not {tag for tag, _ in elements} & {"script", "style", "iframe", "object", "img", "form"}
     assert not [attrs for _, attrs in elements if any(name.startswith("on") or name == "style" for name in attrs)]
-    assert [attrs["href"] for _, attrs in elements if "href" in attrs] == ["data:,", f"/static/{STYLE_SHEET}"]
+    leads = [attrs["href"] for _, attrs in elements if "href" in attrs]
+    assert leads[:2] == ["data:,", f"/static/{STYLE_SHEET}"]
+    assert leads[2:] in ([], ["/devices"], ["/"])
     assert (STATIC / STYLE_SHEET).is_file()
 
 
@@ -221,3 +246,128 @@ def test_open_conflicts_stand_beside_the_objects() -> None:
 
     assert "18 1 conflict open" in shown
     assert "conflict" not in words(render_status(STATUS))
+
+
+# ---- what is plugged in
+
+
+def rows(page: str) -> list[str]:
+    return [words(row.partition("</tr>")[0]) for row in page.split("<tr>")[1:]]
+
+
+def badges(page: str) -> set[str]:
+    return set(re.findall(r'<span class="badge ([a-z]+)">', page))
+
+
+def shown(*devices: DeviceState, **changes: Any) -> str:
+    return render_devices(devices_of(replace(REPORT, devices=devices), **changes))
+
+
+def test_a_device_stands_with_its_port_verdict_reason_and_what_sysfs_proved() -> None:
+    (row,) = [row for row in rows(shown(STICK)) if "1-1.2" in row]
+
+    for expected in ("Ultra", "0781:5581, serial 4C53", "08:06:50", "blocked", "no rule matched; rule 2 came nearest",
+                     "serial differs", "enforced", "authorised: no", "2026-03-01 08:00:00 UTC"):  # fmt: skip
+        assert expected in row
+
+
+@pytest.mark.parametrize(
+    "device, word, kind",
+    [
+        (STICK, "enforced", "good"),
+        (replace(STICK, authorized=Authorized.YES), "not enforced", "bad"),
+        (replace(STICK, authorized=Authorized.UNKNOWN), "unknown", "unknown"),
+        (replace(STICK, target=Target.ALLOW, authorized=Authorized.YES), "not enforced", "bad"),
+    ],
+)
+def test_enforced_is_green_only_where_sysfs_proved_it(device: DeviceState, word: str, kind: str) -> None:
+    page = shown(device)
+    (row,) = [row for row in page.split("<tr>")[1:] if "1-1.2" in row]
+
+    assert f'<span class="badge {kind}">{word}</span>' in row
+    assert (kind == "good") == ("good" in row)
+
+
+def test_what_observe_mode_would_have_done_is_said() -> None:
+    page = shown(replace(STICK, target=Target.ALLOW, authorized=Authorized.YES))
+
+    assert "allowed would have blocked" in words(page)
+    assert "is only observed: it would have been blocked" in words(page)
+
+
+def test_a_suspicious_device_is_marked() -> None:
+    assert "suspicious" in words(shown(replace(STICK, cause=Cause.SUSPICIOUS)))
+
+
+def test_other_buses_are_detected_and_not_prevented_and_findings_have_a_state_of_their_own() -> None:
+    page = render_devices(devices_of(REPORT))
+
+    assert "Detected, not prevented" in words(page)
+    assert any(row.startswith(" optical sr0") for row in rows(page))
+    assert '<span class="badge unknown">not evaluated</span>' in page
+    assert any("disk-encryption not evaluated" in row for row in rows(page))
+
+
+def test_a_sidecar_s_modality_ports_are_not_evaluated_and_never_green() -> None:
+    page = render_devices(devices_of(replace(REPORT, sidecar=True, devices=(STICK,))))
+    (row,) = [row for row in page.split("<tr>")[1:] if "own ports" in row]
+
+    assert "not evaluated" in words(row)
+    assert "good" not in row
+    assert "own ports" not in render_devices(devices_of(REPORT))
+
+
+def test_a_host_without_a_guard_has_no_green_and_says_so() -> None:
+    page = render_devices(devices_of(None))
+
+    assert "no guard" in words(page)
+    assert "not evaluated" in words(page)
+    assert "good" not in badges(page)
+    status = render_status(changed(hosts=[HOST | {"guard": "no guard", "devices": None}]))
+    assert "Device guard no guard what is plugged in is not evaluated" in words(status)
+
+
+def test_a_silent_host_s_tree_is_what_was_and_has_no_green() -> None:
+    was = tree(REPORT, is_current=False)
+    page = render_devices(devices_of(REPORT, report=was, state="silent", guard="unknown"))
+
+    assert "unknown now" in words(page)
+    assert "1-1.2" in page
+    assert "good" not in badges(page)
+
+
+def test_devices_that_were_left_out_are_counted_on_the_page() -> None:
+    assert "7 not reported" in words(render_devices(devices_of(replace(REPORT, left_out=7))))
+
+
+def test_nothing_that_a_device_says_is_markup_or_another_line() -> None:
+    hostile = replace(STICK, name=HOSTILE, serial=HOSTILE, detail=HOSTILE)
+    other, finding = (
+        replace(REPORT.others[0], name=HOSTILE, detail=HOSTILE),
+        replace(REPORT.findings[0], detail=HOSTILE),
+    )
+    report = replace(REPORT, devices=(hostile,), others=(other,), findings=(finding,), policy_error=HOSTILE)
+    page = render_devices(devices_of(report))
+
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 7
+    assert not set(page) & {"\x00", "\x1b", "\x9b", "\r", "\u202e"}
+    assert not {tag for tag, _ in Elements(page).found} & {"script", "img"}
+
+
+def test_devices_count_beside_the_host_and_are_green_only_where_all_is_proved() -> None:
+    def badge(**counts: int) -> str:
+        page = render_status(changed(hosts=[HOST | {"devices": HOST["devices"] | counts}]))  # type: ignore[operator]
+        return "".join(re.findall(r'Device guard</dt><dd><span class="badge ([a-z]+)">', page))
+
+    assert [badge(), badge(unknown=1), badge(not_enforced=1, observed=1)] == ["good", "unknown", "unknown"]
+    assert [badge(not_enforced=1), badge(suspicious=1)] == ["bad", "bad"]
+    assert "4 USB devices, 1 blocked" in words(render_status(STATUS))
+
+
+@pytest.mark.parametrize(
+    "then, said",
+    [(None, "no report yet"), ("08:59:59", "2 s ago"), ("08:58:59", "2 minutes ago"), ("06:00:00", "4 hours ago")],
+)
+def test_an_age_is_rounded_up_so_that_nothing_looks_fresher_than_it_is(then: str | None, said: str) -> None:
+    assert age(then and f"2026-03-01T{then}.000000Z", STATUS["time"]) == said

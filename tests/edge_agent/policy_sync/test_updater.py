@@ -25,6 +25,7 @@ class Bench:
         self.host = Host(folder)
         self.signers = signers or PolicySigners()
         self.missing = 0
+        self.current: list[tuple[bytes, bytes]] = []
         self.start()
 
     def start(self) -> None:
@@ -38,6 +39,7 @@ class Bench:
             database=self.host.database,
             log=self.host.log,
             on_layer_missing=self.count_missing,
+            on_current=lambda head, layer: self.current.append((head, layer)),
         )
 
     def count_missing(self) -> None:
@@ -334,3 +336,43 @@ def test_a_root_that_the_people_rotated_is_followed(bench: Bench) -> None:
 
     # A root that says nothing of itself is never asked for.
     assert bench.version() == 2
+
+
+# ---- for whoever verifies them for themselves
+
+
+def test_bundles_that_hold_are_handed_on_as_they_came(bench: Bench) -> None:
+    first, second = bench.publish(1), bench.publish(2)
+    bench.offer(*first)
+    bench.offer(*second)
+
+    assert bench.current == [first, second]
+
+
+def test_a_fresher_head_over_the_same_policy_is_handed_on_too(bench: Bench) -> None:
+    policy = document(1, bench.host.keys, bench.host.receipts.public).encode()
+    first, second = (bench.signers.publish(policy, 1) for _ in range(2))
+    bench.offer(first[0].encode(), first[1].encode())
+    bench.offer(second[0].encode(), second[1].encode())
+
+    assert [head for head, _ in bench.current] == [first[0].encode(), second[0].encode()]
+
+
+def test_after_a_restart_what_came_again_is_handed_on_again(bench: Bench) -> None:
+    offered = bench.publish(1)
+    bench.offer(*offered)
+    bench.restart()
+    bench.offer(*offered)
+
+    assert bench.current == [offered, offered]
+
+
+def test_what_is_refused_is_never_handed_on(bench: Bench, tmp_path: Path) -> None:
+    older = bench.publish(1)
+    newer = bench.publish(2)
+    bench.offer(*newer)
+    bench.offer(*older)
+    bench.offer(*Bench(tmp_path / "stranger").publish(3))
+    bench.offer(b"{}", b"{}")
+
+    assert bench.current == [newer]

@@ -1,9 +1,37 @@
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
+from control_plane.fleet.broker_config import MAX_PAYLOAD_BYTES
+from shared.devices.verdict import Access, Cause, Target
 from shared.errors import IntegrityFailure, Refused
+from shared.fleet.devices import (
+    MAX_DEVICES,
+    MAX_FINDINGS,
+    MAX_OTHERS,
+    Authorized,
+    DeviceState,
+    Finding,
+    FindingState,
+    GuardReport,
+    OtherDevice,
+    Seen,
+)
 from shared.fleet.receipt import Receipt, ReceiptMismatch, sign_receipt, verify_receipt
-from shared.fleet.state import HostState, sign_state, verify_state
+from shared.fleet.state import (
+    MAX_BYTES,
+    MAX_ERROR_CHARS,
+    MAX_FOLDERS,
+    CaptureState,
+    FolderState,
+    HostState,
+    RouteState,
+    sign_state,
+    verify_state,
+)
 from shared.identity import ObjectId
+from shared.policy.routes import MAX_ROUTES
 from shared.signing import SignatureInvalid, WrongSigner
 from tests.shared.made import HOST, HOST_SIGNER, NOW, OBJECT, VAULT_SIGNER, flipped
 
@@ -52,3 +80,78 @@ def test_any_flipped_bit_of_a_state_report_is_refused() -> None:
     for at in range(len(signed)):
         with pytest.raises((Refused, IntegrityFailure)):
             verify_state(flipped(signed, 8 * at + at % 8), HOST_SIGNER.public)
+
+
+# ---- the guard's report within it
+
+PILE = "\N{PILE OF POO}"
+DEVICE = DeviceState(
+    "1-1.2", "1-1", "0781:5581", "N" * 126, "S" * 126, "0b" * 32, " ".join(["08:06:50"] * 16), Seen.WHILE_DOWN, NOW,
+    Target.BLOCK, Target.REJECT, Cause.PINNED_CONSOLE, 1_000_000, "d" * 300, Access.READ_WRITE, Authorized.UNKNOWN,
+)  # fmt: skip
+OTHER = OtherDevice("k" * 32, "N" * 126, "d" * 300, Seen.WHILE_DOWN, NOW)
+FINDING = Finding("c" * 40, FindingState.NOT_EVALUATED, "d" * 300, NOW)
+GUARD = GuardReport("leadglass-guard", 3, "", True, "boot", False, 0, 9, (DEVICE,), (OTHER,), (FINDING,))
+
+
+def with_guard(devices: int, others: int = 0, findings: int = 0, text: str = "d" * 300, **more: Any) -> HostState:
+    guard = replace(
+        GUARD,
+        devices=(replace(DEVICE, detail=text),) * devices,
+        others=(replace(OTHER, detail=text),) * others,
+        findings=(replace(FINDING, detail=text),) * findings,
+        **more,
+    )
+    return replace(STATE, guard=guard)
+
+
+def test_a_state_without_a_guard_is_what_it_was_before_there_were_any() -> None:
+    assert b"guard" not in STATE.encode()
+    assert STATE.fitted() == STATE
+
+
+def test_a_report_of_a_guard_reads_back_with_the_state() -> None:
+    state = with_guard(2, 1, 1)
+
+    assert verify_state(sign_state(state, HOST_SIGNER), HOST_SIGNER.public) == state
+
+
+def test_a_guard_at_all_its_limits_fits_beside_a_capture_at_all_of_its_own() -> None:
+    capture = CaptureState(
+        folders=(FolderState("A" * 16, "encrypted disk", 2**53 - 1),) * MAX_FOLDERS,
+        routes=(RouteState("r" * 32, 2**53 - 1, "e" * MAX_ERROR_CHARS),) * MAX_ROUTES,
+    )
+    state = replace(with_guard(MAX_DEVICES, MAX_OTHERS, MAX_FINDINGS), capture=capture)
+
+    assert len(sign_state(state, HOST_SIGNER)) <= MAX_BYTES
+    assert state.fitted() == state
+
+
+def test_what_does_not_fit_is_left_out_from_the_end_of_the_devices_and_counted() -> None:
+    state = with_guard(MAX_DEVICES, MAX_OTHERS, MAX_FINDINGS, PILE * 300, left_out=3)
+    fitted = state.fitted()
+
+    assert len(sign_state(state, HOST_SIGNER)) > MAX_BYTES >= len(sign_state(fitted, HOST_SIGNER))
+    assert state.guard is not None
+    assert fitted.guard is not None
+    kept = len(fitted.guard.devices)
+    assert 0 < kept < MAX_DEVICES
+    assert fitted.guard.devices == state.guard.devices[:kept]
+    assert (fitted.guard.others, fitted.guard.findings) == (state.guard.others, state.guard.findings)
+    assert fitted.guard.left_out == 3 + MAX_DEVICES - kept
+    assert HostState.parse(fitted.encode()) == fitted
+
+
+def test_nothing_is_left_out_uncounted_however_small_the_room() -> None:
+    state = with_guard(4, 3, 2)
+    for most_bytes in range(900, 9000, 13):
+        fitted = state.fitted(most_bytes)
+        guard = fitted.guard
+
+        assert guard is not None
+        assert len(guard.devices) + len(guard.others) + len(guard.findings) + guard.left_out == 9
+        assert len(fitted.encode()) <= most_bytes
+
+
+def test_a_state_fits_through_the_broker() -> None:
+    assert MAX_BYTES <= MAX_PAYLOAD_BYTES

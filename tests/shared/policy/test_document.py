@@ -14,6 +14,7 @@ from shared.policy.bundle import MAX_HEAD_BYTES, MAX_LAYER_BYTES, HeadBundle, La
 from shared.policy.document import MAX_BYTES, KeyPurpose, PolicyDocument
 from shared.sealing.hpke import SealingPublicKey
 from tests.shared.made import DATA_KEY, policy
+from tests.vectors.generators.policy_devices import devices_document
 from tests.vectors.given import sealing_key
 
 
@@ -100,3 +101,23 @@ def test_what_is_larger_than_its_limit_is_refused_before_it_is_read() -> None:
             parse(b"[" * (most + 1))
         with pytest.raises(Malformed, match="not JSON"):
             parse(b"[" * most)
+
+
+def test_what_is_said_of_devices_and_of_the_host_reads_back() -> None:
+    document = devices_document()
+
+    assert PolicyDocument.parse(document.encode()) == document
+
+
+def test_a_document_that_says_nothing_of_devices_is_what_it_was_before_one_could() -> None:
+    document = PolicyDocument.parse(policy().encode())
+
+    assert (document.devices, document.watch) == (None, None)
+    assert b"devices" not in document.encode()
+    assert b"watch" not in document.encode()
+
+
+@pytest.mark.parametrize("watch", [{"every_s": 60, "free": []}, {"every_s": 60, "most_drift_ms": 0}])
+def test_a_default_that_is_written_out_is_refused(watch: Json) -> None:
+    with pytest.raises(Malformed, match="writes out a default"):
+        PolicyDocument.parse(changed(watch=watch))

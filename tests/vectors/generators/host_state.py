@@ -2,9 +2,20 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 
 from shared import canonical
+from shared.devices.verdict import Access, Cause, Target
+from shared.fleet.devices import (
+    Authorized,
+    DeviceState,
+    Finding,
+    FindingState,
+    GuardReport,
+    OtherDevice,
+    Seen,
+)
 from shared.fleet.receipt import Receipt, sign_receipt
 from shared.fleet.state import LIES_ON, CaptureState, FolderState, HostState, RouteState, sign_state
 from shared.signing import Label, sign_statement
@@ -22,6 +33,24 @@ _CAPTURE = CaptureState(
     routes=(RouteState("pacs-old", 3, "the archive does not answer"), RouteState("pacs-new", 0, "")),
 )
 _NOTHING = CaptureState()
+_STICK = DeviceState(
+    "1-1.2", "1-1", "0781:5581", "Ultra", "4C530001", "0b" * 32, "08:06:50 03:01:01", Seen.WHILE_DOWN,
+    TIME - timedelta(hours=2), Target.BLOCK, Target.BLOCK, Cause.SUSPICIOUS, 2, "it has an interface more than before",
+    Access.READ_WRITE, Authorized.NO,
+)  # fmt: skip
+_GUARD = GuardReport(
+    "leadglass-guard 0.1.0", 3, "", True, "boot", False, 1, 40,
+    (
+        DeviceState(
+            "usb1", "", "1d6b:0002", "xHCI Host Controller", "0000:00:03.0", "0a" * 32, "09:00:00", Seen.BEFORE, TIME,
+            Target.ALLOW, Target.ALLOW, Cause.ROOT_HUB, 0, "", Access.READ_WRITE, Authorized.YES,
+        ),
+        _STICK,
+    ),
+    (OtherDevice("optical", "sr0", "medium inserted", Seen.NOW, TIME),),
+    (Finding("disk-encryption", FindingState.NOT_EVALUATED, "the disk cannot be read", TIME),),
+    2,
+)  # fmt: skip
 _DIGEST = sha256(b"a signed capture record").digest()
 _RECEIPT = Receipt(OBJECT, _DIGEST, TIME)
 
@@ -64,7 +93,7 @@ def _states() -> Files:
         "bad-field-unknown": ("A field more.", said(x=0), "Malformed"),
         "bad-field-missing": ("A field less.", sign_statement(host, Label.HOST_STATE, without), "Malformed"),
     }  # fmt: skip
-    cases |= _captures()
+    cases |= _captures() | _guards()
     return {
         f"state-{name}": as_file({
             "about": about, "kind": "state",
@@ -110,6 +139,51 @@ def _captures() -> dict[str, tuple[str, bytes, str]]:
         "bad-capture-route": ("A route of 33 characters.", said(routes=[{**route, "name": "r" * 33}]), "Malformed"),
         "bad-capture-error": ("An error of 201 characters.", said(routes=[{**route, "error": "e" * 201}]), "Malformed"),
         "bad-capture-routes": ("33 routes.", said(routes=[route] * 33), "Malformed"),
+    }  # fmt: skip
+
+
+def _guards() -> dict[str, tuple[str, bytes, str]]:
+    host = signer("host")
+    full = replace(_STATE, guard=_GUARD)
+    payload = json.loads(full.encode())
+    guard: dict[str, canonical.Json] = payload["guard"]
+    hub, stick = payload["guard"]["devices"]
+    (other,), (finding,) = payload["guard"]["others"], payload["guard"]["findings"]
+
+    def said(**changes: canonical.Json) -> bytes:
+        return sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "guard": {**guard, **changes}}))
+
+    def device(**changes: canonical.Json) -> bytes:
+        return said(devices=[hub, {**stick, **changes}])
+
+    without = {name: value for name, value in guard.items() if name != "left_out"}
+    short = sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "guard": without}))
+    nothing = replace(_GUARD, devices=(), others=(), findings=(), left_out=0)
+    return {
+        "ok-guard": ("A state report with a guard's device tree.", sign_state(full, host), ""),
+        "ok-guard-of-nothing": ("A guard that sees nothing.", sign_state(replace(_STATE, guard=nothing), host), ""),
+        "ok-guard-observed": ("A device that was allowed and would have been blocked.",
+                              device(target="allow", would_be="block", authorized="yes"), ""),
+        "ok-guard-full": ("Lists at their limits.",
+                          said(devices=[stick] * 100, others=[other] * 100, findings=[finding] * 50), ""),
+        "bad-guard-null": ("A guard that is null.", sign_statement(
+            host, Label.HOST_STATE, canonical.encode({**payload, "guard": None})), "Malformed"),
+        "bad-guard-field-missing": ("A guard with a field less.", short, "Malformed"),
+        "bad-guard-field-unknown": ("A guard with a field more.", said(x=0), "Malformed"),
+        "bad-guard-default": ("A default that is none of the three.", said(default_deny="yes"), "Malformed"),
+        "bad-guard-devices": ("101 devices.", said(devices=[stick] * 101), "Malformed"),
+        "bad-guard-others": ("101 other devices.", said(others=[other] * 101), "Malformed"),
+        "bad-guard-findings": ("51 findings.", said(findings=[finding] * 51), "Malformed"),
+        "bad-guard-port": ("A port with a slash.", device(port="../1-2"), "Malformed"),
+        "bad-guard-name": ("A line break in a device's name.", device(name="Ultra\nport 1-3"), "Malformed"),
+        "bad-guard-serial": ("A serial number of 127 characters.", device(serial="4" * 127), "Malformed"),
+        "bad-guard-interfaces": ("17 interfaces.", device(interfaces=" ".join(["08:06:50"] * 17)), "Malformed"),
+        "bad-guard-target": ("A verdict of no known kind.", device(target="match"), "Malformed"),
+        "bad-guard-cause": ("A cause of no known kind.", device(cause="luck"), "Malformed"),
+        "bad-guard-authorized": ("A value read back of no known kind.", device(authorized="1"), "Malformed"),
+        "bad-guard-device": ("A device with a field more.", device(x=0), "Malformed"),
+        "bad-guard-kind": ("A bus in upper case.", said(others=[{**other, "kind": "SD"}]), "Malformed"),
+        "bad-guard-finding": ("A finding that is green.", said(findings=[{**finding, "state": "green"}]), "Malformed"),
     }  # fmt: skip
 
 

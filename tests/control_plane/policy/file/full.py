@@ -1,8 +1,12 @@
 """A policy file that uses every field there is, and what it says."""
 
+from datetime import UTC, datetime
 from textwrap import indent
 
 from control_plane.policy.file.authored import AuthoredPolicy
+from shared.devices.parse import parse_rule
+from shared.devices.policy import DevicePolicy, DeviceRule
+from shared.devices.watch import AllowedPeer, LeastFree, WatchPolicy
 from shared.policy.document import AfterReceipt, Coverage, Modality, Station
 from shared.policy.grading import Grading, Rule
 from shared.policy.routes import Peer, Route, Via
@@ -58,6 +62,22 @@ dicom_trust: |
 coverage: {{calling_ae_title: LEADGLASS, ae_title: PACS, host: pacs.example, port: 104}}
 spool: {{quota_gib: 50}}
 custody: {{frame_digests: true}}
+devices:
+  rules:
+    - allow with-interface one-of {{ 09:00:00 09:00:01 09:00:02 }}
+    - rule: allow id 0951:1666 with-interface 08:06:50
+      only_encrypted: true
+      not_after: 2026-12-31T18:00:00Z
+  contact: biomedical engineering, phone 4711
+watch:
+  every_s: 60
+  processes: [ctconsole]
+  peers: [{{addresses: 192.0.2.0/24, port: 104}}, {{addresses: "2001:db8::10"}}]
+  forbidden: ["/opt/*/vnc*"]
+  encrypted: [/var/images]
+  encrypted_swap: true
+  free: [{{folder: /var/images, mib: 10240}}]
+  most_drift_ms: 2000
 """
 
 MEANT = AuthoredPolicy(
@@ -94,4 +114,25 @@ MEANT = AuthoredPolicy(
     coverage=Coverage("LEADGLASS", Peer("PACS", "pacs.example", 104)),
     spool_quota_bytes=50 << 30,
     frame_digests=True,
+    devices=DevicePolicy(
+        rules=(
+            DeviceRule(parse_rule("allow with-interface one-of { 09:00:00 09:00:01 09:00:02 }")),
+            DeviceRule(
+                parse_rule("allow id 0951:1666 with-interface 08:06:50"),
+                not_after=datetime(2026, 12, 31, 18, 0, tzinfo=UTC),
+                only_encrypted=True,
+            ),
+        ),
+        contact="biomedical engineering, phone 4711",
+    ),
+    watch=WatchPolicy(
+        60,
+        processes=("ctconsole",),
+        peers=(AllowedPeer("192.0.2.0/24", 104), AllowedPeer("2001:db8::10")),
+        forbidden=("/opt/*/vnc*",),
+        encrypted=("/var/images",),
+        encrypted_swap=True,
+        free=(LeastFree("/var/images", 10_240),),
+        most_drift_ms=2000,
+    ),
 )

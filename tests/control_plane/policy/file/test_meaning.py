@@ -17,6 +17,11 @@ def test_tells_who_may_send_how_images_are_graded_and_where_they_go() -> None:
         "export folder: move each file after the receipt; known to archives as MG MGROOM2"
     )
 
+    stick = (
+        "  2. a device with id 0951:1666, that is storage (08:06:50): allowed, only if it is encrypted, "
+        "until 2026-12-31T18:00:00Z"
+    )
+
     assert describe(MEANT) == [
         "who may send",
         first,
@@ -33,11 +38,26 @@ def test_tells_who_may_send_how_images_are_graded_and_where_they_go() -> None:
         "coverage: compared with what PACS at pacs.example port 104 in clear, asked as LEADGLASS, knows",
         "spool: at most 50 GiB",
         "custody: digests of decoded frames are kept",
+        "what may be plugged in, the first line that holds",
+        "  1. a device that is a hub (09:00:00), a hub (09:00:01) or a hub (09:00:02): allowed",
+        stick,
+        "  3. any other device: blocked",
+        "a device that seems to be another than before: blocked, whatever they say",
+        "the technologist reads English, and is told to call biomedical engineering, phone 4711",
+        "what a host looks for on itself, every 60 s",
+        "  ctconsole talking to anybody but 192.0.2.0/24 port 104, 2001:db8::10",
+        "  programs that may not run: /opt/*/vnc*",
+        "  disks that are not encrypted, under /var/images",
+        "  swap that is not encrypted",
+        "  less than 10240 MiB free under /var/images",
+        "  a clock that is off by more than 2000 ms",
     ]
 
 
 def test_tells_what_the_smallest_policy_means() -> None:
-    smallest = replace(MEANT, modalities=(), grading=Grading("restricted"), routes=(), coverage=None)
+    smallest = replace(
+        MEANT, modalities=(), grading=Grading("restricted"), routes=(), coverage=None, devices=None, watch=None
+    )
 
     told = describe(replace(smallest, spool_quota_bytes=512 << 20, frame_digests=False))
     assert told == [

@@ -1,0 +1,65 @@
+"""The pinned devices as the guard knows them, which it neither judges nor de-authorises."""
+
+from pathlib import Path
+
+from edge_agent.console.pins import MAX_BYTES, Pin, Pins
+from edge_agent.console.place import NoPlace
+from edge_agent.console.plan import PINS
+from edge_agent.console.sysfs import ConsoleSysfs, PortGone
+from shared.errors import IntegrityFailure, Malformed
+
+
+class PinsUnreadable(IntegrityFailure):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the list of pinned console devices is not what pin-console wrote: {why}")
+        self.why = why
+
+
+def load_pins(state: Path) -> Pins:
+    """Return what is pinned on this host. Raises PinsUnreadable."""
+    try:
+        with (state / PINS).open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return Pins()
+    except OSError as exc:
+        raise PinsUnreadable(exc.strerror or "it cannot be read") from exc
+    try:
+        return Pins.parse(data)
+    except Malformed as exc:
+        raise PinsUnreadable(exc.why) from exc
+
+
+class PinnedConsole:
+    """Tells a pinned device from any other by what the kernel shows of it now, like the udev rule."""
+
+    def __init__(self, state: Path, sysfs: ConsoleSysfs) -> None:
+        self._state, self._sysfs = state, sysfs
+        self._pins, self._read_at = Pins(), (0, 0, 0)
+
+    def refresh(self) -> bool:
+        """Read the list if it changed; return whether it did. Raises PinsUnreadable: what was read before stays."""
+        try:
+            status = (self._state / PINS).stat()
+            mark = (status.st_ino, status.st_mtime_ns, status.st_size)
+        except FileNotFoundError:
+            mark = (0, 0, 0)
+        except OSError as exc:
+            raise PinsUnreadable(exc.strerror or "it cannot be read") from exc
+        if mark == self._read_at:
+            return False
+        self._pins, self._read_at = load_pins(self._state), mark
+        return True
+
+    @property
+    def pins(self) -> Pins:
+        return self._pins
+
+    def find(self, port: str, vendor: int, product: int) -> Pin | None:
+        """Return the pin of the device that is at `port` now; None: it is not pinned, or is gone."""
+        if not self._pins.pins:
+            return None
+        try:
+            return self._pins.find(self._sysfs.place(port), vendor, product, self._sysfs.descriptors(port))
+        except (PortGone, NoPlace):
+            return None

@@ -1,0 +1,363 @@
+"""The guard: joins the parts of the privileged process, and runs them on one thread."""
+
+import fcntl
+import os
+import pwd
+import random
+import selectors
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, timedelta, tzinfo
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from edge_agent import SOFTWARE
+from edge_agent.children import Children
+from edge_agent.console.pinned import PinnedConsole, PinsUnreadable
+from edge_agent.console.sysfs import ConsoleSysfs
+from edge_agent.database import Database, DatabaseDamaged
+from edge_agent.devices.journal import GuardJournal, Note
+from edge_agent.devices.memory import Presence
+from edge_agent.devices.others import Others
+from edge_agent.devices.sysfs import SysfsUsb
+from edge_agent.devices.tree import SysfsTree
+from edge_agent.devices.udev import KernelEvents
+from edge_agent.devices.watching import Watching
+from edge_agent.files import make_folder
+from edge_agent.guard_desk import GuardDesk
+from edge_agent.guard_options import RunOptions
+from edge_agent.host_watch.watcher import HostWatcher
+from edge_agent.link.server import LinkServer
+from edge_agent.log import JsonLog, Log, why
+from edge_agent.media.disks import usb_disks
+from edge_agent.media.gate import StorageGate
+from edge_agent.notices.board import NoticeBoard, NoticesUnavailable
+from edge_agent.notices.notice import told_of
+from edge_agent.turns import Turns
+from edge_agent.usb_policy import default_deny
+from edge_agent.usb_policy.acquaintance import Acquaintances
+from edge_agent.usb_policy.default_deny import DefaultDeny
+from edge_agent.usb_policy.enforcer import Enforcer
+from edge_agent.usb_policy.judge import DeviceJudge
+from edge_agent.usb_policy.keeper import PolicyKeeper
+from edge_agent.usb_policy.store import GuardPolicyStore
+from edge_agent.usb_policy.trust import NotPinned, TrustDamaged, load_trust
+from edge_agent.usb_policy.verifier import Verifier, child_command
+from edge_agent.usb_policy.warden import Warden
+from edge_agent.watchdog import ServiceManager, service_manager
+from shared.clock import Clock, SystemClock
+from shared.devices.device import UsbDevice
+from shared.devices.policy import DevicePolicy
+from shared.devices.record import GuardEvent
+from shared.devices.verdict import Verdict
+from shared.errors import IntegrityFailure, Refused, Unavailable
+from shared.fleet.devices import GuardReport
+
+LOOK_EVERY_S = 30.0
+_LATE_NUMBERS_S, _LINK_S, _TIME_S, _ALIVE_S = 1.0, 5.0, 60.0, 10.0
+_AFTER_S = 0.01  # a moment after an instant, never before it
+_SERIOUS, _MAJOR = 8, 12
+
+
+class AlreadyGuarded(Refused):
+    def __init__(self, state: Path) -> None:
+        super().__init__(f"another guard runs on {state}")
+        self.state = state
+
+
+class NoSuchAccount(Refused):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no account {name}, whose agent could ask at the socket")
+        self.name = name
+
+
+def run(options: RunOptions) -> None:
+    """Guard this machine until SIGTERM or SIGINT.
+
+    Raises AlreadyGuarded, NoSuchAccount, NoEvents, SocketFolderOpen, SocketUnavailable, DatabaseUnavailable.
+    """
+    clock = SystemClock()
+    log = JsonLog(clock)
+    manager = service_manager()
+    make_folder(options.state)
+    with _alone(options.state), _database(options.state, log) as (database, lost):
+        guard = Guard(options, database, clock, log, manager)
+        if lost:
+            guard.journal.record(Note(GuardEvent.GAP, "records", {"why": lost}, _MAJOR))
+        with _stopping(guard.turns), closing(guard):
+            guard.begin()
+            guard.turns.run()
+
+
+class Guard:
+    """`begin` takes up what is there; from then on everything happens in the turns."""
+
+    def __init__(
+        self, options: RunOptions, database: Database, clock: Clock, log: Log, manager: ServiceManager
+    ) -> None:
+        self._options, self._database, self._clock, self._log, self._manager = options, database, clock, log, manager
+        self.turns = Turns(log, selectors.DefaultSelector())
+        self.journal = GuardJournal(database, clock)
+        self._usb = SysfsUsb(options.sys, options.proc)
+        self._events = KernelEvents(options.sys / "kernel" / "uevent_seqnum")
+        self._children = Children(self.turns)
+        self._console = PinnedConsole(options.state, ConsoleSysfs(options.sys))
+        self._board = NoticeBoard(options.notices)
+        self._default_deny = DefaultDeny.NO
+        self._make_policy()
+        self._make_devices()
+        self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
+        desk = GuardDesk(self._warden, self._keeper, self.journal, log, policy=self._policy, report=self._report)
+        users, group = _askers(options.agent_user)
+        self._link = LinkServer(
+            options.socket, desk, self.turns.selector, users=users, group=group, monotonic=time.monotonic
+        )
+
+    def begin(self) -> None:
+        """Listen first, so that nothing comes unseen between the first look and the first event."""
+        self._write(GuardEvent.STARTED, "guard", {"software": SOFTWARE})
+        self._deny_by_default()
+        self._read_pins()
+        self._warden.begin()
+        self._watching.look()
+        self._link.open()
+        self.turns.watch(self._events.fileno(), self._watching.drain)
+        self.turns.every("late-numbers", _LATE_NUMBERS_S, self._watching.drain)
+        self.turns.every("look", LOOK_EVERY_S, self._look)
+        self.turns.every("time", _TIME_S, self._time_passes)
+        self.turns.every("link", _LINK_S, self._link.tick)
+        self.turns.every("alive", self._manager.interval_s or _ALIVE_S, self._alive)
+        self._policy_changed()
+        self._manager.ready(self._status())
+
+    def close(self) -> None:
+        """Stop. The kernel goes on blocking."""
+        self._manager.stopping()
+        self._keeper.stop()
+        self._children.stop()
+        self._link.close()
+        self._write(GuardEvent.STOPPED, "guard", {})
+        self._events.close()
+
+    def _make_policy(self) -> None:
+        try:
+            trust = load_trust(self._options.state)
+            self._store: GuardPolicyStore | None = GuardPolicyStore(self._options.state, trust)
+            problems = self._store.problems
+        except (NotPinned, TrustDamaged, Refused) as exc:
+            self._store, problems = None, [str(exc)]
+        for problem in problems:
+            self._log.event("guard.policy-unusable", why=problem)
+        self._keeper = PolicyKeeper(
+            Verifier(child_command(self._options.state)),
+            self._store,
+            self.turns,
+            self.journal,
+            self._log,
+            self._policy_changed,
+        )
+        self._keeper.error = "; ".join(problems)[:500]
+
+    def _make_devices(self) -> None:
+        judge = DeviceJudge(
+            self._policy,
+            lambda device: self._console.find(device.port, device.vendor, device.product) is not None,
+            self._certain,
+            Acquaintances(self._database, uptime),
+            clock=self._clock,
+            uptime=uptime,
+            zone=local_zone(),
+            random=random.SystemRandom().random,
+        )
+        boot = self._usb.boot()
+        self._warden = Warden(
+            self._usb,
+            Enforcer(self._usb),
+            judge,
+            database=self._database,
+            journal=self.journal,
+            presence=Presence(self._database, boot),
+            clock=self._clock,
+            log=self._log,
+            tell=self._tell,
+        )
+        self._others = Others(SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot)
+        self._gate = StorageGate(
+            lambda: usb_disks(self._options.sys),
+            self._children,
+            self.journal,
+            verdict=self._warden.verdict,
+            refuse=self._warden.refuse_storage,
+            writable=self._options.socket.parent / "writable",
+            log=self._log,
+        )
+        self._watching = Watching(
+            self._events,
+            self._warden,
+            self._others,
+            self.journal,
+            self._log,
+            on_root_hub=self._deny_by_default,
+            on_storage=self._gate.look,
+        )
+
+    def _policy(self) -> DevicePolicy | None:
+        return self._store.devices if self._store is not None else None
+
+    def _certain(self) -> tuple[bool, bool]:
+        now = self._clock.now()
+        if self._store is None:
+            return False, True
+        return self._store.is_clock_sure(now), self._store.is_expired(now)
+
+    def _policy_changed(self) -> None:
+        self._time_passes()
+        in_force = self._store.in_force if self._store is not None else None
+        self._watcher.follow(in_force.watch if in_force is not None else None)
+
+    def _look(self) -> None:
+        self._read_pins()
+        self._watching.look()
+        self._watching.tell(0)
+        self._manager.status(self._status())
+
+    def _time_passes(self) -> None:
+        self._warden.decide_again()
+        self._gate.look()
+        self._follow_time()
+
+    def _follow_time(self) -> None:
+        in_force, now = self._store.in_force if self._store is not None else None, self._clock.now()
+        changes = (self._warden.next_decision(), in_force.expires if in_force is not None else None)
+        due_s = [(due - now).total_seconds() + _AFTER_S for due in changes if due is not None and due > now]
+        self.turns.once_within("time", min(due_s, default=_TIME_S))
+
+    def _alive(self) -> None:
+        # Said from within the turns, so a guard that hangs in one of them falls silent.
+        self._manager.alive()
+
+    def _deny_by_default(self) -> None:
+        self._default_deny, changed = default_deny.ensure(self._usb)
+        if changed:
+            self._log.event("guard.default-deny-set", where=changed)
+
+    def _read_pins(self) -> None:
+        try:
+            if self._console.refresh():
+                pins = {pin.port: f"{pin.role.value} {pin.name}" for pin in self._console.pins.pins}
+                self._write(GuardEvent.CONSOLE_PINNED, "console", pins)
+                self._warden.decide_again()
+        except PinsUnreadable as exc:
+            self._log.event("guard.pins-unreadable", why=why(exc))
+
+    def _tell(self, device: UsbDevice, verdict: Verdict) -> None:
+        told = told_of(device, verdict, self._policy(), self._clock.now())
+        if told is None:
+            return
+        try:
+            self._board.post(told)
+        except NoticesUnavailable as exc:
+            self._log.event("guard.not-told", why=why(exc))
+
+    def _report(self) -> GuardReport:
+        in_force = self._store.in_force if self._store is not None else None
+        return GuardReport(
+            software=SOFTWARE,
+            policy=in_force.version if in_force is not None else 0,
+            policy_error=self._keeper.error,
+            clock_sure=self._certain()[0],
+            default_deny=self._default_deny.value,
+            sidecar=self._options.sidecar,
+            gaps=self._watching.gaps,
+            records=self.journal.written(),
+            devices=tuple(self._warden.states()),
+            others=tuple(self._others.states()),
+            findings=self._watcher.findings,
+        )
+
+    def _status(self) -> str:
+        report = self._report()
+        blocked = sum(1 for device in report.devices if not device.is_enforced)
+        return f"policy {report.policy}; {len(report.devices)} devices, {blocked} not enforced; {report.gaps} gaps"
+
+    def _write(self, event: GuardEvent, subject: str, fields: dict[str, str]) -> None:
+        try:
+            self.journal.record(Note(event, subject, fields))
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("guard.not-recorded", why=why(exc))
+
+
+def uptime() -> timedelta:
+    """Return the time since the kernel's start, sleep included."""
+    return timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def local_zone(file: Path = Path("/etc/localtime")) -> tzinfo:
+    """Return the zone of this machine, UTC where none is set."""
+    try:
+        with file.open("rb") as opened:
+            return ZoneInfo.from_file(opened)
+    except (OSError, ValueError):
+        return UTC
+
+
+def _askers(agent_user: str | None) -> tuple[frozenset[int], int]:
+    """Return which users may ask at the socket, and the group it is given to. Raises NoSuchAccount."""
+    if agent_user is None:
+        return frozenset({0, os.geteuid()}), os.getegid()
+    try:
+        account = pwd.getpwnam(agent_user)
+    except KeyError as exc:
+        raise NoSuchAccount(agent_user) from exc
+    return frozenset({0, os.geteuid(), account.pw_uid}), account.pw_gid
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Raises AlreadyGuarded."""
+    with (state / "guard.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise AlreadyGuarded(state) from exc
+        yield
+
+
+@contextmanager
+def _database(state: Path, log: Log) -> Iterator[tuple[Database, str]]:
+    """Yield the guard's database, and why the one before had to be put aside, if it had to.
+
+    A guard without a past still guards. Raises DatabaseUnavailable.
+    """
+    path, lost = state / "guard.sqlite", ""
+    try:
+        database = Database(path)
+        GuardJournal(database, SystemClock()).written()
+    except DatabaseDamaged as exc:
+        lost = str(exc)
+        log.event("guard.database-damaged", why=lost)
+        for suffix in ("", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).replace(path.with_name(f"damaged-{path.name}{suffix}"))
+        database = Database(path)
+    with closing(database):
+        yield database, lost
+
+
+@contextmanager
+def _stopping(turns: Turns) -> Iterator[None]:
+    """Have SIGTERM and SIGINT end the turns, also one that sleeps."""
+    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
+    turns.watch(woken, lambda: os.read(woken, 4096))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: turns.stop())
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(before)
+        turns.forget(woken)
+        os.close(woken)
+        os.close(wakes)

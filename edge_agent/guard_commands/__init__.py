@@ -1,0 +1,1 @@
+"""What a person asks the guard, and the text they read."""

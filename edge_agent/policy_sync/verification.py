@@ -1,0 +1,159 @@
+"""Verifies offered bundles as TUF metadata, by python-tuf's client workflow. The agent and the guard's child use this.
+
+The folder of trusted metadata only saves work: what is accepted is judged against what its caller holds, and the trust
+anchor is the root metadata the caller was given.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tuf.api import exceptions as tuf
+from tuf.api.metadata import Metadata, Signed
+from tuf.ngclient.updater import Updater
+
+from edge_agent.log import why
+from edge_agent.policy_sync.fetcher import METADATA_URL, BundleFetcher, claimed_layer_version
+from shared import clock
+from shared.errors import Refused, Unavailable
+from shared.policy.accept import AcceptedPolicy, PolicyRollback
+from shared.policy.bundle import HeadBundle, LayerBundle
+
+_CHAIN = ("root", "timestamp", "snapshot", "targets")
+
+
+class PolicyExpired(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the offered policy metadata has expired: {why}")
+        self.why = why
+
+
+class PolicyNotSigned(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the offered policy metadata is not signed by enough of those who may: {why}")
+        self.why = why
+
+
+class MetadataRollback(Refused):
+    """Same or newer policy, older metadata around it: a replay that would hide later changes."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the offered policy metadata is older than what is trusted here: {why}")
+        self.why = why
+
+
+class MetadataInvalid(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the offered policy metadata does not hold together: {why}")
+        self.why = why
+
+
+class LayerNotHere(Unavailable):
+    def __init__(self, layer: str) -> None:
+        super().__init__(f"the head names a version of layer {layer} that has not arrived")
+        self.layer = layer
+
+
+class TrustCacheUnavailable(Unavailable):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the folder of trusted policy metadata cannot be used: {why}")
+        self.why = why
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What the metadata that was verified last says of time."""
+
+    expires: datetime  # the earliest of all its roles
+    signed_at: datetime | None  # when the timestamp was signed; None: its signer does not say
+
+
+class PolicyVerification:
+    """One layer's metadata as trusted in a folder of the caller's, for one caller at a time."""
+
+    def __init__(
+        self, *, layer: str, folder: Path, root: bytes, on_discarded: Callable[[OSError], None] = lambda _: None
+    ) -> None:
+        """`on_discarded` is told why the folder was emptied and filled anew."""
+        self._layer, self._folder, self._root, self._on_discarded = layer, folder, root, on_discarded
+
+    def verify(self, head: HeadBundle, bundle: LayerBundle | None, held: AcceptedPolicy | None) -> bytes:
+        """Return the policy document that `head` and `bundle` make current, each part verified.
+
+        Raises PolicyRollback, MetadataRollback, PolicyExpired, PolicyNotSigned, MetadataInvalid; LayerNotHere: the
+        layer is missing or another version; TrustCacheUnavailable.
+        """
+        try:
+            return self._run_tuf(head, bundle, held)
+        except OSError as exc:
+            self._on_discarded(exc)
+            self._discard_folder()
+        try:
+            return self._run_tuf(head, bundle, held)
+        except OSError as exc:
+            raise TrustCacheUnavailable(why(exc)) from exc
+
+    def chain(self) -> Chain:
+        """Return what `verify` relied on, after it has returned. Raises MetadataInvalid, TrustCacheUnavailable."""
+        signed = dict(self._trusted())
+        told = signed["timestamp"].unrecognized_fields.get("signed_at")
+        try:
+            signed_at = clock.parse(told) if isinstance(told, str) else None
+        except Refused as exc:
+            raise MetadataInvalid(str(exc)) from exc
+        return Chain(min(role.expires for role in signed.values()), signed_at)
+
+    def _trusted(self) -> Iterator[tuple[str, Signed]]:
+        # The offered parts may be other encodings of a version that was trusted already: the folder has what counts.
+        for role in (*_CHAIN, self._layer):
+            try:
+                signed: Signed = Metadata[Any].from_file(str(self._folder / f"{role}.json")).signed
+            except (tuf.StorageError, tuf.RepositoryError) as exc:
+                raise TrustCacheUnavailable(f"{role} of what was verified: {why(exc)}") from exc
+            yield role, signed
+
+    def _run_tuf(self, head: HeadBundle, bundle: LayerBundle | None, held: AcceptedPolicy | None) -> bytes:
+        fetcher = BundleFetcher(head, bundle)
+        claimed = claimed_layer_version(head.snapshot, self._layer)
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            client = Updater(str(self._folder), METADATA_URL, fetcher=fetcher, bootstrap=self._root)
+            client.refresh()
+            target = client.get_targetinfo(f"{self._layer}/policy.json")
+        except tuf.BadVersionNumberError as exc:
+            if held is not None and claimed < held.version:
+                raise PolicyRollback(offered=claimed, held=held.version) from exc
+            raise MetadataRollback(str(exc)) from exc
+        except tuf.ExpiredMetadataError as exc:
+            raise PolicyExpired(str(exc)) from exc
+        except tuf.UnsignedMetadataError as exc:
+            raise PolicyNotSigned(str(exc)) from exc
+        except tuf.DownloadHTTPError as exc:
+            if fetcher.missing is None:
+                raise MetadataInvalid(str(exc)) from exc
+            if held is not None and fetcher.missing < held.version:
+                raise PolicyRollback(offered=fetcher.missing, held=held.version) from exc
+            raise LayerNotHere(self._layer) from exc
+        except (tuf.RepositoryError, tuf.DownloadError) as exc:
+            raise MetadataInvalid(str(exc)) from exc
+        if target is None:
+            raise MetadataInvalid(f"{self._layer}/policy.json is not among the targets")
+        if bundle is None:
+            raise LayerNotHere(self._layer)
+        try:
+            target.verify_length_and_hashes(bundle.policy)
+        except tuf.LengthOrHashMismatchError as exc:
+            raise LayerNotHere(self._layer) from exc
+        return bundle.policy
+
+    def _discard_folder(self) -> None:
+        try:
+            if self._folder.is_dir() and not self._folder.is_symlink():
+                shutil.rmtree(self._folder)
+            else:
+                self._folder.unlink(missing_ok=True)
+        except OSError as exc:
+            raise TrustCacheUnavailable(why(exc)) from exc

@@ -1,0 +1,100 @@
+"""How devices looked when they were last there and nothing was suspicious about them.
+
+A device that has a serial is remembered for good, over restarts; one without only for as long as it takes to tell that
+it came back as another one.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from edge_agent.database import Database
+from shared import canonical
+from shared.canonical import Json
+from shared.devices.device import MAX_TEXT_CHARS, Interface, UsbDevice
+from shared.devices.surroundings import Remembered
+from shared.errors import Malformed
+from shared.fields import Fields
+
+_MOST_KNOWN = 10_000
+_MOST_GONE = 64
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS known_device (
+    vendor INTEGER NOT NULL, product INTEGER NOT NULL, serial TEXT NOT NULL, look BLOB NOT NULL, nth INTEGER NOT NULL,
+    PRIMARY KEY (vendor, product, serial)
+) STRICT;
+CREATE INDEX IF NOT EXISTS known_device_nth ON known_device (nth);
+"""
+
+
+class Acquaintances:
+    """`uptime` is the time since the machine's start."""
+
+    def __init__(self, database: Database, uptime: Callable[[], timedelta]) -> None:
+        """Raises DatabaseUnavailable, DatabaseDamaged."""
+        self._database, self._uptime = database, uptime
+        self._gone: list[tuple[UsbDevice, timedelta]] = []
+        database.create(_SCHEMA)
+
+    def remembered(self, device: UsbDevice) -> tuple[Remembered, ...]:
+        """Return what is known of this device, and of what was in its port just before."""
+        now = self._uptime()
+        gone = [Remembered(was, now - at) for was, at in self._gone if was.port == device.port]
+        rows = self._database.read(
+            "SELECT look FROM known_device WHERE vendor = ? AND product = ? AND serial = ?",
+            (device.vendor, device.product, device.serial),
+        )
+        return (*gone, *(Remembered(_parse(look)) for (look,) in rows))
+
+    def remember(self, device: UsbDevice) -> None:
+        """Take a device that is not suspicious as it is now."""
+        if not device.serial or device.is_root_hub:
+            return
+        look = _encode(device)
+        with self._database.transaction() as connection:
+            key = (device.vendor, device.product, device.serial)
+            known = connection.execute(
+                "SELECT look FROM known_device WHERE vendor = ? AND product = ? AND serial = ?", key
+            ).fetchone()
+            if known is not None and known[0] == look:
+                return
+            (last,) = connection.execute("SELECT coalesce(max(nth), 0) FROM known_device").fetchone()
+            connection.execute("INSERT OR REPLACE INTO known_device VALUES (?, ?, ?, ?, ?)", (*key, look, last + 1))
+            connection.execute("DELETE FROM known_device WHERE nth <= ?", (last + 1 - _MOST_KNOWN,))
+
+    def went(self, device: UsbDevice) -> None:
+        self._gone = [*self._gone[1 - _MOST_GONE :], (device, self._uptime())]
+
+
+def _encode(device: UsbDevice) -> bytes:
+    look: dict[str, Json] = {
+        "port": device.port,
+        "vendor": device.vendor,
+        "product": device.product,
+        "name": device.name,
+        "serial": device.serial,
+        "interfaces": [str(interface) for interface in sorted(device.interface_set)],
+    }
+    return canonical.encode(look)
+
+
+def _parse(look: bytes) -> UsbDevice:
+    """Raises Malformed."""
+    fields = Fields(canonical.parse(look, "known device"), "known device")
+    return UsbDevice(
+        port=fields.text("port"),
+        parent="",
+        vendor=fields.integer("vendor"),
+        product=fields.integer("product"),
+        name=fields.text("name", max_chars=MAX_TEXT_CHARS),
+        serial=fields.text("serial", max_chars=MAX_TEXT_CHARS),
+        fingerprint="",
+        parent_fingerprint="",
+        interfaces=tuple(map(_interface, fields.items("interfaces", most=1000))),
+    )
+
+
+def _interface(text: Json) -> Interface:
+    if not isinstance(text, str):
+        raise Malformed("known device", "an interface is no text")
+    class_code, subclass, protocol = (int(part, 16) for part in text.split(":"))
+    return Interface(class_code, subclass, protocol)

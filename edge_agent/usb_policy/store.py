@@ -1,0 +1,181 @@
+"""The policy that the guard accepted: what is in force, and the version below which nothing is taken any more.
+
+    accepted/policy.json   the verified policy that was accepted last
+    accepted/held.json     its version and digest once more, and the newest signed time
+
+    file  = canonical JSON {"v": 1, "root": fingerprint, ...} || U+000A || SHA-256 of the JSON in hex || U+000A
+
+`policy.json` is written first, so a cut between the two leaves the newer version in one of them, and the higher of the
+two is what is held. A damaged file costs what it says: without a policy nothing is authorised, and the other file goes
+on refusing a rollback. Files of another pinned root are not looked at.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+from edge_agent.files import make_folder, write_over
+from edge_agent.usb_policy.clock_trust import ClockTrust
+from edge_agent.usb_policy.exchange import MAX_ANSWER_BYTES, VerifiedPolicy
+from edge_agent.usb_policy.trust import FileUnreadable, Trust, read_small
+from shared import canonical, clock
+from shared.canonical import Json
+from shared.devices.policy import DevicePolicy
+from shared.errors import IntegrityFailure, Malformed, Unavailable
+from shared.fields import Fields
+from shared.policy.accept import AcceptedPolicy, WrongLayer, accept
+
+_T = TypeVar("_T")
+_DIGEST_CHARS = 64
+
+
+class HeldUnknown(IntegrityFailure):
+    """No file says any more which version was accepted, so none can be told from a rollback."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"the files in {folder} are damaged, so a rollback cannot be told; nothing is accepted until the root is "
+            "pinned anew"
+        )
+        self.folder = folder
+
+
+class PolicyNotKept(Unavailable):
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"an accepted policy cannot be kept in {folder}, so it is not in force: {why}")
+        self.folder, self.why = folder, why
+
+
+@dataclass(frozen=True)
+class _Held:
+    accepted: AcceptedPolicy
+    times: ClockTrust
+
+    def json(self) -> dict[str, Json]:
+        latest = self.times.latest
+        return {
+            "layer": self.accepted.layer,
+            "version": self.accepted.version,
+            "sha256": self.accepted.sha256.hex(),
+            "latest": None if latest is None else clock.text(latest),
+        }
+
+    @classmethod
+    def read(cls, fields: Fields) -> "_Held":
+        return cls(
+            AcceptedPolicy(
+                fields.text("layer", max_chars=32), fields.integer("version", least=1), fields.hex("sha256", 32)
+            ),
+            ClockTrust(None if fields.is_null("latest") else fields.instant("latest")),
+        )
+
+
+class GuardPolicyStore:
+    """One layer's accepted policy under one pinned root. For one thread."""
+
+    def __init__(self, state: Path, trust: Trust) -> None:
+        """Read what is there. `problems` says afterwards what of it cannot be used."""
+        self._trust, self._folder = trust, accepted_folder(state)
+        self.problems: list[str] = []
+        self._in_force = self._load("policy.json", VerifiedPolicy.read)
+        held = self._load("held.json", _Held.read)
+        self._is_unknown = bool(self.problems) and self._in_force is None and held is None
+        self._times = ClockTrust() if held is None else held.times
+        if self._in_force is not None:
+            self._times = self._times.seen(self._in_force.signed_at)
+        self._held = self._highest(None if held is None else held.accepted)
+
+    @property
+    def held(self) -> AcceptedPolicy | None:
+        """Return the highest version ever accepted here."""
+        return self._held
+
+    @property
+    def in_force(self) -> VerifiedPolicy | None:
+        """Return the policy in force, also past its expiry; None: nothing is authorised."""
+        return self._in_force
+
+    @property
+    def devices(self) -> DevicePolicy | None:
+        return None if self._in_force is None else self._in_force.devices
+
+    def is_expired(self, now: datetime) -> bool:
+        """Return whether nothing vouches any more for the policy in force being the newest, or none is in force."""
+        return self._in_force is None or now >= self._in_force.expires
+
+    def is_clock_sure(self, now: datetime) -> bool:
+        return self._times.is_sure(now)
+
+    def take(self, offered: VerifiedPolicy) -> bool:
+        """Accept a verified policy, durable once this returns; return whether another content is in force now.
+
+        Raises WrongLayer, PolicyRollback, PolicyEquivocation, HeldUnknown, PolicyNotKept; what was in force stays.
+        """
+        if offered.layer != self._trust.layer:
+            raise WrongLayer(offered=offered.layer, expected=self._trust.layer)
+        if self._is_unknown:
+            raise HeldUnknown(self._folder)
+        accepted, times = accept(offered.accepted, self._held), self._times.seen(offered.signed_at)
+        before = self._in_force
+        if offered != before or times != self._times or self.problems:
+            self._keep(offered, _Held(accepted, times))
+        self._in_force, self._held, self._times = offered, accepted, times
+        self.problems.clear()
+        return before is None or before.accepted != accepted
+
+    def _keep(self, policy: VerifiedPolicy, held: _Held) -> None:
+        try:
+            make_folder(self._folder)
+            self._write("policy.json", policy.json())
+            self._write("held.json", held.json())
+        except OSError as exc:
+            raise PolicyNotKept(self._folder, exc.strerror or "it failed") from exc
+
+    def _write(self, name: str, members: dict[str, Json]) -> None:
+        body = canonical.encode({"v": 1, "root": self._trust.fingerprint, **members})
+        write_over(self._folder / name, body + f"\n{sha256(body).hexdigest()}\n".encode())
+
+    def _load(self, name: str, read: Callable[[Fields], _T]) -> _T | None:
+        """Return what a file says; None where there is none, or it is of another root, or is damaged."""
+        file = self._folder / name
+        try:
+            body = _whole(read_small(file, MAX_ANSWER_BYTES + 1024))
+            fields = Fields(canonical.parse(body, name), name)
+            fields.version()
+            if fields.text("root") != self._trust.fingerprint:
+                return None
+            value = read(fields)
+            fields.done()
+        except FileNotFoundError:
+            return None
+        except (FileUnreadable, Malformed) as exc:
+            self.problems.append(f"{file}: {exc}")
+            return None
+        return value
+
+    def _highest(self, held: AcceptedPolicy | None) -> AcceptedPolicy | None:
+        """Return what is held, and take a policy out of force that is older, or another, than what is held."""
+        if self._in_force is None or self._in_force.layer != self._trust.layer:
+            self._in_force = None
+            return held
+        in_file = self._in_force.accepted
+        if held is None or in_file.version > held.version or in_file == held:
+            return in_file
+        self.problems.append(f"{self._folder / 'policy.json'}: version {in_file.version} is not the one accepted last")
+        self._in_force = None
+        return held
+
+
+def accepted_folder(state: Path) -> Path:
+    return state / "accepted"
+
+
+def _whole(data: bytes) -> bytes:
+    """Return the body of a file. Raises Malformed: it is not what was written."""
+    body, digest = data[: -_DIGEST_CHARS - 2], data[-_DIGEST_CHARS - 2 :]
+    if digest != f"\n{sha256(body).hexdigest()}\n".encode():
+        raise Malformed("stored policy", "its digest is not that of its content")
+    return body

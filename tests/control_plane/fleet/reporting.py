@@ -1,0 +1,77 @@
+"""A control plane with one host that reports, looked at from the people's door."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import timedelta
+from http.client import HTTPConnection
+from json import loads
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.fleet.states import StateIntake
+from control_plane.policy.authoring import load_credential
+from shared.fleet.devices import GuardReport
+from shared.fleet.state import CaptureState, HostState, sign_state
+from shared.identity import HostId
+from shared.signing import SoftwareSigner
+from tests.fakes.clock import FakeClock
+
+HOST = HostId(bytes(range(16)))
+
+
+@dataclass
+class Fleet:
+    """A control plane with one host, whose certificate lasts a week."""
+
+    clock: FakeClock
+    database: sessionmaker[Session]
+    signer: SoftwareSigner
+    people_url: str
+    credential: Path
+    reports: int = 0
+
+    def report(
+        self,
+        *,
+        of: timedelta = timedelta(),
+        listening: bool = True,
+        capture: CaptureState | None = None,
+        guard: GuardReport | None = None,
+    ) -> None:
+        self.reports += 1
+        state = HostState(
+            HOST, self.reports, self.clock.now() + of, "test", 0, 0, "", listening, 0, 0, 0, 0, 0,
+            capture or CaptureState(), guard,
+        )  # fmt: skip
+        StateIntake(self.database, self.clock).take(HOST, sign_state(state, self.signer))
+
+    def status(self) -> tuple[str, str]:
+        """Return the host's state, and what the status says nobody has proved."""
+        answer = self.answer()
+        return answer["hosts"][0]["state"], "\n".join(answer["not_evaluated"])
+
+    def answer(self, path: str = "/api/v1/status") -> Any:
+        return loads(self.get(path)[1])
+
+    def get(self, path: str, *, signed_in: bool = True) -> tuple[int, str]:
+        url = urlsplit(self.people_url)
+        connection = HTTPConnection(url.hostname or "", url.port, timeout=20)
+        token = load_credential(self.credential).token if signed_in else "nobody's"
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if signed_in else {})
+        response = connection.getresponse()
+        answer = response.status, response.read().decode()
+        connection.close()
+        return answer
+
+    def command(self, *arguments: str) -> tuple[int, str]:
+        """Run `leadglass-server` as a person would; return its exit code and what it printed."""
+        program = [sys.executable, "-m", "control_plane", *arguments, "--as", str(self.credential)]
+        done = subprocess.run(
+            [*program, "--url", self.people_url], check=False, capture_output=True, text=True, timeout=60
+        )
+        assert "Traceback" not in done.stderr
+        return done.returncode, done.stdout

@@ -1,0 +1,109 @@
+import selectors
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from edge_agent.database import Database
+from edge_agent.devices.journal import GuardJournal
+from edge_agent.turns import Turns
+from edge_agent.usb_policy.keeper import PolicyKeeper
+from edge_agent.usb_policy.verifier import Verifier, child_command
+from shared.devices.policy import DevicePolicy
+from shared.devices.record import GuardEvent, GuardRecord
+from shared.devices.verdict import Target
+from tests.edge_agent.usb_policy.bench import Guard
+from tests.fakes.clock import FakeClock
+from tests.fakes.log import MemoryLog
+
+DEVICES = DevicePolicy(default=Target.REJECT)
+
+
+@dataclass
+class Bench:
+    guard: Guard
+    turns: Turns
+    database: Database
+    changes: list[DevicePolicy | None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.journal = GuardJournal(self.database, FakeClock())
+        self.keeper = PolicyKeeper(
+            self.guard.verifier(),
+            self.guard.store,
+            self.turns,
+            self.journal,
+            MemoryLog(),
+            lambda: self.changes.append(self.guard.store.devices),
+        )
+
+    def offer(self, version: int, devices: DevicePolicy | None, until: Callable[[], bool]) -> None:
+        offer = self.guard.publish(version, devices)
+        self.offer_bytes(offer.head, offer.layer, until)
+
+    def offer_bytes(self, head: bytes, layer: bytes, until: Callable[[], bool]) -> None:
+        self.keeper.offer(head, layer)
+        deadline = time.monotonic() + 60
+        while not until():
+            assert time.monotonic() < deadline
+            self.turns.take()
+
+    def told(self) -> list[GuardEvent]:
+        return [GuardRecord.parse(line).event for line in self.journal.after(0, 100)]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    guard = Guard(tmp_path / "guard")
+    with closing(Database(tmp_path / "guard.sqlite")) as database, selectors.DefaultSelector() as selector:
+        turns = Turns(MemoryLog(), selector)
+        turns.every("tick", 0.05, lambda: None)
+        bench = Bench(guard, turns, database)
+        yield bench
+        bench.keeper.stop()
+
+
+def test_an_accepted_policy_is_recorded_and_told_to_who_goes_by_it(bench: Bench) -> None:
+    bench.offer(1, DEVICES, lambda: bool(bench.changes))
+
+    assert bench.changes == [DEVICES]
+    assert bench.told() == [GuardEvent.POLICY_ACCEPTED]
+    assert bench.keeper.error == ""
+
+
+def test_a_rolled_back_policy_changes_nothing_and_is_recorded_once_however_often_it_is_offered(bench: Bench) -> None:
+    old = bench.guard.publish(1, None)
+    bench.offer(2, DEVICES, lambda: bool(bench.changes))
+
+    for _ in range(3):
+        bench.offer_bytes(old.head, old.layer, lambda: bool(bench.keeper.error))
+
+    assert bench.guard.store.devices == DEVICES
+    assert bench.told() == [GuardEvent.POLICY_ACCEPTED, GuardEvent.POLICY_REFUSED]
+
+
+def test_garbage_is_refused_and_the_next_good_policy_is_taken(bench: Bench) -> None:
+    bench.offer_bytes(b"{}", b"\xff", lambda: bool(bench.keeper.error))
+
+    bench.offer(1, DEVICES, lambda: bool(bench.changes))
+
+    assert bench.keeper.error == ""
+
+
+def test_without_a_pinned_root_nothing_is_accepted_and_the_reason_is_said(bench: Bench, tmp_path: Path) -> None:
+    offer = bench.guard.publish(1, DEVICES)
+    keeper = PolicyKeeper(
+        Verifier(child_command(tmp_path / "unpinned")), None, bench.turns, bench.journal, MemoryLog(), lambda: None
+    )
+
+    keeper.offer(offer.head, offer.layer)
+    deadline = time.monotonic() + 60
+    while not keeper.error:
+        assert time.monotonic() < deadline
+        bench.turns.take()
+
+    assert "leadglass-guard trust" in keeper.error
+    keeper.stop()
