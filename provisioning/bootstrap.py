@@ -71,6 +71,7 @@ DEBIAN_PACKAGES = {
     "genisoimage": ("genisoimage", "makes media that the guard has to know"),
     "gocryptfs": ("gocryptfs", "is measured against"),
     "libusbguard-dev": ("/usr/include/usbguard/Rule.hpp", "has deciding measured against USBGuard's own library"),
+    "mmdebstrap": ("mmdebstrap", "makes the guest of the lab out of packages"),
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
     "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
