@@ -10,8 +10,11 @@ BOOTSTRAP := $(PYTHON) -I provisioning/bootstrap.py
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 
+# What the virtual-machine lab is made with (tests/lab/README.md).
+LAB := cryptsetup-bin,dosfstools,e2fsprogs,mmdebstrap,qemu-system-x86
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fix type bench fuzz vectors soak lock check clean dev
+.PHONY: help demo test lab lint fix type bench fuzz vectors soak lock check clean dev
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -24,8 +27,13 @@ demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, K
 MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk,genisoimage,ntfs-3g,udftools,xfsprogs
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc,systemd,udev,umockdev,usbguard,$(MEDIA_MAKERS)
+	@$(BOOTSTRAP) dev --with mosquitto,dcmtk,age,orthanc,systemd,udev,umockdev,usbguard,$(MEDIA_MAKERS),$(LAB)
 	@$(RUN) -m pytest -q $(T)
+
+lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)
+	@$(BOOTSTRAP) dev --with $(LAB)
+	@$(RUN) -m tests.lab
+	@$(RUN) -m pytest -q $(or $(T),tests/lab)
 
 lint: dev  ## style, formatting and who may import whom
 	@$(RUN) -m ruff check .
@@ -40,7 +48,7 @@ type: dev  ## mypy, strict
 	@$(RUN) -m mypy
 
 bench:  ## measure speed, each number beside its peer's (B=name for one)
-	@$(BOOTSTRAP) dev --with age,curl,dcmtk,fuse3,g++,gocryptfs,libusbguard-dev,nginx-light,orthanc,rclone,restic
+	@$(BOOTSTRAP) dev --with age,curl,dcmtk,fuse3,g++,gocryptfs,libusbguard-dev,nginx-light,orthanc,rclone,restic,$(LAB)
 	@$(RUN) -m benchmarks $(B)
 
 fuzz: dev  ## let atheris look for input that breaks a parser (T=target, S=seconds for each)

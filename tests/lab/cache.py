@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,17 +51,16 @@ def kept_there(kind: str, name: str) -> bool:
 
 
 def _make(place: Path, make: Callable[[Path], None]) -> None:
-    new = place.with_name(place.name + ".new")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir()
+    kind = place.name.rpartition("-")[0]
+    for left in place.parent.glob(f"new-{kind}-*"):  # by a run that was killed: we hold the lock, so nobody is at it
+        shutil.rmtree(left)
+    new = Path(tempfile.mkdtemp(prefix=f"new-{kind}-", dir=place.parent))
     try:
         make(new)
+        new.rename(place)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
-    new.rename(place)
-    os.utime(place)
-    kind = place.name.rpartition("-")[0]
     by_age = sorted(place.parent.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for old in by_age[_KEPT:]:
         shutil.rmtree(old, ignore_errors=True)

@@ -53,7 +53,7 @@ def arguments(image: Image, boot: Boot, initramfs: Path, folder: Path, memory: M
     command = [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
         "-object", ram, "-M", "q35,memory-backend=ram,vmport=off,smm=off,hpet=off,i8042=off", "-m", MEMORY,
-        "-smp", "2", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max",
+        "-smp", "2", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "qemu64",
         "-kernel", str(image.kernel), "-initrd", str(initramfs), "-append", boot.command_line,
         "-chardev", f"file,id=console,path={folder}/console.log", "-serial", "chardev:console",
         "-chardev", f"socket,id=qmp,path={folder}/qmp.sock,server=on,wait=off", "-mon", "chardev=qmp,mode=control",

@@ -5,6 +5,7 @@
     glob {pattern} -> paths                            wait {path, equals | there, timeout_s} -> met, text
     put {path, data, mode, append}                     get {path, offset, most} -> data
     signal {pid, number}                               ping -> uptime_s
+    talk {path, data} -> data                          one frame to a Unix socket, one back (docs/formats/guard-link.md)
 
 `read`, `write` and `wait` are here because a process costs 50 ms in an emulated machine, and a file of sysfs 3 ms.
 """
@@ -13,6 +14,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -21,6 +23,7 @@ from typing import Any
 
 PORT_NAME = "leadglass.lab"
 POLL_S = 0.01
+TALK_S = 20.0
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -109,6 +112,19 @@ class Agent:
         for line in process.stdout or ():
             self.send({"pid": process.pid, "line": line.decode(errors="replace").rstrip("\n")})
         self.send({"pid": process.pid, "code": process.wait()})
+
+    def do_talk(self, path: str, data: str) -> Message:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(TALK_S)
+            connection.connect(path)
+            connection.sendall(base64.b64decode(data))
+            answer = b""
+            while len(answer) < 4 or len(answer) < 4 + int.from_bytes(answer[:4], "big"):
+                came = connection.recv(1 << 16)
+                if not came:
+                    raise OSError("it hung up")
+                answer += came
+        return {"data": base64.b64encode(answer[4:]).decode()}
 
     def do_signal(self, pid: int, number: int) -> Message:
         os.killpg(pid, number)
