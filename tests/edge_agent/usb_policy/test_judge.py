@@ -84,7 +84,9 @@ def test_a_device_that_changes_its_serial_on_the_way_back_is_suspicious(bench: B
     judge.gone(stick)
     bench.uptime += timedelta(seconds=1)
 
-    assert decided(judge, replace(stick, serial="other")).cause is Cause.SUSPICIOUS
+    other = replace(stick, serial="other")
+    assert decided(judge, other).cause is Cause.SUSPICIOUS
+    judge.gone(other)
     bench.uptime += timedelta(minutes=1)
     assert decided(judge, replace(stick, serial="a third")).target is Target.ALLOW
 
