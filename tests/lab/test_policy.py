@@ -1,6 +1,7 @@
 """Policy that changes, ends or is forged while devices are plugged in."""
 
 from datetime import timedelta
+from pathlib import Path
 
 from edge_agent.link import protocol
 from shared.clock import SystemClock
@@ -71,13 +72,13 @@ def test_a_rule_in_observe_mode_lets_in_what_it_would_block_and_says_that_it_is_
 
 
 def test_a_policy_that_is_not_signed_by_whom_the_guard_follows_changes_nothing(
-    guarded: Guarded, saved_policy: Saved, sticks: Media, tmp_path_factory
+    guarded: Guarded, saved_policy: Saved, sticks: Media, tmp_path: Path
 ) -> None:
     lab, guard = guarded.lab, guarded.guard
     lab.usb.stick("stick", sticks.fat, serial="UNKNOWN", port="1")
     guard.await_decided(STICK, Authorized.NO)
     before = guard.report()
-    stranger = SignedPolicies(tmp_path_factory.mktemp("stranger")).publish(99)
+    stranger = SignedPolicies(tmp_path / "stranger").publish(99)
     guard.ask(protocol.Offer(stranger.head, stranger.layer))
     refused = guard.await_record(GuardEvent.POLICY_REFUSED, "organisation")
     ours = saved_policy.signed.publish(guard.version + 1)
