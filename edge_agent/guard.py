@@ -121,7 +121,7 @@ class Guard:
         self._deny_by_default()
         self._read_pins()
         self._warden.begin()
-        self._watching.look()
+        self._watching.begin()
         self._link.open()
         self.turns.watch(self._events.fileno(), self._watching.drain)
         self.turns.every("late-numbers", _LATE_NUMBERS_S, self._watching.drain)

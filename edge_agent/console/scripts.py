@@ -6,7 +6,6 @@ CHECK_PROGRAM = """\
 #   console-check SYSFS_FOLDER SHA256
 # Succeeds only where the device's descriptors are, byte for byte, the pinned ones.
 PATH=/usr/bin:/bin
-[ $# -eq 2 ] && [ ${#2} -eq 64 ] || exit 2
 found=$(sha256sum <"$1/descriptors") || exit 1
 [ "${found%% *}" = "$2" ]
 """

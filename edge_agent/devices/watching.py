@@ -53,6 +53,11 @@ class Watching:
         self._told_s = -_QUIET_S
         self.gaps = 0
 
+    def begin(self) -> None:
+        """Take up what is there beside USB devices. What came while nobody watched is no gap in the watching."""
+        self._take_up_others()
+        self._on_storage()
+
     def drain(self) -> None:
         """Take what has come, and then judge anew what other devices may have changed."""
         usb = storage = others = False

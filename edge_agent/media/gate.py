@@ -20,7 +20,7 @@ from shared.devices.verdict import Access, Target, Verdict
 from shared.errors import IntegrityFailure, Malformed, Unavailable
 
 _TIMEOUT_S = 60.0  # a stick that answers no sooner is not evaluated
-_SERIOUS = 8
+_MINOR, _SERIOUS = 4, 8
 _CHILD = "edge_agent.media.child"
 
 _Treatment = tuple[Access, bool, bool]  # of a verdict: access, only_encrypted, hardware_encrypted
@@ -98,23 +98,29 @@ class StorageGate:
         answer, judgement = _judged(found, asserted=asserted)
         taken.judged = judgement
         is_set = answer is not None and all(flag is (access is Access.READ_ONLY) for _, flag in answer.read_only)
-        self._record(disk, access, judgement, is_set=is_set and answer is not None and bool(answer.read_only))
+        verdict = judgement.verdict if only_encrypted else None
+        self._record(disk, access, judgement, verdict, is_set=is_set and answer is not None and bool(answer.read_only))
         if only_encrypted and judgement.verdict is not StorageVerdict.ALLOWED:
             self._refuse(disk.port, judgement.reason)
         elif access is not wanted:
             self._mark(disk, writable=True)
             self._start(disk, wanted, treatment)
 
-    def _record(self, disk: Disk, access: Access, judgement: StorageJudgement, *, is_set: bool) -> None:
+    def _record(
+        self, disk: Disk, access: Access, judgement: StorageJudgement, verdict: StorageVerdict | None, *, is_set: bool
+    ) -> None:
+        """`verdict` is None where it matters to nobody what lies on the disk."""
         fields = {
             "disk": disk.number,
             "state": judgement.state.value,
-            "verdict": judgement.verdict.value,
+            "verdict": "not asked for" if verdict is None else verdict.value,
             "reason": judgement.reason,
             "set": access.value if is_set else f"not proved to be {access.value}",
             "evidence": "; ".join(judgement.evidence),
         }
-        note = Note(GuardEvent.STORAGE_JUDGED, disk.port, fields, 0 if is_set else _SERIOUS)
+        # A stick with a switch against writing stays read-only: that is told, and harms nobody.
+        failure = _SERIOUS if access is Access.READ_ONLY else _MINOR
+        note = Note(GuardEvent.STORAGE_JUDGED, disk.port, fields, 0 if is_set else failure)
         try:
             self._journal.record(note)
         except (Unavailable, IntegrityFailure) as exc:

@@ -24,8 +24,9 @@ CHINESE = Language(
         Cause.SUSPICIOUS: "{device}{blocked}：它与以前不同，或者表现得像伪造的设备。请拔下它，也不要在其他机器上使用。",
         Cause.NOT_ENCRYPTED: "{device}{blocked}：这里只允许使用加密的存储设备，"
         "而它没有全部加密，或者无法识别其加密方式。",
+        Cause.UNRECORDED: "{device}{blocked}：本机无法记录设备的插入，而未经记录的设备不允许使用。"
+        "本机的硬盘可能已满或已损坏。",
         Cause.UNREADABLE: "{device}{blocked}：它没有正确说明自己是什么设备，可能已损坏或是伪造的。",
-        Cause.UNRECORDED: "{device}{blocked}：目前无法写入记录，没有记录就不允许使用任何设备。本机磁盘可能已满。",
     },
     blocked="已被阻止",
     would_be_blocked="本应被阻止",

@@ -26,9 +26,9 @@ ENGLISH = Language(
         "and do not use it anywhere else.",
         Cause.NOT_ENCRYPTED: "{device} {blocked}: only encrypted storage is allowed here, and this is not encrypted "
         "throughout, or in a way that cannot be recognised.",
+        Cause.UNRECORDED: "{device} {blocked}: this host cannot write down what is plugged in, and allows nothing "
+        "unrecorded. Its disk may be full or broken.",
         Cause.UNREADABLE: "{device} {blocked}: it does not say correctly what it is. It may be broken, or forged.",
-        Cause.UNRECORDED: "{device} {blocked}: what happens here cannot be written down at the moment, and nothing is "
-        "allowed without that. The disk of this machine may be full.",
     },
     blocked="was blocked",
     would_be_blocked="would be blocked",

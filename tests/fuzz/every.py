@@ -2,6 +2,7 @@
 
 from tests.fuzz import (
     fuzz_attributes,
+    fuzz_console,
     fuzz_descriptors,
     fuzz_device_rules,
     fuzz_dicom,
@@ -22,6 +23,7 @@ EVERY: dict[str, Target] = {
         fuzz_negotiation.TARGET,
         fuzz_attributes.TARGET,
         fuzz_descriptors.TARGET,
+        *fuzz_console.TARGETS,
         *fuzz_dicom.TARGETS,
         *fuzz_formats.TARGETS,
         *fuzz_link.TARGETS,

@@ -107,6 +107,16 @@ def test_closing_a_disk_that_is_written_to_does_not_set_it_read_only(host: Host)
     assert host.set_read_only() == []
 
 
+def test_another_medium_in_the_same_reader_is_read_only_again(host: Host) -> None:
+    disk = host.disk(seq=8)
+    host.may_write(7)
+    with (host.tree.root / disk[1:] / "uevent").open("a") as uevent:
+        uevent.write("DISK_MEDIA_CHANGE=1\n")
+    host.udev.handle(disk, "change")
+
+    assert host.set_read_only() == ["--setro /dev/sda"]
+
+
 def test_a_disk_that_cannot_be_set_read_only_is_kept_from_being_mounted(host: Host) -> None:
     host.blockdev(1)
     said = host.udev.handle(host.disk())

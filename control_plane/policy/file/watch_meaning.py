@@ -36,8 +36,8 @@ def doubts_of_watch(watch: WatchPolicy) -> Iterator[str]:
             yield f"watch.{name} lists a pattern that is every program"
     if 0 < watch.most_drift_ms < _OFTEN_PROVED_MS:
         yield (
-            f"watch.most_drift_ms is {watch.most_drift_ms}: a clock that systemd-timesyncd keeps is often not proved to "
-            f"be that good; {_OFTEN_PROVED_MS} is"
+            f"watch.most_drift_ms is {watch.most_drift_ms}: a clock that systemd-timesyncd keeps is often not "
+            f"proved to be that good; {_OFTEN_PROVED_MS} is"
         )
 
 

@@ -72,6 +72,15 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(database)
 
 
+def test_what_is_there_at_the_start_is_no_gap(bench: Bench) -> None:
+    bench.unseen = 3
+
+    bench.watching.begin()
+
+    assert bench.told == ["storage"]
+    assert bench.gaps() == []
+
+
 def test_events_reach_whom_they_concern_and_the_company_is_judged_anew_once(bench: Bench) -> None:
     gone = KernelEvent("remove", "usb", "usb_device", "1-2", "/sys/devices/pci/usb1/1-2", 8)
     disk = KernelEvent("add", "block", "disk", "sda", "/sys/devices/pci/usb1/1-1/block/sda", 9)
