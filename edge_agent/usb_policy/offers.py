@@ -42,6 +42,7 @@ class Offers:
 
     def accepted(self, offer: Offer) -> None:
         self._accepted, self._pause_s, self._not_before = _digest(offer), 0.0, 0.0
+        self._refused.pop(self._accepted, None)
 
     def refused(self, offer: Offer, now_s: float) -> None:
         digest = _digest(offer)

@@ -38,6 +38,14 @@ def test_what_was_accepted_is_not_verified_again(offers: Offers) -> None:
     assert (offers.due(10_000), offers.due_in_s(10_000)) == (None, None)
 
 
+def test_what_was_refused_once_and_accepted_later_rests_too(offers: Offers) -> None:
+    offers.take(head=b"1", layer=b"1")
+    offers.refused(Offer(b"1", b"1"), 100)
+    offers.accepted(Offer(b"1", b"1"))
+
+    assert (offers.due(10_000), offers.due_in_s(10_000)) == (None, None)
+
+
 def test_what_was_refused_is_tried_again_after_a_while_and_not_before(offers: Offers) -> None:
     offers.take(head=b"1", layer=b"1")
     offers.refused(Offer(b"1", b"1"), 100)
