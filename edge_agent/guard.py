@@ -219,8 +219,10 @@ class Guard:
 
     def _look(self) -> None:
         self._read_pins()
-        self._watching.look()
-        self._watching.tell(0)
+        try:
+            self._watching.look()
+        finally:
+            self._watching.tell(0)
         self._manager.status(self._status())
 
     def _time_passes(self) -> None:
