@@ -24,7 +24,7 @@ from edge_agent.devices.memory import Presence
 from edge_agent.devices.others import Others
 from edge_agent.devices.sysfs import SysfsUsb
 from edge_agent.devices.tree import SysfsTree
-from edge_agent.devices.udev import KernelEvents
+from edge_agent.devices.udev import KernelEvents, NoEvents
 from edge_agent.devices.watching import Watching
 from edge_agent.files import make_folder
 from edge_agent.guard_desk import GuardDesk
@@ -100,7 +100,7 @@ class Guard:
         self, options: RunOptions, database: Database, clock: Clock, log: Log, manager: ServiceManager
     ) -> None:
         self._options, self._database, self._clock, self._log, self._manager = options, database, clock, log, manager
-        self.turns = Turns(log, selectors.DefaultSelector())
+        self.turns = Turns(log, selectors.DefaultSelector(), fatal=(NoEvents,))
         self.journal = GuardJournal(database, clock)
         self._usb = SysfsUsb(options.sys, options.proc)
         self._events = KernelEvents(options.sys / "kernel" / "uevent_seqnum")
@@ -141,7 +141,8 @@ class Guard:
         self._keeper.stop()
         self._children.stop()
         self._link.close()
-        self._write(GuardEvent.STOPPED, "guard", {})
+        ended_by = self.turns.ended_by
+        self._write(GuardEvent.STOPPED, "guard", {} if ended_by is None else {"why": why(ended_by)})
         self._events.close()
 
     def _make_policy(self) -> None:
@@ -229,8 +230,10 @@ class Guard:
 
     def _look(self) -> None:
         self._read_pins()
-        self._watching.look()
-        self._watching.tell(0)
+        try:
+            self._watching.look()
+        finally:
+            self._watching.tell(0)
         self._manager.status(self._status())
 
     def _time_passes(self) -> None:
