@@ -118,6 +118,11 @@ class GuardProcess:
         report = self.ask(lambda client: client.report())
         return next((each for each in report.others if each.name == name), None) if report is not None else None
 
+    def detections(self) -> list[tuple[int, str, str]]:
+        """Return outcome, seen and state of each record of what is detected and not prevented."""
+        found = [record for record in self.records() if record.event is GuardEvent.DETECTED]
+        return [(each.outcome, each.fields["seen"], each.fields["state"]) for each in found]
+
     def until_judged(self, name: str, state: OtherState) -> None:
         self.until(lambda: (other := self.other(name)) is not None and other.state is state)
 
@@ -187,6 +192,7 @@ def test_a_signed_policy_loosens_and_tightens_what_is_plugged_in(guard: GuardPro
 
 
 def test_a_card_is_judged_by_each_policy_and_is_on_record_once_where_it_is_not_allowed(guard: GuardProcess) -> None:
+    words = "not allowed: detected, not prevented"
     guard.start()
     guard.bus.put_in("mmc0:0001")
     guard.until_judged("mmc0:0001", OtherState.NOT_EVALUATED)
@@ -195,14 +201,13 @@ def test_a_card_is_judged_by_each_policy_and_is_on_record_once_where_it_is_not_a
     guard.until_judged("mmc0:0001", OtherState.ALLOWED)
     guard.offer(2, cards=Target.BLOCK)
     guard.until_judged("mmc0:0001", OtherState.NOT_ALLOWED)
+    assert guard.detections()[-1] == (4, "before", words)
     guard.kill()
     guard.start()
     guard.bus.put_in("mmc0:0002")
     guard.until_judged("mmc0:0002", OtherState.NOT_ALLOWED)
 
-    found = [record for record in guard.records() if record.event is GuardEvent.DETECTED]
-    words = "not allowed: detected, not prevented"
-    assert [(each.outcome, each.fields["seen"], each.fields["state"]) for each in found] == [
+    assert guard.detections() == [
         (0, "now", "not evaluated: detected, not prevented"), (4, "before", words), (4, "now", words),
     ]  # fmt: skip
 

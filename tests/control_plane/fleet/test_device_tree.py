@@ -167,7 +167,7 @@ def test_what_a_device_says_is_one_printable_line_whatever_the_host_made_of_it()
     hostile = replace(STICK, name=HOSTILE, serial=HOSTILE, detail=HOSTILE, cause=Cause.SUSPICIOUS)
     report = replace(
         REPORT, devices=(hostile,), policy_error=HOSTILE,
-        others=(replace(REPORT.others[0], name=HOSTILE, detail=HOSTILE),),
+        others=(replace(REPORT.others[0], name=HOSTILE, detail=HOSTILE, state=OtherState.NOT_ALLOWED),),
         findings=(replace(REPORT.findings[0], detail=HOSTILE),),
     )  # fmt: skip
 

@@ -229,6 +229,18 @@ def test_what_is_allowed_again_is_no_record_and_what_is_forbidden_again_is_one(d
     assert [outcome for outcome, _, _ in judged(database)] == [4, 4, 4]
 
 
+def test_what_was_allowed_for_a_while_is_recorded_again_also_after_a_restart(database: Database) -> None:
+    policy, tree = InForce(BLOCKING), Tree([CARD])
+    others = others_on(database, tree, policy=policy)
+    others.take_up()
+    policy.policy = ALLOWING
+    others.judge_again()
+
+    others_on(database, tree, policy=InForce(BLOCKING)).take_up()
+
+    assert [outcome for outcome, _, _ in judged(database)] == [4, 4]
+
+
 def test_a_policy_that_changed_while_nobody_watched_is_held_against_what_is_still_there(database: Database) -> None:
     tree = Tree([CARD])
     others_on(database, tree, policy=InForce(ALLOWING)).take_up()
