@@ -340,3 +340,21 @@ def test_it_holds_no_internet_socket_and_stays_small(guard: GuardProcess) -> Non
 
     assert not {f"socket:[{inode}]" for inode in internet} & sockets
     assert int(status["VmHWM"].split()[0]) <= 32 * 1024
+
+
+@pytest.mark.parametrize("pins, authorized", [("{", Authorized.YES), (None, Authorized.NO)])
+def test_a_keyboard_in_use_is_not_taken_away_because_the_list_of_pins_cannot_be_read(
+    guard: GuardProcess, pins: str | None, authorized: Authorized
+) -> None:
+    guard.bus.plug("1-1", [KEYBOARD])
+    sysfs = Path(guard.bus.environment["UMOCKDEV_DIR"], "sys/bus/usb/devices")
+    (sysfs / "1-1/authorized").write_text("1\n")
+    guard.bus.plug("1-2", serial="a stick")
+    (sysfs / "1-2/authorized").write_text("1\n")
+    if pins is not None:
+        (guard.folder / "state/pins.json").write_text(pins)
+
+    guard.start()
+
+    assert guard.until_decided("1-1", authorized).is_enforced
+    assert guard.until_decided("1-2", Authorized.NO).is_enforced

@@ -45,7 +45,7 @@ class Memory:
 
 
 def arguments(image: Image, boot: Boot, initramfs: Path, folder: Path, memory: Memory | None) -> list[str]:
-    """Return the command. Sockets and the console's text are in `folder`; a machine from a snapshot waits for it."""
+    """Return the command. Sockets and the console's text are in `folder`."""
     ram = f"memory-backend-ram,id=ram,size={MEMORY}"
     if memory is not None:
         share = "on" if memory.kept else "off"
@@ -65,6 +65,4 @@ def arguments(image: Image, boot: Boot, initramfs: Path, folder: Path, memory: M
     ]  # fmt: skip
     for number in range(SLOTS):
         command += ["-device", f"pcie-root-port,id=slot{number},chassis={number + 1},slot={number + 1}"]
-    if memory is not None and not memory.kept:
-        command += ["-incoming", "defer"]
     return command
