@@ -188,7 +188,9 @@ class Guard:
             tell=self._tell,
             alive=self._manager.alive,
         )
-        self._others = Others(SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot)
+        self._others = Others(
+            SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot, self._policy
+        )
         self._gate = StorageGate(
             lambda: usb_disks(self._options.sys),
             self._children,
@@ -225,8 +227,15 @@ class Guard:
 
     def _policy_changed(self) -> None:
         self._time_passes()
+        self._judge_others()
         in_force = self._store.in_force if self._store is not None else None
         self._watcher.follow(in_force.watch if in_force is not None else None)
+
+    def _judge_others(self) -> None:
+        try:
+            self._others.judge_again()
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("guard.not-recorded", why=why(exc))
 
     def _look(self) -> None:
         self._read_pins()
