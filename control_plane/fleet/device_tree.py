@@ -32,6 +32,7 @@ _CAUSES = {
     Cause.LAPSED: "rule {rule} would allow it and is not in its time",
     Cause.SUSPICIOUS: "suspicious",
     Cause.NOT_ENCRYPTED: "storage that is not encrypted",
+    Cause.NOT_READ_ONLY: "storage that could not be set read-only",
     Cause.UNRECORDED: "the guard cannot write its records",
     Cause.UNREADABLE: "its descriptors cannot be read",
 }

@@ -779,7 +779,7 @@ _DEVICE_STATE = _object_of(
     would_be=_TARGET, rule=_integer(0, 1_000_000), detail=_text(300), access=_one_of("read-write", "read-only"),
     cause=_one_of(
         "rule", "default", "no-policy", "root-hub", "pinned-console", "rescue", "lapsed", "suspicious",
-        "not-encrypted", "unrecorded", "unreadable",
+        "not-encrypted", "not-read-only", "unrecorded", "unreadable",
     ),
     authorized=_one_of("yes", "no", "unknown"),
 )  # fmt: skip

@@ -172,6 +172,8 @@ def _guards() -> dict[str, tuple[str, bytes, str]]:
         "bad-guard-field-missing": ("A guard with a field less.", short, "Malformed"),
         "bad-guard-field-unknown": ("A guard with a field more.", said(x=0), "Malformed"),
         "bad-guard-default": ("A default that is none of the three.", said(default_deny="yes"), "Malformed"),
+        "ok-guard-causes": ("Each cause of a verdict.",
+                            said(devices=[{**stick, "cause": cause.value} for cause in Cause]), ""),
         "ok-guard-other-states": ("Each state of what is not prevented.",
                                   said(others=[{**other, "state": state.value} for state in OtherState]), ""),
         "bad-guard-devices": ("101 devices.", said(devices=[stick] * 101), "Malformed"),
