@@ -37,9 +37,8 @@ from edge_agent.media.gate import StorageGate
 from edge_agent.notices.board import NoticeBoard, NoticesUnavailable
 from edge_agent.notices.notice import told_of
 from edge_agent.turns import Turns
-from edge_agent.usb_policy import default_deny
 from edge_agent.usb_policy.acquaintance import Acquaintances
-from edge_agent.usb_policy.default_deny import DefaultDeny
+from edge_agent.usb_policy.default_deny import Denial
 from edge_agent.usb_policy.enforcer import Enforcer
 from edge_agent.usb_policy.judge import DeviceJudge
 from edge_agent.usb_policy.keeper import PolicyKeeper
@@ -107,8 +106,8 @@ class Guard:
         self._children = Children(self.turns)
         self._console = PinnedConsole(options.state, ConsoleSysfs(options.sys))
         self._board = NoticeBoard(options.notices)
-        self._default_deny = DefaultDeny.NO
         self._pins_doubt = ""
+        self._denial = Denial(self._usb, options.opened)
         self._make_policy()
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
@@ -261,9 +260,13 @@ class Guard:
         self._manager.alive()
 
     def _deny_by_default(self) -> None:
-        self._default_deny, changed = default_deny.ensure(self._usb)
-        if changed:
-            self._log.event("guard.default-deny-set", where=changed)
+        self._denial.ensure()
+        if not self._denial.untold:
+            return
+        self._log.event("guard.default-deny-set", where=self._denial.untold)
+        found = {"found": ", ".join(self._denial.untold), "why": "what is plugged in there was authorised by itself"}
+        if self._write(GuardEvent.GAP, "default deny", found, _SERIOUS):
+            self._denial.untold.clear()
 
     def _is_pinned(self, device: UsbDevice) -> bool:
         if self._console.find(device.port, device.vendor, device.product) is not None:
@@ -304,7 +307,7 @@ class Guard:
             policy=in_force.version if in_force is not None else 0,
             policy_error=self._keeper.error,
             clock_sure=self._certain()[0],
-            default_deny=self._default_deny.value,
+            default_deny=self._denial.state.value,
             sidecar=self._options.sidecar,
             gaps=self._watching.gaps,
             records=self.journal.written(),
@@ -318,11 +321,14 @@ class Guard:
         blocked = sum(1 for device in report.devices if not device.is_enforced)
         return f"policy {report.policy}; {len(report.devices)} devices, {blocked} not enforced; {report.gaps} gaps"
 
-    def _write(self, event: GuardEvent, subject: str, fields: dict[str, str], outcome: int = 0) -> None:
+    def _write(self, event: GuardEvent, subject: str, fields: dict[str, str], outcome: int = 0) -> bool:
+        """Return whether it is on record."""
         try:
             self.journal.record(Note(event, subject, fields, outcome))
         except (Unavailable, IntegrityFailure) as exc:
             self._log.event("guard.not-recorded", why=why(exc))
+            return False
+        return True
 
 
 def uptime() -> timedelta:

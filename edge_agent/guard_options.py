@@ -21,3 +21,8 @@ class RunOptions:
     @property
     def notices(self) -> Path:
         return self.socket.parent / "notices.json"
+
+    @property
+    def opened(self) -> Path:
+        """Return the file that says, until the machine is started anew, that USB was once found open."""
+        return self.socket.parent / "opened"

@@ -83,3 +83,31 @@ def test_a_guard_to_which_no_events_come_ends_instead_of_living_blind(machine: M
     with machine.guard() as guard:
         last = records(guard)[-1]
     assert (last.event, "the socket was closed" in last.fields["why"]) == (GuardEvent.STOPPED, True)
+
+
+def test_a_hub_that_is_found_open_is_recorded_and_the_machine_is_not_called_closed_again(machine: Machine) -> None:
+    with machine.guard() as guard:
+        guard.begin()
+        assert guard._report().default_deny == "boot"
+        machine.set_default(1)
+        guard._look()
+        guard._look()
+
+        assert guard._report().default_deny == "late"
+        (gap,) = [record for record in records(guard) if record.event is GuardEvent.GAP]
+    assert (gap.subject, gap.fields["found"], gap.outcome) == ("default deny", "usb1", 8)
+
+    with machine.guard() as guard:
+        guard.begin()
+        assert guard._report().default_deny == "late"
+
+
+def test_a_hub_that_was_found_open_is_recorded_as_soon_as_that_is_possible(machine: Machine) -> None:
+    machine.set_default(1)
+    with machine.guard() as guard:
+        guard._database._connection.execute("PRAGMA query_only=1")
+        guard.begin()
+        guard._database._connection.execute("PRAGMA query_only=0")
+        guard._look()
+
+        assert "default deny" in [record.subject for record in records(guard)]

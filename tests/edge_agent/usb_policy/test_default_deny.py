@@ -1,9 +1,10 @@
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from edge_agent.devices.attributes import DeviceGone
-from edge_agent.usb_policy.default_deny import DefaultDeny, ensure
+from edge_agent.usb_policy.default_deny import DefaultDeny, Denial, ensure
 
 
 @dataclass
@@ -56,3 +57,43 @@ def test_what_the_kernel_did_not_take_or_cannot_be_read_is_never_called_denied(h
 
 def test_a_machine_without_usb_denies_by_default() -> None:
     assert ensure(Hubs({}, usbcore=None))[0] is DefaultDeny.BOOT
+
+
+@pytest.mark.parametrize("hubs, what", [(Hubs({"usb1": 1}), "usb1"), (Hubs(usbcore=1), "usbcore")])
+def test_what_was_found_open_once_is_late_for_the_rest_of_this_start_of_the_machine(
+    tmp_path: Path, hubs: Hubs, what: str
+) -> None:
+    denial = Denial(hubs, tmp_path / "opened")
+    denial.ensure()
+    first = (denial.state, list(denial.untold))
+    denial.untold.clear()
+    denial.ensure()
+
+    assert first == (DefaultDeny.LATE, [what])
+    assert (denial.state, denial.untold) == (DefaultDeny.LATE, [])
+    after_a_restart = Denial(hubs, tmp_path / "opened")
+    after_a_restart.ensure()
+    assert (after_a_restart.state, after_a_restart.untold) == (DefaultDeny.LATE, [])
+    of_the_next_start_of_the_machine = Denial(Hubs(), tmp_path / "not written yet")
+    of_the_next_start_of_the_machine.ensure()
+    assert of_the_next_start_of_the_machine.state is DefaultDeny.BOOT
+
+
+def test_what_was_found_open_is_late_also_where_nothing_can_be_written(tmp_path: Path) -> None:
+    denial = Denial(Hubs({"usb1": 1}), tmp_path / "no such folder" / "opened")
+
+    for _ in range(2):
+        denial.ensure()
+        assert denial.state is DefaultDeny.LATE
+
+
+def test_what_does_not_hold_any_more_is_said_whatever_was_before(tmp_path: Path) -> None:
+    hubs = Hubs()
+    denial = Denial(hubs, tmp_path / "opened")
+    states = []
+    for obeys in (True, False):
+        hubs.defaults["usb2"], hubs.obeys = int(not obeys), obeys
+        denial.ensure()
+        states.append(denial.state)
+
+    assert states == [DefaultDeny.BOOT, DefaultDeny.NO]
