@@ -24,6 +24,7 @@ _CAUSES = {
     Cause.LAPSED: "rule {rule} would allow it and is not in its time",
     Cause.SUSPICIOUS: "suspicious",
     Cause.NOT_ENCRYPTED: "storage that is not encrypted",
+    Cause.UNRECORDED: "the guard cannot write down what is plugged in, and allows nothing that it has not written down",
     Cause.UNREADABLE: "its descriptors cannot be read",
 }
 _DENIAL = {
