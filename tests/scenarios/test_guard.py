@@ -68,7 +68,8 @@ def test_what_is_plugged_in_is_decided_enforced_recorded_and_shown_at_the_centre
     assert (allowed["verdict"], allowed["enforcement"]) == ("allowed", "enforced")
     assert (blocked["verdict"], blocked["enforcement"]) == ("blocked", "enforced")
     assert allowed["reason"] == 'rule 1: allow id 0781:5581 serial "ALLOWED"'
-    assert blocked["reason"].endswith('rule 1 differs in serial: expected "ALLOWED", found "FOREIGN"')
+    differs = 'nearest rule 1 differs in serial: expected "ALLOWED", found "FOREIGN"'
+    assert blocked["reason"] == f"no rule matched: {differs}"
     printed = host.person("devices", ASSET).out
     assert "1-1 0781:5581 A device serial ALLOWED: allowed, enforced" in printed
     assert "1-2 0781:5581 A device serial FOREIGN: blocked, enforced" in printed
