@@ -7,7 +7,7 @@ import random
 import selectors
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
@@ -74,7 +74,11 @@ class NoSuchAccount(Refused):
         self.name = name
 
 
-def run(options: RunOptions) -> None:
+Verifying = Callable[[Path], Sequence[str]]
+"""Returns the command of the child that verifies policy, for the guard's folder."""
+
+
+def run(options: RunOptions, verifying: Verifying = child_command) -> None:
     """Guard this machine until SIGTERM or SIGINT.
 
     Raises AlreadyGuarded, NoSuchAccount, NoEvents, SocketFolderOpen, SocketUnavailable, DatabaseUnavailable.
@@ -84,7 +88,7 @@ def run(options: RunOptions) -> None:
     manager = service_manager()
     make_folder(options.state)
     with _alone(options.state), _database(options.state, log) as (database, lost):
-        guard = Guard(options, database, clock, log, manager)
+        guard = Guard(options, database, clock, log, manager, verifying)
         if lost:
             guard.journal.record(Note(GuardEvent.GAP, "records", {"why": lost}, _MAJOR))
         with _stopping(guard.turns), closing(guard):
@@ -96,7 +100,13 @@ class Guard:
     """`begin` takes up what is there; from then on everything happens in the turns."""
 
     def __init__(
-        self, options: RunOptions, database: Database, clock: Clock, log: Log, manager: ServiceManager
+        self,
+        options: RunOptions,
+        database: Database,
+        clock: Clock,
+        log: Log,
+        manager: ServiceManager,
+        verifying: Verifying = child_command,
     ) -> None:
         self._options, self._database, self._clock, self._log, self._manager = options, database, clock, log, manager
         self.turns = Turns(log, selectors.DefaultSelector(), fatal=(NoEvents,))
@@ -108,7 +118,7 @@ class Guard:
         self._board = NoticeBoard(options.notices)
         self._pins_doubt = ""
         self._denial = Denial(self._usb, options.opened)
-        self._make_policy()
+        self._make_policy(verifying)
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
         desk = GuardDesk(self._warden, self._keeper, self.journal, log, policy=self._policy, report=self._report)
@@ -144,7 +154,7 @@ class Guard:
         self._write(GuardEvent.STOPPED, "guard", {} if ended_by is None else {"why": why(ended_by)})
         self._events.close()
 
-    def _make_policy(self) -> None:
+    def _make_policy(self, verifying: Verifying) -> None:
         try:
             trust = load_trust(self._options.state)
             self._store: GuardPolicyStore | None = GuardPolicyStore(self._options.state, trust)
@@ -154,7 +164,7 @@ class Guard:
         for problem in problems:
             self._log.event("guard.policy-unusable", why=problem)
         self._keeper = PolicyKeeper(
-            Verifier(child_command(self._options.state)),
+            Verifier(verifying(self._options.state)),
             self._store,
             self.turns,
             self.journal,

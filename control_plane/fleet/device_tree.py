@@ -198,8 +198,6 @@ def _verdict(device: DeviceState) -> str:
 
 def _reason(device: DeviceState) -> str:
     reason = _CAUSES[device.cause].format(rule=device.rule)
-    if device.cause is Cause.DEFAULT and device.rule:
-        reason += f"; rule {device.rule} came nearest"
     return f"{reason}: {_line(device.detail)}" if device.detail else reason
 
 

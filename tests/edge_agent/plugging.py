@@ -1,8 +1,8 @@
 """Plugs devices that are not there: run under umockdev-wrapper, takes one JSON request a line and answers each.
 
-    {"do": "add", "port", "ids", "serial", "interfaces"}    {}
-    {"do": "card", "name"}                                  {}     a memory card, in a slot that is no USB reader
-    {"do": "remove", "port"}                                {}
+    {"do": "add", "port", "ids", "serial", "interfaces", "authorized"}    {}
+    {"do": "card", "name"}                                                {}     a memory card, in a slot of its own
+    {"do": "remove", "port"}                                              {}
 
 The first line that it prints is the environment in which another process sees the devices.
 """
@@ -23,7 +23,7 @@ class Bus:
         self.bed = TestBed()
         self._attachments = 1
 
-    def add(self, port: str, ids: str, serial: str, interfaces: list[list[int]]) -> None:
+    def add(self, port: str, ids: str, serial: str, interfaces: list[list[int]], *, authorized: bool) -> None:
         vendor, _, product = ids.partition(":")
         body = hostile.of_interfaces([(each[0], each[1], each[2]) for each in interfaces])[18:]
         raw = hostile.device(int(vendor, 16), int(product, 16)) + body
@@ -39,7 +39,7 @@ class Bus:
             f"A: serial={serial}\\n",
             "A: product=A device\\n",
             f"A: devnum={self._attachments}\\n",
-            f"A: authorized={int(is_hub)}\\n",
+            f"A: authorized={int(authorized or is_hub)}\\n",
             *["A: authorized_default=1\\n", "A: interface_authorized_default=1\\n"] * is_hub,
             f"H: descriptors={raw.hex().upper()}",
         ]

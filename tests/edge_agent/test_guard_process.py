@@ -36,8 +36,18 @@ class Bus:
     process: "subprocess.Popen[str]"
     environment: dict[str, str] = field(default_factory=dict)
 
-    def plug(self, port: str, interfaces: Sequence[list[int]] = (STORAGE,), *, serial: str = "4C53") -> None:
-        self._ask(do="add", port=port, ids="0781:5581", serial=serial, interfaces=list(interfaces))
+    def plug(
+        self,
+        port: str,
+        interfaces: Sequence[list[int]] = (STORAGE,),
+        *,
+        serial: str = "4C53",
+        authorized: bool = False,
+    ) -> None:
+        """Plug a device in, which the kernel has let in or has not."""
+        self._ask(
+            do="add", port=port, ids="0781:5581", serial=serial, interfaces=list(interfaces), authorized=authorized
+        )
 
     def put_in(self, card: str) -> None:
         self._ask(do="card", name=card)

@@ -28,8 +28,8 @@ HUB = DeviceState(
 )  # fmt: skip
 STICK = DeviceState(
     "1-1.2", "1-1", "0781:5581", "Ultra", "4C53", "0b" * 32, "08:06:50", Seen.NOW, NOW,
-    Target.BLOCK, Target.BLOCK, Cause.DEFAULT, 2, "serial differs: expected 4C52, found 4C53", Access.READ_WRITE,
-    Authorized.NO,
+    Target.BLOCK, Target.BLOCK, Cause.DEFAULT, 2, "nearest rule 2 differs in serial: expected 4C52, found 4C53",
+    Access.READ_WRITE, Authorized.NO,
 )  # fmt: skip
 REPORT = GuardReport(
     "leadglass-guard 0.1.0", 3, "", True, "boot", False, 0, 9, (HUB, STICK),
@@ -125,7 +125,7 @@ def test_a_guard_that_proved_everything_leaves_nothing_to_say() -> None:
          "port 1-1.2: 0781:5581 Ultra should be blocked, and authorised is read back as yes"),
         (replace(REPORT, devices=(replace(STICK, authorized=Authorized.UNKNOWN),)), "authorised cannot be read back"),
         (replace(REPORT, devices=(replace(STICK, target=Target.ALLOW),)), "only observed: it would have been blocked"),
-        (replace(REPORT, devices=(replace(STICK, cause=Cause.SUSPICIOUS),)), "is suspicious: serial differs"),
+        (replace(REPORT, devices=(replace(STICK, cause=Cause.SUSPICIOUS),)), "is suspicious: nearest rule 2 differs"),
         (replace(REPORT, others=(replace(REPORT.others[0], state=OtherState.NOT_ALLOWED),)),
          "optical sr0 is not allowed: detected, not prevented"),
     ],
@@ -181,7 +181,7 @@ def test_a_reason_names_the_rule_and_what_differed() -> None:
         shown = tree(replace(REPORT, devices=(replace(STICK, **changes),)), is_current=True)  # type: ignore[arg-type]
         return shown["devices"][0]["reason"]  # type: ignore[index, call-overload]
 
-    assert reason() == "no rule matched; rule 2 came nearest: serial differs: expected 4C52, found 4C53"
+    assert reason() == "no rule matched: nearest rule 2 differs in serial: expected 4C52, found 4C53"
     assert reason(cause=Cause.RULE, rule=7, detail="") == "rule 7"
     assert reason(cause=Cause.DEFAULT, rule=0, detail="") == "no rule matched"
     for cause in Cause:

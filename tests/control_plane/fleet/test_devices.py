@@ -21,7 +21,7 @@ def test_a_tree_goes_from_the_report_to_the_api_the_page_and_the_terminal(fleet:
     ]  # fmt: skip
     status, page = fleet.get("/devices")
     assert status == 200
-    assert "serial differs: expected 4C52, found 4C53" in page
+    assert "differs in serial: expected 4C52, found 4C53" in page
     code, out = fleet.command("devices")
     assert code == 0
     assert "1-1.2 0781:5581 Ultra serial 4C53: blocked, enforced" in out
