@@ -56,11 +56,13 @@ class Children:
                 if answered is None:
                     return
                 self._let_go(descriptor)
-                if answered.why:
-                    failed(ChildFailed(name, answered.why))
-                else:
-                    done(answered.output)
-                self._start_waiting()
+                try:
+                    if answered.why:
+                        failed(ChildFailed(name, answered.why))
+                    else:
+                        done(answered.output)
+                finally:
+                    self._start_waiting()
 
             self._turns.watch(descriptor, step)
             self._turns.every(_timer(descriptor), timeout_s, step)
@@ -77,7 +79,13 @@ class Children:
 
     def _start_waiting(self) -> None:
         while self._waiting and len(self._running) < self._most:
-            self._waiting.pop(0)()
+            start = self._waiting.pop(0)
+            try:
+                start()
+            except BaseException:
+                # Of whoever was told that it cannot be started; the others wait for nothing that could still come.
+                self._start_waiting()
+                raise
 
     def _let_go(self, descriptor: int) -> None:
         child = self._running.pop(descriptor)

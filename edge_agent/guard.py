@@ -18,12 +18,13 @@ from edge_agent.children import Children
 from edge_agent.console.pinned import PinnedConsole, PinsUnreadable
 from edge_agent.console.sysfs import ConsoleSysfs
 from edge_agent.database import Database, DatabaseDamaged
+from edge_agent.devices.events import KernelEvent
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.devices.memory import Presence
 from edge_agent.devices.others import Others
 from edge_agent.devices.sysfs import SysfsUsb
 from edge_agent.devices.tree import SysfsTree
-from edge_agent.devices.udev import KernelEvents
+from edge_agent.devices.udev import KernelEvents, NoEvents
 from edge_agent.devices.watching import Watching
 from edge_agent.files import make_folder
 from edge_agent.guard_desk import GuardDesk
@@ -31,7 +32,7 @@ from edge_agent.guard_options import RunOptions
 from edge_agent.host_watch.watcher import HostWatcher
 from edge_agent.link.server import LinkServer
 from edge_agent.log import JsonLog, Log, why
-from edge_agent.media.disks import usb_disks
+from edge_agent.media.disks import announce, usb_disks
 from edge_agent.media.gate import StorageGate
 from edge_agent.notices.board import NoticeBoard, NoticesUnavailable
 from edge_agent.notices.notice import told_of
@@ -48,17 +49,18 @@ from edge_agent.usb_policy.verifier import Verifier, child_command
 from edge_agent.usb_policy.warden import Warden
 from edge_agent.watchdog import ServiceManager, service_manager
 from shared.clock import Clock, SystemClock
-from shared.devices.device import UsbDevice
+from shared.devices.device import HID_CLASS, HUB_CLASS, UsbDevice
 from shared.devices.policy import DevicePolicy
 from shared.devices.record import GuardEvent
 from shared.devices.verdict import Verdict
 from shared.errors import IntegrityFailure, Refused, Unavailable
-from shared.fleet.devices import GuardReport
+from shared.fleet.devices import Authorized, GuardReport
 
 LOOK_EVERY_S = 30.0
 _LATE_NUMBERS_S, _LINK_S, _TIME_S, _ALIVE_S = 1.0, 5.0, 60.0, 10.0
 _AFTER_S = 0.01  # a moment after an instant, never before it
 _SERIOUS, _MAJOR = 8, 12
+_CONSOLE = (HID_CLASS, HUB_CLASS)
 
 
 class AlreadyGuarded(Refused):
@@ -98,7 +100,7 @@ class Guard:
         self, options: RunOptions, database: Database, clock: Clock, log: Log, manager: ServiceManager
     ) -> None:
         self._options, self._database, self._clock, self._log, self._manager = options, database, clock, log, manager
-        self.turns = Turns(log, selectors.DefaultSelector())
+        self.turns = Turns(log, selectors.DefaultSelector(), fatal=(NoEvents,))
         self.journal = GuardJournal(database, clock)
         self._usb = SysfsUsb(options.sys, options.proc)
         self._events = KernelEvents(options.sys / "kernel" / "uevent_seqnum")
@@ -106,6 +108,7 @@ class Guard:
         self._console = PinnedConsole(options.state, ConsoleSysfs(options.sys))
         self._board = NoticeBoard(options.notices)
         self._default_deny = DefaultDeny.NO
+        self._pins_doubt = ""
         self._make_policy()
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
@@ -138,7 +141,8 @@ class Guard:
         self._keeper.stop()
         self._children.stop()
         self._link.close()
-        self._write(GuardEvent.STOPPED, "guard", {})
+        ended_by = self.turns.ended_by
+        self._write(GuardEvent.STOPPED, "guard", {} if ended_by is None else {"why": why(ended_by)})
         self._events.close()
 
     def _make_policy(self) -> None:
@@ -163,7 +167,7 @@ class Guard:
     def _make_devices(self) -> None:
         judge = DeviceJudge(
             self._policy,
-            lambda device: self._console.find(device.port, device.vendor, device.product) is not None,
+            self._is_pinned,
             self._certain,
             Acquaintances(self._database, uptime),
             clock=self._clock,
@@ -182,15 +186,19 @@ class Guard:
             clock=self._clock,
             log=self._log,
             tell=self._tell,
+            alive=self._manager.alive,
         )
-        self._others = Others(SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot)
+        self._others = Others(
+            SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot, self._policy
+        )
         self._gate = StorageGate(
             lambda: usb_disks(self._options.sys),
             self._children,
             self.journal,
             verdict=self._warden.verdict,
             refuse=self._warden.refuse_storage,
-            writable=self._options.socket.parent / "writable",
+            announce=lambda disk, uuid: announce(disk, uuid, self._options.sys),
+            marks=self._options.socket.parent,
             log=self._log,
         )
         self._watching = Watching(
@@ -201,7 +209,12 @@ class Guard:
             self._log,
             on_root_hub=self._deny_by_default,
             on_storage=self._gate.look,
+            on_medium=self._medium_event,
         )
+
+    def _medium_event(self, event: KernelEvent) -> None:
+        if event.action == "change":
+            self._gate.changed(event.port, event.properties.get("SYNTH_UUID", ""))
 
     def _policy(self) -> DevicePolicy | None:
         return self._store.devices if self._store is not None else None
@@ -214,13 +227,22 @@ class Guard:
 
     def _policy_changed(self) -> None:
         self._time_passes()
+        self._judge_others()
         in_force = self._store.in_force if self._store is not None else None
         self._watcher.follow(in_force.watch if in_force is not None else None)
 
+    def _judge_others(self) -> None:
+        try:
+            self._others.judge_again()
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("guard.not-recorded", why=why(exc))
+
     def _look(self) -> None:
         self._read_pins()
-        self._watching.look()
-        self._watching.tell(0)
+        try:
+            self._watching.look()
+        finally:
+            self._watching.tell(0)
         self._manager.status(self._status())
 
     def _time_passes(self) -> None:
@@ -243,6 +265,13 @@ class Guard:
         if changed:
             self._log.event("guard.default-deny-set", where=changed)
 
+    def _is_pinned(self, device: UsbDevice) -> bool:
+        if self._console.find(device.port, device.vendor, device.product) is not None:
+            return True
+        # Which devices are the console cannot be read, and without the guard they work: what is in use is left alone.
+        is_input = bool(device.interfaces) and all(face.class_code in _CONSOLE for face in device.interfaces)
+        return self._console.is_doubtful and is_input and self._usb.authorized(device.port) is Authorized.YES
+
     def _read_pins(self) -> None:
         try:
             if self._console.refresh():
@@ -250,7 +279,14 @@ class Guard:
                 self._write(GuardEvent.CONSOLE_PINNED, "console", pins)
                 self._warden.decide_again()
         except PinsUnreadable as exc:
-            self._log.event("guard.pins-unreadable", why=why(exc))
+            self._doubt_pins(why(exc))
+        else:
+            self._doubt_pins("the list is gone, and udev's rule is there" if self._console.is_doubtful else "")
+
+    def _doubt_pins(self, reason: str) -> None:
+        if reason and reason != self._pins_doubt:
+            self._write(GuardEvent.CONSOLE_PINNED, "console", {"why": reason, "left alone": "input in use"}, _SERIOUS)
+        self._pins_doubt = reason
 
     def _tell(self, device: UsbDevice, verdict: Verdict) -> None:
         told = told_of(device, verdict, self._policy(), self._clock.now())
@@ -282,9 +318,9 @@ class Guard:
         blocked = sum(1 for device in report.devices if not device.is_enforced)
         return f"policy {report.policy}; {len(report.devices)} devices, {blocked} not enforced; {report.gaps} gaps"
 
-    def _write(self, event: GuardEvent, subject: str, fields: dict[str, str]) -> None:
+    def _write(self, event: GuardEvent, subject: str, fields: dict[str, str], outcome: int = 0) -> None:
         try:
-            self.journal.record(Note(event, subject, fields))
+            self.journal.record(Note(event, subject, fields, outcome))
         except (Unavailable, IntegrityFailure) as exc:
             self._log.event("guard.not-recorded", why=why(exc))
 

@@ -81,9 +81,12 @@ class ShortLived:
         return Answered(b"" if why else output, why)
 
     def end(self) -> None:
-        """Kill it, and let go of what it was watched by; what the kernel holds goes later."""
+        """Kill it, and let go of what it was watched by; what the kernel holds goes later.
+
+        One that became another account may be out of our reach, and is let go of all the same.
+        """
         if not self.is_gone:
-            with suppress(ProcessLookupError):
+            with suppress(OSError):
                 os.killpg(self._process.pid, signal.SIGKILL)
         if self._is_open:
             self._is_open = False

@@ -20,18 +20,25 @@ class _Due:
 
 
 class Turns:
-    """An error in one piece of work ends that piece and no other. `monotonic` is in seconds.
+    """An error in one piece of work ends that piece and no other, unless it is one of `fatal`, which ends them all.
 
-    Whoever registers with `selector` itself gives a function that takes the mask of what is ready.
+    `monotonic` is in seconds. Whoever registers with `selector` itself gives a function that takes the mask of what is
+    ready.
     """
 
     def __init__(
-        self, log: Log, selector: selectors.BaseSelector, monotonic: Callable[[], float] = time.monotonic
+        self,
+        log: Log,
+        selector: selectors.BaseSelector,
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        fatal: tuple[type[Exception], ...] = (),
     ) -> None:
         self.selector = selector
-        self._log, self._monotonic = log, monotonic
+        self._log, self._monotonic, self._fatal = log, monotonic, fatal
         self._due: dict[str, _Due] = {}
         self._stopped = False
+        self.ended_by: Exception | None = None
 
     def watch(self, descriptor: int, work: Work) -> None:
         """Have `work` called whenever `descriptor` can be read, until `forget`."""
@@ -55,18 +62,35 @@ class Turns:
     def stop(self) -> None:
         self._stopped = True
 
+    def end(self, error: Exception) -> None:
+        """Stop after this turn, and have `run` raise `error`: what another turn would not mend, a new start may."""
+        self.ended_by = self.ended_by or error
+        self.stop()
+
     def run(self) -> None:
-        """Take turns until stopped."""
+        """Take turns until stopped. Raises what they were ended with."""
         while not self._stopped:
             self.take()
+        if self.ended_by is not None:
+            raise self.ended_by
 
     def take(self) -> None:
         """Take one turn: sleep until something can be read or is due, and do it."""
         sleep_s = max(0.0, min((due.at for due in self._due.values()), default=0.0) - self._monotonic())
         for key, mask in self.selector.select(sleep_s):
-            contained(self._log, "guard.input", partial(key.data, mask))
+            self._contained("guard.input", partial(key.data, mask))
         now = self._monotonic()
         for name, due in list(self._due.items()):
             if due.at <= now:
                 due.at = now + due.every_s
-                contained(self._log, f"guard.{name}", due.work)
+                self._contained(f"guard.{name}", due.work)
+
+    def _contained(self, task: str, work: Work) -> None:
+        def watched() -> None:
+            try:
+                work()
+            except self._fatal as exc:
+                self.end(exc)
+                raise
+
+        contained(self._log, task, watched)

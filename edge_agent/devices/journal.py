@@ -64,6 +64,8 @@ class GuardJournal:
 
     def confirm(self, upto: int) -> None:
         """Take note of what the agent holds durably. Less than before changes nothing; more than there is, is all."""
+        if upto <= self.confirmed():
+            return  # no write lock for a peer that repeats itself
         with self._database.transaction() as connection:
             upto = min(upto, self._head()[0])
             connection.execute("UPDATE guard_confirmed SET number = max(number, ?)", (upto,))

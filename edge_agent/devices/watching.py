@@ -2,8 +2,11 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
+from edge_agent.boundary import contained
 from edge_agent.devices.events import KernelEvent, Kind
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.devices.others import Others
@@ -15,6 +18,7 @@ from shared.errors import IntegrityFailure, Unavailable
 
 _MOST_A_TURN = 256  # then others have their turn
 _QUIET_S = 60.0  # misses without a consequence are told together, once in this time
+_MOST_REASONS = 16
 _MINOR, _SERIOUS = 4, 8
 
 
@@ -28,6 +32,35 @@ class UsbSide(Protocol):
     def reconcile(self) -> int: ...
     def decide_again(self) -> None: ...
     def look_again(self, port: str, /) -> None: ...
+
+
+@dataclass
+class _Gap:
+    """What was missed and is not on record yet: sums, since a disk may be full for days."""
+
+    found: int = 0
+    missed: int = 0  # of those that have a number
+    first: int = 0
+    last: int = 0
+    reasons: dict[str, None] = field(default_factory=dict)
+    is_counted: bool = False
+
+    def add(self, missed: Missed) -> None:
+        if len(self.reasons) < _MOST_REASONS:
+            self.reasons[missed.why] = None
+        if missed.first:
+            self.missed += missed.last - missed.first + 1
+            self.first, self.last = self.first or missed.first, missed.last
+
+
+@dataclass
+class _Turn:
+    """What is to be done once the events of a turn were taken."""
+
+    usb: bool = False
+    storage: bool = False
+    others: bool = False
+    look: bool = False
 
 
 class Watching:
@@ -45,11 +78,13 @@ class Watching:
         *,
         on_root_hub: Callable[[], object],
         on_storage: Callable[[], object],
+        on_medium: Callable[[KernelEvent], object] = lambda _event: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._events, self._usb, self._others, self._journal, self._log = events, usb, others, journal, log
-        self._on_root_hub, self._on_storage, self._monotonic_s = on_root_hub, on_storage, monotonic_s
-        self._unexplained: list[Missed] = []
+        self._on_root_hub, self._on_storage, self._on_medium = on_root_hub, on_storage, on_medium
+        self._monotonic_s = monotonic_s
+        self._gap = _Gap()
         self._told_s = -_QUIET_S
         self.gaps = 0
 
@@ -59,34 +94,35 @@ class Watching:
         self._on_storage()
 
     def drain(self) -> None:
-        """Take what has come, and then judge anew what other devices may have changed."""
-        usb = storage = others = False
-        missed: list[Missed] = []
+        """Take what has come, and then judge anew what other devices may have changed. Raises NoEvents."""
+        turn = _Turn()
         for _ in range(_MOST_A_TURN):
             event = self._events.read()
             if event is None:
                 break
             if isinstance(event, Missed):
-                missed.append(event)
-                continue
-            usb = self._take(event) or usb
-            storage = storage or event.kind in (Kind.BLOCK, Kind.OPTICAL)
-            others = self._others.announced(event) or others
-        if missed:
-            self.missed(missed)
+                self._gap.add(event)
+                turn.look = True
+            elif not contained(self._log, "guard.event", partial(self._take, event, turn)):
+                self._gap.add(Missed(event.seqnum, event.seqnum, "an event could not be taken up"))
+                turn.look = True
+        if turn.look:
+            self._look_for_missed()
             return
-        if usb:
+        if turn.usb:
             self._usb.decide_again()
-        if usb or storage:
+        if turn.usb or turn.storage:
             self._on_storage()
-        if others:
+        if turn.others:
             self._take_up_others()
 
-    def missed(self, missed: list[Missed]) -> None:
-        """Look for what nobody told of, and record that there was a gap and what was found."""
-        self._unexplained += missed
-        if self.look() or self._monotonic_s() - self._told_s >= _QUIET_S:
-            self.tell(0)
+    def _look_for_missed(self) -> None:
+        """Look for what nobody told of, and record that there was a gap, and what was found."""
+        try:
+            self.look()
+        finally:
+            if self._monotonic_s() - self._told_s >= _QUIET_S:
+                self.tell(0)
 
     def look(self) -> int:
         """Hold everything against sysfs; return how many differences there were, which are on record."""
@@ -100,25 +136,39 @@ class Watching:
         return found
 
     def tell(self, found: int) -> None:
-        """Record a gap, if there was one: events that did not come, or things that nobody announced."""
-        if not found and not self._unexplained:
+        """Record a gap, if there was one: events that did not come, or things that nobody announced.
+
+        One that cannot be recorded counts, and is told anew the next time.
+        """
+        gap = self._gap
+        gap.found += found
+        if not gap.found and not gap.reasons:
             return
-        numbers = [each for each in self._unexplained if each.first]
+        self.gaps += not gap.is_counted
+        gap.is_counted = True
         fields = {
-            "found": str(found),
-            "missed": str(sum(each.last - each.first + 1 for each in numbers)) if numbers else "unknown",
-            "why": "; ".join(dict.fromkeys(each.why for each in self._unexplained)) or "no event announced it",
+            "found": str(gap.found),
+            "missed": str(gap.missed) if gap.missed else "unknown",
+            "why": "; ".join(gap.reasons) or "no event announced it",
         }
-        if numbers:
-            fields["numbers"] = f"{numbers[0].first} to {numbers[-1].last}"
-        self._told_s, self._unexplained = self._monotonic_s(), []
-        self.gaps += 1
+        if gap.missed:
+            fields["numbers"] = f"{gap.first} to {gap.last}"
+        self._told_s = self._monotonic_s()
         try:
-            self._journal.record(Note(GuardEvent.GAP, "kernel events", fields, _SERIOUS if found else _MINOR))
+            self._journal.record(Note(GuardEvent.GAP, "kernel events", fields, _SERIOUS if gap.found else _MINOR))
         except (Unavailable, IntegrityFailure) as exc:
             self._log.event("guard.not-recorded", why=why(exc))
+            return
+        self._gap = _Gap()
 
-    def _take(self, event: KernelEvent) -> bool:
+    def _take(self, event: KernelEvent, turn: _Turn) -> None:
+        if event.kind in (Kind.BLOCK, Kind.OPTICAL):
+            turn.storage = True
+            self._on_medium(event)
+        turn.usb = self._take_usb(event) or turn.usb
+        turn.others = self._others.announced(event) or turn.others
+
+    def _take_usb(self, event: KernelEvent) -> bool:
         """Return whether it was about a USB device that came or went."""
         if event.kind is Kind.USB_INTERFACE and event.action == "add":
             self._usb.look_again(event.port)

@@ -1,7 +1,8 @@
 """Decides which offer of policy is verified next, and when: a peer may offer as much as it likes, and costs little.
 
 The parts of an offer come one by one; the newest of each counts. What was accepted is not verified again, and what was
-refused not before RETRY_S. After each refusal the next child waits longer, up to MOST_PAUSE_S.
+refused not before RETRY_S. After each refusal the next child waits longer, up to MOST_PAUSE_S, and after an acceptance
+FIRST_PAUSE_S: a peer may have kept many good offers to hand over in turn.
 """
 
 from hashlib import sha256
@@ -40,8 +41,9 @@ class Offers:
         again = self._refused.get(self._digest())
         return None if again is None else max(0.0, max(again, self._not_before) - now_s)
 
-    def accepted(self, offer: Offer) -> None:
-        self._accepted, self._pause_s, self._not_before = _digest(offer), 0.0, 0.0
+    def accepted(self, offer: Offer, now_s: float) -> None:
+        self._accepted, self._pause_s, self._not_before = _digest(offer), 0.0, now_s + FIRST_PAUSE_S
+        self._refused.pop(self._accepted, None)
 
     def refused(self, offer: Offer, now_s: float) -> None:
         digest = _digest(offer)

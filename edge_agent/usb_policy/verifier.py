@@ -66,7 +66,7 @@ class Verifier:
     def accepted(self) -> None:
         """Say that what was judged last is in force, so that it is not verified again."""
         if self._judged is not None:
-            self._offers.accepted(self._judged)
+            self._offers.accepted(self._judged, self._monotonic_s())
 
     def refused(self) -> None:
         """Say that what was judged last was not accepted."""

@@ -1,6 +1,7 @@
 """Plugs devices that are not there: run under umockdev-wrapper, takes one JSON request a line and answers each.
 
     {"do": "add", "port", "ids", "serial", "interfaces"}    {}
+    {"do": "card", "name"}                                  {}     a memory card, in a slot that is no USB reader
     {"do": "remove", "port"}                                {}
 
 The first line that it prints is the environment in which another process sees the devices.
@@ -14,6 +15,7 @@ from tests.edge_agent.devices import hostile
 from tests.edge_agent.devices.umockdev import TestBed
 
 CONTROLLER = "/devices/pci0000:00/0000:00:14.0"
+CARDS = "/devices/pci0000:00/0000:00:1a.0/mmc_host/mmc0"
 
 
 class Bus:
@@ -43,6 +45,9 @@ class Bus:
         ]
         self.bed.load("\n".join(lines) + "\n\n")
 
+    def card(self, name: str) -> None:
+        self.bed.load(f"P: {CARDS}/{name}\nE: SUBSYSTEM=mmc\nA: type=SD\\n\nA: name=SC16G\\n\n\n")
+
     def remove(self, port: str) -> None:
         self.bed.remove(f"/sys{_path(port)}")
 
@@ -60,10 +65,13 @@ def main() -> None:
     print(json.dumps(bus.bed.child), flush=True)
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
-        if request.pop("do") == "add":
-            bus.add(**request)
-        else:
-            bus.remove(**request)
+        match request.pop("do"):
+            case "add":
+                bus.add(**request)
+            case "card":
+                bus.card(**request)
+            case _:
+                bus.remove(**request)
         print("{}", flush=True)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edge_agent.children import Children
+from edge_agent.children import ChildFailed, Children
 from edge_agent.turns import Turns
 from tests.fakes.log import MemoryLog
 
@@ -97,6 +97,23 @@ def test_no_more_run_at_once_than_are_allowed_and_all_have_their_turn(turns: Tur
     take_until(turns, lambda: len(told) == 7)
 
     assert told.answers == [b"done"] * 7
+
+
+@pytest.mark.parametrize("program", [sys.executable, "/nowhere"])
+def test_an_error_of_whoever_is_told_keeps_no_other_child_from_its_turn(turns: Turns, program: str) -> None:
+    told, children = Told(), Children(turns, most=1)
+    run(turns, told, children, "print('first', end='')")
+    for _ in range(2):
+        children.run("test", [program, "-c", ""], timeout_s=10, most_bytes=10, done=broken, failed=broken)
+    run(turns, told, children, "print('last', end='')")
+
+    take_until(turns, lambda: len(told) == 2)
+
+    assert told.answers == [b"first", b"last"]
+
+
+def broken(_told: bytes | ChildFailed) -> None:
+    raise RuntimeError("a bug of whoever asked")
 
 
 def test_what_still_runs_at_the_end_is_killed(turns: Turns) -> None:

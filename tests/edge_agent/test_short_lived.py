@@ -1,8 +1,10 @@
 """Children that answer, fail, say too much, or never come back."""
 
 import os
+import re
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +16,23 @@ import pytest
 from edge_agent.short_lived import Answered, ShortLived, of_ours
 
 _TIMEOUT_S = 20.0
+_ROOT = Path(__file__).parents[2]
+_BECOMES_NOBODY = """
+import os, signal
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+os.kill(os.getpid(), signal.SIGSTOP)
+"""
+_ASKS_IT = """
+import os, select, sys
+from edge_agent.short_lived import ShortLived
+child = ShortLived([sys.executable, "-I", "-c", sys.argv[1]], most_bytes=10, timeout_s=20, now_s=0)
+pid = child._process.pid
+watched = os.pidfd_open(pid)
+os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
+answered = child.step(20)
+has_gone = select.select([watched], [], [], float(sys.argv[2]))[0]
+print(answered.why if answered else "it goes on", 0 if has_gone else pid, sep="\\n")
+"""
 
 
 @contextmanager
@@ -79,6 +98,28 @@ def test_a_child_that_is_stopped_keeps_nobody_waiting() -> None:
         os.kill(started._process.pid, signal.SIGSTOP)
 
         assert started.step(_TIMEOUT_S + 1) == Answered(b"", "it did not answer within 20 s")
+
+
+def capabilities() -> list[str]:
+    """Return what the guard's unit leaves it, as setpriv(1) names them."""
+    unit = (_ROOT / "systemd" / "leadglass-guard.service").read_text()
+    (line,) = re.findall("^CapabilityBoundingSet=(.*)$", unit, re.MULTILINE)
+    return [name.removeprefix("CAP_").lower() for name in line.split()]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("may_kill", [True, False], ids=["as the unit has it", "without CAP_KILL"])
+def test_a_child_that_became_somebody_else_is_given_up_and_killed_if_that_is_allowed(may_kill: bool) -> None:
+    kept = [f"+{name}" for name in capabilities() if may_kill or name != "kill"]
+    command = ["setpriv", f"--bounding-set=-all,{','.join(kept)}", "--inh-caps=-all", sys.executable]
+    command += ["-c", _ASKS_IT, _BECOMES_NOBODY, "20" if may_kill else "0.1"]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False, timeout=60)
+
+    why, left = done.stdout.splitlines() if done.returncode == 0 else (done.stderr, "0")
+    if left != "0":
+        os.kill(int(left), signal.SIGKILL)
+    assert why == "it did not answer within 20 s"
+    assert (left == "0") is may_kill
 
 
 def test_a_program_that_is_not_there_leaves_nothing_open() -> None:

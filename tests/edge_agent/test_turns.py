@@ -64,3 +64,40 @@ def test_an_error_in_one_piece_of_work_stops_no_other(turns: Turns, seconds: Sec
     assert done == ["sound"]
     os.close(reading)
     os.close(writing)
+
+
+class Hopeless(Exception):
+    pass
+
+
+def hopeless() -> None:
+    raise Hopeless
+
+
+@pytest.mark.parametrize("by_a_reader", [True, False])
+def test_an_error_that_no_other_turn_mends_ends_the_turns(seconds: Seconds, by_a_reader: bool) -> None:
+    reading, writing = os.pipe()
+    done: list[str] = []
+    with selectors.DefaultSelector() as selector:
+        turns = Turns(MemoryLog(), selector, seconds, fatal=(Hopeless,))
+        if by_a_reader:
+            turns.watch(reading, hopeless)
+            os.write(writing, b"x")
+        else:
+            turns.every("hopeless", 0.0, hopeless)
+        turns.every("sound", 0.0, lambda: done.append("sound"))
+
+        with pytest.raises(Hopeless):
+            turns.run()
+
+    assert done == ["sound"]
+    os.close(reading)
+    os.close(writing)
+
+
+def test_turns_that_are_ended_with_an_error_raise_it(turns: Turns) -> None:
+    turns.every("work", 0.0, lambda: turns.end(Hopeless("first")))
+    turns.every("more", 0.0, lambda: turns.end(Hopeless("second")))
+
+    with pytest.raises(Hopeless, match="first"):
+        turns.run()

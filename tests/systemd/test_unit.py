@@ -62,7 +62,7 @@ def test_a_unit_with_less_protection_would_be_seen(tmp_path: Path) -> None:
         tmp_path,
         ("RestrictAddressFamilies=AF_UNIX AF_NETLINK\n", ""),
         ("IPAddressDeny=any\n", ""),
-        ("CapabilityBoundingSet=CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SETUID CAP_SETGID\n", ""),
+        ("CapabilityBoundingSet=CAP_SYS_ADMIN CAP_SYS_PTRACE CAP_DAC_READ_SEARCH CAP_SETUID CAP_SETGID CAP_KILL\n", ""),
     )
 
     assert not is_within(weaker, MOST_EXPOSED)
@@ -82,6 +82,7 @@ def test_what_is_left_exposed_is_known_by_name(tmp_path: Path) -> None:
         "ProtectProc",
         "DeviceAllow",
         "CapabilityBoundingSet_CAP_DAC_FOWNER_IPC_OWNER",
+        "CapabilityBoundingSet_CAP_KILL",
         "CapabilityBoundingSet_CAP_SET_UID_GID_PCAP",
         "CapabilityBoundingSet_CAP_SYS_ADMIN",
         "CapabilityBoundingSet_CAP_SYS_PTRACE",

@@ -1,3 +1,4 @@
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -60,6 +61,22 @@ def test_what_is_confirmed_can_still_be_read_and_the_number_never_goes_down(data
 
     assert journal.confirmed() == 3
     assert_chained(records(journal), GENESIS)
+
+
+@pytest.mark.parametrize("upto", [0, 1, 2])
+def test_confirming_what_was_confirmed_writes_nothing(database: Database, tmp_path: Path, upto: int) -> None:
+    journal = GuardJournal(database, FakeClock())
+    journal.record(note("1-1"), note("1-2"))
+    journal.confirm(2)
+    with closing(sqlite3.connect(tmp_path / "guard.sqlite")) as beside:
+        before = beside.execute("PRAGMA data_version").fetchone()
+
+        journal.confirm(upto)
+
+        assert beside.execute("PRAGMA data_version").fetchone() == before
+        journal.record(note("1-3"))
+        journal.confirm(3)
+        assert beside.execute("PRAGMA data_version").fetchone() != before
 
 
 def test_confirming_more_than_there_is_confirms_nothing_that_comes_later(database: Database) -> None:

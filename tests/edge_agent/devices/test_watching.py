@@ -27,15 +27,17 @@ class Bench:
     told: list[str] = field(default_factory=list)
     unseen: int = 0
     now_s: float = 1000.0
+    broken: set[str] = field(default_factory=set)  # ports of devices at which the USB side has a bug
+    log: MemoryLog = field(default_factory=MemoryLog)
 
     def __post_init__(self) -> None:
         self.journal = GuardJournal(self.database, FakeClock())
         self.watching = Watching(
             self,
             self,
-            Others(list, self.database, self.journal, FakeClock(), "boot"),
+            Others(list, self.database, self.journal, FakeClock(), "boot", lambda: None),
             self.journal,
-            MemoryLog(),
+            self.log,
             on_root_hub=lambda: self.told.append("root hub"),
             on_storage=lambda: self.told.append("storage"),
             monotonic_s=lambda: self.now_s,
@@ -45,6 +47,8 @@ class Bench:
         return self.coming.pop(0) if self.coming else None
 
     def attached(self, port: str) -> None:
+        if port in self.broken:
+            raise RuntimeError
         self.told.append(f"+{port}")
 
     def detached(self, port: str) -> None:
@@ -60,6 +64,9 @@ class Bench:
 
     def decide_again(self) -> None:
         self.told.append("decide again")
+
+    def disk_is_full(self, *, full: bool) -> None:
+        self.database._connection.execute(f"PRAGMA query_only={int(full)}")
 
     def gaps(self) -> list[GuardRecord]:
         records = map(GuardRecord.parse, self.journal.after(0, 1000))
@@ -146,6 +153,47 @@ def test_gaps_without_a_consequence_are_told_together_and_never_silently_dropped
     assert [gap.fields["missed"] for gap in bench.gaps()] == ["1", "99"]
 
 
+def test_an_event_that_cannot_be_taken_up_costs_neither_a_miss_read_before_nor_an_event_after_it(bench: Bench) -> None:
+    another = KernelEvent("add", "usb", "usb_device", "1-2", "/sys/devices/pci/usb1/1-2", 8)
+    bench.broken = {"1-1"}
+    bench.coming = [Missed(5, 6, "numbers that did not come"), STICK, another]
+
+    bench.watching.drain()
+
+    assert bench.told[:2] == ["+1-2", "root hub"]
+    assert "reconcile" in bench.told
+    (gap,) = bench.gaps()
+    assert (gap.fields["missed"], gap.fields["numbers"]) == ("3", "5 to 7")
+    assert gap.fields["why"] == "numbers that did not come; an event could not be taken up"
+    assert bench.log.names() == ["task.failed"]
+
+
+def test_a_miss_is_told_although_the_look_for_it_fails(bench: Bench) -> None:
+    bench.coming = [Missed(5, 6, "numbers that did not come")]
+    bench.reconcile = broken  # type: ignore[method-assign]
+
+    with pytest.raises(RuntimeError):
+        bench.watching.drain()
+
+    assert [gap.fields["missed"] for gap in bench.gaps()] == ["2"]
+
+
+def test_a_gap_that_cannot_be_recorded_counts_and_is_recorded_as_soon_as_it_can(bench: Bench) -> None:
+    bench.disk_is_full(full=True)
+    bench.unseen = 2
+    bench.coming = [Missed(5, 6, "numbers that did not come")]
+    bench.watching.drain()
+    bench.watching.tell(0)
+    assert (bench.gaps(), bench.watching.gaps) == ([], 1)
+
+    bench.disk_is_full(full=False)
+    bench.watching.tell(0)
+    bench.watching.tell(0)
+
+    assert [(gap.fields["found"], gap.fields["missed"]) for gap in bench.gaps()] == [("2", "2")]
+    assert bench.watching.gaps == 1
+
+
 def test_what_a_look_finds_without_any_event_is_a_gap_too(bench: Bench) -> None:
     bench.unseen = 1
 
@@ -162,3 +210,7 @@ def test_a_flood_of_events_leaves_the_others_their_turn(bench: Bench) -> None:
     bench.watching.drain()
 
     assert 0 < len(bench.coming) < 1000
+
+
+def broken() -> int:
+    raise RuntimeError

@@ -32,8 +32,16 @@ def test_the_newest_of_each_part_counts(offers: Offers) -> None:
 
 def test_what_was_accepted_is_not_verified_again(offers: Offers) -> None:
     offers.take(head=b"1", layer=b"1")
-    offers.accepted(Offer(b"1", b"1"))
+    offers.accepted(Offer(b"1", b"1"), 100)
     offers.take(head=b"1", layer=b"1")
+
+    assert (offers.due(10_000), offers.due_in_s(10_000)) == (None, None)
+
+
+def test_what_was_refused_once_and_accepted_later_rests_too(offers: Offers) -> None:
+    offers.take(head=b"1", layer=b"1")
+    offers.refused(Offer(b"1", b"1"), 100)
+    offers.accepted(Offer(b"1", b"1"), 100)
 
     assert (offers.due(10_000), offers.due_in_s(10_000)) == (None, None)
 
@@ -69,13 +77,27 @@ def test_a_flood_of_forgeries_has_hardly_one_verified_a_minute(offers: Offers) -
     assert verified < 3600 / MOST_PAUSE_S + 10
 
 
-def test_one_that_is_accepted_ends_the_waiting(offers: Offers) -> None:
+def test_one_that_is_accepted_ends_the_waiting_but_for_a_moment(offers: Offers) -> None:
     for n in range(10):
         offers.refused(Offer(b"%d" % n, b"1"), 100)
-    offers.accepted(Offer(b"good", b"1"))
+    offers.accepted(Offer(b"good", b"1"), 100)
     offers.take(head=b"next", layer=b"1")
 
-    assert offers.due(100) == Offer(b"next", b"1")
+    assert (offers.due(100), offers.due_in_s(100)) == (None, FIRST_PAUSE_S)
+    assert offers.due(100 + FIRST_PAUSE_S) == Offer(b"next", b"1")
+
+
+def test_offers_that_are_all_acceptable_are_verified_one_a_moment_and_not_one_after_another(offers: Offers) -> None:
+    now, verified = 0.0, 0
+    for n in range(6000):
+        offers.take(head=b"%d" % (n % 2), layer=b"1")
+        offer = offers.due(now)
+        if offer is not None:
+            verified += 1
+            offers.accepted(offer, now)
+        now += 0.1
+
+    assert verified <= 600 / FIRST_PAUSE_S + 1
 
 
 def test_what_is_larger_than_a_bundle_is_refused_and_changes_nothing(offers: Offers) -> None:
