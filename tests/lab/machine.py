@@ -17,7 +17,7 @@ MEMORY = "768M"
 SLOTS = 4
 # What nobody looks at costs time to emulate.
 QUIET = (
-    "quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on net.ifnames=0 no_timer_check tsc=reliable "
+    "quiet loglevel=4 mitigations=off nokaslr random.trust_cpu=on net.ifnames=0 no_timer_check tsc=reliable "
     "systemd.show_status=0 fsck.mode=skip audit=0 root=/dev/vda ro rootfstype=ext4"
 )
 DEFAULT_DENY = "usbcore.authorized_default=0"
@@ -27,7 +27,7 @@ DEFAULT_DENY = "usbcore.authorized_default=0"
 class Boot:
     """How the guest starts. `extra` is laid over the initramfs, after what the lab itself lays there."""
 
-    append: str = DEFAULT_DENY
+    append: str = f"{DEFAULT_DENY} panic=-1"  # the initramfs opens no shell where `panic` is set
     console: str = "console=ttyS0"
     extra: dict[str, Entry] = field(default_factory=dict)
 
