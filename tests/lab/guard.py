@@ -15,6 +15,7 @@ from pathlib import Path
 from edge_agent.link import protocol
 from edge_agent.link.frames import frame
 from edge_agent.link.protocol import Answer, Request
+from edge_agent.usb_policy.exchange import Offer
 from shared.clock import SystemClock
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule
@@ -101,6 +102,10 @@ class LabGuard:
         offer = self._signed.publish(self.version, replace(whole, **more))  # type: ignore[arg-type]  # names of fields
         self.ask(protocol.Offer(offer.head, offer.layer))
         return self.version
+
+    def signed_anew(self) -> Offer:
+        """Return a newer policy without rules, signed and not offered."""
+        return self._signed.publish(self.version + 1)
 
     def follow(self, *rules: str | DeviceRule, expires_in: timedelta | None = None, **more: object) -> None:
         """Offer a policy and wait until it is in force."""
