@@ -6,14 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab.newc import File, Link, archive
+from tests.lab.newc import Entry, File, Link, archive
 
-ENTRIES = {"/etc/rules/a": File(b"rule\n"), "/usr/lib/check": File(b"#!/bin/sh\n", 0o755), "/etc/link": Link("rules/a")}
+ENTRIES: dict[str, Entry] = {
+    "/etc/rules/a": File(b"rule\n"),
+    "/usr/lib/check": File(b"#!/bin/sh\n", 0o755),
+    "/etc/link": Link("rules/a"),
+}
 
 
 @pytest.mark.skipif(shutil.which("cpio") is None, reason="reading an archive with another implementation: no cpio")
 def test_what_is_packed_is_what_cpio_unpacks(tmp_path: Path) -> None:
-    subprocess.run(["cpio", "--extract", "--quiet"], input=archive(ENTRIES), cwd=tmp_path, check=True)
+    subprocess.run(
+        ["cpio", "--extract", "--unconditional", "--quiet"], input=archive(ENTRIES), cwd=tmp_path, check=True
+    )
 
     assert (tmp_path / "etc/rules/a").read_bytes() == b"rule\n"
     assert (tmp_path / "usr/lib/check").stat().st_mode & 0o777 == 0o755
