@@ -17,7 +17,7 @@ from edge_agent import SOFTWARE
 from edge_agent.children import Children
 from edge_agent.console.pinned import PinnedConsole, PinsUnreadable
 from edge_agent.console.sysfs import ConsoleSysfs
-from edge_agent.database import Database, DatabaseDamaged
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.devices.memory import Presence
 from edge_agent.devices.others import Others
@@ -26,6 +26,7 @@ from edge_agent.devices.tree import SysfsTree
 from edge_agent.devices.udev import KernelEvents, NoEvents
 from edge_agent.devices.watching import Watching
 from edge_agent.files import make_folder
+from edge_agent.guard_database import Opened, opened
 from edge_agent.guard_desk import GuardDesk
 from edge_agent.guard_options import RunOptions
 from edge_agent.host_watch.watcher import HostWatcher
@@ -56,8 +57,10 @@ from shared.fleet.devices import GuardReport
 
 LOOK_EVERY_S = 30.0
 _LATE_NUMBERS_S, _LINK_S, _TIME_S, _ALIVE_S = 1.0, 5.0, 60.0, 10.0
+_UNRECORDED_S = 60.0  # a guard that can record nothing is started anew after that, by when there may be room
 _AFTER_S = 0.01  # a moment after an instant, never before it
 _SERIOUS, _MAJOR = 8, 12
+_MOST_ERROR_CHARS = 500
 
 
 class AlreadyGuarded(Refused):
@@ -75,16 +78,20 @@ class NoSuchAccount(Refused):
 def run(options: RunOptions) -> None:
     """Guard this machine until SIGTERM or SIGINT.
 
-    Raises AlreadyGuarded, NoSuchAccount, NoEvents, SocketFolderOpen, SocketUnavailable, DatabaseUnavailable.
+    Raises AlreadyGuarded, NoSuchAccount, NoEvents, SocketFolderOpen, SocketUnavailable; DatabaseUnavailable,
+    DatabaseDamaged: it has to be started anew.
     """
     clock = SystemClock()
     log = JsonLog(clock)
     manager = service_manager()
-    make_folder(options.state)
-    with _alone(options.state), _database(options.state, log) as (database, lost):
-        guard = Guard(options, database, clock, log, manager)
-        if lost:
-            guard.journal.record(Note(GuardEvent.GAP, "records", {"why": lost}, _MAJOR))
+    denial = Denial(SysfsUsb(options.sys, options.proc), options.opened)
+    # Before anything that can fail: whatever comes of this start, the kernel then goes on blocking.
+    denial.ensure()
+    # Where it is there already, a disk that takes nothing more is no reason not to guard.
+    with suppress(OSError):
+        make_folder(options.state)
+    with _alone(options.state), opened(options.state, log) as database:
+        guard = Guard(options, database, denial, clock, log, manager)
         with _stopping(guard.turns), closing(guard):
             guard.begin()
             guard.turns.run()
@@ -94,17 +101,25 @@ class Guard:
     """`begin` takes up what is there; from then on everything happens in the turns."""
 
     def __init__(
-        self, options: RunOptions, database: Database, clock: Clock, log: Log, manager: ServiceManager
+        self,
+        options: RunOptions,
+        opened: Opened,
+        denial: Denial,
+        clock: Clock,
+        log: Log,
+        manager: ServiceManager,
     ) -> None:
-        self._options, self._database, self._clock, self._log, self._manager = options, database, clock, log, manager
+        self._options, self._clock, self._log, self._manager = options, clock, log, manager
+        self._opened, self._database, self._denial = opened, opened.database, denial
         self.turns = Turns(log, selectors.DefaultSelector(), fatal=(NoEvents,))
-        self.journal = GuardJournal(database, clock)
+        # Many go on without what they could not read; the next start puts a damaged database aside.
+        self._database.on_damage = self.turns.end
+        self.journal = GuardJournal(self._database, clock, unrecorded=opened.unrecorded)
         self._usb = SysfsUsb(options.sys, options.proc)
         self._events = KernelEvents(options.sys / "kernel" / "uevent_seqnum")
         self._children = Children(self.turns)
         self._console = PinnedConsole(options.state, ConsoleSysfs(options.sys))
         self._board = NoticeBoard(options.notices)
-        self._denial = Denial(self._usb, options.opened)
         self._make_policy()
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
@@ -117,6 +132,8 @@ class Guard:
     def begin(self) -> None:
         """Listen first, so that nothing comes unseen between the first look and the first event."""
         self._write(GuardEvent.STARTED, "guard", {"software": SOFTWARE})
+        if self._opened.lost:
+            self._write(GuardEvent.GAP, "records", {"why": self._opened.lost}, _MAJOR)
         self._deny_by_default()
         self._read_pins()
         self._warden.begin()
@@ -128,6 +145,9 @@ class Guard:
         self.turns.every("time", _TIME_S, self._time_passes)
         self.turns.every("link", _LINK_S, self._link.tick)
         self.turns.every("alive", self._manager.interval_s or _ALIVE_S, self._alive)
+        if self._opened.unrecorded:
+            unrecorded = DatabaseUnavailable(self._opened.unrecorded)
+            self.turns.every("unrecorded", _UNRECORDED_S, lambda: self.turns.end(unrecorded))
         self._policy_changed()
         self._manager.ready(self._status())
 
@@ -158,7 +178,7 @@ class Guard:
             self._log,
             self._policy_changed,
         )
-        self._keeper.error = "; ".join(problems)[:500]
+        self._keeper.error = "; ".join(problems)[:_MOST_ERROR_CHARS]
 
     def _make_devices(self) -> None:
         judge = DeviceJudge(
@@ -272,7 +292,7 @@ class Guard:
         return GuardReport(
             software=SOFTWARE,
             policy=in_force.version if in_force is not None else 0,
-            policy_error=self._keeper.error,
+            policy_error=self._error(),
             clock_sure=self._certain()[0],
             default_deny=self._denial.state.value,
             sidecar=self._options.sidecar,
@@ -283,8 +303,17 @@ class Guard:
             findings=self._watcher.findings,
         )
 
+    def _error(self) -> str:
+        unrecorded = (
+            self._opened.unrecorded and f"nothing is allowed, as it cannot be recorded: {self._opened.unrecorded}"
+        )
+        return "; ".join(filter(None, (unrecorded, self._keeper.error)))[:_MOST_ERROR_CHARS]
+
     def _status(self) -> str:
-        report = self._report()
+        try:
+            report = self._report()
+        except (Unavailable, IntegrityFailure) as exc:
+            return why(exc)
         blocked = sum(1 for device in report.devices if not device.is_enforced)
         return f"policy {report.policy}; {len(report.devices)} devices, {blocked} not enforced; {report.gaps} gaps"
 
@@ -325,34 +354,16 @@ def _askers(agent_user: str | None) -> tuple[frozenset[int], int]:
 
 @contextmanager
 def _alone(state: Path) -> Iterator[None]:
-    """Raises AlreadyGuarded."""
-    with (state / "guard.lock").open("a") as file:
+    """Lock the folder itself, which also works where nothing can be written. Raises AlreadyGuarded, OSError."""
+    folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
             raise AlreadyGuarded(state) from exc
         yield
-
-
-@contextmanager
-def _database(state: Path, log: Log) -> Iterator[tuple[Database, str]]:
-    """Yield the guard's database, and why the one before had to be put aside, if it had to.
-
-    A guard without a past still guards. Raises DatabaseUnavailable.
-    """
-    path, lost = state / "guard.sqlite", ""
-    try:
-        database = Database(path)
-        GuardJournal(database, SystemClock()).written()
-    except DatabaseDamaged as exc:
-        lost = str(exc)
-        log.event("guard.database-damaged", why=lost)
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).replace(path.with_name(f"damaged-{path.name}{suffix}"))
-        database = Database(path)
-    with closing(database):
-        yield database, lost
+    finally:
+        os.close(folder)
 
 
 @contextmanager

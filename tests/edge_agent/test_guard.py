@@ -1,20 +1,37 @@
 """The joined guard in this process, over folders that look like /sys and /proc; its turns are taken one by one."""
 
+import subprocess
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from edge_agent.database import DatabaseDamaged, DatabaseUnavailable
+from edge_agent.devices.sysfs import SysfsUsb
 from edge_agent.devices.udev import NoEvents
-from edge_agent.guard import Guard, _database
+from edge_agent.guard import AlreadyGuarded, Guard, _alone, run
+from edge_agent.guard_database import opened
 from edge_agent.guard_options import RunOptions
+from edge_agent.usb_policy.default_deny import Denial
+from edge_agent.usb_policy.exchange import VerifiedPolicy
+from edge_agent.usb_policy.store import GuardPolicyStore
 from edge_agent.watchdog import ServiceManager
+from shared.devices.parse import parse_rule
+from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.record import GuardEvent, GuardRecord
+from shared.devices.verdict import Cause
+from shared.fleet.devices import Authorized
+from tests.control_plane.vault.tmpfs import small_filesystem
+from tests.edge_agent.test_guard_database import destroy, fill
+from tests.edge_agent.usb_policy.bench import Guard as SignedPolicies
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
 from tests.fakes.usb_tree import STORAGE, UsbTree
+
+__all__ = ["small_filesystem"]
 
 
 @dataclass
@@ -22,6 +39,7 @@ class Machine:
     """A machine with one root hub; `guard` runs a guard on it, as often as a test wants to."""
 
     folder: Path
+    state: Path | None = None
     clock: FakeClock = field(default_factory=FakeClock)
     log: MemoryLog = field(default_factory=MemoryLog)
 
@@ -29,13 +47,13 @@ class Machine:
         self.tree = UsbTree(self.folder / "sys")
         self.plug("1-1", serial="first")
         self.options = RunOptions(
-            self.folder / "state",
+            self.state or self.folder / "state",
             self.folder / "run" / "guard.sock",
             sys=self.folder / "sys",
             proc=self.folder / "proc",
         )
         for folder in (self.options.state, self.options.socket.parent, self.options.proc / "sys/kernel/random"):
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
         (self.options.proc / "sys/kernel/random/boot_id").write_text("this start\n")
         (self.options.proc / "cmdline").write_text("quiet usbcore.authorized_default=0\n")
         self.set_default(0)
@@ -46,14 +64,27 @@ class Machine:
             (folder / name).write_text(f"{value}\n")
         (folder.parent / "devnum").write_text("1\n")
 
+    def allow_everything(self) -> None:
+        """Have a policy in force that was accepted before."""
+        trust = SignedPolicies(self.options.state).trust
+        devices = DevicePolicy((DeviceRule(parse_rule("allow", 1)),))
+        signed_at = self.clock.now()
+        GuardPolicyStore(self.options.state, trust).take(
+            VerifiedPolicy(trust.layer, 1, bytes(32), signed_at + timedelta(days=1), signed_at, devices)
+        )
+
+    def default(self) -> str:
+        return (self.folder / "sys/bus/usb/devices/usb1/authorized_default").read_text().strip()
+
     def set_default(self, value: int) -> None:
         for name in ("authorized_default", "interface_authorized_default"):
             (self.folder / "sys/bus/usb/devices/usb1" / name).write_text(f"{value}\n")
 
     @contextmanager
     def guard(self, manager: ServiceManager = ServiceManager()) -> Iterator[Guard]:  # noqa: B008  a frozen value
-        with _database(self.options.state, self.log) as (database, _):
-            guard = Guard(self.options, database, self.clock, self.log, manager)
+        denial = Denial(SysfsUsb(self.options.sys, self.options.proc), self.options.opened)
+        with opened(self.options.state, self.log) as database:
+            guard = Guard(self.options, database, denial, self.clock, self.log, manager)
             with closing(guard):
                 yield guard
 
@@ -65,6 +96,29 @@ def machine(tmp_path: Path) -> Machine:
 
 def records(guard: Guard) -> list[GuardRecord]:
     return [GuardRecord.parse(line) for line in guard.journal.after(0, 1000)]
+
+
+def allowed(guard: Guard) -> set[str]:
+    return {device.port for device in guard._report().devices if device.authorized is Authorized.YES}
+
+
+@contextmanager
+def unwritable(disk: Path, how: str) -> Iterator[None]:
+    if how == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        yield
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        return
+    file = disk / "somebody-else-s"
+    with file.open("wb", buffering=0) as out, suppress(OSError):
+        while True:
+            out.write(bytes(4096))
+    yield
+    file.unlink()
+
+
+def broken() -> int:
+    raise DatabaseUnavailable("the disk is gone")
 
 
 def no_events() -> None:
@@ -111,3 +165,70 @@ def test_a_hub_that_was_found_open_is_recorded_as_soon_as_that_is_possible(machi
         guard._look()
 
         assert "default deny" in [record.subject for record in records(guard)]
+
+
+def test_the_kernel_is_told_to_block_before_anything_that_can_fail(machine: Machine) -> None:
+    machine.set_default(1)
+    with _alone(machine.options.state), pytest.raises(AlreadyGuarded):
+        run(machine.options)
+
+    assert machine.default() == "0"
+    with machine.guard() as guard:
+        guard.begin()
+        assert guard._report().default_deny == "late"
+
+
+def test_a_database_that_turns_out_to_be_damaged_ends_the_guard_and_the_next_one_begins_anew(machine: Machine) -> None:
+    with machine.guard() as guard:
+        fill(guard._database)
+        guard.begin()
+        guard._database.empty_log()
+        destroy(machine.options.state / "guard.sqlite", "guard_record")
+        guard._database._reading.execute("PRAGMA shrink_memory")
+        guard.turns.every("asked for records", 0, lambda: guard.journal.after(0, 10))
+
+        with pytest.raises(DatabaseDamaged):
+            guard.turns.run()
+
+    with machine.guard() as guard:
+        guard.begin()
+        (gap,) = [record for record in records(guard) if record.event is GuardEvent.GAP]
+        assert (gap.subject, gap.outcome) == ("records", 12)
+        assert allowed(guard) == {"usb1"}
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["first start", "later start"])
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_guard_that_can_record_nothing_blocks_says_so_and_tries_again(
+    tmp_path: Path, small_filesystem: Path, how: str, is_new: bool
+) -> None:
+    machine = Machine(tmp_path, small_filesystem)
+    machine.allow_everything()
+    if not is_new:
+        with machine.guard() as guard:
+            guard.begin()
+            assert allowed(guard) == {"usb1", "1-1"}
+    with unwritable(small_filesystem, how), machine.guard() as guard:
+        guard.begin()
+
+        report = guard._report()
+        assert allowed(guard) == {"usb1"}
+        assert {device.cause for device in report.devices} == {Cause.ROOT_HUB, Cause.UNRECORDED}
+        assert report.policy_error.startswith("nothing is allowed, as it cannot be recorded: ")
+        guard.turns.once_within("unrecorded", 0)
+        with pytest.raises(DatabaseUnavailable):
+            guard.turns.run()
+
+    with machine.guard() as guard:
+        guard.begin()
+        assert allowed(guard) == {"usb1", "1-1"}
+        assert guard._report().policy_error == ""
+
+
+def test_a_guard_that_cannot_read_its_records_begins_all_the_same(machine: Machine) -> None:
+    with machine.guard() as guard:
+        guard.journal.written = broken  # type: ignore[method-assign]
+
+        guard.begin()
+
+        assert "the disk is gone" in guard._status()
