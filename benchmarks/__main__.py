@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import deciding, delaying, delivering, durable, holding, receiving, sealing
+from benchmarks import deciding, delaying, delivering, durable, guarding, holding, receiving, sealing
 from benchmarks.measure import PeerMissing
 
 
@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "delaying": delaying,
     "delivering": delivering,
     "durable": durable,
+    "guarding": guarding,
     "holding": holding,
     "receiving": receiving,
     "sealing": sealing,

@@ -7,7 +7,7 @@ import random
 import selectors
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, timedelta, tzinfo
 from pathlib import Path
@@ -18,6 +18,7 @@ from edge_agent.children import Children
 from edge_agent.console.pinned import PinnedConsole, PinsUnreadable
 from edge_agent.console.sysfs import ConsoleSysfs
 from edge_agent.database import DatabaseUnavailable
+from edge_agent.devices.events import KernelEvent
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.devices.memory import Presence
 from edge_agent.devices.others import Others
@@ -32,7 +33,7 @@ from edge_agent.guard_options import RunOptions
 from edge_agent.host_watch.watcher import HostWatcher
 from edge_agent.link.server import LinkServer
 from edge_agent.log import JsonLog, Log, why
-from edge_agent.media.disks import usb_disks
+from edge_agent.media.disks import announce, usb_disks
 from edge_agent.media.gate import StorageGate
 from edge_agent.notices.board import NoticeBoard, NoticesUnavailable
 from edge_agent.notices.notice import told_of
@@ -48,12 +49,12 @@ from edge_agent.usb_policy.verifier import Verifier, child_command
 from edge_agent.usb_policy.warden import Warden
 from edge_agent.watchdog import ServiceManager, service_manager
 from shared.clock import Clock, SystemClock
-from shared.devices.device import UsbDevice
+from shared.devices.device import HID_CLASS, HUB_CLASS, UsbDevice
 from shared.devices.policy import DevicePolicy
 from shared.devices.record import GuardEvent
 from shared.devices.verdict import Verdict
 from shared.errors import IntegrityFailure, Refused, Unavailable
-from shared.fleet.devices import GuardReport
+from shared.fleet.devices import Authorized, GuardReport
 
 LOOK_EVERY_S = 30.0
 _LATE_NUMBERS_S, _LINK_S, _TIME_S, _ALIVE_S = 1.0, 5.0, 60.0, 10.0
@@ -61,6 +62,7 @@ _UNRECORDED_S = 60.0  # a guard that can record nothing is started anew after th
 _AFTER_S = 0.01  # a moment after an instant, never before it
 _SERIOUS, _MAJOR = 8, 12
 _MOST_ERROR_CHARS = 500
+_CONSOLE = (HID_CLASS, HUB_CLASS)
 
 
 class AlreadyGuarded(Refused):
@@ -75,7 +77,11 @@ class NoSuchAccount(Refused):
         self.name = name
 
 
-def run(options: RunOptions) -> None:
+Verifying = Callable[[Path], Sequence[str]]
+"""Returns the command of the child that verifies policy, for the guard's folder."""
+
+
+def run(options: RunOptions, verifying: Verifying = child_command) -> None:
     """Guard this machine until SIGTERM or SIGINT.
 
     Raises AlreadyGuarded, NoSuchAccount, NoEvents, SocketFolderOpen, SocketUnavailable; DatabaseUnavailable,
@@ -91,7 +97,7 @@ def run(options: RunOptions) -> None:
     with suppress(OSError):
         make_folder(options.state)
     with _alone(options.state), opened(options.state, log) as database:
-        guard = Guard(options, database, denial, clock, log, manager)
+        guard = Guard(options, database, denial, clock, log, manager, verifying)
         with _stopping(guard.turns), closing(guard):
             guard.begin()
             guard.turns.run()
@@ -108,6 +114,7 @@ class Guard:
         clock: Clock,
         log: Log,
         manager: ServiceManager,
+        verifying: Verifying = child_command,
     ) -> None:
         self._options, self._clock, self._log, self._manager = options, clock, log, manager
         self._opened, self._database, self._denial = opened, opened.database, denial
@@ -120,7 +127,8 @@ class Guard:
         self._children = Children(self.turns)
         self._console = PinnedConsole(options.state, ConsoleSysfs(options.sys))
         self._board = NoticeBoard(options.notices)
-        self._make_policy()
+        self._pins_doubt = ""
+        self._make_policy(verifying)
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
         desk = GuardDesk(self._warden, self._keeper, self.journal, log, policy=self._policy, report=self._report)
@@ -161,7 +169,7 @@ class Guard:
         self._write(GuardEvent.STOPPED, "guard", {} if ended_by is None else {"why": why(ended_by)})
         self._events.close()
 
-    def _make_policy(self) -> None:
+    def _make_policy(self, verifying: Verifying) -> None:
         try:
             trust = load_trust(self._options.state)
             self._store: GuardPolicyStore | None = GuardPolicyStore(self._options.state, trust)
@@ -171,7 +179,7 @@ class Guard:
         for problem in problems:
             self._log.event("guard.policy-unusable", why=problem)
         self._keeper = PolicyKeeper(
-            Verifier(child_command(self._options.state)),
+            Verifier(verifying(self._options.state)),
             self._store,
             self.turns,
             self.journal,
@@ -183,7 +191,7 @@ class Guard:
     def _make_devices(self) -> None:
         judge = DeviceJudge(
             self._policy,
-            lambda device: self._console.find(device.port, device.vendor, device.product) is not None,
+            self._is_pinned,
             self._certain,
             Acquaintances(self._database, uptime),
             clock=self._clock,
@@ -202,15 +210,19 @@ class Guard:
             clock=self._clock,
             log=self._log,
             tell=self._tell,
+            alive=self._manager.alive,
         )
-        self._others = Others(SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot)
+        self._others = Others(
+            SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot, self._policy
+        )
         self._gate = StorageGate(
             lambda: usb_disks(self._options.sys),
             self._children,
             self.journal,
             verdict=self._warden.verdict,
             refuse=self._warden.refuse_storage,
-            writable=self._options.socket.parent / "writable",
+            announce=lambda disk, uuid: announce(disk, uuid, self._options.sys),
+            marks=self._options.socket.parent,
             log=self._log,
         )
         self._watching = Watching(
@@ -221,7 +233,12 @@ class Guard:
             self._log,
             on_root_hub=self._deny_by_default,
             on_storage=self._gate.look,
+            on_medium=self._medium_event,
         )
+
+    def _medium_event(self, event: KernelEvent) -> None:
+        if event.action == "change":
+            self._gate.changed(event.port, event.properties.get("SYNTH_UUID", ""))
 
     def _policy(self) -> DevicePolicy | None:
         return self._store.devices if self._store is not None else None
@@ -234,8 +251,15 @@ class Guard:
 
     def _policy_changed(self) -> None:
         self._time_passes()
+        self._judge_others()
         in_force = self._store.in_force if self._store is not None else None
         self._watcher.follow(in_force.watch if in_force is not None else None)
+
+    def _judge_others(self) -> None:
+        try:
+            self._others.judge_again()
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("guard.not-recorded", why=why(exc))
 
     def _look(self) -> None:
         self._read_pins()
@@ -269,6 +293,13 @@ class Guard:
         if self._write(GuardEvent.GAP, "default deny", found, _SERIOUS):
             self._denial.untold.clear()
 
+    def _is_pinned(self, device: UsbDevice) -> bool:
+        if self._console.find(device.port, device.vendor, device.product) is not None:
+            return True
+        # Which devices are the console cannot be read, and without the guard they work: what is in use is left alone.
+        is_input = bool(device.interfaces) and all(face.class_code in _CONSOLE for face in device.interfaces)
+        return self._console.is_doubtful and is_input and self._usb.authorized(device.port) is Authorized.YES
+
     def _read_pins(self) -> None:
         try:
             if self._console.refresh():
@@ -276,7 +307,14 @@ class Guard:
                 self._write(GuardEvent.CONSOLE_PINNED, "console", pins)
                 self._warden.decide_again()
         except PinsUnreadable as exc:
-            self._log.event("guard.pins-unreadable", why=why(exc))
+            self._doubt_pins(why(exc))
+        else:
+            self._doubt_pins("the list is gone, and udev's rule is there" if self._console.is_doubtful else "")
+
+    def _doubt_pins(self, reason: str) -> None:
+        if reason and reason != self._pins_doubt:
+            self._write(GuardEvent.CONSOLE_PINNED, "console", {"why": reason, "left alone": "input in use"}, _SERIOUS)
+        self._pins_doubt = reason
 
     def _tell(self, device: UsbDevice, verdict: Verdict) -> None:
         told = told_of(device, verdict, self._policy(), self._clock.now())

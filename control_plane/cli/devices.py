@@ -27,7 +27,12 @@ def guard_line(host: Mapping[str, Any]) -> str:
     if counts is None:
         return f"{host['guard']}; what is plugged in is not evaluated"
     told = [f"{counts['devices']} USB devices", f"{counts['blocked']} blocked"]
-    kinds = (("not_enforced", "not enforced"), ("unknown", "unknown"), ("suspicious", "suspicious"))
+    kinds = (
+        ("not_enforced", "not enforced"),
+        ("unknown", "unknown"),
+        ("suspicious", "suspicious"),
+        ("not_allowed", "on other buses not allowed: detected, not prevented"),
+    )
     told += [f"{counts[name]} {what}" for name, what in kinds if counts[name]]
     return f"{host['guard']}: {', '.join(told)}"
 
@@ -44,7 +49,7 @@ def lines_of(host: Mapping[str, Any]) -> Iterator[str]:
         if report["sidecar"]:
             yield "  modality's own ports: not evaluated"
         for other in report["others"]:
-            yield f"  {other['kind']} {other['name']}: detected, not prevented; {other['detail']}"
+            yield f"  {other['kind']} {other['name']}: {other['verdict']}; {other['detail']}"
         for finding in report["findings"]:
             yield f"  check {finding['check']}: {finding['state']}; {finding['detail']}"
         if report["left_out"]:

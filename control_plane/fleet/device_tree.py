@@ -10,7 +10,15 @@ from dataclasses import dataclass
 from shared.canonical import Json
 from shared.devices.printable import printable
 from shared.devices.verdict import Access, Cause, Target
-from shared.fleet.devices import Authorized, DeviceState, Finding, FindingState, GuardReport
+from shared.fleet.devices import (
+    Authorized,
+    DeviceState,
+    Finding,
+    FindingState,
+    GuardReport,
+    OtherDevice,
+    OtherState,
+)
 
 _MOST_CHARS = 500
 _DONE = {Target.ALLOW: "allowed", Target.BLOCK: "blocked", Target.REJECT: "rejected"}
@@ -24,6 +32,8 @@ _CAUSES = {
     Cause.LAPSED: "rule {rule} would allow it and is not in its time",
     Cause.SUSPICIOUS: "suspicious",
     Cause.NOT_ENCRYPTED: "storage that is not encrypted",
+    Cause.NOT_READ_ONLY: "storage that could not be set read-only",
+    Cause.UNRECORDED: "the guard cannot write its records",
     Cause.UNREADABLE: "its descriptors cannot be read",
 }
 _DENIAL = {
@@ -42,6 +52,7 @@ class Counts:
     unknown: int
     observed: int
     suspicious: int
+    not_allowed: int  # on other buses, and there all the same
 
     def json(self) -> dict[str, Json]:
         return dict(self.__dict__)
@@ -58,6 +69,7 @@ def count(report: GuardReport) -> Counts:
         of(lambda device: enforcement(device) == "unknown"),
         of(_is_observed),
         of(lambda device: device.cause is Cause.SUSPICIOUS),
+        sum(1 for _ in _not_allowed(report)),
     )
 
 
@@ -84,7 +96,8 @@ def tree(report: GuardReport, *, is_current: bool) -> dict[str, Json]:
         "left_out": report.left_out,
         "devices": [_device(device, depth, is_current=is_current) for device, depth in in_order(report.devices)],
         "others": [
-            {**other.json(), "name": _line(other.name), "detail": _line(other.detail)} for other in report.others
+            {**other.json(), "name": _line(other.name), "detail": _line(other.detail), "verdict": other.state.words}
+            for other in report.others
         ],
         "findings": [_finding(finding, is_current=is_current) for finding in report.findings],
     }
@@ -129,6 +142,8 @@ def gaps(asset: str, report: GuardReport | None) -> Iterator[str]:
             yield f"{asset}: {_named(device)} should be {_DONE[device.target]}, and authorised {why}"
         if device.cause is Cause.SUSPICIOUS:
             yield f"{asset}: {_named(device)} is suspicious: {_line(device.detail)}"
+    for other in _not_allowed(report):
+        yield f"{asset}: {other.kind} {_line(other.name)} is {other.state.words}"
     for finding in report.findings:
         if finding.state is not FindingState.FINE:
             yield f"{asset}: check {finding.check}: {finding.state.value}: {_line(finding.detail)}"
@@ -149,6 +164,10 @@ def _of_the_guard(report: GuardReport) -> Iterator[str]:
         yield f"{report.left_out} devices, others or findings are not in its report, which has no room for them"
     if report.sidecar:
         yield "it runs beside the modality; the modality's own ports are not evaluated"
+
+
+def _not_allowed(report: GuardReport) -> Iterator[OtherDevice]:
+    return (other for other in report.others if other.state is OtherState.NOT_ALLOWED)
 
 
 def _device(device: DeviceState, depth: int, *, is_current: bool) -> dict[str, Json]:
@@ -179,8 +198,6 @@ def _verdict(device: DeviceState) -> str:
 
 def _reason(device: DeviceState) -> str:
     reason = _CAUSES[device.cause].format(rule=device.rule)
-    if device.cause is Cause.DEFAULT and device.rule:
-        reason += f"; rule {device.rule} came nearest"
     return f"{reason}: {_line(device.detail)}" if device.detail else reason
 
 

@@ -175,6 +175,7 @@ class DeviceCounts(BaseModel):
     unknown: int
     observed: int
     suspicious: int
+    not_allowed: int
 
 
 class HostStatus(BaseModel):
@@ -249,13 +250,15 @@ class AttachedDevice(BaseModel):
 
 
 class DetectedDevice(BaseModel):
-    """Something on a bus where attachment is detected, not prevented."""
+    """Something on a bus where attachment is detected, not prevented. `verdict` is `state` in words."""
 
     kind: str
     name: str
     detail: str
     seen: Literal["now", "while-down", "before"]
     since: str
+    state: Literal["allowed", "not allowed", "not evaluated", "judged with its USB device"]
+    verdict: str
 
 
 class HostFinding(BaseModel):

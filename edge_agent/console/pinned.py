@@ -4,7 +4,7 @@ from pathlib import Path
 
 from edge_agent.console.pins import MAX_BYTES, Pin, Pins
 from edge_agent.console.place import NoPlace
-from edge_agent.console.plan import PINS
+from edge_agent.console.plan import PINS, RULES
 from edge_agent.console.sysfs import ConsoleSysfs, PortGone
 from shared.errors import IntegrityFailure, Malformed
 
@@ -33,12 +33,20 @@ def load_pins(state: Path) -> Pins:
 class PinnedConsole:
     """Tells a pinned device from any other by what the kernel shows of it now, like the udev rule."""
 
-    def __init__(self, state: Path, sysfs: ConsoleSysfs) -> None:
-        self._state, self._sysfs = state, sysfs
+    def __init__(self, state: Path, sysfs: ConsoleSysfs, rules: Path = Path(RULES)) -> None:
+        """`rules` is what `pin-console` wrote for udev, which works without the list."""
+        self._state, self._sysfs, self._rules = state, sysfs, rules
         self._pins, self._read_at = Pins(), (0, 0, 0)
+        self.is_doubtful = False  # some device is pinned, and which one cannot be read
 
     def refresh(self) -> bool:
         """Read the list if it changed; return whether it did. Raises PinsUnreadable: what was read before stays."""
+        self.is_doubtful = True
+        changed = self._refresh()
+        self.is_doubtful = not self._pins.pins and self._rules.exists()
+        return changed
+
+    def _refresh(self) -> bool:
         try:
             status = (self._state / PINS).stat()
             mark = (status.st_ino, status.st_mtime_ns, status.st_size)

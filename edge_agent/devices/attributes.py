@@ -45,11 +45,12 @@ class NotWritten(Unavailable):
 class Folder:
     """`name` is what errors call it."""
 
-    def __init__(self, path: Path, name: str) -> None:
-        """Raises DeviceGone and DeviceUnreadable."""
+    def __init__(self, path: Path | str, name: str, within: "Folder | None" = None) -> None:
+        """Raises DeviceGone and DeviceUnreadable. `within` is the open folder that it has to be in."""
         self.name = name
         try:
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            at = None if within is None else within._descriptor
+            self._descriptor: int = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
         except OSError as exc:
             raise self._error(exc, "its folder") from exc
 

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edge_agent.database import Database
+from edge_agent.devices.openness import Openness
 from edge_agent.devices.reconcile import Mark
 from shared import clock
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS present_device (
-    port TEXT PRIMARY KEY, boot TEXT NOT NULL, instance TEXT NOT NULL, fingerprint TEXT NOT NULL, since TEXT NOT NULL
+    port TEXT PRIMARY KEY, boot TEXT NOT NULL, instance TEXT NOT NULL, fingerprint TEXT NOT NULL, since TEXT NOT NULL,
+    openness TEXT NOT NULL
 ) STRICT;
 """
 
@@ -18,6 +20,7 @@ CREATE TABLE IF NOT EXISTS present_device (
 class WasThere:
     mark: Mark
     since: datetime
+    openness: Openness  # of its storage, by the verdict before
 
 
 class Presence:
@@ -32,13 +35,17 @@ class Presence:
 
     def there(self) -> dict[str, WasThere]:
         """Return what was noted, by port."""
-        rows = self._database.read("SELECT port, fingerprint, instance, boot, since FROM present_device")
-        return {port: WasThere(Mark(*mark), clock.parse(since)) for port, *mark, since in rows}
+        rows = self._database.read("SELECT port, openness, since, fingerprint, instance, boot FROM present_device")
+        return {
+            port: WasThere(Mark(*mark), clock.parse(since), Openness.parse(openness))
+            for port, openness, since, *mark in rows
+        }
 
     def note(self, port: str, was: WasThere) -> None:
         with self._database.transaction() as connection:
-            values = (port, was.mark.boot, was.mark.instance, was.mark.fingerprint, clock.text(was.since))
-            connection.execute("INSERT OR REPLACE INTO present_device VALUES (?, ?, ?, ?, ?)", values)
+            mark = was.mark
+            values = (port, mark.boot, mark.instance, mark.fingerprint, clock.text(was.since), str(was.openness))
+            connection.execute("INSERT OR REPLACE INTO present_device VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def forget(self, port: str) -> None:
         with self._database.transaction() as connection:

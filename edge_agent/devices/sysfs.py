@@ -34,6 +34,9 @@ class UsbInterface:
 class SysfsUsb:
     """`root` and `proc` are what a test replaces.
 
+    Where `instance` is given, it is what `instance` said before, and what is done or read concerns that attachment:
+    DeviceGone where another device has come to the port since.
+
     Every method that takes a port or an interface raises NotAPort for what is not the name of one, and DeviceGone.
     """
 
@@ -85,44 +88,44 @@ class SysfsUsb:
             problems=tuple(problems),
         )
 
-    def authorized(self, port: str) -> Authorized:
+    def authorized(self, port: str, instance: str = "") -> Authorized:
         """Return what the kernel says; UNKNOWN where it cannot be read or says something else."""
-        with self._open(port) as folder:
+        with self._open(port, instance) as folder:
             return _authorized(folder)
 
-    def authorize(self, port: str, wanted: bool) -> None:  # noqa: FBT001  it is the value that is written
+    def authorize(self, port: str, wanted: bool, instance: str = "") -> None:  # noqa: FBT001  what is written
         """Have the kernel use the device, or none of it. Raises NotWritten.
 
         Returns when drivers are bound or unbound, which takes up to some seconds where a driver probes the device.
         """
-        with self._open(port) as folder:
+        with self._open(port, instance) as folder:
             folder.write("authorized", b"1" if wanted else b"0")
 
-    def remove(self, port: str) -> None:
+    def remove(self, port: str, instance: str = "") -> None:
         """Take it off the bus until it is plugged in again; an event tells when it is gone. Raises NotWritten."""
-        with self._open(port) as folder:
+        with self._open(port, instance) as folder:
             folder.write("remove", b"1")
 
     def instance(self, port: str) -> str:
         """Return what differs for each attachment during one start of the machine, see `reconcile.Mark`."""
         with self._open(port) as folder:
-            return f"{_text(folder.find('devnum'))}.{folder.inode}"
+            return _instance(folder)
 
-    def interfaces(self, port: str) -> tuple[UsbInterface, ...]:
+    def interfaces(self, port: str, instance: str = "") -> tuple[UsbInterface, ...]:
         """Return what the kernel made of the active configuration. What goes away meanwhile is left out."""
         found: list[UsbInterface] = []
-        with self._open(port) as folder:
+        with self._open(port, instance) as folder:
             for name in folder.names():
                 if len(found) < MAX_INTERFACES and _belongs(name, port):
                     try:
-                        found.append(self._interface(name))
+                        found.append(_interface(folder, name))
                     except (DeviceGone, DeviceUnreadable):
                         continue
         return tuple(found)
 
-    def authorize_interface(self, name: str, wanted: bool) -> None:  # noqa: FBT001  it is the value that is written
+    def authorize_interface(self, name: str, wanted: bool, instance: str = "") -> None:  # noqa: FBT001  as above
         """Let a driver have one interface, or take it away. Binding takes `probe_interface` too. Raises NotWritten."""
-        with self._open_interface(name) as folder:
+        with self._open(ports.device_of(name), instance) as device, Folder(name, name, device) as folder:
             folder.write("authorized", b"1" if wanted else b"0")
 
     def probe_interface(self, name: str) -> None:
@@ -174,30 +177,16 @@ class SysfsUsb:
             return _text(folder.read("boot_id"))
 
     @contextmanager
-    def _open(self, port: str) -> Iterator[Folder]:
+    def _open(self, port: str, instance: str = "") -> Iterator[Folder]:
         if not ports.is_port(port):
             raise ports.NotAPort(port)
         with Folder(self._bus / "devices" / port, port) as folder:
-            yield folder
-
-    @contextmanager
-    def _open_interface(self, name: str) -> Iterator[Folder]:
-        ports.device_of(name)
-        with Folder(self._bus / "devices" / name, name) as folder:
+            if instance and _instance(folder) != instance:
+                raise DeviceGone(port)
             yield folder
 
     def _usbcore(self) -> Folder:
         return Folder(self._root / "module" / "usbcore" / "parameters", "usbcore")
-
-    def _interface(self, name: str) -> UsbInterface:
-        with self._open_interface(name) as folder:
-            codes = []
-            for attribute in ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol"):
-                code = folder.read(attribute)
-                if not _CODE.fullmatch(code):
-                    raise DeviceUnreadable(name, attribute)
-                codes.append(int(code, 16))
-            return UsbInterface(name, Interface(*codes), _authorized(folder), printable(folder.link("driver"), 64))
 
     def _fingerprint(self, port: str) -> str:
         with self._open(port) as folder:
@@ -234,6 +223,21 @@ def _authorized(folder: Folder) -> Authorized:
         return _AUTHORIZED.get(folder.read("authorized").strip(), Authorized.UNKNOWN)
     except DeviceUnreadable:
         return Authorized.UNKNOWN
+
+
+def _instance(folder: Folder) -> str:
+    return f"{_text(folder.find('devnum'))}.{folder.inode}"
+
+
+def _interface(device: Folder, name: str) -> UsbInterface:
+    with Folder(name, name, device) as folder:
+        codes = []
+        for attribute in ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol"):
+            code = folder.read(attribute)
+            if not _CODE.fullmatch(code):
+                raise DeviceUnreadable(name, attribute)
+            codes.append(int(code, 16))
+        return UsbInterface(name, Interface(*codes), _authorized(folder), printable(folder.link("driver"), 64))
 
 
 def _belongs(interface: str, port: str) -> bool:

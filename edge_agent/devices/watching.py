@@ -78,10 +78,12 @@ class Watching:
         *,
         on_root_hub: Callable[[], object],
         on_storage: Callable[[], object],
+        on_medium: Callable[[KernelEvent], object] = lambda _event: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._events, self._usb, self._others, self._journal, self._log = events, usb, others, journal, log
-        self._on_root_hub, self._on_storage, self._monotonic_s = on_root_hub, on_storage, monotonic_s
+        self._on_root_hub, self._on_storage, self._on_medium = on_root_hub, on_storage, on_medium
+        self._monotonic_s = monotonic_s
         self._gap = _Gap()
         self._told_s = -_QUIET_S
         self.gaps = 0
@@ -160,7 +162,9 @@ class Watching:
         self._gap = _Gap()
 
     def _take(self, event: KernelEvent, turn: _Turn) -> None:
-        turn.storage = turn.storage or event.kind in (Kind.BLOCK, Kind.OPTICAL)
+        if event.kind in (Kind.BLOCK, Kind.OPTICAL):
+            turn.storage = True
+            self._on_medium(event)
         turn.usb = self._take_usb(event) or turn.usb
         turn.others = self._others.announced(event) or turn.others
 

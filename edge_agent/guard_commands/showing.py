@@ -97,7 +97,7 @@ def enforced_text(device: DeviceState) -> str:
 
 def _other_line(other: OtherDevice) -> str:
     detail = f": {_fit(other.detail)}" if other.detail else ""
-    return f"{other.kind} {_fit(other.name)}{detail} (detected, not prevented){_SEEN[other.seen]}"
+    return f"{other.kind} {_fit(other.name)}{detail} ({other.state.words}){_SEEN[other.seen]}"
 
 
 def _finding_line(finding: Finding) -> str:

@@ -22,7 +22,8 @@ from shared.errors import Refused, Unavailable
 
 SYS, DEV = Path("/sys"), Path("/dev")
 NUMBER_PATTERN = r"[0-9]{1,6}:[0-9]{1,7}"
-_BLKROSET, _BLKROGET, _BLKSSZGET, _BLKGETSIZE64 = 0x125D, 0x125E, 0x1268, 0x80081272  # linux/fs.h
+# linux/fs.h
+_BLKROSET, _BLKROGET, _BLKSSZGET, _BLKGETSIZE64, _BLKGETDISKSEQ = 0x125D, 0x125E, 0x1268, 0x80081272, 0x80081280
 _INT, _U64 = Struct("i"), Struct("Q")
 _SYSFS_SECTOR = 512  # what `start` and `size` count in, whatever the disk's own is
 
@@ -59,6 +60,11 @@ class BlockDevice:
         """Return whether it is read-only now, as the kernel says after the call. Raises OSError."""
         fcntl.ioctl(self.descriptor, _BLKROSET, _INT.pack(on))
         return self.is_read_only()
+
+    def verify_sequence(self, sequence: str) -> None:
+        """Raises NotThatDevice: it is another disk, or has another medium, than when it had this number. Empty: any."""
+        if sequence and str(_U64.unpack(fcntl.ioctl(self.descriptor, _BLKGETDISKSEQ, bytes(_U64.size)))[0]) != sequence:
+            raise NotThatDevice(self.number, f"it is no longer the disk with number {sequence}")
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Return fewer bytes only at the end. Raises MediumUnreadable."""

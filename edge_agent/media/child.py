@@ -1,4 +1,6 @@
-"""Looks at one disk, and prints what it saw: `python -m edge_agent.media.child MAJOR:MINOR [--set read-only]`.
+"""Looks at one disk, and prints what it saw.
+
+    python -m edge_agent.media.child MAJOR:MINOR [--sequence DISKSEQ] [--set read-only | read-write]
 
 A process of its own, because a dying stick makes every call wait and what is read may be made to attack its reader.
 Once the disk is open, and read-only or writable as was asked, the rights of root are given up before a byte is read.
@@ -27,22 +29,29 @@ _MOST_MEMORY_BYTES = 256 << 20
 def look(
     number: str,
     access: Access | None,
+    sequence: str = "",
     *,
     sys: Path = SYS,
     dev: Path = DEV,
     before_reading: Callable[[], None] = lambda: None,
 ) -> Answer:
-    """Return what there is to say of a disk, also where it could not be read. `access` None: leave it as it is."""
+    """Return what there is to say of a disk, also where it could not be read. `access` None: leave it as it is.
+
+    `sequence` is the kernel's number of the disk and its medium that is meant; empty: whatever is there.
+    """
     flags: tuple[tuple[str, bool], ...] = ()
     with ExitStack() as open_devices:
         try:
             disk = open_devices.enter_context(opened(number, sys, dev))
+            disk.verify_sequence(sequence)
             kernel = partitions(number, sys)
             others = [open_devices.enter_context(opened(own, sys, dev)) for own, _ in kernel[: MAX_DEVICES - 1]]
             flags = tuple((device.number, _flag(device, access)) for device in (disk, *others))
             size, sector = disk.size_bytes, disk.sector_bytes
             before_reading()
-            return Answer(number, flags, survey(disk.read_at, size, sector, tuple(part for _, part in kernel)))
+            looked_at = survey(disk.read_at, size, sector, tuple(part for _, part in kernel))
+            disk.verify_sequence(sequence)
+            return Answer(number, flags, looked_at)
         except (Refused, Unavailable) as exc:
             return Answer(number, flags, None, printable(str(exc), 300))
         except OSError as exc:
@@ -70,10 +79,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--set", choices=list(Access), type=Access, help="what the disk and its partitions become first"
     )
+    parser.add_argument("--sequence", default="", help="the kernel's number of the disk that is meant")
     options = parser.parse_args(arguments)
     if not re.fullmatch(NUMBER_PATTERN, options.number):
         parser.error("expected MAJOR:MINOR")
-    answer = look(options.number, options.set, before_reading=give_up_rights)
+    answer = look(options.number, options.set, options.sequence, before_reading=give_up_rights)
     sys.stdout.buffer.write(answer.encode() + b"\n")
     return 0
 

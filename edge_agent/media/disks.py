@@ -1,5 +1,6 @@
 """The disks of this machine that hang on the USB, as sysfs has them. Nothing here opens or waits for a disk."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,15 @@ class Disk:
     number: str  # major:minor
     sequence: str
     port: str
+
+
+def announce(disk: Disk, uuid: str, sys: Path = Path("/sys")) -> None:
+    """Have udev look at a disk and its partitions anew. Its events carry `uuid`. One that is gone is left alone."""
+    folder = sys / "dev" / "block" / disk.number
+    for uevent in (folder / "uevent", *sorted(folder.glob("*/uevent"))):
+        if uevent.parent == folder or (uevent.parent / "partition").exists():
+            with suppress(OSError):
+                uevent.write_text(f"change {uuid}")
 
 
 def usb_disks(sys: Path = Path("/sys")) -> list[Disk]:

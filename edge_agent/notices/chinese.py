@@ -24,6 +24,7 @@ CHINESE = Language(
         Cause.SUSPICIOUS: "{device}{blocked}：它与以前不同，或者表现得像伪造的设备。请拔下它，也不要在其他机器上使用。",
         Cause.NOT_ENCRYPTED: "{device}{blocked}：这里只允许使用加密的存储设备，"
         "而它没有全部加密，或者无法识别其加密方式。",
+        Cause.NOT_READ_ONLY: "{device}{blocked}：这里只允许读取它，本机无法确保它不被写入。",
         Cause.UNRECORDED: "{device}{blocked}：本机无法记录设备的插入，而未经记录的设备不允许使用。"
         "本机的硬盘可能已满或已损坏。",
         Cause.UNREADABLE: "{device}{blocked}：它没有正确说明自己是什么设备，可能已损坏或是伪造的。",

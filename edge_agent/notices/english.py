@@ -26,6 +26,7 @@ ENGLISH = Language(
         "and do not use it anywhere else.",
         Cause.NOT_ENCRYPTED: "{device} {blocked}: only encrypted storage is allowed here, and this is not encrypted "
         "throughout, or in a way that cannot be recognised.",
+        Cause.NOT_READ_ONLY: "{device} {blocked}: it may only be read here, and this host could not make sure of that.",
         Cause.UNRECORDED: "{device} {blocked}: this host cannot write down what is plugged in, and allows nothing "
         "unrecorded. Its disk may be full or broken.",
         Cause.UNREADABLE: "{device} {blocked}: it does not say correctly what it is. It may be broken, or forged.",

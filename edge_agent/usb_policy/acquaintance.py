@@ -8,10 +8,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from edge_agent.database import Database
+from edge_agent.devices.descriptors import MAX_INTERFACES
 from shared import canonical
 from shared.canonical import Json
 from shared.devices.device import MAX_TEXT_CHARS, Interface, UsbDevice
 from shared.devices.surroundings import Remembered
+from shared.devices.suspicion import RE_ENUMERATION
 from shared.errors import Malformed
 from shared.fields import Fields
 
@@ -35,18 +37,27 @@ class Acquaintances:
         self._gone: list[tuple[UsbDevice, timedelta]] = []
         database.create(_SCHEMA)
 
-    def remembered(self, device: UsbDevice) -> tuple[Remembered, ...]:
-        """Return what is known of this device, and of what was in its port just before."""
-        now = self._uptime()
-        gone = [Remembered(was, now - at) for was, at in self._gone if was.port == device.port]
+    def remembered(self, device: UsbDevice, attached: timedelta) -> tuple[Remembered, ...]:
+        """Return what is known of this device, which was attached at this uptime, and of what was there just before.
+
+        Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        gone = [
+            Remembered(was, attached - at)
+            for was, at in self._gone
+            if was.port == device.port and timedelta(0) <= attached - at <= RE_ENUMERATION
+        ]
         rows = self._database.read(
             "SELECT look FROM known_device WHERE vendor = ? AND product = ? AND serial = ?",
             (device.vendor, device.product, device.serial),
         )
-        return (*gone, *(Remembered(_parse(look)) for (look,) in rows))
+        try:
+            return (*gone, *(Remembered(_parse(look)) for (look,) in rows))
+        except Malformed:
+            return tuple(gone)  # one that was written by another version is an acquaintance no more
 
     def remember(self, device: UsbDevice) -> None:
-        """Take a device that is not suspicious as it is now."""
+        """Take a device that was allowed as it is now. What was blocked proves nothing of the honest one."""
         if not device.serial or device.is_root_hub:
             return
         look = _encode(device)
@@ -89,7 +100,7 @@ def _parse(look: bytes) -> UsbDevice:
         serial=fields.text("serial", max_chars=MAX_TEXT_CHARS),
         fingerprint="",
         parent_fingerprint="",
-        interfaces=tuple(map(_interface, fields.items("interfaces", most=1000))),
+        interfaces=tuple(map(_interface, fields.items("interfaces", most=MAX_INTERFACES))),
     )
 
 

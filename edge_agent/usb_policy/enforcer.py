@@ -1,30 +1,36 @@
 """Carries a verdict out by the kernel's authorisation, and reads back what became of it.
 
+Everything concerns one attachment of a device, told by the kernel's own number of it: where another device has come to
+the port since, nothing is done to that one.
+
 A composite device of which only some interfaces may work is authorised while its bus gives new interfaces no
 authorisation of their own, so that no driver meets the others even for a moment.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.devices.ports import is_root_hub
 from edge_agent.devices.sysfs import UsbInterface
-from shared.devices.device import Interface, UsbDevice
+from shared.devices.device import STORAGE_CLASS, Interface, UsbDevice
 from shared.devices.verdict import Target, Verdict
-from shared.errors import Unavailable
+from shared.errors import Refused, Unavailable
 from shared.fleet.devices import Authorized
 
 
 class Bus(Protocol):
-    """What enforcement asks of sysfs. Whatever does not work raises an Unavailable; a device may go at any moment."""
+    """What enforcement asks of sysfs. Whatever does not work raises an Unavailable or a Refused of ours."""
 
-    def authorized(self, port: str, /) -> Authorized: ...
-    def authorize(self, port: str, wanted: bool, /) -> None: ...  # noqa: FBT001  it is the value that is written
-    def remove(self, port: str, /) -> None: ...
-    def interfaces(self, port: str, /) -> Sequence[UsbInterface]: ...
-    def authorize_interface(self, name: str, wanted: bool, /) -> None: ...  # noqa: FBT001  as above
+    def ports(self) -> Iterable[str]: ...
+    def authorized(self, port: str, instance: str, /) -> Authorized: ...
+    def authorize(self, port: str, wanted: bool, instance: str, /) -> None: ...  # noqa: FBT001  what is written
+    def remove(self, port: str, instance: str, /) -> None: ...
+    def interfaces(self, port: str, instance: str, /) -> Sequence[UsbInterface]: ...
+    def authorize_interface(self, name: str, wanted: bool, instance: str, /) -> None: ...  # noqa: FBT001  as above
     def probe_interface(self, name: str, /) -> None: ...
+    def interface_authorized_default(self, root_hub: str, /) -> int | None: ...
     def set_interface_authorized_default(self, root_hub: str, value: int, /) -> None: ...
 
 
@@ -41,43 +47,66 @@ class Enforcer:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
 
-    def enforce(self, device: UsbDevice, verdict: Verdict) -> Enforced:
+    def enforce(self, device: UsbDevice, instance: str, verdict: Verdict) -> Enforced:
         """Make the kernel treat `device` as `verdict` says; never raises for a device that does not obey or is gone."""
         why = ""
         try:
-            self._apply(device, verdict)
-        except Unavailable as exc:
+            self._apply(device, instance, verdict)
+        except (Unavailable, Refused) as exc:
             why = str(exc)
-        return self._read_back(device, verdict, why)
+        return self.read_back(device, instance, verdict, why)
 
-    def holds(self, device: UsbDevice, verdict: Verdict) -> bool:
-        """Return whether the kernel now treats `device` as `verdict` says."""
-        return self._read_back(device, verdict, "").holds
+    def read_back(self, device: UsbDevice, instance: str, verdict: Verdict, why: str = "") -> Enforced:
+        """Return what the kernel says of `device` now, held against `verdict`."""
+        try:
+            authorized = self._bus.authorized(device.port, instance)
+            if verdict.target is not Target.ALLOW:
+                return Enforced(authorized, authorized is Authorized.NO, why)
+            wrong = [now.name for now in self._bus.interfaces(device.port, instance) if not _is_right(now, verdict)]
+        except (Unavailable, Refused) as exc:
+            # A rejected device has left the bus; one that cannot be read any more is not bound to a driver either.
+            gone = verdict.target is Target.REJECT
+            return Enforced(Authorized.NO if gone else Authorized.UNKNOWN, gone, why or str(exc))
+        if wrong and not why:
+            why = f"interfaces {', '.join(wrong)} are not as the verdict says"
+        return Enforced(authorized, authorized is Authorized.YES and not wrong, why)
 
-    def _apply(self, device: UsbDevice, verdict: Verdict) -> None:
+    def release_buses(self) -> list[str]:
+        """Have new interfaces of allowed devices work again on each bus; return which one a guard that died left held.
+
+        The console does not wait for a guard: on a held bus its keyboard would come up without interfaces.
+        """
+        held = []
+        for hub in filter(is_root_hub, self._bus.ports()):
+            try:
+                if self._bus.interface_authorized_default(hub) == 0:
+                    self._bus.set_interface_authorized_default(hub, 1)
+                    held.append(hub)
+            except (Unavailable, Refused):
+                continue  # it is looked at again, and its devices then too
+        return held
+
+    def _apply(self, device: UsbDevice, instance: str, verdict: Verdict) -> None:
         if device.is_root_hub:
             return
         if verdict.target is not Target.ALLOW:
-            self._bus.authorize(device.port, False)
+            self._bus.authorize(device.port, False, instance)
             if verdict.target is Target.REJECT:
-                self._bus.remove(device.port)
+                self._bus.remove(device.port, instance)
             return
-        if self._bus.authorized(device.port) is not Authorized.YES:
+        if self._bus.authorized(device.port, instance) is not Authorized.YES:
             with self._interfaces_held_back(device.port, verdict):
-                self._bus.authorize(device.port, True)
-        for now in self._bus.interfaces(device.port):
-            self._apply_interface(now, wanted=_wanted(now.interface, verdict))
-
-    def _apply_interface(self, now: UsbInterface, *, wanted: bool) -> None:
-        if now.authorized is (Authorized.YES if wanted else Authorized.NO):
-            return
-        self._bus.authorize_interface(now.name, wanted)
-        if wanted:
-            self._bus.probe_interface(now.name)
+                self._bus.authorize(device.port, True, instance)
+        for now in self._bus.interfaces(device.port, instance):
+            if not _is_right(now, verdict):
+                wanted = _is_wanted(now.interface, verdict)
+                self._bus.authorize_interface(now.name, wanted, instance)
+                if wanted:
+                    self._bus.probe_interface(now.name)
 
     @contextmanager
     def _interfaces_held_back(self, port: str, verdict: Verdict) -> Iterator[None]:
-        if verdict.interfaces is None:
+        if verdict.interfaces is None and not verdict.only_encrypted:
             yield
             return
         root_hub = f"usb{port.partition('-')[0]}"
@@ -87,24 +116,19 @@ class Enforcer:
         finally:
             self._bus.set_interface_authorized_default(root_hub, 1)
 
-    def _read_back(self, device: UsbDevice, verdict: Verdict, why: str) -> Enforced:
-        try:
-            authorized = self._bus.authorized(device.port)
-            if verdict.target is not Target.ALLOW:
-                # A rejected device has left the bus; one that cannot be read any more is not bound to a driver either.
-                return Enforced(authorized, authorized is Authorized.NO, why)
-            wrong = [
-                now.name
-                for now in self._bus.interfaces(device.port)
-                if now.authorized is not (Authorized.YES if _wanted(now.interface, verdict) else Authorized.NO)
-            ]
-        except Unavailable as exc:
-            gone = verdict.target is Target.REJECT
-            return Enforced(Authorized.NO if gone else Authorized.UNKNOWN, gone, why or str(exc))
-        if wrong and not why:
-            why = f"interfaces {', '.join(wrong)} are not as the verdict says"
-        return Enforced(authorized, authorized is Authorized.YES and not wrong, why)
+
+def _is_right(now: UsbInterface, verdict: Verdict) -> bool:
+    return now.authorized is (Authorized.YES if _is_wanted(now.interface, verdict) else Authorized.NO)
 
 
-def _wanted(interface: Interface, verdict: Verdict) -> bool:
-    return verdict.interfaces is None or interface in verdict.interfaces
+def _is_wanted(interface: Interface, verdict: Verdict) -> bool:
+    """Return whether an interface may work. sysfs shows it as its present alternate setting has it."""
+    if verdict.only_encrypted and interface.class_code != STORAGE_CLASS:
+        return False  # pictures and files that come another way than from a disk are nowhere looked at
+    return verdict.interfaces is None or any(_is_same(interface, named) for named in verdict.interfaces)
+
+
+def _is_same(interface: Interface, named: Interface) -> bool:
+    # Bulk-only and UAS are two ways to one disk, and its driver changes between them.
+    is_storage = interface.class_code == named.class_code == STORAGE_CLASS
+    return interface == named or (is_storage and interface.subclass == named.subclass)

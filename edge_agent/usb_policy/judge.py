@@ -54,7 +54,7 @@ class DeviceJudge:
             attached=attached,
             present=company.before,
             allowed=company.allowed,
-            remembered=self._acquaintances.remembered(device),
+            remembered=self._acquaintances.remembered(device, attached),
             history=self._history,
             random=_again(drawn, self._random),
             zone=self._zone,
@@ -65,7 +65,7 @@ class DeviceJudge:
 
     def carried_out(self, device: UsbDevice, verdict: Verdict) -> None:
         """Take note of a device that was judged and treated so."""
-        if verdict.cause is not Cause.SUSPICIOUS and not device.problems:
+        if verdict.target is Target.ALLOW and verdict.cause is not Cause.SUSPICIOUS and not verdict.is_observed:
             self._acquaintances.remember(device)
 
     def gone(self, device: UsbDevice) -> None:

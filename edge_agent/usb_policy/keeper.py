@@ -48,6 +48,8 @@ class PolicyKeeper:
         while judgement is not None:
             self._take(judgement)
             judgement = self._verifier.step()
+        if self._verifier.is_accepted:
+            self.error = ""
         self._follow(self._verifier.fileno())
         wakes_in_s = self._verifier.wakes_in_s()
         if wakes_in_s is not None:

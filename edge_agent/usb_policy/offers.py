@@ -29,6 +29,11 @@ class Offers:
         Offer(head, layer)
         self._head, self._layer = head or self._head, layer or self._layer
 
+    @property
+    def is_accepted(self) -> bool:
+        """Return whether what is offered now is what was accepted last."""
+        return self._digest() == self._accepted
+
     def due(self, now_s: float) -> Offer | None:
         """Return what is to be verified now."""
         offer = self._open(now_s)

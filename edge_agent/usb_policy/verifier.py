@@ -38,6 +38,11 @@ class Verifier:
         """Take one or both bundles from a peer. Raises Malformed: larger than a bundle can be."""
         self._offers.take(head=head, layer=layer)
 
+    @property
+    def is_accepted(self) -> bool:
+        """Return whether what is offered now is in force, so that there is nothing to judge."""
+        return self._offers.is_accepted
+
     def fileno(self) -> int | None:
         return None if self._child is None else self._child.fileno()
 

@@ -26,6 +26,7 @@ _TAIL_LINES = 12
 MODULES = {
     "leadglass-server": "control_plane",
     "leadglass-agent": "edge_agent",
+    "leadglass-guard": "edge_agent.guard_main",
     "leadglass-verify": "provisioning.verify",
 }
 
@@ -41,7 +42,10 @@ class ProgramFailed(Unavailable):
 class Child:
     """One program that keeps running. Its log lines go to a file of its own."""
 
-    def __init__(self, program: str, arguments: Sequence[str], log: Path) -> None:
+    def __init__(
+        self, program: str, arguments: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
+        """`environment`: instead of our own."""
         self.program, self._log = program, log
         with log.open("ab") as out:
             self._process = subprocess.Popen(
@@ -49,6 +53,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,  # what it tells a person, such as a sign-in link
                 stderr=out,
+                env=environment,
                 start_new_session=True,
             )
 
@@ -114,8 +119,8 @@ class Children:
     def __init__(self, logs: Path) -> None:
         self._logs, self._running = logs, list[Child]()
 
-    def start(self, program: str, *arguments: str) -> Child:
-        child = Child(program, arguments, self._logs / f"{program}.log")
+    def start(self, program: str, *arguments: str, environment: Mapping[str, str] | None = None) -> Child:
+        child = Child(program, arguments, self._logs / f"{program}.log", environment)
         self._running.append(child)
         return child
 

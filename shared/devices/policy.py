@@ -6,7 +6,7 @@ A member that would say the default is left out, so that one policy has one text
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from shared import clock
 from shared.canonical import Json
 from shared.devices.device import Interface
 from shared.devices.index import RuleIndex
+from shared.devices.others import OtherKinds
 from shared.devices.parse import MAX_RULE_CHARS, MAX_RULES, parse_rule
 from shared.devices.rule import Rule
 from shared.devices.verdict import Access, Target
@@ -131,6 +132,7 @@ class DevicePolicy:
     rescue: Rescue | None = None
     contact: str = ""  # whom to call, as the technologist reads it
     language: str = "en"  # or zh
+    others: OtherKinds = field(default_factory=OtherKinds)  # of what is detected and not prevented
 
     @cached_property
     def index(self) -> RuleIndex:
@@ -150,6 +152,8 @@ class DevicePolicy:
             members["contact"] = self.contact
         if self.language != "en":
             members["language"] = self.language
+        if self.others.named:
+            members["others"] = self.others.json()
         return members
 
     @classmethod
@@ -164,6 +168,7 @@ class DevicePolicy:
             Rescue.parse(fields.fields("rescue")) if fields.has("rescue") else None,
             _contact(fields),
             fields.choice("language", ["zh"]) if fields.has("language") else "en",
+            OtherKinds.parse(fields.fields("others")) if fields.has("others") else OtherKinds(),
         )
         fields.done()
         return policy

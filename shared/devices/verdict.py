@@ -32,6 +32,7 @@ class Cause(StrEnum):
     LAPSED = "lapsed"  # the rule that would allow it is not in its time, or the time is not certain
     SUSPICIOUS = "suspicious"
     NOT_ENCRYPTED = "not-encrypted"
+    NOT_READ_ONLY = "not-read-only"  # its storage may only be read, and could not be set so
     UNRECORDED = "unrecorded"  # the guard's journal cannot be written, and nothing is allowed without a record
     UNREADABLE = "unreadable"  # its descriptors could not be read, so no rule can be held against them
 

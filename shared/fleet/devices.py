@@ -93,6 +93,22 @@ class DeviceState:
         return state
 
 
+class OtherState(StrEnum):
+    """Whether policy wants something there that nothing keeps away."""
+
+    ALLOWED = "allowed"
+    NOT_ALLOWED = "not allowed"
+    NOT_EVALUATED = "not evaluated"  # there is no policy, or it does not name the kind
+    WITH_USB_DEVICE = "judged with its USB device"
+
+    @property
+    def words(self) -> str:
+        """Return it as it is shown: nobody may take it for what was prevented."""
+        if self in (OtherState.ALLOWED, OtherState.WITH_USB_DEVICE):
+            return self.value
+        return f"{self.value}: detected, not prevented"
+
+
 @dataclass(frozen=True)
 class OtherDevice:
     """Something on a bus where attachment is detected and not prevented. `kind` is optical, sd, thunderbolt, pci …"""
@@ -102,11 +118,12 @@ class OtherDevice:
     detail: str
     seen: Seen
     since: datetime
+    state: OtherState
 
     def json(self) -> dict[str, Json]:
         return {
             "kind": self.kind, "name": self.name, "detail": self.detail, "seen": self.seen.value,
-            "since": clock.text(self.since),
+            "since": clock.text(self.since), "state": self.state.value,
         }  # fmt: skip
 
     @classmethod
@@ -119,6 +136,7 @@ class OtherDevice:
             fields.text("detail", max_chars=MAX_DETAIL_CHARS),
             Seen(fields.choice("seen", list(Seen))),
             fields.instant("since"),
+            OtherState(fields.choice("state", list(OtherState))),
         )
         fields.done()
         return other

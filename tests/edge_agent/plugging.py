@@ -1,7 +1,8 @@
 """Plugs devices that are not there: run under umockdev-wrapper, takes one JSON request a line and answers each.
 
-    {"do": "add", "port", "ids", "serial", "interfaces"}    {}
-    {"do": "remove", "port"}                                {}
+    {"do": "add", "port", "ids", "serial", "interfaces", "authorized"}    {}
+    {"do": "card", "name"}                                                {}     a memory card, in a slot of its own
+    {"do": "remove", "port"}                                              {}
 
 The first line that it prints is the environment in which another process sees the devices.
 """
@@ -14,6 +15,7 @@ from tests.edge_agent.devices import hostile
 from tests.edge_agent.devices.umockdev import TestBed
 
 CONTROLLER = "/devices/pci0000:00/0000:00:14.0"
+CARDS = "/devices/pci0000:00/0000:00:1a.0/mmc_host/mmc0"
 
 
 class Bus:
@@ -21,7 +23,7 @@ class Bus:
         self.bed = TestBed()
         self._attachments = 1
 
-    def add(self, port: str, ids: str, serial: str, interfaces: list[list[int]]) -> None:
+    def add(self, port: str, ids: str, serial: str, interfaces: list[list[int]], *, authorized: bool) -> None:
         vendor, _, product = ids.partition(":")
         body = hostile.of_interfaces([(each[0], each[1], each[2]) for each in interfaces])[18:]
         raw = hostile.device(int(vendor, 16), int(product, 16)) + body
@@ -37,11 +39,14 @@ class Bus:
             f"A: serial={serial}\\n",
             "A: product=A device\\n",
             f"A: devnum={self._attachments}\\n",
-            f"A: authorized={int(is_hub)}\\n",
+            f"A: authorized={int(authorized or is_hub)}\\n",
             *["A: authorized_default=1\\n", "A: interface_authorized_default=1\\n"] * is_hub,
             f"H: descriptors={raw.hex().upper()}",
         ]
         self.bed.load("\n".join(lines) + "\n\n")
+
+    def card(self, name: str) -> None:
+        self.bed.load(f"P: {CARDS}/{name}\nE: SUBSYSTEM=mmc\nA: type=SD\\n\nA: name=SC16G\\n\n\n")
 
     def remove(self, port: str) -> None:
         self.bed.remove(f"/sys{_path(port)}")
@@ -60,10 +65,13 @@ def main() -> None:
     print(json.dumps(bus.bed.child), flush=True)
     for line in sys.stdin:
         request: dict[str, Any] = json.loads(line)
-        if request.pop("do") == "add":
-            bus.add(**request)
-        else:
-            bus.remove(**request)
+        match request.pop("do"):
+            case "add":
+                bus.add(**request)
+            case "card":
+                bus.card(**request)
+            case _:
+                bus.remove(**request)
         print("{}", flush=True)
 
 

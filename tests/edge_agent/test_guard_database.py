@@ -10,6 +10,7 @@ import pytest
 from edge_agent.database import Database
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.devices.memory import Presence, WasThere
+from edge_agent.devices.openness import Openness
 from edge_agent.devices.reconcile import Mark
 from edge_agent.guard_database import opened
 from edge_agent.usb_policy.acquaintance import Acquaintances
@@ -25,7 +26,7 @@ def fill(database: Database) -> None:
     for number in range(60):
         device = usb_device(f"1-{number}", serial=f"S{number}")
         journal.record(Note(GuardEvent.ATTACHED, device.port, {"serial": device.serial}))
-        presence.note(device.port, WasThere(Mark(device.fingerprint, "1", "boot"), FakeClock().now()))
+        presence.note(device.port, WasThere(Mark(device.fingerprint, "1", "boot"), FakeClock().now(), Openness()))
         known.remember(device)
     database.empty_log()
 

@@ -16,10 +16,12 @@ from typing import IO, TypeVar
 import pytest
 
 from edge_agent.link.client import GuardClient, GuardUnavailable
+from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.record import GENESIS, GuardEvent, GuardRecord
-from shared.fleet.devices import Authorized, DeviceState, Seen
+from shared.devices.verdict import Target
+from shared.fleet.devices import Authorized, DeviceState, OtherDevice, OtherState, Seen
 from tests.edge_agent.usb_policy.bench import Guard as SignedPolicies
 
 _DEADLINE_S = 60.0
@@ -34,8 +36,21 @@ class Bus:
     process: "subprocess.Popen[str]"
     environment: dict[str, str] = field(default_factory=dict)
 
-    def plug(self, port: str, interfaces: Sequence[list[int]] = (STORAGE,), *, serial: str = "4C53") -> None:
-        self._ask(do="add", port=port, ids="0781:5581", serial=serial, interfaces=list(interfaces))
+    def plug(
+        self,
+        port: str,
+        interfaces: Sequence[list[int]] = (STORAGE,),
+        *,
+        serial: str = "4C53",
+        authorized: bool = False,
+    ) -> None:
+        """Plug a device in, which the kernel has let in or has not."""
+        self._ask(
+            do="add", port=port, ids="0781:5581", serial=serial, interfaces=list(interfaces), authorized=authorized
+        )
+
+    def put_in(self, card: str) -> None:
+        self._ask(do="card", name=card)
 
     def unplug(self, port: str) -> None:
         self._ask(do="remove", port=port)
@@ -109,8 +124,21 @@ class GuardProcess:
             records += map(GuardRecord.parse, found)
         return records
 
-    def offer(self, version: int, *rules: str) -> None:
-        devices = DevicePolicy(tuple(DeviceRule(parse_rule(rule, 1)) for rule in rules))
+    def other(self, name: str) -> OtherDevice | None:
+        report = self.ask(lambda client: client.report())
+        return next((each for each in report.others if each.name == name), None) if report is not None else None
+
+    def detections(self) -> list[tuple[int, str, str]]:
+        """Return outcome, seen and state of each record of what is detected and not prevented."""
+        found = [record for record in self.records() if record.event is GuardEvent.DETECTED]
+        return [(each.outcome, each.fields["seen"], each.fields["state"]) for each in found]
+
+    def until_judged(self, name: str, state: OtherState) -> None:
+        self.until(lambda: (other := self.other(name)) is not None and other.state is state)
+
+    def offer(self, version: int, *rules: str, cards: Target | None = None) -> None:
+        others = OtherKinds(((OtherKind.SD, cards),)) if cards is not None else OtherKinds()
+        devices = DevicePolicy(tuple(DeviceRule(parse_rule(rule, 1)) for rule in rules), others=others)
         offer = self.policies.publish(version, devices)
         self.ask(lambda client: client.offer(offer.head, offer.layer))
 
@@ -171,6 +199,27 @@ def test_a_signed_policy_loosens_and_tightens_what_is_plugged_in(guard: GuardPro
     report = guard.ask(lambda client: client.report())
     assert report is not None
     assert report.policy == 2
+
+
+def test_a_card_is_judged_by_each_policy_and_is_on_record_once_where_it_is_not_allowed(guard: GuardProcess) -> None:
+    words = "not allowed: detected, not prevented"
+    guard.start()
+    guard.bus.put_in("mmc0:0001")
+    guard.until_judged("mmc0:0001", OtherState.NOT_EVALUATED)
+
+    guard.offer(1, cards=Target.ALLOW)
+    guard.until_judged("mmc0:0001", OtherState.ALLOWED)
+    guard.offer(2, cards=Target.BLOCK)
+    guard.until_judged("mmc0:0001", OtherState.NOT_ALLOWED)
+    assert guard.detections()[-1] == (4, "before", words)
+    guard.kill()
+    guard.start()
+    guard.bus.put_in("mmc0:0002")
+    guard.until_judged("mmc0:0002", OtherState.NOT_ALLOWED)
+
+    assert guard.detections() == [
+        (0, "now", "not evaluated: detected, not prevented"), (4, "before", words), (4, "now", words),
+    ]  # fmt: skip
 
 
 def test_a_policy_that_nobody_signed_changes_nothing_and_is_on_record(guard: GuardProcess) -> None:
@@ -301,3 +350,21 @@ def test_it_holds_no_internet_socket_and_stays_small(guard: GuardProcess) -> Non
 
     assert not {f"socket:[{inode}]" for inode in internet} & sockets
     assert int(status["VmHWM"].split()[0]) <= 32 * 1024
+
+
+@pytest.mark.parametrize("pins, authorized", [("{", Authorized.YES), (None, Authorized.NO)])
+def test_a_keyboard_in_use_is_not_taken_away_because_the_list_of_pins_cannot_be_read(
+    guard: GuardProcess, pins: str | None, authorized: Authorized
+) -> None:
+    guard.bus.plug("1-1", [KEYBOARD])
+    sysfs = Path(guard.bus.environment["UMOCKDEV_DIR"], "sys/bus/usb/devices")
+    (sysfs / "1-1/authorized").write_text("1\n")
+    guard.bus.plug("1-2", serial="a stick")
+    (sysfs / "1-2/authorized").write_text("1\n")
+    if pins is not None:
+        (guard.folder / "state/pins.json").write_text(pins)
+
+    guard.start()
+
+    assert guard.until_decided("1-1", authorized).is_enforced
+    assert guard.until_decided("1-2", Authorized.NO).is_enforced

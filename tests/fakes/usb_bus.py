@@ -77,11 +77,11 @@ class FakeBus:
     def instance(self, port: str, /) -> str:
         return self._there(port).instance
 
-    def authorized(self, port: str, /) -> Authorized:
-        return Authorized.YES if self._there(port).authorized else Authorized.NO
+    def authorized(self, port: str, instance: str, /) -> Authorized:
+        return Authorized.YES if self._same(port, instance).authorized else Authorized.NO
 
-    def authorize(self, port: str, wanted: bool, /) -> None:
-        plugged = self._there(port)
+    def authorize(self, port: str, wanted: bool, instance: str = "", /) -> None:
+        plugged = self._same(port, instance)
         if not self.obeys(port) or plugged.authorized is wanted:
             return
         if wanted:
@@ -91,23 +91,24 @@ class FakeBus:
             self.unbound.append(port)
             self.bound = {name for name in self.bound if not name.startswith(f"{port}:")}
 
-    def remove(self, port: str, /) -> None:
-        self._there(port)
+    def remove(self, port: str, instance: str, /) -> None:
+        self._same(port, instance)
         self.unplug(port)
 
-    def interfaces(self, port: str, /) -> Sequence[UsbInterface]:
-        plugged = self._there(port)
+    def interfaces(self, port: str, instance: str, /) -> Sequence[UsbInterface]:
+        plugged = self._same(port, instance)
         return [
             UsbInterface(name, interface, Authorized.YES if plugged.interfaces[name] else Authorized.NO, "")
             for name, interface in self._names(plugged).items()
             if name in plugged.interfaces
         ]
 
-    def authorize_interface(self, name: str, wanted: bool, /) -> None:
+    def authorize_interface(self, name: str, wanted: bool, instance: str = "", /) -> None:
         port = name.partition(":")[0]
+        plugged = self._same(port, instance)
         if not self.obeys(port):
             return
-        self._there(port).interfaces[name] = wanted
+        plugged.interfaces[name] = wanted
         if not wanted:
             self.bound.discard(name)
 
@@ -115,6 +116,10 @@ class FakeBus:
         self.probed.append(name)
         if self._there(name.partition(":")[0]).interfaces.get(name):
             self.bound.add(name)
+
+    def interface_authorized_default(self, root_hub: str, /) -> int | None:
+        assert root_hub in self.plugged
+        return int(self.interface_default)
 
     def set_interface_authorized_default(self, root_hub: str, value: int, /) -> None:
         assert root_hub.startswith("usb")
@@ -125,6 +130,13 @@ class FakeBus:
         plugged.interfaces = dict.fromkeys(self._names(plugged), self.interface_default)
         if self.interface_default:
             self.bound |= plugged.interfaces.keys()
+
+    def _same(self, port: str, instance: str) -> Plugged:
+        """Return what is plugged in as `instance`; whatever it is where that is empty."""
+        plugged = self._there(port)
+        if instance and plugged.instance != instance:
+            raise NotThere(f"{port} is gone")
+        return plugged
 
     def _there(self, port: str) -> Plugged:
         if port not in self.plugged:

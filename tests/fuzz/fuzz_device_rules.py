@@ -17,9 +17,16 @@ _POLICY = canonical.encode(
     {
         "contact": "IT",
         "observe_until": "2026-03-04T12:00:00.000000Z",
+        "others": {"optical": "allow", "thunderbolt": "block"},
         "rescue": {"minutes": 10, "port": "1-1.2"},
         "rules": [
-            {"access": "read-only", "interfaces": ["08:06:50"], "only_encrypted": True, "rule": "allow id 0781:*"},
+            {
+                "access": "read-only",
+                "hardware_encrypted": True,
+                "interfaces": ["08:06:50"],
+                "only_encrypted": True,
+                "rule": "allow id 0781:*",
+            },
             {"not_after": "2026-03-04T12:00:00.000000Z", "rule": 'reject name "x" if random(0.5)'},
         ],
         "suspicious": "allow",

@@ -1,11 +1,13 @@
 """The guest's serial line as text, and a person's fingers on the USB keyboard that was added last."""
 
 import re
+import time
 from pathlib import Path
 
 from tests.lab.qmp import Qmp
 from tests.lab.wire import until
 
+HELD_MS = 20
 _NAMED = {" ": "spc", "\n": "ret", "-": "minus", "/": "slash", ".": "dot", "=": "equal", ";": "semicolon"}
 _SHIFTED = {
     ">": "dot",
@@ -31,9 +33,11 @@ class Console:
         until(f"the console shows {pattern!r}", lambda: re.search(pattern, self.text()) is not None, timeout_s)
 
     def type(self, text: str) -> None:
-        """Press the keys for `text`, one after another, whether or not anything in the guest listens."""
+        """Press the keys for `text`, as fast as a keyboard with sixteen places can pass them on, heard or not."""
         for character in text:
-            self._qmp.ask("send-key", keys=[{"type": "qcode", "data": key} for key in keys(character)], hold_time=20)
+            pressed = [{"type": "qcode", "data": key} for key in keys(character)]
+            self._qmp.ask("send-key", keys=pressed, hold_time=HELD_MS)
+            time.sleep(3 * HELD_MS / 1000)
 
 
 def keys(character: str) -> list[str]:

@@ -4,10 +4,9 @@ import base64
 import importlib.util
 import io
 import py_compile
-
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
@@ -16,7 +15,7 @@ from pathlib import Path
 from edge_agent.link import protocol
 from edge_agent.link.frames import frame
 from edge_agent.link.protocol import Answer, Request
-from shared import clock
+from edge_agent.usb_policy.exchange import Offer
 from shared.clock import SystemClock
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule
@@ -42,12 +41,10 @@ DECIDED_S = 60.0
 
 
 class LabGuard:
-    """A guard whose policy root is pinned and which has no policy yet. `install`, then `start`."""
+    """A guard that follows what `signed` signs, from version `version` on. `install`, then `start`."""
 
-    def __init__(self, lab: Lab, folder: Path) -> None:
-        self._lab, self._guest = lab, lab.guest
-        self._signed = SignedPolicies(folder)
-        self._version = 0
+    def __init__(self, lab: Lab, signed: SignedPolicies, version: int = 0) -> None:
+        self._guest, self._signed, self.version = lab.guest, signed, version
 
     # ---- the unit
 
@@ -97,14 +94,18 @@ class LabGuard:
 
     def offer(self, *rules: str | DeviceRule, expires_in: timedelta | None = None, **more: object) -> int:
         """Offer a signed policy with these rules over the guard's socket, and return its version."""
-        self._version += 1
+        self.version += 1
         signers = self._signed.signers
         signers.signed_at = SystemClock().now().replace(microsecond=0)
         signers.lasts = expires_in or timedelta(days=30)
         whole = DevicePolicy(tuple(rule if isinstance(rule, DeviceRule) else allowing(rule) for rule in rules))
-        offer = self._signed.publish(self._version, replace(whole, **more))  # type: ignore[arg-type]  # names of fields
+        offer = self._signed.publish(self.version, replace(whole, **more))  # type: ignore[arg-type]  # names of fields
         self.ask(protocol.Offer(offer.head, offer.layer))
-        return self._version
+        return self.version
+
+    def signed_anew(self) -> Offer:
+        """Return a newer policy without rules, signed and not offered."""
+        return self._signed.publish(self.version + 1)
 
     def follow(self, *rules: str | DeviceRule, expires_in: timedelta | None = None, **more: object) -> None:
         """Offer a policy and wait until it is in force."""
@@ -206,13 +207,5 @@ def _add_compiled(tar: tarfile.TarFile, file: Path, scratch: Path) -> None:
     """Compiling takes an emulated machine seconds. A guest of another Python than ours compiles for itself."""
     name = Path(importlib.util.cache_from_source(str(file.relative_to(ROOT))))
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    py_compile.compile(str(file), str(scratch), f"/{PLACE}/{file.relative_to(ROOT)}", True, 0, mode)  # noqa: FBT003 - doraise
+    py_compile.compile(str(file), str(scratch), f"/{PLACE}/{file.relative_to(ROOT)}", True, 0, mode)
     _add(tar, f"{PLACE}/{name}", scratch.read_bytes())
-
-
-def ports_of(devices: Sequence[DeviceState]) -> set[str]:
-    return {device.port for device in devices}
-
-
-def now_text() -> str:
-    return clock.text(SystemClock().now())

@@ -40,7 +40,10 @@ BOOT_S, RESTORE_S = 120.0, 60.0
 
 
 class Lab:
-    """One machine. `restored=False` starts it cold, which takes 15 to 30 seconds, and does not wait for it."""
+    """One machine, restored from a snapshot: `saved`, or else the one of a machine that has just started.
+
+    With `restored=False` it starts cold, which takes 15 to 30 seconds, and nobody waits for it.
+    """
 
     guest: Guest
     usb: Usb
@@ -48,8 +51,10 @@ class Lab:
     tree: Tree
     console: Console
 
-    def __init__(self, image: Image, boot: Boot | None = None, *, restored: bool = True) -> None:
-        self._image, self._boot, self._restored = image, boot or Boot(), restored
+    def __init__(
+        self, image: Image, boot: Boot | None = None, *, restored: bool = True, saved: Path | None = None
+    ) -> None:
+        self._image, self._boot, self._restored, self._saved = image, boot or Boot(), restored, saved
         self._kept: Path | None = None
         self._qmp: Qmp | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,7 +63,7 @@ class Lab:
         self._folder = Path(tempfile.mkdtemp(prefix="leadglass-lab-"))
         try:
             if self._restored:
-                self._restore(snapshot(self._image, self._boot))
+                self._restore(self._saved or snapshot(self._image, self._boot))
             else:
                 self._power_on(Memory(self._kept / "ram", kept=True) if self._kept else None)
         except BaseException:
@@ -76,7 +81,7 @@ class Lab:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def keeping(self, folder: Path) -> "Lab":
-        """Hold the memory of a machine that starts cold in `folder`, so that it can be saved there."""
+        """Hold the machine's memory in `folder`, so that it can be saved there."""
         self._kept = folder
         return self
 
@@ -93,12 +98,13 @@ class Lab:
         self._qmp.ask("migrate", uri=f"exec:cat > {folder}/state")
         until("the machine's state is saved", self._is_moved)
 
-    def _power_on(self, memory: Memory | None) -> None:
+    def _power_on(self, memory: Memory | None, *, incoming: bool = False) -> None:
         initramfs = self._folder / "initrd.img"
         base = self._image.initramfs.read_bytes()
         # What follows a compressed archive begins at a multiple of four.
         initramfs.write_bytes(base + bytes(-len(base) % 4) + archive(laid_over(self._boot, self._image)))
         command = arguments(self._image, self._boot, initramfs, self._folder, memory)
+        command += ["-incoming", "defer"] if incoming else []
         with (self._folder / "qemu.log").open("wb") as log:
             # It ends with the thread that started it, also when that is killed.
             self._process = subprocess.Popen(
@@ -106,7 +112,7 @@ class Lab:
             )
         self._qmp = self._connected()
         self.guest = Guest(self._folder / "agent.sock")
-        self.usb = Usb(self._qmp)
+        self.usb = Usb(self._qmp, self._folder)
         self.gadgets = Gadgets(self.guest)
         self.tree = Tree(self.guest)
         self.console = Console(self._qmp, self._folder / "console.log")
@@ -126,7 +132,11 @@ class Lab:
             raise LabError(f"QEMU: {(self._folder / 'qemu.log').read_text()[-1500:]}") from exc
 
     def _restore(self, saved: Path) -> None:
-        self._power_on(Memory(saved / "ram", kept=False))
+        memory = Memory(saved / "ram", kept=False)
+        if self._kept is not None:
+            memory = Memory(self._kept / "ram", kept=True)
+            subprocess.run(["cp", "--sparse=always", saved / "ram", memory.file], check=True)
+        self._power_on(memory, incoming=True)
         assert self._qmp is not None
         self._moves_no_memory()
         self._qmp.ask("migrate-incoming", uri=f"exec:cat {saved}/state")

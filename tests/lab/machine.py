@@ -17,7 +17,7 @@ MEMORY = "768M"
 SLOTS = 4
 # What nobody looks at costs time to emulate.
 QUIET = (
-    "quiet loglevel=4 panic=-1 mitigations=off nokaslr random.trust_cpu=on net.ifnames=0 no_timer_check tsc=reliable "
+    "quiet loglevel=4 mitigations=off nokaslr random.trust_cpu=on net.ifnames=0 no_timer_check tsc=reliable "
     "systemd.show_status=0 fsck.mode=skip audit=0 root=/dev/vda ro rootfstype=ext4"
 )
 DEFAULT_DENY = "usbcore.authorized_default=0"
@@ -27,7 +27,7 @@ DEFAULT_DENY = "usbcore.authorized_default=0"
 class Boot:
     """How the guest starts. `extra` is laid over the initramfs, after what the lab itself lays there."""
 
-    append: str = DEFAULT_DENY
+    append: str = f"{DEFAULT_DENY} panic=-1"  # the initramfs opens no shell where `panic` is set
     console: str = "console=ttyS0"
     extra: dict[str, Entry] = field(default_factory=dict)
 
@@ -45,7 +45,7 @@ class Memory:
 
 
 def arguments(image: Image, boot: Boot, initramfs: Path, folder: Path, memory: Memory | None) -> list[str]:
-    """Return the command. Sockets and the console's text are in `folder`; a machine from a snapshot waits for it."""
+    """Return the command. Sockets and the console's text are in `folder`."""
     ram = f"memory-backend-ram,id=ram,size={MEMORY}"
     if memory is not None:
         share = "on" if memory.kept else "off"
@@ -65,6 +65,4 @@ def arguments(image: Image, boot: Boot, initramfs: Path, folder: Path, memory: M
     ]  # fmt: skip
     for number in range(SLOTS):
         command += ["-device", f"pcie-root-port,id=slot{number},chassis={number + 1},slot={number + 1}"]
-    if memory is not None and not memory.kept:
-        command += ["-incoming", "defer"]
     return command

@@ -4,7 +4,9 @@
     last  = an entry named TRAILER!!!
 
 Documentation/driver-api/early-userspace/buffer-format.rst of the kernel: several archives may follow each other, and a
-later entry replaces an earlier one of the same name.
+later entry replaces an earlier one of the same name. Replaces what is in it, though: where several names are one file,
+as busybox's are, all of them would change. So a link comes before each file, because for something of another kind the
+kernel removes the name first.
 """
 
 import stat
@@ -32,9 +34,9 @@ def archive(entries: Mapping[str, Entry]) -> bytes:
     folders = {str(parent) for path in entries for parent in PurePosixPath(path).parents} - {"/"}
     parts = [_entry(folder, stat.S_IFDIR | 0o755, b"", number) for number, folder in enumerate(sorted(folders), 1)]
     for number, (path, entry) in enumerate(sorted(entries.items()), len(parts) + 1):
-        if isinstance(entry, Link):
-            parts.append(_entry(path, stat.S_IFLNK | 0o777, entry.target.encode(), number))
-        else:
+        target = entry.target if isinstance(entry, Link) else "replaced"
+        parts.append(_entry(path, stat.S_IFLNK | 0o777, target.encode(), number))
+        if isinstance(entry, File):
             parts.append(_entry(path, stat.S_IFREG | entry.mode, entry.content, number))
     parts.append(_entry("/TRAILER!!!", 0, b"", 0))
     return _padded(b"".join(parts), 512)

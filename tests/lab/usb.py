@@ -5,6 +5,7 @@
 Each method that plugs returns the host's monotonic time right before.
 """
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -17,23 +18,26 @@ RELEASED_S = 20.0
 
 
 class Usb:
-    def __init__(self, qmp: Qmp) -> None:
-        self._qmp = qmp
+    def __init__(self, qmp: Qmp, folder: Path) -> None:
+        self._qmp, self._folder = qmp, folder
         self._blocks: dict[str, str] = {}
         self._slots: dict[str, int] = {}
         self._media = 0
 
-    def stick(
-        self, name: str, image: Path, *, serial: str = "", port: str | None = None, bus: str = XHCI, write: bool = False
-    ) -> float:
-        """Plug a stick (46f4:0001 "QEMU USB HARDDRIVE"). What a guest writes is lost, unless `write` is set."""
+    def stick(self, name: str, image: Path, *, serial: str = "", port: str | None = None, bus: str = XHCI) -> float:
+        """Plug a stick (46f4:0001 "QEMU USB HARDDRIVE") with a copy of `image`, which `medium` names."""
         self._media += 1
         node = f"medium{self._media}"
-        file = {"driver": "file", "filename": str(image), "read-only": not write}
-        self._qmp.ask("blockdev-add", node_name=node, driver="raw", file=file, read_only=not write)
+        subprocess.run(["cp", "--sparse=always", image, self._folder / node], check=True)
+        file = {"driver": "file", "filename": str(self._folder / node)}
+        self._qmp.ask("blockdev-add", node_name=node, driver="raw", file=file)
         self._blocks[name] = node
         more = {"serial": serial} if serial else {}
         return self._plug("usb-storage", name, port, bus, drive=node, removable=True, **more)
+
+    def medium(self, name: str) -> Path:
+        """Return the file of a stick that is plugged in, as the guest has written it."""
+        return self._folder / self._blocks[name]
 
     def keyboard(self, name: str, *, serial: str = "", port: str | None = None, bus: str = XHCI) -> float:
         """Plug a keyboard (0627:0001 "QEMU USB Keyboard"), which gets the keys that are typed from now on."""
@@ -65,6 +69,7 @@ class Usb:
         node = self._blocks.pop(name, None)
         if node is not None:
             self._qmp.ask("blockdev-del", node_name=node)
+            (self._folder / node).unlink()
         return began
 
     def _plug(self, driver: str, name: str, port: str | None, bus: str, **more: object) -> float:

@@ -20,7 +20,16 @@ from shared.audit.record import (
     compose,
 )
 from shared.devices.verdict import Access, Cause, Target
-from shared.fleet.devices import Authorized, DeviceState, Finding, FindingState, GuardReport, OtherDevice, Seen
+from shared.fleet.devices import (
+    Authorized,
+    DeviceState,
+    Finding,
+    FindingState,
+    GuardReport,
+    OtherDevice,
+    OtherState,
+    Seen,
+)
 from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose, Modality, PolicyDocument, SealingKey
 from shared.policy.grading import Grading
@@ -52,7 +61,7 @@ GUARD_REPORT = GuardReport(
             Target.BLOCK, Cause.DEFAULT, 2, "serial differs", Access.READ_WRITE, Authorized.NO,
         ),
     ),
-    (OtherDevice("optical", "sr0", "medium inserted", Seen.NOW, NOW),),
+    (OtherDevice("optical", "sr0", "medium inserted", Seen.NOW, NOW, OtherState.NOT_ALLOWED),),
     (Finding("disk-encryption", FindingState.NOT_EVALUATED, "the disk cannot be read", NOW),),
 )  # fmt: skip
 

@@ -46,7 +46,13 @@ class Host:
         return f"/{disk.relative_to(self.tree.root)}"
 
     def may_write(self, seq: int) -> None:
-        folder = self.root / "run/leadglass-guard/writable"
+        self.mark("writable", seq)
+
+    def may_mount(self, seq: int) -> None:
+        self.mark("released", seq)
+
+    def mark(self, what: str, seq: int) -> None:
+        folder = self.root / "run/leadglass-guard" / what
         folder.mkdir(parents=True)
         (folder / str(seq)).touch()
 
@@ -65,6 +71,31 @@ def test_a_disk_on_the_usb_and_its_partitions_are_read_only_before_anybody_hears
 
     assert host.set_read_only() == ["--setro /dev/sda", "--setro /dev/sda1"]
     assert said.count("LEADGLASS_STORAGE=read-only\n") == 2
+
+
+def test_nobody_mounts_what_the_guard_has_not_looked_at(host: Host) -> None:
+    disk = host.disk()
+    said = host.udev.handle(disk) + host.udev.handle(f"{disk}/sda1")
+
+    assert said.count("SYSTEMD_READY=0\n") == 2
+    assert said.count("UDISKS_IGNORE=1\n") == 2
+
+
+def test_what_the_guard_released_may_be_mounted_and_stays_read_only(host: Host) -> None:
+    disk = host.disk(seq=7)
+    host.may_mount(7)
+    said = host.udev.handle(disk, "change") + host.udev.handle(f"{disk}/sda1", "change")
+
+    assert "SYSTEMD_READY=0" not in said
+    assert "UDISKS_IGNORE" not in said
+    assert said.count("LEADGLASS_STORAGE=read-only\n") == 2
+    assert host.set_read_only() == []
+
+
+def test_another_medium_is_not_released_by_the_mark_of_the_one_before(host: Host) -> None:
+    host.may_mount(7)
+
+    assert "SYSTEMD_READY=0\n" in host.udev.handle(host.disk(seq=8), "change")
 
 
 def test_the_machines_own_disk_is_left_alone(host: Host) -> None:

@@ -569,6 +569,11 @@ _DEVICES = _object_of(
         "rescue": _object_of(port=_matching(r"[0-9]{1,3}-[0-9]{1,3}(\.[0-9]{1,3}){0,6}"), minutes=_integer(1, 60)),
         "contact": _matching(r"[^\x00-\x1f\x7f]+", 200),
         "language": _one_of("zh"),
+        "others": _object_of(
+            dict.fromkeys(
+                ("block", "input", "net", "optical", "pci", "sd", "thunderbolt"), _one_of("allow", "block")
+            )
+        ),
     },
     rules=_list_of(
         _object_of(
@@ -677,6 +682,7 @@ def _routes_and_trust(policy: Any) -> None:
 
 
 def _devices_and_watch(policy: Any) -> None:
+    _need(policy.get("devices", {}).get("others") != {}, "Malformed", "others that says nothing")
     for rule in policy.get("devices", {}).get("rules", []):
         allows = rule["rule"].startswith("allow")
         limits = {"access", "only_encrypted", "interfaces"} & rule.keys()
@@ -773,7 +779,7 @@ _DEVICE_STATE = _object_of(
     would_be=_TARGET, rule=_integer(0, 1_000_000), detail=_text(300), access=_one_of("read-write", "read-only"),
     cause=_one_of(
         "rule", "default", "no-policy", "root-hub", "pinned-console", "rescue", "lapsed", "suspicious",
-        "not-encrypted", "unreadable",
+        "not-encrypted", "not-read-only", "unrecorded", "unreadable",
     ),
     authorized=_one_of("yes", "no", "unknown"),
 )  # fmt: skip
@@ -782,7 +788,10 @@ _GUARD_STATE = _object_of(
     default_deny=_one_of("boot", "late", "no"), sidecar=_is_flag, gaps=_integer(), records=_integer(),
     devices=_list_of(_DEVICE_STATE, 100),
     others=_list_of(
-        _object_of(kind=_matching(r"[a-z0-9-]{1,32}"), name=_text(126), detail=_text(300), seen=_SEEN, since=_is_time),
+        _object_of(
+            kind=_matching(r"[a-z0-9-]{1,32}"), name=_text(126), detail=_text(300), seen=_SEEN, since=_is_time,
+            state=_one_of("allowed", "not allowed", "not evaluated", "judged with its USB device"),
+        ),
         100,
     ),
     findings=_list_of(

@@ -5,10 +5,12 @@ from datetime import datetime
 
 from shared import clock
 from shared.devices.device import HID_CLASS, HUB_CLASS, STORAGE_CLASS, Interface
+from shared.devices.others import OtherKind
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.printable import printable
 from shared.devices.rule import Attribute, DeviceId, InterfaceType, Rule, SetOperator, Value
 from shared.devices.verdict import Access, Target
+from shared.fleet.devices import OtherState
 
 _KEYBOARD = Interface(HID_CLASS, 1, 1)
 _CLASSES = {
@@ -29,6 +31,17 @@ _CLASSES = {
 }
 _INTERFACES = {_KEYBOARD: "a keyboard", Interface(HID_CLASS, 1, 2): "a pointer"}
 _DONE = {Target.ALLOW: "allowed", Target.BLOCK: "blocked", Target.REJECT: "blocked and taken off the bus"}
+_OTHERS = {
+    OtherKind.BLOCK: "disks",
+    OtherKind.INPUT: "keyboards, pointers and other input",
+    OtherKind.NET: "network interfaces",
+    OtherKind.OPTICAL: "optical drives and discs",
+    OtherKind.PCI: "PCI devices",
+    OtherKind.SD: "memory cards",
+    OtherKind.THUNDERBOLT: "Thunderbolt devices",
+}
+_OTHER_STATES = {Target.ALLOW: OtherState.ALLOWED, Target.BLOCK: OtherState.NOT_ALLOWED}
+_BUILT_IN = (OtherKind.BLOCK, OtherKind.INPUT, OtherKind.NET, OtherKind.PCI)  # every machine has some of each
 _MAX_TEXT_CHARS, _HASH_CHARS = 64, 8
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
 
@@ -45,6 +58,9 @@ def describe_devices(policy: DevicePolicy) -> list[str]:
     if policy.rescue is not None:
         rescue = policy.rescue
         lines.append(f"rescue: a keyboard in port {rescue.port} works for {rescue.minutes} min after a start")
+    if policy.others.named:
+        lines.append("what may be there that does not hang on the USB; of other kinds nothing is evaluated")
+        lines += [f"  {_OTHERS[kind]}: {_OTHER_STATES[target].words}" for kind, target in policy.others.named]
     lines.append(f"the technologist reads {_LANGUAGES[policy.language]}" + _contact(policy.contact))
     return lines
 
@@ -61,6 +77,9 @@ def doubts_of_devices(policy: DevicePolicy) -> Iterator[str]:
             yield f"devices, rule {number} is never reached: rule {hidden_by} matches whatever it does"
         elif rule.target is Target.ALLOW:
             yield from (f"devices, rule {number} {doubt}" for doubt in _doubts_of(rule))
+    for kind in _BUILT_IN:
+        if policy.others.of(kind) is Target.BLOCK:
+            yield f"devices.others.{kind} is block: what is built into the machine is then not allowed either"
 
 
 def _doubts_of(allowing: DeviceRule) -> Iterator[str]:

@@ -13,6 +13,7 @@ import yaml
 from control_plane.policy.file.problems import Problem
 from control_plane.policy.file.values import Section, Value
 from shared.devices.device import Interface
+from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import MAX_RULES, RuleMalformed, parse_rules
 from shared.devices.policy import (
     MAX_CONTACT_CHARS,
@@ -38,7 +39,17 @@ _BESIDE_A_RULE = (
     "interfaces",
     "observe_until",
 )
-_OPTIONAL = ("rules", "rules_file", "default", "observe_until", "suspicious", "rescue", "contact", "language")
+_OPTIONAL = (
+    "rules",
+    "rules_file",
+    "default",
+    "observe_until",
+    "suspicious",
+    "rescue",
+    "contact",
+    "language",
+    "others",
+)
 _RULE_PATTERN = r"[^\x00-\x08\x0a-\x1f\x7f]+"
 _RULE_EXPECTED = "expected a rule on one line, such as allow id 046d:c31c with-interface 03:01:01"
 _FILE_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
@@ -48,7 +59,7 @@ _FILE_EXPECTED = "expected the name of a file beside this one: letters, digits, 
 def read_devices(value: Value, read_beside: ReadBeside) -> DevicePolicy:
     section = value.section((), _OPTIONAL)
     default, suspicious, rescue, language = (section.get(n) for n in ("default", "suspicious", "rescue", "language"))
-    observe = section.get("observe_until")
+    observe, others = section.get("observe_until"), section.get("others")
     return DevicePolicy(
         rules=_rules(value, section, read_beside),
         default=Target.BLOCK if default is None else Target(default.choice(Target)),
@@ -61,6 +72,7 @@ def read_devices(value: Value, read_beside: ReadBeside) -> DevicePolicy:
             f"expected 1 to {MAX_CONTACT_CHARS} characters on one line, whom the technologist shall call",
         ),
         language="en" if language is None else language.choice(("en", "zh")),
+        others=OtherKinds() if others is None else _others(others),
     )
 
 
@@ -179,3 +191,10 @@ def _rescue(value: Value) -> Rescue | None:
     port = section.text("port", PORT_PATTERN, "expected a port as the kernel names it, such as 1-1.2")
     minutes = section.number("minutes", MAX_RESCUE_MINUTES)
     return Rescue(port, minutes) if port and minutes else None
+
+
+def _others(value: Value) -> OtherKinds:
+    section = value.section((), list(OtherKind))
+    said = [(kind, section.get(kind)) for kind in OtherKind]
+    targets = (Target.ALLOW, Target.BLOCK)
+    return OtherKinds(tuple((kind, Target(at.choice(targets))) for kind, at in said if at is not None))

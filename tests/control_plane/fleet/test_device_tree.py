@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from control_plane.fleet.device_tree import count, enforcement, gaps, in_order, tree
 from shared.devices.verdict import Access, Cause, Target
-from shared.fleet.devices import Authorized, DeviceState, Finding, FindingState, GuardReport, OtherDevice, Seen
+from shared.fleet.devices import (
+    Authorized,
+    DeviceState,
+    Finding,
+    FindingState,
+    GuardReport,
+    OtherDevice,
+    OtherState,
+    Seen,
+)
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 HOSTILE = "<script>alert(1)</script>\x9b2J\N{RIGHT-TO-LEFT OVERRIDE}\N{LINE SEPARATOR}"
@@ -19,12 +28,12 @@ HUB = DeviceState(
 )  # fmt: skip
 STICK = DeviceState(
     "1-1.2", "1-1", "0781:5581", "Ultra", "4C53", "0b" * 32, "08:06:50", Seen.NOW, NOW,
-    Target.BLOCK, Target.BLOCK, Cause.DEFAULT, 2, "serial differs: expected 4C52, found 4C53", Access.READ_WRITE,
-    Authorized.NO,
+    Target.BLOCK, Target.BLOCK, Cause.DEFAULT, 2, "nearest rule 2 differs in serial: expected 4C52, found 4C53",
+    Access.READ_WRITE, Authorized.NO,
 )  # fmt: skip
 REPORT = GuardReport(
     "leadglass-guard 0.1.0", 3, "", True, "boot", False, 0, 9, (HUB, STICK),
-    (OtherDevice("optical", "sr0", "medium inserted", Seen.NOW, NOW),),
+    (OtherDevice("optical", "sr0", "medium inserted", Seen.NOW, NOW, OtherState.ALLOWED),),
     (
         Finding("disk-encryption", FindingState.NOT_EVALUATED, "the disk cannot be read", NOW),
         Finding("free-space", FindingState.FINE, "80 % free", NOW),
@@ -86,10 +95,12 @@ def test_enforced_is_what_sysfs_proved_and_observe_mode_is_not(device: DeviceSta
 def test_counts_are_of_what_they_say() -> None:
     observed = replace(STICK, target=Target.ALLOW, authorized=Authorized.YES, cause=Cause.SUSPICIOUS)
     unknown = replace(STICK, authorized=Authorized.UNKNOWN)
-    counts = count(replace(REPORT, devices=(HUB, STICK, observed, unknown), left_out=3))
+    others = tuple(replace(REPORT.others[0], state=state) for state in OtherState)
+    counts = count(replace(REPORT, devices=(HUB, STICK, observed, unknown), others=others, left_out=3))
 
     assert counts.json() == {
         "devices": 7, "blocked": 2, "not_enforced": 1, "unknown": 1, "observed": 1, "suspicious": 1,
+        "not_allowed": 1,
     }  # fmt: skip
 
 
@@ -114,7 +125,9 @@ def test_a_guard_that_proved_everything_leaves_nothing_to_say() -> None:
          "port 1-1.2: 0781:5581 Ultra should be blocked, and authorised is read back as yes"),
         (replace(REPORT, devices=(replace(STICK, authorized=Authorized.UNKNOWN),)), "authorised cannot be read back"),
         (replace(REPORT, devices=(replace(STICK, target=Target.ALLOW),)), "only observed: it would have been blocked"),
-        (replace(REPORT, devices=(replace(STICK, cause=Cause.SUSPICIOUS),)), "is suspicious: serial differs"),
+        (replace(REPORT, devices=(replace(STICK, cause=Cause.SUSPICIOUS),)), "is suspicious: nearest rule 2 differs"),
+        (replace(REPORT, others=(replace(REPORT.others[0], state=OtherState.NOT_ALLOWED),)),
+         "optical sr0 is not allowed: detected, not prevented"),
     ],
 )  # fmt: skip
 def test_what_nobody_has_proved_is_said(report: GuardReport | None, said: str) -> None:
@@ -122,6 +135,24 @@ def test_what_nobody_has_proved_is_said(report: GuardReport | None, said: str) -
 
     assert [line for line in told if said in line]
     assert all(line.startswith("CT 2: ") for line in told)
+
+
+@pytest.mark.parametrize("state", [each for each in OtherState if each is not OtherState.NOT_ALLOWED])
+def test_what_policy_allows_or_does_not_name_on_another_bus_is_nothing_to_prove(state: OtherState) -> None:
+    report = replace(REPORT, others=(replace(REPORT.others[0], state=state),), findings=())
+
+    assert list(gaps("CT 2", report)) == []
+
+
+def test_what_is_on_another_bus_has_its_state_and_the_words_for_it() -> None:
+    def shown(state: OtherState) -> object:
+        others = (replace(REPORT.others[0], state=state),)
+        return tree(replace(REPORT, others=others), is_current=True)["others"]
+
+    for state in OtherState:
+        assert f"'state': '{state.value}', 'verdict': '{state.words}'" in str(shown(state))
+    assert "not allowed: detected, not prevented" in str(shown(OtherState.NOT_ALLOWED))
+    assert "block" not in str([shown(state) for state in OtherState])
 
 
 def test_of_a_host_that_is_not_heard_nothing_is_enforced_and_nothing_fine() -> None:
@@ -136,7 +167,7 @@ def test_what_a_device_says_is_one_printable_line_whatever_the_host_made_of_it()
     hostile = replace(STICK, name=HOSTILE, serial=HOSTILE, detail=HOSTILE, cause=Cause.SUSPICIOUS)
     report = replace(
         REPORT, devices=(hostile,), policy_error=HOSTILE,
-        others=(replace(REPORT.others[0], name=HOSTILE, detail=HOSTILE),),
+        others=(replace(REPORT.others[0], name=HOSTILE, detail=HOSTILE, state=OtherState.NOT_ALLOWED),),
         findings=(replace(REPORT.findings[0], detail=HOSTILE),),
     )  # fmt: skip
 
@@ -150,7 +181,7 @@ def test_a_reason_names_the_rule_and_what_differed() -> None:
         shown = tree(replace(REPORT, devices=(replace(STICK, **changes),)), is_current=True)  # type: ignore[arg-type]
         return shown["devices"][0]["reason"]  # type: ignore[index, call-overload]
 
-    assert reason() == "no rule matched; rule 2 came nearest: serial differs: expected 4C52, found 4C53"
+    assert reason() == "no rule matched: nearest rule 2 differs in serial: expected 4C52, found 4C53"
     assert reason(cause=Cause.RULE, rule=7, detail="") == "rule 7"
     assert reason(cause=Cause.DEFAULT, rule=0, detail="") == "no rule matched"
     for cause in Cause:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from shared.devices.verdict import Target
-from shared.fleet.devices import Authorized
+from shared.fleet.devices import Authorized, OtherState
 from tests.control_plane.fleet.reporting import HOST, Fleet
 from tests.control_plane.fleet.test_device_tree import HOSTILE, HUB, REPORT, STICK
 
@@ -21,11 +21,11 @@ def test_a_tree_goes_from_the_report_to_the_api_the_page_and_the_terminal(fleet:
     ]  # fmt: skip
     status, page = fleet.get("/devices")
     assert status == 200
-    assert "serial differs: expected 4C52, found 4C53" in page
+    assert "differs in serial: expected 4C52, found 4C53" in page
     code, out = fleet.command("devices")
     assert code == 0
     assert "1-1.2 0781:5581 Ultra serial 4C53: blocked, enforced" in out
-    assert "optical sr0: detected, not prevented" in out
+    assert "optical sr0: allowed; medium inserted" in out
     assert fleet.get("/")[1].count("2 USB devices, 1 blocked") == 1
 
 
@@ -84,6 +84,23 @@ def test_what_is_not_enforced_and_what_is_observed_stands_with_all_that_is_not_p
     assert code == 1
     assert "1-1.2 0781:5581 Ultra serial 4C53: blocked, not enforced" in out
     assert "allowed, not enforced, would have blocked" in out
+
+
+def test_what_is_not_allowed_on_another_bus_is_told_everywhere_and_never_called_blocked(fleet: Fleet) -> None:
+    card = replace(REPORT.others[0], kind="sd", name="mmc0:0001", state=OtherState.NOT_ALLOWED)
+    fleet.report(guard=replace(PROVED, devices=(HUB,), others=(card,)))
+
+    words = "not allowed: detected, not prevented"
+    (host,) = fleet.answer("/api/v1/devices")["hosts"]
+    assert [(other["state"], other["verdict"]) for other in host["report"]["others"]] == [("not allowed", words)]
+    assert host["not_proved"] == [f"CT 2: sd mmc0:0001 is {words}"]
+    assert f"CT 2: sd mmc0:0001 is {words}" in fleet.status()[1]
+    code, out = fleet.command("devices")
+    assert code == 1
+    assert f"sd mmc0:0001: {words}; medium inserted" in out
+    for shown in (fleet.get("/devices")[1], fleet.get("/")[1], fleet.command("status")[1]):
+        assert words in shown
+        assert "1 blocked" not in shown
 
 
 def test_hostile_text_reaches_no_browser_as_markup_and_no_terminal_as_control(fleet: Fleet) -> None:

@@ -12,7 +12,7 @@ from jinja2 import UndefinedError
 from control_plane.fleet.device_tree import gaps, tree
 from control_plane.web.page import STATIC, STYLE_SHEET, age, render_devices, render_signed_out, render_status
 from shared.devices.verdict import Cause, Target
-from shared.fleet.devices import Authorized, DeviceState, GuardReport
+from shared.fleet.devices import Authorized, DeviceState, GuardReport, OtherState
 from tests.control_plane.fleet.test_device_tree import HOSTILE, REPORT, STICK
 
 HOST = {
@@ -40,7 +40,15 @@ HOST = {
     "openable_here": 0,
     "routes": [],
     "guard": "watching",
-    "devices": {"devices": 4, "blocked": 1, "not_enforced": 0, "unknown": 0, "observed": 0, "suspicious": 0},
+    "devices": {
+        "devices": 4,
+        "blocked": 1,
+        "not_enforced": 0,
+        "unknown": 0,
+        "observed": 0,
+        "suspicious": 0,
+        "not_allowed": 0,
+    },
 }
 SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "certificate_expires")} | {
     "asset": "MR 1",
@@ -266,8 +274,8 @@ def shown(*devices: DeviceState, **changes: Any) -> str:
 def test_a_device_stands_with_its_port_verdict_reason_and_what_sysfs_proved() -> None:
     (row,) = [row for row in rows(shown(STICK)) if "1-1.2" in row]
 
-    for expected in ("Ultra", "0781:5581, serial 4C53", "08:06:50", "blocked", "no rule matched; rule 2 came nearest",
-                     "serial differs", "enforced", "authorised: no", "2026-03-01 08:00:00 UTC"):  # fmt: skip
+    for expected in ("Ultra", "0781:5581, serial 4C53", "08:06:50", "blocked", "no rule matched: nearest rule 2",
+                     "differs in serial", "enforced", "authorised: no", "2026-03-01 08:00:00 UTC"):  # fmt: skip
         assert expected in row
 
 
@@ -306,6 +314,25 @@ def test_other_buses_are_detected_and_not_prevented_and_findings_have_a_state_of
     assert any(row.startswith(" optical sr0") for row in rows(page))
     assert '<span class="badge unknown">not evaluated</span>' in page
     assert any("disk-encryption not evaluated" in row for row in rows(page))
+
+
+@pytest.mark.parametrize(
+    "state, kind, word",
+    [
+        (OtherState.ALLOWED, "", "allowed"),
+        (OtherState.NOT_ALLOWED, "bad", "not allowed: detected, not prevented"),
+        (OtherState.NOT_EVALUATED, "unknown", "not evaluated: detected, not prevented"),
+        (OtherState.WITH_USB_DEVICE, "", "judged with its USB device"),
+    ],
+)
+def test_nothing_on_another_bus_is_called_blocked_or_green(state: OtherState, kind: str, word: str) -> None:
+    page = render_devices(devices_of(replace(REPORT, others=(replace(REPORT.others[0], state=state),))))
+    (row,) = [row for row in page.split("<tr>")[1:] if "optical" in row]
+
+    assert f">{word}<" in row
+    assert re.findall('badge ([a-z]+)"', row) == [kind] * bool(kind)
+    assert "block" not in row
+    assert "good" not in row
 
 
 def test_a_sidecar_s_modality_ports_are_not_evaluated_and_never_green() -> None:
@@ -361,7 +388,7 @@ def test_devices_count_beside_the_host_and_are_green_only_where_all_is_proved() 
         return "".join(re.findall(r'Device guard</dt><dd><span class="badge ([a-z]+)">', page))
 
     assert [badge(), badge(unknown=1), badge(not_enforced=1, observed=1)] == ["good", "unknown", "unknown"]
-    assert [badge(not_enforced=1), badge(suspicious=1)] == ["bad", "bad"]
+    assert [badge(not_enforced=1), badge(suspicious=1), badge(not_allowed=1)] == ["bad", "bad", "bad"]
     assert "4 USB devices, 1 blocked" in words(render_status(STATUS))
 
 

@@ -35,7 +35,7 @@ class Bench:
         self.watching = Watching(
             self,
             self,
-            Others(list, self.database, self.journal, FakeClock(), "boot"),
+            Others(list, self.database, self.journal, FakeClock(), "boot", lambda: None),
             self.journal,
             self.log,
             on_root_hub=lambda: self.told.append("root hub"),

@@ -12,7 +12,7 @@ from edge_agent.guard_commands.showing import explanation_lines, record_line, re
 from edge_agent.link.protocol import Explanation
 from shared.devices.record import GENESIS, GuardEvent, GuardRecord
 from shared.devices.verdict import Access, Cause, Target
-from shared.fleet.devices import Authorized, DeviceState, Finding, FindingState, OtherDevice, Seen
+from shared.fleet.devices import Authorized, DeviceState, Finding, FindingState, OtherDevice, OtherState, Seen
 from tests.fakes.guard import HUB, REPORT, STICK
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
@@ -86,12 +86,28 @@ def test_says_what_is_amiss_with_the_guard_itself(change: dict[str, object], sai
 
 
 def test_other_buses_are_detected_and_not_prevented_and_findings_carry_their_evidence() -> None:
-    other = OtherDevice("optical", "sr0", "DVD-ROM", Seen.WHILE_DOWN, NOW)
+    other = OtherDevice("optical", "sr0", "DVD-ROM", Seen.WHILE_DOWN, NOW, OtherState.NOT_EVALUATED)
     finding = Finding("peers", FindingState.NOT_EVALUATED, "another account's processes", NOW)
     text = "\n".join(report_lines(replace(REPORT, others=(other,), findings=(finding,))))
 
-    assert "optical sr0: DVD-ROM (detected, not prevented); attached or changed while the guard did not watch" in text
+    assert "optical sr0: DVD-ROM (not evaluated: detected, not prevented); attached or changed while the" in text
     assert "peers: not evaluated: another account's processes" in text
+
+
+@pytest.mark.parametrize(
+    "state, said",
+    [
+        (OtherState.ALLOWED, "(allowed)"),
+        (OtherState.NOT_ALLOWED, "(not allowed: detected, not prevented)"),
+        (OtherState.NOT_EVALUATED, "(not evaluated: detected, not prevented)"),
+        (OtherState.WITH_USB_DEVICE, "(judged with its USB device)"),
+    ],
+)
+def test_nothing_on_another_bus_is_called_blocked(state: OtherState, said: str) -> None:
+    other = OtherDevice("pci", "0000:03:00.0", "class 010802", Seen.NOW, NOW, state)
+    (line,) = [line for line in report_lines(replace(REPORT, others=(other,))) if line.startswith("pci")]
+
+    assert line == f"pci 0000:03:00.0: class 010802 {said}"
 
 
 def test_an_explanation_ends_in_the_words_for_the_people_there() -> None:

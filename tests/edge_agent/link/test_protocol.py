@@ -35,7 +35,16 @@ from edge_agent.link.protocol import (
 from shared import canonical
 from shared.devices.record import MAX_BYTES as MAX_RECORD_BYTES
 from shared.errors import Malformed
-from shared.fleet.devices import MAX_DEVICES, MAX_FINDINGS, MAX_OTHERS, Finding, FindingState, OtherDevice, Seen
+from shared.fleet.devices import (
+    MAX_DEVICES,
+    MAX_FINDINGS,
+    MAX_OTHERS,
+    Finding,
+    FindingState,
+    OtherDevice,
+    OtherState,
+    Seen,
+)
 from shared.policy import bundle
 from tests.fakes.guard import HUB, NOW, REPORT, STICK
 
@@ -132,7 +141,7 @@ def test_as_many_records_as_may_be_asked_for_fit_into_an_answer() -> None:
 def test_the_largest_report_fits_into_an_answer() -> None:
     wide = "\N{PILE OF POO}"
     device = replace(STICK, name=wide * 126, serial=wide * 126, detail=wide * 300)
-    other = OtherDevice("optical", wide * 126, wide * 300, Seen.NOW, NOW)
+    other = OtherDevice("optical", wide * 126, wide * 300, Seen.NOW, NOW, OtherState.WITH_USB_DEVICE)
     finding = Finding("disk", FindingState.FOUND, wide * 300, NOW)
     report = replace(
         REPORT, devices=(device,) * MAX_DEVICES, others=(other,) * MAX_OTHERS, findings=(finding,) * MAX_FINDINGS

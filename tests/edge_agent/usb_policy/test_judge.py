@@ -10,7 +10,7 @@ from edge_agent.database import Database
 from edge_agent.usb_policy.acquaintance import Acquaintances
 from edge_agent.usb_policy.judge import DeviceJudge
 from edge_agent.usb_policy.warden import Company
-from shared.devices.device import UsbDevice
+from shared.devices.device import Interface, UsbDevice
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.verdict import Cause, Target, Verdict
@@ -84,7 +84,9 @@ def test_a_device_that_changes_its_serial_on_the_way_back_is_suspicious(bench: B
     judge.gone(stick)
     bench.uptime += timedelta(seconds=1)
 
-    assert decided(judge, replace(stick, serial="other")).cause is Cause.SUSPICIOUS
+    other = replace(stick, serial="other")
+    assert decided(judge, other).cause is Cause.SUSPICIOUS
+    judge.gone(other)
     bench.uptime += timedelta(minutes=1)
     assert decided(judge, replace(stick, serial="a third")).target is Target.ALLOW
 
@@ -149,3 +151,38 @@ def test_another_policy_forgets_the_past_of_rules_that_it_does_not_have(bench: B
     bench.rules("allow 0781:5581 if !rule-applied")
 
     assert decided(judge, usb_device("1-2", serial="B")).target is Target.ALLOW
+
+
+def test_a_suspicion_does_not_end_by_waiting(bench: Bench) -> None:
+    bench.rules("allow 0781:5581")
+    judge, stick = bench.judge(), usb_device("1-1", STORAGE)
+    decided(judge, stick)
+    judge.gone(stick)
+    bench.uptime += timedelta(seconds=1)
+    other = replace(stick, serial="other")
+    assert decided(judge, other).cause is Cause.SUSPICIOUS
+
+    bench.uptime += timedelta(hours=1)
+
+    assert decided(judge, other).cause is Cause.SUSPICIOUS
+
+
+def test_a_stranger_who_was_blocked_makes_no_honest_device_suspicious(bench: Bench) -> None:
+    bench.rules("block with-interface one-of { 03:01:01 }", "allow 0781:5581")
+    judge = bench.judge()
+    clone = usb_device("1-1", STORAGE, KEYBOARD)
+    assert decided(judge, clone).target is Target.BLOCK
+    judge.gone(clone)
+    bench.uptime += timedelta(minutes=1)
+
+    assert decided(judge, usb_device("1-1", STORAGE)).target is Target.ALLOW
+    assert decided(bench.judge(), usb_device("1-2", STORAGE)).target is Target.ALLOW
+
+
+def test_a_device_with_as_many_interfaces_as_can_be_is_known_again(bench: Bench) -> None:
+    bench.rules("allow 0781:5581")
+    many = tuple(Interface(0xFF, n // 256, n % 256) for n in range(1024))
+
+    assert decided(bench.judge(), usb_device("1-1", *many)).target is Target.ALLOW
+    assert decided(bench.judge(), usb_device("1-1", *many)).target is Target.ALLOW
+    assert decided(bench.judge(), usb_device("1-1", STORAGE)).cause is Cause.SUSPICIOUS

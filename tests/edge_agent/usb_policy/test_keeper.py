@@ -93,6 +93,17 @@ def test_garbage_is_refused_and_the_next_good_policy_is_taken(bench: Bench) -> N
     assert bench.keeper.error == ""
 
 
+def test_once_what_is_in_force_is_offered_again_no_refusal_is_told_any_more(bench: Bench) -> None:
+    good = bench.guard.publish(1, DEVICES)
+    bench.offer_bytes(good.head, good.layer, lambda: bool(bench.changes))
+    bench.offer_bytes(b"{}", b"\xff", lambda: bool(bench.keeper.error))
+
+    bench.keeper.offer(good.head, good.layer)
+
+    assert bench.keeper.error == ""
+    assert bench.told() == [GuardEvent.POLICY_ACCEPTED, GuardEvent.POLICY_REFUSED]
+
+
 def test_without_a_pinned_root_nothing_is_accepted_and_the_reason_is_said(bench: Bench, tmp_path: Path) -> None:
     offer = bench.guard.publish(1, DEVICES)
     keeper = PolicyKeeper(

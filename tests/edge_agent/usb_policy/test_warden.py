@@ -139,7 +139,7 @@ def test_a_device_that_somebody_authorised_behind_our_back_is_taken_back(bench: 
 
         warden.decide_again()
 
-    assert bench.bus.authorized("1-1") is Authorized.NO
+    assert bench.bus.authorized("1-1", "") is Authorized.NO
 
 
 def test_a_device_that_goes_on_not_obeying_is_tried_again_and_recorded_once(bench: Bench) -> None:
@@ -253,7 +253,7 @@ def test_a_stick_that_grows_an_interface_is_judged_anew(bench: Bench) -> None:
 
         warden.reconcile()
 
-    assert bench.bus.authorized("1-1") is Authorized.NO
+    assert bench.bus.authorized("1-1", "") is Authorized.NO
     assert [r.event for r in bench.records(GuardEvent.ATTACHED, GuardEvent.DETACHED)] == [
         GuardEvent.ATTACHED,
         GuardEvent.DETACHED,
@@ -276,7 +276,7 @@ def test_a_device_that_cannot_be_read_is_blocked_whatever_the_rules_say(bench: B
     with bench.warden() as warden:
         warden.attached("1-1")
 
-    assert bench.bus.authorized("1-1") is Authorized.NO
+    assert bench.bus.authorized("1-1", "") is Authorized.NO
 
 
 def test_medium_that_is_not_encrypted_stays_refused_until_it_is_unplugged(bench: Bench) -> None:
@@ -285,14 +285,14 @@ def test_medium_that_is_not_encrypted_stays_refused_until_it_is_unplugged(bench:
         bench.bus.plug(usb_device("1-1"))
         warden.attached("1-1")
 
-        warden.refuse_storage("1-1", "a FAT file system lies on it in clear")
+        warden.refuse_storage("1-1", Cause.NOT_ENCRYPTED, "a FAT file system lies on it in clear")
         warden.decide_again()
 
         (state,) = warden.states()
         assert (state.target, state.cause, state.authorized) == (Target.BLOCK, Cause.NOT_ENCRYPTED, Authorized.NO)
         warden.detached("1-1")
         warden.attached("1-1")
-        assert bench.bus.authorized("1-1") is Authorized.YES
+        assert bench.bus.authorized("1-1", "") is Authorized.YES
 
 
 def test_after_a_restart_what_was_there_first_is_still_judged_first(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from shared.devices.device import ConnectType, Interface, UsbDevice
+from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule, parse_rules
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.rule import (
@@ -139,16 +140,22 @@ def device_rules(draw: st.DrawFn) -> DeviceRule:
         last = first + timedelta(hours=1)
     if rule.target is RuleTarget.ALLOW:
         kept = draw(st.sampled_from(["", "03:01:01", "03:00:00 03:01:01", "08:06:50"]))
-        return DeviceRule(rule, first, last, draw(st.sampled_from(list(Access))), draw(st.booleans()), interfaces(kept))
+        access, encrypted = draw(st.sampled_from(list(Access))), draw(st.booleans())
+        in_hardware = encrypted and bool(rule.id.values) and draw(st.booleans())
+        return DeviceRule(rule, first, last, access, encrypted, interfaces(kept), hardware_encrypted=in_hardware)
     return DeviceRule(rule, first, last, observe_until=draw(_edges))
 
 
+other_kinds = st.dictionaries(st.sampled_from(OtherKind), st.sampled_from([Target.ALLOW, Target.BLOCK])).map(
+    lambda said: OtherKinds(tuple(sorted(said.items())))
+)
 policies = st.builds(
     DevicePolicy,
     st.lists(device_rules(), max_size=6).map(tuple),
     st.sampled_from(list(Target)),
     _edges,
     st.sampled_from(list(Target)),
+    others=other_kinds,
 )
 surroundings = st.builds(
     Surroundings,

@@ -12,13 +12,14 @@ from shared.devices import parse, policy
 from shared.devices.evaluate import evaluate
 from shared.devices.index import MOST_NEAR
 from shared.devices.matching import applies
+from shared.devices.others import OtherKind
 from shared.devices.parse import ATTRIBUTES, RuleMalformed, parse_rule, parse_rules
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.rule import ConditionName, RuleTarget, SetOperator
 from shared.devices.suspicion import RE_ENUMERATION
-from shared.devices.verdict import Cause
+from shared.devices.verdict import Cause, Target
 from shared.fields import Fields
-from shared.fleet.devices import MAX_DETAIL_CHARS
+from shared.fleet.devices import MAX_DETAIL_CHARS, OtherState
 from tests.shared.devices.given import AROUND, STICK, interfaces
 from tests.shared.devices.test_usbguard import DIFFERENT
 
@@ -84,7 +85,7 @@ def test_the_rules_of_the_page_apply_as_it_says(rule: str, answer: str) -> None:
 def test_every_operator_attribute_and_cause_has_its_row() -> None:
     assert {code(row[0]) for row in rows("Matching", 2)} >= set(SetOperator)
     in_order = set(re.findall(r"`([a-z-]+)`", " ".join(row[0] for row in rows("The verdict", 3))))
-    assert in_order | {"not-encrypted", "unrecorded"} == {cause.value for cause in Cause}
+    assert in_order | {"not-encrypted", "not-read-only", "unrecorded"} == {cause.value for cause in Cause}
     assert len(MATCHING) == 12
 
 
@@ -119,8 +120,17 @@ def test_the_examples_decide_as_the_page_says(text: str, verdict: str) -> None:
     assert f"{decided.target}, {reason}" == verdict
 
 
+def test_every_kind_and_every_state_of_what_is_not_prevented_is_on_the_page() -> None:
+    (row,) = [row for row in rows("The section", 4) if code(row[0]) == "others"]
+
+    assert re.findall("`([a-z]+)`", row[2]) == [*OtherKind, Target.ALLOW, Target.BLOCK]
+    about = SECTIONS["The verdict"].partition("**What is detected and not prevented.**")[2]
+    assert {f"*{state}*" for state in OtherState} <= set(re.findall(r"\*[^*]+\*", about))
+    assert OtherState.NOT_ALLOWED.words in about
+
+
 def test_the_members_on_the_page_are_those_that_are_read() -> None:
     members = {code(row[0]) for row in rows("The section", 4)}
 
-    assert len(members) == 13
+    assert len(members) == 15
     assert {member for member in members if json.dumps(member) not in Path(policy.__file__).read_text()} == set()

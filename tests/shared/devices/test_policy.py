@@ -7,10 +7,11 @@ from hypothesis import given, settings
 
 from shared import canonical
 from shared.canonical import Json
+from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.rule import Rule, RuleTarget
-from shared.devices.verdict import Access
+from shared.devices.verdict import Access, Target
 from shared.errors import Malformed
 from shared.fields import Fields
 from tests.shared.devices.given import NOW, interfaces, policies
@@ -41,12 +42,13 @@ def test_every_member() -> None:
             {
                 "rule": "allow id 0781:*", "not_before": INSTANT,
                 "not_after": "2026-03-05T12:00:00.000000Z", "access": "read-only", "only_encrypted": True,
-                "interfaces": ["03:01:01", "08:06:50"],
+                "hardware_encrypted": True, "interfaces": ["03:01:01", "08:06:50"],
             },
             {"rule": "reject", "observe_until": INSTANT},
         ],
         "default": "reject", "observe_until": INSTANT, "suspicious": "allow",
         "rescue": {"port": "1-1.2", "minutes": 10}, "contact": "IT, 4711 (Café)", "language": "zh",
+        "others": {"optical": "allow", "thunderbolt": "block"},
     }  # fmt: skip
 
     assert parse(full).json() == full
@@ -66,6 +68,13 @@ def test_every_member() -> None:
         {"rules": [], "rescue": {"port": "usb1", "minutes": 5}},
         {"rules": [], "rescue": {"port": "1-1", "minutes": 0}},
         {"rules": [], "rescue": {"port": "1-1", "minutes": 61}},
+        {"rules": [], "others": {}},
+        {"rules": [], "others": {"optical": "reject"}},
+        {"rules": [], "others": {"optical": True}},
+        {"rules": [], "others": {"usb-device": "allow"}},
+        {"rules": [], "others": {"Optical": "allow"}},
+        {"rules": [], "others": ["optical"]},
+        {"rules": [], "others": None},
         {"rules": [], "unknown": 1},
         {"rules": [{"rule": "allow "}]},
         {"rules": [{"rule": "allow 0781:5583"}]},
@@ -76,6 +85,9 @@ def test_every_member() -> None:
         {"rules": ["allow"]},
         {"rules": [{"rule": "allow", "access": "read-write"}]},
         {"rules": [{"rule": "allow", "only_encrypted": False}]},
+        {"rules": [{"rule": "allow id 0781:*", "only_encrypted": True, "hardware_encrypted": False}]},
+        {"rules": [{"rule": "allow id 0781:*", "hardware_encrypted": True}]},
+        {"rules": [{"rule": "allow", "only_encrypted": True, "hardware_encrypted": True}]},
         {"rules": [{"rule": "allow", "interfaces": ["08:06:50", "03:01:01"]}]},
         {"rules": [{"rule": "allow", "interfaces": ["03:01:01", "03:01:01"]}]},
         {"rules": [{"rule": "allow", "interfaces": ["03:*:*"]}]},
@@ -113,6 +125,27 @@ def test_an_error_names_the_rule_by_its_number() -> None:
 def test_what_says_nothing_cannot_be_made(rule: str, beside: dict[str, object]) -> None:
     with pytest.raises(Malformed):
         DeviceRule(parse_rule(rule), **beside)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        ((OtherKind.SD, Target.ALLOW), (OtherKind.NET, Target.ALLOW)),
+        ((OtherKind.SD, Target.ALLOW), (OtherKind.SD, Target.BLOCK)),
+        ((OtherKind.SD, Target.REJECT),),
+    ],
+)
+def test_a_kind_is_named_once_in_order_and_nothing_is_taken_off_its_bus(
+    named: tuple[tuple[OtherKind, Target], ...],
+) -> None:
+    with pytest.raises(Malformed):
+        OtherKinds(named)
+
+
+def test_of_a_kind_that_is_not_named_nothing_is_said() -> None:
+    named = OtherKinds(((OtherKind.SD, Target.BLOCK),))
+
+    assert (named.of("sd"), named.of("net")) == (Target.BLOCK, None)
 
 
 def test_a_rescue_port_is_a_port() -> None:

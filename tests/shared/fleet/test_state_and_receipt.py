@@ -16,6 +16,7 @@ from shared.fleet.devices import (
     FindingState,
     GuardReport,
     OtherDevice,
+    OtherState,
     Seen,
 )
 from shared.fleet.receipt import Receipt, ReceiptMismatch, sign_receipt, verify_receipt
@@ -89,7 +90,7 @@ DEVICE = DeviceState(
     "1-1.2", "1-1", "0781:5581", "N" * 126, "S" * 126, "0b" * 32, " ".join(["08:06:50"] * 16), Seen.WHILE_DOWN, NOW,
     Target.BLOCK, Target.REJECT, Cause.PINNED_CONSOLE, 1_000_000, "d" * 300, Access.READ_WRITE, Authorized.UNKNOWN,
 )  # fmt: skip
-OTHER = OtherDevice("k" * 32, "N" * 126, "d" * 300, Seen.WHILE_DOWN, NOW)
+OTHER = OtherDevice("k" * 32, "N" * 126, "d" * 300, Seen.WHILE_DOWN, NOW, OtherState.WITH_USB_DEVICE)
 FINDING = Finding("c" * 40, FindingState.NOT_EVALUATED, "d" * 300, NOW)
 GUARD = GuardReport("leadglass-guard", 3, "", True, "boot", False, 0, 9, (DEVICE,), (OTHER,), (FINDING,))
 

@@ -14,6 +14,7 @@ from shared.fleet.devices import (
     FindingState,
     GuardReport,
     OtherDevice,
+    OtherState,
     Seen,
 )
 from shared.fleet.receipt import Receipt, sign_receipt
@@ -47,7 +48,7 @@ _GUARD = GuardReport(
         ),
         _STICK,
     ),
-    (OtherDevice("optical", "sr0", "medium inserted", Seen.NOW, TIME),),
+    (OtherDevice("optical", "sr0", "medium inserted", Seen.NOW, TIME, OtherState.NOT_ALLOWED),),
     (Finding("disk-encryption", FindingState.NOT_EVALUATED, "the disk cannot be read", TIME),),
     2,
 )  # fmt: skip
@@ -171,6 +172,10 @@ def _guards() -> dict[str, tuple[str, bytes, str]]:
         "bad-guard-field-missing": ("A guard with a field less.", short, "Malformed"),
         "bad-guard-field-unknown": ("A guard with a field more.", said(x=0), "Malformed"),
         "bad-guard-default": ("A default that is none of the three.", said(default_deny="yes"), "Malformed"),
+        "ok-guard-causes": ("Each cause of a verdict.",
+                            said(devices=[{**stick, "cause": cause.value} for cause in Cause]), ""),
+        "ok-guard-other-states": ("Each state of what is not prevented.",
+                                  said(others=[{**other, "state": state.value} for state in OtherState]), ""),
         "bad-guard-devices": ("101 devices.", said(devices=[stick] * 101), "Malformed"),
         "bad-guard-others": ("101 other devices.", said(others=[other] * 101), "Malformed"),
         "bad-guard-findings": ("51 findings.", said(findings=[finding] * 51), "Malformed"),
@@ -183,6 +188,9 @@ def _guards() -> dict[str, tuple[str, bytes, str]]:
         "bad-guard-authorized": ("A value read back of no known kind.", device(authorized="1"), "Malformed"),
         "bad-guard-device": ("A device with a field more.", device(x=0), "Malformed"),
         "bad-guard-kind": ("A bus in upper case.", said(others=[{**other, "kind": "SD"}]), "Malformed"),
+        "bad-guard-other-state": ("It was not prevented.", said(others=[{**other, "state": "blocked"}]), "Malformed"),
+        "bad-guard-other-stateless": ("A device without a state.", said(
+            others=[{name: value for name, value in other.items() if name != "state"}]), "Malformed"),
         "bad-guard-finding": ("A finding that is green.", said(findings=[{**finding, "state": "green"}]), "Malformed"),
     }  # fmt: skip
 

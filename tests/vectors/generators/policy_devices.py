@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from shared import canonical, clock
 from shared.devices.device import Interface
+from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.verdict import Access, Target
@@ -45,7 +46,8 @@ def devices_document() -> PolicyDocument:
         free=(LeastFree("/var/images", 10_240),),
         most_drift_ms=2000,
     )
-    devices = DevicePolicy(rules, Target.REJECT, _LATER, Target.ALLOW, Rescue("1-1.2", 10), "设备科 4711", "zh")
+    others = OtherKinds(((OtherKind.OPTICAL, Target.ALLOW), (OtherKind.THUNDERBOLT, Target.BLOCK)))
+    devices = DevicePolicy(rules, Target.REJECT, _LATER, Target.ALLOW, Rescue("1-1.2", 10), "设备科 4711", "zh", others)
     return replace(document(), devices=devices, watch=watch)
 
 
@@ -76,6 +78,10 @@ def scenarios() -> Files:
         ("device-language", "A language there is not.", changed(*devices, language="de")),
         ("device-contact-empty", "An empty contact, which is left out.", changed(*devices, contact="")),
         ("device-contact-line-break", "A line break in a contact.", changed(*devices, contact="a\nb")),
+        ("device-others-empty", "Others that names none, which is left out.", changed(*devices, others={})),
+        ("device-others-kind", "What hangs on the USB.", changed(*devices, others={"usb-device": "allow"})),
+        ("device-others-reject", "Nothing is taken off there.", changed(*devices, others={"sd": "reject"})),
+        ("device-others-list", "Others as a list.", changed(*devices, others=["sd"])),
         ("device-rescue-port", "A root hub is no port.", changed(*rescue, port="usb1")),
         ("device-rescue-too-long", "A rescue of 61 minutes.", changed(*rescue, minutes=61)),
         ("device-rule-target", "A target that is for queries.", changed(*hub, rule="match")),
@@ -105,7 +111,9 @@ def scenarios() -> Files:
         ("watch-swap-false", "A flag that says no.", changed(*watch, encrypted_swap=False)),
         ("watch-drift-zero", "A drift of nothing, which is left out.", changed(*watch, most_drift_ms=0)),
     ]  # fmt: skip
+    every_kind: canonical.Json = {kind.value: "block" for kind in OtherKind}
     cases = [
+        parsing("document", "ok-device-others", "Each kind.", changed(*devices, others=every_kind), parsed),
         parsing("document", "ok-devices", "All that can be said of devices and of the host.", good, parsed),
         parsing("document", "ok-no-device", "No rule: nothing is allowed.", changed(devices={"rules": []}), parsed),
         *(parsing("document", f"bad-{name}", about, data) for name, about, data in bad),

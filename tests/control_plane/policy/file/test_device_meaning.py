@@ -7,6 +7,7 @@ import pytest
 
 from control_plane.policy.file.device_meaning import describe_devices, doubts_of_devices
 from shared.devices.device import Interface
+from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.verdict import Access, Target
@@ -52,6 +53,24 @@ def test_tells_what_the_smallest_policy_means() -> None:
         "a device that seems to be another than before: recorded, and the lines above decide",
         "the technologist reads English, and nobody to call",
     ]
+
+
+def test_tells_what_may_be_there_where_nothing_is_prevented() -> None:
+    others = OtherKinds(((OtherKind.OPTICAL, Target.ALLOW), (OtherKind.THUNDERBOLT, Target.BLOCK)))
+
+    assert describe_devices(DevicePolicy(others=others))[3:-1] == [
+        "what may be there that does not hang on the USB; of other kinds nothing is evaluated",
+        "  optical drives and discs: allowed",
+        "  Thunderbolt devices: not allowed: detected, not prevented",
+    ]
+
+
+def test_nothing_that_cannot_be_prevented_is_called_blocked() -> None:
+    for kind in OtherKind:
+        told = describe_devices(DevicePolicy(others=OtherKinds(((kind, Target.BLOCK),))))[3:-1]
+
+        assert told[1].endswith("not allowed: detected, not prevented")
+        assert not [line for line in told if "block" in line]
 
 
 OBSERVED = "blocked, but until 2026-12-31T18:00:00Z only recorded and let through"
@@ -177,6 +196,17 @@ def test_doubts_a_policy_that_allows_no_hub_or_everything() -> None:
     assert list(doubts_of_devices(DevicePolicy((mouse,), default=Target.ALLOW))) == [
         "devices.default is allow: whatever no rule names works, also what was never seen before"
     ]
+
+
+@pytest.mark.parametrize("kind", OtherKind)
+def test_doubts_to_forbid_what_every_machine_has_built_in(kind: OtherKind) -> None:
+    def doubted(target: Target) -> list[str]:
+        return list(doubts_of_devices(DevicePolicy((HUB,), others=OtherKinds(((kind, target),)))))
+
+    is_built_in = kind in (OtherKind.BLOCK, OtherKind.INPUT, OtherKind.NET, OtherKind.PCI)
+    said = f"devices.others.{kind} is block: what is built into the machine is then not allowed either"
+    assert doubted(Target.BLOCK) == [said] * is_built_in
+    assert doubted(Target.ALLOW) == []
 
 
 @pytest.mark.parametrize(

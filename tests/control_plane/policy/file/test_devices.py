@@ -15,6 +15,7 @@ from control_plane.policy.file.device_meaning import describe_devices
 from control_plane.policy.file.problems import PolicyFileMalformed
 from control_plane.policy.file.reading import parse_policy_file
 from shared.devices.device import Interface
+from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.verdict import Access, Target
@@ -120,9 +121,17 @@ def test_reads_everything_that_stands_beside_the_rules() -> None:
   rescue: {port: 1-1.2, minutes: 10}
   contact: 设备科 电话 4711
   language: zh
+  others: {thunderbolt: block, optical: allow}
 """)
 
-    assert policy == DevicePolicy((), Target.REJECT, UNTIL, Target.ALLOW, Rescue("1-1.2", 10), "设备科 电话 4711", "zh")
+    others = OtherKinds(((OtherKind.OPTICAL, Target.ALLOW), (OtherKind.THUNDERBOLT, Target.BLOCK)))
+    assert policy == DevicePolicy(
+        (), Target.REJECT, UNTIL, Target.ALLOW, Rescue("1-1.2", 10), "设备科 电话 4711", "zh", others
+    )
+
+
+def test_others_that_name_nothing_are_none() -> None:
+    assert parse("  rules: []\n  others: {}\n") == DevicePolicy()
 
 
 def test_reads_a_rules_file_beside_the_policy() -> None:
@@ -169,6 +178,10 @@ def test_reads_a_rules_file_beside_the_policy() -> None:
         ("  rules: []\n  rescue: {port: usb1, minutes: 10}\n", "7: devices.rescue.port: expected a port as the kernel"),
         ("  rules: []\n  rescue: {port: 1-1, minutes: 61}\n", "7: devices.rescue.minutes: expected a whole number fro"),
         ("  rules: []\n  rescue: {port: 1-1}\n", "7: devices.rescue.minutes: is missing"),
+        ("  rules: []\n  others: {sd: reject}\n", "7: devices.others.sd: expected one of allow, block"),
+        ("  rules: []\n  others: {usb: allow}\n", "7: devices.others.'usb': there is no such field; expected the fiel"),
+        ("  rules: []\n  others: [sd]\n", "7: devices.others: expected the fields"),
+        ("  rules: []\n  others: {sd: allow, sd: block}\n", "7: devices.others.sd: is written on line 7 already"),
         ("  rules_file: ../usb.conf\n", "6: devices.rules_file: expected the name of a file beside this one"),
         ("  rules_file: /etc/shadow\n", "6: devices.rules_file: expected the name of a file beside this one"),
         ("  rules_file: usb.conf\n", "6: devices.rules_file: usb.conf: No such file or directory"),
@@ -252,6 +265,7 @@ def test_the_guides_policies_are_read_and_mean_what_it_says() -> None:
     assert describe_devices(observing.devices) == told.splitlines()
     assert listed.devices is not None
     assert listed.devices.rules[1].only_encrypted
+    assert listed.devices.others.of("thunderbolt") is Target.BLOCK
     assert listed.watch is not None
 
 
@@ -266,5 +280,7 @@ def test_a_mistake_in_the_guides_policy_reads_as_the_guide_says() -> None:
 def test_the_guide_names_every_field() -> None:
     rows = re.findall(r"^\| (`.*?) \|", OF_DEVICES, re.MULTILINE)
     fields = set(re.findall("`([a-z_]+)`", " ".join(rows)))
+    (of_others,) = re.findall(r"^\| `others` \|(.*)\|$", OF_DEVICES, re.MULTILINE)
 
     assert fields >= {field.name for kind in (DevicePolicy, DeviceRule) for field in dataclasses.fields(kind)}
+    assert set(re.findall("`([a-z]+)`", of_others)) == {*OtherKind, Target.ALLOW, Target.BLOCK}

@@ -1,0 +1,164 @@
+"""The device guard beside USBGuard, each in a virtual machine of its own with the same rules and an emulated USB bus.
+
+Time is from the kernel's event that a device is there to its event that the device may be used; both are taken by the
+same listener in the guest. The machine is emulated in software and much slower than a real one: the ratio counts.
+"""
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import quantiles
+
+from benchmarks.measure import PeerMissing, cpu
+from edge_agent.usb_policy.exchange import Offer
+from tests.edge_agent.usb_policy.bench import Guard as SignedPolicies
+from tests.lab.conftest import POLICY
+from tests.lab.guard import STATE, LabGuard
+from tests.lab.image import Image, NoLab, image
+from tests.lab.lab import Lab
+from tests.lab.media import media
+from tests.lab.timing import KernelEvents
+from tests.lab.usbguard import UsbGuard
+
+PLUGS = 20  # in a round
+IDLE_S = 300.0
+PEAK = """\
+import resource, subprocess, sys
+command = ["python3", "-m", "edge_agent.usb_policy.verify_child", "--state", sys.argv[1]]
+subprocess.run(command, stdin=open("/run/offer", "rb"), check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+@dataclass(frozen=True)
+class Guards:
+    """What one contender showed."""
+
+    name: str
+    allowed_ms: tuple[float, ...]
+    resident_kib: int  # the most it held
+    idle_cpu_percent: float  # of one core of the guest
+
+    def percentile(self, number: int) -> float:
+        return quantiles(self.allowed_ms, n=100, method="inclusive")[number - 1]
+
+
+class Guarding:
+    def __init__(self, lines: list[Guards], idle_s: float, verifying_kib: int) -> None:
+        self._lines, self._idle_s, self._verifying_kib = lines, idle_s, verifying_kib
+
+    def markdown(self) -> str:
+        rows = [
+            f"{len(self._lines[0].allowed_ms)} plugs each, {PLUGS} in a turn; idle for {self._idle_s:.0f} s. {cpu()}.",
+            "",
+            "| | ms from event to use, p50 | p95 | memory | CPU when idle |",
+            "| --- | --- | --- | --- | --- |",
+        ]
+        rows += [
+            f"| **{line.name}** | {line.percentile(50):.0f} | {line.percentile(95):.0f} | "
+            f"{line.resident_kib / 1024:.1f} MiB | {line.idle_cpu_percent:.3f} % |"
+            for line in self._lines
+        ]
+        rows += ["", f"The child that verifies a policy held {self._verifying_kib / 1024:.0f} MiB for its moment."]
+        return "\n".join(rows) + "\n"
+
+    def json(self) -> dict[str, object]:
+        return {
+            "machine": cpu(),
+            "idle_s": self._idle_s,
+            "verifying_kib": self._verifying_kib,
+            "lines": [
+                {**line.__dict__, "p50_ms": line.percentile(50), "p95_ms": line.percentile(95)} for line in self._lines
+            ],
+        }
+
+
+@dataclass(frozen=True)
+class Running:
+    """A machine on which a contender runs."""
+
+    lab: Lab
+    pid: Callable[[], int]
+    verifying_kib: Callable[[], int]
+
+
+def run(*, rounds: int, images: int, folder: Path | None, idle_s: float = IDLE_S) -> Iterator[Guarding]:  # noqa: ARG001  no images here
+    try:
+        guest = image()
+    except NoLab as exc:
+        raise PeerMissing(str(exc)) from exc
+    with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as work:
+        contenders: dict[str, Callable[[], Iterator[Running]]] = {
+            "Leadglass": lambda: _guard(guest, Path(work) / "signed"),
+            "USBGuard": lambda: _usbguard(guest),
+        }
+        times: dict[str, list[float]] = {name: [] for name in contenders}
+        resident = dict.fromkeys(contenders, 0)
+        for number in range(1, rounds + 1):
+            for name, start in contenders.items():
+                with contextmanager(start)() as running:
+                    times[name] += _plugs(running.lab)
+                    resident[name] = max(resident[name], _resident_kib(running))
+                print(f"round {number}: {name}", file=sys.stderr)
+        idle, verifying_kib = {}, 0
+        for name, start in contenders.items():
+            with contextmanager(start)() as running:
+                idle[name] = _idle_percent(running, idle_s)
+                verifying_kib = max(verifying_kib, running.verifying_kib())
+    yield Guarding([Guards(n, tuple(times[n]), resident[n], idle[n]) for n in contenders], idle_s, verifying_kib)
+
+
+def _guard(guest: Image, folder: Path) -> Iterator[Running]:
+    with Lab(guest) as lab:
+        signed = SignedPolicies(folder)
+        guard = LabGuard(lab, signed)
+        guard.install()
+        guard.start()
+        guard.follow(*POLICY)
+        yield Running(lab, guard.main_pid, lambda: _verifying_kib(lab, guard.signed_anew()))
+
+
+def _usbguard(guest: Image) -> Iterator[Running]:
+    with Lab(guest) as lab:
+        peer = UsbGuard(lab, POLICY)
+        peer.start()
+        yield Running(lab, peer.main_pid, lambda: 0)
+
+
+def _plugs(lab: Lab) -> list[float]:
+    events, medium = KernelEvents(lab), media().empty
+    try:
+        events.allowed_ms(medium, "GOOD")  # the first one loads the driver
+        return [events.allowed_ms(medium, "GOOD") for _ in range(PLUGS)]
+    finally:
+        events.stop()
+
+
+def _resident_kib(running: Running) -> int:
+    status = running.lab.guest.read(f"/proc/{running.pid()}/status")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+
+
+def _idle_percent(running: Running, idle_s: float) -> float:
+    """Return the processor time used, by the guest's own clock, while nothing happens."""
+    stat = f"/proc/{running.pid()}/stat"
+
+    def used_s() -> float:
+        fields = running.lab.guest.read(stat).rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / 100
+
+    def now_s() -> float:
+        return float(running.lab.guest.ask("ping")["monotonic_s"])
+
+    before, began = used_s(), now_s()
+    time.sleep(idle_s)
+    return 100 * (used_s() - before) / (now_s() - began)
+
+
+def _verifying_kib(lab: Lab, offer: Offer) -> int:
+    lab.guest.put("/run/offer", offer.encode())
+    return int(lab.guest.run(["python3", "-c", PEAK, STATE]).out)

@@ -1,0 +1,111 @@
+"""Sticks that policy does not know, allows, allows to be read, and allows when they are encrypted."""
+
+from dataclasses import replace
+
+import pytest
+
+from shared.devices.policy import DeviceRule
+from shared.devices.record import GuardEvent
+from shared.devices.verdict import Access, Cause, Target
+from shared.fleet.devices import Authorized, Seen
+from tests.lab.conftest import Guarded
+from tests.lab.guard import allowing
+from tests.lab.media import KEY, NOTE, NOTE_NAME, Media
+from tests.lab.tree import NOTHING
+from tests.lab.wire import LabError
+
+STICK = "3-1"
+
+
+def test_an_unknown_stick_stays_unbound_and_the_reason_is_reported_and_recorded(
+    guarded: Guarded, sticks: Media
+) -> None:
+    lab, guard = guarded.lab, guarded.guard
+    lab.usb.stick("stick", sticks.fat, serial="UNKNOWN", port="1")
+    device = guard.await_decided(STICK, Authorized.NO)
+
+    assert (device.target, device.cause, device.seen) == (Target.BLOCK, Cause.DEFAULT, Seen.NOW)
+    assert 'expected "GOOD", found "UNKNOWN"' in device.detail
+    assert lab.tree.authorized(STICK) == "0"
+    assert lab.tree.bound(STICK) == NOTHING
+    assert f"usb {STICK}: Device is not authorized for usage" in lab.guest.dmesg()
+    assert not lab.guest.glob("/sys/block/sd*")
+    enforced = guard.await_record(GuardEvent.ENFORCED, STICK)
+    assert (enforced.fields["target"], enforced.fields["authorized"]) == ("block", "no")
+    lab.usb.unplug("stick")
+    guard.await_record(GuardEvent.DETACHED, STICK)
+
+
+def test_control_without_the_guard_and_with_default_allow_the_same_stick_is_bound(
+    guarded: Guarded, sticks: Media
+) -> None:
+    lab = guarded.lab
+    guarded.guard.stop()
+    lab.tree.set_defaults("1")
+    lab.usb.stick("stick", sticks.fat, serial="UNKNOWN", port="1")
+
+    assert lab.tree.await_disk(STICK) == "sda"
+    assert lab.tree.authorized(STICK) == "1"
+    assert lab.tree.bound(STICK).drivers == ("usb-storage",)
+
+
+def test_an_allowed_stick_is_bound_and_can_be_written(guarded: Guarded, sticks: Media) -> None:
+    lab, guard = guarded.lab, guarded.guard
+    lab.usb.stick("stick", sticks.partitioned, serial="GOOD", port="1")
+    device = guard.await_decided(STICK, Authorized.YES)
+    assert (device.target, device.cause, device.rule) == (Target.ALLOW, Cause.RULE, 1)
+    assert lab.tree.await_disk(STICK) == "sda"
+    lab.guest.await_there("/sys/block/sda/sda1")
+
+    lab.guest.await_text("/sys/block/sda/ro", "0")
+    lab.guest.run("udevadm settle; mkdir -p /m; mount /dev/sda1 /m; echo WRITTEN-IN-THE-LAB > /m/new; umount /m")
+
+    assert b"WRITTEN-IN-THE-LAB" in lab.usb.medium("stick").read_bytes()
+    enforced = guard.await_record(GuardEvent.ENFORCED, STICK)
+    assert (enforced.fields["target"], enforced.fields["authorized"]) == ("allow", "yes")
+
+
+def test_a_stick_that_may_be_read_is_never_writable_however_it_is_mounted(guarded: Guarded, sticks: Media) -> None:
+    lab, guard = guarded.lab, guarded.guard
+    guard.follow(with_access('allow id 46f4:0001 serial "READ"', Access.READ_ONLY))
+    lab.usb.stick("stick", sticks.fat, serial="READ", port="1")
+    guard.await_decided(STICK, Authorized.YES)
+    lab.tree.await_disk(STICK)
+    lab.guest.run("udevadm settle; mkdir -p /m; mount -o rw /dev/sda /m")
+
+    assert lab.guest.read("/sys/block/sda/ro") == "1"
+    assert lab.guest.read(f"/m/{NOTE_NAME.lower()}").encode() == NOTE.rstrip()
+    with pytest.raises(LabError, match="Read-only file system"):
+        lab.guest.write("/m/new", "x")
+    assert lab.guest.run("echo x | dd of=/dev/sda conv=fsync", check=False).code != 0
+
+
+def test_where_only_encrypted_sticks_are_allowed_a_plain_one_goes_and_luks_stays(
+    guarded: Guarded, sticks: Media
+) -> None:
+    lab, guard = guarded.lab, guarded.guard
+    guard.follow(with_access('allow id 46f4:0001 serial "CRYPT"', Access.READ_WRITE, only_encrypted=True))
+    lab.usb.stick("plain", sticks.partitioned, serial="CRYPT", port="1")
+    plain = guard.await_record(GuardEvent.STORAGE_JUDGED, STICK)
+    device = guard.await_decided(STICK, Authorized.NO)
+    assert device.cause is Cause.NOT_ENCRYPTED
+    assert lab.tree.authorized(STICK) == "0"
+    lab.guest.await_gone("/sys/block/sd*")
+    lab.usb.unplug("plain")
+    guard.await_record(GuardEvent.DETACHED, STICK, after=plain.number)
+
+    lab.usb.stick("luks", sticks.luks2, serial="CRYPT", port="2")
+    judged = guard.await_record(GuardEvent.STORAGE_JUDGED, "3-2")
+    disk = lab.tree.await_disk("3-2")
+
+    assert "LUKS" in " ".join(judged.fields.values()).upper()
+    assert lab.tree.authorized("3-2") == "1"
+    lab.guest.put("/run/key", KEY, mode=0o600)
+    lab.guest.await_text(f"/sys/block/{disk}/ro", "0")
+    lab.guest.run(f"cryptsetup open --key-file /run/key /dev/{disk} inside")
+    lab.guest.run("mkdir -p /m; mount /dev/mapper/inside /m")
+    assert lab.guest.read(f"/m/{NOTE_NAME.lower()}").encode() == NOTE.rstrip()
+
+
+def with_access(rule: str, access: Access, *, only_encrypted: bool = False) -> DeviceRule:
+    return replace(allowing(rule), access=access, only_encrypted=only_encrypted)
