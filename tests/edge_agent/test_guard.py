@@ -1,7 +1,8 @@
 """The joined guard in this process, over folders that look like /sys and /proc; its turns are taken one by one."""
 
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -115,6 +116,14 @@ def unwritable(disk: Path, how: str) -> Iterator[None]:
             out.write(bytes(4096))
     yield
     file.unlink()
+
+
+def take_until(guard: Guard, holds: Callable[[], bool]) -> None:
+    guard.turns.every("tick", 0.05, lambda: None)
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        guard.turns.take()
 
 
 def broken() -> int:
@@ -232,3 +241,25 @@ def test_a_guard_that_cannot_read_its_records_begins_all_the_same(machine: Machi
         guard.begin()
 
         assert "the disk is gone" in guard._status()
+
+
+def test_a_root_that_is_pinned_while_the_guard_runs_is_followed_after_a_new_start_and_that_is_said(
+    machine: Machine,
+) -> None:
+    with machine.guard() as guard:
+        guard.begin()
+        offer = SignedPolicies(machine.options.state).publish(1, DevicePolicy((DeviceRule(parse_rule("allow", 1)),)))
+
+        for _ in range(2):
+            guard._keeper.offer(offer.head, offer.layer)
+            take_until(guard, lambda: "start the guard anew" in guard._report().policy_error)
+
+        assert [record.event for record in records(guard)].count(GuardEvent.POLICY_REFUSED) == 1
+        assert (guard._report().policy, allowed(guard)) == (0, {"usb1"})
+
+    with machine.guard() as guard:
+        guard.begin()
+        guard._keeper.offer(offer.head, offer.layer)
+        take_until(guard, lambda: guard._report().policy == 1)
+
+        assert (guard._report().policy_error, allowed(guard)) == ("", {"usb1", "1-1"})
