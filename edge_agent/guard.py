@@ -147,8 +147,8 @@ class Guard:
         self._warden.begin()
         self._watching.begin()
         self._link.open()
-        self.turns.watch(self._events.fileno(), self._watching.drain)
-        self.turns.every("late-numbers", _LATE_NUMBERS_S, self._watching.drain)
+        self.turns.watch(self._events.fileno(), self._drain)
+        self.turns.every("late-numbers", _LATE_NUMBERS_S, self._drain)
         self.turns.every("look", LOOK_EVERY_S, self._look)
         self.turns.every("time", _TIME_S, self._time_passes)
         self.turns.every("link", _LINK_S, self._link.tick)
@@ -261,12 +261,19 @@ class Guard:
         except (Unavailable, IntegrityFailure) as exc:
             self._log.event("guard.not-recorded", why=why(exc))
 
+    def _drain(self) -> None:
+        try:
+            self._watching.drain()
+        finally:
+            self._follow_time()
+
     def _look(self) -> None:
         self._read_pins()
         try:
             self._watching.look()
         finally:
             self._watching.tell(0)
+            self._follow_time()
         self._manager.status(self._status())
 
     def _time_passes(self) -> None:

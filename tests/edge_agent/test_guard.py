@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.database import DatabaseDamaged, DatabaseUnavailable
+from edge_agent.devices.events import KernelEvent
 from edge_agent.devices.sysfs import SysfsUsb
 from edge_agent.devices.udev import NoEvents
 from edge_agent.guard import AlreadyGuarded, Guard, _alone, run
@@ -30,9 +31,11 @@ from tests.edge_agent.test_guard_database import destroy, fill
 from tests.edge_agent.usb_policy.bench import Guard as SignedPolicies
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
-from tests.fakes.usb_tree import STORAGE, UsbTree
+from tests.fakes.usb_tree import CONTROLLER, STORAGE, UsbTree
 
 __all__ = ["small_filesystem"]
+
+EVERYTHING = DevicePolicy((DeviceRule(parse_rule("allow", 1)),))
 
 
 @dataclass
@@ -65,10 +68,9 @@ class Machine:
             (folder / name).write_text(f"{value}\n")
         (folder.parent / "devnum").write_text("1\n")
 
-    def allow_everything(self) -> None:
-        """Have a policy in force that was accepted before."""
+    def accept(self, devices: DevicePolicy | None) -> None:
+        """Have a policy in force that was accepted before the guard starts."""
         trust = SignedPolicies(self.options.state).trust
-        devices = DevicePolicy((DeviceRule(parse_rule("allow", 1)),))
         signed_at = self.clock.now()
         GuardPolicyStore(self.options.state, trust).take(
             VerifiedPolicy(trust.layer, 1, bytes(32), signed_at + timedelta(days=1), signed_at, devices)
@@ -212,7 +214,7 @@ def test_a_guard_that_can_record_nothing_blocks_says_so_and_tries_again(
     tmp_path: Path, small_filesystem: Path, how: str, is_new: bool
 ) -> None:
     machine = Machine(tmp_path, small_filesystem)
-    machine.allow_everything()
+    machine.accept(EVERYTHING)
     if not is_new:
         with machine.guard() as guard:
             guard.begin()
@@ -248,7 +250,7 @@ def test_a_root_that_is_pinned_while_the_guard_runs_is_followed_after_a_new_star
 ) -> None:
     with machine.guard() as guard:
         guard.begin()
-        offer = SignedPolicies(machine.options.state).publish(1, DevicePolicy((DeviceRule(parse_rule("allow", 1)),)))
+        offer = SignedPolicies(machine.options.state).publish(1, EVERYTHING)
 
         for _ in range(2):
             guard._keeper.offer(offer.head, offer.layer)
@@ -263,3 +265,27 @@ def test_a_root_that_is_pinned_while_the_guard_runs_is_followed_after_a_new_star
         take_until(guard, lambda: guard._report().policy == 1)
 
         assert (guard._report().policy_error, allowed(guard)) == ("", {"usb1", "1-1"})
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_what_comes_later_ends_on_time_too(machine: Machine, is_announced: bool) -> None:
+    soon = machine.clock.now() + timedelta(seconds=5)
+    machine.accept(DevicePolicy((DeviceRule(parse_rule('allow serial "second"', 1), not_after=soon),)))
+    with machine.guard() as guard:
+        guard.begin()
+        due = guard.turns._due["time"]
+        assert due.at - time.monotonic() > 30
+        machine.plug("1-2", serial="second")
+        if is_announced:
+            coming = [KernelEvent("add", "usb", "usb_device", "1-2", f"/sys{CONTROLLER}/usb1/1-2", 1)]
+            guard._events.read = lambda: coming.pop() if coming else None  # type: ignore[method-assign]
+        guard.turns.once_within("late-numbers" if is_announced else "look", 0)
+        guard.turns.take()
+        assert allowed(guard) == {"usb1", "1-2"}
+        assert due.at - time.monotonic() < 6
+
+        machine.clock.advance(timedelta(seconds=5))
+        due.at = 0
+        guard.turns.take()
+
+        assert allowed(guard) == {"usb1"}
