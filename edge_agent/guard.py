@@ -336,7 +336,7 @@ class Guard:
         in_force = self._store.in_force if self._store is not None else None
         return GuardReport(
             software=SOFTWARE,
-            policy=in_force.version if in_force is not None else 0,
+            policy=in_force.version if in_force is not None and in_force.devices is not None else 0,
             policy_error=self._error(),
             clock_sure=self._certain()[0],
             default_deny=self._denial.state.value,

@@ -289,3 +289,14 @@ def test_what_comes_later_ends_on_time_too(machine: Machine, is_announced: bool)
         guard.turns.take()
 
         assert allowed(guard) == {"usb1"}
+
+
+@pytest.mark.parametrize("devices, version", [(EVERYTHING, 1), (None, 0)])
+def test_a_policy_that_says_nothing_of_devices_is_none_that_is_enforced(
+    machine: Machine, devices: DevicePolicy | None, version: int
+) -> None:
+    machine.accept(devices)
+    with machine.guard() as guard:
+        guard.begin()
+
+        assert guard._report().policy == version
