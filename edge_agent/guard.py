@@ -127,7 +127,7 @@ class Guard:
         self._children = Children(self.turns)
         self._console = PinnedConsole(options.state, ConsoleSysfs(options.sys))
         self._board = NoticeBoard(options.notices)
-        self._pins_doubt = ""
+        self._pins_doubt, self._is_up = "", False
         self._make_policy(verifying)
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
@@ -157,6 +157,7 @@ class Guard:
             unrecorded = DatabaseUnavailable(self._opened.unrecorded)
             self.turns.every("unrecorded", _UNRECORDED_S, lambda: self.turns.end(unrecorded))
         self._policy_changed()
+        self._is_up = True
         self._manager.ready(self._status())
 
     def close(self) -> None:
@@ -210,7 +211,7 @@ class Guard:
             clock=self._clock,
             log=self._log,
             tell=self._tell,
-            alive=self._manager.alive,
+            alive=self._alive,
         )
         self._others = Others(
             SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot, self._policy
@@ -234,6 +235,7 @@ class Guard:
             on_root_hub=self._deny_by_default,
             on_storage=self._gate.look,
             on_medium=self._medium_event,
+            alive=self._alive,
         )
 
     def _medium_event(self, event: KernelEvent) -> None:
@@ -288,8 +290,11 @@ class Guard:
         self.turns.once_within("time", min(due_s, default=_TIME_S))
 
     def _alive(self) -> None:
-        # Said from within the turns, so a guard that hangs in one of them falls silent.
-        self._manager.alive()
+        # Said from within the turns and between devices, so a guard that hangs at one of them falls silent.
+        if self._is_up:
+            self._manager.alive()
+        else:
+            self._manager.starting()
 
     def _deny_by_default(self) -> None:
         self._denial.ensure()

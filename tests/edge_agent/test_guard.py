@@ -1,5 +1,6 @@
 """The joined guard in this process, over folders that look like /sys and /proc; its turns are taken one by one."""
 
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -126,6 +127,14 @@ def take_until(guard: Guard, holds: Callable[[], bool]) -> None:
     while not holds():
         assert time.monotonic() < deadline
         guard.turns.take()
+
+
+def heard(listening: socket.socket) -> list[bytes]:
+    messages = []
+    with suppress(BlockingIOError):
+        while True:
+            messages.append(listening.recv(4096))
+    return messages
 
 
 def broken() -> int:
@@ -300,3 +309,24 @@ def test_a_policy_that_says_nothing_of_devices_is_none_that_is_enforced(
         guard.begin()
 
         assert guard._report().policy == version
+
+
+def test_it_is_said_between_devices_that_the_guard_lives_and_during_the_start_that_it_takes_longer(
+    machine: Machine, tmp_path: Path
+) -> None:
+    for number in range(2, 5):
+        machine.plug(f"1-{number}", serial=str(number))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.setblocking(False)
+        with machine.guard(ServiceManager(str(tmp_path / "notify"))) as guard:
+            guard.begin()
+            at_the_start = heard(listening)
+            guard._warden.decide_again()
+            later = heard(listening)
+
+    *starting, ready = at_the_start
+    assert starting == [b"EXTEND_TIMEOUT_USEC=60000000"] * len(starting)
+    assert len(starting) >= 5
+    assert ready.startswith(b"READY=1")
+    assert later == [b"WATCHDOG=1"] * 5
