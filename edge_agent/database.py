@@ -7,7 +7,7 @@ zeros in the pages of the file, and gone from the log beside it after `empty_log
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,25 +30,45 @@ class DatabaseDamaged(IntegrityFailure):
 
 
 class Database:
-    """One connection for all threads, one transaction at a time; and one for questions, held up by no transaction."""
+    """One connection for all threads, one transaction at a time; and one for questions, held up by no transaction.
 
-    def __init__(self, path: Path) -> None:
+    `on_damage` is called before DatabaseDamaged is raised, so that nobody has to pass it on who can go on without.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the file, or, where `path` is None, one in memory that ends with this.
+
+        Raises DatabaseUnavailable, DatabaseDamaged.
+        """
         self._lock, self._depth, self._owner = threading.RLock(), 0, 0
         self._reading_lock = threading.Lock()
-        with _translated():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self.on_damage: Callable[[DatabaseDamaged], object] = lambda _exc: None
+        # Both connections see one database in memory by its name, which no other one may have.
+        name = f"file:{id(self):x}?mode=memory&cache=shared" if path is None else path
+        with self._translated():
+            if path is not None:
+                _create(path)
             self._connection = sqlite3.connect(
-                path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
+                name, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S, uri=path is None
             )
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
-            self._reading = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._reading = sqlite3.connect(name, isolation_level=None, check_same_thread=False, uri=path is None)
             self._reading.execute("PRAGMA query_only=1")
             self._connection.execute("PRAGMA secure_delete=ON")
 
+    def verify_whole(self) -> None:
+        """Hold every page and every index against what it has to be, which reads the whole file.
+
+        Raises DatabaseDamaged, DatabaseUnavailable.
+        """
+        ((found,),) = self.read("PRAGMA integrity_check(1)")
+        if found != "ok":
+            raise DatabaseDamaged(found)
+
     def create(self, schema: str) -> None:
         """Make a feature's tables where they are not there yet."""
-        with self._lock, _translated():
+        with self._lock, self._translated():
             self._connection.executescript(schema)
 
     @contextmanager
@@ -57,7 +77,7 @@ class Database:
 
         Raises DatabaseUnavailable, DatabaseDamaged.
         """
-        with self._lock, _translated():
+        with self._lock, self._translated():
             if self._depth:
                 yield self._connection
                 return
@@ -74,7 +94,7 @@ class Database:
 
         Raises DatabaseUnavailable, DatabaseDamaged.
         """
-        with _translated():
+        with self._translated():
             if self._owner == threading.get_ident():
                 return self._connection.execute(query, values).fetchall()
             with self._reading_lock:
@@ -85,7 +105,7 @@ class Database:
 
         Outside a transaction. Raises DatabaseUnavailable, DatabaseDamaged.
         """
-        with self._lock, _translated():
+        with self._lock, self._translated():
             # Whoever reads for long must not make an image wait that somebody else captures meanwhile.
             self._connection.execute("PRAGMA busy_timeout=0")
             try:
@@ -98,6 +118,15 @@ class Database:
         with self._lock, self._reading_lock:
             self._connection.close()
             self._reading.close()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            with _translated():
+                yield
+        except DatabaseDamaged as exc:
+            self.on_damage(exc)
+            raise
 
 
 class ReadingDatabase:
@@ -119,6 +148,14 @@ class ReadingDatabase:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _create(path: Path) -> None:
+    """Raises DatabaseUnavailable."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as exc:
+        raise DatabaseUnavailable(exc.strerror or "it cannot be opened") from exc
 
 
 @contextmanager

@@ -1,23 +1,17 @@
 """The guard: joins the parts of the privileged process, and runs them on one thread."""
 
-import fcntl
-import os
-import pwd
 import random
 import selectors
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from datetime import UTC, timedelta, tzinfo
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from edge_agent import SOFTWARE
 from edge_agent.children import Children
 from edge_agent.console.pinned import PinnedConsole, PinsUnreadable
 from edge_agent.console.sysfs import ConsoleSysfs
-from edge_agent.database import Database, DatabaseDamaged
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.devices.events import KernelEvent
 from edge_agent.devices.journal import GuardJournal, Note
 from edge_agent.devices.memory import Presence
@@ -27,7 +21,9 @@ from edge_agent.devices.tree import SysfsTree
 from edge_agent.devices.udev import KernelEvents, NoEvents
 from edge_agent.devices.watching import Watching
 from edge_agent.files import make_folder
+from edge_agent.guard_database import Opened, opened
 from edge_agent.guard_desk import GuardDesk
+from edge_agent.guard_host import alone, askers, local_zone, stopping, uptime
 from edge_agent.guard_options import RunOptions
 from edge_agent.host_watch.watcher import HostWatcher
 from edge_agent.link.server import LinkServer
@@ -57,21 +53,11 @@ from shared.fleet.devices import Authorized, GuardReport
 
 LOOK_EVERY_S = 30.0
 _LATE_NUMBERS_S, _LINK_S, _TIME_S, _ALIVE_S = 1.0, 5.0, 60.0, 10.0
+_UNRECORDED_S = 60.0  # a guard that can record nothing is started anew after that, by when there may be room
 _AFTER_S = 0.01  # a moment after an instant, never before it
 _SERIOUS, _MAJOR = 8, 12
+_MOST_ERROR_CHARS = 500
 _CONSOLE = (HID_CLASS, HUB_CLASS)
-
-
-class AlreadyGuarded(Refused):
-    def __init__(self, state: Path) -> None:
-        super().__init__(f"another guard runs on {state}")
-        self.state = state
-
-
-class NoSuchAccount(Refused):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no account {name}, whose agent could ask at the socket")
-        self.name = name
 
 
 Verifying = Callable[[Path], Sequence[str]]
@@ -81,17 +67,21 @@ Verifying = Callable[[Path], Sequence[str]]
 def run(options: RunOptions, verifying: Verifying = child_command) -> None:
     """Guard this machine until SIGTERM or SIGINT.
 
-    Raises AlreadyGuarded, NoSuchAccount, NoEvents, SocketFolderOpen, SocketUnavailable, DatabaseUnavailable.
+    Raises AlreadyGuarded, NoSuchAccount, NoEvents, SocketFolderOpen, SocketUnavailable; DatabaseUnavailable,
+    DatabaseDamaged: it has to be started anew.
     """
     clock = SystemClock()
     log = JsonLog(clock)
     manager = service_manager()
-    make_folder(options.state)
-    with _alone(options.state), _database(options.state, log) as (database, lost):
-        guard = Guard(options, database, clock, log, manager, verifying)
-        if lost:
-            guard.journal.record(Note(GuardEvent.GAP, "records", {"why": lost}, _MAJOR))
-        with _stopping(guard.turns), closing(guard):
+    denial = Denial(SysfsUsb(options.sys, options.proc), options.opened)
+    # Before anything that can fail: whatever comes of this start, the kernel then goes on blocking.
+    denial.ensure()
+    # Where it is there already, a disk that takes nothing more is no reason not to guard.
+    with suppress(OSError):
+        make_folder(options.state)
+    with alone(options.state), opened(options.state, log) as database:
+        guard = Guard(options, database, denial, clock, log, manager, verifying)
+        with stopping(guard.turns), closing(guard):
             guard.begin()
             guard.turns.run()
 
@@ -102,27 +92,30 @@ class Guard:
     def __init__(
         self,
         options: RunOptions,
-        database: Database,
+        opened: Opened,
+        denial: Denial,
         clock: Clock,
         log: Log,
         manager: ServiceManager,
         verifying: Verifying = child_command,
     ) -> None:
-        self._options, self._database, self._clock, self._log, self._manager = options, database, clock, log, manager
+        self._options, self._clock, self._log, self._manager = options, clock, log, manager
+        self._opened, self._database, self._denial = opened, opened.database, denial
         self.turns = Turns(log, selectors.DefaultSelector(), fatal=(NoEvents,))
-        self.journal = GuardJournal(database, clock)
+        # Many go on without what they could not read; the next start puts a damaged database aside.
+        self._database.on_damage = self.turns.end
+        self.journal = GuardJournal(self._database, clock, unrecorded=opened.unrecorded)
         self._usb = SysfsUsb(options.sys, options.proc)
         self._events = KernelEvents(options.sys / "kernel" / "uevent_seqnum")
         self._children = Children(self.turns)
         self._console = PinnedConsole(options.state, ConsoleSysfs(options.sys))
         self._board = NoticeBoard(options.notices)
-        self._pins_doubt = ""
-        self._denial = Denial(self._usb, options.opened)
+        self._pins_doubt, self._is_up = "", False
         self._make_policy(verifying)
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
         desk = GuardDesk(self._warden, self._keeper, self.journal, log, policy=self._policy, report=self._report)
-        users, group = _askers(options.agent_user)
+        users, group = askers(options.agent_user)
         self._link = LinkServer(
             options.socket, desk, self.turns.selector, users=users, group=group, monotonic=time.monotonic
         )
@@ -130,18 +123,24 @@ class Guard:
     def begin(self) -> None:
         """Listen first, so that nothing comes unseen between the first look and the first event."""
         self._write(GuardEvent.STARTED, "guard", {"software": SOFTWARE})
+        if self._opened.lost:
+            self._write(GuardEvent.GAP, "records", {"why": self._opened.lost}, _MAJOR)
         self._deny_by_default()
         self._read_pins()
         self._warden.begin()
         self._watching.begin()
         self._link.open()
-        self.turns.watch(self._events.fileno(), self._watching.drain)
-        self.turns.every("late-numbers", _LATE_NUMBERS_S, self._watching.drain)
+        self.turns.watch(self._events.fileno(), self._drain)
+        self.turns.every("late-numbers", _LATE_NUMBERS_S, self._drain)
         self.turns.every("look", LOOK_EVERY_S, self._look)
         self.turns.every("time", _TIME_S, self._time_passes)
         self.turns.every("link", _LINK_S, self._link.tick)
         self.turns.every("alive", self._manager.interval_s or _ALIVE_S, self._alive)
+        if self._opened.unrecorded:
+            unrecorded = DatabaseUnavailable(self._opened.unrecorded)
+            self.turns.every("unrecorded", _UNRECORDED_S, lambda: self.turns.end(unrecorded))
         self._policy_changed()
+        self._is_up = True
         self._manager.ready(self._status())
 
     def close(self) -> None:
@@ -171,7 +170,7 @@ class Guard:
             self._log,
             self._policy_changed,
         )
-        self._keeper.error = "; ".join(problems)[:500]
+        self._keeper.error = "; ".join(problems)[:_MOST_ERROR_CHARS]
 
     def _make_devices(self) -> None:
         judge = DeviceJudge(
@@ -195,7 +194,7 @@ class Guard:
             clock=self._clock,
             log=self._log,
             tell=self._tell,
-            alive=self._manager.alive,
+            alive=self._alive,
         )
         self._others = Others(
             SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot, self._policy
@@ -219,6 +218,7 @@ class Guard:
             on_root_hub=self._deny_by_default,
             on_storage=self._gate.look,
             on_medium=self._medium_event,
+            alive=self._alive,
         )
 
     def _medium_event(self, event: KernelEvent) -> None:
@@ -246,12 +246,19 @@ class Guard:
         except (Unavailable, IntegrityFailure) as exc:
             self._log.event("guard.not-recorded", why=why(exc))
 
+    def _drain(self) -> None:
+        try:
+            self._watching.drain()
+        finally:
+            self._follow_time()
+
     def _look(self) -> None:
         self._read_pins()
         try:
             self._watching.look()
         finally:
             self._watching.tell(0)
+            self._follow_time()
         self._manager.status(self._status())
 
     def _time_passes(self) -> None:
@@ -266,8 +273,11 @@ class Guard:
         self.turns.once_within("time", min(due_s, default=_TIME_S))
 
     def _alive(self) -> None:
-        # Said from within the turns, so a guard that hangs in one of them falls silent.
-        self._manager.alive()
+        # Said from within the turns and between devices, so a guard that hangs at one of them falls silent.
+        if self._is_up:
+            self._manager.alive()
+        else:
+            self._manager.starting()
 
     def _deny_by_default(self) -> None:
         self._denial.ensure()
@@ -314,8 +324,8 @@ class Guard:
         in_force = self._store.in_force if self._store is not None else None
         return GuardReport(
             software=SOFTWARE,
-            policy=in_force.version if in_force is not None else 0,
-            policy_error=self._keeper.error,
+            policy=in_force.version if in_force is not None and in_force.devices is not None else 0,
+            policy_error=self._error(),
             clock_sure=self._certain()[0],
             default_deny=self._denial.state.value,
             sidecar=self._options.sidecar,
@@ -326,8 +336,17 @@ class Guard:
             findings=self._watcher.findings,
         )
 
+    def _error(self) -> str:
+        unrecorded = (
+            self._opened.unrecorded and f"nothing is allowed, as it cannot be recorded: {self._opened.unrecorded}"
+        )
+        return "; ".join(filter(None, (unrecorded, self._keeper.error)))[:_MOST_ERROR_CHARS]
+
     def _status(self) -> str:
-        report = self._report()
+        try:
+            report = self._report()
+        except (Unavailable, IntegrityFailure) as exc:
+            return why(exc)
         blocked = sum(1 for device in report.devices if not device.is_enforced)
         return f"policy {report.policy}; {len(report.devices)} devices, {blocked} not enforced; {report.gaps} gaps"
 
@@ -339,77 +358,3 @@ class Guard:
             self._log.event("guard.not-recorded", why=why(exc))
             return False
         return True
-
-
-def uptime() -> timedelta:
-    """Return the time since the kernel's start, sleep included."""
-    return timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
-
-
-def local_zone(file: Path = Path("/etc/localtime")) -> tzinfo:
-    """Return the zone of this machine, UTC where none is set."""
-    try:
-        with file.open("rb") as opened:
-            return ZoneInfo.from_file(opened)
-    except (OSError, ValueError):
-        return UTC
-
-
-def _askers(agent_user: str | None) -> tuple[frozenset[int], int]:
-    """Return which users may ask at the socket, and the group it is given to. Raises NoSuchAccount."""
-    if agent_user is None:
-        return frozenset({0, os.geteuid()}), os.getegid()
-    try:
-        account = pwd.getpwnam(agent_user)
-    except KeyError as exc:
-        raise NoSuchAccount(agent_user) from exc
-    return frozenset({0, os.geteuid(), account.pw_uid}), account.pw_gid
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Raises AlreadyGuarded."""
-    with (state / "guard.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise AlreadyGuarded(state) from exc
-        yield
-
-
-@contextmanager
-def _database(state: Path, log: Log) -> Iterator[tuple[Database, str]]:
-    """Yield the guard's database, and why the one before had to be put aside, if it had to.
-
-    A guard without a past still guards. Raises DatabaseUnavailable.
-    """
-    path, lost = state / "guard.sqlite", ""
-    try:
-        database = Database(path)
-        GuardJournal(database, SystemClock()).written()
-    except DatabaseDamaged as exc:
-        lost = str(exc)
-        log.event("guard.database-damaged", why=lost)
-        for suffix in ("", "-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).replace(path.with_name(f"damaged-{path.name}{suffix}"))
-        database = Database(path)
-    with closing(database):
-        yield database, lost
-
-
-@contextmanager
-def _stopping(turns: Turns) -> Iterator[None]:
-    """Have SIGTERM and SIGINT end the turns, also one that sleeps."""
-    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    turns.watch(woken, lambda: os.read(woken, 4096))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: turns.stop())
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(before)
-        turns.forget(woken)
-        os.close(woken)
-        os.close(wakes)

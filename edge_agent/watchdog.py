@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from shared.devices.printable import printable
 
 _MAX_STATUS_CHARS = 200
+_START_S = 60
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,10 @@ class ServiceManager:
 
     def status(self, status: str) -> None:
         self._send(_status(status))
+
+    def starting(self) -> None:
+        """Have the start take longer: the next word comes within a minute."""
+        self._send(f"EXTEND_TIMEOUT_USEC={_START_S * 1_000_000}")
 
     def alive(self) -> None:
         self._send("WATCHDOG=1")

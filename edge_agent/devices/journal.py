@@ -7,7 +7,7 @@ own past can read them again. Past that the oldest go; where one of them was not
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edge_agent.database import Database
+from edge_agent.database import Database, DatabaseUnavailable
 from shared.clock import Clock
 from shared.devices.printable import printable
 from shared.devices.record import GENESIS, MAX_TEXT_CHARS, GuardEvent, GuardRecord
@@ -32,9 +32,12 @@ class Note:
 
 
 class GuardJournal:
-    def __init__(self, database: Database, clock: Clock, most_kept: int = MOST_KEPT) -> None:
-        """Raises DatabaseUnavailable, DatabaseDamaged."""
-        self._database, self._clock, self._most = database, clock, most_kept
+    def __init__(self, database: Database, clock: Clock, most_kept: int = MOST_KEPT, *, unrecorded: str = "") -> None:
+        """`unrecorded` says why nothing can be recorded at all, where the database does not outlive the guard.
+
+        Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        self._database, self._clock, self._most, self._unrecorded = database, clock, most_kept, unrecorded
         database.create(_SCHEMA)
 
     def record(self, *notes: Note) -> int:
@@ -42,6 +45,8 @@ class GuardJournal:
 
         Raises DatabaseUnavailable, DatabaseDamaged.
         """
+        if self._unrecorded:
+            raise DatabaseUnavailable(self._unrecorded)
         with self._database.transaction() as connection:
             number, prev = self._head()
             now = self._clock.now()

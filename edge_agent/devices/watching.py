@@ -65,7 +65,7 @@ class _Turn:
 
 class Watching:
     """`on_root_hub` is called before a device on a new controller is decided about, `on_storage` when disks may have
-    come or gone.
+    come or gone, and `alive` between devices, of which each may keep the kernel busy for seconds.
     """
 
     def __init__(
@@ -79,11 +79,12 @@ class Watching:
         on_root_hub: Callable[[], object],
         on_storage: Callable[[], object],
         on_medium: Callable[[KernelEvent], object] = lambda _event: None,
+        alive: Callable[[], object] = lambda: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._events, self._usb, self._others, self._journal, self._log = events, usb, others, journal, log
         self._on_root_hub, self._on_storage, self._on_medium = on_root_hub, on_storage, on_medium
-        self._monotonic_s = monotonic_s
+        self._alive, self._monotonic_s = alive, monotonic_s
         self._gap = _Gap()
         self._told_s = -_QUIET_S
         self.gaps = 0
@@ -174,6 +175,7 @@ class Watching:
             self._usb.look_again(event.port)
         if event.kind is not Kind.USB_DEVICE or event.is_synthetic:
             return False
+        self._alive()
         if event.action == "add":
             if is_root_hub(event.sysname):
                 self._on_root_hub()

@@ -16,6 +16,13 @@ _FAR_S = 3600.0
 _SERIOUS = 8
 
 
+class PinnedSinceTheStart(Refused):
+    """Whoever pins a root compares it first and starts the guard then, so it is not followed before."""
+
+    def __init__(self) -> None:
+        super().__init__("the policy root was pinned after the guard's start: start the guard anew to have it followed")
+
+
 class PolicyKeeper:
     """`on_change` is called after each acceptance. `error` is why the last offer was refused, or empty."""
 
@@ -28,7 +35,7 @@ class PolicyKeeper:
         log: Log,
         on_change: Callable[[], None],
     ) -> None:
-        """`store` is None where no root is pinned: then nothing can be verified, and nothing is in force."""
+        """`store` is None where no root was pinned at the start: then nothing is in force until the next one."""
         self._verifier, self._store, self._turns = verifier, store, turns
         self._journal, self._log, self._on_change = journal, log, on_change
         self._watched: int | None = None
@@ -85,8 +92,10 @@ class PolicyKeeper:
         self._on_change()
 
     def _kept(self, policy: VerifiedPolicy) -> bool:
-        """Raises what `GuardPolicyStore.take` does; NotPinned is told by the child before."""
-        return self._store is not None and self._store.take(policy)
+        """Raises PinnedSinceTheStart and what `GuardPolicyStore.take` does; NotPinned is told by the child before."""
+        if self._store is None:
+            raise PinnedSinceTheStart
+        return self._store.take(policy)
 
     def _refused(self, reason: str) -> None:
         self._log.event("guard.policy-refused", why=reason)

@@ -1,20 +1,43 @@
 """The joined guard in this process, over folders that look like /sys and /proc; its turns are taken one by one."""
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from edge_agent.database import DatabaseDamaged, DatabaseUnavailable
+from edge_agent.devices.events import KernelEvent
+from edge_agent.devices.sysfs import SysfsUsb
 from edge_agent.devices.udev import NoEvents
-from edge_agent.guard import Guard, _database
+from edge_agent.guard import Guard, run
+from edge_agent.guard_database import opened
+from edge_agent.guard_host import AlreadyGuarded, alone
 from edge_agent.guard_options import RunOptions
+from edge_agent.usb_policy.default_deny import Denial
+from edge_agent.usb_policy.exchange import VerifiedPolicy
+from edge_agent.usb_policy.store import GuardPolicyStore
 from edge_agent.watchdog import ServiceManager
+from shared.devices.parse import parse_rule
+from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.record import GuardEvent, GuardRecord
+from shared.devices.verdict import Cause
+from shared.fleet.devices import Authorized
+from tests.control_plane.vault.tmpfs import small_filesystem
+from tests.edge_agent.test_guard_database import destroy, fill
+from tests.edge_agent.usb_policy.bench import Guard as SignedPolicies
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
-from tests.fakes.usb_tree import STORAGE, UsbTree
+from tests.fakes.usb_tree import CONTROLLER, STORAGE, UsbTree
+
+__all__ = ["small_filesystem"]
+
+EVERYTHING = DevicePolicy((DeviceRule(parse_rule("allow", 1)),))
 
 
 @dataclass
@@ -22,6 +45,7 @@ class Machine:
     """A machine with one root hub; `guard` runs a guard on it, as often as a test wants to."""
 
     folder: Path
+    state: Path | None = None
     clock: FakeClock = field(default_factory=FakeClock)
     log: MemoryLog = field(default_factory=MemoryLog)
 
@@ -29,13 +53,13 @@ class Machine:
         self.tree = UsbTree(self.folder / "sys")
         self.plug("1-1", serial="first")
         self.options = RunOptions(
-            self.folder / "state",
+            self.state or self.folder / "state",
             self.folder / "run" / "guard.sock",
             sys=self.folder / "sys",
             proc=self.folder / "proc",
         )
         for folder in (self.options.state, self.options.socket.parent, self.options.proc / "sys/kernel/random"):
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)
         (self.options.proc / "sys/kernel/random/boot_id").write_text("this start\n")
         (self.options.proc / "cmdline").write_text("quiet usbcore.authorized_default=0\n")
         self.set_default(0)
@@ -46,14 +70,26 @@ class Machine:
             (folder / name).write_text(f"{value}\n")
         (folder.parent / "devnum").write_text("1\n")
 
+    def accept(self, devices: DevicePolicy | None) -> None:
+        """Have a policy in force that was accepted before the guard starts."""
+        trust = SignedPolicies(self.options.state).trust
+        signed_at = self.clock.now()
+        GuardPolicyStore(self.options.state, trust).take(
+            VerifiedPolicy(trust.layer, 1, bytes(32), signed_at + timedelta(days=1), signed_at, devices)
+        )
+
+    def default(self) -> str:
+        return (self.folder / "sys/bus/usb/devices/usb1/authorized_default").read_text().strip()
+
     def set_default(self, value: int) -> None:
         for name in ("authorized_default", "interface_authorized_default"):
             (self.folder / "sys/bus/usb/devices/usb1" / name).write_text(f"{value}\n")
 
     @contextmanager
     def guard(self, manager: ServiceManager = ServiceManager()) -> Iterator[Guard]:  # noqa: B008  a frozen value
-        with _database(self.options.state, self.log) as (database, _):
-            guard = Guard(self.options, database, self.clock, self.log, manager)
+        denial = Denial(SysfsUsb(self.options.sys, self.options.proc), self.options.opened)
+        with opened(self.options.state, self.log) as database:
+            guard = Guard(self.options, database, denial, self.clock, self.log, manager)
             with closing(guard):
                 yield guard
 
@@ -65,6 +101,45 @@ def machine(tmp_path: Path) -> Machine:
 
 def records(guard: Guard) -> list[GuardRecord]:
     return [GuardRecord.parse(line) for line in guard.journal.after(0, 1000)]
+
+
+def allowed(guard: Guard) -> set[str]:
+    return {device.port for device in guard._report().devices if device.authorized is Authorized.YES}
+
+
+@contextmanager
+def unwritable(disk: Path, how: str) -> Iterator[None]:
+    if how == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+        yield
+        subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+        return
+    file = disk / "somebody-else-s"
+    with file.open("wb", buffering=0) as out, suppress(OSError):
+        while True:
+            out.write(bytes(4096))
+    yield
+    file.unlink()
+
+
+def take_until(guard: Guard, holds: Callable[[], bool]) -> None:
+    guard.turns.every("tick", 0.05, lambda: None)
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        guard.turns.take()
+
+
+def heard(listening: socket.socket) -> list[bytes]:
+    messages = []
+    with suppress(BlockingIOError):
+        while True:
+            messages.append(listening.recv(4096))
+    return messages
+
+
+def broken() -> int:
+    raise DatabaseUnavailable("the disk is gone")
 
 
 def no_events() -> None:
@@ -111,3 +186,148 @@ def test_a_hub_that_was_found_open_is_recorded_as_soon_as_that_is_possible(machi
         guard._look()
 
         assert "default deny" in [record.subject for record in records(guard)]
+
+
+def test_the_kernel_is_told_to_block_before_anything_that_can_fail(machine: Machine) -> None:
+    machine.set_default(1)
+    with alone(machine.options.state), pytest.raises(AlreadyGuarded):
+        run(machine.options)
+
+    assert machine.default() == "0"
+    with machine.guard() as guard:
+        guard.begin()
+        assert guard._report().default_deny == "late"
+
+
+def test_a_database_that_turns_out_to_be_damaged_ends_the_guard_and_the_next_one_begins_anew(machine: Machine) -> None:
+    with machine.guard() as guard:
+        fill(guard._database)
+        guard.begin()
+        guard._database.empty_log()
+        destroy(machine.options.state / "guard.sqlite", "guard_record")
+        guard._database._reading.execute("PRAGMA shrink_memory")
+        guard.turns.every("asked for records", 0, lambda: guard.journal.after(0, 10))
+
+        with pytest.raises(DatabaseDamaged):
+            guard.turns.run()
+
+    with machine.guard() as guard:
+        guard.begin()
+        (gap,) = [record for record in records(guard) if record.event is GuardEvent.GAP]
+        assert (gap.subject, gap.outcome) == ("records", 12)
+        assert allowed(guard) == {"usb1"}
+
+
+@pytest.mark.parametrize("is_new", [True, False], ids=["first start", "later start"])
+@pytest.mark.parametrize("how", ["full", "read-only"])
+def test_a_guard_that_can_record_nothing_blocks_says_so_and_tries_again(
+    tmp_path: Path, small_filesystem: Path, how: str, is_new: bool
+) -> None:
+    machine = Machine(tmp_path, small_filesystem)
+    machine.accept(EVERYTHING)
+    if not is_new:
+        with machine.guard() as guard:
+            guard.begin()
+            assert allowed(guard) == {"usb1", "1-1"}
+    with unwritable(small_filesystem, how), machine.guard() as guard:
+        guard.begin()
+
+        report = guard._report()
+        assert allowed(guard) == {"usb1"}
+        assert {device.cause for device in report.devices} == {Cause.ROOT_HUB, Cause.UNRECORDED}
+        assert report.policy_error.startswith("nothing is allowed, as it cannot be recorded: ")
+        guard.turns.once_within("unrecorded", 0)
+        with pytest.raises(DatabaseUnavailable):
+            guard.turns.run()
+
+    with machine.guard() as guard:
+        guard.begin()
+        assert allowed(guard) == {"usb1", "1-1"}
+        assert guard._report().policy_error == ""
+
+
+def test_a_guard_that_cannot_read_its_records_begins_all_the_same(machine: Machine) -> None:
+    with machine.guard() as guard:
+        guard.journal.written = broken  # type: ignore[method-assign]
+
+        guard.begin()
+
+        assert "the disk is gone" in guard._status()
+
+
+def test_a_root_that_is_pinned_while_the_guard_runs_is_followed_after_a_new_start_and_that_is_said(
+    machine: Machine,
+) -> None:
+    with machine.guard() as guard:
+        guard.begin()
+        offer = SignedPolicies(machine.options.state).publish(1, EVERYTHING)
+
+        for _ in range(2):
+            guard._keeper.offer(offer.head, offer.layer)
+            take_until(guard, lambda: "start the guard anew" in guard._report().policy_error)
+
+        assert [record.event for record in records(guard)].count(GuardEvent.POLICY_REFUSED) == 1
+        assert (guard._report().policy, allowed(guard)) == (0, {"usb1"})
+
+    with machine.guard() as guard:
+        guard.begin()
+        guard._keeper.offer(offer.head, offer.layer)
+        take_until(guard, lambda: guard._report().policy == 1)
+
+        assert (guard._report().policy_error, allowed(guard)) == ("", {"usb1", "1-1"})
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+def test_what_comes_later_ends_on_time_too(machine: Machine, is_announced: bool) -> None:
+    soon = machine.clock.now() + timedelta(seconds=5)
+    machine.accept(DevicePolicy((DeviceRule(parse_rule('allow serial "second"', 1), not_after=soon),)))
+    with machine.guard() as guard:
+        guard.begin()
+        due = guard.turns._due["time"]
+        assert due.at - time.monotonic() > 30
+        machine.plug("1-2", serial="second")
+        if is_announced:
+            coming = [KernelEvent("add", "usb", "usb_device", "1-2", f"/sys{CONTROLLER}/usb1/1-2", 1)]
+            guard._events.read = lambda: coming.pop() if coming else None  # type: ignore[method-assign]
+        guard.turns.once_within("late-numbers" if is_announced else "look", 0)
+        guard.turns.take()
+        assert allowed(guard) == {"usb1", "1-2"}
+        assert due.at - time.monotonic() < 6
+
+        machine.clock.advance(timedelta(seconds=5))
+        due.at = 0
+        guard.turns.take()
+
+        assert allowed(guard) == {"usb1"}
+
+
+@pytest.mark.parametrize("devices, version", [(EVERYTHING, 1), (None, 0)])
+def test_a_policy_that_says_nothing_of_devices_is_none_that_is_enforced(
+    machine: Machine, devices: DevicePolicy | None, version: int
+) -> None:
+    machine.accept(devices)
+    with machine.guard() as guard:
+        guard.begin()
+
+        assert guard._report().policy == version
+
+
+def test_it_is_said_between_devices_that_the_guard_lives_and_during_the_start_that_it_takes_longer(
+    machine: Machine, tmp_path: Path
+) -> None:
+    for number in range(2, 5):
+        machine.plug(f"1-{number}", serial=str(number))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(str(tmp_path / "notify"))
+        listening.setblocking(False)
+        with machine.guard(ServiceManager(str(tmp_path / "notify"))) as guard:
+            guard.begin()
+            at_the_start = heard(listening)
+            guard._warden.decide_again()
+            later = heard(listening)
+
+    *starting, ready = at_the_start
+    assert starting == [b"EXTEND_TIMEOUT_USEC=60000000"] * len(starting)
+    assert len(starting) >= 5
+    assert ready.startswith(b"READY=1")
+    assert later == [b"WATCHDOG=1"] * 5

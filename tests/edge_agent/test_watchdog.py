@@ -37,6 +37,13 @@ def test_says_that_it_lives_and_that_it_ends(manager: tuple[str, socket.socket])
     assert [listening.recv(4096) for _ in range(3)] == [b"WATCHDOG=1", b"STATUS=gap in the events", b"STOPPING=1"]
 
 
+def test_asks_for_more_time_while_it_starts(manager: tuple[str, socket.socket]) -> None:
+    address, listening = manager
+    ServiceManager(address).starting()
+
+    assert listening.recv(4096) == b"EXTEND_TIMEOUT_USEC=60000000"
+
+
 def test_a_status_that_quotes_a_device_says_nothing_else(manager: tuple[str, socket.socket]) -> None:
     address, listening = manager
     ServiceManager(address).status("blocked X\nMAINPID=1\nWATCHDOG=trigger" + "x" * 500)

@@ -25,6 +25,7 @@ class Bench:
     database: Database
     coming: list[KernelEvent | Missed] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    lives: list[int] = field(default_factory=list)  # what had been told when it was said that the guard lives
     unseen: int = 0
     now_s: float = 1000.0
     broken: set[str] = field(default_factory=set)  # ports of devices at which the USB side has a bug
@@ -40,6 +41,7 @@ class Bench:
             self.log,
             on_root_hub=lambda: self.told.append("root hub"),
             on_storage=lambda: self.told.append("storage"),
+            alive=lambda: self.lives.append(len(self.told)),
             monotonic_s=lambda: self.now_s,
         )
 
@@ -214,3 +216,11 @@ def test_a_flood_of_events_leaves_the_others_their_turn(bench: Bench) -> None:
 
 def broken() -> int:
     raise RuntimeError
+
+
+def test_it_is_said_between_devices_that_the_guard_lives(bench: Bench) -> None:
+    bench.coming = [STICK, STICK, STICK]
+
+    bench.watching.drain()
+
+    assert bench.lives == [0, 1, 2]
