@@ -1,17 +1,11 @@
 """The guard: joins the parts of the privileged process, and runs them on one thread."""
 
-import fcntl
-import os
-import pwd
 import random
 import selectors
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
-from datetime import UTC, timedelta, tzinfo
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from edge_agent import SOFTWARE
 from edge_agent.children import Children
@@ -29,6 +23,7 @@ from edge_agent.devices.watching import Watching
 from edge_agent.files import make_folder
 from edge_agent.guard_database import Opened, opened
 from edge_agent.guard_desk import GuardDesk
+from edge_agent.guard_host import alone, askers, local_zone, stopping, uptime
 from edge_agent.guard_options import RunOptions
 from edge_agent.host_watch.adjtimex import read_clock
 from edge_agent.host_watch.watcher import HostWatcher
@@ -67,18 +62,6 @@ _MOST_ERROR_CHARS = 500
 _CONSOLE = (HID_CLASS, HUB_CLASS)
 
 
-class AlreadyGuarded(Refused):
-    def __init__(self, state: Path) -> None:
-        super().__init__(f"another guard runs on {state}")
-        self.state = state
-
-
-class NoSuchAccount(Refused):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"there is no account {name}, whose agent could ask at the socket")
-        self.name = name
-
-
 Verifying = Callable[[Path], Sequence[str]]
 """Returns the command of the child that verifies policy, for the guard's folder."""
 
@@ -98,9 +81,9 @@ def run(options: RunOptions, verifying: Verifying = child_command) -> None:
     # Where it is there already, a disk that takes nothing more is no reason not to guard.
     with suppress(OSError):
         make_folder(options.state)
-    with _alone(options.state), opened(options.state, log) as database:
+    with alone(options.state), opened(options.state, log) as database:
         guard = Guard(options, database, denial, clock, log, manager, verifying)
-        with _stopping(guard.turns), closing(guard):
+        with stopping(guard.turns), closing(guard):
             guard.begin()
             guard.turns.run()
 
@@ -134,7 +117,7 @@ class Guard:
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
         desk = GuardDesk(self._warden, self._keeper, self.journal, log, policy=self._policy, report=self._report)
-        users, group = _askers(options.agent_user)
+        users, group = askers(options.agent_user)
         self._link = LinkServer(
             options.socket, desk, self.turns.selector, users=users, group=group, monotonic=time.monotonic
         )
@@ -386,59 +369,3 @@ class Guard:
             self._log.event("guard.not-recorded", why=why(exc))
             return False
         return True
-
-
-def uptime() -> timedelta:
-    """Return the time since the kernel's start, sleep included."""
-    return timedelta(seconds=time.clock_gettime(time.CLOCK_BOOTTIME))
-
-
-def local_zone(file: Path = Path("/etc/localtime")) -> tzinfo:
-    """Return the zone of this machine, UTC where none is set."""
-    try:
-        with file.open("rb") as opened:
-            return ZoneInfo.from_file(opened)
-    except (OSError, ValueError):
-        return UTC
-
-
-def _askers(agent_user: str | None) -> tuple[frozenset[int], int]:
-    """Return which users may ask at the socket, and the group it is given to. Raises NoSuchAccount."""
-    if agent_user is None:
-        return frozenset({0, os.geteuid()}), os.getegid()
-    try:
-        account = pwd.getpwnam(agent_user)
-    except KeyError as exc:
-        raise NoSuchAccount(agent_user) from exc
-    return frozenset({0, os.geteuid(), account.pw_uid}), account.pw_gid
-
-
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Lock the folder itself, which also works where nothing can be written. Raises AlreadyGuarded, OSError."""
-    folder = os.open(state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise AlreadyGuarded(state) from exc
-        yield
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def _stopping(turns: Turns) -> Iterator[None]:
-    """Have SIGTERM and SIGINT end the turns, also one that sleeps."""
-    woken, wakes = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    before = signal.set_wakeup_fd(wakes, warn_on_full_buffer=False)
-    turns.watch(woken, lambda: os.read(woken, 4096))
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: turns.stop())
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(before)
-        turns.forget(woken)
-        os.close(woken)
-        os.close(wakes)

@@ -15,8 +15,9 @@ from edge_agent.database import DatabaseDamaged, DatabaseUnavailable
 from edge_agent.devices.events import KernelEvent
 from edge_agent.devices.sysfs import SysfsUsb
 from edge_agent.devices.udev import NoEvents
-from edge_agent.guard import AlreadyGuarded, Guard, _alone, run
+from edge_agent.guard import Guard, run
 from edge_agent.guard_database import opened
+from edge_agent.guard_host import AlreadyGuarded, alone
 from edge_agent.guard_options import RunOptions
 from edge_agent.usb_policy.default_deny import Denial
 from edge_agent.usb_policy.exchange import VerifiedPolicy
@@ -189,7 +190,7 @@ def test_a_hub_that_was_found_open_is_recorded_as_soon_as_that_is_possible(machi
 
 def test_the_kernel_is_told_to_block_before_anything_that_can_fail(machine: Machine) -> None:
     machine.set_default(1)
-    with _alone(machine.options.state), pytest.raises(AlreadyGuarded):
+    with alone(machine.options.state), pytest.raises(AlreadyGuarded):
         run(machine.options)
 
     assert machine.default() == "0"

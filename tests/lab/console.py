@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.lab.qmp import Qmp
 from tests.lab.wire import until
 
-HELD_MS = 20
+HELD_MS = 12
 _NAMED = {" ": "spc", "\n": "ret", "-": "minus", "/": "slash", ".": "dot", "=": "equal", ";": "semicolon"}
 _SHIFTED = {
     ">": "dot",

@@ -38,6 +38,7 @@ SYSTEM_FILES = {
     "systemd/sysusers.d/*.conf": "etc/sysusers.d",
 }
 DECIDED_S = 60.0
+ASK_EVERY_S = 0.1  # each answer takes the guest's processor from what is waited for
 
 
 class LabGuard:
@@ -170,7 +171,7 @@ class LabGuard:
 
     def _until(self, what: str, holds: Callable[[], bool]) -> None:
         try:
-            until(what, holds, DECIDED_S)
+            until(what, holds, DECIDED_S, ASK_EVERY_S)
         except LabError as exc:
             raise LabError(f"{exc}\n{self.report()}\n{self.log()}") from None
 

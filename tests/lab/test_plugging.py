@@ -9,7 +9,7 @@ from tests.lab.conftest import Guarded
 from tests.lab.media import Media
 from tests.lab.tree import NOTHING
 
-CYCLES = 50
+CYCLES, PORTS = 50, ("1", "2", "3", "4", "5")
 
 
 def test_of_fifty_rapid_plug_cycles_each_is_recorded_or_a_gap_says_that_some_are_not(
@@ -17,25 +17,27 @@ def test_of_fifty_rapid_plug_cycles_each_is_recorded_or_a_gap_says_that_some_are
 ) -> None:
     lab, guard = guarded.lab, guarded.guard
     before = guard.report()
-    for _ in range(CYCLES):
-        lab.usb.keyboard("keyboard", port="1")
-        lab.guest.await_there("/sys/bus/usb/devices/2-1/idVendor")
-        lab.usb.unplug("keyboard")
-        lab.guest.await_gone("/sys/bus/usb/devices/2-1")
+    for _ in range(CYCLES // len(PORTS)):
+        for port in PORTS:
+            lab.usb.keyboard(f"keyboard-{port}", port=port)
+        for port in PORTS:
+            lab.guest.await_there(f"/sys/bus/usb/devices/2-{port}/idVendor")
+        for port in PORTS:
+            lab.usb.unplug(f"keyboard-{port}")
+        for port in PORTS:
+            lab.guest.await_gone(f"/sys/bus/usb/devices/2-{port}")
     lab.usb.stick("last", sticks.empty, serial="GOOD", port="1")
     guard.await_decided("3-1", Authorized.YES)
 
     records = [record for record in guard.records() if record.number > before.records]
-    seen = Counter(record.event for record in records if record.subject == "2-1")
+    seen = Counter(record.event for record in records if record.subject in {f"2-{port}" for port in PORTS})
     gaps = guard.report().gaps - before.gaps
     assert gaps == Counter(record.event for record in records)[GuardEvent.GAP]
-    # A device that is gone before its descriptors are read is recorded as such and not decided.
     assert seen[GuardEvent.ATTACHED] == seen[GuardEvent.DETACHED] == CYCLES or gaps > 0
-    assert lab.guest.run("dmesg | grep -c 'usb 2-1: Product: QEMU USB Keyboard'").out == f"{CYCLES}\n"
-    assert "usbhid" not in str(lab.guest.glob("/sys/bus/usb/drivers/*/2-1:*"))
+    assert lab.guest.run("dmesg | grep -c 'usb 2-.: Product: QEMU USB Keyboard'").out == f"{CYCLES}\n"
+    assert "usbhid" not in lab.guest.run("lsmod").out  # no keyboard ever had an interface for which udev loads it
     chain = guard.records()
-    previous = [GENESIS, *(record.digest for record in chain[:-1])]
-    assert [record.prev for record in chain] == previous
+    assert [record.prev for record in chain] == [GENESIS, *(record.digest for record in chain[:-1])]
 
 
 def test_what_hangs_behind_nested_hubs_is_decided_one_after_another(guarded: Guarded, sticks: Media) -> None:
