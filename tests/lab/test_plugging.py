@@ -9,7 +9,8 @@ from tests.lab.conftest import Guarded
 from tests.lab.media import Media
 from tests.lab.tree import NOTHING
 
-CYCLES, PORTS = 50, ("1", "2", "3", "4", "5")
+# 51 cycles on three buses at once, which the kernel serves side by side.
+ROUNDS, PORTS = 17, ("1-1", "2-1", "3-2")
 
 
 def test_of_fifty_rapid_plug_cycles_each_is_recorded_or_a_gap_says_that_some_are_not(
@@ -17,24 +18,26 @@ def test_of_fifty_rapid_plug_cycles_each_is_recorded_or_a_gap_says_that_some_are
 ) -> None:
     lab, guard = guarded.lab, guarded.guard
     before = guard.report()
-    for _ in range(CYCLES // len(PORTS)):
+    for _ in range(ROUNDS):
+        lab.usb.keyboard("one", port="1", bus="ehci.0")
+        lab.usb.keyboard("two", port="1")
+        lab.usb.stick("three", sticks.empty, port="2")
         for port in PORTS:
-            lab.usb.keyboard(f"keyboard-{port}", port=port)
+            lab.guest.await_there(f"/sys/bus/usb/devices/{port}/idVendor")
+        for name in ("one", "two", "three"):
+            lab.usb.unplug(name)
         for port in PORTS:
-            lab.guest.await_there(f"/sys/bus/usb/devices/2-{port}/idVendor")
-        for port in PORTS:
-            lab.usb.unplug(f"keyboard-{port}")
-        for port in PORTS:
-            lab.guest.await_gone(f"/sys/bus/usb/devices/2-{port}")
+            lab.guest.await_gone(f"/sys/bus/usb/devices/{port}")
     lab.usb.stick("last", sticks.empty, serial="GOOD", port="1")
     guard.await_decided("3-1", Authorized.YES)
 
     records = [record for record in guard.records() if record.number > before.records]
-    seen = Counter(record.event for record in records if record.subject in {f"2-{port}" for port in PORTS})
+    seen = Counter((record.event, record.subject) for record in records)
     gaps = guard.report().gaps - before.gaps
-    assert gaps == Counter(record.event for record in records)[GuardEvent.GAP]
-    assert seen[GuardEvent.ATTACHED] == seen[GuardEvent.DETACHED] == CYCLES or gaps > 0
-    assert lab.guest.run("dmesg | grep -c 'usb 2-.: Product: QEMU USB Keyboard'").out == f"{CYCLES}\n"
+    assert gaps == sum(count for (event, _), count in seen.items() if event is GuardEvent.GAP)
+    for port in PORTS:
+        assert seen[GuardEvent.ATTACHED, port] == seen[GuardEvent.DETACHED, port] == ROUNDS or gaps > 0
+        assert lab.guest.run(f"dmesg | grep -c 'usb {port}: New USB device found'").out == f"{ROUNDS}\n"
     assert "usbhid" not in lab.guest.run("lsmod").out  # no keyboard ever had an interface for which udev loads it
     chain = guard.records()
     assert [record.prev for record in chain] == [GENESIS, *(record.digest for record in chain[:-1])]

@@ -57,8 +57,9 @@ def test_an_allowed_stick_is_bound_and_can_be_written(guarded: Guarded, sticks: 
     assert lab.tree.await_disk(STICK) == "sda"
     lab.guest.await_there("/sys/block/sda/sda1")
 
+    lab.guest.run("udevadm settle")  # udev's rule has made it read-only, and the guard lifts that
     lab.guest.await_text("/sys/block/sda/ro", "0")
-    lab.guest.run("udevadm settle; mkdir -p /m; mount /dev/sda1 /m; echo WRITTEN-IN-THE-LAB > /m/new; umount /m")
+    lab.guest.run("mkdir -p /m && mount /dev/sda1 /m && echo WRITTEN-IN-THE-LAB > /m/new && umount /m")
 
     assert b"WRITTEN-IN-THE-LAB" in lab.usb.medium("stick").read_bytes()
     enforced = guard.await_record(GuardEvent.ENFORCED, STICK)
