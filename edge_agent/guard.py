@@ -25,6 +25,7 @@ from edge_agent.guard_database import Opened, opened
 from edge_agent.guard_desk import GuardDesk
 from edge_agent.guard_host import alone, askers, local_zone, stopping, uptime
 from edge_agent.guard_options import RunOptions
+from edge_agent.host_watch.adjtimex import read_clock
 from edge_agent.host_watch.watcher import HostWatcher
 from edge_agent.link.server import LinkServer
 from edge_agent.log import JsonLog, Log, why
@@ -34,6 +35,7 @@ from edge_agent.notices.board import NoticeBoard, NoticesUnavailable
 from edge_agent.notices.notice import told_of
 from edge_agent.turns import Turns
 from edge_agent.usb_policy.acquaintance import Acquaintances
+from edge_agent.usb_policy.clock_trust import Reading
 from edge_agent.usb_policy.default_deny import Denial
 from edge_agent.usb_policy.enforcer import Enforcer
 from edge_agent.usb_policy.judge import DeviceJudge
@@ -229,10 +231,14 @@ class Guard:
         return self._store.devices if self._store is not None else None
 
     def _certain(self) -> tuple[bool, bool]:
-        now = self._clock.now()
         if self._store is None:
             return False, True
-        return self._store.is_clock_sure(now), self._store.is_expired(now)
+        shown = self._read_clock()
+        return self._store.is_clock_sure(shown), self._store.is_expired(shown.now)
+
+    def _read_clock(self) -> Reading:
+        kernel, _ = read_clock()
+        return Reading(self._clock.now(), uptime(), is_kept=kernel is not None and kernel.is_synchronised)
 
     def _policy_changed(self) -> None:
         self._time_passes()
@@ -262,6 +268,11 @@ class Guard:
         self._manager.status(self._status())
 
     def _time_passes(self) -> None:
+        try:
+            if self._store is not None:
+                self._store.looked(self._read_clock())
+        except Unavailable as exc:
+            self._log.event("guard.clock-not-kept", why=why(exc))
         self._warden.decide_again()
         self._gate.look()
         self._follow_time()

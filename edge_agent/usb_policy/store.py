@@ -2,6 +2,7 @@
 
     accepted/policy.json   the verified policy that was accepted last
     accepted/held.json     its version and digest once more, and the newest signed time
+    accepted/clock.json    the newest time that the machine's clock has shown
 
     file  = canonical JSON {"v": 1, "root": fingerprint, ...} || U+000A || SHA-256 of the JSON in hex || U+000A
 
@@ -11,14 +12,14 @@ on refusing a rollback. Files of another pinned root are not looked at.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 from edge_agent.files import make_folder, write_over
-from edge_agent.usb_policy.clock_trust import ClockTrust
+from edge_agent.usb_policy.clock_trust import TOLERANCE, ClockTrust, Reading
 from edge_agent.usb_policy.exchange import MAX_ANSWER_BYTES, VerifiedPolicy
 from edge_agent.usb_policy.trust import FileUnreadable, Trust, read_small
 from shared import canonical, clock
@@ -46,6 +47,12 @@ class HeldUnknown(IntegrityFailure):
 class PolicyNotKept(Unavailable):
     def __init__(self, folder: Path, why: str) -> None:
         super().__init__(f"an accepted policy cannot be kept in {folder}, so it is not in force: {why}")
+        self.folder, self.why = folder, why
+
+
+class ClockNotKept(Unavailable):
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"what the clock shows cannot be kept in {folder}: {why}")
         self.folder, self.why = folder, why
 
 
@@ -87,6 +94,8 @@ class GuardPolicyStore:
         if self._in_force is not None:
             self._times = self._times.seen(self._in_force.signed_at)
         self._held = self._highest(None if held is None else held.accepted)
+        self._newest_kept = self._load("clock.json", lambda fields: fields.instant("newest"))
+        self._times = replace(self._times, newest=self._newest_kept)
 
     @property
     def held(self) -> AcceptedPolicy | None:
@@ -106,8 +115,23 @@ class GuardPolicyStore:
         """Return whether nothing vouches any more for the policy in force being the newest, or none is in force."""
         return self._in_force is None or now >= self._in_force.expires
 
-    def is_clock_sure(self, now: datetime) -> bool:
-        return self._times.is_sure(now)
+    def is_clock_sure(self, shown: Reading) -> bool:
+        return self._times.is_sure(shown)
+
+    def looked(self, shown: Reading) -> None:
+        """Take note of what the clock shows, durably whenever it has come on by what is tolerated anyway.
+
+        Raises ClockNotKept: it is known for as long as this runs.
+        """
+        self._times = self._times.looked(shown, None if self._in_force is None else self._in_force.expires)
+        newest, kept = self._times.newest, self._newest_kept
+        if newest is None or (kept is not None and newest < kept + TOLERANCE):
+            return
+        try:
+            self._write("clock.json", {"newest": clock.text(newest)})
+        except OSError as exc:
+            raise ClockNotKept(self._folder, exc.strerror or "it failed") from exc
+        self._newest_kept = newest
 
     def take(self, offered: VerifiedPolicy) -> bool:
         """Accept a verified policy, durable once this returns; return whether another content is in force now.

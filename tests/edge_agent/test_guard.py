@@ -331,3 +331,22 @@ def test_it_is_said_between_devices_that_the_guard_lives_and_during_the_start_th
     assert len(starting) >= 5
     assert ready.startswith(b"READY=1")
     assert later == [b"WATCHDOG=1"] * 5
+
+
+def test_a_clock_that_is_set_back_gives_nothing_back_that_has_ended(machine: Machine) -> None:
+    soon = machine.clock.now() + timedelta(minutes=30)
+    machine.accept(DevicePolicy((DeviceRule(parse_rule("allow", 1), not_after=soon),)))
+    with machine.guard() as guard:
+        guard.begin()
+        assert allowed(guard) == {"usb1", "1-1"}
+        machine.clock.advance(timedelta(minutes=30))
+        guard._time_passes()
+        machine.clock.advance(-timedelta(minutes=20))
+        guard._time_passes()
+
+        assert allowed(guard) == {"usb1"}
+        assert not guard._report().clock_sure
+
+    with machine.guard() as guard:
+        guard.begin()
+        assert allowed(guard) == {"usb1"}

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.usb_policy import store
-from edge_agent.usb_policy.clock_trust import TOLERANCE
+from edge_agent.usb_policy.clock_trust import TOLERANCE, Reading
 from edge_agent.usb_policy.exchange import VerifiedPolicy
-from edge_agent.usb_policy.store import GuardPolicyStore, HeldUnknown, PolicyNotKept
+from edge_agent.usb_policy.store import ClockNotKept, GuardPolicyStore, HeldUnknown, PolicyNotKept
 from edge_agent.usb_policy.trust import Trust
 from shared.devices.policy import DevicePolicy
 from shared.devices.verdict import Target
@@ -38,6 +38,11 @@ def policy(version: int, **changes: object) -> VerifiedPolicy:
         DevicePolicy(default=Target.REJECT),
     )
     return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def shown(now: datetime) -> Reading:
+    """Return what a clock shows just after the machine's start."""
+    return Reading(now, timedelta(0), is_kept=True)
 
 
 class Bench:
@@ -69,7 +74,7 @@ def bench(tmp_path: Path) -> Bench:
 def test_nothing_is_in_force_before_the_first_policy(bench: Bench) -> None:
     assert (bench.store.in_force, bench.store.devices, bench.store.held) == (None, None, None)
     assert bench.store.is_expired(NOW)
-    assert not bench.store.is_clock_sure(NOW)
+    assert not bench.store.is_clock_sure(shown(NOW))
     assert bench.store.problems == []
 
 
@@ -140,16 +145,68 @@ def test_a_clock_behind_the_newest_signature_is_not_sure_also_after_a_restart(be
     bench.store.take(policy(9))
     bench.store.take(policy(10, signed_at=NOW))
     for _ in range(2):
-        assert bench.store.is_clock_sure(signed)
-        assert bench.store.is_clock_sure(signed - TOLERANCE)
-        assert not bench.store.is_clock_sure(signed - TOLERANCE - timedelta(seconds=1))
+        assert bench.store.is_clock_sure(shown(signed))
+        assert bench.store.is_clock_sure(shown(signed - TOLERANCE))
+        assert not bench.store.is_clock_sure(shown(signed - TOLERANCE - timedelta(seconds=1)))
         bench.restart()
+
+
+def test_a_clock_that_is_set_back_is_not_sure_also_after_a_restart(bench: Bench) -> None:
+    bench.store.take(policy(1))
+    bench.store.looked(shown(NOW + timedelta(days=3)))
+    for _ in range(2):
+        assert bench.store.is_clock_sure(shown(NOW + timedelta(days=3)))
+        assert not bench.store.is_clock_sure(shown(NOW + timedelta(days=3) - 2 * TOLERANCE))
+        bench.restart()
+
+
+def test_what_the_clock_shows_is_written_no_oftener_than_it_tells_something_new(bench: Bench) -> None:
+    bench.store.take(policy(1))
+    files = set[int]()
+    for minute in range(61):
+        bench.store.looked(shown(NOW + timedelta(minutes=minute)))
+        files.add((bench.state / "accepted" / "clock.json").stat().st_mtime_ns)
+    bench.restart()
+    bench.store.looked(shown(NOW + timedelta(minutes=61)))
+    files.add((bench.state / "accepted" / "clock.json").stat().st_mtime_ns)
+
+    assert len(files) == 13
+
+
+def test_what_the_clock_showed_is_forgotten_with_the_policy_of_another_root(bench: Bench) -> None:
+    bench.store.take(policy(1))
+    bench.store.looked(shown(NOW + timedelta(days=3)))
+    bench.restart(replace(TRUST, root=b"another root"))
+    bench.store.take(policy(1))
+
+    assert bench.store.is_clock_sure(shown(NOW + timedelta(hours=1)))
+
+
+def test_what_the_clock_shows_is_known_although_it_cannot_be_written(bench: Bench) -> None:
+    bench.store.take(policy(1))
+    (bench.state / "accepted" / ".clock.json.new").mkdir()
+
+    with pytest.raises(ClockNotKept):
+        bench.store.looked(shown(NOW + timedelta(days=3)))
+
+    assert not bench.store.is_clock_sure(shown(NOW + timedelta(days=2)))
+
+
+def test_a_damaged_note_of_the_clock_is_said_and_made_anew(bench: Bench) -> None:
+    bench.store.take(policy(1))
+    bench.store.looked(shown(NOW + timedelta(days=3)))
+    bench.damage("clock.json")
+
+    assert (bench.version(), len(bench.store.problems)) == (1, 1)
+    bench.store.looked(shown(NOW + timedelta(days=3)))
+    bench.restart()
+    assert bench.store.problems == []
 
 
 def test_without_any_signed_time_the_clock_is_never_sure(bench: Bench) -> None:
     bench.store.take(policy(1, signed_at=None))
 
-    assert not bench.store.is_clock_sure(NOW)
+    assert not bench.store.is_clock_sure(shown(NOW))
 
 
 def test_a_damaged_policy_authorises_nothing_and_its_version_still_refuses_a_rollback(bench: Bench) -> None:
@@ -170,7 +227,7 @@ def test_a_damaged_record_of_what_is_held_is_made_anew_from_the_policy(bench: Be
     bench.damage("held.json")
 
     assert (bench.version(), len(bench.store.problems)) == (2, 1)
-    assert not bench.store.is_clock_sure(NOW)
+    assert not bench.store.is_clock_sure(shown(NOW))
     with pytest.raises(PolicyRollback):
         bench.store.take(policy(1))
     assert not bench.store.take(policy(2))
