@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _KEPT = 2  # of each kind: this tree's, and another branch's
+_UNUSED_S = 24 * 3600  # what was used later than this before the newest may be in use still
 
 
 def cache_folder() -> Path:
@@ -61,9 +62,11 @@ def _make(place: Path, make: Callable[[Path], None]) -> None:
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
-    by_age = sorted(place.parent.glob(f"{kind}-*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    last_used = {path: path.stat().st_mtime for path in place.parent.glob(f"{kind}-*")}
+    by_age = sorted(last_used, key=last_used.__getitem__, reverse=True)
     for old in by_age[_KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+        if last_used[by_age[0]] - last_used[old] > _UNUSED_S:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from shared.errors import Unavailable
 from tests.lab import cache
 
 ROOT = Path(__file__).resolve().parents[2]
-DEBIAN = Path(__file__).parent / "debian"
+ETC = Path(__file__).parent / "etc"
 LOCK = ROOT / "requirements" / "agent.txt"
 
 PACKAGES = (
@@ -109,7 +109,7 @@ def _may_build() -> None:
 
 
 def _key(suite: str) -> str:
-    files = [path for path in sorted(DEBIAN.rglob("*")) if path.is_file()]
+    files = [path for path in sorted(ETC.rglob("*")) if path.is_file()]
     return cache.key(suite, Path(__file__).read_bytes(), LOCK.read_bytes(), *(path.read_bytes() for path in files))
 
 
@@ -145,7 +145,7 @@ def _mmdebstrap(packed: Path, suite: str) -> list[str]:
     return [
         "mmdebstrap", "--variant=minbase", "--format=tar", "--include=" + ",".join(PACKAGES),
         '--aptopt=Apt::Install-Recommends "false"', "--aptopt=Acquire::Retries 3", *left_out, *drivers,
-        f'--essential-hook=mkdir -p "$1/etc/initramfs-tools" && cp -r {DEBIAN}/. "$1/etc/initramfs-tools/"',
+        f'--essential-hook=cp -r {ETC}/. "$1/etc/"',  # before the kernel makes its initramfs
         suite, str(packed), *[str(path) for path in SOURCES if path.exists()][:1],
     ]  # fmt: skip
 

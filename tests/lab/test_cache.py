@@ -31,9 +31,11 @@ def test_what_could_not_be_made_leaves_nothing_and_is_tried_again(tmp_path: Path
     assert (kept("kind", "a", write, tmp_path) / "thing").exists()
 
 
-def test_only_the_two_that_were_used_last_are_kept(tmp_path: Path) -> None:
-    for age, name in enumerate(("c", "b", "a")):
-        os.utime(kept("kind", name, write, tmp_path), (age, age))
+def test_what_two_newer_ones_followed_and_nobody_used_for_a_day_is_removed(tmp_path: Path) -> None:
+    now = tmp_path.stat().st_mtime
+    for name, unused_s in (("c", 200_000), ("b", 100_000), ("a", 1_000)):
+        made = kept("kind", name, write, tmp_path)
+        os.utime(made, (now - unused_s, now - unused_s))
     kept("kind", "d", write, tmp_path)
 
     assert sorted(path.name for path in tmp_path.glob("kind-*")) == ["kind-a", "kind-d"]
