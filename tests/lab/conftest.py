@@ -1,5 +1,6 @@
 """A machine of its own for each test, from three snapshots: bare, with the guard, with a policy in force."""
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,25 +63,32 @@ def lab(guest_image: Image) -> Iterator[Lab]:
 
 
 @pytest.fixture(scope="session")
-def saved_guard(guest_image: Image, tmp_path_factory: pytest.TempPathFactory) -> Saved:
+def saved_guard(guest_image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Saved]:
     """A machine on which the guard is installed and has not been started."""
     signed = SignedPolicies(tmp_path_factory.mktemp("signed"))
-    folder = tmp_path_factory.mktemp("lab-installed")
-    with Lab(guest_image).keeping(folder) as lab:
-        LabGuard(lab, signed).install()
-        lab.save(folder)
-    return Saved(folder, signed, 0)
+    with memory_folder() as folder:
+        with Lab(guest_image).keeping(folder) as lab:
+            LabGuard(lab, signed).install()
+            lab.save(folder)
+        yield Saved(folder, signed, 0)
 
 
 @pytest.fixture(scope="session")
-def saved_policy(guest_image: Image, saved_guard: Saved, tmp_path_factory: pytest.TempPathFactory) -> Saved:
-    folder = tmp_path_factory.mktemp("lab-guarded")
-    with Lab(guest_image, saved=saved_guard.folder).keeping(folder) as lab:
-        guard = LabGuard(lab, saved_guard.signed)
-        guard.start()
-        guard.follow(*POLICY)
-        lab.save(folder)
-    return Saved(folder, saved_guard.signed, guard.version)
+def saved_policy(guest_image: Image, saved_guard: Saved) -> Iterator[Saved]:
+    with memory_folder() as folder:
+        with Lab(guest_image, saved=saved_guard.folder).keeping(folder) as lab:
+            guard = LabGuard(lab, saved_guard.signed)
+            guard.start()
+            guard.follow(*POLICY)
+            lab.save(folder)
+        yield Saved(folder, saved_guard.signed, guard.version)
+
+
+@contextmanager
+def memory_folder() -> Iterator[Path]:
+    """A folder for the memory of a machine, 250 MB: none that pytest keeps of its last runs."""
+    with tempfile.TemporaryDirectory(prefix="leadglass-lab-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
