@@ -198,9 +198,8 @@ class Guard:
             tell=self._tell,
             alive=self._alive,
         )
-        self._others = Others(
-            SysfsTree(self._options.sys).present, self._database, self.journal, self._clock, boot, self._policy
-        )
+        self._tree = SysfsTree(self._options.sys)
+        self._others = Others(self._tree.present, self._database, self.journal, self._clock, boot, self._policy)
         self._gate = StorageGate(
             lambda: usb_disks(self._options.sys),
             self._children,
@@ -345,6 +344,7 @@ class Guard:
             devices=tuple(self._warden.states()),
             others=tuple(self._others.states()),
             findings=self._watcher.findings,
+            left_out=self._tree.left_out,
         )
 
     def _error(self) -> str:

@@ -59,7 +59,7 @@ class GuardDesk:
         devices, others = _first(whole.devices, MAX_DEVICES), _first(whole.others, MAX_OTHERS)
         findings = _first(whole.findings, MAX_FINDINGS)
         shown = len(devices) + len(others) + len(findings)
-        left_out = len(whole.devices) + len(whole.others) + len(whole.findings) - shown
+        left_out = whole.left_out + len(whole.devices) + len(whole.others) + len(whole.findings) - shown
         return replace(whole, devices=devices, others=others, findings=findings, left_out=left_out)
 
     def records(self, after: int, most: int) -> list[bytes]:

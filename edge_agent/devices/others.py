@@ -21,7 +21,7 @@ from shared.fleet.devices import MAX_DETAIL_CHARS, OtherDevice, OtherState, Seen
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS other_device (
     kind TEXT NOT NULL, name TEXT NOT NULL, boot TEXT NOT NULL, detail TEXT NOT NULL, since TEXT NOT NULL,
-    port TEXT NOT NULL, state TEXT NOT NULL, PRIMARY KEY (kind, name)
+    port TEXT NOT NULL, state TEXT NOT NULL, instance TEXT NOT NULL, PRIMARY KEY (kind, name)
 ) STRICT;
 """
 _VIRTUAL = "/sys/devices/virtual/"  # loop devices, bridges and the like: made by a program, attached by nobody
@@ -38,6 +38,13 @@ class _Known:
     seen: Seen
     since: datetime
     state: OtherState  # as it is on record
+    instance: str
+
+    def is_another(self, there: Present) -> bool:
+        """Return whether `there` is another attachment under the same name."""
+        if self.instance and there.instance:
+            return self.instance != there.instance
+        return self.detail != there.detail
 
 
 @dataclass(frozen=True)
@@ -62,10 +69,10 @@ class Others:
         self._look, self._database, self._journal, self._clock, self._boot = look, database, journal, now, boot
         self._policy = policy
         database.create(_SCHEMA)
-        rows = database.read("SELECT kind, name, detail, port, since, state FROM other_device WHERE boot = ?", (boot,))
+        query = "SELECT kind, name, detail, port, since, state, instance FROM other_device WHERE boot = ?"
         self._known = {
-            (Kind(kind), name): _Known(detail, port, Seen.BEFORE, clock.parse(since), OtherState(state))
-            for kind, name, detail, port, since, state in rows
+            (Kind(kind), name): _Known(detail, port, Seen.BEFORE, clock.parse(since), OtherState(state), instance)
+            for kind, name, detail, port, since, state, instance in database.read(query, (boot,))
         }
         self._announced: dict[_Key, _Announced] = {}
 
@@ -88,17 +95,19 @@ class Others:
         """
         present = {(each.kind, each.name): each for each in self._look()}
         now, announced, known = self._clock.now(), dict(self._announced), dict(self._known)
-        notes = [_detached(key) for key in known.keys() - present.keys()]
-        for key in known.keys() - present.keys():
+        replaced = {key for key in known.keys() & present.keys() if known[key].is_another(present[key])}
+        gone = (known.keys() - present.keys()) | replaced
+        notes = [_detached(key) for key in gone]
+        for key in gone:
             del known[key]
         for key, there in present.items():
             state, before = self._judge(key, there.port), known.get(key)
             if before is None:
                 seen = Seen.NOW if key in announced else Seen.WHILE_DOWN
-                known[key] = _Known(there.detail, there.port, seen, now, state)
+                known[key] = _Known(there.detail, there.port, seen, now, state, there.instance)
                 notes.append(_detected(key, there.detail, seen, state))
                 continue
-            known[key] = replace(before, port=there.port, state=state)
+            known[key] = replace(before, detail=there.detail, port=there.port, state=state)
             if key in announced and announced[key].what == "medium changed":
                 notes.append(_detected(key, "another medium", Seen.NOW, state))
             else:
@@ -107,7 +116,7 @@ class Others:
             state = self._judge(key, announced[key].port)
             notes += [_detected(key, "gone before it could be read", Seen.NOW, state), _detached(key)]
         self._keep(known, notes)
-        unseen = sum(1 for key in present.keys() - self._known.keys() if key not in announced)
+        unseen = len(((present.keys() - self._known.keys()) | replaced) - announced.keys())
         self._known = known
         for key in announced:
             self._announced.pop(key, None)
@@ -148,10 +157,10 @@ class Others:
             self._journal.record(*notes)
             connection.execute("DELETE FROM other_device")
             rows = [
-                (kind.value, name, self._boot, at.detail, clock.text(at.since), at.port, at.state.value)
+                (kind.value, name, self._boot, at.detail, clock.text(at.since), at.port, at.state.value, at.instance)
                 for (kind, name), at in known.items()
             ]
-            connection.executemany("INSERT INTO other_device VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany("INSERT INTO other_device VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def _is_virtual(event: KernelEvent) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.devices.attributes import DeviceGone, DeviceUnreadable, Folder
@@ -11,6 +11,7 @@ from edge_agent.devices.ports import port_in
 from shared.devices.printable import printable
 
 MAX_OF_A_KIND = 256
+_MOST_LOOKED_AT = 4096  # of a kind, devices or not
 MAX_DETAIL_CHARS = 300
 _BRIDGE = "0x06"
 _USB_CONTROLLER = "0x0c03"
@@ -24,17 +25,24 @@ class Present:
     name: str
     detail: str
     port: str = ""  # the USB device that it hangs on
+    # The kernel's number of this attachment, which another one under the same name does not get; empty: not known.
+    instance: str = field(default="", compare=False)
 
 
 class SysfsTree:
-    """`root` is what a test replaces."""
+    """`root` is what a test replaces. `left_out` is how many there was no room for at the last look."""
 
     def __init__(self, root: Path = Path("/sys")) -> None:
         self._root = root
+        self.left_out = 0
 
     def present(self) -> tuple[Present, ...]:
-        """Return all there is, in order. What goes away meanwhile is left out. Raises nothing."""
-        found = [each for where, names, look in _PLACES for each in self._in(where, names, look)]
+        """Return all there is, in order, up to MAX_OF_A_KIND. What goes away meanwhile is not there. Raises nothing."""
+        found, self.left_out = list[Present](), 0
+        for where, names, look in _PLACES:
+            of_a_kind = list(self._in(where, names, look))
+            found += of_a_kind[:MAX_OF_A_KIND]
+            self.left_out += len(of_a_kind[MAX_OF_A_KIND:])
         return tuple(sorted(found))
 
     def disks_of(self, port: str) -> tuple[str, ...]:
@@ -47,18 +55,20 @@ class SysfsTree:
             entries = sorted(entry.name for entry in (self._root / where).iterdir())
         except OSError:
             return  # a machine without this bus
-        for name in [name for name in entries if names.fullmatch(name)][:MAX_OF_A_KIND]:
+        entries = [name for name in entries if names.fullmatch(name)]
+        self.left_out += len(entries[_MOST_LOOKED_AT:])
+        for name in entries[:_MOST_LOOKED_AT]:
             path = self._root / where / name
             try:
                 with Folder(path, name) as folder:
-                    found = look(folder)
+                    found, instance = look(folder), str(folder.inode)
                 port = port_in(str(path.resolve().relative_to(self._root.resolve())))
             except (DeviceGone, DeviceUnreadable, OSError, ValueError):
                 continue
             if found is not None:
                 kind, words = found
                 detail = printable(", ".join(f"{what} {word}" for what, word in words if word), MAX_DETAIL_CHARS)
-                yield Present(kind, name, detail, port)
+                yield Present(kind, name, detail, port, instance)
 
 
 _Found = tuple[Kind, tuple[tuple[str, str], ...]]

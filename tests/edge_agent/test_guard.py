@@ -350,3 +350,15 @@ def test_a_clock_that_is_set_back_gives_nothing_back_that_has_ended(machine: Mac
     with machine.guard() as guard:
         guard.begin()
         assert allowed(guard) == {"usb1"}
+
+
+def test_what_there_is_no_room_for_is_counted_in_the_report(machine: Machine) -> None:
+    for number in range(300):
+        (machine.folder / "sys/class/input" / f"input{number}").mkdir(parents=True)
+    with machine.guard() as guard:
+        guard.begin()
+
+        report = guard._link._desk.report()
+
+    assert len(report.others) + report.left_out == 300
+    assert len(report.others) < 300

@@ -299,3 +299,52 @@ def test_a_name_that_moved_off_the_usb_does_not_keep_the_verdict_of_its_port(dat
 
     assert judged(database)[1:] == [(4, "before", NOT_ALLOWED)]
     assert [each.state for each in others.states()] == [OtherState.NOT_ALLOWED]
+
+
+@pytest.mark.parametrize("is_announced", [True, False])
+@pytest.mark.parametrize("other", [replace(WIFI, instance="2"), replace(WIFI, instance="2", detail="driver another")])
+def test_what_was_taken_out_and_put_back_before_anybody_looked_is_recorded_as_that(
+    database: Database, other: Present, is_announced: bool
+) -> None:
+    tree = Tree([replace(WIFI, instance="1")])
+    others = others_on(database, tree)
+    others.take_up()
+    tree[:] = [other]
+
+    if is_announced:
+        others.announced(event("remove", WIFI))
+        others.announced(event("add", WIFI))
+    unseen = others.take_up()
+    again = others.take_up()
+
+    seen = Seen.NOW if is_announced else Seen.WHILE_DOWN
+    assert told(database)[1:] == [(GuardEvent.DETACHED, "wlan0", ""), (GuardEvent.DETECTED, "wlan0", seen.value)]
+    assert (unseen, again) == (int(not is_announced), 0)
+    assert [(state.detail, state.seen) for state in others.states()] == [(other.detail, seen)]
+
+
+def test_what_was_put_in_the_place_of_something_while_the_guard_was_down_is_recorded(database: Database) -> None:
+    others_on(database, Tree([replace(WIFI, instance="1")])).take_up()
+
+    others_on(database, Tree([replace(WIFI, instance="2")])).take_up()
+
+    assert [event for event, _, _ in told(database)] == [
+        GuardEvent.DETECTED,
+        GuardEvent.DETACHED,
+        GuardEvent.DETECTED,
+    ]
+
+
+def test_what_describes_itself_otherwise_and_was_never_away_is_shown_as_it_is_and_not_told_again(
+    database: Database,
+) -> None:
+    tree = Tree([replace(WIFI, instance="1")])
+    others = others_on(database, tree)
+    others.take_up()
+    tree[:] = [replace(WIFI, instance="1", detail="driver bound later")]
+
+    others.announced(event("add", WIFI))
+    others.take_up()
+
+    assert len(told(database)) == 1
+    assert [state.detail for state in others.states()] == ["driver bound later"]

@@ -95,11 +95,34 @@ def test_what_a_device_says_is_one_line_of_bounded_length(name: str, tmp_path: P
         assert len(each.detail) <= MAX_DETAIL_CHARS
 
 
-def test_more_of_a_kind_than_any_machine_has_are_not_all_read(tmp_path: Path) -> None:
+def test_more_of_a_kind_than_any_machine_has_are_counted_and_not_listed(tmp_path: Path) -> None:
     for number in range(MAX_OF_A_KIND + 20):
         put(tmp_path / "class" / "input" / f"input{number}", name="x")
+    tree = SysfsTree(tmp_path)
 
-    assert len(of(Kind.INPUT, tmp_path)) == MAX_OF_A_KIND
+    assert (len(tree.present()), tree.left_out) == (MAX_OF_A_KIND, 20)
+    assert (len(tree.present()), tree.left_out) == (MAX_OF_A_KIND, 20)
+
+
+def test_what_is_no_device_takes_no_place_of_one_that_is(tmp_path: Path) -> None:
+    for number in range(MAX_OF_A_KIND + 20):
+        put(tmp_path / "class" / "net" / f"br{number}", address="02:00:00:00:00:01")
+    put(tmp_path / "class" / "net" / "eth0", address="02:00:00:00:00:02")
+    (tmp_path / "class" / "net" / "eth0" / "device").symlink_to("../../../devices/card")
+    tree = SysfsTree(tmp_path)
+
+    assert ([each.name for each in tree.present()], tree.left_out) == (["eth0"], 0)
+
+
+def test_what_is_put_back_is_another_one_by_the_kernels_own_number(tmp_path: Path) -> None:
+    put(tmp_path / "class" / "input" / "input1", name="x")
+    (first,) = SysfsTree(tmp_path).present()
+    (same,) = SysfsTree(tmp_path).present()
+    (tmp_path / "class" / "input" / "input1").rename(tmp_path / "away")
+    put(tmp_path / "class" / "input" / "input1", name="x")
+    (second,) = SysfsTree(tmp_path).present()
+
+    assert first.instance == same.instance != second.instance
 
 
 def test_what_goes_away_meanwhile_is_left_out(tmp_path: Path) -> None:
