@@ -10,11 +10,12 @@ from shared.devices.verdict import Access, Cause, Target
 from shared.fleet.devices import Authorized, Seen
 from tests.lab.conftest import Guarded
 from tests.lab.guard import allowing
+from tests.lab.lab import Lab
 from tests.lab.media import KEY, NOTE, NOTE_NAME, Media
 from tests.lab.tree import NOTHING
 from tests.lab.wire import LabError
 
-STICK = "3-1"
+STICK, NOTE_AT = "3-1", f"/m/{NOTE_NAME.lower()}"
 
 
 def test_an_unknown_stick_stays_unbound_and_the_reason_is_reported_and_recorded(
@@ -66,19 +67,47 @@ def test_an_allowed_stick_is_bound_and_can_be_written(guarded: Guarded, sticks: 
     assert (enforced.fields["target"], enforced.fields["authorized"]) == ("allow", "yes")
 
 
-def test_a_stick_that_may_be_read_is_never_writable_however_it_is_mounted(guarded: Guarded, sticks: Media) -> None:
+def test_a_stick_that_may_be_read_is_mounted_by_itself_and_never_writable(guarded: Guarded, sticks: Media) -> None:
     lab, guard = guarded.lab, guarded.guard
     guard.follow(with_access('allow id 46f4:0001 serial "READ"', Access.READ_ONLY))
-    lab.usb.stick("stick", sticks.fat, serial="READ", port="1")
+    mounts_by_itself(lab)
+    lab.usb.stick("stick", sticks.partitioned, serial="READ", port="1")
     guard.await_decided(STICK, Authorized.YES)
-    lab.tree.await_disk(STICK)
-    lab.guest.run("udevadm settle; mkdir -p /m; mount -o rw /dev/sda /m")
+    lab.guest.await_there(NOTE_AT)
 
+    assert lab.guest.run("findmnt --noheadings --output OPTIONS /m").out.startswith("ro,")
     assert lab.guest.read("/sys/block/sda/ro") == "1"
-    assert lab.guest.read(f"/m/{NOTE_NAME.lower()}").encode() == NOTE.rstrip()
+    assert lab.guest.read(NOTE_AT).encode() == NOTE.rstrip()
     with pytest.raises(LabError, match="Read-only file system"):
         lab.guest.write("/m/new", "x")
     assert lab.guest.run("echo x | dd of=/dev/sda conv=fsync", check=False).code != 0
+    assert lab.guest.run("mount -o remount,rw /m", check=False).code != 0
+
+
+def test_before_the_guard_has_looked_at_a_disk_nothing_mounts_it_and_nothing_writes_to_it(
+    installed: Guarded, sticks: Media
+) -> None:
+    lab = installed.lab
+    mounts_by_itself(lab)
+    plug_and_authorize(lab, sticks)
+    lab.guest.await_there("/sys/block/sda/sda1")
+    lab.guest.run("udevadm settle")
+
+    assert (lab.guest.read("/sys/block/sda/ro"), lab.guest.read("/sys/block/sda/sda1/ro")) == ("1", "1")
+    assert lab.guest.run("udevadm info --query=property /dev/sda1 | grep SYSTEMD_READY").out == "SYSTEMD_READY=0\n"
+    assert lab.guest.run("systemctl is-active m.mount", check=False).out == "inactive\n"
+
+
+def test_control_without_the_guard_s_udev_rule_the_same_stick_is_mounted_to_be_written(
+    installed: Guarded, sticks: Media
+) -> None:
+    lab = installed.lab
+    lab.guest.run("rm /etc/udev/rules.d/59-leadglass-storage.rules; udevadm control --reload")
+    mounts_by_itself(lab)
+    plug_and_authorize(lab, sticks)
+    lab.guest.await_there(NOTE_AT)
+
+    assert lab.guest.run("findmnt --noheadings --output OPTIONS /m").out.startswith("rw,")
 
 
 def test_where_only_encrypted_sticks_are_allowed_a_plain_one_goes_and_luks_stays(
@@ -105,8 +134,22 @@ def test_where_only_encrypted_sticks_are_allowed_a_plain_one_goes_and_luks_stays
     lab.guest.await_text(f"/sys/block/{disk}/ro", "0")
     lab.guest.run(f"cryptsetup open --key-file /run/key /dev/{disk} inside")
     lab.guest.run("mkdir -p /m; mount /dev/mapper/inside /m")
-    assert lab.guest.read(f"/m/{NOTE_NAME.lower()}").encode() == NOTE.rstrip()
+    assert lab.guest.read(NOTE_AT).encode() == NOTE.rstrip()
 
 
 def with_access(rule: str, access: Access, *, only_encrypted: bool = False) -> DeviceRule:
     return replace(allowing(rule), access=access, only_encrypted=only_encrypted)
+
+
+def mounts_by_itself(lab: Lab) -> None:
+    """Have systemd mount what appears on udev's event, as a desktop does."""
+    wants = "/etc/systemd/system/dev-sda1.device.wants"
+    lab.guest.put("/etc/systemd/system/m.mount", b"[Mount]\nWhat=/dev/sda1\nWhere=/m\n")
+    lab.guest.run(f"mkdir -p {wants} /m; ln -s ../m.mount {wants}/; systemctl daemon-reload")
+
+
+def plug_and_authorize(lab: Lab, sticks: Media) -> None:
+    """Let a stick in as a guard does that dies right after."""
+    lab.usb.stick("stick", sticks.partitioned, serial="GOOD", port="1")
+    lab.tree.await_device(STICK)
+    lab.tree.authorize(STICK)
