@@ -133,7 +133,7 @@ class Guard:
         self._watching.begin()
         self._link.open()
         self.turns.watch(self._events.fileno(), self._drain)
-        self.turns.every("late-numbers", _LATE_NUMBERS_S, self._drain)
+        self.turns.every("late-numbers", LOOK_EVERY_S, self._drain)
         self.turns.every("look", LOOK_EVERY_S, self._look)
         self.turns.every("time", _TIME_S, self._time_passes)
         self.turns.every("link", _LINK_S, self._link.tick)
@@ -256,6 +256,8 @@ class Guard:
             self._watching.drain()
         finally:
             self._follow_time()
+            if self._events.is_pending:
+                self.turns.once_within("late-numbers", _LATE_NUMBERS_S)
 
     def _look(self) -> None:
         self._read_pins()

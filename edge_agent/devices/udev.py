@@ -49,8 +49,8 @@ class Missed:
 class KernelEvents:
     """Every event of every subsystem, unfiltered: where a filter drops events their numbers show nothing.
 
-    Call `read` until it returns None whenever `fileno()` is readable, and once a second besides, so that a number that
-    did not come is told although nothing follows it.
+    Call `read` until it returns None whenever `fileno()` is readable, and again within a second while `is_pending`, so
+    that a number that did not come is told although nothing follows it.
     """
 
     def __init__(
@@ -81,6 +81,11 @@ class KernelEvents:
         if not self._ready:
             self._receive()
         return self._ready.popleft() if self._ready else None
+
+    @property
+    def is_pending(self) -> bool:
+        """Return whether a number has not come yet, or something is read and not taken."""
+        return bool(self._sequence.gaps or self._ready)
 
     def close(self) -> None:
         """Stop listening."""
