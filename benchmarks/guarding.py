@@ -4,6 +4,7 @@ Time is from the kernel's event that a device is there to its event that the dev
 same listener in the guest. The machine is emulated in software and much slower than a real one: the ratio counts.
 """
 
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +27,13 @@ from tests.lab.usbguard import UsbGuard
 
 PLUGS = 20  # in a round
 IDLE_S = 300.0
+LOOP = """\
+import time
+began, held = time.process_time(), {}
+for number in range(300_000):
+    held[number % 977] = str(number)
+print(time.process_time() - began)
+"""
 PEAK = """\
 import resource, subprocess, sys
 command = ["python3", "-m", "edge_agent.usb_policy.verify_child", "--state", sys.argv[1]]
@@ -48,8 +56,8 @@ class Guards:
 
 
 class Guarding:
-    def __init__(self, lines: list[Guards], idle_s: float, verifying_kib: int) -> None:
-        self._lines, self._idle_s, self._verifying_kib = lines, idle_s, verifying_kib
+    def __init__(self, lines: list[Guards], idle_s: float, verifying_kib: int, slower: float) -> None:
+        self._lines, self._idle_s, self._verifying_kib, self._slower = lines, idle_s, verifying_kib, slower
 
     def markdown(self) -> str:
         rows = [
@@ -63,7 +71,8 @@ class Guarding:
             f"{line.resident_kib / 1024:.1f} MiB | {line.idle_cpu_percent:.3f} % |"
             for line in self._lines
         ]
-        rows += ["", f"The child that verifies a policy held {self._verifying_kib / 1024:.0f} MiB for its moment."]
+        child = f"The child that verifies a policy held {self._verifying_kib / 1024:.0f} MiB for its moment."
+        rows += ["", f"{child} The guest's Python takes {self._slower:.0f} times the processor time of the host's."]
         return "\n".join(rows) + "\n"
 
     def json(self) -> dict[str, object]:
@@ -71,6 +80,7 @@ class Guarding:
             "machine": cpu(),
             "idle_s": self._idle_s,
             "verifying_kib": self._verifying_kib,
+            "guest_slower": round(self._slower, 1),
             "lines": [
                 {**line.__dict__, "p50_ms": line.percentile(50), "p95_ms": line.percentile(95)} for line in self._lines
             ],
@@ -104,12 +114,14 @@ def run(*, rounds: int, images: int, folder: Path | None, idle_s: float = IDLE_S
                     times[name] += _plugs(running.lab)
                     resident[name] = max(resident[name], _resident_kib(running))
                 print(f"round {number}: {name}", file=sys.stderr)
-        idle, verifying_kib = {}, 0
+        idle, verifying_kib, slower = {}, 0, 0.0
         for name, start in contenders.items():
             with contextmanager(start)() as running:
                 idle[name] = _idle_percent(running, idle_s)
                 verifying_kib = max(verifying_kib, running.verifying_kib())
-    yield Guarding([Guards(n, tuple(times[n]), resident[n], idle[n]) for n in contenders], idle_s, verifying_kib)
+                slower = float(running.lab.guest.run(["python3", "-c", LOOP]).out) / _loop_here_s()
+    lines = [Guards(name, tuple(times[name]), resident[name], idle[name]) for name in contenders]
+    yield Guarding(lines, idle_s, verifying_kib, slower)
 
 
 def _guard(guest: Image, folder: Path) -> Iterator[Running]:
@@ -157,6 +169,10 @@ def _idle_percent(running: Running, idle_s: float) -> float:
     before, began = used_s(), now_s()
     time.sleep(idle_s)
     return 100 * (used_s() - before) / (now_s() - began)
+
+
+def _loop_here_s() -> float:
+    return float(subprocess.run([sys.executable, "-c", LOOP], capture_output=True, check=True).stdout)
 
 
 def _verifying_kib(lab: Lab, offer: Offer) -> int:

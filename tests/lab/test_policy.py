@@ -42,7 +42,7 @@ def test_a_permission_that_ends_while_the_stick_is_mounted_takes_it_away(guarded
     assert guard.await_decided(STICK, Authorized.YES).cause is Cause.RULE
     disk = lab.tree.await_disk(STICK)
     lab.guest.run(f"udevadm settle; mkdir -p /m; mount /dev/{disk} /m")
-    ends = SystemClock().now().replace(microsecond=0) + timedelta(seconds=10)
+    ends = SystemClock().now().replace(microsecond=0) + timedelta(seconds=6)
     guard.offer(replace(allowing(POLICY[0]), not_after=ends))
 
     device = guard.await_decided(STICK, Authorized.NO)
