@@ -19,11 +19,7 @@ from edge_agent.devices.sequence import MAX_GAPS, Order, Sequence
 from shared.devices.printable import printable
 from shared.errors import Unavailable
 
-# Named by the kernel and not by the device, but for what `printable` takes care of. Others are never looked at.
-PROPERTIES = (
-    "DEVNAME", "DEVTYPE", "DISK_MEDIA_CHANGE", "DRIVER", "INTERFACE", "MAJOR", "MINOR", "PARTN", "PCI_CLASS", "PCI_ID",
-    "PRODUCT", "SYNTH_UUID", "TYPE",
-)  # fmt: skip
+PROPERTIES = ("DISK_MEDIA_CHANGE", "SYNTH_UUID")  # what is asked; others are never looked at
 MAX_CHARS, MAX_PATH_CHARS = 200, 1000
 PATIENCE_S = 0.2  # how long a number may come late
 _BUFFER_BYTES = 128 << 20  # what systemd's own programs ask for; only what waits takes room

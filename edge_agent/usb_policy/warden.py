@@ -6,6 +6,7 @@ judged, and never what has come to its port since.
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -36,6 +37,7 @@ class Reader(Protocol):
     def ports(self) -> Iterable[str]: ...
     def read(self, port: str, /) -> UsbDevice: ...
     def instance(self, port: str, /) -> str: ...
+    def held(self, port: str, /) -> AbstractContextManager[str]: ...
 
 
 @dataclass(frozen=True)
@@ -196,22 +198,25 @@ class Warden:
             return UsbDevice(port, parent_of(port), 0, 0, "", "", "", "", (), problems=(str(exc),))
 
     def _take(self, port: str, seen: Seen, was: WasThere | None = None) -> None:
-        try:
-            # The number first: where another device comes in between, what is done to the first one does not reach it.
-            instance = self._reader.instance(port)
-            device = self._readable(port)
-        except (Unavailable, Refused) as exc:
-            # It was there and is gone before anybody could look: that it was there is on record all the same.
-            self._write(Note(GuardEvent.ATTACHED, port, {"seen": seen.value, "why": str(exc)}, notes.SERIOUS))
-            self._note_detached(port, {"why": "it was gone before it could be read"})
-            return
+        with ExitStack() as kept:
+            try:
+                instance = kept.enter_context(self._reader.held(port))
+                device = self._readable(port)
+            except (Unavailable, Refused) as exc:
+                # It was there and is gone before anybody could look: that it was there is on record all the same.
+                self._write(Note(GuardEvent.ATTACHED, port, {"seen": seen.value, "why": str(exc)}, notes.SERIOUS))
+                self._note_detached(port, {"why": "it was gone before it could be read"})
+                return
+            self._take_up_device(device, instance, seen, was)
+
+    def _take_up_device(self, device: UsbDevice, instance: str, seen: Seen, was: WasThere | None) -> None:
         mark = Mark(device.fingerprint, instance, self._presence.boot)
         since, before = (was.since, was.openness) if was is not None else (self._clock.now(), Openness())
         # Held before it is judged, so that a judge who looks around sees it.
-        held = self._held[port] = Held(device, mark, _UNJUDGED, _NOT_YET, seen, since, before)
+        held = self._held[device.port] = Held(device, mark, _UNJUDGED, _NOT_YET, seen, since, before)
         self._carry_out(held, self._judged(device))
         if seen is not Seen.BEFORE:
-            self._tell(device, self._held[port].verdict)
+            self._tell(device, self._held[device.port].verdict)
 
     def _change(self, held: Held, verdict: Verdict) -> None:
         self._carry_out(held, verdict)
@@ -221,7 +226,7 @@ class Warden:
 
     def _carry_out(self, held: Held, verdict: Verdict) -> None:
         device, instance = held.device, held.mark.instance
-        found = self._enforcer.read_back(device, instance, verdict).authorized
+        found = self._enforcer.authorized(device, instance)
         before = None if held.verdict is _UNJUDGED else held.verdict
         written = [] if held.recorded else [notes.attached(device, held.seen, found)]
         written += notes.decided(device, before, verdict)
