@@ -1,5 +1,6 @@
 """The guard: joins the parts of the privileged process, and runs them on one thread."""
 
+import gc
 import random
 import selectors
 import time
@@ -143,6 +144,7 @@ class Guard:
             self.turns.every("unrecorded", _UNRECORDED_S, lambda: self.turns.end(unrecorded))
         self._policy_changed()
         self._is_up = True
+        gc.freeze()  # what is there now stays: looking through it again and again would hold a device up
         self._manager.ready(self._status())
 
     def close(self) -> None:
