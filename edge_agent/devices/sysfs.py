@@ -1,8 +1,9 @@
 """USB devices in sysfs (Documentation/ABI/testing/sysfs-bus-usb, Documentation/usb/authorization.rst of Linux)."""
 
+import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -205,11 +206,13 @@ class SysfsUsb:
         return Folder(self._root / "module" / "usbcore" / "parameters", "usbcore")
 
     def _fingerprint(self, port: str) -> str:
+        inode, known = self._hubs.get(port, (0, ""))
+        with suppress(OSError):
+            if os.stat(f"{self._devices}/{port}").st_ino == inode:
+                return known
         with self._open(port) as folder:
-            inode, known = self._hubs.get(port, (0, ""))
-            if inode != folder.inode:
-                known = Raw.read(folder, port).fingerprint
-                self._hubs[port] = (folder.inode, known)
+            known = Raw.read(folder, port).fingerprint
+            self._hubs[port] = (folder.inode, known)
             return known
 
     def _controller(self, hub: str) -> str:

@@ -289,7 +289,7 @@ def test_what_comes_later_ends_on_time_too(machine: Machine, is_announced: bool)
         if is_announced:
             coming = [KernelEvent("add", "usb", "usb_device", "1-2", f"/sys{CONTROLLER}/usb1/1-2", 1)]
             guard._events.read = lambda: coming.pop() if coming else None  # type: ignore[method-assign]
-        guard.turns.once_within("late-numbers" if is_announced else "look", 0)
+        guard.turns.once_within("glance" if is_announced else "look", 0)
         guard.turns.take()
         assert allowed(guard) == {"usb1", "1-2"}
         assert due.at - time.monotonic() < 6
