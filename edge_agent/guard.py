@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from edge_agent import SOFTWARE
@@ -59,6 +59,7 @@ from shared.fleet.devices import Authorized, GuardReport
 GLANCE_EVERY_S, LOOK_EVERY_S = 30.0, 600.0
 _LATE_NUMBERS_S, _LINK_S, _TIME_S, _ALIVE_S = 1.0, 5.0, 60.0, 10.0
 _ALIVE_APART_S = 1.0  # each word wakes the service manager, just when a device waits for this processor
+_NEVER = datetime.min.replace(tzinfo=UTC)
 _CLOCK_SET = timedelta(seconds=1)  # what it differs by from the time that has passed once somebody has set it
 _UNRECORDED_S = 60.0  # a guard that can record nothing is started anew after that, by when there may be room
 _AFTER_S = 0.01  # a moment after an instant, never before it
@@ -69,13 +70,13 @@ _CONSOLE = (HID_CLASS, HUB_CLASS)
 
 @dataclass(frozen=True)
 class _JudgedAt:
-    """What every verdict rests on beside policy, device and hour; `offset` is what the clock shows beyond the uptime."""
+    """What every verdict rests on beside policy, device and hour; `started` is the machine's start by its clock."""
 
     certain: tuple[bool, bool] | None = None
-    offset: timedelta = timedelta()
+    started: datetime = _NEVER
 
     def is_still(self, now: "_JudgedAt") -> bool:
-        return self.certain == now.certain and abs(self.offset - now.offset) < _CLOCK_SET
+        return self.certain == now.certain and abs(self.started - now.started) < _CLOCK_SET
 
 
 Verifying = Callable[[Path], Sequence[str]]
@@ -286,10 +287,11 @@ class Guard:
 
     def _glance(self) -> None:
         """Have the kernel's count say whether anything happened unseen, and look at what changes without an event."""
-        if not self._events.count():
+        is_counted = self._events.count()
+        self._drain()
+        if not is_counted:
             self._look()
             return
-        self._drain()
         self._read_pins()
         self._deny_by_default()
         self._gate.look()

@@ -6,6 +6,7 @@ the same port, the folder that is held open answers with an error and never with
 
 import errno
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
 
@@ -113,6 +114,8 @@ class Folder:
     def _read(self, attribute: str, most_bytes: int) -> bytes:
         descriptor = os.open(attribute, os.O_RDONLY | _FLAGS, dir_fd=self._descriptor)
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DeviceUnreadable(self.name, f"{attribute} is no file")
             data = b""
             while (wanted := min(most_bytes + 1 - len(data), MAX_BYTES)) > 0:
                 part = os.read(descriptor, wanted)

@@ -1,6 +1,5 @@
 """USB devices in sysfs (Documentation/ABI/testing/sysfs-bus-usb, Documentation/usb/authorization.rst of Linux)."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -207,8 +206,8 @@ class SysfsUsb:
 
     def _fingerprint(self, port: str) -> str:
         inode, known = self._hubs.get(port, (0, ""))
-        with suppress(OSError):
-            if os.stat(f"{self._devices}/{port}").st_ino == inode:
+        with suppress(FileNotFoundError):
+            if Path(f"{self._devices}/{port}").stat().st_ino == inode:
                 return known
         with self._open(port) as folder:
             known = Raw.read(folder, port).fingerprint
