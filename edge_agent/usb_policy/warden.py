@@ -1,11 +1,11 @@
-"""Keeps the USB devices of this host: each is read, judged, recorded, enforced and read back, in that order.
+"""Keeps the USB devices of this host: each is read, judged, recorded, enforced and read back.
 
-What is allowed was recorded durably before the kernel was told. Where the journal cannot be written, only what the
-machine itself needs is allowed, and the rest waits for the next look. Whatever is done concerns the attachment that was
-judged, and never what has come to its port since.
+What is allowed was recorded durably before the kernel was told; what is not is blocked first. Where the journal cannot
+be written, only what the machine itself needs is allowed, and the rest waits for the next look. Whatever is done
+concerns the attachment that was judged, and never what has come to its port since.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -225,11 +225,32 @@ class Warden:
             self._tell(held.device, now)
 
     def _carry_out(self, held: Held, verdict: Verdict) -> None:
-        device, instance = held.device, held.mark.instance
-        found = self._enforcer.authorized(device, instance)
+        device = held.device
+        found = self._enforcer.authorized(device, held.mark.instance)
         before = None if held.verdict is _UNJUDGED else held.verdict
         written = [] if held.recorded else [notes.attached(device, held.seen, found)]
         written += notes.decided(device, before, verdict)
+        if verdict.target is Target.ALLOW:
+            verdict, enforced, recorded = self._allow(held, verdict, found, written)
+        else:
+            # Blocking waits for no disk: what it is recorded as is what was read back.
+            enforced = self._enforcer.enforce(device, held.mark.instance, verdict)
+            written.append(notes.enforced(device.port, verdict, enforced))
+            recorded = self._write(*written, there=replace(held, verdict=verdict))
+        opened = Openness.of(verdict) if verdict.target is Target.ALLOW else Openness(written=False, in_clear=False)
+        self._held[device.port] = replace(
+            held, verdict=verdict, enforced=enforced, open_before=opened, recorded=recorded or held.recorded
+        )
+        try:
+            self._judge.carried_out(device, verdict)
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("guard.not-recorded", why=why(exc))
+
+    def _allow(
+        self, held: Held, verdict: Verdict, found: Authorized, written: Sequence[Note]
+    ) -> tuple[Verdict, Enforced, bool]:
+        """Record, and then allow; return what came of it, and whether it is on record."""
+        device, instance = held.device, held.mark.instance
         recorded = self._write(*written, there=replace(held, verdict=verdict))
         is_closed = held.open_before.closed_by(verdict)
         if not recorded and not _may_go_unrecorded(held, verdict, is_closed=is_closed):
@@ -237,15 +258,8 @@ class Warden:
         if is_closed and found is Authorized.YES:
             self._enforcer.enforce(device, instance, replace(verdict, target=Target.BLOCK))
         enforced = self._enforcer.enforce(device, instance, verdict)
-        opened = Openness.of(verdict) if verdict.target is Target.ALLOW else Openness(written=False, in_clear=False)
-        self._held[device.port] = replace(
-            held, verdict=verdict, enforced=enforced, open_before=opened, recorded=recorded or held.recorded
-        )
         self._write(notes.enforced(device.port, verdict, enforced))
-        try:
-            self._judge.carried_out(device, verdict)
-        except (Unavailable, IntegrityFailure) as exc:
-            self._log.event("guard.not-recorded", why=why(exc))
+        return verdict, enforced, recorded
 
     def _enforce_again(self, held: Held) -> None:
         """Do what somebody undid, or what did not work before; a failure that stays the same is recorded once."""
@@ -305,9 +319,9 @@ class Warden:
 
 
 def _may_go_unrecorded(held: Held, verdict: Verdict, *, is_closed: bool) -> bool:
-    """Return whether a verdict may be carried out without its record: it allows nothing that is not allowed already."""
+    """Return whether a device may be allowed without its record: it is allowed already, or always."""
     is_allowed_already = held.recorded and held.verdict.target is Target.ALLOW and not is_closed
-    return verdict.target is not Target.ALLOW or verdict.cause in _ALWAYS or is_allowed_already
+    return verdict.cause in _ALWAYS or is_allowed_already
 
 
 def _is_same(verdict: Verdict, other: Verdict) -> bool:
