@@ -102,6 +102,7 @@ def run(options: RunOptions, verifying: Verifying = child_command) -> None:
         guard = Guard(options, database, denial, clock, log, manager, verifying)
         with stopping(guard.turns), closing(guard):
             guard.begin()
+            gc.freeze()  # what is there now stays: looking through it again and again would hold a device up
             guard.turns.run()
 
 
@@ -143,7 +144,7 @@ class Guard:
             users=users,
             group=group,
             monotonic=time.monotonic,
-            on_peer=lambda: self.turns.every("link", _LINK_S, self._look_at_peers),
+            on_peer=self._peer_came,
         )
 
     def begin(self) -> None:
@@ -166,7 +167,6 @@ class Guard:
             self.turns.every("unrecorded", _UNRECORDED_S, lambda: self.turns.end(unrecorded))
         self._policy_changed()
         self._is_up = True
-        gc.freeze()  # what is there now stays: looking through it again and again would hold a device up
         self._said = self._status()
         self._manager.ready(self._said)
 
@@ -294,6 +294,8 @@ class Guard:
             return
         self._read_pins()
         self._deny_by_default()
+        if not self._warden.is_settled:
+            self._warden.decide_again()
         self._gate.look()
         self._watching.tell(0)
         self._say_status()
@@ -407,6 +409,10 @@ class Guard:
         if status != self._said:
             self._said = status
             self._manager.status(status)
+
+    def _peer_came(self) -> None:
+        if self._link.peers == 1:  # set anew for each, it would never be due for who connects again and again
+            self.turns.every("link", _LINK_S, self._look_at_peers)
 
     def _look_at_peers(self) -> None:
         self._link.tick()

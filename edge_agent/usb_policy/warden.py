@@ -148,6 +148,11 @@ class Warden:
     def held(self) -> dict[str, Held]:
         return self._held
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether every device is on record and as its verdict says, so that nothing has to be tried again."""
+        return all(each.recorded and each.enforced.holds and _can_last(each.verdict) for each in self._held.values())
+
     def verdict(self, port: str) -> Verdict | None:
         held = self._held.get(port)
         return held.verdict if held is not None else None
@@ -322,6 +327,10 @@ def _may_go_unrecorded(held: Held, verdict: Verdict, *, is_closed: bool) -> bool
     """Return whether a device may be allowed without its record: it is allowed already, or always."""
     is_allowed_already = held.recorded and held.verdict.target is Target.ALLOW and not is_closed
     return verdict.cause in _ALWAYS or is_allowed_already
+
+
+def _can_last(verdict: Verdict) -> bool:
+    return verdict.cause is not Cause.UNRECORDED
 
 
 def _is_same(verdict: Verdict, other: Verdict) -> bool:

@@ -429,3 +429,34 @@ def test_what_there_is_no_room_for_is_counted_in_the_report(machine: Machine) ->
 
     assert len(report.others) + report.left_out == 300
     assert len(report.others) < 300
+
+
+def test_a_peer_that_is_silent_is_hung_up_on_however_often_others_connect(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with machine.guard() as guard, closing(socket.socket(socket.AF_UNIX)) as silent:
+        guard.begin()
+        silent.connect(str(machine.options.socket))
+        take_until(guard, lambda: guard._link.peers == 1)
+        due = guard.turns._due["link"].at
+        with closing(socket.socket(socket.AF_UNIX)) as other:
+            other.connect(str(machine.options.socket))
+            take_until(guard, lambda: guard._link.peers == 2)
+        assert guard.turns._due["link"].at == due
+
+        monkeypatch.setattr(guard._link, "_monotonic", lambda: time.monotonic() + 3600)
+        guard.turns.once_within("link", 0)
+        take_until(guard, lambda: guard._link.peers == 0)
+        assert "link" not in guard.turns._due
+
+
+def test_what_could_not_be_recorded_is_tried_again_at_a_glance(machine: Machine) -> None:
+    counting(machine, 7)
+    machine.accept(EVERYTHING)
+    with machine.guard() as guard:
+        guard._database._connection.execute("PRAGMA query_only=1")
+        guard.begin()
+        assert allowed(guard) == {"usb1"}
+        guard._database._connection.execute("PRAGMA query_only=0")
+        guard.turns.once_within("glance", 0)
+        take_until(guard, lambda: allowed(guard) == {"usb1", "1-1"})
