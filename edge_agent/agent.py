@@ -25,7 +25,7 @@ from edge_agent.capture.listener import Address, DicomListener
 from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.capture.store import CaptureStore
-from edge_agent.capture.tls import DicomTls, client_context
+from edge_agent.capture.tls import DicomTls, client_context, server_context
 from edge_agent.commitment.association import ReportAssociation
 from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.commitment.reporter import CommitmentReporter
@@ -55,6 +55,7 @@ from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
+from edge_agent.policy_sync.self_check import SelfCheck
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.spool.keeper import SpoolKeeper, make_room
@@ -203,7 +204,12 @@ class Agent:
             on_layer_missing=self._bells.pull.ring,
             on_refused=self._bells.report.ring,
             on_current=self._bundles.keep,
+            self_check=SelfCheck(self._try_dicom_tls),
         )
+
+    def _try_dicom_tls(self, trust: str) -> None:
+        self._certificate.ensure()
+        server_context(self._settings.folder.dicom, trust)
 
     def _make_relay(self) -> GuardRelay:
         settings = self._settings

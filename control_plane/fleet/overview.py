@@ -237,7 +237,7 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
         if _is_astray(host):
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):
-            gaps.append(f"{host['asset']}: refused a policy: {error}")
+            gaps.append(f"{host['asset']}: policy: {error}")
         gaps += [*doubts.gaps(host), *_spool(host), *_forwarding(host)]
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

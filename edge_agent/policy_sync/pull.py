@@ -64,7 +64,7 @@ class PolicyPuller:
 
     def _pull(self, path: str, offer: Callable[[bytes], None]) -> None:
         # While an offer stands refused, a bundle that was right may have been replaced by one that was not.
-        known = self._etags.get(path) if not self._updater.error else None
+        known = self._etags.get(path) if not self._updater.refused else None
         answer = self._door.get(path, {"If-None-Match": known} if known else {})
         if answer.status in (_NOT_MODIFIED, _NOT_FOUND):
             return

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 
 from edge_agent.database import Database
@@ -19,6 +20,9 @@ CREATE TABLE IF NOT EXISTS accepted_policy (
 ) STRICT;
 CREATE TRIGGER IF NOT EXISTS accepted_policy_stays BEFORE DELETE ON accepted_policy
 BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TABLE IF NOT EXISTS failed_policy (
+    layer TEXT NOT NULL, version INTEGER NOT NULL, why TEXT NOT NULL, PRIMARY KEY (layer, version)
+) STRICT;
 """
 
 
@@ -28,8 +32,19 @@ class StoredPolicyAltered(IntegrityFailure):
         self.version = version
 
 
+@dataclass(frozen=True)
+class FailedPolicy:
+    """A version that is accepted and not in force, because this host could not act by it."""
+
+    version: int
+    why: str
+
+
 class PolicyStore:
-    """One layer's accepted versions. What is in force is read from memory, by any thread."""
+    """One layer's accepted versions. What is in force is read from memory, by any thread.
+
+    It is the highest version that did not fail its self-check here, and never a lower one than was in force before.
+    """
 
     def __init__(self, database: Database, layer: str, clock: Clock, log: Log) -> None:
         self._database, self._layer, self._clock = database, layer, clock
@@ -77,6 +92,31 @@ class PolicyStore:
                 (accepted.layer, accepted.version, accepted.sha256, document, text(self._clock.now())),
             )
 
+    def fail(self, version: int, why: str) -> None:
+        """Remember that an accepted version cannot be in force here. Part of a transaction of the caller's."""
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO failed_policy VALUES (?, ?, ?)", (self._layer, version, why))
+
+    def passed(self, version: int) -> None:
+        """Take back that a version failed. Part of a transaction of the caller's."""
+        with self._database.transaction() as connection:
+            connection.execute("DELETE FROM failed_policy WHERE layer = ? AND version = ?", (self._layer, version))
+
+    def failed(self) -> FailedPolicy | None:
+        """Return why the highest accepted version is not in force, None: it is, or there is none."""
+        held = self.held()
+        if held is None:
+            return None
+        query = "SELECT why FROM failed_policy WHERE layer = ? AND version = ?"
+        rows = self._database.read(query, (self._layer, held.version))
+        return FailedPolicy(held.version, rows[0][0]) if rows else None
+
+    def document(self, version: int) -> PolicyDocument:
+        """Return an accepted version. Raises StoredPolicyAltered, Malformed."""
+        query = "SELECT version, sha256, document FROM accepted_policy WHERE layer = ? AND version = ?"
+        ((version, digest, document),) = self._database.read(query, (self._layer, version))
+        return _parsed(version, digest, document)
+
     def switch(self, policy: PolicyDocument) -> None:
         """Put `policy`, which was kept, in force."""
         with self._lock:
@@ -86,14 +126,15 @@ class PolicyStore:
 
     def _load(self) -> PolicyDocument | None:
         """Raises StoredPolicyAltered, Malformed."""
-        with self._database.transaction() as connection:
-            row = connection.execute(
-                "SELECT version, sha256, document FROM accepted_policy WHERE layer = ? ORDER BY version DESC LIMIT 1",
-                (self._layer,),
-            ).fetchone()
-        if row is None:
-            return None
-        version, digest, document = row
-        if sha256(document).digest() != digest:
-            raise StoredPolicyAltered(version)
-        return PolicyDocument.parse(document)
+        rows = self._database.read(
+            "SELECT version, sha256, document FROM accepted_policy WHERE layer = ? AND version NOT IN "
+            "(SELECT version FROM failed_policy WHERE layer = ?) ORDER BY version DESC LIMIT 1",
+            (self._layer, self._layer),
+        )
+        return _parsed(*rows[0]) if rows else None
+
+
+def _parsed(version: int, digest: bytes, document: bytes) -> PolicyDocument:
+    if sha256(document).digest() != digest:
+        raise StoredPolicyAltered(version)
+    return PolicyDocument.parse(document)

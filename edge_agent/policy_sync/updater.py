@@ -1,7 +1,8 @@
 """Takes offered bundles through TUF and our own rule, and switches to what both accept.
 
 The order: head and layer verified by python-tuf's client workflow; the document parsed; `shared.policy.accept`; kept
-durably together with its audit record; only then in force. Whatever is refused leaves everything as it was.
+durably together with its audit record; tried; only then in force. Whatever is refused leaves everything as it was. A
+version that this host cannot act by is accepted and not in force: capture goes on by the one before, and that is said.
 """
 
 import threading
@@ -15,7 +16,7 @@ from edge_agent.log import Log, why
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.verification import LayerNotHere, PolicyVerification
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
-from shared.errors import IntegrityFailure, Refused
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import HostId
 from shared.policy.accept import AcceptedPolicy, WrongLayer, accept
 from shared.policy.bundle import HeadBundle, LayerBundle
@@ -24,6 +25,7 @@ from shared.policy.document import PolicyDocument
 _MAX_ERROR_CHARS = 500
 # A broker that offers ever new forgeries must not fill the journal; past this many they are only logged.
 _MOST_REFUSALS_RECORDED = 64
+_ENDED = "the agent ended while it was tried"
 
 
 class PolicyUpdater:
@@ -43,6 +45,7 @@ class PolicyUpdater:
         on_layer_missing: Callable[[], None] = lambda: None,
         on_refused: Callable[[], None] = lambda: None,
         on_current: Callable[[bytes, bytes], None] = lambda _head, _layer: None,
+        self_check: Callable[[PolicyDocument], None] = lambda _policy: None,
     ) -> None:
         self._layer = layer
         self._verification = PolicyVerification(
@@ -58,7 +61,16 @@ class PolicyUpdater:
         self._bundle: LayerBundle | None = None  # the layer as it came last
         self._done = b""  # digest of the head that was accepted last
         self._refusals: set[bytes] = set()
-        self.error = ""  # why the last offer was refused, for the state report
+        self._self_check = self_check
+        self.refused = ""  # why the last offer was; empty when it was not
+        self._failed = ""  # why the version accepted last is not in force
+        self._try_again()
+
+    @property
+    def error(self) -> str:
+        """Return why the last offer was refused, or why what is accepted is not in force; empty where nothing is."""
+        text = "; ".join(filter(None, (self.refused, self._failed)))
+        return readable(text, _MAX_ERROR_CHARS) if text else ""
 
     def offer_head(self, data: bytes) -> None:
         """Take a head bundle as it came from the broker or the centre.
@@ -68,7 +80,7 @@ class PolicyUpdater:
         """
         with self._lock:
             if sha256(data).digest() == self._done:
-                self.error = ""
+                self.refused = ""
             else:
                 self._judge(data, lambda: self._try(HeadBundle.parse(data)))
 
@@ -88,7 +100,7 @@ class PolicyUpdater:
         try:
             work()
         except LayerNotHere as exc:
-            self.error = readable(why(exc), _MAX_ERROR_CHARS)
+            self.refused = readable(why(exc), _MAX_ERROR_CHARS)
             self._log.event("policy.layer-missing", layer=exc.layer)
             self._on_layer_missing()
         except (Refused, IntegrityFailure) as exc:
@@ -97,14 +109,14 @@ class PolicyUpdater:
                 self._on_layer_missing()
 
     def _refuse(self, data: bytes, exc: Refused | IntegrityFailure) -> None:
-        self.error = readable(why(exc), _MAX_ERROR_CHARS)
-        offer = sha256(data + self.error.encode()).digest()
+        self.refused = readable(why(exc), _MAX_ERROR_CHARS)
+        offer = sha256(data + self.refused.encode()).digest()
         if offer in self._refusals:
             return
         self._log.event("policy.refused", why=why(exc))
         if len(self._refusals) >= _MOST_REFUSALS_RECORDED:
             return
-        self._record(Event.POLICY_REFUSED, Outcome.SERIOUS_FAILURE, self.error)
+        self._record(Event.POLICY_REFUSED, Outcome.SERIOUS_FAILURE, self.refused)
         self._refusals.add(offer)
         self._on_refused()
 
@@ -119,20 +131,59 @@ class PolicyUpdater:
             raise WrongLayer(offered=policy.layer, expected=self._layer)
         held = self._store.held()
         accepted = accept(AcceptedPolicy(policy.layer, policy.version, sha256(document).digest()), held)
-        if accepted != held or self._store.in_force() is None:
+        if accepted != held or (self._store.in_force() is None and self._store.failed() is None):
             self._put_in_force(accepted, document, policy)
         if self._bundle is not None:
             self._on_current(head.encode(), self._bundle.encode())
-        self._pending, self._done, self.error = None, sha256(head.encode()).digest(), ""
+        self._pending, self._done, self.refused = None, sha256(head.encode()).digest(), ""
 
     def _put_in_force(self, accepted: AcceptedPolicy, document: bytes, policy: PolicyDocument) -> None:
         with self._database.transaction():
             self._store.keep(accepted, document)
+            self._store.fail(policy.version, _ENDED)
             self._record(Event.POLICY_ACCEPTED, Outcome.SUCCESS, "", policy.version)
         if len(self._refusals) >= _MOST_REFUSALS_RECORDED:
             self._refusals.clear()
-        self._store.switch(policy)
         self._log.event("policy.accepted", layer=policy.layer, version=policy.version)
+        self._try_out(policy)
+
+    def _try_out(self, policy: PolicyDocument) -> None:
+        try:
+            self._self_check(policy)
+        except (Refused, IntegrityFailure, Unavailable) as exc:
+            self._not_in_force(policy.version, readable(why(exc), _MAX_ERROR_CHARS))
+            return
+        self._store.passed(policy.version)
+        self._failed = ""
+        self._store.switch(policy)
+
+    def _not_in_force(self, version: int, reason: str) -> None:
+        with self._database.transaction():
+            self._store.fail(version, reason)
+            self._record(Event.POLICY_FAILED, Outcome.SERIOUS_FAILURE, reason, version)
+        self._log.event("policy.failed-here", version=version, why=reason)
+        self._say_failed(version, reason)
+        self._on_refused()
+
+    def _try_again(self) -> None:
+        """Try the accepted version that failed here once more: what this host lacked may be there now."""
+        failed = self._store.failed()
+        if failed is None:
+            return
+        self._say_failed(failed.version, failed.why)
+        if failed.why == _ENDED:
+            return  # it may end this start too
+        with self._database.transaction():
+            self._store.fail(failed.version, _ENDED)
+        try:
+            self._try_out(self._store.document(failed.version))
+        except (IntegrityFailure, Malformed) as exc:
+            self._not_in_force(failed.version, readable(why(exc), _MAX_ERROR_CHARS))
+
+    def _say_failed(self, version: int, reason: str) -> None:
+        before = self._store.in_force()
+        goes_on = f"version {before.version} goes on" if before is not None else "none is in force"
+        self._failed = f"version {version} failed its self-check here, {goes_on}: {reason}"
 
     def _trust_discarded(self, exc: OSError) -> None:
         self._log.event("policy.trust-cache-discarded", why=why(exc))

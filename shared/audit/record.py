@@ -86,6 +86,7 @@ class Event(StrEnum):
     POLICY_PUBLISHED = "policy.published"
     POLICY_REFUSED = "policy.refused"
     POLICY_ACCEPTED = "policy.accepted"
+    POLICY_FAILED = "policy.failed-here"
     AUDIT_REFUSED = "audit.batch-refused"
     AUDIT_READ = "audit.read"
     SIGNED_IN = "people.signed-in"
@@ -164,6 +165,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.POLICY_PUBLISHED: "110113",
     Event.POLICY_REFUSED: "110113",
     Event.POLICY_ACCEPTED: "110113",
+    Event.POLICY_FAILED: "110113",
     Event.AUDIT_REFUSED: "110113",
     Event.AUDIT_READ: "110101",
     Event.SIGNED_IN: "110114",

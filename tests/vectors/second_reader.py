@@ -410,7 +410,7 @@ _CODES = {
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
     "capture.interception-attempted capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
-    "policy.published policy.refused policy.accepted audit.batch-refused vault.conflict-settled "
+    "policy.published policy.refused policy.accepted policy.failed-here audit.batch-refused vault.conflict-settled "
     "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "

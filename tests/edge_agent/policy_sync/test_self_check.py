@@ -1,0 +1,180 @@
+"""A policy that a host cannot act by is accepted and not in force there: capture goes on by the one before."""
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_agent.capture.tls import DicomTlsUnusable
+from edge_agent.policy_sync.self_check import SelfCheck
+from edge_agent.policy_sync.updater import PolicyUpdater
+from shared.audit.record import Event, Outcome
+from shared.errors import Malformed, Refused
+from shared.policy.bundle import LayerBundle
+from shared.policy.document import ORGANISATION, PolicyDocument
+from tests.edge_agent.policy_sync.test_updater import Bench
+from tests.fakes.host import Host
+from tests.fakes.signers import document
+
+
+class Lacking(Refused):
+    pass
+
+
+class CheckedBench(Bench):
+    """A host that lacks something for each version in `lacks`."""
+
+    lacks: set[int]
+
+    def start(self) -> None:
+        self.lacks = getattr(self, "lacks", set())
+        self.updater = PolicyUpdater(
+            layer=ORGANISATION,
+            trust_folder=self.host.folder / "policy",
+            policy_root=self.signers.root,
+            host_id=self.host.host_id,
+            store=self.host.store,
+            journal=self.host.journal,
+            database=self.host.database,
+            log=self.host.log,
+            on_current=lambda head, layer: self.current.append((head, layer)),
+            self_check=self.check,
+        )
+
+    def check(self, policy: PolicyDocument) -> None:
+        if policy.version in self.lacks:
+            raise Lacking("the disk has no room for it")
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> CheckedBench:
+    return CheckedBench(tmp_path / "host")
+
+
+def test_a_version_that_fails_is_accepted_and_the_one_before_goes_on(bench: CheckedBench) -> None:
+    bench.offer(*bench.publish(1))
+    bench.lacks = {2}
+    bench.offer(*bench.publish(2))
+
+    held = bench.host.store.held()
+    assert held is not None
+    assert (held.version, bench.version()) == (2, 1)
+    assert bench.updater.error == (
+        "version 2 failed its self-check here, version 1 goes on: Lacking: the disk has no room for it"
+    )
+    assert bench.host.events() == [Event.POLICY_ACCEPTED, Event.POLICY_ACCEPTED, Event.POLICY_FAILED]
+    assert bench.host.records()[-1].outcome is Outcome.SERIOUS_FAILURE
+    assert len(bench.current) == 2, "the device guard follows it all the same"
+
+
+def test_what_failed_refuses_a_rollback_as_what_is_in_force_does(bench: CheckedBench) -> None:
+    old = bench.publish(1)
+    bench.offer(*old)
+    bench.lacks = {2}
+    bench.offer(*bench.publish(2))
+    bench.offer(*old)
+
+    assert bench.updater.error.startswith("PolicyRollback: policy version 1 is older than version 2")
+    assert bench.version() == 1
+
+
+def test_after_a_restart_the_one_before_is_still_in_force_and_a_host_that_lacks_nothing_takes_the_new_one(
+    bench: CheckedBench,
+) -> None:
+    bench.offer(*bench.publish(1))
+    bench.lacks = {2}
+    bench.offer(*bench.publish(2))
+    bench.restart()
+    assert (bench.version(), "version 2 failed" in bench.updater.error) == (1, True)
+
+    bench.lacks = set()
+    bench.restart()
+    assert (bench.version(), bench.updater.error) == (2, "")
+    bench.restart()
+    assert bench.version() == 2
+
+
+def test_the_next_version_comes_in_force_whatever_became_of_the_last(bench: CheckedBench) -> None:
+    bench.offer(*bench.publish(1))
+    bench.lacks = {2}
+    bench.offer(*bench.publish(2))
+    bench.offer(*bench.publish(3))
+
+    assert (bench.version(), bench.updater.error) == (3, "")
+
+
+def test_a_first_policy_that_fails_leaves_none_in_force_and_is_not_recorded_again_and_again(
+    bench: CheckedBench,
+) -> None:
+    bench.lacks = {1}
+    head, layer = bench.publish(1)
+    bench.offer(head, layer)
+    bench.offer(bench.signers.head(LayerBundle.parse(layer).metadata, 1).encode(), layer)
+
+    assert bench.version() == 0
+    assert "none is in force" in bench.updater.error
+    assert bench.host.events() == [Event.POLICY_ACCEPTED, Event.POLICY_FAILED]
+
+
+def test_control_without_a_self_check_a_host_acts_by_what_it_cannot(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "host")
+    bench.offer(*bench.publish(1))
+    bench.offer(*bench.publish(2))
+
+    assert bench.version() == 2
+
+
+KILLED = """\
+import os, signal, sys
+from pathlib import Path
+from tests.edge_agent.policy_sync.test_self_check import killed_at
+killed_at(Path(sys.argv[1]))
+"""
+
+
+def killed_at(folder: Path) -> None:
+    """Accept a first policy, and be killed while the second one is tried."""
+    bench = CheckedBench(folder)
+    bench.offer(*bench.publish(1))
+
+    def ended(policy: PolicyDocument) -> None:
+        assert policy.version == 2
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    bench.check = ended  # type: ignore[method-assign]
+    bench.start()
+    bench.offer(*bench.publish(2))
+
+
+def test_an_agent_that_is_killed_while_it_tries_a_policy_starts_with_the_one_before(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "host")], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+
+    host = Host(tmp_path / "host")
+    in_force, failed = host.store.in_force(), host.store.failed()
+    assert in_force is not None
+    assert failed is not None
+    assert (in_force.version, failed.version, failed.why) == (1, 2, "the agent ended while it was tried")
+
+
+def test_the_real_self_check_seals_to_every_key_and_makes_the_tls_context(tmp_path: Path) -> None:
+    host, made = Host(tmp_path / "host"), list[str]()
+    policy = document(1, host.keys, host.receipts.public)
+    check = SelfCheck(made.append)
+
+    check(policy)
+    assert made == []
+    check(replace(policy, dicom_trust="certificates"))
+    assert made == ["certificates"]
+    with pytest.raises(Malformed, match="no key for grade secret"):
+        check(replace(policy, grading=replace(policy.grading, grades=("restricted", "secret"))))
+
+    def unusable(_trust: str) -> object:
+        raise DicomTlsUnusable("dicom.pem", "it cannot be read")
+
+    with pytest.raises(DicomTlsUnusable):
+        SelfCheck(unusable)(replace(policy, dicom_trust="certificates"))
