@@ -407,9 +407,10 @@ _CODES = {
     "110107": "capture.image-captured capture.image-refused capture.image-repeated capture.image-conflicts "
     "capture.file-refused capture.object-damaged capture.spool-imported",
     "110112": "coverage.compared coverage.comparison-failed vault.looked-up",
-    "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
-    "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
-    "capture.interception-attempted capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
+    "110113": "keys.created keys.recovery-drilled people.added people.removed enrolment.code-issued "
+    "enrolment.host-enrolled enrolment.refused enrolment.certificate-renewed enrolment.renewal-refused "
+    "capture.association-refused capture.interception-attempted "
+    "capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
     "policy.published policy.refused policy.accepted audit.batch-refused vault.conflict-settled "
     "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
