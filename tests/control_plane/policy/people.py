@@ -1,5 +1,7 @@
 """Several people who sign, each with their own key, and a host whose agent and guard judge what they publish."""
 
+import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,11 @@ from control_plane.policy.drafts import Draft, Signatory, Wish, propose_policy, 
 from control_plane.policy.exchange import Publication
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.person_key import PersonKey, parse_spki
-from control_plane.policy.roles import key_of
+from control_plane.policy.roles import build_snapshot, build_timestamp, key_of, sign_role, signer_of
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.usb_policy.exchange import Offer, VerifiedPolicy
 from edge_agent.usb_policy.store import GuardPolicyStore
-from edge_agent.usb_policy.trust import Trust, trust_file
+from edge_agent.usb_policy.trust import Trust, trust_file, trusted_metadata
 from edge_agent.usb_policy.verify_child import judge
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
@@ -103,10 +105,10 @@ class Modality:
     def __init__(self, folder: Path, root: bytes) -> None:
         self._folder, self._root = folder, root
         self.host = Host(folder / "agent")
-        self._state = folder / "guard"
-        self._state.mkdir(mode=0o700, parents=True)
+        self.state = folder / "guard"
+        self.state.mkdir(mode=0o700, parents=True)
         self._trust = Trust(HostId(bytes(16)), ORGANISATION, root)
-        trust_file(self._state).write_bytes(self._trust.encode())
+        trust_file(self.state).write_bytes(self._trust.encode())
         self.guard_error = ""
         self.start()
 
@@ -121,7 +123,13 @@ class Modality:
             database=self.host.database,
             log=self.host.log,
         )
-        self.guard = GuardPolicyStore(self._state, self._trust)
+        self.guard = GuardPolicyStore(self.state, self._trust)
+
+    def forget_metadata(self) -> None:
+        """Lose what TUF keeps on this host; what was accepted is kept elsewhere."""
+        shutil.rmtree(self._folder / "agent" / "policy")
+        shutil.rmtree(trusted_metadata(self.state))
+        self.start()
 
     def offer(self, head: HeadBundle, layer: LayerBundle) -> None:
         """Offer the same bundles to both, as the network would."""
@@ -129,7 +137,7 @@ class Modality:
         self.updater.offer_head(head.encode())
         self.guard_error = ""
         try:
-            judged = judge(self._state, Offer(head.encode(), layer.encode()).encode())
+            judged = judge(self.state, Offer(head.encode(), layer.encode()).encode())
             assert isinstance(judged, VerifiedPolicy)
             self.guard.take(judged)
         except (Refused, IntegrityFailure, Unavailable) as exc:
@@ -154,3 +162,18 @@ def published(centre: Centre) -> tuple[HeadBundle, LayerBundle]:
     assert head is not None
     assert layer is not None
     return HeadBundle.parse(head.encode()), LayerBundle.parse(layer.encode())
+
+
+def vouched_for(
+    centre: Centre, layer: LayerBundle, *, root: bytes = b"", targets: bytes = b"", ahead: int = 1
+) -> HeadBundle:
+    """Return what a centre that checks nothing would have its online key sign over `layer`."""
+    head, _ = published(centre)
+    roots = (*head.roots, root) if root else head.roots
+    name = centre.keys.online_keys()[-1]
+    online = [signer_of(centre.keys.p256(name))]
+    version = json.loads(head.timestamp)["signed"]["version"] + ahead
+    now = centre.clock.now()
+    snapshot = sign_role(build_snapshot(targets or head.targets, [layer], version=version, now=now), online)
+    timestamp = sign_role(build_timestamp(snapshot, version=version, now=now), online)
+    return HeadBundle(roots, timestamp, snapshot, targets or head.targets)

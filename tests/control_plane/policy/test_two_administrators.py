@@ -30,13 +30,10 @@ from control_plane.policy.roles import (
     RoleKeys,
     build_layer,
     build_root,
-    build_snapshot,
     build_targets,
-    build_timestamp,
     held_keys,
     parse_role,
     sign_role,
-    signer_of,
 )
 from control_plane.policy.root_change import LayersDiffer, PolicyChanged, RootUnusable
 from control_plane.policy.verified import VerifiedPolicy
@@ -49,7 +46,7 @@ from control_plane.policy.verify import (
 )
 from shared.audit.record import Event
 from shared.errors import Malformed
-from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.bundle import LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.policy.document import Modality as Scanner
 from tests.control_plane.policy.centre import POLICY, Centre, new_centre
@@ -66,6 +63,7 @@ from tests.control_plane.policy.people import (
     publish,
     published,
     signed_by,
+    vouched_for,
 )
 
 OTHER = replace(POLICY, modalities=(Scanner("EVIL", "nobody approved it"),))
@@ -95,21 +93,6 @@ def both(centre: Centre, one: Person, two: Person) -> Centre:
     return centre
 
 
-def head_over(
-    centre: Centre, layer: LayerBundle, *, root: bytes = b"", targets: bytes = b"", ahead: int = 1
-) -> HeadBundle:
-    """Return what a centre that checks nothing would have its online key sign over `layer`."""
-    head, _ = published(centre)
-    roots = (*head.roots, root) if root else head.roots
-    name = centre.keys.online_keys()[-1]
-    online = [signer_of(centre.keys.p256(name))]
-    version = json.loads(head.timestamp)["signed"]["version"] + ahead
-    now = centre.clock.now()
-    snapshot = sign_role(build_snapshot(targets or head.targets, [layer], version=version, now=now), online)
-    timestamp = sign_role(build_timestamp(snapshot, version=version, now=now), online)
-    return HeadBundle(roots, timestamp, snapshot, targets or head.targets)
-
-
 # ---- one signature where two are needed
 
 
@@ -129,10 +112,10 @@ def test_a_host_refuses_one_signature_where_two_are_needed_even_when_the_online_
     modality.offer_published(both)
     before = modality.versions
     lonely = policy_of(both, one, authored=OTHER).bundle
-    modality.offer(head_over(both, lonely), lonely)
+    modality.offer(vouched_for(both, lonely), lonely)
     refused = modality.errors, modality.versions
     together = policy_of(both, one, two, authored=OTHER).bundle
-    modality.offer(head_over(both, together, ahead=2), together)
+    modality.offer(vouched_for(both, together, ahead=2), together)
 
     assert refused == (("PolicyNotSigned", "PolicyNotSigned"), before)
     # The control: with the second signature the same policy is taken by both.
@@ -199,7 +182,7 @@ def test_one_of_two_cannot_take_the_other_out_or_lower_the_threshold(
         with pytest.raises(SignaturesMissing):
             both.publisher.change_root(draft.change, one.name)
         modality.offer(
-            head_over(both, draft.layers[0], root=draft.change.root, targets=draft.change.targets), draft.layers[0]
+            vouched_for(both, draft.layers[0], root=draft.change.root, targets=draft.change.targets), draft.layers[0]
         )
         assert modality.errors == ("PolicyNotSigned", "PolicyNotSigned")
     # The control: the same wish, signed by both, is followed.
@@ -254,7 +237,7 @@ def test_a_host_does_not_follow_a_root_that_skips_one(
     metadata = sign_role(build_layer(ORGANISATION, policy, version=3, now=now), [thief.signatory.signer])
     layer = LayerBundle(ORGANISATION, metadata, policy)
 
-    modality.offer(head_over(both, layer, root=root, targets=targets), layer)
+    modality.offer(vouched_for(both, layer, root=root, targets=targets), layer)
     assert (modality.errors, modality.versions) == (("PolicyNotSigned", "PolicyNotSigned"), (2, 2))
     with pytest.raises(PolicyVersionSkipped):
         both.publisher.change_root(RootChange(root, targets, (layer,)), "Mallory")
@@ -303,7 +286,7 @@ def test_who_was_taken_out_signs_nothing_more(both: Centre, one: Person, two: Pe
 
     with pytest.raises(SignaturesMissing):
         both.publisher.publish(both.signed(document, [two.private]), two.name)
-    modality.offer(head_over(both, forged), forged)
+    modality.offer(vouched_for(both, forged), forged)
     assert (modality.errors, modality.versions) == (("PolicyNotSigned", "PolicyNotSigned"), (3, 3))
 
 
@@ -429,7 +412,7 @@ def test_fast_forward_a_misused_online_key_is_replaced_and_hosts_take_a_lower_ti
     """TUF 5.3.11. Without a new key every honest head stays refused; with one the policy version still only rises."""
     modality.offer_published(both)
     _, layer = published(both)
-    modality.offer(head_over(both, layer, ahead=1_000_000), layer)
+    modality.offer(vouched_for(both, layer, ahead=1_000_000), layer)
     publish(both, one, two)
     modality.offer_published(both)
     stuck = modality.errors, modality.versions
@@ -445,7 +428,7 @@ def test_after_the_online_key_was_replaced_the_stolen_one_rolls_nothing_back(
     both: Centre, one: Person, two: Person, modality: Modality
 ) -> None:
     old = published(both)
-    stolen = head_over(both, old[1], ahead=50)
+    stolen = vouched_for(both, old[1], ahead=50)
     change_root(both, online_key(both), one, two)
     modality.offer_published(both)
     before = modality.versions
