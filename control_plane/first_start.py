@@ -15,7 +15,8 @@ from control_plane.enrolment import authority
 from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
 from control_plane.keys.store import KeyStore
-from control_plane.people.accounts import PERSON_PATTERN, Accounts
+from control_plane.people.accounts import Accounts
+from control_plane.people.name import PERSON_PATTERN
 from control_plane.policy.authoring import Credential, make_root_and_targets, new_credential, store_credential
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders, SettingRefused, verify_host_name

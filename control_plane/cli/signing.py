@@ -24,6 +24,7 @@ from control_plane.policy.drafts import (
     Wish,
     missing,
     tell,
+    verify_draft,
 )
 from control_plane.policy.drafts import (
     propose_root as make_root,
@@ -278,7 +279,9 @@ def _made(key: person_key.PersonKey, options: Namespace) -> int:
 
 def _load(file: Path) -> Draft:
     with file.open("rb") as opened:
-        return Draft.parse(opened.read(MAX_DRAFT_BYTES + 1))
+        draft = Draft.parse(opened.read(MAX_DRAFT_BYTES + 1))
+    verify_draft(draft)
+    return draft
 
 
 def _replace(file: Path, data: bytes) -> None:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from control_plane.people.accounts import PERSON_PATTERN
+from control_plane.people.name import PERSON_PATTERN
 from shared.errors import Malformed
 from shared.policy.layer import LAYER_PATTERN
 

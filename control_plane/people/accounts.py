@@ -13,8 +13,6 @@ from control_plane.db.transactions import in_one_commit
 from shared.clock import Clock
 from shared.errors import Refused
 
-# A name stands in audit records, on the status page and in a file's name.
-PERSON_PATTERN = r"\w[\w .@'-]{0,63}"
 LINK_LIFE = timedelta(minutes=15)
 SESSION_LIFE = timedelta(hours=8)
 _TOKEN_PREFIX = "lgp_"  # noqa: S105 (marks a token for secret scanners; it is none)

@@ -213,7 +213,8 @@ def sign(draft: Draft, signatory: Signatory) -> Draft:
 
     Raises NotASigner, ForeignRoot, UnpinnedKey, KeyNotPublished, and what verifying raises; what the signer raises.
     """
-    verify_draft(draft, signatory)
+    verify_draft(draft)
+    _verify_mine(draft, signatory)
     mine, signer = signatory.key_id, signatory.signer
     change, targets = draft.change, _targets_of(draft)
     layers = tuple(
@@ -236,32 +237,42 @@ def sign(draft: Draft, signatory: Signatory) -> Draft:
     return signed
 
 
-def verify_draft(draft: Draft, signatory: Signatory) -> None:
-    """Raise unless the draft follows what this signatory's own people published."""
+def verify_draft(draft: Draft) -> None:
+    """Raise unless the draft follows what was published when it was made, by whatever people did that."""
     parts = draft.parts
-    root = verify_roots(parts.roots, WHENEVER)
-    targets = verify_targets(root, parts.targets, WHENEVER)
-    published = {held.layer: verify_layer(targets, held) for held in parts.layers}
+    targets = verify_targets(verify_roots(parts.roots, WHENEVER), parts.targets, WHENEVER)
+    for held in parts.layers:
+        verify_layer(targets, held)
     change = draft.change
+    if change is not None:
+        read_root_change(change, Held(parts.roots, parts.targets, parts.layers))
+        return
+    layer = draft.layers[0]
+    document = read_unsigned_layer(targets, layer)
+    verify_next(layer.layer, document.version, layer_version(parts.layers, layer.layer))
+
+
+def _verify_mine(draft: Draft, signatory: Signatory) -> None:
+    """Raise unless those people are this signatory's own, and images are sealed to keys that these know."""
+    change, parts = draft.change, draft.parts
     if change is None:
         verify_roots_lead_to(parts.roots, signatory.key_id)
         layer = draft.layers[0]
-        document = read_unsigned_layer(targets, layer)
-        verify_next(layer.layer, document.version, layer_version(parts.layers, layer.layer))
-        _verify_sealing(document, published.get(layer.layer), signatory.credential)
+        published = [PolicyDocument.parse(held.policy) for held in parts.layers if held.layer == layer.layer]
+        _verify_sealing(PolicyDocument.parse(layer.policy), published, signatory.credential)
         return
-    offered, delegating, _ = read_root_change(change, Held(parts.roots, parts.targets, parts.layers))
-    if signatory.key_id not in [key.keyid for key in new_keys(offered, delegating, root)]:
+    before, root = parse_role(Root, parts.roots[-1]).signed, parse_role(Root, change.root).signed
+    if signatory.key_id not in [key.keyid for key in new_keys(root, _targets_of(draft), before)]:
         verify_roots_lead_to(parts.roots, signatory.key_id)
 
 
 def missing(draft: Draft) -> tuple[Need, ...]:
-    """Return what the draft has still to be signed by, in the order in which a person thinks of it."""
+    """Return what a draft that was verified has still to be signed by."""
     return tuple(_missing(draft))
 
 
 def tell(draft: Draft) -> Iterator[str]:
-    """Say what signing the draft changes about who may sign; what a policy means is told by `file.meaning`."""
+    """Say what a draft that was verified changes about who signs; what a policy means is told by `file.meaning`."""
     root, targets = parse_role(Root, draft.parts.roots[-1]).signed, parse_role(Targets, draft.parts.targets).signed
     yield f"it follows policy root {root.version}, SHA-256 {sha256(draft.parts.roots[-1]).hexdigest()}"
     change = draft.change
@@ -310,16 +321,17 @@ def _signed(metadata: Metadata[AnyRole], signer: Signer) -> bytes:
     return with_signatures(metadata, [signer])
 
 
-def _verify_sealing(document: PolicyDocument, published: PolicyDocument | None, credential: Credential | None) -> None:
+def _verify_sealing(
+    document: PolicyDocument, published: Sequence[PolicyDocument], credential: Credential | None
+) -> None:
     """Raise unless images will be sealed to keys that whoever signs knows to be the centre's."""
     if credential is not None:
         verify_pinned(document.keys, document.receipt_key, credential)
         return
-    known = () if published is None else published.keys
     for key in document.keys:
-        if key not in known:
+        if not any(key in held.keys for held in published):
             raise KeyNotPublished(f"{key.purpose.value} key {key.key.key_id}")
-    if published is None or document.receipt_key.spki != published.receipt_key.spki:
+    if not any(document.receipt_key.spki == held.receipt_key.spki for held in published):
         raise KeyNotPublished(f"receipt key {document.receipt_key.key_id}")
 
 

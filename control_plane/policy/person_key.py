@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from securesystemslib.signer import HSMSigner, Signature, Signer, SSlibKey
 
 from control_plane.durable import write_new
-from control_plane.people.accounts import PERSON_PATTERN
+from control_plane.people.name import PERSON_PATTERN
 from control_plane.policy.roles import key_of, signer_of
 from shared import canonical
 from shared.canonical import Json

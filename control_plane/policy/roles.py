@@ -11,6 +11,7 @@ centre: whoever steals it can withhold a policy for as long as it lies there, an
 docs/formats/policy.md section 1
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,6 +37,7 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization import DeserializationError, SerializationError
 
+from control_plane.people.name import PERSON_PATTERN
 from shared import clock
 from shared.errors import Malformed
 from shared.policy.bundle import MAX_HEAD_BYTES, LayerBundle
@@ -82,19 +84,28 @@ def named(key: Key, name: str) -> Key:
 
 def name_of(key: Key) -> str:
     """Return whose key it is, as people signed it, or the beginning of its id where it was never said."""
-    name = key.unrecognized_fields.get(_NAME)
-    return name if isinstance(name, str) and name else f"unnamed {key.keyid[:16]}"
+    return str(key.unrecognized_fields[_NAME]) if is_named(key) else f"unnamed {key.keyid[:16]!r}"
 
 
 def is_named(key: Key) -> bool:
-    return bool(key.unrecognized_fields.get(_NAME))
+    """Return whether the key has a name that can be shown; of metadata that nobody proved, it may hold anything."""
+    name = key.unrecognized_fields.get(_NAME)
+    return isinstance(name, str) and re.fullmatch(PERSON_PATTERN, name) is not None
+
+
+def is_plain(key: Key) -> bool:
+    """Return whether nothing but a name, at the most, stands beside the key."""
+    return not key.unrecognized_fields or (is_named(key) and len(key.unrecognized_fields) == 1)
 
 
 def held_keys(delegator: Root | Targets, role: str) -> RoleKeys:
-    """Return who may sign `role`, and how many have to. Raises ValueError: the delegator knows no such role."""
-    found = delegator.get_delegated_role(role)
-    keys = delegator.keys if isinstance(delegator, Root) else _delegations(delegator).keys
-    return RoleKeys(tuple(keys[key_id] for key_id in found.keyids if key_id in keys), found.threshold)
+    """Return who may sign `role`, and how many have to. Raises Malformed."""
+    try:
+        found = delegator.get_delegated_role(role)
+        keys = tuple(delegator.get_key(key_id) for key_id in found.keyids)
+    except ValueError as exc:
+        raise Malformed(f"TUF {delegator.type} metadata", f"it does not say who signs {role[:64]}") from exc
+    return RoleKeys(keys, found.threshold)
 
 
 def delegated_layers(targets: Targets) -> tuple[str, ...]:
@@ -111,12 +122,6 @@ def begins_with(targets: Targets, layer: str) -> int:
     if not isinstance(first, int) or isinstance(first, bool) or first < 1:
         raise Malformed("TUF targets metadata", f"{_SINCE!r} names no versions")
     return first
-
-
-def _delegations(targets: Targets) -> Delegations:
-    if targets.delegations is None:
-        raise ValueError("the targets metadata delegates nothing")
-    return targets.delegations
 
 
 def policy_path(layer: str) -> str:

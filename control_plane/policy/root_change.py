@@ -31,6 +31,7 @@ from control_plane.policy.roles import (
     delegated_layers,
     held_keys,
     is_named,
+    is_plain,
     key_of,
     name_of,
     parse_role,
@@ -192,6 +193,8 @@ def _verify_key(key: Key) -> None:
     # An id is only a word to TUF: one key under two of them would be two signers.
     if not isinstance(key, SSlibKey) or (key.keytype, key.scheme) != ("ecdsa", "ecdsa-sha2-nistp256"):
         raise RootUnusable(f"key {key.keyid[:16]} is not an ECDSA P-256 key")
+    if not is_plain(key):
+        raise RootUnusable(f"key {key.keyid[:16]} has something beside it that is no name")
     try:
         public = load_pem_public_key(str(key.keyval.get("public")).encode())
     except (ValueError, UnsupportedAlgorithm) as exc:
