@@ -79,6 +79,28 @@ def test_two_administrators_approve_a_policy(centre: Running, policy: Path, tmp_
     assert "organisation  2 of 2: first-administrator, Grace; until " in out
 
 
+def test_a_lost_key_is_replaced_with_the_one_in_the_safe(centre: Running, policy: Path, tmp_path: Path) -> None:
+    for name in ("grace", "recovery", "edsger"):
+        told("policy", "key", "new", tmp_path / name, "--name", name.title())
+    grace, recovery, edsger = (tmp_path / f"{name}.pub" for name in ("grace", "recovery", "edsger"))
+    draft = tmp_path / "signers.draft"
+    propose = ("policy", "root", "propose", *centre.who, "--out")
+    told(*propose, draft, "--add", grace, "--add", recovery, "--threshold", "2")
+    for key in (grace, recovery):
+        lacking = told("policy", "sign", draft, "--key", key)["missing"]
+    assert lacking == []
+    told("policy", "publish", draft, *centre.who)
+    grace.with_suffix("").unlink()
+    draft = tmp_path / "change.draft"
+    told(*propose, draft, "--remove", "Grace", "--add", edsger)
+    told("policy", "sign", draft, "--key", recovery)
+    told("policy", "sign", draft, "--key", edsger)
+
+    assert told("policy", "publish", draft, *centre.who) == {"version": 3}
+    keys = told("policy", "signers", *centre.who)["roles"]["root"]["keys"]
+    assert sorted(keys.values()) == ["Edsger", "Recovery", "first-administrator"]
+
+
 def test_with_one_administrator_renewing_is_one_command(centre: Running, policy: Path) -> None:
     told("policy", "publish", policy, *centre.who)
 

@@ -324,6 +324,17 @@ def test_refuses_two_signers_of_one_name(centre: Centre, one: Person) -> None:
         change_root(centre, added(first, second), one, first, second)
 
 
+@pytest.mark.parametrize("name", ["Grace\x1b[2J", "Gra\u202ece", "", 5, ["Grace"]])
+def test_refuses_a_name_that_is_none(name: object, centre: Centre, one: Person, two: Person) -> None:
+    """It would be shown to whoever is asked to sign, on their terminal."""
+    key = two.key.key
+    key.unrecognized_fields["name"] = name
+
+    with pytest.raises(RootUnusable, match="no name"):
+        change_root(centre, Wish(add=(key,)), one)
+    assert change_root(centre, added(two), one, two) == 2
+
+
 def test_refuses_to_add_who_signs_already_and_to_remove_who_does_not(both: Centre, one: Person, two: Person) -> None:
     with pytest.raises(RootUnusable, match="is a signer already"):
         change_root(both, added(two), one)
