@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_people(commands)
     _add_policy(commands)
+    _add_accounts(commands)
     _add_audit(commands)
     _add_coverage(commands)
     _add_routes(commands)
@@ -149,10 +150,92 @@ def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
     _json(check)
     check.set_defaults(run=_later("policies", "check"))
     publish = _person(actions.add_parser("publish", help="sign a policy file with your key and push it to every host"))
-    publish.add_argument("file", type=Path)
+    publish.add_argument("file", type=Path, help="a policy, or a draft that enough people have signed")
     publish.set_defaults(run=_later("policies", "publish"))
-    root = _person(actions.add_parser("root", help="the fingerprints of the policy roots, which a host's guard pins"))
+    _add_signing(actions)
+
+
+def _add_signing(actions: "Commands[argparse.ArgumentParser]") -> None:
+    signers = _person(actions.add_parser("signers", help="who may sign what, how many have to, until when"))
+    signers.set_defaults(run=_later("signing", "signers"))
+
+    propose = _person(actions.add_parser("propose", help="write a draft of a policy, for several people to sign"))
+    propose.add_argument("file", type=Path)
+    _draft_out(propose, required=True)
+    propose.set_defaults(run=_later("policies", "propose"))
+
+    review = actions.add_parser("review", help="say what a draft would change and who has still to sign; signs nothing")
+    review.add_argument("draft", type=Path)
+    _json(review)
+    review.set_defaults(run=_later("signing", "review"))
+
+    sign = actions.add_parser("sign", help="add your signature to a draft; needs no network")
+    sign.add_argument("draft", type=Path)
+    mine = sign.add_mutually_exclusive_group(required=True)
+    mine.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    mine.add_argument("--key", type=Path, metavar="FILE.pub", help="a key alone, such as one for recovery")
+    _json(sign)
+    sign.set_defaults(run=_later("signing", "sign"))
+
+    _add_root(actions)
+    _add_key(actions)
+
+
+def _add_root(actions: "Commands[argparse.ArgumentParser]") -> None:
+    root = actions.add_parser("root", help="fingerprints of the policy roots, which a host's guard pins; or a new root")
+    root.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    root.add_argument("--url", help="people's door, where it is not the one in the credential")
+    _json(root)
     root.set_defaults(run=_later("policies", "root"))
+    changes = root.add_subparsers(title="changes", metavar="CHANGE")
+    propose = _person(changes.add_parser("propose", help="change who signs, how many have to, or the online key"))
+    propose.add_argument("--add", type=Path, action="append", default=[], metavar="FILE.pub", help="a new signer's key")
+    propose.add_argument(
+        "--remove", action="append", default=[], metavar="SIGNER", help="a name, or how a key id begins"
+    )
+    propose.add_argument("--threshold", type=int, metavar="N", help="how many signatures it takes [as many as now]")
+    propose.add_argument("--only", choices=("root", "policies"), help="leave those who sign the other as they are")
+    propose.add_argument("--new-online-key", action="store_true", help="replace the centre's own key, after misuse")
+    _draft_out(propose, required=False)
+    propose.set_defaults(run=_later("signing", "propose_root"))
+    renew = _person(changes.add_parser("renew", help="begin a new year for root, targets and layers as they are"))
+    _draft_out(renew, required=False)
+    renew.set_defaults(run=_later("signing", "renew_root"))
+
+
+def _add_key(actions: "Commands[argparse.ArgumentParser]") -> None:
+    key = actions.add_parser("key", help="make a key to sign with, or write one down that lies on a token")
+    kinds = key.add_subparsers(title="kinds", required=True, metavar="KIND")
+    new = kinds.add_parser("new", help="FILE for you alone, and FILE.pub for whoever makes you a signer")
+    new.add_argument("file", type=Path)
+    token = kinds.add_parser("on-token", help="FILE.pub alone, of a key on a PKCS#11 token; asks for the PIN")
+    token.add_argument("file", type=Path)
+    token.add_argument("--token", required=True, metavar="LABEL", help="label of the token")
+    token.add_argument("--id", type=int, default=2, metavar="N", help="CKA_ID of the key on it [%(default)s]")
+    for kind, run in ((new, "new_key"), (token, "key_on_token")):
+        kind.add_argument("--name", required=True, help="whose key it is, or what for; people sign it with the key")
+        _json(kind)
+        kind.set_defaults(run=_later("signing", run))
+
+
+def _add_accounts(commands: "Commands[argparse.ArgumentParser]") -> None:
+    person = commands.add_parser("person", help="give somebody an account, or end it")
+    actions = person.add_subparsers(title="actions", required=True, metavar="ACTION")
+    add = _person(actions.add_parser("add", help="make a credential for a person, who has a key already (audited)"))
+    add.add_argument("--key", type=Path, required=True, metavar="FILE.pub", help="theirs, by `policy key`")
+    add.add_argument("--role", choices=("administrator",), required=True)
+    add.add_argument("--out", type=Path, required=True, metavar="FILE", help="credential to make; never overwritten")
+    add.set_defaults(run=_later("signing", "add_person"))
+    remove = _person(actions.add_parser("remove", help="end an account; what its token opened is closed (audited)"))
+    remove.add_argument("name")
+    remove.set_defaults(run=_later("signing", "remove_person"))
+
+
+def _draft_out(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    also = "" if required else "; not needed where your signature is enough"
+    parser.add_argument(
+        "--out", type=Path, required=required, metavar="DRAFT", help=f"file to make, for others to sign{also}"
+    )
 
 
 def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:

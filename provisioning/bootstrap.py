@@ -79,6 +79,7 @@ DEBIAN_PACKAGES = {
     "qemu-system-x86": ("qemu-system-x86_64", "is the machine that the lab plugs devices into"),
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
+    "softhsm2": ("softhsm2-util", "stands in for a token that holds a person's key"),
     "systemd": ("systemd-analyze", "reads the guard's unit as a host does"),
     "udev": ("udevadm", "evaluates the guard's udev rules as a host does"),
     "udftools": ("mkudffs", "makes media that the guard has to know"),

@@ -3,16 +3,18 @@
 import json
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from control_plane.cli.people import door
+from control_plane.cli.signing import PolicyForOne, hand_on, publish_draft, send
 from control_plane.policy import authoring
+from control_plane.policy.drafts import Draft, missing, propose_policy
 from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.beside import FolderOf
 from control_plane.policy.file.meaning import describe, doubts
 from control_plane.policy.file.reading import parse_policy_file
 from shared.clock import SystemClock
+from shared.errors import Malformed
 
 
 def check(options: Namespace) -> int:
@@ -34,20 +36,28 @@ def _authored(file: Path) -> AuthoredPolicy:
 
 
 def publish(options: Namespace) -> int:
+    if Draft.is_one(options.file.read_bytes()):
+        return publish_draft(options)
     authored = _authored(options.file)
     credential = authoring.load_credential(options.credential)
     people = door(options)
     parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
-    publication = authoring.author(authored, parts, credential, SystemClock())
-    answer: Any = people.post("/api/v1/policy/publish", publication.json())
-    if options.json:
-        print(json.dumps(answer))
-    else:
-        print(f"policy {answer['version']} is published; `leadglass-server status` shows where it is in force")
-    return 0
+    draft = propose_policy(authored, parts, credential, SystemClock())
+    if lacking := missing(draft):
+        raise PolicyForOne(options.file, lacking)
+    return send(draft, options, people)
+
+
+def propose(options: Namespace) -> int:
+    authored = _authored(options.file)
+    credential = authoring.load_credential(options.credential)
+    parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
+    return hand_on(propose_policy(authored, parts, credential, SystemClock()), options)
 
 
 def root(options: Namespace) -> int:
+    if options.credential is None:
+        raise Malformed("policy root", "--as FILE, your credential, is required")
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
     fingerprints = authoring.root_fingerprints(parts, credential, SystemClock())

@@ -172,10 +172,16 @@ def _certificates(hosts: Sequence[Mapping[str, Json]], now: datetime) -> Iterato
 def _expiring(expiries: Mapping[str, datetime], now: datetime) -> list[str]:
     return [
         f"policy: the signatures of role {role} {'have expired' if expires <= now else 'expire'} at "
-        f"{clocks.text(expires)}; hosts then keep what they have and accept nothing new"
+        f"{clocks.text(expires)}; hosts then keep what they have and accept nothing new{_what_to_do(role)}"
         for role, expires in sorted(expiries.items())
         if expires - now < _EXPIRY_WARNING[role in {SNAPSHOT, TIMESTAMP}]
     ]
+
+
+def _what_to_do(role: str) -> str:
+    if role in {SNAPSHOT, TIMESTAMP}:
+        return ""
+    return "; people begin a new year with `leadglass-server policy root renew`"
 
 
 def _is_astray(host: Mapping[str, Json]) -> bool:

@@ -39,10 +39,16 @@ from control_plane.http.people_models import (
     LinkAnswer,
     MoveRequest,
     MovesAnswer,
+    OnlineKeyAnswer,
     OpenRequest,
+    PersonAnswer,
+    PersonRemoval,
+    PersonRemoved,
+    PersonRequest,
     PublishAnswer,
     PublishRequest,
     RetryAnswer,
+    RootRequest,
     RoutesAnswer,
     SettleAnswer,
     SettleRequest,
@@ -53,7 +59,7 @@ from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
-from control_plane.policy.exchange import Publication
+from control_plane.policy.exchange import Publication, RootChange
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.finding import Finder
@@ -63,6 +69,7 @@ from control_plane.web import page
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
+from shared.fields import encode_base64
 from shared.identity import HostId, ObjectId
 
 _COOKIE = "leadglass_session"
@@ -104,6 +111,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_devices(app, services)
     _add_objects(app, services)
     _add_policy(app, services)
+    _add_accounts(app, services)
     _add_audit(app, services)
     _add_coverage(app, services)
     _add_routes(app, services)
@@ -249,6 +257,46 @@ def _add_policy(app: APIFlask, services: PeopleServices) -> None:
         """Publish a policy layer that its author signed."""
         person = _permitted(services, Permission.POLICY_PUBLISH)
         return {"version": services.policy.publish(Publication.parse(wanted.model_dump()), person.name)}
+
+    @app.post("/api/v1/policy/root")
+    @app.input(RootRequest, location="json", arg_name="wanted")
+    @app.output(PublishAnswer)
+    def change_root(wanted: RootRequest) -> dict[str, Json]:
+        """Publish a new policy root that enough people signed."""
+        person = _permitted(services, Permission.POLICY_PUBLISH)
+        return {"version": services.policy.change_root(RootChange.parse(wanted.model_dump()), person.name)}
+
+    @app.post("/api/v1/policy/online-key")
+    @app.output(OnlineKeyAnswer)
+    def next_online_key() -> dict[str, Json]:
+        """Return the key that may take over snapshot and timestamp, once people sign a root that says so."""
+        _permitted(services, Permission.POLICY_PUBLISH)
+        return {"public": encode_base64(services.policy.next_online_key())}
+
+
+def _add_accounts(app: APIFlask, services: PeopleServices) -> None:
+    @app.post("/api/v1/people")
+    @app.input(PersonRequest, location="json", arg_name="wanted")
+    @app.output(PersonAnswer)
+    def add_person(wanted: PersonRequest) -> dict[str, Json]:
+        """Give somebody an account; what they sign counts only once a policy root names their key."""
+        person = _permitted(services, Permission.PERSON_ADD)
+        token = services.accounts.create(wanted.name, wanted.role)
+        _record_person(Event.PERSON_ADDED, Action.CREATE, person, wanted.name)
+        return {"name": wanted.name, "token": token}
+
+    @app.post("/api/v1/people/remove")
+    @app.input(PersonRemoval, location="json", arg_name="wanted")
+    @app.output(PersonRemoved)
+    def remove_person(wanted: PersonRemoval) -> dict[str, Json]:
+        """End somebody's account; their key signs on until a policy root leaves it out."""
+        person = _permitted(services, Permission.PERSON_ADD)
+        services.accounts.remove(wanted.name, person.name)
+        _record_person(Event.PERSON_REMOVED, Action.DELETE, person, wanted.name)
+        return {"removed": wanted.name}
+
+    def _record_person(event: Event, action: Action, by: SignedIn, name: str) -> None:
+        services.journal.record(Happening(event, action, Outcome.SUCCESS, _who(by), (Subject("person", name),)))
 
 
 def _add_audit(app: APIFlask, services: PeopleServices) -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from control_plane.people.name import PERSON_PATTERN
 from shared.errors import Malformed
 from shared.policy.layer import LAYER_PATTERN
 
@@ -38,6 +39,34 @@ class PublishRequest(_Strict):
     metadata: str = Field(max_length=1 << 20)
     policy: str = Field(max_length=1 << 20)
     targets: str | None = Field(default=None, max_length=1 << 20)
+
+
+class SignedLayer(_Strict):
+    """A layer's metadata and policy, base64."""
+
+    metadata: str = Field(max_length=1 << 20)
+    policy: str = Field(max_length=1 << 20)
+
+
+class RootRequest(_Strict):
+    """A new policy root, and what is signed anew under it: base64, each layer by its name."""
+
+    root: str = Field(max_length=1 << 20)
+    targets: str = Field(max_length=1 << 20)
+    layers: dict[str, SignedLayer] = Field(max_length=100)
+
+
+class PersonRequest(_Strict):
+    """Who gets an account, and what they may do."""
+
+    name: str = Field(max_length=64, pattern=f"^{PERSON_PATTERN}$")
+    role: Literal["administrator"]
+
+
+class PersonRemoval(_Strict):
+    """Whose account ends."""
+
+    name: str = Field(max_length=80)
 
 
 class CodeRequest(_Strict):
@@ -78,6 +107,25 @@ class CodeAnswer(BaseModel):
 
     code: str
     expires: str
+
+
+class PersonAnswer(BaseModel):
+    """A new person's bearer token, shown this once."""
+
+    name: str
+    token: str
+
+
+class PersonRemoved(BaseModel):
+    """Whose account ended."""
+
+    removed: str
+
+
+class OnlineKeyAnswer(BaseModel):
+    """The key that may take over snapshot and timestamp: base64 of DER SubjectPublicKeyInfo."""
+
+    public: str
 
 
 class LinkAnswer(BaseModel):

@@ -12,6 +12,7 @@ class Permission(StrEnum):
     OBJECT_OPEN = "object:open"
     CONFLICT_SETTLE = "conflict:settle"
     POLICY_PUBLISH = "policy:publish"
+    PERSON_ADD = "person:add"
     CODE_ISSUE = "enrolment-code:issue"
     AUDIT_READ = "audit:read"
     RECOVERY_DRILL = "recovery:drill"

@@ -14,9 +14,10 @@ from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
 
 from control_plane.db.models import Fact, PolicyMetadata
 from control_plane.db.transactions import in_one_commit, snapshot
-from control_plane.keys.store import POLICY_ONLINE, POLICY_TRUST, RECEIPTS, KeyStore
+from control_plane.keys.store import POLICY_TRUST, RECEIPTS, KeyStore
 from control_plane.policy import sql
-from control_plane.policy.exchange import PolicyParts, Publication
+from control_plane.policy.exchange import PolicyParts, Publication, RootChange
+from control_plane.policy.online import OnlineKeys
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
     ROOT,
@@ -27,8 +28,8 @@ from control_plane.policy.roles import (
     build_timestamp,
     parse_role,
     sign_role,
-    signer_of,
 )
+from control_plane.policy.root_change import WHENEVER, verify_root_change
 from control_plane.policy.verify import (
     CentreKeys,
     Held,
@@ -123,7 +124,7 @@ class PolicyPublisher:
         verify_whole: WholeVerifier = verify_head,
     ) -> None:
         self._database, self._keys, self._journal, self._clock, self._verify = database, keys, journal, clock, verify
-        self._verify_whole = verify_whole
+        self._verify_whole, self._online = verify_whole, OnlineKeys(keys)
         self._subscribers: list[OnPublished] = []
         self._cached: _Current | None = None
         self._lock = RLock()
@@ -139,7 +140,7 @@ class PolicyPublisher:
         """
         now = self._clock.now()
         trusted = verify_roots([root], now)
-        verify_online_key(trusted, signer_of(self._keys.p256(POLICY_ONLINE)).public_key.keyid)
+        verify_online_key(trusted, self._online.ids())
         signed = verify_targets(trusted, targets, now)
         if signed.delegations is None or ORGANISATION not in (signed.delegations.roles or {}):
             raise LayerNotDelegated(ORGANISATION)
@@ -164,10 +165,33 @@ class PolicyPublisher:
         try:
             version = in_one_commit(self._database, lambda session: self._add(session, offered, person))
         except (Refused, IntegrityFailure) as exc:
-            self._journal.record(_refused(offered, person, exc))
+            what = f"{offered.layer} sha256 {sha256(offered.policy).hexdigest()}"
+            self._journal.record(_refused(what, person, exc))
             raise
         self.announce()
         return version
+
+    def change_root(self, offered: RootChange, person: str) -> int:
+        """Publish a new root that enough people signed, with all that is signed anew under it, and return its version.
+
+        A refusal leaves everything as it was. Both are recorded. Raises NotEstablished, DatabaseUnavailable, and what
+        `verify_root_change` raises.
+        """
+        try:
+            version = in_one_commit(self._database, lambda session: self._add_root(session, offered, person))
+        except (Refused, IntegrityFailure) as exc:
+            self._journal.record(_refused(f"root sha256 {sha256(offered.root).hexdigest()}", person, exc))
+            raise
+        self.announce()
+        return version
+
+    def next_online_key(self) -> bytes:
+        """Return the public half, in DER, of an online key that no root names yet; make it where there is none."""
+        with snapshot(self._database) as session:
+            roots = sql.roots(session)
+        if not roots:
+            raise NotEstablished
+        return self._online.unused(verify_roots(roots, WHENEVER))
 
     def announce(self) -> None:
         """Record and push whatever is published; call it at every start, for a crash may have come before either.
@@ -274,24 +298,28 @@ class PolicyPublisher:
         document = self._verify(offered, held, self._centre_keys(), now)
         if offered.targets is not None:
             session.add(_row(TARGETS, parse_role(Targets, offered.targets).signed, offered.targets, now, person))
-        session.add(
-            PolicyMetadata(
-                role=offered.layer,
-                version=document.version,
-                metadata_bytes=offered.metadata,
-                policy=offered.policy,
-                published=now,
-                person=person,
-            )
-        )
+        session.add(_layer_row(offered.bundle, document.version, now, person))
         others = tuple(layer for layer in held.layers if layer.layer != offered.layer)
         targets = held.targets if offered.targets is None else offered.targets
         self._sign_online(session, current, Held(held.roots, targets, (*others, offered.bundle)), now, person)
         return document.version
 
+    def _add_root(self, session: Session, offered: RootChange, person: str) -> int:
+        now, current = self._clock.now(), self._current_in(session)
+        held = _held(session, current)
+        root, targets, documents = verify_root_change(offered, held, self._centre_keys(), self._online.ids(), now)
+        session.add(_row(ROOT, root, offered.root, now, person))
+        session.add(_row(TARGETS, targets, offered.targets, now, person))
+        for layer, document in zip(offered.layers, documents, strict=True):
+            session.add(_layer_row(layer, document.version, now, person))
+        if current is not None:
+            following = Held((*held.roots, offered.root), offered.targets, offered.layers)
+            self._sign_online(session, current, following, now, person)
+        return root.version
+
     def _sign_online(self, session: Session, current: _Current | None, held: Held, now: datetime, person: str) -> None:
         """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them."""
-        signers = [signer_of(self._keys.p256(POLICY_ONLINE))]
+        signers = [self._online.signer(parse_role(Root, held.roots[-1]).signed)]
         snapshot_version, timestamp_version = (
             (current.snapshot_version, current.timestamp_version) if current else (0, 0)
         )
@@ -326,7 +354,7 @@ class PolicyPublisher:
     def _record_published(self) -> None:
         """Record each publication that no record tells of yet: at least once, for a crash may part the two writes."""
         with snapshot(self._database) as session:
-            published = sql.published_policies(session)
+            published = (*sql.changed_roots(session), *sql.published_policies(session))
             recorded = {row.role: _recorded(session, row.role) for row in published}
         for row in published:
             if row.version <= recorded[row.role]:
@@ -375,6 +403,17 @@ def _row(role: str, signed: Signed, data: bytes, now: datetime, person: str) -> 
     )
 
 
+def _layer_row(layer: LayerBundle, version: int, now: datetime, person: str) -> PolicyMetadata:
+    return PolicyMetadata(
+        role=layer.layer,
+        version=version,
+        metadata_bytes=layer.metadata,
+        policy=layer.policy,
+        published=now,
+        person=person,
+    )
+
+
 def _fact(layer: str) -> str:
     return f"policy.recorded.{layer}"
 
@@ -389,7 +428,7 @@ def _mark_recorded(session: Session, row: PolicyMetadata) -> None:
 
 
 def _published(row: PolicyMetadata) -> Happening:
-    digest = sha256(row.policy or b"").hexdigest()
+    digest = sha256(row.metadata_bytes if row.policy is None else row.policy).hexdigest()
     return Happening(
         Event.POLICY_PUBLISHED,
         Action.CREATE,
@@ -399,12 +438,12 @@ def _published(row: PolicyMetadata) -> Happening:
     )
 
 
-def _refused(offered: Publication, person: str, exc: Exception) -> Happening:
+def _refused(what: str, person: str, exc: Exception) -> Happening:
     return Happening(
         Event.POLICY_REFUSED,
         Action.CREATE,
         Outcome.SERIOUS_FAILURE,
         who=(Participant("person", person, requestor=True),),
-        what=(Subject("policy", f"{offered.layer} sha256 {sha256(offered.policy).hexdigest()}"),),
+        what=(Subject("policy", what),),
         reason=str(exc),
     )

@@ -4,7 +4,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import PolicyMetadata
-from control_plane.policy.roles import ROOT
+from control_plane.policy.roles import ROOT, TARGETS
 
 
 def newest_version(session: Session, role: str) -> int:
@@ -20,6 +20,18 @@ def roots(session: Session) -> tuple[bytes, ...]:
     """Return every root, oldest first."""
     query = select(PolicyMetadata.metadata_bytes).where(PolicyMetadata.role == ROOT).order_by(PolicyMetadata.version)
     return tuple(session.scalars(query))
+
+
+def changed_roots(session: Session) -> tuple[PolicyMetadata, ...]:
+    """Return every root but the first, which nobody published, oldest first."""
+    query = select(PolicyMetadata).where(PolicyMetadata.role == ROOT, PolicyMetadata.version > 1)
+    return tuple(session.scalars(query.order_by(PolicyMetadata.version)))
+
+
+def delegations(session: Session) -> tuple[bytes, ...]:
+    """Return every targets metadata, newest first."""
+    query = select(PolicyMetadata.metadata_bytes).where(PolicyMetadata.role == TARGETS)
+    return tuple(session.scalars(query.order_by(PolicyMetadata.version.desc())))
 
 
 def published_policies(session: Session) -> tuple[PolicyMetadata, ...]:

@@ -109,11 +109,13 @@ class PolicyVerification:
     def _trusted(self) -> Iterator[tuple[str, Signed]]:
         # The offered parts may be other encodings of a version that was trusted already: the folder has what counts.
         for role in (*_CHAIN, self._layer):
-            try:
-                signed: Signed = Metadata[Any].from_file(str(self._folder / f"{role}.json")).signed
-            except (tuf.StorageError, tuf.RepositoryError) as exc:
-                raise TrustCacheUnavailable(f"{role} of what was verified: {why(exc)}") from exc
-            yield role, signed
+            yield role, self._read(role)
+
+    def _read(self, role: str) -> Any:
+        try:
+            return Metadata[Any].from_file(str(self._folder / f"{role}.json")).signed
+        except (tuf.StorageError, tuf.RepositoryError) as exc:
+            raise TrustCacheUnavailable(f"{role} of what was verified: {why(exc)}") from exc
 
     def _run_tuf(self, head: HeadBundle, bundle: LayerBundle | None, held: AcceptedPolicy | None) -> bytes:
         fetcher = BundleFetcher(head, bundle)
@@ -139,6 +141,9 @@ class PolicyVerification:
             raise LayerNotHere(self._layer) from exc
         except (tuf.RepositoryError, tuf.DownloadError) as exc:
             raise MetadataInvalid(str(exc)) from exc
+        # A layer's metadata, signed by people who may sign targets too, would pass for those.
+        if self._read("targets").targets:
+            raise MetadataInvalid("the targets metadata lists a target itself; policies belong to layers")
         if target is None:
             raise MetadataInvalid(f"{self._layer}/policy.json is not among the targets")
         if bundle is None:

@@ -89,6 +89,8 @@ class Event(StrEnum):
     POLICY_FAILED = "policy.failed-here"
     AUDIT_REFUSED = "audit.batch-refused"
     AUDIT_READ = "audit.read"
+    PERSON_ADDED = "people.added"
+    PERSON_REMOVED = "people.removed"
     SIGNED_IN = "people.signed-in"
     SIGN_IN_REFUSED = "people.sign-in-refused"
     GUARD_STARTED = "guard.started"
@@ -168,6 +170,8 @@ EVENT_CODES: dict[Event, str] = {
     Event.POLICY_FAILED: "110113",
     Event.AUDIT_REFUSED: "110113",
     Event.AUDIT_READ: "110101",
+    Event.PERSON_ADDED: "110113",
+    Event.PERSON_REMOVED: "110113",
     Event.SIGNED_IN: "110114",
     Event.SIGN_IN_REFUSED: "110114",
     Event.GUARD_STARTED: "110100",

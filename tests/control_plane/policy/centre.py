@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from securesystemslib.signer import Signer
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.engine import open_database, sqlite_url
@@ -79,8 +80,8 @@ class Centre:
         layer = build_layer(
             ORGANISATION, policy, version=document.version if version is None else version, now=self.clock.now()
         )
-        keys = signers or [self.credential.tuf_key]
-        return Publication(ORGANISATION, sign_role(layer, [signer_of(key) for key in keys]), policy)
+        signing: list[Signer] = [signer_of(key) for key in signers] or [self.credential.signer]
+        return Publication(ORGANISATION, sign_role(layer, signing), policy)
 
 
 def new_keys(database: sessionmaker[Session], clock: SetClock) -> KeyStore:
