@@ -12,11 +12,12 @@ from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.beside import FolderOf
 from control_plane.policy.file.meaning import describe, doubts
 from control_plane.policy.file.reading import parse_policy_file
+from control_plane.policy.file.schema import schema_text
 from shared.clock import SystemClock
 
 
 def check(options: Namespace) -> int:
-    authored = _authored(options.file)
+    authored = authored_from(options.file)
     doubtful = doubts(authored)
     if options.json:
         told = {"layer": authored.layer, "modalities": len(authored.modalities), "state": "checked"}
@@ -29,21 +30,32 @@ def check(options: Namespace) -> int:
     return 0
 
 
-def _authored(file: Path) -> AuthoredPolicy:
+def authored_from(file: Path) -> AuthoredPolicy:
     return parse_policy_file(file.read_bytes(), str(file), FolderOf(file).read)
 
 
 def publish(options: Namespace) -> int:
-    authored = _authored(options.file)
+    authored = authored_from(options.file)
     credential = authoring.load_credential(options.credential)
-    people = door(options)
-    parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
+    parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
+    return publish_authored(options, authored, credential, parts)
+
+
+def publish_authored(
+    options: Namespace, authored: AuthoredPolicy, credential: authoring.Credential, parts: PolicyParts
+) -> int:
+    """Sign the next version with the person's key, and have the centre publish it."""
     publication = authoring.author(authored, parts, credential, SystemClock())
-    answer: Any = people.post("/api/v1/policy/publish", publication.json())
+    answer: Any = door(options).post("/api/v1/policy/publish", publication.json())
     if options.json:
         print(json.dumps(answer))
     else:
         print(f"policy {answer['version']} is published; `leadglass-server status` shows where it is in force")
+    return 0
+
+
+def schema(options: Namespace) -> int:  # noqa: ARG001 (every command is called with its options)
+    print(schema_text(), end="")
     return 0
 
 

@@ -116,6 +116,91 @@ class PublishAnswer(BaseModel):
     version: int
 
 
+class VersionsQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    most: int = Field(default=20, ge=1, le=200)
+
+
+class PastVersion(BaseModel):
+    """`state` is signed, or why its signatures do not hold; `dangers` counts changes that may do harm."""
+
+    version: int
+    published: str
+    person: str
+    state: str
+    changed: str
+    dangers: int | None
+
+
+class VersionsAnswer(BaseModel):
+    versions: list[PastVersion]
+
+
+class VersionAnswer(BaseModel):
+    """A version as it was signed; everything base64 but the layer's name."""
+
+    layer: str
+    metadata: str
+    policy: str
+
+
+class SimulateRequest(_Strict):
+    """A policy as a file says it, and how many days back captures are looked at."""
+
+    policy: str = Field(max_length=1 << 20)
+    days: int = Field(default=30, ge=1, le=366)
+
+
+class DeviceDifference(BaseModel):
+    """`then` is null where it cannot be told; `why` says by which rule, or why not."""
+
+    where: str
+    id: str
+    name: str
+    serial: str
+    now: str
+    then: str | None
+    why: str
+    loosens: bool
+
+
+class SimulatedDevices(BaseModel):
+    """`policy` is the version that the guard reported them under."""
+
+    policy: int
+    same: int
+    differ: list[DeviceDifference]
+    left_out: int
+
+
+class SimulatedCaptures(BaseModel):
+    ae_title: str
+    count: int
+    treated: Literal["as before", "refused", "otherwise", "not evaluated"]
+    then: str
+    why: str
+
+
+class SimulatedHost(BaseModel):
+    """`devices` is null where nothing is known of them: that is no *unchanged*."""
+
+    host: str
+    asset: str
+    last_seen: str | None
+    state: Literal["reported", "silent", "not evaluated", "unknown"]
+    why: str
+    devices: SimulatedDevices | None
+    captures: list[SimulatedCaptures]
+
+
+class SimulateAnswer(BaseModel):
+    time: str
+    days: int
+    hosts: list[SimulatedHost]
+    captures_unreadable: int
+    captures_left_out: int
+
+
 class AuditParticipant(BaseModel):
     kind: str
     name: str
