@@ -205,7 +205,15 @@ class ControlPlane:
         return PeopleServices(
             accounts=self._accounts,
             overview=Overview(
-                self._database, self._policy, audit, self._push.state, self._clock, coverage, routes, self._moves
+                self._database,
+                self._policy,
+                audit,
+                self._push.state,
+                self._clock,
+                coverage,
+                routes,
+                self._moves,
+                self._versions,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),

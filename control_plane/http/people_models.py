@@ -293,6 +293,8 @@ class HostStatus(BaseModel):
     openable_here: int | None = None
     routes: list[HostRoute] | None = None
     guard: Literal["watching", "no guard", "unknown"] | None = None
+    guard_policy: int | None = None
+    guard_policy_error: str | None = None
     devices: DeviceCounts | None = None
 
 
@@ -385,6 +387,23 @@ class HostDevices(BaseModel):
 class DevicesAnswer(BaseModel):
     time: str
     hosts: list[HostDevices]
+
+
+class PolicyDrift(BaseModel):
+    """A host's agent or guard that does not report the newest policy; `in_force` is null where it never reported.
+
+    `since` is when the first version it lacks was published; null where it reports more than was ever published here.
+    """
+
+    host: str
+    asset: str
+    part: Literal["agent", "guard"]
+    in_force: int | None
+    newest: int
+    since: str | None
+    state: str
+    error: str
+    text: str
 
 
 class PolicyStatus(BaseModel):
@@ -565,4 +584,5 @@ class StatusAnswer(BaseModel):
     coverage: CoverageStatus
     routes: list[RouteStatus]
     moves: list[MoveStatus]
+    drift: list[PolicyDrift]
     not_evaluated: list[str]

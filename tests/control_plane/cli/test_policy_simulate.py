@@ -20,7 +20,6 @@ from tests.control_plane.cli.conftest import Administrator
 from tests.control_plane.cli.test_policy_past import FIRST, WITHOUT_US1
 from tests.control_plane.fleet.test_device_tree import HUB, REPORT, STICK
 
-NOW = SystemClock().now()
 DEVICES = FIRST + 'devices:\n  rules:\n    - allow id 1234:* hash "AAAA"\n'
 STICKS = DEVICES.replace("  rules:\n", "  rules:\n    - allow id 0781:* with-interface 08:06:50\n")
 
@@ -29,17 +28,17 @@ class Ward:
     """Hosts of a centre, put there as enrolment, reports and deliveries leave them."""
 
     def __init__(self, ada: Administrator) -> None:
-        self._database, self._count = ada.database, 0
+        self._database, self._count, self._now = ada.database, 0, SystemClock().now()
 
     def host(
         self, asset: str, report: GuardReport | None, *, reported: bool = True, ago: timedelta = timedelta()
     ) -> HostId:
         host_id, signer = HostId.new(), SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
-        state = HostState(host_id, 1, NOW, "test", 1, 1, "", True, 0, 0, 0, 0, 0, guard=report)
+        state = HostState(host_id, 1, self._now, "test", 1, 1, "", True, 0, 0, 0, 0, 0, guard=report)
         row = Host(
-            host_id=str(host_id), asset=asset, enrolled=NOW, active=True, evidence_spki=signer.public.spki,
+            host_id=str(host_id), asset=asset, enrolled=self._now, active=True, evidence_spki=signer.public.spki,
             state=sign_state(state, signer) if reported else None, state_number=int(reported),
-            state_received=NOW - ago if reported else None,
+            state_received=self._now - ago if reported else None,
         )  # fmt: skip
         with self._database.begin() as session:
             session.add(row)
@@ -51,20 +50,21 @@ class Ward:
         self._count += 1
         object_id, signer = ObjectId.new(), SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
         record = sign_record(
-            CaptureRecord(object_id, host_id, NOW, bytes(32), bytes(32), 1, bytes(32), 1, bytes(32), grade, 1), signer
+            CaptureRecord(object_id, host_id, self._now, bytes(32), bytes(32), 1, bytes(32), 1, bytes(32), grade, 1),
+            signer,
         )
         who = (Participant("ae", ae_title, True),)
         what = (Subject("object", str(object_id)),)
         audit = AuditRecord(
-            str(host_id), self._count, bytes(32), NOW, Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who, what,
-            "", None,
+            str(host_id), self._count, bytes(32), self._now, Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who,
+            what, "", None,
         )  # fmt: skip
         with self._database.begin() as session:
             session.add(Object(object_id=str(object_id), host_id=str(host_id), binding=b"", record=record,
                                record_sha256=b"", sealed_index=b"", index_state="indexed", body_bytes=1,
-                               received=NOW - ago, receipt=b""))  # fmt: skip
+                               received=self._now - ago, receipt=b""))  # fmt: skip
             session.add(AuditRow(source=str(host_id), seq=self._count, public=audit.encode(), sealed=None, leaf=b"",
-                                 received=NOW))  # fmt: skip
+                                 received=self._now))  # fmt: skip
             session.add(AuditSubject(kind="object", name=str(object_id), event=Event.IMAGE_CAPTURED.value,
                                      source=str(host_id), seq=self._count))  # fmt: skip
 

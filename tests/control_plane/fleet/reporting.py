@@ -41,10 +41,12 @@ class Fleet:
         listening: bool = True,
         capture: CaptureState | None = None,
         guard: GuardReport | None = None,
+        policy: int = 0,
+        policy_error: str = "",
     ) -> None:
         self.reports += 1
         state = HostState(
-            HOST, self.reports, self.clock.now() + of, "test", 0, 0, "", listening, 0, 0, 0, 0, 0,
+            HOST, self.reports, self.clock.now() + of, "test", policy, policy, policy_error, listening, 0, 0, 0, 0, 0,
             capture or CaptureState(), guard,
         )  # fmt: skip
         StateIntake(self.database, self.clock).take(HOST, sign_state(state, self.signer))
