@@ -143,12 +143,22 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
-    policy = commands.add_parser("policy", help="check or publish a policy")
+    policy = commands.add_parser("policy", help="check, compare, try, publish or take back a policy")
     actions = policy.add_subparsers(title="actions", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="say what is wrong with a policy file; touches nothing")
     check.add_argument("file", type=Path)
     _json(check)
     check.set_defaults(run=_later("policies", "check"))
+    schema = actions.add_parser("schema", help="print the JSON Schema of a policy file, for an editor")
+    schema.set_defaults(run=_later("policies", "schema"))
+    diff = _person(actions.add_parser("diff", help="what a file would change, and what of it is dangerous; 1 if any"))
+    diff.add_argument("file", type=Path)
+    diff.add_argument("--against", type=_version, metavar="VERSION", help="that version [the newest]")
+    diff.set_defaults(run=_later("policy_past", "diff"))
+    simulate = _person(actions.add_parser("simulate", help="which devices and captures a file would treat otherwise"))
+    simulate.add_argument("file", type=Path)
+    simulate.add_argument("--days", type=int, default=30, metavar="N", help="captures of the last N days [%(default)s]")
+    simulate.set_defaults(run=_later("policy_simulate", "simulate"))
     publish = _person(actions.add_parser("publish", help="sign a policy file with your key and push it to every host"))
     publish.add_argument("file", type=Path, help="a policy, or a draft that enough people have signed")
     publish.set_defaults(run=_later("policies", "publish"))
@@ -186,6 +196,8 @@ def _add_root(actions: "Commands[argparse.ArgumentParser]") -> None:
     root.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
     root.add_argument("--url", help="people's door, where it is not the one in the credential")
     _json(root)
+    _add_past_policy(actions)
+    root = _person(actions.add_parser("root", help="the fingerprints of the policy roots, which a host's guard pins"))
     root.set_defaults(run=_later("policies", "root"))
     changes = root.add_subparsers(title="changes", metavar="CHANGE")
     propose = _person(changes.add_parser("propose", help="change who signs, how many have to, or the online key"))
@@ -236,6 +248,19 @@ def _draft_out(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "--out", type=Path, required=required, metavar="DRAFT", help=f"file to make, for others to sign{also}"
     )
+
+
+def _add_past_policy(actions: "Commands[argparse.ArgumentParser]") -> None:
+    history = _person(actions.add_parser("history", help="who published which version when, and what it changed"))
+    history.add_argument("--most", type=int, default=20, metavar="N", help="the newest N [%(default)s]")
+    history.set_defaults(run=_later("policy_past", "history"))
+    show = _person(actions.add_parser("show", help="print a version as a policy file; --json: as it was signed"))
+    show.add_argument("version", type=_version, metavar="VERSION")
+    show.set_defaults(run=_later("policy_past", "show"))
+    revert = _person(actions.add_parser("revert", help="publish what an older version said, as a new version"))
+    revert.add_argument("version", type=_version, metavar="VERSION")
+    revert.add_argument("--yes", action="store_true", help="do not ask")
+    revert.set_defaults(run=_later("policy_past", "revert"))
 
 
 def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -328,6 +353,12 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or (port := int(text)) > 65_535:
         raise argparse.ArgumentTypeError("expected a port from 0 to 65535")
     return port
+
+
+def _version(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < (version := int(text[:10])) < 1 << 31:
+        raise argparse.ArgumentTypeError("expected a version, such as 3")
+    return version
 
 
 def _later(module: str, command: str) -> Callable[[argparse.Namespace], int]:

@@ -43,7 +43,9 @@ from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.verified import VerifiedPolicy
+from control_plane.policy.versions import PolicyVersions
 from control_plane.routes.connect import connected
 from control_plane.routes.image import ImageSource
 from control_plane.routes.intake import RouteIntake
@@ -96,6 +98,7 @@ class ControlPlane:
         self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS))  # fmt: skip
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
+        self._versions = PolicyVersions(self._database, self._verified)
         self._comparisons = self._make_comparisons()
         self._route_queue = RouteQueue(self._database, self._journal, clock)
         self._routes = self._make_routes()
@@ -203,7 +206,15 @@ class ControlPlane:
         return PeopleServices(
             accounts=self._accounts,
             overview=Overview(
-                self._database, self._policy, audit, self._push.state, self._clock, coverage, routes, self._moves
+                self._database,
+                self._policy,
+                audit,
+                self._push.state,
+                self._clock,
+                coverage,
+                routes,
+                self._moves,
+                self._versions,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
@@ -212,6 +223,8 @@ class ControlPlane:
             opener=self._opener(),
             custody=CustodyStatements(self._database, self._journal, self._clock),
             policy=self._policy,
+            versions=self._versions,
+            simulation=PolicySimulation(self._database, self._verified, self._clock),
             audit=audit,
             coverage=coverage,
             comparisons=self._comparisons,

@@ -43,6 +43,8 @@ def status(options: Namespace) -> int:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():
             print(f"           route {route['name']}: {route['waiting']} waiting on this host")
+    for drift in answer["drift"]:
+        print(f"drift      {drift['text']}")
     from control_plane.cli.coverage import line_of
 
     for result in answer["coverage"]["results"]:

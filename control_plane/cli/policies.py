@@ -13,12 +13,13 @@ from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.beside import FolderOf
 from control_plane.policy.file.meaning import describe, doubts
 from control_plane.policy.file.reading import parse_policy_file
+from control_plane.policy.file.schema import schema_text
 from shared.clock import SystemClock
 from shared.errors import Malformed
 
 
 def check(options: Namespace) -> int:
-    authored = _authored(options.file)
+    authored = authored_from(options.file)
     doubtful = doubts(authored)
     if options.json:
         told = {"layer": authored.layer, "modalities": len(authored.modalities), "state": "checked"}
@@ -31,28 +32,42 @@ def check(options: Namespace) -> int:
     return 0
 
 
-def _authored(file: Path) -> AuthoredPolicy:
+def authored_from(file: Path) -> AuthoredPolicy:
     return parse_policy_file(file.read_bytes(), str(file), FolderOf(file).read)
 
 
 def publish(options: Namespace) -> int:
     if Draft.is_one(options.file.read_bytes()):
         return publish_draft(options)
-    authored = _authored(options.file)
+    authored = authored_from(options.file)
     credential = authoring.load_credential(options.credential)
-    people = door(options)
-    parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
+    parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
+    return publish_authored(options, authored, credential, parts, str(options.file))
+
+
+def publish_authored(
+    options: Namespace, authored: AuthoredPolicy, credential: authoring.Credential, parts: PolicyParts, file: str
+) -> int:
+    """Sign the next version with the person's key, and have the centre publish it. `file` is where a person has it.
+
+    Raises PolicyForOne: others have to sign it too.
+    """
     draft = propose_policy(authored, parts, credential, SystemClock())
     if lacking := missing(draft):
-        raise PolicyForOne(options.file, lacking)
-    return send(draft, options, people)
+        raise PolicyForOne(file, lacking)
+    return send(draft, options, door(options))
 
 
 def propose(options: Namespace) -> int:
-    authored = _authored(options.file)
+    authored = authored_from(options.file)
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
     return hand_on(propose_policy(authored, parts, credential, SystemClock()), options)
+
+
+def schema(options: Namespace) -> int:  # noqa: ARG001 (every command is called with its options)
+    print(schema_text(), end="")
+    return 0
 
 
 def root(options: Namespace) -> int:

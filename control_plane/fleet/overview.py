@@ -13,6 +13,7 @@ from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
 from control_plane.fleet import device_tree, doubts
 from control_plane.fleet.devices import guard_of
+from control_plane.fleet.drift import drifts
 from control_plane.fleet.heard import heard_since
 from control_plane.keys.drill import DRILLED
 from control_plane.moving.grants import NOT_AUTHENTIC, SpoolMoves
@@ -20,6 +21,7 @@ from control_plane.moving.grants import gaps as move_gaps
 from control_plane.moving.move import State as MoveState
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
+from control_plane.policy.versions import PolicyVersions
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.conflicts import count_open
@@ -58,9 +60,10 @@ class Overview:
         coverage: CoverageShowing,
         routes: RoutesForPeople,
         moves: SpoolMoves,
+        versions: PolicyVersions,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
-        self._coverage, self._routes, self._moves = coverage, routes, moves
+        self._coverage, self._routes, self._moves, self._versions = coverage, routes, moves, versions
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -89,6 +92,7 @@ class Overview:
             "coverage": coverage.json(),
             "routes": list(routes),
             "moves": list(moves),
+            "drift": [drift.json() for drift in drifts(hosts, version, self._versions.published())],
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
                 *unproved,
@@ -147,6 +151,8 @@ class Overview:
             "openable_here": state.capture.openable_here,
             "routes": [route.json() for route in state.capture.routes],
             "guard": guard_of(state) if is_heard else "unknown",
+            "guard_policy": state.guard.policy if state.guard else None,
+            "guard_policy_error": state.guard.policy_error if state.guard else None,
             "devices": device_tree.count(state.guard).json() if is_heard and state.guard else None,
         }
 

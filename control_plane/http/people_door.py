@@ -52,15 +52,23 @@ from control_plane.http.people_models import (
     RoutesAnswer,
     SettleAnswer,
     SettleRequest,
+    SimulateAnswer,
+    SimulateRequest,
     StatusAnswer,
     VerdictAnswer,
+    VersionAnswer,
+    VersionsAnswer,
+    VersionsQuery,
 )
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
 from control_plane.policy.exchange import Publication, RootChange
+from control_plane.policy.file.reading import parse_policy_file
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.policy.simulation.simulation import PolicySimulation
+from control_plane.policy.versions import PolicyVersions, bundle_json
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
@@ -90,6 +98,8 @@ class PeopleServices:
     doubts: Doubts
     custody: CustodyStatements
     policy: PolicyPublisher
+    versions: PolicyVersions
+    simulation: PolicySimulation
     audit: AuditReading
     coverage: CoverageShowing
     comparisons: CoverageRuns
@@ -297,6 +307,30 @@ def _add_accounts(app: APIFlask, services: PeopleServices) -> None:
 
     def _record_person(event: Event, action: Action, by: SignedIn, name: str) -> None:
         services.journal.record(Happening(event, action, Outcome.SUCCESS, _who(by), (Subject("person", name),)))
+
+    @app.get("/api/v1/policy/versions")
+    @app.input(VersionsQuery, location="query", arg_name="wanted")
+    @app.output(VersionsAnswer)
+    def versions(wanted: VersionsQuery) -> dict[str, Json]:
+        """Return who published which version when, and what each changed; the newest first."""
+        _permitted(services, Permission.STATUS_READ)
+        return {"versions": [one.json() for one in services.versions.history(wanted.most)]}
+
+    @app.get("/api/v1/policy/versions/<int:version>")
+    @app.output(VersionAnswer)
+    def version(version: int) -> dict[str, Json]:
+        """Return one version as it was signed, for whoever asks to verify."""
+        _permitted(services, Permission.POLICY_PUBLISH)
+        return bundle_json(services.versions.bundle(version))
+
+    @app.post("/api/v1/policy/simulate")
+    @app.input(SimulateRequest, location="json", arg_name="wanted")
+    @app.output(SimulateAnswer)
+    def simulate(wanted: SimulateRequest) -> dict[str, Json]:
+        """Return which devices and captures a policy would treat otherwise; nothing is changed."""
+        _permitted(services, Permission.POLICY_PUBLISH)
+        policy = parse_policy_file(wanted.policy.encode(), "policy")
+        return services.simulation.run(policy, wanted.days)
 
 
 def _add_audit(app: APIFlask, services: PeopleServices) -> None:

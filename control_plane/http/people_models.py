@@ -164,6 +164,91 @@ class PublishAnswer(BaseModel):
     version: int
 
 
+class VersionsQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    most: int = Field(default=20, ge=1, le=200)
+
+
+class PastVersion(BaseModel):
+    """`state` is signed, or why its signatures do not hold; `dangers` counts changes that may do harm."""
+
+    version: int
+    published: str
+    person: str
+    state: str
+    changed: str
+    dangers: int | None
+
+
+class VersionsAnswer(BaseModel):
+    versions: list[PastVersion]
+
+
+class VersionAnswer(BaseModel):
+    """A version as it was signed; everything base64 but the layer's name."""
+
+    layer: str
+    metadata: str
+    policy: str
+
+
+class SimulateRequest(_Strict):
+    """A policy as a file says it, and how many days back captures are looked at."""
+
+    policy: str = Field(max_length=1 << 20)
+    days: int = Field(default=30, ge=1, le=366)
+
+
+class DeviceDifference(BaseModel):
+    """`then` is null where it cannot be told; `why` says by which rule, or why not."""
+
+    where: str
+    id: str
+    name: str
+    serial: str
+    now: str
+    then: str | None
+    why: str
+    loosens: bool
+
+
+class SimulatedDevices(BaseModel):
+    """`policy` is the version that the guard reported them under."""
+
+    policy: int
+    same: int
+    differ: list[DeviceDifference]
+    left_out: int
+
+
+class SimulatedCaptures(BaseModel):
+    ae_title: str
+    count: int
+    treated: Literal["as before", "refused", "otherwise", "not evaluated"]
+    then: str
+    why: str
+
+
+class SimulatedHost(BaseModel):
+    """`devices` is null where nothing is known of them: that is no *unchanged*."""
+
+    host: str
+    asset: str
+    last_seen: str | None
+    state: Literal["reported", "silent", "not evaluated", "unknown"]
+    why: str
+    devices: SimulatedDevices | None
+    captures: list[SimulatedCaptures]
+
+
+class SimulateAnswer(BaseModel):
+    time: str
+    days: int
+    hosts: list[SimulatedHost]
+    captures_unreadable: int
+    captures_left_out: int
+
+
 class AuditParticipant(BaseModel):
     kind: str
     name: str
@@ -257,6 +342,8 @@ class HostStatus(BaseModel):
     openable_here: int | None = None
     routes: list[HostRoute] | None = None
     guard: Literal["watching", "no guard", "unknown"] | None = None
+    guard_policy: int | None = None
+    guard_policy_error: str | None = None
     devices: DeviceCounts | None = None
 
 
@@ -349,6 +436,23 @@ class HostDevices(BaseModel):
 class DevicesAnswer(BaseModel):
     time: str
     hosts: list[HostDevices]
+
+
+class PolicyDrift(BaseModel):
+    """A host's agent or guard that does not report the newest policy; `in_force` is null where it never reported.
+
+    `since` is when the first version it lacks was published; null where it reports more than was ever published here.
+    """
+
+    host: str
+    asset: str
+    part: Literal["agent", "guard"]
+    in_force: int | None
+    newest: int
+    since: str | None
+    state: str
+    error: str
+    text: str
 
 
 class PolicyStatus(BaseModel):
@@ -529,4 +633,5 @@ class StatusAnswer(BaseModel):
     coverage: CoverageStatus
     routes: list[RouteStatus]
     moves: list[MoveStatus]
+    drift: list[PolicyDrift]
     not_evaluated: list[str]

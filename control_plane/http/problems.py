@@ -16,6 +16,7 @@ from control_plane.http.limits import TooManyFailures
 from control_plane.moving.grants import MoveUnknown
 from control_plane.people.accounts import NotSignedIn, PersonUnknown
 from control_plane.people.permissions import NotPermitted
+from control_plane.policy.versions import VersionUnknown
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import AuditGap
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
@@ -32,6 +33,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (MoveUnknown, 404),
     (NoSuchHost, 404),
     (PersonUnknown, 404),
+    (VersionUnknown, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

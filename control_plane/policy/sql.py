@@ -1,5 +1,8 @@
 """The rows of published policy metadata. Nothing here is ever changed or deleted; each version is one row."""
 
+from datetime import datetime
+from typing import NamedTuple
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -38,3 +41,20 @@ def published_policies(session: Session) -> tuple[PolicyMetadata, ...]:
     """Return every version of every layer, oldest first."""
     query = select(PolicyMetadata).where(PolicyMetadata.policy.is_not(None))
     return tuple(session.scalars(query.order_by(PolicyMetadata.published, PolicyMetadata.version)))
+
+
+class PublicationRow(NamedTuple):
+    """When one version of a layer was published, and by whom."""
+
+    version: int
+    published: datetime
+    person: str
+
+
+def publications(session: Session, layer: str, most: int | None = None) -> list[PublicationRow]:
+    """Return the versions of a layer without their documents, the newest first."""
+    query = select(PolicyMetadata.version, PolicyMetadata.published, PolicyMetadata.person).where(
+        PolicyMetadata.role == layer, PolicyMetadata.policy.is_not(None)
+    )
+    rows = session.execute(query.order_by(PolicyMetadata.version.desc()).limit(most))
+    return [PublicationRow(*row) for row in rows]

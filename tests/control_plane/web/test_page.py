@@ -81,6 +81,7 @@ STATUS: dict[str, Any] = {
     "coverage": {"running": False, "results": [], "unknown": []},
     "routes": [],
     "moves": [],
+    "drift": [],
     "not_evaluated": [],
 }
 
@@ -238,6 +239,23 @@ MOVE: dict[str, Any] = {
     "to_asset": "CT 2, new box", "allowed_by": "ada", "allowed": "2026-03-01T03:00:00.000000Z",
     "until": "2026-03-15T03:00:00.000000Z", "ended": None, "state": "open", "objects": 12, "records": 40,
 }  # fmt: skip
+
+
+def test_who_is_not_at_the_newest_policy_stands_there_with_since_when_and_why() -> None:
+    drift = {
+        "host": HOST["host"], "asset": "CT 2", "part": "guard", "in_force": 1, "newest": 2,
+        "since": "2026-03-01T07:00:00.000000Z", "state": "capturing", "error": "<b>the clock</b> is wrong", "text": "",
+    }  # fmt: skip
+    rows = [changed(drift=[drift | change]) for change in ({}, {"in_force": None}, {"in_force": 9, "since": None})]
+    shown, unknown, beyond = (words(render_status(row)) for row in rows)
+
+    for expected in ("guard", "2026-03-01 07:00:00 UTC", "&lt;b&gt;the clock&lt;/b&gt; is wrong"):
+        assert expected in shown
+    assert "Every active host last reported" not in shown
+    assert "guard unknown 2" in " ".join(unknown.split())
+    assert "never published here" in beyond
+    assert "Every active host last reported version 2 in force." in words(render_status(STATUS))
+    assert "There is no host, or no policy yet." in words(render_status(changed(hosts=[])))
 
 
 @pytest.mark.parametrize("state", ["open", "not authentic"])

@@ -1,0 +1,192 @@
+"""What a file would change on hosts and for captures, as an administrator asks before publishing it."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from control_plane.db.models import AuditRow, AuditSubject, Host, Object, PolicyMetadata
+from shared.audit.record import Action, AuditRecord, Event, Outcome, Participant, Subject
+from shared.clock import SystemClock
+from shared.devices.verdict import Cause, Target
+from shared.fleet.devices import Authorized, GuardReport
+from shared.fleet.state import HostState, sign_state
+from shared.identity import HostId, ObjectId
+from shared.policy.document import ORGANISATION
+from shared.sealing.record import CaptureRecord, sign_record
+from shared.signing import SoftwareSigner
+from tests.control_plane.cli.conftest import Administrator
+from tests.control_plane.cli.test_policy_past import FIRST, WITHOUT_US1
+from tests.control_plane.fleet.test_device_tree import HUB, REPORT, STICK
+
+DEVICES = FIRST + 'devices:\n  rules:\n    - allow id 1234:* hash "AAAA"\n'
+STICKS = DEVICES.replace("  rules:\n", "  rules:\n    - allow id 0781:* with-interface 08:06:50\n")
+
+
+class Ward:
+    """Hosts of a centre, put there as enrolment, reports and deliveries leave them."""
+
+    def __init__(self, ada: Administrator) -> None:
+        self._database, self._count, self._now = ada.database, 0, SystemClock().now()
+
+    def host(
+        self, asset: str, report: GuardReport | None, *, reported: bool = True, ago: timedelta = timedelta()
+    ) -> HostId:
+        host_id, signer = HostId.new(), SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
+        state = HostState(host_id, 1, self._now, "test", 1, 1, "", True, 0, 0, 0, 0, 0, guard=report)
+        row = Host(
+            host_id=str(host_id), asset=asset, enrolled=self._now, active=True, evidence_spki=signer.public.spki,
+            state=sign_state(state, signer) if reported else None, state_number=int(reported),
+            state_received=self._now - ago if reported else None,
+        )  # fmt: skip
+        with self._database.begin() as session:
+            session.add(row)
+        return host_id
+
+    def captured(
+        self, host_id: HostId, ae_title: str, *, grade: str = "restricted", ago: timedelta = timedelta()
+    ) -> None:
+        self._count += 1
+        object_id, signer = ObjectId.new(), SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
+        record = sign_record(
+            CaptureRecord(object_id, host_id, self._now, bytes(32), bytes(32), 1, bytes(32), 1, bytes(32), grade, 1),
+            signer,
+        )
+        who = (Participant("ae", ae_title, True),)
+        what = (Subject("object", str(object_id)),)
+        audit = AuditRecord(
+            str(host_id), self._count, bytes(32), self._now, Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who,
+            what, "", None,
+        )  # fmt: skip
+        with self._database.begin() as session:
+            session.add(Object(object_id=str(object_id), host_id=str(host_id), binding=b"", record=record,
+                               record_sha256=b"", sealed_index=b"", index_state="indexed", body_bytes=1,
+                               received=self._now - ago, receipt=b""))  # fmt: skip
+            session.add(AuditRow(source=str(host_id), seq=self._count, public=audit.encode(), sealed=None, leaf=b"",
+                                 received=self._now))  # fmt: skip
+            session.add(AuditSubject(kind="object", name=str(object_id), event=Event.IMAGE_CAPTURED.value,
+                                     source=str(host_id), seq=self._count))  # fmt: skip
+
+
+def report(policy: int = 1) -> GuardReport:
+    return replace(REPORT, policy=policy, devices=(HUB, replace(STICK, rule=1)), others=())
+
+
+def test_devices_that_would_be_let_in_are_told_host_by_host_and_who_is_unknown_is_not_counted(
+    ada: Administrator,
+) -> None:
+    ada.publish(DEVICES)
+    ward = Ward(ada)
+    ward.host("CT 2", report())
+    ward.host("MR 1", None, reported=False)
+    ward.host("US 3", report(), ago=timedelta(days=2))
+    ward.host("XR 4", None)
+
+    code, out, _ = ada.run("simulate", ada.file(STICKS))
+    assert code == 1
+    assert "  CT 2: under device policy 1: 1 USB devices as now, 1 not\n" in out
+    assert (
+        "    LOOSER  1-1.2 0781:5581 Ultra 4C53: blocked -> allowed (rule 1: allow id 0781:* with-interface 08:06:50)\n"
+        in out
+    )
+    assert "  MR 1: UNKNOWN: it never reported\n" in out
+    assert "  US 3: under device policy 1, silent since " in out
+    assert "  XR 4: NOT EVALUATED: no guard answered there when it last reported\n" in out
+    assert out.endswith("what arrived in the last 30 days\n  nothing\n")
+
+
+def test_a_policy_that_changes_nothing_for_hosts_that_are_all_known_ends_with_0(ada: Administrator) -> None:
+    ada.publish(DEVICES)
+    ward = Ward(ada)
+    ward.captured(ward.host("CT 2", report()), "CT1")
+
+    code, out, _ = ada.run("simulate", ada.file(DEVICES))
+    assert code == 0
+    assert "CT 2: under device policy 1: 2 USB devices as now, 0 not" in out
+    assert "CT 2: CT1: 1 images as before" in out
+    ward.host("MR 1", None, reported=False)
+    assert ada.run("simulate", ada.file(DEVICES))[0] == 1
+
+
+def test_senders_of_the_last_days_that_would_be_refused_are_counted(ada: Administrator) -> None:
+    ada.publish(FIRST)
+    ward = Ward(ada)
+    host = ward.host("CT 2", report())
+    for ago in (1, 29, 31):
+        ward.captured(host, "US1", ago=timedelta(days=ago))
+    ward.captured(host, "CT1")
+
+    code, out, _ = ada.run("simulate", ada.file(WITHOUT_US1))
+    assert code == 1
+    assert "  CT 2: CT1: 1 images as before\n" in out
+    assert "  CT 2: US1: 2 images WOULD BE REFUSED (the policy does not list US1)\n" in out
+    (told,) = json.loads(ada.run("simulate", ada.file(WITHOUT_US1), "--days", "60", "--json")[1])["hosts"]
+    assert [(each["ae_title"], each["count"], each["treated"]) for each in told["captures"]] == [
+        ("CT1", 1, "as before"), ("US1", 3, "refused"),
+    ]  # fmt: skip
+
+
+def test_grades_that_depend_on_what_is_sealed_are_not_evaluated(ada: Administrator) -> None:
+    ada.publish(FIRST)
+    ward = Ward(ada)
+    ward.captured(ward.host("CT 2", report()), "CT1")
+    grading = "grading: {default: restricted, grades: [restricted, secret], rules: [{when: {%s}, grade: secret}]}"
+    by_modality, by_sender = (
+        FIRST.replace("grading: {default: restricted}", grading % when)
+        for when in ("modality: [CT]", "calling_ae_title: [CT1]")
+    )
+
+    assert "CT1: 1 images not evaluated (its grade depends on modality" in ada.run("simulate", ada.file(by_modality))[1]
+    assert (
+        "CT1: 1 images would be secret, to the vault (captured as restricted, to the vault)"
+        in ada.run("simulate", ada.file(by_sender))[1]
+    )
+
+
+def test_a_report_or_a_policy_that_is_not_authentic_says_nothing(ada: Administrator) -> None:
+    ada.publish(DEVICES)
+    ward = Ward(ada)
+    host = ward.host("CT 2", report())
+    with ada.database.begin() as session:
+        row = session.get_one(Host, str(host))
+        assert row.state is not None
+        row.state = row.state[:-1] + bytes([row.state[-1] ^ 1])
+    ward.host("MR 1", report(policy=7))
+
+    out = ada.run("simulate", ada.file(STICKS))[1]
+    assert "  CT 2: UNKNOWN: its report is not authentic: " in out
+    assert "  MR 1: NOT EVALUATED: the device policy it reports, version 7, cannot be read here: " in out
+
+
+def test_a_guard_without_a_policy_lets_nothing_in_and_the_file_would(ada: Administrator) -> None:
+    ada.publish(FIRST)
+    keyless = replace(STICK, cause=Cause.NO_POLICY, rule=0, target=Target.BLOCK, authorized=Authorized.NO)
+    Ward(ada).host("CT 2", replace(report(), policy=0, devices=(keyless,)))
+
+    out = ada.run("simulate", ada.file(STICKS))[1]
+    assert "CT 2: under device policy none: 0 USB devices as now, 1 not" in out
+    assert "blocked -> allowed (rule 1" in out
+
+
+def test_a_file_that_is_wrong_is_refused_before_anything_is_asked(ada: Administrator) -> None:
+    code, _, errors = ada.run("simulate", ada.file(FIRST.replace("state_every_s: 5", "state_every_s: 0")))
+
+    assert code == 2
+    assert "policy.yaml:6: timings.state_every_s: expected a whole number of seconds from 1 to 3600" in errors
+
+
+def test_rules_in_a_file_beside_the_policy_are_tried_too(ada: Administrator) -> None:
+    ada.publish(DEVICES)
+    Ward(ada).host("CT 2", report())
+    ada.file("allow id 0781:*\n", "usb.rules")
+
+    out = ada.run("simulate", ada.file(FIRST + "devices: {rules_file: usb.rules}\n"))[1]
+    assert "blocked -> allowed (rule 1: allow id 0781:*)" in out
+
+
+def test_nothing_is_published_by_trying_it(ada: Administrator) -> None:
+    ada.run("simulate", ada.file(FIRST))
+
+    with ada.database() as session:
+        assert session.get(PolicyMetadata, (ORGANISATION, 1)) is None
