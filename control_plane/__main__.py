@@ -86,7 +86,12 @@ def _add_running(commands: "Commands[argparse.ArgumentParser]") -> None:
         ("mqtt-port", 8883, "broker"),
     ):
         run.add_argument(f"--{name}", type=_port, default=port, metavar="PORT", help=f"{what}; 0 picks one [{port}]")
-    run.add_argument("--no-broker", action="store_true", help="do without Mosquitto; hosts pull policy over HTTPS")
+    broker = run.add_mutually_exclusive_group()
+    broker.add_argument("--no-broker", action="store_true", help="do without Mosquitto; hosts pull policy over HTTPS")
+    broker.add_argument("--broker", metavar="URL", help="a broker that others run, mqtts://HOST:PORT, and no Mosquitto")
+    run.add_argument(
+        "--broker-ca", type=Path, metavar="FILE", help="who certified that broker, PEM [our own authority did]"
+    )
     run.add_argument("--ready-file", type=Path, metavar="FILE", help="write addresses and sign-in link here when ready")
     run.set_defaults(run=_later("running", "run"))
 

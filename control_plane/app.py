@@ -72,7 +72,7 @@ _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
 
 class ControlPlane:
-    """One process: three doors, one scheduler, and Mosquitto as a child."""
+    """One process: three doors, one scheduler, and Mosquitto as a child, or a client of a broker that others run."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         """Raises NotInitialised, RootKeyMissing, KeyNotAuthentic."""
@@ -271,7 +271,7 @@ class ControlPlane:
         return FrameWorker(digester)
 
     def _where(self) -> Doors:
-        return Doors(self._settings.host, self._doors["hosts"].port, self._push.port)
+        return self._push.doors(self._settings.host, self._doors["hosts"].port)
 
     def _tls(self, name: str) -> TlsIdentity:
         key = self._keys.p256(name)

@@ -9,6 +9,7 @@ from control_plane.fleet.states import StateIntake
 from control_plane.http.tls import TlsIdentity
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Settings
+from shared.enrolment.exchange import Doors
 from shared.errors import IntegrityFailure, Refused
 from shared.identity import HostId
 from shared.policy.bundle import HEAD_TOPIC, HeadBundle, LayerBundle, layer_topic
@@ -18,7 +19,7 @@ INSTALL_HINT = "apt-get install mosquitto"
 
 
 class PolicyPush:
-    """The managed broker and our own client of it, both absent where Mosquitto is not installed or not wanted."""
+    """Our own client of a broker, and the broker where it is ours; both absent where none is installed or wanted."""
 
     def __init__(
         self,
@@ -36,13 +37,27 @@ class PolicyPush:
         self._mqtt: CentreMqtt | None = None
         self._settings, self._ca_pem, self._broker_tls, self._service_tls = settings, ca_pem, broker, service
 
+    def doors(self, host: str, https_port: int) -> Doors:
+        """Return what a host is told when it enrols, which is when it learns where the broker is."""
+        outside = self._settings.outside_broker
+        if outside is not None:
+            return Doors(host, https_port, outside.port, outside.host, outside.ca)
+        return Doors(host, https_port, self.port)
+
     @property
     def port(self) -> int | None:
+        if self._settings.outside_broker is not None:
+            return self._settings.outside_broker.port
         return self._broker.port if self._broker else None
 
     def start(self) -> None:
-        if not self._settings.with_broker:
-            return
+        if self._settings.outside_broker is not None:
+            outside = self._settings.outside_broker
+            self._connect(outside.host, outside.port, outside.ca.encode() if outside.ca else self._ca_pem)
+        elif self._settings.with_broker:
+            self._start_own()
+
+    def _start_own(self) -> None:
         program = find_mosquitto()
         if program is None:
             self._absent = f"Mosquitto is not installed; to have it: {INSTALL_HINT}"
@@ -56,8 +71,11 @@ class PolicyPush:
             self._broker.start()
         except BrokerUnavailable as exc:
             raise BrokerUnavailable(f"port {self._settings.mqtt_port}: {exc.why}") from exc
+        self._connect("127.0.0.1", self._broker.port, self._ca_pem)
+
+    def _connect(self, host: str, port: int, ca_pem: bytes) -> None:
         self._mqtt = CentreMqtt(
-            "127.0.0.1", self._broker.port, self._ca_pem, self._service_tls.certificate, self._service_tls.key,
+            host, port, ca_pem, self._service_tls.certificate, self._service_tls.key,
             on_state=self._take, on_connected=self._policy.announce,
         )  # fmt: skip
         self._policy.subscribe(self._publish)
@@ -71,8 +89,16 @@ class PolicyPush:
 
     def state(self) -> BrokerState:
         """Say *running* only while our own client is connected: a process that answers nobody pushes nothing."""
-        if self._broker is None or self._mqtt is None:
+        if self._mqtt is None:
             return BrokerState("absent", self._absent)
+        outside = self._settings.outside_broker
+        if outside is not None and not self._mqtt.is_connected:
+            return BrokerState(
+                "connecting",
+                f"{outside.host} port {outside.port} does not let the control plane in, or does not answer",
+            )
+        if self._broker is None:
+            return BrokerState("running", "")
         status = self._broker.status
         if status.running and not self._mqtt.is_connected:
             return BrokerState("connecting", "the control plane's own client is not connected to it")
