@@ -331,7 +331,7 @@ class Agent:
             layer=config.layer,
             updater=self.updater,
             log=self._log,
-            on_connected=self._bells.pull.ring,
+            on_subscribed=self._bells.pull.ring,
             hints=self._hints,
         )
 

@@ -49,15 +49,27 @@ class Listener:
     key_path: str
 
 
-def configuration(listener: Listener) -> str:
-    """Return mosquitto.conf; its paths are relative to the broker's folder, which is its working directory.
-
-    Relative paths let the broker's own user work below folders that it may not enter.
+@dataclass(frozen=True)
+class Paths:
+    """Where the rest lies. Relative to the broker's working directory, which lets its own user work below folders
+    that it may not enter.
     """
+
+    ca: str = CA_FILE
+    certificate: str = CERTIFICATE_FILE
+    access: str = ACCESS_FILE
+    state: str = STATE_FOLDER
+
+
+OWN_FOLDER = Paths()
+
+
+def configuration(listener: Listener, paths: Paths = OWN_FOLDER) -> str:
+    """Return mosquitto.conf."""
     return f"""\
 listener {listener.port} {listener.address}
-cafile {CA_FILE}
-certfile {CERTIFICATE_FILE}
+cafile {paths.ca}
+certfile {paths.certificate}
 keyfile {listener.key_path}
 tls_version tlsv1.2
 require_certificate true
@@ -65,10 +77,10 @@ use_identity_as_username true
 use_username_as_clientid true
 allow_anonymous false
 allow_zero_length_clientid false
-acl_file {ACCESS_FILE}
+acl_file {paths.access}
 
 persistence true
-persistence_location {STATE_FOLDER}/
+persistence_location {paths.state}/
 autosave_interval 300
 persistent_client_expiration 30d
 

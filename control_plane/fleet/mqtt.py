@@ -21,7 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from control_plane.fleet.broker_config import ANY_HOST_STATE, MAX_PAYLOAD_BYTES, host_of_state_topic
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
-from shared.fleet.mqtt_version import BEST, Answered, MqttVersion, next_version, read_answer
+from shared.fleet.mqtt_version import Answered, MqttVersion, Offer, read_answer
 from shared.fleet.state import MAX_BYTES as MAX_STATE_BYTES
 from shared.identity import CONTROL_PLANE, HostId
 
@@ -31,7 +31,7 @@ _MAX_SIGNED_STATE_BYTES = MAX_STATE_BYTES + 256
 _MAX_WAITING_HOSTS, _MAX_WAITING_BYTES = 20_000, 256 << 20
 _SESSION_S = 3600
 _KEEPALIVE_S = 30
-_AFTER_HANG_UP_S = 2.0
+_AFTER_HANG_UP_S = 1.0
 _ID_BYTES = 8
 
 
@@ -77,8 +77,8 @@ class CentreMqtt:
         self._context = _client_context(ca_pem, cert_pem, key_pem)
         # Not to be guessed: some brokers end the session of whoever has the same one, whatever its certificate.
         self._client_id = f"{CONTROL_PLANE}-{secrets.token_hex(_ID_BYTES)}"
-        self._version, self._is_answered, self._has_hung_up = BEST, False, False
-        self._client = self._new_client(self._version)
+        self._offer, self._is_answered, self._has_hung_up = Offer(), False, False
+        self._client = self._new_client(self._offer.version)
 
     @property
     def is_connected(self) -> bool:
@@ -87,7 +87,7 @@ class CentreMqtt:
     @property
     def version(self) -> MqttVersion | None:
         """What the broker was found to speak; None while there is no connection."""
-        return self._version if self.is_connected else None
+        return self._offer.version if self.is_connected else None
 
     def start(self) -> None:
         """Begin to connect; returns at once, also when no broker answers yet."""
@@ -121,7 +121,7 @@ class CentreMqtt:
 
     def _connect(self) -> None:
         self._is_answered = False
-        if self._version is MqttVersion.V5:
+        if self._offer.version is MqttVersion.V5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.SessionExpiryInterval = _SESSION_S
             self._client.connect_async(
@@ -161,28 +161,29 @@ class CentreMqtt:
     def _connected(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         self._is_answered = True
         if reason.is_failure:
-            _LOG.warning("MQTT refused", extra={"reason": str(reason), "version": self._version.name})
-            self._offer_next(client, read_answer(reason.value))
+            _LOG.warning("MQTT refused", extra={"reason": str(reason), "version": self._offer.version.name})
+            self._answer(client, read_answer(reason.value))
             return
+        self._answer(client, Answered.ACCEPTED)
         client.subscribe(ANY_HOST_STATE, qos=1)
-        _LOG.info("MQTT connected", extra={"port": self._port, "version": self._version.name})
+        _LOG.info("MQTT connected", extra={"port": self._port, "version": self._offer.version.name})
         with self._work:
-            self._has_hung_up, self._greet = False, True
+            self._greet = True
             self._work.notify()
 
     def _disconnected(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if not self._closing:
             _LOG.warning("MQTT disconnected", extra={"reason": str(reason)})
         if not self._is_answered:
-            self._offer_next(client, Answered.HUNG_UP)
+            self._answer(client, Answered.HUNG_UP)
         self._is_answered = False
 
-    def _offer_next(self, client: paho.Client, answered: Answered) -> None:
+    def _answer(self, client: paho.Client, answered: Answered) -> None:
         with self._work:
             # A client that was replaced, or soon is, says nothing about the version that is offered next.
-            if client is self._client and client.protocol.value == self._version.value:
+            if client is self._client and client.protocol.value == self._offer.version.value:
                 self._has_hung_up = answered is Answered.HUNG_UP
-                self._version = next_version(self._version, answered)
+                self._offer = self._offer.after(answered)
                 self._work.notify()
 
     def _failed(self, _client: Any, _data: Any) -> None:
@@ -220,13 +221,13 @@ class CentreMqtt:
             with self._work:
                 offered = MqttVersion(self._client.protocol)
                 self._work.wait_for(
-                    lambda: self._greet or self._states or self._closing or self._version is not offered  # noqa: B023 (called within this turn only)
+                    lambda: self._greet or self._states or self._closing or self._offer.version is not offered  # noqa: B023 (called within this turn only)
                 )
                 if self._closing:
                     return
                 greet, self._greet = self._greet, False
                 states, self._states = self._states, {}
-            if self._version is not offered:
+            if self._offer.version is not offered:
                 self._connect_anew()
             if greet:
                 self._guarded("on_connected", self._on_connected)
@@ -243,7 +244,7 @@ class CentreMqtt:
                 self._work.wait_for(lambda: self._closing, _AFTER_HANG_UP_S)
             if self._closing:
                 return
-            self._client = self._new_client(self._version)
+            self._client = self._new_client(self._offer.version)
             self._connect()
 
     def _guarded(self, name: str, call: Callable[[], None]) -> None:

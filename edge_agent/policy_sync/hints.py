@@ -1,9 +1,9 @@
 """Whether the broker can be relied on to say that there is something new. It is judged by what the pull finds.
 
     state      what shows it                                           the host pulls
-    hearing    connected, and no pull found what had not been told     as rarely as policy lets it
-    silent     connected, and a pull found what had not been told      every minute
-    lost       not connected                                           every minute
+    hearing    subscribed, and no pull found what had not been told    as rarely as policy lets it
+    silent     subscribed, and a pull found what had not been told     every minute
+    lost       not subscribed                                          every minute
 
 A broker that withholds says nothing about it. So a pull that finds more than was heard is the only sign there is, and
 the next message that arrives takes it back.
@@ -30,21 +30,21 @@ class Hints:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._is_connected, self._is_silent = False, False
-        self._was_connected, self._is_back = False, False
+        self._is_subscribed, self._is_silent = False, False
+        self._was_subscribed, self._is_back = False, False
         self._heard: deque[bytes] = deque(maxlen=_REMEMBERED)
 
     @property
     def state(self) -> Hearing:
         with self._lock:
-            if not self._is_connected:
+            if not self._is_subscribed:
                 return Hearing.LOST
             return Hearing.SILENT if self._is_silent else Hearing.HEARING
 
-    def connected(self) -> None:
+    def subscribed(self) -> None:
         with self._lock:
-            self._is_back = self._is_back or self._was_connected
-            self._is_connected = self._was_connected = True
+            self._is_back = self._is_back or self._was_subscribed
+            self._is_subscribed = self._was_subscribed = True
 
     def take_back(self) -> bool:
         """Return, once each time, whether the broker is back, as it then is for every host at the same moment."""
@@ -54,7 +54,7 @@ class Hints:
 
     def lost(self) -> None:
         with self._lock:
-            self._is_connected = False
+            self._is_subscribed = False
 
     def heard(self, bundle: bytes) -> None:
         with self._lock:
@@ -64,7 +64,7 @@ class Hints:
     def pulled(self, bundle: bytes) -> None:
         """Note that a pull brought `bundle`, which is news to this host."""
         with self._lock:
-            if self._is_connected and sha256(bundle).digest() not in self._heard:
+            if self._is_subscribed and sha256(bundle).digest() not in self._heard:
                 self._is_silent = True
 
 

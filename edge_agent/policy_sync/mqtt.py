@@ -23,7 +23,7 @@ from edge_agent.boundary import contained
 from edge_agent.log import Log
 from edge_agent.parts import Bell
 from edge_agent.policy_sync.hints import Hints
-from shared.fleet.mqtt_version import BEST, Answered, MqttVersion, next_version, read_answer
+from shared.fleet.mqtt_version import Answered, MqttVersion, Offer, read_answer
 from shared.identity import HostId
 from shared.policy.bundle import HEAD_TOPIC, MAX_LAYER_BYTES, layer_topic, state_topic
 
@@ -58,28 +58,28 @@ class MqttLink:
         layer: str,
         updater: Updater,
         log: Log,
-        on_connected: Callable[[], None],
+        on_subscribed: Callable[[], None],
         hints: Hints | None = None,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._host, self._port, self._context = host.strip("[]"), port, context
         self._host_id, self._layer, self._updater = host_id, layer, updater
-        self._log, self._on_connected, self._spread = log, on_connected, spread
+        self._log, self._on_subscribed, self._spread = log, on_subscribed, spread
         self._hints = hints or Hints()
         self._client_id = f"{host_id}-{secrets.token_hex(_ID_BYTES)}"
         self._client: Client | None = None
-        self._version, self._is_answered, self._hung_up = BEST, False, 0
+        self._offer, self._is_answered, self._hung_up = Offer(), False, 0
         self.bell = Bell()
 
     @property
     def version(self) -> MqttVersion | None:
         """What the broker was found to speak; None while there is no connection."""
         client = self._client
-        return self._version if client is not None and client.is_connected() else None
+        return self._offer.version if client is not None and client.is_connected() else None
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            self._run_as(self._version, stop)
+            self._run_as(self._offer.version, stop)
             if self._hung_up:
                 stop.wait(delay_s(self._hung_up, self._spread()))
 
@@ -107,7 +107,7 @@ class MqttLink:
         self._client = client
         client.loop_start()
         try:
-            while not stop.is_set() and self._version is version:
+            while not stop.is_set() and self._offer.version is version:
                 self.bell.sleep()
         finally:
             self._client = None
@@ -120,35 +120,44 @@ class MqttLink:
         client.tls_set_context(self._context)
         client.reconnect_delay_set(*_RECONNECT_S)
         client.max_inflight_messages_set(4)
-        client.on_connect, client.on_disconnect, client.on_message = self._connected, self._lost, self._arrived
+        client.on_connect, client.on_disconnect = self._connected, self._lost
+        client.on_subscribe, client.on_message = self._subscribed, self._arrived
         return client
 
     def _connected(self, client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, _: Any) -> None:
         self._is_answered = True
         if reason.is_failure:
-            self._log.event("mqtt.refused", why=str(reason), version=self._version.name)
-            self._offer_next(client, read_answer(reason.value))
+            self._log.event("mqtt.refused", why=str(reason), version=self._offer.version.name)
+            self._answer(client, read_answer(reason.value))
             return
-        self._hung_up = 0
-        self._log.event("mqtt.connected", version=self._version.name)
+        self._answer(client, Answered.ACCEPTED)
+        self._log.event("mqtt.connected", version=self._offer.version.name)
         # The layer first: with it at hand, the head that follows can be accepted at once.
         client.subscribe([(layer_topic(self._layer), _QOS), (HEAD_TOPIC, _QOS)])
-        self._hints.connected()
-        self._on_connected()
+
+    def _subscribed(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _: Any) -> None:
+        refusals = [str(reason) for reason in reasons if reason.is_failure]
+        if refusals:
+            self._log.event("mqtt.subscription-refused", why=refusals[0])
+            return
+        self._hints.subscribed()
+        # What was published before the broker knew of us may not come: it is fetched.
+        self._on_subscribed()
 
     def _lost(self, client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _: Any) -> None:
         self._log.event("mqtt.disconnected", why=str(reason))
         self._hints.lost()
         if not self._is_answered:
-            self._hung_up += 1
-            self._offer_next(client, Answered.HUNG_UP)
+            self._answer(client, Answered.HUNG_UP)
         self._is_answered = False
 
-    def _offer_next(self, client: Client, answered: Answered) -> None:
+    def _answer(self, client: Client, answered: Answered) -> None:
         # A client that was replaced, or soon is, says nothing about the version that is offered next.
-        if client is self._client and client.protocol.value == self._version.value:
-            self._version = next_version(self._version, answered)
-            self.bell.ring()
+        if client is not self._client or client.protocol.value != self._offer.version.value:
+            return
+        self._hung_up = self._hung_up + 1 if answered is Answered.HUNG_UP else 0
+        self._offer = self._offer.after(answered)
+        self.bell.ring()
 
     def _arrived(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         offers = {HEAD_TOPIC: self._updater.offer_head, layer_topic(self._layer): self._updater.offer_layer}
