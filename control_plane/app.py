@@ -25,6 +25,7 @@ from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
+from control_plane.enrolment.revocation import Revocation, RevokedHosts
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.overview import Overview
 from control_plane.fleet.push import PolicyPush
@@ -93,7 +94,9 @@ class ControlPlane:
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
         self._states = StateIntake(self._database, clock)
         self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
-                                broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS))  # fmt: skip
+                                broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
+                                revoked=RevokedHosts(self._database, self._ca))  # fmt: skip
+        self._revocation = Revocation(self._database, self._journal, self._push.end_session)
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
         self._comparisons = self._make_comparisons()
         self._route_queue = RouteQueue(self._database, self._journal, clock)
@@ -113,6 +116,7 @@ class ControlPlane:
             self._refresh_policy()
             scheduler = BackgroundScheduler(timezone="UTC")
             scheduler.add_job(self._refresh_policy, "interval", hours=1, id="refresh-policy")
+            scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.start()
             opened.callback(scheduler.shutdown)
             self._routes.start()
@@ -215,6 +219,7 @@ class ControlPlane:
             comparisons=self._comparisons,
             routes=routes,
             moves=self._moves,
+            revocation=self._revocation,
             journal=self._journal,
             issue_code=partial(codes.issue, self._database, self._clock, self._ca.fingerprint),
             limit=FailureLimit(self._clock),

@@ -1,11 +1,15 @@
 """Pushes policy through the broker and takes state reports from it. Without a broker hosts pull, and status says so."""
 
 import logging
+from functools import partial
 
+from control_plane.enrolment.revocation import RevokedHosts
 from control_plane.fleet.broker import BrokerUnavailable, ManagedBroker, find_mosquitto
+from control_plane.fleet.broker_config import WITH_REVOKED, access_rules, configuration
 from control_plane.fleet.mqtt import CentreMqtt
 from control_plane.fleet.overview import BrokerState
 from control_plane.fleet.states import StateIntake
+from control_plane.fleet.takeover import take_over
 from control_plane.http.tls import TlsIdentity
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Settings
@@ -30,8 +34,9 @@ class PolicyPush:
         *,
         broker: TlsIdentity,
         service: TlsIdentity,
+        revoked: RevokedHosts,
     ) -> None:
-        self._policy, self._states = policy, states
+        self._policy, self._states, self._revoked = policy, states, revoked
         self._absent = "switched off with --no-broker"
         self._broker: ManagedBroker | None = None
         self._mqtt: CentreMqtt | None = None
@@ -66,6 +71,8 @@ class PolicyPush:
         self._broker = ManagedBroker(
             self._settings.folders.broker, program, self._settings.mqtt_port, self._ca_pem,
             self._broker_tls.certificate, self._broker_tls.key, "127.0.0.1" if loopback else "0.0.0.0",  # noqa: S104 (hosts reach it there)
+            configure=partial(configuration, paths=WITH_REVOKED), revoked_pem=self._revoked.revocation_list(),
+            access_rules=access_rules(self._revoked.hosts()),
         )  # fmt: skip
         try:
             self._broker.start()
@@ -86,6 +93,23 @@ class PolicyPush:
             self._mqtt.stop()
         if self._broker:
             self._broker.stop()
+
+    def end_session(self, host_id: HostId) -> str:
+        """End what a revoked host has open at the broker, and keep it out; return why we cannot, empty when done.
+
+        Raises BrokerUnavailable.
+        """
+        outside = self._settings.outside_broker
+        if outside is not None:
+            return (
+                f"open until the host is taken out of the configuration of {outside.host} "
+                "(`leadglass-provision broker`, docs/guides/administrator.md)"
+            )
+        if self._broker is None:
+            return ""
+        self._broker.tell_revoked(self._revoked.revocation_list(), access_rules(self._revoked.hosts()))
+        take_over(self._broker.port, self._ca_pem, self._revoked.stand_in(host_id), host_id)
+        return ""
 
     def state(self) -> BrokerState:
         """Say *running* only while our own client is connected: a process that answers nobody pushes nothing."""

@@ -13,6 +13,7 @@ class Permission(StrEnum):
     CONFLICT_SETTLE = "conflict:settle"
     POLICY_PUBLISH = "policy:publish"
     CODE_ISSUE = "enrolment-code:issue"
+    HOST_REVOKE = "host:revoke"
     AUDIT_READ = "audit:read"
     RECOVERY_DRILL = "recovery:drill"
     COVERAGE_COMPARE = "coverage:compare"

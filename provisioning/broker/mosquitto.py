@@ -7,7 +7,7 @@ a restart of Mosquitto does.
 from collections.abc import Iterator
 
 from control_plane.fleet.broker_config import Listener, Paths, configuration
-from provisioning.broker.plan import HEAD, LAYERS, Plan
+from provisioning.broker.layout import HEAD, LAYERS, Plan
 from shared.identity import CONTROL_PLANE
 from shared.policy.bundle import state_topic
 

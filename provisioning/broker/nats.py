@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.fleet.broker_config import MAX_PACKET_BYTES
-from provisioning.broker.plan import CENTRE_SUBJECT, HEAD, HOSTS, LAYERS, Plan, host_subject
+from provisioning.broker.layout import CENTRE_SUBJECT, HEAD, HOSTS, LAYERS, Plan, host_subject
 from shared.policy.bundle import state_topic
 
 CONFIGURATION = "nats.conf"

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from provisioning.broker.plan import CENTRE_SUBJECT, HEAD, HOSTS, LAYERS, Plan, host_subject
+from provisioning.broker.layout import CENTRE_SUBJECT, HEAD, HOSTS, LAYERS, Plan, host_subject
 from shared.identity import CONTROL_PLANE
 from shared.policy.bundle import state_topic
 

@@ -19,7 +19,7 @@ from typing import Protocol
 from control_plane.fleet.broker import ManagedBroker, find_mosquitto
 from control_plane.fleet.broker_config import ACCESS_RULES
 from provisioning.broker import mosquitto, nats, rabbitmq
-from provisioning.broker.plan import CENTRE_SUBJECT, Plan, Tls, host_subject
+from provisioning.broker.layout import CENTRE_SUBJECT, Plan, Tls, host_subject
 from shared.fleet.mqtt_version import MqttVersion
 from shared.identity import HostId
 from tests.contracts.front import Front

@@ -408,7 +408,7 @@ _CODES = {
     "capture.file-refused capture.object-damaged capture.spool-imported",
     "110112": "coverage.compared coverage.comparison-failed vault.looked-up",
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
-    "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
+    "enrolment.certificate-renewed enrolment.renewal-refused enrolment.host-revoked capture.association-refused "
     "capture.interception-attempted capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
     "policy.published policy.refused policy.accepted audit.batch-refused vault.conflict-settled "
     "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "

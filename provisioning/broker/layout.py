@@ -12,19 +12,11 @@ is refused.
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.errors import Refused
 from shared.identity import CONTROL_PLANE, HostId
 from shared.policy.bundle import HEAD_TOPIC, HOST_TOPIC_PREFIX, LAYER_TOPIC_PREFIX
 
 CENTRE_SUBJECT = f"CN={CONTROL_PLANE},OU=service"
-POLICY_TOPIC_PREFIX = HEAD_TOPIC.removesuffix("head")
 HEAD, LAYERS, HOSTS = HEAD_TOPIC, LAYER_TOPIC_PREFIX, HOST_TOPIC_PREFIX
-
-
-class PlanRefused(Refused):
-    def __init__(self, what: str, why: str) -> None:
-        super().__init__(f"{what}: {why}")
-        self.what, self.why = what, why
 
 
 @dataclass(frozen=True)
