@@ -87,7 +87,12 @@ def _add_running(commands: "Commands[argparse.ArgumentParser]") -> None:
         ("mqtt-port", 8883, "broker"),
     ):
         run.add_argument(f"--{name}", type=_port, default=port, metavar="PORT", help=f"{what}; 0 picks one [{port}]")
-    run.add_argument("--no-broker", action="store_true", help="do without Mosquitto; hosts pull policy over HTTPS")
+    broker = run.add_mutually_exclusive_group()
+    broker.add_argument("--no-broker", action="store_true", help="do without Mosquitto; hosts pull policy over HTTPS")
+    broker.add_argument("--broker", metavar="URL", help="a broker that others run, mqtts://HOST:PORT, and no Mosquitto")
+    run.add_argument(
+        "--broker-ca", type=Path, metavar="FILE", help="who certified that broker, PEM [our own authority did]"
+    )
     run.add_argument("--ready-file", type=Path, metavar="FILE", help="write addresses and sign-in link here when ready")
     run.set_defaults(run=_later("running", "run"))
 
@@ -111,6 +116,15 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     code.add_argument("--asset", required=True, help="what people call the host, such as 'CT 2, room 1.14'")
     code.add_argument("--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]")
     code.set_defaults(run=_later("people", "code"))
+
+    hosts = commands.add_parser("hosts", help="list hosts, or take one's identity away")
+    actions = hosts.add_subparsers(title="actions", required=True, metavar="ACTION")
+    listing = _person(actions.add_parser("list", help="the ids of hosts that are not revoked, one a line"))
+    listing.set_defaults(run=_later("hosts", "show"))
+    revoke = _person(actions.add_parser("revoke", help="refuse a host from now on, for good (audited)"))
+    revoke.add_argument("host", metavar="HOST", help="its id, as `status` prints it: host-...")
+    revoke.add_argument("--reason", required=True, help="why; it is kept sealed in the audit log, with your name")
+    revoke.set_defaults(run=_later("hosts", "revoke"))
 
     find = _person(commands.add_parser("find", help="look images up through the blind index (audited)"))
     wanted = find.add_mutually_exclusive_group()

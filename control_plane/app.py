@@ -25,6 +25,7 @@ from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
+from control_plane.enrolment.revocation import Revocation, RevokedHosts
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
@@ -75,7 +76,7 @@ _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
 
 class ControlPlane:
-    """One process: three doors, one scheduler, and Mosquitto as a child."""
+    """One process: three doors, one scheduler, and Mosquitto as a child, or a client of a broker that others run."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         """Raises NotInitialised, RootKeyMissing, KeyNotAuthentic."""
@@ -96,7 +97,9 @@ class ControlPlane:
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
         self._states = StateIntake(self._database, self._journal, clock)
         self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
-                                broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS))  # fmt: skip
+                                broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
+                                revoked=RevokedHosts(self._database, self._ca))  # fmt: skip
+        self._revocation = Revocation(self._database, self._journal, self._push.end_session)
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
         self._versions = PolicyVersions(self._database, self._verified)
         self._comparisons = self._make_comparisons()
@@ -117,6 +120,7 @@ class ControlPlane:
             self._refresh_policy()
             scheduler = BackgroundScheduler(timezone="UTC")
             scheduler.add_job(self._refresh_policy, "interval", hours=1, id="refresh-policy")
+            scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.start()
             opened.callback(scheduler.shutdown)
             self._routes.start()
@@ -230,6 +234,7 @@ class ControlPlane:
             comparisons=self._comparisons,
             routes=routes,
             moves=self._moves,
+            revocation=self._revocation,
             journal=self._journal,
             issue_code=partial(codes.issue, self._database, self._clock, self._ca.fingerprint),
             limit=FailureLimit(self._clock),
@@ -286,7 +291,7 @@ class ControlPlane:
         return FrameWorker(digester)
 
     def _where(self) -> Doors:
-        return Doors(self._settings.host, self._doors["hosts"].port, self._push.port)
+        return self._push.doors(self._settings.host, self._doors["hosts"].port)
 
     def _tls(self, name: str) -> TlsIdentity:
         key = self._keys.p256(name)

@@ -53,6 +53,7 @@ from edge_agent.link.relay import GuardRelay
 from edge_agent.log import Log, where, why
 from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
+from edge_agent.policy_sync.hints import Hints
 from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
 from edge_agent.policy_sync.self_check import SelfCheck
@@ -118,6 +119,7 @@ class Agent:
         folder, identity = settings.folder, load_identity(settings.folder)
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
+        self._hints = Hints()
         self._contexts: list[ssl.SSLContext] = []
         self._ready_lock = threading.Lock()
         make_folder(folder.database.parent)
@@ -320,6 +322,7 @@ class Agent:
             policy=self.store.in_force,
             log=self._log,
             bell=self._bells.pull,
+            hints=self._hints,
         )
 
     def _make_mqtt(self) -> MqttLink | None:
@@ -327,14 +330,15 @@ class Agent:
         if config.doors.mqtt_port is None:
             return None
         return MqttLink(
-            config.doors.host,
+            config.doors.mqtt_host or config.doors.host,
             config.doors.mqtt_port,
-            self._context(),
+            self._context(config.doors.mqtt_ca),
             host_id=config.host_id,
             layer=config.layer,
             updater=self.updater,
             log=self._log,
-            on_connected=self._bells.pull.ring,
+            on_subscribed=self._bells.pull.ring,
+            hints=self._hints,
         )
 
     def _make_renewal(self) -> CertificateRenewal:
@@ -428,9 +432,9 @@ class Agent:
         doors = self._identity.config.doors
         return HttpsDoor(doors.host, doors.https_port, self._context())
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:
         folder = self._settings.folder
-        self._contexts.append(verified_context(folder.ca, folder.tls))
+        self._contexts.append(verified_context(folder.ca, folder.tls, ca_pem=ca_pem))
         return self._contexts[-1]
 
     def _dicom_context(self, trust: str) -> ssl.SSLContext:

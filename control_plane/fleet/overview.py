@@ -33,6 +33,7 @@ from shared.fleet.state import verify_state
 from shared.signing import EvidencePublicKey
 
 NOT_RECOVERABLE = "not recoverable"
+REVOKED = "revoked"
 # People need weeks to renew a signature; the centre renews its own after a week, so less than six days left is a fault.
 _EXPIRY_WARNING = {False: timedelta(days=30), True: timedelta(days=6)}
 # A host renews its certificate of seven days with more than two left.
@@ -122,6 +123,8 @@ class Overview:
             "state": "never reported",
             "doubt": host.doubt,
         }
+        if not host.active:
+            return {**facts, "state": REVOKED}
         if host.state is None or host.state_received is None:
             return facts
         try:
@@ -240,6 +243,8 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
     if unindexed:
         gaps.append(f"{unindexed} objects: attributes not evaluated, so no look-up finds them")
     for host in hosts:
+        if host["state"] == REVOKED:
+            continue
         if host["state"] == "silent":
             gaps.append(f"{host['asset']}: silent since {host['last_seen']}; what it does now is unknown")
         elif host["state"] != "capturing":

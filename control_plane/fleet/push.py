@@ -1,14 +1,19 @@
 """Pushes policy through the broker and takes state reports from it. Without a broker hosts pull, and status says so."""
 
 import logging
+from functools import partial
 
+from control_plane.enrolment.revocation import RevokedHosts
 from control_plane.fleet.broker import BrokerUnavailable, ManagedBroker, find_mosquitto
+from control_plane.fleet.broker_config import WITH_REVOKED, access_rules, configuration
 from control_plane.fleet.mqtt import CentreMqtt
 from control_plane.fleet.overview import BrokerState
 from control_plane.fleet.states import StateIntake
+from control_plane.fleet.takeover import take_over
 from control_plane.http.tls import TlsIdentity
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Settings
+from shared.enrolment.exchange import Doors
 from shared.errors import IntegrityFailure, Refused
 from shared.identity import HostId
 from shared.policy.bundle import HEAD_TOPIC, HeadBundle, LayerBundle, layer_topic
@@ -18,7 +23,7 @@ INSTALL_HINT = "apt-get install mosquitto"
 
 
 class PolicyPush:
-    """The managed broker and our own client of it, both absent where Mosquitto is not installed or not wanted."""
+    """Our own client of a broker, and the broker where it is ours; both absent where none is installed or wanted."""
 
     def __init__(
         self,
@@ -29,20 +34,35 @@ class PolicyPush:
         *,
         broker: TlsIdentity,
         service: TlsIdentity,
+        revoked: RevokedHosts,
     ) -> None:
-        self._policy, self._states = policy, states
+        self._policy, self._states, self._revoked = policy, states, revoked
         self._absent = "switched off with --no-broker"
         self._broker: ManagedBroker | None = None
         self._mqtt: CentreMqtt | None = None
         self._settings, self._ca_pem, self._broker_tls, self._service_tls = settings, ca_pem, broker, service
 
+    def doors(self, host: str, https_port: int) -> Doors:
+        """Return what a host is told when it enrols, which is when it learns where the broker is."""
+        outside = self._settings.outside_broker
+        if outside is not None:
+            return Doors(host, https_port, outside.port, outside.host, outside.ca)
+        return Doors(host, https_port, self.port)
+
     @property
     def port(self) -> int | None:
+        if self._settings.outside_broker is not None:
+            return self._settings.outside_broker.port
         return self._broker.port if self._broker else None
 
     def start(self) -> None:
-        if not self._settings.with_broker:
-            return
+        if self._settings.outside_broker is not None:
+            outside = self._settings.outside_broker
+            self._connect(outside.host, outside.port, outside.ca.encode() if outside.ca else self._ca_pem)
+        elif self._settings.with_broker:
+            self._start_own()
+
+    def _start_own(self) -> None:
         program = find_mosquitto()
         if program is None:
             self._absent = f"Mosquitto is not installed; to have it: {INSTALL_HINT}"
@@ -51,13 +71,18 @@ class PolicyPush:
         self._broker = ManagedBroker(
             self._settings.folders.broker, program, self._settings.mqtt_port, self._ca_pem,
             self._broker_tls.certificate, self._broker_tls.key, "127.0.0.1" if loopback else "0.0.0.0",  # noqa: S104 (hosts reach it there)
+            configure=partial(configuration, paths=WITH_REVOKED), revoked_pem=self._revoked.revocation_list(),
+            access_rules=access_rules(self._revoked.hosts()),
         )  # fmt: skip
         try:
             self._broker.start()
         except BrokerUnavailable as exc:
             raise BrokerUnavailable(f"port {self._settings.mqtt_port}: {exc.why}") from exc
+        self._connect("127.0.0.1", self._broker.port, self._ca_pem)
+
+    def _connect(self, host: str, port: int, ca_pem: bytes) -> None:
         self._mqtt = CentreMqtt(
-            "127.0.0.1", self._broker.port, self._ca_pem, self._service_tls.certificate, self._service_tls.key,
+            host, port, ca_pem, self._service_tls.certificate, self._service_tls.key,
             on_state=self._take, on_connected=self._policy.announce,
         )  # fmt: skip
         self._policy.subscribe(self._publish)
@@ -69,10 +94,35 @@ class PolicyPush:
         if self._broker:
             self._broker.stop()
 
+    def end_session(self, host_id: HostId) -> str:
+        """End what a revoked host has open at the broker, and keep it out; return why we cannot, empty when done.
+
+        Raises BrokerUnavailable.
+        """
+        outside = self._settings.outside_broker
+        if outside is not None:
+            return (
+                f"open until the host is taken out of the configuration of {outside.host} "
+                "(`leadglass-provision broker`, docs/guides/administrator.md)"
+            )
+        if self._broker is None:
+            return ""
+        self._broker.tell_revoked(self._revoked.revocation_list(), access_rules(self._revoked.hosts()))
+        take_over(self._broker.port, self._ca_pem, self._revoked.stand_in(host_id), host_id)
+        return ""
+
     def state(self) -> BrokerState:
         """Say *running* only while our own client is connected: a process that answers nobody pushes nothing."""
-        if self._broker is None or self._mqtt is None:
+        if self._mqtt is None:
             return BrokerState("absent", self._absent)
+        outside = self._settings.outside_broker
+        if outside is not None and not self._mqtt.is_connected:
+            return BrokerState(
+                "connecting",
+                f"{outside.host} port {outside.port} does not let the control plane in, or does not answer",
+            )
+        if self._broker is None:
+            return BrokerState("running", "")
         status = self._broker.status
         if status.running and not self._mqtt.is_connected:
             return BrokerState("connecting", "the control plane's own client is not connected to it")

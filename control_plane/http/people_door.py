@@ -17,6 +17,7 @@ from control_plane.coverage.runs import CoverageRuns
 from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.statements import CustodyStatements
 from control_plane.enrolment import codes
+from control_plane.enrolment.revocation import Revocation
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
@@ -48,6 +49,8 @@ from control_plane.http.people_models import (
     PublishAnswer,
     PublishRequest,
     RetryAnswer,
+    RevocationAnswer,
+    RevocationRequest,
     RootRequest,
     RoutesAnswer,
     SettleAnswer,
@@ -105,6 +108,7 @@ class PeopleServices:
     comparisons: CoverageRuns
     routes: RoutesForPeople
     moves: SpoolMoves
+    revocation: Revocation
     journal: CentreJournal
     issue_code: codes.Issuer
     limit: FailureLimit
@@ -126,6 +130,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_coverage(app, services)
     _add_routes(app, services)
     _add_moves(app, services)
+    _add_revocation(app, services)
     return app
 
 
@@ -425,6 +430,17 @@ def _add_moves(app: APIFlask, services: PeopleServices) -> None:
         person = _permitted(services, Permission.SPOOL_MOVE)
         services.moves.end(person.name, move_id)
         return {"moves": [one for one in services.moves.status() if one["move"] == move_id]}
+
+
+def _add_revocation(app: APIFlask, services: PeopleServices) -> None:
+    @app.post("/api/v1/hosts/<host>/revocation")
+    @app.input(RevocationRequest, location="json", arg_name="wanted")
+    @app.output(RevocationAnswer, status_code=201)
+    def revoke(host: str, wanted: RevocationRequest) -> dict[str, Json]:
+        """Take a host's identity away for good, and end the session that it has with the broker."""
+        person = _permitted(services, Permission.HOST_REVOKE)
+        revoked = services.revocation.revoke(person.name, HostId.parse(host), wanted.reason)
+        return {"host": str(revoked.host_id), "asset": revoked.asset, "session": revoked.session}
 
 
 def _recognise(services: PeopleServices) -> None:

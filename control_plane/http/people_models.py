@@ -590,6 +590,20 @@ class RetryAnswer(BaseModel):
     count: int
 
 
+class RevocationRequest(_Strict):
+    """Why a host's identity is taken away; the reason is kept sealed."""
+
+    reason: str = Field(min_length=3, max_length=300)
+
+
+class RevocationAnswer(BaseModel):
+    """`session` is *ended*, or says why the host may still be connected to the broker."""
+
+    host: str
+    asset: str
+    session: str
+
+
 class MoveRequest(_Strict):
     """Which host may deliver for which other one, for how long, and why; the reason is kept sealed."""
 

@@ -14,6 +14,7 @@ class Permission(StrEnum):
     POLICY_PUBLISH = "policy:publish"
     PERSON_ADD = "person:add"
     CODE_ISSUE = "enrolment-code:issue"
+    HOST_REVOKE = "host:revoke"
     AUDIT_READ = "audit:read"
     RECOVERY_DRILL = "recovery:drill"
     COVERAGE_COMPARE = "coverage:compare"

@@ -1,4 +1,7 @@
-"""Pulls the policy over HTTPS: at start, after a reconnect, every so often, and when a head came without its layer."""
+"""Pulls the policy over HTTPS: at start, after a reconnect, every so often, and when a head came without its layer.
+
+This is what a host relies on. A broker only makes it faster; one that is away or says nothing makes it more frequent.
+"""
 
 import random
 import threading
@@ -8,6 +11,7 @@ from edge_agent.backoff import delay_s
 from edge_agent.https import HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
+from edge_agent.policy_sync.hints import BACK_WITHIN_S, Hints, pull_after_s
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.errors import Refused, Unavailable
 from shared.policy.document import PolicyDocument
@@ -31,10 +35,12 @@ class PolicyPuller:
         policy: Callable[[], PolicyDocument | None],
         log: Log,
         bell: Bell,
+        hints: Hints | None = None,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._layer, self._updater = door, layer, updater
         self._policy, self._log, self._spread = policy, log, spread
+        self._hints = hints or Hints()
         self._etags: dict[str, str] = {}
         self.bell = bell
 
@@ -51,7 +57,10 @@ class PolicyPuller:
                 continue
             policy = self._policy()
             stop.wait(_LEAST_S)
-            self.bell.sleep(policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S)
+            every_s = policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S
+            self.bell.sleep(pull_after_s(every_s, self._hints.state, self._spread()))
+            if self._hints.take_back():
+                stop.wait(BACK_WITHIN_S * self._spread())
         self._door.close()
 
     def pull(self) -> None:
@@ -68,5 +77,8 @@ class PolicyPuller:
         answer = self._door.get(path, {"If-None-Match": known} if known else {})
         if answer.status in (_NOT_MODIFIED, _NOT_FOUND):
             return
-        offer(accepted(self._door.name, answer).body)
-        self._etags[path] = answer.headers.get("etag", "")
+        body, etag = accepted(self._door.name, answer).body, answer.headers.get("etag", "")
+        if self._etags.get(path, etag) != etag:
+            self._hints.pulled(body)
+        offer(body)
+        self._etags[path] = etag

@@ -48,6 +48,7 @@ class Event(StrEnum):
     ENROLMENT_REFUSED = "enrolment.refused"
     CERTIFICATE_RENEWED = "enrolment.certificate-renewed"
     RENEWAL_REFUSED = "enrolment.renewal-refused"
+    HOST_REVOKED = "enrolment.host-revoked"
     ASSOCIATION_REFUSED = "capture.association-refused"
     IMAGE_CAPTURED = "capture.image-captured"
     IMAGE_REFUSED = "capture.image-refused"
@@ -129,6 +130,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.ENROLMENT_REFUSED: "110113",
     Event.CERTIFICATE_RENEWED: "110113",
     Event.RENEWAL_REFUSED: "110113",
+    Event.HOST_REVOKED: "110113",
     Event.ASSOCIATION_REFUSED: "110113",
     Event.IMAGE_CAPTURED: "110107",
     Event.IMAGE_REFUSED: "110107",

@@ -1,0 +1,101 @@
+"""NATS with JetStream: one node of a cluster that keeps what was published when a node is lost.
+
+A topic `a/b` is the subject `a.b` here. A subscription with QoS 1 is served through `$MQTT.sub.>`, which the server
+lets no MQTT client name itself. Nobody but an MQTT client with a certificate gets in: no user has another way.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from control_plane.fleet.broker_config import MAX_PACKET_BYTES
+from provisioning.broker.layout import CENTRE_SUBJECT, HEAD, HOSTS, LAYERS, Plan, host_subject
+from shared.policy.bundle import state_topic
+
+CONFIGURATION = "nats.conf"
+_SERVED_THROUGH = "$MQTT.sub.>"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """`peer_ca` certified every node's certificate, which has to be good for a server and for a client."""
+
+    node: str
+    listen: str
+    peers: tuple[str, ...]  # host:port of every node
+    peer_ca: Path
+    client_listen: str = "127.0.0.1:4222"
+
+
+def files(plan: Plan, cluster: Cluster) -> dict[str, str]:
+    return {CONFIGURATION: _configuration(plan, cluster)}
+
+
+def _configuration(plan: Plan, cluster: Cluster) -> str:
+    tls, copies = plan.tls, min(3, len(cluster.peers))
+    routes = ", ".join(f'"nats-route://{peer}"' for peer in cluster.peers)
+    users = "\n".join(_users(plan))
+    return f"""\
+server_name: "{cluster.node}"
+listen: "{cluster.client_listen}"
+max_payload: {MAX_PACKET_BYTES}
+
+jetstream {{
+  store_dir: "{plan.folder}/jetstream"
+  max_memory_store: 64MB
+  max_file_store: 4GB
+}}
+
+cluster {{
+  name: "leadglass"
+  listen: "{cluster.listen}"
+  routes: [{routes}]
+  tls {{
+    cert_file: "{tls.certificate}"
+    key_file: "{tls.key}"
+    ca_file: "{cluster.peer_ca}"
+    verify: true
+  }}
+}}
+
+mqtt {{
+  listen: "{plan.address}:{plan.port}"
+  tls {{
+    cert_file: "{tls.certificate}"
+    key_file: "{tls.key}"
+    ca_file: "{tls.client_ca}"
+    verify_and_map: true
+    timeout: 10
+  }}
+  stream_replicas: {copies}
+  reject_qos2_publish: true
+}}
+
+authorization {{
+  users: [
+{users}
+  ]
+}}
+"""
+
+
+def _users(plan: Plan) -> Iterator[str]:
+    yield _user(CENTRE_SUBJECT, reads=[_subject(HOSTS) + "*.state"], writes=[_subject(HEAD), _subject(LAYERS) + "*"])
+    for host in plan.hosts:
+        reads = [_subject(HEAD), _subject(LAYERS) + "*"]
+        yield _user(host_subject(host), reads=reads, writes=[_subject(state_topic(str(host)))])
+
+
+def _user(name: str, *, reads: list[str], writes: list[str]) -> str:
+    return (
+        f'    {{user: "{name}", allowed_connection_types: ["MQTT"], permissions: {{'
+        f"publish: {{allow: [{_quoted(writes)}]}}, subscribe: {{allow: [{_quoted([*reads, _SERVED_THROUGH])}]}}}}}}"
+    )
+
+
+def _subject(topic: str) -> str:
+    return topic.replace("/", ".")
+
+
+def _quoted(subjects: list[str]) -> str:
+    return ", ".join(f'"{subject}"' for subject in subjects)
