@@ -12,6 +12,8 @@ from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
 from control_plane.fleet import device_tree, doubts
+from control_plane.fleet.commands import FleetCommands
+from control_plane.fleet.commands import gaps as command_gaps
 from control_plane.fleet.devices import guard_of
 from control_plane.fleet.heard import heard_since
 from control_plane.keys.drill import DRILLED
@@ -27,7 +29,7 @@ from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
-from shared.fleet.state import verify_state
+from shared.fleet.state import HostState, verify_state
 from shared.signing import EvidencePublicKey
 
 NOT_RECOVERABLE = "not recoverable"
@@ -58,9 +60,10 @@ class Overview:
         coverage: CoverageShowing,
         routes: RoutesForPeople,
         moves: SpoolMoves,
+        commands: FleetCommands,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
-        self._coverage, self._routes, self._moves = coverage, routes, moves
+        self._coverage, self._routes, self._moves, self._commands = coverage, routes, moves, commands
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -76,6 +79,7 @@ class Overview:
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
+        commands = self._commands.newest()
         version = document.version if document else 0
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
@@ -89,6 +93,7 @@ class Overview:
             "coverage": coverage.json(),
             "routes": list(routes),
             "moves": list(moves),
+            "commands": list(commands),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
                 *unproved,
@@ -96,6 +101,7 @@ class Overview:
                 *gaps(coverage),
                 *route_gaps(routes),
                 *move_gaps(moves),
+                *command_gaps(commands, now),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),
             ],
@@ -129,7 +135,7 @@ class Overview:
             unproved += device_tree.gaps(host.asset, state.guard)
         return {
             **facts,
-            "state": _state(is_heard, state.listening),
+            "state": _state(state, is_heard=is_heard),
             "reported": clocks.text(state.time),
             "software": state.software,
             "policy_accepted": state.policy_accepted,
@@ -151,11 +157,13 @@ class Overview:
         }
 
 
-def _state(is_heard: bool, is_listening: bool) -> str:  # noqa: FBT001 (two facts and no switch)
+def _state(state: HostState, *, is_heard: bool) -> str:
     # What a host said long ago says nothing about now.
     if not is_heard:
         return "silent"
-    return "capturing" if is_listening else "not listening"
+    if state.isolated:
+        return "isolated"
+    return "capturing" if state.listening else "not listening"
 
 
 def _certificates(hosts: Sequence[Mapping[str, Json]], now: datetime) -> Iterator[str]:
@@ -230,6 +238,11 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
     for host in hosts:
         if host["state"] == "silent":
             gaps.append(f"{host['asset']}: silent since {host['last_seen']}; what it does now is unknown")
+        elif host["state"] == "isolated":
+            gaps.append(
+                f"{host['asset']}: isolated: it takes nothing in, and what its modalities make is not protected; "
+                f"`leadglass-server command {host['host']} rejoin` ends that"
+            )
         elif host["state"] != "capturing":
             gaps.append(f"{host['asset']}: {host['state']}")
         elif host["policy_in_force"] != version:

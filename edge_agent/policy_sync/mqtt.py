@@ -16,7 +16,7 @@ from edge_agent.log import Log
 from edge_agent.parts import Bell
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.identity import HostId
-from shared.policy.bundle import HEAD_TOPIC, MAX_LAYER_BYTES, layer_topic, state_topic
+from shared.policy.bundle import HEAD_TOPIC, MAX_LAYER_BYTES, command_topic, layer_topic, state_topic
 
 _QOS = 1
 _KEEPALIVE_S = 30
@@ -41,10 +41,12 @@ class MqttLink:
         updater: PolicyUpdater,
         log: Log,
         on_connected: Callable[[], None],
+        on_command: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_command` is called when there may be a command; what the broker says of it is not read."""
         self._host, self._port, self._context = host.strip("[]"), port, context
         self._host_id, self._layer, self._updater = host_id, layer, updater
-        self._log, self._on_connected = log, on_connected
+        self._log, self._on_connected, self._on_command = log, on_connected, on_command
         self._client: Client | None = None
         self.bell = Bell()
 
@@ -91,13 +93,17 @@ class MqttLink:
             return
         self._log.event("mqtt.connected")
         # The layer first: with it at hand, the head that follows can be accepted at once.
-        client.subscribe([(layer_topic(self._layer), _QOS), (HEAD_TOPIC, _QOS)])
+        topics = layer_topic(self._layer), HEAD_TOPIC, command_topic(str(self._host_id))
+        client.subscribe([(topic, _QOS) for topic in topics])
         self._on_connected()
 
     def _lost(self, _client: Client, _data: Any, _flags: DisconnectFlags, reason: ReasonCode, _: Any) -> None:
         self._log.event("mqtt.disconnected", why=str(reason))
 
     def _arrived(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        if message.topic == command_topic(str(self._host_id)):
+            self._on_command()
+            return
         offers = {HEAD_TOPIC: self._updater.offer_head, layer_topic(self._layer): self._updater.offer_layer}
         offer = offers.get(message.topic)
         if offer is not None:
