@@ -197,7 +197,9 @@ class SignedCommand:
         payloads = {claimed_payload(one) for one in statements}
         if len(payloads) != 1:
             raise Malformed(what, "its signatures are over different commands")
-        return cls(payloads.pop(), statements)
+        envelope = cls(payloads.pop(), statements)
+        Command.parse(envelope.payload)
+        return envelope
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ HOST = {
     "certificate_expires": "2026-03-08T08:00:00.000000Z",
     "last_seen": "2026-03-01T09:00:00.000000Z",
     "state": "capturing",
+    "doubt": "",
     "reported": "2026-03-01T08:59:59.000000Z",
     "software": "leadglass-agent 0.1.0",
     "policy_accepted": 2,
@@ -54,6 +55,7 @@ SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "cert
     "asset": "MR 1",
     "last_seen": None,
     "state": "never reported",
+    "doubt": "",
 }
 STATUS: dict[str, Any] = {
     "time": "2026-03-01T09:00:01.000000Z",
@@ -79,6 +81,7 @@ STATUS: dict[str, Any] = {
     "coverage": {"running": False, "results": [], "unknown": []},
     "routes": [],
     "moves": [],
+    "commands": [],
     "not_evaluated": [],
 }
 
