@@ -307,7 +307,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/v1/audit/batches":
             return self._answer(*centre.take_batch(self._host(), body))
         if self.path.startswith("/api/v1/commands/"):
-            return self._answer(centre.take_result(self._host(), self.path.split("/")[4], body), b"{}")
+            status = centre.take_result(self._host(), self.path.split("/")[4], body)
+            return self._answer(status, b"" if status == 204 else b"{}")
         centre.take_state(self._host(), body)
         return self._answer(204, b"")
 
