@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_coverage(commands)
     _add_routes(commands)
     _add_moving(commands)
+    _add_commanding(commands)
     _add_keys(commands)
     return parser
 
@@ -328,6 +329,30 @@ def _add_moving(commands: "Commands[argparse.ArgumentParser]") -> None:
     end = _person(actions.add_parser("end", help="take the word back now (audited); what came before it stays"))
     end.add_argument("move", help="the move, as `spool list` prints it")
     end.set_defaults(run=_later("moving", "end"))
+
+
+def _add_commanding(commands: "Commands[argparse.ArgumentParser]") -> None:
+    actions = ("diagnostics", "rotate-certificate", "rescan", "isolate", "rejoin")
+    command = _person(commands.add_parser("command", help="have one host do something, once (signed here, audited)"))
+    command.add_argument("host", help="its host id, as `status` prints it")
+    command.add_argument("action", choices=actions, help="what to do")
+    command.add_argument(
+        "--argument", action="append", default=[], metavar="NAME=VALUE", help="such as events=50, ae_title=CT1"
+    )
+    command.add_argument("--lasts", default="1h", metavar="TIME", help="when it is too late, such as 30m [%(default)s]")
+    command.set_defaults(run=_later("commands", "issue"))
+    another = _person(
+        commands.add_parser("command-sign", help="sign what another one drew up, where policy asks for two")
+    )
+    another.add_argument("file", type=Path, help="what `command --out` wrote")
+    another.set_defaults(run=_later("commands", "sign"))
+    for parser in (command, another):
+        parser.add_argument("--out", type=Path, metavar="FILE", help="write it there for the next signer; send nothing")
+        parser.add_argument("--yes", action="store_true", help="I know what this does")
+    show = _person(commands.add_parser("commands", help="what hosts were told to do, and what became of it"))
+    show.add_argument("--host", metavar="HOST", help="that host's alone: its host id")
+    show.add_argument("--command", metavar="COMMAND", help="that one alone, with what it proved")
+    show.set_defaults(run=_later("commands", "show"))
 
 
 def _add_keys(commands: "Commands[argparse.ArgumentParser]") -> None:

@@ -26,6 +26,7 @@ from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
+from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
@@ -44,6 +45,7 @@ from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.policy.signatories import signatories
 from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.policy.versions import PolicyVersions
@@ -100,6 +102,10 @@ class ControlPlane:
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
                                 revoked=RevokedHosts(self._database, self._ca))  # fmt: skip
         self._revocation = Revocation(self._database, self._journal, self._push.end_session)
+        self._commands = FleetCommands(
+            self._database, self._journal, clock,
+            signatories=partial(signatories, self._policy), hint=self._push.hint_command,
+        )  # fmt: skip
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
         self._versions = PolicyVersions(self._database, self._verified)
         self._comparisons = self._make_comparisons()
@@ -178,7 +184,13 @@ class ControlPlane:
         audit = AuditIntake(self._database, self._evidence, self._journal, self._clock, self._moves)
         renewer = Renewer(self._database, self._ca, self._journal)
         hosts = host_door(
-            HostIdentities(self._database, self._clock), vault, audit, self._policy, self._states, renewer
+            HostIdentities(self._database, self._clock),
+            vault,
+            audit,
+            self._policy,
+            self._states,
+            renewer,
+            self._commands,
         )
         any_address = "" if settings.host not in {"127.0.0.1", "localhost"} else "127.0.0.1"
         yield Door(
@@ -219,11 +231,13 @@ class ControlPlane:
                 routes,
                 self._moves,
                 self._versions,
+                self._commands,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
             doubts=Doubts(self._database, self._journal),
+            commands=self._commands,
             opener=self._opener(),
             custody=CustodyStatements(self._database, self._journal, self._clock),
             policy=self._policy,

@@ -56,6 +56,10 @@ def status(options: Namespace) -> int:
 
     for move in answer["moves"]:
         print(f"move       {line_of_move(move)}")
+    from control_plane.cli.commands import line_of as line_of_command
+
+    for command in answer["commands"]:
+        print(f"command    {line_of_command(command)}")
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0

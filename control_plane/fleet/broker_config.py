@@ -21,6 +21,7 @@ from shared.policy.bundle import (
     LAYER_TOPIC_PREFIX,
     MAX_HEAD_BYTES,
     MAX_LAYER_BYTES,
+    command_topic,
     state_topic,
 )
 
@@ -40,6 +41,7 @@ topic readwrite leadglass/v1/#
 pattern read {HEAD_TOPIC}
 pattern read {LAYER_TOPIC_PREFIX}+
 pattern readwrite {state_topic("%u")}
+pattern read {command_topic("%u")}
 """
 
 

@@ -12,6 +12,8 @@ from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
 from control_plane.fleet import device_tree, doubts
+from control_plane.fleet.commands import FleetCommands
+from control_plane.fleet.commands import gaps as command_gaps
 from control_plane.fleet.devices import guard_of
 from control_plane.fleet.drift import drifts
 from control_plane.fleet.heard import heard_since
@@ -29,7 +31,7 @@ from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
-from shared.fleet.state import verify_state
+from shared.fleet.state import HostState, verify_state
 from shared.signing import EvidencePublicKey
 
 NOT_RECOVERABLE = "not recoverable"
@@ -62,9 +64,11 @@ class Overview:
         routes: RoutesForPeople,
         moves: SpoolMoves,
         versions: PolicyVersions,
+        commands: FleetCommands,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
-        self._coverage, self._routes, self._moves, self._versions = coverage, routes, moves, versions
+        self._coverage, self._routes, self._moves = coverage, routes, moves
+        self._versions, self._commands = versions, commands
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -80,6 +84,7 @@ class Overview:
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
+        commands = self._commands.newest()
         version = document.version if document else 0
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
@@ -94,6 +99,7 @@ class Overview:
             "routes": list(routes),
             "moves": list(moves),
             "drift": [drift.json() for drift in drifts(hosts, version, self._versions.published())],
+            "commands": list(commands),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
                 *unproved,
@@ -101,6 +107,7 @@ class Overview:
                 *gaps(coverage),
                 *route_gaps(routes),
                 *move_gaps(moves),
+                *command_gaps(commands, now),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),
             ],
@@ -136,7 +143,7 @@ class Overview:
             unproved += device_tree.gaps(host.asset, state.guard)
         return {
             **facts,
-            "state": _state(is_heard, state.listening),
+            "state": _state(state, is_heard=is_heard),
             "reported": clocks.text(state.time),
             "software": state.software,
             "policy_accepted": state.policy_accepted,
@@ -160,11 +167,13 @@ class Overview:
         }
 
 
-def _state(is_heard: bool, is_listening: bool) -> str:  # noqa: FBT001 (two facts and no switch)
+def _state(state: HostState, *, is_heard: bool) -> str:
     # What a host said long ago says nothing about now.
     if not is_heard:
         return "silent"
-    return "capturing" if is_listening else "not listening"
+    if state.isolated:
+        return "isolated"
+    return "capturing" if state.listening else "not listening"
 
 
 def _certificates(hosts: Sequence[Mapping[str, Json]], now: datetime) -> Iterator[str]:
@@ -247,6 +256,11 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
             continue
         if host["state"] == "silent":
             gaps.append(f"{host['asset']}: silent since {host['last_seen']}; what it does now is unknown")
+        elif host["state"] == "isolated":
+            gaps.append(
+                f"{host['asset']}: isolated: it takes nothing in, and what its modalities make is not protected; "
+                f"`leadglass-server command {host['host']} rejoin` ends that"
+            )
         elif host["state"] != "capturing":
             gaps.append(f"{host['asset']}: {host['state']}")
         elif host["policy_in_force"] != version:

@@ -14,11 +14,12 @@ from control_plane.http.tls import TlsIdentity
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Settings
 from shared.enrolment.exchange import Doors
-from shared.errors import IntegrityFailure, Refused
+from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
-from shared.policy.bundle import HEAD_TOPIC, HeadBundle, LayerBundle, layer_topic
+from shared.policy.bundle import HEAD_TOPIC, HeadBundle, LayerBundle, command_topic, layer_topic
 
 _LOG = logging.getLogger(__name__)
+_HINT_S = 2.0
 INSTALL_HINT = "apt-get install mosquitto"
 
 
@@ -110,6 +111,16 @@ class PolicyPush:
         self._broker.tell_revoked(self._revoked.revocation_list(), access_rules(self._revoked.hosts()))
         take_over(self._broker.port, self._ca_pem, self._revoked.stand_in(host_id), host_id)
         return ""
+
+    def hint_command(self, host: HostId) -> None:
+        """Have a host that is connected ask for its commands now; one that is not asks when it is."""
+        if self._mqtt is None:
+            return
+        try:
+            # Retained and empty: delivered to whoever listens now, and nothing is kept.
+            self._mqtt.publish_retained(command_topic(str(host)), b"", timeout_s=_HINT_S)
+        except Unavailable as exc:
+            _LOG.warning("command.hint-failed", extra={"host": str(host), "why": str(exc)})
 
     def state(self) -> BrokerState:
         """Say *running* only while our own client is connected: a process that answers nobody pushes nothing."""

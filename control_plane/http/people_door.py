@@ -18,6 +18,7 @@ from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.statements import CustodyStatements
 from control_plane.enrolment import codes
 from control_plane.enrolment.revocation import Revocation
+from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
@@ -28,6 +29,9 @@ from control_plane.http.people_models import (
     AuditQuery,
     CodeAnswer,
     CodeRequest,
+    CommandRequest,
+    CommandsAnswer,
+    CommandsQuery,
     CoverageGapAnswer,
     CoverageGapRequest,
     CoverageQuery,
@@ -80,8 +84,9 @@ from control_plane.web import page
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
-from shared.fields import encode_base64
-from shared.identity import HostId, ObjectId
+from shared.fields import decode_base64, encode_base64
+from shared.fleet.command import MAX_ENVELOPE_BYTES
+from shared.identity import CommandId, HostId, ObjectId
 
 _COOKIE = "leadglass_session"
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
@@ -99,6 +104,7 @@ class PeopleServices:
     opener: VaultOpener
     settling: Settling
     doubts: Doubts
+    commands: FleetCommands
     custody: CustodyStatements
     policy: PolicyPublisher
     versions: PolicyVersions
@@ -131,6 +137,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_routes(app, services)
     _add_moves(app, services)
     _add_revocation(app, services)
+    _add_commands(app, services)
     return app
 
 
@@ -441,6 +448,28 @@ def _add_revocation(app: APIFlask, services: PeopleServices) -> None:
         person = _permitted(services, Permission.HOST_REVOKE)
         revoked = services.revocation.revoke(person.name, HostId.parse(host), wanted.reason)
         return {"host": str(revoked.host_id), "asset": revoked.asset, "session": revoked.session}
+
+
+def _add_commands(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/api/v1/commands")
+    @app.input(CommandsQuery, location="query", arg_name="wanted")
+    @app.output(CommandsAnswer)
+    def commands(wanted: CommandsQuery) -> dict[str, Json]:
+        """Return commands to hosts, the newest first, and what became of each."""
+        _permitted(services, Permission.STATUS_READ)
+        host = None if wanted.host is None else HostId.parse(wanted.host)
+        command = None if wanted.command is None else CommandId.parse(wanted.command)
+        return {"commands": list(services.commands.status(host, command))}
+
+    @app.post("/api/v1/commands")
+    @app.input(CommandRequest, location="json", arg_name="wanted")
+    @app.output(CommandsAnswer, status_code=201)
+    def issue_command(wanted: CommandRequest) -> dict[str, Json]:
+        """Take a command that people signed, for its host to fetch."""
+        person = _permitted(services, Permission.HOST_COMMAND)
+        signed = decode_base64(wanted.signed, "command request field 'signed'", MAX_ENVELOPE_BYTES)
+        command = services.commands.issue(person.name, signed)
+        return {"commands": list(services.commands.status(command_id=command.command_id))}
 
 
 def _recognise(services: PeopleServices) -> None:

@@ -634,6 +634,40 @@ class MovesAnswer(BaseModel):
     moves: list[MoveStatus]
 
 
+class CommandRequest(_Strict):
+    """A command as people signed it, base64."""
+
+    signed: str = Field(min_length=1, max_length=128 << 10)
+
+
+class CommandsQuery(BaseModel):
+    """A host's id, or a command's; without either, the newest commands of all hosts."""
+
+    model_config = ConfigDict(extra="forbid")
+    host: str | None = Field(default=None, pattern=_HOST)
+    command: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+
+
+class CommandStatus(BaseModel):
+    """One command. `state` is the host's own signed word, or *waiting*, or *unknown* where it expired without one."""
+
+    command: str
+    host: str
+    asset: str
+    action: str
+    person: str
+    issued: str
+    expires: str
+    state: Literal["waiting", "done", "failed", "refused", "unknown", "not authentic"]
+    detail: str
+    answered: str | None
+    facts: dict[str, bool | int | str | list[str]]
+
+
+class CommandsAnswer(BaseModel):
+    commands: list[CommandStatus]
+
+
 class StatusAnswer(BaseModel):
     """Everything the centre knows at a glance; `not_evaluated` says what nobody has proved."""
 
@@ -648,4 +682,5 @@ class StatusAnswer(BaseModel):
     routes: list[RouteStatus]
     moves: list[MoveStatus]
     drift: list[PolicyDrift]
+    commands: list[CommandStatus]
     not_evaluated: list[str]

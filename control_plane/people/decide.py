@@ -22,6 +22,7 @@ class Permission(StrEnum):
     ROUTE_RETRY = "route:retry"
     SPOOL_MOVE = "spool:move"
     HOST_SETTLE = "host:settle"
+    HOST_COMMAND = "host:command"
 
 
 _ROLES: dict[str, frozenset[Permission]] = {"administrator": frozenset(Permission)}

@@ -67,11 +67,16 @@ class DicomListener:
         on_listening: Callable[[], None] = lambda: None,
         patience: Patience = Patience(),  # noqa: B008  frozen
         limits: Limits = Limits(),  # noqa: B008  frozen
+        is_open: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`tls` is what secures connections to the TLS port; without it that port stays closed."""
+        """`tls` is what secures connections to the TLS port; without it that port stays closed.
+
+        `is_open` says whether anything may come in at all; rung, the listener asks again.
+        """
         self._address, self._policy = address, policy
         self._pipeline, self._interception, self._log, self._on_listening = pipeline, interception, log, on_listening
         self._tls, self._commitments, self._patience = tls, commitments, patience
+        self._is_open = is_open
         self._lock = threading.Lock()
         self._connections: dict[Association, threading.Thread] = {}
         self._crowd = Crowd(limits)
@@ -80,10 +85,13 @@ class DicomListener:
         self.tls_port: int | None = None
 
     def run(self, stop: threading.Event) -> None:
-        while self._policy() is None:
-            if stop.is_set():
-                return
-            self.bell.sleep()
+        while not stop.is_set():
+            if self._policy() is not None and self._is_open():
+                self._listen(stop)
+            else:
+                self.bell.sleep()
+
+    def _listen(self, stop: threading.Event) -> None:
         stopping = threading.Event()
         with contextlib.ExitStack() as open_ports:
             # What is entered first comes last: nobody is accepted any more when these are run.
@@ -102,7 +110,7 @@ class DicomListener:
                     open_ports.callback(self._serve_port(secured, self._tls, stopping))
                     self.tls_port = _port(secured)
                 self._on_listening()
-                while not stop.is_set():
+                while not stop.is_set() and self._is_open():
                     self.bell.sleep(_TELL_EVERY_S)
                     contained(self._log, "dicom.interception", self._interception.tell)
             finally:

@@ -25,7 +25,7 @@ from edge_agent.parts import Bell
 from edge_agent.policy_sync.hints import Hints
 from shared.fleet.mqtt_version import Answered, MqttVersion, Offer, read_answer
 from shared.identity import HostId
-from shared.policy.bundle import HEAD_TOPIC, MAX_LAYER_BYTES, layer_topic, state_topic
+from shared.policy.bundle import HEAD_TOPIC, MAX_LAYER_BYTES, command_topic, layer_topic, state_topic
 
 _QOS = 1
 _KEEPALIVE_S = 30
@@ -59,12 +59,15 @@ class MqttLink:
         updater: Updater,
         log: Log,
         on_subscribed: Callable[[], None],
+        on_command: Callable[[], None] = lambda: None,
         hints: Hints | None = None,
         spread: Callable[[], float] = random.random,
     ) -> None:
+        """`on_command` is called when there may be a command; what the broker says of it is not read."""
         self._host, self._port, self._context = host.strip("[]"), port, context
         self._host_id, self._layer, self._updater = host_id, layer, updater
         self._log, self._on_subscribed, self._spread = log, on_subscribed, spread
+        self._on_command = on_command
         self._hints = hints or Hints()
         self._client_id = f"{host_id}-{secrets.token_hex(_ID_BYTES)}"
         self._client: Client | None = None
@@ -133,7 +136,8 @@ class MqttLink:
         self._answer(client, Answered.ACCEPTED)
         self._log.event("mqtt.connected", version=self._offer.version.name)
         # The layer first: with it at hand, the head that follows can be accepted at once.
-        client.subscribe([(layer_topic(self._layer), _QOS), (HEAD_TOPIC, _QOS)])
+        topics = layer_topic(self._layer), HEAD_TOPIC, command_topic(str(self._host_id))
+        client.subscribe([(topic, _QOS) for topic in topics])
 
     def _subscribed(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _: Any) -> None:
         refusals = [str(reason) for reason in reasons if reason.is_failure]
@@ -160,6 +164,9 @@ class MqttLink:
         self.bell.ring()
 
     def _arrived(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        if message.topic == command_topic(str(self._host_id)):
+            self._on_command()
+            return
         offers = {HEAD_TOPIC: self._updater.offer_head, layer_topic(self._layer): self._updater.offer_layer}
         offer = offers.get(message.topic)
         if offer is not None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
 from edge_agent.log import Log, why
+from edge_agent.policy_sync.delegation import Delegation, read_delegation
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.verification import LayerNotHere, PolicyVerification
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
@@ -47,7 +48,7 @@ class PolicyUpdater:
         on_current: Callable[[bytes, bytes], None] = lambda _head, _layer: None,
         self_check: Callable[[PolicyDocument], None] = lambda _policy: None,
     ) -> None:
-        self._layer = layer
+        self._layer, self._trust_folder = layer, trust_folder
         self._verification = PolicyVerification(
             layer=layer, folder=trust_folder, root=policy_root, on_discarded=self._trust_discarded
         )
@@ -88,6 +89,14 @@ class PolicyUpdater:
         """Take a layer bundle; otherwise as `offer_head`."""
         with self._lock:
             self._judge(data, lambda: self._take_layer(LayerBundle.parse(data)))
+
+    def delegation(self) -> Delegation:
+        """Return who signs for this host's layer, by the metadata that was verified last.
+
+        Raises TrustCacheUnavailable, NotDelegated, MetadataInvalid.
+        """
+        with self._lock:
+            return read_delegation(self._trust_folder, self._layer, self._verification)
 
     def _take_layer(self, bundle: LayerBundle) -> None:
         if bundle.layer != self._layer:

@@ -114,6 +114,11 @@ class Event(StrEnum):
     HOST_RESTORED = "fleet.host-restored"
     HOST_CLONED = "fleet.host-cloned"
     HOST_SETTLED = "fleet.host-settled"
+    COMMAND_ISSUED = "fleet.command-issued"
+    COMMAND_BEGUN = "fleet.command-begun"
+    COMMAND_ENDED = "fleet.command-ended"
+    COMMAND_REFUSED = "fleet.command-refused"
+    COMMAND_ANSWERED = "fleet.command-answered"
 
 
 # DCM codes: 110100 Application Activity, 110101 Audit Log Used, 110103 Instances Accessed, 110104 Instances
@@ -196,6 +201,11 @@ EVENT_CODES: dict[Event, str] = {
     Event.HOST_RESTORED: "110113",
     Event.HOST_CLONED: "110113",
     Event.HOST_SETTLED: "110113",
+    Event.COMMAND_ISSUED: "110113",
+    Event.COMMAND_BEGUN: "110113",
+    Event.COMMAND_ENDED: "110113",
+    Event.COMMAND_REFUSED: "110113",
+    Event.COMMAND_ANSWERED: "110113",
 }
 
 

@@ -82,6 +82,7 @@ STATUS: dict[str, Any] = {
     "routes": [],
     "moves": [],
     "drift": [],
+    "commands": [],
     "not_evaluated": [],
 }
 

@@ -1,0 +1,101 @@
+"""Which commands were taken here, and what became of each, until the centre has confirmed it.
+
+A command is noted as taken before anything of it is done. The note is kept for good, so that no command is done twice,
+however the clock is set.
+"""
+
+from dataclasses import dataclass
+
+from edge_agent.database import Database
+from shared.identity import CommandId
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS command_taken (
+    command TEXT PRIMARY KEY, sha256 BLOB NOT NULL, action TEXT NOT NULL, person TEXT NOT NULL, ended INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS command_taken_stays BEFORE DELETE ON command_taken
+BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+CREATE TABLE IF NOT EXISTS command_result (
+    number INTEGER PRIMARY KEY, command TEXT NOT NULL, sha256 BLOB NOT NULL, signed BLOB NOT NULL,
+    confirmed INTEGER NOT NULL, UNIQUE (command, sha256)
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A command as it was taken: enough to say what became of it."""
+
+    command_id: CommandId
+    sha256: bytes
+    action: str
+    person: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A result that the centre has not confirmed."""
+
+    number: int
+    command_id: CommandId
+    signed: bytes
+
+
+class CommandStore:
+    """Every change is part of a transaction of the caller's, or one of its own."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.create(_SCHEMA)
+
+    def is_taken(self, command_id: CommandId) -> bool:
+        return bool(self._database.read("SELECT 1 FROM command_taken WHERE command = ?", (str(command_id),)))
+
+    def take(self, taken: Taken) -> None:
+        row = (str(taken.command_id), taken.sha256, taken.action, taken.person, 0)
+        with self._database.transaction() as connection:
+            connection.execute("INSERT INTO command_taken VALUES (?, ?, ?, ?, ?)", row)
+
+    def begun(self) -> tuple[Taken, ...]:
+        """Return what was taken and has no end yet."""
+        rows = self._database.read("SELECT command, sha256, action, person FROM command_taken WHERE ended = 0")
+        return tuple(Taken(CommandId.parse(command), *others) for command, *others in rows)
+
+    def end(self, taken: Taken, signed: bytes) -> None:
+        """Keep what became of a command that was taken."""
+        with self._database.transaction() as connection:
+            # An envelope with the same command may have been refused before, for want of a signature say.
+            connection.execute(
+                "INSERT INTO command_result (command, sha256, signed, confirmed) VALUES (?, ?, ?, 0) "
+                "ON CONFLICT DO UPDATE SET signed = excluded.signed, confirmed = 0",
+                (str(taken.command_id), taken.sha256, signed),
+            )
+            connection.execute("UPDATE command_taken SET ended = 1 WHERE command = ?", (str(taken.command_id),))
+
+    def refuse(self, command_id: CommandId, sha256: bytes, signed: bytes) -> None:
+        """Keep that a command was refused, unless there is a word on just this one already."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO command_result (command, sha256, signed, confirmed) VALUES (?, ?, ?, 0) "
+                "ON CONFLICT DO NOTHING",
+                (str(command_id), sha256, signed),
+            )
+
+    def tell_again(self, command_id: CommandId, sha256: bytes) -> bool:
+        """Have the result of just this command sent once more; return whether there is one."""
+        with self._database.transaction() as connection:
+            changed = connection.execute(
+                "UPDATE command_result SET confirmed = 0 WHERE command = ? AND sha256 = ?", (str(command_id), sha256)
+            )
+            return changed.rowcount == 1
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Return the results that nobody has confirmed, the oldest first."""
+        rows = self._database.read(
+            "SELECT number, command, signed FROM command_result WHERE confirmed = 0 ORDER BY number LIMIT 64"
+        )
+        return tuple(Waiting(number, CommandId.parse(command), signed) for number, command, signed in rows)
+
+    def confirm(self, waiting: Waiting) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE command_result SET confirmed = 1 WHERE number = ?", (waiting.number,))
