@@ -28,7 +28,7 @@ MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk
 
 test:  ## run the tests (T=path for one)
 	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,softhsm2,systemd,udev,umockdev,usbguard,$(MEDIA_MAKERS),$(LAB)
-	@$(RUN) -m pytest -q $(T)
+	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)
 	@$(BOOTSTRAP) dev --with $(LAB)
