@@ -26,6 +26,7 @@ from control_plane.policy.roles import (
     build_root,
     build_targets,
     key_of,
+    named,
     parse_role,
     sign_role,
     signed_by,
@@ -196,11 +197,17 @@ def new_credential(
 
 
 def make_root_and_targets(
-    people: Sequence[Signer], online: ec.EllipticCurvePublicKey, clock: Clock, *, threshold: int = 1
+    people: Sequence[Signer],
+    online: ec.EllipticCurvePublicKey,
+    clock: Clock,
+    *,
+    threshold: int = 1,
+    names: Sequence[str] = (),
 ) -> tuple[bytes, bytes]:
     """Return root and targets, version 1, by which `threshold` of `people` sign root, targets and the organisation."""
     now = clock.now()
-    held = RoleKeys(tuple(signer.public_key for signer in people), threshold)
+    keys = [signer.public_key for signer in people]
+    held = RoleKeys(tuple(map(named, keys, names)) if names else tuple(keys), threshold)
     root = build_root(root=held, targets=held, online=RoleKeys((key_of(online),)), version=1, now=now)
     targets = build_targets({ORGANISATION: held}, version=1, now=now)
     return sign_role(root, people), sign_role(targets, people)

@@ -44,6 +44,7 @@ from control_plane.policy.verify import (
     SignaturesMissing,
     WrongOnlineKey,
 )
+from edge_agent.usb_policy.clock_trust import Reading
 from shared.audit.record import Event
 from shared.errors import Malformed
 from shared.policy.bundle import LayerBundle
@@ -453,6 +454,30 @@ def test_after_the_online_key_was_replaced_the_stolen_one_rolls_nothing_back(
     assert modality.versions == before
 
 
+def test_fast_forward_of_the_clock_ends_for_a_guard_with_the_next_root(
+    both: Centre, one: Person, two: Person, modality: Modality
+) -> None:
+    """A stolen online key says that it is the year after next: the guard takes its own clock for wrong until then."""
+    now = Reading(both.clock.now(), timedelta(hours=1), is_kept=True)
+    modality.offer_published(both)
+    before = modality.guard.is_clock_sure(now)
+    both.clock.pass_time(timedelta(days=300))
+    modality.offer(vouched_for(both, published(both)[1]), published(both)[1])
+    both.clock.pass_time(-timedelta(days=300))
+    misled = modality.guard.is_clock_sure(now)
+    both.publisher.refresh()
+    both.publisher.refresh()
+    modality.offer_published(both)
+    still = modality.errors, modality.guard.is_clock_sure(now)
+    change_root(both, online_key(both), one, two)
+    modality.offer_published(both)
+
+    assert (before, misled, still) == (True, False, (("", ""), False))
+    assert modality.guard.is_clock_sure(now)
+    modality.start()
+    assert modality.guard.is_clock_sure(now)
+
+
 def test_the_centre_signs_on_with_the_key_that_the_root_names(both: Centre, one: Person, two: Person) -> None:
     change_root(both, online_key(both), one, two)
     both.clock.pass_time(ONLINE_HOLDS_FOR / 2)
@@ -537,6 +562,13 @@ def test_who_signed_once_cannot_put_a_later_policy_into_the_database(both: Centr
     with pytest.raises(SignaturesMissing):
         verified.version(3)
     assert PolicyDocument.parse(forged.policy).version == 3
+
+
+def test_the_log_says_who_sent_a_policy_and_who_else_signed_it(both: Centre, one: Person, two: Person) -> None:
+    publish(both, one, two)
+
+    assert [(who.name, who.requestor) for who in both.journal.kept[-1].who] == [("Ada", True), ("Grace", False)]
+    assert both.journal.kept[-1].what[0].name.startswith("organisation version 3 ")
 
 
 def test_a_new_root_is_recorded_once(both: Centre) -> None:
