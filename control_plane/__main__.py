@@ -199,6 +199,7 @@ def _add_signing(actions: "Commands[argparse.ArgumentParser]") -> None:
     mine = sign.add_mutually_exclusive_group(required=True)
     mine.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
     mine.add_argument("--key", type=Path, metavar="FILE.pub", help="a key alone, such as one for recovery")
+    sign.add_argument("--root", metavar="SHA256", help="newest policy root, as a signer read it to you who becomes one")
     _json(sign)
     sign.set_defaults(run=_later("signing", "sign"))
 

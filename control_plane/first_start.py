@@ -138,7 +138,7 @@ def _make(folders: Folders, handover: Path, person: str, *, host: str, people_ur
     credential = _new_administrator(database, keys, person, people_url, clock)
     publisher = PolicyPublisher(database, keys, journal, clock)
     online = keys.p256(store.POLICY_ONLINE).public_key()
-    publisher.establish(*make_root_and_targets([credential.signer], online, clock), person)
+    publisher.establish(*make_root_and_targets([credential.signer], online, clock, names=[person]), person)
     test_object = drill.test_object_path(folders.data)
     drill.seal_test_object(test_object, data_keys[-1], index_key, keys.signer(store.JOURNAL), clock.now())
     handed_over = _hand_over(handover, credential, shares.split(root))

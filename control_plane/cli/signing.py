@@ -255,11 +255,12 @@ def _who(role: str, held: RoleKeys) -> str:
 
 
 def _signatory(options: Namespace) -> Signatory:
+    compared = getattr(options, "root", None) or ""
     if options.credential is not None:
         credential = load_credential(options.credential)
-        return Signatory(credential.signer, credential)
+        return Signatory(credential.signer, credential, compared)
     key = person_key.load_public(options.key)
-    return Signatory(person_key.signer_for(key, options.key.parent))
+    return Signatory(person_key.signer_for(key, options.key.parent), None, compared)
 
 
 def _next_online_key(people: PeopleDoor) -> Any:

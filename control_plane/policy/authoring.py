@@ -14,7 +14,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from securesystemslib.signer import Signer
-from tuf.api.metadata import Root
+from tuf.api.metadata import Key, Root
 
 from control_plane.durable import write_new
 from control_plane.policy.exchange import PolicyParts, Publication
@@ -26,6 +26,7 @@ from control_plane.policy.roles import (
     build_root,
     build_targets,
     key_of,
+    named,
     parse_role,
     sign_role,
     signed_by,
@@ -214,11 +215,17 @@ def new_credential(
 
 
 def make_root_and_targets(
-    people: Sequence[Signer], online: ec.EllipticCurvePublicKey, clock: Clock, *, threshold: int = 1
+    people: Sequence[Signer],
+    online: ec.EllipticCurvePublicKey,
+    clock: Clock,
+    *,
+    threshold: int = 1,
+    names: Sequence[str] = (),
 ) -> tuple[bytes, bytes]:
     """Return root and targets, version 1, by which `threshold` of `people` sign root, targets and the organisation."""
     now = clock.now()
-    held = RoleKeys(tuple(signer.public_key for signer in people), threshold)
+    keys = [signer.public_key for signer in people]
+    held = RoleKeys(tuple(map(named, keys, names)) if names else tuple(keys), threshold)
     root = build_root(root=held, targets=held, online=RoleKeys((key_of(online),)), version=1, now=now)
     targets = build_targets({ORGANISATION: held}, version=1, now=now)
     return sign_role(root, people), sign_role(targets, people)
@@ -282,20 +289,18 @@ def _verify_published(layer: str, parts: PolicyParts, credential: Credential, no
 
 def _verify_roots(parts: PolicyParts, credential: Credential, now: datetime) -> Root:
     root = verify_roots(parts.roots, now)
-    verify_roots_lead_to(parts.roots, credential.signer.public_key.keyid)
+    verify_roots_lead_to(parts.roots, credential.signer.public_key)
     return root
 
 
-def verify_roots_lead_to(roots: Sequence[bytes], key_id: str) -> None:
+def verify_roots_lead_to(roots: Sequence[bytes], mine: Key) -> None:
     """Raise ForeignRoot unless that key has signed one of the roots, of which each later one is signed by the last.
 
-    Its owner has seen that one, so no centre made it up; who is added to a root has to sign it for this.
+    Its owner has seen that one, so no centre made it up; who is added to a root has to sign it for this. What a root
+    says is the key of that id is not asked.
     """
-    for metadata in (parse_role(Root, root) for root in roots):
-        root = metadata.signed
-        if key_id in root.keys and key_id in signed_by([root.keys[key_id]], metadata):
-            return
-    raise ForeignRoot(key_id)
+    if not any(signed_by([mine], parse_role(Root, root)) for root in roots):
+        raise ForeignRoot(mine.keyid)
 
 
 def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:

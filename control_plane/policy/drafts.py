@@ -86,6 +86,18 @@ class KeyNotPublished(Refused):
         )
 
 
+class RootNotCompared(Refused):
+    """Nothing in the draft shows whose it is, and a signature for strangers may count among one's own people."""
+
+    def __init__(self, *, given: str) -> None:
+        what = f"{given[:16]}... is not the root that it follows" if given else "whose root it follows cannot be known"
+        super().__init__(
+            f"the draft makes you a signer, and {what}; have one of those who signed before read you the fingerprint "
+            "that `policy root` shows them, and give it with --root"
+        )
+        self.given = given
+
+
 class SignerUnknown(Refused):
     def __init__(self, wanted: str, known: Sequence[str]) -> None:
         super().__init__(f"{wanted} is the name, or the beginning of the key id, of no signer: {', '.join(known)}")
@@ -94,10 +106,14 @@ class SignerUnknown(Refused):
 
 @dataclass(frozen=True)
 class Signatory:
-    """Who signs. Without a credential, a policy is signed only if it seals to the keys of the published one."""
+    """Who signs. Without a credential, a policy is signed only if it seals to the keys of the published one.
+
+    `root_sha256` is of the root that a draft follows, as whoever is new was told by somebody who signed it.
+    """
 
     signer: Signer
     credential: Credential | None = None
+    root_sha256: str = ""
 
     @property
     def key_id(self) -> str:
@@ -256,14 +272,16 @@ def _verify_mine(draft: Draft, signatory: Signatory) -> None:
     """Raise unless those people are this signatory's own, and images are sealed to keys that these know."""
     change, parts = draft.change, draft.parts
     if change is None:
-        verify_roots_lead_to(parts.roots, signatory.key_id)
+        verify_roots_lead_to(parts.roots, signatory.signer.public_key)
         layer = draft.layers[0]
         published = [PolicyDocument.parse(held.policy) for held in parts.layers if held.layer == layer.layer]
         _verify_sealing(PolicyDocument.parse(layer.policy), published, signatory.credential)
         return
     before, root = parse_role(Root, parts.roots[-1]).signed, parse_role(Root, change.root).signed
     if signatory.key_id not in [key.keyid for key in new_keys(root, _targets_of(draft), before)]:
-        verify_roots_lead_to(parts.roots, signatory.key_id)
+        verify_roots_lead_to(parts.roots, signatory.signer.public_key)
+    elif signatory.root_sha256 != sha256(parts.roots[-1]).hexdigest():
+        raise RootNotCompared(given=signatory.root_sha256)
 
 
 def missing(draft: Draft) -> tuple[Need, ...]:

@@ -1,7 +1,7 @@
 """Publishes policies: checks what a person signed, signs snapshot and timestamp over it, keeps and announces it."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -26,6 +26,8 @@ from control_plane.policy.roles import (
     TIMESTAMP,
     build_snapshot,
     build_timestamp,
+    is_named,
+    name_of,
     parse_role,
     sign_role,
 )
@@ -51,6 +53,9 @@ from shared.policy.document import ORGANISATION, PolicyDocument
 
 # Half the life of snapshot and timestamp: a centre that is down for a week strands no host.
 _REFRESH_BEFORE = ONLINE_HOLDS_FOR / 2
+
+# An audit record has room for 16 who took part.
+_MOST_SIGNERS_NAMED = 15
 
 _log = logging.getLogger(__name__)
 
@@ -356,10 +361,11 @@ class PolicyPublisher:
         with snapshot(self._database) as session:
             published = (*sql.changed_roots(session), *sql.published_policies(session))
             recorded = {row.role: _recorded(session, row.role) for row in published}
+            names = _names(sql.roots(session))
         for row in published:
             if row.version <= recorded[row.role]:
                 continue
-            self._journal.record(_published(row))
+            self._journal.record(_published(row, names))
             in_one_commit(self._database, partial(_mark_recorded, row=row))
 
 
@@ -427,13 +433,26 @@ def _mark_recorded(session: Session, row: PolicyMetadata) -> None:
     session.merge(Fact(name=_fact(row.role), value=str(row.version)))
 
 
-def _published(row: PolicyMetadata) -> Happening:
+def _names(roots: Iterable[bytes]) -> dict[str, str]:
+    """Return the names of all who ever signed, by key id."""
+    keys = (key for root in roots for key in parse_role(Root, root).signed.keys.values())
+    return {key.keyid: name_of(key) for key in keys if is_named(key)}
+
+
+def _published(row: PolicyMetadata, names: Mapping[str, str]) -> Happening:
+    """Return what is recorded: who sent it, and beside them who else has signed it."""
+    data = row.metadata_bytes
+    signed = (parse_role(Root, data) if row.role == ROOT else parse_role(Targets, data)).signatures
+    others = sorted({names[key_id] for key_id in signed if key_id in names} - {row.person})
     digest = sha256(row.metadata_bytes if row.policy is None else row.policy).hexdigest()
     return Happening(
         Event.POLICY_PUBLISHED,
         Action.CREATE,
         Outcome.SUCCESS,
-        who=(Participant("person", row.person, requestor=True),),
+        who=(
+            Participant("person", row.person, requestor=True),
+            *(Participant("person", name, requestor=False) for name in others[:_MOST_SIGNERS_NAMED]),
+        ),
         what=(Subject("policy", f"{row.role} version {row.version} sha256 {digest}"),),
     )
 

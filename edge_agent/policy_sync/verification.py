@@ -69,6 +69,7 @@ class Chain:
 
     expires: datetime  # the earliest of all its roles
     signed_at: datetime | None  # when the timestamp was signed; None: its signer does not say
+    root_version: int
 
 
 class PolicyVerification:
@@ -104,7 +105,7 @@ class PolicyVerification:
             signed_at = clock.parse(told) if isinstance(told, str) else None
         except Refused as exc:
             raise MetadataInvalid(str(exc)) from exc
-        return Chain(min(role.expires for role in signed.values()), signed_at)
+        return Chain(min(role.expires for role in signed.values()), signed_at, signed["root"].version)
 
     def _trusted(self) -> Iterator[tuple[str, Signed]]:
         # The offered parts may be other encodings of a version that was trusted already: the folder has what counts.

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -65,9 +66,13 @@ def _person(name: str, credential: Credential) -> Person:
 
 
 def signed_by(draft: Draft, *people: Person) -> Draft:
-    """Return the draft as it comes back from a round, each time as the file that travels."""
+    """Return the draft as it comes back from a round, each time as the file that travels.
+
+    Who becomes a signer by it has compared the root.
+    """
+    compared = sha256(draft.parts.roots[-1]).hexdigest()
     for person in people:
-        draft = Draft.parse(sign(draft, person.signatory).encode())
+        draft = Draft.parse(sign(draft, replace(person.signatory, root_sha256=compared)).encode())
     return draft
 
 

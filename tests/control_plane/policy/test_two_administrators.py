@@ -3,9 +3,12 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
+from securesystemslib.signer import Signature
 from tuf.api.metadata import Metadata, Root
 
 from control_plane.db.models import PolicyMetadata
@@ -13,6 +16,7 @@ from control_plane.policy.authoring import ForeignRoot, NotASigner
 from control_plane.policy.drafts import (
     Draft,
     KeyNotPublished,
+    RootNotCompared,
     Signatory,
     SignerUnknown,
     Wish,
@@ -22,6 +26,7 @@ from control_plane.policy.drafts import (
     sign,
 )
 from control_plane.policy.exchange import Publication, RootChange
+from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
     PEOPLE_HOLD_FOR,
@@ -38,12 +43,14 @@ from control_plane.policy.roles import (
 from control_plane.policy.root_change import LayersDiffer, PolicyChanged, RootUnusable
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.policy.verify import (
+    MetadataMismatch,
     PolicyExpired,
     PolicyVersionSkipped,
     PolicyVersionTaken,
     SignaturesMissing,
     WrongOnlineKey,
 )
+from edge_agent.usb_policy.clock_trust import Reading
 from shared.audit.record import Event
 from shared.errors import Malformed
 from shared.policy.bundle import LayerBundle
@@ -374,6 +381,24 @@ def test_of_two_roots_on_their_way_the_second_finds_its_version_taken(both: Cent
         both.publisher.change_root(late, one.name)
 
 
+def test_a_root_that_no_host_would_follow_in_the_end_leaves_everything_as_it_was(
+    both: Centre, one: Person, two: Person
+) -> None:
+    """The last look, at the whole as a host sees it, comes after everything else was written: nothing of that stays."""
+
+    def never(*_: object) -> None:
+        raise MetadataMismatch("what hosts see", described_by="nobody")
+
+    before = published(both)
+    careful = PolicyPublisher(both.database, both.keys, both.journal, both.clock, verify_whole=never)
+    with pytest.raises(MetadataMismatch):
+        change_root(replace(both, publisher=careful), Wish(), one, two)
+
+    assert published(both.restarted()) == before
+    assert both.journal.events()[-1] is Event.POLICY_REFUSED
+    assert change_root(both, Wish(), one, two) == 3
+
+
 def test_a_root_can_be_changed_before_anything_is_published(
     centre: Centre, one: Person, two: Person, modality: Modality
 ) -> None:
@@ -453,6 +478,30 @@ def test_after_the_online_key_was_replaced_the_stolen_one_rolls_nothing_back(
     assert modality.versions == before
 
 
+def test_fast_forward_of_the_clock_ends_for_a_guard_with_the_next_root(
+    both: Centre, one: Person, two: Person, modality: Modality
+) -> None:
+    """A stolen online key says that it is the year after next: the guard takes its own clock for wrong until then."""
+    now = Reading(both.clock.now(), timedelta(hours=1), is_kept=True)
+    modality.offer_published(both)
+    before = modality.guard.is_clock_sure(now)
+    both.clock.pass_time(timedelta(days=300))
+    modality.offer(vouched_for(both, published(both)[1]), published(both)[1])
+    both.clock.pass_time(-timedelta(days=300))
+    misled = modality.guard.is_clock_sure(now)
+    both.publisher.refresh()
+    both.publisher.refresh()
+    modality.offer_published(both)
+    still = modality.errors, modality.guard.is_clock_sure(now)
+    change_root(both, online_key(both), one, two)
+    modality.offer_published(both)
+
+    assert (before, misled, still) == (True, False, (("", ""), False))
+    assert modality.guard.is_clock_sure(now)
+    modality.start()
+    assert modality.guard.is_clock_sure(now)
+
+
 def test_the_centre_signs_on_with_the_key_that_the_root_names(both: Centre, one: Person, two: Person) -> None:
     change_root(both, online_key(both), one, two)
     both.clock.pass_time(ONLINE_HOLDS_FOR / 2)
@@ -480,6 +529,45 @@ def test_a_signer_refuses_a_draft_of_strangers(both: Centre, two: Person, tmp_pa
 
     with pytest.raises(ForeignRoot):
         sign(draft, two.signatory)
+
+
+def test_who_becomes_a_signer_compares_the_root_first(centre: Centre, one: Person, two: Person, tmp_path: Path) -> None:
+    """Otherwise a stranger's draft could collect a signature that counts among one's own people."""
+    (tmp_path / "other").mkdir()
+    stranger = new_centre(tmp_path / "other")
+    ours, theirs = (
+        propose_root(added(two, threshold=2), at.publisher.parts(), ada(at).signatory, at.clock)
+        for at in (centre, stranger)
+    )
+    told = sha256(centre.publisher.newest_root()).hexdigest()
+
+    for draft, root in ((ours, ""), (theirs, ""), (theirs, told), (ours, told[:-1])):
+        with pytest.raises(RootNotCompared):
+            sign(draft, replace(two.signatory, root_sha256=root))
+    assert missing(sign(ours, replace(two.signatory, root_sha256=told))) == ()
+
+
+def test_a_stranger_who_gives_their_key_the_id_of_ours_is_not_believed(centre: Centre, one: Person) -> None:
+    """Ids of keys are whatever a root says; what counts is the key in the signer's own hands."""
+    parts = centre.publisher.parts()
+    thief = another(centre, "Mallory")
+    key = thief.key.key
+    disguised = type(key)(one.signatory.key_id, key.keytype, key.scheme, key.keyval)
+    held = RoleKeys((disguised,))
+    now = centre.clock.now()
+    online = held_keys(parse_role(Root, parts.roots[0]).signed, TIMESTAMP)
+    made: list[Metadata[Any]] = [
+        Metadata(build_root(root=held, targets=held, online=online, version=1, now=now)),
+        Metadata(build_targets({ORGANISATION: held}, version=1, now=now)),
+    ]
+    for metadata in made:
+        signature = thief.signatory.signer.sign(metadata.signed_bytes)
+        metadata.signatures[disguised.keyid] = Signature(disguised.keyid, signature.signature)
+    root, targets = (metadata.to_bytes() for metadata in made)
+
+    with pytest.raises(ForeignRoot):
+        centre.sign(parts=replace(parts, roots=(root,), targets=targets))
+    assert centre.sign(parts=parts).layer == ORGANISATION
 
 
 def test_a_key_alone_signs_a_policy_only_if_it_seals_to_the_keys_of_the_published_one(
@@ -537,6 +625,13 @@ def test_who_signed_once_cannot_put_a_later_policy_into_the_database(both: Centr
     with pytest.raises(SignaturesMissing):
         verified.version(3)
     assert PolicyDocument.parse(forged.policy).version == 3
+
+
+def test_the_log_says_who_sent_a_policy_and_who_else_signed_it(both: Centre, one: Person, two: Person) -> None:
+    publish(both, one, two)
+
+    assert [(who.name, who.requestor) for who in both.journal.kept[-1].who] == [("Ada", True), ("Grace", False)]
+    assert both.journal.kept[-1].what[0].name.startswith("organisation version 3 ")
 
 
 def test_a_new_root_is_recorded_once(both: Centre) -> None:
