@@ -4,6 +4,7 @@ It is read as it is stored. Signatures are proved when something is acted on (`a
 acted on here.
 """
 
+import json
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,12 +15,15 @@ from sqlalchemy.orm import Session
 from control_plane.db.models import AuditRow, AuditSubject, Object
 from control_plane.policy.simulation.captures import Captured
 from control_plane.vault.receive import INDEXED
-from shared.audit.record import AuditRecord, Event
+from shared.audit.record import Event
+from shared.canonical import Json
 from shared.errors import Malformed
-from shared.sealing.record import CaptureRecord
+from shared.fields import Fields
+from shared.policy.grading import names
+from shared.sealing.record import GRADE_PATTERN
 from shared.signing import claimed_payload
 
-_AT_ONCE = 500
+_AT_ONCE, _MOST_WHO = 500, 64
 
 
 @dataclass(frozen=True)
@@ -54,21 +58,38 @@ def captured_since(session: Session, since: datetime, most: int) -> Lately:
             continue  # two records of one capture: the first is enough
         previous = row.object_id
         try:
-            record = CaptureRecord.parse(claimed_payload(row.record))
+            kind = _captured(row.host_id, row.record, row.public, is_read=row.index_state == INDEXED)
         except Malformed:
             unreadable += 1
-            continue
-        is_read = row.index_state == INDEXED
-        title = ae_title(row.public)
-        counts[Captured(row.host_id, title, record.grade, record.routes, record.policy_version, is_read)] += 1
+        else:
+            counts[kind] += 1
     total = session.scalar(select(func.count()).select_from(Object).where(arrived)) or 0
     return Lately(counts, unreadable, max(0, total - most))
 
 
-def ae_title(public: bytes | None) -> str:
+def _captured(host_id: str, signed: bytes, public: bytes | None, *, is_read: bool) -> Captured:
+    """Raises Malformed. Both were proved whole when they arrived; here only what is counted is taken of them."""
+    record = Fields(_json(claimed_payload(signed)), "capture record")
+    grade, version = record.text("grade", GRADE_PATTERN), record.integer("policy_version")
+    routes = names(record, "routes") if record.has("routes") else ()
+    return Captured(host_id, "" if public is None else _ae_title(public), grade, routes, version, is_read)
+
+
+def _ae_title(public: bytes) -> str:
     """Return who sent the image that an audit record is about; empty where it does not say."""
     try:
-        record = None if public is None else AuditRecord.parse(public)
+        for who in Fields(_json(public), "audit record").items("who", most=_MOST_WHO):
+            participant = Fields(who, "audit record participant")
+            if participant.text("kind") == "ae":
+                return participant.text("name")
     except Malformed:
         return ""
-    return "" if record is None else next((who.name for who in record.who if who.kind == "ae"), "")
+    return ""
+
+
+def _json(data: bytes) -> Json:
+    try:
+        value: Json = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        raise Malformed("stored record", "not JSON") from exc
+    return value
