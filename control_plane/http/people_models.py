@@ -152,7 +152,10 @@ class SimulateRequest(_Strict):
 
 
 class DeviceDifference(BaseModel):
-    """`then` is null where it cannot be told; `why` says by which rule, or why not."""
+    """`then` is null where it cannot be told; `why` says by which rule, or why not.
+
+    `last_attached` is null for a device that is in the report.
+    """
 
     where: str
     id: str
@@ -162,6 +165,7 @@ class DeviceDifference(BaseModel):
     then: str | None
     why: str
     loosens: bool
+    last_attached: str | None
 
 
 class SimulatedDevices(BaseModel):
@@ -169,6 +173,7 @@ class SimulatedDevices(BaseModel):
 
     policy: int
     same: int
+    gone_same: int
     differ: list[DeviceDifference]
     left_out: int
 
@@ -199,6 +204,7 @@ class SimulateAnswer(BaseModel):
     hosts: list[SimulatedHost]
     captures_unreadable: int
     captures_left_out: int
+    attachments_left_out: int
 
 
 class AuditParticipant(BaseModel):

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from control_plane.db.models import Host, PolicyMetadata
+from shared.devices.device import Interface, UsbDevice
 from shared.devices.verdict import Cause, Target
 from shared.fleet.devices import Authorized, GuardReport
 from shared.policy.document import ORGANISATION
@@ -131,6 +132,21 @@ def test_rules_in_a_file_beside_the_policy_are_tried_too(ada: Administrator) -> 
 
     out = ada.run("simulate", ada.file(FIRST + "devices: {rules_file: usb.rules}\n"))[1]
     assert "blocked -> allowed (rule 1: allow id 0781:*)" in out
+
+
+def test_a_stick_that_was_there_last_week_is_judged_by_what_was_recorded_of_it(ada: Administrator) -> None:
+    ada.publish(DEVICES)
+    ward = Ward(ada.database)
+    host = ward.host("CT 2", report())
+    stick = UsbDevice("1-5", "", 0x1234, 1, "Service", "", "AAAA", "", (Interface(8, 6, 80),))
+    ward.attached(host, stick, ago=timedelta(days=7))
+
+    code, out, _ = ada.run("simulate", ada.file(DEVICES.replace('"AAAA"', '"BBBB"')))
+    assert code == 1
+    assert "CT 2: under device policy 1: 2 USB devices as now, 1 not" in out
+    assert "1-5 1234:0001 Service, last attached 20" in out
+    assert ": allowed -> blocked (no rule is for it (default))" in out
+    assert "2 USB devices and 1 that were there as now, 0 not" in ada.run("simulate", ada.file(DEVICES))[1]
 
 
 def test_nothing_is_published_by_trying_it(ada: Administrator) -> None:

@@ -6,9 +6,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import AuditRow, AuditSubject, Host, Object
+from edge_agent.link.happening import happening
+from edge_agent.usb_policy import notes
 from shared.audit.record import Action, AuditRecord, Event, Outcome, Participant, Subject
 from shared.clock import SystemClock
-from shared.fleet.devices import GuardReport
+from shared.devices.device import UsbDevice
+from shared.devices.record import GuardRecord
+from shared.fleet.devices import Authorized, GuardReport, Seen
 from shared.fleet.state import HostState, sign_state
 from shared.identity import HostId, ObjectId
 from shared.sealing.record import CaptureRecord, sign_record
@@ -37,6 +41,23 @@ class Ward:
         with self._database.begin() as session:
             session.add(row)
         return host_id
+
+    def attached(self, host_id: HostId, device: UsbDevice, *, ago: timedelta = timedelta()) -> None:
+        """Have a guard record an attachment, and its agent relay it."""
+        self._count += 1
+        note = notes.attached(device, Seen.NOW, Authorized.NO)
+        record = GuardRecord(1, bytes(32), self._now - ago, note.event, note.outcome, note.subject, dict(note.fields))
+        happened = happening(host_id, record)
+        audit = AuditRecord(
+            str(host_id), self._count, bytes(32), self._now, happened.event, happened.action, happened.outcome,
+            happened.who, happened.what, happened.reason, None,
+        )  # fmt: skip
+        with self._database.begin() as session:
+            session.add(AuditRow(source=str(host_id), seq=self._count, public=audit.encode(), sealed=None, leaf=b"",
+                                 received=self._now - ago))  # fmt: skip
+            for subject in set(happened.what):
+                session.add(AuditSubject(kind=subject.kind, name=subject.name, event=happened.event.value,
+                                         source=str(host_id), seq=self._count))  # fmt: skip
 
     def captured(
         self, host_id: HostId, ae_title: str, *, grade: str = "restricted", ago: timedelta = timedelta()
