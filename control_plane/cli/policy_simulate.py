@@ -25,11 +25,13 @@ def simulate(options: Namespace) -> int:
 
 
 def lines(answer: Mapping[str, Any]) -> Iterator[str]:
-    yield "what is plugged in, as hosts last reported it"
+    yield f"what is plugged in, as hosts last reported it, and what was in the last {answer['days']} days"
     for host in answer["hosts"]:
         yield from _devices(host)
     if not answer["hosts"]:
         yield "  no host is enrolled"
+    if answer["attachments_left_out"]:
+        yield f"  {answer['attachments_left_out']} attachments more: not evaluated; they are older than the newest"
     yield f"what arrived in the last {answer['days']} days"
     captures = [(host, capture) for host in answer["hosts"] for capture in host["captures"]]
     yield from (_capture(host, capture) for host, capture in captures)
@@ -47,11 +49,13 @@ def _devices(host: Mapping[str, Any]) -> Iterator[str]:
         return
     title = f"  {host['asset']}: under device policy {devices['policy'] or 'none'}"
     title += f", {host['why']}" if host["why"] else ""
-    yield f"{title}: {devices['same']} USB devices as now, {len(devices['differ'])} not"
+    gone = f" and {devices['gone_same']} that were there" * bool(devices["gone_same"])
+    yield f"{title}: {devices['same']} USB devices{gone} as now, {len(devices['differ'])} not"
     for one in devices["differ"]:
         mark = "LOOSER  " if one["loosens"] else "        "
         named = " ".join(filter(None, (one["where"], one["id"], one["name"], one["serial"])))
-        yield f"    {mark}{named}: {one['now']} -> {one['then'] or 'not evaluated'} ({one['why']})"
+        gone = f", last attached {one['last_attached']}" if one["last_attached"] else ""
+        yield f"    {mark}{named}{gone}: {one['now']} -> {one['then'] or 'not evaluated'} ({one['why']})"
     if devices["left_out"]:
         yield f"    {devices['left_out']} more: not evaluated; its report had no room for them"
 
@@ -72,4 +76,5 @@ def _is_all_the_same(answer: Mapping[str, Any]) -> bool:
         and all(capture["treated"] == _SAME for capture in captures)
         and not answer["captures_unreadable"]
         and not answer["captures_left_out"]
+        and not answer["attachments_left_out"]
     )

@@ -200,7 +200,10 @@ class SimulateRequest(_Strict):
 
 
 class DeviceDifference(BaseModel):
-    """`then` is null where it cannot be told; `why` says by which rule, or why not."""
+    """`then` is null where it cannot be told; `why` says by which rule, or why not.
+
+    `last_attached` is null for a device that is in the report.
+    """
 
     where: str
     id: str
@@ -210,6 +213,7 @@ class DeviceDifference(BaseModel):
     then: str | None
     why: str
     loosens: bool
+    last_attached: str | None
 
 
 class SimulatedDevices(BaseModel):
@@ -217,6 +221,7 @@ class SimulatedDevices(BaseModel):
 
     policy: int
     same: int
+    gone_same: int
     differ: list[DeviceDifference]
     left_out: int
 
@@ -247,6 +252,7 @@ class SimulateAnswer(BaseModel):
     hosts: list[SimulatedHost]
     captures_unreadable: int
     captures_left_out: int
+    attachments_left_out: int
 
 
 class AuditParticipant(BaseModel):

@@ -1,31 +1,37 @@
-"""Which of the devices that a host last reported another policy would treat otherwise. Decides only.
+"""Which of the devices that a host reported, or had lately, another policy would treat otherwise. Decides only."""
 
-A report does not carry everything that rules look at: no descriptors' hash, no connect type, each interface once. What
-a rule says of these is known only where the guard has judged by the very same rule. A policy is therefore a list of
-outcomes, each under a rule of which nobody knows here whether it applies, and a last one where none of them does. Two
-policies with the same list treat the device the same, whatever is true; what else is not certain is *not evaluated*.
-"""
-
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from typing import TypeAlias
 
+from control_plane.policy.simulation.outcomes import JudgedPolicy, Outcome
 from shared.canonical import Json
 from shared.devices.device import ConnectType, Interface, UsbDevice
-from shared.devices.evaluate import evaluate
-from shared.devices.matching import prepared
-from shared.devices.policy import DevicePolicy, DeviceRule
-from shared.devices.rule import Attribute, InterfaceType, Rule, RuleTarget, SetOperator
+from shared.devices.policy import DevicePolicy
 from shared.devices.simulate import loosens, treatment
 from shared.devices.surroundings import Surroundings
 from shared.devices.verdict import Access, Cause, Target, Verdict
 from shared.fleet.devices import DeviceState, GuardReport, OtherDevice, OtherState
 
-_MOST_INTERFACES = 16  # a report has room for so many, so with as many there may be more
 _NOT_BY_RULES = (Cause.ROOT_HUB, Cause.PINNED_CONSOLE)
 _DONE = {Target.ALLOW: "allowed", Target.BLOCK: "blocked", Target.REJECT: "rejected"}
 _OTHER = {Target.ALLOW: OtherState.ALLOWED, Target.BLOCK: OtherState.NOT_ALLOWED, None: OtherState.NOT_EVALUATED}
+
+
+_UNTOLD = "no report tells whether this rule is for it: {}"
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A device as the guard recorded it when it was attached."""
+
+    device: UsbDevice
+    attached: str  # when, as the record has it
+
+
+Attachments: TypeAlias = Mapping[tuple[str, str], Attached]
+"""Of one host, by port and identity, the newest record each."""
 
 
 @dataclass(frozen=True)
@@ -40,162 +46,80 @@ class DeviceDifference:
     then: str | None
     why: str
     loosens: bool
+    last_attached: str | None = None  # None: it is in the report
 
     def json(self) -> dict[str, Json]:
         return dict(self.__dict__)
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What is done where the rule `given` applies and none before it did; None: where none of them does."""
-
-    given: str | None  # what it asks, whatever it is called and does
-    verdict: Verdict
-    text: str = ""  # of that rule
-
-    @property
-    def key(self) -> object:
-        return self.given, treatment(self.verdict)
-
-
-class JudgedPolicy:
-    """A policy made ready to be held against many reported devices. None: the guard has no policy."""
-
-    def __init__(self, policy: DevicePolicy | None) -> None:
-        self._policy = policy
-        self._rules = [] if policy is None else [_Ready(rule) for rule in policy.rules]
-
-    def learnt(self, state: DeviceState) -> Iterator[tuple[str, bool]]:
-        """Yield of which rules the guard has found that they apply, or not, by its verdict under this policy."""
-        if state.cause is Cause.RULE and 0 < state.rule <= len(self._rules):
-            passed, decided = self._rules[: state.rule - 1], [self._rules[state.rule - 1]]
-        elif state.cause is Cause.DEFAULT:
-            passed, decided = self._rules, []
-        else:
-            return
-        yield from ((rule.key, True) for rule in decided)
-        # One that is for a time, or on a condition, may apply and was passed over all the same.
-        yield from ((rule.key, False) for rule in passed if rule.is_always)
-
-    def outcomes(self, device: UsbDevice, around: Surroundings, learnt: Mapping[str, bool]) -> tuple[_Outcome, ...]:
-        if self._policy is None:
-            return (_Outcome(None, evaluate(None, device, around)),)
-        found: list[_Outcome] = []
-        certain: list[DeviceRule] = []
-        numbers: list[int] = []
-        for number, rule in enumerate(self._rules, 1):
-            applies = rule.applies(device, learnt)
-            if applies is False:
-                continue
-            if applies is None:
-                verdict = self._verdict([*certain, rule.stripped], [*numbers, number], device, around)
-                found.append(_Outcome(rule.asked, verdict, rule.text))
-                continue
-            certain.append(rule.stripped)
-            numbers.append(number)
-            if rule.is_always:
-                break
-        last = _Outcome(None, self._verdict(certain, numbers, device, around))
-        while found and treatment(found[-1].verdict) == treatment(last.verdict):
-            found.pop()
-        return (*found, last)
-
-    def _verdict(self, rules: list[DeviceRule], numbers: list[int], device: UsbDevice, around: Surroundings) -> Verdict:
-        assert self._policy is not None  # noqa: S101  asked by `outcomes`
-        verdict = evaluate(replace(self._policy, rules=tuple(rules), rescue=None), device, around)
-        return replace(verdict, rule=numbers[verdict.rule - 1] if verdict.cause is Cause.RULE else 0)
-
-
-class _Ready:
-    """A rule, and what of it can be held against a report."""
-
-    def __init__(self, rule: DeviceRule) -> None:
-        self._rule = rule
-        whole = rule.rule
-        self._reported: tuple[Callable[[UsbDevice], bool], ...] = prepared(
-            Rule(whole.target, id=whole.id, serial=whole.serial, name=whole.name, via_port=whole.via_port)
-        )
-        self.is_always = not (whole.conditions.values or rule.not_before or rule.not_after)
-        self._is_reported = not (
-            whole.hash.values or whole.parent_hash.values or whole.with_connect_type.values or whole.conditions.values
-        )
-        label = whole.label if whole.label.values else Attribute((whole.text(),))
-        # The id stays, for `hardware_encrypted` is said of the device of an id.
-        self.stripped = replace(rule, rule=Rule(whole.target, id=whole.id, label=label))
-
-    @cached_property
-    def text(self) -> str:
-        return self._rule.rule.text()
-
-    @cached_property
-    def asked(self) -> str:
-        return replace(self._rule.rule, target=RuleTarget.ALLOW, label=Attribute()).text()
-
-    @cached_property
-    def key(self) -> str:
-        """What the rule asks of a device itself, by which it is known again in another policy."""
-        bare = replace(self._rule.rule, target=RuleTarget.ALLOW, label=Attribute(), conditions=Attribute())
-        return bare.text()
-
-    def applies(self, device: UsbDevice, learnt: Mapping[str, bool]) -> bool | None:
-        """Return whether the rule is for the device; None: a report does not tell."""
-        known = learnt.get(self.key)
-        if known is None:
-            interfaces = _interfaces(self._rule.rule.with_interface, device)
-            if interfaces is False or not all(each(device) for each in self._reported):
-                return False
-            known = None if interfaces is None or not self._is_reported else True
-        return None if known and self._rule.rule.conditions.values else known
-
-
-def _interfaces(asked: Attribute[InterfaceType], device: UsbDevice) -> bool | None:
-    """Return whether an attribute holds for a device of which each interface is known once, and of 16 perhaps not all.
-
-    For equality the number counts as well; as many as there are different ones is taken to be all, as it mostly is.
-    """
-    if not asked.values:
-        return True
-    if len(device.interfaces) >= _MOST_INTERFACES:
-        return None
-    if asked.operator is SetOperator.EQUALS_ORDERED and len(asked.values) > 1:
-        return None
-    if asked.operator in (SetOperator.EQUALS, SetOperator.EQUALS_ORDERED) and len(asked.values) > len(
-        device.interfaces
-    ):
-        return None if all(_is_there(value, device) for value in asked.values) else False
-    return all(each(device) for each in prepared(Rule(RuleTarget.ALLOW, with_interface=asked)))
-
-
-def _is_there(value: InterfaceType, device: UsbDevice) -> bool:
-    return any(
-        each(device)
-        for each in prepared(Rule(RuleTarget.ALLOW, with_interface=Attribute((value,), SetOperator.ONE_OF)))
-    )
-
-
 def differences(
-    report: GuardReport, before: JudgedPolicy, after: JudgedPolicy, now: datetime
+    report: GuardReport, attached: Attachments, before: JudgedPolicy, after: JudgedPolicy, now: datetime
 ) -> Iterator[DeviceDifference | None]:
     """Yield for each USB device of a report how it would be treated otherwise, or None: as now.
 
-    `before` is the policy under which the guard made the report.
+    `before` is the policy under which the guard made the report; `attached` are the newest records of attachments.
     """
     around = Surroundings(now, clock_sure=report.clock_sure)
+    ports = {state.port: state for state in report.devices}
     for state in report.devices:
-        yield None if state.cause in _NOT_BY_RULES else _difference(state, before, after, around)
+        if state.cause in _NOT_BY_RULES:
+            yield None
+            continue
+        device = replace(
+            reported(state),
+            fingerprint=_hash(state, attached),
+            parent_fingerprint=_hash(ports.get(state.parent), attached),
+        )
+        yield _difference(state, device, before, after, around)
+
+
+def gone_differences(
+    report: GuardReport, attached: Attachments, before: JudgedPolicy, after: JudgedPolicy, now: datetime
+) -> Iterator[DeviceDifference | None]:
+    """Yield the same for each device that was attached lately and is in the report no more, as if it came back."""
+    around = Surroundings(now, clock_sure=report.clock_sure)
+    there = {(state.port, state.identity) for state in report.devices}
+    for place, one in attached.items():
+        device = one.device
+        if place in there or device.is_root_hub:
+            continue
+        was, then = (policy.outcomes(device, around, {}) for policy in (before, after))
+        if [each.key for each in was] == [each.key for each in then]:
+            yield None
+        else:
+            yield _gone(one, was, then)
+
+
+def _gone(one: Attached, was: tuple[Outcome, ...], then: tuple[Outcome, ...]) -> DeviceDifference | None:
+    unknown = next((each for each in (*was[:-1], *then[:-1])), None)
+    if unknown is None and treatment(was[0].verdict) == treatment(then[0].verdict):
+        return None
+    known = [None if len(each) > 1 else _all_words(each[0].verdict) for each in (was, then)]
+    why = _reason(then[0].verdict) if unknown is None else _UNTOLD.format(unknown.text)
+    is_looser = unknown is None and loosens(was[0].verdict, then[0].verdict)
+    device, now = one.device, known[0] or "not known"
+    return DeviceDifference(
+        device.port, device.id, device.name, device.serial, now, known[1] if unknown is None else None, why, is_looser,
+        one.attached,
+    )  # fmt: skip
+
+
+def _hash(state: DeviceState | None, attached: Attachments) -> str:
+    one = None if state is None else attached.get((state.port, state.identity))
+    return "" if one is None else one.device.fingerprint
 
 
 def _difference(
-    state: DeviceState, before: JudgedPolicy, after: JudgedPolicy, around: Surroundings
+    state: DeviceState, device: UsbDevice, before: JudgedPolicy, after: JudgedPolicy, around: Surroundings
 ) -> DeviceDifference | None:
-    device, learnt = reported(state), dict(before.learnt(state))
+    learnt = dict(before.learnt(state))
     was, then = (policy.outcomes(device, around, learnt) for policy in (before, after))
     if [each.key for each in was] == [each.key for each in then]:
         return None
     if state.cause is Cause.SUSPICIOUS:
         return _told(state, None, "it is suspicious now, and whether it still would be is not known here")
     if len(then) > 1:
-        return _told(state, None, f"no report tells whether this rule is for it: {then[0].text}")
+        return _told(state, None, _UNTOLD.format(then[0].text))
     verdict = _effective(then[0].verdict, state.cause)
     possible = [each for each in (_effective(one.verdict, state.cause) for one in was) if _may_be(each, state)]
     is_same = {treatment(each) == treatment(verdict) for each in possible}
@@ -226,15 +150,15 @@ def reported(state: DeviceState) -> UsbDevice:
     problems = (state.detail or "unreadable",) if state.cause is Cause.UNREADABLE else ()
     return UsbDevice(
         port=state.port, parent=state.parent, vendor=int(vendor, 16), product=int(product, 16), name=state.name,
-        serial=state.serial, fingerprint="", parent_fingerprint="", interfaces=tuple(_parsed(state.interfaces)),
+        serial=state.serial, fingerprint="", parent_fingerprint="", interfaces=parsed_interfaces(state.interfaces),
         connect_type=ConnectType.NONE, problems=problems,
     )  # fmt: skip
 
 
-def _parsed(interfaces: str) -> Iterator[Interface]:
-    for text in interfaces.split():
-        class_code, subclass, protocol = (int(part, 16) for part in text.split(":"))
-        yield Interface(class_code, subclass, protocol)
+def parsed_interfaces(text: str) -> tuple[Interface, ...]:
+    """Read interfaces as reports and records have them: cc:ss:pp, a space between."""
+    parts = ([int(part, 16) for part in each.split(":")] for each in text.split())
+    return tuple(Interface(class_code, subclass, protocol) for class_code, subclass, protocol in parts)
 
 
 def _shown(verdict: Verdict) -> tuple[Target, Target, Access]:
@@ -243,8 +167,12 @@ def _shown(verdict: Verdict) -> tuple[Target, Target, Access]:
 
 def _told(state: DeviceState, verdict: Verdict | None, why: str, *, is_looser: bool = False) -> DeviceDifference:
     now = _words(state.target, state.would_be, state.access)
-    then = None if verdict is None else _words(*_shown(verdict)) + _limits(verdict)
+    then = None if verdict is None else _all_words(verdict)
     return DeviceDifference(state.port, state.id, state.name, state.serial, now, then, why, is_looser)
+
+
+def _all_words(verdict: Verdict) -> str:
+    return _words(*_shown(verdict)) + _limits(verdict)
 
 
 def _words(target: Target, would_be: Target, access: Access) -> str:

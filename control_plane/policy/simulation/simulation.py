@@ -14,8 +14,9 @@ from control_plane.db.transactions import snapshot
 from control_plane.fleet.heard import heard_since
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.simulation.captures import Captured, CaptureVerdict, judge
-from control_plane.policy.simulation.devices import JudgedPolicy, differences, other_differences
-from control_plane.policy.simulation.rows import Lately, captured_since
+from control_plane.policy.simulation.devices import Attachments, differences, gone_differences, other_differences
+from control_plane.policy.simulation.outcomes import JudgedPolicy
+from control_plane.policy.simulation.rows import Lately, attached_since, captured_since
 from control_plane.policy.verified import VerifiedPolicy
 from shared import clock as clocks
 from shared.canonical import Json
@@ -77,15 +78,19 @@ class PolicySimulation:
         versions, judged = _Versions(self._verified), JudgedPolicy(after.devices)
         heard = heard_since(self._verified.newest(), now)
         with snapshot(self._database) as session:
-            lately = captured_since(session, now - timedelta(days=days), self._most)
+            since = now - timedelta(days=days)
+            lately, attached = captured_since(session, since, self._most), attached_since(session, since, self._most)
             captures = _judged(lately, versions, after)
-            hosts = [_host(row, versions, judged, after, heard, now, captures) for row in _hosts(session)]
+            hosts = [
+                _host(row, versions, judged, after, heard, now, captures, attached.by_host) for row in _hosts(session)
+            ]
         return {
             "time": clocks.text(now),
             "days": days,
             "hosts": list(hosts),
             "captures_unreadable": lately.unreadable,
             "captures_left_out": lately.left_out,
+            "attachments_left_out": attached.left_out,
         }
 
 
@@ -103,6 +108,7 @@ def _host(
     heard: datetime,
     now: datetime,
     captures: Mapping[str, list[Json]],
+    attached: Mapping[str, Attachments],
 ) -> Json:
     facts: dict[str, Json] = {
         "host": row.host_id,
@@ -125,19 +131,26 @@ def _host(
         return {**facts, "state": "not evaluated", "why": why}
     is_silent = row.state_received < heard
     why = f"silent since {clocks.text(row.state_received)}; this is what it had then" if is_silent else ""
-    devices = _devices(state.guard, before, judged, after, now)
+    devices = _devices(state.guard, attached.get(row.host_id, {}), before, judged, after, now)
     return {**facts, "state": "silent" if is_silent else "reported", "why": why, "devices": devices}
 
 
 def _devices(
-    report: GuardReport, before: JudgedPolicy, judged: JudgedPolicy, after: AuthoredPolicy, now: datetime
+    report: GuardReport,
+    attached: Attachments,
+    before: JudgedPolicy,
+    judged: JudgedPolicy,
+    after: AuthoredPolicy,
+    now: datetime,
 ) -> dict[str, Json]:
-    found = list(differences(report, before, judged, now))
-    told = [each for each in found if each is not None]
+    found = list(differences(report, attached, before, judged, now))
+    gone = list(gone_differences(report, attached, before, judged, now))
+    told = [each for each in (*found, *other_differences(report, after.devices), *gone) if each is not None]
     return {
         "policy": report.policy,
-        "same": len(found) - len(told),
-        "differ": [each.json() for each in (*told, *other_differences(report, after.devices))],
+        "same": found.count(None),
+        "gone_same": gone.count(None),
+        "differ": [each.json() for each in told],
         "left_out": report.left_out,
     }
 

@@ -5,8 +5,9 @@ from datetime import timedelta
 from pathlib import Path
 
 from tests.control_plane.cli.conftest import Administrator
-from tests.control_plane.cli.test_policy_simulate import Ward, report
+from tests.control_plane.cli.test_policy_simulate import report
 from tests.control_plane.policy.file.test_reading import GUIDE, example
+from tests.control_plane.policy.simulation.ward import Ward
 
 
 def session() -> list[tuple[str, list[str]]]:
@@ -23,7 +24,7 @@ def as_shown(line: str) -> str:
 def test_the_session_of_the_guide_goes_as_it_says(ada: Administrator) -> None:
     first = example("yaml")
     ada.publish(first)
-    ward = Ward(ada)
+    ward = Ward(ada.database)
     host = ward.host("CT 2", report())
     ward.host("US 3", None, reported=False)
     for ae_title in ("1234", "1234", "1234", "CT1", "CT1"):

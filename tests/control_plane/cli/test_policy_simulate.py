@@ -4,69 +4,18 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
-from control_plane.db.models import AuditRow, AuditSubject, Host, Object, PolicyMetadata
-from shared.audit.record import Action, AuditRecord, Event, Outcome, Participant, Subject
-from shared.clock import SystemClock
+from control_plane.db.models import Host, PolicyMetadata
+from shared.devices.device import Interface, UsbDevice
 from shared.devices.verdict import Cause, Target
 from shared.fleet.devices import Authorized, GuardReport
-from shared.fleet.state import HostState, sign_state
-from shared.identity import HostId, ObjectId
 from shared.policy.document import ORGANISATION
-from shared.sealing.record import CaptureRecord, sign_record
-from shared.signing import SoftwareSigner
 from tests.control_plane.cli.conftest import Administrator
 from tests.control_plane.cli.test_policy_past import FIRST, WITHOUT_US1
 from tests.control_plane.fleet.test_device_tree import HUB, REPORT, STICK
+from tests.control_plane.policy.simulation.ward import Ward
 
 DEVICES = FIRST + 'devices:\n  rules:\n    - allow id 1234:* hash "AAAA"\n'
 STICKS = DEVICES.replace("  rules:\n", "  rules:\n    - allow id 0781:* with-interface 08:06:50\n")
-
-
-class Ward:
-    """Hosts of a centre, put there as enrolment, reports and deliveries leave them."""
-
-    def __init__(self, ada: Administrator) -> None:
-        self._database, self._count, self._now = ada.database, 0, SystemClock().now()
-
-    def host(
-        self, asset: str, report: GuardReport | None, *, reported: bool = True, ago: timedelta = timedelta()
-    ) -> HostId:
-        host_id, signer = HostId.new(), SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
-        state = HostState(host_id, 1, self._now, "test", 1, 1, "", True, 0, 0, 0, 0, 0, guard=report)
-        row = Host(
-            host_id=str(host_id), asset=asset, enrolled=self._now, active=True, evidence_spki=signer.public.spki,
-            state=sign_state(state, signer) if reported else None, state_number=int(reported),
-            state_received=self._now - ago if reported else None,
-        )  # fmt: skip
-        with self._database.begin() as session:
-            session.add(row)
-        return host_id
-
-    def captured(
-        self, host_id: HostId, ae_title: str, *, grade: str = "restricted", ago: timedelta = timedelta()
-    ) -> None:
-        self._count += 1
-        object_id, signer = ObjectId.new(), SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
-        record = sign_record(
-            CaptureRecord(object_id, host_id, self._now, bytes(32), bytes(32), 1, bytes(32), 1, bytes(32), grade, 1),
-            signer,
-        )
-        who = (Participant("ae", ae_title, True),)
-        what = (Subject("object", str(object_id)),)
-        audit = AuditRecord(
-            str(host_id), self._count, bytes(32), self._now, Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who,
-            what, "", None,
-        )  # fmt: skip
-        with self._database.begin() as session:
-            session.add(Object(object_id=str(object_id), host_id=str(host_id), binding=b"", record=record,
-                               record_sha256=b"", sealed_index=b"", index_state="indexed", body_bytes=1,
-                               received=self._now - ago, receipt=b""))  # fmt: skip
-            session.add(AuditRow(source=str(host_id), seq=self._count, public=audit.encode(), sealed=None, leaf=b"",
-                                 received=self._now))  # fmt: skip
-            session.add(AuditSubject(kind="object", name=str(object_id), event=Event.IMAGE_CAPTURED.value,
-                                     source=str(host_id), seq=self._count))  # fmt: skip
 
 
 def report(policy: int = 1) -> GuardReport:
@@ -77,7 +26,7 @@ def test_devices_that_would_be_let_in_are_told_host_by_host_and_who_is_unknown_i
     ada: Administrator,
 ) -> None:
     ada.publish(DEVICES)
-    ward = Ward(ada)
+    ward = Ward(ada.database)
     ward.host("CT 2", report())
     ward.host("MR 1", None, reported=False)
     ward.host("US 3", report(), ago=timedelta(days=2))
@@ -98,7 +47,7 @@ def test_devices_that_would_be_let_in_are_told_host_by_host_and_who_is_unknown_i
 
 def test_a_policy_that_changes_nothing_for_hosts_that_are_all_known_ends_with_0(ada: Administrator) -> None:
     ada.publish(DEVICES)
-    ward = Ward(ada)
+    ward = Ward(ada.database)
     ward.captured(ward.host("CT 2", report()), "CT1")
 
     code, out, _ = ada.run("simulate", ada.file(DEVICES))
@@ -111,7 +60,7 @@ def test_a_policy_that_changes_nothing_for_hosts_that_are_all_known_ends_with_0(
 
 def test_senders_of_the_last_days_that_would_be_refused_are_counted(ada: Administrator) -> None:
     ada.publish(FIRST)
-    ward = Ward(ada)
+    ward = Ward(ada.database)
     host = ward.host("CT 2", report())
     for ago in (1, 29, 31):
         ward.captured(host, "US1", ago=timedelta(days=ago))
@@ -129,7 +78,7 @@ def test_senders_of_the_last_days_that_would_be_refused_are_counted(ada: Adminis
 
 def test_grades_that_depend_on_what_is_sealed_are_not_evaluated(ada: Administrator) -> None:
     ada.publish(FIRST)
-    ward = Ward(ada)
+    ward = Ward(ada.database)
     ward.captured(ward.host("CT 2", report()), "CT1")
     grading = "grading: {default: restricted, grades: [restricted, secret], rules: [{when: {%s}, grade: secret}]}"
     by_modality, by_sender = (
@@ -146,7 +95,7 @@ def test_grades_that_depend_on_what_is_sealed_are_not_evaluated(ada: Administrat
 
 def test_a_report_or_a_policy_that_is_not_authentic_says_nothing(ada: Administrator) -> None:
     ada.publish(DEVICES)
-    ward = Ward(ada)
+    ward = Ward(ada.database)
     host = ward.host("CT 2", report())
     with ada.database.begin() as session:
         row = session.get_one(Host, str(host))
@@ -162,7 +111,7 @@ def test_a_report_or_a_policy_that_is_not_authentic_says_nothing(ada: Administra
 def test_a_guard_without_a_policy_lets_nothing_in_and_the_file_would(ada: Administrator) -> None:
     ada.publish(FIRST)
     keyless = replace(STICK, cause=Cause.NO_POLICY, rule=0, target=Target.BLOCK, authorized=Authorized.NO)
-    Ward(ada).host("CT 2", replace(report(), policy=0, devices=(keyless,)))
+    Ward(ada.database).host("CT 2", replace(report(), policy=0, devices=(keyless,)))
 
     out = ada.run("simulate", ada.file(STICKS))[1]
     assert "CT 2: under device policy none: 0 USB devices as now, 1 not" in out
@@ -178,11 +127,26 @@ def test_a_file_that_is_wrong_is_refused_before_anything_is_asked(ada: Administr
 
 def test_rules_in_a_file_beside_the_policy_are_tried_too(ada: Administrator) -> None:
     ada.publish(DEVICES)
-    Ward(ada).host("CT 2", report())
+    Ward(ada.database).host("CT 2", report())
     ada.file("allow id 0781:*\n", "usb.rules")
 
     out = ada.run("simulate", ada.file(FIRST + "devices: {rules_file: usb.rules}\n"))[1]
     assert "blocked -> allowed (rule 1: allow id 0781:*)" in out
+
+
+def test_a_stick_that_was_there_last_week_is_judged_by_what_was_recorded_of_it(ada: Administrator) -> None:
+    ada.publish(DEVICES)
+    ward = Ward(ada.database)
+    host = ward.host("CT 2", report())
+    stick = UsbDevice("1-5", "", 0x1234, 1, "Service", "", "AAAA", "", (Interface(8, 6, 80),))
+    ward.attached(host, stick, ago=timedelta(days=7))
+
+    code, out, _ = ada.run("simulate", ada.file(DEVICES.replace('"AAAA"', '"BBBB"')))
+    assert code == 1
+    assert "CT 2: under device policy 1: 2 USB devices as now, 1 not" in out
+    assert "1-5 1234:0001 Service, last attached 20" in out
+    assert ": allowed -> blocked (no rule is for it (default))" in out
+    assert "2 USB devices and 1 that were there as now, 0 not" in ada.run("simulate", ada.file(DEVICES))[1]
 
 
 def test_nothing_is_published_by_trying_it(ada: Administrator) -> None:

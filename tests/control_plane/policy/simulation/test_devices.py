@@ -8,11 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from control_plane.policy.simulation.devices import (
+    Attached,
+    Attachments,
     DeviceDifference,
-    JudgedPolicy,
     differences,
+    gone_differences,
     other_differences,
 )
+from control_plane.policy.simulation.outcomes import JudgedPolicy
 from shared.devices.device import ConnectType, Interface, UsbDevice
 from shared.devices.evaluate import evaluate
 from shared.devices.others import OtherKind, OtherKinds
@@ -97,18 +100,30 @@ def report(*states: DeviceState, others: tuple[OtherDevice, ...] = ()) -> GuardR
     return GuardReport("guard", 1, "", True, "boot", False, 0, 9, states, others)
 
 
-def simulated(state: DeviceState, before: DevicePolicy | None, after: DevicePolicy | None) -> DeviceDifference | None:
-    (found,) = differences(report(state), JudgedPolicy(before), JudgedPolicy(after), NOW)
+def simulated(
+    state: DeviceState, before: DevicePolicy | None, after: DevicePolicy | None, attached: Attachments | None = None
+) -> DeviceDifference | None:
+    (found,) = differences(report(state), attached or {}, JudgedPolicy(before), JudgedPolicy(after), NOW)
     return found
 
 
+def recorded(device: UsbDevice) -> Attachments:
+    """Return what a guard's record of an attachment tells: the hash of the descriptors, and no connect type."""
+    interfaces = tuple(sorted(device.interface_set))
+    known = replace(device, parent="", parent_fingerprint="", interfaces=interfaces, connect_type=ConnectType.NONE)
+    return {(device.port, device.identity): Attached(known, "2026-10-30T08:00:00.000000Z")}
+
+
 @settings(max_examples=600)
-@given(devices, policies, policies)
+@given(devices, policies, policies, st.booleans(), st.booleans())
 def test_what_is_certain_is_what_the_guard_would_do(
-    device: UsbDevice, before: DevicePolicy | None, after: DevicePolicy | None
+    device: UsbDevice, before: DevicePolicy | None, after: DevicePolicy | None, is_recorded: bool, is_there: bool
 ) -> None:
     was, then = evaluate(before, device, AROUND), evaluate(after, device, AROUND)
-    found = simulated(told(device, was), before, after)
+    if is_there:
+        found = simulated(told(device, was), before, after, recorded(device) if is_recorded else None)
+    else:
+        (found,) = gone_differences(report(), recorded(device), JudgedPolicy(before), JudgedPolicy(after), NOW)
 
     if found is None:
         assert treatment(was) == treatment(then)
@@ -146,6 +161,40 @@ def test_a_rule_by_a_hash_that_no_guard_has_judged_is_not_evaluated() -> None:
     assert found is not None
     assert (found.now, found.then) == ("blocked", None)
     assert found.why == 'no report tells whether this rule is for it: allow hash "AAAA"'
+
+
+def test_a_hash_that_the_record_of_an_attachment_has_is_judged_by() -> None:
+    before, state = policy(), told(STICK, evaluate(policy(), STICK, AROUND))
+
+    found = simulated(state, before, policy('allow hash "AAAA"'), recorded(STICK))
+    assert found is not None
+    assert (found.now, found.then) == ("blocked", "allowed")
+    assert simulated(state, before, policy('allow hash "BBBB"'), recorded(STICK)) is None
+    other = recorded(replace(STICK, serial="2"))
+    assert simulated(state, before, policy('allow hash "BBBB"'), other) is not None
+
+
+def test_the_hash_of_the_hub_is_that_of_the_device_it_hangs_on() -> None:
+    hub = UsbDevice("1-1", "usb1", 0x1D6B, 2, "Hub", "", "HHHH", "", (Interface(9, 0, 0),))
+    stick = replace(STICK, port="1-1.2", parent="1-1", parent_fingerprint="HHHH")
+    states = (told(each, evaluate(policy(), each, AROUND)) for each in (hub, stick))
+    found = differences(
+        report(*states), recorded(hub), JudgedPolicy(policy()), JudgedPolicy(policy('allow parent-hash "HHHH"')), NOW
+    )
+
+    assert [each and each.then for each in found] == [None, "allowed"]
+
+
+def test_a_device_that_was_there_lately_is_judged_as_if_it_came_back_and_one_that_is_there_is_not_told_twice() -> None:
+    before, after = (JudgedPolicy(each) for each in (policy("allow id 0781:*"), policy()))
+    state = told(STICK, evaluate(policy("allow id 0781:*"), STICK, AROUND))
+
+    (found,) = gone_differences(report(), recorded(STICK), before, after, NOW)
+    assert found is not None
+    assert (found.now, found.then, found.last_attached) == ("allowed", "blocked", "2026-10-30T08:00:00.000000Z")
+    assert list(gone_differences(report(state), recorded(STICK), before, after, NOW)) == []
+    (same,) = gone_differences(report(), recorded(STICK), before, before, NOW)
+    assert same is None
 
 
 def test_a_device_that_would_be_let_in_is_called_looser_and_the_rule_is_named() -> None:
