@@ -70,14 +70,14 @@ def ground() -> Ground:
 def starting(tmp_path_factory: pytest.TempPathFactory, ground: Ground) -> Iterator[dict[str, "Future[Broker]"]]:
     """Start all of them at once, the slow ones while the quick ones are already tried."""
     with ThreadPoolExecutor(len(ALL)) as pool:
-        begun = {kind.name: pool.submit(kind, tmp_path_factory.mktemp("broker"), ground) for kind in ALL}
+        begun = {name: pool.submit(kind, tmp_path_factory.mktemp("broker"), ground) for name, kind in ALL.items()}
         yield begun
     for attempt in begun.values():
         if attempt.exception() is None:
             attempt.result().stop()
 
 
-@pytest.fixture(scope="module", params=[kind.name for kind in ALL])
+@pytest.fixture(scope="module", params=list(ALL))
 def broker(request: pytest.FixtureRequest, starting: dict[str, "Future[Broker]"]) -> Broker:
     return starting[request.param].result()
 
