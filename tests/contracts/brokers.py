@@ -43,7 +43,7 @@ class Abilities:
     keeps_retained: bool  # who subscribes later gets what was published before
     one_session_a_name: bool  # the certificate says whose session it is, not the client id
     knows_hosts: bool  # who is certified and not in its configuration is refused
-    ends_sessions: bool  # it ends the session of a host that is taken out of its configuration
+    ends_sessions: bool  # it ends the session of a host that is taken out of its configuration, and no other's
 
 
 @dataclass
