@@ -27,7 +27,7 @@ from tests.fakes.centre import Centre
 
 PROBE_TOPIC = layer_topic("probe")
 _ELECTION_S = 40.0  # how long a cluster may take to agree on who leads after the loss of one who did
-_NOTHING_S = 0.5  # how long a test listens before it says that nothing came
+_NOTHING_S = 0.3  # how long a test listens before it says that nothing came
 
 
 class Publisher:
