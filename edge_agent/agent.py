@@ -127,7 +127,7 @@ class Agent:
         log = self._recent = RecentLog(log, clock)
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
-        self._hints = Hints()
+        self._hints = Hints(has_broker=identity.config.doors.mqtt_port is not None, on_lost=self._bells.pull.ring)
         self._contexts: list[ssl.SSLContext] = []
         self._ready_lock = threading.Lock()
         make_folder(folder.database.parent)

@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from provisioning.broker.nats import DEFAULT_CLIENT_LISTEN
 from shared.errors import Malformed, Refused
 
 OK, REFUSED, BAD_INPUT = 0, 1, 2
 # What goes into a configuration as it is: none of the four languages needs it quoted, and it can end no line.
 _PATH = r"/[A-Za-z0-9._/+@:=,-]*"
 _ADDRESS = r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]"
+_STOPS_WITH_EITHER = 2
 _NODE = r"[A-Za-z0-9][A-Za-z0-9-]{0,62}"
 
 _BROKER = """\
@@ -61,10 +63,19 @@ def _parser() -> argparse.ArgumentParser:
     nats = kinds.choices["nats"]
     nats.add_argument("--node", type=_like(_NODE), required=True, metavar="NAME", help="this node's own name")
     nats.add_argument(
-        "--peer", type=_at, action="append", required=True, metavar="HOST:PORT", help="each node, this one too; 3 times"
+        "--peer",
+        type=_at,
+        action="append",
+        required=True,
+        metavar="HOST:PORT",
+        help="each node, this one too: 3, or 1",
     )
     nats.add_argument("--cluster-listen", type=_at, required=True, metavar="ADDRESS:PORT", help="for the other nodes")
     nats.add_argument("--peer-ca", type=_path, required=True, metavar="FILE", help="who certified the nodes, PEM")
+    nats.add_argument(
+        "--client-listen", type=_at, default=DEFAULT_CLIENT_LISTEN, metavar="ADDRESS:PORT",
+        help="for NATS's own protocol, which nobody may use [%(default)s]",
+    )  # fmt: skip
     return parser
 
 
@@ -87,7 +98,11 @@ def _broker(options: argparse.Namespace) -> int:
     tls = Tls(options.client_ca, options.certificate, options.key)
     plan = Plan(options.out, options.address, options.port, tls, hosts)
     if options.kind == "nats":
-        cluster = nats.Cluster(options.node, options.cluster_listen, tuple(options.peer), options.peer_ca)
+        if len(options.peer) == _STOPS_WITH_EITHER:
+            raise Malformed("--peer", "two nodes stop when either is lost; name three, or one alone")
+        cluster = nats.Cluster(
+            options.node, options.cluster_listen, tuple(options.peer), options.peer_ca, options.client_listen
+        )
         written = nats.files(plan, cluster)
     else:
         written = (mosquitto if options.kind == "mosquitto" else rabbitmq).files(plan)

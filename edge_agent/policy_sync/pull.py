@@ -11,7 +11,7 @@ from edge_agent.backoff import delay_s
 from edge_agent.https import HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
-from edge_agent.policy_sync.hints import BACK_WITHIN_S, Hints, pull_after_s
+from edge_agent.policy_sync.hints import TURN_WITHIN_S, Hints, pull_after_s
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.errors import Refused, Unavailable
 from shared.policy.document import PolicyDocument
@@ -40,7 +40,7 @@ class PolicyPuller:
     ) -> None:
         self._door, self._layer, self._updater = door, layer, updater
         self._policy, self._log, self._spread = policy, log, spread
-        self._hints = hints or Hints()
+        self._hints = hints or Hints(has_broker=False)
         self._etags: dict[str, str] = {}
         self.bell = bell
 
@@ -59,8 +59,8 @@ class PolicyPuller:
             stop.wait(_LEAST_S)
             every_s = policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S
             self.bell.sleep(pull_after_s(every_s, self._hints.state, self._spread()))
-            if self._hints.take_back():
-                stop.wait(BACK_WITHIN_S * self._spread())
+            if self._hints.take_turn():
+                stop.wait(TURN_WITHIN_S * self._spread())
         self._door.close()
 
     def pull(self) -> None:

@@ -12,19 +12,22 @@ from control_plane.fleet.broker_config import MAX_PACKET_BYTES
 from provisioning.broker.layout import CENTRE_SUBJECT, HEAD, HOSTS, LAYERS, Plan, host_subject
 from shared.policy.bundle import state_topic
 
-CONFIGURATION = "nats.conf"
+CONFIGURATION, DEFAULT_CLIENT_LISTEN = "nats.conf", "127.0.0.1:4222"
 _SERVED_THROUGH = "$MQTT.sub.>"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """`peer_ca` certified every node's certificate, which has to be good for a server and for a client."""
+    """`peer_ca` certified every node's certificate, which has to be good for a server and for a client.
+
+    One node is no cluster, and two are one that stops when either is lost.
+    """
 
     node: str
     listen: str
     peers: tuple[str, ...]  # host:port of every node
     peer_ca: Path
-    client_listen: str = "127.0.0.1:4222"
+    client_listen: str = DEFAULT_CLIENT_LISTEN
 
 
 def files(plan: Plan, cluster: Cluster) -> dict[str, str]:
@@ -33,7 +36,6 @@ def files(plan: Plan, cluster: Cluster) -> dict[str, str]:
 
 def _configuration(plan: Plan, cluster: Cluster) -> str:
     tls, copies = plan.tls, min(3, len(cluster.peers))
-    routes = ", ".join(f'"nats-route://{peer}"' for peer in cluster.peers)
     users = "\n".join(_users(plan))
     return f"""\
 server_name: "{cluster.node}"
@@ -46,19 +48,7 @@ jetstream {{
   max_file_store: 4GB
 }}
 
-cluster {{
-  name: "leadglass"
-  listen: "{cluster.listen}"
-  routes: [{routes}]
-  tls {{
-    cert_file: "{tls.certificate}"
-    key_file: "{tls.key}"
-    ca_file: "{cluster.peer_ca}"
-    verify: true
-  }}
-}}
-
-mqtt {{
+{_together(plan, cluster)}mqtt {{
   listen: "{plan.address}:{plan.port}"
   tls {{
     cert_file: "{tls.certificate}"
@@ -76,6 +66,27 @@ authorization {{
 {users}
   ]
 }}
+"""
+
+
+def _together(plan: Plan, cluster: Cluster) -> str:
+    # A node that is told of a cluster waits for a majority of it, and alone has none.
+    if len(cluster.peers) == 1:
+        return ""
+    routes = ", ".join(f'"nats-route://{peer}"' for peer in cluster.peers)
+    return f"""\
+cluster {{
+  name: "leadglass"
+  listen: "{cluster.listen}"
+  routes: [{routes}]
+  tls {{
+    cert_file: "{plan.tls.certificate}"
+    key_file: "{plan.tls.key}"
+    ca_file: "{cluster.peer_ca}"
+    verify: true
+  }}
+}}
+
 """
 
 

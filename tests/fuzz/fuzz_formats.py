@@ -168,8 +168,12 @@ _RICH_POLICY = replace(
     frame_digests=True,
 )
 _ANSWERS = [
-    EnrolmentAnswer(made.HOST, _PEM, _PEM, bytes(32), Doors(host, 443, mqtt_port), b"{}", ("organisation",))
-    for host, mqtt_port in (("centre.example", 8883), ("[2001:db8::1]", None))
+    EnrolmentAnswer(made.HOST, _PEM, _PEM, bytes(32), doors, b"{}", ("organisation",))
+    for doors in (
+        Doors("centre.example", 443, 8883),
+        Doors("[2001:db8::1]", 443, None),
+        Doors("centre", 443, 8883, "broker.example", _PEM),
+    )
 ]
 _DEVICES = policy_devices.devices_document()
 _JUDGEMENTS: tuple[exchange.Judgement, ...] = (

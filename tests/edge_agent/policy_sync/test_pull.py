@@ -1,5 +1,6 @@
 """The pull over HTTPS, which makes good whatever a broker does not bring."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
+from edge_agent.policy_sync.hints import Hints
 from edge_agent.policy_sync.pull import PolicyPuller
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.policy.document import ORGANISATION
@@ -109,3 +111,29 @@ def test_a_centre_that_does_not_answer_changes_nothing(centre: Centre, host: Hos
     finally:
         centre.start()
     assert version(host) == 1
+
+
+def test_a_host_that_loses_its_broker_asks_at_once_and_not_when_it_would_have(
+    centre: Centre, host: Host, enrolled: AgentFolder, updater: PolicyUpdater
+) -> None:
+    bell, stop = Bell(), threading.Event()
+    hints = Hints(on_lost=bell.ring)
+    hints.subscribed()
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    puller = PolicyPuller(
+        door, ORGANISATION, updater, policy=lambda: centre.policy(1), log=host.log, bell=bell, hints=hints,
+        spread=lambda: 0.0,
+    )  # fmt: skip
+    thread = threading.Thread(target=puller.run, args=(stop,))
+    thread.start()
+    try:
+        centre.wait_for(lambda: centre.requests.count("GET /api/v1/policy/head") == 1)
+        hints.lost()
+        centre.wait_for(lambda: centre.requests.count("GET /api/v1/policy/head") == 2)
+    finally:
+        stop.set()
+        bell.ring()
+        thread.join(20)
+
+    assert centre.policy(1).pull_every_s > 10

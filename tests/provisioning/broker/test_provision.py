@@ -37,12 +37,12 @@ NATS += [word for peer in CLUSTER.peers for word in ("--peer", peer)]
 @pytest.mark.parametrize("kind", ["mosquitto", "nats", "rabbitmq"])
 def test_the_command_writes_what_the_contract_runs_with(tmp_path: Path, hosts: Path, kind: str) -> None:
     plan = Plan(tmp_path / "broker", "0.0.0.0", 8883, TLS, HOSTS)  # noqa: S104
-    expected = {"mosquitto": mosquitto.files, "rabbitmq": rabbitmq.files, "nats": lambda p: nats.files(p, CLUSTER)}
+    expected = {"mosquitto": mosquitto.files(plan), "rabbitmq": rabbitmq.files(plan), "nats": nats.files(plan, CLUSTER)}
 
     code = run(kind, tmp_path / "broker", hosts, *(NATS if kind == "nats" else []))
 
     written = {path.name: path.read_text() for path in (tmp_path / "broker").iterdir()}
-    assert (code, written) == (OK, expected[kind](plan))
+    assert (code, written) == (OK, expected[kind])
 
 
 @pytest.mark.parametrize("kind", ["mosquitto", "nats", "rabbitmq"])
