@@ -395,6 +395,7 @@ class Agent:
             watchers=self._watchers,
             isolation=self.isolation,
             is_listening=self._is_listening,
+            is_serving=lambda: self.listener.is_serving,
         )
 
     def _is_listening(self) -> bool:

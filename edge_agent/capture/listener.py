@@ -82,14 +82,20 @@ class DicomListener:
         self._crowd = Crowd(limits)
         self.bell = Bell()
         self.port: int | None = None  # None: not listening
+        self.is_serving = False  # from before its port is open until it is closed and the associations have been ended
         self.tls_port: int | None = None
 
     def run(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            if self._policy() is not None and self._is_open():
-                self._listen(stop)
-            else:
-                self.bell.sleep()
+            # Said before it is asked, so that who closes it meanwhile does not take it for closed already.
+            self.is_serving = True
+            try:
+                if self._policy() is not None and self._is_open():
+                    self._listen(stop)
+                    continue
+            finally:
+                self.is_serving = False
+            self.bell.sleep()
 
     def _listen(self, stop: threading.Event) -> None:
         stopping = threading.Event()

@@ -18,7 +18,7 @@ _RESCAN_S, _CLOSING_S, _LOOK_S = 120.0, 30.0, 0.1
 
 
 class HostActions:
-    """`is_listening` says whether modalities can send now."""
+    """`is_listening` says whether modalities can send, `is_serving` whether anything of what they sent is under way."""
 
     def __init__(
         self,
@@ -28,11 +28,12 @@ class HostActions:
         watchers: Sequence[ExportFolderWatcher],
         isolation: Isolation,
         is_listening: Callable[[], bool],
+        is_serving: Callable[[], bool],
         rescan_s: float = _RESCAN_S,
         closing_s: float = _CLOSING_S,
     ) -> None:
         self._diagnostics, self._renewal, self._watchers = diagnostics, renewal, watchers
-        self._isolation, self._is_listening = isolation, is_listening
+        self._isolation, self._is_listening, self._is_serving = isolation, is_listening, is_serving
         self._rescan_s, self._closing_s = rescan_s, closing_s
 
     def all(self) -> Mapping[CommandAction, Do]:
@@ -91,7 +92,7 @@ class HostActions:
         return Done(Outcome.DONE, "modalities can send again", {"listening": True})
 
     def _takes_in(self) -> bool:
-        return self._is_listening() or any(watcher.is_reading for watcher in self._watchers)
+        return self._is_serving() or any(watcher.is_reading for watcher in self._watchers)
 
 
 def _said(ae_title: str, rescan: Rescan) -> str:

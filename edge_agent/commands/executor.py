@@ -37,7 +37,7 @@ from shared.signing import EvidenceSigner
 
 # Who offers ever new forgeries must not fill the journal; past this many a run they are only logged.
 _MOST_REFUSALS_RECORDED = 64
-_INTERRUPTED = "the agent ended while it was at it; how far it came is not known"
+_INTERRUPTED = "it was begun, and the agent or its disk failed before the end was kept; how far it came is not known"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from shared.policy.document import PolicyDocument
 
 _NOT_FOUND = 404
 _WITHOUT_POLICY_S = 15.0
+_SPREAD = 0.25  # by which share an interval may be shorter, so that hosts that started together do not ask together
 _LEAST_S = 1.0  # however often it is rung
 
 
@@ -40,12 +41,9 @@ class CommandPart:
         self.bell = bell
 
     def run(self, stop: threading.Event) -> None:
-        failures, recovered = 0, False
+        failures = 0
         while not stop.is_set():
             try:
-                if not recovered:
-                    self._executor.recover()
-                    recovered = True
                 self.exchange(stop)
                 failures = 0
             except (Unavailable, Refused) as exc:
@@ -55,7 +53,8 @@ class CommandPart:
                 continue
             policy = self._policy()
             stop.wait(_LEAST_S)
-            self.bell.sleep(policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S)
+            every_s = policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S
+            self.bell.sleep(every_s * (1 - _SPREAD * self._spread()))
         self._door.close()
 
     def exchange(self, stop: threading.Event) -> None:
@@ -64,6 +63,8 @@ class CommandPart:
         Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable: everything that was not told
         yet is told next time.
         """
+        # Whatever is begun and has no end now was cut short, by the end of an agent or by a disk that took no more.
+        self._executor.recover()
         self._tell()
         answer = self._door.get("/api/v1/commands")
         if answer.status == _NOT_FOUND:  # a centre of an earlier version

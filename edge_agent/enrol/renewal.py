@@ -103,6 +103,8 @@ class CertificateRenewal:
                 answer = self._door.get("/api/v1/policy/head")
             except DoorUnavailable as exc:
                 raise ConnectionUnproved(why(exc)) from exc
+            finally:
+                self._door.close()
             if answer.status not in _LET_IN:
                 raise ConnectionUnproved(f"status {answer.status}")
             return self._present

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from cryptography import x509
 
+from control_plane.fleet.broker import find_mosquitto
 from edge_agent.agent import Agent, Settings
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
@@ -116,3 +117,22 @@ def test_without_a_word_that_it_is_meant_nobody_is_isolated(hospital: Hospital) 
 
     assert asked.exit_code == 1
     assert "not protected until `rejoin`" in asked.err
+
+
+@pytest.mark.skipif(find_mosquitto() is None, reason="mosquitto is not installed")
+def test_with_a_broker_a_host_hears_of_its_command_long_before_it_would_ask(hospital: Hospital) -> None:
+    """It asks once an hour here; what there is in a minute it was told of."""
+    exports = hospital.folder / "exports"
+    exports.mkdir()
+    with hospital.centre(with_broker=True):
+        policy = hospital.folder / "policy.yaml"
+        policy.write_text(_POLICY.replace("pull_every_s: 1", "pull_every_s: 3600"))
+        hospital.person("policy", "publish", str(policy))
+        folder = hospital.enrol("CT 2")
+        with running(folder, exports) as agent:
+            assert listening(agent)
+            assert wait_until(lambda: hospital.person("status")["broker"]["state"] == "running", 30) is not None
+            first = told(hospital, host_of(folder), "diagnostics")
+            second = told(hospital, host_of(folder), "diagnostics")
+
+    assert (first["state"], second["state"]) == ("done", "done")

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from control_plane.__main__ import main
 from control_plane.cli.commands import draw_up, lasts
 from control_plane.db.models import CommandRow
 from control_plane.people.decide import Permission, decide
+from control_plane.policy.authoring import load_credential, new_credential, store_credential
 from shared.clock import SystemClock
 from shared.errors import Malformed
 from shared.fields import encode_base64
@@ -19,10 +21,12 @@ from shared.fleet.command import (
     CommandAction,
     CommandResult,
     Outcome,
+    Signatories,
     SignedCommand,
     parse_commands,
     sign_command,
     sign_result,
+    verify_command,
 )
 from shared.identity import HostId
 from shared.signing import SoftwareSigner
@@ -103,6 +107,42 @@ def test_a_command_of_more_than_a_day_is_not_signed() -> None:
 def test_what_is_written_for_the_next_signer_is_read_again() -> None:
     command = draw_up("ada", HostId(bytes(16)), CommandAction.DIAGNOSTICS, {"events": 5}, lasts("24h"), SystemClock())
     assert SignedCommand.parse(command_file := sign_command(command, [_signer()]).encode()).encode() == command_file
+
+
+def credential(person: str, folder: Path) -> Path:
+    made = new_credential(
+        person=person, role="administrator", url="http://127.0.0.1:1", token="t", sealing_keys=(),
+        receipt_key=_signer().public,
+    )  # fmt: skip
+    path = folder / f"{person}.json"
+    store_credential(path, made)
+    return path
+
+
+def test_two_people_sign_one_command_each_on_their_own_machine(tmp_path: Path) -> None:
+    ada, bea, host = credential("ada", tmp_path), credential("bea", tmp_path), str(HostId(bytes(16)))
+    first, second = tmp_path / "first", tmp_path / "second"
+    command = ("command", host, "isolate", "--lasts", "2h", "--out", str(first))
+
+    unsure = main([*command, "--as", str(ada)])
+    begun = main([*command, "--yes", "--as", str(ada)])
+    blindly = main(["command-sign", str(first), "--out", str(second), "--as", str(bea)])
+    signed = main(["command-sign", str(first), "--yes", "--out", str(second), "--as", str(bea)])
+    again = main(["command-sign", str(second), "--yes", "--out", str(tmp_path / "third"), "--as", str(ada)])
+
+    envelope = SignedCommand.parse(second.read_bytes())
+    keys = tuple(SoftwareSigner(load_credential(path).tuf_key).public for path in (ada, bea))
+    assert (unsure, begun, blindly, signed, again) == (1, 0, 1, 0, 2)
+    assert verify_command(envelope, Signatories(keys, 2)).person == "ada"
+
+
+@pytest.mark.parametrize("given", ["events", "events=many", "events=101", "events=1.5", "quietly=true"])
+def test_an_argument_that_no_host_would_take_is_not_signed(tmp_path: Path, given: str) -> None:
+    ada, out = credential("ada", tmp_path), tmp_path / "out"
+    told = main(["command", str(HostId(bytes(16))), "diagnostics", "--argument", given, "--out", str(out),
+                 "--as", str(ada)])  # fmt: skip
+
+    assert (told, out.exists()) == (2, False)
 
 
 def _signer() -> SoftwareSigner:

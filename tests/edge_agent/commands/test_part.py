@@ -1,6 +1,7 @@
 """Commands and results on their way: over HTTPS, hinted at by a broker, and sent until somebody has confirmed them."""
 
 import contextlib
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,11 +10,13 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from pynetdicom.ae import ApplicationEntity
 
 from edge_agent.agent import Agent
 from edge_agent.commands.part import CommandPart
-from edge_agent.commands.store import CommandStore, Waiting
+from edge_agent.commands.store import CommandStore, Taken, Waiting
 from edge_agent.config import AgentFolder, load_identity
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.enrol.enroller import enrol
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
@@ -24,7 +27,7 @@ from shared.identity import CommandId
 from shared.policy.bundle import command_topic
 from shared.signing import SoftwareSigner
 from tests.edge_agent.commands.bench import HOUR, STRANGER, Bench
-from tests.edge_agent.test_agent import mqtt_centre, publisher, running, wait_for_listener
+from tests.edge_agent.test_agent import IMAGES, mqtt_centre, publisher, running, wait_for_listener
 from tests.fakes.centre import Centre
 from tests.fakes.log import MemoryLog
 
@@ -99,7 +102,7 @@ def test_an_isolated_host_closes_its_port_and_says_so_until_it_is_let_in_again(
     centre: Centre, enrolled: AgentFolder
 ) -> None:
     with told(centre, enrolled, "isolate") as agent:
-        closed = agent.listener.port
+        closed = agent.listener.port, agent.listener.is_serving
         centre.wait_for(lambda: centre.states[-1].isolated)
         said = centre.states[-1]
         centre.commands.clear()
@@ -108,9 +111,30 @@ def test_an_isolated_host_closes_its_port_and_says_so_until_it_is_let_in_again(
         centre.wait_for(lambda: len(centre.results) == 2)
         centre.wait_for(lambda: centre.states[-1].listening)
 
-    assert (closed, said.listening) == (None, False)
+    assert (closed, said.listening) == ((None, False), False)
     assert [result.outcome for _, result in centre.results] == [Outcome.DONE, Outcome.DONE]
     assert not centre.states[-1].isolated
+
+
+def test_isolating_a_host_ends_what_is_under_way(centre: Centre, enrolled: AgentFolder) -> None:
+    centre.publish(1)
+    with running(enrolled, MemoryLog()) as agent:
+        wait_for_listener(centre, agent)
+        entity = ApplicationEntity("CT1")
+        entity.add_requested_context(IMAGES[0].sop_class, IMAGES[0].transfer_syntax)
+        port = agent.listener.port
+        assert port is not None
+        association = entity.associate("127.0.0.1", port)
+        before = association.is_established
+        issue(centre, enrolled, "isolate")
+        agent._bells.commands.ring()
+        centre.wait_for(lambda: len(centre.results) == 1)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), timeout=5)
+        association.join(10)
+
+    assert (before, association.is_alive()) == (True, False)
+    assert centre.results[0][1].outcome is Outcome.DONE
 
 
 def test_an_isolated_host_still_takes_policy_and_delivers_its_records(centre: Centre, enrolled: AgentFolder) -> None:
@@ -185,6 +209,33 @@ def test_a_result_that_the_centre_will_never_take_keeps_no_other_waiting(
 
     assert len(centre.results) == 2
     assert bench.store.waiting() == ()
+
+
+class FullOnce(CommandStore):
+    """Cannot keep the first end that it is told of."""
+
+    is_full = True
+
+    def end(self, taken: Taken, signed: bytes) -> None:
+        if self.is_full:
+            self.is_full = False
+            raise DatabaseUnavailable("disk full")
+        super().end(taken, signed)
+
+
+def test_a_command_whose_end_could_not_be_kept_is_unknown_and_not_done_again(
+    centre: Centre, enrolled: AgentFolder, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path / "host", store=FullOnce)
+    centre.evidence[str(load_identity(enrolled).config.host_id)] = bench.host.signer.public
+    issued = bench.command()
+    with pytest.raises(DatabaseUnavailable):
+        bench.offer(issued)
+    exchange(centre, enrolled, bench)
+    bench.offer(issued)
+
+    assert [result.outcome for _, result in centre.results] == [Outcome.UNKNOWN]
+    assert len(bench.done) == 1
 
 
 # ---- the broker
