@@ -177,6 +177,7 @@ def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
     publish = _person(actions.add_parser("publish", help="sign a policy file with your key and push it to every host"))
     publish.add_argument("file", type=Path, help="a policy, or a draft that enough people have signed")
     publish.set_defaults(run=_later("policies", "publish"))
+    _add_past_policy(actions)
     _add_signing(actions)
 
 
@@ -212,8 +213,6 @@ def _add_root(actions: "Commands[argparse.ArgumentParser]") -> None:
     root.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
     root.add_argument("--url", help="people's door, where it is not the one in the credential")
     _json(root)
-    _add_past_policy(actions)
-    root = _person(actions.add_parser("root", help="the fingerprints of the policy roots, which a host's guard pins"))
     root.set_defaults(run=_later("policies", "root"))
     changes = root.add_subparsers(title="changes", metavar="CHANGE")
     propose = _person(changes.add_parser("propose", help="change who signs, how many have to, or the online key"))

@@ -131,7 +131,7 @@ def test_two_people_sign_one_command_each_on_their_own_machine(tmp_path: Path) -
     again = main(["command-sign", str(second), "--yes", "--out", str(tmp_path / "third"), "--as", str(ada)])
 
     envelope = SignedCommand.parse(second.read_bytes())
-    keys = tuple(SoftwareSigner(load_credential(path).tuf_key).public for path in (ada, bea))
+    keys = tuple(load_credential(path).statement_signer.public for path in (ada, bea))
     assert (unsure, begun, blindly, signed, again) == (1, 0, 1, 0, 2)
     assert verify_command(envelope, Signatories(keys, 2)).person == "ada"
 
