@@ -13,6 +13,7 @@ from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.beside import FolderOf
 from control_plane.policy.file.meaning import describe, doubts
 from control_plane.policy.file.reading import parse_policy_file
+from control_plane.policy.seen import SeenRoot
 from shared.clock import SystemClock
 from shared.errors import Malformed
 
@@ -41,8 +42,7 @@ def publish(options: Namespace) -> int:
     authored = _authored(options.file)
     credential = authoring.load_credential(options.credential)
     people = door(options)
-    parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
-    draft = propose_policy(authored, parts, credential, SystemClock())
+    draft = _signed(authored, PolicyParts.parse(people.get("/api/v1/policy/parts")), credential, options)
     if lacking := missing(draft):
         raise PolicyForOne(options.file, lacking)
     return send(draft, options, people)
@@ -52,7 +52,17 @@ def propose(options: Namespace) -> int:
     authored = _authored(options.file)
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
-    return hand_on(propose_policy(authored, parts, credential, SystemClock()), options)
+    return hand_on(_signed(authored, parts, credential, options), options)
+
+
+def _signed(
+    authored: AuthoredPolicy, parts: PolicyParts, credential: authoring.Credential, options: Namespace
+) -> Draft:
+    seen = SeenRoot(options.credential)
+    seen.verify(parts.roots)
+    draft = propose_policy(authored, parts, credential, SystemClock())
+    seen.remember(parts.roots)
+    return draft
 
 
 def root(options: Namespace) -> int:

@@ -1,7 +1,6 @@
 """Commands around who signs policy: drafts that several people sign, new roots, keys, and accounts of signers."""
 
 import json
-import secrets
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -13,9 +12,15 @@ from tuf.api.metadata import Targets
 
 from control_plane.cli.client import PeopleDoor
 from control_plane.cli.people import door
-from control_plane.durable import sync_folder, write_new
+from control_plane.durable import replace_whole, write_new
 from control_plane.policy import person_key
-from control_plane.policy.authoring import Credential, load_credential, store_credential
+from control_plane.policy.authoring import (
+    Credential,
+    ForeignRoot,
+    load_credential,
+    store_credential,
+    verify_roots_lead_to,
+)
 from control_plane.policy.drafts import (
     MAX_DRAFT_BYTES,
     Draft,
@@ -48,6 +53,7 @@ from control_plane.policy.roles import (
     parse_role,
 )
 from control_plane.policy.root_change import WHENEVER, Need
+from control_plane.policy.seen import SeenRoot
 from control_plane.policy.verify import verify_roots, verify_targets
 from shared.clock import SystemClock
 from shared.errors import Malformed, Refused
@@ -73,8 +79,13 @@ class DraftForOne(Refused):
 
 
 def signers(options: Namespace) -> int:
+    mine = load_credential(options.credential).signer.public_key
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
-    root = verify_roots(parts.roots, WHENEVER)
+    root, is_mine = verify_roots(parts.roots, WHENEVER), True
+    try:
+        verify_roots_lead_to(parts.roots, mine)
+    except ForeignRoot:
+        is_mine = False  # of somebody with an account who has signed none yet
     targets = verify_targets(root, parts.targets, WHENEVER)
     until_of: dict[str, datetime] = {
         held.layer: parse_role(Targets, held.metadata).signed.expires for held in parts.layers
@@ -94,13 +105,15 @@ def signers(options: Namespace) -> int:
             }
             for role, (held, until) in roles.items()
         }
-        print(json.dumps({"root_version": root.version, "roles": told}, indent=2))
+        print(json.dumps({"root_version": root.version, "signed_by_you": is_mine, "roles": told}, indent=2))
         return 0
     print(f"policy root {root.version}")
     for role, (held, until) in roles.items():
         print(f"{role:13} {_who(role, held)}" + ("" if until is None else f"; until {until:%Y-%m-%d}"))
     for key in held_keys(root, ROOT).keys:
         print(f"key           {key.keyid}  {name_of(key)}")
+    if not is_mine:
+        print("not proved    none of the roots carries a signature of yours, so this is the centre's word alone")
     return 0
 
 
@@ -137,8 +150,11 @@ def sign(options: Namespace) -> int:
     draft = _load(options.draft)
     if not options.json:
         print("\n".join(_told(draft)))
+    seen = SeenRoot(options.credential or options.key)
+    seen.verify(draft.parts.roots)
     signed = add_signature(draft, _signatory(options))
-    _replace(options.draft, signed.encode())
+    seen.remember(draft.parts.roots)
+    replace_whole(options.draft, signed.encode())
     lacking = missing(signed)
     if options.json:
         print(json.dumps({"signed": str(options.draft), "missing": [need.text for need in lacking]}))
@@ -208,7 +224,10 @@ def remove_person(options: Namespace) -> int:
 def _change_root(wish: Wish, options: Namespace) -> int:
     people = door(options)
     parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
+    seen = SeenRoot(options.credential)
+    seen.verify(parts.roots)
     draft = make_root(wish, parts, _signatory(options), SystemClock())
+    seen.remember(parts.roots)
     if options.out is not None:
         return hand_on(draft, options)
     if lacking := missing(draft):
@@ -283,11 +302,3 @@ def _load(file: Path) -> Draft:
         draft = Draft.parse(opened.read(MAX_DRAFT_BYTES + 1))
     verify_draft(draft)
     return draft
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Write the file anew, whole or not at all."""
-    beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    write_new(beside, data)
-    beside.replace(file)
-    sync_folder(file.parent)

@@ -116,6 +116,32 @@ def test_with_one_administrator_renewing_is_one_command(centre: Running, policy:
     assert [line.split("  ")[0] for line in out.splitlines()] == ["policy root 1", "policy root 2"]
 
 
+def test_a_centre_that_hides_a_root_has_nothing_signed(centre: Running, policy: Path) -> None:
+    told("policy", "root", "renew", *centre.who)
+    told("policy", "publish", policy, *centre.who)
+    seen = centre.handover / "credential-first-administrator.json.root"
+    before = seen.read_text()
+    seen.write_text(f'{{"sha256":"{"0" * 64}","v":1,"version":3}}')
+
+    for act in (("publish", policy), ("root", "renew")):
+        code, _, errors = run("policy", *act, *centre.who)
+        assert code == 1
+        assert "policy root 3, which was seen on this machine before" in errors
+    seen.write_text(before)
+    assert told("policy", "publish", policy, *centre.who) == {"version": 2}
+
+
+def test_who_has_an_account_alone_is_told_that_the_list_of_signers_is_not_proved(
+    centre: Running, tmp_path: Path
+) -> None:
+    told("policy", "key", "new", tmp_path / "grace", "--name", "Grace")
+    credential = tmp_path / "credential-Grace.json"
+    told("person", "add", "--key", tmp_path / "grace.pub", "--role", "administrator", "--out", credential, *centre.who)
+
+    assert "not proved" in run("policy", "signers", "--as", credential, *centre.who[2:])[1]
+    assert "not proved" not in run("policy", "signers", *centre.who)[1]
+
+
 def test_the_online_key_is_replaced_in_one_command(centre: Running, policy: Path) -> None:
     told("policy", "publish", policy, *centre.who)
     before = told("policy", "signers", *centre.who)["roles"]
