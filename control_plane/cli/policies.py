@@ -7,12 +7,13 @@ from pathlib import Path
 from control_plane.cli.people import door
 from control_plane.cli.signing import PolicyForOne, hand_on, publish_draft, send
 from control_plane.policy import authoring
-from control_plane.policy.drafts import Draft, missing, propose_policy
+from control_plane.policy.drafts import Draft, missing
 from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.beside import FolderOf
 from control_plane.policy.file.meaning import describe, doubts
 from control_plane.policy.file.reading import parse_policy_file
+from control_plane.policy.proposing import propose_policy
 from control_plane.policy.seen import SeenRoot
 from shared.clock import SystemClock
 from shared.errors import Malformed

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.policy.drafts import Wish
+from control_plane.policy.proposing import Wish
 from control_plane.policy.seen import RootHidden, SeenRoot
 from shared.errors import Malformed
 from tests.control_plane.policy.centre import Centre
