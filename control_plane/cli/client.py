@@ -88,7 +88,12 @@ class PeopleDoor:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Json] | None) -> HTTPResponse:
         connection = HTTPConnection(*self._address, timeout=_TIMEOUT_S)
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        # One question for each connection, which is closed with the answer.
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+            "Connection": "close",
+        }
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
