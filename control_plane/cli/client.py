@@ -88,12 +88,10 @@ class PeopleDoor:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Json] | None) -> HTTPResponse:
         connection = HTTPConnection(*self._address, timeout=_TIMEOUT_S)
-        # One question for each connection, which is closed with the answer.
+        # One question a connection, which ends with the answer.
         headers = {
-            "Authorization": f"Bearer {self._token}",
-            "Content-Type": "application/json",
-            "Connection": "close",
-        }
+            "Authorization": f"Bearer {self._token}", "Content-Type": "application/json", "Connection": "close",
+        }  # fmt: skip
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()

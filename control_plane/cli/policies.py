@@ -20,7 +20,7 @@ from shared.errors import Malformed
 
 
 def check(options: Namespace) -> int:
-    authored = _authored(options.file)
+    authored = authored_from(options.file)
     doubtful = doubts(authored)
     if options.json:
         told = {"layer": authored.layer, "modalities": len(authored.modalities), "state": "checked"}
@@ -33,24 +33,34 @@ def check(options: Namespace) -> int:
     return 0
 
 
-def _authored(file: Path) -> AuthoredPolicy:
+def authored_from(file: Path) -> AuthoredPolicy:
     return parse_policy_file(file.read_bytes(), str(file), FolderOf(file).read)
 
 
 def publish(options: Namespace) -> int:
     if Draft.is_one(options.file.read_bytes()):
         return publish_draft(options)
-    authored = _authored(options.file)
+    authored = authored_from(options.file)
     credential = authoring.load_credential(options.credential)
-    people = door(options)
-    draft = _signed(authored, PolicyParts.parse(people.get("/api/v1/policy/parts")), credential, options)
+    parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
+    return publish_authored(options, authored, credential, parts)
+
+
+def publish_authored(
+    options: Namespace, authored: AuthoredPolicy, credential: authoring.Credential, parts: PolicyParts
+) -> int:
+    """Sign the next version with the person's key, and have the centre publish it where that is enough.
+
+    Raises PolicyForOne.
+    """
+    draft = _signed(authored, parts, credential, options)
     if lacking := missing(draft):
-        raise PolicyForOne(options.file, lacking)
-    return send(draft, options, people)
+        raise PolicyForOne(lacking)
+    return send(draft, options, door(options))
 
 
 def propose(options: Namespace) -> int:
-    authored = _authored(options.file)
+    authored = authored_from(options.file)
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
     return hand_on(_signed(authored, parts, credential, options), options)
@@ -71,7 +81,7 @@ def root(options: Namespace) -> int:
         raise Malformed("policy root", "--as FILE, your credential, is required")
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
-    fingerprints = authoring.root_fingerprints(parts, credential, SystemClock())
+    fingerprints = authoring.root_fingerprints(parts, credential)
     if options.json:
         print(json.dumps({"roots": {str(version): fingerprint for version, fingerprint in fingerprints.items()}}))
         return 0

@@ -50,10 +50,10 @@ from shared.policy.document import PolicyDocument
 class PolicyForOne(Refused):
     """The policy is written and one person alone cannot publish it."""
 
-    def __init__(self, file: Path, lacking: Sequence[Need]) -> None:
+    def __init__(self, lacking: Sequence[Need]) -> None:
         super().__init__(
             f"your signature alone does not publish this ({_lacking(lacking)}); write a draft for the others to sign: "
-            f"leadglass-server policy propose {file} --out DRAFT --as CREDENTIAL"
+            f"leadglass-server policy propose FILE --out DRAFT --as CREDENTIAL"
         )
         self.lacking = tuple(lacking)
 
