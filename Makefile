@@ -48,7 +48,7 @@ type: dev  ## mypy, strict
 	@$(RUN) -m mypy
 
 bench:  ## measure speed, each number beside its peer's (B=name for one)
-	@$(BOOTSTRAP) dev --with age,curl,dcmtk,fuse3,g++,gocryptfs,libusbguard-dev,nginx-light,orthanc,rclone,restic,$(LAB)
+	@$(BOOTSTRAP) dev --with age,curl,dcmtk,fuse3,g++,gocryptfs,libusbguard-dev,mosquitto,nginx-light,orthanc,rclone,restic,$(LAB)
 	@$(RUN) -m benchmarks $(B)
 
 fuzz: dev  ## let atheris look for input that breaks a parser (T=target, S=seconds for each)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import deciding, delaying, delivering, durable, guarding, holding, receiving, sealing
+from benchmarks import deciding, delaying, delivering, durable, guarding, holding, pushing, receiving, sealing
 from benchmarks.measure import PeerMissing
 
 
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "durable": durable,
     "guarding": guarding,
     "holding": holding,
+    "pushing": pushing,
     "receiving": receiving,
     "sealing": sealing,
 }

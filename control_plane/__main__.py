@@ -131,6 +131,10 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     settle.add_argument("object", help="an object of it, as `find --conflicts` prints it")
     settle.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
     settle.set_defaults(run=_later("people", "settle"))
+    doubted = commands.add_parser("settle-host", help="close the doubt about a host that you looked into (audited)")
+    _person(doubted).add_argument("host", help="its host id, as `status` prints it")
+    doubted.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
+    doubted.set_defaults(run=_later("people", "settle_host"))
 
     custody = _person(commands.add_parser("custody", help="write what proves an image elsewhere (audited)"))
     custody.add_argument("object", help="object id, as `find` prints it")

@@ -26,6 +26,7 @@ from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
 from control_plane.fleet.devices import DeviceShowing
+from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
 from control_plane.fleet.push import PolicyPush
 from control_plane.fleet.states import StateIntake
@@ -91,7 +92,7 @@ class ControlPlane:
         self._objects = LocalObjectStore(folders.objects)
         self._accounts = Accounts(self._database, clock)
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
-        self._states = StateIntake(self._database, clock)
+        self._states = StateIntake(self._database, self._journal, clock)
         self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS))  # fmt: skip
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
@@ -207,6 +208,7 @@ class ControlPlane:
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
+            doubts=Doubts(self._database, self._journal),
             opener=self._opener(),
             custody=CustodyStatements(self._database, self._journal, self._clock),
             policy=self._policy,

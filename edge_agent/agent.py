@@ -390,6 +390,7 @@ class Agent:
             guard=self.relay.report,
             brought_records=self.captures.moved.records_waiting,
             bell=self._bells.report,
+            run_name=secrets.token_hex(16),
         )
 
     def _let_parts_wake_each_other(self) -> None:

@@ -1,10 +1,13 @@
 """The guard: joins the parts of the privileged process, and runs them on one thread."""
 
+import gc
 import random
 import selectors
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from edge_agent import SOFTWARE
@@ -53,13 +56,27 @@ from shared.devices.verdict import Verdict
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.fleet.devices import Authorized, GuardReport
 
-LOOK_EVERY_S = 30.0
+GLANCE_EVERY_S, LOOK_EVERY_S = 30.0, 600.0
 _LATE_NUMBERS_S, _LINK_S, _TIME_S, _ALIVE_S = 1.0, 5.0, 60.0, 10.0
+_ALIVE_APART_S = 1.0  # each word wakes the service manager, just when a device waits for this processor
+_NEVER = datetime.min.replace(tzinfo=UTC)
+_CLOCK_SET = timedelta(seconds=1)  # what it differs by from the time that has passed once somebody has set it
 _UNRECORDED_S = 60.0  # a guard that can record nothing is started anew after that, by when there may be room
 _AFTER_S = 0.01  # a moment after an instant, never before it
 _SERIOUS, _MAJOR = 8, 12
 _MOST_ERROR_CHARS = 500
 _CONSOLE = (HID_CLASS, HUB_CLASS)
+
+
+@dataclass(frozen=True)
+class _JudgedAt:
+    """What every verdict rests on beside policy, device and hour; `started` is the machine's start by its clock."""
+
+    certain: tuple[bool, bool] | None = None
+    started: datetime = _NEVER
+
+    def is_still(self, now: "_JudgedAt") -> bool:
+        return self.certain == now.certain and abs(self.started - now.started) < _CLOCK_SET
 
 
 Verifying = Callable[[Path], Sequence[str]]
@@ -85,6 +102,7 @@ def run(options: RunOptions, verifying: Verifying = child_command) -> None:
         guard = Guard(options, database, denial, clock, log, manager, verifying)
         with stopping(guard.turns), closing(guard):
             guard.begin()
+            gc.freeze()  # what is there now stays: looking through it again and again would hold a device up
             guard.turns.run()
 
 
@@ -112,14 +130,21 @@ class Guard:
         self._children = Children(self.turns)
         self._console = PinnedConsole(options.state, ConsoleSysfs(options.sys))
         self._board = NoticeBoard(options.notices)
-        self._pins_doubt, self._is_up = "", False
+        self._pins_doubt, self._is_up, self._alive_s, self._said = "", False, 0.0, ""
+        self._judged_at = _JudgedAt()
         self._make_policy(verifying)
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
         desk = GuardDesk(self._warden, self._keeper, self.journal, log, policy=self._policy, report=self._report)
         users, group = askers(options.agent_user)
         self._link = LinkServer(
-            options.socket, desk, self.turns.selector, users=users, group=group, monotonic=time.monotonic
+            options.socket,
+            desk,
+            self.turns.selector,
+            users=users,
+            group=group,
+            monotonic=time.monotonic,
+            on_peer=self._peer_came,
         )
 
     def begin(self) -> None:
@@ -133,17 +158,17 @@ class Guard:
         self._watching.begin()
         self._link.open()
         self.turns.watch(self._events.fileno(), self._drain)
-        self.turns.every("late-numbers", LOOK_EVERY_S, self._drain)
+        self.turns.every("glance", GLANCE_EVERY_S, self._glance)
         self.turns.every("look", LOOK_EVERY_S, self._look)
         self.turns.every("time", _TIME_S, self._time_passes)
-        self.turns.every("link", _LINK_S, self._link.tick)
         self.turns.every("alive", self._manager.interval_s or _ALIVE_S, self._alive)
         if self._opened.unrecorded:
             unrecorded = DatabaseUnavailable(self._opened.unrecorded)
             self.turns.every("unrecorded", _UNRECORDED_S, lambda: self.turns.end(unrecorded))
         self._policy_changed()
         self._is_up = True
-        self._manager.ready(self._status())
+        self._said = self._status()
+        self._manager.ready(self._said)
 
     def close(self) -> None:
         """Stop. The kernel goes on blocking."""
@@ -240,6 +265,7 @@ class Guard:
         return Reading(self._clock.now(), uptime(), is_kept=kernel is not None and kernel.is_synchronised)
 
     def _policy_changed(self) -> None:
+        self._judged_at = _JudgedAt()
         self._time_passes()
         self._judge_others()
         in_force = self._store.in_force if self._store is not None else None
@@ -257,7 +283,22 @@ class Guard:
         finally:
             self._follow_time()
             if self._events.is_pending:
-                self.turns.once_within("late-numbers", _LATE_NUMBERS_S)
+                self.turns.once_within("glance", _LATE_NUMBERS_S)
+
+    def _glance(self) -> None:
+        """Have the kernel's count say whether anything happened unseen, and look at what changes without an event."""
+        is_counted = self._events.count()
+        self._drain()
+        if not is_counted:
+            self._look()
+            return
+        self._read_pins()
+        self._deny_by_default()
+        if not self._warden.is_settled:
+            self._warden.decide_again()
+        self._gate.look()
+        self._watching.tell(0)
+        self._say_status()
 
     def _look(self) -> None:
         self._read_pins()
@@ -266,16 +307,20 @@ class Guard:
         finally:
             self._watching.tell(0)
             self._follow_time()
-        self._manager.status(self._status())
+        self._say_status()
 
     def _time_passes(self) -> None:
+        shown = self._read_clock()
         try:
             if self._store is not None:
-                self._store.looked(self._read_clock())
+                self._store.looked(shown)
         except Unavailable as exc:
             self._log.event("guard.clock-not-kept", why=why(exc))
-        self._warden.decide_again()
-        self._gate.look()
+        before, self._judged_at = self._judged_at, _JudgedAt(self._certain(), shown.now - shown.uptime)
+        due = self._warden.next_decision()
+        if not before.is_still(self._judged_at) or (due is not None and due <= shown.now):
+            self._warden.decide_again()
+            self._gate.look()
         self._follow_time()
 
     def _follow_time(self) -> None:
@@ -286,6 +331,10 @@ class Guard:
 
     def _alive(self) -> None:
         # Said from within the turns and between devices, so a guard that hangs at one of them falls silent.
+        now = time.monotonic()
+        if now - self._alive_s < _ALIVE_APART_S:
+            return
+        self._alive_s = now
         if self._is_up:
             self._manager.alive()
         else:
@@ -354,6 +403,21 @@ class Guard:
             self._opened.unrecorded and f"nothing is allowed, as it cannot be recorded: {self._opened.unrecorded}"
         )
         return "; ".join(filter(None, (unrecorded, self._keeper.error)))[:_MOST_ERROR_CHARS]
+
+    def _say_status(self) -> None:
+        status = self._status()
+        if status != self._said:
+            self._said = status
+            self._manager.status(status)
+
+    def _peer_came(self) -> None:
+        if self._link.peers == 1:  # set anew for each, it would never be due for who connects again and again
+            self.turns.every("link", _LINK_S, self._look_at_peers)
+
+    def _look_at_peers(self) -> None:
+        self._link.tick()
+        if not self._link.peers:
+            self.turns.cancel("link")
 
     def _status(self) -> str:
         try:

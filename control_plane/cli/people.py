@@ -10,7 +10,7 @@ from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
 from control_plane.vault.siblings import Siblings, lines
 from shared.canonical import Json
-from shared.identity import ObjectId
+from shared.identity import HostId, ObjectId
 
 
 def door(options: Namespace) -> PeopleDoor:
@@ -107,6 +107,15 @@ def settle(options: Namespace) -> int:
     if options.json:
         return _print_json(answer)
     print(f"the conflict that {object_id} is in is settled; every object of it is kept, and stays flagged")
+    return 0
+
+
+def settle_host(options: Namespace) -> int:
+    host_id = HostId.parse(options.host)
+    answer: Any = door(options).post(f"/api/v1/hosts/{host_id}/settle", {"reason": options.reason})
+    if options.json:
+        return _print_json(answer)
+    print(f"{host_id} is in doubt no more; if two machines still report under its identity, it will be again")
     return 0
 
 

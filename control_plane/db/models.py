@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Index, LargeBinary, String, TypeDecorator
+from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Index, LargeBinary, String, Text, TypeDecorator
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -113,6 +113,9 @@ class Host(Base):
     state: Mapped[bytes | None]  # the last signed state report
     state_number: Mapped[int]
     state_received: Mapped[datetime | None]
+    runs: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see fleet.histories
+    doubt: Mapped[str] = mapped_column(String(16), default="", server_default="")  # restored, cloned
+    doubted: Mapped[datetime | None]
 
 
 class Object(Base):

@@ -11,7 +11,7 @@ from control_plane.audit_log.reading import AuditReading
 from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
-from control_plane.fleet import device_tree
+from control_plane.fleet import device_tree, doubts
 from control_plane.fleet.devices import guard_of
 from control_plane.fleet.heard import heard_since
 from control_plane.keys.drill import DRILLED
@@ -116,6 +116,7 @@ class Overview:
             "certificate_expires": clocks.text(expires) if expires else None,
             "last_seen": clocks.text(host.state_received) if host.state_received else None,
             "state": "never reported",
+            "doubt": host.doubt,
         }
         if host.state is None or host.state_received is None:
             return facts
@@ -243,6 +244,6 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):
             gaps.append(f"{host['asset']}: refused a policy: {error}")
-        gaps += [*_spool(host), *_forwarding(host)]
+        gaps += [*doubts.gaps(host), *_spool(host), *_forwarding(host)]
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

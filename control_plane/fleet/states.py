@@ -1,15 +1,23 @@
 """Takes in host state reports: host-signed, numbered, and only ever newer than the one that is held."""
 
-from sqlalchemy import update
+from typing import Protocol
+
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Host
 from control_plane.db.transactions import in_one_commit
+from control_plane.fleet.histories import History, Known, Run, follow
+from shared import canonical
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused
+from shared.fields import Fields
 from shared.fleet.state import HostState, verify_state
 from shared.identity import HostId
 from shared.signing import EvidencePublicKey
+
+_EVENTS = {History.RESTORED: Event.HOST_RESTORED, History.CLONED: Event.HOST_CLONED}
+_MOST_RUNS_STORED = 100
 
 
 class HostUnknown(Refused):
@@ -30,9 +38,15 @@ class StateOfAnother(Refused):
         self.sender, self.named = sender, named
 
 
+class Journal(Protocol):
+    def append(self, session: Session, happening: Happening, /) -> None: ...
+
+
 class StateIntake:
-    def __init__(self, database: sessionmaker[Session], clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    """A host whose history is another one is doubted until a person settles it; its reports are taken all the same."""
+
+    def __init__(self, database: sessionmaker[Session], journal: Journal, clock: Clock) -> None:
+        self._database, self._journal, self._clock = database, journal, clock
 
     def take(self, host_id: HostId, signed: bytes) -> HostState:
         """Keep a report that arrived from `host_id`.
@@ -42,18 +56,36 @@ class StateIntake:
         return in_one_commit(self._database, lambda session: self._keep(session, host_id, signed))
 
     def _keep(self, session: Session, host_id: HostId, signed: bytes) -> HostState:
-        host = session.get(Host, str(host_id))
+        host = session.get(Host, str(host_id), with_for_update=True)
         if host is None or not host.active:
             raise HostUnknown(host_id)
-        state = verify_state(signed, EvidencePublicKey.parse(host.evidence_spki))
+        key = EvidencePublicKey.parse(host.evidence_spki)
+        state = verify_state(signed, key)
         if state.host_id != host_id:
             raise StateOfAnother(sender=host_id, named=state.host_id)
-        newer = update(Host).where(Host.host_id == str(host_id), Host.state_number < state.number)
-        kept = session.scalar(
-            newer.values(state=signed, state_number=state.number, state_received=self._clock.now()).returning(
-                Host.host_id
-            )
-        )
-        if kept is None:
+        history, runs = follow(_known(host, key), state)
+        if history is History.REPEATED:
             raise StateReplayed(host_id, offered=state.number, held=host.state_number)
+        if history in _EVENTS:
+            self._doubt(session, host, history, state)
+        host.runs = canonical.encode([run.json() for run in runs]).decode()
+        host.state, host.state_number, host.state_received = signed, state.number, self._clock.now()
         return state
+
+    def _doubt(self, session: Session, host: Host, history: History, state: HostState) -> None:
+        # Two clones take turns, and a copy of a copy is no news: what is said already is not said again.
+        if host.doubt in {history.value, History.CLONED.value}:
+            return
+        why = f"report {state.number} of a start at which report {host.state_number} had been given before"
+        who, what = (Participant("host", host.host_id, True),), (Subject("host", host.host_id),)
+        self._journal.append(
+            session, Happening(_EVENTS[history], Action.EXECUTE, Outcome.SERIOUS_FAILURE, who, what, why)
+        )
+        host.doubt, host.doubted = history.value, self._clock.now()
+
+
+def _known(host: Host, key: EvidencePublicKey) -> Known:
+    held = verify_state(host.state, key) if host.state is not None else None
+    listed = Fields({"runs": canonical.parse(host.runs.encode(), "runs of a host")}, "hosts")
+    runs = tuple(map(Run.parse, listed.items("runs", most=_MOST_RUNS_STORED)))
+    return Known(host.state_number, held.time if held else None, runs)

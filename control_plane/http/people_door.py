@@ -18,6 +18,7 @@ from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.statements import CustodyStatements
 from control_plane.enrolment import codes
 from control_plane.fleet.devices import DeviceShowing
+from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
 from control_plane.http import problems
 from control_plane.http.limits import FailureLimit
@@ -86,6 +87,7 @@ class PeopleServices:
     finder: Finder
     opener: VaultOpener
     settling: Settling
+    doubts: Doubts
     custody: CustodyStatements
     policy: PolicyPublisher
     audit: AuditReading
@@ -223,6 +225,15 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
         person = _permitted(services, Permission.CONFLICT_SETTLE)
         services.settling.settle(ObjectId.parse(object_id), person.name, wanted.reason)
         return {"settled": object_id}
+
+    @app.post("/api/v1/hosts/<host_id>/settle")
+    @app.input(SettleRequest, location="json", arg_name="wanted")
+    @app.output(SettleAnswer)
+    def settle_host(host_id: str, wanted: SettleRequest) -> dict[str, Json]:
+        """Take note that somebody looked into a host whose reports told two histories."""
+        person = _permitted(services, Permission.HOST_SETTLE)
+        services.doubts.settle(HostId.parse(host_id), person.name, wanted.reason)
+        return {"settled": host_id}
 
     @app.post("/api/v1/objects/<object_id>/custody")
     def custody(object_id: str) -> Response:

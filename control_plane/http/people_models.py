@@ -86,7 +86,7 @@ class FindRequest(_Strict):
 
 
 class SettleRequest(_Strict):
-    """Why a conflict is closed; the reason is sealed into the audit log."""
+    """Why a conflict, or a doubt about a host, is closed; the reason is sealed into the audit log."""
 
     reason: str = Field(min_length=3, max_length=300)
 
@@ -239,6 +239,7 @@ class HostStatus(BaseModel):
     certificate_expires: str | None
     last_seen: str | None
     state: str
+    doubt: Literal["", "restored", "cloned"]
     reported: str | None = None
     software: str | None = None
     policy_accepted: int | None = None

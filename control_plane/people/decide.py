@@ -20,6 +20,7 @@ class Permission(StrEnum):
     COVERAGE_OPEN = "coverage:open"
     ROUTE_RETRY = "route:retry"
     SPOOL_MOVE = "spool:move"
+    HOST_SETTLE = "host:settle"
 
 
 _ROLES: dict[str, frozenset[Permission]] = {"administrator": frozenset(Permission)}

@@ -234,8 +234,8 @@ def author(authored: AuthoredPolicy, parts: PolicyParts, credential: Credential,
 def root_fingerprints(parts: PolicyParts, credential: Credential) -> dict[int, str]:
     """Return, by version, the SHA-256 of each policy root that a host may have been enrolled with.
 
-    What a device guard pins is compared with it by a person, and what somebody signs who becomes a signer, also where it
-    has expired. Raises ForeignRoot, and what `verify_roots` raises.
+    A person compares with it what a device guard pins, and what somebody is to sign who becomes a signer; also where
+    the root has expired. Raises ForeignRoot, and what `verify_roots` raises.
     """
     _verify_roots(parts, credential, WHENEVER)
     return {parse_role(Root, root).signed.version: sha256(root).hexdigest() for root in parts.roots}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edge_agent.database import Database, DatabaseUnavailable
 from shared.clock import Clock
 from shared.devices.printable import printable
-from shared.devices.record import GENESIS, MAX_TEXT_CHARS, GuardEvent, GuardRecord
+from shared.devices.record import GENESIS, MAX_TEXT_CHARS, GuardEvent, GuardRecord, digest
 
 MOST_KEPT = 50_000
 _DROPPED_AT_ONCE = 1000
@@ -56,8 +56,9 @@ class GuardJournal:
                     number, prev, now, note.event, note.outcome, printable(note.subject, MAX_TEXT_CHARS),
                     {name: printable(text, MAX_TEXT_CHARS) for name, text in note.fields.items()},
                 )  # fmt: skip
-                prev = record.digest
-                connection.execute("INSERT INTO guard_record VALUES (?, ?, ?)", (number, record.encode(), prev))
+                line = record.encode()
+                prev = digest(line)
+                connection.execute("INSERT INTO guard_record VALUES (?, ?, ?)", (number, line, prev))
         return number
 
     def after(self, number: int, most: int) -> list[bytes]:

@@ -39,6 +39,12 @@ class Sequence:
                 return replace(self, gaps=(*self.gaps[:place], *left, *self.gaps[place + 1 :])), Order.LATE
         return Sequence(number), Order.BACK
 
+    def counted(self, number: int) -> "Sequence":
+        """Return what is known once the kernel says that it has given numbers up to this one."""
+        if self.last is None or number <= self.last:
+            return self
+        return Sequence(number, (*self.gaps, range(self.last + 1, number + 1)))
+
     @property
     def missing(self) -> int:
         return sum(gap.stop - gap.start for gap in self.gaps)  # len() ends at what a C integer holds

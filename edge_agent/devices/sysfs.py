@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +43,8 @@ class SysfsUsb:
     def __init__(self, root: Path = Path("/sys"), proc: Path = Path("/proc")) -> None:
         self._root, self._proc = root, proc
         self._bus = root / "bus" / "usb"
+        self._devices = str(self._bus / "devices")
+        self._held: dict[str, tuple[str, Folder]] = {}  # by port: the attachment that is kept open, and its folder
         self._hubs: dict[str, tuple[int, str]] = {}  # a hub's folder and fingerprint, which does not change within it
 
     def ports(self) -> list[str]:
@@ -62,10 +64,10 @@ class SysfsUsb:
         Waits while a driver probes the device: the kernel locks it for both.
         Raises DeviceUnreadable: not even its ids or its descriptors can be had.
         """
-        parent = ports.parent_of(port)
         with self._open(port) as folder:
             raw = Raw.read(folder, port)
             connect_type = _text(folder.find("port/connect_type"))
+        parent = ports.parent_of(port)
         read = parse_descriptors(raw.descriptors)
         problems = [*read.problems]
         vendor, product = int(raw.vendor, 16), int(raw.product, 16)
@@ -110,6 +112,16 @@ class SysfsUsb:
         """Return what differs for each attachment during one start of the machine, see `reconcile.Mark`."""
         with self._open(port) as folder:
             return _instance(folder)
+
+    @contextmanager
+    def held(self, port: str) -> Iterator[str]:
+        """Keep what is attached there open, so that all that is asked and done within is about it; yield `instance`."""
+        with self._open(port) as folder:
+            self._held[port] = _instance(folder), folder
+            try:
+                yield self._held[port][0]
+            finally:
+                del self._held[port]
 
     def interfaces(self, port: str, instance: str = "") -> tuple[UsbInterface, ...]:
         """Return what the kernel made of the active configuration. What goes away meanwhile is left out."""
@@ -178,9 +190,13 @@ class SysfsUsb:
 
     @contextmanager
     def _open(self, port: str, instance: str = "") -> Iterator[Folder]:
+        held, kept = self._held.get(port, ("", None))
+        if kept is not None and instance in ("", held):
+            yield kept
+            return
         if not ports.is_port(port):
             raise ports.NotAPort(port)
-        with Folder(self._bus / "devices" / port, port) as folder:
+        with Folder(f"{self._devices}/{port}", port) as folder:
             if instance and _instance(folder) != instance:
                 raise DeviceGone(port)
             yield folder
@@ -189,11 +205,13 @@ class SysfsUsb:
         return Folder(self._root / "module" / "usbcore" / "parameters", "usbcore")
 
     def _fingerprint(self, port: str) -> str:
+        inode, known = self._hubs.get(port, (0, ""))
+        with suppress(FileNotFoundError):
+            if Path(f"{self._devices}/{port}").stat().st_ino == inode:
+                return known
         with self._open(port) as folder:
-            inode, known = self._hubs.get(port, (0, ""))
-            if inode != folder.inode:
-                known = Raw.read(folder, port).fingerprint
-                self._hubs[port] = (folder.inode, known)
+            known = Raw.read(folder, port).fingerprint
+            self._hubs[port] = (folder.inode, known)
             return known
 
     def _controller(self, hub: str) -> str:

@@ -19,11 +19,7 @@ from edge_agent.devices.sequence import MAX_GAPS, Order, Sequence
 from shared.devices.printable import printable
 from shared.errors import Unavailable
 
-# Named by the kernel and not by the device, but for what `printable` takes care of. Others are never looked at.
-PROPERTIES = (
-    "DEVNAME", "DEVTYPE", "DISK_MEDIA_CHANGE", "DRIVER", "INTERFACE", "MAJOR", "MINOR", "PARTN", "PCI_CLASS", "PCI_ID",
-    "PRODUCT", "SYNTH_UUID", "TYPE",
-)  # fmt: skip
+PROPERTIES = ("DISK_MEDIA_CHANGE", "SYNTH_UUID")  # what is asked; others are never looked at
 MAX_CHARS, MAX_PATH_CHARS = 200, 1000
 PATIENCE_S = 0.2  # how long a number may come late
 _BUFFER_BYTES = 128 << 20  # what systemd's own programs ask for; only what waits takes room
@@ -50,7 +46,7 @@ class KernelEvents:
     """Every event of every subsystem, unfiltered: where a filter drops events their numbers show nothing.
 
     Call `read` until it returns None whenever `fileno()` is readable, and again within a second while `is_pending`, so
-    that a number that did not come is told although nothing follows it.
+    that a number that did not come is told although nothing follows it; and `count` now and then.
     """
 
     def __init__(
@@ -60,7 +56,7 @@ class KernelEvents:
         buffer_bytes: int = _BUFFER_BYTES,
     ) -> None:
         """Listen from now on. Raises NoEvents."""
-        self._monotonic = monotonic
+        self._counter, self._monotonic = counter, monotonic
         try:
             self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
             self._enlarge(buffer_bytes)
@@ -81,6 +77,19 @@ class KernelEvents:
         if not self._ready:
             self._receive()
         return self._ready.popleft() if self._ready else None
+
+    def count(self) -> bool:
+        """Take what the kernel has counted beyond what came for missed, unless it comes within PATIENCE_S.
+
+        Return False where its count cannot be read, so that only a look at everything tells what was missed.
+        """
+        counted = _count(self._counter)
+        if counted is None:
+            return False
+        if not self._sequence.gaps:
+            self._gap_since = self._monotonic()
+        self._sequence = self._sequence.counted(counted)
+        return True
 
     @property
     def is_pending(self) -> bool:

@@ -43,7 +43,7 @@ class NoBroker:
 
 
 class StateReporter:
-    """A part of the agent. Rung, it reports at once."""
+    """A part of the agent. Rung, it reports at once. `run_name` is drawn by whoever starts the agent."""
 
     name = "state-report"
 
@@ -66,6 +66,7 @@ class StateReporter:
         guard: Callable[[], GuardReport | None] = lambda: None,
         brought_records: Callable[[], int] = lambda: 0,
         bell: Bell,
+        run_name: str = "",
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._broker, self._host_id, self._signer = door, broker, host_id, signer
@@ -73,7 +74,7 @@ class StateReporter:
         self._clock, self._log, self._spread = clock, log, spread
         self._listening, self._policy_error, self._capture = listening, policy_error, capture
         self._guard, self._brought_records = guard, brought_records
-        self.bell = bell
+        self.bell, self._run_name = bell, run_name
         database.create(_SCHEMA)
 
     def run(self, stop: threading.Event) -> None:
@@ -116,6 +117,7 @@ class StateReporter:
             audit_waiting=self._journal.waiting() + self._brought_records(),
             capture=self._capture(),
             guard=self._guard(),
+            run=self._run_name,
         )
 
     def _next_number(self) -> int:

@@ -79,7 +79,10 @@ class _Peer:
 
 
 class LinkServer:
-    """`group` may connect to the socket; `users` are then let in. `monotonic` gives seconds."""
+    """`group` may connect to the socket; `users` are then let in. `monotonic` gives seconds.
+
+    `on_peer` is called when somebody was let in; from then on `tick` is to be called while there are `peers`.
+    """
 
     def __init__(
         self,
@@ -90,12 +93,13 @@ class LinkServer:
         users: frozenset[int],
         group: int,
         monotonic: Callable[[], float],
+        on_peer: Callable[[], object] = lambda: None,
         stall_s: float = STALL_S,
         idle_s: float = IDLE_S,
     ) -> None:
         self._path, self._desk, self._selector = path, desk, selector
         self._users, self._group, self._monotonic = users, group, monotonic
-        self._stall_s, self._idle_s = stall_s, idle_s
+        self._on_peer, self._stall_s, self._idle_s = on_peer, stall_s, idle_s
         self._listening: socket.socket | None = None
         self._peers: dict[int, _Peer] = {}
         self._strangers: dict[int, float] = {}  # when a user was recorded last
@@ -161,6 +165,7 @@ class LinkServer:
             peer = _Peer(connection, uid, self._monotonic() + self._idle_s)
             self._peers[connection.fileno()] = peer
             self._selector.register(connection, selectors.EVENT_READ, lambda mask: self._turn(peer, mask))
+            self._on_peer()
 
     def _note_stranger(self, uid: int, pid: int) -> None:
         """Have it recorded, but not so often that a stranger could fill the records."""

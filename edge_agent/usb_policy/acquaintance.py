@@ -19,6 +19,7 @@ from shared.fields import Fields
 
 _MOST_KNOWN = 10_000
 _MOST_GONE = 64
+_MOST_AT_HAND = 64
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS known_device (
     vendor INTEGER NOT NULL, product INTEGER NOT NULL, serial TEXT NOT NULL, look BLOB NOT NULL, nth INTEGER NOT NULL,
@@ -26,6 +27,8 @@ CREATE TABLE IF NOT EXISTS known_device (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS known_device_nth ON known_device (nth);
 """
+
+_Key = tuple[int, int, str]  # vendor, product, serial
 
 
 class Acquaintances:
@@ -35,6 +38,8 @@ class Acquaintances:
         """Raises DatabaseUnavailable, DatabaseDamaged."""
         self._database, self._uptime = database, uptime
         self._gone: list[tuple[UsbDevice, timedelta]] = []
+        # What was asked for or remembered last, so that a device which comes again waits for no look into the database.
+        self._at_hand: dict[_Key, UsbDevice | None] = {}
         database.create(_SCHEMA)
 
     def remembered(self, device: UsbDevice, attached: timedelta) -> tuple[Remembered, ...]:
@@ -47,33 +52,38 @@ class Acquaintances:
             for was, at in self._gone
             if was.port == device.port and timedelta(0) <= attached - at <= RE_ENUMERATION
         ]
-        rows = self._database.read(
-            "SELECT look FROM known_device WHERE vendor = ? AND product = ? AND serial = ?",
-            (device.vendor, device.product, device.serial),
-        )
-        try:
-            return (*gone, *(Remembered(_parse(look)) for (look,) in rows))
-        except Malformed:
-            return tuple(gone)  # one that was written by another version is an acquaintance no more
+        known = self._known((device.vendor, device.product, device.serial))
+        return (*gone, Remembered(known)) if known is not None else tuple(gone)
 
     def remember(self, device: UsbDevice) -> None:
         """Take a device that was allowed as it is now. What was blocked proves nothing of the honest one."""
         if not device.serial or device.is_root_hub:
             return
-        look = _encode(device)
+        key, look = (device.vendor, device.product, device.serial), _encode(device)
+        known = self._known(key)
+        if known is not None and _encode(known) == look:
+            return
         with self._database.transaction() as connection:
-            key = (device.vendor, device.product, device.serial)
-            known = connection.execute(
-                "SELECT look FROM known_device WHERE vendor = ? AND product = ? AND serial = ?", key
-            ).fetchone()
-            if known is not None and known[0] == look:
-                return
             (last,) = connection.execute("SELECT coalesce(max(nth), 0) FROM known_device").fetchone()
             connection.execute("INSERT OR REPLACE INTO known_device VALUES (?, ?, ?, ?, ?)", (*key, look, last + 1))
             connection.execute("DELETE FROM known_device WHERE nth <= ?", (last + 1 - _MOST_KNOWN,))
+        self._take_to_hand(key, device)
 
     def went(self, device: UsbDevice) -> None:
         self._gone = [*self._gone[1 - _MOST_GONE :], (device, self._uptime())]
+
+    def _known(self, key: _Key) -> UsbDevice | None:
+        if key not in self._at_hand:
+            query = "SELECT look FROM known_device WHERE vendor = ? AND product = ? AND serial = ?"
+            rows = self._database.read(query, key)
+            self._take_to_hand(key, _parsed(rows[0][0]) if rows else None)
+        return self._at_hand[key]
+
+    def _take_to_hand(self, key: _Key, device: UsbDevice | None) -> None:
+        self._at_hand.pop(key, None)
+        self._at_hand[key] = device
+        if len(self._at_hand) > _MOST_AT_HAND:
+            del self._at_hand[next(iter(self._at_hand))]
 
 
 def _encode(device: UsbDevice) -> bytes:
@@ -86,6 +96,13 @@ def _encode(device: UsbDevice) -> bytes:
         "interfaces": [str(interface) for interface in sorted(device.interface_set)],
     }
     return canonical.encode(look)
+
+
+def _parsed(look: bytes) -> UsbDevice | None:
+    try:
+        return _parse(look)
+    except Malformed:
+        return None  # one that was written by another version is an acquaintance no more
 
 
 def _parse(look: bytes) -> UsbDevice:

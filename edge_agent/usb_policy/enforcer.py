@@ -56,6 +56,13 @@ class Enforcer:
             why = str(exc)
         return self.read_back(device, instance, verdict, why)
 
+    def authorized(self, device: UsbDevice, instance: str) -> Authorized:
+        """Return what the kernel says of `device` now; UNKNOWN where it is gone or cannot be read."""
+        try:
+            return self._bus.authorized(device.port, instance)
+        except (Unavailable, Refused):
+            return Authorized.UNKNOWN
+
     def read_back(self, device: UsbDevice, instance: str, verdict: Verdict, why: str = "") -> Enforced:
         """Return what the kernel says of `device` now, held against `verdict`."""
         try:
@@ -94,9 +101,8 @@ class Enforcer:
             if verdict.target is Target.REJECT:
                 self._bus.remove(device.port, instance)
             return
-        if self._bus.authorized(device.port, instance) is not Authorized.YES:
-            with self._interfaces_held_back(device.port, verdict):
-                self._bus.authorize(device.port, True, instance)
+        with self._interfaces_held_back(device.port, instance, verdict):
+            self._bus.authorize(device.port, True, instance)  # of one that is authorised the kernel does nothing
         for now in self._bus.interfaces(device.port, instance):
             if not _is_right(now, verdict):
                 wanted = _is_wanted(now.interface, verdict)
@@ -105,8 +111,9 @@ class Enforcer:
                     self._bus.probe_interface(now.name)
 
     @contextmanager
-    def _interfaces_held_back(self, port: str, verdict: Verdict) -> Iterator[None]:
-        if verdict.interfaces is None and not verdict.only_encrypted:
+    def _interfaces_held_back(self, port: str, instance: str, verdict: Verdict) -> Iterator[None]:
+        is_limited = verdict.interfaces is not None or verdict.only_encrypted
+        if not is_limited or self._bus.authorized(port, instance) is Authorized.YES:
             yield
             return
         root_hub = f"usb{port.partition('-')[0]}"

@@ -1,11 +1,12 @@
-"""Keeps the USB devices of this host: each is read, judged, recorded, enforced and read back, in that order.
+"""Keeps the USB devices of this host: each is read, judged, recorded, enforced and read back.
 
-What is allowed was recorded durably before the kernel was told. Where the journal cannot be written, only what the
-machine itself needs is allowed, and the rest waits for the next look. Whatever is done concerns the attachment that was
-judged, and never what has come to its port since.
+What is allowed was recorded durably before the kernel was told; what is not is blocked first. Where the journal cannot
+be written, only what the machine itself needs is allowed, and the rest waits for the next look. Whatever is done
+concerns the attachment that was judged, and never what has come to its port since.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -36,6 +37,7 @@ class Reader(Protocol):
     def ports(self) -> Iterable[str]: ...
     def read(self, port: str, /) -> UsbDevice: ...
     def instance(self, port: str, /) -> str: ...
+    def held(self, port: str, /) -> AbstractContextManager[str]: ...
 
 
 @dataclass(frozen=True)
@@ -146,6 +148,11 @@ class Warden:
     def held(self) -> dict[str, Held]:
         return self._held
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether every device is on record and as its verdict says, so that nothing has to be tried again."""
+        return all(each.recorded and each.enforced.holds and _can_last(each.verdict) for each in self._held.values())
+
     def verdict(self, port: str) -> Verdict | None:
         held = self._held.get(port)
         return held.verdict if held is not None else None
@@ -196,22 +203,25 @@ class Warden:
             return UsbDevice(port, parent_of(port), 0, 0, "", "", "", "", (), problems=(str(exc),))
 
     def _take(self, port: str, seen: Seen, was: WasThere | None = None) -> None:
-        try:
-            # The number first: where another device comes in between, what is done to the first one does not reach it.
-            instance = self._reader.instance(port)
-            device = self._readable(port)
-        except (Unavailable, Refused) as exc:
-            # It was there and is gone before anybody could look: that it was there is on record all the same.
-            self._write(Note(GuardEvent.ATTACHED, port, {"seen": seen.value, "why": str(exc)}, notes.SERIOUS))
-            self._note_detached(port, {"why": "it was gone before it could be read"})
-            return
+        with ExitStack() as kept:
+            try:
+                instance = kept.enter_context(self._reader.held(port))
+                device = self._readable(port)
+            except (Unavailable, Refused) as exc:
+                # It was there and is gone before anybody could look: that it was there is on record all the same.
+                self._write(Note(GuardEvent.ATTACHED, port, {"seen": seen.value, "why": str(exc)}, notes.SERIOUS))
+                self._note_detached(port, {"why": "it was gone before it could be read"})
+                return
+            self._take_up_device(device, instance, seen, was)
+
+    def _take_up_device(self, device: UsbDevice, instance: str, seen: Seen, was: WasThere | None) -> None:
         mark = Mark(device.fingerprint, instance, self._presence.boot)
         since, before = (was.since, was.openness) if was is not None else (self._clock.now(), Openness())
         # Held before it is judged, so that a judge who looks around sees it.
-        held = self._held[port] = Held(device, mark, _UNJUDGED, _NOT_YET, seen, since, before)
+        held = self._held[device.port] = Held(device, mark, _UNJUDGED, _NOT_YET, seen, since, before)
         self._carry_out(held, self._judged(device))
         if seen is not Seen.BEFORE:
-            self._tell(device, self._held[port].verdict)
+            self._tell(device, self._held[device.port].verdict)
 
     def _change(self, held: Held, verdict: Verdict) -> None:
         self._carry_out(held, verdict)
@@ -220,11 +230,32 @@ class Warden:
             self._tell(held.device, now)
 
     def _carry_out(self, held: Held, verdict: Verdict) -> None:
-        device, instance = held.device, held.mark.instance
-        found = self._enforcer.read_back(device, instance, verdict).authorized
+        device = held.device
+        found = self._enforcer.authorized(device, held.mark.instance)
         before = None if held.verdict is _UNJUDGED else held.verdict
         written = [] if held.recorded else [notes.attached(device, held.seen, found)]
         written += notes.decided(device, before, verdict)
+        if verdict.target is Target.ALLOW:
+            verdict, enforced, recorded = self._allow(held, verdict, found, written)
+        else:
+            # Blocking waits for no disk: what it is recorded as is what was read back.
+            enforced = self._enforcer.enforce(device, held.mark.instance, verdict)
+            written.append(notes.enforced(device.port, verdict, enforced))
+            recorded = self._write(*written, there=replace(held, verdict=verdict))
+        opened = Openness.of(verdict) if verdict.target is Target.ALLOW else Openness(written=False, in_clear=False)
+        self._held[device.port] = replace(
+            held, verdict=verdict, enforced=enforced, open_before=opened, recorded=recorded or held.recorded
+        )
+        try:
+            self._judge.carried_out(device, verdict)
+        except (Unavailable, IntegrityFailure) as exc:
+            self._log.event("guard.not-recorded", why=why(exc))
+
+    def _allow(
+        self, held: Held, verdict: Verdict, found: Authorized, written: Sequence[Note]
+    ) -> tuple[Verdict, Enforced, bool]:
+        """Record, and then allow; return what came of it, and whether it is on record."""
+        device, instance = held.device, held.mark.instance
         recorded = self._write(*written, there=replace(held, verdict=verdict))
         is_closed = held.open_before.closed_by(verdict)
         if not recorded and not _may_go_unrecorded(held, verdict, is_closed=is_closed):
@@ -232,15 +263,8 @@ class Warden:
         if is_closed and found is Authorized.YES:
             self._enforcer.enforce(device, instance, replace(verdict, target=Target.BLOCK))
         enforced = self._enforcer.enforce(device, instance, verdict)
-        opened = Openness.of(verdict) if verdict.target is Target.ALLOW else Openness(written=False, in_clear=False)
-        self._held[device.port] = replace(
-            held, verdict=verdict, enforced=enforced, open_before=opened, recorded=recorded or held.recorded
-        )
         self._write(notes.enforced(device.port, verdict, enforced))
-        try:
-            self._judge.carried_out(device, verdict)
-        except (Unavailable, IntegrityFailure) as exc:
-            self._log.event("guard.not-recorded", why=why(exc))
+        return verdict, enforced, recorded
 
     def _enforce_again(self, held: Held) -> None:
         """Do what somebody undid, or what did not work before; a failure that stays the same is recorded once."""
@@ -300,9 +324,13 @@ class Warden:
 
 
 def _may_go_unrecorded(held: Held, verdict: Verdict, *, is_closed: bool) -> bool:
-    """Return whether a verdict may be carried out without its record: it allows nothing that is not allowed already."""
+    """Return whether a device may be allowed without its record: it is allowed already, or always."""
     is_allowed_already = held.recorded and held.verdict.target is Target.ALLOW and not is_closed
-    return verdict.target is not Target.ALLOW or verdict.cause in _ALWAYS or is_allowed_already
+    return verdict.cause in _ALWAYS or is_allowed_already
+
+
+def _can_last(verdict: Verdict) -> bool:
+    return verdict.cause is not Cause.UNRECORDED
 
 
 def _is_same(verdict: Verdict, other: Verdict) -> bool:

@@ -109,6 +109,9 @@ class Event(StrEnum):
     DEVICE_GAP = "device.gap"
     STORAGE_JUDGED = "device.storage-judged"
     HOST_FINDING = "host.finding"
+    HOST_RESTORED = "fleet.host-restored"
+    HOST_CLONED = "fleet.host-cloned"
+    HOST_SETTLED = "fleet.host-settled"
 
 
 # DCM codes: 110100 Application Activity, 110101 Audit Log Used, 110103 Instances Accessed, 110104 Instances
@@ -186,6 +189,9 @@ EVENT_CODES: dict[Event, str] = {
     Event.DEVICE_GAP: "110113",
     Event.STORAGE_JUDGED: "110113",
     Event.HOST_FINDING: "110113",
+    Event.HOST_RESTORED: "110113",
+    Event.HOST_CLONED: "110113",
+    Event.HOST_SETTLED: "110113",
 }
 
 

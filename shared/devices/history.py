@@ -21,22 +21,18 @@ def history_after(
     decided. Of an attachment that is decided about several times the first time is kept.
     """
     history = around.history
-    if policy is None or device.is_root_hub:
+    if policy is None or device.is_root_hub or not policy.asks_for_history:
         return history
     for position in policy.index.applying(device):
         number, rule = position + 1, policy.rules[position].rule
         is_decided = verdict.cause is Cause.RULE and number == verdict.rule
-        if _asks(rule, ConditionName.RULE_EVALUATED):
+        if rule.asks(ConditionName.RULE_EVALUATED):
             history = replace(history, evaluated=_with(history.evaluated, rule, device, around))
-        if is_decided and _asks(rule, ConditionName.RULE_APPLIED):
+        if is_decided and rule.asks(ConditionName.RULE_APPLIED):
             history = replace(history, applied=_with(history.applied, rule, device, around))
         if is_decided:
             break
     return history
-
-
-def _asks(rule: Rule, name: ConditionName) -> bool:
-    return any(condition.name is name for condition in rule.conditions.values)
 
 
 def _with(

@@ -16,7 +16,7 @@ from shared.devices.device import Interface
 from shared.devices.index import RuleIndex
 from shared.devices.others import OtherKinds
 from shared.devices.parse import MAX_RULE_CHARS, MAX_RULES, parse_rule
-from shared.devices.rule import Rule
+from shared.devices.rule import ConditionName, Rule
 from shared.devices.verdict import Access, Target
 from shared.errors import Malformed
 from shared.fields import Fields
@@ -137,6 +137,12 @@ class DevicePolicy:
     @cached_property
     def index(self) -> RuleIndex:
         return RuleIndex(self.rules)
+
+    @cached_property
+    def asks_for_history(self) -> bool:
+        """Return whether a rule asks what was decided before."""
+        history = (ConditionName.RULE_APPLIED, ConditionName.RULE_EVALUATED)
+        return any(each.rule.asks(name) for each in self.rules for name in history)
 
     def json(self) -> dict[str, Json]:
         members: dict[str, Json] = {"rules": [rule.json() for rule in self.rules]}

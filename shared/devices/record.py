@@ -23,6 +23,11 @@ MAX_TEXT_CHARS = 500
 OUTCOMES = (0, 4, 8, 12)  # DICOM PS3.15 A.5.1 EventOutcomeIndicator
 
 
+def digest(line: bytes) -> bytes:
+    """Return what the next record has as `prev`."""
+    return sha256(line).digest()
+
+
 class GuardEvent(StrEnum):
     STARTED = "guard.started"
     STOPPED = "guard.stopped"
@@ -71,7 +76,7 @@ class GuardRecord:
 
     @property
     def digest(self) -> bytes:
-        return sha256(self.encode()).digest()
+        return digest(self.encode())
 
     @classmethod
     def parse(cls, data: bytes) -> "GuardRecord":

@@ -129,6 +129,9 @@ class Rule:
     with_connect_type: Attribute[str] = _NO_TEXT
     label: Attribute[str] = _NO_TEXT
 
+    def asks(self, name: ConditionName) -> bool:
+        return any(condition.name is name for condition in self.conditions.values)
+
     def text(self) -> str:
         """Return the canonical text, as `usbguard-rule-parser` prints it, with hexadecimal digits in lower case."""
         attributes = (

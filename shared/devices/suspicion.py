@@ -59,8 +59,9 @@ def _other_interfaces(device: UsbDevice, before: Remembered) -> Suspicion | None
 
 def _other_serial(device: UsbDevice, before: Remembered) -> Suspicion | None:
     was = before.device
-    is_alike = (was.id, was.name, was.interface_set) == (device.id, device.name, device.interface_set)
-    if not is_alike or was.serial == device.serial or not _is_re_enumerated(device, before):
+    if was.serial == device.serial or not _is_re_enumerated(device, before):
+        return None
+    if (was.id, was.name, was.interface_set) != (device.id, device.name, device.interface_set):
         return None
     return Suspicion(
         Sign.OTHER_SERIAL,

@@ -17,6 +17,7 @@ MAX_BYTES = 256 << 10  # signed; room for the device tree of a guard at all its 
 _SIGNED_BYTES = 92  # what a signed statement adds
 _COUNT_BYTES = 16  # more digits in `left_out`
 MAX_FOLDERS, MAX_ERROR_CHARS = 16, 200
+RUN_PATTERN = r"[0-9a-f]{32}"
 LIES_ON = ("memory", "encrypted disk", "plain disk", "unknown", "missing")
 
 
@@ -114,7 +115,9 @@ class CaptureState:
 class HostState:
     """`number` rises with every report of a host, across restarts. Counts are since enrolment.
 
-    `capture` is not written where nothing of it differs from its defaults; `guard` is not where no guard answers.
+    `run` is drawn at each start of the agent, so that a disk that was put back, or copied, gives itself away; empty: an
+    agent of an earlier version says nothing of it. It is not written then, `capture` is not where nothing of it differs
+    from its defaults, and `guard` is not where no guard answers.
     """
 
     host_id: HostId
@@ -132,14 +135,17 @@ class HostState:
     audit_waiting: int
     capture: CaptureState = field(default_factory=CaptureState)
     guard: GuardReport | None = None  # None: no guard answers on this host
+    run: str = ""
 
     def encode(self) -> bytes:
         capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}
         guard: dict[str, Json] = {} if self.guard is None else {"guard": self.guard.json()}
+        run: dict[str, Json] = {"run": self.run} if self.run else {}
         return canonical.encode(
             {
                 **capture,
                 **guard,
+                **run,
                 "v": 1,
                 "host": str(self.host_id),
                 "number": self.number,
@@ -196,6 +202,7 @@ class HostState:
             audit_waiting=fields.integer("audit_waiting"),
             capture=CaptureState.parse(fields.fields("capture")) if fields.has("capture") else CaptureState(),
             guard=GuardReport.parse(fields.fields("guard")) if fields.has("guard") else None,
+            run=fields.text("run", RUN_PATTERN) if fields.has("run") else "",
         )
         fields.done()
         if state.encode() != payload:

@@ -150,6 +150,7 @@ def test_a_guard_to_which_no_events_come_ends_instead_of_living_blind(machine: M
     with machine.guard() as guard:
         guard.begin()
         guard._events.read = no_events  # type: ignore[method-assign]
+        guard.turns.once_within("glance", 0)
 
         with pytest.raises(NoEvents):
             guard.turns.run()
@@ -289,7 +290,7 @@ def test_what_comes_later_ends_on_time_too(machine: Machine, is_announced: bool)
         if is_announced:
             coming = [KernelEvent("add", "usb", "usb_device", "1-2", f"/sys{CONTROLLER}/usb1/1-2", 1)]
             guard._events.read = lambda: coming.pop() if coming else None  # type: ignore[method-assign]
-        guard.turns.once_within("late-numbers" if is_announced else "look", 0)
+        guard.turns.once_within("glance" if is_announced else "look", 0)
         guard.turns.take()
         assert allowed(guard) == {"usb1", "1-2"}
         assert due.at - time.monotonic() < 6
@@ -312,9 +313,11 @@ def test_a_policy_that_says_nothing_of_devices_is_none_that_is_enforced(
         assert guard._report().policy == version
 
 
+@pytest.mark.parametrize("apart_s", [0.0, 3600.0])
 def test_it_is_said_between_devices_that_the_guard_lives_and_during_the_start_that_it_takes_longer(
-    machine: Machine, tmp_path: Path
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart_s: float
 ) -> None:
+    monkeypatch.setattr("edge_agent.guard._ALIVE_APART_S", apart_s)
     for number in range(2, 5):
         machine.plug(f"1-{number}", serial=str(number))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
@@ -328,9 +331,73 @@ def test_it_is_said_between_devices_that_the_guard_lives_and_during_the_start_th
 
     *starting, ready = at_the_start
     assert starting == [b"EXTEND_TIMEOUT_USEC=60000000"] * len(starting)
-    assert len(starting) >= 5
     assert ready.startswith(b"READY=1")
-    assert later == [b"WATCHDOG=1"] * 5
+    if apart_s:
+        assert (len(starting), later) == (1, [])
+    else:
+        assert len(starting) >= 5
+        assert later == [b"WATCHDOG=1"] * 5
+
+
+def counting(machine: Machine, upto: int) -> None:
+    (machine.folder / "sys/kernel").mkdir(exist_ok=True)
+    (machine.folder / "sys/kernel/uevent_seqnum").write_text(f"{upto}\n")
+
+
+def test_a_glance_at_the_kernel_s_count_finds_what_nobody_announced(machine: Machine) -> None:
+    counting(machine, 7)
+    with machine.guard() as guard:
+        guard.begin()
+        machine.plug("1-2", serial="second")
+        guard.turns.once_within("glance", 0)
+        guard.turns.take()
+        assert "1-2" not in {device.port for device in guard._report().devices}, "nothing was counted, so no look"
+
+        counting(machine, 8)
+        guard.turns.once_within("glance", 0)
+        take_until(guard, lambda: "1-2" in {device.port for device in guard._report().devices})
+
+        (gap,) = [record for record in records(guard) if record.event is GuardEvent.GAP]
+        assert (gap.fields["missed"], gap.fields["found"], gap.fields["numbers"]) == ("1", "1", "8 to 8")
+
+
+def test_where_the_kernel_counts_nothing_a_glance_is_a_look(machine: Machine) -> None:
+    with machine.guard() as guard:
+        guard.begin()
+        machine.plug("1-2", serial="second")
+        guard.turns.once_within("glance", 0)
+        guard.turns.take()
+
+        assert "1-2" in {device.port for device in guard._report().devices}
+
+
+def test_a_glance_finds_a_hub_that_was_opened(machine: Machine) -> None:
+    counting(machine, 7)
+    with machine.guard() as guard:
+        guard.begin()
+        machine.set_default(1)
+        guard.turns.once_within("glance", 0)
+        guard.turns.take()
+
+        assert (machine.default(), guard._report().default_deny) == ("0", "late")
+
+
+@pytest.mark.parametrize("passed, judged", [(0.0, 0), (5.0, 1), (-5.0, 1)], ids=["kept", "set on", "set back"])
+def test_devices_are_judged_anew_when_the_clock_was_set_and_not_each_minute(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, passed: float, judged: int
+) -> None:
+    times: list[None] = []
+    with machine.guard() as guard:
+        guard.begin()
+        monkeypatch.setattr(guard._warden, "decide_again", lambda: times.append(None))
+        up = timedelta(seconds=1000)
+        for seconds in (60.0, 60.0 + passed):
+            up += timedelta(seconds=60)
+            monkeypatch.setattr("edge_agent.guard.uptime", lambda up=up: up)
+            machine.clock.advance(timedelta(seconds=seconds))
+            guard._time_passes()
+
+        assert len(times) - 1 == judged, "the first time holds the clock against an uptime that is not the test's"
 
 
 def test_a_clock_that_is_set_back_gives_nothing_back_that_has_ended(machine: Machine) -> None:
@@ -362,3 +429,34 @@ def test_what_there_is_no_room_for_is_counted_in_the_report(machine: Machine) ->
 
     assert len(report.others) + report.left_out == 300
     assert len(report.others) < 300
+
+
+def test_a_peer_that_is_silent_is_hung_up_on_however_often_others_connect(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with machine.guard() as guard, closing(socket.socket(socket.AF_UNIX)) as silent:
+        guard.begin()
+        silent.connect(str(machine.options.socket))
+        take_until(guard, lambda: guard._link.peers == 1)
+        due = guard.turns._due["link"].at
+        with closing(socket.socket(socket.AF_UNIX)) as other:
+            other.connect(str(machine.options.socket))
+            take_until(guard, lambda: guard._link.peers == 2)
+        assert guard.turns._due["link"].at == due
+
+        monkeypatch.setattr(guard._link, "_monotonic", lambda: time.monotonic() + 3600)
+        guard.turns.once_within("link", 0)
+        take_until(guard, lambda: guard._link.peers == 0)
+        assert "link" not in guard.turns._due
+
+
+def test_what_could_not_be_recorded_is_tried_again_at_a_glance(machine: Machine) -> None:
+    counting(machine, 7)
+    machine.accept(EVERYTHING)
+    with machine.guard() as guard:
+        guard._database._connection.execute("PRAGMA query_only=1")
+        guard.begin()
+        assert allowed(guard) == {"usb1"}
+        guard._database._connection.execute("PRAGMA query_only=0")
+        guard.turns.once_within("glance", 0)
+        take_until(guard, lambda: allowed(guard) == {"usb1", "1-1"})

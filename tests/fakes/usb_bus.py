@@ -1,6 +1,7 @@
 """A USB bus that remembers, with the kernel's rules of authorisation."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 
@@ -76,6 +77,10 @@ class FakeBus:
 
     def instance(self, port: str, /) -> str:
         return self._there(port).instance
+
+    @contextmanager
+    def held(self, port: str, /) -> Iterator[str]:
+        yield self.instance(port)
 
     def authorized(self, port: str, instance: str, /) -> Authorized:
         return Authorized.YES if self._same(port, instance).authorized else Authorized.NO

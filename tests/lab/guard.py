@@ -129,6 +129,10 @@ class LabGuard:
         """Return all records, or those of these events, oldest first."""
         return [record for record in self._records() if not events or record.event in events]
 
+    def verdicts_s(self, port: str) -> list[float]:
+        """Return when its records say that a verdict about the device there was carried out, since the epoch."""
+        return [record.time.timestamp() for record in self.records(GuardEvent.ENFORCED) if record.subject == port]
+
     def device(self, port: str) -> DeviceState | None:
         return next((device for device in self.report().devices if device.port == port), None)
 

@@ -1,5 +1,6 @@
 """USBGuard in the guest, as Debian configures it, with rules of ours: the peer of what the guard does."""
 
+import re
 from collections.abc import Sequence
 
 from tests.lab.lab import Lab
@@ -19,6 +20,11 @@ class UsbGuard:
 
     def main_pid(self) -> int:
         return int(self._guest.run(["systemctl", "show", "--value", "--property=MainPID", UNIT]).out)
+
+    def verdicts_s(self, port: str) -> list[float]:
+        """Return when its audit trail says that a verdict about the device there was carried out, since the epoch."""
+        trail = self._guest.read("/var/log/usbguard/usbguard-audit.log")
+        return [float(at) for at in re.findall(rf"^\[([0-9.]+)\].*/{port}' target\.new=", trail, re.MULTILINE)]
 
     def list_devices(self) -> str:
         return self._guest.run("usbguard list-devices").out

@@ -414,7 +414,8 @@ _CODES = {
     "policy.published policy.refused policy.accepted audit.batch-refused vault.conflict-settled "
     "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
-    "device.detected device.gap device.storage-judged host.finding",
+    "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
+    "fleet.host-settled",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
@@ -804,7 +805,7 @@ _GUARD_STATE = _object_of(
     left_out=_integer(),
 )  # fmt: skip
 _STATE = _object_of(
-    {"capture": _CAPTURE_STATE, "guard": _GUARD_STATE},
+    {"capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}")},
     v=_one_of(1), host=_HOST_ID, number=_integer(1), time=_is_time, software=_text(64), policy_accepted=_integer(),
     policy_in_force=_integer(), policy_error=_text(500), listening=_is_flag, waiting=_integer(), captured=_integer(),
     delivered=_integer(), refused=_integer(), audit_waiting=_integer(),

@@ -87,5 +87,5 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         session.add(Host(host_id=str(HOST), asset="CT 2", enrolled=clock.now(), active=True,
                          evidence_spki=signer.public.spki, state_number=0))  # fmt: skip
     url = str(centre.addresses()["people_url"])
-    yield Fleet(clock, database, signer, url, made.credential)
+    yield Fleet(clock, database, signer, centre._states, url, made.credential)
     centre.stop()

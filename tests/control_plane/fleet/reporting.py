@@ -30,6 +30,7 @@ class Fleet:
     clock: FakeClock
     database: sessionmaker[Session]
     signer: SoftwareSigner
+    intake: StateIntake
     people_url: str
     credential: Path
     reports: int = 0
@@ -41,13 +42,15 @@ class Fleet:
         listening: bool = True,
         capture: CaptureState | None = None,
         guard: GuardReport | None = None,
+        run: str = "",
+        number: int | None = None,
     ) -> None:
-        self.reports += 1
+        self.reports = self.reports + 1 if number is None else number
         state = HostState(
             HOST, self.reports, self.clock.now() + of, "test", 0, 0, "", listening, 0, 0, 0, 0, 0,
-            capture or CaptureState(), guard,
+            capture or CaptureState(), guard, run,
         )  # fmt: skip
-        StateIntake(self.database, self.clock).take(HOST, sign_state(state, self.signer))
+        self.intake.take(HOST, sign_state(state, self.signer))
 
     def status(self) -> tuple[str, str]:
         """Return the host's state, and what the status says nobody has proved."""

@@ -68,7 +68,11 @@ def of_every_kind(replay: Replay) -> None:
 
 def names_that_are_no_utf8(replay: Replay) -> None:
     replay.bed.add(
-        "hid", "0003:0781:5581.0001", None, {}, {"HID_NAME": b"\xe5\x85\xb3\xe5\x85", "DRIVER": b"a\xffb\x1b[2J"}
+        "hid",
+        "0003:0781:5581.0001",
+        None,
+        {},
+        {"HID_NAME": b"\xe5\x85\xb3\xe5\x85", "DISK_MEDIA_CHANGE": b"a\xffb\x1b[2J"},
     )
     replay.bed.add("input", "input7", None, {}, {"NAME": b'"\xe5\x85\xb3\xe5\x85"'})
 

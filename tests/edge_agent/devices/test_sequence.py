@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +86,19 @@ def test_whatever_comes_gaps_are_in_order_and_below_the_last(numbers: list[int])
     assert ends == sorted(ends)
     assert all(gap for gap in sequence.gaps)
     assert not sequence.gaps or (sequence.last is not None and sequence.gaps[-1].stop <= sequence.last)
+
+
+def test_what_the_kernel_counted_and_did_not_come_is_missing_until_it_comes() -> None:
+    counted = Sequence(5).counted(8)
+    assert counted == Sequence(8, (range(6, 9),))
+    late, order = counted.take(8)
+    assert (late.gaps, order) == ((range(6, 8),), Order.LATE)
+
+
+@pytest.mark.parametrize("number", [4, 5])
+def test_a_count_that_is_behind_says_nothing(number: int) -> None:
+    assert Sequence(5).counted(number) == Sequence(5)
+
+
+def test_a_count_says_nothing_where_no_number_is_known() -> None:
+    assert Sequence().counted(9) == Sequence()

@@ -276,3 +276,17 @@ def test_removing_a_device_writes_to_remove(usb: SysfsUsb, stick: Path) -> None:
     usb.remove("1-2.1.2")
 
     assert (stick / "remove").read_bytes() == b"1"
+
+
+def test_what_is_held_is_asked_of_the_attachment_that_was_there_first(usb: SysfsUsb, stick: Path) -> None:
+    port, elsewhere = "1-2.1.2", stick.with_name("taken out")
+    with usb.held(port) as instance:
+        stick.rename(elsewhere)
+        stick.mkdir()
+        (stick / "authorized").write_text("0\n")
+        (stick / "devnum").write_text("99\n")
+        usb.authorize(port, True, instance)
+        assert (stick / "authorized").read_text() == "0\n"
+        assert (elsewhere / "authorized").read_text().startswith("1")
+    with pytest.raises(DeviceGone):
+        usb.authorize(port, True, instance)

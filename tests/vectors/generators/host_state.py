@@ -94,7 +94,7 @@ def _states() -> Files:
         "bad-field-unknown": ("A field more.", said(x=0), "Malformed"),
         "bad-field-missing": ("A field less.", sign_statement(host, Label.HOST_STATE, without), "Malformed"),
     }  # fmt: skip
-    cases |= _captures() | _guards()
+    cases |= _runs() | _captures() | _guards()
     return {
         f"state-{name}": as_file({
             "about": about, "kind": "state",
@@ -105,6 +105,20 @@ def _states() -> Files:
         })
         for name, (about, data, error) in cases.items()
     }  # fmt: skip
+
+
+def _runs() -> dict[str, tuple[str, bytes, str]]:
+    host, payload = signer("host"), json.loads(_STATE.encode())
+
+    def said(run: canonical.Json) -> bytes:
+        return sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "run": run}))
+
+    return {
+        "ok-run": ("A state report that names the run.", sign_state(replace(_STATE, run="0f" * 16), host), ""),
+        "bad-run-empty": ("A run without a name.", said(""), "Malformed"),
+        "bad-run-short": ("A run of 31 digits.", said("0" * 31), "Malformed"),
+        "bad-run-upper": ("A run in upper-case digits.", said("0F" * 16), "Malformed"),
+    }
 
 
 def _captures() -> dict[str, tuple[str, bytes, str]]:

@@ -1,0 +1,136 @@
+"""One machine is told from two that report under one identity, and a disk that was put back from one that went on."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
+from control_plane.fleet.states import StateReplayed
+from shared.audit.record import Event
+from shared.fleet.state import HostState
+from tests.control_plane.fleet.reporting import HOST, Fleet
+from tests.fakes.clock import FakeClock
+
+A, B = "a" * 32, "b" * 32
+
+
+@dataclass
+class Centre:
+    """What the centre knows, fed report by report."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    known: Known = field(default_factory=Known)
+
+    def hears(self, run: str, number: int, at: datetime | None = None) -> History:
+        state = HostState(HOST, number, at or self.tick(), "test", 0, 0, "", True, 0, 0, 0, 0, 0, run=run)
+        history, runs = follow(self.known, state)
+        if history is not History.REPEATED:
+            self.known = Known(state.number, state.time, runs)
+        return history
+
+    def tick(self) -> datetime:
+        self.clock.advance(timedelta(seconds=5))
+        return self.clock.now()
+
+
+def test_a_machine_that_starts_anew_goes_on() -> None:
+    centre = Centre()
+    heard = [centre.hears(A, 1), centre.hears(A, 2), centre.hears(B, 3), centre.hears(B, 7)]
+    assert heard == [History.GOES_ON] * 4
+
+
+def test_a_disk_that_was_put_back_is_restored() -> None:
+    centre = Centre()
+    for number in range(1, 10):
+        centre.hears(A, number)
+    assert centre.hears(B, 4) is History.RESTORED
+    assert centre.hears(B, 5) is History.GOES_ON
+
+
+def test_a_copy_that_runs_beside_the_first_one_is_a_clone_from_the_first_s_next_report_on() -> None:
+    centre = Centre()
+    centre.hears(A, 1)
+    assert centre.hears(B, 2) is History.GOES_ON
+    assert centre.hears(A, 2) is History.CLONED
+    assert centre.hears(B, 3) is History.GOES_ON
+    assert centre.hears(A, 3) is History.CLONED
+
+
+def test_reports_that_come_late_or_twice_prove_nothing() -> None:
+    centre = Centre()
+    centre.hears(A, 1)
+    held_back = centre.tick()
+    centre.hears(A, 3)
+    centre.hears(B, 5)
+    assert centre.hears(A, 1) is History.REPEATED
+    assert centre.hears(A, 4, held_back) is History.REPEATED
+    assert centre.hears("c" * 32, 2, held_back) is History.REPEATED
+    assert centre.hears(B, 5) is History.REPEATED
+
+
+def test_control_without_the_run_a_clone_is_not_told_from_one_machine() -> None:
+    centre = Centre()
+    assert [centre.hears("", number) for number in (1, 2, 3, 4)] == [History.GOES_ON] * 4
+    assert centre.hears("", 3) is History.REPEATED
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.data())
+def test_one_machine_is_never_doubted_whatever_a_broker_does_with_its_reports(
+    reports_a_run: list[int], data: st.DataObject
+) -> None:
+    clock, number = FakeClock(), 0
+    sent = []
+    for run, reports in enumerate(reports_a_run):
+        for _ in range(reports):
+            number += 1
+            clock.advance(timedelta(seconds=1))
+            sent.append((f"{run:032x}", number, clock.now()))
+    arrives = data.draw(st.lists(st.sampled_from(sent), max_size=80))
+
+    centre = Centre()
+    assert {centre.hears(*report) for report in arrives} <= {History.GOES_ON, History.REPEATED}
+    assert len(centre.known.runs) <= MOST_RUNS
+
+
+def test_a_run_reads_back() -> None:
+    run = Run(A, FakeClock().now(), 7)
+    assert Run.parse(run.json()) == run
+
+
+def test_a_clone_is_said_recorded_once_and_settled_by_a_named_person(fleet: Fleet) -> None:
+    for run, number in ((A, 1), (B, 2), (A, 2), (B, 3), (A, 3)):
+        fleet.clock.advance(timedelta(seconds=5))
+        fleet.report(run=run, number=number)
+
+    answer = fleet.answer()
+    assert answer["hosts"][0]["doubt"] == "cloned"
+    (told,) = [gap for gap in answer["not_evaluated"] if "cloned" in gap]
+    assert f"settle-host {HOST}" in told
+    assert "cloned" in fleet.get("/")[1]
+    assert events(fleet).count(Event.HOST_CLONED) == 1
+
+    assert fleet.command("settle-host", str(HOST), "--reason", "the copy was switched off")[0] == 0
+    assert fleet.answer()["hosts"][0]["doubt"] == ""
+    assert events(fleet).count(Event.HOST_SETTLED) == 1
+    assert fleet.command("settle-host", str(HOST), "--reason", "again")[0] != 0
+
+
+def test_a_restored_host_is_said_and_its_reports_are_taken(fleet: Fleet) -> None:
+    for number in range(1, 6):
+        fleet.clock.advance(timedelta(seconds=5))
+        fleet.report(run=A, number=number)
+    fleet.clock.advance(timedelta(seconds=5))
+    fleet.report(run=B, number=2)
+
+    host = fleet.answer()["hosts"][0]
+    assert (host["doubt"], host["state"]) == ("restored", "capturing")
+    assert events(fleet).count(Event.HOST_RESTORED) == 1
+    with pytest.raises(StateReplayed):
+        fleet.report(run=B, number=2)
+
+
+def events(fleet: Fleet) -> list[str]:
+    return [record["event"] for record in fleet.answer()["audit"]["tail"]]
