@@ -7,13 +7,15 @@ from pathlib import Path
 from control_plane.cli.people import door
 from control_plane.cli.signing import PolicyForOne, hand_on, publish_draft, send
 from control_plane.policy import authoring
-from control_plane.policy.drafts import Draft, missing, propose_policy
+from control_plane.policy.drafts import Draft, missing
 from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.beside import FolderOf
 from control_plane.policy.file.meaning import describe, doubts
 from control_plane.policy.file.reading import parse_policy_file
 from control_plane.policy.file.schema import schema_text
+from control_plane.policy.proposing import propose_policy
+from control_plane.policy.seen import SeenRoot
 from shared.clock import SystemClock
 from shared.errors import Malformed
 
@@ -42,19 +44,19 @@ def publish(options: Namespace) -> int:
     authored = authored_from(options.file)
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
-    return publish_authored(options, authored, credential, parts, str(options.file))
+    return publish_authored(options, authored, credential, parts)
 
 
 def publish_authored(
-    options: Namespace, authored: AuthoredPolicy, credential: authoring.Credential, parts: PolicyParts, file: str
+    options: Namespace, authored: AuthoredPolicy, credential: authoring.Credential, parts: PolicyParts
 ) -> int:
-    """Sign the next version with the person's key, and have the centre publish it. `file` is where a person has it.
+    """Sign the next version with the person's key, and have the centre publish it where that is enough.
 
-    Raises PolicyForOne: others have to sign it too.
+    Raises PolicyForOne.
     """
-    draft = propose_policy(authored, parts, credential, SystemClock())
+    draft = _signed(authored, parts, credential, options)
     if lacking := missing(draft):
-        raise PolicyForOne(file, lacking)
+        raise PolicyForOne(lacking)
     return send(draft, options, door(options))
 
 
@@ -62,7 +64,17 @@ def propose(options: Namespace) -> int:
     authored = authored_from(options.file)
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
-    return hand_on(propose_policy(authored, parts, credential, SystemClock()), options)
+    return hand_on(_signed(authored, parts, credential, options), options)
+
+
+def _signed(
+    authored: AuthoredPolicy, parts: PolicyParts, credential: authoring.Credential, options: Namespace
+) -> Draft:
+    seen = SeenRoot(options.credential)
+    seen.verify(parts.roots)
+    draft = propose_policy(authored, parts, credential, SystemClock())
+    seen.remember(parts.roots)
+    return draft
 
 
 def schema(options: Namespace) -> int:  # noqa: ARG001 (every command is called with its options)
@@ -75,7 +87,7 @@ def root(options: Namespace) -> int:
         raise Malformed("policy root", "--as FILE, your credential, is required")
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
-    fingerprints = authoring.root_fingerprints(parts, credential, SystemClock())
+    fingerprints = authoring.root_fingerprints(parts, credential)
     if options.json:
         print(json.dumps({"roots": {str(version): fingerprint for version, fingerprint in fingerprints.items()}}))
         return 0

@@ -92,8 +92,7 @@ def revert(options: Namespace) -> int:
     print("\n".join(_lines(title, changes)), file=sys.stderr if options.json else sys.stdout)
     if not options.yes:
         _confirm(parts.next_version)
-    file = f"FILE, as `leadglass-server policy show {held.version}` writes it,"
-    return publish_authored(options, authored, credential, parts, file)
+    return publish_authored(options, authored, credential, parts)
 
 
 def _confirm(version: int) -> None:

@@ -1,7 +1,6 @@
 """Commands around who signs policy: drafts that several people sign, new roots, keys, and accounts of signers."""
 
 import json
-import secrets
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
@@ -9,29 +8,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from tuf.api.metadata import Targets
+from tuf.api.metadata import Key, Root, Targets
 
 from control_plane.cli.client import PeopleDoor
 from control_plane.cli.people import door
-from control_plane.durable import sync_folder, write_new
-from control_plane.policy import person_key
-from control_plane.policy.authoring import Credential, load_credential, store_credential
-from control_plane.policy.drafts import (
-    MAX_DRAFT_BYTES,
-    Draft,
-    Signatory,
-    SignaturesNeeded,
-    Wish,
-    missing,
-    tell,
-    verify_draft,
+from control_plane.durable import replace_whole, write_new
+from control_plane.policy import drafts, person_key, proposing
+from control_plane.policy.authoring import (
+    Credential,
+    ForeignRoot,
+    load_credential,
+    store_credential,
+    verify_roots_lead_to,
 )
-from control_plane.policy.drafts import (
-    propose_root as make_root,
-)
-from control_plane.policy.drafts import (
-    sign as add_signature,
-)
+from control_plane.policy.drafts import MAX_DRAFT_BYTES, Draft, Signatory, SignaturesNeeded, missing, tell, verify_draft
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.meaning import describe, doubts
@@ -48,7 +38,9 @@ from control_plane.policy.roles import (
     parse_role,
 )
 from control_plane.policy.root_change import WHENEVER, Need
+from control_plane.policy.seen import SeenRoot
 from control_plane.policy.verify import verify_roots, verify_targets
+from shared import clock
 from shared.clock import SystemClock
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
@@ -58,10 +50,10 @@ from shared.policy.document import PolicyDocument
 class PolicyForOne(Refused):
     """The policy is written and one person alone cannot publish it."""
 
-    def __init__(self, file: str, lacking: Sequence[Need]) -> None:
+    def __init__(self, lacking: Sequence[Need]) -> None:
         super().__init__(
             f"your signature alone does not publish this ({_lacking(lacking)}); write a draft for the others to sign: "
-            f"leadglass-server policy propose {file} --out DRAFT --as CREDENTIAL"
+            f"leadglass-server policy propose FILE --out DRAFT --as CREDENTIAL"
         )
         self.lacking = tuple(lacking)
 
@@ -73,39 +65,33 @@ class DraftForOne(Refused):
 
 
 def signers(options: Namespace) -> int:
+    mine = load_credential(options.credential).signer.public_key
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
     root = verify_roots(parts.roots, WHENEVER)
-    targets = verify_targets(root, parts.targets, WHENEVER)
-    until_of: dict[str, datetime] = {
-        held.layer: parse_role(Targets, held.metadata).signed.expires for held in parts.layers
-    }
-    roles: dict[str, tuple[RoleKeys, datetime | None]] = {
-        ROOT: (held_keys(root, ROOT), root.expires),
-        TARGETS: (held_keys(root, TARGETS), targets.expires),
-    }
-    roles.update({layer: (held_keys(targets, layer), until_of.get(layer)) for layer in delegated_layers(targets)})
-    roles.update({role: (held_keys(root, role), None) for role in (SNAPSHOT, TIMESTAMP)})
+    roles, is_mine = _roles(root, parts), _leads_to(parts, mine)
     if options.json:
         told = {
             role: {
                 "threshold": held.threshold,
                 "keys": {key.keyid: name_of(key) for key in held.keys},
-                "expires": None if until is None else until.isoformat(),
+                "expires": None if until is None else clock.text(until),
             }
             for role, (held, until) in roles.items()
         }
-        print(json.dumps({"root_version": root.version, "roles": told}, indent=2))
+        print(json.dumps({"root_version": root.version, "signed_by_you": is_mine, "roles": told}, indent=2))
         return 0
     print(f"policy root {root.version}")
     for role, (held, until) in roles.items():
         print(f"{role:13} {_who(role, held)}" + ("" if until is None else f"; until {until:%Y-%m-%d}"))
-    for key in held_keys(root, ROOT).keys:
+    for key in {key.keyid: key for held, until in roles.values() if until is not None for key in held.keys}.values():
         print(f"key           {key.keyid}  {name_of(key)}")
+    if not is_mine:
+        print("not proved    none of the roots carries a signature of yours, so this is the centre's word alone")
     return 0
 
 
 def propose_root(options: Namespace) -> int:
-    wish = Wish(
+    wish = proposing.Wish(
         add=tuple(person_key.load_public(file).key for file in options.add),
         remove=tuple(options.remove),
         threshold=options.threshold,
@@ -113,13 +99,13 @@ def propose_root(options: Namespace) -> int:
         of_root=options.only != "policies",
         of_policies=options.only != "root",
     )
-    if wish == Wish(of_root=wish.of_root, of_policies=wish.of_policies):
+    if wish == proposing.Wish(of_root=wish.of_root, of_policies=wish.of_policies):
         raise Malformed("policy root propose", "give --add, --remove, --threshold or --new-online-key")
     return _change_root(wish, options)
 
 
 def renew_root(options: Namespace) -> int:
-    return _change_root(Wish(), options)
+    return _change_root(proposing.Wish(), options)
 
 
 def review(options: Namespace) -> int:
@@ -137,8 +123,11 @@ def sign(options: Namespace) -> int:
     draft = _load(options.draft)
     if not options.json:
         print("\n".join(_told(draft)))
-    signed = add_signature(draft, _signatory(options))
-    _replace(options.draft, signed.encode())
+    seen = SeenRoot(options.credential or options.key)
+    seen.verify(draft.parts.roots)
+    signed = drafts.sign(draft, _signatory(options))
+    seen.remember(draft.parts.roots)
+    replace_whole(options.draft, signed.encode())
     lacking = missing(signed)
     if options.json:
         print(json.dumps({"signed": str(options.draft), "missing": [need.text for need in lacking]}))
@@ -205,10 +194,13 @@ def remove_person(options: Namespace) -> int:
     return 0
 
 
-def _change_root(wish: Wish, options: Namespace) -> int:
+def _change_root(wish: proposing.Wish, options: Namespace) -> int:
     people = door(options)
     parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
-    draft = make_root(wish, parts, _signatory(options), SystemClock())
+    seen = SeenRoot(options.credential)
+    seen.verify(parts.roots)
+    draft = proposing.propose_root(wish, parts, _signatory(options), SystemClock())
+    seen.remember(parts.roots)
     if options.out is not None:
         return hand_on(draft, options)
     if lacking := missing(draft):
@@ -248,6 +240,27 @@ def _lacking(lacking: Sequence[Need]) -> str:
     return "; ".join(need.text for need in lacking)
 
 
+def _roles(root: Root, parts: PolicyParts) -> dict[str, tuple[RoleKeys, datetime | None]]:
+    """Return who signs each role, and until when what they signed holds; of a layer that has nothing yet, none."""
+    targets = verify_targets(root, parts.targets, WHENEVER)
+    until = {held.layer: parse_role(Targets, held.metadata).signed.expires for held in parts.layers}
+    return {
+        ROOT: (held_keys(root, ROOT), root.expires),
+        TARGETS: (held_keys(root, TARGETS), targets.expires),
+        **{layer: (held_keys(targets, layer), until.get(layer)) for layer in delegated_layers(targets)},
+        **{role: (held_keys(root, role), None) for role in (SNAPSHOT, TIMESTAMP)},
+    }
+
+
+def _leads_to(parts: PolicyParts, mine: Key) -> bool:
+    """Return whether the roots lead to a signature of this person, who may have an account and none yet."""
+    try:
+        verify_roots_lead_to(parts.roots, mine)
+    except ForeignRoot:
+        return False
+    return True
+
+
 def _who(role: str, held: RoleKeys) -> str:
     if role in (SNAPSHOT, TIMESTAMP):
         return f"the control plane's online key {held.keys[0].keyid[:16]}"
@@ -283,11 +296,3 @@ def _load(file: Path) -> Draft:
         draft = Draft.parse(opened.read(MAX_DRAFT_BYTES + 1))
     verify_draft(draft)
     return draft
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Write the file anew, whole or not at all."""
-    beside = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    write_new(beside, data)
-    beside.replace(file)
-    sync_folder(file.parent)

@@ -32,6 +32,7 @@ from control_plane.policy.roles import (
     signed_by,
     signer_of,
 )
+from control_plane.policy.root_change import WHENEVER
 from control_plane.policy.verify import LayerNotDelegated, layer_version, verify_layer, verify_roots, verify_targets
 from shared import canonical
 from shared.canonical import Json
@@ -248,12 +249,13 @@ def author(authored: AuthoredPolicy, parts: PolicyParts, credential: Credential,
     return publication
 
 
-def root_fingerprints(parts: PolicyParts, credential: Credential, clock: Clock) -> dict[int, str]:
+def root_fingerprints(parts: PolicyParts, credential: Credential) -> dict[int, str]:
     """Return, by version, the SHA-256 of each policy root that a host may have been enrolled with.
 
-    What a device guard pins is compared with it by a person. Raises ForeignRoot, and what `verify_roots` raises.
+    A person compares with it what a device guard pins, and what somebody is to sign who becomes a signer; also where
+    the root has expired. Raises ForeignRoot, and what `verify_roots` raises.
     """
-    _verify_roots(parts, credential, clock.now())
+    _verify_roots(parts, credential, WHENEVER)
     return {parse_role(Root, root).signed.version: sha256(root).hexdigest() for root in parts.roots}
 
 

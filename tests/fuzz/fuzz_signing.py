@@ -3,19 +3,11 @@
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from control_plane.policy.authoring import make_root_and_targets, new_credential
-from control_plane.policy.drafts import (
-    Draft,
-    Signatory,
-    Wish,
-    missing,
-    propose_policy,
-    propose_root,
-    tell,
-    verify_draft,
-)
+from control_plane.policy.drafts import Draft, Signatory, missing, tell, verify_draft
 from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.person_key import PersonKey
+from control_plane.policy.proposing import Wish, propose_policy, propose_root
 from shared.clock import SystemClock
 from shared.policy.document import ORGANISATION, Modality
 from shared.policy.grading import Grading

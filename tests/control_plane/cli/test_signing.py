@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from control_plane.__main__ import main
 from tests.control_plane.cli.running import Running, run, running
 
 POLICY = """\
@@ -38,10 +40,11 @@ def policy(tmp_path: Path) -> Path:
 
 
 def told(*arguments: str | Path) -> Any:
-    """Return what a command that succeeds says to a script."""
-    code, out, errors = run(*arguments, "--json")
-    assert (code, errors) == (0, "")
-    return json.loads(out)
+    """Return what a command that succeeds says to a script. In this process, for there are many of them."""
+    said = StringIO()
+    with redirect_stdout(said):
+        assert main([*map(str, arguments), "--json"]) == 0
+    return json.loads(said.getvalue())
 
 
 def compared(centre: Running) -> tuple[str, str]:
@@ -114,6 +117,32 @@ def test_with_one_administrator_renewing_is_one_command(centre: Running, policy:
     assert told("policy", "publish", policy, *centre.who) == {"version": 3}
     _, out, _ = run("policy", "root", *centre.who)
     assert [line.split("  ")[0] for line in out.splitlines()] == ["policy root 1", "policy root 2"]
+
+
+def test_a_centre_that_hides_a_root_has_nothing_signed(centre: Running, policy: Path) -> None:
+    told("policy", "root", "renew", *centre.who)
+    told("policy", "publish", policy, *centre.who)
+    seen = centre.handover / "credential-first-administrator.json.root"
+    before = seen.read_text()
+    seen.write_text(f'{{"sha256":"{"0" * 64}","v":1,"version":3}}')
+
+    for act in (("publish", policy), ("root", "renew")):
+        code, _, errors = run("policy", *act, *centre.who)
+        assert code == 1
+        assert "policy root 3, which was seen on this machine before" in errors
+    seen.write_text(before)
+    assert told("policy", "publish", policy, *centre.who) == {"version": 2}
+
+
+def test_who_has_an_account_alone_is_told_that_the_list_of_signers_is_not_proved(
+    centre: Running, tmp_path: Path
+) -> None:
+    told("policy", "key", "new", tmp_path / "grace", "--name", "Grace")
+    credential = tmp_path / "credential-Grace.json"
+    told("person", "add", "--key", tmp_path / "grace.pub", "--role", "administrator", "--out", credential, *centre.who)
+
+    assert "not proved" in run("policy", "signers", "--as", credential, *centre.who[2:])[1]
+    assert "not proved" not in run("policy", "signers", *centre.who)[1]
 
 
 def test_the_online_key_is_replaced_in_one_command(centre: Running, policy: Path) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from control_plane.policy.authoring import Credential
-from control_plane.policy.drafts import Draft, Signatory, Wish, propose_policy, propose_root, sign
+from control_plane.policy.drafts import Draft, Signatory, sign
 from control_plane.policy.exchange import Publication
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.person_key import PersonKey, parse_spki
+from control_plane.policy.proposing import Wish, propose_policy, propose_root
 from control_plane.policy.roles import build_snapshot, build_timestamp, key_of, sign_role, signer_of
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.usb_policy.exchange import Offer, VerifiedPolicy

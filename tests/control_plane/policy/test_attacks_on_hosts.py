@@ -15,7 +15,7 @@ from typing import TypeAlias
 import pytest
 from tuf.api.metadata import Root
 
-from control_plane.policy.drafts import Wish
+from control_plane.policy.proposing import Wish
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
     PEOPLE_HOLD_FOR,

@@ -286,9 +286,9 @@ def test_the_private_key_of_a_person_is_in_no_row_of_the_centre(centre: Centre, 
 def test_a_persons_tool_knows_the_root_that_a_guard_pins(centre: Centre) -> None:
     root = centre.publisher.newest_root()
 
-    assert root_fingerprints(centre.publisher.parts(), centre.credential, centre.clock) == {1: sha256(root).hexdigest()}
+    assert root_fingerprints(centre.publisher.parts(), centre.credential) == {1: sha256(root).hexdigest()}
 
 
 def test_no_fingerprint_is_told_of_a_root_that_somebody_else_made(centre: Centre) -> None:
     with pytest.raises(ForeignRoot):
-        root_fingerprints(centre.publisher.parts(), credential_for(centre.keys), centre.clock)
+        root_fingerprints(centre.publisher.parts(), credential_for(centre.keys))

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from control_plane.policy.authoring import Credential, load_credential, store_credential
-from control_plane.policy.drafts import Draft, Wish, propose_policy, propose_root, sign
+from control_plane.policy.drafts import Draft, sign
 from control_plane.policy.exchange import RootChange
 from control_plane.policy.person_key import KeyFileRefused, PersonKey, load_public, new_key, public_file, signer_for
+from control_plane.policy.proposing import Wish, propose_policy, propose_root
 from shared import canonical
 from shared.errors import IntegrityFailure, Malformed, Refused
 from tests.control_plane.policy.centre import POLICY, Centre

@@ -13,19 +13,9 @@ from tuf.api.metadata import Metadata, Root
 
 from control_plane.db.models import PolicyMetadata
 from control_plane.policy.authoring import ForeignRoot, NotASigner
-from control_plane.policy.drafts import (
-    Draft,
-    KeyNotPublished,
-    RootNotCompared,
-    Signatory,
-    SignerUnknown,
-    Wish,
-    missing,
-    propose_policy,
-    propose_root,
-    sign,
-)
+from control_plane.policy.drafts import Draft, KeyNotPublished, RootNotCompared, Signatory, missing, sign
 from control_plane.policy.exchange import Publication, RootChange
+from control_plane.policy.proposing import SignerUnknown, Wish, propose_policy, propose_root
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
