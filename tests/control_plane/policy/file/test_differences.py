@@ -126,8 +126,8 @@ def test_a_rule_that_grades_down_and_a_strict_one_that_goes_are_dangers() -> Non
     fewer = replace(MEANT, grading=replace(MEANT.grading, rules=MEANT.grading.rules[1:]))
     swapped = replace(MEANT, grading=replace(MEANT.grading, rules=MEANT.grading.rules[::-1]))
 
-    assert only(added).danger == "grades down to general"
-    assert only(fewer).danger == "what it graded secret is graded by what follows"
+    assert only(added).danger == "it takes images from others: general is less strict than restricted"
+    assert only(fewer).danger == "its images may fall to others: general is less strict than secret"
     assert "images may be graded otherwise" in only(swapped).danger
 
 
@@ -164,7 +164,8 @@ def test_devices_that_may_do_more_are_a_danger(devices: DevicePolicy, danger: st
     [
         ((HUBS, STICK, DeviceRule(parse_rule("allow id 1234:*"))), "it allows more than before"),
         ((HUBS, STICK, DeviceRule(parse_rule("block id 1234:*"))), ""),
-        ((HUBS,), ""),
+        ((HUBS,), "what it allowed with limits may be allowed without them by what follows"),
+        ((STICK,), ""),
         ((HUBS, replace(STICK, only_encrypted=False)), "storage that is not encrypted is taken"),
         ((HUBS, replace(STICK, hardware_encrypted=True)), "it is believed to encrypt in hardware"),
         ((HUBS, replace(STICK, not_after=LATER)), "it is allowed for longer"),
