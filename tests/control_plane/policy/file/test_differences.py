@@ -131,6 +131,31 @@ def test_a_rule_that_grades_down_and_a_strict_one_that_goes_are_dangers() -> Non
     assert "images may be graded otherwise" in only(swapped).danger
 
 
+def graded_by(*rules: Rule) -> AuthoredPolicy:
+    return replace(MEANT, grading=replace(MEANT.grading, default="general", rules=rules))
+
+
+def test_a_rule_that_takes_images_from_a_stricter_one_behind_it_is_a_danger() -> None:
+    strict, lax = Rule((("modality", ("CT",)),), "secret"), Rule((("calling_ae_title", ("CT1",)),), "restricted")
+    lost = Rule((("calling_ae_title", ("CT1",)),), "secret")
+
+    assert only(graded_by(lax, strict), graded_by(strict)).danger == (
+        "it takes images from others: restricted is less strict than secret"
+    )
+    assert "these images no longer go to" in only(graded_by(lost, strict), graded_by(strict)).danger
+    lasting = replace(lost, routes=("pacs-main", "pacs-old"))
+    assert only(graded_by(lasting, strict), graded_by(strict)).danger == ""
+
+
+def test_a_rule_that_is_changed_for_the_better_and_moved_in_front_of_another_is_a_danger() -> None:
+    first, second = Rule((("modality", ("CT",)),), "secret"), Rule((("calling_ae_title", ("CT1",)),), "general")
+    better = replace(second, grade="restricted")
+
+    assert only(graded_by(first, better), graded_by(first, second)).danger == ""
+    moved = "the first rule that holds decides, so images may be graded otherwise"
+    assert only(graded_by(better, first), graded_by(first, second)).danger == moved
+
+
 def test_a_route_that_leads_elsewhere_or_leaves_images_openable_is_a_danger() -> None:
     main, old = MEANT.routes
     elsewhere = replace(main, peer=replace(main.peer, host="other.example"))
