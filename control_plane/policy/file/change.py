@@ -7,6 +7,7 @@ from difflib import SequenceMatcher
 from typing import Generic, TypeVar
 
 from shared.canonical import Json
+from shared.devices.printable import printable
 
 Rule = TypeVar("Rule")
 
@@ -20,13 +21,25 @@ class Change:
     now: str
     danger: str = ""
 
-    def text(self) -> str:
+    def lines(self) -> Iterator[str]:
+        """Yield the change, and the danger where there is one: printable, whatever the two policies hold."""
+        both = f"{self.was} -> {self.now}" if self.was and self.now else self.was or self.now
+        yield _line(f"{self.mark} {self.field}: {both}")
+        if self.danger:
+            yield _line(f"    DANGER: {self.danger}")
+
+    @property
+    def mark(self) -> str:
         if not self.was:
-            return f"+ {self.field}: {self.now}"
-        return f"~ {self.field}: {self.was} -> {self.now}" if self.now else f"- {self.field}: {self.was}"
+            return "+"
+        return "~" if self.now else "-"
 
     def json(self) -> dict[str, Json]:
         return dict(self.__dict__)
+
+
+def _line(text: str) -> str:
+    return printable(text, len(text))  # nothing is cut off: it is what a person signs
 
 
 @dataclass(frozen=True)

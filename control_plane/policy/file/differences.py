@@ -47,9 +47,7 @@ def summary(changes: Sequence[Change]) -> str:
     """Return the changes in one line, by their fields; dangerous ones first."""
     if not changes:
         return "nothing"
-    marks = [
-        ("+" if not change.was else "~" if change.now else "-") + change.field for change in _dangers_first(changes)
-    ]
+    marks = [change.mark + change.field for change in _dangers_first(changes)]
     shown = ", ".join(marks[:_SHOWN])
     return shown if len(marks) <= _SHOWN else f"{shown} and {len(marks) - _SHOWN} more"
 

@@ -15,6 +15,7 @@ from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.verdict import Access, Target
+from shared.devices.watch import WatchPolicy
 from shared.policy.document import AfterReceipt, Modality
 from shared.policy.grading import Rule
 from shared.policy.routes import Via
@@ -54,7 +55,17 @@ def test_whatever_is_changed_is_told(made: Broken) -> None:
         return
 
     assert bool(differences(WHOLE, after)) == bool(differences(after, WHOLE)) == (after != WHOLE)
-    assert all(change.was != change.now and change.text().isprintable() for change in differences(WHOLE, after))
+    assert all(change.was != change.now for change in differences(WHOLE, after))
+
+
+def test_no_text_of_a_policy_forges_a_line() -> None:
+    hostile = "<x>\x9b2J\N{RIGHT-TO-LEFT OVERRIDE}\N{LINE SEPARATOR}- all is well"
+    watch = WatchPolicy(60, forbidden=(hostile,))
+    after = replace(MEANT, modalities=(replace(MG1, description=hostile), CT1), watch=watch)
+
+    lines = [line for change in (*differences(MEANT, after), *differences(after, MEANT)) for line in change.lines()]
+    assert any("DANGER: " in line and "is looked for no more" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_modality_that_may_no_longer_send_is_a_danger_and_a_new_one_is_not() -> None:
@@ -65,7 +76,7 @@ def test_a_modality_that_may_no_longer_send_is_a_danger_and_a_new_one_is_not() -
     )
     added = only(MEANT, fewer)
     assert (added.was, added.danger) == ("", "")
-    assert added.text() == "+ modalities CT1: CT1: CT, room 1.14; known to archives as CT"
+    assert list(added.lines()) == ["+ modalities CT1: CT1: CT, room 1.14; known to archives as CT"]
 
 
 @pytest.mark.parametrize(
@@ -88,8 +99,9 @@ def test_where_a_modality_may_send_from_is_a_danger_in_both_directions(
 def test_files_that_are_to_be_deleted_are_a_danger() -> None:
     after = replace(MEANT, modalities=(replace(MG1, export_folder=AfterReceipt.DELETE), CT1))
 
-    assert only(after).text() == "~ modalities MG1: export_folder: move -> delete"
-    assert only(after).danger == "files are deleted after the receipt"
+    assert list(only(after).lines()) == [
+        "~ modalities MG1: export_folder: move -> delete", "    DANGER: files are deleted after the receipt",
+    ]  # fmt: skip
     assert only(MEANT, after).danger == ""
 
 
