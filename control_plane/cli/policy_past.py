@@ -115,11 +115,8 @@ def _lines(title: str, changes: Sequence[Change]) -> list[str]:
     if not changes:
         return [f"{title}: nothing changes"]
     dangers = sum(bool(change.danger) for change in changes)
-    lines = [f"{title}: {len(changes)} changes, {dangers} dangerous"]
-    for change in changes:
-        lines.append(change.text())
-        lines += [f"    DANGER: {change.danger}"] if change.danger else []
-    return lines
+    title = f"{title}: {len(changes)} changes, {dangers} dangerous"
+    return [title, *(line for change in changes for line in change.lines())]
 
 
 def _told(against: int, changes: Sequence[Change]) -> dict[str, Json]:

@@ -1,11 +1,13 @@
 """One thing that another policy says otherwise, and how lists differ of which the first entry that holds decides."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Generic, TypeVar
 
 from shared.canonical import Json
+from shared.devices.printable import printable
 
 Rule = TypeVar("Rule")
 
@@ -19,26 +21,41 @@ class Change:
     now: str
     danger: str = ""
 
-    def text(self) -> str:
+    def lines(self) -> Iterator[str]:
+        """Yield the change, and the danger where there is one: printable, whatever the two policies hold."""
+        both = f"{self.was} -> {self.now}" if self.was and self.now else self.was or self.now
+        yield _line(f"{self.mark} {self.field}: {both}")
+        if self.danger:
+            yield _line(f"    DANGER: {self.danger}")
+
+    @property
+    def mark(self) -> str:
         if not self.was:
-            return f"+ {self.field}: {self.now}"
-        return f"~ {self.field}: {self.was} -> {self.now}" if self.now else f"- {self.field}: {self.was}"
+            return "+"
+        return "~" if self.now else "-"
 
     def json(self) -> dict[str, Json]:
         return dict(self.__dict__)
 
 
+def _line(text: str) -> str:
+    return printable(text, len(text))  # nothing is cut off: it is what a person signs
+
+
 @dataclass(frozen=True)
 class Kind(Generic[Rule]):
-    """What is to be known of one kind of rule. `key`: two rules that have the same one apply to the same things."""
+    """What is to be known of one kind of rule. `key`: two rules that have the same one apply to the same things.
+
+    The judgements of danger are asked by the place that a rule has, from 0: `changed` by the old and the new one.
+    """
 
     field: str
     words: Callable[[Rule], str]
     key: Callable[[Rule], object]
-    danger_added: Callable[[Rule], str]
-    danger_removed: Callable[[Rule], str]
-    danger_changed: Callable[[Rule, Rule], str]
-    danger_moved: str
+    added: Callable[[int], str]
+    removed: Callable[[int], str]
+    changed: Callable[[int, int], str]
+    moved: str
 
 
 def of_values(values: Iterable[tuple[str, str, str, str]]) -> Iterator[Change]:
@@ -49,23 +66,29 @@ def of_values(values: Iterable[tuple[str, str, str, str]]) -> Iterator[Change]:
 def of_rules(kind: Kind[Rule], before: Sequence[Rule], after: Sequence[Rule]) -> Iterator[Change]:
     """Yield what was added, taken out, changed and moved; numbers are those that the rules have or had."""
     removed, added = _changed(before, after)
-    for number in sorted(added):
-        rule = after[number]
-        same = [old for old in removed if kind.key(before[old]) == kind.key(rule)]
-        if not same:
-            yield Change(f"{kind.field}[{number + 1}]", "", kind.words(rule), kind.danger_added(rule))
+    same: dict[object, list[int]] = {}
+    for old in reversed(removed):
+        same.setdefault(kind.key(before[old]), []).append(old)
+    last, paired = -1, set[int]()  # of old places: the last that stands in the new order so far, and those
+    for place in added:
+        rule, field = after[place], f"{kind.field}[{place + 1}]"
+        candidates = same.get(kind.key(rule))
+        if not candidates:
+            yield Change(field, "", kind.words(rule), kind.added(place))
             continue
-        old = before[same[0]]
-        removed.remove(same[0])
-        if old == rule:
-            was, now = f"rule {same[0] + 1}", f"rule {number + 1}, {kind.words(rule)}"
-            yield Change(f"{kind.field}[{number + 1}]", was, now, kind.danger_moved)
+        old = candidates.pop()
+        paired.add(old)
+        # Between which rules that stayed it stands, and in which order with those that were changed as well.
+        is_moved = old < last or old - bisect_left(removed, old) != place - bisect_left(added, place)
+        last = max(last, old)
+        if before[old] == rule:
+            yield Change(field, f"rule {old + 1}", f"rule {place + 1}, {kind.words(rule)}", kind.moved)
         else:
-            changed = kind.danger_changed(old, rule)
-            yield Change(f"{kind.field}[{number + 1}]", kind.words(old), kind.words(rule), changed)
-    for number in removed:
-        rule = before[number]
-        yield Change(f"{kind.field}[was {number + 1}]", kind.words(rule), "", kind.danger_removed(rule))
+            danger = kind.changed(old, place) or (kind.moved if is_moved else "")
+            yield Change(field, kind.words(before[old]), kind.words(rule), danger)
+    for old in removed:
+        if old not in paired:
+            yield Change(f"{kind.field}[was {old + 1}]", kind.words(before[old]), "", kind.removed(old))
 
 
 def _changed(before: Sequence[Rule], after: Sequence[Rule]) -> tuple[list[int], list[int]]:

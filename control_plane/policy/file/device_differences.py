@@ -1,6 +1,6 @@
 """What another policy says otherwise of what may be plugged in; dangerous is what lets more in than before."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -28,7 +28,7 @@ def device_changes(before: DevicePolicy | None, after: DevicePolicy | None) -> I
     if after is None or before is None:
         return
     yield from of_values(_values(before, after))
-    yield from of_rules(_RULES, before.rules, after.rules)
+    yield from of_rules(_rules(before.rules, after.rules), before.rules, after.rules)
 
 
 def _values(old: DevicePolicy, new: DevicePolicy) -> Iterator[tuple[str, str, str, str]]:
@@ -67,6 +67,18 @@ def _values(old: DevicePolicy, new: DevicePolicy) -> Iterator[tuple[str, str, st
         )
 
 
+def _rules(old: Sequence[DeviceRule], new: Sequence[DeviceRule]) -> Kind[DeviceRule]:
+    return Kind(
+        "devices.rules",
+        device_rule_words,
+        _same_devices,
+        lambda place: _allows(new[place]),
+        lambda place: _removed(old[place]),
+        lambda was, now: _widens(old[was], new[now]),
+        "the first rule that holds decides, so devices may be allowed that were not",
+    )
+
+
 def _allows(rule: DeviceRule) -> str:
     if rule.target is Target.ALLOW:
         return _MORE
@@ -74,15 +86,28 @@ def _allows(rule: DeviceRule) -> str:
 
 
 def _removed(rule: DeviceRule) -> str:
-    return "" if rule.target is Target.ALLOW else "what it kept out may be allowed by what follows"
+    if rule.target is not Target.ALLOW:
+        return "what it kept out may be allowed by what follows"
+    return "what it allowed with limits may be allowed without them by what follows" if _is_limited(rule) else ""
+
+
+def _is_limited(rule: DeviceRule) -> bool:
+    limits = rule.access is Access.READ_ONLY or rule.only_encrypted or rule.interfaces
+    return bool(limits or rule.not_before or rule.not_after or rule.rule.conditions.values)
 
 
 def _widens(old: DeviceRule, new: DeviceRule) -> str:
     """Return why a rule that names the same devices as before lets more of them in, or lets them do more."""
     if _STRICTER.index(new.target) < _STRICTER.index(old.target):
         return _MORE
+    is_at_other_times = (old.not_before, old.not_after, old.rule.conditions) != (
+        new.not_before, new.not_after, new.rule.conditions,
+    )  # fmt: skip
     if new.target is not Target.ALLOW:
-        return _allows(new) if _later(old.observe_until, new.observe_until) else ""
+        if _later(old.observe_until, new.observe_until):
+            return _allows(new)
+        is_passed_over = is_at_other_times and (old.target is not Target.ALLOW or _is_limited(old))
+        return "where it is passed over, what follows may allow more" if is_passed_over else ""
     is_longer = _later(old.not_after, new.not_after, none_is_never=True) or (
         old.not_before is not None and (new.not_before is None or new.not_before < old.not_before)
     )
@@ -91,8 +116,11 @@ def _widens(old: DeviceRule, new: DeviceRule) -> str:
         (old.only_encrypted and not new.only_encrypted, "storage that is not encrypted is taken"),
         (new.hardware_encrypted and not old.hardware_encrypted, "it is believed to encrypt in hardware"),
         (bool(old.interfaces) and not set(new.interfaces or (None,)) <= set(old.interfaces), "more of its interfaces"),
-        (bool(old.rule.conditions.values) and old.rule.conditions != new.rule.conditions, "its conditions are others"),
         (is_longer, "it is allowed for longer"),
+        (
+            is_at_other_times and not is_longer and _is_limited(old),
+            "it decides at other times, and so does what follows",
+        ),
     )
     return "; ".join(reason for holds, reason in reasons if holds)
 
@@ -115,14 +143,3 @@ def _time(instant: datetime | None) -> str:
 
 def _rescue(rescue: Rescue | None) -> str:
     return "none" if rescue is None else f"port {rescue.port}, {rescue.minutes} min"
-
-
-_RULES: Kind[DeviceRule] = Kind(
-    "devices.rules",
-    device_rule_words,
-    _same_devices,
-    _allows,
-    _removed,
-    _widens,
-    "the first rule that holds decides, so devices may be allowed that were not",
-)

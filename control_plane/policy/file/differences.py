@@ -47,9 +47,7 @@ def summary(changes: Sequence[Change]) -> str:
     """Return the changes in one line, by their fields; dangerous ones first."""
     if not changes:
         return "nothing"
-    marks = [
-        ("+" if not change.was else "~" if change.now else "-") + change.field for change in _dangers_first(changes)
-    ]
+    marks = [change.mark + change.field for change in _dangers_first(changes)]
     shown = ", ".join(marks[:_SHOWN])
     return shown if len(marks) <= _SHOWN else f"{shown} and {len(marks) - _SHOWN} more"
 
@@ -126,22 +124,32 @@ def _grading(old: Grading, new: Grading) -> Iterator[Change]:
         ]
     )
 
-    def weaker(grade: str) -> str:
-        return f"grades down to {grade}" if _looser(new.default, grade, new, new) else ""
+    yield from of_rules(_rules(old, new), old.rules, new.rules)
 
-    def removed(rule: Rule) -> str:
-        is_strict = _looser(rule.grade, new.default, old, new)
-        left = f"what it graded {rule.grade} is graded by what follows" if is_strict else ""
-        return left or _lost(rule.routes, ())
 
-    def changed(was: Rule, now: Rule) -> str:
-        return _looser(was.grade, now.grade, old, new) or _lost(was.routes, now.routes)
+def _rules(old: Grading, new: Grading) -> Kind[Rule]:
+    """A rule that comes takes images from those that follow it, and one that goes leaves its images to any."""
 
-    kind = Kind(
-        "grading.rules", rule_words, lambda rule: rule.when, lambda rule: weaker(rule.grade), removed, changed,
-        "the first rule that holds decides, so images may be graded otherwise",
-    )  # fmt: skip
-    yield from of_rules(kind, old.rules, new.rules)
+    def worse(grade: str, routes: Sequence[str], than: Rule) -> str:
+        return _looser(than.grade, grade, old, new) or _lost(than.routes, routes)
+
+    default = Rule((), new.default, new.routes)
+
+    def added(place: int) -> str:
+        rule = new.rules[place]
+        found = (worse(rule.grade, rule.routes, other) for other in (*new.rules[place + 1 :], default))
+        return next((f"it takes images from others: {why}" for why in found if why), "")
+
+    def removed(place: int) -> str:
+        rule = old.rules[place]
+        found = (worse(other.grade, other.routes, rule) for other in (*new.rules, default))
+        return next((f"its images may fall to others: {why}" for why in found if why), "")
+
+    def changed(was: int, now: int) -> str:
+        return worse(new.rules[now].grade, new.rules[now].routes, old.rules[was])
+
+    moved = "the first rule that holds decides, so images may be graded otherwise"
+    return Kind("grading.rules", rule_words, lambda rule: rule.when, added, removed, changed, moved)
 
 
 def _looser(was: str, now: str, old: Grading, new: Grading) -> str:

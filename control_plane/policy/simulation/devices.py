@@ -9,11 +9,13 @@ from control_plane.policy.simulation.outcomes import JudgedPolicy, Outcome
 from shared.canonical import Json
 from shared.devices.device import ConnectType, Interface, UsbDevice
 from shared.devices.policy import DevicePolicy
+from shared.devices.printable import printable
 from shared.devices.simulate import loosens, treatment
 from shared.devices.surroundings import Surroundings
 from shared.devices.verdict import Access, Cause, Target, Verdict
 from shared.fleet.devices import DeviceState, GuardReport, OtherDevice, OtherState
 
+_MOST_CHARS = 500
 _NOT_BY_RULES = (Cause.ROOT_HUB, Cause.PINNED_CONSOLE)
 _DONE = {Target.ALLOW: "allowed", Target.BLOCK: "blocked", Target.REJECT: "rejected"}
 _OTHER = {Target.ALLOW: OtherState.ALLOWED, Target.BLOCK: OtherState.NOT_ALLOWED, None: OtherState.NOT_EVALUATED}
@@ -47,6 +49,11 @@ class DeviceDifference:
     why: str
     loosens: bool
     last_attached: str | None = None  # None: it is in the report
+
+    def __post_init__(self) -> None:
+        # A device may be hostile, and so may the host that tells of it.
+        for name in ("where", "id", "name", "serial", "why"):
+            object.__setattr__(self, name, printable(getattr(self, name), _MOST_CHARS))
 
     def json(self) -> dict[str, Json]:
         return dict(self.__dict__)

@@ -19,13 +19,14 @@ from control_plane.vault.receive import INDEXED
 from shared.audit.record import Event
 from shared.canonical import Json
 from shared.devices.device import UsbDevice
+from shared.devices.printable import printable
 from shared.errors import Malformed
 from shared.fields import Fields
 from shared.policy.grading import names
 from shared.sealing.record import GRADE_PATTERN
 from shared.signing import claimed_payload
 
-_AT_ONCE, _MOST_WHO, _MOST_WHAT = 500, 64, 64
+_AT_ONCE, _MOST_WHO, _MOST_WHAT, _MOST_TITLE_CHARS = 500, 64, 64, 200
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def _ae_title(public: bytes) -> str:
         for who in Fields(_json(public), "audit record").items("who", most=_MOST_WHO):
             participant = Fields(who, "audit record participant")
             if participant.text("kind") == "ae":
-                return participant.text("name")
+                return printable(participant.text("name"), _MOST_TITLE_CHARS)
     except Malformed:
         return ""
     return ""

@@ -11,7 +11,7 @@ from shared.fleet.devices import Authorized, GuardReport
 from shared.policy.document import ORGANISATION
 from tests.control_plane.cli.conftest import Administrator
 from tests.control_plane.cli.test_policy_past import FIRST, WITHOUT_US1
-from tests.control_plane.fleet.test_device_tree import HUB, REPORT, STICK
+from tests.control_plane.fleet.test_device_tree import HOSTILE, HUB, REPORT, STICK
 from tests.control_plane.policy.simulation.ward import Ward
 
 DEVICES = FIRST + 'devices:\n  rules:\n    - allow id 1234:* hash "AAAA"\n'
@@ -106,6 +106,18 @@ def test_a_report_or_a_policy_that_is_not_authentic_says_nothing(ada: Administra
     out = ada.run("simulate", ada.file(STICKS))[1]
     assert "  CT 2: UNKNOWN: its report is not authentic: " in out
     assert "  MR 1: NOT EVALUATED: the device policy it reports, version 7, cannot be read here: " in out
+
+
+def test_hostile_text_of_devices_and_senders_reaches_no_terminal_as_control(ada: Administrator) -> None:
+    ada.publish(DEVICES)
+    ward = Ward(ada.database)
+    hostile = replace(STICK, name=HOSTILE, serial=HOSTILE)
+    host = ward.host("CT 2", replace(report(), devices=(hostile,)))
+    ward.captured(host, "\x9b2J")
+
+    out = ada.run("simulate", ada.file(STICKS))[1]
+    assert "<script>" in out
+    assert all(line.isprintable() for line in out.split("\n"))
 
 
 def test_a_guard_without_a_policy_lets_nothing_in_and_the_file_would(ada: Administrator) -> None:

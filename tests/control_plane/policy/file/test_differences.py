@@ -15,6 +15,7 @@ from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.verdict import Access, Target
+from shared.devices.watch import WatchPolicy
 from shared.policy.document import AfterReceipt, Modality
 from shared.policy.grading import Rule
 from shared.policy.routes import Via
@@ -54,7 +55,17 @@ def test_whatever_is_changed_is_told(made: Broken) -> None:
         return
 
     assert bool(differences(WHOLE, after)) == bool(differences(after, WHOLE)) == (after != WHOLE)
-    assert all(change.was != change.now and change.text().isprintable() for change in differences(WHOLE, after))
+    assert all(change.was != change.now for change in differences(WHOLE, after))
+
+
+def test_no_text_of_a_policy_forges_a_line() -> None:
+    hostile = "<x>\x9b2J\N{RIGHT-TO-LEFT OVERRIDE}\N{LINE SEPARATOR}- all is well"
+    watch = WatchPolicy(60, forbidden=(hostile,))
+    after = replace(MEANT, modalities=(replace(MG1, description=hostile), CT1), watch=watch)
+
+    lines = [line for change in (*differences(MEANT, after), *differences(after, MEANT)) for line in change.lines()]
+    assert any("DANGER: " in line and "is looked for no more" in line for line in lines)
+    assert all(line.isprintable() for line in lines)
 
 
 def test_a_modality_that_may_no_longer_send_is_a_danger_and_a_new_one_is_not() -> None:
@@ -65,7 +76,7 @@ def test_a_modality_that_may_no_longer_send_is_a_danger_and_a_new_one_is_not() -
     )
     added = only(MEANT, fewer)
     assert (added.was, added.danger) == ("", "")
-    assert added.text() == "+ modalities CT1: CT1: CT, room 1.14; known to archives as CT"
+    assert list(added.lines()) == ["+ modalities CT1: CT1: CT, room 1.14; known to archives as CT"]
 
 
 @pytest.mark.parametrize(
@@ -88,8 +99,9 @@ def test_where_a_modality_may_send_from_is_a_danger_in_both_directions(
 def test_files_that_are_to_be_deleted_are_a_danger() -> None:
     after = replace(MEANT, modalities=(replace(MG1, export_folder=AfterReceipt.DELETE), CT1))
 
-    assert only(after).text() == "~ modalities MG1: export_folder: move -> delete"
-    assert only(after).danger == "files are deleted after the receipt"
+    assert list(only(after).lines()) == [
+        "~ modalities MG1: export_folder: move -> delete", "    DANGER: files are deleted after the receipt",
+    ]  # fmt: skip
     assert only(MEANT, after).danger == ""
 
 
@@ -126,9 +138,34 @@ def test_a_rule_that_grades_down_and_a_strict_one_that_goes_are_dangers() -> Non
     fewer = replace(MEANT, grading=replace(MEANT.grading, rules=MEANT.grading.rules[1:]))
     swapped = replace(MEANT, grading=replace(MEANT.grading, rules=MEANT.grading.rules[::-1]))
 
-    assert only(added).danger == "grades down to general"
-    assert only(fewer).danger == "what it graded secret is graded by what follows"
+    assert only(added).danger == "it takes images from others: general is less strict than restricted"
+    assert only(fewer).danger == "its images may fall to others: general is less strict than secret"
     assert "images may be graded otherwise" in only(swapped).danger
+
+
+def graded_by(*rules: Rule) -> AuthoredPolicy:
+    return replace(MEANT, grading=replace(MEANT.grading, default="general", rules=rules))
+
+
+def test_a_rule_that_takes_images_from_a_stricter_one_behind_it_is_a_danger() -> None:
+    strict, lax = Rule((("modality", ("CT",)),), "secret"), Rule((("calling_ae_title", ("CT1",)),), "restricted")
+    lost = Rule((("calling_ae_title", ("CT1",)),), "secret")
+
+    assert only(graded_by(lax, strict), graded_by(strict)).danger == (
+        "it takes images from others: restricted is less strict than secret"
+    )
+    assert "these images no longer go to" in only(graded_by(lost, strict), graded_by(strict)).danger
+    lasting = replace(lost, routes=("pacs-main", "pacs-old"))
+    assert only(graded_by(lasting, strict), graded_by(strict)).danger == ""
+
+
+def test_a_rule_that_is_changed_for_the_better_and_moved_in_front_of_another_is_a_danger() -> None:
+    first, second = Rule((("modality", ("CT",)),), "secret"), Rule((("calling_ae_title", ("CT1",)),), "general")
+    better = replace(second, grade="restricted")
+
+    assert only(graded_by(first, better), graded_by(first, second)).danger == ""
+    moved = "the first rule that holds decides, so images may be graded otherwise"
+    assert only(graded_by(better, first), graded_by(first, second)).danger == moved
 
 
 def test_a_route_that_leads_elsewhere_or_leaves_images_openable_is_a_danger() -> None:
@@ -164,7 +201,8 @@ def test_devices_that_may_do_more_are_a_danger(devices: DevicePolicy, danger: st
     [
         ((HUBS, STICK, DeviceRule(parse_rule("allow id 1234:*"))), "it allows more than before"),
         ((HUBS, STICK, DeviceRule(parse_rule("block id 1234:*"))), ""),
-        ((HUBS,), ""),
+        ((HUBS,), "what it allowed with limits may be allowed without them by what follows"),
+        ((STICK,), ""),
         ((HUBS, replace(STICK, only_encrypted=False)), "storage that is not encrypted is taken"),
         ((HUBS, replace(STICK, hardware_encrypted=True)), "it is believed to encrypt in hardware"),
         ((HUBS, replace(STICK, not_after=LATER)), "it is allowed for longer"),
