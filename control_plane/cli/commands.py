@@ -11,7 +11,8 @@ from typing import Any
 
 from control_plane.cli.people import door
 from control_plane.durable import write_new
-from control_plane.policy.authoring import Credential, load_credential
+from control_plane.policy.authoring import load_credential
+from control_plane.policy.evidence import PersonSigner
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock, SystemClock
@@ -29,7 +30,6 @@ from shared.fleet.command import (
     sign_command,
 )
 from shared.identity import CommandId, HostId, RandomBytes
-from shared.signing import SoftwareSigner
 
 _DURATION = re.compile(r"([1-9][0-9]{0,4})(m|h)")
 _PROTECTS_NOTHING = (
@@ -49,7 +49,7 @@ def issue(options: Namespace) -> int:
         raise NotConfirmed(_PROTECTS_NOTHING)
     credential, given = load_credential(options.credential), _arguments(action, options.argument)
     command = draw_up(credential.person, HostId.parse(options.host), action, given, lasts(options.lasts), SystemClock())
-    return _send_or_keep(options, sign_command(command, [_signer(credential)]))
+    return _send_or_keep(options, sign_command(command, [PersonSigner(credential.signer)]))
 
 
 def sign(options: Namespace) -> int:
@@ -64,7 +64,7 @@ def sign(options: Namespace) -> int:
             f"it has {command.host_id} do {action} {dict(arguments) or ''} until {clocks.text(command.expires)}, and "
             f"was drawn up by {command.person}; say --yes to sign it"
         )
-    return _send_or_keep(options, countersign(offered, _signer(credential)))
+    return _send_or_keep(options, countersign(offered, PersonSigner(credential.signer)))
 
 
 def show(options: Namespace) -> int:
@@ -134,10 +134,6 @@ def _number(value: str) -> int:
     if not re.fullmatch(r"0|[1-9][0-9]{0,14}", value):
         raise ValueError("a whole number")
     return int(value)
-
-
-def _signer(credential: Credential) -> SoftwareSigner:
-    return SoftwareSigner(credential.tuf_key)
 
 
 def _send_or_keep(options: Namespace, signed: SignedCommand) -> int:
