@@ -265,6 +265,16 @@ def test_what_a_broker_forges_makes_a_host_ask_and_nothing_more(mqtt_centre: Cen
     assert not {Event.COMMAND_BEGUN, Event.COMMAND_REFUSED} & set(audited(centre))
 
 
+def test_what_a_broker_forges_is_done_by_a_host_that_takes_it_for_a_command_and_judges_nothing(
+    enrolled: AgentFolder, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path / "host", checks=())
+    forged = sign_command(command(enrolled, "isolate"), [STRANGER]).encode()
+    bench.executor.take(forged, threading.Event())
+
+    assert len(bench.done) == 1
+
+
 def test_a_hint_has_a_host_ask_long_before_it_would(mqtt_centre: Centre, tmp_path: Path) -> None:
     """Without one it asks once an hour here; the one who would not come by MQTT is the control."""
     centre, folder = mqtt_centre, AgentFolder(tmp_path / "agent")
