@@ -1,4 +1,4 @@
-"""Whatever is offered, in whatever order, over restarts and clocks that jump: nothing is done twice, late or unsigned."""
+"""In whatever order commands are offered, over restarts and clocks that jump: none is done twice, late or unsigned."""
 
 import tempfile
 from dataclasses import dataclass
