@@ -12,6 +12,7 @@ from typing import Any
 from control_plane.cli.people import door
 from control_plane.durable import write_new
 from control_plane.policy.authoring import load_credential
+from control_plane.policy.evidence import PersonSigner
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock, SystemClock
@@ -48,7 +49,7 @@ def issue(options: Namespace) -> int:
         raise NotConfirmed(_PROTECTS_NOTHING)
     credential, given = load_credential(options.credential), _arguments(action, options.argument)
     command = draw_up(credential.person, HostId.parse(options.host), action, given, lasts(options.lasts), SystemClock())
-    return _send_or_keep(options, sign_command(command, [credential.statement_signer]))
+    return _send_or_keep(options, sign_command(command, [PersonSigner(credential.signer)]))
 
 
 def sign(options: Namespace) -> int:
@@ -63,7 +64,7 @@ def sign(options: Namespace) -> int:
             f"it has {command.host_id} do {action} {dict(arguments) or ''} until {clocks.text(command.expires)}, and "
             f"was drawn up by {command.person}; say --yes to sign it"
         )
-    return _send_or_keep(options, countersign(offered, credential.statement_signer))
+    return _send_or_keep(options, countersign(offered, PersonSigner(credential.signer)))
 
 
 def show(options: Namespace) -> int:

@@ -28,6 +28,7 @@ from shared.fleet.command import (
     Signatories,
     SignedCommand,
     arguments_of,
+    recorded_as,
     verify_command,
     verify_result,
 )
@@ -262,9 +263,6 @@ def _person(name: str) -> tuple[Participant, ...]:
 def _happening(
     event: Event, command: Command, who: tuple[Participant, ...], outcome: audit.Outcome, why: object = ""
 ) -> Happening:
-    what = (
-        Subject("host", str(command.host_id)), Subject("command", str(command.command_id)),
-        Subject("action", command.action),
-    )  # fmt: skip
+    what = Subject("host", str(command.host_id)), *recorded_as(command)
     reason = readable(str(why), 500) if str(why) else ""
     return Happening(event, audit.Action.EXECUTE, outcome, who, what, reason)

@@ -42,7 +42,7 @@ from shared.fields import Fields
 from shared.identity import KeyId
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import MAX_KEYS, ORGANISATION, KeyPurpose, PolicyDocument, SealingKey
-from shared.signing import EvidencePublicKey, EvidenceSigner
+from shared.signing import EvidencePublicKey
 
 _MAX_BYTES = 64 * 1024
 
@@ -102,15 +102,6 @@ class CredentialExists(Refused):
 
 
 @dataclass(frozen=True)
-class _StatementSigner:
-    _signer: Signer
-    public: EvidencePublicKey
-
-    def sign(self, message: bytes) -> bytes:
-        return bytes.fromhex(self._signer.sign(message).signature)
-
-
-@dataclass(frozen=True)
 class Credential:
     """One person's file: who they are to the centre, what they sign with, and which keys they trust.
 
@@ -133,15 +124,6 @@ class Credential:
         if isinstance(self.tuf_key, PersonKey):
             return signer_for(self.tuf_key, self.folder, self.ask_pin)
         return signer_of(self.tuf_key)
-
-    @property
-    def statement_signer(self) -> EvidenceSigner:
-        """Return the same key as it signs statements, whose labels keep them apart from policies."""
-        return _StatementSigner(self.signer, EvidencePublicKey(self._public))
-
-    @property
-    def _public(self) -> ec.EllipticCurvePublicKey:
-        return self.tuf_key.public if isinstance(self.tuf_key, PersonKey) else self.tuf_key.public_key()
 
     def encode(self) -> bytes:
         members: dict[str, Json] = {

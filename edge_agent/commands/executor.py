@@ -30,6 +30,8 @@ from shared.fleet.command import (
     Outcome,
     SignedCommand,
     arguments_of,
+    recorded_as,
+    recorded_briefly,
     sign_result,
 )
 from shared.identity import CommandId, HostId
@@ -121,7 +123,7 @@ class CommandExecutor:
         taken = Taken(command.command_id, command.digest, command.action, command.person)
         with self._database.transaction():
             self._store.take(taken)
-            self._journal.record(_happening(Event.COMMAND_BEGUN, taken, audit.Outcome.SUCCESS, ""))
+            self._journal.record(_happening(Event.COMMAND_BEGUN, command.person, recorded_as(command)))
         self._log.event("command.begun", command=str(command.command_id), action=command.action)
         done = Done(Outcome.UNKNOWN, "it failed in a way that nobody foresaw; how far it came is not known")
 
@@ -142,7 +144,8 @@ class CommandExecutor:
         reason = "" if is_done else f"{done.outcome}: {done.detail}"
         with self._database.transaction():
             self._store.end(taken, self._signed(taken.command_id, taken.sha256, done))
-            self._journal.record(_happening(Event.COMMAND_ENDED, taken, outcome, reason))
+            what = recorded_briefly(taken.command_id, taken.action, taken.sha256)
+            self._journal.record(_happening(Event.COMMAND_ENDED, taken.person, what, outcome, reason))
         self._log.event("command.ended", command=str(taken.command_id), outcome=done.outcome.value)
 
     def _refuse(self, offered: bytes, command: Command, exc: Refused | IntegrityFailure) -> None:
@@ -169,18 +172,16 @@ class CommandExecutor:
         return sign_result(result, self._signer)
 
 
-def _happening(event: Event, taken: Taken, outcome: audit.Outcome, reason: str) -> Happening:
-    who, what = (Participant("person", taken.person, True),), _subjects(taken.command_id, taken.action)
-    return Happening(event, audit.Action.EXECUTE, outcome, who, what, reason)
+def _happening(
+    event: Event, person: str, what: tuple[Subject, ...], outcome: audit.Outcome = audit.Outcome.SUCCESS,
+    reason: str = "",
+) -> Happening:  # fmt: skip
+    return Happening(event, audit.Action.EXECUTE, outcome, (Participant("person", person, True),), what, reason)
 
 
 def _refused(exc: Refused | IntegrityFailure, command: Command | None) -> Happening:
     # The name in a command that was refused is nobody's word, so no participant is made of it.
-    what = _subjects(command.command_id, command.action) if command is not None else ()
+    what = recorded_as(command) if command is not None else ()
     return Happening(
         Event.COMMAND_REFUSED, audit.Action.EXECUTE, audit.Outcome.SERIOUS_FAILURE, (), what, readable(why(exc), 500)
     )
-
-
-def _subjects(command_id: CommandId, action: str) -> tuple[Subject, ...]:
-    return Subject("command", str(command_id)), Subject("action", action)

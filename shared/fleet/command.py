@@ -19,6 +19,7 @@ from hashlib import sha256
 from typing import TypeAlias
 
 from shared import canonical, clock
+from shared.audit.record import Subject
 from shared.canonical import Json
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, decode_base64, encode_base64
@@ -269,6 +270,16 @@ class CommandResult:
         )
         fields.done()
         return result
+
+
+def recorded_as(command: Command) -> tuple[Subject, ...]:
+    """Return what an audit record says of a command: its name, action and digest, and each argument."""
+    arguments = (Subject("fact", f"{name}: {value}") for name, value in sorted(command.arguments.items()))
+    return *recorded_briefly(command.command_id, command.action, command.digest), *arguments
+
+
+def recorded_briefly(command_id: CommandId, action: str, digest: bytes) -> tuple[Subject, ...]:
+    return Subject("command", str(command_id)), Subject("action", action), Subject("digest", digest.hex())
 
 
 def arguments_of(command: Command) -> tuple[CommandAction, Mapping[str, Argument]]:

@@ -225,3 +225,22 @@ def test_a_revoked_host_is_commanded_by_nobody_and_answers_nobody(desk: Desk) ->
         desk.issue()
     with pytest.raises(HostUnknown):
         desk.answer(command)
+
+
+def test_a_person_reads_what_became_of_a_command_and_what_proves_it(desk: Desk) -> None:
+    nothing = desk.fleet.command("commands")
+    command = desk.issue()
+    desk.answer(command, detail="a connection was answered")
+    one, all_of_host = (
+        desk.fleet.command("commands", "--command", str(command.command_id)),
+        desk.fleet.command("commands", "--host", str(HOST)),
+    )
+    status = desk.fleet.command("status")
+
+    line = f"{command.command_id} done: isolate on CT 2 ({HOST}), issued by ada at "
+    assert nothing == (0, "no command was issued\n")
+    assert line in one[1]
+    assert "    serial               0f\n" in one[1]
+    assert line in all_of_host[1]
+    assert f"command    {line}" in status[1]
+    assert "a connection was answered" in desk.fleet.get("/")[1]

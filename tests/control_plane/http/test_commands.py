@@ -14,6 +14,7 @@ from control_plane.cli.commands import draw_up, lasts
 from control_plane.db.models import CommandRow
 from control_plane.people.decide import Permission, decide
 from control_plane.policy.authoring import load_credential, new_credential, store_credential
+from control_plane.policy.evidence import PersonSigner
 from shared.clock import SystemClock
 from shared.errors import Malformed
 from shared.fields import encode_base64
@@ -36,7 +37,7 @@ from tests.control_plane.http.test_doors import EnrolledHost, problem
 
 def issue(door: Open, host: HostId) -> Answer:
     command = draw_up("ada", host, CommandAction.REJOIN, {}, lasts("1h"), SystemClock())
-    signed = sign_command(command, [door.credential.statement_signer])
+    signed = sign_command(command, [PersonSigner(door.credential.signer)])
     body = json.dumps({"signed": encode_base64(signed.encode())}).encode()
     return door.signed_in("POST", "/api/v1/commands", body)
 
@@ -131,7 +132,7 @@ def test_two_people_sign_one_command_each_on_their_own_machine(tmp_path: Path) -
     again = main(["command-sign", str(second), "--yes", "--out", str(tmp_path / "third"), "--as", str(ada)])
 
     envelope = SignedCommand.parse(second.read_bytes())
-    keys = tuple(load_credential(path).statement_signer.public for path in (ada, bea))
+    keys = tuple(PersonSigner(load_credential(path).signer).public for path in (ada, bea))
     assert (unsure, begun, blindly, signed, again) == (1, 0, 1, 0, 2)
     assert verify_command(envelope, Signatories(keys, 2)).person == "ada"
 

@@ -419,3 +419,17 @@ def test_devices_count_beside_the_host_and_are_green_only_where_all_is_proved() 
 )
 def test_an_age_is_rounded_up_so_that_nothing_looks_fresher_than_it_is(then: str | None, said: str) -> None:
     assert age(then and f"2026-03-01T{then}.000000Z", STATUS["time"]) == said
+
+
+@pytest.mark.parametrize("state", ["waiting", "done", "failed", "refused", "unknown", "not authentic"])
+def test_what_became_of_a_command_is_shown_and_what_a_host_says_of_it_is_escaped(state: str) -> None:
+    command = {
+        "command": "0c" * 16, "host": HOST["host"], "asset": "CT 2", "action": "rescan", "person": "ada",
+        "issued": "2026-03-01T08:00:00.000000Z", "expires": "2026-03-01T09:00:00.000000Z", "state": state,
+        "detail": "<script>alert(1)</script>", "answered": None, "facts": {},
+    }  # fmt: skip
+    page = render_status(changed(commands=[command]))
+
+    kind = {"done": "good", "waiting": "unknown", "unknown": "unknown"}.get(state, "bad")
+    assert f'<span class="badge {kind}">{state}</span>' in page
+    assert "<script>alert" not in page

@@ -16,7 +16,7 @@ from edge_agent.commands.accept import CHECKS, Check
 from edge_agent.commands.executor import Done
 from edge_agent.commands.store import CommandStore, Taken
 from edge_agent.policy_sync.verification import TrustCacheUnavailable
-from shared.audit.record import Event
+from shared.audit.record import AuditRecord, Event
 from shared.errors import Unavailable
 from shared.fleet.command import Argument, Outcome, Signatories, SignedCommand, sign_command
 from shared.identity import CommandId, HostId
@@ -324,3 +324,18 @@ def test_without_metadata_to_judge_by_nothing_is_refused_for_good(tmp_path: Path
     bench.offer(command)
 
     assert bench.outcome()[0] is Outcome.DONE
+
+
+def test_the_journal_says_who_had_what_done_and_with_what(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    command = bench.command()
+    bench.offer(command)
+    unsent = bench.host.journal.after(0, most=10, most_bytes=1 << 20)
+    assert unsent is not None
+    begun = AuditRecord.parse(unsent.records[0].public)
+
+    assert [(who.kind, who.name) for who in begun.who] == [("person", "ada")]
+    assert [(what.kind, what.name) for what in begun.what] == [
+        ("command", str(command.command_id)), ("action", "diagnostics"), ("digest", command.digest.hex()),
+        ("fact", "events: 1"),
+    ]  # fmt: skip

@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from pynetdicom.ae import ApplicationEntity
 
+from control_plane.policy.evidence import PersonSigner
 from edge_agent.agent import Agent
 from edge_agent.commands.part import CommandPart
 from edge_agent.commands.store import CommandStore, Taken, Waiting
@@ -25,7 +26,6 @@ from shared.clock import SystemClock
 from shared.fleet.command import Argument, Command, Outcome, sign_command
 from shared.identity import CommandId
 from shared.policy.bundle import command_topic
-from shared.signing import SoftwareSigner
 from tests.edge_agent.commands.bench import HOUR, STRANGER, Bench
 from tests.edge_agent.test_agent import IMAGES, mqtt_centre, publisher, running, wait_for_listener
 from tests.fakes.centre import Centre
@@ -34,19 +34,19 @@ from tests.fakes.log import MemoryLog
 __all__ = ["mqtt_centre"]
 
 
-def command(folder: AgentFolder, action: str, signer: SoftwareSigner, **arguments: Argument) -> Command:
+def command(folder: AgentFolder, action: str, **arguments: Argument) -> Command:
     now = SystemClock().now()
     return Command(CommandId.new(), load_identity(folder).config.host_id, action, arguments, now, now + HOUR, "ada")
 
 
-def person(centre: Centre) -> SoftwareSigner:
+def person(centre: Centre) -> PersonSigner:
     """Return who signs the centre's policies, as one who signs commands."""
-    return SoftwareSigner(centre.signers.person._private_key)  # type: ignore[arg-type]
+    return PersonSigner(centre.signers.person)
 
 
 def issue(centre: Centre, folder: AgentFolder, action: str, **arguments: Argument) -> str:
     ada = person(centre)
-    issued = command(folder, action, ada, **arguments)
+    issued = command(folder, action, **arguments)
     centre.commands.append(sign_command(issued, [ada]).encode())
     return str(issued.command_id)
 
@@ -249,12 +249,12 @@ def test_what_a_broker_forges_makes_a_host_ask_and_nothing_more(mqtt_centre: Cen
     centre, folder = mqtt_centre, AgentFolder(tmp_path / "agent")
     host = str(enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2"))
     centre.publish(1)
-    forged = sign_command(command(folder, "isolate", STRANGER), [STRANGER]).encode()
+    forged = sign_command(command(folder, "isolate"), [STRANGER]).encode()
     with publisher(centre) as client, running(folder, MemoryLog()) as agent:
         wait_for_listener(centre, agent)
         centre.wait_for(lambda: "GET /api/v1/commands" in centre.requests)
         # Even one that is rightly signed is not taken from there.
-        for payload in (forged, sign_command(command(folder, "isolate", person(centre)), [person(centre)]).encode()):
+        for payload in (forged, sign_command(command(folder, "isolate"), [person(centre)]).encode()):
             asked = centre.requests.count("GET /api/v1/commands")
             client.publish(command_topic(host), payload, qos=1, retain=True).wait_for_publish(5)
             centre.wait_for(lambda before=asked: centre.requests.count("GET /api/v1/commands") > before)
@@ -263,6 +263,16 @@ def test_what_a_broker_forges_makes_a_host_ask_and_nothing_more(mqtt_centre: Cen
     assert port is not None
     assert centre.results == []
     assert not {Event.COMMAND_BEGUN, Event.COMMAND_REFUSED} & set(audited(centre))
+
+
+def test_what_a_broker_forges_is_done_by_a_host_that_takes_it_for_a_command_and_judges_nothing(
+    enrolled: AgentFolder, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path / "host", checks=())
+    forged = sign_command(command(enrolled, "isolate"), [STRANGER]).encode()
+    bench.executor.take(forged, threading.Event())
+
+    assert len(bench.done) == 1
 
 
 def test_a_hint_has_a_host_ask_long_before_it_would(mqtt_centre: Centre, tmp_path: Path) -> None:
@@ -285,7 +295,7 @@ def test_what_a_lying_centre_forges_is_refused(centre: Centre, enrolled: AgentFo
     centre.publish(1)
     with running(enrolled, MemoryLog()) as agent:
         wait_for_listener(centre, agent)
-        centre.commands.append(sign_command(command(enrolled, "isolate", STRANGER), [STRANGER]).encode())
+        centre.commands.append(sign_command(command(enrolled, "isolate"), [STRANGER]).encode())
         agent._bells.commands.ring()
         centre.wait_for(lambda: len(centre.results) == 1)
         port = agent.listener.port
