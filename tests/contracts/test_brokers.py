@@ -14,6 +14,7 @@ import pytest
 
 from control_plane.fleet.mqtt import CentreMqtt
 from edge_agent.policy_sync.hints import Hearing
+from provisioning.broker.layout import CENTRE_SUBJECT
 from shared.fleet.mqtt_version import MqttVersion
 from shared.identity import HostId
 from shared.policy.bundle import HEAD_TOPIC, layer_topic, state_topic
@@ -47,9 +48,14 @@ class Publisher:
 
     def publish(self) -> int:
         """Publish the next policy, for the broker and for the pull; return its version."""
+        version = self.withhold()
+        self.send()
+        return version
+
+    def withhold(self) -> int:
+        """Publish the next policy for the pull alone; return its version."""
         version = next(self._versions)
         self.policies.publish(version)
-        self.send()
         return version
 
     def send(self) -> None:
@@ -186,7 +192,7 @@ def test_what_comes_again_and_out_of_order_changes_nothing(
 def test_the_pull_notices_what_a_silent_broker_withheld(broker: Broker, publisher: Publisher, side: HostSide) -> None:
     assert eventually(lambda: side.hints.state is Hearing.HEARING)
     side.puller.pull()
-    publisher.policies.publish(next(publisher._versions))
+    publisher.withhold()
     side.puller.pull()
     withheld = side.hints.state
     publisher.send()
@@ -267,20 +273,33 @@ def test_a_host_that_nobody_listed_is_refused_or_reads_what_all_may(broker: Brok
     assert gets_in(broker, ground.unlisted) != broker.abilities.knows_hosts
 
 
-def test_a_user_name_makes_nobody_the_centre(broker: Broker, ground: Ground, publisher: Publisher) -> None:
+@pytest.mark.parametrize("name, password", [(CENTRE_SUBJECT, ""), ("guest", "guest")])
+def test_a_user_name_makes_nobody_anybody_else(
+    broker: Broker, publisher: Publisher, ground: Ground, name: str, password: str
+) -> None:
+    forged = f"forged as {name}".encode()
     impostor = client(broker, ground.hosts.pop())
-    impostor.paho.username_pw_set("control-plane", "")
+    impostor.paho.username_pw_set(name, password)
     with client(broker, ground.watcher) as watcher:
         watcher.subscribe(PROBE_TOPIC)
         impostor.paho.connect("127.0.0.1", broker.port)
         impostor.paho.loop_start()
         assert eventually(lambda: not (impostor.connected.empty() and impostor.lost.empty()))
-        impostor.publish(PROBE_TOPIC, b"forged by name")
+        impostor.publish(PROBE_TOPIC, forged)
         impostor.paho.disconnect()
         impostor.paho.loop_stop()
 
-        assert not arrives(watcher, PROBE_TOPIC, b"forged by name", _NOTHING_S)
+        assert not arrives(watcher, PROBE_TOPIC, forged, _NOTHING_S)
     assert publisher.mqtt.is_connected
+
+
+@pytest.mark.parametrize("broker", [NatsCluster.name], indirect=True)
+def test_nats_lets_no_client_name_what_it_serves_qos_1_through(broker: Broker, host: Identity, ground: Ground) -> None:
+    """Everybody is allowed to read it, or nobody could subscribe with QoS 1; it carries what all the others get."""
+    with client(broker, host) as reader, client(broker, ground.spy) as spy:
+        granted = [one.subscribe(topic) for one in (reader, spy) for topic in ("$MQTT/sub/#", "$MQTT/sub/+")]
+
+    assert granted == [False] * 4
 
 
 def test_a_host_takes_no_session_over_whose_id_it_knows(
