@@ -265,14 +265,17 @@ def without(plan: Plan, revoked: HostId) -> Plan:
 
 
 def wait_until_in(broker: Broker, ground: Ground, verify_running: Callable[[], object]) -> None:
-    """Return once the broker lets the centre in, which is when it is of any use."""
+    """Return once the broker lets the centre in, which is when it is of any use; end it if it never does."""
 
     def lets_in() -> bool:
         verify_running()
         return gets_in(broker, ground.centre)
 
-    if not eventually(lets_in, _START_S):
-        raise AssertionError(f"{broker.name} let nobody in within {_START_S:.0f} s")
+    try:
+        assert eventually(lets_in, _START_S), f"{broker.name} let nobody in within {_START_S:.0f} s"
+    except BaseException:
+        broker.stop()
+        raise
 
 
 def gets_in(broker: Broker, identity: Identity | None) -> bool:

@@ -384,6 +384,8 @@ def test_what_a_cluster_confirmed_outlives_one_of_its_nodes(
                 cluster, away, client_id=f"{away.name}-a", keeps_session=True, connects_within_s=_ELECTION_S
             ) as again:
                 assert arrives(again, PROBE_TOPIC, b"confirmed", _ELECTION_S)
+            with host_side(tmp_path / "late", cluster, ground.hosts.pop(), publisher.policies) as late:
+                assert eventually(lambda: late.version() == version, _ELECTION_S)
             assert eventually(lambda: publisher.mqtt.is_connected and side.hints.state is not Hearing.LOST, _ELECTION_S)
             version = publish_until_heard(publisher, side)
             side.puller.pull()
