@@ -55,7 +55,7 @@ class Ground:
     hosts: list[Identity] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.hosts = [self.ca.host() for _ in range(120)]
+        self.hosts = [self.ca.host() for _ in range(150)]
         self.spy, self.watcher, self.unlisted = self.ca.host(), self.ca.host(), self.ca.host()
         self.centre = self.ca.centre()
 
@@ -173,6 +173,7 @@ class NatsCluster:
         self._nodes[number].kill()
 
     def start_again(self, number: int) -> None:
+        self._nodes[number].kill()
         self._nodes[number] = self._run(number)
 
     def revoke(self, host: HostId) -> None:

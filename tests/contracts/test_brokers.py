@@ -108,17 +108,18 @@ def side(tmp_path: Path, broker: Broker, host: Identity, publisher: Publisher) -
         yield side
 
 
-def client(
-    broker: Broker,
-    identity: Identity,
-    *,
-    client_id: str = "",
-    keeps_session: bool = False,
-    connects_within_s: float = WAIT_S,
-) -> HostClient:
+def client(broker: Broker, identity: Identity, *, client_id: str = "", comes_back: bool = False) -> HostClient:
     return HostClient(
         broker.port, broker.server_ca, identity, client_id=client_id, version=broker.abilities.version,
-        keeps_session=keeps_session, connects_within_s=connects_within_s,
+        comes_back=comes_back,
+    )  # fmt: skip
+
+
+def kept(broker: Broker, identity: Identity) -> HostClient:
+    """Return a client with a session that the broker is to keep, and patience."""
+    return HostClient(
+        broker.port, broker.server_ca, identity, client_id=f"{identity.name}-a", version=broker.abilities.version,
+        keeps_session=True, connects_within_s=_ELECTION_S,
     )  # fmt: skip
 
 
@@ -308,7 +309,7 @@ def test_a_host_takes_no_session_over_whose_id_it_knows(
     """Where the broker goes by the client id, knowing it ends the other's connection, and that is all."""
     known = f"{host.name}-00ff"
     attacker = client(broker, ground.hosts.pop(), client_id=known)
-    with client(broker, host, client_id=known) as victim:
+    with client(broker, host, client_id=known, comes_back=True) as victim:
         victim.subscribe(PROBE_TOPIC)
         attacker.paho.connect("127.0.0.1", broker.port)
         attacker.paho.loop_start()
@@ -366,7 +367,7 @@ def test_what_a_cluster_confirmed_outlives_one_of_its_nodes(
     assert isinstance(cluster, NatsCluster)
     away = ground.hosts.pop()
     cluster.front.prefer(cluster.ports[1])
-    with client(cluster, away, client_id=f"{away.name}-a", keeps_session=True) as first:
+    with kept(cluster, away) as first:
         first.subscribe(PROBE_TOPIC)
     cluster.front.prefer(cluster.ports[0])
     publisher = Publisher(cluster, ground, tmp_path / "centre")
@@ -380,9 +381,7 @@ def test_what_a_cluster_confirmed_outlives_one_of_its_nodes(
             cluster.front.prefer(cluster.ports[2])
             cluster.kill(0)
 
-            with client(
-                cluster, away, client_id=f"{away.name}-a", keeps_session=True, connects_within_s=_ELECTION_S
-            ) as again:
+            with kept(cluster, away) as again:
                 assert arrives(again, PROBE_TOPIC, b"confirmed", _ELECTION_S)
             with host_side(tmp_path / "late", cluster, ground.hosts.pop(), publisher.policies) as late:
                 assert eventually(lambda: late.version() == version, _ELECTION_S)
