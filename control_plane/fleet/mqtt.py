@@ -31,7 +31,7 @@ _MAX_SIGNED_STATE_BYTES = MAX_STATE_BYTES + 256
 _MAX_WAITING_HOSTS, _MAX_WAITING_BYTES = 20_000, 256 << 20
 _SESSION_S = 3600
 _KEEPALIVE_S = 30
-_AFTER_HANG_UP_S = 1.0
+_AFTER_HANG_UP_S, _AFTER_REFUSAL_S = 1.0, 2.0
 _ID_BYTES = 8
 
 
@@ -71,7 +71,7 @@ class CentreMqtt:
         self._on_state, self._on_connected = on_state, on_connected
         self._work = Condition()
         self._states: dict[HostId, bytes] = {}
-        self._greet, self._closing = False, False
+        self._greet, self._is_refused, self._closing = False, False, False
         self._refused: dict[int, ReasonCode] = {}
         self._worker = Thread(target=self._call_back, name="centre-mqtt", daemon=True)
         self._context = _client_context(ca_pem, cert_pem, key_pem)
@@ -193,6 +193,9 @@ class CentreMqtt:
         for reason in reasons:
             if reason.is_failure:
                 _LOG.warning("MQTT subscription refused", extra={"reason": str(reason)})
+                with self._work:
+                    self._is_refused = True
+                    self._work.notify()
 
     def _published(self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
         # paho marks the message as published whatever the reason, right after this.
@@ -220,19 +223,30 @@ class CentreMqtt:
         while True:
             with self._work:
                 offered = MqttVersion(self._client.protocol)
-                self._work.wait_for(
-                    lambda: self._greet or self._states or self._closing or self._offer.version is not offered  # noqa: B023 (called within this turn only)
-                )
+                self._work.wait_for(self._has_work)
                 if self._closing:
                     return
                 greet, self._greet = self._greet, False
                 states, self._states = self._states, {}
             if self._offer.version is not offered:
                 self._connect_anew()
+            if self._is_refused:
+                self._subscribe_again()
             if greet:
                 self._guarded("on_connected", self._on_connected)
             for host, signed in states.items():
                 self._guarded("on_state", partial(self._on_state, host, signed))
+
+    def _has_work(self) -> bool:
+        is_other_version = self._offer.version.value != self._client.protocol.value
+        return bool(self._greet or self._states or self._closing or self._is_refused or is_other_version)
+
+    def _subscribe_again(self) -> None:
+        """Ask once more: a cluster that has just lost a node lets in whom it cannot serve yet."""
+        with self._work:
+            self._is_refused = False
+            self._work.wait_for(lambda: self._closing, _AFTER_REFUSAL_S)
+        self._client.subscribe(ANY_HOST_STATE, qos=1)
 
     def _connect_anew(self) -> None:
         """Replace the client by one of the other version; at once where the broker asked for it."""

@@ -72,6 +72,7 @@ class MqttLink:
         self._client_id = f"{host_id}-{secrets.token_hex(_ID_BYTES)}"
         self._client: Client | None = None
         self._offer, self._is_answered, self._hung_up = Offer(), False, 0
+        self._is_refused, self._refusals = False, 0
         self.bell = Bell()
 
     @property
@@ -112,6 +113,9 @@ class MqttLink:
         try:
             while not stop.is_set() and self._offer.version is version:
                 self.bell.sleep()
+                if self._is_refused:
+                    stop.wait(delay_s(self._refusals, self._spread()))
+                    self._subscribe(client)
         finally:
             self._client = None
             client.disconnect()
@@ -135,6 +139,10 @@ class MqttLink:
             return
         self._answer(client, Answered.ACCEPTED)
         self._log.event("mqtt.connected", version=self._offer.version.name)
+        self._subscribe(client)
+
+    def _subscribe(self, client: Client) -> None:
+        self._is_refused = False
         # The layer first: with it at hand, the head that follows can be accepted at once.
         topics = layer_topic(self._layer), HEAD_TOPIC, command_topic(str(self._host_id))
         client.subscribe([(topic, _QOS) for topic in topics])
@@ -142,8 +150,12 @@ class MqttLink:
     def _subscribed(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _: Any) -> None:
         refusals = [str(reason) for reason in reasons if reason.is_failure]
         if refusals:
+            # A cluster that has just lost a node lets in whom it cannot serve yet.
             self._log.event("mqtt.subscription-refused", why=refusals[0])
+            self._is_refused, self._refusals = True, self._refusals + 1
+            self.bell.ring()
             return
+        self._refusals = 0
         self._hints.subscribed()
         # What was published before the broker knew of us may not come: it is fetched.
         self._on_subscribed()

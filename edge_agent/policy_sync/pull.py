@@ -75,7 +75,10 @@ class PolicyPuller:
         # While an offer stands refused, a bundle that was right may have been replaced by one that was not.
         known = self._etags.get(path) if not self._updater.refused else None
         answer = self._door.get(path, {"If-None-Match": known} if known else {})
-        if answer.status in (_NOT_MODIFIED, _NOT_FOUND):
+        if answer.status == _NOT_MODIFIED:
+            return
+        if answer.status == _NOT_FOUND:
+            self._etags[path] = ""  # so that the first policy is known for news
             return
         body, etag = accepted(self._door.name, answer).body, answer.headers.get("etag", "")
         if self._etags.get(path, etag) != etag:

@@ -55,7 +55,7 @@ class Ground:
     hosts: list[Identity] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.hosts = [self.ca.host() for _ in range(120)]
+        self.hosts = [self.ca.host() for _ in range(150)]
         self.spy, self.watcher, self.unlisted = self.ca.host(), self.ca.host(), self.ca.host()
         self.centre = self.ca.centre()
 
@@ -173,6 +173,7 @@ class NatsCluster:
         self._nodes[number].kill()
 
     def start_again(self, number: int) -> None:
+        self._nodes[number].kill()
         self._nodes[number] = self._run(number)
 
     def revoke(self, host: HostId) -> None:
@@ -265,14 +266,17 @@ def without(plan: Plan, revoked: HostId) -> Plan:
 
 
 def wait_until_in(broker: Broker, ground: Ground, verify_running: Callable[[], object]) -> None:
-    """Return once the broker lets the centre in, which is when it is of any use."""
+    """Return once the broker lets the centre in, which is when it is of any use; end it if it never does."""
 
     def lets_in() -> bool:
         verify_running()
         return gets_in(broker, ground.centre)
 
-    if not eventually(lets_in, _START_S):
-        raise AssertionError(f"{broker.name} let nobody in within {_START_S:.0f} s")
+    try:
+        assert eventually(lets_in, _START_S), f"{broker.name} let nobody in within {_START_S:.0f} s"
+    except BaseException:
+        broker.stop()
+        raise
 
 
 def gets_in(broker: Broker, identity: Identity | None) -> bool:

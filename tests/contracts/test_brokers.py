@@ -14,6 +14,7 @@ import pytest
 
 from control_plane.fleet.mqtt import CentreMqtt
 from edge_agent.policy_sync.hints import Hearing
+from provisioning.broker.layout import CENTRE_SUBJECT
 from shared.fleet.mqtt_version import MqttVersion
 from shared.identity import HostId
 from shared.policy.bundle import HEAD_TOPIC, layer_topic, state_topic
@@ -47,9 +48,14 @@ class Publisher:
 
     def publish(self) -> int:
         """Publish the next policy, for the broker and for the pull; return its version."""
+        version = self.withhold()
+        self.send()
+        return version
+
+    def withhold(self) -> int:
+        """Publish the next policy for the pull alone; return its version."""
         version = next(self._versions)
         self.policies.publish(version)
-        self.send()
         return version
 
     def send(self) -> None:
@@ -102,17 +108,18 @@ def side(tmp_path: Path, broker: Broker, host: Identity, publisher: Publisher) -
         yield side
 
 
-def client(
-    broker: Broker,
-    identity: Identity,
-    *,
-    client_id: str = "",
-    keeps_session: bool = False,
-    connects_within_s: float = WAIT_S,
-) -> HostClient:
+def client(broker: Broker, identity: Identity, *, client_id: str = "", comes_back: bool = False) -> HostClient:
     return HostClient(
         broker.port, broker.server_ca, identity, client_id=client_id, version=broker.abilities.version,
-        keeps_session=keeps_session, connects_within_s=connects_within_s,
+        comes_back=comes_back,
+    )  # fmt: skip
+
+
+def kept(broker: Broker, identity: Identity) -> HostClient:
+    """Return a client with a session that the broker is to keep, and patience."""
+    return HostClient(
+        broker.port, broker.server_ca, identity, client_id=f"{identity.name}-a", version=broker.abilities.version,
+        keeps_session=True, connects_within_s=_ELECTION_S,
     )  # fmt: skip
 
 
@@ -186,7 +193,7 @@ def test_what_comes_again_and_out_of_order_changes_nothing(
 def test_the_pull_notices_what_a_silent_broker_withheld(broker: Broker, publisher: Publisher, side: HostSide) -> None:
     assert eventually(lambda: side.hints.state is Hearing.HEARING)
     side.puller.pull()
-    publisher.policies.publish(next(publisher._versions))
+    publisher.withhold()
     side.puller.pull()
     withheld = side.hints.state
     publisher.send()
@@ -267,20 +274,33 @@ def test_a_host_that_nobody_listed_is_refused_or_reads_what_all_may(broker: Brok
     assert gets_in(broker, ground.unlisted) != broker.abilities.knows_hosts
 
 
-def test_a_user_name_makes_nobody_the_centre(broker: Broker, ground: Ground, publisher: Publisher) -> None:
+@pytest.mark.parametrize("name, password", [(CENTRE_SUBJECT, ""), ("guest", "guest")])
+def test_a_user_name_makes_nobody_anybody_else(
+    broker: Broker, publisher: Publisher, ground: Ground, name: str, password: str
+) -> None:
+    forged = f"forged as {name}".encode()
     impostor = client(broker, ground.hosts.pop())
-    impostor.paho.username_pw_set("control-plane", "")
+    impostor.paho.username_pw_set(name, password)
     with client(broker, ground.watcher) as watcher:
         watcher.subscribe(PROBE_TOPIC)
         impostor.paho.connect("127.0.0.1", broker.port)
         impostor.paho.loop_start()
         assert eventually(lambda: not (impostor.connected.empty() and impostor.lost.empty()))
-        impostor.publish(PROBE_TOPIC, b"forged by name")
+        impostor.publish(PROBE_TOPIC, forged)
         impostor.paho.disconnect()
         impostor.paho.loop_stop()
 
-        assert not arrives(watcher, PROBE_TOPIC, b"forged by name", _NOTHING_S)
+        assert not arrives(watcher, PROBE_TOPIC, forged, _NOTHING_S)
     assert publisher.mqtt.is_connected
+
+
+@pytest.mark.parametrize("broker", [NatsCluster.name], indirect=True)
+def test_nats_lets_no_client_name_what_it_serves_qos_1_through(broker: Broker, host: Identity, ground: Ground) -> None:
+    """Everybody is allowed to read it, or nobody could subscribe with QoS 1; it carries what all the others get."""
+    with client(broker, host) as reader, client(broker, ground.spy) as spy:
+        granted = [one.subscribe(topic) for one in (reader, spy) for topic in ("$MQTT/sub/#", "$MQTT/sub/+")]
+
+    assert granted == [False] * 4
 
 
 def test_a_host_takes_no_session_over_whose_id_it_knows(
@@ -289,7 +309,7 @@ def test_a_host_takes_no_session_over_whose_id_it_knows(
     """Where the broker goes by the client id, knowing it ends the other's connection, and that is all."""
     known = f"{host.name}-00ff"
     attacker = client(broker, ground.hosts.pop(), client_id=known)
-    with client(broker, host, client_id=known) as victim:
+    with client(broker, host, client_id=known, comes_back=True) as victim:
         victim.subscribe(PROBE_TOPIC)
         attacker.paho.connect("127.0.0.1", broker.port)
         attacker.paho.loop_start()
@@ -347,7 +367,7 @@ def test_what_a_cluster_confirmed_outlives_one_of_its_nodes(
     assert isinstance(cluster, NatsCluster)
     away = ground.hosts.pop()
     cluster.front.prefer(cluster.ports[1])
-    with client(cluster, away, client_id=f"{away.name}-a", keeps_session=True) as first:
+    with kept(cluster, away) as first:
         first.subscribe(PROBE_TOPIC)
     cluster.front.prefer(cluster.ports[0])
     publisher = Publisher(cluster, ground, tmp_path / "centre")
@@ -361,10 +381,10 @@ def test_what_a_cluster_confirmed_outlives_one_of_its_nodes(
             cluster.front.prefer(cluster.ports[2])
             cluster.kill(0)
 
-            with client(
-                cluster, away, client_id=f"{away.name}-a", keeps_session=True, connects_within_s=_ELECTION_S
-            ) as again:
+            with kept(cluster, away) as again:
                 assert arrives(again, PROBE_TOPIC, b"confirmed", _ELECTION_S)
+            with host_side(tmp_path / "late", cluster, ground.hosts.pop(), publisher.policies) as late:
+                assert eventually(lambda: late.version() == version, _ELECTION_S)
             assert eventually(lambda: publisher.mqtt.is_connected and side.hints.state is not Hearing.LOST, _ELECTION_S)
             version = publish_until_heard(publisher, side)
             side.puller.pull()

@@ -45,6 +45,7 @@ class HostClient:
         version: MqttVersion = MqttVersion.V5,
         keeps_session: bool = False,
         connects_within_s: float = WAIT_S,
+        comes_back: bool = True,
     ) -> None:
         self.received: Queue[tuple[str, bytes]] = Queue()
         self.connected: Queue[bool] = Queue()
@@ -56,6 +57,7 @@ class HostClient:
             client_id=client_id or identity.name,
             protocol=MQTTProtocolVersion(version),
             clean_session=None if version is MqttVersion.V5 else not keeps_session,
+            reconnect_on_failure=comes_back,
         )
         self.paho.tls_set_context(tls(ca_pem, identity))
         if will is not None:

@@ -9,7 +9,7 @@ import pytest
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
-from edge_agent.policy_sync.hints import Hints
+from edge_agent.policy_sync.hints import Hearing, Hints
 from edge_agent.policy_sync.pull import PolicyPuller
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.policy.document import ORGANISATION
@@ -137,3 +137,22 @@ def test_a_host_that_loses_its_broker_asks_at_once_and_not_when_it_would_have(
         thread.join(20)
 
     assert centre.policy(1).pull_every_s > 10
+
+
+def test_a_first_policy_that_no_broker_told_of_shows_a_silent_one(
+    centre: Centre, host: Host, enrolled: AgentFolder, updater: PolicyUpdater
+) -> None:
+    hints = Hints()
+    hints.subscribed()
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    puller = PolicyPuller(
+        door, ORGANISATION, updater, policy=host.store.in_force, log=host.log, bell=Bell(), hints=hints
+    )
+    puller.pull()
+    before = hints.state
+    centre.publish(1)
+    puller.pull()
+    door.close()
+
+    assert (before, hints.state, version(host)) == (Hearing.HEARING, Hearing.SILENT, 1)
