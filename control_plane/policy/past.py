@@ -36,7 +36,7 @@ def verify_version(
 
     Raises ForeignRoot, OtherVersion, and what `verify_layer` raises: also for what only keys that are gone had signed.
     """
-    root_fingerprints(parts, credential, clock)
+    root_fingerprints(parts, credential)
     now = clock.now()
     targets = verify_targets(verify_roots(parts.roots, now), parts.targets, now)
     document = verify_layer(targets, bundle)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from control_plane.fleet.broker_config import Listener, Paths, configuration
 from provisioning.broker.layout import HEAD, LAYERS, Plan
 from shared.identity import CONTROL_PLANE
-from shared.policy.bundle import state_topic
+from shared.policy.bundle import command_topic, state_topic
 
 CONFIGURATION, ACCESS, STATE_FOLDER = "mosquitto.conf", "access", "state"
 
@@ -28,4 +28,6 @@ def files(plan: Plan) -> dict[str, str]:
 def _rules(plan: Plan) -> Iterator[str]:
     yield f"user {CONTROL_PLANE}\ntopic readwrite leadglass/v1/#\n"
     for host in plan.hosts:
-        yield f"user {host}\ntopic read {HEAD}\ntopic read {LAYERS}+\ntopic readwrite {state_topic(str(host))}\n"
+        reads = (HEAD, f"{LAYERS}+", command_topic(str(host)))
+        own = f"topic readwrite {state_topic(str(host))}"
+        yield "\n".join((f"user {host}", *(f"topic read {topic}" for topic in reads), own, ""))

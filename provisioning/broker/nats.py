@@ -10,7 +10,7 @@ from pathlib import Path
 
 from control_plane.fleet.broker_config import MAX_PACKET_BYTES
 from provisioning.broker.layout import CENTRE_SUBJECT, HEAD, HOSTS, LAYERS, Plan, host_subject
-from shared.policy.bundle import state_topic
+from shared.policy.bundle import command_topic, state_topic
 
 CONFIGURATION, DEFAULT_CLIENT_LISTEN = "nats.conf", "127.0.0.1:4222"
 _SERVED_THROUGH = "$MQTT.sub.>"
@@ -91,9 +91,10 @@ cluster {{
 
 
 def _users(plan: Plan) -> Iterator[str]:
-    yield _user(CENTRE_SUBJECT, reads=[_subject(HOSTS) + "*.state"], writes=[_subject(HEAD), _subject(LAYERS) + "*"])
+    writes = [_subject(HEAD), _subject(LAYERS) + "*", _subject(HOSTS) + "*.commands"]
+    yield _user(CENTRE_SUBJECT, reads=[_subject(HOSTS) + "*.state"], writes=writes)
     for host in plan.hosts:
-        reads = [_subject(HEAD), _subject(LAYERS) + "*"]
+        reads = [_subject(HEAD), _subject(LAYERS) + "*", _subject(command_topic(str(host)))]
         yield _user(host_subject(host), reads=reads, writes=[_subject(state_topic(str(host)))])
 
 

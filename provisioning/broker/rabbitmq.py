@@ -14,7 +14,7 @@ from typing import Any
 
 from provisioning.broker.layout import CENTRE_SUBJECT, HEAD, HOSTS, LAYERS, Plan, host_subject
 from shared.identity import CONTROL_PLANE
-from shared.policy.bundle import state_topic
+from shared.policy.bundle import command_topic, state_topic
 
 CONFIGURATION, DEFINITIONS, PLUGINS = "rabbitmq.conf", "definitions.json", "enabled_plugins"
 _EXCHANGE = "amq.topic"
@@ -73,10 +73,12 @@ def _definitions(plan: Plan) -> dict[str, Any]:
 
 def _rights(plan: Plan) -> Iterator[tuple[str, str, str, str]]:
     """Yield each user, its queues, and what it may write and read, as regular expressions."""
-    policy = f"^({_key(HEAD)}|{_key(LAYERS)}[a-z0-9-]+)$"
-    yield CENTRE_SUBJECT, _queues(CONTROL_PLANE), policy, rf"^{_key(HOSTS)}[^.]+\.state$"
+    policy = f"{_key(HEAD)}|{_key(LAYERS)}[a-z0-9-]+"
+    writes = rf"^({policy}|{_key(HOSTS)}[^.]+\.commands)$"
+    yield CENTRE_SUBJECT, _queues(CONTROL_PLANE), writes, rf"^{_key(HOSTS)}[^.]+\.state$"
     for host in plan.hosts:
-        yield host_subject(host), _queues(str(host)), f"^{_key(state_topic(str(host)))}$", policy
+        reads = f"^({policy}|{_key(command_topic(str(host)))})$"
+        yield host_subject(host), _queues(str(host)), f"^{_key(state_topic(str(host)))}$", reads
 
 
 def _queues(client_id: str) -> str:

@@ -33,6 +33,7 @@ class HostSide:
     puller: PolicyPuller
     updater: PolicyUpdater
     hints: Hints
+    command_hinted: threading.Event
 
     def version(self) -> int:
         policy = self.inside.store.in_force()
@@ -46,6 +47,7 @@ class HostSide:
 def host_side(folder: Path, broker: Broker, identity: Identity, centre: Centre) -> Iterator[HostSide]:
     """Run a host's link to `broker`. What it pulls comes from `centre`, and only when the test says so."""
     inside, hints, bell = Host(folder, host_id=HostId.parse(identity.name), keys=centre.keys), Hints(), Bell()
+    command_hinted = threading.Event()
     updater = PolicyUpdater(
         layer=ORGANISATION, trust_folder=folder / "policy", policy_root=centre.signers.root, host_id=inside.host_id,
         store=inside.store, journal=inside.journal, database=inside.database, log=inside.log,
@@ -53,7 +55,8 @@ def host_side(folder: Path, broker: Broker, identity: Identity, centre: Centre) 
     )  # fmt: skip
     link = MqttLink(
         "127.0.0.1", broker.port, tls(broker.server_ca, identity), host_id=inside.host_id, layer=ORGANISATION,
-        updater=updater, log=inside.log, on_subscribed=bell.ring, hints=hints, spread=lambda: 0.0,
+        updater=updater, log=inside.log, on_subscribed=bell.ring, on_command=command_hinted.set, hints=hints,
+        spread=lambda: 0.0,
     )  # fmt: skip
     door = HttpsDoor("127.0.0.1", int(centre.host_door.server_address[1]), _https(folder, centre, identity.name))
     puller = PolicyPuller(
@@ -63,7 +66,7 @@ def host_side(folder: Path, broker: Broker, identity: Identity, centre: Centre) 
     thread = threading.Thread(target=link.run, args=(stop,))
     thread.start()
     try:
-        yield HostSide(inside, link, puller, updater, hints)
+        yield HostSide(inside, link, puller, updater, hints, command_hinted)
     finally:
         stop.set()
         link.bell.ring()

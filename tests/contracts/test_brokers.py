@@ -17,7 +17,7 @@ from edge_agent.policy_sync.hints import Hearing
 from provisioning.broker.layout import CENTRE_SUBJECT
 from shared.fleet.mqtt_version import MqttVersion
 from shared.identity import HostId
-from shared.policy.bundle import HEAD_TOPIC, layer_topic, state_topic
+from shared.policy.bundle import HEAD_TOPIC, command_topic, layer_topic, state_topic
 from shared.policy.document import ORGANISATION
 from tests.contracts.brokers import ALL, Broker, Ground, NatsCluster, OwnMosquitto, gets_in
 from tests.contracts.host_side import HostSide, host_side
@@ -208,6 +208,14 @@ def test_a_report_of_a_host_arrives_under_its_name(
     assert eventually(lambda: side.link.publish_state(b"signed"))
 
     assert publisher.heard.get(timeout=WAIT_S) == (host.name, b"signed")
+
+
+def test_a_hint_at_a_command_arrives(publisher: Publisher, side: HostSide, host: Identity) -> None:
+    def is_hinted() -> bool:
+        publisher.mqtt.publish_retained(command_topic(host.name), b"")
+        return side.command_hinted.wait(0.5)  # one that comes before the host has subscribed is for nobody
+
+    assert eventually(is_hinted)
 
 
 # ---- keeping to its own
