@@ -94,7 +94,7 @@ SERVICES = {
     "mosquitto": ("mosquitto.service",),
     "nginx-light": ("nginx.service",),
     "orthanc": ("orthanc.service",),
-    "rabbitmq-server": ("rabbitmq-server.service",),
+    "rabbitmq-server": ("rabbitmq-server.service", "epmd.socket", "epmd.service"),
     "usbguard": ("usbguard.service", "usbguard-dbus.service"),
 }
 
