@@ -366,7 +366,9 @@ class ExportFolderWatcher:
             return
         # Once a day is enough for what cannot be moved or deleted: each try reads it whole.
         if not (entry.noted and entry.seen_day == today):
-            self._release(file, name, entry, after)
+            released = self._release(file, name, entry, after)
+            if released is Released.WAITS and not entry.noted:
+                self._remember(entry.object_id, file.path)  # captured before this start
 
     def _end_rescan(self, walk: Walk) -> None:
         now_s, today = self._monotonic(), self._today()
