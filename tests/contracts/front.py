@@ -1,4 +1,4 @@
-"""One address before several nodes, as a load balancer is: a connection goes to the first that takes it."""
+"""One address before several nodes, as a load balancer is: each connection goes to the next one that takes it."""
 
 import contextlib
 import socket
@@ -8,13 +8,17 @@ import threading
 class Front:
     def __init__(self, ports: list[int]) -> None:
         self._ports = list(ports)
+        self._preferred: int | None = None
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._server.getsockname()[1])
         threading.Thread(target=self._accept, daemon=True).start()
 
     def prefer(self, port: int) -> None:
         """Send whoever comes from now on to this node while it lives."""
-        self._ports = [port, *(other for other in self._ports if other != port)]
+        self._preferred = port
+
+    def prefer_none(self) -> None:
+        self._preferred = None
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -34,7 +38,8 @@ class Front:
             threading.Thread(target=_join, args=(client, node), daemon=True).start()
 
     def _node(self) -> socket.socket | None:
-        for port in self._ports:
+        self._ports = [*self._ports[1:], self._ports[0]]
+        for port in self._ports if self._preferred is None else [self._preferred, *self._ports]:
             with contextlib.suppress(OSError):
                 return socket.create_connection(("127.0.0.1", port), timeout=2)
         return None

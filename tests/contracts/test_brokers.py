@@ -27,7 +27,7 @@ from tests.control_plane.fleet.processes import eventually
 from tests.fakes.centre import Centre
 
 PROBE_TOPIC = layer_topic("probe")
-_ELECTION_S = 40.0  # how long a cluster may take to agree on who leads after the loss of one who did
+_ELECTION_S = 90.0  # how long a cluster may take to agree on who leads after the loss of one who did
 _NOTHING_S = 0.3  # how long a test listens before it says that nothing came
 
 
@@ -386,13 +386,15 @@ def test_what_a_cluster_confirmed_outlives_one_of_its_nodes(
             version = publish_until_heard(publisher, side)
             assert eventually(lambda: side.version() == version)
             publisher.mqtt.publish_retained(PROBE_TOPIC, b"confirmed")
-            cluster.front.prefer(cluster.ports[2])
+            cluster.front.prefer_none()
             cluster.kill(0)
 
             with kept(cluster, away) as again:
                 assert arrives(again, PROBE_TOPIC, b"confirmed", _ELECTION_S)
             with host_side(tmp_path / "late", cluster, ground.hosts.pop(), publisher.policies) as late:
-                assert eventually(lambda: late.version() == version, _ELECTION_S)
+                # What is retained comes back as a rule and not always, so no host waits for it.
+                late.puller.pull()
+                assert late.version() == version
             assert eventually(lambda: publisher.mqtt.is_connected and side.hints.state is not Hearing.LOST, _ELECTION_S)
             version = publish_until_heard(publisher, side)
             side.puller.pull()
