@@ -11,6 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from edge_agent.audit.journal import Journal
+from edge_agent.boundary import contained
 from edge_agent.database import Database
 from edge_agent.log import Log, why
 from edge_agent.policy_sync.delegation import Delegation, read_delegation
@@ -26,7 +27,7 @@ from shared.policy.document import PolicyDocument
 _MAX_ERROR_CHARS = 500
 # A broker that offers ever new forgeries must not fill the journal; past this many they are only logged.
 _MOST_REFUSALS_RECORDED = 64
-_ENDED = "the agent ended while it was tried"
+_ENDED, _MOST_TRIALS = "the agent ended while it was tried", 3
 
 
 class PolicyUpdater:
@@ -147,9 +148,11 @@ class PolicyUpdater:
         self._pending, self._done, self.refused = None, sha256(head.encode()).digest(), ""
 
     def _put_in_force(self, accepted: AcceptedPolicy, document: bytes, policy: PolicyDocument) -> None:
+        is_new = accepted != self._store.held()
         with self._database.transaction():
             self._store.keep(accepted, document)
-            self._store.fail(policy.version, _ENDED)
+            if is_new:  # what was in force before and is mended stays so, whatever comes in between
+                self._store.begin_trial(policy.version, _ENDED)
             self._record(Event.POLICY_ACCEPTED, Outcome.SUCCESS, "", policy.version)
         if len(self._refusals) >= _MOST_REFUSALS_RECORDED:
             self._refusals.clear()
@@ -157,10 +160,18 @@ class PolicyUpdater:
         self._try_out(policy)
 
     def _try_out(self, policy: PolicyDocument) -> None:
-        try:
-            self._self_check(policy)
-        except (Refused, IntegrityFailure, Unavailable) as exc:
-            self._not_in_force(policy.version, readable(why(exc), _MAX_ERROR_CHARS))
+        failures: list[str] = []
+
+        def check() -> None:
+            try:
+                self._self_check(policy)
+            except (Refused, IntegrityFailure, Unavailable) as exc:
+                failures.append(readable(why(exc), _MAX_ERROR_CHARS))
+
+        if not contained(self._log, "policy.self-check", check):
+            failures.append("an error that nobody expected, which the agent's log has with its place")
+        if failures:
+            self._not_in_force(policy.version, failures[0])
             return
         self._store.passed(policy.version)
         self._failed = ""
@@ -180,10 +191,9 @@ class PolicyUpdater:
         if failed is None:
             return
         self._say_failed(failed.version, failed.why)
-        if failed.why == _ENDED:
-            return  # it may end this start too
-        with self._database.transaction():
-            self._store.fail(failed.version, _ENDED)
+        if failed.begun >= _MOST_TRIALS:
+            return  # it ended as many starts, and may end this one too
+        self._store.begin_trial(failed.version, _ENDED)
         try:
             self._try_out(self._store.document(failed.version))
         except (IntegrityFailure, Malformed) as exc:
