@@ -63,13 +63,14 @@ class StateIntake:
         state = verify_state(signed, key)
         if state.host_id != host_id:
             raise StateOfAnother(sender=host_id, named=state.host_id)
-        history, runs = follow(_known(host, key), state)
+        now = self._clock.now()
+        history, runs = follow(_known(host, key), state, now)
         if history is History.REPEATED:
             raise StateReplayed(host_id, offered=state.number, held=host.state_number)
         if history in _EVENTS:
             self._doubt(session, host, history, state)
         host.runs = canonical.encode([run.json() for run in runs]).decode()
-        host.state, host.state_number, host.state_received = signed, state.number, self._clock.now()
+        host.state, host.state_number, host.state_received = signed, state.number, now
         return state
 
     def _doubt(self, session: Session, host: Host, history: History, state: HostState) -> None:
@@ -88,4 +89,4 @@ def _known(host: Host, key: EvidencePublicKey) -> Known:
     held = verify_state(host.state, key) if host.state is not None else None
     listed = Fields({"runs": canonical.parse(host.runs.encode(), "runs of a host")}, "hosts")
     runs = tuple(map(Run.parse, listed.items("runs", most=_MOST_RUNS_STORED)))
-    return Known(host.state_number, held.time if held else None, runs)
+    return Known(held, runs)
