@@ -93,7 +93,8 @@ def test_control_without_the_run_a_clone_is_not_told_from_one_machine() -> None:
     assert centre.hears("", 3) is History.REPEATED
 
 
-CLOCK_SET = st.sampled_from([timedelta(), timedelta(hours=-5), timedelta(days=400), timedelta(days=-400)])
+# None is as far off as a report is held back here, or an old one could look like a new one of another clock.
+CLOCK_SET = st.sampled_from([timedelta(), timedelta(days=-30), timedelta(days=400), timedelta(days=-400)])
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), CLOCK_SET), min_size=1, max_size=30), st.data())
