@@ -2,6 +2,7 @@
 
 import logging
 from functools import partial
+from threading import Lock
 
 from control_plane.enrolment.revocation import RevokedHosts
 from control_plane.fleet.broker import BrokerUnavailable, ManagedBroker, find_mosquitto
@@ -42,6 +43,8 @@ class PolicyPush:
         self._broker: ManagedBroker | None = None
         self._mqtt: CentreMqtt | None = None
         self._settings, self._ca_pem, self._broker_tls, self._service_tls = settings, ca_pem, broker, service
+        # Held from reading who is revoked until the broker goes by it: what was read first must not be told last.
+        self._telling = Lock()
 
     def doors(self, host: str, https_port: int) -> Doors:
         """Return what a host is told when it enrols, which is when it learns where the broker is."""
@@ -61,7 +64,10 @@ class PolicyPush:
             outside = self._settings.outside_broker
             self._connect(outside.host, outside.port, outside.ca.encode() if outside.ca else self._ca_pem)
         elif self._settings.with_broker:
-            self._start_own()
+            with self._telling:
+                self._start_own()
+            if self._broker is not None:
+                self._connect("127.0.0.1", self._broker.port, self._ca_pem)
 
     def _start_own(self) -> None:
         program = find_mosquitto()
@@ -79,7 +85,6 @@ class PolicyPush:
             self._broker.start()
         except BrokerUnavailable as exc:
             raise BrokerUnavailable(f"port {self._settings.mqtt_port}: {exc.why}") from exc
-        self._connect("127.0.0.1", self._broker.port, self._ca_pem)
 
     def _connect(self, host: str, port: int, ca_pem: bytes) -> None:
         self._mqtt = CentreMqtt(
@@ -106,10 +111,12 @@ class PolicyPush:
                 f"open until the host is taken out of the configuration of {outside.host} "
                 "(`leadglass-provision broker`, docs/guides/administrator.md)"
             )
-        if self._broker is None:
-            return ""
-        self._broker.tell_revoked(self._revoked.revocation_list(), access_rules(self._revoked.hosts()))
-        take_over(self._broker.port, self._ca_pem, self._revoked.stand_in(host_id), host_id)
+        with self._telling:
+            if self._broker is None:
+                return ""
+            self._broker.tell_revoked(self._revoked.revocation_list(), access_rules(self._revoked.hosts()))
+            # Within the lock too: the next list has the stand-in on it, which then could take nothing over.
+            take_over(self._broker.port, self._ca_pem, self._revoked.stand_in(host_id), host_id)
         return ""
 
     def hint_command(self, host: HostId) -> None:

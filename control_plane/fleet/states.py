@@ -17,6 +17,10 @@ from shared.identity import HostId
 from shared.signing import EvidencePublicKey
 
 _EVENTS = {History.RESTORED: Event.HOST_RESTORED, History.CLONED: Event.HOST_CLONED}
+_WHY = {
+    History.RESTORED: "report {now} of a start at which report {held} had been given before",
+    History.CLONED: "report {now} of a run that had been followed by another",
+}
 _MOST_RUNS_STORED = 100
 
 
@@ -77,7 +81,7 @@ class StateIntake:
         # Two clones take turns, and a copy of a copy is no news: what is said already is not said again.
         if host.doubt in {history.value, History.CLONED.value}:
             return
-        why = f"report {state.number} of a start at which report {host.state_number} had been given before"
+        why = _WHY[history].format(now=state.number, held=host.state_number)
         who, what = (Participant("host", host.host_id, True),), (Subject("host", host.host_id),)
         self._journal.append(
             session, Happening(_EVENTS[history], Action.EXECUTE, Outcome.SERIOUS_FAILURE, who, what, why)

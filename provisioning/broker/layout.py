@@ -1,8 +1,10 @@
 """What any broker has to be told, whichever it is: where it listens, what proves it, and who may do what.
 
     client       name in its certificate       may read                        may write
-    centre       CN=control-plane,OU=service   every host's state              head, layers
-    host         CN=host-...,OU=host           head, layers                    its own state
+    centre       CN=control-plane,OU=service   every host's state              head, layers, every host's commands
+    host         CN=host-...,OU=host           head, layers, its own commands  its own state
+
+A host's commands are the topic `leadglass/v1/hosts/<host>/commands`, its state is `leadglass/v1/hosts/<host>/state`.
 
 Mosquitto takes the name from the common name; NATS and RabbitMQ take the whole subject and so the role with it. Those
 two know no rule "each to its own", so every host stands in their configuration by name: a host that is left out of it

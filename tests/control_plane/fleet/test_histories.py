@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
+from control_plane.db.models import AuditRow
 from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
 from control_plane.fleet.states import StateReplayed
-from shared.audit.record import Event
+from shared.audit.record import AuditRecord, Event
 from shared.fleet.state import HostState
 from tests.control_plane.fleet.reporting import HOST, Fleet
 from tests.fakes.clock import FakeClock
@@ -136,6 +138,7 @@ def test_a_clone_is_said_recorded_once_and_settled_by_a_named_person(fleet: Flee
     assert f"settle-host {HOST}" in told
     assert "cloned" in fleet.get("/")[1]
     assert events(fleet).count(Event.HOST_CLONED) == 1
+    assert reason(fleet, Event.HOST_CLONED) == "report 2 of a run that had been followed by another"
 
     assert fleet.command("settle-host", str(HOST), "--reason", "the copy was switched off")[0] == 0
     assert fleet.answer()["hosts"][0]["doubt"] == ""
@@ -153,9 +156,17 @@ def test_a_restored_host_is_said_and_its_reports_are_taken(fleet: Fleet) -> None
     host = fleet.answer()["hosts"][0]
     assert (host["doubt"], host["state"]) == ("restored", "capturing")
     assert events(fleet).count(Event.HOST_RESTORED) == 1
+    assert reason(fleet, Event.HOST_RESTORED) == "report 2 of a start at which report 5 had been given before"
     with pytest.raises(StateReplayed):
         fleet.report(run=B, number=2)
 
 
 def events(fleet: Fleet) -> list[str]:
     return [record["event"] for record in fleet.answer()["audit"]["tail"]]
+
+
+def reason(fleet: Fleet, event: Event) -> str:
+    with fleet.database() as session:
+        records = [AuditRecord.parse(public) for public in session.scalars(select(AuditRow.public))]
+    (told,) = [record.reason for record in records if record.event is event]
+    return told

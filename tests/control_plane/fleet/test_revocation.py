@@ -6,9 +6,12 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from http.client import HTTPSConnection
 from pathlib import Path
+from threading import Event
 from time import monotonic
 from urllib.parse import urlsplit
 
@@ -17,8 +20,8 @@ import pytest
 from control_plane.app import ControlPlane
 from control_plane.enrolment.revocation import ENDED, RevokedHosts
 from control_plane.first_start import first_start
-from control_plane.fleet.broker import ManagedBroker
-from control_plane.fleet.broker_config import access_rules
+from control_plane.fleet.broker import BrokerUnavailable, ManagedBroker
+from control_plane.fleet.broker_config import ACCESS_FILE, REVOKED_FILE, access_rules
 from control_plane.fleet.takeover import take_over
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders, Settings
@@ -99,6 +102,13 @@ def other(door: Open, tmp_path: Path) -> Iterator[Enrolled]:
     other = Enrolled(AgentFolder(tmp_path / "other"), door)
     yield other
     other.https.close()
+
+
+@pytest.fixture
+def staying(door: Open, tmp_path: Path) -> Iterator[Enrolled]:
+    staying = Enrolled(AgentFolder(tmp_path / "staying"), door)
+    yield staying
+    staying.https.close()
 
 
 @pytest.fixture
@@ -195,6 +205,82 @@ def test_a_session_that_cannot_be_ended_now_is_ended_when_the_broker_is_back(
     assert not lets_in(broker, host.context)
 
 
+@pytest.mark.parametrize("held_together", [True, False])
+def test_two_revocations_at_once_do_not_undo_each_other(
+    door: Open,
+    broker: ManagedBroker,
+    host: Enrolled,
+    other: Enrolled,
+    staying: Enrolled,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    held_together: bool,
+) -> None:
+    """The control is the same without the lock: the list that was made first is then the one that stays."""
+    push, revocation = door.centre._push, door.centre._revocation
+    lock = AskedFor(push._telling if held_together else nullcontext())
+    monkeypatch.setattr(push, "_telling", lock)
+    made, go_on = held_up(monkeypatch, broker, "tell_revoked")
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(revocation.revoke, "ada", host.host_id, "stolen")
+        assert made.wait(WAIT_S)
+        lock.asked.clear()
+        second = pool.submit(revocation.revoke, "ada", other.host_id, "stolen")
+        assert lock.asked.wait(WAIT_S)
+        if not held_together:
+            second.result(WAIT_S)
+        go_on.set()
+        said = [first.result(WAIT_S).session, second.result(WAIT_S).session]
+    for process in processes_of(broker._folder):
+        os.kill(process, signal.SIGKILL)  # what it goes by after a start is what was written last
+    assert eventually(lambda: lets_in(broker, staying.context))
+    in_the_rules = [f"user {one.host_id}" in (broker._folder / ACCESS_FILE).read_text() for one in (host, other)]
+    let_in = [lets_in(broker, one.context) for one in (host, other)]
+    broker.tell_revoked(push._revoked.revocation_list(), access_rules(push._revoked.hosts()))
+
+    assert said == [ENDED, ENDED]
+    assert in_the_rules == [True, held_together]
+    assert let_in == [False, not held_together]
+
+
+@pytest.mark.parametrize("held_together", [True, False])
+def test_two_tellings_at_once_are_both_written(
+    broker: ManagedBroker, revoked: RevokedHosts, monkeypatch: pytest.MonkeyPatch, *, held_together: bool
+) -> None:
+    """The control is the same without the lock: one finds its draft taken by the other."""
+    lock = AskedFor(broker._files if held_together else nullcontext())
+    monkeypatch.setattr(broker, "_files", lock)
+    drafted, go_on = held_up(monkeypatch, Path, "replace")
+    told = (revoked.revocation_list(), access_rules(revoked.hosts()))
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(broker.tell_revoked, *told)
+        assert drafted.wait(WAIT_S)
+        lock.asked.clear()
+        second = pool.submit(broker.tell_revoked, *told)
+        assert lock.asked.wait(WAIT_S)
+        if not held_together:
+            second.result(WAIT_S)
+        go_on.set()
+        failed = [type(one.exception(WAIT_S)) for one in (first, second)]
+
+    assert failed == [type(None) if held_together else BrokerUnavailable, type(None)]
+
+
+def test_rules_that_cannot_be_written_are_told_again_later(door: Open, broker: ManagedBroker, host: Enrolled) -> None:
+    in_the_way = broker._folder / f"{REVOKED_FILE}.new"
+    in_the_way.mkdir()
+    try:
+        said = json.loads(revoke(door, host.host_id).body)["session"]
+        before = lets_in(broker, host.context)
+    finally:
+        in_the_way.rmdir()
+    door.centre._revocation.end_open_sessions()
+
+    assert said.startswith("not proved ended")
+    assert "cannot be written" in said
+    assert (before, lets_in(broker, host.context)) == (True, False)
+
+
 @pytest.mark.parametrize("newest", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_resumed_tls_session_is_no_way_round_the_list(
     door: Open, broker: ManagedBroker, host: Enrolled, newest: ssl.TLSVersion
@@ -231,6 +317,34 @@ def test_a_revoked_host_is_called_that_and_no_gap(door: Open, host: Enrolled) ->
     (shown,) = [one for one in status["hosts"] if one["host"] == str(host.host_id)]
 
     assert (shown["state"], shown["active"]) == ("revoked", False)
+
+
+class AskedFor:
+    """A lock that says when somebody asks for it."""
+
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        self._lock, self.asked = lock, Event()
+
+    def __enter__(self) -> None:
+        self.asked.set()
+        self._lock.__enter__()
+
+    def __exit__(self, *ended: object) -> None:
+        self._lock.__exit__(None, None, None)
+
+
+def held_up(monkeypatch: pytest.MonkeyPatch, of: object, name: str) -> tuple[Event, Event]:
+    """Return what is set when `name` is first called, and what lets that call go on; others are not held up."""
+    began, go_on, is_first, call = Event(), Event(), iter([True]), getattr(of, name)
+
+    def held(*arguments: object) -> object:
+        if next(is_first, False):
+            began.set()
+            assert go_on.wait(WAIT_S)
+        return call(*arguments)
+
+    monkeypatch.setattr(of, name, held)
+    return began, go_on
 
 
 def secured(broker: ManagedBroker, context: ssl.SSLContext, kept: ssl.SSLSession | None = None) -> ssl.SSLSocket:
