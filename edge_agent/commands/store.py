@@ -70,7 +70,10 @@ class CommandStore:
     def begun(self) -> tuple[Taken, ...]:
         """Return what was taken and has no end yet."""
         rows = self._database.read("SELECT command, sha256, action, person FROM command_taken WHERE ended = 0")
-        return tuple(Taken(CommandId.parse(command), *others, self._signers(command)) for command, *others in rows)
+        return tuple(
+            Taken(CommandId.parse(command), digest, action, person, self._signers(command))
+            for command, digest, action, person in rows
+        )
 
     def _signers(self, command: str) -> tuple[Signer, ...]:
         rows = self._database.read("SELECT key, name FROM command_signer WHERE command = ? ORDER BY key", (command,))
