@@ -61,7 +61,7 @@ from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.hints import Hints
 from edge_agent.policy_sync.mqtt import MqttLink
-from edge_agent.policy_sync.pull import PolicyPuller
+from edge_agent.policy_sync.pull import PolicyPull, PolicyPuller
 from edge_agent.policy_sync.self_check import SelfCheck
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
@@ -359,11 +359,12 @@ class Agent:
         self._bells.commands.ring()
 
     def _make_commands(self, renewal: CertificateRenewal) -> CommandPart:
-        store = CommandStore(self.database)
+        store, door = CommandStore(self.database), self._door()
         executor = CommandExecutor(
             self._actions(renewal).all(),
             host_id=self._host_id,
             delegation=self.updater.delegation,
+            refresh=PolicyPull(door, self._identity.config.layer, self.updater).refresh,
             store=store,
             database=self.database,
             journal=self.journal,
@@ -371,9 +372,7 @@ class Agent:
             clock=self._clock,
             log=self._log,
         )
-        return CommandPart(
-            self._door(), executor, store, policy=self.store.in_force, log=self._log, bell=self._bells.commands
-        )
+        return CommandPart(door, executor, store, policy=self.store.in_force, log=self._log, bell=self._bells.commands)
 
     def _actions(self, renewal: CertificateRenewal) -> HostActions:
         diagnostics = Diagnostics(

@@ -62,7 +62,7 @@ def sign(options: Namespace) -> int:
     if not options.yes:
         raise NotConfirmed(
             f"it has {command.host_id} do {action} {dict(arguments) or ''} until {clocks.text(command.expires)}, and "
-            f"was drawn up by {command.person}; say --yes to sign it"
+            f"says that {command.person} drew it up; say --yes to sign it"
         )
     return _send_or_keep(options, countersign(offered, PersonSigner(credential.signer)))
 

@@ -27,8 +27,12 @@ from shared.fleet.command import (
     Outcome,
     Signatories,
     SignedCommand,
+    Signer,
     arguments_of,
     recorded_as,
+    recorded_keys,
+    recorded_people,
+    signers_of,
     verify_command,
     verify_result,
 )
@@ -108,11 +112,12 @@ class FleetCommands:
         envelope = SignedCommand.parse(offered)
         claimed = envelope.claimed
         try:
-            command = verify_command(envelope, self._signatories())
+            signatories = self._signatories()
+            command, signers = verify_command(envelope, signatories), signers_of(envelope, signatories)
             arguments_of(command)
             if command.person != person and len(envelope.statements) == 1:
                 raise CommandOfAnotherPerson(named=command.person, sender=person)
-            in_one_commit(self._database, lambda session: self._keep(session, person, command, envelope))
+            in_one_commit(self._database, lambda session: self._keep(session, person, command, envelope, signers))
         except (Refused, IntegrityFailure) as exc:
             refused = _happening(Event.COMMAND_REFUSED, claimed, _person(person), audit.Outcome.SERIOUS_FAILURE, exc)
             in_one_commit(self._database, lambda session: self._journal.append(session, refused))
@@ -154,7 +159,9 @@ class FleetCommands:
 
     # ---- rows
 
-    def _keep(self, session: Session, person: str, command: Command, envelope: SignedCommand) -> None:
+    def _keep(
+        self, session: Session, person: str, command: Command, envelope: SignedCommand, signers: Sequence[Signer]
+    ) -> None:
         now = self._clock.now()
         if not command.issued - _CLOCKS_APART <= now < command.expires:
             raise CommandNotInTime(issued=command.issued, expires=command.expires, now=now)
@@ -169,7 +176,7 @@ class FleetCommands:
                 issued=command.issued, expires=command.expires, envelope=envelope.encode(), result=None, answered=None,
             )
         )  # fmt: skip
-        self._journal.append(session, _happening(Event.COMMAND_ISSUED, command, _person(person), audit.Outcome.SUCCESS))
+        self._journal.append(session, _issued(command, person, signers))
 
     def _keep_result(self, session: Session, host_id: HostId, command_id: CommandId, signed: bytes) -> None:
         host, row = session.get(Host, str(host_id)), session.get(CommandRow, str(command_id))
@@ -258,6 +265,13 @@ def _verified(signed: bytes, host: Host, command: Command) -> CommandResult:
 
 def _person(name: str) -> tuple[Participant, ...]:
     return (Participant("person", name, True),)
+
+
+def _issued(command: Command, person: str, signers: Sequence[Signer]) -> Happening:
+    """Return what is recorded: who sent it, and whose keys signed it, which may be others than it claims."""
+    who = *_person(person), *recorded_people(signers, requestor=False)
+    what = Subject("host", str(command.host_id)), *recorded_as(command), *recorded_keys(signers)
+    return Happening(Event.COMMAND_ISSUED, audit.Action.EXECUTE, audit.Outcome.SUCCESS, who, what)
 
 
 def _happening(

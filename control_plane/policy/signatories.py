@@ -1,12 +1,13 @@
 """Reads from the published policy metadata who signs for a layer, and may therefore command its hosts."""
 
-from tuf.api.metadata import Targets
+from tuf.api.metadata import Root, Targets
 
 from control_plane.policy.evidence import evidence_key
 from control_plane.policy.publisher import PolicyPublisher
-from control_plane.policy.roles import parse_role
+from control_plane.policy.roles import is_named, name_of, parse_role
 from shared.errors import Refused
 from shared.fleet.command import Signatories
+from shared.identity import KeyId
 from shared.policy.document import ORGANISATION
 
 
@@ -21,6 +22,11 @@ def signatories(policy: PolicyPublisher, layer: str = ORGANISATION) -> Signatori
     head = policy.head()
     delegations = None if head is None else parse_role(Targets, head.targets).signed.delegations
     role = None if delegations is None else (delegations.roles or {}).get(layer)
-    if delegations is None or role is None:
+    if head is None or delegations is None or role is None:
         raise NobodySigns(layer)
-    return Signatories(tuple(evidence_key(delegations.keys[key_id]) for key_id in role.keyids), role.threshold)
+    keys = tuple(evidence_key(delegations.keys[key_id]) for key_id in role.keyids)
+    return Signatories(keys, role.threshold, _names(parse_role(Root, head.roots[-1]).signed))
+
+
+def _names(root: Root) -> dict[KeyId, str]:
+    return {evidence_key(key).key_id: name_of(key) for key in root.keys.values() if is_named(key)}

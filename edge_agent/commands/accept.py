@@ -5,9 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from edge_agent.policy_sync.delegation import DelegationExpired, NotDelegated
+from edge_agent.policy_sync.verification import MetadataInvalid
 from shared import clock
 from shared.errors import Refused
-from shared.fleet.command import Command, Signatories, SignedCommand, arguments_of, verify_command
+from shared.fleet.command import (
+    Command,
+    Signatories,
+    SignedCommand,
+    SignerUnknown,
+    TooFewSignatures,
+    arguments_of,
+    verify_command,
+)
 from shared.identity import CommandId, HostId
 
 # How far the clocks of a person's machine and of a host may be apart.
@@ -34,7 +44,7 @@ class CommandTooEarly(Refused):
 
 class CommandUsed(Refused):
     def __init__(self, command_id: CommandId) -> None:
-        super().__init__(f"command {command_id} was taken here before, and is done only once")
+        super().__init__(f"command {command_id} was taken or refused here before, and its name holds only once")
         self.command_id = command_id
 
 
@@ -47,6 +57,11 @@ class Here:
     now: datetime
     is_used: Callable[[CommandId], bool]
 
+
+# What newer policy metadata, or the time by which it was signed, may let pass.
+REFUSED_BY_POLICY = (
+    DelegationExpired, NotDelegated, MetadataInvalid, SignerUnknown, TooFewSignatures, CommandTooEarly,
+)  # fmt: skip
 
 Check: TypeAlias = Callable[[SignedCommand, Here], None]
 

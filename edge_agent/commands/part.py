@@ -10,6 +10,7 @@ from edge_agent.commands.store import CommandStore
 from edge_agent.https import DoorRefused, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
+from edge_agent.policy_sync.pull import PolicyNotCurrent
 from shared.errors import Refused, Unavailable
 from shared.fleet.command import parse_commands
 from shared.policy.document import PolicyDocument
@@ -60,8 +61,8 @@ class CommandPart:
     def exchange(self, stop: threading.Event) -> None:
         """Tell what is done, do what is asked, and tell that.
 
-        Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable: everything that was not told
-        yet is told next time.
+        Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable, PolicyNotCurrent: everything
+        that was not told yet is told next time.
         """
         # Whatever is begun and has no end now was cut short, by the end of an agent or by a disk that took no more.
         self._executor.recover()
@@ -69,11 +70,17 @@ class CommandPart:
         answer = self._door.get("/api/v1/commands")
         if answer.status == _NOT_FOUND:  # a centre of an earlier version
             return
+        waits: PolicyNotCurrent | None = None
         for offered in parse_commands(accepted(self._door.name, answer).body):
             if stop.is_set():
                 return
-            self._executor.take(offered, stop)
+            try:
+                self._executor.take(offered, stop)
+            except PolicyNotCurrent as exc:  # which keeps no other command waiting
+                waits = exc
             self._tell()
+        if waits is not None:
+            raise waits
 
     def _tell(self) -> None:
         for waiting in self._store.waiting():

@@ -1,5 +1,6 @@
 """Reads from the trusted policy metadata who signs for this host's layer: those people may also command it."""
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,10 @@ from edge_agent.policy_sync.verification import Chain, PolicyVerification, Trust
 from shared import clock
 from shared.errors import Refused
 from shared.fleet.command import Signatories
+from shared.identity import KeyId
 from shared.signing import EvidencePublicKey
+
+_SHOWN = re.compile(r"\w[\w .@'-]{0,63}")
 
 
 class DelegationExpired(Refused):
@@ -65,10 +69,10 @@ def read_delegation(folder: Path, layer: str, verification: PolicyVerification) 
         root.signed.verify_delegate(Targets.type, targets.signed_bytes, targets.signatures)
     except (tuf.StorageError, tuf.RepositoryError) as exc:
         raise TrustCacheUnavailable(f"targets of what was verified: {why(exc)}") from exc
-    return _delegation(targets.signed, layer, chain)
+    return _delegation(root.signed, targets.signed, layer, chain)
 
 
-def _delegation(targets: Targets, layer: str, chain: Chain) -> Delegation:
+def _delegation(root: Root, targets: Targets, layer: str, chain: Chain) -> Delegation:
     delegations = targets.delegations
     role = None if delegations is None else (delegations.roles or {}).get(layer)
     if delegations is None or role is None:
@@ -76,7 +80,17 @@ def _delegation(targets: Targets, layer: str, chain: Chain) -> Delegation:
     found = [_evidence_key(delegations.keys[key_id]) for key_id in role.keyids if key_id in delegations.keys]
     # One key under two names of TUF's is still one person.
     keys = {key.key_id: key for key in found if key is not None}
-    return Delegation(Signatories(tuple(keys.values()), role.threshold), chain.expires, chain.signed_at)
+    return Delegation(Signatories(tuple(keys.values()), role.threshold, _names(root)), chain.expires, chain.signed_at)
+
+
+def _names(root: Root) -> dict[KeyId, str]:
+    """Return whose keys they are by the root, where it says so in a way that can be shown."""
+    named = ((_evidence_key(key), key.unrecognized_fields.get("name")) for key in root.keys.values())
+    return {
+        key.key_id: name
+        for key, name in named
+        if key is not None and isinstance(name, str) and _SHOWN.fullmatch(name) is not None
+    }
 
 
 def _evidence_key(key: Key) -> EvidencePublicKey | None:

@@ -21,6 +21,53 @@ _WITHOUT_POLICY_S = 15.0
 _LEAST_S = 1.0  # however often it is rung
 
 
+class PolicyNotCurrent(Unavailable):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the policy that the centre has published is not taken here yet: {why}")
+        self.why = why
+
+
+class PolicyPull:
+    """Brings to `updater` what the centre has published. For one thread."""
+
+    def __init__(self, door: HttpsDoor, layer: str, updater: PolicyUpdater, hints: Hints | None = None) -> None:
+        self._door, self._layer, self._updater = door, layer, updater
+        self._hints = hints or Hints(has_broker=False)
+        self._etags: dict[str, str] = {}
+
+    def pull(self) -> None:
+        """Offer what the centre has published, the layer first, so that a head finds it.
+
+        Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable.
+        """
+        self._pull(f"/api/v1/policy/layers/{self._layer}", self._updater.offer_layer)
+        self._pull("/api/v1/policy/head", self._updater.offer_head)
+
+    def refresh(self) -> None:
+        """Have the policy metadata be what the centre has published now. Raises PolicyNotCurrent."""
+        try:
+            self.pull()
+        except (Unavailable, Refused) as exc:
+            raise PolicyNotCurrent(why(exc)) from exc
+        if refused := self._updater.refused:
+            raise PolicyNotCurrent(refused)
+
+    def _pull(self, path: str, offer: Callable[[bytes], None]) -> None:
+        # While an offer stands refused, a bundle that was right may have been replaced by one that was not.
+        known = self._etags.get(path) if not self._updater.refused else None
+        answer = self._door.get(path, {"If-None-Match": known} if known else {})
+        if answer.status == _NOT_MODIFIED:
+            return
+        if answer.status == _NOT_FOUND:
+            self._etags[path] = ""  # so that the first policy is known for news
+            return
+        body, etag = accepted(self._door.name, answer).body, answer.headers.get("etag", "")
+        if self._etags.get(path, etag) != etag:
+            self._hints.pulled(body)
+        offer(body)
+        self._etags[path] = etag
+
+
 class PolicyPuller:
     """A part of the agent. Rung, it pulls at once."""
 
@@ -38,10 +85,9 @@ class PolicyPuller:
         hints: Hints | None = None,
         spread: Callable[[], float] = random.random,
     ) -> None:
-        self._door, self._layer, self._updater = door, layer, updater
+        self._door, self._hints = door, hints or Hints(has_broker=False)
         self._policy, self._log, self._spread = policy, log, spread
-        self._hints = hints or Hints(has_broker=False)
-        self._etags: dict[str, str] = {}
+        self._pull = PolicyPull(door, layer, updater, self._hints)
         self.bell = bell
 
     def run(self, stop: threading.Event) -> None:
@@ -64,24 +110,5 @@ class PolicyPuller:
         self._door.close()
 
     def pull(self) -> None:
-        """Offer what the centre has published, the layer first, so that a head finds it.
-
-        Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable.
-        """
-        self._pull(f"/api/v1/policy/layers/{self._layer}", self._updater.offer_layer)
-        self._pull("/api/v1/policy/head", self._updater.offer_head)
-
-    def _pull(self, path: str, offer: Callable[[bytes], None]) -> None:
-        # While an offer stands refused, a bundle that was right may have been replaced by one that was not.
-        known = self._etags.get(path) if not self._updater.refused else None
-        answer = self._door.get(path, {"If-None-Match": known} if known else {})
-        if answer.status == _NOT_MODIFIED:
-            return
-        if answer.status == _NOT_FOUND:
-            self._etags[path] = ""  # so that the first policy is known for news
-            return
-        body, etag = accepted(self._door.name, answer).body, answer.headers.get("etag", "")
-        if self._etags.get(path, etag) != etag:
-            self._hints.pulled(body)
-        offer(body)
-        self._etags[path] = etag
+        """Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable."""
+        self._pull.pull()

@@ -12,14 +12,14 @@ docs/formats/command.md
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import TypeAlias
 
 from shared import canonical, clock
-from shared.audit.record import Subject
+from shared.audit.record import Participant, Subject
 from shared.canonical import Json
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, decode_base64, encode_base64
@@ -205,10 +205,22 @@ class SignedCommand:
 
 @dataclass(frozen=True)
 class Signatories:
-    """Who may command the hosts of a layer, and how many of them have to agree."""
+    """Who may command the hosts of a layer, and how many of them have to agree.
+
+    `names` are those that the policy's root has for keys; it need not have one for each.
+    """
 
     keys: tuple[EvidencePublicKey, ...]
     threshold: int
+    names: Mapping[KeyId, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A key that signed a command; `name` is empty where policy does not say whose it is."""
+
+    key_id: KeyId
+    name: str
 
 
 class Outcome(StrEnum):
@@ -273,13 +285,28 @@ class CommandResult:
 
 
 def recorded_as(command: Command) -> tuple[Subject, ...]:
-    """Return what an audit record says of a command: its name, action and digest, and each argument."""
+    """Return what an audit record says of a command: its name, action and digest, its claims, and each argument."""
     arguments = (Subject("fact", f"{name}: {value}") for name, value in sorted(command.arguments.items()))
-    return *recorded_briefly(command.command_id, command.action, command.digest), *arguments
+    return *recorded_briefly(command.command_id, command.action, command.digest, command.person), *arguments
 
 
-def recorded_briefly(command_id: CommandId, action: str, digest: bytes) -> tuple[Subject, ...]:
-    return Subject("command", str(command_id)), Subject("action", action), Subject("digest", digest.hex())
+def recorded_briefly(command_id: CommandId, action: str, digest: bytes, person: str) -> tuple[Subject, ...]:
+    return (
+        Subject("command", str(command_id)),
+        Subject("action", action),
+        Subject("digest", digest.hex()),
+        # Whoever signs can write any name there, so it is never a participant.
+        Subject("fact", f"claimed author: {person}"),
+    )
+
+
+def recorded_keys(signers: Sequence[Signer]) -> tuple[Subject, ...]:
+    """Return the keys that signed, in the order in which `recorded_people` names whose they are."""
+    return tuple(Subject("key", str(signer.key_id)) for signer in signers)
+
+
+def recorded_people(signers: Sequence[Signer], *, requestor: bool) -> tuple[Participant, ...]:
+    return tuple(Participant("person", signer.name or f"unnamed {signer.key_id}", requestor) for signer in signers)
 
 
 def arguments_of(command: Command) -> tuple[CommandAction, Mapping[str, Argument]]:
@@ -319,6 +346,13 @@ def verify_command(offered: SignedCommand, signatories: Signatories) -> Command:
     if len(offered.statements) < signatories.threshold:
         raise TooFewSignatures(given=len(offered.statements), needed=signatories.threshold)
     return offered.claimed
+
+
+def signers_of(verified: SignedCommand, signatories: Signatories) -> tuple[Signer, ...]:
+    """Return whose signatures a command carries that `verify_command` passed with the same `signatories`."""
+    known = {key.key_id for key in signatories.keys}
+    signed = (signing_key_id(statement) for statement in verified.statements)
+    return tuple(Signer(key_id, signatories.names.get(key_id, "")) for key_id in signed if key_id in known)
 
 
 def sign_result(result: CommandResult, signer: EvidenceSigner) -> bytes:

@@ -78,6 +78,7 @@ class PolicySigners:
     head_version: int = 0
     root: bytes = b""
     targets: bytes = b""
+    targets_version: int = 0
 
     def __post_init__(self) -> None:
         root = Root(expires=self._expires(), consistent_snapshot=True)
@@ -86,9 +87,17 @@ class PolicySigners:
         for name in ("snapshot", "timestamp"):
             root.add_key(self.online.public_key, name)
         self.root = _signed(Metadata(root), self.person)
-        role = DelegatedRole(ORGANISATION, [self.person.public_key.keyid], 1, False, paths=[f"{ORGANISATION}/*"])
-        delegations = Delegations({self.person.public_key.keyid: self.person.public_key}, {ORGANISATION: role})
-        self.targets = _signed(Metadata(Targets(expires=self._expires(), delegations=delegations)), self.person)
+        self.delegate(self.person)
+
+    def delegate(self, *signers: CryptoSigner) -> None:
+        """Have each of `signers` sign for the layer from the next head on."""
+        self.targets_version += 1
+        keys = {signer.public_key.keyid: signer.public_key for signer in signers}
+        role = DelegatedRole(ORGANISATION, list(keys), 1, False, paths=[f"{ORGANISATION}/*"])
+        targets = Targets(
+            self.targets_version, expires=self._expires(), delegations=Delegations({**keys}, {ORGANISATION: role})
+        )
+        self.targets = _signed(Metadata(targets), self.person)
 
     def publish(self, policy: bytes, version: int) -> tuple[HeadBundle, LayerBundle]:
         """Return the bundles that make `policy` current."""
@@ -101,7 +110,7 @@ class PolicySigners:
         """Return a new head over layer metadata that is signed already."""
         self.head_version += 1
         meta = {
-            "targets.json": MetaFile.from_data(1, self.targets, ["sha256"]),
+            "targets.json": MetaFile.from_data(self.targets_version, self.targets, ["sha256"]),
             f"{ORGANISATION}.json": MetaFile.from_data(version, layer_metadata, ["sha256"]),
         }
         snapshot = _signed(Metadata(Snapshot(self.head_version, expires=self._expires(), meta=meta)), self.online)

@@ -52,7 +52,8 @@ class Desk:
 
     def __init__(self, fleet: Fleet, threshold: int = 1) -> None:
         self.fleet, self.hinted = fleet, list[HostId]()
-        people = Signatories((ADA.public, BEA.public), threshold)
+        names = {ADA.public.key_id: "ada", BEA.public.key_id: "bea"}
+        people = Signatories((ADA.public, BEA.public), threshold, names)
         self.commands = FleetCommands(
             fleet.database, fleet.intake._journal, fleet.clock, signatories=lambda: people, hint=self.hinted.append
         )
@@ -208,6 +209,32 @@ def test_where_policy_asks_for_two_one_is_too_few(fleet: Fleet) -> None:
     desk.issue(command, ADA, BEA, by="bea")
 
     assert desk.state(command) == "waiting"
+
+
+def issued_record(desk: Desk) -> tuple[list[str], list[str]]:
+    """Return who took part in the one command, and what it is said of, as the journal has it."""
+    records = desk.fleet.answer("/api/v1/audit/records")["records"]
+    (issued,) = (record for record in records if record["event"] == "fleet.command-issued")
+    return [who["name"] for who in issued["who"]], [f"{what['kind']} {what['name']}" for what in issued["what"]]
+
+
+def test_the_journal_names_who_signed_and_not_whom_the_command_names(desk: Desk) -> None:
+    """Bea signs what says that it is Ada's, and Ada's account brings it."""
+    desk.issue(None, BEA)
+    who, what = issued_record(desk)
+
+    assert who == ["ada", "bea"]
+    assert f"key {BEA.public.key_id}" in what
+    assert f"key {ADA.public.key_id}" not in what
+    assert "fact claimed author: ada" in what
+
+
+def test_the_journal_names_her_who_signed_what_is_hers(desk: Desk) -> None:
+    desk.issue()
+    who, what = issued_record(desk)
+
+    assert set(who) == {"ada"}
+    assert f"key {ADA.public.key_id}" in what
 
 
 def test_nobody_sends_what_only_another_one_signed(desk: Desk) -> None:

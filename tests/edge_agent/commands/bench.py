@@ -56,6 +56,7 @@ class Bench:
         self.expires = self.clock.now() + 24 * 14 * HOUR
         self.signed_at: datetime | None = self.clock.now() - HOUR
         self.is_unreadable = False  # what the metadata says
+        self.pulled: Callable[[], None] = lambda: None  # what a pull does; it finds nothing new
         self.done: list[Mapping[str, Argument]] = []
         self._checks, self._make_store, self._do = checks, store, do or self.count
         self.start()
@@ -66,6 +67,7 @@ class Bench:
             dict.fromkeys(CommandAction, self._do),
             host_id=self.host.host_id,
             delegation=self.delegation,
+            refresh=self.refresh,
             store=self.store,
             database=self.host.database,
             journal=self.host.journal,
@@ -80,6 +82,9 @@ class Bench:
         if self.is_unreadable:
             raise TrustCacheUnavailable("the disk is full")
         return Delegation(self.signatories, self.expires, self.signed_at)
+
+    def refresh(self) -> None:
+        self.pulled()
 
     def restart(self) -> None:
         self.host.restart()
@@ -111,5 +116,8 @@ class Bench:
         return result.outcome, result.detail.partition(":")[0]
 
     def recorded(self) -> list[Event]:
+        return [record.event for record in self.records()]
+
+    def records(self) -> list[AuditRecord]:
         unsent = self.host.journal.after(0, most=1000, most_bytes=1 << 24)
-        return [] if unsent is None else [AuditRecord.parse(one.public).event for one in unsent.records]
+        return [] if unsent is None else [AuditRecord.parse(one.public) for one in unsent.records]

@@ -21,6 +21,7 @@ from edge_agent.database import DatabaseUnavailable
 from edge_agent.enrol.enroller import enrol
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
+from edge_agent.policy_sync.pull import PolicyPull
 from shared.audit.record import AuditRecord, Event
 from shared.clock import SystemClock
 from shared.fleet.command import Argument, Command, Outcome, sign_command
@@ -30,6 +31,7 @@ from tests.edge_agent.commands.bench import HOUR, STRANGER, Bench
 from tests.edge_agent.test_agent import IMAGES, mqtt_centre, publisher, running, wait_for_listener
 from tests.fakes.centre import Centre
 from tests.fakes.log import MemoryLog
+from tests.fakes.signers import new_signer as new_policy_signer
 
 __all__ = ["mqtt_centre"]
 
@@ -143,6 +145,55 @@ def test_an_isolated_host_still_takes_policy_and_delivers_its_records(centre: Ce
         agent._bells.pull.ring()
         centre.wait_for(lambda: centre.states[-1].policy_in_force == 2)
         centre.wait_for(lambda: Event.COMMAND_ENDED in audited(centre))
+
+
+# ---- policy that is older than a command
+
+
+def let_in(centre: Centre, folder: AgentFolder) -> None:
+    """Have a running agent be told by a person whom the policy names since its last pull."""
+    centre.publish(1)
+    with running(folder, MemoryLog()) as agent:
+        wait_for_listener(centre, agent)
+        new = new_policy_signer()
+        centre.signers.delegate(centre.signers.person, new)
+        centre.publish(2)
+        centre.commands.append(sign_command(command(folder, "diagnostics", events=0), [PersonSigner(new)]).encode())
+        agent._bells.commands.ring()
+        centre.wait_for(lambda: len(centre.results) == 1)
+
+
+def test_who_was_let_in_since_the_last_pull_is_obeyed(centre: Centre, enrolled: AgentFolder) -> None:
+    let_in(centre, enrolled)
+
+    assert centre.results[0][1].outcome is Outcome.DONE
+
+
+def test_who_was_let_in_since_the_last_pull_is_refused_by_an_agent_that_does_not_look(
+    centre: Centre, enrolled: AgentFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PolicyPull, "refresh", lambda _pull: None)
+    let_in(centre, enrolled)
+
+    assert centre.results[0][1].detail.startswith("SignerUnknown")
+
+
+def test_what_has_to_wait_for_policy_keeps_no_other_command_waiting_and_is_refused_once_that_is_there(
+    centre: Centre, enrolled: AgentFolder
+) -> None:
+    centre.publish(1)
+    with running(enrolled, MemoryLog()) as agent:
+        wait_for_listener(centre, agent)
+        centre.head = b"no head"
+        centre.commands.append(sign_command(command(enrolled, "isolate"), [STRANGER]).encode())
+        issue(centre, enrolled, "diagnostics", events=0)
+        agent._bells.commands.ring()
+        centre.wait_for(lambda: len(centre.results) == 1)
+        meanwhile = [result.outcome for _, result in centre.results]
+        centre.publish(2)
+        centre.wait_for(lambda: any(result.outcome is Outcome.REFUSED for _, result in centre.results))
+
+    assert meanwhile == [Outcome.DONE]
 
 
 # ---- results

@@ -40,9 +40,11 @@ def evidence(*keys: ec.EllipticCurvePrivateKey) -> set[str]:
     return {str(EvidencePublicKey(key.public_key()).key_id) for key in keys}
 
 
-def trusted(folder: Path, targets: Targets | None = None) -> PolicyVerification:
+def trusted(
+    folder: Path, targets: Targets | None = None, keys: tuple[Key, ...] = tuple(one.public_key for one in PEOPLE)
+) -> PolicyVerification:
     """Return a host's verification once it has taken a policy that two people have to sign."""
-    held = RoleKeys(tuple(signer.public_key for signer in PEOPLE), 2)
+    held = RoleKeys(keys, 2)
     online = RoleKeys((key_of(ONLINE.public_key()),))
     root = sign_role(build_root(root=held, targets=held, online=online, version=1, now=NOW), PEOPLE)
     signed = sign_role(targets or build_targets({ORGANISATION: held}, version=1, now=NOW), PEOPLE)
@@ -66,6 +68,21 @@ def test_keys_threshold_and_times_are_those_that_people_signed(tmp_path: Path) -
     assert delegation.signed_at == NOW
     # The earliest of all roles: the centre's own hold for two weeks.
     assert NOW + timedelta(days=13) < delegation.expires <= NOW + timedelta(days=14)
+
+
+def test_names_are_those_that_the_root_has_and_not_those_of_targets(tmp_path: Path) -> None:
+    named = key_of(ADA.public_key(), "Ada")
+    targets = build_targets({ORGANISATION: RoleKeys((key_of(ADA.public_key(), "Bea"),))}, version=1, now=NOW)
+    delegation = read_delegation(tmp_path, ORGANISATION, trusted(tmp_path, targets, (named, PEOPLE[1].public_key)))
+
+    assert delegation.signatories.names == {EvidencePublicKey(ADA.public_key()).key_id: "Ada"}
+
+
+@pytest.mark.parametrize("name", ["", "a\nb", " Ada", "A" * 65])
+def test_a_name_that_cannot_be_shown_is_none(tmp_path: Path, name: str) -> None:
+    keys = key_of(ADA.public_key(), name), PEOPLE[1].public_key
+
+    assert read_delegation(tmp_path, ORGANISATION, trusted(tmp_path, None, keys)).signatories.names == {}
 
 
 def test_one_key_under_two_names_is_one_person(tmp_path: Path) -> None:
