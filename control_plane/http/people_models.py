@@ -38,7 +38,6 @@ class PublishRequest(_Strict):
     layer: str = Field(pattern=f"^{LAYER_PATTERN}$")
     metadata: str = Field(max_length=1 << 20)
     policy: str = Field(max_length=1 << 20)
-    targets: str | None = Field(default=None, max_length=1 << 20)
 
 
 class SignedLayer(_Strict):

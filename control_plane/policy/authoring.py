@@ -33,7 +33,14 @@ from control_plane.policy.roles import (
     signer_of,
 )
 from control_plane.policy.root_change import WHENEVER
-from control_plane.policy.verify import LayerNotDelegated, layer_version, verify_layer, verify_roots, verify_targets
+from control_plane.policy.verify import (
+    LayerNotDelegated,
+    layer_version,
+    verify_layer,
+    verify_roots,
+    verify_signers_agree,
+    verify_targets,
+)
 from shared import canonical
 from shared.canonical import Json
 from shared.clock import Clock
@@ -258,6 +265,7 @@ def _verify_published(layer: str, parts: PolicyParts, credential: Credential, no
     mine = credential.signer.public_key.keyid
     root = _verify_roots(parts, credential, now)
     targets = verify_targets(root, parts.targets, now)
+    verify_signers_agree(root, targets)
     delegated = None if targets.delegations is None else (targets.delegations.roles or {}).get(layer)
     if delegated is None:
         raise LayerNotDelegated(layer)

@@ -47,6 +47,7 @@ from control_plane.policy.verify import (
     verify_layer,
     verify_next,
     verify_roots,
+    verify_signers_agree,
     verify_targets,
 )
 from shared import canonical
@@ -189,13 +190,15 @@ def sign(draft: Draft, signatory: Signatory) -> Draft:
 def verify_draft(draft: Draft) -> None:
     """Raise unless the draft follows what was published when it was made, by whatever people did that."""
     parts = draft.parts
-    targets = verify_targets(verify_roots(parts.roots, WHENEVER), parts.targets, WHENEVER)
+    root = verify_roots(parts.roots, WHENEVER)
+    targets = verify_targets(root, parts.targets, WHENEVER)
     for held in parts.layers:
         verify_layer(targets, held)
     change = draft.change
     if change is not None:
         read_root_change(change, Held(parts.roots, parts.targets, parts.layers))
         return
+    verify_signers_agree(root, targets)
     layer = draft.layers[0]
     document = read_unsigned_layer(targets, layer)
     verify_next(layer.layer, document.version, layer_version(parts.layers, layer.layer))
@@ -231,7 +234,13 @@ def tell(draft: Draft) -> Iterator[str]:
         new, delegating = parse_role(Root, change.root).signed, read_unsigned_targets(change.targets)
         yield f"it makes policy root {new.version}, valid until {new.expires:%Y-%m-%d}"
         yield from _told(held_keys(root, ROOT), held_keys(new, ROOT), "the root")
-        for name in delegated_layers(delegating):
+        layers = delegated_layers(delegating)
+        before, after = held_keys(root, TARGETS), held_keys(new, TARGETS)
+        if not all(
+            before.same_as(held_keys(targets, name)) and after.same_as(held_keys(delegating, name)) for name in layers
+        ):
+            yield from _told(before, after, "targets, which say who signs the policies")
+        for name in layers:
             yield from _told(held_keys(targets, name), held_keys(delegating, name), f"policies of layer {name}")
         if held_keys(new, TIMESTAMP).key_ids != held_keys(root, TIMESTAMP).key_ids:
             yield "the centre's online key is replaced"

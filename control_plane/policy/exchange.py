@@ -58,12 +58,11 @@ class PolicyParts:
 
 @dataclass(frozen=True)
 class Publication:
-    """One signed policy on its way to the centre; `targets` only where the delegations themselves change."""
+    """One signed policy on its way to the centre."""
 
     layer: str
     metadata: bytes
     policy: bytes
-    targets: bytes | None = None
 
     @property
     def bundle(self) -> LayerBundle:
@@ -71,7 +70,6 @@ class Publication:
 
     def json(self) -> dict[str, Json]:
         return {
-            "targets": None if self.targets is None else encode_base64(self.targets),
             "layer": self.layer,
             "metadata": encode_base64(self.metadata),
             "policy": encode_base64(self.policy),
@@ -85,7 +83,6 @@ class Publication:
             layer=fields.text("layer", LAYER_PATTERN),
             metadata=fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
             policy=fields.base64("policy", max_bytes=MAX_BYTES),
-            targets=None if fields.is_null("targets") else fields.base64("targets", max_bytes=MAX_HEAD_BYTES),
         )
         fields.done()
         return publication

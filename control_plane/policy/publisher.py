@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -42,6 +42,7 @@ from control_plane.policy.verify import (
     verify_online_key,
     verify_publication,
     verify_roots,
+    verify_signers_agree,
     verify_targets,
 )
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -141,7 +142,8 @@ class PolicyPublisher:
     def establish(self, root: bytes, targets: bytes, person: str) -> None:
         """Keep the first root and targets, which no host sees before the first publication.
 
-        Raises AlreadyEstablished, Malformed, SignaturesMissing, PolicyExpired, WrongOnlineKey, LayerNotDelegated.
+        Raises AlreadyEstablished, Malformed, SignaturesMissing, PolicyExpired, WrongOnlineKey, LayerNotDelegated,
+        SignersDiffer.
         """
         now = self._clock.now()
         trusted = verify_roots([root], now)
@@ -149,6 +151,7 @@ class PolicyPublisher:
         signed = verify_targets(trusted, targets, now)
         if signed.delegations is None or ORGANISATION not in (signed.delegations.roles or {}):
             raise LayerNotDelegated(ORGANISATION)
+        verify_signers_agree(trusted, signed)
         if (trusted.version, signed.version) != (1, 1):
             raise Malformed("first policy metadata", "root and targets begin with version 1")
 
@@ -237,10 +240,6 @@ class PolicyPublisher:
         held = self.layer(name)
         return None if held is None else PolicyDocument.parse(held.policy)
 
-    def current_version(self, name: str = ORGANISATION) -> int | None:
-        document = self.document(name)
-        return None if document is None else document.version
-
     def newest_root(self) -> bytes:
         """Return the trust anchor that a host enrolled today begins with.
 
@@ -301,12 +300,9 @@ class PolicyPublisher:
         now, current = self._clock.now(), self._current_in(session)
         held = _held(session, current)
         document = self._verify(offered, held, self._centre_keys(), now)
-        if offered.targets is not None:
-            session.add(_row(TARGETS, parse_role(Targets, offered.targets).signed, offered.targets, now, person))
         session.add(_layer_row(offered.bundle, document.version, now, person))
         others = tuple(layer for layer in held.layers if layer.layer != offered.layer)
-        targets = held.targets if offered.targets is None else offered.targets
-        self._sign_online(session, current, Held(held.roots, targets, (*others, offered.bundle)), now, person)
+        self._sign_online(session, current, replace(held, layers=(*others, offered.bundle)), now, person)
         return document.version
 
     def _add_root(self, session: Session, offered: RootChange, person: str) -> int:

@@ -64,6 +64,10 @@ class RoleKeys:
     def key_ids(self) -> list[str]:
         return [key.keyid for key in self.keys]
 
+    def same_as(self, other: "RoleKeys") -> bool:
+        """Return whether it makes no difference to anybody which of the two is asked, in whatever order they stand."""
+        return (self.threshold, _by_id([self])) == (other.threshold, _by_id([other]))
+
 
 def signer_of(key: ec.EllipticCurvePrivateKey) -> CryptoSigner:
     return CryptoSigner(key)

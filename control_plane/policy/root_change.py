@@ -42,6 +42,7 @@ from control_plane.policy.verify import (
     Held,
     SignaturesMissing,
     layer_version,
+    online_key_id,
     read_unsigned_layer,
     read_unsigned_targets,
     verify_consistent,
@@ -50,6 +51,7 @@ from control_plane.policy.verify import (
     verify_online_key,
     verify_ours,
     verify_roots,
+    verify_signers_agree,
     verify_targets,
     verify_time,
 )
@@ -94,8 +96,8 @@ class Need:
 def read_root_change(offered: RootChange, held: Held) -> tuple[Root, Targets, tuple[PolicyDocument, ...]]:
     """Return what `offered` says, once it follows what is held and can be lived with, whoever has signed it.
 
-    Raises Malformed, PolicyVersionTaken, PolicyVersionSkipped, RootUnusable, LayersDiffer, PolicyChanged, and what
-    `verify_roots` raises for the roots that are held.
+    Raises Malformed, PolicyVersionTaken, PolicyVersionSkipped, RootUnusable, SignersDiffer, WrongOnlineKey,
+    LayersDiffer, PolicyChanged, and what `verify_roots` raises for the roots that are held.
     """
     before = verify_roots(held.roots, WHENEVER)
     root, targets = parse_role(Root, offered.root).signed, read_unsigned_targets(offered.targets)
@@ -104,6 +106,8 @@ def read_root_change(offered: RootChange, held: Held) -> tuple[Root, Targets, tu
     published = parse_role(Targets, held.targets).signed
     verify_next(TARGETS, targets.version, published.version)
     _verify_usable(root, targets)
+    verify_signers_agree(root, targets)
+    online_key_id(root)
     if delegated_layers(targets) != delegated_layers(published):
         raise LayersDiffer(offered=delegated_layers(targets), held=delegated_layers(published))
     if [layer.layer for layer in offered.layers] != sorted(layer.layer for layer in held.layers):
@@ -116,8 +120,7 @@ def verify_root_change(
 ) -> tuple[Root, Targets, tuple[PolicyDocument, ...]]:
     """Return what `offered` says, once everybody who has to has signed it and this centre can work under it.
 
-    Raises what `read_root_change` raises, and SignaturesMissing, PolicyExpired, WrongOnlineKey, ForeignSealingKey,
-    ForeignReceiptKey.
+    Raises what `read_root_change` raises, and SignaturesMissing, PolicyExpired, ForeignSealingKey, ForeignReceiptKey.
     """
     root, targets, documents = read_root_change(offered, held)
     verify_roots((*held.roots, offered.root), now)
@@ -175,14 +178,12 @@ def _verify_usable(root: Root, targets: Targets) -> None:
     for held in _people_roles(root, targets):
         if not 1 <= held.threshold <= len(held.keys):
             raise RootUnusable(f"{held.threshold} signatures would be needed where {len(held.keys)} keys may sign")
-    for layer in delegated_layers(targets):
-        if set(held_keys(targets, layer).key_ids) - {*root.roles[TARGETS].keyids}:
-            raise RootUnusable(f"layer {layer} is given to a key that may not sign targets")
+        # In root and in targets each: one id can stand for another key in either.
+        for key in held.keys:
+            _verify_key(key)
     people, online = people_of(root, targets), {*root.roles[SNAPSHOT].keyids, *root.roles[TIMESTAMP].keyids}
     if online & people.keys():
         raise RootUnusable("a person's key would be the centre's online key")
-    for key in people.values():
-        _verify_key(key)
     names = [name_of(key) for key in people.values() if is_named(key)]
     for name in names:
         if names.count(name) > 1:

@@ -13,7 +13,17 @@ from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from control_plane.policy.exchange import Publication
-from control_plane.policy.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, AnyRole, parse_role, policy_path
+from control_plane.policy.roles import (
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    AnyRole,
+    delegated_layers,
+    held_keys,
+    parse_role,
+    policy_path,
+)
 from shared import clock
 from shared.errors import Malformed, Refused
 from shared.policy.accept import WrongLayer
@@ -71,6 +81,18 @@ class LayerNotDelegated(Refused):
         self.layer = layer
 
 
+class SignersDiffer(Refused):
+    """Whoever signs targets gives the layers away, so fewer or others there would be who signs policy in the end."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(
+            f"the root has targets signed by other keys, or by another number of them, than layer {layer} is; whoever "
+            "signs targets can give the layer to anybody, so both have to be the same; sign nothing of this, and ask "
+            "who made it"
+        )
+        self.layer = layer
+
+
 class ForeignSealingKey(Refused):
     def __init__(self, key: SealingKey) -> None:
         super().__init__(
@@ -123,12 +145,11 @@ def verify_publication(offered: Publication, held: Held, keys: CentreKeys, now: 
     """Return the policy that `offered` publishes, once it holds under the root, follows what is held, and seals to us.
 
     Raises Malformed, SignaturesMissing, PolicyExpired, PolicyVersionTaken, PolicyVersionSkipped, PolicyVersionsDiffer,
-    MetadataMismatch, LayerNotDelegated, WrongLayer, ForeignSealingKey, ForeignReceiptKey.
+    MetadataMismatch, LayerNotDelegated, SignersDiffer, WrongLayer, ForeignSealingKey, ForeignReceiptKey.
     """
     root = verify_roots(held.roots, now)
-    targets = verify_targets(root, held.targets if offered.targets is None else offered.targets, now)
-    if offered.targets is not None:
-        verify_next(TARGETS, targets.version, parse_role(Targets, held.targets).signed.version)
+    targets = verify_targets(root, held.targets, now)
+    verify_signers_agree(root, targets)
     document = verify_layer(targets, offered.bundle)
     verify_time(offered.layer, parse_role(Targets, offered.metadata).signed, now)
     verify_next(offered.layer, document.version, layer_version(held.layers, offered.layer))
@@ -142,13 +163,14 @@ def verify_head(head: HeadBundle, layers: Iterable[LayerBundle], now: datetime) 
     A layer may have expired by itself: hosts keep the last they accepted, and the other layers go on.
 
     Raises Malformed, SignaturesMissing, PolicyExpired, PolicyVersionsDiffer, MetadataMismatch, LayerNotDelegated,
-    WrongLayer.
+    SignersDiffer, WrongLayer.
     """
     root = verify_roots(head.roots, now)
     timestamp = _verify_role(root, Timestamp, TIMESTAMP, head.timestamp, now)
     snapshot = _verify_role(root, Snapshot, SNAPSHOT, head.snapshot, now)
     _verify_described(head.snapshot, snapshot, timestamp.snapshot_meta, what=SNAPSHOT, described_by=TIMESTAMP)
     targets = verify_targets(root, head.targets, now)
+    verify_signers_agree(root, targets)
     _verify_described(head.targets, targets, snapshot.meta.get("targets.json"), what=TARGETS, described_by=SNAPSHOT)
     for layer in layers:
         verify_layer(targets, layer)
@@ -190,6 +212,13 @@ def read_unsigned_targets(data: bytes) -> Targets:
     if targets.targets:
         raise Malformed("TUF targets metadata", "lists a target itself; policies belong to layers")
     return targets
+
+
+def verify_signers_agree(root: Root, targets: Targets) -> None:
+    """Raise SignersDiffer unless the very keys and threshold of targets are those of each layer, names included."""
+    for layer in delegated_layers(targets):
+        if not held_keys(root, TARGETS).same_as(held_keys(targets, layer)):
+            raise SignersDiffer(layer)
 
 
 def verify_layer(targets: Targets, layer: LayerBundle) -> PolicyDocument:

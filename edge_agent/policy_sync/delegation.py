@@ -13,7 +13,12 @@ from tuf.api import exceptions as tuf
 from tuf.api.metadata import Key, Metadata, Root, Targets
 
 from edge_agent.log import why
-from edge_agent.policy_sync.verification import Chain, PolicyVerification, TrustCacheUnavailable
+from edge_agent.policy_sync.verification import (
+    Chain,
+    PolicyVerification,
+    TrustCacheUnavailable,
+    verify_signers_agree,
+)
 from shared import clock
 from shared.errors import Refused
 from shared.fleet.command import Signatories
@@ -69,6 +74,8 @@ def read_delegation(folder: Path, layer: str, verification: PolicyVerification) 
         root.signed.verify_delegate(Targets.type, targets.signed_bytes, targets.signatures)
     except (tuf.StorageError, tuf.RepositoryError) as exc:
         raise TrustCacheUnavailable(f"targets of what was verified: {why(exc)}") from exc
+    # TUF leaves in the folder what was refused after it: it commands nobody either.
+    verify_signers_agree(root.signed, targets.signed)
     return _delegation(root.signed, targets.signed, layer, chain)
 
 

@@ -5,14 +5,14 @@ anchor is the root metadata the caller was given.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import Metadata, Signed
+from tuf.api.metadata import Key, Metadata, Role, Root, Signed, Targets
 from tuf.ngclient.updater import Updater
 
 from edge_agent.log import why
@@ -145,6 +145,7 @@ class PolicyVerification:
         # A layer's metadata, signed by people who may sign targets too, would pass for those.
         if self._read("targets").targets:
             raise MetadataInvalid("the targets metadata lists a target itself; policies belong to layers")
+        verify_signers_agree(self._read("root"), self._read("targets"))
         if target is None:
             raise MetadataInvalid(f"{self._layer}/policy.json is not among the targets")
         if bundle is None:
@@ -163,3 +164,23 @@ class PolicyVerification:
                 self._folder.unlink(missing_ok=True)
         except OSError as exc:
             raise TrustCacheUnavailable(why(exc)) from exc
+
+
+def verify_signers_agree(root: Root, targets: Targets) -> None:
+    """Raise MetadataInvalid unless each layer has the keys and threshold that the root gives to targets.
+
+    People read who signs a policy from the layers. Fewer could otherwise give a layer away, to one of them alone.
+    """
+    held = _signers(root.keys, root.roles[Targets.type])
+    delegations = targets.delegations
+    if delegations is None:
+        return
+    for name, role in (delegations.roles or {}).items():
+        if _signers(delegations.keys, role) != held:
+            raise MetadataInvalid(f"layer {name} is signed by others, or by fewer or more, than the targets metadata")
+
+
+def _signers(keys: Mapping[str, Key], role: Role) -> tuple[int, dict[str, tuple[str, str, Any]]]:
+    # An id is only a word to TUF. Whose name stands beside a key is nothing that a host goes by.
+    found = {key_id: keys[key_id] for key_id in role.keyids if key_id in keys}
+    return role.threshold, {key_id: (key.keytype, key.scheme, key.keyval) for key_id, key in found.items()}

@@ -69,6 +69,11 @@ class Centre:
         """Return the same centre in another process, so to say: nothing in memory is kept."""
         return replace(self, publisher=PolicyPublisher(self.database, self.keys, self.journal, self.clock))
 
+    @property
+    def published_version(self) -> int:
+        """Return the version that is published, 0 before the first."""
+        return self.publisher.parts().next_version - 1
+
     def document(self) -> PolicyDocument:
         return PolicyDocument.parse(self.sign().policy)
 

@@ -237,7 +237,7 @@ def test_both_refuse(attacked: Attacked, attack: Callable[[Attacked], Bundles], 
     attacked.modality.offer(*published(attacked.centre))
 
     assert refused == ((agent, guard), (2, 2))
-    genuine = attacked.centre.publisher.current_version()
+    genuine = attacked.centre.published_version
     assert (attacked.modality.errors, attacked.modality.versions) == (("", ""), (genuine, genuine))
 
 

@@ -34,7 +34,7 @@ from control_plane.policy.roles import (
     sign_role,
     signer_of,
 )
-from control_plane.policy.verify import LayerNotDelegated, PolicyExpired, SignaturesMissing
+from control_plane.policy.verify import LayerNotDelegated, PolicyExpired, SignaturesMissing, SignersDiffer
 from shared.errors import IntegrityFailure, Malformed
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument, SealingKey
@@ -43,6 +43,7 @@ from shared.sealing.hpke import SealingPrivateKey
 from shared.signing import EvidencePublicKey
 from tests.control_plane.policy.centre import POLICY, Centre, credential_for
 from tests.control_plane.policy.file.full import MEANT
+from tests.control_plane.policy.people import ada, added, another, change_root
 
 FOREIGN = SealingPrivateKey(bytes(32)).public
 
@@ -210,10 +211,14 @@ def test_refuses_to_sign_for_a_layer_that_is_not_ours_or_not_there(centre: Centr
     theirs = build_targets({ORGANISATION: stranger}, version=2, now=centre.clock.now())
     parts = replace(centre.publisher.parts(), targets=sign_role(theirs, [centre.credential.signer]))
 
-    with pytest.raises(NotASigner):
+    with pytest.raises(SignersDiffer):
         centre.sign(parts=parts)
     with pytest.raises(LayerNotDelegated):
         centre.sign(replace(POLICY, layer="site"))
+    one, two = ada(centre), another(centre, "Grace")
+    change_root(centre, replace(added(two, remove=(one.signatory.key_id,)), of_root=False), one, two)
+    with pytest.raises(NotASigner):
+        centre.sign()
 
 
 def test_refuses_a_grade_for_which_there_is_no_key_and_names_those_there_are(centre: Centre) -> None:

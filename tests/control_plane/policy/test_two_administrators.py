@@ -94,12 +94,12 @@ def both(centre: Centre, one: Person, two: Person) -> Centre:
 
 
 def test_the_centre_refuses_one_signature_where_two_are_needed(both: Centre, one: Person, two: Person) -> None:
-    before = both.publisher.current_version()
+    before = both.published_version
 
     for alone in (one, two):
         with pytest.raises(SignaturesMissing, match="1 valid signatures of its own keys and needs 2"):
             publish(both, alone)
-    assert both.publisher.current_version() == before
+    assert both.published_version == before
     assert both.journal.events()[-1] is Event.POLICY_REFUSED
 
 

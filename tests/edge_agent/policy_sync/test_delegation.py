@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from securesystemslib.signer import CryptoSigner, SSlibKey
-from tuf.api.metadata import DelegatedRole, Delegations, Key, Metadata, Targets
+from tuf.api.metadata import Metadata, Targets
 
 from control_plane.policy.roles import (
     RoleKeys,
@@ -20,7 +20,7 @@ from control_plane.policy.roles import (
     signer_of,
 )
 from edge_agent.policy_sync.delegation import Delegation, DelegationExpired, NotDelegated, read_delegation
-from edge_agent.policy_sync.verification import PolicyVerification, TrustCacheUnavailable
+from edge_agent.policy_sync.verification import MetadataInvalid, PolicyVerification, TrustCacheUnavailable
 from shared.clock import SystemClock
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION
@@ -40,11 +40,11 @@ def evidence(*keys: ec.EllipticCurvePrivateKey) -> set[str]:
     return {str(EvidencePublicKey(key.public_key()).key_id) for key in keys}
 
 
-def trusted(
-    folder: Path, targets: Targets | None = None, keys: tuple[Key, ...] = tuple(one.public_key for one in PEOPLE)
-) -> PolicyVerification:
+HELD = RoleKeys(tuple(signer.public_key for signer in PEOPLE), 2)
+
+
+def trusted(folder: Path, targets: Targets | None = None, held: RoleKeys = HELD) -> PolicyVerification:
     """Return a host's verification once it has taken a policy that two people have to sign."""
-    held = RoleKeys(keys, 2)
     online = RoleKeys((key_of(ONLINE.public_key()),))
     root = sign_role(build_root(root=held, targets=held, online=online, version=1, now=NOW), PEOPLE)
     signed = sign_role(targets or build_targets({ORGANISATION: held}, version=1, now=NOW), PEOPLE)
@@ -56,8 +56,8 @@ def trusted(
     return verification
 
 
-def read(folder: Path, layer: str = ORGANISATION, targets: Targets | None = None) -> Delegation:
-    return read_delegation(folder, layer, trusted(folder, targets))
+def read(folder: Path, held: RoleKeys = HELD) -> Delegation:
+    return read_delegation(folder, ORGANISATION, trusted(folder, held=held))
 
 
 def test_keys_threshold_and_times_are_those_that_people_signed(tmp_path: Path) -> None:
@@ -73,7 +73,9 @@ def test_keys_threshold_and_times_are_those_that_people_signed(tmp_path: Path) -
 def test_names_are_those_that_the_root_has_and_not_those_of_targets(tmp_path: Path) -> None:
     named = key_of(ADA.public_key(), "Ada")
     targets = build_targets({ORGANISATION: RoleKeys((key_of(ADA.public_key(), "Bea"),))}, version=1, now=NOW)
-    delegation = read_delegation(tmp_path, ORGANISATION, trusted(tmp_path, targets, (named, PEOPLE[1].public_key)))
+    delegation = read_delegation(
+        tmp_path, ORGANISATION, trusted(tmp_path, targets, RoleKeys((named, PEOPLE[1].public_key), 2))
+    )
 
     assert delegation.signatories.names == {EvidencePublicKey(ADA.public_key()).key_id: "Ada"}
 
@@ -82,19 +84,13 @@ def test_names_are_those_that_the_root_has_and_not_those_of_targets(tmp_path: Pa
 def test_a_name_that_cannot_be_shown_is_none(tmp_path: Path, name: str) -> None:
     keys = key_of(ADA.public_key(), name), PEOPLE[1].public_key
 
-    assert read_delegation(tmp_path, ORGANISATION, trusted(tmp_path, None, keys)).signatories.names == {}
+    assert read_delegation(tmp_path, ORGANISATION, trusted(tmp_path, None, RoleKeys(keys, 2))).signatories.names == {}
 
 
 def test_one_key_under_two_names_is_one_person(tmp_path: Path) -> None:
     key = signer_of(ADA).public_key
     again = SSlibKey("0f" * 32, key.keytype, key.scheme, key.keyval)
-    targets = build_targets({}, version=1, now=NOW)
-    role = DelegatedRole(ORGANISATION, [key.keyid, again.keyid, PEOPLE[1].public_key.keyid], 2, True,
-                         paths=[f"{ORGANISATION}/*"])  # fmt: skip
-    keys: dict[str, Key] = {key.keyid: key, again.keyid: again, PEOPLE[1].public_key.keyid: PEOPLE[1].public_key}
-    targets.delegations = Delegations(keys, {ORGANISATION: role})
-
-    signatories = read(tmp_path, targets=targets).signatories
+    signatories = read(tmp_path, RoleKeys((key, again, PEOPLE[1].public_key), 2)).signatories
 
     assert {str(one.key_id) for one in signatories.keys} == evidence(ADA, BEA)
     assert len(signatories.keys) == 2
@@ -134,3 +130,28 @@ def test_targets_that_were_changed_in_the_folder_are_not_believed(tmp_path: Path
 
     with pytest.raises(TrustCacheUnavailable, match="targets"):
         read_delegation(tmp_path, ORGANISATION, verification)
+
+
+THREE = RoleKeys((*HELD.keys, signer_of(new_key()).public_key), 2)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        RoleKeys(THREE.keys, 1),
+        RoleKeys(HELD.keys[:1], 1),
+        RoleKeys((*THREE.keys, signer_of(new_key()).public_key), 2),
+        RoleKeys((*HELD.keys, SSlibKey.from_dict(THREE.keys[2].keyid, signer_of(new_key()).public_key.to_dict())), 2),
+    ],
+    ids=["a lower threshold", "one of them alone", "somebody more", "another key under the same id"],
+)
+def test_refuses_a_layer_that_others_sign_than_targets_and_none_of_them_commands(
+    tmp_path: Path, layer: RoleKeys
+) -> None:
+    targets = build_targets({ORGANISATION: layer}, version=1, now=NOW)
+
+    with pytest.raises(MetadataInvalid, match="signed by others"):
+        trusted(tmp_path, targets, THREE)
+    # TUF has written it into the folder by then, so whoever reads the folder has to look too.
+    with pytest.raises(MetadataInvalid, match="signed by others"):
+        read_delegation(tmp_path, ORGANISATION, PolicyVerification(layer=ORGANISATION, folder=tmp_path, root=b"unused"))
