@@ -33,6 +33,7 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 ADA, BEA, ONLINE = new_key(), new_key(), new_key()
 PEOPLE = [signer_of(ADA), signer_of(BEA)]
+KEYS: tuple[Key, ...] = tuple(signer.public_key for signer in PEOPLE)
 NOW = SystemClock().now()
 
 
@@ -40,9 +41,7 @@ def evidence(*keys: ec.EllipticCurvePrivateKey) -> set[str]:
     return {str(EvidencePublicKey(key.public_key()).key_id) for key in keys}
 
 
-def trusted(
-    folder: Path, targets: Targets | None = None, keys: tuple[Key, ...] = tuple(one.public_key for one in PEOPLE)
-) -> PolicyVerification:
+def trusted(folder: Path, targets: Targets | None = None, keys: tuple[Key, ...] = KEYS) -> PolicyVerification:
     """Return a host's verification once it has taken a policy that two people have to sign."""
     held = RoleKeys(keys, 2)
     online = RoleKeys((key_of(ONLINE.public_key()),))
