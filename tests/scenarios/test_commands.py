@@ -106,6 +106,11 @@ def test_a_host_does_what_it_is_told_and_proves_it(hospital: Hospital) -> None:
     assert (status is not None, still_closed) == (True, None)
     assert rejoined["state"] == "done"
     assert not [gap for gap in unsure if "command" in gap]
+    begun = [
+        record for record in audit["records"] if record["event"] in ("fleet.command-issued", "fleet.command-begun")
+    ]
+    assert {tuple(who["name"] for who in record["who"]) for record in begun} == {("ada",), ("ada", "ada")}
+    assert all(any(what["kind"] == "key" for what in record["what"]) for record in begun)
     seen = [record["event"] for record in audit["records"]]
     assert {"fleet.command-issued", "fleet.command-begun", "fleet.command-ended", "fleet.command-answered"} <= set(seen)
 

@@ -72,7 +72,8 @@ def test_keys_threshold_and_times_are_those_that_people_signed(tmp_path: Path) -
 
 def test_names_are_those_that_the_root_has_and_not_those_of_targets(tmp_path: Path) -> None:
     named = key_of(ADA.public_key(), "Ada")
-    targets = build_targets({ORGANISATION: RoleKeys((key_of(ADA.public_key(), "Bea"),))}, version=1, now=NOW)
+    otherwise = RoleKeys((key_of(ADA.public_key(), "Bea"), PEOPLE[1].public_key), 2)
+    targets = build_targets({ORGANISATION: otherwise}, version=1, now=NOW)
     delegation = read_delegation(
         tmp_path, ORGANISATION, trusted(tmp_path, targets, RoleKeys((named, PEOPLE[1].public_key), 2))
     )

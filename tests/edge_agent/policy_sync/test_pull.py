@@ -10,7 +10,7 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
 from edge_agent.policy_sync.hints import Hearing, Hints
-from edge_agent.policy_sync.pull import PolicyPuller
+from edge_agent.policy_sync.pull import PolicyNotCurrent, PolicyPull, PolicyPuller
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.policy.document import ORGANISATION
 from tests.fakes.centre import Centre
@@ -63,6 +63,50 @@ def test_what_is_published_comes_in_force(centre: Centre, host: Host, puller: Po
     puller.pull()
 
     assert (first, version(host)) == (1, 2)
+
+
+@pytest.fixture
+def pull(host: Host, enrolled: AgentFolder, updater: PolicyUpdater) -> Iterator[PolicyPull]:
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    yield PolicyPull(door, ORGANISATION, updater)
+    door.close()
+
+
+def test_what_is_refreshed_is_current_only_where_the_head_was_taken(
+    centre: Centre, host: Host, pull: PolicyPull
+) -> None:
+    centre.publish(1)
+    pull.refresh()
+    centre.head = b"no head"
+    with pytest.raises(PolicyNotCurrent):
+        pull.refresh()
+    with pytest.raises(PolicyNotCurrent):
+        pull.refresh()
+    centre.publish(2)
+    pull.refresh()
+
+    assert version(host) == 2
+
+
+def test_what_a_broker_spoiled_is_mended_by_a_refresh(
+    centre: Centre, host: Host, pull: PolicyPull, updater: PolicyUpdater
+) -> None:
+    centre.publish(1)
+    pull.refresh()
+    updater.offer_head(b"no head")
+    spoiled = updater.refused
+    pull.refresh()
+
+    assert (bool(spoiled), updater.refused) == (True, "")
+
+
+def test_without_an_answer_nothing_is_current(centre: Centre, pull: PolicyPull) -> None:
+    centre.publish(1)
+    centre.stop()
+
+    with pytest.raises(PolicyNotCurrent):
+        pull.refresh()
 
 
 def test_what_has_not_changed_is_not_sent_again(
