@@ -76,22 +76,28 @@ class PolicySigners:
     lasts: timedelta = timedelta(days=30)
     signed_at: datetime | None = None  # as the timestamp says; None: it does not
     head_version: int = 0
-    root: bytes = b""
+    roots: tuple[bytes, ...] = ()
     targets: bytes = b""
     targets_version: int = 0
 
     def __post_init__(self) -> None:
-        root = Root(expires=self._expires(), consistent_snapshot=True)
-        for name, signer in (("root", self.person), ("targets", self.person)):
-            root.add_key(signer.public_key, name)
-        for name in ("snapshot", "timestamp"):
-            root.add_key(self.online.public_key, name)
-        self.root = _signed(Metadata(root), self.person)
         self.delegate(self.person)
 
+    @property
+    def root(self) -> bytes:
+        """The root that a host is born with."""
+        return self.roots[0]
+
     def delegate(self, *signers: CryptoSigner) -> None:
-        """Have each of `signers` sign for the layer from the next head on."""
+        """Have each of `signers` sign for targets and the layer from the next head on, by a new root."""
         self.targets_version += 1
+        root = Root(self.targets_version, expires=self._expires(), consistent_snapshot=True)
+        root.add_key(self.person.public_key, "root")
+        for signer in signers:
+            root.add_key(signer.public_key, "targets")
+        for name in ("snapshot", "timestamp"):
+            root.add_key(self.online.public_key, name)
+        self.roots = (*self.roots, _signed(Metadata(root), self.person))
         keys = {signer.public_key.keyid: signer.public_key for signer in signers}
         role = DelegatedRole(ORGANISATION, list(keys), 1, False, paths=[f"{ORGANISATION}/*"])
         targets = Targets(
@@ -120,7 +126,7 @@ class PolicySigners:
             snapshot_meta=MetaFile.from_data(self.head_version, snapshot, ["sha256"]),
             unrecognized_fields={} if self.signed_at is None else {"signed_at": clock.text(self.signed_at)},
         )
-        return HeadBundle((self.root,), _signed(Metadata(stamp), self.online), snapshot, self.targets)
+        return HeadBundle(self.roots, _signed(Metadata(stamp), self.online), snapshot, self.targets)
 
     def _expires(self) -> datetime:
         # TUF's client reads the machine's own clock, so what it judges has to be made by the same one.
