@@ -105,7 +105,7 @@ def test_an_isolated_host_closes_its_port_and_says_so_until_it_is_let_in_again(
 ) -> None:
     with told(centre, enrolled, "isolate") as agent:
         closed = agent.listener.port, agent.listener.is_serving
-        centre.wait_for(lambda: centre.states[-1].isolated)
+        centre.wait_for(lambda: centre.states[-1].isolated and not centre.states[-1].listening)
         said = centre.states[-1]
         centre.commands.clear()
         issue(centre, enrolled, "rejoin")
