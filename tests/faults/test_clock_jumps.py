@@ -45,6 +45,8 @@ def test_images_are_taken_whatever_the_clock_says(centre: Vault, enrolled: Agent
         for number, to in enumerate(_JUMPS):
             jump(file, to)
             taken_now(port, modality, number)
+            # What is acknowledged is recorded a moment later, which must not be one of another time.
+            wait_until_recorded(agent, 5 * (number + 1))
         agent.killed()
 
     # It also starts, listens and captures at such a time, with a policy whose metadata has long expired.
@@ -63,6 +65,10 @@ def taken_now(port: int, modality: Modality, number: int) -> None:
     modality.acknowledged.update(now.acknowledged)
     assert len(now.acknowledged) == 5
     assert echo(port) == Status.SUCCESS
+
+
+def wait_until_recorded(agent: AgentProcess, images: int) -> None:
+    agent.wait_until(lambda: agent.status().captured >= images)
 
 
 def deliver(centre: Vault, folder: AgentFolder, modality: Modality) -> None:
