@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Host
 from control_plane.db.transactions import in_one_commit
-from control_plane.fleet.histories import History, Known, Run, follow
+from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -19,9 +19,9 @@ from shared.signing import EvidencePublicKey
 _EVENTS = {History.RESTORED: Event.HOST_RESTORED, History.CLONED: Event.HOST_CLONED}
 _WHY = {
     History.RESTORED: "report {now} of a start at which report {held} had been given before",
-    History.CLONED: "report {now} of a run that had been followed by another",
+    History.CLONED: "report {now} of a run that had been followed by another, or that gave this number to another "
+    "report",
 }
-_MOST_RUNS_STORED = 100
 
 
 class HostUnknown(Refused):
@@ -92,5 +92,5 @@ class StateIntake:
 def _known(host: Host, key: EvidencePublicKey) -> Known:
     held = verify_state(host.state, key) if host.state is not None else None
     listed = Fields({"runs": canonical.parse(host.runs.encode(), "runs of a host")}, "hosts")
-    runs = tuple(map(Run.parse, listed.items("runs", most=_MOST_RUNS_STORED)))
+    runs = tuple(map(Run.parse, listed.items("runs", most=MOST_RUNS)))
     return Known(held, runs)

@@ -481,3 +481,14 @@ def test_once_the_list_of_pins_can_be_read_again_what_was_left_alone_is_judged(m
         guard._glance()
 
         assert "1-2" not in allowed(guard)
+
+
+def test_a_glance_lets_a_bus_go_that_a_guard_left_held(machine: Machine) -> None:
+    counting(machine, 7)
+    held = machine.folder / "sys/bus/usb/devices/usb1/interface_authorized_default"
+    with machine.guard() as guard:
+        guard.begin()
+        held.write_text("0\n")
+        guard._glance()
+
+    assert held.read_text().strip() == "1"

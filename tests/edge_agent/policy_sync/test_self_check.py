@@ -219,3 +219,20 @@ def test_the_real_self_check_seals_to_every_key_and_makes_the_tls_context(tmp_pa
 
     with pytest.raises(DicomTlsUnusable):
         SelfCheck(unusable)(replace(policy, dicom_trust="certificates"))
+
+
+def test_a_power_cut_while_a_stored_policy_is_mended_takes_it_out_of_force_no_more(bench: CheckedBench) -> None:
+    bench.offer(*bench.publish(1))
+    newer = bench.publish(2)
+    bench.offer(*newer)
+    with bench.host.database.transaction() as connection:
+        connection.execute("UPDATE accepted_policy SET document = x'00' WHERE version = 2")
+    bench.restart()
+    assert bench.version() == 0
+    bench.check = ended_by_power_cut  # type: ignore[method-assign, assignment]
+    bench.start()
+    with pytest.raises(PowerCut):
+        bench.offer(*newer)
+    bench.host.restart()
+
+    assert bench.version() == 2, "as before, and without another trial"
