@@ -11,11 +11,10 @@ import pytest
 
 from edge_agent.capture.tls import DicomTlsUnusable
 from edge_agent.policy_sync.self_check import SelfCheck
-from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.audit.record import Event, Outcome
 from shared.errors import Malformed, Refused
 from shared.policy.bundle import LayerBundle
-from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.document import PolicyDocument
 from tests.edge_agent.policy_sync.test_updater import Bench
 from tests.fakes.host import Host
 from tests.fakes.signers import document
@@ -28,22 +27,7 @@ class Lacking(Refused):
 class CheckedBench(Bench):
     """A host that lacks something for each version in `lacks`."""
 
-    lacks: set[int]
-
-    def start(self) -> None:
-        self.lacks = getattr(self, "lacks", set())
-        self.updater = PolicyUpdater(
-            layer=ORGANISATION,
-            trust_folder=self.host.folder / "policy",
-            policy_root=self.signers.root,
-            host_id=self.host.host_id,
-            store=self.host.store,
-            journal=self.host.journal,
-            database=self.host.database,
-            log=self.host.log,
-            on_current=lambda head, layer: self.current.append((head, layer)),
-            self_check=self.check,
-        )
+    lacks: frozenset[int] | set[int] = frozenset()
 
     def check(self, policy: PolicyDocument) -> None:
         if policy.version in self.lacks:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.audit.record import Event
 from shared.policy.bundle import HeadBundle, LayerBundle
-from shared.policy.document import ORGANISATION
+from shared.policy.document import ORGANISATION, PolicyDocument
 from tests.fakes.host import Host
 from tests.fakes.signers import PolicySigners, document
 
@@ -40,7 +40,11 @@ class Bench:
             log=self.host.log,
             on_layer_missing=self.count_missing,
             on_current=lambda head, layer: self.current.append((head, layer)),
+            self_check=self.check,
         )
+
+    def check(self, policy: PolicyDocument) -> None:
+        """Pass whatever comes."""
 
     def count_missing(self) -> None:
         self.missing += 1
