@@ -124,10 +124,11 @@ def await_typed(console: Console, text: str, shown: str) -> None:
 
 
 def keys_arrive(lab: Lab) -> None:
-    """Press a key, and see it at an input device."""
+    """Press a key, and see it at the pinned keyboard, once that is listened to."""
+    keyboard = lab.tree.await_input(PINNED)
     lab.guest.put("/opt/lab/keys.py", KEYS.read_bytes())
     keys = lab.guest.spawn(["python3", "/opt/lab/keys.py"])
-    keys.await_line("device")
+    keys.await_line(f"device {keyboard}")
     lab.console.type("k")
-    assert keys.await_line("key ")[1].endswith(" 37")  # KEY_K
+    assert keys.await_line("key ")[1] == f"key {keyboard} 37"  # KEY_K
     keys.signal()

@@ -1,6 +1,6 @@
 """Inside the guest: print every key press of every input device, the present and the coming ones, until ended.
 
-`key <device> <code>`, the codes as linux/input-event-codes.h numbers them.
+`device <device>` once it is listened to, then `key <device> <code>`, as linux/input-event-codes.h numbers them.
 """
 
 import os
