@@ -58,10 +58,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_people(commands)
     _add_policy(commands)
+    _add_accounts(commands)
     _add_audit(commands)
     _add_coverage(commands)
     _add_routes(commands)
     _add_moving(commands)
+    _add_commanding(commands)
     _add_keys(commands)
     return parser
 
@@ -86,7 +88,12 @@ def _add_running(commands: "Commands[argparse.ArgumentParser]") -> None:
         ("mqtt-port", 8883, "broker"),
     ):
         run.add_argument(f"--{name}", type=_port, default=port, metavar="PORT", help=f"{what}; 0 picks one [{port}]")
-    run.add_argument("--no-broker", action="store_true", help="do without Mosquitto; hosts pull policy over HTTPS")
+    broker = run.add_mutually_exclusive_group()
+    broker.add_argument("--no-broker", action="store_true", help="do without Mosquitto; hosts pull policy over HTTPS")
+    broker.add_argument("--broker", metavar="URL", help="a broker that others run, mqtts://HOST:PORT, and no Mosquitto")
+    run.add_argument(
+        "--broker-ca", type=Path, metavar="FILE", help="who certified that broker, PEM [our own authority did]"
+    )
     run.add_argument("--ready-file", type=Path, metavar="FILE", help="write addresses and sign-in link here when ready")
     run.set_defaults(run=_later("running", "run"))
 
@@ -110,6 +117,15 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     code.add_argument("--asset", required=True, help="what people call the host, such as 'CT 2, room 1.14'")
     code.add_argument("--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]")
     code.set_defaults(run=_later("people", "code"))
+
+    hosts = commands.add_parser("hosts", help="list hosts, or take one's identity away")
+    actions = hosts.add_subparsers(title="actions", required=True, metavar="ACTION")
+    listing = _person(actions.add_parser("list", help="the ids of hosts that are not revoked, one a line"))
+    listing.set_defaults(run=_later("hosts", "show"))
+    revoke = _person(actions.add_parser("revoke", help="refuse a host from now on, for good (audited)"))
+    revoke.add_argument("host", metavar="HOST", help="its id, as `status` prints it: host-...")
+    revoke.add_argument("--reason", required=True, help="why; it is kept sealed in the audit log, with your name")
+    revoke.set_defaults(run=_later("hosts", "revoke"))
 
     find = _person(commands.add_parser("find", help="look images up through the blind index (audited)"))
     wanted = find.add_mutually_exclusive_group()
@@ -142,17 +158,124 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
-    policy = commands.add_parser("policy", help="check or publish a policy")
+    policy = commands.add_parser("policy", help="check, compare, try, publish or take back a policy")
     actions = policy.add_subparsers(title="actions", required=True, metavar="ACTION")
     check = actions.add_parser("check", help="say what is wrong with a policy file; touches nothing")
     check.add_argument("file", type=Path)
     _json(check)
     check.set_defaults(run=_later("policies", "check"))
+    schema = actions.add_parser("schema", help="print the JSON Schema of a policy file, for an editor")
+    schema.set_defaults(run=_later("policies", "schema"))
+    diff = _person(actions.add_parser("diff", help="what a file would change, and what of it is dangerous; 1 if any"))
+    diff.add_argument("file", type=Path)
+    diff.add_argument("--against", type=_version, metavar="VERSION", help="that version [the newest]")
+    diff.set_defaults(run=_later("policy_past", "diff"))
+    simulate = _person(actions.add_parser("simulate", help="which devices and captures a file would treat otherwise"))
+    simulate.add_argument("file", type=Path)
+    simulate.add_argument("--days", type=int, default=30, metavar="N", help="captures of the last N days [%(default)s]")
+    simulate.set_defaults(run=_later("policy_simulate", "simulate"))
     publish = _person(actions.add_parser("publish", help="sign a policy file with your key and push it to every host"))
-    publish.add_argument("file", type=Path)
+    publish.add_argument("file", type=Path, help="a policy, or a draft that enough people have signed")
     publish.set_defaults(run=_later("policies", "publish"))
-    root = _person(actions.add_parser("root", help="the fingerprints of the policy roots, which a host's guard pins"))
+    _add_past_policy(actions)
+    _add_signing(actions)
+
+
+def _add_signing(actions: "Commands[argparse.ArgumentParser]") -> None:
+    signers = _person(actions.add_parser("signers", help="who may sign what, how many have to, until when"))
+    signers.set_defaults(run=_later("signing", "signers"))
+
+    propose = _person(actions.add_parser("propose", help="write a draft of a policy, for several people to sign"))
+    propose.add_argument("file", type=Path)
+    _draft_out(propose, required=True)
+    propose.set_defaults(run=_later("policies", "propose"))
+
+    review = actions.add_parser("review", help="say what a draft would change and who has still to sign; signs nothing")
+    review.add_argument("draft", type=Path)
+    _json(review)
+    review.set_defaults(run=_later("signing", "review"))
+
+    sign = actions.add_parser("sign", help="add your signature to a draft; needs no network")
+    sign.add_argument("draft", type=Path)
+    mine = sign.add_mutually_exclusive_group(required=True)
+    mine.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    mine.add_argument("--key", type=Path, metavar="FILE.pub", help="a key alone, such as one for recovery")
+    sign.add_argument("--root", metavar="SHA256", help="newest policy root, as a signer read it to you who becomes one")
+    _json(sign)
+    sign.set_defaults(run=_later("signing", "sign"))
+
+    _add_root(actions)
+    _add_key(actions)
+
+
+def _add_root(actions: "Commands[argparse.ArgumentParser]") -> None:
+    root = actions.add_parser("root", help="fingerprints of the policy roots, which a host's guard pins; or a new root")
+    root.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    root.add_argument("--url", help="people's door, where it is not the one in the credential")
+    _json(root)
     root.set_defaults(run=_later("policies", "root"))
+    changes = root.add_subparsers(title="changes", metavar="CHANGE")
+    propose = _person(changes.add_parser("propose", help="change who signs, how many have to, or the online key"))
+    propose.add_argument("--add", type=Path, action="append", default=[], metavar="FILE.pub", help="a new signer's key")
+    propose.add_argument(
+        "--remove", action="append", default=[], metavar="SIGNER", help="a name, or how a key id begins"
+    )
+    propose.add_argument("--threshold", type=int, metavar="N", help="how many signatures it takes [as many as now]")
+    propose.add_argument("--only", choices=("root", "policies"), help="leave those who sign the other as they are")
+    propose.add_argument("--new-online-key", action="store_true", help="replace the centre's own key, after misuse")
+    _draft_out(propose, required=False)
+    propose.set_defaults(run=_later("signing", "propose_root"))
+    renew = _person(changes.add_parser("renew", help="begin a new year for root, targets and layers as they are"))
+    _draft_out(renew, required=False)
+    renew.set_defaults(run=_later("signing", "renew_root"))
+
+
+def _add_key(actions: "Commands[argparse.ArgumentParser]") -> None:
+    key = actions.add_parser("key", help="make a key to sign with, or write one down that lies on a token")
+    kinds = key.add_subparsers(title="kinds", required=True, metavar="KIND")
+    new = kinds.add_parser("new", help="FILE for you alone, and FILE.pub for whoever makes you a signer")
+    new.add_argument("file", type=Path)
+    token = kinds.add_parser("on-token", help="FILE.pub alone, of a key on a PKCS#11 token; asks for the PIN")
+    token.add_argument("file", type=Path)
+    token.add_argument("--token", required=True, metavar="LABEL", help="label of the token")
+    token.add_argument("--id", type=int, default=2, metavar="N", help="CKA_ID of the key on it [%(default)s]")
+    for kind, run in ((new, "new_key"), (token, "key_on_token")):
+        kind.add_argument("--name", required=True, help="whose key it is, or what for; people sign it with the key")
+        _json(kind)
+        kind.set_defaults(run=_later("signing", run))
+
+
+def _add_accounts(commands: "Commands[argparse.ArgumentParser]") -> None:
+    person = commands.add_parser("person", help="give somebody an account, or end it")
+    actions = person.add_subparsers(title="actions", required=True, metavar="ACTION")
+    add = _person(actions.add_parser("add", help="make a credential for a person, who has a key already (audited)"))
+    add.add_argument("--key", type=Path, required=True, metavar="FILE.pub", help="theirs, by `policy key`")
+    add.add_argument("--role", choices=("administrator",), required=True)
+    add.add_argument("--out", type=Path, required=True, metavar="FILE", help="credential to make; never overwritten")
+    add.set_defaults(run=_later("signing", "add_person"))
+    remove = _person(actions.add_parser("remove", help="end an account; what its token opened is closed (audited)"))
+    remove.add_argument("name")
+    remove.set_defaults(run=_later("signing", "remove_person"))
+
+
+def _draft_out(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    also = "" if required else "; not needed where your signature is enough"
+    parser.add_argument(
+        "--out", type=Path, required=required, metavar="DRAFT", help=f"file to make, for others to sign{also}"
+    )
+
+
+def _add_past_policy(actions: "Commands[argparse.ArgumentParser]") -> None:
+    history = _person(actions.add_parser("history", help="who published which version when, and what it changed"))
+    history.add_argument("--most", type=int, default=20, metavar="N", help="the newest N [%(default)s]")
+    history.set_defaults(run=_later("policy_past", "history"))
+    show = _person(actions.add_parser("show", help="print a version as a policy file; --json: as it was signed"))
+    show.add_argument("version", type=_version, metavar="VERSION")
+    show.set_defaults(run=_later("policy_past", "show"))
+    revert = _person(actions.add_parser("revert", help="publish what an older version said, as a new version"))
+    revert.add_argument("version", type=_version, metavar="VERSION")
+    revert.add_argument("--yes", action="store_true", help="do not ask")
+    revert.set_defaults(run=_later("policy_past", "revert"))
 
 
 def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -208,6 +331,30 @@ def _add_moving(commands: "Commands[argparse.ArgumentParser]") -> None:
     end.set_defaults(run=_later("moving", "end"))
 
 
+def _add_commanding(commands: "Commands[argparse.ArgumentParser]") -> None:
+    actions = ("diagnostics", "rotate-certificate", "rescan", "isolate", "rejoin")
+    command = _person(commands.add_parser("command", help="have one host do something, once (signed here, audited)"))
+    command.add_argument("host", help="its host id, as `status` prints it")
+    command.add_argument("action", choices=actions, help="what to do")
+    command.add_argument(
+        "--argument", action="append", default=[], metavar="NAME=VALUE", help="such as events=50, ae_title=CT1"
+    )
+    command.add_argument("--lasts", default="1h", metavar="TIME", help="when it is too late, such as 30m [%(default)s]")
+    command.set_defaults(run=_later("commands", "issue"))
+    another = _person(
+        commands.add_parser("command-sign", help="sign what another one drew up, where policy asks for two")
+    )
+    another.add_argument("file", type=Path, help="what `command --out` wrote")
+    another.set_defaults(run=_later("commands", "sign"))
+    for parser in (command, another):
+        parser.add_argument("--out", type=Path, metavar="FILE", help="write it there for the next signer; send nothing")
+        parser.add_argument("--yes", action="store_true", help="I know what this does")
+    show = _person(commands.add_parser("commands", help="what hosts were told to do, and what became of it"))
+    show.add_argument("--host", metavar="HOST", help="that host's alone: its host id")
+    show.add_argument("--command", metavar="COMMAND", help="that one alone, with what it proved")
+    show.set_defaults(run=_later("commands", "show"))
+
+
 def _add_keys(commands: "Commands[argparse.ArgumentParser]") -> None:
     keys = commands.add_parser("keys", help="prove that the recovery shares work")
     actions = keys.add_subparsers(title="actions", required=True, metavar="ACTION")
@@ -245,6 +392,12 @@ def _port(text: str) -> int:
     if not text.isascii() or not text.isdigit() or (port := int(text)) > 65_535:
         raise argparse.ArgumentTypeError("expected a port from 0 to 65535")
     return port
+
+
+def _version(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < (version := int(text[:10])) < 1 << 31:
+        raise argparse.ArgumentTypeError("expected a version, such as 3")
+    return version
 
 
 def _later(module: str, command: str) -> Callable[[argparse.Namespace], int]:

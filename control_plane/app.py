@@ -25,6 +25,8 @@ from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
+from control_plane.enrolment.revocation import Revocation, RevokedHosts
+from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
@@ -43,7 +45,10 @@ from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.policy.signatories import signatories
+from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.verified import VerifiedPolicy
+from control_plane.policy.versions import PolicyVersions
 from control_plane.routes.connect import connected
 from control_plane.routes.image import ImageSource
 from control_plane.routes.intake import RouteIntake
@@ -73,7 +78,7 @@ _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
 
 class ControlPlane:
-    """One process: three doors, one scheduler, and Mosquitto as a child."""
+    """One process: three doors, one scheduler, and Mosquitto as a child, or a client of a broker that others run."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         """Raises NotInitialised, RootKeyMissing, KeyNotAuthentic."""
@@ -94,8 +99,15 @@ class ControlPlane:
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
         self._states = StateIntake(self._database, self._journal, clock)
         self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
-                                broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS))  # fmt: skip
+                                broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
+                                revoked=RevokedHosts(self._database, self._ca))  # fmt: skip
+        self._revocation = Revocation(self._database, self._journal, self._push.end_session)
+        self._commands = FleetCommands(
+            self._database, self._journal, clock,
+            signatories=partial(signatories, self._policy), hint=self._push.hint_command,
+        )  # fmt: skip
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
+        self._versions = PolicyVersions(self._database, self._verified)
         self._comparisons = self._make_comparisons()
         self._route_queue = RouteQueue(self._database, self._journal, clock)
         self._routes = self._make_routes()
@@ -114,6 +126,7 @@ class ControlPlane:
             self._refresh_policy()
             scheduler = BackgroundScheduler(timezone="UTC")
             scheduler.add_job(self._refresh_policy, "interval", hours=1, id="refresh-policy")
+            scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.start()
             opened.callback(scheduler.shutdown)
             self._routes.start()
@@ -171,7 +184,13 @@ class ControlPlane:
         audit = AuditIntake(self._database, self._evidence, self._journal, self._clock, self._moves)
         renewer = Renewer(self._database, self._ca, self._journal)
         hosts = host_door(
-            HostIdentities(self._database, self._clock), vault, audit, self._policy, self._states, renewer
+            HostIdentities(self._database, self._clock),
+            vault,
+            audit,
+            self._policy,
+            self._states,
+            renewer,
+            self._commands,
         )
         any_address = "" if settings.host not in {"127.0.0.1", "localhost"} else "127.0.0.1"
         yield Door(
@@ -203,20 +222,33 @@ class ControlPlane:
         return PeopleServices(
             accounts=self._accounts,
             overview=Overview(
-                self._database, self._policy, audit, self._push.state, self._clock, coverage, routes, self._moves
+                self._database,
+                self._policy,
+                audit,
+                self._push.state,
+                self._clock,
+                coverage,
+                routes,
+                self._moves,
+                self._versions,
+                self._commands,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
             doubts=Doubts(self._database, self._journal),
+            commands=self._commands,
             opener=self._opener(),
             custody=CustodyStatements(self._database, self._journal, self._clock),
             policy=self._policy,
+            versions=self._versions,
+            simulation=PolicySimulation(self._database, self._verified, self._clock),
             audit=audit,
             coverage=coverage,
             comparisons=self._comparisons,
             routes=routes,
             moves=self._moves,
+            revocation=self._revocation,
             journal=self._journal,
             issue_code=partial(codes.issue, self._database, self._clock, self._ca.fingerprint),
             limit=FailureLimit(self._clock),
@@ -273,7 +305,7 @@ class ControlPlane:
         return FrameWorker(digester)
 
     def _where(self) -> Doors:
-        return Doors(self._settings.host, self._doors["hosts"].port, self._push.port)
+        return self._push.doors(self._settings.host, self._doors["hosts"].port)
 
     def _tls(self, name: str) -> TlsIdentity:
         key = self._keys.p256(name)

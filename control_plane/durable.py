@@ -1,6 +1,7 @@
 """Files and folders that survive a power cut."""
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -19,4 +20,12 @@ def write_new(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
+def replace_whole(path: Path, data: bytes) -> None:
+    """Write a file anew for its owner only, durably: after a cut it holds what it held, or all of `data`."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    write_new(beside, data)
+    beside.replace(path)
     sync_folder(path.parent)

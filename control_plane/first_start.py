@@ -16,6 +16,7 @@ from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.people.accounts import Accounts
+from control_plane.people.name import PERSON_PATTERN
 from control_plane.policy.authoring import Credential, make_root_and_targets, new_credential, store_credential
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders, SettingRefused, verify_host_name
@@ -30,10 +31,6 @@ HOST = "host"
 GRADES = ("general", "restricted", "secret")
 """Those that keys are made for, the strictest last."""
 ADMINISTRATOR = "administrator"
-
-
-# It stands in audit records, on the status page and in a file's name.
-_PERSON = r"\w[\w .@'-]{0,63}"
 
 
 class AlreadyInitialised(Refused):
@@ -112,7 +109,7 @@ def first_start(
     Raises AlreadyInitialised, FolderTaken, HandoverTaken, SettingRefused, DataInUse.
     """
     verify_host_name(host)
-    if not re.fullmatch(_PERSON, person):
+    if not re.fullmatch(PERSON_PATTERN, person):
         raise SettingRefused("person", f"{person!r} is no name: letters, digits, spaces and . @ ' - , at most 64")
     if handover.resolve() == folders.data.resolve() or folders.data.resolve() in handover.resolve().parents:
         raise HandoverInside(handover)
@@ -141,7 +138,7 @@ def _make(folders: Folders, handover: Path, person: str, *, host: str, people_ur
     credential = _new_administrator(database, keys, person, people_url, clock)
     publisher = PolicyPublisher(database, keys, journal, clock)
     online = keys.p256(store.POLICY_ONLINE).public_key()
-    publisher.establish(*make_root_and_targets([credential.signer], online, clock), person)
+    publisher.establish(*make_root_and_targets([credential.signer], online, clock, names=[person]), person)
     test_object = drill.test_object_path(folders.data)
     drill.seal_test_object(test_object, data_keys[-1], index_key, keys.signer(store.JOURNAL), clock.now())
     handed_over = _hand_over(handover, credential, shares.split(root))

@@ -3,14 +3,17 @@
 import fcntl
 import os
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from shared.enrolment.exchange import ADDRESS_PATTERN
+from shared.enrolment.exchange import ADDRESS_PATTERN, MAX_PEM_CHARS, PEM_PATTERN
 from shared.errors import Refused
+
+DEFAULT_MQTT_PORT = 8883
 
 
 class SettingRefused(Refused):
@@ -79,6 +82,38 @@ def verify_host_name(host: str) -> None:
 
 
 @dataclass(frozen=True)
+class OutsideBroker:
+    """A broker that others run. Its certificate is one of `ca`, PEM; None: of the centre's own authority."""
+
+    host: str
+    port: int
+    ca: str | None = None
+
+
+def outside_broker(url: str, ca_file: Path | None = None) -> OutsideBroker:
+    """Read `mqtts://host:port` and the file with its authority. Raises SettingRefused."""
+    found = re.fullmatch(rf"mqtts://({ADDRESS_PATTERN})(?::([0-9]{{1,5}}))?/?", url)
+    if found is None:
+        raise SettingRefused("broker", f"{url!r} is not mqtts://HOST:PORT; without TLS no broker is used")
+    port = int(found[2] or DEFAULT_MQTT_PORT)
+    if not 1 <= port <= 65_535:
+        raise SettingRefused("broker", f"{port} is no port")
+    return OutsideBroker(found[1], port, None if ca_file is None else _certificate(ca_file))
+
+
+def _certificate(file: Path) -> str:
+    """Read one certificate as hosts take it. Raises SettingRefused."""
+    try:
+        pem = file.read_text(encoding="ascii").replace("\r\n", "\n").strip() + "\n"
+        ssl.create_default_context(cadata=pem)
+    except (OSError, ValueError) as exc:
+        raise SettingRefused("broker_ca", f"{file} cannot be read as a certificate in PEM: {exc}") from exc
+    if len(pem) > MAX_PEM_CHARS or not re.fullmatch(PEM_PATTERN, pem):
+        raise SettingRefused("broker_ca", f"{file} has to hold exactly one certificate and nothing else, in PEM")
+    return pem
+
+
+@dataclass(frozen=True)
 class Settings:
     """Ports of 0 are chosen by the system and told in the ready file. `host` is what hosts reach the centre by."""
 
@@ -88,8 +123,9 @@ class Settings:
     enrol_port: int = 8441
     people_host: str = "127.0.0.1"
     people_port: int = 8440
-    mqtt_port: int = 8883
+    mqtt_port: int = DEFAULT_MQTT_PORT
     with_broker: bool = True
+    outside_broker: OutsideBroker | None = None  # instead of a broker of our own
 
     def __post_init__(self) -> None:
         verify_host_name(self.host)

@@ -26,6 +26,12 @@ from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.capture.registrar import GroupRegistrar
 from edge_agent.capture.store import CaptureStore
 from edge_agent.capture.tls import DicomTls, client_context, server_context
+from edge_agent.commands.actions import HostActions
+from edge_agent.commands.diagnostics import Diagnostics
+from edge_agent.commands.executor import CommandExecutor
+from edge_agent.commands.isolation import Isolation
+from edge_agent.commands.part import CommandPart
+from edge_agent.commands.store import CommandStore
 from edge_agent.commitment.association import ReportAssociation
 from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.commitment.reporter import CommitmentReporter
@@ -50,11 +56,12 @@ from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.link.bundles import KeptBundles
 from edge_agent.link.client import SOCKET, GuardClient
 from edge_agent.link.relay import GuardRelay
-from edge_agent.log import Log, where, why
+from edge_agent.log import Log, RecentLog, where, why
 from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
+from edge_agent.policy_sync.hints import Hints
 from edge_agent.policy_sync.mqtt import MqttLink
-from edge_agent.policy_sync.pull import PolicyPuller
+from edge_agent.policy_sync.pull import PolicyPull, PolicyPuller
 from edge_agent.policy_sync.self_check import SelfCheck
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
@@ -101,6 +108,7 @@ class _Bells:
     commitment: Bell = field(default_factory=Bell)
     forward: Bell = field(default_factory=Bell)
     guard: Bell = field(default_factory=Bell)
+    commands: Bell = field(default_factory=Bell)
 
 
 class Agent:
@@ -116,8 +124,10 @@ class Agent:
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
     ) -> None:
         folder, identity = settings.folder, load_identity(settings.folder)
+        log = self._recent = RecentLog(log, clock)
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
+        self._hints = Hints(has_broker=identity.config.doors.mqtt_port is not None, on_lost=self._bells.pull.ring)
         self._contexts: list[ssl.SSLContext] = []
         self._ready_lock = threading.Lock()
         make_folder(folder.database.parent)
@@ -132,6 +142,7 @@ class Agent:
             random_bytes=random_bytes,
             on_record=self._bells.audit.ring,
         )
+        self.isolation = Isolation(self.database)
         self._forward_key = ForwardingKey(folder.forwarding, random_bytes)
         self._owed = ForwardQueue(self.database, self.journal, self._host_id, clock, self._bells.forward.ring)
         self.forwards = Forwards(self._forward_key, self._owed)
@@ -156,7 +167,7 @@ class Agent:
         desk = self._make_desk()
         self.listener = self._make_listener(pipeline, desk)
         self._watchers = self._make_watchers(pipeline)
-        mqtt = self._make_mqtt()
+        mqtt, renewal = self._make_mqtt(), self._make_renewal()
         self._let_parts_wake_each_other()
         # Stopped in this order: nothing new comes in before the rest is put down.
         self._parts: list[Part] = [
@@ -168,7 +179,8 @@ class Agent:
             self._make_forwarder(),
             self._make_puller(),
             *([mqtt] if mqtt else []),
-            self._make_renewal(),
+            self._make_commands(renewal),
+            renewal,
             self.relay,
             self._make_delivery(),
             *self._make_audit_uploads(),
@@ -262,6 +274,7 @@ class Agent:
             tls=DicomTls(folder.dicom, make_certificate=self._certificate.ensure, policy=self.store.in_force),
             commitments=desk,
             on_listening=self._on_listening,
+            is_open=self.isolation.is_open,
         )
 
     def _make_watchers(self, pipeline: CapturePipeline) -> list[ExportFolderWatcher]:
@@ -280,6 +293,7 @@ class Agent:
                 database=self.database,
                 clock=self._clock,
                 log=self._log,
+                is_open=self.isolation.is_open,
             )
             for export in exports
         ]
@@ -320,6 +334,7 @@ class Agent:
             policy=self.store.in_force,
             log=self._log,
             bell=self._bells.pull,
+            hints=self._hints,
         )
 
     def _make_mqtt(self) -> MqttLink | None:
@@ -327,15 +342,63 @@ class Agent:
         if config.doors.mqtt_port is None:
             return None
         return MqttLink(
-            config.doors.host,
+            config.doors.mqtt_host or config.doors.host,
             config.doors.mqtt_port,
-            self._context(),
+            self._context(config.doors.mqtt_ca),
             host_id=config.host_id,
             layer=config.layer,
             updater=self.updater,
             log=self._log,
-            on_connected=self._bells.pull.ring,
+            on_subscribed=self._on_subscribed,
+            on_command=self._bells.commands.ring,
+            hints=self._hints,
         )
+
+    def _on_subscribed(self) -> None:
+        self._bells.pull.ring()
+        self._bells.commands.ring()
+
+    def _make_commands(self, renewal: CertificateRenewal) -> CommandPart:
+        store, door = CommandStore(self.database), self._door()
+        executor = CommandExecutor(
+            self._actions(renewal).all(),
+            host_id=self._host_id,
+            delegation=self.updater.delegation,
+            refresh=PolicyPull(door, self._identity.config.layer, self.updater).refresh,
+            store=store,
+            database=self.database,
+            journal=self.journal,
+            signer=self._identity.signer,
+            clock=self._clock,
+            log=self._log,
+        )
+        return CommandPart(door, executor, store, policy=self.store.in_force, log=self._log, bell=self._bells.commands)
+
+    def _actions(self, renewal: CertificateRenewal) -> HostActions:
+        diagnostics = Diagnostics(
+            disk=self._settings.folder.spool,
+            store=self.store,
+            spool=self.spool,
+            journal=self.journal,
+            isolation=self.isolation,
+            clock=self._clock,
+            log=self._recent,
+            is_listening=self._is_listening,
+            policy_error=lambda: self.updater.error,
+            certificate=lambda: renewal.present,
+            folders=lambda: tuple(watcher.state() for watcher in self._watchers),
+        )
+        return HostActions(
+            diagnostics=diagnostics,
+            renewal=renewal,
+            watchers=self._watchers,
+            isolation=self.isolation,
+            is_listening=self._is_listening,
+            is_serving=lambda: self.listener.is_serving,
+        )
+
+    def _is_listening(self) -> bool:
+        return self.listener.port is not None
 
     def _make_renewal(self) -> CertificateRenewal:
         return CertificateRenewal(
@@ -390,11 +453,12 @@ class Agent:
             journal=self.journal,
             clock=self._clock,
             log=self._log,
-            listening=lambda: self.listener.port is not None,
+            listening=self._is_listening,
             policy_error=lambda: self.updater.error,
             capture=self._capture_state,
             guard=self.relay.report,
             brought_records=self.captures.moved.records_waiting,
+            isolated=self.isolation.is_isolated,
             bell=self._bells.report,
             run_name=secrets.token_hex(16),
         )
@@ -411,6 +475,8 @@ class Agent:
             self.listener.bell.ring, bells.report.ring, bells.commitment.ring, bells.forward.ring, *watching
         ):  # fmt: skip
             self.store.on_change(wake)
+        for wake in (self.listener.bell.ring, bells.report.ring, *watching):
+            self.isolation.on_change(wake)
 
     def _capture_state(self) -> CaptureState:
         return CaptureState(
@@ -428,9 +494,9 @@ class Agent:
         doors = self._identity.config.doors
         return HttpsDoor(doors.host, doors.https_port, self._context())
 
-    def _context(self) -> ssl.SSLContext:
+    def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:
         folder = self._settings.folder
-        self._contexts.append(verified_context(folder.ca, folder.tls))
+        self._contexts.append(verified_context(folder.ca, folder.tls, ca_pem=ca_pem))
         return self._contexts[-1]
 
     def _dicom_context(self, trust: str) -> ssl.SSLContext:

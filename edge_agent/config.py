@@ -98,11 +98,7 @@ class HostConfig:
                 "v": 1,
                 "host": str(self.host_id),
                 "asset": self.asset,
-                "doors": {
-                    "host": self.doors.host,
-                    "https_port": self.doors.https_port,
-                    "mqtt_port": self.doors.mqtt_port,
-                },
+                "doors": self.doors.json(),
                 "sop_hash_key": encode_base64(self.sop_hash_key),
                 "policy_root": encode_base64(self.policy_root),
                 "layer": self.layer,
@@ -114,21 +110,15 @@ class HostConfig:
         """Raises Malformed, naming the field."""
         fields = Fields(canonical.parse(data, "host.json"), "host.json")
         fields.version()
-        doors = fields.fields("doors")
         config = cls(
             host_id=HostId.parse(fields.text("host")),
             asset=fields.text("asset", max_chars=100),
-            doors=Doors(
-                doors.text("host", max_chars=253),
-                doors.integer("https_port", least=1, most=65_535),
-                None if doors.is_null("mqtt_port") else doors.integer("mqtt_port", least=1, most=65_535),
-            ),
+            doors=Doors.parse(fields.fields("doors")),
             sop_hash_key=fields.base64("sop_hash_key", max_bytes=HOST_KEY_BYTES),
             policy_root=fields.base64("policy_root", max_bytes=_MAX_ROOT_BYTES),
             layer=fields.text("layer", max_chars=32),
         )
-        for part in (fields, doors):
-            part.done()
+        fields.done()
         if len(config.sop_hash_key) != HOST_KEY_BYTES:
             raise Malformed("host.json field 'sop_hash_key'", f"expected {HOST_KEY_BYTES} bytes")
         return config

@@ -294,6 +294,7 @@ class Guard:
             return
         self._read_pins()
         self._deny_by_default()
+        self._warden.release_buses()
         if not self._warden.is_settled:
             self._warden.decide_again()
         self._gate.look()
@@ -357,6 +358,12 @@ class Guard:
         return self._console.is_doubtful and is_input and self._usb.authorized(device.port) is Authorized.YES
 
     def _read_pins(self) -> None:
+        before = self._console.is_doubtful
+        self._refresh_pins()
+        if self._console.is_doubtful != before:
+            self._warden.decide_again()  # what was left alone because of the doubt, or is now
+
+    def _refresh_pins(self) -> None:
         try:
             if self._console.refresh():
                 pins = {pin.port: f"{pin.role.value} {pin.name}" for pin in self._console.pins.pins}

@@ -114,15 +114,17 @@ class HttpsDoor:
         return Answer(response.status, answer, {k.lower(): v for k, v in response.getheaders()})
 
 
-def verified_context(ca_file: Path, identity: Path | None = None) -> ssl.SSLContext:
+def verified_context(ca_file: Path, identity: Path | None = None, *, ca_pem: str | None = None) -> ssl.SSLContext:
     """Return a context that trusts `ca_file` alone and checks host names, with our certificate and key if any.
+
+    With `ca_pem` it trusts that one alone.
 
     Raises CertificateUnusable.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_verify_locations(ca_file)
+        context.load_verify_locations(None if ca_pem else ca_file, cadata=ca_pem)
         if identity is not None:
             context.load_cert_chain(identity)
     except OSError as exc:

@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import traceback
+from collections import deque
 from typing import Protocol, TextIO, TypeAlias
 
 from shared import clock
@@ -33,6 +34,21 @@ class JsonLog:
         with self._lock, contextlib.suppress(OSError, ValueError):
             self._stream.write(line + "\n")
             self._stream.flush()
+
+
+class RecentLog:
+    """Passes everything on, and remembers which events came last, by name and time and nothing else of them."""
+
+    def __init__(self, log: Log, clock: Clock, most: int = 100) -> None:
+        self._log, self._clock, self._names = log, clock, deque[str](maxlen=most)
+
+    def event(self, name: str, **fields: Field) -> None:
+        self._names.append(f"{clock.text(self._clock.now())} {name}")
+        self._log.event(name, **fields)
+
+    def recent(self, most: int) -> list[str]:
+        """Return the last events, the newest last."""
+        return list(self._names)[-most:] if most else []
 
 
 def why(exc: BaseException) -> str:

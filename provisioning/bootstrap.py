@@ -77,8 +77,10 @@ DEBIAN_PACKAGES = {
     "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
     "qemu-system-x86": ("qemu-system-x86_64", "is the machine that the lab plugs devices into"),
+    "rabbitmq-server": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "is a broker that the contract is held with"),
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
+    "softhsm2": ("softhsm2-util", "stands in for a token that holds a person's key"),
     "systemd": ("systemd-analyze", "reads the guard's unit as a host does"),
     "udev": ("udevadm", "evaluates the guard's udev rules as a host does"),
     "udftools": ("mkudffs", "makes media that the guard has to know"),
@@ -92,6 +94,7 @@ SERVICES = {
     "mosquitto": ("mosquitto.service",),
     "nginx-light": ("nginx.service",),
     "orthanc": ("orthanc.service",),
+    "rabbitmq-server": ("rabbitmq-server.service", "epmd.socket", "epmd.service"),
     "usbguard": ("usbguard.service", "usbguard-dbus.service"),
 }
 

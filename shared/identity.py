@@ -49,6 +49,10 @@ class ObjectId(Identifier):
     """One sealed object. Random, so that it says nothing about what it holds."""
 
 
+class CommandId(Identifier):
+    """One command to one host, for good: a host does what carries a name only once."""
+
+
 class KeyId(Identifier):
     """A public key, named by the first sixteen bytes of a digest of itself."""
 

@@ -43,6 +43,8 @@ class Label(StrEnum):
     HOST_STATE = "leadglass host state v1"
     FRAMES = "leadglass frame digests v1"
     SPOOL_EXPORT = "leadglass spool export v1"
+    COMMAND = "leadglass command v1"
+    COMMAND_RESULT = "leadglass command result v1"
 
 
 class SignatureInvalid(IntegrityFailure):

@@ -88,7 +88,10 @@ class PeopleDoor:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Json] | None) -> HTTPResponse:
         connection = HTTPConnection(*self._address, timeout=_TIMEOUT_S)
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        # One question a connection, which ends with the answer.
+        headers = {
+            "Authorization": f"Bearer {self._token}", "Content-Type": "application/json", "Connection": "close",
+        }  # fmt: skip
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()

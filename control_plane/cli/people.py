@@ -43,6 +43,8 @@ def status(options: Namespace) -> int:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():
             print(f"           route {route['name']}: {route['waiting']} waiting on this host")
+    for drift in answer["drift"]:
+        print(f"drift      {drift['text']}")
     from control_plane.cli.coverage import line_of
 
     for result in answer["coverage"]["results"]:
@@ -54,6 +56,10 @@ def status(options: Namespace) -> int:
 
     for move in answer["moves"]:
         print(f"move       {line_of_move(move)}")
+    from control_plane.cli.commands import line_of as line_of_command
+
+    for command in answer["commands"]:
+        print(f"command    {line_of_command(command)}")
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0

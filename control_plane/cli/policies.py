@@ -3,20 +3,25 @@
 import json
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
 
 from control_plane.cli.people import door
+from control_plane.cli.signing import PolicyForOne, hand_on, publish_draft, send
 from control_plane.policy import authoring
+from control_plane.policy.drafts import Draft, missing
 from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.beside import FolderOf
 from control_plane.policy.file.meaning import describe, doubts
 from control_plane.policy.file.reading import parse_policy_file
+from control_plane.policy.file.schema import schema_text
+from control_plane.policy.proposing import propose_policy
+from control_plane.policy.seen import SeenRoot
 from shared.clock import SystemClock
+from shared.errors import Malformed
 
 
 def check(options: Namespace) -> int:
-    authored = _authored(options.file)
+    authored = authored_from(options.file)
     doubtful = doubts(authored)
     if options.json:
         told = {"layer": authored.layer, "modalities": len(authored.modalities), "state": "checked"}
@@ -29,28 +34,60 @@ def check(options: Namespace) -> int:
     return 0
 
 
-def _authored(file: Path) -> AuthoredPolicy:
+def authored_from(file: Path) -> AuthoredPolicy:
     return parse_policy_file(file.read_bytes(), str(file), FolderOf(file).read)
 
 
 def publish(options: Namespace) -> int:
-    authored = _authored(options.file)
+    if Draft.is_one(options.file.read_bytes()):
+        return publish_draft(options)
+    authored = authored_from(options.file)
     credential = authoring.load_credential(options.credential)
-    people = door(options)
-    parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
-    publication = authoring.author(authored, parts, credential, SystemClock())
-    answer: Any = people.post("/api/v1/policy/publish", publication.json())
-    if options.json:
-        print(json.dumps(answer))
-    else:
-        print(f"policy {answer['version']} is published; `leadglass-server status` shows where it is in force")
+    parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
+    return publish_authored(options, authored, credential, parts)
+
+
+def publish_authored(
+    options: Namespace, authored: AuthoredPolicy, credential: authoring.Credential, parts: PolicyParts
+) -> int:
+    """Sign the next version with the person's key, and have the centre publish it where that is enough.
+
+    Raises PolicyForOne.
+    """
+    draft = _signed(authored, parts, credential, options)
+    if lacking := missing(draft):
+        raise PolicyForOne(lacking)
+    return send(draft, options, door(options))
+
+
+def propose(options: Namespace) -> int:
+    authored = authored_from(options.file)
+    credential = authoring.load_credential(options.credential)
+    parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
+    return hand_on(_signed(authored, parts, credential, options), options)
+
+
+def _signed(
+    authored: AuthoredPolicy, parts: PolicyParts, credential: authoring.Credential, options: Namespace
+) -> Draft:
+    seen = SeenRoot(options.credential)
+    seen.verify(parts.roots)
+    draft = propose_policy(authored, parts, credential, SystemClock())
+    seen.remember(parts.roots)
+    return draft
+
+
+def schema(options: Namespace) -> int:  # noqa: ARG001 (every command is called with its options)
+    print(schema_text(), end="")
     return 0
 
 
 def root(options: Namespace) -> int:
+    if options.credential is None:
+        raise Malformed("policy root", "--as FILE, your credential, is required")
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
-    fingerprints = authoring.root_fingerprints(parts, credential, SystemClock())
+    fingerprints = authoring.root_fingerprints(parts, credential)
     if options.json:
         print(json.dumps({"roots": {str(version): fingerprint for version, fingerprint in fingerprints.items()}}))
         return 0

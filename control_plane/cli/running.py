@@ -10,7 +10,7 @@ from threading import Event as Flag
 
 from control_plane import first_start, logs
 from control_plane.first_start import HandedOver
-from control_plane.settings import Folders, SettingRefused, Settings
+from control_plane.settings import Folders, SettingRefused, Settings, outside_broker
 from shared.clock import SystemClock
 
 _OWNER_ONLY = 0o077
@@ -58,6 +58,8 @@ def _settings(options: Namespace, folders: Folders) -> Settings:
     host = first_start.host_of(folders)
     if options.host not in (None, host):
         raise SettingRefused("host", f"{options.host} is not {host}, which the first start made the certificates for")
+    if options.broker_ca is not None and options.broker is None:
+        raise SettingRefused("broker_ca", "says who certified the broker of --broker, and there is none")
     return Settings(
         folders=folders,
         host=host,
@@ -66,6 +68,7 @@ def _settings(options: Namespace, folders: Folders) -> Settings:
         people_port=options.people_port,
         mqtt_port=options.mqtt_port,
         with_broker=not options.no_broker,
+        outside_broker=outside_broker(options.broker, options.broker_ca) if options.broker is not None else None,
     )
 
 

@@ -118,6 +118,22 @@ class Host(Base):
     doubted: Mapped[datetime | None]
 
 
+class CommandRow(Base):
+    """A command that people signed for one host, and the host's signed result once it is here."""
+
+    __tablename__ = "commands"
+
+    command_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), index=True)
+    action: Mapped[str] = mapped_column(String(40))
+    person: Mapped[str] = mapped_column(String(80))  # who brought it here
+    issued: Mapped[datetime] = mapped_column(index=True)
+    expires: Mapped[datetime]
+    envelope: Mapped[bytes]
+    result: Mapped[bytes | None]
+    answered: Mapped[datetime | None]
+
+
 class Object(Base):
     """One object the vault answers for. Its body is in the object store, its wrap in `wraps`."""
 

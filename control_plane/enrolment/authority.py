@@ -1,5 +1,6 @@
 """The certificate authority: short-lived certificates, each for one purpose, each kept for good."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -110,6 +111,22 @@ class Authority:
             builder = builder.add_extension(x509.SubjectAlternativeName([_name(n) for n in names]), critical=False)
         certificate = builder.sign(self.key, hashes.SHA256())
         return _keep(session, kind, subject, certificate)
+
+    def revocation_list(self, serials: Iterable[int], this_update: datetime) -> bytes:
+        """Return a list (RFC 5280 section 5) in PEM. Whoever checks it prefers the one with the newest `this_update`.
+
+        It is good for as long as the authority is: an old list that had run out would keep every host out.
+        """
+        builder = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(self.certificate.subject)
+            .last_update(this_update)
+            .next_update(self.certificate.not_valid_after_utc)
+        )
+        for serial in serials:
+            revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(this_update).build()
+            builder = builder.add_revoked_certificate(revoked)
+        return builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 
 def establish(database: sessionmaker[Session], keys: KeyStore, clock: Clock) -> Authority:

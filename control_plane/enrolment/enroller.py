@@ -14,6 +14,7 @@ from control_plane.db.models import Certificate, Host
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment import codes
 from control_plane.enrolment.authority import Authority, Kind
+from control_plane.fleet.states import HostUnknown
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
@@ -39,13 +40,13 @@ class Journal(Protocol):
 
 
 class Renewer:
-    """Gives a host its next TLS certificate. The host door has already judged the present one."""
+    """Gives a host its next TLS certificate. The host door judged the present one, a revocation may have come since."""
 
     def __init__(self, database: sessionmaker[Session], authority: Authority, journal: Journal) -> None:
         self._database, self._authority, self._journal = database, authority, journal
 
     def renew(self, host_id: HostId, request: RenewalRequest) -> RenewalAnswer:
-        """Raises Malformed, ReusedKey. Every attempt leaves an audit record."""
+        """Raises Malformed, HostUnknown, ReusedKey. Every attempt leaves an audit record."""
         who = (Participant("host", str(host_id), True),)
         try:
             key = requested_key(request.tls_csr)
@@ -58,6 +59,10 @@ class Renewer:
     def _issue(
         self, session: Session, host_id: HostId, key: ec.EllipticCurvePublicKey, who: tuple[Participant, ...]
     ) -> str:
+        # Locked: a revocation comes wholly before this, or after it and then finds the new certificate for its list.
+        host = session.get(Host, str(host_id), with_for_update=True)
+        if host is None or not host.active:
+            raise HostUnknown(host_id)
         issued = session.scalars(select(Certificate.pem).where(Certificate.subject == str(host_id)))
         if any(x509.load_pem_x509_certificate(pem.encode()).public_key() == key for pem in issued):
             raise ReusedKey(host_id)

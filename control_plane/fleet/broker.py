@@ -19,6 +19,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections import deque
@@ -86,14 +87,17 @@ class ManagedBroker:
         *,
         configure: Callable[[Listener], str] = configuration,
         access_rules: str = ACCESS_RULES,
+        revoked_pem: bytes | None = None,
         pauses_s: tuple[float, float] = (0.2, 30.0),
     ) -> None:
         self._folder, self._program, self._listen = folder, mosquitto_path, listen
         self._ca_pem, self._cert_pem, self._key_pem = ca_pem, cert_pem, key_pem
         self._configure, self._access_rules, self._pauses_s = configure, access_rules, pauses_s
+        self._revoked_pem = revoked_pem
         self._any_port, self.port = port == 0, port
         self._lock = Lock()
-        self._stopping, self._settled = Event(), Event()
+        self._files = Lock()  # drafts have one name each, and the broker says once that it read
+        self._stopping, self._settled, self._reloaded = Event(), Event(), Event()
         self._thread: Thread | None = None
         self._process: subprocess.Popen[str] | None = None
         self._key: int | None = None
@@ -147,10 +151,40 @@ class ManagedBroker:
             os.close(self._key)
             self._key = None
 
+    def tell_revoked(self, revoked_pem: bytes, access_rules: str) -> None:
+        """Return once the broker goes by a new revocation list and new rules. It ends no connection by that.
+
+        Raises BrokerUnavailable: they cannot be written, it does not run, or it did not say that it read them. What
+        is written it reads when it starts again.
+        """
+        with self._files:
+            self._revoked_pem, self._access_rules = revoked_pem, access_rules
+            try:
+                for name, content in ((files.REVOKED_FILE, revoked_pem), (files.ACCESS_FILE, access_rules.encode())):
+                    self._place(name, content)
+            except OSError as exc:
+                raise BrokerUnavailable(f"its rules cannot be written: {exc}") from exc
+            self._have_read_again()
+
+    def _have_read_again(self) -> None:
+        self._reloaded.clear()
+        until = monotonic() + _STOP_S
+        # Mosquitto 2.0 forgets a HUP that comes while it still reads for the one before, so it is asked again.
+        while monotonic() < until:
+            with self._lock:
+                if not self._running or self._process is None:
+                    raise BrokerUnavailable(self._reason or "it is not started")
+                self._process.send_signal(signal.SIGHUP)
+            # Said before it reads, but it takes no connection in between.
+            if self._reloaded.wait(_ASK_AGAIN_S):
+                return
+        raise BrokerUnavailable("it did not read its rules again")
+
     def _begin(self) -> None:
         account = _account()
         self._key = _memory_file(self._key_pem, account)
-        self._prepare_folder(account, f"/proc/self/fd/{self._key}")
+        with self._files:
+            self._prepare_folder(account, f"/proc/self/fd/{self._key}")
         self._stopping.clear()
         self._settled.clear()
         self._restarts, self._reason = 0, ""
@@ -171,11 +205,17 @@ class ManagedBroker:
             (files.CA_FILE, self._ca_pem),
             (files.CERTIFICATE_FILE, self._cert_pem),
             (files.ACCESS_FILE, self._access_rules.encode()),
+            (files.REVOKED_FILE, self._revoked_pem or b""),
             ("mosquitto.conf", config.encode()),
         ):
-            path = self._folder / name
-            path.write_bytes(content)
-            path.chmod(0o644)
+            self._place(name, content)
+
+    def _place(self, name: str, content: bytes) -> None:
+        # Whole or not at all: the broker may be starting again at this moment.
+        draft = self._folder / f"{name}.new"
+        draft.write_bytes(content)
+        draft.chmod(0o644)
+        draft.replace(self._folder / name)
 
     def _supervise(self, account: pwd.struct_passwd | None, key: int) -> None:
         shortest, longest = self._pauses_s
@@ -240,6 +280,8 @@ class ManagedBroker:
         )  # fmt: skip
 
     def _hear(self, line: str) -> None:
+        if line == "Reloading config.":
+            self._reloaded.set()
         if re.search(r"\b(Error|Unable|Warning)\b", line):
             self._last_words.append(line)
             _LOG.warning("broker complains", extra={"line": line})

@@ -5,19 +5,23 @@
     a name is the certificate's        use_identity_as_username: the CN, whatever user name a client sends
     one session per name               use_username_as_clientid: another host's client id cannot be claimed
     own topics only                    the access rules below; what they do not grant is denied
+    no revoked host                    the revocation list, read at a start and on SIGHUP: refuses new connections, and
+                                       the access rules, which leave one that is open nothing to hear or say
 
 Mosquitto answers "granted" to a subscription that is not allowed and then delivers nothing.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared.identity import CONTROL_PLANE
+from shared.identity import CONTROL_PLANE, HostId
 from shared.policy.bundle import (
     HEAD_TOPIC,
     HOST_TOPIC_PREFIX,
     LAYER_TOPIC_PREFIX,
     MAX_HEAD_BYTES,
     MAX_LAYER_BYTES,
+    command_topic,
     state_topic,
 )
 
@@ -27,7 +31,7 @@ MAX_PACKET_BYTES = MAX_PAYLOAD_BYTES + 4096
 ANY_HOST_STATE = state_topic("+")
 
 CA_FILE, CERTIFICATE_FILE, ACCESS_FILE, STATE_FOLDER = "ca.pem", "broker.pem", "access", "state"
-DATABASE_FILE = "mosquitto.db"
+DATABASE_FILE, REVOKED_FILE = "mosquitto.db", "revoked.pem"
 
 # `topic` lines belong to the user above them, `pattern` lines to everybody; %u is the certificate's common name.
 ACCESS_RULES = f"""\
@@ -37,7 +41,12 @@ topic readwrite leadglass/v1/#
 pattern read {HEAD_TOPIC}
 pattern read {LAYER_TOPIC_PREFIX}+
 pattern readwrite {state_topic("%u")}
+pattern read {command_topic("%u")}
 """
+
+
+def access_rules(revoked: Iterable[HostId] = ()) -> str:
+    return ACCESS_RULES + "".join(f"\nuser {host}\ntopic deny leadglass/v1/#\n" for host in revoked)
 
 
 @dataclass(frozen=True)
@@ -49,26 +58,41 @@ class Listener:
     key_path: str
 
 
-def configuration(listener: Listener) -> str:
-    """Return mosquitto.conf; its paths are relative to the broker's folder, which is its working directory.
-
-    Relative paths let the broker's own user work below folders that it may not enter.
+@dataclass(frozen=True)
+class Paths:
+    """Where the rest lies. Relative to the broker's working directory, which lets its own user work below folders
+    that it may not enter.
     """
+
+    ca: str = CA_FILE
+    certificate: str = CERTIFICATE_FILE
+    access: str = ACCESS_FILE
+    state: str = STATE_FOLDER
+    revoked: str | None = None
+
+
+OWN_FOLDER = Paths()
+WITH_REVOKED = Paths(revoked=REVOKED_FILE)
+
+
+def configuration(listener: Listener, paths: Paths = OWN_FOLDER) -> str:
+    """Return mosquitto.conf."""
+    revoked = f"crlfile {paths.revoked}\n" if paths.revoked else ""
     return f"""\
 listener {listener.port} {listener.address}
-cafile {CA_FILE}
-certfile {CERTIFICATE_FILE}
+cafile {paths.ca}
+certfile {paths.certificate}
 keyfile {listener.key_path}
-tls_version tlsv1.2
+{revoked}tls_version tlsv1.2
 require_certificate true
 use_identity_as_username true
 use_username_as_clientid true
 allow_anonymous false
 allow_zero_length_clientid false
-acl_file {ACCESS_FILE}
+acl_file {paths.access}
 
 persistence true
-persistence_location {STATE_FOLDER}/
+persistence_location {paths.state}/
 autosave_interval 300
 persistent_client_expiration 30d
 

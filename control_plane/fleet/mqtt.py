@@ -1,7 +1,12 @@
-"""The control plane's own client of the broker: publishes what is retained, and hears what hosts report."""
+"""The control plane's own client of the broker: publishes what is retained, and hears what hosts report.
+
+Speaks MQTT 5 where the broker does and 3.1.1 where it does not. A broker of 3.1.1 confirms also what it refuses, and
+one may keep nothing, so *published* is never *arrived*: hosts report what is in force.
+"""
 
 import logging
 import os
+import secrets
 import ssl
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +21,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from control_plane.fleet.broker_config import ANY_HOST_STATE, MAX_PAYLOAD_BYTES, host_of_state_topic
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.fleet.mqtt_version import Answered, MqttVersion, Offer, read_answer
 from shared.fleet.state import MAX_BYTES as MAX_STATE_BYTES
 from shared.identity import CONTROL_PLANE, HostId
 
@@ -25,6 +31,8 @@ _MAX_SIGNED_STATE_BYTES = MAX_STATE_BYTES + 256
 _MAX_WAITING_HOSTS, _MAX_WAITING_BYTES = 20_000, 256 << 20
 _SESSION_S = 3600
 _KEEPALIVE_S = 30
+_AFTER_HANG_UP_S, _AFTER_REFUSAL_S = 1.0, 2.0
+_ID_BYTES = 8
 
 
 class NotPublished(Unavailable):
@@ -59,47 +67,69 @@ class CentreMqtt:
         on_connected: Callable[[], None],
         reconnect_s: tuple[int, int] = (1, 30),
     ) -> None:
-        self._host, self._port = host, port
+        self._host, self._port, self._reconnect_s = host.strip("[]"), port, reconnect_s
         self._on_state, self._on_connected = on_state, on_connected
         self._work = Condition()
         self._states: dict[HostId, bytes] = {}
-        self._greet, self._closing = False, False
+        self._greet, self._is_refused, self._closing = False, False, False
         self._refused: dict[int, ReasonCode] = {}
         self._worker = Thread(target=self._call_back, name="centre-mqtt", daemon=True)
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id=CONTROL_PLANE, protocol=MQTTProtocolVersion.MQTTv5
-        )
-        self._client.tls_set_context(_client_context(ca_pem, cert_pem, key_pem))
-        self._client.reconnect_delay_set(*reconnect_s)
-        self._client.on_connect = self._connected
-        self._client.on_disconnect = self._disconnected
-        self._client.on_connect_fail = self._failed
-        self._client.on_subscribe = self._subscribed
-        self._client.on_publish = self._published
-        self._client.on_message = self._received
+        self._context = _client_context(ca_pem, cert_pem, key_pem)
+        # Not to be guessed: some brokers end the session of whoever has the same one, whatever its certificate.
+        self._client_id = f"{CONTROL_PLANE}-{secrets.token_hex(_ID_BYTES)}"
+        self._offer, self._is_answered, self._has_hung_up = Offer(), False, False
+        self._client = self._new_client(self._offer.version)
 
     @property
     def is_connected(self) -> bool:
         return self._client.is_connected()
 
+    @property
+    def version(self) -> MqttVersion | None:
+        """What the broker was found to speak; None while there is no connection."""
+        return self._offer.version if self.is_connected else None
+
     def start(self) -> None:
         """Begin to connect; returns at once, also when no broker answers yet."""
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = _SESSION_S
         self._worker.start()
-        self._client.connect_async(
-            self._host, self._port, keepalive=_KEEPALIVE_S, clean_start=False, properties=properties
-        )
-        self._client.loop_start()
+        self._connect()
 
     def stop(self) -> None:
         self._client.disconnect()
-        self._client.loop_stop()
         with self._work:
             self._closing = True
             self._work.notify()
         if self._worker.is_alive():
             self._worker.join()
+        # The worker may have replaced the client just before.
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _new_client(self, version: MqttVersion) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=self._client_id, protocol=MQTTProtocolVersion(version)
+        )
+        client.tls_set_context(self._context)
+        client.reconnect_delay_set(*self._reconnect_s)
+        client.on_connect = self._connected
+        client.on_disconnect = self._disconnected
+        client.on_connect_fail = self._failed
+        client.on_subscribe = self._subscribed
+        client.on_publish = self._published
+        client.on_message = self._received
+        return client
+
+    def _connect(self) -> None:
+        self._is_answered = False
+        if self._offer.version is MqttVersion.V5:
+            properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+            properties.SessionExpiryInterval = _SESSION_S
+            self._client.connect_async(
+                self._host, self._port, keepalive=_KEEPALIVE_S, clean_start=False, properties=properties
+            )
+        else:
+            self._client.connect_async(self._host, self._port, keepalive=_KEEPALIVE_S)
+        self._client.loop_start()
 
     def publish_retained(self, topic: str, payload: bytes, *, timeout_s: float = 10.0) -> None:
         """Return once the broker has confirmed that it took `payload` to keep on `topic`.
@@ -129,18 +159,32 @@ class CentreMqtt:
     # ---- called by paho, on its network thread: these only hand over
 
     def _connected(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+        self._is_answered = True
         if reason.is_failure:
-            _LOG.warning("MQTT refused", extra={"reason": str(reason)})
+            _LOG.warning("MQTT refused", extra={"reason": str(reason), "version": self._offer.version.name})
+            self._answer(client, read_answer(reason.value))
             return
+        self._answer(client, Answered.ACCEPTED)
         client.subscribe(ANY_HOST_STATE, qos=1)
-        _LOG.info("MQTT connected", extra={"port": self._port})
+        _LOG.info("MQTT connected", extra={"port": self._port, "version": self._offer.version.name})
         with self._work:
             self._greet = True
             self._work.notify()
 
-    def _disconnected(self, _client: Any, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
+    def _disconnected(self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if not self._closing:
             _LOG.warning("MQTT disconnected", extra={"reason": str(reason)})
+        if not self._is_answered:
+            self._answer(client, Answered.HUNG_UP)
+        self._is_answered = False
+
+    def _answer(self, client: paho.Client, answered: Answered) -> None:
+        with self._work:
+            # A client that was replaced, or soon is, says nothing about the version that is offered next.
+            if client is self._client and client.protocol.value == self._offer.version.value:
+                self._has_hung_up = answered is Answered.HUNG_UP
+                self._offer = self._offer.after(answered)
+                self._work.notify()
 
     def _failed(self, _client: Any, _data: Any) -> None:
         _LOG.warning("MQTT unreachable", extra={"port": self._port})
@@ -149,6 +193,9 @@ class CentreMqtt:
         for reason in reasons:
             if reason.is_failure:
                 _LOG.warning("MQTT subscription refused", extra={"reason": str(reason)})
+                with self._work:
+                    self._is_refused = True
+                    self._work.notify()
 
     def _published(self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _properties: Any) -> None:
         # paho marks the message as published whatever the reason, right after this.
@@ -175,15 +222,44 @@ class CentreMqtt:
     def _call_back(self) -> None:
         while True:
             with self._work:
-                self._work.wait_for(lambda: self._greet or self._states or self._closing)
+                offered = MqttVersion(self._client.protocol)
+                self._work.wait_for(self._has_work)
                 if self._closing:
                     return
                 greet, self._greet = self._greet, False
                 states, self._states = self._states, {}
+            if self._offer.version is not offered:
+                self._connect_anew()
+            if self._is_refused:
+                self._subscribe_again()
             if greet:
                 self._guarded("on_connected", self._on_connected)
             for host, signed in states.items():
                 self._guarded("on_state", partial(self._on_state, host, signed))
+
+    def _has_work(self) -> bool:
+        is_other_version = self._offer.version.value != self._client.protocol.value
+        return bool(self._greet or self._states or self._closing or self._is_refused or is_other_version)
+
+    def _subscribe_again(self) -> None:
+        """Ask once more: a cluster that has just lost a node lets in whom it cannot serve yet."""
+        with self._work:
+            self._is_refused = False
+            self._work.wait_for(lambda: self._closing, _AFTER_REFUSAL_S)
+        self._client.subscribe(ANY_HOST_STATE, qos=1)
+
+    def _connect_anew(self) -> None:
+        """Replace the client by one of the other version; at once where the broker asked for it."""
+        replaced = self._client
+        replaced.disconnect()
+        replaced.loop_stop()
+        with self._work:
+            if self._has_hung_up:
+                self._work.wait_for(lambda: self._closing, _AFTER_HANG_UP_S)
+            if self._closing:
+                return
+            self._client = self._new_client(self._offer.version)
+            self._connect()
 
     def _guarded(self, name: str, call: Callable[[], None]) -> None:
         try:

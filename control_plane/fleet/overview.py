@@ -12,7 +12,10 @@ from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment.authority import Kind
 from control_plane.fleet import device_tree, doubts
+from control_plane.fleet.commands import FleetCommands
+from control_plane.fleet.commands import gaps as command_gaps
 from control_plane.fleet.devices import guard_of
+from control_plane.fleet.drift import drifts
 from control_plane.fleet.heard import heard_since
 from control_plane.keys.drill import DRILLED
 from control_plane.moving.grants import NOT_AUTHENTIC, SpoolMoves
@@ -20,6 +23,7 @@ from control_plane.moving.grants import gaps as move_gaps
 from control_plane.moving.move import State as MoveState
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
+from control_plane.policy.versions import PolicyVersions
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.conflicts import count_open
@@ -27,10 +31,11 @@ from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
-from shared.fleet.state import verify_state
+from shared.fleet.state import HostState, verify_state
 from shared.signing import EvidencePublicKey
 
 NOT_RECOVERABLE = "not recoverable"
+REVOKED = "revoked"
 # People need weeks to renew a signature; the centre renews its own after a week, so less than six days left is a fault.
 _EXPIRY_WARNING = {False: timedelta(days=30), True: timedelta(days=6)}
 # A host renews its certificate of seven days with more than two left.
@@ -58,9 +63,12 @@ class Overview:
         coverage: CoverageShowing,
         routes: RoutesForPeople,
         moves: SpoolMoves,
+        versions: PolicyVersions,
+        commands: FleetCommands,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
         self._coverage, self._routes, self._moves = coverage, routes, moves
+        self._versions, self._commands = versions, commands
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -76,6 +84,7 @@ class Overview:
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
+        commands = self._commands.newest()
         version = document.version if document else 0
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
@@ -89,6 +98,8 @@ class Overview:
             "coverage": coverage.json(),
             "routes": list(routes),
             "moves": list(moves),
+            "drift": [drift.json() for drift in drifts(hosts, version, self._versions.published())],
+            "commands": list(commands),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
                 *unproved,
@@ -96,6 +107,7 @@ class Overview:
                 *gaps(coverage),
                 *route_gaps(routes),
                 *move_gaps(moves),
+                *command_gaps(commands, now),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),
             ],
@@ -118,6 +130,8 @@ class Overview:
             "state": "never reported",
             "doubt": host.doubt,
         }
+        if not host.active:
+            return {**facts, "state": REVOKED}
         if host.state is None or host.state_received is None:
             return facts
         try:
@@ -129,7 +143,7 @@ class Overview:
             unproved += device_tree.gaps(host.asset, state.guard)
         return {
             **facts,
-            "state": _state(is_heard, state.listening),
+            "state": _state(state, is_heard=is_heard),
             "reported": clocks.text(state.time),
             "software": state.software,
             "policy_accepted": state.policy_accepted,
@@ -147,15 +161,19 @@ class Overview:
             "openable_here": state.capture.openable_here,
             "routes": [route.json() for route in state.capture.routes],
             "guard": guard_of(state) if is_heard else "unknown",
+            "guard_policy": state.guard.policy if state.guard else None,
+            "guard_policy_error": state.guard.policy_error if state.guard else None,
             "devices": device_tree.count(state.guard).json() if is_heard and state.guard else None,
         }
 
 
-def _state(is_heard: bool, is_listening: bool) -> str:  # noqa: FBT001 (two facts and no switch)
+def _state(state: HostState, *, is_heard: bool) -> str:
     # What a host said long ago says nothing about now.
     if not is_heard:
         return "silent"
-    return "capturing" if is_listening else "not listening"
+    if state.isolated:
+        return "isolated"
+    return "capturing" if state.listening else "not listening"
 
 
 def _certificates(hosts: Sequence[Mapping[str, Json]], now: datetime) -> Iterator[str]:
@@ -172,10 +190,16 @@ def _certificates(hosts: Sequence[Mapping[str, Json]], now: datetime) -> Iterato
 def _expiring(expiries: Mapping[str, datetime], now: datetime) -> list[str]:
     return [
         f"policy: the signatures of role {role} {'have expired' if expires <= now else 'expire'} at "
-        f"{clocks.text(expires)}; hosts then keep what they have and accept nothing new"
+        f"{clocks.text(expires)}; hosts then keep what they have and accept nothing new{_what_to_do(role)}"
         for role, expires in sorted(expiries.items())
         if expires - now < _EXPIRY_WARNING[role in {SNAPSHOT, TIMESTAMP}]
     ]
+
+
+def _what_to_do(role: str) -> str:
+    if role in {SNAPSHOT, TIMESTAMP}:
+        return ""
+    return "; people begin a new year with `leadglass-server policy root renew`"
 
 
 def _is_astray(host: Mapping[str, Json]) -> bool:
@@ -228,8 +252,15 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
     if unindexed:
         gaps.append(f"{unindexed} objects: attributes not evaluated, so no look-up finds them")
     for host in hosts:
+        if host["state"] == REVOKED:
+            continue
         if host["state"] == "silent":
             gaps.append(f"{host['asset']}: silent since {host['last_seen']}; what it does now is unknown")
+        elif host["state"] == "isolated":
+            gaps.append(
+                f"{host['asset']}: isolated: it takes nothing in, and what its modalities make is not protected; "
+                f"`leadglass-server command {host['host']} rejoin` ends that"
+            )
         elif host["state"] != "capturing":
             gaps.append(f"{host['asset']}: {host['state']}")
         elif host["policy_in_force"] != version:

@@ -17,6 +17,10 @@ from shared.identity import HostId
 from shared.signing import EvidencePublicKey
 
 _EVENTS = {History.RESTORED: Event.HOST_RESTORED, History.CLONED: Event.HOST_CLONED}
+_WHY = {
+    History.RESTORED: "report {now} of a start at which report {held} had been given before",
+    History.CLONED: "report {now} of a run that had been followed by another",
+}
 _MOST_RUNS_STORED = 100
 
 
@@ -63,20 +67,21 @@ class StateIntake:
         state = verify_state(signed, key)
         if state.host_id != host_id:
             raise StateOfAnother(sender=host_id, named=state.host_id)
-        history, runs = follow(_known(host, key), state)
+        now = self._clock.now()
+        history, runs = follow(_known(host, key), state, now)
         if history is History.REPEATED:
             raise StateReplayed(host_id, offered=state.number, held=host.state_number)
         if history in _EVENTS:
             self._doubt(session, host, history, state)
         host.runs = canonical.encode([run.json() for run in runs]).decode()
-        host.state, host.state_number, host.state_received = signed, state.number, self._clock.now()
+        host.state, host.state_number, host.state_received = signed, state.number, now
         return state
 
     def _doubt(self, session: Session, host: Host, history: History, state: HostState) -> None:
         # Two clones take turns, and a copy of a copy is no news: what is said already is not said again.
         if host.doubt in {history.value, History.CLONED.value}:
             return
-        why = f"report {state.number} of a start at which report {host.state_number} had been given before"
+        why = _WHY[history].format(now=state.number, held=host.state_number)
         who, what = (Participant("host", host.host_id, True),), (Subject("host", host.host_id),)
         self._journal.append(
             session, Happening(_EVENTS[history], Action.EXECUTE, Outcome.SERIOUS_FAILURE, who, what, why)
@@ -88,4 +93,4 @@ def _known(host: Host, key: EvidencePublicKey) -> Known:
     held = verify_state(host.state, key) if host.state is not None else None
     listed = Fields({"runs": canonical.parse(host.runs.encode(), "runs of a host")}, "hosts")
     runs = tuple(map(Run.parse, listed.items("runs", most=_MOST_RUNS_STORED)))
-    return Known(host.state_number, held.time if held else None, runs)
+    return Known(held, runs)

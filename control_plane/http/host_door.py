@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.audit_log.intake import AuditIntake, BatchOfAnotherHost
 from control_plane.enrolment.enroller import Renewer
+from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.states import HostUnknown, StateIntake, StateOfAnother, StateReplayed
 from control_plane.http import problems
 from control_plane.http.host_identity import HostIdentities, NotAHost
@@ -17,10 +18,11 @@ from shared.audit import batch
 from shared.enrolment import exchange
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed
-from shared.fleet import state
-from shared.identity import ObjectId
+from shared.fleet import command, state
+from shared.identity import CommandId, ObjectId
 
 MAX_OBJECT_BYTES = 8 << 30
+_MAX_SIGNED_RESULT_BYTES = command.MAX_RESULT_BYTES + 256
 _OCTETS = "application/octet-stream"
 _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (NotAHost, 403),
@@ -43,6 +45,7 @@ def host_door(
     policy: PolicyPublisher,
     states: StateIntake,
     renewer: Renewer,
+    commands: FleetCommands,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
 
@@ -85,6 +88,19 @@ def host_door(
     def post_state() -> Response:
         """Take one signed state report (docs/formats/host-state.md)."""
         states.take(identities.of(request), _body(state.MAX_BYTES))
+        return Response(status=204)
+
+    @app.get("/api/v1/commands")
+    def get_commands() -> Response:
+        """Return the commands that the host has not answered yet (docs/formats/command.md)."""
+        listed = command.encode_commands(commands.waiting(identities.of(request)))
+        return Response(listed, content_type="application/json")
+
+    @app.post("/api/v1/commands/<command_id>/result")
+    def post_result(command_id: str) -> Response:
+        """Take the host's signed word on what became of a command."""
+        host = identities.of(request)
+        commands.take_result(host, CommandId.parse(command_id), _body(_MAX_SIGNED_RESULT_BYTES))
         return Response(status=204)
 
     return app

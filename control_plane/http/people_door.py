@@ -17,6 +17,8 @@ from control_plane.coverage.runs import CoverageRuns
 from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.statements import CustodyStatements
 from control_plane.enrolment import codes
+from control_plane.enrolment.revocation import Revocation
+from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
@@ -27,6 +29,9 @@ from control_plane.http.people_models import (
     AuditQuery,
     CodeAnswer,
     CodeRequest,
+    CommandRequest,
+    CommandsAnswer,
+    CommandsQuery,
     CoverageGapAnswer,
     CoverageGapRequest,
     CoverageQuery,
@@ -39,22 +44,38 @@ from control_plane.http.people_models import (
     LinkAnswer,
     MoveRequest,
     MovesAnswer,
+    OnlineKeyAnswer,
     OpenRequest,
+    PersonAnswer,
+    PersonRemoval,
+    PersonRemoved,
+    PersonRequest,
     PublishAnswer,
     PublishRequest,
     RetryAnswer,
+    RevocationAnswer,
+    RevocationRequest,
+    RootRequest,
     RoutesAnswer,
     SettleAnswer,
     SettleRequest,
+    SimulateAnswer,
+    SimulateRequest,
     StatusAnswer,
     VerdictAnswer,
+    VersionAnswer,
+    VersionsAnswer,
+    VersionsQuery,
 )
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
-from control_plane.policy.exchange import Publication
+from control_plane.policy.exchange import Publication, RootChange
+from control_plane.policy.file.reading import parse_policy_file
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.policy.simulation.simulation import PolicySimulation
+from control_plane.policy.versions import PolicyVersions, bundle_json
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
@@ -63,7 +84,9 @@ from control_plane.web import page
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
-from shared.identity import HostId, ObjectId
+from shared.fields import decode_base64, encode_base64
+from shared.fleet.command import MAX_ENVELOPE_BYTES
+from shared.identity import CommandId, HostId, ObjectId
 
 _COOKIE = "leadglass_session"
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
@@ -81,13 +104,17 @@ class PeopleServices:
     opener: VaultOpener
     settling: Settling
     doubts: Doubts
+    commands: FleetCommands
     custody: CustodyStatements
     policy: PolicyPublisher
+    versions: PolicyVersions
+    simulation: PolicySimulation
     audit: AuditReading
     coverage: CoverageShowing
     comparisons: CoverageRuns
     routes: RoutesForPeople
     moves: SpoolMoves
+    revocation: Revocation
     journal: CentreJournal
     issue_code: codes.Issuer
     limit: FailureLimit
@@ -104,10 +131,13 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_devices(app, services)
     _add_objects(app, services)
     _add_policy(app, services)
+    _add_accounts(app, services)
     _add_audit(app, services)
     _add_coverage(app, services)
     _add_routes(app, services)
     _add_moves(app, services)
+    _add_revocation(app, services)
+    _add_commands(app, services)
     return app
 
 
@@ -250,6 +280,70 @@ def _add_policy(app: APIFlask, services: PeopleServices) -> None:
         person = _permitted(services, Permission.POLICY_PUBLISH)
         return {"version": services.policy.publish(Publication.parse(wanted.model_dump()), person.name)}
 
+    @app.post("/api/v1/policy/root")
+    @app.input(RootRequest, location="json", arg_name="wanted")
+    @app.output(PublishAnswer)
+    def change_root(wanted: RootRequest) -> dict[str, Json]:
+        """Publish a new policy root that enough people signed."""
+        person = _permitted(services, Permission.POLICY_PUBLISH)
+        return {"version": services.policy.change_root(RootChange.parse(wanted.model_dump()), person.name)}
+
+    @app.post("/api/v1/policy/online-key")
+    @app.output(OnlineKeyAnswer)
+    def next_online_key() -> dict[str, Json]:
+        """Return the key that may take over snapshot and timestamp, once people sign a root that says so."""
+        _permitted(services, Permission.POLICY_PUBLISH)
+        return {"public": encode_base64(services.policy.next_online_key())}
+
+
+def _add_accounts(app: APIFlask, services: PeopleServices) -> None:
+    @app.post("/api/v1/people")
+    @app.input(PersonRequest, location="json", arg_name="wanted")
+    @app.output(PersonAnswer)
+    def add_person(wanted: PersonRequest) -> dict[str, Json]:
+        """Give somebody an account; what they sign counts only once a policy root names their key."""
+        person = _permitted(services, Permission.PERSON_ADD)
+        token = services.accounts.create(wanted.name, wanted.role)
+        _record_person(Event.PERSON_ADDED, Action.CREATE, person, wanted.name)
+        return {"name": wanted.name, "token": token}
+
+    @app.post("/api/v1/people/remove")
+    @app.input(PersonRemoval, location="json", arg_name="wanted")
+    @app.output(PersonRemoved)
+    def remove_person(wanted: PersonRemoval) -> dict[str, Json]:
+        """End somebody's account; their key signs on until a policy root leaves it out."""
+        person = _permitted(services, Permission.PERSON_ADD)
+        services.accounts.remove(wanted.name, person.name)
+        _record_person(Event.PERSON_REMOVED, Action.DELETE, person, wanted.name)
+        return {"removed": wanted.name}
+
+    def _record_person(event: Event, action: Action, by: SignedIn, name: str) -> None:
+        services.journal.record(Happening(event, action, Outcome.SUCCESS, _who(by), (Subject("person", name),)))
+
+    @app.get("/api/v1/policy/versions")
+    @app.input(VersionsQuery, location="query", arg_name="wanted")
+    @app.output(VersionsAnswer)
+    def versions(wanted: VersionsQuery) -> dict[str, Json]:
+        """Return who published which version when, and what each changed; the newest first."""
+        _permitted(services, Permission.STATUS_READ)
+        return {"versions": [one.json() for one in services.versions.history(wanted.most)]}
+
+    @app.get("/api/v1/policy/versions/<int:version>")
+    @app.output(VersionAnswer)
+    def version(version: int) -> dict[str, Json]:
+        """Return one version as it was signed, for whoever asks to verify."""
+        _permitted(services, Permission.POLICY_PUBLISH)
+        return bundle_json(services.versions.bundle(version))
+
+    @app.post("/api/v1/policy/simulate")
+    @app.input(SimulateRequest, location="json", arg_name="wanted")
+    @app.output(SimulateAnswer)
+    def simulate(wanted: SimulateRequest) -> dict[str, Json]:
+        """Return which devices and captures a policy would treat otherwise; nothing is changed."""
+        _permitted(services, Permission.POLICY_PUBLISH)
+        policy = parse_policy_file(wanted.policy.encode(), "policy")
+        return services.simulation.run(policy, wanted.days)
+
 
 def _add_audit(app: APIFlask, services: PeopleServices) -> None:
     @app.get("/api/v1/audit/records")
@@ -343,6 +437,39 @@ def _add_moves(app: APIFlask, services: PeopleServices) -> None:
         person = _permitted(services, Permission.SPOOL_MOVE)
         services.moves.end(person.name, move_id)
         return {"moves": [one for one in services.moves.status() if one["move"] == move_id]}
+
+
+def _add_revocation(app: APIFlask, services: PeopleServices) -> None:
+    @app.post("/api/v1/hosts/<host>/revocation")
+    @app.input(RevocationRequest, location="json", arg_name="wanted")
+    @app.output(RevocationAnswer, status_code=201)
+    def revoke(host: str, wanted: RevocationRequest) -> dict[str, Json]:
+        """Take a host's identity away for good, and end the session that it has with the broker."""
+        person = _permitted(services, Permission.HOST_REVOKE)
+        revoked = services.revocation.revoke(person.name, HostId.parse(host), wanted.reason)
+        return {"host": str(revoked.host_id), "asset": revoked.asset, "session": revoked.session}
+
+
+def _add_commands(app: APIFlask, services: PeopleServices) -> None:
+    @app.get("/api/v1/commands")
+    @app.input(CommandsQuery, location="query", arg_name="wanted")
+    @app.output(CommandsAnswer)
+    def commands(wanted: CommandsQuery) -> dict[str, Json]:
+        """Return commands to hosts, the newest first, and what became of each."""
+        _permitted(services, Permission.STATUS_READ)
+        host = None if wanted.host is None else HostId.parse(wanted.host)
+        command = None if wanted.command is None else CommandId.parse(wanted.command)
+        return {"commands": list(services.commands.status(host, command))}
+
+    @app.post("/api/v1/commands")
+    @app.input(CommandRequest, location="json", arg_name="wanted")
+    @app.output(CommandsAnswer, status_code=201)
+    def issue_command(wanted: CommandRequest) -> dict[str, Json]:
+        """Take a command that people signed, for its host to fetch."""
+        person = _permitted(services, Permission.HOST_COMMAND)
+        signed = decode_base64(wanted.signed, "command request field 'signed'", MAX_ENVELOPE_BYTES)
+        command = services.commands.issue(person.name, signed)
+        return {"commands": list(services.commands.status(command_id=command.command_id))}
 
 
 def _recognise(services: PeopleServices) -> None:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
+from control_plane.people.name import PERSON_PATTERN
 from shared.errors import Malformed
 from shared.policy.layer import LAYER_PATTERN
 
@@ -37,7 +38,34 @@ class PublishRequest(_Strict):
     layer: str = Field(pattern=f"^{LAYER_PATTERN}$")
     metadata: str = Field(max_length=1 << 20)
     policy: str = Field(max_length=1 << 20)
-    targets: str | None = Field(default=None, max_length=1 << 20)
+
+
+class SignedLayer(_Strict):
+    """A layer's metadata and policy, base64."""
+
+    metadata: str = Field(max_length=1 << 20)
+    policy: str = Field(max_length=1 << 20)
+
+
+class RootRequest(_Strict):
+    """A new policy root, and what is signed anew under it: base64, each layer by its name."""
+
+    root: str = Field(max_length=1 << 20)
+    targets: str = Field(max_length=1 << 20)
+    layers: dict[str, SignedLayer] = Field(max_length=100)
+
+
+class PersonRequest(_Strict):
+    """Who gets an account, and what they may do."""
+
+    name: str = Field(max_length=64, pattern=f"^{PERSON_PATTERN}$")
+    role: Literal["administrator"]
+
+
+class PersonRemoval(_Strict):
+    """Whose account ends."""
+
+    name: str = Field(max_length=80)
 
 
 class CodeRequest(_Strict):
@@ -80,6 +108,25 @@ class CodeAnswer(BaseModel):
     expires: str
 
 
+class PersonAnswer(BaseModel):
+    """A new person's bearer token, shown this once."""
+
+    name: str
+    token: str
+
+
+class PersonRemoved(BaseModel):
+    """Whose account ended."""
+
+    removed: str
+
+
+class OnlineKeyAnswer(BaseModel):
+    """The key that may take over snapshot and timestamp: base64 of DER SubjectPublicKeyInfo."""
+
+    public: str
+
+
 class LinkAnswer(BaseModel):
     """A sign-in link that works once, within 15 minutes."""
 
@@ -114,6 +161,97 @@ class FindAnswer(BaseModel):
 
 class PublishAnswer(BaseModel):
     version: int
+
+
+class VersionsQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    most: int = Field(default=20, ge=1, le=200)
+
+
+class PastVersion(BaseModel):
+    """`state` is signed, or why its signatures do not hold; `dangers` counts changes that may do harm."""
+
+    version: int
+    published: str
+    person: str
+    state: str
+    changed: str
+    dangers: int | None
+
+
+class VersionsAnswer(BaseModel):
+    versions: list[PastVersion]
+
+
+class VersionAnswer(BaseModel):
+    """A version as it was signed; everything base64 but the layer's name."""
+
+    layer: str
+    metadata: str
+    policy: str
+
+
+class SimulateRequest(_Strict):
+    """A policy as a file says it, and how many days back captures are looked at."""
+
+    policy: str = Field(max_length=1 << 20)
+    days: int = Field(default=30, ge=1, le=366)
+
+
+class DeviceDifference(BaseModel):
+    """`then` is null where it cannot be told; `why` says by which rule, or why not.
+
+    `last_attached` is null for a device that is in the report.
+    """
+
+    where: str
+    id: str
+    name: str
+    serial: str
+    now: str
+    then: str | None
+    why: str
+    loosens: bool
+    last_attached: str | None
+
+
+class SimulatedDevices(BaseModel):
+    """`policy` is the version that the guard reported them under."""
+
+    policy: int
+    same: int
+    gone_same: int
+    differ: list[DeviceDifference]
+    left_out: int
+
+
+class SimulatedCaptures(BaseModel):
+    ae_title: str
+    count: int
+    treated: Literal["as before", "refused", "otherwise", "not evaluated"]
+    then: str
+    why: str
+
+
+class SimulatedHost(BaseModel):
+    """`devices` is null where nothing is known of them: that is no *unchanged*."""
+
+    host: str
+    asset: str
+    last_seen: str | None
+    state: Literal["reported", "silent", "not evaluated", "unknown"]
+    why: str
+    devices: SimulatedDevices | None
+    captures: list[SimulatedCaptures]
+
+
+class SimulateAnswer(BaseModel):
+    time: str
+    days: int
+    hosts: list[SimulatedHost]
+    captures_unreadable: int
+    captures_left_out: int
+    attachments_left_out: int
 
 
 class AuditParticipant(BaseModel):
@@ -209,6 +347,8 @@ class HostStatus(BaseModel):
     openable_here: int | None = None
     routes: list[HostRoute] | None = None
     guard: Literal["watching", "no guard", "unknown"] | None = None
+    guard_policy: int | None = None
+    guard_policy_error: str | None = None
     devices: DeviceCounts | None = None
 
 
@@ -301,6 +441,23 @@ class HostDevices(BaseModel):
 class DevicesAnswer(BaseModel):
     time: str
     hosts: list[HostDevices]
+
+
+class PolicyDrift(BaseModel):
+    """A host's agent or guard that does not report the newest policy; `in_force` is null where it never reported.
+
+    `since` is when the first version it lacks was published; null where it reports more than was ever published here.
+    """
+
+    host: str
+    asset: str
+    part: Literal["agent", "guard"]
+    in_force: int | None
+    newest: int
+    since: str | None
+    state: str
+    error: str
+    text: str
 
 
 class PolicyStatus(BaseModel):
@@ -438,6 +595,20 @@ class RetryAnswer(BaseModel):
     count: int
 
 
+class RevocationRequest(_Strict):
+    """Why a host's identity is taken away; the reason is kept sealed."""
+
+    reason: str = Field(min_length=3, max_length=300)
+
+
+class RevocationAnswer(BaseModel):
+    """`session` is *ended*, or says why the host may still be connected to the broker."""
+
+    host: str
+    asset: str
+    session: str
+
+
 class MoveRequest(_Strict):
     """Which host may deliver for which other one, for how long, and why; the reason is kept sealed."""
 
@@ -468,6 +639,40 @@ class MovesAnswer(BaseModel):
     moves: list[MoveStatus]
 
 
+class CommandRequest(_Strict):
+    """A command as people signed it, base64."""
+
+    signed: str = Field(min_length=1, max_length=128 << 10)
+
+
+class CommandsQuery(BaseModel):
+    """A host's id, or a command's; without either, the newest commands of all hosts."""
+
+    model_config = ConfigDict(extra="forbid")
+    host: str | None = Field(default=None, pattern=_HOST)
+    command: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+
+
+class CommandStatus(BaseModel):
+    """One command. `state` is the host's own signed word, or *waiting*, or *unknown* where it expired without one."""
+
+    command: str
+    host: str
+    asset: str
+    action: str
+    person: str
+    issued: str
+    expires: str
+    state: Literal["waiting", "done", "failed", "refused", "unknown", "not authentic"]
+    detail: str
+    answered: str | None
+    facts: dict[str, bool | int | str | list[str]]
+
+
+class CommandsAnswer(BaseModel):
+    commands: list[CommandStatus]
+
+
 class StatusAnswer(BaseModel):
     """Everything the centre knows at a glance; `not_evaluated` says what nobody has proved."""
 
@@ -481,4 +686,6 @@ class StatusAnswer(BaseModel):
     coverage: CoverageStatus
     routes: list[RouteStatus]
     moves: list[MoveStatus]
+    drift: list[PolicyDrift]
+    commands: list[CommandStatus]
     not_evaluated: list[str]

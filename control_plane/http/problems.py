@@ -14,8 +14,9 @@ from control_plane.enrolment.codes import CodeRefused
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.http.limits import TooManyFailures
 from control_plane.moving.grants import MoveUnknown
-from control_plane.people.accounts import NotSignedIn
+from control_plane.people.accounts import NotSignedIn, PersonUnknown
 from control_plane.people.permissions import NotPermitted
+from control_plane.policy.versions import VersionUnknown
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import AuditGap
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
@@ -31,6 +32,8 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (RouteUnknown, 404),
     (MoveUnknown, 404),
     (NoSuchHost, 404),
+    (PersonUnknown, 404),
+    (VersionUnknown, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

@@ -25,6 +25,7 @@ SERVICE_TLS = "tls/service/1"
 RECEIPTS = "evidence/receipts/1"
 JOURNAL = "evidence/journal/1"
 POLICY_ONLINE = "policy/online/1"
+_POLICY_ONLINE_ALL = "policy/online/"
 POLICY_TRUST = "policy/first-root-sha256/1"
 BLIND_INDEX = "secret/blind-index/1"
 SOP_HASH = "secret/sop-hash/1"
@@ -77,6 +78,18 @@ class KeyStore:
         key = serialization.load_der_private_key(self._open(name).secret, password=None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 (create_p256 is the only writer)
         return key
+
+    def online_keys(self) -> tuple[str, ...]:
+        """Return the names of all keys that say which policy is the newest, oldest first."""
+        with self._database() as session:
+            names = session.scalars(select(KeyRow.name).where(KeyRow.name.startswith(_POLICY_ONLINE_ALL))).all()
+        return tuple(sorted(names, key=_epoch))
+
+    def create_online_key(self) -> str:
+        """Return the name of one more key that says which policy is the newest; nothing names it yet."""
+        name = f"{_POLICY_ONLINE_ALL}{_epoch(self.online_keys()[-1]) + 1}"
+        self.create_p256(name)
+        return name
 
     def signer(self, name: str) -> SoftwareSigner:
         """Raises KeyUnknown, KeyNotAuthentic."""
@@ -134,6 +147,10 @@ class KeyStore:
                     raise KeyUnknown(name)
                 self._opened[name] = _Opened(row.public, self._root.open(name, row.sealed))
             return self._opened[name]
+
+
+def _epoch(name: str) -> int:
+    return int(name.rsplit("/", 1)[1])
 
 
 def _sealing_name(purpose: KeyPurpose, grade: str, epoch: int) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Person, SignIn
@@ -26,6 +26,18 @@ class NotSignedIn(Refused):
 class PersonExists(Refused):
     def __init__(self, name: str) -> None:
         super().__init__(f"a person named {name} exists already")
+        self.name = name
+
+
+class PersonUnknown(Refused):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"nobody named {name} has an account here")
+        self.name = name
+
+
+class RemovesThemselves(Refused):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"{name} cannot remove their own account, so that somebody is always left; ask another person")
         self.name = name
 
 
@@ -52,6 +64,24 @@ class Accounts:
 
         in_one_commit(self._database, add)
         return token
+
+    def remove(self, name: str, by: str) -> None:
+        """Have the person's token, links and sessions no longer open anything. The name stays taken: records use it.
+
+        Raises PersonUnknown, RemovesThemselves.
+        """
+        if name == by:
+            raise RemovesThemselves(name)
+        unknown = secrets.token_bytes(32)  # the digest of no token
+
+        def bar(session: Session) -> None:
+            person = session.get(Person, name)
+            if person is None:
+                raise PersonUnknown(name)
+            person.token_sha256 = unknown
+            session.execute(delete(SignIn).where(SignIn.person == name))
+
+        in_one_commit(self._database, bar)
 
     def by_token(self, token: str) -> SignedIn:
         """Raises NotSignedIn."""

@@ -12,7 +12,9 @@ class Permission(StrEnum):
     OBJECT_OPEN = "object:open"
     CONFLICT_SETTLE = "conflict:settle"
     POLICY_PUBLISH = "policy:publish"
+    PERSON_ADD = "person:add"
     CODE_ISSUE = "enrolment-code:issue"
+    HOST_REVOKE = "host:revoke"
     AUDIT_READ = "audit:read"
     RECOVERY_DRILL = "recovery:drill"
     COVERAGE_COMPARE = "coverage:compare"
@@ -20,6 +22,7 @@ class Permission(StrEnum):
     ROUTE_RETRY = "route:retry"
     SPOOL_MOVE = "spool:move"
     HOST_SETTLE = "host:settle"
+    HOST_COMMAND = "host:command"
 
 
 _ROLES: dict[str, frozenset[Permission]] = {"administrator": frozenset(Permission)}

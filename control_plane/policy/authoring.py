@@ -6,32 +6,41 @@ pinned in the credential when it was handed over, and what is published already 
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from getpass import getpass
 from hashlib import sha256
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import Root
+from securesystemslib.signer import Signer
+from tuf.api.metadata import Key, Root
 
 from control_plane.durable import write_new
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.person_key import AskPin, PersonKey, parse_private, signer_for
 from control_plane.policy.roles import (
-    ROOT,
     RoleKeys,
     build_layer,
     build_root,
     build_targets,
     key_of,
+    named,
     parse_role,
     sign_role,
+    signed_by,
     signer_of,
 )
-from control_plane.policy.verify import LayerNotDelegated, layer_version, verify_layer, verify_roots, verify_targets
+from control_plane.policy.root_change import WHENEVER
+from control_plane.policy.verify import (
+    LayerNotDelegated,
+    layer_version,
+    verify_layer,
+    verify_roots,
+    verify_signers_agree,
+    verify_targets,
+)
 from shared import canonical
 from shared.canonical import Json
 from shared.clock import Clock
@@ -55,7 +64,7 @@ class UnpinnedKey(IntegrityFailure):
 
 class ForeignRoot(IntegrityFailure):
     def __init__(self, key_id: str) -> None:
-        super().__init__(f"the centre's policy root is not signed by this credential's key {key_id[:16]}")
+        super().__init__(f"none of the centre's policy roots is signed by this credential's key {key_id[:16]}")
         self.key_id = key_id
 
 
@@ -101,10 +110,10 @@ class CredentialExists(Refused):
 
 @dataclass(frozen=True)
 class Credential:
-    """One person's file, version 1: who they are to the centre, what they sign with, and which keys they trust.
+    """One person's file: who they are to the centre, what they sign with, and which keys they trust.
 
-    Canonical JSON, mode 0600. The private key is in clear: whoever has the file can publish. A later version adds
-    fields under a new `v`; this reader refuses what it does not know.
+    Canonical JSON, mode 0600. In version 1 the private key is in it, in clear: whoever has the file can sign. Version 2
+    says where the key is kept instead: in a file beside it, or on a token. This reader refuses what it does not know.
     """
 
     person: str
@@ -113,26 +122,30 @@ class Credential:
     token: str
     pinned_keys: tuple[KeyId, ...]
     receipt_key_id: KeyId
-    tuf_key: ec.EllipticCurvePrivateKey
+    tuf_key: ec.EllipticCurvePrivateKey | PersonKey
+    folder: Path = Path()  # where a key that is kept in a file of its own lies
+    ask_pin: AskPin = getpass
 
     @property
-    def signer(self) -> CryptoSigner:
+    def signer(self) -> Signer:
+        if isinstance(self.tuf_key, PersonKey):
+            return signer_for(self.tuf_key, self.folder, self.ask_pin)
         return signer_of(self.tuf_key)
 
     def encode(self) -> bytes:
-        signer = self.signer
-        return canonical.encode(
-            {
-                "v": 1,
-                "person": self.person,
-                "role": self.role,
-                "url": self.url,
-                "token": self.token,
-                "pinned_keys": [str(key_id) for key_id in self.pinned_keys],
-                "receipt_key_id": str(self.receipt_key_id),
-                "tuf": {"keyid": signer.public_key.keyid, "private_pem": signer.private_bytes.decode()},
-            }
-        )
+        members: dict[str, Json] = {
+            "person": self.person,
+            "role": self.role,
+            "url": self.url,
+            "token": self.token,
+            "pinned_keys": [str(key_id) for key_id in self.pinned_keys],
+            "receipt_key_id": str(self.receipt_key_id),
+        }
+        if isinstance(self.tuf_key, PersonKey):
+            return canonical.encode({**members, "v": 2, "key": self.tuf_key.json()})
+        signer = signer_of(self.tuf_key)
+        tuf: Json = {"keyid": signer.public_key.keyid, "private_pem": signer.private_bytes.decode()}
+        return canonical.encode({**members, "v": 1, "tuf": tuf})
 
     @classmethod
     def parse(cls, data: bytes) -> "Credential":
@@ -140,8 +153,8 @@ class Credential:
         if len(data) > _MAX_BYTES:
             raise Malformed("credential", f"larger than {_MAX_BYTES} bytes")
         fields = Fields(canonical.parse(data, "credential"), "credential")
-        fields.version()
-        tuf = fields.fields("tuf")
+        kept_elsewhere = fields.integer("v", least=1, most=2) == 2
+        key = PersonKey.read(fields.fields("key")) if kept_elsewhere else _inline_key(fields.fields("tuf"))
         credential = cls(
             person=fields.text("person", max_chars=80),
             role=fields.choice("role", ["administrator"]),
@@ -149,11 +162,8 @@ class Credential:
             token=fields.text("token", r"[!-~]{1,200}"),
             pinned_keys=tuple(_key_id(item) for item in fields.items("pinned_keys", most=MAX_KEYS)),
             receipt_key_id=KeyId.parse(fields.text("receipt_key_id")),
-            tuf_key=_private_key(tuf.text("private_pem", r"[ -~\n]*", max_chars=4096)),
+            tuf_key=key,
         )
-        if tuf.text("keyid") != credential.signer.public_key.keyid:
-            raise Malformed("credential field 'tuf'", "keyid is not that of the private key beside it")
-        tuf.done()
         fields.done()
         return credential
 
@@ -168,7 +178,7 @@ def load_credential(path: Path) -> Credential:
         raise CredentialMissing(path, exc.strerror or "unknown error") from exc
     if mode & 0o077:
         raise CredentialExposed(path, mode)
-    return Credential.parse(data)
+    return replace(Credential.parse(data), folder=path.parent)
 
 
 def store_credential(path: Path, credential: Credential) -> None:
@@ -195,11 +205,17 @@ def new_credential(
 
 
 def make_root_and_targets(
-    people: Sequence[CryptoSigner], online: ec.EllipticCurvePublicKey, clock: Clock, *, threshold: int = 1
+    people: Sequence[Signer],
+    online: ec.EllipticCurvePublicKey,
+    clock: Clock,
+    *,
+    threshold: int = 1,
+    names: Sequence[str] = (),
 ) -> tuple[bytes, bytes]:
     """Return root and targets, version 1, by which `threshold` of `people` sign root, targets and the organisation."""
     now = clock.now()
-    held = RoleKeys(tuple(signer.public_key for signer in people), threshold)
+    keys = [signer.public_key for signer in people]
+    held = RoleKeys(tuple(map(named, keys, names)) if names else tuple(keys), threshold)
     root = build_root(root=held, targets=held, online=RoleKeys((key_of(online),)), version=1, now=now)
     targets = build_targets({ORGANISATION: held}, version=1, now=now)
     return sign_role(root, people), sign_role(targets, people)
@@ -212,7 +228,7 @@ def author(authored: AuthoredPolicy, parts: PolicyParts, credential: Credential,
     raises for what is published at present.
     """
     now = clock.now()
-    _verify_pinned(parts, credential)
+    verify_pinned(parts.keys, parts.receipt_key, credential)
     _verify_published(authored.layer, parts, credential, now)
     policy = _compose(authored, parts).encode()
     PolicyDocument.parse(policy)  # what hosts would refuse is never signed
@@ -222,21 +238,23 @@ def author(authored: AuthoredPolicy, parts: PolicyParts, credential: Credential,
     return publication
 
 
-def root_fingerprints(parts: PolicyParts, credential: Credential, clock: Clock) -> dict[int, str]:
+def root_fingerprints(parts: PolicyParts, credential: Credential) -> dict[int, str]:
     """Return, by version, the SHA-256 of each policy root that a host may have been enrolled with.
 
-    What a device guard pins is compared with it by a person. Raises ForeignRoot, and what `verify_roots` raises.
+    A person compares with it what a device guard pins, and what somebody is to sign who becomes a signer; also where
+    the root has expired. Raises ForeignRoot, and what `verify_roots` raises.
     """
-    _verify_roots(parts, credential, clock.now())
+    _verify_roots(parts, credential, WHENEVER)
     return {parse_role(Root, root).signed.version: sha256(root).hexdigest() for root in parts.roots}
 
 
-def _verify_pinned(parts: PolicyParts, credential: Credential) -> None:
-    for key in parts.keys:
+def verify_pinned(keys: Sequence[SealingKey], receipt_key: EvidencePublicKey, credential: Credential) -> None:
+    """Raises UnpinnedKey."""
+    for key in keys:
         if key.key.key_id not in credential.pinned_keys:
             raise UnpinnedKey(key.key.key_id, f"{key.purpose.value} key")
-    if parts.receipt_key.key_id != credential.receipt_key_id:
-        raise UnpinnedKey(parts.receipt_key.key_id, "receipt key")
+    if receipt_key.key_id != credential.receipt_key_id:
+        raise UnpinnedKey(receipt_key.key_id, "receipt key")
 
 
 def _verify_published(layer: str, parts: PolicyParts, credential: Credential, now: datetime) -> None:
@@ -247,6 +265,7 @@ def _verify_published(layer: str, parts: PolicyParts, credential: Credential, no
     mine = credential.signer.public_key.keyid
     root = _verify_roots(parts, credential, now)
     targets = verify_targets(root, parts.targets, now)
+    verify_signers_agree(root, targets)
     delegated = None if targets.delegations is None else (targets.delegations.roles or {}).get(layer)
     if delegated is None:
         raise LayerNotDelegated(layer)
@@ -261,13 +280,19 @@ def _verify_published(layer: str, parts: PolicyParts, credential: Credential, no
 
 
 def _verify_roots(parts: PolicyParts, credential: Credential, now: datetime) -> Root:
-    """Return the newest root, which this credential's key has signed and to which the older ones lead."""
-    mine = credential.signer.public_key.keyid
     root = verify_roots(parts.roots, now)
-    newest = parse_role(Root, parts.roots[-1])
-    if mine not in root.get_verification_result(ROOT, newest.signed_bytes, newest.signatures).signed:
-        raise ForeignRoot(mine)
+    verify_roots_lead_to(parts.roots, credential.signer.public_key)
     return root
+
+
+def verify_roots_lead_to(roots: Sequence[bytes], mine: Key) -> None:
+    """Raise ForeignRoot unless that key has signed one of the roots, of which each later one is signed by the last.
+
+    Its owner has seen that one, so no centre made it up; who is added to a root has to sign it for this. What a root
+    says is the key of that id is not asked.
+    """
+    if not any(signed_by([mine], parse_role(Root, root)) for root in roots):
+        raise ForeignRoot(mine.keyid)
 
 
 def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
@@ -298,12 +323,10 @@ def _key_id(value: Json) -> KeyId:
     return KeyId.parse(Fields({"key": value}, "credential pinned key").text("key", max_chars=32))
 
 
-def _private_key(pem: str) -> ec.EllipticCurvePrivateKey:
-    what = "credential field 'private_pem'"
-    try:
-        key = serialization.load_pem_private_key(pem.encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as exc:
-        raise Malformed(what, "not a private key in PEM without a password") from exc
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise Malformed(what, "not an ECDSA P-256 key")
+def _inline_key(tuf: Fields) -> ec.EllipticCurvePrivateKey:
+    pem = tuf.text("private_pem", r"[ -~\n]*", max_chars=4096)
+    key = parse_private(pem.encode(), "credential field 'private_pem'")
+    if tuf.text("keyid") != signer_of(key).public_key.keyid:
+        raise Malformed("credential field 'tuf'", "keyid is not that of the private key beside it")
+    tuf.done()
     return key

@@ -1,5 +1,6 @@
 """What the centre and the machine of the person who publishes say to each other, as JSON within the people's API v1."""
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from shared.canonical import Json
@@ -10,7 +11,7 @@ from shared.policy.layer import LAYER_PATTERN
 from shared.signing import EvidencePublicKey
 
 _MAX_ROOTS = 64
-_MAX_LAYERS = 100
+MAX_LAYERS = 100
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,7 @@ class PolicyParts:
         return {
             "roots": [encode_base64(root) for root in self.roots],
             "targets": encode_base64(self.targets),
-            "layers": {
-                held.layer: {"metadata": encode_base64(held.metadata), "policy": encode_base64(held.policy)}
-                for held in self.layers
-            },
+            "layers": layers_json(self.layers),
             "keys": [key.json() for key in self.keys],
             "receipt_key": encode_base64(self.receipt_key.spki),
             "next_version": self.next_version,
@@ -45,11 +43,11 @@ class PolicyParts:
         """Raises Malformed."""
         fields = Fields(value, "policy parts")
         roots = fields.items("roots", most=_MAX_ROOTS)
-        layers = fields.mapping("layers", most=_MAX_LAYERS)
+        layers = fields.mapping("layers", most=MAX_LAYERS)
         parts = cls(
             roots=tuple(decode_base64(root, "policy parts root", MAX_HEAD_BYTES) for root in roots),
             targets=fields.base64("targets", max_bytes=MAX_HEAD_BYTES),
-            layers=tuple(_layer(name, layer) for name, layer in sorted(layers.items())),
+            layers=parse_layers(layers),
             keys=tuple(SealingKey.parse(key) for key in fields.items("keys", most=MAX_KEYS)),
             receipt_key=EvidencePublicKey.parse(fields.base64("receipt_key", max_bytes=1024)),
             next_version=fields.integer("next_version", least=1),
@@ -60,12 +58,11 @@ class PolicyParts:
 
 @dataclass(frozen=True)
 class Publication:
-    """One signed policy on its way to the centre; `targets` only where the delegations themselves change."""
+    """One signed policy on its way to the centre."""
 
     layer: str
     metadata: bytes
     policy: bytes
-    targets: bytes | None = None
 
     @property
     def bundle(self) -> LayerBundle:
@@ -73,7 +70,6 @@ class Publication:
 
     def json(self) -> dict[str, Json]:
         return {
-            "targets": None if self.targets is None else encode_base64(self.targets),
             "layer": self.layer,
             "metadata": encode_base64(self.metadata),
             "policy": encode_base64(self.policy),
@@ -87,10 +83,48 @@ class Publication:
             layer=fields.text("layer", LAYER_PATTERN),
             metadata=fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
             policy=fields.base64("policy", max_bytes=MAX_BYTES),
-            targets=None if fields.is_null("targets") else fields.base64("targets", max_bytes=MAX_HEAD_BYTES),
         )
         fields.done()
         return publication
+
+
+@dataclass(frozen=True)
+class RootChange:
+    """A new root on its way to the centre, with all that has to be signed anew under it."""
+
+    root: bytes
+    targets: bytes
+    layers: tuple[LayerBundle, ...]
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "root": encode_base64(self.root),
+            "targets": encode_base64(self.targets),
+            "layers": layers_json(self.layers),
+        }
+
+    @classmethod
+    def parse(cls, value: Json) -> "RootChange":
+        """Raises Malformed."""
+        fields = Fields(value, "root change")
+        change = cls(
+            root=fields.base64("root", max_bytes=MAX_HEAD_BYTES),
+            targets=fields.base64("targets", max_bytes=MAX_HEAD_BYTES),
+            layers=parse_layers(fields.mapping("layers", most=MAX_LAYERS)),
+        )
+        fields.done()
+        return change
+
+
+def layers_json(layers: Iterable[LayerBundle]) -> dict[str, Json]:
+    return {
+        held.layer: {"metadata": encode_base64(held.metadata), "policy": encode_base64(held.policy)} for held in layers
+    }
+
+
+def parse_layers(layers: Mapping[str, Json]) -> tuple[LayerBundle, ...]:
+    """Raises Malformed."""
+    return tuple(_layer(name, layer) for name, layer in sorted(layers.items()))
 
 
 def _layer(name: str, value: Json) -> LayerBundle:

@@ -1,8 +1,8 @@
 """Publishes policies: checks what a person signed, signs snapshot and timestamp over it, keeps and announces it."""
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
@@ -14,9 +14,10 @@ from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
 
 from control_plane.db.models import Fact, PolicyMetadata
 from control_plane.db.transactions import in_one_commit, snapshot
-from control_plane.keys.store import POLICY_ONLINE, POLICY_TRUST, RECEIPTS, KeyStore
+from control_plane.keys.store import POLICY_TRUST, RECEIPTS, KeyStore
 from control_plane.policy import sql
-from control_plane.policy.exchange import PolicyParts, Publication
+from control_plane.policy.exchange import PolicyParts, Publication, RootChange
+from control_plane.policy.online import OnlineKeys
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
     ROOT,
@@ -25,10 +26,12 @@ from control_plane.policy.roles import (
     TIMESTAMP,
     build_snapshot,
     build_timestamp,
+    is_named,
+    name_of,
     parse_role,
     sign_role,
-    signer_of,
 )
+from control_plane.policy.root_change import WHENEVER, verify_root_change
 from control_plane.policy.verify import (
     CentreKeys,
     Held,
@@ -39,6 +42,7 @@ from control_plane.policy.verify import (
     verify_online_key,
     verify_publication,
     verify_roots,
+    verify_signers_agree,
     verify_targets,
 )
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -50,6 +54,9 @@ from shared.policy.document import ORGANISATION, PolicyDocument
 
 # Half the life of snapshot and timestamp: a centre that is down for a week strands no host.
 _REFRESH_BEFORE = ONLINE_HOLDS_FOR / 2
+
+# An audit record has room for 16 who took part.
+_MOST_SIGNERS_NAMED = 15
 
 _log = logging.getLogger(__name__)
 
@@ -123,7 +130,7 @@ class PolicyPublisher:
         verify_whole: WholeVerifier = verify_head,
     ) -> None:
         self._database, self._keys, self._journal, self._clock, self._verify = database, keys, journal, clock, verify
-        self._verify_whole = verify_whole
+        self._verify_whole, self._online = verify_whole, OnlineKeys(keys)
         self._subscribers: list[OnPublished] = []
         self._cached: _Current | None = None
         self._lock = RLock()
@@ -135,14 +142,16 @@ class PolicyPublisher:
     def establish(self, root: bytes, targets: bytes, person: str) -> None:
         """Keep the first root and targets, which no host sees before the first publication.
 
-        Raises AlreadyEstablished, Malformed, SignaturesMissing, PolicyExpired, WrongOnlineKey, LayerNotDelegated.
+        Raises AlreadyEstablished, Malformed, SignaturesMissing, PolicyExpired, WrongOnlineKey, LayerNotDelegated,
+        SignersDiffer.
         """
         now = self._clock.now()
         trusted = verify_roots([root], now)
-        verify_online_key(trusted, signer_of(self._keys.p256(POLICY_ONLINE)).public_key.keyid)
+        verify_online_key(trusted, self._online.ids())
         signed = verify_targets(trusted, targets, now)
         if signed.delegations is None or ORGANISATION not in (signed.delegations.roles or {}):
             raise LayerNotDelegated(ORGANISATION)
+        verify_signers_agree(trusted, signed)
         if (trusted.version, signed.version) != (1, 1):
             raise Malformed("first policy metadata", "root and targets begin with version 1")
 
@@ -164,10 +173,33 @@ class PolicyPublisher:
         try:
             version = in_one_commit(self._database, lambda session: self._add(session, offered, person))
         except (Refused, IntegrityFailure) as exc:
-            self._journal.record(_refused(offered, person, exc))
+            what = f"{offered.layer} sha256 {sha256(offered.policy).hexdigest()}"
+            self._journal.record(_refused(what, person, exc))
             raise
         self.announce()
         return version
+
+    def change_root(self, offered: RootChange, person: str) -> int:
+        """Publish a new root that enough people signed, with all that is signed anew under it, and return its version.
+
+        A refusal leaves everything as it was. Both are recorded. Raises NotEstablished, DatabaseUnavailable, and what
+        `verify_root_change` raises.
+        """
+        try:
+            version = in_one_commit(self._database, lambda session: self._add_root(session, offered, person))
+        except (Refused, IntegrityFailure) as exc:
+            self._journal.record(_refused(f"root sha256 {sha256(offered.root).hexdigest()}", person, exc))
+            raise
+        self.announce()
+        return version
+
+    def next_online_key(self) -> bytes:
+        """Return the public half, in DER, of an online key that no root names yet; make it where there is none."""
+        with snapshot(self._database) as session:
+            roots = sql.roots(session)
+        if not roots:
+            raise NotEstablished
+        return self._online.unused(verify_roots(roots, WHENEVER))
 
     def announce(self) -> None:
         """Record and push whatever is published; call it at every start, for a crash may have come before either.
@@ -207,10 +239,6 @@ class PolicyPublisher:
     def document(self, name: str = ORGANISATION) -> PolicyDocument | None:
         held = self.layer(name)
         return None if held is None else PolicyDocument.parse(held.policy)
-
-    def current_version(self, name: str = ORGANISATION) -> int | None:
-        document = self.document(name)
-        return None if document is None else document.version
 
     def newest_root(self) -> bytes:
         """Return the trust anchor that a host enrolled today begins with.
@@ -272,26 +300,27 @@ class PolicyPublisher:
         now, current = self._clock.now(), self._current_in(session)
         held = _held(session, current)
         document = self._verify(offered, held, self._centre_keys(), now)
-        if offered.targets is not None:
-            session.add(_row(TARGETS, parse_role(Targets, offered.targets).signed, offered.targets, now, person))
-        session.add(
-            PolicyMetadata(
-                role=offered.layer,
-                version=document.version,
-                metadata_bytes=offered.metadata,
-                policy=offered.policy,
-                published=now,
-                person=person,
-            )
-        )
+        session.add(_layer_row(offered.bundle, document.version, now, person))
         others = tuple(layer for layer in held.layers if layer.layer != offered.layer)
-        targets = held.targets if offered.targets is None else offered.targets
-        self._sign_online(session, current, Held(held.roots, targets, (*others, offered.bundle)), now, person)
+        self._sign_online(session, current, replace(held, layers=(*others, offered.bundle)), now, person)
         return document.version
+
+    def _add_root(self, session: Session, offered: RootChange, person: str) -> int:
+        now, current = self._clock.now(), self._current_in(session)
+        held = _held(session, current)
+        root, targets, documents = verify_root_change(offered, held, self._centre_keys(), self._online.ids(), now)
+        session.add(_row(ROOT, root, offered.root, now, person))
+        session.add(_row(TARGETS, targets, offered.targets, now, person))
+        for layer, document in zip(offered.layers, documents, strict=True):
+            session.add(_layer_row(layer, document.version, now, person))
+        if current is not None:
+            following = Held((*held.roots, offered.root), offered.targets, offered.layers)
+            self._sign_online(session, current, following, now, person)
+        return root.version
 
     def _sign_online(self, session: Session, current: _Current | None, held: Held, now: datetime, person: str) -> None:
         """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them."""
-        signers = [signer_of(self._keys.p256(POLICY_ONLINE))]
+        signers = [self._online.signer(parse_role(Root, held.roots[-1]).signed)]
         snapshot_version, timestamp_version = (
             (current.snapshot_version, current.timestamp_version) if current else (0, 0)
         )
@@ -326,12 +355,13 @@ class PolicyPublisher:
     def _record_published(self) -> None:
         """Record each publication that no record tells of yet: at least once, for a crash may part the two writes."""
         with snapshot(self._database) as session:
-            published = sql.published_policies(session)
+            published = (*sql.changed_roots(session), *sql.published_policies(session))
             recorded = {row.role: _recorded(session, row.role) for row in published}
+            names = _names(sql.roots(session))
         for row in published:
             if row.version <= recorded[row.role]:
                 continue
-            self._journal.record(_published(row))
+            self._journal.record(_published(row, names))
             in_one_commit(self._database, partial(_mark_recorded, row=row))
 
 
@@ -375,6 +405,17 @@ def _row(role: str, signed: Signed, data: bytes, now: datetime, person: str) -> 
     )
 
 
+def _layer_row(layer: LayerBundle, version: int, now: datetime, person: str) -> PolicyMetadata:
+    return PolicyMetadata(
+        role=layer.layer,
+        version=version,
+        metadata_bytes=layer.metadata,
+        policy=layer.policy,
+        published=now,
+        person=person,
+    )
+
+
 def _fact(layer: str) -> str:
     return f"policy.recorded.{layer}"
 
@@ -388,23 +429,36 @@ def _mark_recorded(session: Session, row: PolicyMetadata) -> None:
     session.merge(Fact(name=_fact(row.role), value=str(row.version)))
 
 
-def _published(row: PolicyMetadata) -> Happening:
-    digest = sha256(row.policy or b"").hexdigest()
+def _names(roots: Iterable[bytes]) -> dict[str, str]:
+    """Return the names of all who ever signed, by key id."""
+    keys = (key for root in roots for key in parse_role(Root, root).signed.keys.values())
+    return {key.keyid: name_of(key) for key in keys if is_named(key)}
+
+
+def _published(row: PolicyMetadata, names: Mapping[str, str]) -> Happening:
+    """Return what is recorded: who sent it, and beside them who else has signed it."""
+    data = row.metadata_bytes
+    signed = (parse_role(Root, data) if row.role == ROOT else parse_role(Targets, data)).signatures
+    others = sorted({names[key_id] for key_id in signed if key_id in names} - {row.person})
+    digest = sha256(row.metadata_bytes if row.policy is None else row.policy).hexdigest()
     return Happening(
         Event.POLICY_PUBLISHED,
         Action.CREATE,
         Outcome.SUCCESS,
-        who=(Participant("person", row.person, requestor=True),),
+        who=(
+            Participant("person", row.person, requestor=True),
+            *(Participant("person", name, requestor=False) for name in others[:_MOST_SIGNERS_NAMED]),
+        ),
         what=(Subject("policy", f"{row.role} version {row.version} sha256 {digest}"),),
     )
 
 
-def _refused(offered: Publication, person: str, exc: Exception) -> Happening:
+def _refused(what: str, person: str, exc: Exception) -> Happening:
     return Happening(
         Event.POLICY_REFUSED,
         Action.CREATE,
         Outcome.SERIOUS_FAILURE,
         who=(Participant("person", person, requestor=True),),
-        what=(Subject("policy", f"{offered.layer} sha256 {sha256(offered.policy).hexdigest()}"),),
+        what=(Subject("policy", what),),
         reason=str(exc),
     )

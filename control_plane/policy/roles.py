@@ -1,6 +1,6 @@
 """The TUF roles of a Leadglass policy: who signs what, and for how long it holds.
 
-    root       people's keys     names the keys and thresholds of all roles                       1 year
+    root       people's keys     names the keys and thresholds of all roles, and whose they are   1 year
     targets    people's keys     delegates one role per layer, by the path `<layer>/*`            1 year
     <layer>    people's keys     one target: `<layer>/policy.json`, its length and SHA-256        1 year
     snapshot   the online key    version, length and SHA-256 of targets and of every layer        14 days
@@ -11,13 +11,16 @@ centre: whoever steals it can withhold a policy for as long as it lies there, an
 docs/formats/policy.md section 1
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from securesystemslib.signer import CryptoSigner, SSlibKey
+from securesystemslib.exceptions import UnverifiedSignatureError
+from securesystemslib.signer import CryptoSigner, Signer, SSlibKey
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -34,6 +37,7 @@ from tuf.api.metadata import (
 )
 from tuf.api.serialization import DeserializationError, SerializationError
 
+from control_plane.people.name import PERSON_PATTERN
 from shared import clock
 from shared.errors import Malformed
 from shared.policy.bundle import MAX_HEAD_BYTES, LayerBundle
@@ -44,6 +48,7 @@ ONLINE_HOLDS_FOR = timedelta(days=14)
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP = Root.type, Targets.type, Snapshot.type, Timestamp.type
 
 _HASHES = ["sha256"]
+_NAME, _SINCE = "name", "since"
 
 AnyRole = TypeVar("AnyRole", Root, Targets, Snapshot, Timestamp)
 
@@ -59,13 +64,68 @@ class RoleKeys:
     def key_ids(self) -> list[str]:
         return [key.keyid for key in self.keys]
 
+    def same_as(self, other: "RoleKeys") -> bool:
+        """Return whether it makes no difference to anybody which of the two is asked, in whatever order they stand."""
+        return (self.threshold, _by_id([self])) == (other.threshold, _by_id([other]))
+
 
 def signer_of(key: ec.EllipticCurvePrivateKey) -> CryptoSigner:
     return CryptoSigner(key)
 
 
-def key_of(public: ec.EllipticCurvePublicKey) -> SSlibKey:
-    return SSlibKey.from_crypto(public)
+def key_of(public: ec.EllipticCurvePublicKey, name: str = "") -> SSlibKey:
+    """Return the key as root and targets list it; `name` says whose it is and is covered by their signatures."""
+    key = SSlibKey.from_crypto(public)
+    if name:
+        key.unrecognized_fields[_NAME] = name
+    return key
+
+
+def named(key: Key, name: str) -> Key:
+    """Return the same key with a name."""
+    return Key.from_dict(key.keyid, {**key.to_dict(), _NAME: name})
+
+
+def name_of(key: Key) -> str:
+    """Return whose key it is, as people signed it, or the beginning of its id where it was never said."""
+    return str(key.unrecognized_fields[_NAME]) if is_named(key) else f"unnamed {key.keyid[:16]!r}"
+
+
+def is_named(key: Key) -> bool:
+    """Return whether the key has a name that can be shown; of metadata that nobody proved, it may hold anything."""
+    name = key.unrecognized_fields.get(_NAME)
+    return isinstance(name, str) and re.fullmatch(PERSON_PATTERN, name) is not None
+
+
+def is_plain(key: Key) -> bool:
+    """Return whether nothing but a name, at the most, stands beside the key."""
+    return not key.unrecognized_fields or (is_named(key) and len(key.unrecognized_fields) == 1)
+
+
+def held_keys(delegator: Root | Targets, role: str) -> RoleKeys:
+    """Return who may sign `role`, and how many have to. Raises Malformed."""
+    try:
+        found = delegator.get_delegated_role(role)
+        keys = tuple(delegator.get_key(key_id) for key_id in found.keyids)
+    except ValueError as exc:
+        raise Malformed(f"TUF {delegator.type} metadata", f"it does not say who signs {role[:64]}") from exc
+    return RoleKeys(keys, found.threshold)
+
+
+def delegated_layers(targets: Targets) -> tuple[str, ...]:
+    return tuple(sorted((targets.delegations.roles or {}) if targets.delegations is not None else {}))
+
+
+def begins_with(targets: Targets, layer: str) -> int:
+    """Return the first version of `layer` that these delegations are for; earlier ones were signed under earlier ones.
+
+    Raises Malformed.
+    """
+    since = targets.unrecognized_fields.get(_SINCE, {})
+    first = since.get(layer, 1) if isinstance(since, dict) else None
+    if not isinstance(first, int) or isinstance(first, bool) or first < 1:
+        raise Malformed("TUF targets metadata", f"{_SINCE!r} names no versions")
+    return first
 
 
 def policy_path(layer: str) -> str:
@@ -84,8 +144,14 @@ def build_root(*, root: RoleKeys, targets: RoleKeys, online: RoleKeys, version: 
     )
 
 
-def build_targets(layers: Mapping[str, RoleKeys], *, version: int, now: datetime) -> Targets:
-    """Return the role that delegates every layer and lists no target of its own."""
+def build_targets(
+    layers: Mapping[str, RoleKeys], *, version: int, now: datetime, since: Mapping[str, int] | None = None
+) -> Targets:
+    """Return the role that delegates every layer and lists no target of its own.
+
+    `since` gives, for each layer, the first version that these people sign: by it the centre still judges an earlier
+    version by those who signed then, and no one who has left can write a later one. Other readers of TUF pass over it.
+    """
     roles = {
         layer: DelegatedRole(layer, held.key_ids, held.threshold, terminating=True, paths=[f"{layer}/*"])
         for layer, held in layers.items()
@@ -94,6 +160,7 @@ def build_targets(layers: Mapping[str, RoleKeys], *, version: int, now: datetime
         version=version,
         expires=_after(now, PEOPLE_HOLD_FOR),
         delegations=Delegations(_by_id(layers.values()), roles),
+        unrecognized_fields={_SINCE: dict(since)} if since else {},
     )
 
 
@@ -124,12 +191,28 @@ def build_timestamp(snapshot: bytes, *, version: int, now: datetime) -> Timestam
     )
 
 
-def sign_role(signed: AnyRole, signers: Sequence[CryptoSigner]) -> bytes:
+def sign_role(signed: AnyRole, signers: Sequence[Signer]) -> bytes:
     """Return the metadata bytes of `signed` with one signature by each signer. These exact bytes are kept and sent."""
-    metadata = Metadata(signed)
+    return with_signatures(Metadata(signed), signers)
+
+
+def with_signatures(metadata: Metadata[AnyRole], signers: Sequence[Signer]) -> bytes:
+    """Return the metadata bytes with one more signature by each signer. Raises what a signer raises."""
     for signer in signers:
-        metadata.sign(signer, append=True)
+        metadata.signatures[signer.public_key.keyid] = signer.sign(metadata.signed_bytes)
     return metadata.to_bytes()
+
+
+def signed_by(keys: Iterable[Key], metadata: Metadata[AnyRole]) -> frozenset[str]:
+    """Return the ids of those of `keys` whose signature the metadata carries, whatever role they have in it."""
+    found = set()
+    for key in keys:
+        signature = metadata.signatures.get(key.keyid)
+        with suppress(UnverifiedSignatureError):
+            if signature is not None:
+                key.verify_signature(signature, metadata.signed_bytes)
+                found.add(key.keyid)
+    return frozenset(found)
 
 
 def parse_role(kind: type[AnyRole], data: bytes) -> Metadata[AnyRole]:

@@ -1,25 +1,26 @@
 """The policy that the centre itself acts on: held against its signatures, down to the first root, each time it changes.
 
-What lies in the database is not believed: an archive's address from there is where images would go.
+What lies in the database is not believed: an archive's address from there is where images would go. Like a host, the
+centre goes on under a policy that has expired: images are delivered where people last said, and status names the role.
 """
 
+from contextlib import suppress
 from hashlib import sha256
 from threading import Lock
 
 from sqlalchemy.orm import Session, sessionmaker
+from tuf.api.metadata import Targets
 
 from control_plane.db.transactions import snapshot
 from control_plane.keys.store import POLICY_TRUST, KeyStore
 from control_plane.policy import sql
 from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing, RootReplaced
-from control_plane.policy.verify import verify_layer, verify_roots, verify_targets
-from shared import clock as clocks
+from control_plane.policy.roles import begins_with, parse_role
+from control_plane.policy.root_change import WHENEVER
+from control_plane.policy.verify import SignaturesMissing, verify_layer, verify_roots, verify_targets
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
 
-# Like a host, the centre goes on under a policy that has expired: images are delivered where people last said.
-# The status names the expired role. What has not begun yet cannot have expired.
-_WHENEVER = clocks.parse("1970-01-01T00:00:00Z")
 _KEPT = 64
 
 
@@ -36,36 +37,53 @@ class VerifiedPolicy:
         MetadataMismatch and the like: what does not hold is not acted on.
         """
         head, layer = self._publisher.head(), self._publisher.layer(ORGANISATION)
-        return None if head is None or layer is None else self._document(head, layer)
+        return None if head is None or layer is None else self._document(head, layer, ())
 
     def version(self, version: int) -> PolicyDocument:
-        """Return an earlier version, under the signatures of today's targets role. Raises what `newest` does."""
+        """Return an earlier version, under the signatures of those who signed then. Raises what `newest` does."""
         head = self._publisher.head()
         with snapshot(self._database) as session:
             row = sql.row(session, ORGANISATION, version)
+            delegations = sql.delegations(session)
         if head is None or row is None or row.policy is None:
             raise PolicyRowMissing(ORGANISATION, version)
-        document = self._document(head, LayerBundle(ORGANISATION, row.metadata_bytes, row.policy))
+        document = self._document(head, LayerBundle(ORGANISATION, row.metadata_bytes, row.policy), delegations)
         if document.version != version:
             raise PolicyRowMissing(ORGANISATION, version)
         return document
 
-    def _document(self, head: HeadBundle, layer: LayerBundle) -> PolicyDocument:
+    def _document(self, head: HeadBundle, layer: LayerBundle, delegations: tuple[bytes, ...]) -> PolicyDocument:
         # By all the bytes that the answer depends on, so a changed row is looked at again.
-        named = (_digest(*head.roots, b"", head.targets), _digest(layer.metadata, b"", layer.policy))
+        named = (_digest(*head.roots, b"", head.targets, *delegations), _digest(layer.metadata, b"", layer.policy))
         with self._lock:
             if named not in self._verified:
-                document = self._verify(head, layer)
+                document = self._verify(head, layer, delegations)
                 while len(self._verified) >= _KEPT:
                     del self._verified[next(iter(self._verified))]
                 self._verified[named] = document
             return self._verified[named]
 
-    def _verify(self, head: HeadBundle, layer: LayerBundle) -> PolicyDocument:
+    def _verify(self, head: HeadBundle, layer: LayerBundle, delegations: tuple[bytes, ...]) -> PolicyDocument:
         if not head.roots or sha256(head.roots[0]).digest() != self._keys.secret(POLICY_TRUST):
             raise RootReplaced
-        root = verify_roots(head.roots, _WHENEVER)
-        return verify_layer(verify_targets(root, head.targets, _WHENEVER), layer)
+        targets = verify_targets(verify_roots(head.roots, WHENEVER), head.targets, WHENEVER)
+        wanted = parse_role(Targets, layer.metadata).signed.version
+        # From the newest back, each one proved before its word on where it begins is taken: who signs no longer has
+        # written nothing since.
+        for data in delegations:
+            if begins_with(targets, layer.layer) <= wanted:
+                break
+            if parse_role(Targets, data).signed.version == targets.version - 1:
+                targets = _earlier_targets(head.roots, data)
+        return verify_layer(targets, layer)
+
+
+def _earlier_targets(roots: tuple[bytes, ...], data: bytes) -> Targets:
+    """Return delegations that were in force once, under whichever root they were signed."""
+    for last in range(len(roots), 1, -1):
+        with suppress(SignaturesMissing):
+            return verify_targets(verify_roots(roots[:last], WHENEVER), data, WHENEVER)
+    return verify_targets(verify_roots(roots[:1], WHENEVER), data, WHENEVER)
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -4,7 +4,7 @@ The centre checks what a person sends before anyone sees it, and its own signing
 would refuse never leaves the building.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -13,7 +13,17 @@ from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
 from control_plane.policy.exchange import Publication
-from control_plane.policy.roles import ROOT, SNAPSHOT, TARGETS, TIMESTAMP, AnyRole, parse_role, policy_path
+from control_plane.policy.roles import (
+    ROOT,
+    SNAPSHOT,
+    TARGETS,
+    TIMESTAMP,
+    AnyRole,
+    delegated_layers,
+    held_keys,
+    parse_role,
+    policy_path,
+)
 from shared import clock
 from shared.errors import Malformed, Refused
 from shared.policy.accept import WrongLayer
@@ -71,6 +81,18 @@ class LayerNotDelegated(Refused):
         self.layer = layer
 
 
+class SignersDiffer(Refused):
+    """Whoever signs targets gives the layers away, so fewer or others there would be who signs policy in the end."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(
+            f"the root has targets signed by other keys, or by another number of them, than layer {layer} is; whoever "
+            "signs targets can give the layer to anybody, so both have to be the same; sign nothing of this, and ask "
+            "who made it"
+        )
+        self.layer = layer
+
+
 class ForeignSealingKey(Refused):
     def __init__(self, key: SealingKey) -> None:
         super().__init__(
@@ -91,7 +113,9 @@ class ForeignReceiptKey(Refused):
 
 class WrongOnlineKey(Refused):
     def __init__(self, role: str, online_key_id: str) -> None:
-        super().__init__(f"root metadata does not give role {role} to this centre's online key {online_key_id[:16]}")
+        super().__init__(
+            f"root metadata gives role {role} to key {online_key_id[:16]}, which is not this centre's online key"
+        )
         self.role, self.online_key_id = role, online_key_id
 
 
@@ -121,16 +145,15 @@ def verify_publication(offered: Publication, held: Held, keys: CentreKeys, now: 
     """Return the policy that `offered` publishes, once it holds under the root, follows what is held, and seals to us.
 
     Raises Malformed, SignaturesMissing, PolicyExpired, PolicyVersionTaken, PolicyVersionSkipped, PolicyVersionsDiffer,
-    MetadataMismatch, LayerNotDelegated, WrongLayer, ForeignSealingKey, ForeignReceiptKey.
+    MetadataMismatch, LayerNotDelegated, SignersDiffer, WrongLayer, ForeignSealingKey, ForeignReceiptKey.
     """
     root = verify_roots(held.roots, now)
-    targets = verify_targets(root, held.targets if offered.targets is None else offered.targets, now)
-    if offered.targets is not None:
-        _verify_next(TARGETS, targets.version, parse_role(Targets, held.targets).signed.version)
+    targets = verify_targets(root, held.targets, now)
+    verify_signers_agree(root, targets)
     document = verify_layer(targets, offered.bundle)
-    _verify_time(offered.layer, parse_role(Targets, offered.metadata).signed, now)
-    _verify_next(offered.layer, document.version, layer_version(held.layers, offered.layer))
-    _verify_ours(document, keys)
+    verify_time(offered.layer, parse_role(Targets, offered.metadata).signed, now)
+    verify_next(offered.layer, document.version, layer_version(held.layers, offered.layer))
+    verify_ours(document, keys)
     return document
 
 
@@ -140,13 +163,14 @@ def verify_head(head: HeadBundle, layers: Iterable[LayerBundle], now: datetime) 
     A layer may have expired by itself: hosts keep the last they accepted, and the other layers go on.
 
     Raises Malformed, SignaturesMissing, PolicyExpired, PolicyVersionsDiffer, MetadataMismatch, LayerNotDelegated,
-    WrongLayer.
+    SignersDiffer, WrongLayer.
     """
     root = verify_roots(head.roots, now)
     timestamp = _verify_role(root, Timestamp, TIMESTAMP, head.timestamp, now)
     snapshot = _verify_role(root, Snapshot, SNAPSHOT, head.snapshot, now)
     _verify_described(head.snapshot, snapshot, timestamp.snapshot_meta, what=SNAPSHOT, described_by=TIMESTAMP)
     targets = verify_targets(root, head.targets, now)
+    verify_signers_agree(root, targets)
     _verify_described(head.targets, targets, snapshot.meta.get("targets.json"), what=TARGETS, described_by=SNAPSHOT)
     for layer in layers:
         verify_layer(targets, layer)
@@ -163,22 +187,38 @@ def verify_roots(roots: Sequence[bytes], now: datetime) -> Root:
         offered = metadata.signed
         if trusted is not None:
             _verify_signatures(trusted, ROOT, metadata)
-            _verify_next(ROOT, offered.version, trusted.version)
+            verify_next(ROOT, offered.version, trusted.version)
         _verify_signatures(offered, ROOT, metadata)
-        if offered.consistent_snapshot is not True:
-            raise Malformed("TUF root metadata", "consistent_snapshot is not true")
+        verify_consistent(offered)
         trusted = offered
     if trusted is None:
         raise Malformed("policy roots", "there is none")
-    _verify_time(ROOT, trusted, now)
+    verify_time(ROOT, trusted, now)
     return trusted
 
 
+def verify_consistent(root: Root) -> None:
+    if root.consistent_snapshot is not True:
+        raise Malformed("TUF root metadata", "consistent_snapshot is not true")
+
+
 def verify_targets(root: Root, data: bytes, now: datetime) -> Targets:
-    targets = _verify_role(root, Targets, TARGETS, data, now)
+    _verify_role(root, Targets, TARGETS, data, now)
+    return read_unsigned_targets(data)
+
+
+def read_unsigned_targets(data: bytes) -> Targets:
+    targets = parse_role(Targets, data).signed
     if targets.targets:
         raise Malformed("TUF targets metadata", "lists a target itself; policies belong to layers")
     return targets
+
+
+def verify_signers_agree(root: Root, targets: Targets) -> None:
+    """Raise SignersDiffer unless the very keys and threshold of targets are those of each layer, names included."""
+    for layer in delegated_layers(targets):
+        if not held_keys(root, TARGETS).same_as(held_keys(targets, layer)):
+            raise SignersDiffer(layer)
 
 
 def verify_layer(targets: Targets, layer: LayerBundle) -> PolicyDocument:
@@ -186,14 +226,27 @@ def verify_layer(targets: Targets, layer: LayerBundle) -> PolicyDocument:
 
     Whether it has expired is not asked: what is held and past its time is still what the next version follows.
     """
-    path = policy_path(layer.layer)
+    _verify_delegated(targets, layer.layer)
+    _verify_signatures(targets, layer.layer, parse_role(Targets, layer.metadata))
+    return _read_layer(layer)
+
+
+def read_unsigned_layer(targets: Targets, layer: LayerBundle) -> PolicyDocument:
+    """Return what `verify_layer` would, but for the signatures, which people are still to give."""
+    _verify_delegated(targets, layer.layer)
+    return _read_layer(layer)
+
+
+def _verify_delegated(targets: Targets, layer: str) -> None:
+    path = policy_path(layer)
     responsible = [] if targets.delegations is None else list(targets.delegations.get_roles_for_target(path))
     # Clients ask the first role that a path is delegated to, and no other one where that delegation terminates.
-    if responsible[:1] != [(layer.layer, True)]:
-        raise LayerNotDelegated(layer.layer)
-    metadata = parse_role(Targets, layer.metadata)
-    _verify_signatures(targets, layer.layer, metadata)
-    signed = metadata.signed
+    if responsible[:1] != [(layer, True)]:
+        raise LayerNotDelegated(layer)
+
+
+def _read_layer(layer: LayerBundle) -> PolicyDocument:
+    path, signed = policy_path(layer.layer), parse_role(Targets, layer.metadata).signed
     if signed.delegations is not None or list(signed.targets) != [path]:
         raise Malformed(f"TUF metadata of layer {layer.layer}", f"its one target is {path}, and it delegates nothing")
     _verify_target(layer, signed.targets[path])
@@ -205,11 +258,20 @@ def verify_layer(targets: Targets, layer: LayerBundle) -> PolicyDocument:
     return document
 
 
-def verify_online_key(root: Root, online_key_id: str) -> None:
-    """Raise WrongOnlineKey unless snapshot and timestamp belong to that key alone."""
+def online_key_id(root: Root) -> str:
+    """Return the id of the one key that snapshot and timestamp belong to. Raises WrongOnlineKey: there is no such."""
+    held = root.roles[TIMESTAMP]
     for role in (SNAPSHOT, TIMESTAMP):
-        if (root.roles[role].keyids, root.roles[role].threshold) != ([online_key_id], 1):
-            raise WrongOnlineKey(role, online_key_id)
+        if (root.roles[role].keyids, root.roles[role].threshold) != (held.keyids[:1], 1):
+            raise WrongOnlineKey(role, *held.keyids[:1] or [""])
+    return held.keyids[0]
+
+
+def verify_online_key(root: Root, held: Collection[str]) -> None:
+    """Raise WrongOnlineKey unless snapshot and timestamp belong to one key alone, which is among those held."""
+    named = online_key_id(root)
+    if named not in held:
+        raise WrongOnlineKey(TIMESTAMP, named)
 
 
 def layer_version(layers: Iterable[LayerBundle], layer: str) -> int:
@@ -217,7 +279,7 @@ def layer_version(layers: Iterable[LayerBundle], layer: str) -> int:
     return max((parse_role(Targets, held.metadata).signed.version for held in layers if held.layer == layer), default=0)
 
 
-def _verify_ours(document: PolicyDocument, keys: CentreKeys) -> None:
+def verify_ours(document: PolicyDocument, keys: CentreKeys) -> None:
     for key in document.keys:
         if key not in keys.sealing:
             raise ForeignSealingKey(key)
@@ -228,7 +290,7 @@ def _verify_ours(document: PolicyDocument, keys: CentreKeys) -> None:
 def _verify_role(delegator: Root | Targets, kind: type[AnyRole], role: str, data: bytes, now: datetime) -> AnyRole:
     metadata = parse_role(kind, data)
     _verify_signatures(delegator, role, metadata)
-    _verify_time(role, metadata.signed, now)
+    verify_time(role, metadata.signed, now)
     return metadata.signed
 
 
@@ -238,12 +300,12 @@ def _verify_signatures(delegator: Root | Targets, role: str, metadata: Metadata[
         raise SignaturesMissing(role, valid=len(result.signed), needed=result.threshold)
 
 
-def _verify_time(role: str, signed: Signed, now: datetime) -> None:
+def verify_time(role: str, signed: Signed, now: datetime) -> None:
     if signed.is_expired(now):
         raise PolicyExpired(role, expires=signed.expires, now=now)
 
 
-def _verify_next(role: str, offered: int, held: int) -> None:
+def verify_next(role: str, offered: int, held: int) -> None:
     if offered <= held:
         raise PolicyVersionTaken(role, offered=offered, held=held)
     if offered != held + 1:

@@ -67,23 +67,37 @@ class DicomListener:
         on_listening: Callable[[], None] = lambda: None,
         patience: Patience = Patience(),  # noqa: B008  frozen
         limits: Limits = Limits(),  # noqa: B008  frozen
+        is_open: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`tls` is what secures connections to the TLS port; without it that port stays closed."""
+        """`tls` is what secures connections to the TLS port; without it that port stays closed.
+
+        `is_open` says whether anything may come in at all; rung, the listener asks again.
+        """
         self._address, self._policy = address, policy
         self._pipeline, self._interception, self._log, self._on_listening = pipeline, interception, log, on_listening
         self._tls, self._commitments, self._patience = tls, commitments, patience
+        self._is_open = is_open
         self._lock = threading.Lock()
         self._connections: dict[Association, threading.Thread] = {}
         self._crowd = Crowd(limits)
         self.bell = Bell()
         self.port: int | None = None  # None: not listening
+        self.is_serving = False  # from before its port is open until it is closed and the associations have been ended
         self.tls_port: int | None = None
 
     def run(self, stop: threading.Event) -> None:
-        while self._policy() is None:
-            if stop.is_set():
-                return
+        while not stop.is_set():
+            # Said before it is asked, so that who closes it meanwhile does not take it for closed already.
+            self.is_serving = True
+            try:
+                if self._policy() is not None and self._is_open():
+                    self._listen(stop)
+                    continue
+            finally:
+                self.is_serving = False
             self.bell.sleep()
+
+    def _listen(self, stop: threading.Event) -> None:
         stopping = threading.Event()
         with contextlib.ExitStack() as open_ports:
             # What is entered first comes last: nobody is accepted any more when these are run.
@@ -102,7 +116,7 @@ class DicomListener:
                     open_ports.callback(self._serve_port(secured, self._tls, stopping))
                     self.tls_port = _port(secured)
                 self._on_listening()
-                while not stop.is_set():
+                while not stop.is_set() and self._is_open():
                     self.bell.sleep(_TELL_EVERY_S)
                     contained(self._log, "dicom.interception", self._interception.tell)
             finally:

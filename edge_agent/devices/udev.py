@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import select
 import socket
 import time
 from collections import deque
@@ -86,10 +87,17 @@ class KernelEvents:
         counted = _count(self._counter)
         if counted is None:
             return False
+        if self._is_readable():
+            return True  # what waits to be read has numbers of its own
         if not self._sequence.gaps:
             self._gap_since = self._monotonic()
         self._sequence = self._sequence.counted(counted)
         return True
+
+    def _is_readable(self) -> bool:
+        waiting = select.poll()
+        waiting.register(self._socket, select.POLLIN)
+        return bool(self._ready) or bool(waiting.poll(0))
 
     @property
     def is_pending(self) -> bool:

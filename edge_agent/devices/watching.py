@@ -171,7 +171,7 @@ class Watching:
 
     def _take_usb(self, event: KernelEvent) -> bool:
         """Return whether it was about a USB device that came or went."""
-        if event.kind is Kind.USB_INTERFACE and event.action == "add":
+        if event.kind is Kind.USB_INTERFACE and event.action in ("add", "bind"):
             self._usb.look_again(event.port)
         if event.kind is not Kind.USB_DEVICE or event.is_synthetic:
             return False

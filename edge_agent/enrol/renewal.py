@@ -14,7 +14,7 @@ from edge_agent.config import AgentFolder
 from edge_agent.enrol.judge import verify_certificate
 from edge_agent.enrol.keys import private_pem, request
 from edge_agent.enrol.store import replace
-from edge_agent.https import HttpsDoor, accepted
+from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from shared import clock as clocks
@@ -24,6 +24,14 @@ from shared.errors import Refused, Unavailable
 from shared.identity import HostId
 
 _LOOK_EVERY_S = 3600.0
+# How the door answers a host that it knows, whether or not a policy is published.
+_LET_IN = {200, 404}
+
+
+class ConnectionUnproved(Unavailable):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the new certificate is in use, and no connection with it was answered yet: {why}")
+        self.why = why
 
 
 class CertificateRenewal:
@@ -50,6 +58,7 @@ class CertificateRenewal:
         self._door, self._folder, self._host_id, self._ca = door, folder, host_id, ca
         self._contexts, self._clock, self._log, self._spread = contexts, clock, log, spread
         self._present = present
+        self._turn = threading.Lock()  # the door is one thread's at a time
         self.bell = Bell()
 
     def run(self, stop: threading.Event) -> None:
@@ -69,14 +78,38 @@ class CertificateRenewal:
     def valid_until(self) -> datetime:
         return self._present.not_valid_after_utc
 
+    @property
+    def present(self) -> x509.Certificate:
+        return self._present
+
     def renew_if_due(self) -> bool:
-        """Return whether there is a new certificate.
+        """Return whether there is a new certificate. Raises what `renew` does; the old one then stays."""
+        with self._turn:
+            present = self._present
+            if not renewal_due(present.not_valid_before_utc, present.not_valid_after_utc, self._clock.now()):
+                return False
+            self._renew()
+            return True
+
+    def renew(self) -> x509.Certificate:
+        """Have the next certificate now, and return it once a connection with it was answered.
 
         Raises DoorUnavailable, DoorRefused, Malformed, AnswerUnusable, IdentityNotStored; the old one then stays.
+        ConnectionUnproved: the new one is in use, and nothing has shown yet that it opens the door.
         """
-        present = self._present
-        if not renewal_due(present.not_valid_before_utc, present.not_valid_after_utc, self._clock.now()):
-            return False
+        with self._turn:
+            self._renew()
+            try:
+                answer = self._door.get("/api/v1/policy/head")
+            except DoorUnavailable as exc:
+                raise ConnectionUnproved(why(exc)) from exc
+            finally:
+                self._door.close()
+            if answer.status not in _LET_IN:
+                raise ConnectionUnproved(f"status {answer.status}")
+            return self._present
+
+    def _renew(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         sent = RenewalRequest(request(key, "host"))
         answer = self._door.post("/api/v1/renewal", sent.encode(), "application/json")
@@ -89,4 +122,3 @@ class CertificateRenewal:
         self._door.close()
         self._present = certificate
         self._log.event("certificate.renewed", expires=clocks.text(self.valid_until))
-        return True

@@ -22,6 +22,7 @@ from edge_agent.boundary import contained
 from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.database import Database
 from edge_agent.export_folder import inotify as kernel
+from edge_agent.export_folder.asked import AskedRescans, Rescan
 from edge_agent.export_folder.bell import DescriptorBell
 from edge_agent.export_folder.classify import Observed, Reading, Stamp, Timing, Word, choose_reading
 from edge_agent.export_folder.inotify import CannotWatch, Change, Inotify
@@ -50,6 +51,7 @@ _MOST_WALKS = 256
 _MOST_RECENT = 4096
 _ASKED_AT_ONCE, _ANSWERED_AT_ONCE = 16, 64
 _PUBLISH_S = 1.0
+_CLOSED = Reading(None, "not read: this host is isolated, and takes nothing in")
 # A rescan comes no sooner than this many times what the last one took, and at the latest after ten minutes.
 _SCANS_SHARE, _MOST_PAUSE_S = 50, 600.0
 
@@ -76,12 +78,14 @@ class ExportFolderWatcher:
         monotonic: Callable[[], float] = time.monotonic,
         spread: Callable[[], float] = random.random,
         most: int = MOST,
+        is_open: Callable[[], bool] = lambda: True,
     ) -> None:
         self.name, self._bell = f"export-folder {folder.ae_title}", DescriptorBell()
         self.bell: Bell = self._bell
         self._ae_title, self._policy, self._ledger, self._clock, self._log = (
             folder.ae_title, policy, ledger, clock, log,
         )  # fmt: skip
+        self._is_open = is_open
         self._timing, self._places, self._monotonic, self._spread = timing, places or Places(), monotonic, spread
         self._tree, self._stop = Tree(folder.path), threading.Event()
         reader = FileReader(self._is_stopping)
@@ -106,6 +110,8 @@ class ExportFolderWatcher:
         self._cut_short: dict[bytes, ObjectId] = {}
         self._seen: list[bytes] = []
         self._pruned_day = 0
+        self._asked = AskedRescans()
+        self._met = 0  # by the rescan under way
         self._is_partly_hidden = False  # the last rescan met a folder that it could not list
         self._held_until_s, self._failures = 0.0, 0
         self._reading, self._lies_on = "", MISSING
@@ -127,6 +133,20 @@ class ExportFolderWatcher:
     def _is_stopping(self) -> bool:
         return self._stop.is_set()
 
+    def rescan(self) -> Rescan:
+        """Have the whole folder looked through once more, soon; from any thread."""
+        rescan = self._asked.add()
+        self._bell.ring()
+        return rescan
+
+    @property
+    def ae_title(self) -> str:
+        return self._ae_title
+
+    @property
+    def is_reading(self) -> bool:
+        return self._identity is not None
+
     def state(self) -> FolderState:
         """Return what the host's state report says of this folder. Raises DatabaseUnavailable, DatabaseDamaged."""
         return FolderState(self._ae_title, self._lies_on, self._waiting())
@@ -134,7 +154,7 @@ class ExportFolderWatcher:
     def step(self) -> float:
         """Do what there is to do now; return after how many seconds there will be more, 0 for at once."""
         now_s = self._monotonic()
-        reading = choose_reading(self._policy(), self._ae_title)
+        reading = choose_reading(self._policy(), self._ae_title) if self._is_open() else _CLOSED
         try:
             wait_s = self._rest(reading) if reading.after is None else self._work(reading, reading.after, now_s)
             wait_s = self._publish(wait_s)
@@ -166,7 +186,7 @@ class ExportFolderWatcher:
 
     def _wait_s(self) -> float:
         now_s = self._monotonic()
-        due = [self._rescan_due_s] if self._rescan is None else []
+        due = [now_s if self._asked.waiting else self._rescan_due_s] if self._rescan is None else []
         if self._walks and not self._settling.is_full:
             due.append(now_s)
         if (next_s := self._settling.next_s()) is not None:
@@ -216,6 +236,7 @@ class ExportFolderWatcher:
 
     def _rest(self, reading: Reading) -> float:
         self._let_go()
+        self._asked.give_up()
         self._reading, self._lies_on = reading.why, self._places.of(self._tree.root)
         return self._timing.rescan_s
 
@@ -223,6 +244,7 @@ class ExportFolderWatcher:
         if self._lies_on != MISSING or self._identity is not None:
             self._log.event("export-folder.missing", modality=self._ae_title, why=why(exc))
         self._let_go()
+        self._asked.give_up()
         self._reading, self._lies_on, self._publish_due_s = why(exc), MISSING, 0.0
         with contextlib.suppress(Unavailable, IntegrityFailure):
             self._publish(self._timing.missing_s)
@@ -297,11 +319,12 @@ class ExportFolderWatcher:
     # ---- rescan
 
     def _begin_rescan(self, now_s: float) -> None:
-        if self._rescan is not None or now_s < self._rescan_due_s:
+        if self._rescan is not None or (now_s < self._rescan_due_s and not self._asked.waiting):
             return
+        self._asked.begin()
         self._lies_on = self._places.of(self._tree.root)
         self._rescan = self._tree.walk(b"", self._watches.add if self._watches is not None else _unwatched)
-        self._rescan_took_s, self._has_missed = 0.0, False
+        self._rescan_took_s, self._has_missed, self._met = 0.0, False, 0
         self._walks.append(self._rescan)
 
     def _rescan_again(self, now_s: float) -> None:
@@ -321,6 +344,7 @@ class ExportFolderWatcher:
             walk = self._walks[0]
             file = next(walk, None)
             if file is not None:
+                self._met += walk is self._rescan
                 self._meet(file, after)
                 continue
             self._walks.popleft()
@@ -342,7 +366,9 @@ class ExportFolderWatcher:
             return
         # Once a day is enough for what cannot be moved or deleted: each try reads it whole.
         if not (entry.noted and entry.seen_day == today):
-            self._release(file, name, entry, after)
+            released = self._release(file, name, entry, after)
+            if released is Released.WAITS and not entry.noted:
+                self._remember(entry.object_id, file.path)  # captured before this start
 
     def _end_rescan(self, walk: Walk) -> None:
         now_s, today = self._monotonic(), self._today()
@@ -350,6 +376,7 @@ class ExportFolderWatcher:
         if not walk.is_complete and not self._is_partly_hidden:
             self._log.event("export-folder.partly-hidden", modality=self._ae_title)
         self._is_partly_hidden = not walk.is_complete
+        self._asked.end(self._met, is_complete=walk.is_complete)
         # Files that were let go just before a stop: what is not found any more was moved or deleted.
         if walk.is_complete:
             for name, object_id in self._cut_short.items():

@@ -28,6 +28,7 @@ class LocalStatus:
     asset: str
     certificate_expires: datetime
     policy_accepted: int
+    isolated: bool
     coming_in: int
     waiting: int
     put_aside: int
@@ -57,6 +58,7 @@ class LocalStatus:
             "certificate_expires": clock.text(self.certificate_expires),
             "policy_accepted": self.policy_accepted,
             "coming_in": self.coming_in,
+            "isolated": self.isolated,
             "waiting": self.waiting,
             "put_aside": self.put_aside,
             "damaged": self.damaged,
@@ -85,6 +87,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     counts: dict[str, int] = {}
     policy = records = acknowledged = senders = commitments = 0
     openable = quota = damaged = 0
+    isolated = False
     routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
     moved: tuple[MovedFrom, ...] = ()
@@ -102,6 +105,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 openable = _number(connection, "forward_box", "SELECT count(*) FROM forward_box")
                 routes = read_routes(connection) if _has(connection, "forward") else ()
                 folders, moved = read_folders(connection), read_moved(connection)
+                isolated = bool(_number(connection, "isolation", "SELECT isolated FROM isolation"))
                 spooled, damaged, quota = read_counts(connection), read_amiss(connection), _quota(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
@@ -110,6 +114,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         asset=identity.config.asset,
         certificate_expires=identity.tls_certificate.not_valid_after_utc,
         policy_accepted=policy,
+        isolated=isolated,
         coming_in=coming_in,
         waiting=spooled.get(State.WAITING, (0, 0))[0],
         put_aside=spooled.get(State.PUT_ASIDE, (0, 0))[0],

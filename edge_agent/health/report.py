@@ -65,6 +65,7 @@ class StateReporter:
         capture: Callable[[], CaptureState] = CaptureState,
         guard: Callable[[], GuardReport | None] = lambda: None,
         brought_records: Callable[[], int] = lambda: 0,
+        isolated: Callable[[], bool] = lambda: False,
         bell: Bell,
         run_name: str = "",
         spread: Callable[[], float] = random.random,
@@ -73,7 +74,7 @@ class StateReporter:
         self._database, self._store, self._spool, self._journal = database, store, spool, journal
         self._clock, self._log, self._spread = clock, log, spread
         self._listening, self._policy_error, self._capture = listening, policy_error, capture
-        self._guard, self._brought_records = guard, brought_records
+        self._guard, self._brought_records, self._isolated = guard, brought_records, isolated
         self.bell, self._run_name = bell, run_name
         database.create(_SCHEMA)
 
@@ -118,6 +119,7 @@ class StateReporter:
             capture=self._capture(),
             guard=self._guard(),
             run=self._run_name,
+            isolated=self._isolated(),
         )
 
     def _next_number(self) -> int:

@@ -1,4 +1,7 @@
-"""Pulls the policy over HTTPS: at start, after a reconnect, every so often, and when a head came without its layer."""
+"""Pulls the policy over HTTPS: at start, after a reconnect, every so often, and when a head came without its layer.
+
+This is what a host relies on. A broker only makes it faster; one that is away or says nothing makes it more frequent.
+"""
 
 import random
 import threading
@@ -8,6 +11,7 @@ from edge_agent.backoff import delay_s
 from edge_agent.https import HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
+from edge_agent.policy_sync.hints import TURN_WITHIN_S, Hints, pull_after_s
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.errors import Refused, Unavailable
 from shared.policy.document import PolicyDocument
@@ -15,6 +19,53 @@ from shared.policy.document import PolicyDocument
 _NOT_MODIFIED, _NOT_FOUND = 304, 404
 _WITHOUT_POLICY_S = 15.0
 _LEAST_S = 1.0  # however often it is rung
+
+
+class PolicyNotCurrent(Unavailable):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the policy that the centre has published is not taken here yet: {why}")
+        self.why = why
+
+
+class PolicyPull:
+    """Brings to `updater` what the centre has published. For one thread."""
+
+    def __init__(self, door: HttpsDoor, layer: str, updater: PolicyUpdater, hints: Hints | None = None) -> None:
+        self._door, self._layer, self._updater = door, layer, updater
+        self._hints = hints or Hints(has_broker=False)
+        self._etags: dict[str, str] = {}
+
+    def pull(self) -> None:
+        """Offer what the centre has published, the layer first, so that a head finds it.
+
+        Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable.
+        """
+        self._pull(f"/api/v1/policy/layers/{self._layer}", self._updater.offer_layer)
+        self._pull("/api/v1/policy/head", self._updater.offer_head)
+
+    def refresh(self) -> None:
+        """Have the policy metadata be what the centre has published now. Raises PolicyNotCurrent."""
+        try:
+            self.pull()
+        except (Unavailable, Refused) as exc:
+            raise PolicyNotCurrent(why(exc)) from exc
+        if refused := self._updater.refused:
+            raise PolicyNotCurrent(refused)
+
+    def _pull(self, path: str, offer: Callable[[bytes], None]) -> None:
+        # While an offer stands refused, a bundle that was right may have been replaced by one that was not.
+        known = self._etags.get(path) if not self._updater.refused else None
+        answer = self._door.get(path, {"If-None-Match": known} if known else {})
+        if answer.status == _NOT_MODIFIED:
+            return
+        if answer.status == _NOT_FOUND:
+            self._etags[path] = ""  # so that the first policy is known for news
+            return
+        body, etag = accepted(self._door.name, answer).body, answer.headers.get("etag", "")
+        if self._etags.get(path, etag) != etag:
+            self._hints.pulled(body)
+        offer(body)
+        self._etags[path] = etag
 
 
 class PolicyPuller:
@@ -31,11 +82,12 @@ class PolicyPuller:
         policy: Callable[[], PolicyDocument | None],
         log: Log,
         bell: Bell,
+        hints: Hints | None = None,
         spread: Callable[[], float] = random.random,
     ) -> None:
-        self._door, self._layer, self._updater = door, layer, updater
+        self._door, self._hints = door, hints or Hints(has_broker=False)
         self._policy, self._log, self._spread = policy, log, spread
-        self._etags: dict[str, str] = {}
+        self._pull = PolicyPull(door, layer, updater, self._hints)
         self.bell = bell
 
     def run(self, stop: threading.Event) -> None:
@@ -51,22 +103,12 @@ class PolicyPuller:
                 continue
             policy = self._policy()
             stop.wait(_LEAST_S)
-            self.bell.sleep(policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S)
+            every_s = policy.pull_every_s if policy is not None else _WITHOUT_POLICY_S
+            self.bell.sleep(pull_after_s(every_s, self._hints.state, self._spread()))
+            if self._hints.take_turn():
+                stop.wait(TURN_WITHIN_S * self._spread())
         self._door.close()
 
     def pull(self) -> None:
-        """Offer what the centre has published, the layer first, so that a head finds it.
-
-        Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable.
-        """
-        self._pull(f"/api/v1/policy/layers/{self._layer}", self._updater.offer_layer)
-        self._pull("/api/v1/policy/head", self._updater.offer_head)
-
-    def _pull(self, path: str, offer: Callable[[bytes], None]) -> None:
-        # While an offer stands refused, a bundle that was right may have been replaced by one that was not.
-        known = self._etags.get(path) if not self._updater.refused else None
-        answer = self._door.get(path, {"If-None-Match": known} if known else {})
-        if answer.status in (_NOT_MODIFIED, _NOT_FOUND):
-            return
-        offer(accepted(self._door.name, answer).body)
-        self._etags[path] = answer.headers.get("etag", "")
+        """Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable."""
+        self._pull.pull()

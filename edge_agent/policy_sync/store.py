@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS accepted_policy (
 CREATE TRIGGER IF NOT EXISTS accepted_policy_stays BEFORE DELETE ON accepted_policy
 BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE IF NOT EXISTS failed_policy (
-    layer TEXT NOT NULL, version INTEGER NOT NULL, why TEXT NOT NULL, PRIMARY KEY (layer, version)
+    layer TEXT NOT NULL, version INTEGER NOT NULL, why TEXT NOT NULL, begun INTEGER NOT NULL,
+    PRIMARY KEY (layer, version)
 ) STRICT;
 """
 
@@ -38,6 +39,7 @@ class FailedPolicy:
 
     version: int
     why: str
+    begun: int  # how many trials of it were begun and not ended
 
 
 class PolicyStore:
@@ -92,10 +94,19 @@ class PolicyStore:
                 (accepted.layer, accepted.version, accepted.sha256, document, text(self._clock.now())),
             )
 
+    def begin_trial(self, version: int, why: str) -> None:
+        """Count as failed what is tried now, until it has ended, because of `why`."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO failed_policy VALUES (?, ?, ?, 1) "
+                "ON CONFLICT DO UPDATE SET why = excluded.why, begun = begun + 1",
+                (self._layer, version, why),
+            )
+
     def fail(self, version: int, why: str) -> None:
         """Remember that an accepted version cannot be in force here. Part of a transaction of the caller's."""
         with self._database.transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO failed_policy VALUES (?, ?, ?)", (self._layer, version, why))
+            connection.execute("INSERT OR REPLACE INTO failed_policy VALUES (?, ?, ?, 0)", (self._layer, version, why))
 
     def passed(self, version: int) -> None:
         """Take back that a version failed. Part of a transaction of the caller's."""
@@ -107,9 +118,9 @@ class PolicyStore:
         held = self.held()
         if held is None:
             return None
-        query = "SELECT why FROM failed_policy WHERE layer = ? AND version = ?"
+        query = "SELECT why, begun FROM failed_policy WHERE layer = ? AND version = ?"
         rows = self._database.read(query, (self._layer, held.version))
-        return FailedPolicy(held.version, rows[0][0]) if rows else None
+        return FailedPolicy(held.version, *rows[0]) if rows else None
 
     def document(self, version: int) -> PolicyDocument:
         """Return an accepted version. Raises StoredPolicyAltered, Malformed."""

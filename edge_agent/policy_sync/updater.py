@@ -11,8 +11,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from edge_agent.audit.journal import Journal
+from edge_agent.boundary import contained
 from edge_agent.database import Database
 from edge_agent.log import Log, why
+from edge_agent.policy_sync.delegation import Delegation, read_delegation
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.verification import LayerNotHere, PolicyVerification
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
@@ -25,7 +27,7 @@ from shared.policy.document import PolicyDocument
 _MAX_ERROR_CHARS = 500
 # A broker that offers ever new forgeries must not fill the journal; past this many they are only logged.
 _MOST_REFUSALS_RECORDED = 64
-_ENDED = "the agent ended while it was tried"
+_ENDED, _MOST_TRIALS = "the agent ended while it was tried", 3
 
 
 class PolicyUpdater:
@@ -47,7 +49,7 @@ class PolicyUpdater:
         on_current: Callable[[bytes, bytes], None] = lambda _head, _layer: None,
         self_check: Callable[[PolicyDocument], None] = lambda _policy: None,
     ) -> None:
-        self._layer = layer
+        self._layer, self._trust_folder = layer, trust_folder
         self._verification = PolicyVerification(
             layer=layer, folder=trust_folder, root=policy_root, on_discarded=self._trust_discarded
         )
@@ -88,6 +90,14 @@ class PolicyUpdater:
         """Take a layer bundle; otherwise as `offer_head`."""
         with self._lock:
             self._judge(data, lambda: self._take_layer(LayerBundle.parse(data)))
+
+    def delegation(self) -> Delegation:
+        """Return who signs for this host's layer, by the metadata that was verified last.
+
+        Raises TrustCacheUnavailable, NotDelegated, MetadataInvalid.
+        """
+        with self._lock:
+            return read_delegation(self._trust_folder, self._layer, self._verification)
 
     def _take_layer(self, bundle: LayerBundle) -> None:
         if bundle.layer != self._layer:
@@ -138,9 +148,11 @@ class PolicyUpdater:
         self._pending, self._done, self.refused = None, sha256(head.encode()).digest(), ""
 
     def _put_in_force(self, accepted: AcceptedPolicy, document: bytes, policy: PolicyDocument) -> None:
+        is_new = accepted != self._store.held()
         with self._database.transaction():
             self._store.keep(accepted, document)
-            self._store.fail(policy.version, _ENDED)
+            if is_new:  # what was in force before and is mended stays so, whatever comes in between
+                self._store.begin_trial(policy.version, _ENDED)
             self._record(Event.POLICY_ACCEPTED, Outcome.SUCCESS, "", policy.version)
         if len(self._refusals) >= _MOST_REFUSALS_RECORDED:
             self._refusals.clear()
@@ -148,10 +160,18 @@ class PolicyUpdater:
         self._try_out(policy)
 
     def _try_out(self, policy: PolicyDocument) -> None:
-        try:
-            self._self_check(policy)
-        except (Refused, IntegrityFailure, Unavailable) as exc:
-            self._not_in_force(policy.version, readable(why(exc), _MAX_ERROR_CHARS))
+        failures: list[str] = []
+
+        def check() -> None:
+            try:
+                self._self_check(policy)
+            except (Refused, IntegrityFailure, Unavailable) as exc:
+                failures.append(readable(why(exc), _MAX_ERROR_CHARS))
+
+        if not contained(self._log, "policy.self-check", check):
+            failures.append("an error that nobody expected, which the agent's log has with its place")
+        if failures:
+            self._not_in_force(policy.version, failures[0])
             return
         self._store.passed(policy.version)
         self._failed = ""
@@ -171,10 +191,9 @@ class PolicyUpdater:
         if failed is None:
             return
         self._say_failed(failed.version, failed.why)
-        if failed.why == _ENDED:
-            return  # it may end this start too
-        with self._database.transaction():
-            self._store.fail(failed.version, _ENDED)
+        if failed.begun >= _MOST_TRIALS:
+            return  # it ended as many starts, and may end this one too
+        self._store.begin_trial(failed.version, _ENDED)
         try:
             self._try_out(self._store.document(failed.version))
         except (IntegrityFailure, Malformed) as exc:

@@ -5,14 +5,14 @@ anchor is the root metadata the caller was given.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import Metadata, Signed
+from tuf.api.metadata import Key, Metadata, Role, Root, Signed, Targets
 from tuf.ngclient.updater import Updater
 
 from edge_agent.log import why
@@ -69,6 +69,7 @@ class Chain:
 
     expires: datetime  # the earliest of all its roles
     signed_at: datetime | None  # when the timestamp was signed; None: its signer does not say
+    root_version: int
 
 
 class PolicyVerification:
@@ -104,16 +105,18 @@ class PolicyVerification:
             signed_at = clock.parse(told) if isinstance(told, str) else None
         except Refused as exc:
             raise MetadataInvalid(str(exc)) from exc
-        return Chain(min(role.expires for role in signed.values()), signed_at)
+        return Chain(min(role.expires for role in signed.values()), signed_at, signed["root"].version)
 
     def _trusted(self) -> Iterator[tuple[str, Signed]]:
         # The offered parts may be other encodings of a version that was trusted already: the folder has what counts.
         for role in (*_CHAIN, self._layer):
-            try:
-                signed: Signed = Metadata[Any].from_file(str(self._folder / f"{role}.json")).signed
-            except (tuf.StorageError, tuf.RepositoryError) as exc:
-                raise TrustCacheUnavailable(f"{role} of what was verified: {why(exc)}") from exc
-            yield role, signed
+            yield role, self._read(role)
+
+    def _read(self, role: str) -> Any:
+        try:
+            return Metadata[Any].from_file(str(self._folder / f"{role}.json")).signed
+        except (tuf.StorageError, tuf.RepositoryError) as exc:
+            raise TrustCacheUnavailable(f"{role} of what was verified: {why(exc)}") from exc
 
     def _run_tuf(self, head: HeadBundle, bundle: LayerBundle | None, held: AcceptedPolicy | None) -> bytes:
         fetcher = BundleFetcher(head, bundle)
@@ -139,6 +142,10 @@ class PolicyVerification:
             raise LayerNotHere(self._layer) from exc
         except (tuf.RepositoryError, tuf.DownloadError) as exc:
             raise MetadataInvalid(str(exc)) from exc
+        # A layer's metadata, signed by people who may sign targets too, would pass for those.
+        if self._read("targets").targets:
+            raise MetadataInvalid("the targets metadata lists a target itself; policies belong to layers")
+        verify_signers_agree(self._read("root"), self._read("targets"))
         if target is None:
             raise MetadataInvalid(f"{self._layer}/policy.json is not among the targets")
         if bundle is None:
@@ -157,3 +164,23 @@ class PolicyVerification:
                 self._folder.unlink(missing_ok=True)
         except OSError as exc:
             raise TrustCacheUnavailable(why(exc)) from exc
+
+
+def verify_signers_agree(root: Root, targets: Targets) -> None:
+    """Raise MetadataInvalid unless each layer has the keys and threshold that the root gives to targets.
+
+    People read who signs a policy from the layers. Fewer could otherwise give a layer away, to one of them alone.
+    """
+    held = _signers(root.keys, root.roles[Targets.type])
+    delegations = targets.delegations
+    if delegations is None:
+        return
+    for name, role in (delegations.roles or {}).items():
+        if _signers(delegations.keys, role) != held:
+            raise MetadataInvalid(f"layer {name} is signed by others, or by fewer or more, than the targets metadata")
+
+
+def _signers(keys: Mapping[str, Key], role: Role) -> tuple[int, dict[str, tuple[str, str, Any]]]:
+    # An id is only a word to TUF. Whose name stands beside a key is nothing that a host goes by.
+    found = {key_id: keys[key_id] for key_id in role.keyids if key_id in keys}
+    return role.threshold, {key_id: (key.keytype, key.scheme, key.keyval) for key_id, key in found.items()}

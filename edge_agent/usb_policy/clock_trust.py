@@ -37,10 +37,17 @@ class ClockTrust:
     anchor: Reading | None = None
 
     def seen(self, signed_at: datetime | None) -> "ClockTrust":
-        """Return what is known after one more signature was verified; the newest time only rises."""
+        """Return what is known after one more signature was verified; under one root the newest time only rises."""
         if signed_at is None or (self.latest is not None and signed_at <= self.latest):
             return self
         return replace(self, latest=signed_at)
+
+    def vouched_anew(self, signed_at: datetime | None) -> "ClockTrust":
+        """Return what is known after the first signature under a newer root, which people signed.
+
+        What was signed before no longer counts: whoever misused the control plane's key may have said any time.
+        """
+        return self if signed_at is None else replace(self, latest=signed_at)
 
     def looked(self, shown: Reading, expires: datetime | None) -> "ClockTrust":
         """Return what is known after a look at the clock, while a policy is in force that `expires`.

@@ -80,6 +80,7 @@ class VerifiedPolicy:
     signed_at: datetime | None  # when its timestamp was signed; None: the signer does not say
     devices: DevicePolicy | None
     watch: WatchPolicy | None = None
+    root_version: int = 1  # of the root that it was verified under
 
     @property
     def accepted(self) -> AcceptedPolicy:
@@ -94,6 +95,7 @@ class VerifiedPolicy:
             "signed_at": None if self.signed_at is None else clock.text(self.signed_at),
             "devices": None if self.devices is None else self.devices.json(),
             "watch": None if self.watch is None else self.watch.json(),
+            **root_member(self.root_version),
         }
 
     @classmethod
@@ -107,7 +109,18 @@ class VerifiedPolicy:
             None if fields.is_null("signed_at") else fields.instant("signed_at"),
             None if fields.is_null("devices") else DevicePolicy.parse(fields.fields("devices")),
             None if fields.is_null("watch") else WatchPolicy.parse(fields.fields("watch")),
+            read_root_version(fields),
         )
+
+
+def root_member(version: int) -> dict[str, Json]:
+    """Return the member that names a root's version; that of the first is left out, as before there were others."""
+    return {"root_version": version} if version > 1 else {}
+
+
+def read_root_version(fields: Fields) -> int:
+    """Take what `root_member` writes. Raises Malformed."""
+    return fields.integer("root_version", least=2) if fields.has("root_version") else 1
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The policy that the guard accepted: what is in force, and the version below which nothing is taken any more.
 
     accepted/policy.json   the verified policy that was accepted last
-    accepted/held.json     its version and digest once more, and the newest signed time
+    accepted/held.json     its version and digest once more, the newest signed time and under which root
     accepted/clock.json    the newest time that the machine's clock has shown
 
     file  = canonical JSON {"v": 1, "root": fingerprint, ...} || U+000A || SHA-256 of the JSON in hex || U+000A
@@ -20,7 +20,7 @@ from typing import TypeVar
 
 from edge_agent.files import make_folder, write_over
 from edge_agent.usb_policy.clock_trust import TOLERANCE, ClockTrust, Reading
-from edge_agent.usb_policy.exchange import MAX_ANSWER_BYTES, VerifiedPolicy
+from edge_agent.usb_policy.exchange import MAX_ANSWER_BYTES, VerifiedPolicy, read_root_version, root_member
 from edge_agent.usb_policy.trust import FileUnreadable, Trust, read_small
 from shared import canonical, clock
 from shared.canonical import Json
@@ -60,6 +60,7 @@ class ClockNotKept(Unavailable):
 class _Held:
     accepted: AcceptedPolicy
     times: ClockTrust
+    root_version: int = 1  # under which those times were signed
 
     def json(self) -> dict[str, Json]:
         latest = self.times.latest
@@ -68,6 +69,7 @@ class _Held:
             "version": self.accepted.version,
             "sha256": self.accepted.sha256.hex(),
             "latest": None if latest is None else clock.text(latest),
+            **root_member(self.root_version),
         }
 
     @classmethod
@@ -77,6 +79,7 @@ class _Held:
                 fields.text("layer", max_chars=32), fields.integer("version", least=1), fields.hex("sha256", 32)
             ),
             ClockTrust(None if fields.is_null("latest") else fields.instant("latest")),
+            read_root_version(fields),
         )
 
 
@@ -91,8 +94,10 @@ class GuardPolicyStore:
         held = self._load("held.json", _Held.read)
         self._is_unknown = bool(self.problems) and self._in_force is None and held is None
         self._times = ClockTrust() if held is None else held.times
+        self._root_version = 1 if held is None else held.root_version
         if self._in_force is not None:
-            self._times = self._times.seen(self._in_force.signed_at)
+            self._times = self._after(self._in_force)
+            self._root_version = max(self._root_version, self._in_force.root_version)
         self._held = self._highest(None if held is None else held.accepted)
         self._newest_kept = self._load("clock.json", lambda fields: fields.instant("newest"))
         self._times = replace(self._times, newest=self._newest_kept)
@@ -142,13 +147,19 @@ class GuardPolicyStore:
             raise WrongLayer(offered=offered.layer, expected=self._trust.layer)
         if self._is_unknown:
             raise HeldUnknown(self._folder)
-        accepted, times = accept(offered.accepted, self._held), self._times.seen(offered.signed_at)
+        accepted, times = accept(offered.accepted, self._held), self._after(offered)
+        root_version = max(self._root_version, offered.root_version)
         before = self._in_force
         if offered != before or times != self._times or self.problems:
-            self._keep(offered, _Held(accepted, times))
-        self._in_force, self._held, self._times = offered, accepted, times
+            self._keep(offered, _Held(accepted, times, root_version))
+        self._in_force, self._held, self._times, self._root_version = offered, accepted, times, root_version
         self.problems.clear()
         return before is None or before.accepted != accepted
+
+    def _after(self, policy: VerifiedPolicy) -> ClockTrust:
+        if policy.root_version > self._root_version:
+            return self._times.vouched_anew(policy.signed_at)
+        return self._times.seen(policy.signed_at)
 
     def _keep(self, policy: VerifiedPolicy, held: _Held) -> None:
         try:

@@ -64,6 +64,7 @@ def judge(state: Path, data: bytes) -> VerifiedPolicy:
         chain.signed_at,
         policy.devices,
         policy.watch,
+        chain.root_version,
     )
 
 

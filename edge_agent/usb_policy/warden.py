@@ -140,6 +140,12 @@ class Warden:
         if not now.holds:
             self._enforce_again(held)
 
+    def release_buses(self) -> None:
+        """Have no bus hold new interfaces back any longer than one device took."""
+        left_held = self._enforcer.release_buses()
+        if left_held:
+            self._log.event("guard.buses-released", where=left_held)
+
     def refuse_storage(self, port: str, cause: Cause, detail: str) -> None:
         """Keep a device whose storage is not what its verdict asks for blocked, until it is unplugged."""
         self._refused_storage[port] = (cause, detail)
@@ -166,9 +172,7 @@ class Warden:
         return [_state(self._held[port]) for port in sorted(self._held, key=in_order)]
 
     def _take_up(self, known: Mapping[str, WasThere]) -> int:
-        left_held = self._enforcer.release_buses()
-        if left_held:
-            self._log.event("guard.buses-released", where=left_held)
+        self.release_buses()
         marks = {port: self._mark(port) for port in self._reader.ports()}
         present = {port: mark for port, mark in marks.items() if mark is not None}
         changes = reconcile({port: was.mark for port, was in known.items()}, present)
@@ -238,10 +242,7 @@ class Warden:
         if verdict.target is Target.ALLOW:
             verdict, enforced, recorded = self._allow(held, verdict, found, written)
         else:
-            # Blocking waits for no disk: what it is recorded as is what was read back.
-            enforced = self._enforcer.enforce(device, held.mark.instance, verdict)
-            written.append(notes.enforced(device.port, verdict, enforced))
-            recorded = self._write(*written, there=replace(held, verdict=verdict))
+            enforced, recorded = self._keep_out(held, verdict, written)
         opened = Openness.of(verdict) if verdict.target is Target.ALLOW else Openness(written=False, in_clear=False)
         self._held[device.port] = replace(
             held, verdict=verdict, enforced=enforced, open_before=opened, recorded=recorded or held.recorded
@@ -265,6 +266,19 @@ class Warden:
         enforced = self._enforcer.enforce(device, instance, verdict)
         self._write(notes.enforced(device.port, verdict, enforced))
         return verdict, enforced, recorded
+
+    def _keep_out(self, held: Held, verdict: Verdict, written: Sequence[Note]) -> tuple[Enforced, bool]:
+        """Block, which waits for no disk, and record it; return what came of it, and whether it is on record."""
+        device, instance, there = held.device, held.mark.instance, replace(held, verdict=verdict)
+        if verdict.target is Target.REJECT:
+            # What is taken off the bus leaves no trace there: it is on record before.
+            self._enforcer.enforce(device, instance, replace(verdict, target=Target.BLOCK))
+            recorded = self._write(*written, there=there)
+            enforced = self._enforcer.enforce(device, instance, verdict)
+            self._write(notes.enforced(device.port, verdict, enforced))
+            return enforced, recorded
+        enforced = self._enforcer.enforce(device, instance, verdict)
+        return enforced, self._write(*written, notes.enforced(device.port, verdict, enforced), there=there)
 
     def _enforce_again(self, held: Held) -> None:
         """Do what somebody undid, or what did not work before; a failure that stays the same is recorded once."""

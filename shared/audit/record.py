@@ -48,6 +48,7 @@ class Event(StrEnum):
     ENROLMENT_REFUSED = "enrolment.refused"
     CERTIFICATE_RENEWED = "enrolment.certificate-renewed"
     RENEWAL_REFUSED = "enrolment.renewal-refused"
+    HOST_REVOKED = "enrolment.host-revoked"
     ASSOCIATION_REFUSED = "capture.association-refused"
     IMAGE_CAPTURED = "capture.image-captured"
     IMAGE_REFUSED = "capture.image-refused"
@@ -89,6 +90,8 @@ class Event(StrEnum):
     POLICY_FAILED = "policy.failed-here"
     AUDIT_REFUSED = "audit.batch-refused"
     AUDIT_READ = "audit.read"
+    PERSON_ADDED = "people.added"
+    PERSON_REMOVED = "people.removed"
     SIGNED_IN = "people.signed-in"
     SIGN_IN_REFUSED = "people.sign-in-refused"
     GUARD_STARTED = "guard.started"
@@ -111,6 +114,11 @@ class Event(StrEnum):
     HOST_RESTORED = "fleet.host-restored"
     HOST_CLONED = "fleet.host-cloned"
     HOST_SETTLED = "fleet.host-settled"
+    COMMAND_ISSUED = "fleet.command-issued"
+    COMMAND_BEGUN = "fleet.command-begun"
+    COMMAND_ENDED = "fleet.command-ended"
+    COMMAND_REFUSED = "fleet.command-refused"
+    COMMAND_ANSWERED = "fleet.command-answered"
 
 
 # DCM codes: 110100 Application Activity, 110101 Audit Log Used, 110103 Instances Accessed, 110104 Instances
@@ -127,6 +135,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.ENROLMENT_REFUSED: "110113",
     Event.CERTIFICATE_RENEWED: "110113",
     Event.RENEWAL_REFUSED: "110113",
+    Event.HOST_REVOKED: "110113",
     Event.ASSOCIATION_REFUSED: "110113",
     Event.IMAGE_CAPTURED: "110107",
     Event.IMAGE_REFUSED: "110107",
@@ -168,6 +177,8 @@ EVENT_CODES: dict[Event, str] = {
     Event.POLICY_FAILED: "110113",
     Event.AUDIT_REFUSED: "110113",
     Event.AUDIT_READ: "110101",
+    Event.PERSON_ADDED: "110113",
+    Event.PERSON_REMOVED: "110113",
     Event.SIGNED_IN: "110114",
     Event.SIGN_IN_REFUSED: "110114",
     Event.GUARD_STARTED: "110100",
@@ -190,6 +201,11 @@ EVENT_CODES: dict[Event, str] = {
     Event.HOST_RESTORED: "110113",
     Event.HOST_CLONED: "110113",
     Event.HOST_SETTLED: "110113",
+    Event.COMMAND_ISSUED: "110113",
+    Event.COMMAND_BEGUN: "110113",
+    Event.COMMAND_ENDED: "110113",
+    Event.COMMAND_REFUSED: "110113",
+    Event.COMMAND_ANSWERED: "110113",
 }
 
 

@@ -19,7 +19,7 @@ class Change:
     @property
     def loosens(self) -> bool:
         """Return whether the device may do something afterwards that it may not do before."""
-        return _loosens(self.before, self.after)
+        return loosens(self.before, self.after)
 
 
 def simulate(
@@ -29,16 +29,16 @@ def simulate(
     changes = (
         Change(device, evaluate(before, device, around), evaluate(after, device, around)) for device, around in seen
     )
-    return tuple(change for change in changes if _treatment(change.before) != _treatment(change.after))
+    return tuple(change for change in changes if treatment(change.before) != treatment(change.after))
 
 
-def _treatment(verdict: Verdict) -> tuple[object, ...]:
+def treatment(verdict: Verdict) -> tuple[object, ...]:
     would_be = verdict.would_be or verdict.target
     encrypted = verdict.only_encrypted, verdict.hardware_encrypted
     return verdict.target, would_be, verdict.access, encrypted, verdict.interfaces
 
 
-def _loosens(before: Verdict, after: Verdict) -> bool:
+def loosens(before: Verdict, after: Verdict) -> bool:
     if after.target is not Target.ALLOW:
         return False
     if before.target is not Target.ALLOW:

@@ -59,11 +59,38 @@ class EnrolmentRequest:
 
 @dataclass(frozen=True)
 class Doors:
-    """Where the host finds the centre: names or addresses that the server certificate carries."""
+    """Where the host finds the centre: names or addresses that the server certificate carries.
+
+    A broker that is not the centre's own has an address of its own, and may have an authority of its own.
+    """
 
     host: str
     https_port: int
     mqtt_port: int | None  # None: no broker here, policy is pulled over HTTPS
+    mqtt_host: str | None = None  # None: the same as `host`
+    mqtt_ca: str | None = None  # one certificate in PEM; None: the centre's own authority
+
+    def json(self) -> dict[str, Json]:
+        """Return the members; the last two are left out where they say nothing."""
+        known: dict[str, Json] = {"host": self.host, "https_port": self.https_port, "mqtt_port": self.mqtt_port}
+        if self.mqtt_host is not None:
+            known["mqtt_host"] = self.mqtt_host
+        if self.mqtt_ca is not None:
+            known["mqtt_ca"] = self.mqtt_ca
+        return known
+
+    @classmethod
+    def parse(cls, fields: Fields) -> "Doors":
+        """Take every member of `fields`. Raises Malformed."""
+        doors = cls(
+            fields.text("host", ADDRESS_PATTERN),
+            fields.integer("https_port", least=1, most=65_535),
+            None if fields.is_null("mqtt_port") else fields.integer("mqtt_port", least=1, most=65_535),
+            fields.text("mqtt_host", ADDRESS_PATTERN) if fields.has("mqtt_host") else None,
+            fields.text("mqtt_ca", PEM_PATTERN, max_chars=MAX_PEM_CHARS) if fields.has("mqtt_ca") else None,
+        )
+        fields.done()
+        return doors
 
 
 @dataclass(frozen=True)
@@ -84,11 +111,7 @@ class EnrolmentAnswer:
                 "tls_certificate": self.tls_certificate,
                 "evidence_certificate": self.evidence_certificate,
                 "sop_hash_key": encode_base64(self.sop_hash_key),
-                "doors": {
-                    "host": self.doors.host,
-                    "https_port": self.doors.https_port,
-                    "mqtt_port": self.doors.mqtt_port,
-                },
+                "doors": self.doors.json(),
                 "policy_root": encode_base64(self.policy_root),
                 "layers": list(self.layers),
             }
@@ -98,22 +121,16 @@ class EnrolmentAnswer:
     def parse(cls, data: bytes) -> "EnrolmentAnswer":
         """Raises Malformed."""
         fields = read_message(data, "enrolment answer")
-        doors = fields.fields("doors")
         answer = cls(
             host_id=HostId.parse(fields.text("host")),
             tls_certificate=fields.text("tls_certificate", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
             evidence_certificate=fields.text("evidence_certificate", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
             sop_hash_key=fields.base64("sop_hash_key", max_bytes=HOST_KEY_BYTES),
-            doors=Doors(
-                doors.text("host", ADDRESS_PATTERN),
-                doors.integer("https_port", least=1, most=65_535),
-                None if doors.is_null("mqtt_port") else doors.integer("mqtt_port", least=1, most=65_535),
-            ),
+            doors=Doors.parse(fields.fields("doors")),
             policy_root=fields.base64("policy_root", max_bytes=65_536),
             layers=tuple(_layer(item) for item in fields.items("layers", most=8)),
         )
-        for part in (fields, doors):
-            part.done()
+        fields.done()
         if len(answer.sop_hash_key) != HOST_KEY_BYTES:
             raise Malformed("enrolment answer field 'sop_hash_key'", f"expected {HOST_KEY_BYTES} bytes")
         return answer

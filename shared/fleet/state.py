@@ -117,7 +117,7 @@ class HostState:
 
     `run` is drawn at each start of the agent, so that a disk that was put back, or copied, gives itself away; empty: an
     agent of an earlier version says nothing of it. It is not written then, `capture` is not where nothing of it differs
-    from its defaults, and `guard` is not where no guard answers.
+    from its defaults, `guard` is not where no guard answers, and `isolated` is where it is true.
     """
 
     host_id: HostId
@@ -136,16 +136,19 @@ class HostState:
     capture: CaptureState = field(default_factory=CaptureState)
     guard: GuardReport | None = None  # None: no guard answers on this host
     run: str = ""
+    isolated: bool = False  # people had it take nothing in any more
 
     def encode(self) -> bytes:
         capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}
         guard: dict[str, Json] = {} if self.guard is None else {"guard": self.guard.json()}
         run: dict[str, Json] = {"run": self.run} if self.run else {}
+        isolated: dict[str, Json] = {"isolated": True} if self.isolated else {}
         return canonical.encode(
             {
                 **capture,
                 **guard,
                 **run,
+                **isolated,
                 "v": 1,
                 "host": str(self.host_id),
                 "number": self.number,
@@ -203,10 +206,11 @@ class HostState:
             capture=CaptureState.parse(fields.fields("capture")) if fields.has("capture") else CaptureState(),
             guard=GuardReport.parse(fields.fields("guard")) if fields.has("guard") else None,
             run=fields.text("run", RUN_PATTERN) if fields.has("run") else "",
+            isolated=fields.flag("isolated") if fields.has("isolated") else False,
         )
         fields.done()
         if state.encode() != payload:
-            raise Malformed("host state field 'capture'", "is written and says nothing")
+            raise Malformed("host state", "its field 'capture' or 'isolated' is written and says nothing")
         return state
 
 

@@ -31,6 +31,11 @@ def state_topic(host: str) -> str:
     return f"{HOST_TOPIC_PREFIX}{host}/state"
 
 
+def command_topic(host: str) -> str:
+    """Return where a host hears that there is a command for it; the command itself is fetched over HTTPS."""
+    return f"{HOST_TOPIC_PREFIX}{host}/commands"
+
+
 @dataclass(frozen=True)
 class HeadBundle:
     """`roots` are root metadata in rising version, from the first one a host may have been born with."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.console.plan import PINS
 from edge_agent.database import DatabaseDamaged, DatabaseUnavailable
 from edge_agent.devices.events import KernelEvent
 from edge_agent.devices.sysfs import SysfsUsb
@@ -33,7 +34,7 @@ from tests.edge_agent.test_guard_database import destroy, fill
 from tests.edge_agent.usb_policy.bench import Guard as SignedPolicies
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
-from tests.fakes.usb_tree import CONTROLLER, STORAGE, UsbTree
+from tests.fakes.usb_tree import CONTROLLER, KEYBOARD, STORAGE, UsbTree
 
 __all__ = ["small_filesystem"]
 
@@ -460,3 +461,23 @@ def test_what_could_not_be_recorded_is_tried_again_at_a_glance(machine: Machine)
         guard._database._connection.execute("PRAGMA query_only=0")
         guard.turns.once_within("glance", 0)
         take_until(guard, lambda: allowed(guard) == {"usb1", "1-1"})
+
+
+def test_once_the_list_of_pins_can_be_read_again_what_was_left_alone_is_judged(machine: Machine) -> None:
+    end = machine.clock.now() + timedelta(hours=1)
+    machine.accept(DevicePolicy((DeviceRule(parse_rule("allow", 1), not_after=end),)))
+    keyboard = machine.tree.attach("1-2", interfaces=(KEYBOARD,))
+    (keyboard / "devnum").write_text("3\n")
+    (keyboard / "serial").write_text("k\n")
+    counting(machine, 7)
+    with machine.guard() as guard:
+        guard.begin()
+        (machine.options.state / PINS).write_bytes(b"garbage")
+        guard._glance()
+        machine.clock.advance(timedelta(hours=1, minutes=1))
+        guard._time_passes()
+        assert "1-2" in allowed(guard), "input in use is left alone while nobody can say which it is"
+        (machine.options.state / PINS).unlink()
+        guard._glance()
+
+        assert "1-2" not in allowed(guard)

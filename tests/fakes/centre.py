@@ -29,6 +29,7 @@ from shared.audit.record import AuditRecord, StoredRecord
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
+from shared.fleet.command import MAX_LISTED, CommandResult, encode_commands, verify_result
 from shared.fleet.receipt import Receipt, sign_receipt
 from shared.fleet.state import HostState, verify_state
 from shared.identity import HostId, ObjectId
@@ -98,6 +99,9 @@ class Centre:
     requests: list[str] = field(default_factory=list)
     vault_status: int = 0  # answer every object with this status
     receipt_signer: SoftwareSigner | None = None  # sign receipts as somebody else
+    commands: list[bytes] = field(default_factory=list)  # envelopes, offered until they are taken away
+    results: list[tuple[str, CommandResult]] = field(default_factory=list)  # as they came, by the command in the path
+    result_status: int = 204  # answer every result with this status
     mqtt_port: int | None = None
     names_itself: bool = True  # its certificate carries the names it is reached by
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -211,6 +215,10 @@ class Centre:
     def take_state(self, host: str, data: bytes) -> None:
         self.states.append(verify_state(data, self.evidence[host]))
 
+    def take_result(self, host: str, command: str, data: bytes) -> int:
+        self.results.append((command, verify_result(data, self.evidence[host])))
+        return self.result_status
+
     def _serve(self, chain: Path, port: int, *, mutual: bool) -> "_Server":
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain)
@@ -279,6 +287,7 @@ class _Handler(BaseHTTPRequestHandler):
         data = {
             "/api/v1/policy/head": centre.head,
             f"/api/v1/policy/layers/{ORGANISATION}": centre.layer,
+            "/api/v1/commands": encode_commands(centre.commands[:MAX_LISTED]),
         }.get(self.path)
         if not data:
             return self._answer(404, b"{}")
@@ -297,6 +306,9 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(200, centre.renew(self._host(), RenewalRequest.parse(body)).encode())
         if self.path == "/api/v1/audit/batches":
             return self._answer(*centre.take_batch(self._host(), body))
+        if self.path.startswith("/api/v1/commands/"):
+            status = centre.take_result(self._host(), self.path.split("/")[4], body)
+            return self._answer(status, b"" if status == 204 else b"{}")
         centre.take_state(self._host(), body)
         return self._answer(204, b"")
 

@@ -76,19 +76,34 @@ class PolicySigners:
     lasts: timedelta = timedelta(days=30)
     signed_at: datetime | None = None  # as the timestamp says; None: it does not
     head_version: int = 0
-    root: bytes = b""
+    roots: tuple[bytes, ...] = ()
     targets: bytes = b""
+    targets_version: int = 0
 
     def __post_init__(self) -> None:
-        root = Root(expires=self._expires(), consistent_snapshot=True)
-        for name, signer in (("root", self.person), ("targets", self.person)):
-            root.add_key(signer.public_key, name)
+        self.delegate(self.person)
+
+    @property
+    def root(self) -> bytes:
+        """The root that a host is born with."""
+        return self.roots[0]
+
+    def delegate(self, *signers: CryptoSigner) -> None:
+        """Have each of `signers` sign for targets and the layer from the next head on, by a new root."""
+        self.targets_version += 1
+        root = Root(self.targets_version, expires=self._expires(), consistent_snapshot=True)
+        root.add_key(self.person.public_key, "root")
+        for signer in signers:
+            root.add_key(signer.public_key, "targets")
         for name in ("snapshot", "timestamp"):
             root.add_key(self.online.public_key, name)
-        self.root = _signed(Metadata(root), self.person)
-        role = DelegatedRole(ORGANISATION, [self.person.public_key.keyid], 1, False, paths=[f"{ORGANISATION}/*"])
-        delegations = Delegations({self.person.public_key.keyid: self.person.public_key}, {ORGANISATION: role})
-        self.targets = _signed(Metadata(Targets(expires=self._expires(), delegations=delegations)), self.person)
+        self.roots = (*self.roots, _signed(Metadata(root), self.person))
+        keys = {signer.public_key.keyid: signer.public_key for signer in signers}
+        role = DelegatedRole(ORGANISATION, list(keys), 1, False, paths=[f"{ORGANISATION}/*"])
+        targets = Targets(
+            self.targets_version, expires=self._expires(), delegations=Delegations({**keys}, {ORGANISATION: role})
+        )
+        self.targets = _signed(Metadata(targets), self.person)
 
     def publish(self, policy: bytes, version: int) -> tuple[HeadBundle, LayerBundle]:
         """Return the bundles that make `policy` current."""
@@ -101,7 +116,7 @@ class PolicySigners:
         """Return a new head over layer metadata that is signed already."""
         self.head_version += 1
         meta = {
-            "targets.json": MetaFile.from_data(1, self.targets, ["sha256"]),
+            "targets.json": MetaFile.from_data(self.targets_version, self.targets, ["sha256"]),
             f"{ORGANISATION}.json": MetaFile.from_data(version, layer_metadata, ["sha256"]),
         }
         snapshot = _signed(Metadata(Snapshot(self.head_version, expires=self._expires(), meta=meta)), self.online)
@@ -111,7 +126,7 @@ class PolicySigners:
             snapshot_meta=MetaFile.from_data(self.head_version, snapshot, ["sha256"]),
             unrecognized_fields={} if self.signed_at is None else {"signed_at": clock.text(self.signed_at)},
         )
-        return HeadBundle((self.root,), _signed(Metadata(stamp), self.online), snapshot, self.targets)
+        return HeadBundle(self.roots, _signed(Metadata(stamp), self.online), snapshot, self.targets)
 
     def _expires(self) -> datetime:
         # TUF's client reads the machine's own clock, so what it judges has to be made by the same one.

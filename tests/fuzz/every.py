@@ -12,6 +12,7 @@ from tests.fuzz import (
     fuzz_media,
     fuzz_negotiation,
     fuzz_pdu,
+    fuzz_signing,
 )
 from tests.fuzz.target import Target
 
@@ -29,5 +30,6 @@ EVERY: dict[str, Target] = {
         *fuzz_link.TARGETS,
         *fuzz_device_rules.TARGETS,
         *fuzz_media.TARGETS,
+        *fuzz_signing.TARGETS,
     )
 }

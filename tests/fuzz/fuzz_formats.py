@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from io import BytesIO
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -34,8 +35,18 @@ from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
 from shared.errors import IntegrityFailure, Malformed, Refused
+from shared.fleet.command import (
+    Command,
+    CommandResult,
+    Outcome,
+    SignedCommand,
+    encode_commands,
+    parse_commands,
+    sign_command,
+)
 from shared.fleet.receipt import Receipt, sign_receipt, verify_receipt
 from shared.fleet.state import HostState, sign_state, verify_state
+from shared.identity import CommandId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, AfterReceipt, Coverage, Modality, PolicyDocument, Station
 from shared.policy.grading import Grading, Rule
@@ -117,6 +128,23 @@ _STATE = HostState(
 )  # fmt: skip
 
 
+_COMMAND = Command(
+    CommandId(bytes(16)), made.HOST, "diagnostics", {"events": 5}, made.NOW, made.NOW + timedelta(hours=1), "ada"
+)
+_COMMANDERS = [made.HOST_SIGNER], [made.HOST_SIGNER, made.VAULT_SIGNER]
+_COMMAND_RESULT = CommandResult(
+    _COMMAND.command_id, _COMMAND.digest, made.HOST, Outcome.DONE, "", made.NOW, {"files": 3, "events": ["a", "b"]}
+)
+
+
+def _command_of(signers: list[SoftwareSigner]) -> SignedCommand:
+    return sign_command(_COMMAND, signers)
+
+
+def _commands(data: bytes) -> None:
+    assert encode_commands(parse_commands(data)) == data, "two encodings of one list are read"
+
+
 _PART = PartList(
     (ListedObject(1, made.OBJECT, len(_SEALED), bytes(32), record_digest(_PARTS.record)),),
     (LeftObject(made.OBJECT, Left.DAMAGED),),
@@ -168,8 +196,12 @@ _RICH_POLICY = replace(
     frame_digests=True,
 )
 _ANSWERS = [
-    EnrolmentAnswer(made.HOST, _PEM, _PEM, bytes(32), Doors(host, 443, mqtt_port), b"{}", ("organisation",))
-    for host, mqtt_port in (("centre.example", 8883), ("[2001:db8::1]", None))
+    EnrolmentAnswer(made.HOST, _PEM, _PEM, bytes(32), doors, b"{}", ("organisation",))
+    for doors in (
+        Doors("centre.example", 443, 8883),
+        Doors("[2001:db8::1]", 443, None),
+        Doors("centre", 443, 8883, "broker.example", _PEM),
+    )
 ]
 _DEVICES = policy_devices.devices_document()
 _JUDGEMENTS: tuple[exchange.Judgement, ...] = (
@@ -245,6 +277,10 @@ TARGETS = (
     ),
     _target("receipt-payload", Receipt.parse, _RECEIPT.encode()),
     _target("state-payload", HostState.parse, _STATE.encode()),
+    _target("command", Command.parse, _COMMAND.encode(), replace(_COMMAND, action="rescan", arguments={}).encode()),
+    _target("command-envelope", SignedCommand.parse, *(_command_of(signers).encode() for signers in _COMMANDERS)),
+    _target("command-result", CommandResult.parse, _COMMAND_RESULT.encode()),
+    Target("commands", _commands, (encode_commands([_command_of(_COMMANDERS[0]).encode()]), encode_commands([]))),
     _target("capture-record", CaptureRecord.parse, _capture_record(_SEALED)),
     _target("binding", Binding.parse, made.BINDING.encode()),
     _target("audit-record", AuditRecord.parse, *(record.public for record in made.chain(3))),

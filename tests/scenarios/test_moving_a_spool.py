@@ -45,12 +45,12 @@ class Hospital:
     enrol_url: str = ""
 
     @contextmanager
-    def centre(self) -> Iterator[None]:
+    def centre(self, *, with_broker: bool = False) -> Iterator[None]:
         folders = Folders(self.folder / "data")
         if not folders.data.exists():
             first_start(folders, self.folder / "handover", "ada", host="127.0.0.1",
                         people_url="http://127.0.0.1:1", clock=SystemClock())  # fmt: skip
-        settings = Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False)
+        settings = Settings(folders, host_port=0, enrol_port=0, people_port=0, mqtt_port=0, with_broker=with_broker)
         centre = ControlPlane(settings, SystemClock())
         centre.start()
         try:

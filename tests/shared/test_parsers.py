@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -18,10 +19,19 @@ from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import Fields
+from shared.fleet.command import (
+    Command,
+    CommandResult,
+    Outcome,
+    SignedCommand,
+    encode_commands,
+    parse_commands,
+    sign_command,
+)
 from shared.fleet.devices import GuardReport
 from shared.fleet.receipt import Receipt
 from shared.fleet.state import HostState
-from shared.identity import HostId, Identifier, KeyId, ObjectId
+from shared.identity import CommandId, HostId, Identifier, KeyId, ObjectId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import PolicyDocument
 from shared.sealing import object_file
@@ -60,6 +70,12 @@ _FILE, _SEALED = made.sealed_file(b"a dataset")
 _CHAIN = made.chain(3)
 _BATCH = sign_batch(str(made.HOST), GENESIS, _CHAIN, made.HOST_SIGNER)
 _STATE = HostState(made.HOST, 1, made.NOW, "leadglass", 1, 1, "", True, 0, 1, 1, 0, 0)
+_COMMAND = Command(
+    CommandId(bytes(16)), made.HOST, "rescan", {"ae_title": ""}, made.NOW, made.NOW + timedelta(hours=1), "ada"
+)
+_RESULT = CommandResult(
+    _COMMAND.command_id, _COMMAND.digest, made.HOST, Outcome.DONE, "", made.NOW, {"files": 3, "folders": ["CT1: 3"]}
+)
 _ANSWER = EnrolmentAnswer(made.HOST, PEM, PEM, bytes(32), Doors("centre", 443, 8883), b"{}", ("organisation",))
 
 JSON_FORMS = {
@@ -84,6 +100,16 @@ JSON_FORMS = {
     "guard report": Form(
         lambda data: canonical.encode(GuardReport.parse(Fields(canonical.parse(data, "it"), "it")).json()),
         canonical.encode(made.GUARD_REPORT.json()),
+    ),
+    "command": Form(lambda data: Command.parse(data).encode(), _COMMAND.encode()),
+    "command envelope": Form(
+        lambda data: SignedCommand.parse(data).encode(),
+        sign_command(_COMMAND, [made.HOST_SIGNER, made.VAULT_SIGNER]).encode(),
+    ),
+    "command result": Form(lambda data: CommandResult.parse(data).encode(), _RESULT.encode()),
+    "list of commands": Form(
+        lambda data: encode_commands(parse_commands(data)),
+        encode_commands([sign_command(_COMMAND, [made.HOST_SIGNER]).encode()]),
     ),
     "receipt": Form(
         lambda data: Receipt.parse(data).encode(), Receipt(made.OBJECT, bytes(32), made.NOW).encode()

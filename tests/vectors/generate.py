@@ -8,6 +8,7 @@ import sys
 from tests.vectors.generators import (
     audit_record,
     canonical_json,
+    command,
     custody,
     custody_image,
     custody_pixels,
@@ -24,7 +25,7 @@ from tests.vectors.given import BOXES_FILE, FOLDER, Files, KeptBoxes
 
 FORMATS = (
     "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
-    "spool-export", "custody",
+    "spool-export", "custody", "command",
 )  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def make_all() -> Files:
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
     for made in (
         signed_statement, policy, policy_options, policy_devices, enrolment, host_state, canonical_json, spool_export,
-        custody, custody_image, custody_pixels,
+        command, custody, custody_image, custody_pixels,
     ):  # fmt: skip
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()

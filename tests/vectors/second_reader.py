@@ -414,7 +414,8 @@ _CODES = {
     "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
-    "fleet.host-settled",
+    "fleet.host-settled people.added people.removed enrolment.host-revoked fleet.command-issued fleet.command-begun "
+    "fleet.command-ended fleet.command-refused fleet.command-answered",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
@@ -804,7 +805,10 @@ _GUARD_STATE = _object_of(
     left_out=_integer(),
 )  # fmt: skip
 _STATE = _object_of(
-    {"capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}")},
+    {
+        "capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}"),
+        "isolated": _one_of(True),
+    },
     v=_one_of(1), host=_HOST_ID, number=_integer(1), time=_is_time, software=_text(64), policy_accepted=_integer(),
     policy_in_force=_integer(), policy_error=_text(500), listening=_is_flag, waiting=_integer(), captured=_integer(),
     delivered=_integer(), refused=_integer(), audit_waiting=_integer(),
@@ -822,6 +826,71 @@ def receipt(signed: bytes, spki: bytes, object_id: str, record_sha256: str) -> A
     value = _read(statement(signed, "leadglass vault receipt v1", spki), _RECEIPT)
     _need((value["object"], value["record_sha256"]) == (object_id, record_sha256), "ReceiptMismatch")
     return value
+
+
+# ---- command.md
+
+_FLAT = (_is_flag, _integer(-(2**53) + 1), _text(300))
+_ARGUMENTS = {
+    "diagnostics": _object_of(events=_integer(0, 100)),
+    "rotate-certificate": _object_of(),
+    "rescan": _object_of(ae_title=_text(16)),
+    "isolate": _object_of(),
+    "rejoin": _object_of(),
+}
+
+
+def _flat_object(most: int, *forms: Form) -> Form:
+    def holds(value: Any) -> bool:
+        return isinstance(value, dict) and len(value) <= most and all(
+            re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name) and any(form(member) for form in forms)
+            for name, member in value.items()
+        )  # fmt: skip
+
+    return holds
+
+
+_COMMAND = _object_of(
+    v=_one_of(1), command=_OBJECT_ID, host=_HOST_ID, action=_matching(r"[a-z][a-z0-9-]{0,39}"),
+    arguments=_flat_object(16, *_FLAT), issued=_is_time, expires=_is_time,
+    person=_matching(r"[^\x00-\x1f\x7f]{1,80}"),
+)  # fmt: skip
+_RESULT = _object_of(
+    v=_one_of(1), command=_OBJECT_ID, command_sha256=_HEX32, host=_HOST_ID,
+    outcome=_one_of("done", "failed", "refused", "unknown"), detail=_text(500), time=_is_time,
+    facts=_flat_object(64, *_FLAT, _list_of(_text(300), 100)),
+)  # fmt: skip
+
+
+def command(envelope: bytes, keys: list[bytes], threshold: int) -> Any:
+    """Sections 1 to 3, without what only a host knows."""
+    _need(len(envelope) <= 65_536, "Malformed", "too large")
+    listed = _read(envelope, _object_of(v=_one_of(1), signed=_list_of(_text(87_384), 8)))["signed"]
+    statements = [_base64(one, 65_536) for one in listed]
+    for one in statements:
+        _need(len(one) >= 92 and one[:8] == b"LGSIGN\x00\x01", "Malformed", "no statement")
+        _need(len(one) == 92 + int.from_bytes(one[24:28]), "Malformed", "length")
+    ids, payloads = [one[8:24] for one in statements], {one[28:-64] for one in statements}
+    _need(bool(ids) and ids == sorted(set(ids)) and len(payloads) == 1, "Malformed", "order")
+    payload = payloads.pop()
+    _need(len(payload) <= 4096, "Malformed", "too large")
+    value = _read(payload, _COMMAND)
+    life = datetime.fromisoformat(value["expires"]) - datetime.fromisoformat(value["issued"])
+    _need(0 < life.total_seconds() <= 86_400, "Malformed", "life")
+    known = {hashlib.sha256(b"leadglass evidence key v1\x00" + spki).digest()[:16]: spki for spki in keys}
+    for one in statements:
+        _need(one[8:24] in known, "SignerUnknown")
+        statement(one, "leadglass command v1", known[one[8:24]])
+    _need(len(statements) >= threshold, "TooFewSignatures")
+    _need(value["action"] in _ARGUMENTS, "ActionUnknown")
+    _need(_ARGUMENTS[value["action"]](value["arguments"]), "Malformed", "arguments")
+    return value
+
+
+def command_result(signed: bytes, spki: bytes) -> Any:
+    payload = statement(signed, "leadglass command result v1", spki)
+    _need(len(payload) <= 65_536, "Malformed", "too large")
+    return _read(payload, _RESULT)
 
 
 # ---- spool-export.md

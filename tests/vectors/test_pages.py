@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import edge_agent.commands.executor
 import edge_agent.moving.importer  # noqa: F401 (its refusals stand on a page)
 from provisioning.verify.image import ImageState
 from shared import canonical
@@ -15,6 +16,7 @@ from shared.audit.record import EVENT_CODES, leaf_hash
 from shared.custody.frames import LOSSY_SYNTAXES
 from shared.enrolment.code import EnrolmentCode
 from shared.errors import IntegrityFailure, Refused
+from shared.fleet.command import ARGUMENTS, SignedCommand
 from shared.signing import Label
 from tests.vectors.generate import FORMATS
 from tests.vectors.second_reader import is_lossy
@@ -143,6 +145,20 @@ def test_the_manifest_and_the_list_of_the_page_are_the_vectors() -> None:
     manifest = given("spool-export/manifest-ok.json", "signed")[28:-64]
 
     assert objects("spool-export.md") == [manifest, given("spool-export/list-ok.json", "bytes")]
+
+
+def test_the_command_of_the_page_is_the_vector() -> None:
+    envelope = SignedCommand.parse(given("command/command-ok.json", "bytes"))
+
+    assert objects("command.md")[-1] == envelope.payload
+
+
+def test_the_actions_on_the_page_are_the_ones_of_the_code() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (none|`([a-z_]+)`: [^|]*) \|", PAGES["command.md"], re.MULTILINE)
+
+    assert {action: [one] if one else [] for action, _, one in rows} == {
+        action.value: list(parameters) for action, parameters in ARGUMENTS.items()
+    }
 
 
 def test_the_code_of_the_page_is_the_vector() -> None:

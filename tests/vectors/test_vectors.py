@@ -30,6 +30,7 @@ from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.errors import IntegrityFailure, Refused
 from shared.fields import Fields
+from shared.fleet.command import Signatories, SignedCommand, arguments_of, verify_command, verify_result
 from shared.fleet.receipt import verify_receipt
 from shared.fleet.state import verify_state
 from shared.identity import ObjectId
@@ -209,6 +210,20 @@ def our_state(given: Value) -> Value:
     return {"result": "verified", "payload": json.loads(state.encode())}
 
 
+def our_command(given: Value) -> Value:
+    keys = tuple(EvidencePublicKey.parse(base64.b64decode(spki)) for spki in given["spkis_base64"])
+    envelope = SignedCommand.parse(b64(given, "bytes"))
+    assert envelope.encode() == b64(given, "bytes")
+    command = verify_command(envelope, Signatories(keys, given["threshold"]))
+    arguments_of(command)
+    return {"result": "verified", "payload": json.loads(command.encode())}
+
+
+def our_command_result(given: Value) -> Value:
+    result = verify_result(b64(given, "signed"), EvidencePublicKey.parse(b64(given, "spki")))
+    return {"result": "verified", "payload": json.loads(result.encode())}
+
+
 def our_receipt(given: Value) -> Value:
     key, digest = EvidencePublicKey.parse(b64(given, "spki")), bytes.fromhex(given["record_sha256_hex"])
     receipt = verify_receipt(b64(given, "signed"), key, ObjectId.parse(given["object_id"]), digest)
@@ -324,6 +339,8 @@ OURS: dict[str, Reader] = {
     "answer": our_answer,
     "state": our_state,
     "receipt": our_receipt,
+    "command": our_command,
+    "command-result": our_command_result,
     "export-manifest": our_manifest,
     "export-list": our_list,
     "parse": our_parse,
@@ -394,6 +411,16 @@ def second_code(given: Value) -> Value:
     return {"result": "parsed", "secret_hex": secret.hex(), "ca_sha256_hex": digest.hex(), "text": written}
 
 
+def second_command(given: Value) -> Value:
+    keys = [base64.b64decode(spki) for spki in given["spkis_base64"]]
+    return {"result": "verified", "payload": second_reader.command(b64(given, "bytes"), keys, given["threshold"])}
+
+
+def second_command_result(given: Value) -> Value:
+    payload = second_reader.command_result(b64(given, "signed"), b64(given, "spki"))
+    return {"result": "verified", "payload": payload}
+
+
 def second_receipt(given: Value) -> Value:
     about = given["object_id"], given["record_sha256_hex"]
     payload = second_reader.receipt(b64(given, "signed"), b64(given, "spki"), *about)
@@ -443,6 +470,8 @@ SECOND: dict[str, Reader] = {
         "result": "verified", "payload": second_reader.host_state(b64(given, "signed"), b64(given, "spki")),
     },
     "receipt": second_receipt,
+    "command": second_command,
+    "command-result": second_command_result,
     "export-manifest": lambda given: {
         "result": "verified", "payload": second_reader.export_manifest(b64(given, "signed"), b64(given, "spki")),
     },

@@ -1,10 +1,10 @@
 """What a person decides in a policy. Version and keys are added when it is signed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from shared.devices.policy import DevicePolicy
 from shared.devices.watch import WatchPolicy
-from shared.policy.document import Coverage, Modality
+from shared.policy.document import Coverage, Modality, PolicyDocument
 from shared.policy.grading import Grading
 from shared.policy.routes import Route
 
@@ -25,3 +25,8 @@ class AuthoredPolicy:
     frame_digests: bool = False
     devices: DevicePolicy | None = None
     watch: WatchPolicy | None = None
+
+    @classmethod
+    def of(cls, document: PolicyDocument) -> "AuthoredPolicy":
+        """Return what the person who signed `document` had decided."""
+        return cls(**{field.name: getattr(document, field.name) for field in fields(cls)})

@@ -49,7 +49,7 @@ _LANGUAGES = {"en": "English", "zh": "Chinese"}
 def describe_devices(policy: DevicePolicy) -> list[str]:
     """Return lines for a person who is about to sign this."""
     lines = ["what may be plugged in, the first line that holds"]
-    lines += [f"  {number}. {_rule(rule)}" for number, rule in enumerate(policy.rules, 1)]
+    lines += [f"  {number}. {device_rule_words(rule)}" for number, rule in enumerate(policy.rules, 1)]
     lines.append(f"  {len(policy.rules) + 1}. any other device: {_done(policy.default, policy.observe_until)}")
     if policy.suspicious is Target.ALLOW:
         lines.append("a device that seems to be another than before: recorded, and the lines above decide")
@@ -152,7 +152,7 @@ def _can_type(value: InterfaceType) -> bool:
     return value.class_code == HID_CLASS and (value.subclass, value.protocol) != (1, 2)
 
 
-def _rule(rule: DeviceRule) -> str:
+def device_rule_words(rule: DeviceRule) -> str:
     parts = [f"{_what(rule.rule)}: {_done(rule.target, rule.observe_until)}"]
     if rule.access is Access.READ_ONLY:
         parts.append("read-only")

@@ -15,20 +15,20 @@ _NAMES_SHOWN = 5
 def describe(policy: AuthoredPolicy) -> list[str]:
     """Return lines for a person who is about to sign this."""
     grading = policy.grading
-    lines = ["who may send"] + [f"  {_modality(modality)}" for modality in policy.modalities]
+    lines = ["who may send"] + [f"  {modality_words(modality)}" for modality in policy.modalities]
     if not policy.modalities:
         lines.append("  nobody")
     lines.append(f"grades, the strictest last: {', '.join(grading.grades or (grading.default,))}")
     lines.append("how an image is graded, the first line that holds")
     outcomes = [f"it cannot be read: {_outcome(grading.strictest, grading.ungraded_routes)}"]
-    outcomes += [f"rule {number}, {_rule(rule)}" for number, rule in enumerate(grading.rules, 1)]
+    outcomes += [f"rule {number}, {rule_words(rule)}" for number, rule in enumerate(grading.rules, 1)]
     outcomes.append(f"any other: {_outcome(grading.default, grading.routes)}")
     lines += [f"  {number}. {outcome}" for number, outcome in enumerate(outcomes, 1)]
     if policy.routes:
-        lines += ["routes"] + [f"  {_route(route)}" for route in policy.routes]
+        lines += ["routes"] + [f"  {route_words(route)}" for route in policy.routes]
     if policy.coverage is not None:
-        lines.append(f"coverage: compared with what {_coverage(policy.coverage)} knows")
-    lines.append(f"spool: {_size(policy.spool_quota_bytes)}")
+        lines.append(f"coverage: compared with what {coverage_words(policy.coverage)} knows")
+    lines.append(f"spool: {size_words(policy.spool_quota_bytes)}")
     if policy.frame_digests:
         lines.append("custody: digests of decoded frames are kept")
     if policy.devices is not None:
@@ -86,14 +86,14 @@ def _doubts_of_peers(policy: AuthoredPolicy) -> Iterator[str]:
         yield f"{_some(unknown)}: no station is given, so coverage cannot tell its images in the archive"
 
 
-def _modality(modality: Modality) -> str:
+def modality_words(modality: Modality) -> str:
     parts = [f"{modality.ae_title}: {modality.description}"]
     if modality.addresses:
         parts.append(f"from {', '.join(modality.addresses)}")
     if modality.certificates:
         parts.append(f"over TLS with certificate {' or '.join(c[:16] + '…' for c in modality.certificates)}")
     if modality.commitment is not None:
-        parts.append(f"commitment is reported to {_peer(modality.commitment)}")
+        parts.append(f"commitment is reported to {peer_words(modality.commitment)}")
     if modality.export_folder is not None:
         parts.append(f"export folder: {modality.export_folder.value} each file after the receipt")
     if modality.station is not None:
@@ -101,7 +101,7 @@ def _modality(modality: Modality) -> str:
     return "; ".join(parts)
 
 
-def _rule(rule: Rule) -> str:
+def rule_words(rule: Rule) -> str:
     conditions = [f"{name} is {' or '.join(patterns)}" for name, patterns in rule.when]
     return f"{' and '.join(conditions) or 'every image'}: {_outcome(rule.grade, rule.routes)}"
 
@@ -110,20 +110,20 @@ def _outcome(grade: str, routes: tuple[str, ...]) -> str:
     return f"{grade}, to the vault" + (f" and to {', '.join(routes)}" if routes else "")
 
 
-def _route(route: Route) -> str:
+def route_words(route: Route) -> str:
     by = "the centre" if route.via is Via.CENTRE else "the host that captured"
-    return f"{route.name}: {by}, as {route.calling_ae_title}, sends to {_peer(route.peer)}"
+    return f"{route.name}: {by}, as {route.calling_ae_title}, sends to {peer_words(route.peer)}"
 
 
-def _coverage(coverage: Coverage) -> str:
-    return f"{_peer(coverage.peer)}, asked as {coverage.calling_ae_title},"
+def coverage_words(coverage: Coverage) -> str:
+    return f"{peer_words(coverage.peer)}, asked as {coverage.calling_ae_title},"
 
 
-def _peer(peer: Peer) -> str:
+def peer_words(peer: Peer) -> str:
     return f"{peer.ae_title} at {peer.host} port {peer.port}{' over TLS' if peer.trust else ' in clear'}"
 
 
-def _size(quota_bytes: int) -> str:
+def size_words(quota_bytes: int) -> str:
     if not quota_bytes:
         return "as much as the disk takes"
     gib, rest = divmod(quota_bytes, 1 << 30)

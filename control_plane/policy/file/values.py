@@ -94,7 +94,7 @@ class Value:
         for item in self.items(most):
             text = item.text(pattern, expected)
             if text and found.setdefault(text, item) is not item:
-                item.problem(f"is listed on line {found[text].line} already")
+                item.problem(f"is listed on line {found[text].line} already; each is listed once")
         return list(found.items())
 
     def section(self, required: Sequence[str], optional: Sequence[str] = ()) -> "Section":
@@ -121,12 +121,12 @@ class Section:
                 where.field = f"{prefix}{_shown(key)}"
                 where.problem(f"there is no such field; {expected}")
             elif name in self._fields:
-                where.problem(f"is written on line {self._fields[name].line} already")
+                where.problem(f"is written on line {self._fields[name].line} already; a field is written once")
             else:
                 self._fields[name] = Value(value, f"{prefix}{name}", at.problems)
         for name in required:
             if name not in self._fields:
-                Value(at.node, f"{prefix}{name}", at.problems).problem("is missing")
+                Value(at.node, f"{prefix}{name}", at.problems).problem(f"is missing; {expected}")
 
     def get(self, name: str) -> Value | None:
         return self._fields.get(name)
@@ -154,7 +154,7 @@ class Section:
 def once(seen: dict[str, Value], name: str, at: Value | None) -> None:
     """Write a problem down where `name` has been given before; `seen` keeps where."""
     if name and at is not None and seen.setdefault(name, at) is not at:
-        at.problem(f"is listed on line {seen[name].line} already")
+        at.problem(f"is listed on line {seen[name].line} already; each is listed once")
 
 
 def _shown(key: yaml.Node) -> str:

@@ -25,20 +25,21 @@ _PROGRAM_EXPECTED = (
     f"expected a program's name, or its file from / on, of at most {MAX_PROGRAM_CHARS} characters; * and ? stand for "
     "others"
 )
+_FOLDER = rf"(?=.{{1,{MAX_FOLDER_CHARS}}}\Z)(?:{FOLDER_PATTERN})"
 _FOLDER_EXPECTED = f"expected a folder from / on, of at most {MAX_FOLDER_CHARS} characters"
 
 
 def read_watch(value: Value) -> WatchPolicy:
     section = value.section(("every_s",), _OPTIONAL)
     processes, peers, swap = section.get("processes"), section.get("peers"), section.get("encrypted_swap")
-    if peers is not None and processes is None:
+    if peers is not None and (processes is None or not processes.node.value):
         peers.problem("needs processes, the programs that may talk to these and to nobody else")
     return WatchPolicy(
         every_s=_every(section),
         processes=_programs(section, "processes"),
         peers=() if peers is None else _peers(peers),
         forbidden=_programs(section, "forbidden"),
-        encrypted=tuple(text for text, _ in section.texts("encrypted", FOLDER_PATTERN, _FOLDER_EXPECTED, MAX_FOLDERS)),
+        encrypted=tuple(text for text, _ in section.texts("encrypted", _FOLDER, _FOLDER_EXPECTED, MAX_FOLDERS)),
         encrypted_swap=swap is not None and swap.flag(),
         free=_free(section),
         most_drift_ms=section.number("most_drift_ms", MAX_DRIFT_MS, " of milliseconds"),
@@ -81,7 +82,7 @@ def _free(section: Section) -> tuple[LeastFree, ...]:
     free: list[LeastFree] = []
     for item in section.items("free", MAX_FOLDERS):
         within = item.section(("folder", "mib"))
-        folder = within.text("folder", FOLDER_PATTERN, _FOLDER_EXPECTED)
+        folder = within.text("folder", _FOLDER, _FOLDER_EXPECTED)
         once(seen, folder, within.get("folder"))
         free.append(LeastFree(folder, within.number("mib", MAX_FREE_MIB, " of MiB")))
     return tuple(free)

@@ -12,7 +12,7 @@ def describe_watch(watch: WatchPolicy) -> list[str]:
     """Return lines for a person who is about to sign this."""
     lines = [f"what a host looks for on itself, every {watch.every_s} s"]
     if watch.processes:
-        peers = ", ".join(map(_peer, watch.peers)) or "nobody"
+        peers = ", ".join(map(watched_peer_words, watch.peers)) or "nobody"
         lines.append(f"  {', '.join(watch.processes)} talking to anybody but {peers}")
     if watch.forbidden:
         lines.append(f"  programs that may not run: {', '.join(watch.forbidden)}")
@@ -30,7 +30,7 @@ def doubts_of_watch(watch: WatchPolicy) -> Iterator[str]:
     """Yield what is watched for and may not be meant."""
     for peer in watch.peers:
         if not ip_network(peer.addresses).prefixlen:
-            yield f"watch.peers lists {_peer(peer)}, which is every machine there is"
+            yield f"watch.peers lists {watched_peer_words(peer)}, which is every machine there is"
     for name, programs in (("processes", watch.processes), ("forbidden", watch.forbidden)):
         if any(not program.strip("*?/") for program in programs):
             yield f"watch.{name} lists a pattern that is every program"
@@ -41,5 +41,5 @@ def doubts_of_watch(watch: WatchPolicy) -> Iterator[str]:
         )
 
 
-def _peer(peer: AllowedPeer) -> str:
+def watched_peer_words(peer: AllowedPeer) -> str:
     return peer.addresses + (f" port {peer.port}" if peer.port else "")

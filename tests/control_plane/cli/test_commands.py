@@ -3,13 +3,11 @@
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -19,57 +17,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from control_plane.cli.client import AddressRefused, PeopleDoor
-
-_PORTS = ("--host-port", "0", "--enrol-port", "0", "--people-port", "0", "--no-broker")
-
-
-def command(*arguments: str | Path) -> "subprocess.Popen[str]":
-    program = [sys.executable, "-m", "control_plane", *map(str, arguments)]
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def run(*arguments: str | Path) -> tuple[int, str, str]:
-    process = command(*arguments)
-    out, errors = process.communicate(timeout=60)
-    assert "Traceback" not in errors
-    return process.returncode, out, errors
-
-
-@dataclass(frozen=True)
-class Running:
-    """A control plane in a process of its own."""
-
-    process: "subprocess.Popen[str]"
-    data: Path
-    handover: Path
-    ready: Path
-    told: list[str]
-
-    @property
-    def who(self) -> tuple[str | Path, ...]:
-        url = json.loads(self.ready.read_text())["people_url"]
-        return "--as", self.handover / "credential-first-administrator.json", "--url", url
+from tests.control_plane.cli.running import PORTS, Running, run, running
 
 
 @pytest.fixture(scope="module")
 def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    folder = tmp_path_factory.mktemp("centre")
-    data, handover, ready = folder / "data", folder / "handover", folder / "ready.json"
-    ready.write_text("where the doors were last time")
-    process = command("run", "--data", data, "--handover", handover, *_PORTS, "--ready-file", ready)
-    assert process.stdout is not None
-    told = [process.stdout.readline()]
-    while not told[-1].startswith("hosts:"):
-        assert process.poll() is None, process.communicate()[1]
-        told.append(process.stdout.readline())
-    yield Running(process, data, handover, ready, told)
-    process.send_signal(signal.SIGINT)
-    assert (process.wait(timeout=60), process.stdout.read()) == (0, "")
-    process.communicate()
+    with running(tmp_path_factory.mktemp("centre")) as centre:
+        yield centre
 
 
 def test_a_second_server_on_the_same_data_is_refused(centre: Running) -> None:
-    code, _, errors = run("run", "--data", centre.data, *_PORTS)
+    code, _, errors = run("run", "--data", centre.data, *PORTS)
 
     assert code == 1
     assert "in use by another control plane process" in errors
@@ -130,7 +88,7 @@ def test_a_finished_control_plane_is_not_made_again(centre: Running, tmp_path: P
 def test_what_an_interrupted_first_start_left_is_called_that(tmp_path: Path, left: str) -> None:
     (tmp_path / "data" / left).mkdir(parents=True)
 
-    for act in (("init",), ("run", *_PORTS)):
+    for act in (("init",), ("run", *PORTS)):
         code, _, errors = run(*act, "--data", tmp_path / "data", "--handover", tmp_path / "handover")
         assert code == 1
         assert "if a first start was interrupted here, nothing relies on what it left" in errors
@@ -140,7 +98,7 @@ def test_a_damaged_database_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "leadglass.sqlite").write_bytes(b"no database at all" * 100)
 
-    code, _, errors = run("run", "--data", tmp_path, *_PORTS)
+    code, _, errors = run("run", "--data", tmp_path, *PORTS)
     assert code == 3
     assert "file is not a database" in errors
 
@@ -163,7 +121,7 @@ def test_init_refuses_what_it_cannot_make_sense_of(tmp_path: Path, wrong: tuple[
 def test_another_host_name_than_the_certificates_carry_is_refused(tmp_path: Path) -> None:
     run("init", "--data", tmp_path / "data", "--handover", tmp_path / "handover", "--host", "centre.example")
 
-    code, _, errors = run("run", "--data", tmp_path / "data", *_PORTS, "--host", "10.0.0.1")
+    code, _, errors = run("run", "--data", tmp_path / "data", *PORTS, "--host", "10.0.0.1")
     assert code == 1
     assert "10.0.0.1 is not centre.example" in errors
 

@@ -13,11 +13,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.engine import open_database, sqlite_url
-from control_plane.db.models import AuditRow, EnrolmentCodeRow, Host
+from control_plane.db.models import AuditRow, Certificate, EnrolmentCodeRow, Host
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.authority import HOST_LIFE, SERVER_LIFE, Authority
 from control_plane.enrolment.codes import CodeRefused, IssuedCode
 from control_plane.enrolment.enroller import Enroller, Renewer, ReusedKey
+from control_plane.enrolment.revocation import Revocation, RevokedHosts
+from control_plane.fleet.states import HostUnknown
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
@@ -26,6 +28,7 @@ from shared.audit.record import AuditRecord, Event
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed
+from shared.identity import HostId
 from tests.fakes.clock import FakeClock
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -42,7 +45,7 @@ class Centre:
         self.keys = keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         self.ca: Authority = authority.establish(self.database, keys, self.clock)
         keys.create_p256(store.JOURNAL)
-        journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
+        self.journal = journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
         Accounts(self.database, self.clock).create("ada", "administrator")
         self.renewer = Renewer(self.database, self.ca, journal)
         self.enroller = Enroller(
@@ -55,6 +58,13 @@ class Centre:
     def events(self) -> list[Event]:
         with self.database() as session:
             return [AuditRecord.parse(public).event for public in session.scalars(select(AuditRow.public))]
+
+    def revoke(self, host_id: HostId) -> None:
+        Revocation(self.database, self.journal, lambda _host_id: "").revoke("ada", host_id, "stolen")
+
+    def certificates(self, host_id: HostId) -> int:
+        with self.database() as session:
+            return len(session.scalars(select(Certificate).where(Certificate.subject == str(host_id))).all())
 
     def hosts(self) -> int:
         with self.database() as session:
@@ -172,6 +182,33 @@ def test_refuses_to_renew_a_key_that_had_its_certificate(centre: Centre) -> None
     with pytest.raises(ReusedKey):
         centre.renewer.renew(host.host_id, request)
     assert centre.events()[-1] is Event.RENEWAL_REFUSED
+
+
+def test_refuses_to_renew_for_a_host_that_was_revoked_after_the_door_let_it_in(centre: Centre) -> None:
+    """The control is that its neighbour is given one."""
+    revoked, staying = (centre.enroller.enrol(a_request(centre.code().code.secret), DOORS).host_id for _ in range(2))
+    centre.revoke(revoked)
+    before = centre.certificates(revoked)
+
+    with pytest.raises(HostUnknown):
+        centre.renewer.renew(revoked, RenewalRequest(request_pem(ec.generate_private_key(ec.SECP256R1()))))
+    assert centre.certificates(revoked) == before
+    assert centre.events()[-1] is Event.RENEWAL_REFUSED
+    centre.renewer.renew(staying, RenewalRequest(request_pem(ec.generate_private_key(ec.SECP256R1()))))
+    assert centre.events()[-1] is Event.CERTIFICATE_RENEWED
+
+
+def test_a_renewal_that_comes_before_a_revocation_is_on_the_list(centre: Centre) -> None:
+    host = centre.enroller.enrol(a_request(centre.code().code.secret), DOORS)
+    request = RenewalRequest(request_pem(ec.generate_private_key(ec.SECP256R1())))
+    renewed = x509.load_pem_x509_certificate(centre.renewer.renew(host.host_id, request).tls_certificate.encode())
+    listed = RevokedHosts(centre.database, centre.ca)
+    before = x509.load_pem_x509_crl(listed.revocation_list())
+    centre.revoke(host.host_id)
+    after = x509.load_pem_x509_crl(listed.revocation_list())
+
+    assert before.get_revoked_certificate_by_serial_number(renewed.serial_number) is None
+    assert after.get_revoked_certificate_by_serial_number(renewed.serial_number) is not None
 
 
 def test_the_centre_renews_its_own_certificates_and_follows_its_new_name(centre: Centre) -> None:

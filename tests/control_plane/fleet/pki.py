@@ -13,6 +13,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from shared.clock import SystemClock
 from shared.identity import CONTROL_PLANE, HostId
 
+_LOCAL = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")])
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -34,8 +36,11 @@ class TestCa:
         )
 
     def server(self) -> Identity:
-        names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("localhost")])
-        return self._issue(CONTROL_PLANE, "server", ExtendedKeyUsageOID.SERVER_AUTH, names)
+        return self._issue(CONTROL_PLANE, "server", ExtendedKeyUsageOID.SERVER_AUTH, _LOCAL)
+
+    def node(self) -> Identity:
+        """Return what one broker of a cluster shows to clients, and to the others as a client of theirs."""
+        return self._issue("broker", "broker", ExtendedKeyUsageOID.SERVER_AUTH, _LOCAL, ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def centre(self) -> Identity:
         return self._issue(CONTROL_PLANE, "service", ExtendedKeyUsageOID.CLIENT_AUTH)
@@ -44,11 +49,16 @@ class TestCa:
         return self._issue(str(HostId.new()), "host", ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def _issue(
-        self, name: str, unit: str, usage: x509.ObjectIdentifier, names: x509.SubjectAlternativeName | None = None
+        self,
+        name: str,
+        unit: str,
+        usage: x509.ObjectIdentifier,
+        names: x509.SubjectAlternativeName | None = None,
+        *more: x509.ObjectIdentifier,
     ) -> Identity:
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(_name(name, unit), self._name, key.public_key()).add_extension(
-            x509.ExtendedKeyUsage([usage]), critical=True
+            x509.ExtendedKeyUsage([usage, *more]), critical=True
         )
         if names is not None:
             builder = builder.add_extension(names, critical=False)

@@ -3,14 +3,20 @@
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event
+from time import monotonic
 
 _WAIT_S = 10.0
 _LOOK_S = 0.02
 _PAUSE = Event()  # never set: waiting on it is how these tests look again a little later
 
 
-def eventually(holds: Callable[[], bool]) -> bool:
-    return any(holds() or _PAUSE.wait(_LOOK_S) for _ in range(int(_WAIT_S / _LOOK_S)))
+def eventually(holds: Callable[[], bool], within_s: float = _WAIT_S) -> bool:
+    until = monotonic() + within_s
+    while not holds():
+        if monotonic() > until:
+            return False
+        _PAUSE.wait(_LOOK_S)
+    return True
 
 
 def processes_of(folder: Path) -> list[int]:

@@ -44,10 +44,12 @@ class Fleet:
         guard: GuardReport | None = None,
         run: str = "",
         number: int | None = None,
+        policy: int = 0,
+        policy_error: str = "",
     ) -> None:
         self.reports = self.reports + 1 if number is None else number
         state = HostState(
-            HOST, self.reports, self.clock.now() + of, "test", 0, 0, "", listening, 0, 0, 0, 0, 0,
+            HOST, self.reports, self.clock.now() + of, "test", policy, policy, policy_error, listening, 0, 0, 0, 0, 0,
             capture or CaptureState(), guard, run,
         )  # fmt: skip
         self.intake.take(HOST, sign_state(state, self.signer))

@@ -9,7 +9,7 @@ import pytest
 from control_plane.fleet.broker import ManagedBroker
 from control_plane.fleet.broker_config import Listener, configuration, host_of_state_topic
 from shared.identity import HostId
-from shared.policy.bundle import HEAD_TOPIC, MAX_LAYER_BYTES, layer_topic, state_topic
+from shared.policy.bundle import HEAD_TOPIC, MAX_LAYER_BYTES, command_topic, layer_topic, state_topic
 from tests.control_plane.fleet.conftest import StartBroker
 from tests.control_plane.fleet.host_client import WAIT_S, HostClient, tls
 from tests.control_plane.fleet.pki import Identity, TestCa
@@ -67,18 +67,36 @@ def test_a_host_reads_no_other_hosts_topic(guarded: ManagedBroker, ca: TestCa, a
         HostClient(guarded.port, ca.pem, victim) as b,
         HostClient(guarded.port, ca.pem, ca.centre()) as centre,
     ):
-        a.subscribe(HEAD_TOPIC, state_topic("+"), state_topic(victim.name))
+        a.subscribe(HEAD_TOPIC, state_topic("+"), state_topic(victim.name), command_topic(victim.name))
         b.publish(state_topic(victim.name), b"secret")
+        centre.publish(command_topic(victim.name), b"secret")
         centre.publish(HEAD_TOPIC, b"end")
 
         arrived = [a.next()]
         while arrived[-1] != (HEAD_TOPIC, b"end"):
             arrived.append(a.next())
     assert ((state_topic(victim.name), b"secret") in arrived) == allowed
+    assert ((command_topic(victim.name), b"secret") in arrived) == allowed
+
+
+def test_a_host_hears_that_there_is_a_command_for_it_and_nothing_stays(broker: ManagedBroker, ca: TestCa) -> None:
+    identity = ca.host()
+    topic = command_topic(identity.name)
+    with HostClient(broker.port, ca.pem, identity) as host, HostClient(broker.port, ca.pem, ca.centre()) as centre:
+        host.subscribe(topic)
+        centre.publish(topic, b"", retain=True)
+        assert host.next() == (topic, b"")
+    with HostClient(broker.port, ca.pem, identity) as host, HostClient(broker.port, ca.pem, ca.centre()) as centre:
+        host.subscribe(topic, HEAD_TOPIC)
+        centre.publish(HEAD_TOPIC, b"end")
+        assert host.next() == (HEAD_TOPIC, b"end")
 
 
 @both_ways
-@pytest.mark.parametrize("topic", [HEAD_TOPIC, layer_topic("organisation"), state_topic("host-of-another")])
+@pytest.mark.parametrize(
+    "topic",
+    [HEAD_TOPIC, layer_topic("organisation"), state_topic("host-of-another"), command_topic("host-of-another")],
+)
 def test_a_host_publishes_neither_policy_nor_anothers_state(
     guarded: ManagedBroker, ca: TestCa, allowed: bool, topic: str
 ) -> None:

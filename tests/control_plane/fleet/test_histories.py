@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
+from control_plane.db.models import AuditRow
 from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
 from control_plane.fleet.states import StateReplayed
-from shared.audit.record import Event
+from shared.audit.record import AuditRecord, Event
 from shared.fleet.state import HostState
 from tests.control_plane.fleet.reporting import HOST, Fleet
 from tests.fakes.clock import FakeClock
@@ -19,21 +21,21 @@ A, B = "a" * 32, "b" * 32
 
 @dataclass
 class Centre:
-    """What the centre knows, fed report by report."""
+    """What the centre knows, fed report by report; a machine's clock is `ahead` of the centre's."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     known: Known = field(default_factory=Known)
 
-    def hears(self, run: str, number: int, at: datetime | None = None) -> History:
-        state = HostState(HOST, number, at or self.tick(), "test", 0, 0, "", True, 0, 0, 0, 0, 0, run=run)
-        history, runs = follow(self.known, state)
+    def hears(
+        self, run: str, number: int, *, made: datetime | None = None, ahead: timedelta = timedelta(), captured: int = 9
+    ) -> History:
+        self.clock.advance(timedelta(minutes=2))
+        time = (made or self.clock.now()) + ahead
+        state = HostState(HOST, number, time, "test", 0, 0, "", True, 0, captured, 0, 0, 0, run=run)
+        history, runs = follow(self.known, state, self.clock.now())
         if history is not History.REPEATED:
-            self.known = Known(state.number, state.time, runs)
+            self.known = Known(state, runs)
         return history
-
-    def tick(self) -> datetime:
-        self.clock.advance(timedelta(seconds=5))
-        return self.clock.now()
 
 
 def test_a_machine_that_starts_anew_goes_on() -> None:
@@ -62,13 +64,29 @@ def test_a_copy_that_runs_beside_the_first_one_is_a_clone_from_the_first_s_next_
 def test_reports_that_come_late_or_twice_prove_nothing() -> None:
     centre = Centre()
     centre.hears(A, 1)
-    held_back = centre.tick()
+    held_back = centre.clock.now() + timedelta(minutes=1)
     centre.hears(A, 3)
     centre.hears(B, 5)
-    assert centre.hears(A, 1) is History.REPEATED
-    assert centre.hears(A, 4, held_back) is History.REPEATED
-    assert centre.hears("c" * 32, 2, held_back) is History.REPEATED
-    assert centre.hears(B, 5) is History.REPEATED
+    assert centre.hears(A, 1, made=held_back - timedelta(minutes=1)) is History.REPEATED
+    assert centre.hears(A, 4, made=held_back) is History.REPEATED
+    assert centre.hears("c" * 32, 2, made=held_back) is History.REPEATED
+    assert centre.hears(B, 5, made=centre.clock.now()) is not History.GOES_ON
+
+
+@pytest.mark.parametrize("first", [timedelta(), timedelta(hours=-3), timedelta(days=2)])
+@pytest.mark.parametrize("copy", [timedelta(), timedelta(hours=-3), timedelta(days=2)])
+def test_a_clone_is_found_whatever_the_two_clocks_show(first: timedelta, copy: timedelta) -> None:
+    centre = Centre()
+    for number in (1, 2):
+        assert centre.hears(A, number, ahead=first) is History.GOES_ON
+    assert centre.hears(B, 3, ahead=copy) is History.GOES_ON
+    assert centre.hears(A, 3, ahead=first) is History.CLONED
+
+
+def test_two_machines_that_were_resumed_from_one_image_give_one_number_to_two_reports() -> None:
+    centre = Centre()
+    centre.hears(A, 7)
+    assert centre.hears(A, 7, captured=10) is History.CLONED
 
 
 def test_control_without_the_run_a_clone_is_not_told_from_one_machine() -> None:
@@ -77,32 +95,41 @@ def test_control_without_the_run_a_clone_is_not_told_from_one_machine() -> None:
     assert centre.hears("", 3) is History.REPEATED
 
 
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=30), st.data())
-def test_one_machine_is_never_doubted_whatever_a_broker_does_with_its_reports(
-    reports_a_run: list[int], data: st.DataObject
-) -> None:
-    clock, number = FakeClock(), 0
-    sent = []
-    for run, reports in enumerate(reports_a_run):
-        for _ in range(reports):
-            number += 1
-            clock.advance(timedelta(seconds=1))
-            sent.append((f"{run:032x}", number, clock.now()))
-    arrives = data.draw(st.lists(st.sampled_from(sent), max_size=80))
+# None is as far off as a report is held back here, or an old one could look like a new one of another clock.
+CLOCK_SET = st.sampled_from([timedelta(), timedelta(days=-30), timedelta(days=400), timedelta(days=-400)])
 
-    centre = Centre()
-    assert {centre.hears(*report) for report in arrives} <= {History.GOES_ON, History.REPEATED}
+
+@given(st.lists(st.tuples(st.integers(1, 5), CLOCK_SET), min_size=1, max_size=30), st.data())
+def test_one_machine_is_never_called_cloned_whatever_its_clock_and_the_broker_do(
+    runs: list[tuple[int, timedelta]], data: st.DataObject
+) -> None:
+    centre, number = Centre(), 0
+    held_back: list[tuple[str, int, datetime, timedelta]] = []
+    heard = set[History]()
+    for run, (reports, ahead) in enumerate(runs):
+        for nth in range(reports):
+            number += 1
+            report = (f"{run:032x}", number, centre.clock.now() + timedelta(minutes=2), ahead)
+            # The first report of a run gets through, by which the centre knows its clock.
+            if nth and data.draw(st.booleans()):
+                held_back.append(report)
+                continue
+            heard.add(centre.hears(report[0], report[1], made=report[2], ahead=ahead))
+        for name, late, made, ahead_then in data.draw(st.permutations(held_back))[:5]:
+            heard.add(centre.hears(name, late, made=made, ahead=ahead_then))
+
+    assert heard <= {History.GOES_ON, History.REPEATED}
     assert len(centre.known.runs) <= MOST_RUNS
 
 
 def test_a_run_reads_back() -> None:
-    run = Run(A, FakeClock().now(), 7)
+    run = Run(A, FakeClock().now(), 7, -3)
     assert Run.parse(run.json()) == run
 
 
 def test_a_clone_is_said_recorded_once_and_settled_by_a_named_person(fleet: Fleet) -> None:
     for run, number in ((A, 1), (B, 2), (A, 2), (B, 3), (A, 3)):
-        fleet.clock.advance(timedelta(seconds=5))
+        fleet.clock.advance(timedelta(minutes=2))
         fleet.report(run=run, number=number)
 
     answer = fleet.answer()
@@ -111,6 +138,7 @@ def test_a_clone_is_said_recorded_once_and_settled_by_a_named_person(fleet: Flee
     assert f"settle-host {HOST}" in told
     assert "cloned" in fleet.get("/")[1]
     assert events(fleet).count(Event.HOST_CLONED) == 1
+    assert reason(fleet, Event.HOST_CLONED) == "report 2 of a run that had been followed by another"
 
     assert fleet.command("settle-host", str(HOST), "--reason", "the copy was switched off")[0] == 0
     assert fleet.answer()["hosts"][0]["doubt"] == ""
@@ -128,9 +156,17 @@ def test_a_restored_host_is_said_and_its_reports_are_taken(fleet: Fleet) -> None
     host = fleet.answer()["hosts"][0]
     assert (host["doubt"], host["state"]) == ("restored", "capturing")
     assert events(fleet).count(Event.HOST_RESTORED) == 1
+    assert reason(fleet, Event.HOST_RESTORED) == "report 2 of a start at which report 5 had been given before"
     with pytest.raises(StateReplayed):
         fleet.report(run=B, number=2)
 
 
 def events(fleet: Fleet) -> list[str]:
     return [record["event"] for record in fleet.answer()["audit"]["tail"]]
+
+
+def reason(fleet: Fleet, event: Event) -> str:
+    with fleet.database() as session:
+        records = [AuditRecord.parse(public) for public in session.scalars(select(AuditRow.public))]
+    (told,) = [record.reason for record in records if record.event is event]
+    return told

@@ -1,7 +1,7 @@
 """A host keeps its certificate young by itself: the agent's renewal against the real doors."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edge_agent.config import AgentFolder, Identity, load_identity
 from edge_agent.enrol.enroller import enrol
 from edge_agent.enrol.judge import AnswerUnusable
-from edge_agent.enrol.renewal import CertificateRenewal
+from edge_agent.enrol.renewal import CertificateRenewal, ConnectionUnproved
 from edge_agent.https import Answer, DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.log import JsonLog
 from shared.clock import SystemClock
@@ -123,3 +123,30 @@ def test_a_centre_that_is_away_leaves_the_old_one(enrolled: AgentFolder, renewal
     with pytest.raises(DoorUnavailable):
         renewal(HttpsDoor("127.0.0.1", 1, verified_context(enrolled.ca)))[0].renew_if_due()
     assert enrolled.tls.read_bytes() == before
+
+
+def test_a_renewal_that_people_asked_for_is_proved_by_a_connection_with_the_new_one(
+    enrolled: AgentFolder, renewal: Renewal
+) -> None:
+    old = load_identity(enrolled).tls_certificate
+    new = renewal(None)[0].renew()
+
+    assert new.serial_number != old.serial_number
+    assert load_identity(enrolled).tls_certificate == new
+
+
+class ShutAfterwards(HttpsDoor):
+    """Renews, and then lets nobody in: what a centre does that has lost what it issued."""
+
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
+        return Answer(403, b"{}")
+
+
+def test_a_certificate_that_opens_no_door_is_not_called_proved(
+    door: Open, enrolled: AgentFolder, renewal: Renewal
+) -> None:
+    url = urlsplit(str(door.addresses["hosts_url"]))
+    shut = ShutAfterwards(url.hostname or "", url.port or 0, verified_context(enrolled.ca, enrolled.tls))
+
+    with pytest.raises(ConnectionUnproved):
+        renewal(shut)[0].renew()

@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from control_plane.db.engine import open_database, sqlite_url
-from control_plane.people.accounts import LINK_LIFE, SESSION_LIFE, Accounts, NotSignedIn, PersonExists, SignedIn
+from control_plane.people.accounts import (
+    LINK_LIFE,
+    SESSION_LIFE,
+    Accounts,
+    NotSignedIn,
+    PersonExists,
+    PersonUnknown,
+    RemovesThemselves,
+    SignedIn,
+)
 from control_plane.people.decide import Permission, decide
 from control_plane.people.permissions import NotPermitted, verify_permitted
 from tests.fakes.clock import FakeClock
@@ -84,3 +93,36 @@ def test_the_first_administrator_stays_the_first_when_there_is_a_second(accounts
     accounts.create("ada", "administrator")
 
     assert accounts.first_administrator() == "zoe"
+
+
+def test_whose_account_is_closed_has_no_token_link_or_session(accounts: Accounts) -> None:
+    token, other = accounts.create("grace", "administrator"), accounts.create("ada", "administrator")
+    link, (session, _, _) = accounts.new_link("grace"), accounts.use_link(accounts.new_link("grace"))
+
+    accounts.remove("grace", by="ada")
+    for act in (
+        lambda: accounts.by_token(token),
+        lambda: accounts.use_link(link),
+        lambda: accounts.by_session(session),
+    ):
+        with pytest.raises(NotSignedIn):
+            act()
+    assert accounts.by_token(other).name == "ada"
+
+
+def test_a_closed_account_keeps_its_name_for_what_the_log_says_of_it(accounts: Accounts) -> None:
+    accounts.create("grace", "administrator")
+    accounts.remove("grace", by="ada")
+
+    with pytest.raises(PersonExists):
+        accounts.create("grace", "administrator")
+
+
+def test_nobody_closes_their_own_account_or_one_that_is_not_there(accounts: Accounts) -> None:
+    token = accounts.create("ada", "administrator")
+
+    with pytest.raises(RemovesThemselves):
+        accounts.remove("ada", by="ada")
+    with pytest.raises(PersonUnknown):
+        accounts.remove("nobody", by="ada")
+    assert accounts.by_token(token).name == "ada"

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from securesystemslib.signer import Signer
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.engine import open_database, sqlite_url
@@ -68,6 +69,11 @@ class Centre:
         """Return the same centre in another process, so to say: nothing in memory is kept."""
         return replace(self, publisher=PolicyPublisher(self.database, self.keys, self.journal, self.clock))
 
+    @property
+    def published_version(self) -> int:
+        """Return the version that is published, 0 before the first."""
+        return self.publisher.parts().next_version - 1
+
     def document(self) -> PolicyDocument:
         return PolicyDocument.parse(self.sign().policy)
 
@@ -79,8 +85,8 @@ class Centre:
         layer = build_layer(
             ORGANISATION, policy, version=document.version if version is None else version, now=self.clock.now()
         )
-        keys = signers or [self.credential.tuf_key]
-        return Publication(ORGANISATION, sign_role(layer, [signer_of(key) for key in keys]), policy)
+        signing: list[Signer] = [signer_of(key) for key in signers] or [self.credential.signer]
+        return Publication(ORGANISATION, sign_role(layer, signing), policy)
 
 
 def new_keys(database: sessionmaker[Session], clock: SetClock) -> KeyStore:

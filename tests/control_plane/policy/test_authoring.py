@@ -34,7 +34,7 @@ from control_plane.policy.roles import (
     sign_role,
     signer_of,
 )
-from control_plane.policy.verify import LayerNotDelegated, PolicyExpired, SignaturesMissing
+from control_plane.policy.verify import LayerNotDelegated, PolicyExpired, SignaturesMissing, SignersDiffer
 from shared.errors import IntegrityFailure, Malformed
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument, SealingKey
@@ -43,6 +43,7 @@ from shared.sealing.hpke import SealingPrivateKey
 from shared.signing import EvidencePublicKey
 from tests.control_plane.policy.centre import POLICY, Centre, credential_for
 from tests.control_plane.policy.file.full import MEANT
+from tests.control_plane.policy.people import ada, added, another, change_root
 
 FOREIGN = SealingPrivateKey(bytes(32)).public
 
@@ -210,10 +211,14 @@ def test_refuses_to_sign_for_a_layer_that_is_not_ours_or_not_there(centre: Centr
     theirs = build_targets({ORGANISATION: stranger}, version=2, now=centre.clock.now())
     parts = replace(centre.publisher.parts(), targets=sign_role(theirs, [centre.credential.signer]))
 
-    with pytest.raises(NotASigner):
+    with pytest.raises(SignersDiffer):
         centre.sign(parts=parts)
     with pytest.raises(LayerNotDelegated):
         centre.sign(replace(POLICY, layer="site"))
+    one, two = ada(centre), another(centre, "Grace")
+    change_root(centre, replace(added(two, remove=(one.signatory.key_id,)), of_root=False), one, two)
+    with pytest.raises(NotASigner):
+        centre.sign()
 
 
 def test_refuses_a_grade_for_which_there_is_no_key_and_names_those_there_are(centre: Centre) -> None:
@@ -273,20 +278,22 @@ def test_the_first_root_and_targets_say_what_the_format_page_says(centre: Centre
 
 def test_the_private_key_of_a_person_is_in_no_row_of_the_centre(centre: Centre, tmp_path: Path) -> None:
     centre.publish()
-    secret = centre.credential.tuf_key.private_numbers().private_value
+    key = centre.credential.tuf_key
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    secret = key.private_numbers().private_value
 
     for file in tmp_path.glob("centre.sqlite*"):
         data = file.read_bytes()
         assert secret.to_bytes(32) not in data
-        assert centre.credential.signer.private_bytes not in data
+        assert signer_of(key).private_bytes not in data
 
 
 def test_a_persons_tool_knows_the_root_that_a_guard_pins(centre: Centre) -> None:
     root = centre.publisher.newest_root()
 
-    assert root_fingerprints(centre.publisher.parts(), centre.credential, centre.clock) == {1: sha256(root).hexdigest()}
+    assert root_fingerprints(centre.publisher.parts(), centre.credential) == {1: sha256(root).hexdigest()}
 
 
 def test_no_fingerprint_is_told_of_a_root_that_somebody_else_made(centre: Centre) -> None:
     with pytest.raises(ForeignRoot):
-        root_fingerprints(centre.publisher.parts(), credential_for(centre.keys), centre.clock)
+        root_fingerprints(centre.publisher.parts(), credential_for(centre.keys))

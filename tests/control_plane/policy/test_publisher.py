@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import create_engine, delete, text
 from sqlalchemy.orm import sessionmaker
-from tuf.api.metadata import Root, TargetFile
+from tuf.api.metadata import Root, TargetFile, Targets
 
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import PolicyMetadata
 from control_plane.keys.store import POLICY_ONLINE
 from control_plane.policy.authoring import make_root_and_targets
-from control_plane.policy.exchange import PolicyParts, Publication
+from control_plane.policy.exchange import PolicyParts, Publication, RootChange
 from control_plane.policy.publisher import (
     AlreadyEstablished,
     NotEstablished,
@@ -28,16 +28,20 @@ from control_plane.policy.publisher import (
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
     PEOPLE_HOLD_FOR,
+    TARGETS,
     RoleKeys,
     build_layer,
     build_root,
     build_targets,
+    held_keys,
     key_of,
     parse_role,
     policy_path,
     sign_role,
     signer_of,
+    with_signatures,
 )
+from control_plane.policy.root_change import LayersDiffer
 from control_plane.policy.verify import (
     CentreKeys,
     ForeignReceiptKey,
@@ -50,12 +54,15 @@ from control_plane.policy.verify import (
     PolicyVersionSkipped,
     PolicyVersionTaken,
     SignaturesMissing,
+    SignersDiffer,
     WrongOnlineKey,
     verify_head,
+    verify_layer,
     verify_publication,
 )
 from shared.audit.record import Event, Outcome
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.fields import encode_base64
 from shared.policy.accept import WrongLayer
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument
@@ -88,7 +95,6 @@ def test_nothing_is_published_before_the_first_publication(centre: Centre) -> No
     assert centre.publisher.head() is None
     assert centre.publisher.layer(ORGANISATION) is None
     assert centre.publisher.document() is None
-    assert centre.publisher.current_version() is None
     assert centre.publisher.history() == ()
     assert centre.publisher.expiries() == {}
     assert not centre.publisher.refresh_due(centre.clock.now() + PEOPLE_HOLD_FOR)
@@ -99,7 +105,7 @@ def test_a_publication_is_there_to_fetch_and_says_what_was_written(centre: Centr
 
     assert centre.publisher.publish(offered, PERSON) == 1
     assert centre.publisher.layer(ORGANISATION) == offered.bundle
-    assert centre.publisher.current_version() == 1
+    assert centre.published_version == 1
     document = centre.publisher.document()
     assert document is not None
     assert (document.modalities, document.default_grade) == (POLICY.modalities, POLICY.grading.default)
@@ -135,8 +141,14 @@ def test_publications_print_and_parse_unchanged(centre: Centre) -> None:
     offered = centre.sign()
 
     assert Publication.parse(offered.json()) == offered
-    with_targets = replace(offered, targets=centre.publisher.parts().targets)
-    assert Publication.parse(with_targets.json()) == with_targets
+
+
+def test_refuses_a_publication_that_brings_targets_along(centre: Centre) -> None:
+    """Who signs changes with a root alone, where everybody who signs it can see it."""
+    offered = centre.sign()
+
+    with pytest.raises(Malformed, match="targets"):
+        Publication.parse({**offered.json(), "targets": encode_base64(centre.publisher.parts().targets)})
 
 
 def test_a_publication_names_the_person_and_the_version_in_the_audit_log(centre: Centre) -> None:
@@ -455,11 +467,11 @@ def test_a_locked_database_is_unavailable_and_nothing_is_published(centre: Centr
 
 def test_a_publisher_sees_at_once_what_another_process_published(centre: Centre) -> None:
     centre.publish()
-    assert centre.publisher.current_version() == 1
+    assert centre.published_version == 1
 
     centre.restarted().publish()
 
-    assert centre.publisher.current_version() == 2
+    assert centre.published_version == 2
 
 
 def test_a_publication_is_pushed_after_it_can_be_fetched(centre: Centre) -> None:
@@ -480,7 +492,7 @@ def test_a_push_that_fails_neither_undoes_the_publication_nor_stops_other_pushes
     centre.publisher.subscribe(other)
 
     assert centre.publish() == 1
-    assert centre.restarted().publisher.current_version() == 1
+    assert centre.restarted().published_version == 1
     assert (len(failing.seen), len(other.seen)) == (1, 1)
     assert [record.message for record in caplog.records if record.name.endswith("publisher")] == ["policy.push-failed"]
 
@@ -569,7 +581,7 @@ def test_a_refresh_renews_what_the_centre_signs_and_nothing_else(centre: Centre)
     assert centre.publisher.expiries()["timestamp"] == (centre.clock.now() + ONLINE_HOLDS_FOR).replace(microsecond=0)
     assert not centre.publisher.refresh_due(centre.clock.now())
     assert [head for head, _ in pushes.seen] == [after]
-    assert centre.publisher.current_version() == 1
+    assert centre.published_version == 1
     assert centre.journal.events() == [Event.POLICY_PUBLISHED]
 
 
@@ -599,69 +611,59 @@ def test_an_expired_policy_can_be_followed_by_a_new_one(tmp_path: Path) -> None:
 # ---- targets
 
 
-def next_targets(centre: Centre, keys: RoleKeys, version: int = 2) -> bytes:
-    targets = build_targets({ORGANISATION: keys}, version=version, now=centre.clock.now())
-    return sign_role(targets, [centre.credential.signer])
+def changed(centre: Centre, targets: bytes) -> RootChange:
+    """Return a new root of the same people with `targets`."""
+    mine = RoleKeys((centre.credential.signer.public_key,))
+    online = RoleKeys((key_of(centre.keys.p256(POLICY_ONLINE).public_key()),))
+    root = build_root(root=mine, targets=mine, online=online, version=2, now=centre.clock.now())
+    return RootChange(sign_role(root, [centre.credential.signer]), targets, ())
 
 
-def test_new_targets_can_hand_the_organisation_to_another_key(centre: Centre) -> None:
-    centre.publish()
-    successor = new_p256()
-    document = edited(centre, version=2)
-    offered = replace(
-        centre.signed(document, [successor]),
-        targets=next_targets(centre, RoleKeys((key_of(successor.public_key()),))),
-    )
+def next_targets(centre: Centre, *layers: str, version: int = 2) -> Targets:
+    mine = RoleKeys((centre.credential.signer.public_key,))
+    return build_targets(dict.fromkeys(layers, mine), version=version, now=centre.clock.now())
 
-    assert centre.publisher.publish(offered, PERSON) == 2
-    with pytest.raises(SignaturesMissing):
-        centre.publisher.publish(centre.signed(replace(document, version=3)), PERSON)
+
+def shadowed_targets(centre: Centre) -> Targets:
+    targets = next_targets(centre, "first", ORGANISATION)
+    assert targets.delegations is not None
+    assert targets.delegations.roles is not None
+    targets.delegations.roles["first"].paths = ["*/policy.json"]
+    return targets
 
 
 def refused_targets(centre: Centre) -> list[tuple[bytes, type[Exception]]]:
-    mine = RoleKeys((centre.credential.signer.public_key,))
     signer = [centre.credential.signer]
-    stranger = [signer_of(new_p256())]
-    now = centre.clock.now()
-    with_target = build_targets({ORGANISATION: mine}, version=2, now=now)
+    with_target = next_targets(centre, ORGANISATION)
     path = policy_path(ORGANISATION)
     with_target.targets[path] = TargetFile.from_data(path, b"{}", ["sha256"])
-    shadowed = build_targets({"first": mine, ORGANISATION: mine}, version=2, now=now)
-    assert shadowed.delegations is not None
-    assert shadowed.delegations.roles is not None
-    shadowed.delegations.roles["first"].paths = ["*/policy.json"]
     return [
-        (sign_role(build_targets({ORGANISATION: mine}, version=2, now=now), stranger), SignaturesMissing),
-        (next_targets(centre, mine, version=1), PolicyVersionTaken),
-        (next_targets(centre, mine, version=3), PolicyVersionSkipped),
+        (sign_role(next_targets(centre, ORGANISATION), [signer_of(new_p256())]), SignaturesMissing),
+        (sign_role(next_targets(centre, ORGANISATION, version=1), signer), PolicyVersionTaken),
+        (sign_role(next_targets(centre, ORGANISATION, version=3), signer), PolicyVersionSkipped),
         (sign_role(with_target, signer), Malformed),
-        (sign_role(shadowed, signer), LayerNotDelegated),
-        (sign_role(build_targets({"site": mine}, version=2, now=now), signer), LayerNotDelegated),
+        (sign_role(shadowed_targets(centre), signer), LayersDiffer),
+        (sign_role(next_targets(centre, "site"), signer), LayersDiffer),
     ]
 
 
 @pytest.mark.parametrize("case", range(6))
 def test_refuses_targets(case: int, centre: Centre) -> None:
     targets, expected = refused_targets(centre)[case]
-    offered = replace(centre.sign(), targets=targets)
+    before = centre.publisher.parts()
 
     with pytest.raises(expected):
-        centre.publisher.publish(offered, PERSON)
-    assert centre.publisher.head() is None
+        centre.publisher.change_root(changed(centre, targets), PERSON)
+    assert centre.publisher.parts() == before
+    # The control: with what is refused put right, the same root is taken.
+    right = sign_role(next_targets(centre, ORGANISATION), [centre.credential.signer])
+    assert centre.publisher.change_root(changed(centre, right), PERSON) == 2
 
 
-def test_refuses_targets_that_strand_another_layer(centre: Centre) -> None:
-    mine = RoleKeys((centre.credential.signer.public_key,))
-    both = build_targets({ORGANISATION: mine, "site": mine}, version=2, now=centre.clock.now())
-    centre.publisher.publish(replace(centre.sign(), targets=sign_role(both, [centre.credential.signer])), PERSON)
-    site = edited(centre, layer="site", version=1)
-    layer = build_layer("site", site.encode(), version=1, now=centre.clock.now())
-    centre.publisher.publish(Publication("site", sign_role(layer, [centre.credential.signer]), site.encode()), PERSON)
-
-    stranding = replace(centre.sign(), targets=next_targets(centre, mine, version=3))
-
-    with pytest.raises(LayerNotDelegated, match="site"):
-        centre.publisher.publish(stranding, PERSON)
+def test_refuses_a_layer_that_another_one_stands_in_front_of(centre: Centre) -> None:
+    with pytest.raises(LayerNotDelegated):
+        verify_layer(shadowed_targets(centre), centre.sign().bundle)
+    assert verify_layer(next_targets(centre, "site", ORGANISATION), centre.sign().bundle).version == 1
 
 
 # ---- the first root
@@ -679,6 +681,19 @@ def test_nothing_can_be_published_before_the_root(centre: Centre, tmp_path: Path
     for attempt in (publisher.parts, publisher.newest_root, lambda: publisher.publish(centre.sign(), PERSON)):
         with pytest.raises(NotEstablished):
             attempt()
+
+
+def test_refuses_first_targets_that_fewer_may_sign_than_the_layer(centre: Centre, tmp_path: Path) -> None:
+    publisher, online = unestablished(centre, tmp_path)
+    people = [signer_of(new_p256()), signer_of(new_p256())]
+    root, targets = make_root_and_targets(people, online, centre.clock, threshold=2)
+    laxer = parse_role(Root, root)
+    laxer.signed.roles[TARGETS].threshold = 1
+    laxer.signatures.clear()
+
+    with pytest.raises(SignersDiffer):
+        publisher.establish(with_signatures(laxer, people), targets, PERSON)
+    publisher.establish(root, targets, PERSON)
 
 
 def test_a_root_is_never_established_twice(centre: Centre) -> None:
@@ -752,7 +767,7 @@ def test_a_head_with_a_later_root_is_verified_link_by_link(centre: Centre) -> No
     head, layer = centre.publisher.head(), centre.publisher.layer(ORGANISATION)
     assert head is not None
     assert layer is not None
-    mine = RoleKeys((centre.credential.signer.public_key,))
+    mine = held_keys(parse_role(Root, head.roots[0]).signed, TARGETS)
     online = RoleKeys((key_of(centre.keys.p256(POLICY_ONLINE).public_key()),))
     now = centre.clock.now()
     second = build_root(root=mine, targets=mine, online=online, version=2, now=now)
@@ -779,9 +794,9 @@ def test_whatever_is_offered_the_published_version_never_goes_down_and_never_ski
     centre: Centre, offers: list[tuple[int, bool, bool]]
 ) -> None:
     for step, genuine, restart in offers:
-        before = centre.publisher.current_version() or 0
+        before = centre.published_version
         version = max(1, before + step)
-        offered = centre.signed(edited(centre, version=version), [centre.credential.tuf_key if genuine else new_p256()])
+        offered = centre.signed(edited(centre, version=version), [] if genuine else [new_p256()])
         publisher = centre.restarted().publisher if restart else centre.publisher
         try:
             publisher.publish(offered, PERSON)
@@ -792,7 +807,7 @@ def test_whatever_is_offered_the_published_version_never_goes_down_and_never_ski
             assert genuine
             assert version == before + 1
 
-        assert (centre.publisher.current_version() or 0) == expected
+        assert centre.published_version == expected
     assert [entry.version for entry in centre.publisher.history()] == list(
         range(1, len(centre.publisher.history()) + 1)
     )

@@ -526,7 +526,7 @@ def test_a_large_image_is_never_held(routes: RouteBench) -> None:
     to = route(port)
     routes.publish(to)
     peaks = []
-    with subprocess.Popen(["storescp", "--ignore", "-aet", "PACS", str(port)]) as storescp:
+    with subprocess.Popen(["storescp", "--ignore", "--bit-preserving", "-aet", "PACS", str(port)]) as storescp:
         try:
             assert eventually(lambda: answers(port))
             for size in (2 << 20, 2 << 20, 24 << 20):

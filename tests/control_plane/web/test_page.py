@@ -81,6 +81,8 @@ STATUS: dict[str, Any] = {
     "coverage": {"running": False, "results": [], "unknown": []},
     "routes": [],
     "moves": [],
+    "drift": [],
+    "commands": [],
     "not_evaluated": [],
 }
 
@@ -238,6 +240,23 @@ MOVE: dict[str, Any] = {
     "to_asset": "CT 2, new box", "allowed_by": "ada", "allowed": "2026-03-01T03:00:00.000000Z",
     "until": "2026-03-15T03:00:00.000000Z", "ended": None, "state": "open", "objects": 12, "records": 40,
 }  # fmt: skip
+
+
+def test_who_is_not_at_the_newest_policy_stands_there_with_since_when_and_why() -> None:
+    drift = {
+        "host": HOST["host"], "asset": "CT 2", "part": "guard", "in_force": 1, "newest": 2,
+        "since": "2026-03-01T07:00:00.000000Z", "state": "capturing", "error": "<b>the clock</b> is wrong", "text": "",
+    }  # fmt: skip
+    rows = [changed(drift=[drift | change]) for change in ({}, {"in_force": None}, {"in_force": 9, "since": None})]
+    shown, unknown, beyond = (words(render_status(row)) for row in rows)
+
+    for expected in ("guard", "2026-03-01 07:00:00 UTC", "&lt;b&gt;the clock&lt;/b&gt; is wrong"):
+        assert expected in shown
+    assert "Every active host last reported" not in shown
+    assert "guard unknown 2" in " ".join(unknown.split())
+    assert "never published here" in beyond
+    assert "Every active host last reported version 2 in force." in words(render_status(STATUS))
+    assert "There is no host, or no policy yet." in words(render_status(changed(hosts=[])))
 
 
 @pytest.mark.parametrize("state", ["open", "not authentic"])
@@ -400,3 +419,17 @@ def test_devices_count_beside_the_host_and_are_green_only_where_all_is_proved() 
 )
 def test_an_age_is_rounded_up_so_that_nothing_looks_fresher_than_it_is(then: str | None, said: str) -> None:
     assert age(then and f"2026-03-01T{then}.000000Z", STATUS["time"]) == said
+
+
+@pytest.mark.parametrize("state", ["waiting", "done", "failed", "refused", "unknown", "not authentic"])
+def test_what_became_of_a_command_is_shown_and_what_a_host_says_of_it_is_escaped(state: str) -> None:
+    command = {
+        "command": "0c" * 16, "host": HOST["host"], "asset": "CT 2", "action": "rescan", "person": "ada",
+        "issued": "2026-03-01T08:00:00.000000Z", "expires": "2026-03-01T09:00:00.000000Z", "state": state,
+        "detail": "<script>alert(1)</script>", "answered": None, "facts": {},
+    }  # fmt: skip
+    page = render_status(changed(commands=[command]))
+
+    kind = {"done": "good", "waiting": "unknown", "unknown": "unknown"}.get(state, "bad")
+    assert f'<span class="badge {kind}">{state}</span>' in page
+    assert "<script>alert" not in page

@@ -186,3 +186,15 @@ def test_a_last_event_that_did_not_come_is_missed_though_none_follows_it(tmp_pat
     counter.unlink()
     assert not events.count()
     events.close()
+
+
+@needs_kernel
+def test_events_that_wait_to_be_read_are_not_missed(tmp_path: Path) -> None:
+    clock = Clock()
+    events = KernelEvents(monotonic=clock)
+    ask_for_events(50)
+    assert events.count()
+    clock.now = PATIENCE_S * 2
+
+    assert not [event for event in drain(events) if isinstance(event, Missed)]
+    events.close()

@@ -110,8 +110,9 @@ def test_a_new_controller_is_closed_before_what_hangs_on_it_is_looked_at(bench: 
     assert bench.told[:2] == ["root hub", "+usb3"]
 
 
-def test_an_interface_that_the_kernel_makes_has_its_device_looked_at_again(bench: Bench) -> None:
-    bench.coming = [KernelEvent("add", "usb", "usb_interface", "1-1:1.0", "/sys/devices/pci/usb1/1-1/1-1:1.0", 7)]
+@pytest.mark.parametrize("action", ["add", "bind"])
+def test_an_interface_that_the_kernel_makes_or_binds_has_its_device_looked_at_again(bench: Bench, action: str) -> None:
+    bench.coming = [KernelEvent(action, "usb", "usb_interface", "1-1:1.0", "/sys/devices/pci/usb1/1-1/1-1:1.0", 7)]
 
     bench.watching.drain()
 

@@ -55,6 +55,16 @@ def test_kept(tmp_path: Path) -> None:
     assert watched.of(Event.FILE_RELEASED) == []
 
 
+def test_what_was_captured_before_a_restart_goes_with_its_receipt_and_not_with_the_next_rescan(tmp_path: Path) -> None:
+    watched = captured(tmp_path, AfterReceipt.DELETE)
+    watched.restart()
+    watched.look()
+    watched.receipt_for_all()
+    watched.look()
+
+    assert watched.names() == set()
+
+
 def test_deleted_and_recorded_with_its_name_sealed(tmp_path: Path) -> None:
     watched = captured(tmp_path, AfterReceipt.DELETE)
     watched.receipt_for_all()

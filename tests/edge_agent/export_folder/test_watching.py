@@ -416,3 +416,38 @@ def test_events_are_read_as_the_kernel_writes_them(tmp_path: Path) -> None:
 
     assert [(change.watch, change.name) for change in told] == [(number, name)] * 2
     assert [change.mask for change in told] == [inotify.CREATE, inotify.CLOSE_WRITE]
+
+
+def test_a_rescan_that_is_asked_for_is_a_whole_one_and_begins_after_it_was_asked(watched: Watched) -> None:
+    watched.look()
+    asked = watched.watcher.rescan()
+    copy(CT.path, watched.folder / "a" / "1.dcm")
+    (watched.folder / "2.txt").write_bytes(b"no image")
+    watched.look()
+
+    assert (asked.ended.is_set(), asked.files, asked.is_complete) == (True, 2, True)
+
+
+def test_a_rescan_of_a_folder_that_is_not_read_ends_without_one(watched: Watched) -> None:
+    watched.look()
+    shutil.rmtree(watched.folder)
+    asked = watched.watcher.rescan()
+    watched.look()
+
+    assert (asked.ended.is_set(), asked.files) == (True, None)
+
+
+@pytest.mark.parametrize("open_again", [False, True])
+def test_an_isolated_host_captures_no_file_until_it_is_let_in_again(watched: Watched, open_again: bool) -> None:
+    is_open = False
+    watched.options = {"is_open": lambda: is_open}
+    watched.restart()
+    copy(CT.path, watched.folder / "1.dcm")
+    watched.settled()
+    isolated = watched.watcher.is_reading, watched.captured()
+    is_open = open_again
+    watched.after_s(TIMING.rescan_s)
+    watched.settled()
+
+    assert isolated == (False, [])
+    assert watched.captured() == [CT.dataset] * open_again

@@ -1,5 +1,6 @@
 """The pull over HTTPS, which makes good whatever a broker does not bring."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
-from edge_agent.policy_sync.pull import PolicyPuller
+from edge_agent.policy_sync.hints import Hearing, Hints
+from edge_agent.policy_sync.pull import PolicyNotCurrent, PolicyPull, PolicyPuller
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.policy.document import ORGANISATION
 from tests.fakes.centre import Centre
@@ -63,6 +65,50 @@ def test_what_is_published_comes_in_force(centre: Centre, host: Host, puller: Po
     assert (first, version(host)) == (1, 2)
 
 
+@pytest.fixture
+def pull(host: Host, enrolled: AgentFolder, updater: PolicyUpdater) -> Iterator[PolicyPull]:
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    yield PolicyPull(door, ORGANISATION, updater)
+    door.close()
+
+
+def test_what_is_refreshed_is_current_only_where_the_head_was_taken(
+    centre: Centre, host: Host, pull: PolicyPull
+) -> None:
+    centre.publish(1)
+    pull.refresh()
+    centre.head = b"no head"
+    with pytest.raises(PolicyNotCurrent):
+        pull.refresh()
+    with pytest.raises(PolicyNotCurrent):
+        pull.refresh()
+    centre.publish(2)
+    pull.refresh()
+
+    assert version(host) == 2
+
+
+def test_what_a_broker_spoiled_is_mended_by_a_refresh(
+    centre: Centre, host: Host, pull: PolicyPull, updater: PolicyUpdater
+) -> None:
+    centre.publish(1)
+    pull.refresh()
+    updater.offer_head(b"no head")
+    spoiled = updater.refused
+    pull.refresh()
+
+    assert (bool(spoiled), updater.refused) == (True, "")
+
+
+def test_without_an_answer_nothing_is_current(centre: Centre, pull: PolicyPull) -> None:
+    centre.publish(1)
+    centre.stop()
+
+    with pytest.raises(PolicyNotCurrent):
+        pull.refresh()
+
+
 def test_what_has_not_changed_is_not_sent_again(
     centre: Centre, host: Host, puller: PolicyPuller, updater: PolicyUpdater, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,3 +155,48 @@ def test_a_centre_that_does_not_answer_changes_nothing(centre: Centre, host: Hos
     finally:
         centre.start()
     assert version(host) == 1
+
+
+def test_a_host_that_loses_its_broker_asks_at_once_and_not_when_it_would_have(
+    centre: Centre, host: Host, enrolled: AgentFolder, updater: PolicyUpdater
+) -> None:
+    bell, stop = Bell(), threading.Event()
+    hints = Hints(on_lost=bell.ring)
+    hints.subscribed()
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    puller = PolicyPuller(
+        door, ORGANISATION, updater, policy=lambda: centre.policy(1), log=host.log, bell=bell, hints=hints,
+        spread=lambda: 0.0,
+    )  # fmt: skip
+    thread = threading.Thread(target=puller.run, args=(stop,))
+    thread.start()
+    try:
+        centre.wait_for(lambda: centre.requests.count("GET /api/v1/policy/head") == 1)
+        hints.lost()
+        centre.wait_for(lambda: centre.requests.count("GET /api/v1/policy/head") == 2)
+    finally:
+        stop.set()
+        bell.ring()
+        thread.join(20)
+
+    assert centre.policy(1).pull_every_s > 10
+
+
+def test_a_first_policy_that_no_broker_told_of_shows_a_silent_one(
+    centre: Centre, host: Host, enrolled: AgentFolder, updater: PolicyUpdater
+) -> None:
+    hints = Hints()
+    hints.subscribed()
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    puller = PolicyPuller(
+        door, ORGANISATION, updater, policy=host.store.in_force, log=host.log, bell=Bell(), hints=hints
+    )
+    puller.pull()
+    before = hints.state
+    centre.publish(1)
+    puller.pull()
+    door.close()
+
+    assert (before, hints.state, version(host)) == (Hearing.HEARING, Hearing.SILENT, 1)

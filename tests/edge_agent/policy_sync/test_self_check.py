@@ -161,6 +161,47 @@ def test_an_agent_that_is_killed_while_it_tries_a_policy_starts_with_the_one_bef
     assert (in_force.version, failed.version, failed.why) == (1, 2, "the agent ended while it was tried")
 
 
+def test_a_trial_that_ended_the_agent_by_chance_is_made_again_and_not_for_ever(bench: CheckedBench) -> None:
+    bench.offer(*bench.publish(1))
+    bench.check = ended_by_power_cut  # type: ignore[method-assign, assignment]
+    bench.start()
+    with pytest.raises(PowerCut):
+        bench.offer(*bench.publish(2))
+    for _ in range(2):
+        with pytest.raises(PowerCut):
+            bench.restart()
+    bench.restart()
+    assert bench.version() == 1, "after three times it is tried no more"
+
+    bench.host.store.begin_trial(2, "the agent ended while it was tried")
+    bench.host.store.passed(2)
+    bench.host.store.begin_trial(2, "the agent ended while it was tried")
+    bench.check = lambda _policy: None  # type: ignore[method-assign, assignment]
+    bench.restart()
+    assert (bench.version(), bench.updater.error) == (2, "")
+
+
+class PowerCut(BaseException):
+    pass
+
+
+def ended_by_power_cut(_policy: PolicyDocument) -> None:
+    raise PowerCut
+
+
+def test_an_error_that_nobody_expected_fails_the_version_and_is_said(bench: CheckedBench) -> None:
+    def broken(_policy: PolicyDocument) -> None:
+        raise ValueError("no")
+
+    bench.offer(*bench.publish(1))
+    bench.check = broken  # type: ignore[method-assign, assignment]
+    bench.start()
+    bench.offer(*bench.publish(2))
+
+    assert bench.version() == 1
+    assert "an error that nobody expected" in bench.updater.error
+
+
 def test_the_real_self_check_seals_to_every_key_and_makes_the_tls_context(tmp_path: Path) -> None:
     host, made = Host(tmp_path / "host"), list[str]()
     policy = document(1, host.keys, host.receipts.public)

@@ -372,3 +372,21 @@ def test_the_next_decision_by_time_is_the_earliest_of_all(bench: Bench) -> None:
             warden.attached(port)
 
         assert warden.next_decision() == early
+
+
+def test_a_device_that_is_taken_off_the_bus_is_on_record_before(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PowerCut(BaseException):
+        pass
+
+    def remove(port: str, _instance: str, /) -> None:
+        bench.bus.unplug(port)
+        raise PowerCut
+
+    monkeypatch.setattr(bench.bus, "remove", remove)
+    bench.rules["1-1"] = Verdict(Target.REJECT, Cause.RULE, 1)
+    with bench.warden() as warden:
+        bench.bus.plug(usb_device("1-1"))
+        with pytest.raises(PowerCut):
+            warden.attached("1-1")
+
+    assert [record.event for record in bench.records()] == [GuardEvent.ATTACHED, GuardEvent.DECIDED]

@@ -115,6 +115,12 @@ def _runs() -> dict[str, tuple[str, bytes, str]]:
 
     return {
         "ok-run": ("A state report that names the run.", sign_state(replace(_STATE, run="0f" * 16), host), ""),
+        "ok-isolated": ("A host that takes nothing in.", sign_state(replace(_STATE, isolated=True), host), ""),
+        "bad-isolated-false": (
+            "Isolated, and written as false.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "isolated": False})),
+            "Malformed",
+        ),
         "bad-run-empty": ("A run without a name.", said(""), "Malformed"),
         "bad-run-short": ("A run of 31 digits.", said("0" * 31), "Malformed"),
         "bad-run-upper": ("A run in upper-case digits.", said("0F" * 16), "Malformed"),

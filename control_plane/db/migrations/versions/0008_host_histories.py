@@ -10,13 +10,12 @@ depends_on = None
 
 
 def upgrade() -> None:
-    with op.batch_alter_table("hosts") as hosts:
-        hosts.add_column(sa.Column("runs", sa.Text(), nullable=False, server_default="[]"))
-        hosts.add_column(sa.Column("doubt", sa.String(length=16), nullable=False, server_default=""))
-        hosts.add_column(sa.Column("doubted", sa.DateTime(), nullable=True))
+    # Not in a batch: that makes the table anew, and other tables point at its rows.
+    op.add_column("hosts", sa.Column("runs", sa.Text(), nullable=False, server_default="[]"))
+    op.add_column("hosts", sa.Column("doubt", sa.String(length=16), nullable=False, server_default=""))
+    op.add_column("hosts", sa.Column("doubted", sa.DateTime(), nullable=True))
 
 
 def downgrade() -> None:
-    with op.batch_alter_table("hosts") as hosts:
-        for name in ("doubted", "doubt", "runs"):
-            hosts.drop_column(name)
+    for name in ("doubted", "doubt", "runs"):
+        op.drop_column("hosts", name)

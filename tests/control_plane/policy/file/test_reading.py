@@ -99,7 +99,11 @@ def test_the_guides_example_is_a_policy_and_its_mistakes_read_as_the_guide_says(
             "gradings: 1\ngrading:",
             "7: 'gradings': there is no such field; expected the fields layer, modalities, grading, timings",
         ),
-        ("ae_title: MR 2", "ae_title: CT1", "5: modalities[2].ae_title: is listed on line 3 already"),
+        (
+            "ae_title: MR 2",
+            "ae_title: CT1",
+            "5: modalities[2].ae_title: is listed on line 3 already; each is listed once",
+        ),
         ("    description: CT, room 1.14\n", "", "3: modalities[1].description: is missing"),
         ("ae_title: CT1", "ae_title: 0123", "3: modalities[1].ae_title: YAML reads 0123 as a number; quote it"),
         ("ae_title: CT1", "ae_title: NO", "3: modalities[1].ae_title: YAML reads NO as true or false; quote it"),
@@ -377,7 +381,7 @@ def test_an_ae_title_twice_on_one_line_is_noticed() -> None:
     twice = "modalities: [{ae_title: A, description: x}, {ae_title: A, description: y}]\n"
 
     (found,) = problems("layer: organisation\n" + twice + GOOD[GOOD.index("grading") :])
-    assert found == "2: modalities[2].ae_title: is listed on line 2 already"
+    assert found == "2: modalities[2].ae_title: is listed on line 2 already; each is listed once"
 
 
 @given(

@@ -1,0 +1,141 @@
+"""Takes a host's identity away: by a named person, with a reason, for good. What it signed stays signed.
+
+where                    from when
+hosts' door              the next request; each looks at the host's row
+state over MQTT          the next report, the same row
+our own broker           the session is ended at once, and tried again every quarter of a minute until it is
+a broker that others run when they take the host out of its configuration; it is not ours to tell
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import Certificate, Host
+from control_plane.db.transactions import in_one_commit
+from control_plane.enrolment.authority import Authority, Kind
+from control_plane.enrolment.enroller import Journal
+from control_plane.fleet.devices import NoSuchHost
+from control_plane.http.tls import TlsIdentity, tls_identity
+from shared.audit.attempt import failure
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.errors import Refused, Unavailable
+from shared.identity import HostId
+
+_LOG = logging.getLogger(__name__)
+# A list counts as newer by the second that it names, and there may be several in one.
+_BACKDATED = timedelta(minutes=5)
+ENDED = "ended"
+
+
+class AlreadyRevoked(Refused):
+    def __init__(self, host_id: HostId) -> None:
+        super().__init__(f"{host_id} is revoked already")
+        self.host_id = host_id
+
+
+class RevokedHosts:
+    """What a broker is told about the hosts that are revoked."""
+
+    def __init__(self, database: sessionmaker[Session], authority: Authority) -> None:
+        self._database, self._authority = database, authority
+        self._lock = Lock()
+        self._newest: datetime | None = None
+
+    def hosts(self) -> tuple[HostId, ...]:
+        with self._database() as session:
+            revoked = session.scalars(select(Host.host_id).where(Host.active.is_(False)).order_by(Host.host_id))
+            return tuple(HostId.parse(host) for host in revoked)
+
+    def revocation_list(self) -> bytes:
+        """Return, in PEM, every certificate of a revoked host that has not run out by itself."""
+        now = self._authority.clock.now()
+        unexpired = (
+            select(Certificate.serial)
+            .join(Host, Host.host_id == Certificate.subject)
+            .where(Host.active.is_(False), Certificate.kind == Kind.HOST, Certificate.not_after > now)
+        )
+        with self._database() as session:
+            serials = [int(serial, 16) for serial in session.scalars(unexpired)]
+        with self._lock:
+            earliest = (now - _BACKDATED).replace(microsecond=0)
+            self._newest = max(earliest, self._newest + timedelta(seconds=1)) if self._newest else earliest
+            return self._authority.revocation_list(serials, self._newest)
+
+    def stand_in(self, host_id: HostId) -> TlsIdentity:
+        """Return a fresh identity in a revoked host's name, to end its session with; the key is kept nowhere."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        with self._database.begin() as session:
+            pem = self._authority.issue(session, Kind.HOST, str(host_id), key.public_key())
+        return tls_identity(pem.encode(), key)
+
+
+@dataclass(frozen=True)
+class Revoked:
+    host_id: HostId
+    asset: str
+    session: str  # ENDED, or why it may still be open
+
+
+class Revocation:
+    """`end_session` returns why a session may be open for good, empty once it is ended; raises Unavailable for now."""
+
+    def __init__(
+        self,
+        database: sessionmaker[Session],
+        journal: Journal,
+        end_session: Callable[[HostId], str],
+    ) -> None:
+        self._database, self._journal, self._end_session = database, journal, end_session
+        self._open: set[HostId] = set()
+        self._lock = Lock()
+
+    def revoke(self, person: str, host_id: HostId, reason: str) -> Revoked:
+        """Raises NoSuchHost, AlreadyRevoked, DatabaseUnavailable. Every attempt leaves an audit record."""
+        what = (Subject("host", str(host_id)),)
+        happening = Happening(
+            Event.HOST_REVOKED, Action.UPDATE, Outcome.SUCCESS, (Participant("person", person, True),), what,
+            private={"reason": reason},
+        )  # fmt: skip
+
+        def work(session: Session) -> str:
+            host = session.get(Host, str(host_id))
+            if host is None:
+                raise NoSuchHost(str(host_id))
+            if not host.active:
+                raise AlreadyRevoked(host_id)
+            host.active = False
+            self._journal.append(session, happening)
+            return host.asset
+
+        try:
+            asset = in_one_commit(self._database, work)
+        except Refused as exc:
+            self._journal.record(failure(happening, Event.HOST_REVOKED, exc))
+            raise
+        with self._lock:
+            self._open.add(host_id)
+        return Revoked(host_id, asset, self._end(host_id) or ENDED)
+
+    def end_open_sessions(self) -> None:
+        """Try again what could not be ended when the host was revoked."""
+        with self._lock:
+            waiting = list(self._open)
+        for host_id in waiting:
+            self._end(host_id)
+
+    def _end(self, host_id: HostId) -> str:
+        try:
+            left = self._end_session(host_id)
+        except Unavailable as exc:
+            _LOG.warning("revocation.session-open", extra={"host": str(host_id), "why": str(exc)})
+            return f"not proved ended, tried again until it is: {exc}"
+        with self._lock:
+            self._open.discard(host_id)
+        return left

@@ -1,0 +1,85 @@
+"""Which hosts do not report the newest policy in force, since when, and what they say about it. Decides only.
+
+What counts is what a host reported last; one that never did is not taken to be up to date. A host that is silent stands
+here as long as its last report was behind.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared import clock
+from shared.canonical import Json
+from shared.devices.printable import printable
+
+_MAX_ERROR_CHARS = 500
+
+
+@dataclass(frozen=True)
+class Drift:
+    """`part` is agent or guard, the two that each verify a policy for themselves. `in_force` None: not known."""
+
+    host: str
+    asset: str
+    part: str
+    in_force: int | None
+    newest: int
+    since: datetime | None  # when the first version that it lacks was published; None: it says more than was published
+    state: str
+    error: str
+
+    @property
+    def text(self) -> str:
+        known = "unknown" if self.in_force is None else f"policy {self.in_force or 'none'}"
+        since = "" if self.since is None else f", since {clock.text(self.since)}"
+        error = f": {self.error}" if self.error else ""
+        return f"{self.asset}: {self.part} at {known} and not at {self.newest}{since} ({self.state}){error}"
+
+    def json(self) -> dict[str, Json]:
+        since = None if self.since is None else clock.text(self.since)
+        return {**self.__dict__, "since": since, "text": self.text}
+
+
+def drifts(hosts: Sequence[Mapping[str, Json]], newest: int, published: Mapping[int, datetime]) -> Iterator[Drift]:
+    """Yield each part of each active host that is not at `newest`; `hosts` are those of the status."""
+    for host in hosts:
+        if not host["active"] or not newest:
+            continue
+        if "policy_in_force" not in host:
+            yield _drift(host, "agent", None, newest, published, "")
+            continue
+        yield from _of_part(host, "agent", "policy_in_force", "policy_error", newest, published)
+        if host["guard_policy"] is not None:
+            yield from _of_part(host, "guard", "guard_policy", "guard_policy_error", newest, published)
+
+
+def _of_part(
+    host: Mapping[str, Json], part: str, version: str, error: str, newest: int, published: Mapping[int, datetime]
+) -> Iterator[Drift]:
+    in_force = host[version]
+    if isinstance(in_force, int) and in_force != newest:
+        yield _drift(host, part, in_force, newest, published, printable(str(host[error] or ""), _MAX_ERROR_CHARS))
+
+
+def _drift(
+    host: Mapping[str, Json],
+    part: str,
+    in_force: int | None,
+    newest: int,
+    published: Mapping[int, datetime],
+    error: str,
+) -> Drift:
+    since = _since(host, in_force, newest, published)
+    if in_force is not None and in_force > newest:
+        error = error or "it reports a version that was never published here"
+    return Drift(str(host["host"]), str(host["asset"]), part, in_force, newest, since, str(host["state"]), error)
+
+
+def _since(
+    host: Mapping[str, Json], in_force: int | None, newest: int, published: Mapping[int, datetime]
+) -> datetime | None:
+    """Return when it began to be behind: not before it was enrolled."""
+    if in_force is not None and in_force > newest:
+        return None
+    lacking = [at for version, at in published.items() if version > (in_force or 0)]
+    return max(min(lacking), clock.parse(str(host["enrolled"]))) if lacking else None

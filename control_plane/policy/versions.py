@@ -1,0 +1,99 @@
+"""What was published before: who, when, and what each version said otherwise than the one before it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.transactions import snapshot
+from control_plane.policy import sql
+from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.change import Change
+from control_plane.policy.file.differences import differences, summary
+from control_plane.policy.verified import VerifiedPolicy
+from shared import clock
+from shared.canonical import Json
+from shared.errors import IntegrityFailure, Refused
+from shared.fields import encode_base64
+from shared.policy.bundle import LayerBundle
+from shared.policy.document import ORGANISATION
+
+SIGNED = "signed"
+
+
+class VersionUnknown(Refused):
+    def __init__(self, version: int, newest: int) -> None:
+        which = f"there are 1 to {newest}" if newest else "nothing is published yet"
+        super().__init__(f"there is no policy version {version}; {which}")
+        self.version, self.newest = version, newest
+
+
+@dataclass(frozen=True)
+class PastVersion:
+    """`state` is SIGNED, or why its signatures do not hold under today's roles: then nothing of it is told."""
+
+    version: int
+    published: datetime
+    person: str
+    state: str
+    changes: tuple[Change, ...] | None  # since the version before; None: one of the two cannot be told
+
+    def json(self) -> dict[str, Json]:
+        changes = self.changes
+        return {
+            "version": self.version,
+            "published": clock.text(self.published),
+            "person": self.person,
+            "state": self.state,
+            "changed": "not evaluated" if changes is None else summary(changes),
+            "dangers": None if changes is None else sum(bool(change.danger) for change in changes),
+        }
+
+
+class PolicyVersions:
+    def __init__(self, database: sessionmaker[Session], verified: VerifiedPolicy) -> None:
+        self._database, self._verified = database, verified
+
+    def history(self, most: int) -> tuple[PastVersion, ...]:
+        """Return the newest versions, the newest first. Raises DatabaseUnavailable."""
+        with snapshot(self._database) as session:
+            published = sql.publications(session, ORGANISATION, most + 1)
+        read = {row.version: self._read(row.version) for row in published}
+        return tuple(_past(row, read) for row in published[:most])
+
+    def bundle(self, version: int) -> LayerBundle:
+        """Return a version as it was signed, for whoever verifies it. Raises VersionUnknown, DatabaseUnavailable."""
+        with snapshot(self._database) as session:
+            row = sql.row(session, ORGANISATION, version)
+            newest = sql.newest_version(session, ORGANISATION)
+        if row is None or row.policy is None:
+            raise VersionUnknown(version, newest)
+        return LayerBundle(ORGANISATION, row.metadata_bytes, row.policy)
+
+    def published(self) -> dict[int, datetime]:
+        """Return when each version was published. Raises DatabaseUnavailable."""
+        with snapshot(self._database) as session:
+            return {row.version: row.published for row in sql.publications(session, ORGANISATION)}
+
+    def _read(self, version: int) -> AuthoredPolicy | str:
+        try:
+            return AuthoredPolicy.of(self._verified.version(version))
+        except (Refused, IntegrityFailure) as exc:
+            return str(exc)
+
+
+def bundle_json(bundle: LayerBundle) -> dict[str, Json]:
+    return {
+        "layer": bundle.layer,
+        "metadata": encode_base64(bundle.metadata),
+        "policy": encode_base64(bundle.policy),
+    }
+
+
+def _past(row: sql.PublicationRow, read: Mapping[int, AuthoredPolicy | str]) -> PastVersion:
+    policy, before = read[row.version], read.get(row.version - 1)
+    if isinstance(policy, str):
+        return PastVersion(row.version, row.published, row.person, policy, None)
+    changes = None if isinstance(before, str) else differences(before, policy)
+    return PastVersion(row.version, row.published, row.person, SIGNED, changes)

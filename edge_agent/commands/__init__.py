@@ -1,0 +1,1 @@
+"""Commands of people to this host: judged here alone, done once, and answered with what proves it."""

@@ -1,0 +1,48 @@
+"""What any broker has to be told, whichever it is: where it listens, what proves it, and who may do what.
+
+    client       name in its certificate       may read                        may write
+    centre       CN=control-plane,OU=service   every host's state              head, layers, every host's commands
+    host         CN=host-...,OU=host           head, layers, its own commands  its own state
+
+A host's commands are the topic `leadglass/v1/hosts/<host>/commands`, its state is `leadglass/v1/hosts/<host>/state`.
+
+Mosquitto takes the name from the common name; NATS and RabbitMQ take the whole subject and so the role with it. Those
+two know no rule "each to its own", so every host stands in their configuration by name: a host that is left out of it
+is refused.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.identity import CONTROL_PLANE, HostId
+from shared.policy.bundle import HEAD_TOPIC, HOST_TOPIC_PREFIX, LAYER_TOPIC_PREFIX
+
+CENTRE_SUBJECT = f"CN={CONTROL_PLANE},OU=service"
+HEAD, LAYERS, HOSTS = HEAD_TOPIC, LAYER_TOPIC_PREFIX, HOST_TOPIC_PREFIX
+
+
+@dataclass(frozen=True)
+class Tls:
+    """`client_ca` is Leadglass's own authority; the other two are the broker's own, from whichever authority."""
+
+    client_ca: Path
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    folder: Path  # where the configuration will lie; what the broker remembers goes below it
+    address: str
+    port: int
+    tls: Tls
+    hosts: tuple[HostId, ...] = ()
+
+
+def host_subject(host: HostId) -> str:
+    return f"CN={host},OU=host"
+
+
+def parse_hosts(text: str) -> tuple[HostId, ...]:
+    """Read one host id a line. Raises Malformed."""
+    return tuple(dict.fromkeys(HostId.parse(line.strip()) for line in text.splitlines() if line.strip()))

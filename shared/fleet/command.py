@@ -1,0 +1,400 @@
+"""Commands: what people have one host do, once and before it is too late; and what became of it.
+
+    command  = canonical JSON, the members of `Command`
+    envelope = canonical JSON {"v", "signed": [base64 of a signed statement, ...]}, all over the same command
+    result   = canonical JSON, the members of `CommandResult`, in a signed statement of the host's
+
+A person signs a command with the key that signs policies; the label keeps the two apart. Arguments are typed and
+flat. A reader takes an action that it does not know for what it is, a command that it has to refuse, so that actions
+can be added without a new version.
+docs/formats/command.md
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import sha256
+from typing import TypeAlias
+
+from shared import canonical, clock
+from shared.audit.record import Participant, Subject
+from shared.canonical import Json
+from shared.errors import Malformed, Refused
+from shared.fields import Fields, decode_base64, encode_base64
+from shared.identity import CommandId, HostId, KeyId
+from shared.signing import (
+    EvidencePublicKey,
+    EvidenceSigner,
+    Label,
+    claimed_payload,
+    sign_statement,
+    signing_key_id,
+    verify_statement,
+)
+
+MAX_BYTES = 4096  # of a command as it is signed
+MAX_SIGNATURES = 8
+MAX_ENVELOPE_BYTES = 64 << 10
+MAX_RESULT_BYTES = 64 << 10
+MAX_LISTED = 16
+MAX_DETAIL_CHARS = 500
+LONGEST = timedelta(hours=24)
+_MOST_ARGUMENTS, _MOST_FACTS, _MOST_LISTED_FACTS = 16, 64, 100
+_ACTION, _NAME = r"[a-z][a-z0-9-]{0,39}", r"[a-z][a-z0-9_]{0,39}"
+_PERSON = r"[^\x00-\x1f\x7f]{1,80}"
+_TEXT = re.compile(r"[^\x00-\x1f\x7f]{0,300}")
+
+Argument: TypeAlias = "str | int | bool"
+Fact: TypeAlias = "str | int | bool | list[str]"
+
+
+class CommandAction(StrEnum):
+    """Every action that there is; what each takes is in `ARGUMENTS`."""
+
+    DIAGNOSTICS = "diagnostics"
+    ROTATE_CERTIFICATE = "rotate-certificate"
+    RESCAN = "rescan"
+    ISOLATE = "isolate"
+    REJOIN = "rejoin"
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One argument of an action: `take` reads it, and `default` is what a person who does not say otherwise means."""
+
+    take: Callable[[Fields, str], Argument]
+    default: Argument
+
+
+def _whole(least: int, most: int) -> Callable[[Fields, str], Argument]:
+    return lambda fields, name: fields.integer(name, least=least, most=most)
+
+
+def _text(most: int) -> Callable[[Fields, str], Argument]:
+    return lambda fields, name: fields.text(name, max_chars=most)
+
+
+ARGUMENTS: dict[CommandAction, dict[str, Parameter]] = {
+    CommandAction.DIAGNOSTICS: {"events": Parameter(_whole(0, 100), 20)},
+    CommandAction.ROTATE_CERTIFICATE: {},
+    CommandAction.RESCAN: {"ae_title": Parameter(_text(16), "")},
+    CommandAction.ISOLATE: {},
+    CommandAction.REJOIN: {},
+}
+
+
+class ActionUnknown(Refused):
+    def __init__(self, action: str) -> None:
+        super().__init__(
+            f"there is no action {action} here; an earlier version of the software does not know newer ones"
+        )
+        self.action = action
+
+
+class SignerUnknown(Refused):
+    def __init__(self, key_id: KeyId) -> None:
+        super().__init__(f"the command is signed by key {key_id}, whose holder may command no host of this layer")
+        self.key_id = key_id
+
+
+class TooFewSignatures(Refused):
+    def __init__(self, *, given: int, needed: int) -> None:
+        super().__init__(f"the command carries {given} signatures and policy asks for {needed}")
+        self.given, self.needed = given, needed
+
+
+@dataclass(frozen=True)
+class Command:
+    """`arguments` are read only as flat values here; `arguments_of` holds them against the action."""
+
+    command_id: CommandId
+    host_id: HostId
+    action: str
+    arguments: Mapping[str, Argument]
+    issued: datetime
+    expires: datetime
+    person: str
+
+    def encode(self) -> bytes:
+        return canonical.encode(
+            {
+                "v": 1,
+                "command": str(self.command_id),
+                "host": str(self.host_id),
+                "action": self.action,
+                "arguments": dict(self.arguments),
+                "issued": clock.text(self.issued),
+                "expires": clock.text(self.expires),
+                "person": self.person,
+            }
+        )
+
+    @property
+    def digest(self) -> bytes:
+        return sha256(self.encode()).digest()
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Command":
+        """Raises Malformed."""
+        if len(data) > MAX_BYTES:
+            raise Malformed("command", f"larger than {MAX_BYTES} bytes")
+        fields = Fields(canonical.parse(data, "command"), "command")
+        fields.version()
+        command = cls(
+            command_id=CommandId.parse(fields.text("command")),
+            host_id=HostId.parse(fields.text("host")),
+            action=fields.text("action", _ACTION),
+            arguments={
+                _name(name, "command argument"): _argument(value)
+                for name, value in fields.mapping("arguments", most=_MOST_ARGUMENTS).items()
+            },
+            issued=fields.instant("issued"),
+            expires=fields.instant("expires"),
+            person=fields.text("person", _PERSON),
+        )
+        fields.done()
+        if not timedelta(0) < command.expires - command.issued <= LONGEST:
+            raise Malformed("command field 'expires'", "expected to follow 'issued' by at most 24 hours")
+        return command
+
+
+@dataclass(frozen=True)
+class SignedCommand:
+    """A command with one signature or several. `statements` are signed statements, by rising key id, none twice."""
+
+    payload: bytes
+    statements: tuple[bytes, ...]
+
+    def encode(self) -> bytes:
+        return canonical.encode({"v": 1, "signed": [encode_base64(one) for one in self.statements]})
+
+    @property
+    def claimed(self) -> Command:
+        """Return what it says before anything is believed. Raises Malformed."""
+        return Command.parse(self.payload)
+
+    @classmethod
+    def of(cls, statements: Sequence[bytes]) -> "SignedCommand":
+        """Raises Malformed: not all of one command, or two by one key."""
+        in_order = tuple(sorted(statements, key=lambda one: signing_key_id(one).raw))
+        return cls.parse(cls(b"", in_order).encode())
+
+    @classmethod
+    def parse(cls, data: bytes) -> "SignedCommand":
+        """Raises Malformed."""
+        what = "command envelope"
+        if len(data) > MAX_ENVELOPE_BYTES:
+            raise Malformed(what, f"larger than {MAX_ENVELOPE_BYTES} bytes")
+        fields = Fields(canonical.parse(data, what), what)
+        fields.version()
+        listed = fields.items("signed", most=MAX_SIGNATURES)
+        fields.done()
+        statements = tuple(decode_base64(one, f"{what} field 'signed'", MAX_ENVELOPE_BYTES) for one in listed)
+        keys = [signing_key_id(one).raw for one in statements]
+        if not keys or keys != sorted(set(keys)):
+            raise Malformed(what, "expected one signature or more, by rising key id, none twice")
+        payloads = {claimed_payload(one) for one in statements}
+        if len(payloads) != 1:
+            raise Malformed(what, "its signatures are over different commands")
+        envelope = cls(payloads.pop(), statements)
+        Command.parse(envelope.payload)
+        return envelope
+
+
+@dataclass(frozen=True)
+class Signatories:
+    """Who may command the hosts of a layer, and how many of them have to agree.
+
+    `names` are those that the policy's root has for keys; it need not have one for each.
+    """
+
+    keys: tuple[EvidencePublicKey, ...]
+    threshold: int
+    names: Mapping[KeyId, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Signer:
+    """A key that signed a command; `name` is empty where policy does not say whose it is."""
+
+    key_id: KeyId
+    name: str
+
+
+class Outcome(StrEnum):
+    """`UNKNOWN` is the host's own word that it began and does not know how it ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What became of the command whose bytes have this digest; `facts` are what proves it, or what was asked for."""
+
+    command_id: CommandId
+    command_sha256: bytes
+    host_id: HostId
+    outcome: Outcome
+    detail: str
+    time: datetime
+    facts: Mapping[str, Fact]
+
+    def encode(self) -> bytes:
+        facts: dict[str, Json] = {
+            name: [*value] if isinstance(value, list) else value for name, value in self.facts.items()
+        }
+        return canonical.encode(
+            {
+                "v": 1,
+                "command": str(self.command_id),
+                "command_sha256": self.command_sha256.hex(),
+                "host": str(self.host_id),
+                "outcome": self.outcome.value,
+                "detail": self.detail,
+                "time": clock.text(self.time),
+                "facts": facts,
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> "CommandResult":
+        """Raises Malformed."""
+        if len(data) > MAX_RESULT_BYTES:
+            raise Malformed("command result", f"larger than {MAX_RESULT_BYTES} bytes")
+        fields = Fields(canonical.parse(data, "command result"), "command result")
+        fields.version()
+        result = cls(
+            command_id=CommandId.parse(fields.text("command")),
+            command_sha256=fields.hex("command_sha256", 32),
+            host_id=HostId.parse(fields.text("host")),
+            outcome=Outcome(fields.choice("outcome", list(Outcome))),
+            detail=fields.text("detail", max_chars=MAX_DETAIL_CHARS),
+            time=fields.instant("time"),
+            facts={
+                _name(name, "command result fact"): _fact(value)
+                for name, value in fields.mapping("facts", most=_MOST_FACTS).items()
+            },
+        )
+        fields.done()
+        return result
+
+
+def recorded_as(command: Command) -> tuple[Subject, ...]:
+    """Return what an audit record says of a command: its name, action and digest, its claims, and each argument."""
+    arguments = (Subject("fact", f"{name}: {value}") for name, value in sorted(command.arguments.items()))
+    return *recorded_briefly(command.command_id, command.action, command.digest, command.person), *arguments
+
+
+def recorded_briefly(command_id: CommandId, action: str, digest: bytes, person: str) -> tuple[Subject, ...]:
+    return (
+        Subject("command", str(command_id)),
+        Subject("action", action),
+        Subject("digest", digest.hex()),
+        # Whoever signs can write any name there, so it is never a participant.
+        Subject("fact", f"claimed author: {person}"),
+    )
+
+
+def recorded_keys(signers: Sequence[Signer]) -> tuple[Subject, ...]:
+    """Return the keys that signed, in the order in which `recorded_people` names whose they are."""
+    return tuple(Subject("key", str(signer.key_id)) for signer in signers)
+
+
+def recorded_people(signers: Sequence[Signer], *, requestor: bool) -> tuple[Participant, ...]:
+    return tuple(Participant("person", signer.name or f"unnamed {signer.key_id}", requestor) for signer in signers)
+
+
+def arguments_of(command: Command) -> tuple[CommandAction, Mapping[str, Argument]]:
+    """Return what to do, each argument there and of its type. Raises ActionUnknown, Malformed."""
+    try:
+        action = CommandAction(command.action)
+    except ValueError as exc:
+        raise ActionUnknown(command.action) from exc
+    fields = Fields(dict(command.arguments), f"arguments of {action}")
+    arguments = {name: parameter.take(fields, name) for name, parameter in ARGUMENTS[action].items()}
+    fields.done()
+    return action, arguments
+
+
+def sign_command(command: Command, signers: Sequence[EvidenceSigner]) -> SignedCommand:
+    payload = command.encode()
+    return SignedCommand.of([sign_statement(signer, Label.COMMAND, payload) for signer in signers])
+
+
+def countersign(offered: SignedCommand, signer: EvidenceSigner) -> SignedCommand:
+    """Return the same command with one signature more. Raises Malformed: it has one by this key already."""
+    return SignedCommand.of([*offered.statements, sign_statement(signer, Label.COMMAND, offered.payload)])
+
+
+def verify_command(offered: SignedCommand, signatories: Signatories) -> Command:
+    """Return the command once every signature on it is one of `signatories`' and there are enough of them.
+
+    Raises SignerUnknown, SignatureInvalid, TooFewSignatures, Malformed.
+    """
+    known = {key.key_id: key for key in signatories.keys}
+    for statement in offered.statements:
+        key = known.get(signing_key_id(statement))
+        if key is None:
+            raise SignerUnknown(signing_key_id(statement))
+        verify_statement(statement, Label.COMMAND, key)
+    # By rising key id and none twice: as many statements as keys.
+    if len(offered.statements) < signatories.threshold:
+        raise TooFewSignatures(given=len(offered.statements), needed=signatories.threshold)
+    return offered.claimed
+
+
+def signers_of(verified: SignedCommand, signatories: Signatories) -> tuple[Signer, ...]:
+    """Return whose signatures a command carries that `verify_command` passed with the same `signatories`."""
+    known = {key.key_id for key in signatories.keys}
+    signed = (signing_key_id(statement) for statement in verified.statements)
+    return tuple(Signer(key_id, signatories.names.get(key_id, "")) for key_id in signed if key_id in known)
+
+
+def sign_result(result: CommandResult, signer: EvidenceSigner) -> bytes:
+    return sign_statement(signer, Label.COMMAND_RESULT, result.encode())
+
+
+def verify_result(signed: bytes, key: EvidencePublicKey) -> CommandResult:
+    """Raises Malformed, WrongSigner, SignatureInvalid. Whether it is of a command of ours is the caller's to judge."""
+    return CommandResult.parse(verify_statement(signed, Label.COMMAND_RESULT, key))
+
+
+def encode_commands(envelopes: Sequence[bytes]) -> bytes:
+    """Return what the hosts' door answers when a host asks for its commands."""
+    return canonical.encode({"v": 1, "commands": [encode_base64(one) for one in envelopes]})
+
+
+def parse_commands(data: bytes) -> tuple[bytes, ...]:
+    """Return the envelopes of such an answer, none of them read yet. Raises Malformed."""
+    fields = Fields(canonical.parse(data, "list of commands"), "list of commands")
+    fields.version()
+    listed = fields.items("commands", most=MAX_LISTED)
+    fields.done()
+    return tuple(decode_base64(one, "list of commands", MAX_ENVELOPE_BYTES) for one in listed)
+
+
+def _name(name: str, what: str) -> str:
+    if not re.fullmatch(_NAME, name):
+        raise Malformed(what, f"expected a name matching {_NAME}")
+    return name
+
+
+def _argument(value: Json) -> Argument:
+    if isinstance(value, bool | int) or (isinstance(value, str) and _TEXT.fullmatch(value)):
+        return value
+    raise Malformed("command argument", "expected a flag, a whole number or at most 300 characters of text")
+
+
+def _fact(value: Json) -> Fact:
+    if isinstance(value, bool | int) or (isinstance(value, str) and _TEXT.fullmatch(value)):
+        return value
+    if isinstance(value, list) and len(value) <= _MOST_LISTED_FACTS:
+        texts = [one for one in value if isinstance(one, str) and _TEXT.fullmatch(one)]
+        if len(texts) == len(value):
+            return texts
+    raise Malformed("command result fact", "expected a flag, a whole number, text, or a list of at most 100 texts")

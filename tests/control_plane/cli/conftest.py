@@ -1,0 +1,57 @@
+"""A control plane in this process, and commands given to it as a person gives them."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.__main__ import main
+from control_plane.app import ControlPlane
+from control_plane.db.engine import open_database, sqlite_url
+from control_plane.first_start import first_start
+from control_plane.settings import Folders, Settings
+from shared.clock import SystemClock
+
+
+@dataclass
+class Administrator:
+    """A person with a credential, a folder of policy files, and a terminal."""
+
+    folder: Path
+    database: sessionmaker[Session]
+    who: tuple[str, ...]
+    terminal: pytest.CaptureFixture[str]
+    keyboard: pytest.MonkeyPatch
+
+    def run(self, *arguments: str | Path, typed: str = "") -> tuple[int, str, str]:
+        """Return exit code, what was printed and what was complained about."""
+        self.terminal.readouterr()
+        self.keyboard.setattr("sys.stdin", io.StringIO(typed))
+        code = main(["policy", *map(str, arguments), *self.who])
+        printed = self.terminal.readouterr()
+        return code, printed.out, printed.err
+
+    def file(self, text: str, name: str = "policy.yaml") -> Path:
+        path = self.folder / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    def publish(self, text: str) -> None:
+        code, _, errors = self.run("publish", self.file(text))
+        assert (code, errors) == (0, "")
+
+
+@pytest.fixture
+def ada(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Administrator]:
+    folders = Folders(tmp_path / "data")
+    made = first_start(
+        folders, tmp_path / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=SystemClock()
+    )
+    centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), SystemClock())
+    centre.start()
+    who = ("--as", str(made.credential), "--url", str(centre.addresses()["people_url"]))
+    yield Administrator(tmp_path, open_database(sqlite_url(folders.database)), who, capsys, monkeypatch)
+    centre.stop()

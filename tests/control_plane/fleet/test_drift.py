@@ -1,0 +1,94 @@
+"""Which hosts are not at the newest policy, since when, and what they say, wherever a person looks."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from control_plane.fleet.drift import drifts
+from shared import clock
+from tests.control_plane.fleet.reporting import Fleet
+from tests.control_plane.fleet.test_device_tree import HOSTILE, REPORT
+
+DAY = timedelta(days=1)
+START = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
+PUBLISHED = {version: START + version * DAY for version in (1, 2, 3)}
+HOST: dict[str, Any] = {
+    "host": "host-" + "0a" * 16, "asset": "CT 2", "active": True, "enrolled": clock.text(START), "state": "capturing",
+    "policy_in_force": 3, "policy_error": "", "guard_policy": 3, "guard_policy_error": "",
+}  # fmt: skip
+NEVER = {name: HOST[name] for name in ("host", "asset", "active", "enrolled")} | {"state": "never reported"}
+POLICY = """\
+layer: organisation
+modalities: []
+grading: {default: restricted}
+timings: {state_every_s: 5, pull_every_s: 30}
+"""
+
+
+def texts(*hosts: dict[str, Any]) -> list[str]:
+    return [drift.text for drift in drifts(hosts, 3, PUBLISHED)]
+
+
+def test_a_host_that_reports_the_newest_version_has_none() -> None:
+    assert texts(HOST, HOST | {"guard_policy": None, "guard_policy_error": None}) == []
+
+
+@pytest.mark.parametrize(
+    "change, text",
+    [
+        ({"policy_in_force": 1}, "CT 2: agent at policy 1 and not at 3, since 2026-03-03T08:00:00.000000Z (capturing)"),
+        (
+            {"policy_in_force": 0},
+            "CT 2: agent at policy none and not at 3, since 2026-03-02T08:00:00.000000Z (capturing)",
+        ),
+        (
+            {"guard_policy": 2, "guard_policy_error": "it does not hold"},
+            "CT 2: guard at policy 2 and not at 3, since 2026-03-04T08:00:00.000000Z (capturing): it does not hold",
+        ),
+        (
+            {"policy_in_force": 2, "state": "silent"},
+            "CT 2: agent at policy 2 and not at 3, since 2026-03-04T08:00:00.000000Z (silent)",
+        ),
+        (
+            {"policy_in_force": 9},
+            "CT 2: agent at policy 9 and not at 3 (capturing): it reports a version that was never published here",
+        ),
+        (
+            {"policy_in_force": 1, "enrolled": "2026-03-05T08:00:00.000000Z"},
+            "CT 2: agent at policy 1 and not at 3, since 2026-03-05T08:00:00.000000Z (capturing)",
+        ),
+    ],
+)
+def test_a_part_that_is_behind_or_beyond_is_named(change: dict[str, Any], text: str) -> None:
+    assert texts(HOST | change) == [text]
+
+
+def test_a_host_that_never_reported_is_not_taken_to_be_up_to_date() -> None:
+    assert texts(NEVER) == ["CT 2: agent at unknown and not at 3, since 2026-03-02T08:00:00.000000Z (never reported)"]
+
+
+def test_a_revoked_host_and_a_centre_without_a_policy_have_no_drift() -> None:
+    assert texts(NEVER | {"active": False}) == []
+    assert list(drifts([NEVER], 0, {})) == []
+
+
+def test_drift_goes_from_the_report_to_the_api_the_page_and_the_terminal(fleet: Fleet, tmp_path: Path) -> None:
+    assert fleet.answer()["drift"] == []
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY, encoding="utf-8")
+    assert fleet.command("policy", "publish", str(file))[0] == 0
+
+    (never,) = fleet.answer()["drift"]
+    assert (never["part"], never["in_force"], never["newest"]) == ("agent", None, 1)
+    fleet.report(policy=1, guard=replace(REPORT, policy=0, policy_error=f"refused {HOSTILE}"))
+    (guard,) = fleet.answer()["drift"]
+    assert (guard["part"], guard["in_force"], guard["state"]) == ("guard", 0, "capturing")
+    assert "refused &lt;script&gt;" in fleet.get("/")[1]
+    assert "drift      CT 2: guard at policy none and not at 1, since 20" in fleet.command("status")[1]
+    assert all(line.isprintable() for line in fleet.command("status")[1].split("\n"))
+    fleet.report(policy=1, guard=replace(REPORT, policy=1))
+    assert fleet.answer()["drift"] == []
+    assert "Every active host last reported version 1 in force" in fleet.get("/")[1]

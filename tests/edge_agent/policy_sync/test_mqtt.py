@@ -1,0 +1,72 @@
+"""The agent's link to a broker that answers oddly; real brokers are in tests/contracts/."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edge_agent.policy_sync.hints import Hearing, Hints
+from edge_agent.policy_sync.mqtt import MqttLink
+from shared.fleet.mqtt_version import MqttVersion
+from shared.identity import HostId
+from shared.policy.document import ORGANISATION
+from tests.control_plane.fleet.host_client import tls
+from tests.control_plane.fleet.pki import TestCa
+from tests.control_plane.fleet.processes import eventually
+from tests.fakes.log import MemoryLog
+from tests.fakes.scripted_broker import ScriptedBroker, scripted_broker
+
+
+class Nothing:
+    """Takes offers; none comes in these tests."""
+
+    def offer_head(self, data: bytes) -> None: ...
+
+    def offer_layer(self, data: bytes) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def ca() -> TestCa:
+    return TestCa()
+
+
+@contextmanager
+def linked(broker: ScriptedBroker, ca: TestCa, hints: Hints, log: MemoryLog) -> Iterator[MqttLink]:
+    link = MqttLink(
+        "127.0.0.1", broker.port, tls(ca.pem, ca.host()), host_id=HostId.new(), layer=ORGANISATION, updater=Nothing(),
+        log=log, on_subscribed=lambda: None, hints=hints, spread=lambda: 0.0,
+    )  # fmt: skip
+    stop = threading.Event()
+    thread = threading.Thread(target=link.run, args=(stop,))
+    thread.start()
+    try:
+        yield link
+    finally:
+        stop.set()
+        link.bell.ring()
+        thread.join(20)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("says_so", [True, False])
+def test_a_broker_without_mqtt_5_is_offered_the_older_one(tmp_path: Path, ca: TestCa, says_so: bool) -> None:
+    hints = Hints()
+    with scripted_broker(ca, tmp_path, says_so=says_so) as broker, linked(broker, ca, hints, MemoryLog()) as link:
+        assert eventually(lambda: hints.state is Hearing.HEARING)
+
+        assert link.version is MqttVersion.V311
+        assert broker.connects == [5, 4]
+
+
+def test_a_host_that_was_refused_its_subscription_is_not_heard_until_it_got_it(tmp_path: Path, ca: TestCa) -> None:
+    hints, log = Hints(), MemoryLog()
+    with scripted_broker(ca, tmp_path, refusals=2) as broker, linked(broker, ca, hints, log):
+        assert eventually(lambda: log.names().count("mqtt.subscription-refused") == 1)
+        between = hints.state
+        assert eventually(lambda: hints.state is Hearing.HEARING)
+
+        assert between is Hearing.LOST
+        assert log.names().count("mqtt.subscription-refused") == 2
+        assert broker.connects == [5, 4]
