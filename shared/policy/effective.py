@@ -1,0 +1,113 @@
+"""What a host acts by: the organisation's policy, with what its type of modality, its site and its own exception add.
+
+    lists of modalities and routes   each part adds; a name twice is Malformed
+    device rules                     the organisation's first, then the type's, the site's, the host's: the first
+                                     match wins, so nothing that a part says loosens a rule above it
+    default, suspicious              the strictest that anybody says
+    everything else                  the nearest to the host that says it
+
+docs/formats/policy.md section 8
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from shared.devices.policy import DevicePolicy
+from shared.devices.verdict import Target
+from shared.errors import Malformed
+from shared.identity import HostId
+from shared.policy.document import PolicyDocument
+from shared.policy.part import MODALITY, SITE, PartContent, PartDocument
+
+_STRICTER = (Target.ALLOW, Target.BLOCK, Target.REJECT)
+_NEAREST = ("grading", "state_every_s", "pull_every_s", "coverage", "spool_quota_bytes", "frame_digests", "watch")
+_NOTHING = DevicePolicy()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who said a line: a layer and its version, and the host where it is the site's exception for it."""
+
+    layer: str
+    version: int
+    is_exception: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.version}" + (", for this host" if self.is_exception else "")
+
+
+@dataclass(frozen=True)
+class Effective:
+    """`origins` has an entry for each modality, route, device rule and other member: `modalities/CT1`."""
+
+    policy: PolicyDocument
+    origins: Mapping[str, Origin]
+
+
+def effective(organisation: PolicyDocument, parts: Sequence[PartDocument], host: HostId) -> Effective:
+    """Return what `host`, for which exactly these parts are meant, acts by.
+
+    Raises Malformed: two parts of one kind, or together they are no valid policy.
+    """
+    policy, first = organisation, Origin(organisation.layer, organisation.version)
+    origins = dict.fromkeys(_lines(organisation), first)
+    for origin, content in _nearer(parts, host):
+        before = dict.fromkeys(_lines(policy))
+        policy = _with(policy, content)
+        for line in _lines(policy):
+            if line not in before or line in content.says():
+                origins[line] = origin
+    # Two layers that are each valid may not be so together, and what hosts refuse is nowhere in force.
+    return Effective(PolicyDocument.parse(policy.encode()), origins)
+
+
+def _nearer(parts: Sequence[PartDocument], host: HostId) -> Iterator[tuple[Origin, PartContent]]:
+    """Yield what the parts say, the nearest to the host last."""
+    for kind in (MODALITY, SITE):
+        of_kind = [part for part in parts if part.layer.startswith(kind)]
+        if len(of_kind) > 1:
+            raise Malformed("policy", f"a host has one layer {kind}… and not {len(of_kind)}")
+        for part in of_kind:
+            yield Origin(part.layer, part.version), part.content
+            exception = dict(part.hosts).get(host)
+            if exception is not None:
+                yield Origin(part.layer, part.version, is_exception=True), exception
+
+
+def _with(policy: PolicyDocument, content: PartContent) -> PolicyDocument:
+    says = set(content.says())
+    nearest = {name: getattr(content, name) for name in _NEAREST if name in says}
+    return replace(
+        policy,
+        modalities=(*policy.modalities, *content.modalities),
+        routes=(*policy.routes, *content.routes),
+        devices=_devices(policy.devices, content.devices),
+        **nearest,
+    )
+
+
+def _devices(above: DevicePolicy | None, below: DevicePolicy | None) -> DevicePolicy | None:
+    if above is None or below is None:
+        return above or below
+    return DevicePolicy(
+        rules=(*above.rules, *below.rules),
+        default=max(above.default, below.default, key=_STRICTER.index),
+        suspicious=max(above.suspicious, below.suspicious, key=_STRICTER.index),
+        observe_until=below.observe_until or above.observe_until,
+        rescue=below.rescue or above.rescue,
+        contact=below.contact or above.contact,
+        language=below.language if below.language != _NOTHING.language else above.language,
+        others=below.others if below.others.named else above.others,
+    )
+
+
+def _lines(policy: PolicyDocument) -> Iterator[str]:
+    yield from (f"modalities/{each.ae_title}" for each in policy.modalities)
+    yield from (f"routes/{each.name}" for each in policy.routes)
+    yield from ("keys", "receipt_key", "grading", "state_every_s", "pull_every_s")
+    for name in ("dicom_trust", "coverage", "spool_quota_bytes", "frame_digests", "watch"):
+        if getattr(policy, name):
+            yield name
+    if policy.devices is not None:
+        yield "devices"
+        yield from (f"devices/rules/{number}" for number in range(1, len(policy.devices.rules) + 1))
