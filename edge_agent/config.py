@@ -14,10 +14,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared import canonical
+from shared.canonical import Json
 from shared.enrolment.exchange import HOST_KEY_BYTES, Doors
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, encode_base64
 from shared.identity import HostId
+from shared.policy.layer import read_parts
 from shared.signing import SoftwareSigner
 
 _MAX_ROOT_BYTES = 65_536
@@ -91,10 +93,18 @@ class HostConfig:
     sop_hash_key: bytes
     policy_root: bytes
     layer: str
+    parts: tuple[str, ...] = ()  # the further layers: of its site, of its type of modality
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Return whose policies concern this host, the organisation's first."""
+        return (self.layer, *self.parts)
 
     def encode(self) -> bytes:
+        parts: dict[str, Json] = {"parts": list(self.parts)} if self.parts else {}
         return canonical.encode(
             {
+                **parts,
                 "v": 1,
                 "host": str(self.host_id),
                 "asset": self.asset,
@@ -117,6 +127,7 @@ class HostConfig:
             sop_hash_key=fields.base64("sop_hash_key", max_bytes=HOST_KEY_BYTES),
             policy_root=fields.base64("policy_root", max_bytes=_MAX_ROOT_BYTES),
             layer=fields.text("layer", max_chars=32),
+            parts=read_parts(fields),
         )
         fields.done()
         if len(config.sop_hash_key) != HOST_KEY_BYTES:

@@ -2,8 +2,10 @@
 
     root       people's keys     names the keys and thresholds of all roles, and whose they are   1 year
     targets    people's keys     delegates one role per layer, by the path `<layer>/*`            1 year
-    <layer>    people's keys     one target: `<layer>/policy.json`, its length and SHA-256        1 year
-    snapshot   the online key    version, length and SHA-256 of targets and of every layer        14 days
+    <layer>    people's keys     the target `<layer>/policy.json`, its length and SHA-256; while  1 year
+                                 it may be rolled out, `<layer>/stable.json` too
+    snapshot   the online key    version, length and SHA-256 of targets and of every layer, and   14 days
+                                 which hosts a roll-out has reached
     timestamp  the online key    version, length and SHA-256 of the snapshot                      14 days
 
 TUF specification 1.0 sections 4.2 to 4.6, consistent snapshots, ECDSA P-256 signatures. The online key lies at the
@@ -41,6 +43,7 @@ from control_plane.people.name import PERSON_PATTERN
 from shared import clock
 from shared.errors import Malformed
 from shared.policy.bundle import MAX_HEAD_BYTES, LayerBundle
+from shared.policy.rollout import ROLLOUTS, Rings, parse_rollouts, rollouts_json
 
 PEOPLE_HOLD_FOR = timedelta(days=365)
 ONLINE_HOLDS_FOR = timedelta(days=14)
@@ -133,6 +136,11 @@ def policy_path(layer: str) -> str:
     return f"{layer}/policy.json"
 
 
+def stable_path(layer: str) -> str:
+    """Return the TUF target path of the policy that hosts go by which a roll-out has not reached."""
+    return f"{layer}/stable.json"
+
+
 def build_root(*, root: RoleKeys, targets: RoleKeys, online: RoleKeys, version: int, now: datetime) -> Root:
     holders = {ROOT: root, TARGETS: targets, SNAPSHOT: online, TIMESTAMP: online}
     return Root(
@@ -164,20 +172,35 @@ def build_targets(
     )
 
 
-def build_layer(layer: str, policy: bytes, *, version: int, now: datetime) -> Targets:
-    path = policy_path(layer)
+def build_layer(layer: str, policy: bytes, *, version: int, now: datetime, stable: bytes = b"") -> Targets:
+    """Return the role of a layer. With `stable` the online key may choose which of the two a host goes by."""
+    documents = {policy_path(layer): policy} | ({stable_path(layer): stable} if stable else {})
     return Targets(
         version=version,
         expires=_after(now, PEOPLE_HOLD_FOR),
-        targets={path: TargetFile.from_data(path, policy, _HASHES)},
+        targets={path: TargetFile.from_data(path, document, _HASHES) for path, document in documents.items()},
     )
 
 
-def build_snapshot(targets: bytes, layers: Iterable[LayerBundle], *, version: int, now: datetime) -> Snapshot:
+def build_snapshot(
+    targets: bytes,
+    layers: Iterable[LayerBundle],
+    *,
+    version: int,
+    now: datetime,
+    rollouts: Mapping[str, Rings] | None = None,
+) -> Snapshot:
+    """Return the role that says what is current, and how far each of `rollouts` is; without one, everybody."""
     files = {f"{TARGETS}.json": _file(parse_role(Targets, targets).signed, targets)}
     for layer in layers:
         files[f"{layer.layer}.json"] = _file(parse_role(Targets, layer.metadata).signed, layer.metadata)
-    return Snapshot(version=version, expires=_after(now, ONLINE_HOLDS_FOR), meta=files)
+    told = {ROLLOUTS: rollouts_json(rollouts)} if rollouts else {}
+    return Snapshot(version=version, expires=_after(now, ONLINE_HOLDS_FOR), meta=files, unrecognized_fields=told)
+
+
+def rollouts_of(snapshot: Snapshot) -> dict[str, Rings]:
+    """Return how far each roll-out is that this snapshot names. Raises Malformed."""
+    return parse_rollouts(snapshot.unrecognized_fields.get(ROLLOUTS, {}))
 
 
 def build_timestamp(snapshot: bytes, *, version: int, now: datetime) -> Timestamp:

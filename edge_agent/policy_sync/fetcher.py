@@ -1,7 +1,7 @@
 """Serves python-tuf's client from bundles in memory; what they do not hold is not found."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
@@ -16,18 +16,16 @@ class BundleFetcher(FetcherInterface):
     """Names each part of the bundles as a TUF repository with consistent snapshots would.
 
     The version in a name is what the part says of itself; ngclient then verifies the part and that claim.
-    `missing` is the delegated role version that was asked for and not there, if any.
+    `missing` is the layer, and which version of its role, that was asked for and not there, if any.
     """
 
-    def __init__(self, head: HeadBundle, layer: LayerBundle | None) -> None:
+    def __init__(self, head: HeadBundle, layers: Collection[LayerBundle]) -> None:
         self._files = {"timestamp.json": head.timestamp}
         parts = [("root", root) for root in head.roots] + [("snapshot", head.snapshot), ("targets", head.targets)]
-        self._layer = layer.layer if layer is not None else ""
-        if layer is not None:
-            parts.append((layer.layer, layer.metadata))
+        parts += [(layer.layer, layer.metadata) for layer in layers]
         for role, data in parts:
             self._files[f"{claimed_version(data)}.{role}.json"] = data
-        self.missing: int | None = None
+        self.missing: tuple[str, int] | None = None
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
         """Return the part, without the temporary file of the interface's own implementation."""
@@ -42,7 +40,7 @@ class BundleFetcher(FetcherInterface):
         if data is None:
             version, _, role = name.partition(".")
             if version.isdecimal() and role not in ("root.json", "snapshot.json", "targets.json"):
-                self.missing = int(version)
+                self.missing = role.removesuffix(".json"), int(version)
             raise DownloadHTTPError(f"{name} is not in the bundle", _NOT_FOUND)
         yield data
 

@@ -5,22 +5,24 @@ anchor is the root metadata the caller was given.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import Key, Metadata, Role, Root, Signed, Targets
+from tuf.api.metadata import Key, Metadata, Role, Root, Signed, TargetFile, Targets
 from tuf.ngclient.updater import Updater
 
 from edge_agent.log import why
 from edge_agent.policy_sync.fetcher import METADATA_URL, BundleFetcher, claimed_layer_version
 from shared import clock
-from shared.errors import Refused, Unavailable
+from shared.errors import Malformed, Refused, Unavailable
+from shared.identity import HostId
 from shared.policy.accept import AcceptedPolicy, PolicyRollback
 from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.rollout import ROLLOUTS, Rings, parse_rollouts
 
 _CHAIN = ("root", "timestamp", "snapshot", "targets")
 
@@ -72,28 +74,49 @@ class Chain:
     root_version: int
 
 
+@dataclass(frozen=True)
+class VerifiedLayer:
+    """What people signed of one layer, and which of it this host goes by: `newest`, or what a roll-out left it with."""
+
+    layer: str
+    newest: bytes
+    acts_by: bytes
+
+
 class PolicyVerification:
-    """One layer's metadata as trusted in a folder of the caller's, for one caller at a time."""
+    """The metadata of one host's layers as trusted in a folder of the caller's, for one caller at a time."""
 
     def __init__(
-        self, *, layer: str, folder: Path, root: bytes, on_discarded: Callable[[OSError], None] = lambda _: None
+        self,
+        *,
+        layers: Sequence[str],
+        host: HostId,
+        folder: Path,
+        root: bytes,
+        on_discarded: Callable[[OSError], None] = lambda _: None,
     ) -> None:
-        """`on_discarded` is told why the folder was emptied and filled anew."""
-        self._layer, self._folder, self._root, self._on_discarded = layer, folder, root, on_discarded
+        """`layers` are the host's, of which the first has to be published before anything holds.
 
-    def verify(self, head: HeadBundle, bundle: LayerBundle | None, held: AcceptedPolicy | None) -> bytes:
-        """Return the policy document that `head` and `bundle` make current, each part verified.
+        `on_discarded` is told why the folder was emptied and filled anew.
+        """
+        self._layers, self._host, self._folder, self._root = tuple(layers), host, folder, root
+        self._on_discarded = on_discarded
 
-        Raises PolicyRollback, MetadataRollback, PolicyExpired, PolicyNotSigned, MetadataInvalid; LayerNotHere: the
-        layer is missing or another version; TrustCacheUnavailable.
+    def verify(
+        self, head: HeadBundle, bundles: Mapping[str, LayerBundle], held: Mapping[str, AcceptedPolicy]
+    ) -> tuple[VerifiedLayer, ...]:
+        """Return, of each layer that is published, what `head` and `bundles` make current, each part verified.
+
+        Both mappings are by layer. Raises PolicyRollback, MetadataRollback, PolicyExpired, PolicyNotSigned,
+        MetadataInvalid; LayerNotHere: a layer is missing or another version; TrustCacheUnavailable.
         """
         try:
-            return self._run_tuf(head, bundle, held)
+            return self._run_tuf(head, bundles, held)
         except OSError as exc:
             self._on_discarded(exc)
             self._discard_folder()
         try:
-            return self._run_tuf(head, bundle, held)
+            return self._run_tuf(head, bundles, held)
         except OSError as exc:
             raise TrustCacheUnavailable(why(exc)) from exc
 
@@ -109,8 +132,13 @@ class PolicyVerification:
 
     def _trusted(self) -> Iterator[tuple[str, Signed]]:
         # The offered parts may be other encodings of a version that was trusted already: the folder has what counts.
-        for role in (*_CHAIN, self._layer):
+        for role in (*_CHAIN, *self._published()):
             yield role, self._read(role)
+
+    def _published(self) -> list[str]:
+        """Return those of the layers that the trusted snapshot has; the others say nothing yet."""
+        published = self._read("snapshot").meta
+        return [layer for layer in self._layers if layer == self._layers[0] or f"{layer}.json" in published]
 
     def _read(self, role: str) -> Any:
         try:
@@ -118,17 +146,18 @@ class PolicyVerification:
         except (tuf.StorageError, tuf.RepositoryError) as exc:
             raise TrustCacheUnavailable(f"{role} of what was verified: {why(exc)}") from exc
 
-    def _run_tuf(self, head: HeadBundle, bundle: LayerBundle | None, held: AcceptedPolicy | None) -> bytes:
-        fetcher = BundleFetcher(head, bundle)
-        claimed = claimed_layer_version(head.snapshot, self._layer)
+    def _run_tuf(
+        self, head: HeadBundle, bundles: Mapping[str, LayerBundle], held: Mapping[str, AcceptedPolicy]
+    ) -> tuple[VerifiedLayer, ...]:
+        fetcher = BundleFetcher(head, bundles.values())
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             client = Updater(str(self._folder), METADATA_URL, fetcher=fetcher, bootstrap=self._root)
             client.refresh()
-            target = client.get_targetinfo(f"{self._layer}/policy.json")
+            published = self._published()
+            targets = {layer: _targets_of(client, layer) for layer in published}
         except tuf.BadVersionNumberError as exc:
-            if held is not None and claimed < held.version:
-                raise PolicyRollback(offered=claimed, held=held.version) from exc
+            _verify_not_older(head, held)
             raise MetadataRollback(str(exc)) from exc
         except tuf.ExpiredMetadataError as exc:
             raise PolicyExpired(str(exc)) from exc
@@ -137,24 +166,47 @@ class PolicyVerification:
         except tuf.DownloadHTTPError as exc:
             if fetcher.missing is None:
                 raise MetadataInvalid(str(exc)) from exc
-            if held is not None and fetcher.missing < held.version:
-                raise PolicyRollback(offered=fetcher.missing, held=held.version) from exc
-            raise LayerNotHere(self._layer) from exc
+            layer, version = fetcher.missing
+            if layer in held and version < held[layer].version:
+                raise PolicyRollback(offered=version, held=held[layer].version) from exc
+            raise LayerNotHere(layer) from exc
         except (tuf.RepositoryError, tuf.DownloadError) as exc:
             raise MetadataInvalid(str(exc)) from exc
         # A layer's metadata, signed by people who may sign targets too, would pass for those.
         if self._read("targets").targets:
             raise MetadataInvalid("the targets metadata lists a target itself; policies belong to layers")
         verify_signers_agree(self._read("root"), self._read("targets"))
-        if target is None:
-            raise MetadataInvalid(f"{self._layer}/policy.json is not among the targets")
+        for layer in held:
+            if layer in self._layers and layer not in published:  # whoever lost TUF's folder would not notice
+                raise PolicyRollback(offered=0, held=held[layer].version)
+        return tuple(self._documents(layer, bundles.get(layer), *targets[layer]) for layer in published)
+
+    def _documents(
+        self, layer: str, bundle: LayerBundle | None, newest: TargetFile | None, stable: TargetFile | None
+    ) -> VerifiedLayer:
+        if newest is None:
+            raise MetadataInvalid(f"{layer}/policy.json is not among the targets")
         if bundle is None:
-            raise LayerNotHere(self._layer)
+            raise LayerNotHere(layer)
         try:
-            target.verify_length_and_hashes(bundle.policy)
+            newest.verify_length_and_hashes(bundle.policy)
+            if stable is not None:
+                stable.verify_length_and_hashes(bundle.stable)
         except tuf.LengthOrHashMismatchError as exc:
-            raise LayerNotHere(self._layer) from exc
-        return bundle.policy
+            raise LayerNotHere(layer) from exc
+        rings = self._rings(layer)
+        if rings is None:
+            return VerifiedLayer(layer, bundle.policy, bundle.policy)
+        if stable is None:
+            raise MetadataInvalid(f"a roll-out of layer {layer} is named, and nobody signed what it rolls out from")
+        is_reached = rings.holds(self._host, self._layers, layer=layer, version=self._read(layer).version)
+        return VerifiedLayer(layer, bundle.policy, bundle.policy if is_reached else bundle.stable)
+
+    def _rings(self, layer: str) -> Rings | None:
+        try:
+            return parse_rollouts(self._read("snapshot").unrecognized_fields.get(ROLLOUTS, {})).get(layer)
+        except Malformed as exc:
+            raise MetadataInvalid(str(exc)) from exc
 
     def _discard_folder(self) -> None:
         try:
@@ -164,6 +216,18 @@ class PolicyVerification:
                 self._folder.unlink(missing_ok=True)
         except OSError as exc:
             raise TrustCacheUnavailable(why(exc)) from exc
+
+
+def _targets_of(client: Updater, layer: str) -> tuple[TargetFile | None, TargetFile | None]:
+    return client.get_targetinfo(f"{layer}/policy.json"), client.get_targetinfo(f"{layer}/stable.json")
+
+
+def _verify_not_older(head: HeadBundle, held: Mapping[str, AcceptedPolicy]) -> None:
+    """Raises PolicyRollback: by what the snapshot claims, somebody is to go back to an older policy."""
+    for layer, accepted in held.items():
+        claimed = claimed_layer_version(head.snapshot, layer)
+        if claimed < accepted.version:
+            raise PolicyRollback(offered=claimed, held=accepted.version)
 
 
 def verify_signers_agree(root: Root, targets: Targets) -> None:

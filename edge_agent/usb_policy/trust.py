@@ -1,6 +1,6 @@
 """`trust.json`: whose policy the guard follows. Pinned by a person, and read by the guard and its child.
 
-{"v": 1, "host": host id, "layer", "root": base64 of TUF root metadata}
+{"v": 1, "host": host id, "layer", "parts": [layer, ...], "root": base64 of TUF root metadata}; parts only where any
 """
 
 import os
@@ -10,10 +10,11 @@ from hashlib import sha256
 from pathlib import Path
 
 from shared import canonical
+from shared.canonical import Json
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import Fields, encode_base64
 from shared.identity import HostId
-from shared.policy.layer import LAYER_PATTERN
+from shared.policy.layer import LAYER_PATTERN, read_parts
 
 MAX_ROOT_BYTES = 64 * 1024
 _MAX_BYTES = 2 * MAX_ROOT_BYTES
@@ -42,6 +43,11 @@ class Trust:
     host_id: HostId
     layer: str
     root: bytes
+    parts: tuple[str, ...] = ()  # the further layers: of its site, of its type of modality
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return (self.layer, *self.parts)
 
     @property
     def fingerprint(self) -> str:
@@ -49,8 +55,9 @@ class Trust:
         return sha256(self.root).hexdigest()
 
     def encode(self) -> bytes:
+        parts: dict[str, Json] = {"parts": list(self.parts)} if self.parts else {}
         return canonical.encode(
-            {"v": 1, "host": str(self.host_id), "layer": self.layer, "root": encode_base64(self.root)}
+            {**parts, "v": 1, "host": str(self.host_id), "layer": self.layer, "root": encode_base64(self.root)}
         )
 
     @classmethod
@@ -62,6 +69,7 @@ class Trust:
             HostId.parse(fields.text("host")),
             fields.text("layer", LAYER_PATTERN),
             fields.base64("root", max_bytes=MAX_ROOT_BYTES),
+            read_parts(fields),
         )
         fields.done()
         return trust

@@ -10,6 +10,7 @@ from shared.errors import Malformed
 from shared.fields import Fields
 from shared.fleet.devices import DeviceState, Finding, GuardReport, OtherDevice
 from shared.identity import HostId
+from shared.policy.layer import PART_PATTERN
 from shared.policy.routes import MAX_ROUTES
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
 
@@ -17,6 +18,7 @@ MAX_BYTES = 256 << 10  # signed; room for the device tree of a guard at all its 
 _SIGNED_BYTES = 92  # what a signed statement adds
 _COUNT_BYTES = 16  # more digits in `left_out`
 MAX_FOLDERS, MAX_ERROR_CHARS = 16, 200
+_MAX_LAYERS = 2
 RUN_PATTERN = r"[0-9a-f]{32}"
 LIES_ON = ("memory", "encrypted disk", "plain disk", "unknown", "missing")
 
@@ -112,12 +114,32 @@ class CaptureState:
 
 
 @dataclass(frozen=True)
+class LayerState:
+    """What a host says of the policy of its site, or of its type of modality; 0: none yet."""
+
+    layer: str
+    accepted: int
+    in_force: int
+
+    def json(self) -> dict[str, Json]:
+        return dict(self.__dict__)
+
+    @classmethod
+    def parse(cls, value: Json) -> "LayerState":
+        fields = Fields(value, "host state layer")
+        state = cls(fields.text("layer", PART_PATTERN), fields.integer("accepted"), fields.integer("in_force"))
+        fields.done()
+        return state
+
+
+@dataclass(frozen=True)
 class HostState:
     """`number` rises with every report of a host, across restarts. Counts are since enrolment.
 
     `run` is drawn at each start of the agent, so that a disk that was put back, or copied, gives itself away; empty: an
     agent of an earlier version says nothing of it. It is not written then, `capture` is not where nothing of it differs
-    from its defaults, `guard` is not where no guard answers, and `isolated` is where it is true.
+    from its defaults, `guard` is not where no guard answers, `isolated` is where it is true, and `layers` where it has
+    any. `policy_in_force` is lower than `policy_accepted` where a roll-out has not reached the host, or it failed here.
     """
 
     host_id: HostId
@@ -137,18 +159,21 @@ class HostState:
     guard: GuardReport | None = None  # None: no guard answers on this host
     run: str = ""
     isolated: bool = False  # people had it take nothing in any more
+    layers: tuple[LayerState, ...] = ()  # those besides the organisation's
 
     def encode(self) -> bytes:
         capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}
         guard: dict[str, Json] = {} if self.guard is None else {"guard": self.guard.json()}
         run: dict[str, Json] = {"run": self.run} if self.run else {}
         isolated: dict[str, Json] = {"isolated": True} if self.isolated else {}
+        layers: dict[str, Json] = {"layers": [layer.json() for layer in self.layers]} if self.layers else {}
         return canonical.encode(
             {
                 **capture,
                 **guard,
                 **run,
                 **isolated,
+                **layers,
                 "v": 1,
                 "host": str(self.host_id),
                 "number": self.number,
@@ -207,10 +232,13 @@ class HostState:
             guard=GuardReport.parse(fields.fields("guard")) if fields.has("guard") else None,
             run=fields.text("run", RUN_PATTERN) if fields.has("run") else "",
             isolated=fields.flag("isolated") if fields.has("isolated") else False,
+            layers=tuple(
+                map(LayerState.parse, fields.items("layers", most=_MAX_LAYERS) if fields.has("layers") else ())
+            ),
         )
         fields.done()
         if state.encode() != payload:
-            raise Malformed("host state", "its field 'capture' or 'isolated' is written and says nothing")
+            raise Malformed("host state", "its field 'capture', 'isolated' or 'layers' is written and says nothing")
         return state
 
 

@@ -1,7 +1,9 @@
 """Policy bundles: TUF metadata as it travels, in retained MQTT messages and over HTTPS alike.
 
     head  = canonical JSON {"v", "kind": "head", "root": [base64, oldest first], "timestamp", "snapshot", "targets"}
-    layer = canonical JSON {"v", "kind": "layer", "layer", "metadata": base64, "policy": base64}
+    layer = canonical JSON {"v", "kind": "layer", "layer", "metadata": base64, "policy": base64, "stable": base64}
+
+`stable` is there while a roll-out may still be taken back: the policy that hosts go by which it has not reached.
 
 A bundle proves nothing by itself; everything in it is verified as TUF metadata by whoever unpacks it. The head grows
 with layers and never with hosts.  docs/formats/policy.md section 3
@@ -10,6 +12,7 @@ with layers and never with hosts.  docs/formats/policy.md section 3
 from dataclasses import dataclass
 
 from shared import canonical
+from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields, decode_base64, encode_base64
 from shared.policy.layer import LAYER_PATTERN
@@ -74,15 +77,18 @@ class HeadBundle:
 
 @dataclass(frozen=True)
 class LayerBundle:
-    """The delegated role of one layer and the policy document it signs."""
+    """The delegated role of one layer and the policy documents it signs; `stable` is empty where there is but one."""
 
     layer: str
     metadata: bytes
     policy: bytes
+    stable: bytes = b""
 
     def encode(self) -> bytes:
+        stable: dict[str, Json] = {"stable": encode_base64(self.stable)} if self.stable else {}
         return canonical.encode(
             {
+                **stable,
                 "v": 1,
                 "kind": "layer",
                 "layer": self.layer,
@@ -99,8 +105,11 @@ class LayerBundle:
             fields.text("layer", LAYER_PATTERN),
             fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
             fields.base64("policy", max_bytes=MAX_LAYER_BYTES),
+            fields.base64("stable", max_bytes=MAX_LAYER_BYTES) if fields.has("stable") else b"",
         )
         fields.done()
+        if layer.encode() != data:
+            raise Malformed("policy layer bundle", "its stable policy is written and empty")
         return layer
 
 

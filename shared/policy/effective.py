@@ -1,6 +1,6 @@
 """What a host acts by: the organisation's policy, with what its type of modality, its site and its own exception add.
 
-    lists of modalities and routes   each part adds; a name twice is Malformed
+    modalities                       each part adds; an AE title twice is Malformed
     device rules                     the organisation's first, then the type's, the site's, the host's: the first
                                      match wins, so nothing that a part says loosens a rule above it
     default, suspicious              the strictest that anybody says
@@ -17,10 +17,11 @@ from shared.devices.verdict import Target
 from shared.errors import Malformed
 from shared.identity import HostId
 from shared.policy.document import PolicyDocument
-from shared.policy.part import MODALITY, SITE, PartContent, PartDocument
+from shared.policy.layer import MODALITY, SITE
+from shared.policy.part import PartContent, PartDocument
 
 _STRICTER = (Target.ALLOW, Target.BLOCK, Target.REJECT)
-_NEAREST = ("grading", "state_every_s", "pull_every_s", "coverage", "spool_quota_bytes", "frame_digests", "watch")
+_NEAREST = ("grading", "state_every_s", "pull_every_s", "spool_quota_bytes", "watch")
 _NOTHING = DevicePolicy()
 
 
@@ -80,7 +81,6 @@ def _with(policy: PolicyDocument, content: PartContent) -> PolicyDocument:
     return replace(
         policy,
         modalities=(*policy.modalities, *content.modalities),
-        routes=(*policy.routes, *content.routes),
         devices=_devices(policy.devices, content.devices),
         **nearest,
     )
@@ -93,7 +93,8 @@ def _devices(above: DevicePolicy | None, below: DevicePolicy | None) -> DevicePo
         rules=(*above.rules, *below.rules),
         default=max(above.default, below.default, key=_STRICTER.index),
         suspicious=max(above.suspicious, below.suspicious, key=_STRICTER.index),
-        observe_until=below.observe_until or above.observe_until,
+        # A part that could begin a trial would have the rules above it decide nothing.
+        observe_until=min(filter(None, (above.observe_until, below.observe_until))) if above.observe_until else None,
         rescue=below.rescue or above.rescue,
         contact=below.contact or above.contact,
         language=below.language if below.language != _NOTHING.language else above.language,

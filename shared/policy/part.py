@@ -1,10 +1,8 @@
 """The policy of a part of the organisation: the TUF target `<layer>/policy.json` of a site or a type of modality.
 
-    layer   site-NAME      a place; its document may have exceptions for single hosts of it
-            modality-NAME  a type of modality, such as modality-ct, wherever it stands
-
-A part adds to the organisation's policy and says anew what is its own to say. What it leaves out is as it was; it has
-no keys, and says nothing of who signs.  docs/formats/policy.md section 8
+The document of a site may have exceptions for single hosts of it. A part adds to the organisation's policy and says
+anew what is its own to say; what it leaves out is as it was. It has no keys, says nothing of who signs, and names no
+archive: what the centre acts by is the organisation's alone.  docs/formats/policy.md section 8
 """
 
 from collections.abc import Iterable
@@ -22,14 +20,11 @@ from shared.policy.document import (
     MAX_MODALITIES,
     MAX_PULL_EVERY_S,
     MAX_STATE_EVERY_S,
-    Coverage,
     Modality,
 )
 from shared.policy.grading import Grading
-from shared.policy.routes import MAX_ROUTES, Route
+from shared.policy.layer import PART_PATTERN, SITE
 
-SITE, MODALITY = "site-", "modality-"
-PART_PATTERN = rf"({SITE}|{MODALITY})[a-z0-9][a-z0-9-]{{0,22}}"
 MAX_HOSTS = 1000
 
 
@@ -38,13 +33,10 @@ class PartContent:
     """What a part says; each member that has its default is left out and says nothing."""
 
     modalities: tuple[Modality, ...] = ()
-    routes: tuple[Route, ...] = ()
     grading: Grading | None = None
     state_every_s: int = 0
     pull_every_s: int = 0
-    coverage: Coverage | None = None
     spool_quota_bytes: int = 0
-    frame_digests: bool = False
     devices: DevicePolicy | None = None
     watch: WatchPolicy | None = None
 
@@ -55,15 +47,10 @@ class PartContent:
     def json(self) -> dict[str, Json]:
         written: dict[str, Json] = {
             "modalities": [each.json() for each in self.modalities],
-            "routes": [each.json() for each in self.routes],
             "state_every_s": self.state_every_s,
             "pull_every_s": self.pull_every_s,
             "spool_quota_bytes": self.spool_quota_bytes,
-            "frame_digests": self.frame_digests,
         }
-        if self.coverage is not None:
-            coverage: dict[str, Json] = {"calling_ae_title": self.coverage.calling_ae_title}
-            written["coverage"] = {**coverage, "peer": self.coverage.peer.json()}
         for name, section in (("grading", self.grading), ("devices", self.devices), ("watch", self.watch)):
             if section is not None:
                 written[name] = section.json()
@@ -73,16 +60,12 @@ class PartContent:
     def parse(cls, given: Fields) -> "PartContent":
         """Raises Malformed: also for a member that says nothing, or that a part has not."""
         modalities = given.items("modalities", most=MAX_MODALITIES) if given.has("modalities") else []
-        routes = given.items("routes", most=MAX_ROUTES) if given.has("routes") else []
         content = cls(
             tuple(map(Modality.parse, modalities)),
-            tuple(map(Route.parse, routes)),
             Grading.parse(given.fields("grading")) if given.has("grading") else None,
             _integer(given, "state_every_s", MAX_STATE_EVERY_S),
             _integer(given, "pull_every_s", MAX_PULL_EVERY_S),
-            Coverage.parse(given.fields("coverage")) if given.has("coverage") else None,
             _integer(given, "spool_quota_bytes", 2**53 - 1),
-            given.flag("frame_digests") if given.has("frame_digests") else False,
             DevicePolicy.parse(given.fields("devices")) if given.has("devices") else None,
             WatchPolicy.parse(given.fields("watch")) if given.has("watch") else None,
         )

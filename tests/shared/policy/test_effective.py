@@ -21,7 +21,6 @@ from shared.policy.document import Modality
 from shared.policy.effective import Origin, effective
 from shared.policy.grading import Grading
 from shared.policy.part import PartContent, PartDocument
-from shared.policy.routes import Peer, Route, Via
 from shared.signing import SoftwareSigner
 from tests.fakes.signers import CentreKeys, document
 
@@ -29,9 +28,8 @@ HOST, OTHER = HostId(bytes(16)), HostId(bytes(15) + b"\1")
 POLICY = document(
     7, CentreKeys.new(secrets.token_bytes), SoftwareSigner(ec.generate_private_key(ec.SECP256R1())).public
 )
-PACS = Route("pacs", Via.CENTRE, "LEAD", Peer("PACS", "127.0.0.1", 104))
-SITE = PartDocument("site-north", 3, PartContent(modalities=(Modality("CT9", "at the north"),), routes=(PACS,)))
-TYPE = PartDocument("modality-ct", 2, PartContent(state_every_s=30, frame_digests=True))
+SITE = PartDocument("site-north", 3, PartContent(modalities=(Modality("CT9", "at the north"),)))
+TYPE = PartDocument("modality-ct", 2, PartContent(state_every_s=30, spool_quota_bytes=1 << 30))
 
 
 def rules(*texts: str, **more: object) -> DevicePolicy:
@@ -49,9 +47,8 @@ def test_parts_add_and_say_anew_and_each_line_has_its_origin() -> None:
     assert (found.policy.state_every_s, found.policy.pull_every_s) == (30, POLICY.pull_every_s)
     assert str(found.origins["modalities/CT1"]) == "organisation 7"
     assert str(found.origins["modalities/CT9"]) == "site-north 3"
-    assert str(found.origins["routes/pacs"]) == "site-north 3"
     assert str(found.origins["state_every_s"]) == "modality-ct 2"
-    assert str(found.origins["frame_digests"]) == "modality-ct 2"
+    assert str(found.origins["spool_quota_bytes"]) == "modality-ct 2"
     assert str(found.origins["keys"]) == "organisation 7"
 
 
@@ -83,6 +80,20 @@ def test_device_rules_of_the_organisation_decide_first() -> None:
         "call 4711",
         "site-north",
     )
+
+
+def test_a_part_ends_a_trial_sooner_and_begins_none() -> None:
+    soon, late = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
+
+    def until(above: datetime | None, below: datetime | None) -> datetime | None:
+        organisation = replace(POLICY, devices=rules("block", observe_until=above))
+        site = replace(SITE, content=PartContent(devices=rules("allow", observe_until=below)))
+        devices = effective(organisation, (site,), HOST).policy.devices
+        assert devices is not None
+        return devices.observe_until
+
+    assert (until(late, soon), until(soon, late), until(late, None)) == (soon, soon, late)
+    assert until(None, late) is None
 
 
 TARGETS = st.sampled_from(["allow", "block", "reject"])

@@ -14,15 +14,13 @@ from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.watch import WatchPolicy
 from shared.errors import Malformed
 from shared.identity import HostId
-from shared.policy.document import Coverage, Modality
+from shared.policy.document import Modality
 from shared.policy.grading import Grading
 from shared.policy.part import PartContent, PartDocument
-from shared.policy.routes import Peer, Route, Via
 
-PEER = Peer("PACS", "127.0.0.1", 104)
 FULL = PartContent(
-    (Modality("CT9", "a modality"),), (Route("pacs", Via.CENTRE, "LEAD", PEER),), Grading("restricted"), 30, 600,
-    Coverage("LEAD", PEER), 1 << 30, True, DevicePolicy((DeviceRule(parse_rule("allow")),)), WatchPolicy(60),
+    (Modality("CT9", "a modality"),), Grading("restricted"), 30, 600,
+    1 << 30, DevicePolicy((DeviceRule(parse_rule("allow")),)), WatchPolicy(60),
 )  # fmt: skip
 PART = PartDocument("site-north", 4, FULL, ((HostId(bytes(16)), PartContent(state_every_s=5)),))
 
@@ -44,7 +42,8 @@ def test_a_part_reads_back(part: PartDocument) -> None:
         {"keys": []},
         {"receipt_key": ""},
         {"modalities": []},
-        {"frame_digests": False},
+        {"frame_digests": True},
+        {"routes": []},
         {"spool_quota_bytes": 0},
         {"state_every_s": 3601},
         {"hosts": {}},

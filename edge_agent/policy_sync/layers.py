@@ -1,0 +1,77 @@
+"""Reads the verified layers of a host into what it would act by. Every document has to be valid, also the one it waits for.
+
+The agent and the guard's child both do this, each with what it verified itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import NamedTuple, TypeAlias
+
+from edge_agent.policy_sync.verification import VerifiedLayer
+from shared.errors import Malformed
+from shared.identity import HostId
+from shared.policy.accept import AcceptedPolicy, WrongLayer
+from shared.policy.document import PolicyDocument
+from shared.policy.effective import Effective, effective
+from shared.policy.layer import is_part
+from shared.policy.part import PartDocument
+
+Document: TypeAlias = PolicyDocument | PartDocument
+
+
+@dataclass(frozen=True)
+class HostPolicy:
+    """`newest` is what is accepted of each layer, `acts_by` what of it is to be in force; both in the layers' order.
+
+    `documents` has the bytes of all of them. `effective` is what the ones of `acts_by` come to on this host.
+    """
+
+    newest: tuple[AcceptedPolicy, ...]
+    acts_by: tuple[AcceptedPolicy, ...]
+    documents: Mapping[AcceptedPolicy, bytes]
+    effective: Effective
+
+
+class _Read(NamedTuple):
+    accepted: AcceptedPolicy
+    document: Document
+    data: bytes
+
+
+def read_layers(verified: Sequence[VerifiedLayer], host: HostId) -> HostPolicy:
+    """Raises Malformed, WrongLayer: then nothing of any layer is used."""
+    newest = [_read(layer.layer, layer.newest) for layer in verified]
+    acts_by = [_read(layer.layer, layer.acts_by) for layer in verified]
+    for waits, acts in zip(newest, acts_by, strict=True):
+        if acts != waits and acts.accepted.version >= waits.accepted.version:
+            raise Malformed(
+                "policy", f"what a roll-out leaves hosts with, version {acts.accepted.version}, is not older"
+            )
+    return HostPolicy(
+        tuple(each.accepted for each in newest),
+        tuple(each.accepted for each in acts_by),
+        {each.accepted: each.data for each in (*newest, *acts_by)},
+        combine([each.document for each in acts_by], host),
+    )
+
+
+def combine(documents: Sequence[Document], host: HostId) -> Effective:
+    """Return what these come to on `host`, of which the first is the organisation's. Raises Malformed."""
+    first, *parts = documents
+    if not isinstance(first, PolicyDocument):
+        raise Malformed("policy", "the first of a host's layers is the organisation's")
+    return effective(first, [part for part in parts if isinstance(part, PartDocument)], host)
+
+
+def parse_document(layer: str, data: bytes) -> Document:
+    """Return the document of a layer, which says its own name. Raises Malformed, WrongLayer."""
+    document: Document = PartDocument.parse(data) if is_part(layer) else PolicyDocument.parse(data)
+    if document.layer != layer:
+        raise WrongLayer(offered=document.layer, expected=layer)
+    return document
+
+
+def _read(layer: str, data: bytes) -> _Read:
+    document = parse_document(layer, data)
+    return _Read(AcceptedPolicy(layer, document.version, sha256(data).digest()), document, data)
