@@ -1,4 +1,4 @@
-"""Reads the verified layers of a host into what it would act by. Every document has to be valid, also the one it waits for.
+"""Reads the verified layers of a host into what it would act by. Each document has to be valid, also one it waits for.
 
 The agent and the guard's child both do this, each with what it verified itself.
 """

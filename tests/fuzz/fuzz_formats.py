@@ -50,6 +50,7 @@ from shared.identity import CommandId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, AfterReceipt, Coverage, Modality, PolicyDocument, Station
 from shared.policy.grading import Grading, Rule
+from shared.policy.part import PartContent, PartDocument
 from shared.policy.routes import Peer, Route, Via
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
@@ -286,7 +287,8 @@ TARGETS = (
     _target("audit-record", AuditRecord.parse, *(record.public for record in made.chain(3))),
     Target("sealed-box", SealedBox.parse, (_PARTS.wrap, _PARTS.index)),
     _target("head-bundle", HeadBundle.parse, HeadBundle((b"root",), b"timestamp", b"snapshot", b"targets").encode()),
-    _target("layer-bundle", LayerBundle.parse, LayerBundle(ORGANISATION, b"metadata", b"policy").encode()),
+    _target("layer-bundle", LayerBundle.parse, LayerBundle(ORGANISATION, b"metadata", b"policy", b"stable").encode()),
+    _target("policy-part", PartDocument.parse, PartDocument("site-a", 1, PartContent(state_every_s=5)).encode()),
     _target("audit-statement", Statement.parse, Statement(str(made.HOST), 1, 3, bytes(32), bytes(32)).encode()),
     _target("index-entry", IndexEntry.parse, made.ENTRY.encode(), IndexEntry(False, *[""] * 9).encode()),
     _target("enrolment-request", EnrolmentRequest.parse, EnrolmentRequest(bytes(16), _PEM, _PEM, "CT 2").encode()),

@@ -808,6 +808,11 @@ _STATE = _object_of(
     {
         "capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}"),
         "isolated": _one_of(True),
+        "layers": _list_of(
+            _object_of(
+                layer=_matching(r"(site|modality)-[a-z0-9][a-z0-9-]{0,22}"), accepted=_integer(), in_force=_integer()
+            ), 2,
+        ),
     },
     v=_one_of(1), host=_HOST_ID, number=_integer(1), time=_is_time, software=_text(64), policy_accepted=_integer(),
     policy_in_force=_integer(), policy_error=_text(500), listening=_is_flag, waiting=_integer(), captured=_integer(),
@@ -819,6 +824,7 @@ _RECEIPT = _object_of(v=_one_of(1), object=_OBJECT_ID, record_sha256=_HEX32, rec
 def host_state(signed: bytes, spki: bytes) -> Any:
     state = _read(statement(signed, "leadglass host state v1", spki), _STATE)
     _need("capture" not in state or any(state["capture"].values()), "Malformed", "capture that says nothing")
+    _need(state.get("layers") != [], "Malformed", "layers that say nothing")
     return state
 
 

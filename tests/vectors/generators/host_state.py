@@ -18,7 +18,7 @@ from shared.fleet.devices import (
     Seen,
 )
 from shared.fleet.receipt import Receipt, sign_receipt
-from shared.fleet.state import LIES_ON, CaptureState, FolderState, HostState, RouteState, sign_state
+from shared.fleet.state import LIES_ON, CaptureState, FolderState, HostState, LayerState, RouteState, sign_state
 from shared.signing import Label, sign_statement
 from tests.vectors.given import HOST, OBJECT, OTHER_OBJECT, TIME, Files, as_file, b64, flip, signer
 
@@ -116,6 +116,21 @@ def _runs() -> dict[str, tuple[str, bytes, str]]:
     return {
         "ok-run": ("A state report that names the run.", sign_state(replace(_STATE, run="0f" * 16), host), ""),
         "ok-isolated": ("A host that takes nothing in.", sign_state(replace(_STATE, isolated=True), host), ""),
+        "ok-layers": (
+            "A host of a site, for a type of modality.",
+            sign_state(replace(_STATE, layers=(LayerState("site-north", 3, 2), LayerState("modality-ct", 1, 1))), host),
+            "",
+        ),
+        "bad-layers-empty": (
+            "Layers that are written and none.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "layers": []})),
+            "Malformed",
+        ),
+        "bad-layers-organisation": (
+            "The organisation among the further layers.",
+            sign_state(replace(_STATE, layers=(LayerState("organisation", 3, 2),)), host),
+            "Malformed",
+        ),
         "bad-isolated-false": (
             "Isolated, and written as false.",
             sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "isolated": False})),
