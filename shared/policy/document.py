@@ -28,6 +28,7 @@ from shared.policy.routes import (
     address_range,
     certificates,
 )
+from shared.policy.wipe import WipePolicy
 from shared.sealing.hpke import PUBLIC_KEY_BYTES, SealingPublicKey
 from shared.sealing.record import GRADE_PATTERN
 from shared.signing import EvidencePublicKey
@@ -181,7 +182,8 @@ class PolicyDocument:
 
     What has a default here is written only where it differs, so that a policy has one encoding. `dicom_trust` is PEM
     certificates that modalities' TLS client certificates chain to; `spool_quota_bytes` 0 is the disk's own limit.
-    Without `devices` a host's device guard authorises nothing, and without `watch` it looks for nothing on its host.
+    Without `devices` a host's device guard authorises nothing, without `watch` it looks for nothing on its host, and
+    without `wipe` no drive is wiped.
     """
 
     layer: str
@@ -199,6 +201,7 @@ class PolicyDocument:
     frame_digests: bool = False
     devices: DevicePolicy | None = None
     watch: WatchPolicy | None = None
+    wipe: WipePolicy | None = None
 
     @property
     def default_grade(self) -> str:
@@ -246,6 +249,8 @@ class PolicyDocument:
             members["devices"] = self.devices.json()
         if self.watch is not None:
             members["watch"] = self.watch.json()
+        if self.wipe is not None:
+            members["wipe"] = self.wipe.json()
         return canonical.encode(members)
 
     @classmethod
@@ -287,11 +292,12 @@ class PolicyDocument:
         )
 
     def _with_devices(self, fields: Fields) -> "PolicyDocument":
-        """Read what the device guard of a host goes by; of no use to anybody else."""
+        """Read what the privileged part of a host goes by."""
         return replace(
             self,
             devices=DevicePolicy.parse(fields.fields("devices")) if fields.has("devices") else None,
             watch=WatchPolicy.parse(fields.fields("watch")) if fields.has("watch") else None,
+            wipe=WipePolicy.parse(fields.fields("wipe")) if fields.has("wipe") else None,
         )
 
     def _verify(self) -> None:

@@ -3,7 +3,7 @@
     modalities                       each part adds; an AE title twice is Malformed
     device rules                     the organisation's first, then the type's, the site's, the host's: the first
                                      match wins, so nothing that a part says loosens a rule above it
-    default, suspicious              the strictest that anybody says
+    default, suspicious, wipe rules  the strictest that anybody says
     everything else                  the nearest to the host that says it
 
 docs/formats/policy.md section 8
@@ -82,6 +82,7 @@ def _with(policy: PolicyDocument, content: PartContent) -> PolicyDocument:
         policy,
         modalities=(*policy.modalities, *content.modalities),
         devices=_devices(policy.devices, content.devices),
+        wipe=policy.wipe.stricter(content.wipe) if policy.wipe and content.wipe else policy.wipe or content.wipe,
         **nearest,
     )
 
@@ -106,7 +107,7 @@ def _lines(policy: PolicyDocument) -> Iterator[str]:
     yield from (f"modalities/{each.ae_title}" for each in policy.modalities)
     yield from (f"routes/{each.name}" for each in policy.routes)
     yield from ("keys", "receipt_key", "grading", "state_every_s", "pull_every_s")
-    for name in ("dicom_trust", "coverage", "spool_quota_bytes", "frame_digests", "watch"):
+    for name in ("dicom_trust", "coverage", "spool_quota_bytes", "frame_digests", "watch", "wipe"):
         if getattr(policy, name):
             yield name
     if policy.devices is not None:

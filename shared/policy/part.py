@@ -24,6 +24,7 @@ from shared.policy.document import (
 )
 from shared.policy.grading import Grading
 from shared.policy.layer import PART_PATTERN, SITE
+from shared.policy.wipe import WipePolicy
 
 MAX_HOSTS = 1000
 
@@ -39,6 +40,7 @@ class PartContent:
     spool_quota_bytes: int = 0
     devices: DevicePolicy | None = None
     watch: WatchPolicy | None = None
+    wipe: WipePolicy | None = None
 
     def says(self) -> Iterable[str]:
         """Yield the names of the members that say something."""
@@ -51,7 +53,8 @@ class PartContent:
             "pull_every_s": self.pull_every_s,
             "spool_quota_bytes": self.spool_quota_bytes,
         }
-        for name, section in (("grading", self.grading), ("devices", self.devices), ("watch", self.watch)):
+        sections = ("grading", self.grading), ("devices", self.devices), ("watch", self.watch), ("wipe", self.wipe)
+        for name, section in sections:
             if section is not None:
                 written[name] = section.json()
         return {name: written[name] for name in self.says()}
@@ -68,6 +71,7 @@ class PartContent:
             _integer(given, "spool_quota_bytes", 2**53 - 1),
             DevicePolicy.parse(given.fields("devices")) if given.has("devices") else None,
             WatchPolicy.parse(given.fields("watch")) if given.has("watch") else None,
+            WipePolicy.parse(given.fields("wipe")) if given.has("wipe") else None,
         )
         given.done()
         return content

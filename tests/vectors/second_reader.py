@@ -617,6 +617,10 @@ _POLICY = _object_of(
         "frame_digests": _one_of(True),
         "devices": _DEVICES,
         "watch": _WATCH,
+        "wipe": _object_of(
+            least=_one_of("clear", "purge"), read_back=_one_of("samples", "whole"), approvals=_integer(1, 5),
+            ticket_hours=_integer(1, 168),
+        ),
     },
     v=_one_of(1), layer=_GRADE, version=_integer(1), modalities=_list_of(_MODALITY, 1000),
     keys=_list_of(

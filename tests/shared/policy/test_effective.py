@@ -21,6 +21,7 @@ from shared.policy.document import Modality
 from shared.policy.effective import Origin, effective
 from shared.policy.grading import Grading
 from shared.policy.part import PartContent, PartDocument
+from shared.policy.wipe import LeastClass, ReadBack, WipePolicy
 from shared.signing import SoftwareSigner
 from tests.fakes.signers import CentreKeys, document
 
@@ -94,6 +95,16 @@ def test_a_part_ends_a_trial_sooner_and_begins_none() -> None:
 
     assert (until(late, soon), until(soon, late), until(late, None)) == (soon, soon, late)
     assert until(None, late) is None
+
+
+def test_of_wipe_rules_the_strictest_holds_of_each() -> None:
+    organisation = replace(POLICY, wipe=WipePolicy(LeastClass.PURGE, ReadBack.SAMPLES, 1, 24))
+    site = replace(SITE, content=PartContent(wipe=WipePolicy(LeastClass.CLEAR, ReadBack.WHOLE, 2, 48)))
+
+    found = effective(organisation, (site,), HOST)
+    assert found.policy.wipe == WipePolicy(LeastClass.PURGE, ReadBack.WHOLE, 2, 24)
+    assert effective(POLICY, (site,), HOST).policy.wipe == site.content.wipe
+    assert effective(organisation, (SITE,), HOST).policy.wipe == organisation.wipe
 
 
 TARGETS = st.sampled_from(["allow", "block", "reject"])

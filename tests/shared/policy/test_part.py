@@ -17,10 +17,12 @@ from shared.identity import HostId
 from shared.policy.document import Modality
 from shared.policy.grading import Grading
 from shared.policy.part import PartContent, PartDocument
+from shared.policy.wipe import LeastClass, ReadBack, WipePolicy
 
 FULL = PartContent(
     (Modality("CT9", "a modality"),), Grading("restricted"), 30, 600,
     1 << 30, DevicePolicy((DeviceRule(parse_rule("allow")),)), WatchPolicy(60),
+    WipePolicy(LeastClass.PURGE, ReadBack.WHOLE, 2, 24),
 )  # fmt: skip
 PART = PartDocument("site-north", 4, FULL, ((HostId(bytes(16)), PartContent(state_every_s=5)),))
 

@@ -1,4 +1,4 @@
-"""Makes the scenarios of docs/formats/policy.md that concern `devices` and `watch`: `document`.
+"""Makes the scenarios of docs/formats/policy.md that concern `devices`, `watch` and `wipe`: `document`.
 
 What a rule's own text may say is not looked at here beyond its canonical form.
 """
@@ -15,6 +15,7 @@ from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.verdict import Access, Target
 from shared.devices.watch import AllowedPeer, LeastFree, WatchPolicy
 from shared.policy.document import PolicyDocument
+from shared.policy.wipe import LeastClass, ReadBack, WipePolicy
 from tests.vectors.generators.policy import document, parsing
 from tests.vectors.given import TIME, Files, sealing_key
 
@@ -48,7 +49,8 @@ def devices_document() -> PolicyDocument:
     )
     others = OtherKinds(((OtherKind.OPTICAL, Target.ALLOW), (OtherKind.THUNDERBOLT, Target.BLOCK)))
     devices = DevicePolicy(rules, Target.REJECT, _LATER, Target.ALLOW, Rescue("1-1.2", 10), "设备科 4711", "zh", others)
-    return replace(document(), devices=devices, watch=watch)
+    wipe = WipePolicy(LeastClass.PURGE, ReadBack.WHOLE, 2, 24)
+    return replace(document(), devices=devices, watch=watch, wipe=wipe)
 
 
 def scenarios() -> Files:
@@ -66,7 +68,7 @@ def scenarios() -> Files:
             del at[name]
         return canonical.encode(value)
 
-    devices, watch, rescue = ("devices",), ("watch",), ("devices", "rescue")
+    devices, watch, wipe, rescue = ("devices",), ("watch",), ("wipe",), ("devices", "rescue")
     hub, stick, keyboard, typing_stick = (("devices", "rules", n) for n in range(4))
     later = clock.text(_LATER)
     bad = [
@@ -109,6 +111,10 @@ def scenarios() -> Files:
         ("watch-folder-dots", "A folder with dots.", changed(*watch, encrypted=["/var/../images"])),
         ("watch-forbidden-twice", "A program twice.", changed(*watch, forbidden=["vnc", "vnc"])),
         ("watch-swap-false", "A flag that says no.", changed(*watch, encrypted_swap=False)),
+        ("wipe-destroy", "A class that no program reaches.", changed(*wipe, least="destroy")),
+        ("wipe-approvals", "Approved by nobody.", changed(*wipe, approvals=0)),
+        ("wipe-ticket-too-long", "A ticket of more than a week.", changed(*wipe, ticket_hours=169)),
+        ("wipe-read-back-missing", "It does not say how much is read back.", changed(*wipe, read_back=None)),
         ("watch-drift-zero", "A drift of nothing, which is left out.", changed(*watch, most_drift_ms=0)),
     ]  # fmt: skip
     every_kind: canonical.Json = {kind.value: "block" for kind in OtherKind}
