@@ -1,6 +1,7 @@
-"""Run all tests: the virtual-machine lab beside the others, since each of the two mostly waits.
+"""Run all tests, in two lanes side by side, since most tests wait for other processes.
 
-What the lab has to say comes after the others are done. The exit code is pytest's own, the worse of the two.
+The first lane begins with the virtual-machine lab, which waits most, and has about half of the whole. What it has to say
+comes after the other is done. The exit code is pytest's own, the worse of the two.
 """
 
 import subprocess
@@ -8,22 +9,22 @@ import sys
 import tempfile
 from collections.abc import Sequence
 
-LAB = "tests/lab"
+FIRST = ("tests/lab", "tests/control_plane", "tests/contracts")
 
 
 def main(options: Sequence[str]) -> int:
     pytest = [sys.executable, "-m", "pytest", "-q", *options]
     with tempfile.TemporaryFile("w+") as said:
         # Two runs would write one cache of what failed last.
-        lab = subprocess.Popen([*pytest, "-p", "no:cacheprovider", LAB], stdout=said, stderr=subprocess.STDOUT)
+        first = subprocess.Popen([*pytest, "-p", "no:cacheprovider", *FIRST], stdout=said, stderr=subprocess.STDOUT)
         try:
-            others = subprocess.run([*pytest, f"--ignore={LAB}"], check=False).returncode
-            code = lab.wait()
+            others = subprocess.run([*pytest, *(f"--ignore={path}" for path in FIRST)], check=False).returncode
+            code = first.wait()
         finally:
-            lab.terminate()
-            lab.wait()
+            first.terminate()
+            first.wait()
         said.seek(0)
-        print(f"\n{LAB}\n{said.read()}", end="", flush=True)
+        print(f"\n{', '.join(FIRST)}\n{said.read()}", end="", flush=True)
     return max(others, code)
 
 
