@@ -35,8 +35,8 @@ def ca() -> TestCa:
 @contextmanager
 def linked(broker: ScriptedBroker, ca: TestCa, hints: Hints, log: MemoryLog) -> Iterator[MqttLink]:
     link = MqttLink(
-        "127.0.0.1", broker.port, tls(ca.pem, ca.host()), host_id=HostId.new(), layer=ORGANISATION, updater=Nothing(),
-        log=log, on_subscribed=lambda: None, hints=hints, spread=lambda: 0.0,
+        "127.0.0.1", broker.port, tls(ca.pem, ca.host()), host_id=HostId.new(), layers=(ORGANISATION,),
+        updater=Nothing(), log=log, on_subscribed=lambda: None, hints=hints, spread=lambda: 0.0,
     )  # fmt: skip
     stop = threading.Event()
     thread = threading.Thread(target=link.run, args=(stop,))

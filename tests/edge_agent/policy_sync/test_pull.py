@@ -25,7 +25,7 @@ def host(enrolled: AgentFolder, tmp_path: Path) -> Host:
 @pytest.fixture
 def updater(host: Host, centre: Centre) -> PolicyUpdater:
     return PolicyUpdater(
-        layer=ORGANISATION,
+        layers=(ORGANISATION,),
         trust_folder=host.folder / "policy",
         policy_root=centre.signers.root,
         host_id=host.host_id,
@@ -40,7 +40,7 @@ def updater(host: Host, centre: Centre) -> PolicyUpdater:
 def puller(host: Host, enrolled: AgentFolder, updater: PolicyUpdater) -> Iterator[PolicyPuller]:
     doors = load_identity(enrolled).config.doors
     door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
-    yield PolicyPuller(door, ORGANISATION, updater, policy=host.store.in_force, log=host.log, bell=Bell())
+    yield PolicyPuller(door, (ORGANISATION,), updater, policy=host.store.in_force, log=host.log, bell=Bell())
     door.close()
 
 
@@ -69,7 +69,7 @@ def test_what_is_published_comes_in_force(centre: Centre, host: Host, puller: Po
 def pull(host: Host, enrolled: AgentFolder, updater: PolicyUpdater) -> Iterator[PolicyPull]:
     doors = load_identity(enrolled).config.doors
     door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
-    yield PolicyPull(door, ORGANISATION, updater)
+    yield PolicyPull(door, (ORGANISATION,), updater)
     door.close()
 
 
@@ -166,7 +166,7 @@ def test_a_host_that_loses_its_broker_asks_at_once_and_not_when_it_would_have(
     doors = load_identity(enrolled).config.doors
     door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
     puller = PolicyPuller(
-        door, ORGANISATION, updater, policy=lambda: centre.policy(1), log=host.log, bell=bell, hints=hints,
+        door, (ORGANISATION,), updater, policy=lambda: centre.policy(1), log=host.log, bell=bell, hints=hints,
         spread=lambda: 0.0,
     )  # fmt: skip
     thread = threading.Thread(target=puller.run, args=(stop,))
@@ -191,7 +191,7 @@ def test_a_first_policy_that_no_broker_told_of_shows_a_silent_one(
     doors = load_identity(enrolled).config.doors
     door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
     puller = PolicyPuller(
-        door, ORGANISATION, updater, policy=host.store.in_force, log=host.log, bell=Bell(), hints=hints
+        door, (ORGANISATION,), updater, policy=host.store.in_force, log=host.log, bell=Bell(), hints=hints
     )
     puller.pull()
     before = hints.state
