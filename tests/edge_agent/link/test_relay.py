@@ -367,6 +367,15 @@ def test_bundles_are_offered_at_once_again_after_a_restart_and_whenever_they_cha
     assert desk.offers == [(b"head 1", b"layer 1"), (b"head 2", b"layer 1")]
 
 
+def test_every_layer_is_handed_over_by_itself_before_the_head(host: Host, direct: DirectGuard) -> None:
+    world = World(host, lambda: direct)
+    world.bundles.keep(b"head", {"modality-ct": b"type", ORGANISATION: b"layer", "site-north": b"site"})
+    with running(world.relay):
+        world.wait_for(lambda: world.relay.report() is not None)
+
+    assert direct.desk.offers == [(None, b"type"), (None, b"site"), (b"head", b"layer")]
+
+
 def test_an_offer_that_is_refused_keeps_no_record_back(host: Host, direct: DirectGuard) -> None:
     direct.refuses_offers = True
     world = World(host, lambda: direct)

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -32,6 +33,7 @@ from tests.fakes.signers import document
 SITE, TYPE, ELSEWHERE = "site-north", "modality-ct", "site-south"
 LAYERS = (ORGANISATION, TYPE, SITE)
 NOBODY, EVERYBODY = Rings(), None
+State: TypeAlias = tuple[dict[str, int], dict[str, int], list[str]]
 NOW = SystemClock().now()
 
 
@@ -164,5 +166,6 @@ class LayeredBench:
         policy = self.host.store.in_force()
         return [modality.ae_title for modality in policy.modalities] if policy is not None else []
 
-    def state(self) -> tuple[dict[str, int], dict[str, int], list[str]]:
+    def state(self) -> State:
+        """Return what is held and what is acted by, and what that allows to send."""
         return self.held(), self.acts_by(), self.ae_titles()

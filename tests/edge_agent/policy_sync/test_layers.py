@@ -11,7 +11,7 @@ from shared.audit.record import Event, Outcome
 from shared.policy.accept import PolicyRollback
 from shared.policy.bundle import HeadBundle
 from shared.policy.document import ORGANISATION
-from tests.edge_agent.policy_sync.layered import ELSEWHERE, LAYERS, SITE, TYPE, LayeredBench, Publisher
+from tests.edge_agent.policy_sync.layered import ELSEWHERE, LAYERS, SITE, TYPE, LayeredBench, Publisher, State
 
 
 @pytest.fixture
@@ -258,7 +258,7 @@ def test_altered_stored_bytes_of_any_layer_are_not_used_and_every_version_is_sti
     replayed = bench.state()
     bench.pull()
 
-    nothing = (before[0], {}, [])
+    nothing: State = (before[0], {}, [])
     assert (damaged, replayed, bench.state()) == (nothing, nothing, before)
     bench.restart()
     assert bench.state() == before

@@ -91,7 +91,7 @@ def test_what_is_taken_back_goes_back_and_the_accepted_version_does_not(bench: L
 
 def test_the_same_choice_again_is_neither_recorded_nor_tried_again(bench: LayeredBench) -> None:
     tried: list[PolicyDocument] = []
-    bench.check = tried.append  # type: ignore[method-assign]
+    bench.check = tried.append  # type: ignore[method-assign, assignment]
     bench.start()
     bench.sign(SITE, 2, rings=NOBODY)
     for _ in range(3):
@@ -210,10 +210,10 @@ def killed_at(folder: Path, where: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     if where == "trial":
-        bench.check = end  # type: ignore[method-assign]
+        bench.check = end  # type: ignore[method-assign, assignment]
         bench.start()
     else:
-        PolicyStore.switch = end  # type: ignore[method-assign]
+        PolicyStore.switch = end  # type: ignore[method-assign, assignment]
     bench.sign(SITE, 2, rings=bench.here)
     bench.pull()
 
