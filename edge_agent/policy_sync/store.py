@@ -29,11 +29,13 @@ CREATE TABLE IF NOT EXISTS accepted_policy (
 CREATE TRIGGER IF NOT EXISTS accepted_policy_stays BEFORE DELETE ON accepted_policy
 BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE IF NOT EXISTS policy_set (
-    number INTEGER PRIMARY KEY, versions TEXT NOT NULL, why TEXT, begun INTEGER NOT NULL
+    number INTEGER PRIMARY KEY, versions TEXT NOT NULL, root INTEGER NOT NULL, snapshot INTEGER NOT NULL,
+    why TEXT, begun INTEGER NOT NULL
 ) STRICT;
 """
+_UNKNOWN = (0, 0)
 _IN_FORCE = "SELECT versions FROM policy_set WHERE why IS NULL ORDER BY number DESC LIMIT 1"
-_CHOSEN = "SELECT number, versions, why, begun FROM policy_set ORDER BY number DESC LIMIT 1"
+_CHOSEN = "SELECT number, versions, root, snapshot, why, begun FROM policy_set ORDER BY number DESC LIMIT 1"
 _DOCUMENT = "SELECT sha256, document FROM accepted_policy WHERE layer = ? AND version = ?"
 _HIGHEST = "SELECT version, sha256 FROM accepted_policy WHERE layer = ? ORDER BY version DESC LIMIT 1"
 
@@ -52,6 +54,7 @@ class PolicySet:
 
     number: int
     versions: Mapping[str, int]
+    order: tuple[int, int]  # versions of root and snapshot by which it was chosen; (0, 0): not known
     why: str  # why it is not in force here; empty: it did not fail
     begun: int  # how many trials of it were begun and not ended
 
@@ -132,16 +135,16 @@ class PolicyStore:
 
     def chosen(self) -> PolicySet | None:
         """Return the newest set, whether or not it is in force, None: there is none yet."""
-        for number, versions, reason, begun in self._database.read(_CHOSEN):
-            return PolicySet(number, _versions(versions), reason or "", begun)
+        for number, versions, root, snapshot, reason, begun in self._database.read(_CHOSEN):
+            return PolicySet(number, _versions(versions), (root, snapshot), reason or "", begun)
         return None
 
-    def begin_trial(self, versions: Mapping[str, int], why: str) -> int:
+    def begin_trial(self, versions: Mapping[str, int], order: tuple[int, int], why: str) -> int:
         """Choose a set that is tried now and count it as failed until that has ended, because of `why`.
 
         Part of a transaction of the caller's, in which its documents were kept. Returns the set's number.
         """
-        return self._add(versions, why, 1)
+        return self._add(versions, order, why, 1)
 
     def begin_again(self, number: int, why: str) -> None:
         """Count a set as failed once more, until its trial has ended."""
@@ -169,11 +172,11 @@ class PolicyStore:
         for listener in self._listeners:
             listener()
 
-    def _add(self, versions: Mapping[str, int], why: str | None, begun: int) -> int:
+    def _add(self, versions: Mapping[str, int], order: tuple[int, int], why: str | None, begun: int) -> int:
         with self._database.transaction() as connection:
             row = connection.execute(
-                "INSERT INTO policy_set (versions, why, begun) VALUES (?, ?, ?) RETURNING number",
-                (canonical.encode(dict(versions)).decode(), why, begun),
+                "INSERT INTO policy_set (versions, root, snapshot, why, begun) VALUES (?, ?, ?, ?, ?) RETURNING number",
+                (canonical.encode(dict(versions)).decode(), *order, why, begun),
             ).fetchone()
         return int(row[0])
 
@@ -183,10 +186,10 @@ class PolicyStore:
             if self.chosen() is None:
                 former = _former(self._database.read, self.layers[0])
                 for version in _went_on(former):
-                    self._add({self.layers[0]: version}, None, 0)
+                    self._add({self.layers[0]: version}, _UNKNOWN, None, 0)
                 for version, reason, begun in former[:1]:
                     if reason is not None:
-                        self._add({self.layers[0]: version}, reason, begun)
+                        self._add({self.layers[0]: version}, _UNKNOWN, reason, begun)
             connection.execute("DROP TABLE IF EXISTS failed_policy")
 
 

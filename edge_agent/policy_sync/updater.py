@@ -18,7 +18,7 @@ from edge_agent.log import Log, why
 from edge_agent.policy_sync.delegation import Delegation, read_delegation
 from edge_agent.policy_sync.layers import HostPolicy, read_layers
 from edge_agent.policy_sync.store import PolicyStore
-from edge_agent.policy_sync.verification import LayerNotHere, PolicyVerification
+from edge_agent.policy_sync.verification import LayerNotHere, MetadataRollback, PolicyVerification
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
@@ -148,18 +148,25 @@ class PolicyUpdater:
         self._pending, self._done, self.refused = None, sha256(head.encode()).digest(), ""
 
     def _take(self, offered: HostPolicy, held: Mapping[str, AcceptedPolicy]) -> None:
-        """Keep what is new, and try it where this host is to act by something else than before."""
+        """Keep what is new, and try it where this host is to act by something else than before.
+
+        Raises MetadataRollback: a choice that was replaced comes again, which TUF sees only while it has its cache.
+        """
         chosen, versions = self._store.chosen(), _versions(offered.acts_by)
         is_chosen = chosen is not None and chosen.versions == versions
         is_lost = self._store.in_force() is None and (chosen is None or not chosen.why)
-        if is_chosen and not is_lost and all(held.get(each.layer) == each for each in offered.newest):
+        is_new = any(held.get(each.layer) != each for each in offered.newest)
+        if is_chosen and not is_lost and not is_new:
             return
+        order = self._verification.order()
+        if chosen is not None and not is_chosen and not is_new and order < chosen.order:
+            raise MetadataRollback(f"snapshot {order[1]} is from before {chosen.order[1]}, which chose among the same")
         with self._database.transaction():
             for accepted, document in offered.documents.items():
                 self._store.keep(accepted, document)
             # What was in force before and is mended stays so, whatever comes in between.
             kept = chosen.number if chosen is not None and is_chosen else None
-            number = self._store.begin_trial(versions, _ENDED) if kept is None else kept
+            number = self._store.begin_trial(versions, order, _ENDED) if kept is None else kept
             self._record_accepted(offered, held, chosen.versions if chosen is not None else {})
         if len(self._refusals) >= _MOST_REFUSALS_RECORDED:
             self._refusals.clear()

@@ -130,6 +130,13 @@ class PolicyVerification:
             raise MetadataInvalid(str(exc)) from exc
         return Chain(min(role.expires for role in signed.values()), signed_at, signed["root"].version)
 
+    def order(self) -> tuple[int, int]:
+        """Return the versions of root and snapshot that `verify` relied on: the higher of two is the later one.
+
+        A new root may begin the snapshot's numbers anew. Raises TrustCacheUnavailable.
+        """
+        return self._read("root").version, self._read("snapshot").version
+
     def _trusted(self) -> Iterator[tuple[str, Signed]]:
         # The offered parts may be other encodings of a version that was trusted already: the folder has what counts.
         for role in (*_CHAIN, *self._published()):

@@ -116,7 +116,7 @@ class Host:
         data, versions = policy.encode(), {ORGANISATION: policy.version}
         with self.database.transaction():
             self.store.keep(AcceptedPolicy(ORGANISATION, policy.version, sha256(data).digest()), data)
-            self.store.passed(self.store.begin_trial(versions, "it is tried"))
+            self.store.passed(self.store.begin_trial(versions, (1, policy.version), "it is tried"))
         self.store.switch(policy, versions)
 
     def uid_hash(self, uid: str) -> bytes:

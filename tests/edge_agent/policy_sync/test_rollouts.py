@@ -101,6 +101,26 @@ def test_the_same_choice_again_is_neither_recorded_nor_tried_again(bench: Layere
     assert tried == [], "it acts by what it acted by"
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+def test_refuses_a_choice_that_was_replaced_also_where_tuf_s_cache_was_lost(
+    bench: LayeredBench, is_known: bool
+) -> None:
+    bench.sign(ORGANISATION, 2, rings=bench.here)
+    reached = bench.publisher.head()
+    bench.pull(reached)
+    bench.roll_out(ORGANISATION, NOBODY)
+    if not is_known:
+        with bench.host.database.transaction() as connection:
+            connection.execute("UPDATE policy_set SET root = 0, snapshot = 0")
+    bench.lose_cache()
+    bench.pull(reached)
+
+    if is_known:
+        assert (bench.acts_by(), bench.updater.error.partition(":")[0]) == (FIRST, "MetadataRollback")
+    else:
+        assert bench.acts_by() == {**FIRST, ORGANISATION: 2}, "control: nothing else shows that it is older"
+
+
 # ---- what the online key cannot choose
 
 
@@ -255,7 +275,7 @@ RINGS = ["everybody", "here", "share", "nobody", "elsewhere"]
 STEPS = st.one_of(
     st.tuples(st.sampled_from(["good", "bad"]), st.sampled_from(LAYERS), st.sampled_from(RINGS)),
     st.tuples(st.just("roll out"), st.sampled_from(LAYERS), st.sampled_from(RINGS)),
-    st.tuples(st.sampled_from(["restart", "lose cache", "replay"]), st.just(""), st.just("")),
+    st.tuples(st.sampled_from(["restart", "lose cache", "replay", "replay without cache"]), st.just(""), st.just("")),
 )
 
 
@@ -291,7 +311,9 @@ def test_whatever_is_published_rolled_out_and_taken_back_a_host_acts_by_whole_se
         elif step == "lose cache":
             bench.lose_cache()
             bench.pull()
-        elif step == "replay":
+        elif step.startswith("replay"):
+            if step == "replay without cache":
+                bench.lose_cache()
             head, layers = data.draw(st.sampled_from(replayed))
             for bundle in layers.values():
                 bench.updater.offer_layer(bundle)
