@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.database import ReadingDatabase
+from edge_agent.policy_sync.store import read_held, read_in_force
+from shared.identity import HostId
 from shared.policy.document import ORGANISATION
-from tests.edge_agent.policy_sync.layered import SITE, LayeredBench, Publisher
+from tests.edge_agent.policy_sync.layered import LAYERS, SITE, LayeredBench, Publisher
 from tests.fakes.host import Host
 from tests.fakes.signers import document
 
@@ -82,6 +85,19 @@ def test_what_a_former_agent_had_in_force_still_is_at_the_first_start_and_every_
                 WHY if versions[-1] in failed else "",
             )
         host.restart()
+
+
+def test_whoever_only_reads_sees_the_same_before_an_agent_was_started(former: Former) -> None:
+    former.write(range(1, 4), {3: 0})
+    reading = ReadingDatabase(former.folder / "agent.sqlite")
+    before = read_in_force(reading.read, LAYERS, HostId(bytes(16)))
+    Host(former.folder).database.close()
+
+    assert before is not None
+    assert before.versions == {ORGANISATION: 2}
+    assert before == read_in_force(reading.read, LAYERS, HostId(bytes(16)))
+    assert read_held(reading.read, LAYERS) == {ORGANISATION: 3}
+    reading.close()
 
 
 @pytest.mark.parametrize("begun, in_force", [(2, 2), (3, 1)])
