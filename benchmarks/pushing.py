@@ -258,7 +258,7 @@ def _bytes_a_publication(folder: Path) -> dict[int, int]:
 def _verifying_ms(folder: Path, centre: Centre, rounds: int) -> float:
     host, times = Host(folder / "agent"), []
     updater = PolicyUpdater(
-        layer=ORGANISATION, trust_folder=host.folder / "policy", policy_root=centre.publisher.newest_root(),
+        layers=(ORGANISATION,), trust_folder=host.folder / "policy", policy_root=centre.publisher.newest_root(),
         host_id=host.host_id, store=host.store, journal=host.journal, database=host.database, log=host.log,
     )  # fmt: skip
     offered: list[tuple[bytes, bytes]] = []

@@ -225,13 +225,15 @@ def _status(arguments: argparse.Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
-    for listed in ("routes", "export_folders", "moved", "spool_quota_bytes", "spool_used_percent"):
+    for listed in ("policy_layers", "routes", "export_folders", "moved", "spool_quota_bytes", "spool_used_percent"):
         del status[listed]
     used = read.spool_used_percent
     of_quota = "no quota" if used is None else f"{used} % of the {read.spool_quota_bytes} that policy lets it hold"
     status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
+    for layer in read.layers:
+        sys.stdout.write(f"{'policy layer':20} {layer.layer}: accepted {layer.accepted}, in force {layer.in_force}\n")
     for route in read.routes:
         error = f"; {route.error}" if route.error else ""
         sys.stdout.write(f"{f'route {route.name}':20} {route.waiting} waiting{error}\n")

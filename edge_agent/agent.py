@@ -133,7 +133,7 @@ class Agent:
         make_folder(folder.database.parent)
         make_room(folder.spool, shutil.disk_usage(folder.database.parent).free)
         self.database = Database(folder.database)
-        self.store = PolicyStore(self.database, identity.config.layer, clock, log)
+        self.store = PolicyStore(self.database, identity.config.layers, self._host_id, clock, log)
         self.journal = Journal(
             self.database,
             self._host_id,
@@ -205,7 +205,7 @@ class Agent:
     def _make_updater(self) -> PolicyUpdater:
         config = self._identity.config
         return PolicyUpdater(
-            layer=config.layer,
+            layers=config.layers,
             trust_folder=self._settings.folder.trust,
             policy_root=config.policy_root,
             host_id=self._host_id,
@@ -329,7 +329,7 @@ class Agent:
     def _make_puller(self) -> PolicyPuller:
         return PolicyPuller(
             self._door(),
-            self._identity.config.layer,
+            self._identity.config.layers,
             self.updater,
             policy=self.store.in_force,
             log=self._log,
@@ -346,7 +346,7 @@ class Agent:
             config.doors.mqtt_port,
             self._context(config.doors.mqtt_ca),
             host_id=config.host_id,
-            layer=config.layer,
+            layers=config.layers,
             updater=self.updater,
             log=self._log,
             on_subscribed=self._on_subscribed,
@@ -364,7 +364,7 @@ class Agent:
             self._actions(renewal).all(),
             host_id=self._host_id,
             delegation=self.updater.delegation,
-            refresh=PolicyPull(door, self._identity.config.layer, self.updater).refresh,
+            refresh=PolicyPull(door, self._identity.config.layers, self.updater).refresh,
             store=store,
             database=self.database,
             journal=self.journal,

@@ -29,8 +29,9 @@ def opened(folder: AgentFolder, clock: Clock) -> Iterator[Beside]:
     """
     identity = load_identity(folder)
     with closing(Database(folder.database)) as database:
-        store = PolicyStore(database, identity.config.layer, clock, JsonLog(clock))
-        yield Beside(identity, database, Journal(database, identity.config.host_id, key=store.audit_key, clock=clock))
+        config = identity.config
+        store = PolicyStore(database, config.layers, config.host_id, clock, JsonLog(clock))
+        yield Beside(identity, database, Journal(database, config.host_id, key=store.audit_key, clock=clock))
 
 
 def account() -> str:

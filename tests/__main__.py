@@ -1,7 +1,7 @@
 """Run all tests, in two lanes side by side, since most tests wait for other processes.
 
-The first lane begins with the virtual-machine lab, which waits most, and has about half of the whole. What it has to say
-comes after the other is done. The exit code is pytest's own, the worse of the two.
+The first lane begins with the virtual-machine lab, which waits most, and has about half of the whole. What it has to
+say comes after the other is done. The exit code is pytest's own, the worse of the two.
 """
 
 import subprocess

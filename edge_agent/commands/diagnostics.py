@@ -46,15 +46,18 @@ class Diagnostics:
     def read(self, events: int) -> Mapping[str, Fact]:
         """Raises DatabaseUnavailable, DatabaseDamaged."""
         disk, certificate = shutil.disk_usage(self.disk), self.certificate()
-        held, in_force = self.store.held(), self.store.in_force()
+        held, in_force = self.store.held(), self.store.in_force_versions()
+        accepted = {layer: held[layer].version if layer in held else 0 for layer in self.store.layers}
+        organisation, *parts = self.store.layers
         error = self.policy_error()
         return {
             "software": SOFTWARE,
             "python": platform.python_version(),
             "system": f"{platform.system()} {platform.release()} {platform.machine()}",
             "clock": clocks.text(self.clock.now()),
-            "policy_accepted": held.version if held else 0,
-            "policy_in_force": in_force.version if in_force else 0,
+            "policy_accepted": accepted[organisation],
+            "policy_in_force": in_force.get(organisation, 0),
+            "policy_layers": [f"{part}: accepted {accepted[part]}, in force {in_force.get(part, 0)}" for part in parts],
             "policy_error": readable(error, _MOST_ERROR_CHARS) if error else "",
             "listening": self.is_listening(),
             "isolated": self.isolation.is_isolated(),

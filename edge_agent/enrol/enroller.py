@@ -43,7 +43,10 @@ def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> Hos
         EnrolmentRequest(code.secret, request(keys.tls, "host"), request(keys.evidence, "evidence"), asset),
     )
     verify_answer(answer, keys, ca)
-    config = HostConfig(answer.host_id, asset, answer.doors, answer.sop_hash_key, answer.policy_root, answer.layers[0])
+    layer, *parts = answer.layers
+    config = HostConfig(
+        answer.host_id, asset, answer.doors, answer.sop_hash_key, answer.policy_root, layer, tuple(parts)
+    )
     store(
         folder.identity,
         {

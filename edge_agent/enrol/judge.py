@@ -1,6 +1,8 @@
 """Decides whether to believe a centre's CA, and whether its answer is an identity for our keys."""
 
 import hmac
+import re
+from collections.abc import Sequence
 from hashlib import sha256
 
 from cryptography import x509
@@ -14,6 +16,7 @@ from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer
 from shared.errors import Malformed, Refused
 from shared.policy.document import ORGANISATION
+from shared.policy.layer import MODALITY, PART_PATTERN, SITE, verify_parts
 
 
 class StrangeCentre(Refused):
@@ -52,9 +55,24 @@ def verify_answer(answer: EnrolmentAnswer, keys: HostKeys, ca: x509.Certificate)
     """Raise AnswerUnusable unless both certificates are the CA's, for our keys, and named as the answer says."""
     verify_certificate(answer.tls_certificate, "TLS", keys.tls, str(answer.host_id), ca)
     verify_certificate(answer.evidence_certificate, "evidence", keys.evidence, str(answer.host_id), ca)
-    if answer.layers != (ORGANISATION,):
-        # More than one layer would need a rule for what wins; none may be ignored in silence.
-        raise AnswerUnusable(f"it names the policy layers {', '.join(answer.layers)}, this agent knows {ORGANISATION}")
+    _verify_layers(answer.layers)
+
+
+def _verify_layers(layers: Sequence[str]) -> None:
+    """Raise AnswerUnusable unless they are the organisation's and at most one of each kind of part.
+
+    A host keeps its layers for good, and one that it cannot act by may not be ignored in silence.
+    """
+    first, parts = layers[:1], layers[1:]
+    if tuple(first) != (ORGANISATION,) or not all(re.fullmatch(PART_PATTERN, part) for part in parts):
+        raise AnswerUnusable(
+            f"it names the policy layers {', '.join(layers)}; this agent knows {ORGANISATION}, which is first, "
+            f"{SITE}NAME and {MODALITY}NAME"
+        )
+    try:
+        verify_parts(parts)
+    except Malformed as exc:
+        raise AnswerUnusable(f"of the policy layers {', '.join(layers)} no two may be of one kind") from exc
 
 
 def verify_certificate(

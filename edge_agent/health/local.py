@@ -1,25 +1,36 @@
 """What `leadglass-agent status` shows: read from the folder alone, whether or not an agent is running in it."""
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
-from edge_agent.config import AgentFolder, load_identity
+from edge_agent.config import AgentFolder, HostConfig, load_identity
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
 from edge_agent.moving.store import MovedFrom, read_moved
+from edge_agent.policy_sync.store import StoredPolicyAltered, read_held, read_in_force
 from edge_agent.spool.attempts import count
 from edge_agent.spool.catalogue import State, read_amiss, read_counts
 from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
-from shared.errors import Malformed
+from shared.errors import Refused
 from shared.fleet.state import RouteState, percent_used
-from shared.policy.document import PolicyDocument
 
 _REFUSALS = (Event.ASSOCIATION_REFUSED, Event.IMAGE_REFUSED, Event.DELIVERY_REFUSED)
+
+
+@dataclass(frozen=True)
+class LocalLayer:
+    """Versions of one layer's policy; `in_force` is what an agent that starts here acts by. 0: none."""
+
+    layer: str
+    accepted: int
+    in_force: int
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class LocalStatus:
     host: str
     asset: str
     certificate_expires: datetime
-    policy_accepted: int
+    layers: tuple[LocalLayer, ...]  # the organisation's first
     isolated: bool
     coming_in: int
     waiting: int
@@ -48,6 +59,10 @@ class LocalStatus:
     moved: tuple[MovedFrom, ...]
 
     @property
+    def policy_accepted(self) -> int:
+        return self.layers[0].accepted
+
+    @property
     def spool_used_percent(self) -> int | None:
         return percent_used(self.spool_bytes, self.spool_quota_bytes)
 
@@ -57,6 +72,7 @@ class LocalStatus:
             "asset": self.asset,
             "certificate_expires": clock.text(self.certificate_expires),
             "policy_accepted": self.policy_accepted,
+            "policy_layers": [asdict(layer) for layer in self.layers],
             "coming_in": self.coming_in,
             "isolated": self.isolated,
             "waiting": self.waiting,
@@ -85,8 +101,9 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     # Before the database: an image leaves here once it stands there, so it is seen in one of them at least.
     coming_in = count(folder.spool / "attempts")
     counts: dict[str, int] = {}
-    policy = records = acknowledged = senders = commitments = 0
+    records = acknowledged = senders = commitments = 0
     openable = quota = damaged = 0
+    layers = tuple(LocalLayer(layer, 0, 0) for layer in identity.config.layers)
     isolated = False
     routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
@@ -97,7 +114,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
                 connection.execute("BEGIN")  # all of one moment
                 counts = dict(connection.execute("SELECT event, n FROM tally").fetchall())
-                policy = _number(connection, "accepted_policy", "SELECT coalesce(max(version), 0) FROM accepted_policy")
+                layers, quota = _policy(connection, identity.config)
                 (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
@@ -106,14 +123,14 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 routes = read_routes(connection) if _has(connection, "forward") else ()
                 folders, moved = read_folders(connection), read_moved(connection)
                 isolated = bool(_number(connection, "isolation", "SELECT isolated FROM isolation"))
-                spooled, damaged, quota = read_counts(connection), read_amiss(connection), _quota(connection)
+                spooled, damaged = read_counts(connection), read_amiss(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
         host=str(identity.config.host_id),
         asset=identity.config.asset,
         certificate_expires=identity.tls_certificate.not_valid_after_utc,
-        policy_accepted=policy,
+        layers=layers,
         isolated=isolated,
         coming_in=coming_in,
         waiting=spooled.get(State.WAITING, (0, 0))[0],
@@ -135,15 +152,19 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     )
 
 
-def _quota(connection: sqlite3.Connection) -> int:
-    """Return the quota of the newest accepted policy; as the agent, which has none in force where it does not parse."""
-    if not _has(connection, "accepted_policy"):
-        return 0
-    row = connection.execute("SELECT document FROM accepted_policy ORDER BY version DESC LIMIT 1").fetchone()
+def _policy(connection: sqlite3.Connection, config: HostConfig) -> tuple[tuple[LocalLayer, ...], int]:
+    """Return each layer, and the spool's quota; as the agent, which has none in force where its bytes are altered."""
+
+    def read(query: str, values: Sequence[object]) -> list[Any]:
+        return connection.execute(query, values).fetchall()
+
     try:
-        return PolicyDocument.parse(row[0]).spool_quota_bytes if row else 0
-    except Malformed:
-        return 0
+        found = read_in_force(read, config.layers, config.host_id)
+    except (StoredPolicyAltered, Refused):
+        found = None
+    held, in_force = read_held(read, config.layers), found.versions if found is not None else {}
+    layers = tuple(LocalLayer(layer, held.get(layer, 0), in_force.get(layer, 0)) for layer in config.layers)
+    return layers, found.policy.spool_quota_bytes if found is not None else 0
 
 
 def _number(connection: sqlite3.Connection, table: str, query: str) -> int:

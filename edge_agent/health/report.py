@@ -18,7 +18,7 @@ from shared.audit.record import Event
 from shared.clock import Clock
 from shared.errors import Refused, Unavailable
 from shared.fleet.devices import GuardReport
-from shared.fleet.state import CaptureState, HostState, sign_state
+from shared.fleet.state import CaptureState, HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.signing import EvidenceSigner
 
@@ -101,14 +101,18 @@ class StateReporter:
 
     def state(self) -> HostState:
         """Return the present state under the next number. Raises DatabaseUnavailable."""
-        held, in_force = self._store.held(), self._store.in_force()
+        held, in_force = self._store.held(), self._store.in_force_versions()
+        organisation, *parts = (
+            LayerState(layer, held[layer].version if layer in held else 0, in_force.get(layer, 0))
+            for layer in self._store.layers
+        )
         return HostState(
             host_id=self._host_id,
             number=self._next_number(),
             time=self._clock.now(),
             software=SOFTWARE,
-            policy_accepted=held.version if held else 0,
-            policy_in_force=in_force.version if in_force else 0,
+            policy_accepted=organisation.accepted,
+            policy_in_force=organisation.in_force,
             policy_error=self._policy_error(),
             listening=self._listening(),
             waiting=self._spool.waiting(),
@@ -120,6 +124,7 @@ class StateReporter:
             guard=self._guard(),
             run=self._run_name,
             isolated=self._isolated(),
+            layers=tuple(parts),
         )
 
     def _next_number(self) -> int:

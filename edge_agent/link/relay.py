@@ -15,7 +15,7 @@ from typing import Protocol
 from edge_agent.audit.journal import Journal
 from edge_agent.backoff import delay_s
 from edge_agent.database import Database
-from edge_agent.link.bundles import KeptBundles
+from edge_agent.link.bundles import Kept, KeptBundles
 from edge_agent.link.chain import Link, Position, judge
 from edge_agent.link.client import GuardRefused
 from edge_agent.link.happening import chain_broken, happening
@@ -28,6 +28,7 @@ from shared.devices.record import GuardRecord
 from shared.errors import Malformed, Refused, Unavailable
 from shared.fleet.devices import GuardReport
 from shared.identity import HostId
+from shared.policy.document import ORGANISATION
 
 _ASK_EVERY_S = 2.0
 _REPORT_EVERY_S = 15.0  # and whenever there are records
@@ -120,7 +121,7 @@ class GuardRelay:
         return may_be_more
 
     def _serve(self, guard: Guard, stop: threading.Event) -> None:
-        offered: tuple[bytes, bytes] | None = None
+        offered: Kept | None = None
         offer_at = 0.0
         while not stop.is_set():
             bundles = self._bundles.held()
@@ -135,9 +136,13 @@ class GuardRelay:
                 self._show(guard.report())
             self.bell.sleep(_ASK_EVERY_S)
 
-    def _offer(self, guard: Guard, bundles: tuple[bytes, bytes]) -> bool:
+    def _offer(self, guard: Guard, bundles: Kept) -> bool:
+        """Hand over every layer, one in each request; the head last, so that it finds them."""
+        parts = [bundle for layer, bundle in bundles.layers.items() if layer != ORGANISATION]
         try:
-            guard.offer(*bundles)
+            for bundle in parts:
+                guard.offer(None, bundle)
+            guard.offer(bundles.head, bundles.layers.get(ORGANISATION))
         except GuardRefused as exc:
             self._log.event("guard.offer-refused", why=why(exc))
             return False

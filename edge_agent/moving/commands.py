@@ -143,7 +143,7 @@ def _opened(folder: AgentFolder, clock: Clock) -> Iterator[_Host]:
         folder.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with closing(Database(folder.database)) as database:
             config, log = identity.config, JsonLog(clock)
-            store = PolicyStore(database, config.layer, clock, log)
+            store = PolicyStore(database, config.layers, config.host_id, clock, log)
             journal = Journal(database, config.host_id, key=store.audit_key, clock=clock)
             captures = CaptureStore(
                 folder.spool, database, journal, identity.signer.public, quota=store.spool_quota_bytes

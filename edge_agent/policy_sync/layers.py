@@ -1,5 +1,6 @@
-"""Reads the verified layers of a host into what it would act by. Each document has to be valid, also one it waits for.
+"""Reads the verified layers of a host into what it would act by.
 
+Every document has to be valid, also the one that a roll-out has the host wait for.
 The agent and the guard's child both do this, each with what it verified itself.
 """
 
@@ -46,13 +47,14 @@ def read_layers(verified: Sequence[VerifiedLayer], host: HostId) -> HostPolicy:
     for waits, acts in zip(newest, acts_by, strict=True):
         if acts != waits and acts.accepted.version >= waits.accepted.version:
             raise Malformed(
-                "policy", f"what a roll-out leaves hosts with, version {acts.accepted.version}, is not older"
+                f"policy of layer {acts.accepted.layer}",
+                f"what a roll-out leaves hosts with, version {acts.accepted.version}, is not older",
             )
     return HostPolicy(
         tuple(each.accepted for each in newest),
         tuple(each.accepted for each in acts_by),
         {each.accepted: each.data for each in (*newest, *acts_by)},
-        combine([each.document for each in acts_by], host),
+        _combined([each.document for each in acts_by], host),
     )
 
 
@@ -66,10 +68,21 @@ def combine(documents: Sequence[Document], host: HostId) -> Effective:
 
 def parse_document(layer: str, data: bytes) -> Document:
     """Return the document of a layer, which says its own name. Raises Malformed, WrongLayer."""
-    document: Document = PartDocument.parse(data) if is_part(layer) else PolicyDocument.parse(data)
+    try:
+        document: Document = PartDocument.parse(data) if is_part(layer) else PolicyDocument.parse(data)
+    except Malformed as exc:
+        raise Malformed(f"{exc.what} (layer {layer})", exc.why) from exc
     if document.layer != layer:
         raise WrongLayer(offered=document.layer, expected=layer)
     return document
+
+
+def _combined(documents: Sequence[Document], host: HostId) -> Effective:
+    try:
+        return combine(documents, host)
+    except Malformed as exc:
+        together = " and ".join(f"{each.layer} {each.version}" for each in documents)
+        raise Malformed(f"{exc.what} (of {together} together)", exc.why) from exc
 
 
 def _read(layer: str, data: bytes) -> _Read:

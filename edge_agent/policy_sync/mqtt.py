@@ -9,7 +9,7 @@ import random
 import secrets
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -55,7 +55,7 @@ class MqttLink:
         context: ssl.SSLContext,
         *,
         host_id: HostId,
-        layer: str,
+        layers: Sequence[str],
         updater: Updater,
         log: Log,
         on_subscribed: Callable[[], None],
@@ -65,7 +65,8 @@ class MqttLink:
     ) -> None:
         """`on_command` is called when there may be a command; what the broker says of it is not read."""
         self._host, self._port, self._context = host.strip("[]"), port, context
-        self._host_id, self._layer, self._updater = host_id, layer, updater
+        self._host_id, self._updater = host_id, updater
+        self._layer_topics = tuple(map(layer_topic, layers))
         self._log, self._on_subscribed, self._spread = log, on_subscribed, spread
         self._on_command = on_command
         self._hints = hints or Hints()
@@ -143,8 +144,8 @@ class MqttLink:
 
     def _subscribe(self, client: Client) -> None:
         self._is_refused = False
-        # The layer first: with it at hand, the head that follows can be accepted at once.
-        topics = layer_topic(self._layer), HEAD_TOPIC, command_topic(str(self._host_id))
+        # The layers first: with them at hand, the head that follows can be accepted at once.
+        topics = *self._layer_topics, HEAD_TOPIC, command_topic(str(self._host_id))
         client.subscribe([(topic, _QOS) for topic in topics])
 
     def _subscribed(self, _client: Client, _data: Any, _mid: int, reasons: list[ReasonCode], _: Any) -> None:
@@ -179,7 +180,7 @@ class MqttLink:
         if message.topic == command_topic(str(self._host_id)):
             self._on_command()
             return
-        offers = {HEAD_TOPIC: self._updater.offer_head, layer_topic(self._layer): self._updater.offer_layer}
+        offers = dict.fromkeys(self._layer_topics, self._updater.offer_layer) | {HEAD_TOPIC: self._updater.offer_head}
         offer = offers.get(message.topic)
         if offer is not None:
             self._hints.heard(bytes(message.payload))

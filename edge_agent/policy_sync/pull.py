@@ -1,11 +1,11 @@
-"""Pulls the policy over HTTPS: at start, after a reconnect, every so often, and when a head came without its layer.
+"""Pulls the policy over HTTPS: at start, after a reconnect, every so often, and when a head came without its layers.
 
 This is what a host relies on. A broker only makes it faster; one that is away or says nothing makes it more frequent.
 """
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge_agent.backoff import delay_s
 from edge_agent.https import HttpsDoor, accepted
@@ -30,17 +30,20 @@ class PolicyNotCurrent(Unavailable):
 class PolicyPull:
     """Brings to `updater` what the centre has published. For one thread."""
 
-    def __init__(self, door: HttpsDoor, layer: str, updater: PolicyUpdater, hints: Hints | None = None) -> None:
-        self._door, self._layer, self._updater = door, layer, updater
+    def __init__(
+        self, door: HttpsDoor, layers: Sequence[str], updater: PolicyUpdater, hints: Hints | None = None
+    ) -> None:
+        self._door, self._layers, self._updater = door, tuple(layers), updater
         self._hints = hints or Hints(has_broker=False)
         self._etags: dict[str, str] = {}
 
     def pull(self) -> None:
-        """Offer what the centre has published, the layer first, so that a head finds it.
+        """Offer what the centre has published, every layer first, so that a head finds them.
 
         Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable.
         """
-        self._pull(f"/api/v1/policy/layers/{self._layer}", self._updater.offer_layer)
+        for layer in self._layers:
+            self._pull(f"/api/v1/policy/layers/{layer}", self._updater.offer_layer)
         self._pull("/api/v1/policy/head", self._updater.offer_head)
 
     def refresh(self) -> None:
@@ -59,7 +62,7 @@ class PolicyPull:
         if answer.status == _NOT_MODIFIED:
             return
         if answer.status == _NOT_FOUND:
-            self._etags[path] = ""  # so that the first policy is known for news
+            self._etags[path] = ""  # it says nothing yet; so that its first policy is known for news
             return
         body, etag = accepted(self._door.name, answer).body, answer.headers.get("etag", "")
         if self._etags.get(path, etag) != etag:
@@ -76,7 +79,7 @@ class PolicyPuller:
     def __init__(
         self,
         door: HttpsDoor,
-        layer: str,
+        layers: Sequence[str],
         updater: PolicyUpdater,
         *,
         policy: Callable[[], PolicyDocument | None],
@@ -87,7 +90,7 @@ class PolicyPuller:
     ) -> None:
         self._door, self._hints = door, hints or Hints(has_broker=False)
         self._policy, self._log, self._spread = policy, log, spread
-        self._pull = PolicyPull(door, layer, updater, self._hints)
+        self._pull = PolicyPull(door, layers, updater, self._hints)
         self.bell = bell
 
     def run(self, stop: threading.Event) -> None:

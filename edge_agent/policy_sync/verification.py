@@ -130,6 +130,13 @@ class PolicyVerification:
             raise MetadataInvalid(str(exc)) from exc
         return Chain(min(role.expires for role in signed.values()), signed_at, signed["root"].version)
 
+    def order(self) -> tuple[int, int]:
+        """Return the versions of root and snapshot that `verify` relied on: the higher of two is the later one.
+
+        A new root may begin the snapshot's numbers anew. Raises TrustCacheUnavailable.
+        """
+        return self._read("root").version, self._read("snapshot").version
+
     def _trusted(self) -> Iterator[tuple[str, Signed]]:
         # The offered parts may be other encodings of a version that was trusted already: the folder has what counts.
         for role in (*_CHAIN, *self._published()):
@@ -168,7 +175,7 @@ class PolicyVerification:
                 raise MetadataInvalid(str(exc)) from exc
             layer, version = fetcher.missing
             if layer in held and version < held[layer].version:
-                raise PolicyRollback(offered=version, held=held[layer].version) from exc
+                raise PolicyRollback(offered=version, held=held[layer].version, layer=layer) from exc
             raise LayerNotHere(layer) from exc
         except (tuf.RepositoryError, tuf.DownloadError) as exc:
             raise MetadataInvalid(str(exc)) from exc
@@ -178,7 +185,7 @@ class PolicyVerification:
         verify_signers_agree(self._read("root"), self._read("targets"))
         for layer in held:
             if layer in self._layers and layer not in published:  # whoever lost TUF's folder would not notice
-                raise PolicyRollback(offered=0, held=held[layer].version)
+                raise PolicyRollback(offered=0, held=held[layer].version, layer=layer)
         return tuple(self._documents(layer, bundles.get(layer), *targets[layer]) for layer in published)
 
     def _documents(
@@ -227,7 +234,7 @@ def _verify_not_older(head: HeadBundle, held: Mapping[str, AcceptedPolicy]) -> N
     for layer, accepted in held.items():
         claimed = claimed_layer_version(head.snapshot, layer)
         if claimed < accepted.version:
-            raise PolicyRollback(offered=claimed, held=accepted.version)
+            raise PolicyRollback(offered=claimed, held=accepted.version, layer=layer)
 
 
 def verify_signers_agree(root: Root, targets: Targets) -> None:

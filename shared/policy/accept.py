@@ -3,20 +3,25 @@
 from dataclasses import dataclass
 
 from shared.errors import IntegrityFailure, Refused
+from shared.policy.layer import is_part
 
 
 class PolicyRollback(Refused):
-    def __init__(self, *, offered: int, held: int) -> None:
-        super().__init__(f"policy version {offered} is older than version {held}, which is accepted here")
-        self.offered, self.held = offered, held
+    def __init__(self, *, offered: int, held: int, layer: str = "") -> None:
+        super().__init__(
+            f"policy version {offered}{_of_part(layer)} is older than version {held}, which is accepted here"
+        )
+        self.offered, self.held, self.layer = offered, held, layer
 
 
 class PolicyEquivocation(IntegrityFailure):
     """Two different policies carry one version: the signers, or their key, told two stories."""
 
-    def __init__(self, version: int) -> None:
-        super().__init__(f"policy version {version} was offered with other content than the one accepted here")
-        self.version = version
+    def __init__(self, version: int, layer: str = "") -> None:
+        super().__init__(
+            f"policy version {version}{_of_part(layer)} was offered with other content than the one accepted here"
+        )
+        self.version, self.layer = version, layer
 
 
 class WrongLayer(Refused):
@@ -44,7 +49,11 @@ def accept(offered: AcceptedPolicy, held: AcceptedPolicy | None) -> AcceptedPoli
     if offered.layer != held.layer:
         raise WrongLayer(offered=offered.layer, expected=held.layer)
     if offered.version < held.version:
-        raise PolicyRollback(offered=offered.version, held=held.version)
+        raise PolicyRollback(offered=offered.version, held=held.version, layer=held.layer)
     if offered.version == held.version and offered.sha256 != held.sha256:
-        raise PolicyEquivocation(offered.version)
+        raise PolicyEquivocation(offered.version, held.layer)
     return offered
+
+
+def _of_part(layer: str) -> str:
+    return f" of layer {layer}" if is_part(layer) else ""

@@ -49,18 +49,18 @@ def host_side(folder: Path, broker: Broker, identity: Identity, centre: Centre) 
     inside, hints, bell = Host(folder, host_id=HostId.parse(identity.name), keys=centre.keys), Hints(), Bell()
     command_hinted = threading.Event()
     updater = PolicyUpdater(
-        layer=ORGANISATION, trust_folder=folder / "policy", policy_root=centre.signers.root, host_id=inside.host_id,
+        layers=(ORGANISATION,), trust_folder=folder / "policy", policy_root=centre.signers.root, host_id=inside.host_id,
         store=inside.store, journal=inside.journal, database=inside.database, log=inside.log,
         on_layer_missing=bell.ring,
     )  # fmt: skip
     link = MqttLink(
-        "127.0.0.1", broker.port, tls(broker.server_ca, identity), host_id=inside.host_id, layer=ORGANISATION,
+        "127.0.0.1", broker.port, tls(broker.server_ca, identity), host_id=inside.host_id, layers=(ORGANISATION,),
         updater=updater, log=inside.log, on_subscribed=bell.ring, on_command=command_hinted.set, hints=hints,
         spread=lambda: 0.0,
     )  # fmt: skip
     door = HttpsDoor("127.0.0.1", int(centre.host_door.server_address[1]), _https(folder, centre, identity.name))
     puller = PolicyPuller(
-        door, ORGANISATION, updater, policy=inside.store.in_force, log=inside.log, bell=bell, hints=hints
+        door, (ORGANISATION,), updater, policy=inside.store.in_force, log=inside.log, bell=bell, hints=hints
     )
     stop = threading.Event()
     thread = threading.Thread(target=link.run, args=(stop,))

@@ -96,6 +96,7 @@ class Centre:
     states: list[HostState] = field(default_factory=list)
     head: bytes = b""
     layer: bytes = b""
+    parts: dict[str, bytes] = field(default_factory=dict)  # the bundles of further layers
     requests: list[str] = field(default_factory=list)
     vault_status: int = 0  # answer every object with this status
     receipt_signer: SoftwareSigner | None = None  # sign receipts as somebody else
@@ -284,7 +285,9 @@ class _Handler(BaseHTTPRequestHandler):
         centre.requests.append(f"GET {self.path}")
         if self.path == "/ca.pem":
             return self._answer(200, centre.authority.pem)
+        parts = {f"/api/v1/policy/layers/{layer}": bundle for layer, bundle in centre.parts.items()}
         data = {
+            **parts,
             "/api/v1/policy/head": centre.head,
             f"/api/v1/policy/layers/{ORGANISATION}": centre.layer,
             "/api/v1/commands": encode_commands(centre.commands[:MAX_LISTED]),

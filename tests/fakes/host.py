@@ -20,7 +20,7 @@ from edge_agent.policy_sync.store import PolicyStore
 from shared.audit.record import AuditRecord, Event
 from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.accept import AcceptedPolicy
-from shared.policy.document import ORGANISATION
+from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.sealing.binding import hash_sop_instance
 from shared.sealing.seal import EncryptorFactory
 from shared.signing import SoftwareSigner
@@ -46,6 +46,7 @@ class Host:
     receipts: SoftwareSigner = field(default_factory=lambda: SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
     keys: CentreKeys = field(default_factory=lambda: CentreKeys.new(secrets.token_bytes))
     database_at: Callable[[Path], Database] = Database
+    layers: tuple[str, ...] = (ORGANISATION,)
 
     @classmethod
     def enrolled(cls, folder: AgentFolder, keys: CentreKeys) -> "Host":
@@ -72,7 +73,7 @@ class Host:
     def open(self) -> None:
         """Start from what is on the disk, as after a restart."""
         self.database = self.database_at(self.folder / "agent.sqlite")
-        self.store = PolicyStore(self.database, ORGANISATION, self.clock, self.log)
+        self.store = PolicyStore(self.database, self.layers, self.host_id, self.clock, self.log)
         self.journal = Journal(self.database, self.host_id, key=self.store.audit_key, clock=self.clock)
         self.captures = CaptureStore(
             self.spool_folder or self.folder / "spool",
@@ -108,10 +109,15 @@ class Host:
 
     def put_in_force(self, version: int = 1, ae_titles: tuple[str, ...] = ("CT1",), quota_bytes: int = 0) -> None:
         policy = document(version, self.keys, self.receipts.public, ae_titles)
-        policy = replace(policy, spool_quota_bytes=quota_bytes)
-        data = policy.encode()
-        self.store.keep(AcceptedPolicy(ORGANISATION, version, sha256(data).digest()), data)
-        self.store.switch(policy)
+        self.act_by(replace(policy, spool_quota_bytes=quota_bytes))
+
+    def act_by(self, policy: PolicyDocument) -> None:
+        """Accept a policy of the organisation's and have it in force, as an updater does whose self-check passed."""
+        data, versions = policy.encode(), {ORGANISATION: policy.version}
+        with self.database.transaction():
+            self.store.keep(AcceptedPolicy(ORGANISATION, policy.version, sha256(data).digest()), data)
+            self.store.passed(self.store.begin_trial(versions, (1, policy.version), "it is tried"))
+        self.store.switch(policy, versions)
 
     def uid_hash(self, uid: str) -> bytes:
         return hash_sop_instance(bytes(32), uid)

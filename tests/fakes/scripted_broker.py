@@ -16,11 +16,16 @@ _REFUSED = 0x80
 
 
 class ScriptedBroker:
-    """Speaks 3.1.1 only. Refuses the first `refusals` subscriptions; hangs up on MQTT 5 unless it `says_so`."""
+    """Speaks 3.1.1 only. Refuses the first `refusals` subscriptions; hangs up on MQTT 5 unless it `says_so`.
+
+    After a subscription that it takes it sends `retained`, whatever was asked for.
+    """
 
     def __init__(self, ca: TestCa, folder: Path, *, refusals: int, says_so: bool) -> None:
         self._refusals, self._says_so = refusals, says_so
+        self.retained: list[tuple[str, bytes]] = []
         self.connects: list[int] = []  # the protocol level of each CONNECT
+        self.topics: list[str] = []  # of the last SUBSCRIBE
         identity = ca.server()
         chain = folder / "scripted.pem"
         chain.write_bytes(identity.certificate + identity.key)
@@ -53,7 +58,11 @@ class ScriptedBroker:
             elif kind == _SUBSCRIBE:
                 code = _REFUSED if self._refusals > 0 else 1
                 self._refusals -= 1
-                client.sendall(bytes((0x90, 4)) + body[:2] + bytes((code, code)))
+                self.topics = _topics(body[2:])
+                codes = bytes((code,)) * len(self.topics)
+                client.sendall(bytes((0x90, 2 + len(codes))) + body[:2] + codes)
+                if code != _REFUSED:
+                    client.sendall(b"".join(_publish(topic, payload) for topic, payload in self.retained))
 
 
 @contextmanager
@@ -66,6 +75,23 @@ def scripted_broker(ca: TestCa, folder: Path, *, refusals: int = 0, says_so: boo
         broker._server.shutdown(socket.SHUT_RDWR)
         broker._server.close()
         broker._thread.join(10)
+
+
+def _topics(filters: bytes) -> list[str]:
+    """Return the topics of a SUBSCRIBE's payload: each with its length in two bytes before it and its QoS behind."""
+    topics = []
+    while filters:
+        end = 2 + int.from_bytes(filters[:2], "big")
+        topics.append(filters[2:end].decode())
+        filters = filters[end + 1 :]
+    return topics
+
+
+def _publish(topic: str, payload: bytes) -> bytes:
+    """Return a short PUBLISH of QoS 0, retained."""
+    body = len(topic).to_bytes(2, "big") + topic.encode() + payload
+    assert len(body) < 0x80
+    return bytes((0x31, len(body))) + body
 
 
 def _read(client: ssl.SSLSocket) -> tuple[int, bytes] | None:

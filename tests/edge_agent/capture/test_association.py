@@ -246,7 +246,7 @@ def test_a_flood_from_one_address_shuts_out_neither_others_nor_listed_ones(host:
     policy = host.store.in_force()
     assert policy is not None
     listed = replace(policy, modalities=(Modality("CT1", ""), Modality("MR", "", addresses=("127.0.0.9",))))
-    host.store.switch(listed)
+    host.store.switch(listed, host.store.in_force_versions())
     with serving(host) as listener:
         assert listener.port is not None
         silent = [

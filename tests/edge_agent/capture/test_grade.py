@@ -3,7 +3,6 @@
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
-from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from pydicom.dataset import Dataset
 
 from edge_agent.capture import grade
 from edge_agent.capture.attributes import GRADING_TAGS, IndexReader
-from shared.policy.accept import AcceptedPolicy
 from shared.policy.document import ORGANISATION, KeyPurpose, PolicyDocument, SealingKey
 from shared.policy.grading import ATTRIBUTES, CALLING_AE_TITLE, Grading, Rule
 from shared.policy.routes import Peer, Route, Via
@@ -53,10 +51,8 @@ def policy_with(host: Host, grading: Grading, version: int = 1) -> PolicyDocumen
 
 def in_force(host: Host, grading: Grading) -> None:
     policy = policy_with(host, grading)
-    data = policy.encode()
-    assert PolicyDocument.parse(data) == policy
-    host.store.keep(AcceptedPolicy(ORGANISATION, 1, sha256(data).digest()), data)
-    host.store.switch(policy)
+    assert PolicyDocument.parse(policy.encode()) == policy
+    host.act_by(policy)
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def test_as_many_associations_as_there_may_be_send_at_once_and_mix_nothing_up(ho
     policy = host.store.in_force()
     assert policy is not None
     known = Modality("MR", "", addresses=("127.0.9.0/24",))
-    host.store.switch(replace(policy, modalities=(Modality("CT1", ""), known)))
+    host.store.switch(replace(policy, modalities=(Modality("CT1", ""), known)), host.store.in_force_versions())
     places = [("CT1", f"127.0.0.{number % 2 + 1}") for number in range(Limits.associations)]
     places += [("MR", f"127.0.9.{number % 2 + 1}") for number in range(Limits.associations)]
     rng = random.Random(32)

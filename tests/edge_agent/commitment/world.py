@@ -21,8 +21,7 @@ from edge_agent.parts import Bell
 from shared.dicom.requestor import Patience
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
-from shared.policy.accept import AcceptedPolicy
-from shared.policy.document import ORGANISATION, Modality
+from shared.policy.document import Modality
 from shared.policy.routes import Peer
 from shared.sealing.binding import hash_sop_instance
 from tests.edge_agent.capture.images import Image
@@ -90,9 +89,7 @@ class World:
         policy = replace(
             document(self.version, self.host.keys, self.host.receipts.public), modalities=modalities, dicom_trust=trust
         )
-        data = policy.encode()
-        self.host.store.keep(AcceptedPolicy(ORGANISATION, self.version, sha256(data).digest()), data)
-        self.host.store.switch(policy)
+        self.host.act_by(policy)
 
     @contextmanager
     def running(self, port: int = 0, tls_port: int | None = None) -> Iterator[DicomListener]:

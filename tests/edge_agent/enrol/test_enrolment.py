@@ -113,6 +113,10 @@ def changed(answer: EnrolmentAnswer, **fields: object) -> EnrolmentAnswer:
         (lambda a: changed(a, tls_certificate=of_version_41(a.tls_certificate)), "not issued"),
         (lambda a: changed(a, host_id=type(a.host_id).new()), "another host"),
         (lambda a: changed(a, layers=("organisation", "site")), "policy layers"),
+        (lambda a: changed(a, layers=("site-north", "organisation")), "policy layers"),
+        (lambda a: changed(a, layers=("organisation", "organisation")), "policy layers"),
+        (lambda a: changed(a, layers=("organisation", "site-")), "policy layers"),
+        (lambda a: changed(a, layers=("organisation", "site-north", "site-south")), "of one kind"),
         (lambda a: changed(a, layers=()), "policy layers"),
     ],
 )
@@ -187,3 +191,18 @@ def test_certificates_are_for_the_host_that_the_answer_names(enrolled: AgentFold
 
     host = str(load_identity(enrolled).config.host_id)
     assert names == {f"OU=host,CN={host}", f"OU=evidence,CN={host}"}
+
+
+def test_a_host_keeps_every_layer_that_its_answer_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = ("organisation", "modality-ct", "site-north")
+    monkeypatch.setattr(Answering, "change", lambda self, answer: changed(answer, layers=layers))
+    (tmp_path / "centre").mkdir()
+    centre = Answering(tmp_path / "centre")
+    centre.start()
+    try:
+        enrol(AgentFolder(tmp_path / "agent"), centre.enrol_url, centre.issue_code(), "CT 2")
+    finally:
+        centre.stop()
+
+    config = load_identity(AgentFolder(tmp_path / "agent")).config
+    assert (config.layer, config.parts, config.layers) == ("organisation", layers[1:], layers)

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from shared.audit.record import AuditRecord, Event, open_private
 from shared.canonical import Json
 from shared.fleet.receipt import Receipt
 from shared.identity import ObjectId
-from shared.policy.accept import AcceptedPolicy
-from shared.policy.document import ORGANISATION, AfterReceipt, Modality
+from shared.policy.document import AfterReceipt, Modality
 from shared.sealing import object_file
 from shared.sealing.record import verify_record
 from tests.edge_agent.capture.images import load
@@ -77,9 +75,7 @@ class Watched:
             document(version, self.host.keys, self.host.receipts.public),
             modalities=(Modality("CT1", "a modality", export_folder=after),),
         )
-        data = policy.encode()
-        self.host.store.keep(AcceptedPolicy(ORGANISATION, version, sha256(data).digest()), data)
-        self.host.store.switch(policy)
+        self.host.act_by(policy)
 
     def look(self) -> float:
         """Have the watcher do all it has to do now; return after how long it wants to be asked again."""

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from edge_agent.parts import Bell
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
 from shared.dicom.requestor import Patience
 from shared.identity import ObjectId
-from shared.policy.accept import AcceptedPolicy
-from shared.policy.document import ORGANISATION, KeyPurpose
+from shared.policy.document import KeyPurpose
 from shared.policy.routes import Peer, Route, Via
 from shared.routes.peer import PeerStream
 from shared.routes.sender import Images, RouteSender, Services
@@ -118,9 +116,7 @@ class ForwardBench:
         self.version += 1
         host = self.host
         policy = replace(document(self.version, host.keys, host.receipts.public), routes=routes)
-        data = policy.encode()
-        host.store.keep(AcceptedPolicy(ORGANISATION, self.version, sha256(data).digest()), data)
-        host.store.switch(policy)
+        host.act_by(policy)
 
     def capture(
         self,

@@ -11,7 +11,9 @@ from edge_agent.health.local import read_status
 from edge_agent.health.report import NoBroker, StatePublisher, StateReporter
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.parts import Bell
-from shared.fleet.state import verify_state
+from shared.fleet.state import LayerState, verify_state
+from shared.policy.document import ORGANISATION
+from tests.edge_agent.policy_sync.layered import NOBODY, SITE, TYPE, LayeredBench
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
 
@@ -78,6 +80,20 @@ def test_says_what_is_so(host: Host, door: HttpsDoor) -> None:
     assert (after.policy_accepted, after.policy_in_force, after.listening) == (3, 3, True)
     assert (after.captured, after.waiting, after.delivered, after.audit_waiting) == (1, 1, 0, 1)
     assert after.policy_error == "PolicyRollback: no"
+
+
+def test_says_of_each_layer_what_is_accepted_and_what_is_in_force(door: HttpsDoor, tmp_path: Path) -> None:
+    bench = LayeredBench(tmp_path / "layered")
+    before = reporter(bench.host, door, NoBroker()).state()
+    bench.begin(ORGANISATION, SITE)
+    bench.sign(ORGANISATION, 2, rings=NOBODY)
+    bench.sign(SITE, 2, rings=NOBODY)
+    bench.pull()
+    after = reporter(bench.host, door, NoBroker()).state()
+
+    assert before.layers == (LayerState(TYPE, 0, 0), LayerState(SITE, 0, 0))
+    assert (after.policy_accepted, after.policy_in_force) == (2, 1)
+    assert after.layers == (LayerState(TYPE, 0, 0), LayerState(SITE, 2, 1))
 
 
 def test_status_says_how_much_of_its_quota_a_spool_uses_and_what_does_not_leave_it(

@@ -24,6 +24,7 @@ from edge_agent.parts import Bell
 from shared.audit.record import EVENT_CODES, AuditRecord, Event, Happening, Outcome, Subject
 from shared.devices.record import GENESIS, MAX_BYTES, MAX_TEXT_CHARS, GuardEvent, GuardRecord
 from shared.fleet.devices import GuardReport
+from shared.policy.document import ORGANISATION
 from tests.edge_agent.link.killed import ROOT
 from tests.fakes.guard import NOW, STICK, MemoryDesk, chain, guard, record
 from tests.fakes.host import Host
@@ -351,14 +352,14 @@ def test_bundles_are_offered_at_once_again_after_a_restart_and_whenever_they_cha
     host: Host, desk: MemoryDesk, tmp_path: Path
 ) -> None:
     path = tmp_path / "guard.sock"
-    KeptBundles(host.database).keep(b"head 1", b"layer 1")
+    KeptBundles(host.database).keep(b"head 1", {ORGANISATION: b"layer 1"})
     host.restart()
     world = World(host, lambda: GuardClient(path, guard_user=os.getuid()))
     with guard(path, desk), running(world.relay):
         world.wait_for(lambda: world.relay.report() is not None)
         assert desk.offers == [(b"head 1", b"layer 1")]
-        world.bundles.keep(b"head 1", b"layer 1")
-        world.bundles.keep(b"head 2", b"layer 1")
+        world.bundles.keep(b"head 1", {ORGANISATION: b"layer 1"})
+        world.bundles.keep(b"head 2", {ORGANISATION: b"layer 1"})
         desk.add(1)
         world.relay.bell.ring()
         world.wait_for(lambda: len(numbers(host)) == 6)
@@ -366,10 +367,19 @@ def test_bundles_are_offered_at_once_again_after_a_restart_and_whenever_they_cha
     assert desk.offers == [(b"head 1", b"layer 1"), (b"head 2", b"layer 1")]
 
 
+def test_every_layer_is_handed_over_by_itself_before_the_head(host: Host, direct: DirectGuard) -> None:
+    world = World(host, lambda: direct)
+    world.bundles.keep(b"head", {"modality-ct": b"type", ORGANISATION: b"layer", "site-north": b"site"})
+    with running(world.relay):
+        world.wait_for(lambda: world.relay.report() is not None)
+
+    assert direct.desk.offers == [(None, b"type"), (None, b"site"), (b"head", b"layer")]
+
+
 def test_an_offer_that_is_refused_keeps_no_record_back(host: Host, direct: DirectGuard) -> None:
     direct.refuses_offers = True
     world = World(host, lambda: direct)
-    world.bundles.keep(b"head", b"layer")
+    world.bundles.keep(b"head", {ORGANISATION: b"layer"})
     with running(world.relay):
         world.wait_for(lambda: world.relay.report() is not None)
 

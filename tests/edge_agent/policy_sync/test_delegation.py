@@ -22,6 +22,7 @@ from control_plane.policy.roles import (
 from edge_agent.policy_sync.delegation import Delegation, DelegationExpired, NotDelegated, read_delegation
 from edge_agent.policy_sync.verification import MetadataInvalid, PolicyVerification, TrustCacheUnavailable
 from shared.clock import SystemClock
+from shared.identity import HostId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION
 from shared.signing import EvidencePublicKey
@@ -34,6 +35,7 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 ADA, BEA, ONLINE = new_key(), new_key(), new_key()
 PEOPLE = [signer_of(ADA), signer_of(BEA)]
 NOW = SystemClock().now()
+HOST = HostId(bytes(16))
 
 
 def evidence(*keys: ec.EllipticCurvePrivateKey) -> set[str]:
@@ -51,8 +53,8 @@ def trusted(folder: Path, targets: Targets | None = None, held: RoleKeys = HELD)
     layer = LayerBundle(ORGANISATION, sign_role(build_layer(ORGANISATION, b"{}", version=1, now=NOW), PEOPLE), b"{}")
     snapshot = sign_role(build_snapshot(signed, [layer], version=1, now=NOW), [signer_of(ONLINE)])
     timestamp = sign_role(build_timestamp(snapshot, version=1, now=NOW), [signer_of(ONLINE)])
-    verification = PolicyVerification(layer=ORGANISATION, folder=folder, root=root)
-    verification.verify(HeadBundle((root,), timestamp, snapshot, signed), layer, None)
+    verification = PolicyVerification(layers=(ORGANISATION,), host=HOST, folder=folder, root=root)
+    verification.verify(HeadBundle((root,), timestamp, snapshot, signed), {ORGANISATION: layer}, {})
     return verification
 
 
@@ -111,7 +113,7 @@ def test_metadata_that_has_expired_is_no_delegation(tmp_path: Path) -> None:
 
 
 def test_a_host_without_a_policy_knows_nobody(tmp_path: Path) -> None:
-    verification = PolicyVerification(layer=ORGANISATION, folder=tmp_path / "none", root=b"{}")
+    verification = PolicyVerification(layers=(ORGANISATION,), host=HOST, folder=tmp_path / "none", root=b"{}")
 
     with pytest.raises(TrustCacheUnavailable):
         read_delegation(tmp_path / "none", ORGANISATION, verification)
@@ -155,4 +157,8 @@ def test_refuses_a_layer_that_others_sign_than_targets_and_none_of_them_commands
         trusted(tmp_path, targets, THREE)
     # TUF has written it into the folder by then, so whoever reads the folder has to look too.
     with pytest.raises(MetadataInvalid, match="signed by others"):
-        read_delegation(tmp_path, ORGANISATION, PolicyVerification(layer=ORGANISATION, folder=tmp_path, root=b"unused"))
+        read_delegation(
+            tmp_path,
+            ORGANISATION,
+            PolicyVerification(layers=(ORGANISATION,), host=HOST, folder=tmp_path, root=b"unused"),
+        )

@@ -11,6 +11,7 @@ from edge_agent.policy_sync.hints import Hearing, Hints
 from edge_agent.policy_sync.mqtt import MqttLink
 from shared.fleet.mqtt_version import MqttVersion
 from shared.identity import HostId
+from shared.policy.bundle import HEAD_TOPIC, layer_topic
 from shared.policy.document import ORGANISATION
 from tests.control_plane.fleet.host_client import tls
 from tests.control_plane.fleet.pki import TestCa
@@ -19,12 +20,17 @@ from tests.fakes.log import MemoryLog
 from tests.fakes.scripted_broker import ScriptedBroker, scripted_broker
 
 
-class Nothing:
-    """Takes offers; none comes in these tests."""
+class Offers:
+    """Takes offers, and remembers them."""
 
-    def offer_head(self, data: bytes) -> None: ...
+    def __init__(self) -> None:
+        self.heads, self.layers = list[bytes](), list[bytes]()
 
-    def offer_layer(self, data: bytes) -> None: ...
+    def offer_head(self, data: bytes) -> None:
+        self.heads.append(data)
+
+    def offer_layer(self, data: bytes) -> None:
+        self.layers.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +39,18 @@ def ca() -> TestCa:
 
 
 @contextmanager
-def linked(broker: ScriptedBroker, ca: TestCa, hints: Hints, log: MemoryLog) -> Iterator[MqttLink]:
+def linked(
+    broker: ScriptedBroker,
+    ca: TestCa,
+    hints: Hints,
+    log: MemoryLog,
+    *,
+    layers: tuple[str, ...] = (ORGANISATION,),
+    offers: Offers | None = None,
+) -> Iterator[MqttLink]:
     link = MqttLink(
-        "127.0.0.1", broker.port, tls(ca.pem, ca.host()), host_id=HostId.new(), layer=ORGANISATION, updater=Nothing(),
-        log=log, on_subscribed=lambda: None, hints=hints, spread=lambda: 0.0,
+        "127.0.0.1", broker.port, tls(ca.pem, ca.host()), host_id=HostId.new(), layers=layers,
+        updater=offers or Offers(), log=log, on_subscribed=lambda: None, hints=hints, spread=lambda: 0.0,
     )  # fmt: skip
     stop = threading.Event()
     thread = threading.Thread(target=link.run, args=(stop,))
@@ -70,3 +84,17 @@ def test_a_host_that_was_refused_its_subscription_is_not_heard_until_it_got_it(t
         assert between is Hearing.LOST
         assert log.names().count("mqtt.subscription-refused") == 2
         assert broker.connects == [5, 4]
+
+
+def test_a_host_of_several_layers_hears_each_and_no_other_site_s(tmp_path: Path, ca: TestCa) -> None:
+    hints, offers, layers = Hints(), Offers(), (ORGANISATION, "modality-ct", "site-north")
+    with scripted_broker(ca, tmp_path) as broker:
+        told = [*((layer_topic(layer), layer.encode()) for layer in (*layers, "site-south")), (HEAD_TOPIC, b"head")]
+        broker.retained = told
+        with linked(broker, ca, hints, MemoryLog(), layers=layers, offers=offers):
+            assert eventually(lambda: offers.heads == [b"head"])
+        subscribed = broker.topics
+
+    assert subscribed[:4] == [*map(layer_topic, layers), HEAD_TOPIC], "a head finds what came before it"
+    assert len(subscribed) == 5
+    assert offers.layers == [layer.encode() for layer in layers]

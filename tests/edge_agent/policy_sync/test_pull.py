@@ -13,6 +13,7 @@ from edge_agent.policy_sync.hints import Hearing, Hints
 from edge_agent.policy_sync.pull import PolicyNotCurrent, PolicyPull, PolicyPuller
 from edge_agent.policy_sync.updater import PolicyUpdater
 from shared.policy.document import ORGANISATION
+from tests.edge_agent.policy_sync.layered import LAYERS, SITE, TYPE, LayeredBench
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
 
@@ -25,7 +26,7 @@ def host(enrolled: AgentFolder, tmp_path: Path) -> Host:
 @pytest.fixture
 def updater(host: Host, centre: Centre) -> PolicyUpdater:
     return PolicyUpdater(
-        layer=ORGANISATION,
+        layers=(ORGANISATION,),
         trust_folder=host.folder / "policy",
         policy_root=centre.signers.root,
         host_id=host.host_id,
@@ -40,7 +41,7 @@ def updater(host: Host, centre: Centre) -> PolicyUpdater:
 def puller(host: Host, enrolled: AgentFolder, updater: PolicyUpdater) -> Iterator[PolicyPuller]:
     doors = load_identity(enrolled).config.doors
     door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
-    yield PolicyPuller(door, ORGANISATION, updater, policy=host.store.in_force, log=host.log, bell=Bell())
+    yield PolicyPuller(door, (ORGANISATION,), updater, policy=host.store.in_force, log=host.log, bell=Bell())
     door.close()
 
 
@@ -69,7 +70,7 @@ def test_what_is_published_comes_in_force(centre: Centre, host: Host, puller: Po
 def pull(host: Host, enrolled: AgentFolder, updater: PolicyUpdater) -> Iterator[PolicyPull]:
     doors = load_identity(enrolled).config.doors
     door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
-    yield PolicyPull(door, ORGANISATION, updater)
+    yield PolicyPull(door, (ORGANISATION,), updater)
     door.close()
 
 
@@ -166,7 +167,7 @@ def test_a_host_that_loses_its_broker_asks_at_once_and_not_when_it_would_have(
     doors = load_identity(enrolled).config.doors
     door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
     puller = PolicyPuller(
-        door, ORGANISATION, updater, policy=lambda: centre.policy(1), log=host.log, bell=bell, hints=hints,
+        door, (ORGANISATION,), updater, policy=lambda: centre.policy(1), log=host.log, bell=bell, hints=hints,
         spread=lambda: 0.0,
     )  # fmt: skip
     thread = threading.Thread(target=puller.run, args=(stop,))
@@ -191,7 +192,7 @@ def test_a_first_policy_that_no_broker_told_of_shows_a_silent_one(
     doors = load_identity(enrolled).config.doors
     door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
     puller = PolicyPuller(
-        door, ORGANISATION, updater, policy=host.store.in_force, log=host.log, bell=Bell(), hints=hints
+        door, (ORGANISATION,), updater, policy=host.store.in_force, log=host.log, bell=Bell(), hints=hints
     )
     puller.pull()
     before = hints.state
@@ -200,3 +201,73 @@ def test_a_first_policy_that_no_broker_told_of_shows_a_silent_one(
     door.close()
 
     assert (before, hints.state, version(host)) == (Hearing.HEARING, Hearing.SILENT, 1)
+
+
+# ---- several layers
+
+
+@pytest.fixture
+def layered(tmp_path: Path) -> LayeredBench:
+    return LayeredBench(tmp_path / "layered")
+
+
+@pytest.fixture
+def pull_of_layers(layered: LayeredBench, enrolled: AgentFolder) -> Iterator[PolicyPull]:
+    doors = load_identity(enrolled).config.doors
+    door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    yield PolicyPull(door, LAYERS, layered.updater)
+    door.close()
+
+
+def serve(centre: Centre, bench: LayeredBench) -> None:
+    bundles = {layer: bundle.encode() for layer, bundle in bench.publisher.layers.items()}
+    centre.head, centre.layer = bench.publisher.head(), bundles.pop(ORGANISATION)
+    centre.parts = bundles
+
+
+def test_every_layer_is_pulled_before_the_head_and_one_that_says_nothing_yet_is_no_error(
+    centre: Centre, layered: LayeredBench, pull_of_layers: PolicyPull
+) -> None:
+    layered.sign(ORGANISATION, 1)
+    layered.sign(SITE, 1)
+    serve(centre, layered)
+    centre.requests.clear()
+    pull_of_layers.refresh()
+    first = layered.acts_by()
+    layered.sign(TYPE, 1)
+    serve(centre, layered)
+    pull_of_layers.refresh()
+
+    layers = [f"GET /api/v1/policy/layers/{layer}" for layer in LAYERS]
+    assert centre.requests == [*layers, "GET /api/v1/policy/head"] * 2
+    assert (first, layered.acts_by()) == ({ORGANISATION: 1, SITE: 1}, dict.fromkeys(LAYERS, 1))
+
+
+def test_a_part_that_a_head_names_and_that_no_broker_brought_is_pulled(
+    centre: Centre, layered: LayeredBench, pull_of_layers: PolicyPull
+) -> None:
+    layered.begin()
+    serve(centre, layered)
+    pull_of_layers.refresh()
+    layered.sign(SITE, 2)
+    serve(centre, layered)
+    layered.updater.offer_head(centre.head)
+    before = layered.missing, layered.acts_by()
+    pull_of_layers.refresh()
+
+    assert before == (1, dict.fromkeys(LAYERS, 1))
+    assert layered.acts_by() == {ORGANISATION: 1, TYPE: 1, SITE: 2}
+
+
+def test_what_a_centre_does_not_serve_of_a_part_that_its_head_names_is_not_current(
+    centre: Centre, layered: LayeredBench, pull_of_layers: PolicyPull
+) -> None:
+    layered.begin()
+    layered.sign(SITE, 2)
+    serve(centre, layered)
+    del centre.parts[SITE]
+    layered.restart()
+
+    with pytest.raises(PolicyNotCurrent, match="layer site-north"):
+        PolicyPull(pull_of_layers._door, LAYERS, layered.updater).refresh()
+    assert layered.acts_by() == dict.fromkeys(LAYERS, 1)

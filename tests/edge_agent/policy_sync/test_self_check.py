@@ -14,7 +14,7 @@ from edge_agent.policy_sync.self_check import SelfCheck
 from shared.audit.record import Event, Outcome
 from shared.errors import Malformed, Refused
 from shared.policy.bundle import LayerBundle
-from shared.policy.document import PolicyDocument
+from shared.policy.document import ORGANISATION, PolicyDocument
 from tests.edge_agent.policy_sync.test_updater import Bench
 from tests.fakes.host import Host
 from tests.fakes.signers import document
@@ -44,11 +44,9 @@ def test_a_version_that_fails_is_accepted_and_the_one_before_goes_on(bench: Chec
     bench.lacks = {2}
     bench.offer(*bench.publish(2))
 
-    held = bench.host.store.held()
-    assert held is not None
-    assert (held.version, bench.version()) == (2, 1)
+    assert (bench.held(), bench.version()) == (2, 1)
     assert bench.updater.error == (
-        "version 2 failed its self-check here, version 1 goes on: Lacking: the disk has no room for it"
+        "organisation 2 failed its self-check here, organisation 1 goes on: Lacking: the disk has no room for it"
     )
     assert bench.host.events() == [Event.POLICY_ACCEPTED, Event.POLICY_ACCEPTED, Event.POLICY_FAILED]
     assert bench.host.records()[-1].outcome is Outcome.SERIOUS_FAILURE
@@ -73,7 +71,7 @@ def test_after_a_restart_the_one_before_is_still_in_force_and_a_host_that_lacks_
     bench.lacks = {2}
     bench.offer(*bench.publish(2))
     bench.restart()
-    assert (bench.version(), "version 2 failed" in bench.updater.error) == (1, True)
+    assert (bench.version(), "organisation 2 failed" in bench.updater.error) == (1, True)
 
     bench.lacks = set()
     bench.restart()
@@ -139,10 +137,10 @@ def test_an_agent_that_is_killed_while_it_tries_a_policy_starts_with_the_one_bef
     assert done.returncode == -signal.SIGKILL
 
     host = Host(tmp_path / "host")
-    in_force, failed = host.store.in_force(), host.store.failed()
-    assert in_force is not None
-    assert failed is not None
-    assert (in_force.version, failed.version, failed.why) == (1, 2, "the agent ended while it was tried")
+    chosen = host.store.chosen()
+    assert chosen is not None
+    assert host.store.in_force_versions() == {ORGANISATION: 1}
+    assert (chosen.versions, chosen.why) == ({ORGANISATION: 2}, "the agent ended while it was tried")
 
 
 def test_a_trial_that_ended_the_agent_by_chance_is_made_again_and_not_for_ever(bench: CheckedBench) -> None:
@@ -157,9 +155,10 @@ def test_a_trial_that_ended_the_agent_by_chance_is_made_again_and_not_for_ever(b
     bench.restart()
     assert bench.version() == 1, "after three times it is tried no more"
 
-    bench.host.store.begin_trial(2, "the agent ended while it was tried")
-    bench.host.store.passed(2)
-    bench.host.store.begin_trial(2, "the agent ended while it was tried")
+    chosen = bench.host.store.chosen()
+    assert chosen is not None
+    bench.host.store.passed(chosen.number)
+    bench.host.store.begin_again(chosen.number, "the agent ended while it was tried")
     bench.check = lambda _policy: None  # type: ignore[method-assign, assignment]
     bench.restart()
     assert (bench.version(), bench.updater.error) == (2, "")

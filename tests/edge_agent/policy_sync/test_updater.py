@@ -30,7 +30,7 @@ class Bench:
 
     def start(self) -> None:
         self.updater = PolicyUpdater(
-            layer=ORGANISATION,
+            layers=(ORGANISATION,),
             trust_folder=self.host.folder / "policy",
             policy_root=self.signers.root,
             host_id=self.host.host_id,
@@ -39,7 +39,7 @@ class Bench:
             database=self.host.database,
             log=self.host.log,
             on_layer_missing=self.count_missing,
-            on_current=lambda head, layer: self.current.append((head, layer)),
+            on_current=lambda head, layers: self.current.append((head, layers[ORGANISATION])),
             self_check=self.check,
         )
 
@@ -65,6 +65,10 @@ class Bench:
     def version(self) -> int:
         policy = self.host.store.in_force()
         return policy.version if policy else 0
+
+    def held(self) -> int:
+        held = self.host.store.held().get(ORGANISATION)
+        return held.version if held else 0
 
 
 @pytest.fixture
