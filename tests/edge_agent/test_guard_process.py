@@ -140,7 +140,7 @@ class GuardProcess:
         others = OtherKinds(((OtherKind.SD, cards),)) if cards is not None else OtherKinds()
         devices = DevicePolicy(tuple(DeviceRule(parse_rule(rule, 1)) for rule in rules), others=others)
         offer = self.policies.publish(version, devices)
-        self.ask(lambda client: client.offer(offer.head, offer.layer))
+        self.ask(lambda client: client.offer(offer.head, offer.layers[0]))
 
 
 def _pipes(process: "subprocess.Popen[str]") -> tuple[IO[str], IO[str]]:
@@ -227,7 +227,7 @@ def test_a_policy_that_nobody_signed_changes_nothing_and_is_on_record(guard: Gua
     guard.bus.plug("1-1")
     offer = SignedPolicies(guard.folder / "other").publish(1, DevicePolicy((DeviceRule(parse_rule("allow", 1)),)))
 
-    guard.ask(lambda client: client.offer(offer.head, offer.layer))
+    guard.ask(lambda client: client.offer(offer.head, offer.layers[0]))
     guard.until(lambda: any(record.event is GuardEvent.POLICY_REFUSED for record in guard.records()))
 
     assert guard.until_decided("1-1", Authorized.NO).is_enforced

@@ -214,7 +214,8 @@ class Site:
         held = KeptBundles(database).held()
         database.close()
         assert held is not None, "the agent has no policy"
-        return Offer(*held)
+        head, layer = held
+        return Offer(head, (layer,))
 
     def until(self, holds: Callable[[], bool], what: str, within_s: float = _WAIT_S) -> float:
         """Wait until something holds, and return for how many seconds it did not."""

@@ -40,10 +40,10 @@ class Guard:
     def publish(self, version: int, devices: DevicePolicy | None = None, layer: str = ORGANISATION) -> Offer:
         policy = replace(document(version, KEYS, RECEIPTS.public), layer=layer, devices=devices)
         head, bundle = self.signers.publish(policy.encode(), version)
-        return Offer(head.encode(), bundle.encode())
+        return Offer(head.encode(), (bundle.encode(),))
 
     def verifier(self, command: Sequence[str] = (), monotonic_s: Callable[[], float] = monotonic) -> Verifier:
-        return Verifier(command or child_command(self.state), monotonic_s=monotonic_s)
+        return Verifier(command or child_command(self.state), self.trust.layers, monotonic_s=monotonic_s)
 
 
 def judged(verifier: Verifier) -> Judgement:

@@ -11,6 +11,7 @@ from edge_agent.database import Database
 from edge_agent.devices.journal import GuardJournal
 from edge_agent.turns import Turns
 from edge_agent.usb_policy.keeper import PolicyKeeper
+from edge_agent.usb_policy.trust import UNPINNED
 from edge_agent.usb_policy.verifier import Verifier, child_command
 from shared.devices.policy import DevicePolicy
 from shared.devices.record import GuardEvent, GuardRecord
@@ -20,6 +21,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
 
 DEVICES = DevicePolicy(default=Target.REJECT)
+GARBAGE = b'{"kind":"layer","layer":"organisation",\xff'
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Bench:
 
     def offer(self, version: int, devices: DevicePolicy | None, until: Callable[[], bool]) -> None:
         offer = self.guard.publish(version, devices)
-        self.offer_bytes(offer.head, offer.layer, until)
+        self.offer_bytes(offer.head, offer.layers[0], until)
 
     def offer_bytes(self, head: bytes, layer: bytes, until: Callable[[], bool]) -> None:
         self.keeper.offer(head, layer)
@@ -79,14 +81,14 @@ def test_a_rolled_back_policy_changes_nothing_and_is_recorded_once_however_often
     bench.offer(2, DEVICES, lambda: bool(bench.changes))
 
     for _ in range(3):
-        bench.offer_bytes(old.head, old.layer, lambda: bool(bench.keeper.error))
+        bench.offer_bytes(old.head, old.layers[0], lambda: bool(bench.keeper.error))
 
     assert bench.guard.store.devices == DEVICES
     assert bench.told() == [GuardEvent.POLICY_ACCEPTED, GuardEvent.POLICY_REFUSED]
 
 
 def test_garbage_is_refused_and_the_next_good_policy_is_taken(bench: Bench) -> None:
-    bench.offer_bytes(b"{}", b"\xff", lambda: bool(bench.keeper.error))
+    bench.offer_bytes(b"{}", GARBAGE, lambda: bool(bench.keeper.error))
 
     bench.offer(1, DEVICES, lambda: bool(bench.changes))
 
@@ -95,10 +97,10 @@ def test_garbage_is_refused_and_the_next_good_policy_is_taken(bench: Bench) -> N
 
 def test_once_what_is_in_force_is_offered_again_no_refusal_is_told_any_more(bench: Bench) -> None:
     good = bench.guard.publish(1, DEVICES)
-    bench.offer_bytes(good.head, good.layer, lambda: bool(bench.changes))
-    bench.offer_bytes(b"{}", b"\xff", lambda: bool(bench.keeper.error))
+    bench.offer_bytes(good.head, good.layers[0], lambda: bool(bench.changes))
+    bench.offer_bytes(b"{}", GARBAGE, lambda: bool(bench.keeper.error))
 
-    bench.keeper.offer(good.head, good.layer)
+    bench.keeper.offer(good.head, good.layers[0])
 
     assert bench.keeper.error == ""
     assert bench.told() == [GuardEvent.POLICY_ACCEPTED, GuardEvent.POLICY_REFUSED]
@@ -107,10 +109,15 @@ def test_once_what_is_in_force_is_offered_again_no_refusal_is_told_any_more(benc
 def test_without_a_pinned_root_nothing_is_accepted_and_the_reason_is_said(bench: Bench, tmp_path: Path) -> None:
     offer = bench.guard.publish(1, DEVICES)
     keeper = PolicyKeeper(
-        Verifier(child_command(tmp_path / "unpinned")), None, bench.turns, bench.journal, MemoryLog(), lambda: None
+        Verifier(child_command(tmp_path / "unpinned"), UNPINNED),
+        None,
+        bench.turns,
+        bench.journal,
+        MemoryLog(),
+        lambda: None,
     )
 
-    keeper.offer(offer.head, offer.layer)
+    keeper.offer(offer.head, offer.layers[0])
     deadline = time.monotonic() + 60
     while not keeper.error:
         assert time.monotonic() < deadline

@@ -106,7 +106,7 @@ def test_a_root_that_is_replaced_takes_along_what_was_accepted_under_it(tmp_path
 
     trust = load_trust(guard.state)
     assert trust.root == other.root
-    assert GuardPolicyStore(guard.state, trust).held is None
+    assert GuardPolicyStore(guard.state, trust).held == {}
     assert sorted(path.name for path in guard.state.iterdir()) == ["trust.json"]
 
 

@@ -40,7 +40,7 @@ def run(guard: Guard, data: bytes, command: list[str] | None = None) -> subproce
 def test_says_in_one_line_what_the_signed_policy_says(guard: Guard) -> None:
     guard.signers.signed_at = SIGNED
     offer = guard.publish(3, DEVICES)
-    document = LayerBundle.parse(offer.layer).policy
+    document = LayerBundle.parse(offer.layers[0]).policy
 
     said = parse_line(run(guard, offer.encode()).stdout)
 
@@ -63,7 +63,7 @@ def test_the_earliest_expiry_of_the_chain_counts(tmp_path: Path, soonest: str) -
     signers.lasts = soon if soonest == "layer" else late
     offer = guard.publish(1)
     signers.lasts = soon if soonest == "snapshot and timestamp" else late
-    head = signers.head(LayerBundle.parse(offer.layer).metadata, 1)
+    head = signers.head(LayerBundle.parse(offer.layers[0]).metadata, 1)
 
     expires = judge(guard.state, replace(offer, head=head.encode()).encode()).expires
     wanted = SystemClock().now() + (late if soonest == "none" else soon)
@@ -76,7 +76,7 @@ def other_layer(guard: Guard) -> Offer:
 
 def other_layer_bundle(guard: Guard) -> Offer:
     offer = guard.publish(1, DEVICES)
-    return replace(offer, layer=replace(LayerBundle.parse(offer.layer), layer="site").encode())
+    return replace(offer, layers=(replace(LayerBundle.parse(offer.layers[0]), layer="site").encode(),))
 
 
 def other_root(guard: Guard) -> Offer:
@@ -96,22 +96,22 @@ def rolled_back(guard: Guard) -> Offer:
 
 def swapped_document(guard: Guard) -> Offer:
     offer = guard.publish(1)
-    bundle = LayerBundle.parse(offer.layer)
+    bundle = LayerBundle.parse(offer.layers[0])
     altered = replace(PolicyDocument.parse(bundle.policy), devices=DEVICES).encode()
-    return replace(offer, layer=replace(bundle, policy=altered).encode())
+    return replace(offer, layers=(replace(bundle, policy=altered).encode(),))
 
 
 def not_a_policy(guard: Guard) -> Offer:
     head, layer = guard.signers.publish(b'{"v":1}', 1)
-    return Offer(head.encode(), layer.encode())
+    return Offer(head.encode(), (layer.encode(),))
 
 
 def nothing(_: Guard) -> Offer:
-    return Offer(b"", b"")
+    return Offer(b"", (b"",))
 
 
 def noise(_: Guard) -> Offer:
-    return Offer(b"\xff" * 5000, b"{}")
+    return Offer(b"\xff" * 5000, (b"{}",))
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_without_a_pinned_root_the_child_says_what_to_do(guard: Guard) -> None:
 
 def test_a_refusal_is_one_line_that_no_hostile_text_can_break(guard: Guard) -> None:
     offer = other_layer(guard)
-    hostile = replace(LayerBundle.parse(offer.layer), metadata=b'{"signed":{"_type":"a\\nb\\u202e"}}')
+    hostile = replace(LayerBundle.parse(offer.layers[0]), metadata=b'{"signed":{"_type":"a\\nb\\u202e"}}')
 
-    output = run(guard, replace(offer, layer=hostile.encode()).encode()).stdout
+    output = run(guard, replace(offer, layers=(hostile.encode(),)).encode()).stdout
     assert output.count(b"\n") == 1
     assert isinstance(parse_line(output), RefusedOffer)
 
