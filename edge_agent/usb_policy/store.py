@@ -116,7 +116,9 @@ class GuardPolicyStore:
         if self._in_force is not None:
             self._times = self._after(self._in_force)
             self._root_version = max(self._root_version, self._in_force.root_version)
-        self._held = self._highest(() if held is None else held.accepted)
+        kept = {} if held is None else {each.layer: each for each in held.accepted}
+        self._held = self._highest(kept)
+        self._is_behind = self._held != kept  # a cut came between the two files
         self._newest_kept = self._load("clock.json", lambda fields: fields.instant("newest"))
         self._times = replace(self._times, newest=self._newest_kept)
 
@@ -169,10 +171,11 @@ class GuardPolicyStore:
         known = (*self._held.values(), *(before.acts_by if before is not None else ()))
         accepted = _rise(offered, self._held, known)
         root_version = max(self._root_version, offered.root_version)
-        if offered != before or times != self._times or self.problems:
+        if offered != before or times != self._times or self.problems or self._is_behind:
             self._keep(offered, _Held(accepted, times, root_version))
         self._in_force, self._held = offered, {each.layer: each for each in accepted}
         self._times, self._root_version = times, root_version
+        self._is_behind = False
         self.problems.clear()
         return before is None or (before.acts_by, before.accepted) != (offered.acts_by, offered.accepted)
 
@@ -219,10 +222,10 @@ class GuardPolicyStore:
             return None
         return value
 
-    def _highest(self, kept: Sequence[AcceptedPolicy]) -> Mapping[str, AcceptedPolicy]:
+    def _highest(self, kept: Mapping[str, AcceptedPolicy]) -> Mapping[str, AcceptedPolicy]:
         """Return what is held, and take a policy out of force that is older, or another, than what is held."""
         # A cut after other layers were pinned, and before these were forgotten, leaves what is the host's no more.
-        held = {each.layer: each for each in kept if each.layer in self._trust.layers}
+        held = {layer: each for layer, each in kept.items() if layer in self._trust.layers}
         policy = self._in_force
         try:
             if policy is not None:

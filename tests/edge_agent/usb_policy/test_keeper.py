@@ -16,7 +16,11 @@ from edge_agent.usb_policy.verifier import Verifier, child_command
 from shared.devices.policy import DevicePolicy
 from shared.devices.record import GuardEvent, GuardRecord
 from shared.devices.verdict import Target
+from shared.policy.accept import WrongLayer
+from shared.policy.document import ORGANISATION
+from shared.policy.rollout import Rings
 from tests.edge_agent.usb_policy.bench import Guard
+from tests.edge_agent.usb_policy.layered import NORTH, LayeredGuard, LayeredSigners, organisation, part
 from tests.fakes.clock import FakeClock
 from tests.fakes.log import MemoryLog
 
@@ -125,3 +129,49 @@ def test_without_a_pinned_root_nothing_is_accepted_and_the_reason_is_said(bench:
 
     assert "leadglass-guard trust" in keeper.error
     keeper.stop()
+
+
+def test_a_layer_of_others_is_refused_at_once_and_stays_in_sight_though_the_hosts_own_is_taken(bench: Bench) -> None:
+    foreign = b'{"kind":"layer","layer":"site-south",'
+    for _ in range(3):
+        with pytest.raises(WrongLayer):
+            bench.keeper.offer(b"{}", foreign)
+    bench.offer(1, DEVICES, lambda: bool(bench.changes))
+
+    assert bench.changes == [DEVICES]
+    assert "policy is for layer site-south, expected organisation" in bench.keeper.error
+    assert bench.told() == [GuardEvent.POLICY_REFUSED, GuardEvent.POLICY_ACCEPTED]
+
+
+def test_whoever_offers_ever_other_layers_fills_no_journal(bench: Bench) -> None:
+    for n in range(1000):
+        with pytest.raises(WrongLayer):
+            bench.keeper.offer(None, b'{"kind":"layer","layer":"site-%d",' % n)
+
+    assert 0 < len(bench.told()) < 10
+
+
+def test_an_acceptance_names_every_layer_that_is_in_force_and_what_waits(tmp_path: Path) -> None:
+    signers = LayeredSigners()
+    guard = LayeredGuard(tmp_path / "guard", signers, NORTH)
+    before = organisation(1, DEVICES)
+    signers.sign(organisation(2), before)
+    signers.sign(part(NORTH, 5))
+    offer = signers.offer(ORGANISATION, NORTH, rollouts={ORGANISATION: Rings()})
+    with closing(Database(tmp_path / "guard.sqlite")) as database, selectors.DefaultSelector() as selector:
+        turns = Turns(MemoryLog(), selector)
+        turns.every("tick", 0.05, lambda: None)
+        journal = GuardJournal(database, FakeClock())
+        keeper = PolicyKeeper(guard.verifier(), guard.store, turns, journal, MemoryLog(), turns.stop)
+        keeper.offer(offer.head, offer.layers[0])
+        keeper.offer(None, offer.layers[1])
+        turns.run()
+        (record,) = map(GuardRecord.parse, journal.after(0, 100))
+        keeper.stop()
+
+    assert (record.event, record.subject) == (GuardEvent.POLICY_ACCEPTED, "organisation")
+    assert record.fields == {
+        "version": "1",
+        "layers": "organisation 1, site-north 5",
+        "accepted and not in force": "organisation 2",
+    }

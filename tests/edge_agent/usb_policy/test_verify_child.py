@@ -21,7 +21,9 @@ from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import PolicyDocument
+from shared.policy.part import PartContent, PartDocument
 from tests.edge_agent.usb_policy.bench import Guard, child_that
+from tests.edge_agent.usb_policy.layered import CT, NORTH, LayeredGuard, LayeredSigners, organisation, part
 from tests.fakes.signers import PolicySigners
 
 DEVICES = DevicePolicy(default=Target.REJECT)
@@ -33,7 +35,9 @@ def guard(tmp_path: Path) -> Guard:
     return Guard(tmp_path / "guard")
 
 
-def run(guard: Guard, data: bytes, command: list[str] | None = None) -> subprocess.CompletedProcess[bytes]:
+def run(
+    guard: Guard | LayeredGuard, data: bytes, command: list[str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command or child_command(guard.state), input=data, capture_output=True, check=False)
 
 
@@ -213,4 +217,32 @@ def test_the_child_stays_small(guard: Guard) -> None:
 
     assert isinstance(said, VerifiedPolicy)
     assert said.devices == many
+    assert 10 << 10 < int(process.stderr) < 80 << 10
+
+
+def test_the_child_stays_small_with_every_layer_as_large_as_it_can_be(tmp_path: Path) -> None:
+    signers = LayeredSigners()
+    guard = LayeredGuard(tmp_path / "guard", signers, NORTH, CT)
+    rules = tuple(DeviceRule(parse_rule(f'block serial "{n:032d}"')) for n in range(650))
+
+    def filled(name: str, version: int) -> PartDocument:
+        """Return a policy of a site that is large for other hosts."""
+        notes = tuple(PartContent(devices=DevicePolicy(rules[:80], contact=f"{n}")) for n in range(28))
+        others = tuple((HostId(n.to_bytes(16, "big")), note) for n, note in enumerate(notes, 1))
+        return replace(part(name, version, DevicePolicy(rules)), hosts=others if name == NORTH else ())
+
+    for document, stable in (
+        (organisation(2, DevicePolicy(rules)), organisation(1, DevicePolicy(rules))),
+        (filled(NORTH, 2), filled(NORTH, 1)),
+        (filled(CT, 2), filled(CT, 1)),
+    ):
+        signers.sign(document, stable)
+    offer = signers.offer("organisation", NORTH, CT)
+    measured = MEASURED.format(command=child_command(guard.state), folder=str(Path(__file__).resolve().parents[3]))
+    process = run(guard, offer.encode(), child_that(measured))
+    said = parse_line(process.stdout)
+
+    assert isinstance(said, VerifiedPolicy), said
+    assert said.devices is not None
+    assert len(said.devices.rules) == 3 * len(rules)
     assert 10 << 10 < int(process.stderr) < 80 << 10
