@@ -125,7 +125,7 @@ class PolicyKeeper:
     def _turn_away(self, exc: Malformed | WrongLayer) -> None:
         reason = why(exc)
         if isinstance(exc, WrongLayer):
-            self._wrong_layer = f"{reason}; if this host has that layer, pin it: leadglass-guard trust"
+            self._wrong_layer = f"{reason}; if this host has it, run `leadglass-guard trust` again"
         if reason not in self._turned_away and len(self._turned_away) < _MOST_TURNED_AWAY:
             self._turned_away.add(reason)
             self._log.event("guard.policy-refused", why=reason)

@@ -96,4 +96,4 @@ class Offers:
 
 
 def _digest(offer: Offer) -> bytes:
-    return sha256(offer.encode()).digest()
+    return sha256(b"".join(sha256(part).digest() for part in (offer.head, *offer.layers))).digest()

@@ -249,7 +249,7 @@ def _rise(
     Raises PolicyRollback, LayerWithdrawn; PolicyEquivocation: a version that is known has another content.
     """
     digests = {(each.layer, each.version): each.sha256 for each in known}
-    for each in (*offered.acts_by, *offered.newer):
+    for each in offered.acts_by:
         if digests.get((each.layer, each.version), each.sha256) != each.sha256:
             raise PolicyEquivocation(each.version)
     accepted = tuple(accept(each, held.get(each.layer)) for each in offered.accepted)

@@ -279,7 +279,7 @@ def test_a_layer_that_the_guard_was_not_pinned_to_is_refused_and_said(guard: Gua
             client.offer(None, b'{"kind":"layer","layer":"site-north",')
         report = client.report()
 
-    assert "pin it: leadglass-guard trust" in report.policy_error
+    assert "run `leadglass-guard trust` again" in report.policy_error
 
 
 def test_after_a_kill_what_came_unseen_is_told_from_what_was_there_and_the_chain_holds(guard: GuardProcess) -> None:

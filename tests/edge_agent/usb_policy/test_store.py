@@ -390,6 +390,17 @@ def test_of_what_is_offered_no_layer_is_older_missing_another_story_or_somebody_
         assert layered.store.take(offered)
 
 
+def test_refuses_another_story_of_what_it_acts_by_though_a_newer_version_is_held(layered: Bench) -> None:
+    layered.store.take(layers(1))
+    layered.store.take(layers(1, newer=(("organisation", 2),)))
+    for _ in range(2):
+        with pytest.raises(PolicyEquivocation):
+            layered.store.take(policy(1, sha256=b"x" * 32, newer=(of("organisation", 3),)))
+        layered.restart()
+
+    assert layered.store.take(layers(1, newer=(("organisation", 3),)))
+
+
 def test_a_roll_out_that_is_taken_back_puts_the_former_in_force_and_leaves_held_where_it_is(layered: Bench) -> None:
     out, reached = layers(1, newer=(("organisation", 2),)), layers(2)
     changed = [layered.store.take(each) for each in (layers(1), out, out, reached, out)]
