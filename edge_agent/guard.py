@@ -44,7 +44,7 @@ from edge_agent.usb_policy.enforcer import Enforcer
 from edge_agent.usb_policy.judge import DeviceJudge
 from edge_agent.usb_policy.keeper import PolicyKeeper
 from edge_agent.usb_policy.store import GuardPolicyStore
-from edge_agent.usb_policy.trust import NotPinned, TrustDamaged, load_trust
+from edge_agent.usb_policy.trust import UNPINNED, NotPinned, TrustDamaged, load_trust
 from edge_agent.usb_policy.verifier import Verifier, child_command
 from edge_agent.usb_policy.warden import Warden
 from edge_agent.watchdog import ServiceManager, service_manager
@@ -184,20 +184,20 @@ class Guard:
         try:
             trust = load_trust(self._options.state)
             self._store: GuardPolicyStore | None = GuardPolicyStore(self._options.state, trust)
-            problems = self._store.problems
+            layers, problems = trust.layers, self._store.problems
         except (NotPinned, TrustDamaged, Refused) as exc:
-            self._store, problems = None, [str(exc)]
+            self._store, layers, problems = None, UNPINNED, [str(exc)]
         for problem in problems:
             self._log.event("guard.policy-unusable", why=problem)
         self._keeper = PolicyKeeper(
-            Verifier(verifying(self._options.state)),
+            Verifier(verifying(self._options.state), layers),
             self._store,
             self.turns,
             self.journal,
             self._log,
             self._policy_changed,
         )
-        self._keeper.error = "; ".join(problems)[:_MOST_ERROR_CHARS]
+        self._keeper.unusable("; ".join(problems)[:_MOST_ERROR_CHARS])
 
     def _make_devices(self) -> None:
         judge = DeviceJudge(

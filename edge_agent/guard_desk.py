@@ -51,7 +51,7 @@ class GuardDesk:
         return Welcome(SOFTWARE, self._journal.written(), self._journal.confirmed())
 
     def offer(self, head: bytes | None, layer: bytes | None) -> None:
-        """Raises Malformed."""
+        """Raises Malformed, WrongLayer."""
         self._keeper.offer(head, layer)
 
     def report(self) -> GuardReport:

@@ -51,7 +51,10 @@ class Desk(Protocol):
     def welcome(self) -> Welcome: ...
 
     def offer(self, head: bytes | None, layer: bytes | None) -> None:
-        """Take bundles that nobody has verified, to be verified later. A newer offer may replace one that waits."""
+        """Take bundles that nobody has verified, to be verified later. A newer offer may replace one that waits.
+
+        Raises Refused: it is no layer of this host.
+        """
 
     def report(self) -> GuardReport: ...
 

@@ -7,7 +7,11 @@ from edge_agent.usb_policy.pinning import Pinned, pin
 
 _NEXT = """\
 Compare the policy root with what `leadglass-server policy root` tells the administrator, not by way of this machine.
-Then start the guard anew: systemctl restart leadglass-guard
+{layers}Then start the guard anew: systemctl restart leadglass-guard
+"""
+_LAYERS = """\
+Compare the layers with those that the administrator named for this host: a layer that is missing here takes its rules
+away from this machine.
 """
 
 
@@ -18,5 +22,8 @@ def trust(state: Path, agent_data: Path, replace: str | None) -> None:
 
 def _told(pinned: Pinned) -> str:
     trust = pinned.trust
-    told = f"policy root  {trust.fingerprint}\nlayer        {trust.layer}\nhost         {trust.host_id}\n"
-    return told + (_NEXT if pinned.is_new else "this was pinned already; nothing was changed\n")
+    layers = "\n             ".join(trust.layers)
+    told = f"policy root  {trust.fingerprint}\nlayer        {layers}\nhost         {trust.host_id}\n"
+    if not pinned.is_new:
+        return f"{told}this was pinned already; nothing was changed\n"
+    return told + _NEXT.format(layers=_LAYERS)

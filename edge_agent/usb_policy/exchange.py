@@ -1,14 +1,18 @@
 """What the guard and its verifying child say to one another.
 
-    offer   = length of head || head || length of layer || layer      each length 4 bytes, big-endian
+    offer   = count || length of head || head || (length of layer || layer) * count
+              count 1 byte, each length 4 bytes, big-endian
     answer  = one line of canonical JSON and U+000A, of one of two forms
-              {"v":1, "ok":true, "layer", "version", "sha256", "expires", "signed_at", "devices", "watch"};
-              the last three may be null
+              {"v":1, "ok":true, "layer", "version", "sha256", "expires", "signed_at", "devices", "watch",
+               "parts":[[layer, version, sha256], ...], "newer":[[layer, version, sha256], ...], "root_version"};
+              "signed_at", "devices" and "watch" may be null; the last three are there where they say something
               {"v":1, "ok":false, "kind": refused | integrity | unavailable, "error"}
 
-Both run the same code on the same machine, so a change of form needs no second version beside it.
+Both run the same code on the same machine, so a change of form needs no second version beside it. But the guard keeps
+the members of an answer on its disk, and reads what an earlier version of it kept.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -23,10 +27,12 @@ from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fields import Fields
 from shared.policy.accept import AcceptedPolicy
 from shared.policy.bundle import MAX_HEAD_BYTES, MAX_LAYER_BYTES
-from shared.policy.layer import LAYER_PATTERN
+from shared.policy.layer import LAYER_PATTERN, is_part, verify_parts
 
-MAX_OFFER_BYTES = 4 + MAX_HEAD_BYTES + 4 + MAX_LAYER_BYTES
-MAX_ANSWER_BYTES = MAX_LAYER_BYTES  # the devices section is part of a document that a layer bundle holds
+MAX_LAYERS = 3  # the organisation's, and those of a site and of a type of modality
+MAX_OFFER_BYTES = 1 + 4 + MAX_HEAD_BYTES + MAX_LAYERS * (4 + MAX_LAYER_BYTES)
+# What all layers come to is one valid policy document of at most half as much, and the answer has two sections of it.
+MAX_ANSWER_BYTES = MAX_LAYER_BYTES
 MAX_ERROR_CHARS = 400
 
 
@@ -43,35 +49,42 @@ class Offer:
     """Bundles as somebody who may be hostile handed them over."""
 
     head: bytes
-    layer: bytes
+    layers: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
-        """Raises Malformed: larger than a bundle can be."""
-        for what, part, most in (("head", self.head, MAX_HEAD_BYTES), ("layer", self.layer, MAX_LAYER_BYTES)):
+        """Raises Malformed: larger than a bundle can be, or more layers than a host has."""
+        if len(self.layers) > MAX_LAYERS:
+            raise Malformed("policy offer", f"more than {MAX_LAYERS} layers")
+        parts = [("head", self.head, MAX_HEAD_BYTES), *(("layer", layer, MAX_LAYER_BYTES) for layer in self.layers)]
+        for what, part, most in parts:
             if len(part) > most:
                 raise Malformed(f"offered policy {what}", f"larger than {most} bytes")
 
     def encode(self) -> bytes:
-        return b"".join(len(part).to_bytes(4, "big") + part for part in (self.head, self.layer))
+        framed = (len(part).to_bytes(4, "big") + part for part in (self.head, *self.layers))
+        return b"".join((len(self.layers).to_bytes(1, "big"), *framed))
 
     @classmethod
     def parse(cls, data: bytes) -> "Offer":
         """Raises Malformed."""
-        parts: list[bytes] = []
-        at = 0
-        for _ in range(2):
+        count = min(int.from_bytes(data[:1], "big"), MAX_LAYERS)
+        parts, at = list[bytes](), 1
+        for _ in range(1 + count):
             end = at + 4 + int.from_bytes(data[at : at + 4], "big")
             parts.append(data[at + 4 : end])
             at = end
-        offer = cls(*parts)
+        offer = cls(parts[0], tuple(parts[1:]))
         if offer.encode() != data:
-            raise Malformed("policy offer", "its lengths are not those of what it holds")
+            raise Malformed("policy offer", "its count and lengths are not those of what it holds")
         return offer
 
 
 @dataclass(frozen=True)
 class VerifiedPolicy:
-    """What a verified policy says to the guard. `devices` and `watch` are None where it says nothing of them."""
+    """What verified layers come to on this host. `devices` and `watch` are None where they say nothing of them.
+
+    `layer`, `version` and `sha256` are of the organisation's document that this host acts by, `parts` of the others.
+    """
 
     layer: str
     version: int
@@ -81,10 +94,19 @@ class VerifiedPolicy:
     devices: DevicePolicy | None
     watch: WatchPolicy | None = None
     root_version: int = 1  # of the root that it was verified under
+    parts: tuple[AcceptedPolicy, ...] = ()
+    newer: tuple[AcceptedPolicy, ...] = ()  # the newest of each layer whose roll-out has not reached this host
 
     @property
-    def accepted(self) -> AcceptedPolicy:
-        return AcceptedPolicy(self.layer, self.version, self.sha256)
+    def acts_by(self) -> tuple[AcceptedPolicy, ...]:
+        """Return what is in force of each layer that is published, the organisation's first."""
+        return (AcceptedPolicy(self.layer, self.version, self.sha256), *self.parts)
+
+    @property
+    def accepted(self) -> tuple[AcceptedPolicy, ...]:
+        """Return the newest of the same layers, below which nothing may be taken any more."""
+        newer = {each.layer: each for each in self.newer}
+        return tuple(newer.get(each.layer, each) for each in self.acts_by)
 
     def json(self) -> dict[str, Json]:
         return {
@@ -96,12 +118,14 @@ class VerifiedPolicy:
             "devices": None if self.devices is None else self.devices.json(),
             "watch": None if self.watch is None else self.watch.json(),
             **root_member(self.root_version),
+            **layers_member("parts", self.parts),
+            **layers_member("newer", self.newer),
         }
 
     @classmethod
     def read(cls, fields: Fields) -> "VerifiedPolicy":
         """Take the members that `json` writes. Raises Malformed."""
-        return cls(
+        policy = cls(
             fields.text("layer", LAYER_PATTERN),
             fields.integer("version", least=1),
             fields.hex("sha256", 32),
@@ -110,7 +134,16 @@ class VerifiedPolicy:
             None if fields.is_null("devices") else DevicePolicy.parse(fields.fields("devices")),
             None if fields.is_null("watch") else WatchPolicy.parse(fields.fields("watch")),
             read_root_version(fields),
+            read_layers_member("parts", fields),
+            read_layers_member("newer", fields),
         )
+        verify_parts([part.layer for part in policy.parts])
+        if not all(is_part(part.layer) for part in policy.parts):
+            raise Malformed("verified policy", "one of its parts is none")
+        versions = {each.layer: each.version for each in policy.acts_by}
+        if any(each.version <= versions.get(each.layer, each.version) for each in policy.newer):
+            raise Malformed("verified policy", "a version that is to be newer is none, or of no layer that it has")
+        return policy
 
 
 def root_member(version: int) -> dict[str, Json]:
@@ -121,6 +154,31 @@ def root_member(version: int) -> dict[str, Json]:
 def read_root_version(fields: Fields) -> int:
     """Take what `root_member` writes. Raises Malformed."""
     return fields.integer("root_version", least=2) if fields.has("root_version") else 1
+
+
+def layers_member(name: str, layers: Sequence[AcceptedPolicy]) -> dict[str, Json]:
+    """Return the member of this name; it is left out where it lists no layer."""
+    return {name: [[each.layer, each.version, each.sha256.hex()] for each in layers]} if layers else {}
+
+
+def read_layers_member(name: str, fields: Fields) -> tuple[AcceptedPolicy, ...]:
+    """Take what `layers_member` writes. Raises Malformed: also for a layer twice, and a list that is empty."""
+    if not fields.has(name):
+        return ()
+    layers = tuple(_read_layer(name, each) for each in fields.items(name, most=MAX_LAYERS))
+    if not layers or len({each.layer for each in layers}) < len(layers):
+        raise Malformed(f"member {name!r}", "it lists no layer, or one twice")
+    return layers
+
+
+def _read_layer(name: str, value: Json) -> AcceptedPolicy:
+    what = f"member {name!r}"
+    if not isinstance(value, list) or len(value) != 3:
+        raise Malformed(what, "expected layer, version and SHA-256")
+    fields = Fields(dict(zip(("layer", "version", "sha256"), value, strict=True)), what)
+    return AcceptedPolicy(
+        fields.text("layer", LAYER_PATTERN), fields.integer("version", least=1), fields.hex("sha256", 32)
+    )
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,7 @@ class Pinned:
 
 
 def pin(state: Path, agent_folder: Path, replace: str | None = None) -> Pinned:
-    """Pin the policy root, layer and host id of an enrolled agent, durably.
+    """Pin the policy root, layers and host id of an enrolled agent, durably.
 
     `replace` is the fingerprint of the root that is pinned now, or `damaged` where it cannot be read any more. What was
     accepted under it is forgotten then, also where the root stays the same. The guard has to be started anew.
@@ -108,7 +108,7 @@ def _from_agent(folder: Path) -> Trust:
     except FileNotFoundError as exc:
         raise FileUnreadable(file, "it is not there; enrol the agent first") from exc
     _verify_root(config.policy_root)
-    trust = Trust(config.host_id, config.layer, config.policy_root)
+    trust = Trust(config.host_id, config.layer, config.policy_root, config.parts)
     return Trust.parse(trust.encode())
 
 
@@ -123,7 +123,8 @@ def _verify_root(data: bytes) -> None:
 
 
 def _named(trust: Trust) -> str:
-    return f"policy root {trust.fingerprint}, layer {trust.layer}, as {trust.host_id}"
+    layers = f"layer{'s' if trust.parts else ''} {', '.join(trust.layers)}"
+    return f"policy root {trust.fingerprint}, {layers}, as {trust.host_id}"
 
 
 def _forget(*folders: Path) -> None:

@@ -1,17 +1,18 @@
-"""The policy that the guard accepted: what is in force, and the version below which nothing is taken any more.
+"""The policy that the guard accepted: what is in force, and the versions below which nothing is taken any more.
 
-    accepted/policy.json   the verified policy that was accepted last
-    accepted/held.json     its version and digest once more, the newest signed time and under which root
+    accepted/policy.json   what the verified layers came to that were accepted last: in force
+    accepted/held.json     the newest version and digest of each layer, the newest signed time and under which root
     accepted/clock.json    the newest time that the machine's clock has shown
 
     file  = canonical JSON {"v": 1, "root": fingerprint, ...} || U+000A || SHA-256 of the JSON in hex || U+000A
 
-`policy.json` is written first, so a cut between the two leaves the newer version in one of them, and the higher of the
-two is what is held. A damaged file costs what it says: without a policy nothing is authorised, and the other file goes
-on refusing a rollback. Files of another pinned root are not looked at.
+Both name the newest version of each layer, and the higher of the two is what is held of it. `policy.json` is written
+first: a cut between the two leaves a policy that has of every layer what is held or newer, and is in force. One that is
+older in a single layer, or lacks it, was put back and is not. A damaged file costs what it says: without a policy
+nothing is authorised, and the other file goes on refusing a rollback. Files of another pinned root are not looked at.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -20,14 +21,21 @@ from typing import TypeVar
 
 from edge_agent.files import make_folder, write_over
 from edge_agent.usb_policy.clock_trust import TOLERANCE, ClockTrust, Reading
-from edge_agent.usb_policy.exchange import MAX_ANSWER_BYTES, VerifiedPolicy, read_root_version, root_member
+from edge_agent.usb_policy.exchange import (
+    MAX_ANSWER_BYTES,
+    VerifiedPolicy,
+    layers_member,
+    read_layers_member,
+    read_root_version,
+    root_member,
+)
 from edge_agent.usb_policy.trust import FileUnreadable, Trust, read_small
 from shared import canonical, clock
 from shared.canonical import Json
 from shared.devices.policy import DevicePolicy
-from shared.errors import IntegrityFailure, Malformed, Unavailable
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fields import Fields
-from shared.policy.accept import AcceptedPolicy, WrongLayer, accept
+from shared.policy.accept import AcceptedPolicy, PolicyEquivocation, PolicyRollback, WrongLayer, accept
 
 _T = TypeVar("_T")
 _DIGEST_CHARS = 64
@@ -44,6 +52,16 @@ class HeldUnknown(IntegrityFailure):
         self.folder = folder
 
 
+class LayerWithdrawn(Refused):
+    """A rollback: whoever leaves a layer out takes away what it adds."""
+
+    def __init__(self, held: AcceptedPolicy) -> None:
+        super().__init__(
+            f"the offered policy is without layer {held.layer}, of which version {held.version} is accepted here"
+        )
+        self.held = held
+
+
 class PolicyNotKept(Unavailable):
     def __init__(self, folder: Path, why: str) -> None:
         super().__init__(f"an accepted policy cannot be kept in {folder}, so it is not in force: {why}")
@@ -58,33 +76,33 @@ class ClockNotKept(Unavailable):
 
 @dataclass(frozen=True)
 class _Held:
-    accepted: AcceptedPolicy
+    accepted: tuple[AcceptedPolicy, ...]  # the organisation's first
     times: ClockTrust
     root_version: int = 1  # under which those times were signed
 
     def json(self) -> dict[str, Json]:
-        latest = self.times.latest
+        latest, (first, *parts) = self.times.latest, self.accepted
         return {
-            "layer": self.accepted.layer,
-            "version": self.accepted.version,
-            "sha256": self.accepted.sha256.hex(),
+            "layer": first.layer,
+            "version": first.version,
+            "sha256": first.sha256.hex(),
             "latest": None if latest is None else clock.text(latest),
             **root_member(self.root_version),
+            **layers_member("parts", parts),
         }
 
     @classmethod
     def read(cls, fields: Fields) -> "_Held":
-        return cls(
-            AcceptedPolicy(
-                fields.text("layer", max_chars=32), fields.integer("version", least=1), fields.hex("sha256", 32)
-            ),
-            ClockTrust(None if fields.is_null("latest") else fields.instant("latest")),
-            read_root_version(fields),
+        first = AcceptedPolicy(
+            fields.text("layer", max_chars=32), fields.integer("version", least=1), fields.hex("sha256", 32)
         )
+        latest = None if fields.is_null("latest") else fields.instant("latest")
+        root_version = read_root_version(fields)
+        return cls((first, *read_layers_member("parts", fields)), ClockTrust(latest), root_version)
 
 
 class GuardPolicyStore:
-    """One layer's accepted policy under one pinned root. For one thread."""
+    """The accepted layers of one host under one pinned root. For one thread."""
 
     def __init__(self, state: Path, trust: Trust) -> None:
         """Read what is there. `problems` says afterwards what of it cannot be used."""
@@ -98,13 +116,15 @@ class GuardPolicyStore:
         if self._in_force is not None:
             self._times = self._after(self._in_force)
             self._root_version = max(self._root_version, self._in_force.root_version)
-        self._held = self._highest(None if held is None else held.accepted)
+        kept = {} if held is None else {each.layer: each for each in held.accepted}
+        self._held = self._highest(kept)
+        self._is_behind = self._held != kept  # a cut came between the two files
         self._newest_kept = self._load("clock.json", lambda fields: fields.instant("newest"))
         self._times = replace(self._times, newest=self._newest_kept)
 
     @property
-    def held(self) -> AcceptedPolicy | None:
-        """Return the highest version ever accepted here."""
+    def held(self) -> Mapping[str, AcceptedPolicy]:
+        """Return the highest version of each layer that was ever accepted here."""
         return self._held
 
     @property
@@ -139,22 +159,33 @@ class GuardPolicyStore:
         self._newest_kept = newest
 
     def take(self, offered: VerifiedPolicy) -> bool:
-        """Accept a verified policy, durable once this returns; return whether another content is in force now.
+        """Accept verified layers, durable once this returns; return whether anything else is accepted or in force now.
 
-        Raises WrongLayer, PolicyRollback, PolicyEquivocation, HeldUnknown, PolicyNotKept; what was in force stays.
+        Raises WrongLayer, PolicyRollback, LayerWithdrawn, PolicyEquivocation, HeldUnknown, PolicyNotKept; what was in
+        force stays.
         """
-        if offered.layer != self._trust.layer:
-            raise WrongLayer(offered=offered.layer, expected=self._trust.layer)
+        self._verify_ours(offered)
         if self._is_unknown:
             raise HeldUnknown(self._folder)
-        accepted, times = accept(offered.accepted, self._held), self._after(offered)
+        before, times = self._in_force, self._after(offered)
+        known = (*self._held.values(), *(before.acts_by if before is not None else ()))
+        accepted = _rise(offered, self._held, known)
         root_version = max(self._root_version, offered.root_version)
-        before = self._in_force
-        if offered != before or times != self._times or self.problems:
+        if offered != before or times != self._times or self.problems or self._is_behind:
             self._keep(offered, _Held(accepted, times, root_version))
-        self._in_force, self._held, self._times, self._root_version = offered, accepted, times, root_version
+        self._in_force, self._held = offered, {each.layer: each for each in accepted}
+        self._times, self._root_version = times, root_version
+        self._is_behind = False
         self.problems.clear()
-        return before is None or before.accepted != accepted
+        return before is None or (before.acts_by, before.accepted) != (offered.acts_by, offered.accepted)
+
+    def _verify_ours(self, policy: VerifiedPolicy) -> None:
+        """Raises WrongLayer."""
+        if policy.layer != self._trust.layer:
+            raise WrongLayer(offered=policy.layer, expected=self._trust.layer)
+        for part in policy.parts:
+            if part.layer not in self._trust.parts:
+                raise WrongLayer(offered=part.layer, expected=" or ".join(self._trust.layers))
 
     def _after(self, policy: VerifiedPolicy) -> ClockTrust:
         if policy.root_version > self._root_version:
@@ -191,17 +222,40 @@ class GuardPolicyStore:
             return None
         return value
 
-    def _highest(self, held: AcceptedPolicy | None) -> AcceptedPolicy | None:
+    def _highest(self, kept: Mapping[str, AcceptedPolicy]) -> Mapping[str, AcceptedPolicy]:
         """Return what is held, and take a policy out of force that is older, or another, than what is held."""
-        if self._in_force is None or self._in_force.layer != self._trust.layer:
+        # A cut after other layers were pinned, and before these were forgotten, leaves what is the host's no more.
+        held = {layer: each for layer, each in kept.items() if layer in self._trust.layers}
+        policy = self._in_force
+        try:
+            if policy is not None:
+                self._verify_ours(policy)
+                _rise(policy, held, tuple(held.values()))
+        except WrongLayer:
             self._in_force = None
-            return held
-        in_file = self._in_force.accepted
-        if held is None or in_file.version > held.version or in_file == held:
-            return in_file
-        self.problems.append(f"{self._folder / 'policy.json'}: version {in_file.version} is not the one accepted last")
-        self._in_force = None
+        except (PolicyRollback, LayerWithdrawn, PolicyEquivocation) as exc:
+            self.problems.append(f"{self._folder / 'policy.json'} is not what was accepted last: {exc}")
+            self._in_force = None
+        if self._in_force is not None:
+            held |= {each.layer: each for each in self._in_force.accepted}
         return held
+
+
+def _rise(
+    offered: VerifiedPolicy, held: Mapping[str, AcceptedPolicy], known: Sequence[AcceptedPolicy]
+) -> tuple[AcceptedPolicy, ...]:
+    """Return what is held once `offered` is accepted; `known` are all versions of which the content is known here.
+
+    Raises PolicyRollback, LayerWithdrawn; PolicyEquivocation: a version that is known has another content.
+    """
+    digests = {(each.layer, each.version): each.sha256 for each in known}
+    for each in offered.acts_by:
+        if digests.get((each.layer, each.version), each.sha256) != each.sha256:
+            raise PolicyEquivocation(each.version)
+    accepted = tuple(accept(each, held.get(each.layer)) for each in offered.accepted)
+    for layer in held.keys() - {each.layer for each in accepted}:
+        raise LayerWithdrawn(held[layer])
+    return accepted
 
 
 def accepted_folder(state: Path) -> Path:

@@ -18,6 +18,7 @@ from shared.policy.layer import LAYER_PATTERN, read_parts
 
 MAX_ROOT_BYTES = 64 * 1024
 _MAX_BYTES = 2 * MAX_ROOT_BYTES
+UNPINNED = ("organisation",)  # whose policy a guard without a pin has its child refuse, so that it says what to do
 
 
 class NotPinned(Refused):

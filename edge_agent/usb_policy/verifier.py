@@ -26,17 +26,20 @@ class Verifier:
     `step`. A policy that was judged good is not in force by that: `accepted` or `refused` says what became of it.
     """
 
-    def __init__(self, command: Sequence[str], *, monotonic_s: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, command: Sequence[str], layers: Sequence[str], *, monotonic_s: Callable[[], float] = monotonic
+    ) -> None:
+        """`layers` are those of this host, the organisation's first; the child learns them by itself."""
         self._command, self._monotonic_s = command, monotonic_s
-        self._offers = Offers()
+        self._offers = Offers(layers)
         self._child: ShortLived | None = None
-        self._offered = Offer(b"", b"")  # what the child judges
+        self._offered = Offer(b"")  # what the child judges
         self._leaving: list[ShortLived] = []  # killed and not gone yet
         self._judged: Offer | None = None
 
     def offer(self, *, head: bytes = b"", layer: bytes = b"") -> None:
-        """Take one or both bundles from a peer. Raises Malformed: larger than a bundle can be."""
-        self._offers.take(head=head, layer=layer)
+        """Take one or both bundles from a peer. Raises Malformed, WrongLayer: then neither is taken."""
+        self._offers.take(self._monotonic_s(), head=head, layer=layer)
 
     @property
     def is_accepted(self) -> bool:

@@ -8,10 +8,10 @@ import argparse
 import resource
 import sys
 from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 
 from edge_agent.log import OUR_ERRORS, where
+from edge_agent.policy_sync.layers import read_layers
 from edge_agent.policy_sync.verification import PolicyVerification
 from edge_agent.usb_policy.exchange import (
     MAX_OFFER_BYTES,
@@ -23,9 +23,9 @@ from edge_agent.usb_policy.exchange import (
     line,
 )
 from edge_agent.usb_policy.trust import load_trust, trusted_metadata
+from shared.errors import Malformed
 from shared.policy.accept import WrongLayer
 from shared.policy.bundle import HeadBundle, LayerBundle
-from shared.policy.document import PolicyDocument
 
 # What it needs is 50 MiB; a document that makes it need several times that is refused for it.
 _MOST_MEMORY_BYTES = 256 << 20
@@ -47,25 +47,38 @@ def judge(state: Path, data: bytes) -> VerifiedPolicy:
     """Return what is verified of an offer. Raises Refused, IntegrityFailure, Unavailable."""
     trust = load_trust(state)
     offer = Offer.parse(data)
-    head, layer = HeadBundle.parse(offer.head), LayerBundle.parse(offer.layer)
-    if layer.layer != trust.layer:
-        raise WrongLayer(offered=layer.layer, expected=trust.layer)
-    verification = PolicyVerification(layer=trust.layer, folder=trusted_metadata(state), root=trust.root)
-    document = verification.verify(head, layer, None)
-    policy = PolicyDocument.parse(document)
-    if policy.layer != trust.layer:
-        raise WrongLayer(offered=policy.layer, expected=trust.layer)
+    head, bundles = HeadBundle.parse(offer.head), _by_layer(offer, trust.layers)
+    verification = PolicyVerification(
+        layers=trust.layers, host=trust.host_id, folder=trusted_metadata(state), root=trust.root
+    )
+    # What was accepted before is the guard's to know, and it compares.
+    policy = read_layers(verification.verify(head, bundles, {}), trust.host_id)
     chain = verification.chain()
+    first, *parts = policy.acts_by
     return VerifiedPolicy(
-        policy.layer,
-        policy.version,
-        sha256(document).digest(),
+        first.layer,
+        first.version,
+        first.sha256,
         chain.expires,
         chain.signed_at,
-        policy.devices,
-        policy.watch,
+        policy.effective.policy.devices,
+        policy.effective.policy.watch,
         chain.root_version,
+        tuple(parts),
+        tuple(newest for newest, acts in zip(policy.newest, policy.acts_by, strict=True) if newest != acts),
     )
+
+
+def _by_layer(offer: Offer, layers: Sequence[str]) -> dict[str, LayerBundle]:
+    """Raises Malformed, WrongLayer."""
+    bundles: dict[str, LayerBundle] = {}
+    for bundle in map(LayerBundle.parse, offer.layers):
+        if bundle.layer not in layers:
+            raise WrongLayer(offered=bundle.layer, expected=" or ".join(layers))
+        if bundle.layer in bundles:
+            raise Malformed("policy offer", f"it has two bundles of layer {bundle.layer}")
+        bundles[bundle.layer] = bundle
+    return bundles
 
 
 def limit_this_process() -> None:

@@ -9,6 +9,7 @@ A bundle proves nothing by itself; everything in it is verified as TUF metadata 
 with layers and never with hosts.  docs/formats/policy.md section 3
 """
 
+import re
 from dataclasses import dataclass
 
 from shared import canonical
@@ -20,6 +21,8 @@ from shared.policy.layer import LAYER_PATTERN
 MAX_HEAD_BYTES = 256 * 1024
 MAX_LAYER_BYTES = 512 * 1024
 _MAX_ROOTS = 64
+# Members stand in the order of their names, so whose policy a layer bundle is can be told by how it begins.
+_BEGINS = re.compile(rf'{{"kind":"layer","layer":"({LAYER_PATTERN})",'.encode())
 
 HEAD_TOPIC = "leadglass/v1/policy/head"
 LAYER_TOPIC_PREFIX = "leadglass/v1/policy/layer/"
@@ -111,6 +114,14 @@ class LayerBundle:
         if layer.encode() != data:
             raise Malformed("policy layer bundle", "its stable policy is written and empty")
         return layer
+
+
+def claimed_layer(data: bytes) -> str:
+    """Return which layer a bundle is for, by its first bytes alone. Raises Malformed: no layer bundle begins so."""
+    begins = _BEGINS.match(data)
+    if begins is None:
+        raise Malformed("policy layer bundle", "it does not begin as one")
+    return begins[1].decode()
 
 
 def _fields(data: bytes, what: str, most: int, kind: str) -> Fields:

@@ -265,7 +265,7 @@ def test_a_root_that_is_pinned_while_the_guard_runs_is_followed_after_a_new_star
         offer = SignedPolicies(machine.options.state).publish(1, EVERYTHING)
 
         for _ in range(2):
-            guard._keeper.offer(offer.head, offer.layer)
+            guard._keeper.offer(offer.head, offer.layers[0])
             take_until(guard, lambda: "start the guard anew" in guard._report().policy_error)
 
         assert [record.event for record in records(guard)].count(GuardEvent.POLICY_REFUSED) == 1
@@ -273,7 +273,7 @@ def test_a_root_that_is_pinned_while_the_guard_runs_is_followed_after_a_new_star
 
     with machine.guard() as guard:
         guard.begin()
-        guard._keeper.offer(offer.head, offer.layer)
+        guard._keeper.offer(offer.head, offer.layers[0])
         take_until(guard, lambda: guard._report().policy == 1)
 
         assert (guard._report().policy_error, allowed(guard)) == ("", {"usb1", "1-1"})

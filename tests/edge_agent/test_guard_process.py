@@ -15,14 +15,17 @@ from typing import IO, TypeVar
 
 import pytest
 
-from edge_agent.link.client import GuardClient, GuardUnavailable
+from edge_agent.link.client import GuardClient, GuardRefused, GuardUnavailable
 from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.record import GENESIS, GuardEvent, GuardRecord
 from shared.devices.verdict import Target
 from shared.fleet.devices import Authorized, DeviceState, OtherDevice, OtherState, Seen
+from shared.policy.document import ORGANISATION
+from shared.policy.rollout import Rings
 from tests.edge_agent.usb_policy.bench import Guard as SignedPolicies
+from tests.edge_agent.usb_policy.layered import HOST, NORTH, LayeredGuard, LayeredSigners, organisation, part, rules
 
 _DEADLINE_S = 60.0
 _T = TypeVar("_T")
@@ -140,7 +143,7 @@ class GuardProcess:
         others = OtherKinds(((OtherKind.SD, cards),)) if cards is not None else OtherKinds()
         devices = DevicePolicy(tuple(DeviceRule(parse_rule(rule, 1)) for rule in rules), others=others)
         offer = self.policies.publish(version, devices)
-        self.ask(lambda client: client.offer(offer.head, offer.layer))
+        self.ask(lambda client: client.offer(offer.head, offer.layers[0]))
 
 
 def _pipes(process: "subprocess.Popen[str]") -> tuple[IO[str], IO[str]]:
@@ -227,10 +230,56 @@ def test_a_policy_that_nobody_signed_changes_nothing_and_is_on_record(guard: Gua
     guard.bus.plug("1-1")
     offer = SignedPolicies(guard.folder / "other").publish(1, DevicePolicy((DeviceRule(parse_rule("allow", 1)),)))
 
-    guard.ask(lambda client: client.offer(offer.head, offer.layer))
+    guard.ask(lambda client: client.offer(offer.head, offer.layers[0]))
     guard.until(lambda: any(record.event is GuardEvent.POLICY_REFUSED for record in guard.records()))
 
     assert guard.until_decided("1-1", Authorized.NO).is_enforced
+
+
+def test_a_site_allows_behind_what_the_organisation_blocks_and_a_roll_out_reaches_what_is_plugged_in(
+    guard: GuardProcess,
+) -> None:
+    signers = LayeredSigners()
+    LayeredGuard(guard.folder / "state", signers, NORTH)
+
+    def offer(rings: Rings) -> None:
+        whole = signers.offer(ORGANISATION, NORTH, rollouts={ORGANISATION: rings})
+        for head, layer in zip((whole.head, None), whole.layers, strict=True):
+            guard.ask(partial(GuardClient.offer, head=head, layer=layer))
+
+    first = organisation(1, rules('block serial "LOST"'))
+    signers.sign(organisation(2, rules("block")), first)
+    signers.sign(part(NORTH, 1, rules("allow id 0781:5581")))
+    guard.start()
+    guard.bus.plug("1-1", serial="OURS")
+    guard.bus.plug("1-2", serial="LOST")
+    offer(Rings())
+    guard.until_decided("1-1", Authorized.YES)
+    guard.until_decided("1-2", Authorized.NO)
+    offer(Rings(hosts=(HOST,)))
+    guard.until_decided("1-1", Authorized.NO)
+    offer(Rings())
+    guard.until_decided("1-1", Authorized.YES)
+    guard.kill()
+    guard.start()
+
+    report = guard.ask(lambda client: client.report())
+    assert report is not None
+    assert (report.policy, report.policy_error) == (1, "")
+    accepted = [each.fields for each in guard.records() if each.event is GuardEvent.POLICY_ACCEPTED]
+    assert [fields["version"] for fields in accepted] == ["1", "2", "1"]
+    assert accepted[2] == {**accepted[0], "accepted and not in force": "organisation 2"}
+    assert accepted[1]["layers"] == "organisation 2, site-north 1"
+
+
+def test_a_layer_that_the_guard_was_not_pinned_to_is_refused_and_said(guard: GuardProcess) -> None:
+    guard.start()
+    with GuardClient(guard.socket, guard_user=os.geteuid()) as client:
+        with pytest.raises(GuardRefused, match="policy is for layer site-north, expected organisation"):
+            client.offer(None, b'{"kind":"layer","layer":"site-north",')
+        report = client.report()
+
+    assert "run `leadglass-guard trust` again" in report.policy_error
 
 
 def test_after_a_kill_what_came_unseen_is_told_from_what_was_there_and_the_chain_holds(guard: GuardProcess) -> None:

@@ -47,6 +47,7 @@ from shared.fleet.command import (
 from shared.fleet.receipt import Receipt, sign_receipt, verify_receipt
 from shared.fleet.state import HostState, sign_state, verify_state
 from shared.identity import CommandId
+from shared.policy.accept import AcceptedPolicy
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, AfterReceipt, Coverage, Modality, PolicyDocument, Station
 from shared.policy.grading import Grading, Rule
@@ -207,6 +208,16 @@ _ANSWERS = [
 _DEVICES = policy_devices.devices_document()
 _JUDGEMENTS: tuple[exchange.Judgement, ...] = (
     exchange.VerifiedPolicy(ORGANISATION, 3, bytes(32), made.NOW, made.NOW, _DEVICES.devices, _DEVICES.watch),
+    exchange.VerifiedPolicy(
+        ORGANISATION,
+        3,
+        bytes(32),
+        made.NOW,
+        None,
+        None,
+        parts=(AcceptedPolicy("site-north", 2, bytes(32)),),
+        newer=(AcceptedPolicy(ORGANISATION, 4, bytes(32)),),
+    ),
     exchange.RefusedOffer(exchange.Kind.REFUSED, "PolicyExpired: timestamp expired"),
 )
 _CONFIG = HostConfig(made.HOST, "CT 2", Doors("centre", 443, None), bytes(32), b"{}", ORGANISATION)
@@ -296,8 +307,16 @@ TARGETS = (
     _target("renewal-request", RenewalRequest.parse, RenewalRequest(_PEM).encode()),
     _target("renewal-answer", RenewalAnswer.parse, RenewalAnswer(_PEM).encode()),
     Target("guard-answer", _guard_answer, tuple(exchange.line(each) for each in _JUDGEMENTS)),
-    _target("guard-offer", exchange.Offer.parse, exchange.Offer(b"head", b"layer").encode()),
-    _target("guard-trust", Trust.parse, Trust(made.HOST, ORGANISATION, b"{}").encode()),
+    _target(
+        "guard-offer",
+        exchange.Offer.parse,
+        *(exchange.Offer(b"head", layers).encode() for layers in ((), (b"layer",), (b"1", b"", b"3"))),
+    ),
+    _target(
+        "guard-trust",
+        Trust.parse,
+        *(Trust(made.HOST, ORGANISATION, b"{}", parts).encode() for parts in ((), ("site-north",))),
+    ),
     _target("host-config", HostConfig.parse, _CONFIG.encode()),
     Target("enrolment-code", _code, (EnrolmentCode(bytes(16), bytes(32)).text().encode(),)),
     Target("evidence-key", _evidence_key, (made.HOST_SIGNER.public.spki, made.VAULT_SIGNER.public.spki)),

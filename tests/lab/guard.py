@@ -101,7 +101,7 @@ class LabGuard:
         signers.lasts = expires_in or timedelta(days=30)
         whole = DevicePolicy(tuple(rule if isinstance(rule, DeviceRule) else allowing(rule) for rule in rules))
         offer = self._signed.publish(self.version, replace(whole, **more))  # type: ignore[arg-type]  # names of fields
-        self.ask(protocol.Offer(offer.head, offer.layer))
+        self.ask(protocol.Offer(offer.head, offer.layers[0]))
         return self.version
 
     def signed_anew(self) -> Offer:

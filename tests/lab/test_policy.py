@@ -77,10 +77,10 @@ def test_a_policy_that_is_not_signed_by_whom_the_guard_follows_changes_nothing(
     guard.await_decided(STICK, Authorized.NO)
     before = guard.report()
     stranger = SignedPolicies(tmp_path / "stranger").publish(99)
-    guard.ask(protocol.Offer(stranger.head, stranger.layer))
+    guard.ask(protocol.Offer(stranger.head, stranger.layers[0]))
     refused = guard.await_record(GuardEvent.POLICY_REFUSED, "offer")
     ours = saved_policy.signed.publish(guard.version + 1)
-    guard.ask(protocol.Offer(ours.head, ours.layer[:-9] + b"x" * 9))
+    guard.ask(protocol.Offer(ours.head, ours.layers[0][:-9] + b"x" * 9))
     guard.await_record(GuardEvent.POLICY_REFUSED, "offer", after=refused.number)
 
     after = guard.report()

@@ -24,7 +24,7 @@ def believing(state: Path) -> Sequence[str]:
 
 
 def believe(data: bytes) -> VerifiedPolicy:
-    text = LayerBundle.parse(Offer.parse(data).layer).policy
+    text = LayerBundle.parse(Offer.parse(data).layers[0]).policy
     policy = PolicyDocument.parse(text)
     return VerifiedPolicy(policy.layer, policy.version, sha256(text).digest(), _FOR_EVER, None, policy.devices)
 

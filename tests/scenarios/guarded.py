@@ -19,7 +19,6 @@ from provisioning.demo.people import PeopleDoor
 from provisioning.demo.processes import Child, Children, Ran, run, wait_until
 from shared.devices.record import GuardEvent, GuardRecord
 from shared.fleet.devices import GuardReport
-from shared.policy.document import ORGANISATION
 from tests.edge_agent.test_guard_process import HUB, Bus, plugging
 from tests.fakes.mosquitto import free_port
 
@@ -215,7 +214,7 @@ class Site:
         held = KeptBundles(database).held()
         database.close()
         assert held is not None, "the agent has no policy"
-        return Offer(held.head, held.layers[ORGANISATION])
+        return Offer(held.head, tuple(held.layers.values()))
 
     def until(self, holds: Callable[[], bool], what: str, within_s: float = _WAIT_S) -> float:
         """Wait until something holds, and return for how many seconds it did not."""

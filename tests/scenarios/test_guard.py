@@ -128,7 +128,7 @@ def comes_and_goes(host: Site, port: str, *serials: str) -> None:
 
 def taken_over(socket: Path, offers: Sequence[Offer]) -> Any:
     """Do at the guard's socket what an agent does that was taken over, and return what came of it."""
-    told = json.dumps([(encode_base64(offer.head), encode_base64(offer.layer)) for offer in offers])
+    told = json.dumps([(encode_base64(offer.head), encode_base64(offer.layers[0])) for offer in offers])
     command = [sys.executable, "-m", "tests.scenarios.hostile_agent", "nobody", str(socket)]
     done = subprocess.run(command, input=told, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
@@ -137,9 +137,9 @@ def taken_over(socket: Path, offers: Sequence[Offer]) -> Any:
 
 def altered(offer: Offer) -> Offer:
     """Return a genuine policy in which everything is allowed."""
-    layer = LayerBundle.parse(offer.layer)
+    layer = LayerBundle.parse(offer.layers[0])
     policy = replace(PolicyDocument.parse(layer.policy), devices=EVERYTHING).encode()
-    return Offer(offer.head, replace(layer, policy=policy).encode())
+    return Offer(offer.head, (replace(layer, policy=policy).encode(),))
 
 
 def forged(folder: Path) -> Offer:

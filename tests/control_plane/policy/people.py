@@ -143,7 +143,7 @@ class Modality:
         self.updater.offer_head(head.encode())
         self.guard_error = ""
         try:
-            judged = judge(self.state, Offer(head.encode(), layer.encode()).encode())
+            judged = judge(self.state, Offer(head.encode(), (layer.encode(),)).encode())
             assert isinstance(judged, VerifiedPolicy)
             self.guard.take(judged)
         except (Refused, IntegrityFailure, Unavailable) as exc:

@@ -285,7 +285,7 @@ def test_both_stop_reading_endless_data(attacked: Attacked, part: str, agent: st
 
 def test_the_guards_child_as_a_process_of_its_own_refuses_one_signature_and_takes_two(attacked: Attacked) -> None:
     def said(layer: LayerBundle, ahead: int) -> object:
-        offer = Offer(vouched_for(attacked.centre, layer, ahead=ahead).encode(), layer.encode())
+        offer = Offer(vouched_for(attacked.centre, layer, ahead=ahead).encode(), (layer.encode(),))
         command = child_command(attacked.modality.state)
         return parse_line(subprocess.run(command, input=offer.encode(), capture_output=True, check=True).stdout)
 

@@ -29,7 +29,7 @@ def published(centre: Centre) -> bytes:
     head, layer = centre.publisher.head(), centre.publisher.layer(ORGANISATION)
     assert head is not None
     assert layer is not None
-    return Offer(head.encode(), layer.encode()).encode()
+    return Offer(head.encode(), (layer.encode(),)).encode()
 
 
 def test_a_guard_reads_what_an_administrator_wrote_of_devices(centre: Centre, guard: Path) -> None:

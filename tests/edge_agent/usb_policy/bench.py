@@ -2,6 +2,7 @@
 
 import secrets
 import select
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,10 +41,10 @@ class Guard:
     def publish(self, version: int, devices: DevicePolicy | None = None, layer: str = ORGANISATION) -> Offer:
         policy = replace(document(version, KEYS, RECEIPTS.public), layer=layer, devices=devices)
         head, bundle = self.signers.publish(policy.encode(), version)
-        return Offer(head.encode(), bundle.encode())
+        return Offer(head.encode(), (bundle.encode(),))
 
     def verifier(self, command: Sequence[str] = (), monotonic_s: Callable[[], float] = monotonic) -> Verifier:
-        return Verifier(command or child_command(self.state), monotonic_s=monotonic_s)
+        return Verifier(command or child_command(self.state), self.trust.layers, monotonic_s=monotonic_s)
 
 
 def judged(verifier: Verifier) -> Judgement:
@@ -55,6 +56,11 @@ def judged(verifier: Verifier) -> Judgement:
         descriptor, wait_s = verifier.fileno(), verifier.wakes_in_s()
         assert wait_s is not None, "there is nothing to judge"
         select.select([] if descriptor is None else [descriptor], [], [], wait_s)
+
+
+def run_child(state: Path, data: bytes) -> bytes:
+    """Have the child judge what a guard with this folder hands it, and return what it prints."""
+    return subprocess.run(child_command(state), input=data, capture_output=True, check=True).stdout
 
 
 def child_that(code: str) -> list[str]:

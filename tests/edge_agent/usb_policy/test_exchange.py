@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from edge_agent.usb_policy.exchange import (
     MAX_ANSWER_BYTES,
     MAX_ERROR_CHARS,
+    MAX_LAYERS,
+    MAX_OFFER_BYTES,
     Judgement,
     Kind,
     Offer,
@@ -20,12 +22,22 @@ from edge_agent.usb_policy.exchange import (
 )
 from shared.devices.policy import DevicePolicy
 from shared.errors import IntegrityFailure, Malformed, Unavailable
+from shared.policy.accept import AcceptedPolicy
 from shared.policy.bundle import MAX_HEAD_BYTES, MAX_LAYER_BYTES
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 POLICY = VerifiedPolicy("organisation", 3, bytes(32), NOW + timedelta(days=14), NOW, DevicePolicy())
 REFUSED = RefusedOffer(Kind.REFUSED, "PolicyExpired: timestamp expired")
-JUDGEMENTS: list[Judgement] = [POLICY, replace(POLICY, signed_at=None, devices=None), REFUSED]
+PARTS = (AcceptedPolicy("modality-ct", 5, b"5" * 32), AcceptedPolicy("site-north", 2, b"2" * 32))
+NEWER = (AcceptedPolicy("organisation", 4, b"4" * 32), AcceptedPolicy("site-north", 3, b"3" * 32))
+LAYERED = replace(POLICY, parts=PARTS, newer=NEWER)
+JUDGEMENTS: list[Judgement] = [
+    POLICY,
+    replace(POLICY, signed_at=None, devices=None),
+    LAYERED,
+    replace(POLICY, newer=NEWER[:1], root_version=2),
+    REFUSED,
+]
 
 
 @pytest.mark.parametrize("judgement", JUDGEMENTS)
@@ -60,6 +72,16 @@ def test_a_changed_character_is_refused_or_says_something_else(data: st.DataObje
         line(POLICY).replace(b'"version":3', b'"version":3,"wise":1'),
         line(REFUSED).replace(b'"kind":"refused"', b'"kind":"allowed"'),
         b"x" * MAX_ANSWER_BYTES + b"\n",
+        line(LAYERED).replace(b'"newer":[["organisation",4', b'"newer":[["organisation",3'),
+        line(LAYERED).replace(b'"newer":[["organisation",4', b'"newer":[["modality-mr",4'),
+        line(LAYERED).replace(b'["modality-ct",5', b'["site-south",5'),
+        line(LAYERED).replace(b'["modality-ct",5', b'["site-north",5'),
+        line(replace(LAYERED, newer=())).replace(b'["modality-ct",5', b'["organisation",5'),
+        line(replace(LAYERED, newer=())).replace(b'["modality-ct",5', b'["of-nobody",5'),
+        line(LAYERED).replace(b'["modality-ct",5', b'["modality-ct",0'),
+        line(LAYERED).replace(b'["modality-ct",5', b'["modality-ct","5"'),
+        line(LAYERED).replace(b'["modality-ct",5', b'["modality-ct",5,1'),
+        line(POLICY).replace(b'"root', b'"parts":[],"root').replace(b'"sha', b'"parts":[],"sha'),
     ],
 )
 def test_any_other_output_is_refused(output: bytes) -> None:
@@ -67,20 +89,65 @@ def test_any_other_output_is_refused(output: bytes) -> None:
         parse_line(output)
 
 
-@given(st.binary(max_size=50), st.binary(max_size=50))
-def test_an_offer_reads_back_and_a_cut_one_is_refused(head: bytes, layer: bytes) -> None:
-    data = Offer(head, layer).encode()
+def test_what_is_accepted_is_the_newest_of_each_layer_and_what_is_acted_by_may_be_older() -> None:
+    assert [(each.layer, each.version) for each in LAYERED.acts_by] == [
+        ("organisation", 3),
+        ("modality-ct", 5),
+        ("site-north", 2),
+    ]
+    assert [(each.layer, each.version) for each in LAYERED.accepted] == [
+        ("organisation", 4),
+        ("modality-ct", 5),
+        ("site-north", 3),
+    ]
 
-    assert Offer.parse(data) == Offer(head, layer)
+
+BUNDLES = st.binary(max_size=50)
+
+
+@given(BUNDLES, st.lists(BUNDLES, max_size=MAX_LAYERS))
+def test_an_offer_reads_back_and_a_cut_one_is_refused(head: bytes, layers: list[bytes]) -> None:
+    data = Offer(head, tuple(layers)).encode()
+
+    assert Offer.parse(data) == Offer(head, tuple(layers))
     for cut in (data[:-1], data + b"x"):
         with pytest.raises(Malformed):
             Offer.parse(cut)
 
 
-@pytest.mark.parametrize("sizes", [(MAX_HEAD_BYTES + 1, 0), (0, MAX_LAYER_BYTES + 1)])
-def test_an_offer_larger_than_bundles_can_be_is_refused(sizes: tuple[int, int]) -> None:
+@given(st.binary(max_size=200) | st.builds(lambda count, rest: bytes([count]) + rest, st.integers(0, 5), BUNDLES))
+def test_whatever_is_read_as_an_offer_has_no_other_encoding(data: bytes) -> None:
+    try:
+        offer = Offer.parse(data)
+    except Malformed:
+        return
+
+    assert offer.encode() == data
+    assert len(offer.layers) <= MAX_LAYERS
+
+
+def test_an_offer_of_more_layers_than_a_host_has_is_refused() -> None:
+    whole = Offer(b"head", (b"1", b"2", b"3")).encode()
     with pytest.raises(Malformed):
-        Offer(bytes(sizes[0]), bytes(sizes[1]))
+        Offer(b"head", (b"1", b"2", b"3", b"4"))
+    for data in (b"\x04" + whole[1:] + b"\0\0\0\x014", b"\xff" + whole[1:]):
+        with pytest.raises(Malformed):
+            Offer.parse(data)
+
+
+@pytest.mark.parametrize(
+    "sizes", [(MAX_HEAD_BYTES + 1, 0, 0), (0, MAX_LAYER_BYTES + 1, 0), (0, 0, MAX_LAYER_BYTES + 1)]
+)
+def test_an_offer_larger_than_bundles_can_be_is_refused(sizes: tuple[int, int, int]) -> None:
+    with pytest.raises(Malformed):
+        Offer(bytes(sizes[0]), (bytes(sizes[1]), bytes(sizes[2])))
+
+
+def test_the_largest_offer_fits() -> None:
+    largest = Offer(bytes(MAX_HEAD_BYTES), (bytes(MAX_LAYER_BYTES),) * MAX_LAYERS)
+
+    assert len(largest.encode()) == MAX_OFFER_BYTES
+    assert Offer.parse(largest.encode()) == largest
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from edge_agent.usb_policy.pinning import DAMAGED, NotTheRootPinned, OtherTrustP
 from edge_agent.usb_policy.store import GuardPolicyStore
 from edge_agent.usb_policy.trust import FileUnreadable, NotPinned, Trust, TrustDamaged, load_trust, trust_file
 from shared import canonical
+from shared.canonical import Json
 from shared.enrolment.exchange import Doors
 from shared.errors import Malformed
+from shared.fields import encode_base64
 from shared.identity import HostId
 from tests.edge_agent.usb_policy.bench import Guard
 from tests.edge_agent.usb_policy.test_exchange import POLICY
@@ -23,9 +25,9 @@ from tests.fakes.signers import PolicySigners
 HOST = HostId(bytes(range(16)))
 
 
-def enrol(folder: Path, root: bytes) -> Path:
+def enrol(folder: Path, root: bytes, *parts: str) -> Path:
     """Leave what enrolment leaves of an agent, as far as the guard looks at it."""
-    config = HostConfig(HOST, "CT 2", Doors("centre", 8442, 8883), secrets.token_bytes(32), root, "organisation")
+    config = HostConfig(HOST, "CT 2", Doors("centre", 8442, 8883), secrets.token_bytes(32), root, "organisation", parts)
     (folder / "identity").mkdir(parents=True, exist_ok=True)
     (folder / "identity" / "host.json").write_bytes(config.encode())
     return folder
@@ -53,6 +55,42 @@ def test_pins_root_layer_and_host_of_an_enrolled_agent(state: Path, agent: Path,
     assert pinned.trust == load_trust(state) == Trust(HOST, "organisation", signers.root)
     assert trust_file(state).stat().st_mode & 0o777 == 0o600
     assert state.stat().st_mode & 0o777 == 0o700
+
+
+def test_pins_the_further_layers_too_and_shows_them_for_comparison(
+    state: Path, agent: Path, signers: PolicySigners, capsys: pytest.CaptureFixture[str]
+) -> None:
+    enrol(agent, signers.root, "site-north", "modality-ct")
+    trust(state, agent, None)
+    told = capsys.readouterr().out
+
+    assert load_trust(state) == Trust(HOST, "organisation", signers.root, ("site-north", "modality-ct"))
+    for layer in ("organisation", "site-north", "modality-ct"):
+        assert layer in told
+    assert "Compare the layers with those that the administrator named" in told
+
+
+@pytest.mark.parametrize("parts", [(), ("site-south",), ("site-north", "modality-ct")])
+def test_other_further_layers_under_the_same_root_are_refused_until_a_person_names_it(
+    state: Path, agent: Path, signers: PolicySigners, parts: tuple[str, ...]
+) -> None:
+    """Whoever has the agent's account could otherwise take a site's rules away from the guard."""
+    enrol(agent, signers.root, "site-north")
+    pinned = pin(state, agent).trust
+    enrol(agent, signers.root, *parts)
+    with pytest.raises(OtherTrustPinned, match="layers organisation, site-north, as"):
+        pin(state, agent)
+    refused = load_trust(state)
+    pin(state, agent, replace=pinned.fingerprint)
+
+    assert (refused, load_trust(state).parts) == (pinned, parts)
+
+
+def test_a_pin_of_a_host_without_parts_is_what_it_always_was(signers: PolicySigners) -> None:
+    former: dict[str, Json] = {"v": 1, "host": str(HOST), "layer": "organisation", "root": encode_base64(signers.root)}
+
+    assert Trust.parse(canonical.encode(former)) == Trust(HOST, "organisation", signers.root)
+    assert Trust(HOST, "organisation", signers.root).encode() == canonical.encode(former)
 
 
 def test_pinning_the_same_again_changes_nothing(state: Path, agent: Path) -> None:
@@ -106,7 +144,7 @@ def test_a_root_that_is_replaced_takes_along_what_was_accepted_under_it(tmp_path
 
     trust = load_trust(guard.state)
     assert trust.root == other.root
-    assert GuardPolicyStore(guard.state, trust).held is None
+    assert GuardPolicyStore(guard.state, trust).held == {}
     assert sorted(path.name for path in guard.state.iterdir()) == ["trust.json"]
 
 

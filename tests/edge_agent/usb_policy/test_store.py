@@ -1,6 +1,7 @@
 """The guard's accepted policy only rises, and survives cuts and damage without ever loosening."""
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +17,13 @@ from hypothesis import strategies as st
 from edge_agent.usb_policy import store
 from edge_agent.usb_policy.clock_trust import TOLERANCE, Reading
 from edge_agent.usb_policy.exchange import VerifiedPolicy
-from edge_agent.usb_policy.store import ClockNotKept, GuardPolicyStore, HeldUnknown, PolicyNotKept
+from edge_agent.usb_policy.store import ClockNotKept, GuardPolicyStore, HeldUnknown, LayerWithdrawn, PolicyNotKept
 from edge_agent.usb_policy.trust import Trust
 from shared.devices.policy import DevicePolicy
 from shared.devices.verdict import Target
 from shared.errors import IntegrityFailure, Refused
 from shared.identity import HostId
-from shared.policy.accept import PolicyEquivocation, PolicyRollback, WrongLayer
+from shared.policy.accept import AcceptedPolicy, PolicyEquivocation, PolicyRollback, WrongLayer
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 TRUST = Trust(HostId(bytes(16)), "organisation", b"a root")
@@ -46,12 +47,12 @@ def shown(now: datetime) -> Reading:
 
 
 class Bench:
-    def __init__(self, state: Path) -> None:
-        self.state = state
+    def __init__(self, state: Path, trust: Trust = TRUST) -> None:
+        self.state, self.trust = state, trust
         self.restart()
 
-    def restart(self, trust: Trust = TRUST) -> None:
-        self.store = GuardPolicyStore(self.state, trust)
+    def restart(self, trust: Trust | None = None) -> None:
+        self.store = GuardPolicyStore(self.state, trust or self.trust)
 
     def damage(self, name: str) -> None:
         file = self.state / "accepted" / name
@@ -59,6 +60,9 @@ class Bench:
         data[len(data) // 2] ^= 1
         file.write_bytes(data)
         self.restart()
+
+    def held(self) -> dict[str, int]:
+        return {layer: each.version for layer, each in self.store.held.items()}
 
     def version(self) -> int:
         return 0 if self.store.in_force is None else self.store.in_force.version
@@ -72,7 +76,7 @@ def bench(tmp_path: Path) -> Bench:
 
 
 def test_nothing_is_in_force_before_the_first_policy(bench: Bench) -> None:
-    assert (bench.store.in_force, bench.store.devices, bench.store.held) == (None, None, None)
+    assert (bench.store.in_force, bench.store.devices, bench.store.held) == (None, None, {})
     assert bench.store.is_expired(NOW)
     assert not bench.store.is_clock_sure(shown(NOW))
     assert bench.store.problems == []
@@ -85,7 +89,7 @@ def test_an_accepted_policy_is_in_force_and_still_is_after_a_restart(bench: Benc
     assert changed
     assert bench.store.in_force == policy(1)
     assert bench.store.devices == DevicePolicy(default=Target.REJECT)
-    assert bench.store.held == policy(1).accepted
+    assert bench.held() == {"organisation": 1}
 
 
 def test_the_files_are_for_their_owner_only(bench: Bench) -> None:
@@ -118,7 +122,7 @@ def test_refuses_a_policy_of_another_layer(bench: Bench) -> None:
     with pytest.raises(WrongLayer):
         bench.store.take(policy(1, layer="site"))
 
-    assert bench.store.held is None
+    assert bench.store.held == {}
 
 
 def test_the_same_policy_under_newer_signatures_lasts_longer_and_is_no_other_content(bench: Bench) -> None:
@@ -260,7 +264,7 @@ def test_whatever_lies_in_the_place_of_a_file_harms_no_more_than_its_loss(
         file.write_bytes(content)
     bench.restart()
 
-    assert bench.store.held == policy(2).accepted
+    assert bench.held() == {"organisation": 2}
     assert bench.version() == (0 if name == "policy.json" else 2)
 
 
@@ -272,8 +276,8 @@ def test_an_older_file_put_back_is_not_in_force(bench: Bench) -> None:
     file.write_bytes(old)
     bench.restart()
 
-    assert (bench.version(), bench.store.held) == (0, policy(2).accepted)
-    assert "version 1 is not the one accepted last" in bench.store.problems[0]
+    assert (bench.version(), bench.held()) == (0, {"organisation": 2})
+    assert "is not what was accepted last: policy version 1 is older than version 2" in bench.store.problems[0]
 
 
 def test_what_was_accepted_under_another_root_counts_for_nothing(bench: Bench) -> None:
@@ -318,6 +322,224 @@ def test_a_power_cut_leaves_the_former_policy_or_the_new_one(
         bench.store.take(policy(1))
 
 
+# ---- layers
+
+
+LAYERED = replace(TRUST, parts=("site-north", "modality-ct"))
+
+
+def of(layer: str, version: int, story: int = 0) -> AcceptedPolicy:
+    return AcceptedPolicy(layer, version, (story << 8 | version).to_bytes(32, "big"))
+
+
+def layers(version: int, *parts: tuple[str, int], newer: tuple[tuple[str, int], ...] = ()) -> VerifiedPolicy:
+    """Return what came of these versions: the organisation's, the parts', and newer ones that wait."""
+    return policy(version, parts=tuple(of(*each) for each in parts), newer=tuple(of(*each) for each in newer))
+
+
+@pytest.fixture
+def layered(bench: Bench) -> Bench:
+    bench.trust = LAYERED
+    bench.restart()
+    return bench
+
+
+def test_each_layer_is_held_and_rises_by_itself(layered: Bench) -> None:
+    layered.store.take(layers(1, ("site-north", 5)))
+    layered.store.take(layers(1, ("site-north", 6), ("modality-ct", 1)))
+    layered.store.take(layers(2, ("site-north", 6), ("modality-ct", 1)))
+    layered.restart()
+
+    assert layered.held() == {"organisation": 2, "site-north": 6, "modality-ct": 1}
+    assert layered.store.problems == []
+
+
+@pytest.mark.parametrize(
+    "offered, error",
+    [
+        (layers(1, ("site-north", 6)), PolicyRollback),
+        (layers(3, ("site-north", 4)), PolicyRollback),
+        (layers(3), LayerWithdrawn),
+        (layers(3, ("modality-ct", 1)), LayerWithdrawn),
+        (layers(3, ("site-north", 4), newer=(("site-north", 7),)), None),
+        (policy(3, parts=(of("site-north", 5, story=1),)), PolicyEquivocation),
+        (policy(3, parts=(of("site-north", 4),), newer=(of("site-north", 5, story=1),)), PolicyEquivocation),
+        (policy(3, parts=(of("site-north", 5, story=1),), newer=(of("site-north", 6),)), PolicyEquivocation),
+        (layers(3, ("site-north", 5), ("site-south", 1)), WrongLayer),
+    ],
+)
+def test_of_what_is_offered_no_layer_is_older_missing_another_story_or_somebody_elses(
+    layered: Bench, offered: VerifiedPolicy, error: type[Exception] | None
+) -> None:
+    before = layers(2, ("site-north", 5))
+    for _ in range(2):
+        layered.store.take(before)
+        layered.restart()
+    if error is None:
+        assert layered.store.take(offered)
+        return
+    with pytest.raises(error):
+        layered.store.take(offered)
+
+    assert layered.store.in_force == before
+    assert layered.held() == {"organisation": 2, "site-north": 5}
+    # The control: where nothing is held, the same passes, if it is this host's at all.
+    shutil.rmtree(layered.state / "accepted")
+    layered.restart()
+    if error is not WrongLayer:
+        assert layered.store.take(offered)
+
+
+def test_refuses_another_story_of_what_it_acts_by_though_a_newer_version_is_held(layered: Bench) -> None:
+    layered.store.take(layers(1))
+    layered.store.take(layers(1, newer=(("organisation", 2),)))
+    for _ in range(2):
+        with pytest.raises(PolicyEquivocation):
+            layered.store.take(policy(1, sha256=b"x" * 32, newer=(of("organisation", 3),)))
+        layered.restart()
+
+    assert layered.store.take(layers(1, newer=(("organisation", 3),)))
+
+
+def test_a_roll_out_that_is_taken_back_puts_the_former_in_force_and_leaves_held_where_it_is(layered: Bench) -> None:
+    out, reached = layers(1, newer=(("organisation", 2),)), layers(2)
+    changed = [layered.store.take(each) for each in (layers(1), out, out, reached, out)]
+    layered.restart()
+
+    assert changed == [True, True, False, True, True]
+    assert (layered.version(), layered.held()) == (1, {"organisation": 2})
+    with pytest.raises(PolicyRollback):
+        layered.store.take(layers(1))
+
+
+# What the version before layers wrote, for `TRUST` and `policy(3)` under the second root, byte for byte.
+FORMER = {
+    "policy.json": (
+        b'{"devices":{"default":"reject","rules":[]},"expires":"2026-03-15T08:00:00.000000Z","layer":"organisation",'
+        b'"root":"50b312f5cbc716759f5620d73a7cc11415707349f41b0ce0b7cf7b7807ec31da","root_version":2,'
+        b'"sha256":"0000000000000000000000000000000000000000000000000000000000000003",'
+        b'"signed_at":"2026-03-01T11:00:00.000000Z","v":1,"version":3,"watch":null}\n'
+        b"3e3081a5cce0aa4a857987d9181a77306b5eff7bb828350a863453e216868238\n"
+    ),
+    "held.json": (
+        b'{"latest":"2026-03-01T11:00:00.000000Z","layer":"organisation",'
+        b'"root":"50b312f5cbc716759f5620d73a7cc11415707349f41b0ce0b7cf7b7807ec31da","root_version":2,'
+        b'"sha256":"0000000000000000000000000000000000000000000000000000000000000003","v":1,"version":3}\n'
+        b"c32e1c38e2d317871836eaf9f0ba91ee46ed9161ae7d5689d679130dbb2859e9\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("trust", [TRUST, LAYERED])
+def test_what_an_earlier_version_kept_is_in_force_and_goes_on_refusing_a_rollback(bench: Bench, trust: Trust) -> None:
+    (bench.state / "accepted").mkdir()
+    for name, content in FORMER.items():
+        (bench.state / "accepted" / name).write_bytes(content)
+    bench.restart(trust)
+
+    assert (bench.store.in_force, bench.store.problems) == (policy(3, root_version=2), [])
+    assert bench.held() == {"organisation": 3}
+    with pytest.raises(PolicyRollback):
+        bench.store.take(policy(2, root_version=2))
+    assert bench.store.is_clock_sure(shown(NOW + timedelta(hours=3)))
+    assert not bench.store.is_clock_sure(shown(NOW))
+
+
+def test_a_host_without_parts_keeps_what_an_earlier_version_would_have_kept(bench: Bench) -> None:
+    bench.store.take(policy(3, root_version=2))
+
+    assert {name: (bench.state / "accepted" / name).read_bytes() for name in FORMER} == FORMER
+
+
+def test_layers_that_are_the_hosts_no_more_are_neither_in_force_nor_held(layered: Bench) -> None:
+    """As after a cut between other layers being pinned and the forgetting of what was accepted."""
+    layered.store.take(layers(2, ("site-north", 5), ("modality-ct", 1)))
+    layered.restart(replace(TRUST, parts=("site-south", "modality-ct")))
+
+    assert (layered.store.in_force, layered.store.problems) == (None, [])
+    assert layered.held() == {"organisation": 2, "modality-ct": 1}
+    assert layered.store.take(layers(2, ("site-south", 1), ("modality-ct", 1)))
+
+
+def test_an_older_file_of_one_layer_put_back_is_not_in_force(layered: Bench) -> None:
+    file = layered.state / "accepted" / "policy.json"
+    layered.store.take(layers(1))
+    without = file.read_bytes()
+    layered.store.take(layers(1, ("site-north", 5)))
+    former = file.read_bytes()
+    layered.store.take(layers(1, ("site-north", 6)))
+    for old, why in ((without, "without layer site-north"), (former, "policy version 5 is older than version 6")):
+        file.write_bytes(old)
+        layered.restart()
+
+        assert (layered.version(), layered.held()) == (0, {"organisation": 1, "site-north": 6})
+        assert why in layered.store.problems[0]
+
+
+@pytest.mark.parametrize("write, in_force", [(1, 1), (2, 2)])
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        (layers(1), layers(2, ("site-north", 1))),
+        (layers(1, ("site-north", 1)), layers(2, ("site-north", 2), ("modality-ct", 1))),
+        (layers(1, ("site-north", 5)), layers(2, ("site-north", 5), newer=(("site-north", 6),))),
+        (layers(1, ("site-north", 5), newer=(("organisation", 2),)), layers(2, ("site-north", 6))),
+    ],
+)
+def test_a_power_cut_leaves_the_former_layers_or_the_new_ones_and_never_some_of_each(
+    layered: Bench,
+    before: VerifiedPolicy,
+    after: VerifiedPolicy,
+    write: int,
+    in_force: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layered.store.take(before)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write_over", cut_before(write))
+        with pytest.raises(KeyboardInterrupt):
+            layered.store.take(after)
+    layered.restart()
+
+    there = before if in_force == 1 else after
+    assert (layered.store.in_force, layered.store.problems) == (there, [])
+    assert layered.held() == {each.layer: each.version for each in there.accepted}
+    layered.store.take(after)
+    with pytest.raises((PolicyRollback, LayerWithdrawn)):
+        layered.store.take(layers(1))
+
+
+def test_what_a_cut_left_behind_is_made_up_for_when_the_same_is_offered_again(
+    layered: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layered.store.take(layers(1, ("site-north", 1)))
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write_over", cut_before(2))
+        with pytest.raises(KeyboardInterrupt):
+            layered.store.take(layers(2, ("site-north", 2)))
+    layered.restart()
+    layered.store.take(layers(2, ("site-north", 2)))
+    layered.damage("policy.json")
+
+    assert layered.held() == {"organisation": 2, "site-north": 2}
+
+
+def test_a_cut_while_a_roll_out_is_taken_back_leaves_one_or_the_other_and_held_where_it_is(
+    layered: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layered.store.take(layers(1))
+    layered.store.take(layers(2))
+    back = layers(1, newer=(("organisation", 2),))
+    for write, version in ((1, 2), (2, 1)):
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "write_over", cut_before(write))
+            with pytest.raises(KeyboardInterrupt):
+                layered.store.take(back)
+        layered.restart()
+
+        assert (layered.version(), layered.held(), layered.store.problems) == (version, {"organisation": 2}, [])
+
+
 ACCEPTS_FOR_EVER = """
 import sys
 from pathlib import Path
@@ -343,9 +565,8 @@ def test_what_was_accepted_before_a_kill_is_held_after_it(bench: Bench, after: i
         told = [after, *map(int, process.stdout.read().split())]
     bench.restart()
 
-    assert bench.store.held is not None
-    assert bench.store.held.version in (told[-1], told[-1] + 1)
-    assert bench.version() == bench.store.held.version
+    assert bench.version() in (told[-1], told[-1] + 1)
+    assert bench.held() == {"organisation": bench.version()}
     assert bench.store.problems == []
 
 
@@ -374,7 +595,55 @@ def test_whatever_arrives_and_breaks_the_held_version_never_goes_down(
         elif (bench.state / "accepted").exists():
             bench.damage(step.removeprefix("damage "))
 
-        if bench.store.held is not None:
-            assert bench.store.held.version >= held
-            held = bench.store.held.version
+        if bench.store.held:
+            assert bench.held()["organisation"] >= held
+            held = bench.held()["organisation"]
         assert bench.version() in (0, held)
+
+
+LAYER_NAMES = LAYERED.layers
+SETS = st.builds(
+    lambda first, parts: policy(
+        first[0],
+        parts=tuple(of(layer, each[0]) for layer, each in parts.items()),
+        newer=tuple(of(layer, sum(each)) for layer, each in {LAYER_NAMES[0]: first, **parts}.items() if each[1]),
+    ),
+    st.tuples(st.integers(1, 4), st.integers(0, 2)),
+    st.dictionaries(st.sampled_from(LAYER_NAMES[1:]), st.tuples(st.integers(1, 4), st.integers(0, 2))),
+)
+STEPS = st.one_of(
+    SETS, st.sampled_from(["restart", "damage policy.json", "damage held.json", "cut before 1", "cut before 2"])
+)
+
+
+@given(steps=st.lists(STEPS | SETS, min_size=1, max_size=12), cut_at=SETS)
+def test_whatever_arrives_and_breaks_no_layer_goes_down_or_is_lost(
+    steps: list[VerifiedPolicy | str], cut_at: VerifiedPolicy, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """But for both files damaged at once, after which nothing is accepted at all."""
+    bench = Bench(tmp_path_factory.mktemp("layers"), LAYERED)
+    held: dict[str, int] = {}
+    for step in steps:
+        with suppress(Refused, IntegrityFailure, KeyboardInterrupt):
+            if isinstance(step, VerifiedPolicy):
+                bench.store.take(step)
+            elif step.startswith("cut"):
+                with pytest.MonkeyPatch.context() as patched:
+                    patched.setattr(store, "write_over", cut_before(int(step[-1])))
+                    bench.store.take(cut_at)
+            elif step.startswith("damage") and (bench.state / "accepted" / step[7:]).exists():
+                bench.damage(step[7:])
+        if isinstance(step, str):
+            bench.restart()
+        if bench.store.in_force == cut_at:
+            bench.store.take(cut_at)  # as it is offered again at the latest when the agent comes again
+
+        now = bench.held()
+        if not now and bench.store.problems:
+            with pytest.raises(HeldUnknown):
+                bench.store.take(layers(9, ("site-north", 9), ("modality-ct", 9)))
+            return
+        assert all(now.get(layer, 0) >= version for layer, version in held.items())
+        held = now
+        if bench.store.in_force is not None:
+            assert {each.layer: each.version for each in bench.store.in_force.accepted} == held

@@ -23,6 +23,7 @@ from tests.edge_agent.usb_policy.test_exchange import POLICY
 
 ROOT = Path(__file__).resolve().parents[3]
 DEVICES = DevicePolicy(default=Target.REJECT)
+NOBODYS = Offer(b"nobody", (b'{"kind":"layer","layer":"organisation",signed this',))
 
 
 class Seconds:
@@ -39,7 +40,8 @@ def guard(tmp_path: Path) -> Guard:
 
 
 def offered(verifier: Verifier, offer: Offer) -> Verifier:
-    verifier.offer(head=offer.head, layer=offer.layer)
+    for layer in offer.layers:
+        verifier.offer(head=offer.head, layer=layer)
     return verifier
 
 
@@ -120,11 +122,11 @@ def test_any_other_output_has_refused_the_offer(guard: Guard, code: str, error: 
 def test_a_child_that_lies_is_believed_so_what_refuses_a_forgery_is_the_childs_own_verification(guard: Guard) -> None:
     """The control: with a broken child in its place the guard accepts what nobody signed."""
     lie = child_that(f"import sys; sys.stdout.buffer.write({line(POLICY)!r})")
-    judgement = judged(offered(guard.verifier(lie), Offer(b"nobody", b"signed this")))
+    judgement = judged(offered(guard.verifier(lie), NOBODYS))
 
     assert isinstance(judgement, VerifiedPolicy)
     assert guard.store.take(judgement)
-    honest = judged(offered(guard.verifier(), Offer(b"nobody", b"signed this")))
+    honest = judged(offered(guard.verifier(), NOBODYS))
     assert isinstance(honest, RefusedOffer)
 
 
@@ -132,7 +134,7 @@ def test_a_lying_child_cannot_lower_the_version_either(guard: Guard) -> None:
     guard.store.take(POLICY)
     lie = VerifiedPolicy("organisation", 1, bytes(32), POLICY.expires, None, DEVICES)
     judgement = judged(
-        offered(guard.verifier(child_that(f"import sys; sys.stdout.buffer.write({line(lie)!r})")), Offer(b"a", b"b"))
+        offered(guard.verifier(child_that(f"import sys; sys.stdout.buffer.write({line(lie)!r})")), NOBODYS)
     )
 
     assert judgement == lie

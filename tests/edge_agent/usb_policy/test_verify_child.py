@@ -21,7 +21,9 @@ from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import PolicyDocument
+from shared.policy.part import PartContent, PartDocument
 from tests.edge_agent.usb_policy.bench import Guard, child_that
+from tests.edge_agent.usb_policy.layered import CT, NORTH, LayeredGuard, LayeredSigners, organisation, part
 from tests.fakes.signers import PolicySigners
 
 DEVICES = DevicePolicy(default=Target.REJECT)
@@ -33,14 +35,16 @@ def guard(tmp_path: Path) -> Guard:
     return Guard(tmp_path / "guard")
 
 
-def run(guard: Guard, data: bytes, command: list[str] | None = None) -> subprocess.CompletedProcess[bytes]:
+def run(
+    guard: Guard | LayeredGuard, data: bytes, command: list[str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(command or child_command(guard.state), input=data, capture_output=True, check=False)
 
 
 def test_says_in_one_line_what_the_signed_policy_says(guard: Guard) -> None:
     guard.signers.signed_at = SIGNED
     offer = guard.publish(3, DEVICES)
-    document = LayerBundle.parse(offer.layer).policy
+    document = LayerBundle.parse(offer.layers[0]).policy
 
     said = parse_line(run(guard, offer.encode()).stdout)
 
@@ -63,7 +67,7 @@ def test_the_earliest_expiry_of_the_chain_counts(tmp_path: Path, soonest: str) -
     signers.lasts = soon if soonest == "layer" else late
     offer = guard.publish(1)
     signers.lasts = soon if soonest == "snapshot and timestamp" else late
-    head = signers.head(LayerBundle.parse(offer.layer).metadata, 1)
+    head = signers.head(LayerBundle.parse(offer.layers[0]).metadata, 1)
 
     expires = judge(guard.state, replace(offer, head=head.encode()).encode()).expires
     wanted = SystemClock().now() + (late if soonest == "none" else soon)
@@ -76,7 +80,7 @@ def other_layer(guard: Guard) -> Offer:
 
 def other_layer_bundle(guard: Guard) -> Offer:
     offer = guard.publish(1, DEVICES)
-    return replace(offer, layer=replace(LayerBundle.parse(offer.layer), layer="site").encode())
+    return replace(offer, layers=(replace(LayerBundle.parse(offer.layers[0]), layer="site").encode(),))
 
 
 def other_root(guard: Guard) -> Offer:
@@ -96,22 +100,22 @@ def rolled_back(guard: Guard) -> Offer:
 
 def swapped_document(guard: Guard) -> Offer:
     offer = guard.publish(1)
-    bundle = LayerBundle.parse(offer.layer)
+    bundle = LayerBundle.parse(offer.layers[0])
     altered = replace(PolicyDocument.parse(bundle.policy), devices=DEVICES).encode()
-    return replace(offer, layer=replace(bundle, policy=altered).encode())
+    return replace(offer, layers=(replace(bundle, policy=altered).encode(),))
 
 
 def not_a_policy(guard: Guard) -> Offer:
     head, layer = guard.signers.publish(b'{"v":1}', 1)
-    return Offer(head.encode(), layer.encode())
+    return Offer(head.encode(), (layer.encode(),))
 
 
 def nothing(_: Guard) -> Offer:
-    return Offer(b"", b"")
+    return Offer(b"", (b"",))
 
 
 def noise(_: Guard) -> Offer:
-    return Offer(b"\xff" * 5000, b"{}")
+    return Offer(b"\xff" * 5000, (b"{}",))
 
 
 @pytest.mark.parametrize(
@@ -163,9 +167,9 @@ def test_without_a_pinned_root_the_child_says_what_to_do(guard: Guard) -> None:
 
 def test_a_refusal_is_one_line_that_no_hostile_text_can_break(guard: Guard) -> None:
     offer = other_layer(guard)
-    hostile = replace(LayerBundle.parse(offer.layer), metadata=b'{"signed":{"_type":"a\\nb\\u202e"}}')
+    hostile = replace(LayerBundle.parse(offer.layers[0]), metadata=b'{"signed":{"_type":"a\\nb\\u202e"}}')
 
-    output = run(guard, replace(offer, layer=hostile.encode()).encode()).stdout
+    output = run(guard, replace(offer, layers=(hostile.encode(),)).encode()).stdout
     assert output.count(b"\n") == 1
     assert isinstance(parse_line(output), RefusedOffer)
 
@@ -213,4 +217,32 @@ def test_the_child_stays_small(guard: Guard) -> None:
 
     assert isinstance(said, VerifiedPolicy)
     assert said.devices == many
+    assert 10 << 10 < int(process.stderr) < 80 << 10
+
+
+def test_the_child_stays_small_with_every_layer_as_large_as_it_can_be(tmp_path: Path) -> None:
+    signers = LayeredSigners()
+    guard = LayeredGuard(tmp_path / "guard", signers, NORTH, CT)
+    rules = tuple(DeviceRule(parse_rule(f'block serial "{n:032d}"')) for n in range(650))
+
+    def filled(name: str, version: int) -> PartDocument:
+        """Return a policy of a site that is large for other hosts."""
+        notes = tuple(PartContent(devices=DevicePolicy(rules[:80], contact=f"{n}")) for n in range(28))
+        others = tuple((HostId(n.to_bytes(16, "big")), note) for n, note in enumerate(notes, 1))
+        return replace(part(name, version, DevicePolicy(rules)), hosts=others if name == NORTH else ())
+
+    for document, stable in (
+        (organisation(2, DevicePolicy(rules)), organisation(1, DevicePolicy(rules))),
+        (filled(NORTH, 2), filled(NORTH, 1)),
+        (filled(CT, 2), filled(CT, 1)),
+    ):
+        signers.sign(document, stable)
+    offer = signers.offer("organisation", NORTH, CT)
+    measured = MEASURED.format(command=child_command(guard.state), folder=str(Path(__file__).resolve().parents[3]))
+    process = run(guard, offer.encode(), child_that(measured))
+    said = parse_line(process.stdout)
+
+    assert isinstance(said, VerifiedPolicy), said
+    assert said.devices is not None
+    assert len(said.devices.rules) == 3 * len(rules)
     assert 10 << 10 < int(process.stderr) < 80 << 10
