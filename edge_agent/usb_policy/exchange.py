@@ -4,8 +4,9 @@
               count 1 byte, each length 4 bytes, big-endian
     answer  = one line of canonical JSON and U+000A, of one of two forms
               {"v":1, "ok":true, "layer", "version", "sha256", "expires", "signed_at", "devices", "watch",
-               "parts":[[layer, version, sha256], ...], "newer":[[layer, version, sha256], ...], "root_version"};
-              "signed_at", "devices" and "watch" may be null; the last three are there where they say something
+               "parts":[[layer, version, sha256], ...], "newer":[[layer, version, sha256], ...], "root_version",
+               "snapshot_version"};
+              "signed_at", "devices" and "watch" may be null; the last four are there where they say something
               {"v":1, "ok":false, "kind": refused | integrity | unavailable, "error"}
 
 Both run the same code on the same machine, so a change of form needs no second version beside it. But the guard keeps
@@ -96,6 +97,12 @@ class VerifiedPolicy:
     root_version: int = 1  # of the root that it was verified under
     parts: tuple[AcceptedPolicy, ...] = ()
     newer: tuple[AcceptedPolicy, ...] = ()  # the newest of each layer whose roll-out has not reached this host
+    snapshot_version: int = 0  # of the snapshot that chose; 0: the file is of a version that did not say it
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Return what rises with each choice of the centre's; a new root may begin the snapshot's numbers anew."""
+        return self.root_version, self.snapshot_version
 
     @property
     def acts_by(self) -> tuple[AcceptedPolicy, ...]:
@@ -120,6 +127,7 @@ class VerifiedPolicy:
             **root_member(self.root_version),
             **layers_member("parts", self.parts),
             **layers_member("newer", self.newer),
+            **({"snapshot_version": self.snapshot_version} if self.snapshot_version else {}),
         }
 
     @classmethod
@@ -136,6 +144,7 @@ class VerifiedPolicy:
             read_root_version(fields),
             read_layers_member("parts", fields),
             read_layers_member("newer", fields),
+            fields.integer("snapshot_version", least=1) if fields.has("snapshot_version") else 0,
         )
         verify_parts([part.layer for part in policy.parts])
         if not all(is_part(part.layer) for part in policy.parts):

@@ -62,6 +62,14 @@ class LayerWithdrawn(Refused):
         self.held = held
 
 
+class ChoiceReplaced(Refused):
+    """TUF sees this by itself only while it has its folder."""
+
+    def __init__(self, *, offered: int, held: int) -> None:
+        super().__init__(f"the choice of a roll-out in snapshot {offered} was replaced by the one in snapshot {held}")
+        self.offered, self.held = offered, held
+
+
 class PolicyNotKept(Unavailable):
     def __init__(self, folder: Path, why: str) -> None:
         super().__init__(f"an accepted policy cannot be kept in {folder}, so it is not in force: {why}")
@@ -161,8 +169,8 @@ class GuardPolicyStore:
     def take(self, offered: VerifiedPolicy) -> bool:
         """Accept verified layers, durable once this returns; return whether anything else is accepted or in force now.
 
-        Raises WrongLayer, PolicyRollback, LayerWithdrawn, PolicyEquivocation, HeldUnknown, PolicyNotKept; what was in
-        force stays.
+        Raises WrongLayer, PolicyRollback, LayerWithdrawn, PolicyEquivocation, ChoiceReplaced, HeldUnknown,
+        PolicyNotKept; what was in force stays.
         """
         self._verify_ours(offered)
         if self._is_unknown:
@@ -170,6 +178,8 @@ class GuardPolicyStore:
         before, times = self._in_force, self._after(offered)
         known = (*self._held.values(), *(before.acts_by if before is not None else ()))
         accepted = _rise(offered, self._held, known)
+        if before is not None:
+            _verify_not_replaced(offered, before)
         root_version = max(self._root_version, offered.root_version)
         if offered != before or times != self._times or self.problems or self._is_behind:
             self._keep(offered, _Held(accepted, times, root_version))
@@ -256,6 +266,13 @@ def _rise(
     for layer in held.keys() - {each.layer for each in accepted}:
         raise LayerWithdrawn(held[layer])
     return accepted
+
+
+def _verify_not_replaced(offered: VerifiedPolicy, before: VerifiedPolicy) -> None:
+    """Raises ChoiceReplaced: of the very same versions an earlier choice comes again."""
+    is_other = offered.accepted == before.accepted and offered.acts_by != before.acts_by
+    if is_other and offered.order < before.order:
+        raise ChoiceReplaced(offered=offered.snapshot_version, held=before.snapshot_version)
 
 
 def accepted_folder(state: Path) -> Path:

@@ -35,7 +35,7 @@ JUDGEMENTS: list[Judgement] = [
     POLICY,
     replace(POLICY, signed_at=None, devices=None),
     LAYERED,
-    replace(POLICY, newer=NEWER[:1], root_version=2),
+    replace(POLICY, newer=NEWER[:1], root_version=2, snapshot_version=9),
     REFUSED,
 ]
 

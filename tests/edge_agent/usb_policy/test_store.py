@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 from edge_agent.usb_policy import store
 from edge_agent.usb_policy.clock_trust import TOLERANCE, Reading
 from edge_agent.usb_policy.exchange import VerifiedPolicy
-from edge_agent.usb_policy.store import ClockNotKept, GuardPolicyStore, HeldUnknown, LayerWithdrawn, PolicyNotKept
+from edge_agent.usb_policy.store import (
+    ChoiceReplaced,
+    ClockNotKept,
+    GuardPolicyStore,
+    HeldUnknown,
+    LayerWithdrawn,
+    PolicyNotKept,
+)
 from edge_agent.usb_policy.trust import Trust
 from shared.devices.policy import DevicePolicy
 from shared.devices.verdict import Target
@@ -412,6 +419,28 @@ def test_a_roll_out_that_is_taken_back_puts_the_former_in_force_and_leaves_held_
         layered.store.take(layers(1))
 
 
+def test_a_choice_that_was_replaced_does_not_come_again_over_restarts(layered: Bench) -> None:
+    out = replace(layers(1, newer=(("organisation", 2),)), snapshot_version=5)
+    reached = replace(layers(2), snapshot_version=6)
+    layered.store.take(out)
+    layered.store.take(reached)
+    for _ in range(2):
+        with pytest.raises(ChoiceReplaced, match="snapshot 5 was replaced by the one in snapshot 6"):
+            layered.store.take(out)
+        assert layered.version() == 2
+        layered.restart()
+
+    assert layered.store.take(replace(out, snapshot_version=7)), "a later one takes it back"
+    assert layered.store.take(replace(reached, snapshot_version=1, root_version=2)), "a new root begins its own numbers"
+
+
+def test_control_a_choice_of_which_no_number_is_known_comes_again(layered: Bench) -> None:
+    out, reached = layers(1, newer=(("organisation", 2),)), layers(2)
+    layered.store.take(out)
+    layered.store.take(reached)
+    assert layered.store.take(out)
+
+
 # What the version before layers wrote, for `TRUST` and `policy(3)` under the second root, byte for byte.
 FORMER = {
     "policy.json": (
@@ -468,7 +497,10 @@ def test_an_older_file_of_one_layer_put_back_is_not_in_force(layered: Bench) -> 
     layered.store.take(layers(1, ("site-north", 5)))
     former = file.read_bytes()
     layered.store.take(layers(1, ("site-north", 6)))
-    for old, why in ((without, "without layer site-north"), (former, "policy version 5 is older than version 6")):
+    for old, why in (
+        (without, "without layer site-north"),
+        (former, "policy version 5 of layer site-north is older than version 6"),
+    ):
         file.write_bytes(old)
         layered.restart()
 
