@@ -93,6 +93,7 @@ class Journal(Protocol):
 
 
 OnPublished: TypeAlias = Callable[[HeadBundle, tuple[LayerBundle, ...]], None]
+AddedVerifier: TypeAlias = Callable[[LayerAddition, Held, datetime], Targets]
 WholeVerifier: TypeAlias = Callable[[HeadBundle, tuple[LayerBundle, ...], datetime], None]
 
 
@@ -131,9 +132,10 @@ class PolicyPublisher:
         clock: Clock,
         verify: Verifier = verify_publication,
         verify_whole: WholeVerifier = verify_head,
+        verify_added: AddedVerifier = verify_layers_added,
     ) -> None:
         self._database, self._keys, self._journal, self._clock, self._verify = database, keys, journal, clock, verify
-        self._verify_whole, self._online = verify_whole, OnlineKeys(keys)
+        self._verify_whole, self._verify_added, self._online = verify_whole, verify_added, OnlineKeys(keys)
         self._subscribers: list[OnPublished] = []
         self._cached: _Current | None = None
         self._lock = RLock()
@@ -349,7 +351,7 @@ class PolicyPublisher:
     def _add_targets(self, session: Session, offered: LayerAddition, person: str) -> int:
         now, current = self._clock.now(), self._current_in(session)
         held = _held(session, current)
-        targets = verify_layers_added(offered, held, now)
+        targets = self._verify_added(offered, held, now)
         session.add(_row(TARGETS, targets, offered.targets, now, person))
         if current is not None:
             self._sign_online(session, current, replace(held, targets=offered.targets), now, person)
