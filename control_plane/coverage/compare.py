@@ -4,7 +4,7 @@ No image is opened. Which instance an object is comes from its sealed index, whi
 arrival too; it is held against the archive in memory and kept nowhere.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.coverage import sql
 from control_plane.coverage.archive import Archive, ArchiveUnavailable, OpenArchive
-from control_plane.coverage.classify import Match, Watched
+from control_plane.coverage.classify import Watched
 from control_plane.coverage.identifier import Instance
 from control_plane.coverage.sql import Captured
 from control_plane.coverage.sweep import Incomplete, Known, Limits, Sweep
@@ -119,7 +119,7 @@ class Comparison:
             if token[:_SHORT] in found.seen:
                 continue
             found.seen.add(token[:_SHORT])
-            for match in _once(one.matches):
+            for match in one.matches:
                 found.tallies[match.ae_title].add_known(
                     one.instance, token, is_captured=token in held, by_modality_only=match.by_modality_only
                 )
@@ -194,12 +194,6 @@ class Comparison:
             return verify_record(signed, keys[named])
 
         return read
-
-
-def _once(matches: Iterable[Match]) -> Iterable[Match]:
-    """Return one match for an AE title, which modalities at several places may have; the surest."""
-    surest = {match.ae_title: match for match in sorted(matches, key=lambda match: not match.by_modality_only)}
-    return surest.values()
 
 
 def _why(found: _Day, tally: Tally) -> str:

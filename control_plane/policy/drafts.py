@@ -59,7 +59,7 @@ from shared.fields import Fields, encode_base64
 from shared.policy.bundle import MAX_HEAD_BYTES, LayerBundle
 from shared.policy.document import PolicyDocument
 
-MAX_DRAFT_BYTES = 4 << 20
+MAX_DRAFT_BYTES = 16 << 20
 _FIRST_BYTES = b'{"kind":"draft",'
 
 
