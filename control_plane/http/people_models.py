@@ -339,7 +339,7 @@ class DeviceCounts(BaseModel):
 
 
 class HostLayer(BaseModel):
-    """A layer that a host was enrolled with, besides the organisation's, or that it reports.
+    """A layer that a host was enrolled with, besides the organisation's; where `enrolled` is false, that it reports.
 
     `newest` is 0 where nothing of it is published; the other two are null where the host reports nothing of it.
     """

@@ -54,6 +54,7 @@ from control_plane.policy.verify import (
 )
 from control_plane.policy.versions import SIGNED, PolicyVersions, VersionUnknown
 from shared.audit.record import Event
+from shared.canonical import Json
 from shared.errors import Malformed, Refused
 from shared.identity import HostId
 from shared.policy.document import ORGANISATION, Modality
@@ -177,6 +178,16 @@ def test_a_layer_is_added_once_and_there_are_at_most_a_hundred(layered: Centre, 
     for name in ("radiology", "site-", "site-North", ORGANISATION):
         with pytest.raises(Refused):
             add_layers(layered, [name], one)
+
+
+def test_what_travels_to_the_centre_is_targets_and_nothing_more(layered: Centre, one: Person) -> None:
+    offered = added(layered, ["site-west"], one)
+
+    assert LayerAddition.parse(offered.json()) == offered
+    malformed: list[Json] = [{}, {**offered.json(), "root": ""}, {"targets": "not base64"}, {"targets": None}]
+    for wrong in malformed:
+        with pytest.raises(Malformed):
+            LayerAddition.parse(wrong)
 
 
 # ---- targets that do more than add; each is signed by whoever signs
