@@ -116,6 +116,8 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     code = _person(commands.add_parser("code", help="issue a one-time enrolment code for one host"))
     code.add_argument("--asset", required=True, help="what people call the host, such as 'CT 2, room 1.14'")
     code.add_argument("--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]")
+    code.add_argument("--site", metavar="NAME", help="the host is at this site and has the policy layer site-NAME too")
+    code.add_argument("--type", metavar="NAME", help="its type of modality: it has the policy layer modality-NAME too")
     code.set_defaults(run=_later("people", "code"))
 
     hosts = commands.add_parser("hosts", help="list hosts, or take one's identity away")
@@ -204,8 +206,20 @@ def _add_signing(actions: "Commands[argparse.ArgumentParser]") -> None:
     _json(sign)
     sign.set_defaults(run=_later("signing", "sign"))
 
+    _add_layers(actions)
     _add_root(actions)
     _add_key(actions)
+
+
+def _add_layers(actions: "Commands[argparse.ArgumentParser]") -> None:
+    layer = actions.add_parser("layer", help="the policy layers of sites and types of modality")
+    what = layer.add_subparsers(title="actions", required=True, metavar="ACTION")
+    add = _person(what.add_parser("add", help="let sites and types of modality have policies of their own"))
+    add.add_argument("names", nargs="+", metavar="NAME", help="site-NAME or modality-NAME, such as modality-ct")
+    _draft_out(add, required=False)
+    add.set_defaults(run=_later("layers", "add"))
+    listing = _person(what.add_parser("list", help="every layer, and which version of it is published"))
+    listing.set_defaults(run=_later("layers", "show"))
 
 
 def _add_root(actions: "Commands[argparse.ArgumentParser]") -> None:

@@ -11,6 +11,7 @@ from control_plane.policy.authoring import load_credential
 from control_plane.vault.siblings import Siblings, lines
 from shared.canonical import Json
 from shared.identity import HostId, ObjectId
+from shared.policy.layer import named_parts
 
 
 def door(options: Namespace) -> PeopleDoor:
@@ -32,6 +33,8 @@ def status(options: Namespace) -> int:
     for host in answer["hosts"]:
         in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
+        for layer in host["layers"]:
+            print(f"           layer {layer_line(layer)}")
         if host["spool_bytes"] is not None:
             used = host["spool_used_percent"]
             quota = "no quota" if used is None else f"{used} % of its quota"
@@ -65,6 +68,13 @@ def status(options: Namespace) -> int:
     return 0
 
 
+def layer_line(layer: Mapping[str, Any]) -> str:
+    """Return in one line how a host does with a layer that it has besides the organisation's."""
+    newest = f"newest {layer['newest'] or 'none'}"
+    said = "not reported" if layer["in_force"] is None else f"in force {layer['in_force'] or 'none'}"
+    return f"{layer['layer']}: {said}, {newest}" + ("" if layer["enrolled"] else "; not of its enrolment")
+
+
 def sign_in(options: Namespace) -> int:
     answer: Any = door(options).post("/api/v1/sign-in-links", {})
     if options.json:
@@ -75,12 +85,14 @@ def sign_in(options: Namespace) -> int:
 
 
 def code(options: Namespace) -> int:
-    body = {"asset": options.asset, "valid_s": options.valid_s}
+    parts = named_parts(site=options.site, modality_type=options.type)
+    body = {"asset": options.asset, "valid_s": options.valid_s, "site": options.site, "modality_type": options.type}
     answer: Any = door(options).post("/api/v1/enrolment/codes", body)
     if options.json:
         return _print_json(answer)
     print(answer["code"])
-    print(f"works once, until {answer['expires']}, for {options.asset}")
+    layers = f", with the policy of {' and '.join(parts)} beside the organisation's" if parts else ""
+    print(f"works once, until {answer['expires']}, for {options.asset}{layers}")
     return 0
 
 

@@ -3,7 +3,6 @@
 import json
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from control_plane.policy.roles import (
 )
 from control_plane.policy.root_change import WHENEVER, Need
 from control_plane.policy.seen import SeenRoot
+from control_plane.policy.together import parse_document
 from control_plane.policy.verify import verify_roots, verify_targets
 from shared import clock
 from shared.clock import SystemClock
@@ -125,7 +125,7 @@ def sign(options: Namespace) -> int:
         print("\n".join(_told(draft)))
     seen = SeenRoot(options.credential or options.key)
     seen.verify(draft.parts.roots)
-    signed = drafts.sign(draft, _signatory(options))
+    signed = drafts.sign(draft, signatory(options))
     seen.remember(draft.parts.roots)
     replace_whole(options.draft, signed.encode())
     lacking = missing(signed)
@@ -149,6 +149,9 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
     if (change := draft.change) is not None:
         answer: Any = people.post("/api/v1/policy/root", change.json())
         said = f"policy root {answer['version']} is published; hosts take it with the next policy they fetch"
+    elif (addition := draft.addition) is not None:
+        answer = people.post("/api/v1/policy/targets", addition.json())
+        said = "the layers are added; publish a policy for each, and issue codes with --site or --type for its hosts"
     else:
         layer = draft.layers[0]
         signed = Publication(layer.layer, layer.metadata, layer.policy)
@@ -199,7 +202,7 @@ def _change_root(wish: proposing.Wish, options: Namespace) -> int:
     parts = PolicyParts.parse(people.get("/api/v1/policy/parts"))
     seen = SeenRoot(options.credential)
     seen.verify(parts.roots)
-    draft = proposing.propose_root(wish, parts, _signatory(options), SystemClock())
+    draft = proposing.propose_root(wish, parts, signatory(options), SystemClock())
     seen.remember(parts.roots)
     if options.out is not None:
         return hand_on(draft, options)
@@ -222,11 +225,15 @@ def hand_on(draft: Draft, options: Namespace) -> int:
 
 def _told(draft: Draft) -> Iterator[str]:
     yield from tell(draft)
-    if draft.change is None:
-        policy = PolicyDocument.parse(draft.layers[0].policy)
-        authored = AuthoredPolicy(**{field.name: getattr(policy, field.name) for field in fields(AuthoredPolicy)})
+    if draft.targets:
+        return
+    policy = parse_document(draft.layers[0].layer, draft.layers[0].policy)
+    if isinstance(policy, PolicyDocument):
+        authored = AuthoredPolicy.of(policy)
         yield from describe(authored)
         yield from (f"is this meant? {doubt}" for doubt in doubts(authored))
+    else:
+        yield from json.dumps(json.loads(policy.encode()), indent=2).splitlines()
 
 
 def _print_missing(lacking: Sequence[Need]) -> None:
@@ -267,7 +274,7 @@ def _who(role: str, held: RoleKeys) -> str:
     return f"{held.threshold} of {len(held.keys)}: {', '.join(name_of(key) for key in held.keys)}"
 
 
-def _signatory(options: Namespace) -> Signatory:
+def signatory(options: Namespace) -> Signatory:
     compared = getattr(options, "root", None) or ""
     if options.credential is not None:
         credential = load_credential(options.credential)

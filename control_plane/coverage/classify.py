@@ -29,12 +29,17 @@ def may_hold(study: Study, watched: Iterable[Watched]) -> bool:
 
 
 def classify(series: Series, watched: Sequence[Watched]) -> tuple[Match, ...]:
-    """Return whose `series` may be. A station that is named and another rules one out; one not named does not."""
-    return tuple(
+    """Return whose `series` may be. A station that is named and another rules one out; one not named does not.
+
+    An AE title that modalities at several places have is there once, by the surest of them.
+    """
+    matches = [
         Match(one.ae_title, by_modality_only=not (one.station.station_name and series.station_name))
         for one in watched
         if series.modality == one.station.modality.strip() and _may_be_of_station(series, one.station)
-    )
+    ]
+    surest_last = sorted(matches, key=lambda match: not match.by_modality_only)
+    return tuple({match.ae_title: match for match in surest_last}.values())
 
 
 def is_unclear(series: Series, watched: Iterable[Watched]) -> bool:

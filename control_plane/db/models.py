@@ -100,6 +100,7 @@ class EnrolmentCodeRow(Base):
     expires: Mapped[datetime]
     used: Mapped[datetime | None]
     host_id: Mapped[str | None] = mapped_column(String(40))
+    parts: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # as of the host that it is for
 
 
 class Host(Base):
@@ -116,6 +117,7 @@ class Host(Base):
     runs: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see fleet.histories
     doubt: Mapped[str] = mapped_column(String(16), default="", server_default="")  # restored, cloned
     doubted: Mapped[datetime | None]
+    parts: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see enrolment.codes
 
 
 class CommandRow(Base):

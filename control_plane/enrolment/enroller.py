@@ -105,9 +105,9 @@ class Enroller:
             raise Malformed("enrolment request", "asks for one key in two roles; TLS and evidence keys are apart")
         host_id = HostId.new()
 
-        def make_host(session: Session) -> tuple[str, str]:
+        def make_host(session: Session) -> tuple[str, str, tuple[str, ...]]:
             now = self._clock.now()
-            issued_by = codes.consume(session, request.secret, host_id, now)
+            code = codes.consume(session, request.secret, host_id, now)
             session.add(
                 Host(
                     host_id=str(host_id),
@@ -116,17 +116,20 @@ class Enroller:
                     active=True,
                     evidence_spki=EvidencePublicKey(evidence_key).spki,
                     state_number=0,
+                    parts=codes.parts_text(code.parts),
                 )
             )
-            who = (Participant("host", str(host_id), True), Participant("person", issued_by, False))
-            what = (Subject("host", str(host_id)), Subject("asset", request.asset))
+            who = (Participant("host", str(host_id), True), Participant("person", code.issued_by, False))
+            layers = tuple(Subject("layer", part) for part in code.parts)
+            what = (Subject("host", str(host_id)), Subject("asset", request.asset), *layers)
             self._journal.append(session, Happening(Event.HOST_ENROLLED, Action.CREATE, Outcome.SUCCESS, who, what))
             return (
                 self._authority.issue(session, Kind.HOST, str(host_id), tls_key),
                 self._authority.issue(session, Kind.EVIDENCE, str(host_id), evidence_key),
+                code.parts,
             )
 
-        tls_certificate, evidence_certificate = in_one_commit(self._database, make_host)
+        tls_certificate, evidence_certificate, parts = in_one_commit(self._database, make_host)
         return EnrolmentAnswer(
             host_id,
             tls_certificate,
@@ -134,7 +137,7 @@ class Enroller:
             sop_hash_key=hmac.digest(self._sop_hash_secret, host_id.raw, "sha256"),
             doors=doors,
             policy_root=self._policy_root(),
-            layers=(ORGANISATION,),
+            layers=(ORGANISATION, *parts),
         )
 
 

@@ -6,14 +6,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Host
+from control_plane.enrolment import codes
 from control_plane.fleet import device_tree
-from control_plane.fleet.heard import heard_since
+from control_plane.fleet.heard import HeardSince
 from control_plane.policy.publisher import PolicyPublisher
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.state import HostState, verify_state
+from shared.identity import HostId
 from shared.signing import EvidencePublicKey
 
 
@@ -30,13 +32,16 @@ class DeviceShowing:
     def status(self, name: str | None = None) -> dict[str, Json]:
         """Return every host's tree, or that of the hosts with this id or asset name. Raises NoSuchHost."""
         now = self._clock.now()
-        since = heard_since(self._policy.document(), now)
+        since = HeardSince(self._policy.document(), self._policy.part_documents(), now)
         with self._database() as session:
             hosts = list(session.scalars(select(Host).order_by(Host.enrolled)))
         wanted = [host for host in hosts if name is None or name in (host.host_id, host.asset)]
         if name is not None and not wanted:
             raise NoSuchHost(name)
-        return {"time": clocks.text(now), "hosts": [_host(host, since) for host in wanted]}
+        return {
+            "time": clocks.text(now),
+            "hosts": [_host(host, since.of(HostId.parse(host.host_id), codes.parts_of(host.parts))) for host in wanted],
+        }
 
 
 def _host(host: Host, since: datetime) -> Json:

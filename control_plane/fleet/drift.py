@@ -5,19 +5,24 @@ here as long as its last report was behind.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared import clock
 from shared.canonical import Json
 from shared.devices.printable import printable
+from shared.fields import Fields
+from shared.policy.document import ORGANISATION
 
 _MAX_ERROR_CHARS = 500
 
 
 @dataclass(frozen=True)
 class Drift:
-    """`part` is agent or guard, the two that each verify a policy for themselves. `in_force` None: not known."""
+    """`part` is agent or guard, the two that each verify a policy for themselves. `in_force` None: not known.
+
+    A guard reports the organisation's layer alone.
+    """
 
     host: str
     asset: str
@@ -27,21 +32,36 @@ class Drift:
     since: datetime | None  # when the first version that it lacks was published; None: it says more than was published
     state: str
     error: str
+    layer: str = ORGANISATION
 
     @property
     def text(self) -> str:
-        known = "unknown" if self.in_force is None else f"policy {self.in_force or 'none'}"
+        what = "policy" if self.layer == ORGANISATION else self.layer
+        known = "unknown" if self.in_force is None else f"{what} {self.in_force or 'none'}"
         since = "" if self.since is None else f", since {clock.text(self.since)}"
         error = f": {self.error}" if self.error else ""
-        return f"{self.asset}: {self.part} at {known} and not at {self.newest}{since} ({self.state}){error}"
+        return f"{self.asset}: {self.part} at {known} and not at {self._newest}{since} ({self.state}){error}"
+
+    @property
+    def _newest(self) -> str:
+        is_named = self.layer != ORGANISATION and self.in_force is None
+        return f"{self.layer} {self.newest}" if is_named else f"{self.newest}"
 
     def json(self) -> dict[str, Json]:
         since = None if self.since is None else clock.text(self.since)
         return {**self.__dict__, "since": since, "text": self.text}
 
 
-def drifts(hosts: Sequence[Mapping[str, Json]], newest: int, published: Mapping[int, datetime]) -> Iterator[Drift]:
-    """Yield each part of each active host that is not at `newest`; `hosts` are those of the status."""
+def drifts(
+    hosts: Sequence[Mapping[str, Json]],
+    newest: int,
+    published: Mapping[int, datetime],
+    parts: Mapping[str, Mapping[int, datetime]] | None = None,
+) -> Iterator[Drift]:
+    """Yield each part of each active host that is not at `newest`, or not at the newest of a layer that it has besides.
+
+    `hosts` are those of the status, whose `layers` say what is newest; `parts` says when each version was published.
+    """
     for host in hosts:
         if not host["active"] or not newest:
             continue
@@ -51,6 +71,7 @@ def drifts(hosts: Sequence[Mapping[str, Json]], newest: int, published: Mapping[
         yield from _of_part(host, "agent", "policy_in_force", "policy_error", newest, published)
         if host["guard_policy"] is not None:
             yield from _of_part(host, "guard", "guard_policy", "guard_policy_error", newest, published)
+        yield from _of_layers(host, parts or {})
 
 
 def _of_part(
@@ -59,6 +80,18 @@ def _of_part(
     in_force = host[version]
     if isinstance(in_force, int) and in_force != newest:
         yield _drift(host, part, in_force, newest, published, printable(str(host[error] or ""), _MAX_ERROR_CHARS))
+
+
+def _of_layers(host: Mapping[str, Json], parts: Mapping[str, Mapping[int, datetime]]) -> Iterator[Drift]:
+    layers = host.get("layers")
+    for facts in layers if isinstance(layers, list) else []:
+        layer = Fields(facts, "host in the status")
+        name, newest, is_its = layer.text("layer"), layer.integer("newest"), layer.flag("enrolled")
+        in_force = None if layer.is_null("in_force") else layer.integer("in_force")
+        if is_its and newest and in_force != newest:
+            error = printable(str(host["policy_error"] or ""), _MAX_ERROR_CHARS)
+            found = _drift(host, "agent", in_force, newest, parts.get(name, {}), error)
+            yield replace(found, layer=name)
 
 
 def _drift(

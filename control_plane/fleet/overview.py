@@ -10,13 +10,15 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.reading import AuditReading
 from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
+from control_plane.enrolment import codes
 from control_plane.enrolment.authority import Kind
 from control_plane.fleet import device_tree, doubts
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.commands import gaps as command_gaps
 from control_plane.fleet.devices import guard_of
 from control_plane.fleet.drift import drifts
-from control_plane.fleet.heard import heard_since
+from control_plane.fleet.heard import HeardSince
+from control_plane.fleet.layers import LayersOf
 from control_plane.keys.drill import DRILLED
 from control_plane.moving.grants import NOT_AUTHENTIC, SpoolMoves
 from control_plane.moving.grants import gaps as move_gaps
@@ -72,13 +74,12 @@ class Overview:
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
-        since = heard_since(document, now)
+        since = HeardSince(document, self._policy.part_documents(), now)
         unproved: list[str] = []
         with self._database() as session:
-            hosts = [
-                self._host(session, host, since, unproved)
-                for host in session.scalars(select(Host).order_by(Host.enrolled))
-            ]
+            rows = session.scalars(select(Host).order_by(Host.enrolled)).all()
+            parts = {layer: self._versions.published(layer) for row in rows for layer in codes.parts_of(row.parts)}
+            hosts = [self._host(session, row, since, LayersOf(row, parts), unproved) for row in rows]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
@@ -98,7 +99,7 @@ class Overview:
             "coverage": coverage.json(),
             "routes": list(routes),
             "moves": list(moves),
-            "drift": [drift.json() for drift in drifts(hosts, version, self._versions.published())],
+            "drift": [drift.json() for drift in drifts(hosts, version, self._versions.published(), parts)],
             "commands": list(commands),
             "not_evaluated": [
                 *_gaps(recovery, broker, version, unindexed or 0, hosts),
@@ -113,7 +114,9 @@ class Overview:
             ],
         }
 
-    def _host(self, session: Session, host: Host, since: datetime, unproved: list[str]) -> dict[str, Json]:
+    def _host(
+        self, session: Session, host: Host, since: HeardSince, layers: LayersOf, unproved: list[str]
+    ) -> dict[str, Json]:
         newest = (
             select(Certificate.not_after)
             .where(Certificate.subject == host.host_id, Certificate.kind == Kind.HOST)
@@ -129,6 +132,7 @@ class Overview:
             "last_seen": clocks.text(host.state_received) if host.state_received else None,
             "state": "never reported",
             "doubt": host.doubt,
+            "layers": layers.json(),
         }
         if not host.active:
             return {**facts, "state": REVOKED}
@@ -138,11 +142,13 @@ class Overview:
             state = verify_state(host.state, EvidencePublicKey.parse(host.evidence_spki))
         except (Refused, IntegrityFailure) as exc:
             return {**facts, "state": f"not authentic: {exc}"}
-        is_heard = host.state_received >= since
+        is_heard = host.state_received >= since.of(state.host_id, layers.enrolled)
+        unproved += layers.gaps(state)
         if is_heard:
             unproved += device_tree.gaps(host.asset, state.guard)
         return {
             **facts,
+            "layers": layers.json(state),
             "state": _state(state, is_heard=is_heard),
             "reported": clocks.text(state.time),
             "software": state.software,

@@ -62,8 +62,10 @@ from control_plane.http.people_models import (
     SimulateAnswer,
     SimulateRequest,
     StatusAnswer,
+    TargetsRequest,
     VerdictAnswer,
     VersionAnswer,
+    VersionQuery,
     VersionsAnswer,
     VersionsQuery,
 )
@@ -71,7 +73,7 @@ from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
-from control_plane.policy.exchange import Publication, RootChange
+from control_plane.policy.exchange import LayerAddition, Publication, RootChange
 from control_plane.policy.file.reading import parse_policy_file
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.simulation.simulation import PolicySimulation
@@ -87,6 +89,8 @@ from shared.canonical import Json
 from shared.fields import decode_base64, encode_base64
 from shared.fleet.command import MAX_ENVELOPE_BYTES
 from shared.identity import CommandId, HostId, ObjectId
+from shared.policy.document import ORGANISATION
+from shared.policy.layer import named_parts
 
 _COOKIE = "leadglass_session"
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
@@ -185,12 +189,13 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
     def issue_code(wanted: CodeRequest) -> dict[str, Json]:
         """Issue a one-time enrolment code."""
         person = _permitted(services, Permission.CODE_ISSUE)
-        issued = services.issue_code(asset=wanted.asset, person=person.name, life=timedelta(seconds=wanted.valid_s))
-        happening = Happening(
-            Event.CODE_ISSUED, Action.CREATE, Outcome.SUCCESS, _who(person), (Subject("asset", wanted.asset),)
+        parts = named_parts(site=wanted.site, modality_type=wanted.modality_type)
+        issued = services.issue_code(
+            asset=wanted.asset, person=person.name, life=timedelta(seconds=wanted.valid_s), parts=parts
         )
-        services.journal.record(happening)
-        return {"code": issued.code.text(), "expires": clocks.text(issued.expires)}
+        what = (Subject("asset", wanted.asset), *(Subject("layer", part) for part in parts))
+        services.journal.record(Happening(Event.CODE_ISSUED, Action.CREATE, Outcome.SUCCESS, _who(person), what))
+        return {"code": issued.code.text(), "expires": clocks.text(issued.expires), "layers": [ORGANISATION, *parts]}
 
 
 def _add_devices(app: APIFlask, services: PeopleServices) -> None:
@@ -288,6 +293,14 @@ def _add_policy(app: APIFlask, services: PeopleServices) -> None:
         person = _permitted(services, Permission.POLICY_PUBLISH)
         return {"version": services.policy.change_root(RootChange.parse(wanted.model_dump()), person.name)}
 
+    @app.post("/api/v1/policy/targets")
+    @app.input(TargetsRequest, location="json", arg_name="wanted")
+    @app.output(PublishAnswer)
+    def add_layers(wanted: TargetsRequest) -> dict[str, Json]:
+        """Publish targets that delegate more layers, once enough people signed them."""
+        person = _permitted(services, Permission.POLICY_PUBLISH)
+        return {"version": services.policy.add_layers(LayerAddition.parse(wanted.model_dump()), person.name)}
+
     @app.post("/api/v1/policy/online-key")
     @app.output(OnlineKeyAnswer)
     def next_online_key() -> dict[str, Json]:
@@ -324,16 +337,17 @@ def _add_accounts(app: APIFlask, services: PeopleServices) -> None:
     @app.input(VersionsQuery, location="query", arg_name="wanted")
     @app.output(VersionsAnswer)
     def versions(wanted: VersionsQuery) -> dict[str, Json]:
-        """Return who published which version when, and what each changed; the newest first."""
+        """Return who published which version of a layer when, and what each changed; the newest first."""
         _permitted(services, Permission.STATUS_READ)
-        return {"versions": [one.json() for one in services.versions.history(wanted.most)]}
+        return {"versions": [one.json() for one in services.versions.history(wanted.most, wanted.layer)]}
 
     @app.get("/api/v1/policy/versions/<int:version>")
+    @app.input(VersionQuery, location="query", arg_name="wanted")
     @app.output(VersionAnswer)
-    def version(version: int) -> dict[str, Json]:
+    def version(version: int, wanted: VersionQuery) -> dict[str, Json]:
         """Return one version as it was signed, for whoever asks to verify."""
         _permitted(services, Permission.POLICY_PUBLISH)
-        return bundle_json(services.versions.bundle(version))
+        return bundle_json(services.versions.bundle(version, wanted.layer))
 
     @app.post("/api/v1/policy/simulate")
     @app.input(SimulateRequest, location="json", arg_name="wanted")

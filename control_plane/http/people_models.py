@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from control_plane.people.name import PERSON_PATTERN
 from shared.errors import Malformed
-from shared.policy.layer import LAYER_PATTERN
+from shared.policy.document import ORGANISATION
+from shared.policy.layer import LAYER_PATTERN, PART_NAME_PATTERN
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _HOST = r"^host-[0-9a-f]{32}$"
@@ -55,6 +56,12 @@ class RootRequest(_Strict):
     layers: dict[str, SignedLayer] = Field(max_length=100)
 
 
+class TargetsRequest(_Strict):
+    """Targets that delegate more layers, base64."""
+
+    targets: str = Field(max_length=1 << 20)
+
+
 class PersonRequest(_Strict):
     """Who gets an account, and what they may do."""
 
@@ -69,10 +76,16 @@ class PersonRemoval(_Strict):
 
 
 class CodeRequest(_Strict):
-    """Which host an enrolment code is for, and how long it may be used."""
+    """Which host an enrolment code is for, and how long it may be used.
+
+    `site` and `modality_type` name the layers that the host has besides the organisation's, without `site-` and
+    `modality-`; it keeps them for good.
+    """
 
     asset: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
     valid_s: int = Field(default=86_400, ge=60, le=30 * 86_400)
+    site: str | None = Field(default=None, pattern=f"^{PART_NAME_PATTERN}$")
+    modality_type: str | None = Field(default=None, pattern=f"^{PART_NAME_PATTERN}$")
 
 
 class FindRequest(_Strict):
@@ -106,6 +119,7 @@ class CodeAnswer(BaseModel):
 
     code: str
     expires: str
+    layers: list[str]
 
 
 class PersonAnswer(BaseModel):
@@ -166,6 +180,14 @@ class PublishAnswer(BaseModel):
 class VersionsQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
     most: int = Field(default=20, ge=1, le=200)
+    layer: str = Field(default=ORGANISATION, pattern=f"^{LAYER_PATTERN}$")
+
+
+class VersionQuery(BaseModel):
+    """Which layer a version is of."""
+
+    model_config = ConfigDict(extra="forbid")
+    layer: str = Field(default=ORGANISATION, pattern=f"^{LAYER_PATTERN}$")
 
 
 class PastVersion(BaseModel):
@@ -316,6 +338,19 @@ class DeviceCounts(BaseModel):
     not_allowed: int
 
 
+class HostLayer(BaseModel):
+    """A layer that a host was enrolled with, besides the organisation's; where `enrolled` is false, that it reports.
+
+    `newest` is 0 where nothing of it is published; the other two are null where the host reports nothing of it.
+    """
+
+    layer: str
+    enrolled: bool
+    newest: int
+    accepted: int | None
+    in_force: int | None
+
+
 class HostStatus(BaseModel):
     """A host as its last signed report describes it; null where it never reported, or not authentically.
 
@@ -330,6 +365,7 @@ class HostStatus(BaseModel):
     last_seen: str | None
     state: str
     doubt: Literal["", "restored", "cloned"]
+    layers: list[HostLayer]
     reported: str | None = None
     software: str | None = None
     policy_accepted: int | None = None
@@ -452,6 +488,7 @@ class PolicyDrift(BaseModel):
     host: str
     asset: str
     part: Literal["agent", "guard"]
+    layer: str
     in_force: int | None
     newest: int
     since: str | None

@@ -3,11 +3,12 @@
     draft = canonical JSON {"kind": "draft", "layers", "parts", "root", "targets", "v": 1}
 
     a policy       one layer, `root` and `targets` null
+    more layers    `targets` that delegate them too, no layer, `root` null
     a new root     `root`, `targets`, and every published layer once more
 
 `parts` is what was published when the draft was made. Whoever signs needs nothing else, least of all the centre: the
 roots in it lead to one that carries their own signature, and everything else is verified from there. A signature is
-added to the TUF metadata itself; the draft has none of its own.  docs/formats/policy.md section 8
+added to the TUF metadata itself; the draft has none of its own.  docs/formats/policy.md section 10
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,8 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Root, Targets
 
 from control_plane.policy.authoring import Credential, NotASigner, verify_pinned, verify_roots_lead_to
-from control_plane.policy.exchange import MAX_LAYERS, PolicyParts, RootChange, layers_json, parse_layers
+from control_plane.policy.exchange import MAX_LAYERS, LayerAddition, PolicyParts, RootChange, layers_json, parse_layers
+from control_plane.policy.layers_added import read_layers_added
 from control_plane.policy.roles import (
     ROOT,
     TARGETS,
@@ -39,6 +41,7 @@ from control_plane.policy.root_change import (
     read_root_change,
     root_needs,
 )
+from control_plane.policy.together import LayerDocument, parse_document
 from control_plane.policy.verify import (
     Held,
     layer_version,
@@ -56,7 +59,7 @@ from shared.fields import Fields, encode_base64
 from shared.policy.bundle import MAX_HEAD_BYTES, LayerBundle
 from shared.policy.document import PolicyDocument
 
-MAX_DRAFT_BYTES = 4 << 20
+MAX_DRAFT_BYTES = 16 << 20
 _FIRST_BYTES = b'{"kind":"draft",'
 
 
@@ -108,12 +111,16 @@ class Signatory:
 class Draft:
     parts: PolicyParts
     layers: tuple[LayerBundle, ...]
-    root: bytes = b""  # empty, as are the targets: a policy and no new root
-    targets: bytes = b""
+    root: bytes = b""  # empty: a policy, or more layers, and no new root
+    targets: bytes = b""  # empty: a policy
 
     @property
     def change(self) -> RootChange | None:
         return RootChange(self.root, self.targets, self.layers) if self.root else None
+
+    @property
+    def addition(self) -> LayerAddition | None:
+        return LayerAddition(self.targets) if self.targets and not self.root else None
 
     def encode(self) -> bytes:
         return canonical.encode(
@@ -122,7 +129,7 @@ class Draft:
                 "kind": "draft",
                 "parts": self.parts.json(),
                 "root": encode_base64(self.root) if self.root else None,
-                "targets": encode_base64(self.targets) if self.root else None,
+                "targets": encode_base64(self.targets) if self.targets else None,
                 "layers": layers_json(self.layers),
             }
         )
@@ -141,20 +148,15 @@ class Draft:
         fields.version()
         fields.choice("kind", ["draft"])
         parts = PolicyParts.parse(fields.mapping("parts", most=100))
-        is_root = not fields.is_null("root")
+        is_root, has_targets = not fields.is_null("root"), not fields.is_null("targets")
         root = fields.base64("root", max_bytes=MAX_HEAD_BYTES) if is_root else b""
-        if is_root:
-            targets = fields.base64("targets", max_bytes=MAX_HEAD_BYTES)
-        elif fields.is_null("targets"):
-            targets = b""
-        else:
-            raise Malformed("draft field 'targets'", "there is no root with it")
+        targets = fields.base64("targets", max_bytes=MAX_HEAD_BYTES) if has_targets else b""
         layers = parse_layers(fields.mapping("layers", most=MAX_LAYERS))
         fields.done()
-        if is_root and not (root and targets):
+        if (is_root and not (root and targets)) or (has_targets and not targets):
             raise Malformed("draft field 'root'", "it is empty, or the targets are")
-        if not is_root and len(layers) != 1:
-            raise Malformed("draft field 'layers'", "a policy is one layer")
+        if not is_root and len(layers) != (0 if has_targets else 1):
+            raise Malformed("draft field 'layers'", "a policy is one layer, and targets without a root come alone")
         return cls(parts, layers, root, targets)
 
 
@@ -182,8 +184,11 @@ def sign(draft: Draft, signatory: Signatory) -> Draft:
             signed = replace(signed, root=_signed(new, signer))
         if mine in new.signed.roles[TARGETS].keyids:
             signed = replace(signed, targets=_signed(parse_role(Targets, change.targets), signer))
+    addition = draft.addition
+    if addition is not None and mine in parse_role(Root, draft.parts.roots[-1]).signed.roles[TARGETS].keyids:
+        signed = replace(signed, targets=_signed(parse_role(Targets, addition.targets), signer))
     if signed == draft:
-        raise NotASigner(", ".join(layer.layer for layer in draft.layers) or ROOT, mine)
+        raise NotASigner(", ".join(layer.layer for layer in draft.layers) or (ROOT if change else TARGETS), mine)
     return signed
 
 
@@ -194,9 +199,12 @@ def verify_draft(draft: Draft) -> None:
     targets = verify_targets(root, parts.targets, WHENEVER)
     for held in parts.layers:
         verify_layer(targets, held)
-    change = draft.change
+    change, addition, published = draft.change, draft.addition, Held(parts.roots, parts.targets, parts.layers)
     if change is not None:
-        read_root_change(change, Held(parts.roots, parts.targets, parts.layers))
+        read_root_change(change, published)
+        return
+    if addition is not None:
+        read_layers_added(addition, published)
         return
     verify_signers_agree(root, targets)
     layer = draft.layers[0]
@@ -209,9 +217,9 @@ def _verify_mine(draft: Draft, signatory: Signatory) -> None:
     change, parts = draft.change, draft.parts
     if change is None:
         verify_roots_lead_to(parts.roots, signatory.signer.public_key)
-        layer = draft.layers[0]
-        published = [PolicyDocument.parse(held.policy) for held in parts.layers if held.layer == layer.layer]
-        _verify_sealing(PolicyDocument.parse(layer.policy), published, signatory.credential)
+        for layer in draft.layers:
+            published = [parse_document(held.layer, held.policy) for held in parts.layers if held.layer == layer.layer]
+            _verify_sealing(parse_document(layer.layer, layer.policy), published, signatory.credential)
         return
     before, root = parse_role(Root, parts.roots[-1]).signed, parse_role(Root, change.root).signed
     if signatory.key_id not in [key.keyid for key in new_keys(root, _targets_of(draft), before)]:
@@ -244,6 +252,9 @@ def tell(draft: Draft) -> Iterator[str]:
             yield from _told(held_keys(targets, name), held_keys(delegating, name), f"policies of layer {name}")
         if held_keys(new, TIMESTAMP).key_ids != held_keys(root, TIMESTAMP).key_ids:
             yield "the centre's online key is replaced"
+    if draft.addition is not None:
+        _, added = read_layers_added(draft.addition, Held(draft.parts.roots, draft.parts.targets, draft.parts.layers))
+        yield f"it adds the layers {', '.join(added)}, whose policies are signed by whoever signs the others"
     for layer in draft.layers:
         version = parse_role(Targets, layer.metadata).signed.version
         again = ", the same policy as before, signed anew" if change is not None else ""
@@ -269,6 +280,9 @@ def _missing(draft: Draft) -> Iterator[Need]:
         yield from root_needs(change.root, draft.parts.roots[-1], targets)
         root = parse_role(Root, change.root).signed
         yield from needs(root, TARGETS, parse_role(Targets, change.targets), TARGETS)
+    if draft.addition is not None:
+        before = parse_role(Root, draft.parts.roots[-1]).signed
+        yield from needs(before, TARGETS, parse_role(Targets, draft.addition.targets), TARGETS)
     for layer in draft.layers:
         yield from needs(targets, layer.layer, parse_role(Targets, layer.metadata), f"layer {layer.layer}")
 
@@ -281,15 +295,16 @@ def _signed(metadata: Metadata[AnyRole], signer: Signer) -> bytes:
     return with_signatures(metadata, [signer])
 
 
-def _verify_sealing(
-    document: PolicyDocument, published: Sequence[PolicyDocument], credential: Credential | None
-) -> None:
-    """Raise unless images will be sealed to keys that whoever signs knows to be the centre's."""
+def _verify_sealing(document: LayerDocument, published: Sequence[LayerDocument], credential: Credential | None) -> None:
+    """Raise unless images will be sealed to keys that whoever signs knows to be the centre's; parts name no keys."""
+    if not isinstance(document, PolicyDocument):
+        return
     if credential is not None:
         verify_pinned(document.keys, document.receipt_key, credential)
         return
+    before = [held for held in published if isinstance(held, PolicyDocument)]
     for key in document.keys:
-        if not any(key in held.keys for held in published):
+        if not any(key in held.keys for held in before):
             raise KeyNotPublished(f"{key.purpose.value} key {key.key.key_id}")
-    if not any(document.receipt_key.spki == held.receipt_key.spki for held in published):
+    if not any(document.receipt_key.spki == held.receipt_key.spki for held in before):
         raise KeyNotPublished(f"receipt key {document.receipt_key.key_id}")

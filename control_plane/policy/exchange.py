@@ -116,6 +116,24 @@ class RootChange:
         return change
 
 
+@dataclass(frozen=True)
+class LayerAddition:
+    """Targets that delegate more layers, on their way to the centre."""
+
+    targets: bytes
+
+    def json(self) -> dict[str, Json]:
+        return {"targets": encode_base64(self.targets)}
+
+    @classmethod
+    def parse(cls, value: Json) -> "LayerAddition":
+        """Raises Malformed."""
+        fields = Fields(value, "layers added")
+        addition = cls(fields.base64("targets", max_bytes=MAX_HEAD_BYTES))
+        fields.done()
+        return addition
+
+
 def layers_json(layers: Iterable[LayerBundle]) -> dict[str, Json]:
     return {
         held.layer: {"metadata": encode_base64(held.metadata), "policy": encode_base64(held.policy)} for held in layers

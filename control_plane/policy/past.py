@@ -2,11 +2,13 @@
 
 from control_plane.policy.authoring import Credential, root_fingerprints
 from control_plane.policy.exchange import PolicyParts
-from control_plane.policy.verify import verify_layer, verify_roots, verify_targets
+from control_plane.policy.together import LayerDocument
+from control_plane.policy.verify import layer_version, verify_layer, verify_roots, verify_targets
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure
 from shared.fields import Fields
+from shared.policy.accept import WrongLayer
 from shared.policy.bundle import MAX_LAYER_BYTES, LayerBundle
 from shared.policy.document import MAX_BYTES, ORGANISATION, PolicyDocument
 
@@ -17,11 +19,11 @@ class OtherVersion(IntegrityFailure):
         self.asked, self.given = asked, given
 
 
-def parse_bundle(value: Json) -> LayerBundle:
-    """Read a version as the people's door gives it. Raises Malformed."""
+def parse_bundle(value: Json, layer: str = ORGANISATION) -> LayerBundle:
+    """Read a version of `layer` as the people's door gives it. Raises Malformed, also for one of another layer."""
     fields = Fields(value, "policy version")
     bundle = LayerBundle(
-        fields.text("layer", ORGANISATION),
+        fields.text("layer", layer),
         fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
         fields.base64("policy", max_bytes=MAX_BYTES),
     )
@@ -32,6 +34,13 @@ def parse_bundle(value: Json) -> LayerBundle:
 def verify_version(
     bundle: LayerBundle, version: int, parts: PolicyParts, credential: Credential, clock: Clock
 ) -> PolicyDocument:
+    """Return what `version` of the organisation's policy said. Raises what `verify_version_of` raises."""
+    return _organisation(verify_version_of(bundle, version, parts, credential, clock))
+
+
+def verify_version_of(
+    bundle: LayerBundle, version: int, parts: PolicyParts, credential: Credential, clock: Clock
+) -> LayerDocument:
     """Return what `version` said, once it is signed as today's roles demand it, under a root of this credential's key.
 
     Raises ForeignRoot, OtherVersion, and what `verify_layer` raises: also for what only keys that are gone had signed.
@@ -49,3 +58,16 @@ def newest(parts: PolicyParts, credential: Credential, clock: Clock) -> PolicyDo
     """Return what is published now, None where nothing is. Raises what `verify_version` raises."""
     held = next((layer for layer in parts.layers if layer.layer == ORGANISATION), None)
     return None if held is None else verify_version(held, parts.next_version - 1, parts, credential, clock)
+
+
+def newest_of(layer: str, parts: PolicyParts, credential: Credential, clock: Clock) -> LayerDocument | None:
+    """Return what is published of `layer` now, None where nothing is. Raises what `verify_version_of` raises."""
+    held = next((each for each in parts.layers if each.layer == layer), None)
+    version = layer_version(parts.layers, layer)
+    return None if held is None else verify_version_of(held, version, parts, credential, clock)
+
+
+def _organisation(document: LayerDocument) -> PolicyDocument:
+    if not isinstance(document, PolicyDocument):
+        raise WrongLayer(offered=document.layer, expected=ORGANISATION)
+    return document

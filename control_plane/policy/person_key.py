@@ -5,7 +5,7 @@
     public     base64 of DER SubjectPublicKeyInfo
 
 A key on a token never leaves it. Which PKCS#11 library speaks to the token is said by `PYKCS11LIB` in the environment
-and in no file: a file that somebody else made must not name code to run.  docs/formats/policy.md section 8
+and in no file: a file that somebody else made must not name code to run.  docs/formats/policy.md section 10
 """
 
 import os

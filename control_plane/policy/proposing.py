@@ -1,4 +1,4 @@
-"""Begins a draft: the next policy, or the next root with all that is signed anew under it."""
+"""Begins a draft: the next policy, more layers, or the next root with all that is signed anew under it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,9 @@ from control_plane.policy.authoring import Credential, author
 from control_plane.policy.drafts import Draft, Signatory, sign
 from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.layers_added import build_added
 from control_plane.policy.roles import (
+    PEOPLE_HOLD_FOR,
     ROOT,
     TARGETS,
     TIMESTAMP,
@@ -28,11 +30,11 @@ from control_plane.policy.roles import (
     sign_role,
 )
 from control_plane.policy.root_change import WHENEVER, RootUnusable
+from control_plane.policy.together import parse_document
 from control_plane.policy.verify import layer_version, verify_roots
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.policy.bundle import LayerBundle
-from shared.policy.document import PolicyDocument
 
 _LEAST_PREFIX = 8
 
@@ -93,6 +95,17 @@ def propose_root(wish: Wish, parts: PolicyParts, signatory: Signatory, clock: Cl
     return sign(draft, signatory)
 
 
+def propose_layers(names: Sequence[str], parts: PolicyParts, signatory: Signatory, clock: Clock) -> Draft:
+    """Return targets that delegate these layers too, with the proposer's signature.
+
+    Raises Malformed, LayerExists, TooManyLayers, and what `sign` raises.
+    """
+    published = parse_role(Targets, parts.targets).signed
+    expires = (clock.now() + PEOPLE_HOLD_FOR).replace(microsecond=0)
+    following = build_added(published, names, version=published.version + 1, expires=expires)
+    return sign(Draft(parts, (), targets=sign_role(following, ())), signatory)
+
+
 def _names(signatory: Signatory) -> dict[str, str]:
     """Return the names of keys that the first root, made by an earlier version, does not know."""
     return {} if signatory.credential is None else {signatory.key_id: signatory.credential.person}
@@ -125,5 +138,5 @@ def _is(key: Key, wanted: str) -> bool:
 
 def _again(held: LayerBundle, version: int, now: datetime) -> LayerBundle:
     """Return the same policy as its next version, not signed yet."""
-    policy = replace(PolicyDocument.parse(held.policy), version=version).encode()
+    policy = replace(parse_document(held.layer, held.policy), version=version).encode()
     return LayerBundle(held.layer, sign_role(build_layer(held.layer, policy, version=version, now=now), ()), policy)

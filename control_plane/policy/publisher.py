@@ -16,7 +16,8 @@ from control_plane.db.models import Fact, PolicyMetadata
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.keys.store import POLICY_TRUST, RECEIPTS, KeyStore
 from control_plane.policy import sql
-from control_plane.policy.exchange import PolicyParts, Publication, RootChange
+from control_plane.policy.exchange import LayerAddition, PolicyParts, Publication, RootChange
+from control_plane.policy.layers_added import verify_layers_added
 from control_plane.policy.online import OnlineKeys
 from control_plane.policy.roles import (
     ONLINE_HOLDS_FOR,
@@ -51,6 +52,8 @@ from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.layer import is_part
+from shared.policy.part import PartDocument
 
 # Half the life of snapshot and timestamp: a centre that is down for a week strands no host.
 _REFRESH_BEFORE = ONLINE_HOLDS_FOR / 2
@@ -90,6 +93,7 @@ class Journal(Protocol):
 
 
 OnPublished: TypeAlias = Callable[[HeadBundle, tuple[LayerBundle, ...]], None]
+AddedVerifier: TypeAlias = Callable[[LayerAddition, Held, datetime], Targets]
 WholeVerifier: TypeAlias = Callable[[HeadBundle, tuple[LayerBundle, ...], datetime], None]
 
 
@@ -128,9 +132,10 @@ class PolicyPublisher:
         clock: Clock,
         verify: Verifier = verify_publication,
         verify_whole: WholeVerifier = verify_head,
+        verify_added: AddedVerifier = verify_layers_added,
     ) -> None:
         self._database, self._keys, self._journal, self._clock, self._verify = database, keys, journal, clock, verify
-        self._verify_whole, self._online = verify_whole, OnlineKeys(keys)
+        self._verify_whole, self._verify_added, self._online = verify_whole, verify_added, OnlineKeys(keys)
         self._subscribers: list[OnPublished] = []
         self._cached: _Current | None = None
         self._lock = RLock()
@@ -193,6 +198,20 @@ class PolicyPublisher:
         self.announce()
         return version
 
+    def add_layers(self, offered: LayerAddition, person: str) -> int:
+        """Publish targets that delegate more layers, once enough people signed them, and return their version.
+
+        A refusal leaves everything as it was. Both are recorded. Raises NotEstablished, DatabaseUnavailable, and what
+        `verify_layers_added` raises: PolicyVersionTaken where another person was faster.
+        """
+        try:
+            version = in_one_commit(self._database, lambda session: self._add_targets(session, offered, person))
+        except (Refused, IntegrityFailure) as exc:
+            self._journal.record(_refused(f"targets sha256 {sha256(offered.targets).hexdigest()}", person, exc))
+            raise
+        self.announce()
+        return version
+
     def next_online_key(self) -> bytes:
         """Return the public half, in DER, of an online key that no root names yet; make it where there is none."""
         with snapshot(self._database) as session:
@@ -236,9 +255,20 @@ class PolicyPublisher:
         current = self._current()
         return None if current is None else next((held for held in current.layers if held.layer == name), None)
 
-    def document(self, name: str = ORGANISATION) -> PolicyDocument | None:
-        held = self.layer(name)
+    def published(self) -> tuple[HeadBundle | None, tuple[LayerBundle, ...]]:
+        """Return what is published, all of it of one moment."""
+        current = self._current()
+        return (None, ()) if current is None else (current.head, current.layers)
+
+    def document(self) -> PolicyDocument | None:
+        """Return what the organisation's policy says."""
+        held = self.layer(ORGANISATION)
         return None if held is None else PolicyDocument.parse(held.policy)
+
+    def part_documents(self) -> dict[str, PartDocument]:
+        """Return, by layer, what the policies of parts say that are published."""
+        _, layers = self.published()
+        return {layer.layer: PartDocument.parse(layer.policy) for layer in layers if is_part(layer.layer)}
 
     def newest_root(self) -> bytes:
         """Return the trust anchor that a host enrolled today begins with.
@@ -318,6 +348,15 @@ class PolicyPublisher:
             self._sign_online(session, current, following, now, person)
         return root.version
 
+    def _add_targets(self, session: Session, offered: LayerAddition, person: str) -> int:
+        now, current = self._clock.now(), self._current_in(session)
+        held = _held(session, current)
+        targets = self._verify_added(offered, held, now)
+        session.add(_row(TARGETS, targets, offered.targets, now, person))
+        if current is not None:
+            self._sign_online(session, current, replace(held, targets=offered.targets), now, person)
+        return targets.version
+
     def _sign_online(self, session: Session, current: _Current | None, held: Held, now: datetime, person: str) -> None:
         """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them."""
         signers = [self._online.signer(parse_role(Root, held.roots[-1]).signed)]
@@ -355,7 +394,8 @@ class PolicyPublisher:
     def _record_published(self) -> None:
         """Record each publication that no record tells of yet: at least once, for a crash may part the two writes."""
         with snapshot(self._database) as session:
-            published = (*sql.changed_roots(session), *sql.published_policies(session))
+            changed = (*sql.changed(session, ROOT), *sql.changed(session, TARGETS))
+            published = (*changed, *sql.published_policies(session))
             recorded = {row.role: _recorded(session, row.role) for row in published}
             names = _names(sql.roots(session))
         for row in published:

@@ -37,6 +37,7 @@ from control_plane.policy.roles import (
     parse_role,
     signed_by,
 )
+from control_plane.policy.together import LayerDocument, parse_document
 from control_plane.policy.verify import (
     CentreKeys,
     Held,
@@ -93,7 +94,7 @@ class Need:
         return f"{self.what}: {self.lacking} more, of {names}"
 
 
-def read_root_change(offered: RootChange, held: Held) -> tuple[Root, Targets, tuple[PolicyDocument, ...]]:
+def read_root_change(offered: RootChange, held: Held) -> tuple[Root, Targets, tuple[LayerDocument, ...]]:
     """Return what `offered` says, once it follows what is held and can be lived with, whoever has signed it.
 
     Raises Malformed, PolicyVersionTaken, PolicyVersionSkipped, RootUnusable, SignersDiffer, WrongOnlineKey,
@@ -117,7 +118,7 @@ def read_root_change(offered: RootChange, held: Held) -> tuple[Root, Targets, tu
 
 def verify_root_change(
     offered: RootChange, held: Held, keys: CentreKeys, online: Collection[str], now: datetime
-) -> tuple[Root, Targets, tuple[PolicyDocument, ...]]:
+) -> tuple[Root, Targets, tuple[LayerDocument, ...]]:
     """Return what `offered` says, once everybody who has to has signed it and this centre can work under it.
 
     Raises what `read_root_change` raises, and SignaturesMissing, PolicyExpired, ForeignSealingKey, ForeignReceiptKey.
@@ -131,7 +132,8 @@ def verify_root_change(
     for layer, document in zip(offered.layers, documents, strict=True):
         verify_layer(targets, layer)
         verify_time(layer.layer, parse_role(Targets, layer.metadata).signed, now)
-        verify_ours(document, keys)
+        if isinstance(document, PolicyDocument):
+            verify_ours(document, keys)
     return root, targets, documents
 
 
@@ -204,8 +206,8 @@ def _verify_key(key: Key) -> None:
         raise RootUnusable(f"key {key.keyid[:16]} stands under an id that is not its own")
 
 
-def _same_policies(targets: Targets, offered: RootChange, held: Held) -> Iterator[PolicyDocument]:
-    published = {layer.layer: PolicyDocument.parse(layer.policy) for layer in held.layers}
+def _same_policies(targets: Targets, offered: RootChange, held: Held) -> Iterator[LayerDocument]:
+    published = {layer.layer: parse_document(layer.layer, layer.policy) for layer in held.layers}
     for layer in offered.layers:
         document = read_unsigned_layer(targets, layer)
         verify_next(layer.layer, document.version, layer_version(held.layers, layer.layer))

@@ -25,9 +25,9 @@ def roots(session: Session) -> tuple[bytes, ...]:
     return tuple(session.scalars(query))
 
 
-def changed_roots(session: Session) -> tuple[PolicyMetadata, ...]:
-    """Return every root but the first, which nobody published, oldest first."""
-    query = select(PolicyMetadata).where(PolicyMetadata.role == ROOT, PolicyMetadata.version > 1)
+def changed(session: Session, role: str) -> tuple[PolicyMetadata, ...]:
+    """Return every root, or every targets, but the first, which nobody published; oldest first."""
+    query = select(PolicyMetadata).where(PolicyMetadata.role == role, PolicyMetadata.version > 1)
     return tuple(session.scalars(query.order_by(PolicyMetadata.version)))
 
 

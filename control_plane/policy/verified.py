@@ -5,6 +5,7 @@ centre goes on under a policy that has expired: images are delivered where peopl
 """
 
 from contextlib import suppress
+from dataclasses import replace
 from hashlib import sha256
 from threading import Lock
 
@@ -17,9 +18,12 @@ from control_plane.policy import sql
 from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing, RootReplaced
 from control_plane.policy.roles import begins_with, parse_role
 from control_plane.policy.root_change import WHENEVER
+from control_plane.policy.together import LayerDocument
 from control_plane.policy.verify import SignaturesMissing, verify_layer, verify_roots, verify_targets
+from shared.policy.accept import WrongLayer
 from shared.policy.bundle import HeadBundle, LayerBundle
-from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.document import ORGANISATION, Modality, PolicyDocument
+from shared.policy.part import PartDocument
 
 _KEPT = 64
 
@@ -28,7 +32,7 @@ class VerifiedPolicy:
     def __init__(self, database: sessionmaker[Session], keys: KeyStore, publisher: PolicyPublisher) -> None:
         self._database, self._keys, self._publisher = database, keys, publisher
         self._lock = Lock()
-        self._verified: dict[tuple[bytes, bytes], PolicyDocument] = {}
+        self._verified: dict[tuple[bytes, bytes], LayerDocument] = {}
 
     def newest(self) -> PolicyDocument | None:
         """Return what is published now, None before the first publication.
@@ -37,22 +41,44 @@ class VerifiedPolicy:
         MetadataMismatch and the like: what does not hold is not acted on.
         """
         head, layer = self._publisher.head(), self._publisher.layer(ORGANISATION)
-        return None if head is None or layer is None else self._document(head, layer, ())
+        return None if head is None or layer is None else _organisation(self._document(head, layer, ()))
+
+    def everywhere(self) -> PolicyDocument | None:
+        """Return the organisation's policy with the modalities of every part and of every exception for a host.
+
+        For what the centre does for all sites alike: no host has this policy, and an AE title may be in it more than
+        once, for modalities at different places. Raises what `newest` does.
+        """
+        organisation = self.newest()
+        head, layers = self._publisher.published()
+        if organisation is None or head is None:
+            return None
+        modalities: dict[Modality, None] = dict.fromkeys(organisation.modalities)
+        for layer in layers:
+            part = self._document(head, layer, ())
+            if isinstance(part, PartDocument):
+                for content in (part.content, *(exception for _, exception in part.hosts)):
+                    modalities.update(dict.fromkeys(content.modalities))
+        return replace(organisation, modalities=tuple(modalities))
 
     def version(self, version: int) -> PolicyDocument:
         """Return an earlier version, under the signatures of those who signed then. Raises what `newest` does."""
+        return _organisation(self.version_of(ORGANISATION, version))
+
+    def version_of(self, layer: str, version: int) -> LayerDocument:
+        """Return a version of any layer, as `version` does."""
         head = self._publisher.head()
         with snapshot(self._database) as session:
-            row = sql.row(session, ORGANISATION, version)
+            row = sql.row(session, layer, version)
             delegations = sql.delegations(session)
         if head is None or row is None or row.policy is None:
-            raise PolicyRowMissing(ORGANISATION, version)
-        document = self._document(head, LayerBundle(ORGANISATION, row.metadata_bytes, row.policy), delegations)
+            raise PolicyRowMissing(layer, version)
+        document = self._document(head, LayerBundle(layer, row.metadata_bytes, row.policy), delegations)
         if document.version != version:
-            raise PolicyRowMissing(ORGANISATION, version)
+            raise PolicyRowMissing(layer, version)
         return document
 
-    def _document(self, head: HeadBundle, layer: LayerBundle, delegations: tuple[bytes, ...]) -> PolicyDocument:
+    def _document(self, head: HeadBundle, layer: LayerBundle, delegations: tuple[bytes, ...]) -> LayerDocument:
         # By all the bytes that the answer depends on, so a changed row is looked at again.
         named = (_digest(*head.roots, b"", head.targets, *delegations), _digest(layer.metadata, b"", layer.policy))
         with self._lock:
@@ -63,7 +89,7 @@ class VerifiedPolicy:
                 self._verified[named] = document
             return self._verified[named]
 
-    def _verify(self, head: HeadBundle, layer: LayerBundle, delegations: tuple[bytes, ...]) -> PolicyDocument:
+    def _verify(self, head: HeadBundle, layer: LayerBundle, delegations: tuple[bytes, ...]) -> LayerDocument:
         if not head.roots or sha256(head.roots[0]).digest() != self._keys.secret(POLICY_TRUST):
             raise RootReplaced
         targets = verify_targets(verify_roots(head.roots, WHENEVER), head.targets, WHENEVER)
@@ -84,6 +110,12 @@ def _earlier_targets(roots: tuple[bytes, ...], data: bytes) -> Targets:
         with suppress(SignaturesMissing):
             return verify_targets(verify_roots(roots[:last], WHENEVER), data, WHENEVER)
     return verify_targets(verify_roots(roots[:1], WHENEVER), data, WHENEVER)
+
+
+def _organisation(document: LayerDocument) -> PolicyDocument:
+    if not isinstance(document, PolicyDocument):
+        raise WrongLayer(offered=document.layer, expected=ORGANISATION)
+    return document
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -24,6 +24,7 @@ from control_plane.policy.roles import (
     parse_role,
     policy_path,
 )
+from control_plane.policy.together import LayerDocument, parse_document, verify_together
 from shared import clock
 from shared.errors import Malformed, Refused
 from shared.policy.accept import WrongLayer
@@ -137,15 +138,18 @@ class CentreKeys:
 
 
 class Verifier(Protocol):
-    def __call__(self, offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
+    def __call__(self, offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> LayerDocument:
         """Return the policy that `offered` publishes once everything about it holds, or raise."""
 
 
-def verify_publication(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
+def verify_publication(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> LayerDocument:
     """Return the policy that `offered` publishes, once it holds under the root, follows what is held, and seals to us.
 
+    What hosts put together of it and the layers that are held has to be valid too.
+
     Raises Malformed, SignaturesMissing, PolicyExpired, PolicyVersionTaken, PolicyVersionSkipped, PolicyVersionsDiffer,
-    MetadataMismatch, LayerNotDelegated, SignersDiffer, WrongLayer, ForeignSealingKey, ForeignReceiptKey.
+    MetadataMismatch, LayerNotDelegated, SignersDiffer, WrongLayer, ForeignSealingKey, ForeignReceiptKey,
+    OrganisationFirst, LayersDisagree, TooManyCombinations.
     """
     root = verify_roots(held.roots, now)
     targets = verify_targets(root, held.targets, now)
@@ -153,7 +157,10 @@ def verify_publication(offered: Publication, held: Held, keys: CentreKeys, now: 
     document = verify_layer(targets, offered.bundle)
     verify_time(offered.layer, parse_role(Targets, offered.metadata).signed, now)
     verify_next(offered.layer, document.version, layer_version(held.layers, offered.layer))
-    verify_ours(document, keys)
+    if isinstance(document, PolicyDocument):
+        verify_ours(document, keys)
+    others = [parse_document(layer.layer, layer.policy) for layer in held.layers if layer.layer != offered.layer]
+    verify_together(document, others)
     return document
 
 
@@ -221,7 +228,7 @@ def verify_signers_agree(root: Root, targets: Targets) -> None:
             raise SignersDiffer(layer)
 
 
-def verify_layer(targets: Targets, layer: LayerBundle) -> PolicyDocument:
+def verify_layer(targets: Targets, layer: LayerBundle) -> LayerDocument:
     """Return the policy document of `layer`, once its role is signed and the document is the role's only target.
 
     Whether it has expired is not asked: what is held and past its time is still what the next version follows.
@@ -231,7 +238,7 @@ def verify_layer(targets: Targets, layer: LayerBundle) -> PolicyDocument:
     return _read_layer(layer)
 
 
-def read_unsigned_layer(targets: Targets, layer: LayerBundle) -> PolicyDocument:
+def read_unsigned_layer(targets: Targets, layer: LayerBundle) -> LayerDocument:
     """Return what `verify_layer` would, but for the signatures, which people are still to give."""
     _verify_delegated(targets, layer.layer)
     return _read_layer(layer)
@@ -245,12 +252,12 @@ def _verify_delegated(targets: Targets, layer: str) -> None:
         raise LayerNotDelegated(layer)
 
 
-def _read_layer(layer: LayerBundle) -> PolicyDocument:
+def _read_layer(layer: LayerBundle) -> LayerDocument:
     path, signed = policy_path(layer.layer), parse_role(Targets, layer.metadata).signed
     if signed.delegations is not None or list(signed.targets) != [path]:
         raise Malformed(f"TUF metadata of layer {layer.layer}", f"its one target is {path}, and it delegates nothing")
     _verify_target(layer, signed.targets[path])
-    document = PolicyDocument.parse(layer.policy)
+    document = parse_document(layer.layer, layer.policy)
     if document.layer != layer.layer:
         raise WrongLayer(offered=document.layer, expected=layer.layer)
     if document.version != signed.version:

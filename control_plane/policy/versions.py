@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -17,15 +18,20 @@ from shared.canonical import Json
 from shared.errors import IntegrityFailure, Refused
 from shared.fields import encode_base64
 from shared.policy.bundle import LayerBundle
-from shared.policy.document import ORGANISATION
+from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.part import PartDocument
 
 SIGNED = "signed"
 
+_Read: TypeAlias = AuthoredPolicy | PartDocument | str
+_Changes: TypeAlias = tuple[Change, ...] | None
+
 
 class VersionUnknown(Refused):
-    def __init__(self, version: int, newest: int) -> None:
+    def __init__(self, version: int, newest: int, layer: str = ORGANISATION) -> None:
         which = f"there are 1 to {newest}" if newest else "nothing is published yet"
-        super().__init__(f"there is no policy version {version}; {which}")
+        whose = "" if layer == ORGANISATION else f" of layer {layer}"
+        super().__init__(f"there is no policy version {version}{whose}; {which}")
         self.version, self.newest = version, newest
 
 
@@ -37,7 +43,7 @@ class PastVersion:
     published: datetime
     person: str
     state: str
-    changes: tuple[Change, ...] | None  # since the version before; None: one of the two cannot be told
+    changes: _Changes  # since the version before; None: one of the two cannot be told
 
     def json(self) -> dict[str, Json]:
         changes = self.changes
@@ -55,32 +61,33 @@ class PolicyVersions:
     def __init__(self, database: sessionmaker[Session], verified: VerifiedPolicy) -> None:
         self._database, self._verified = database, verified
 
-    def history(self, most: int) -> tuple[PastVersion, ...]:
-        """Return the newest versions, the newest first. Raises DatabaseUnavailable."""
+    def history(self, most: int, layer: str = ORGANISATION) -> tuple[PastVersion, ...]:
+        """Return the newest versions of a layer, the newest first. Raises DatabaseUnavailable."""
         with snapshot(self._database) as session:
-            published = sql.publications(session, ORGANISATION, most + 1)
-        read = {row.version: self._read(row.version) for row in published}
+            published = sql.publications(session, layer, most + 1)
+        read = {row.version: self._read(layer, row.version) for row in published}
         return tuple(_past(row, read) for row in published[:most])
 
-    def bundle(self, version: int) -> LayerBundle:
+    def bundle(self, version: int, layer: str = ORGANISATION) -> LayerBundle:
         """Return a version as it was signed, for whoever verifies it. Raises VersionUnknown, DatabaseUnavailable."""
         with snapshot(self._database) as session:
-            row = sql.row(session, ORGANISATION, version)
-            newest = sql.newest_version(session, ORGANISATION)
+            row = sql.row(session, layer, version)
+            newest = sql.newest_version(session, layer)
         if row is None or row.policy is None:
-            raise VersionUnknown(version, newest)
-        return LayerBundle(ORGANISATION, row.metadata_bytes, row.policy)
+            raise VersionUnknown(version, newest, layer)
+        return LayerBundle(layer, row.metadata_bytes, row.policy)
 
-    def published(self) -> dict[int, datetime]:
-        """Return when each version was published. Raises DatabaseUnavailable."""
+    def published(self, layer: str = ORGANISATION) -> dict[int, datetime]:
+        """Return when each version of a layer was published. Raises DatabaseUnavailable."""
         with snapshot(self._database) as session:
-            return {row.version: row.published for row in sql.publications(session, ORGANISATION)}
+            return {row.version: row.published for row in sql.publications(session, layer)}
 
-    def _read(self, version: int) -> AuthoredPolicy | str:
+    def _read(self, layer: str, version: int) -> _Read:
         try:
-            return AuthoredPolicy.of(self._verified.version(version))
+            document = self._verified.version_of(layer, version)
         except (Refused, IntegrityFailure) as exc:
             return str(exc)
+        return AuthoredPolicy.of(document) if isinstance(document, PolicyDocument) else document
 
 
 def bundle_json(bundle: LayerBundle) -> dict[str, Json]:
@@ -91,9 +98,16 @@ def bundle_json(bundle: LayerBundle) -> dict[str, Json]:
     }
 
 
-def _past(row: sql.PublicationRow, read: Mapping[int, AuthoredPolicy | str]) -> PastVersion:
+def _past(row: sql.PublicationRow, read: Mapping[int, _Read]) -> PastVersion:
     policy, before = read[row.version], read.get(row.version - 1)
     if isinstance(policy, str):
         return PastVersion(row.version, row.published, row.person, policy, None)
-    changes = None if isinstance(before, str) else differences(before, policy)
+    changes = None if isinstance(before, str) else _changes(before, policy)
     return PastVersion(row.version, row.published, row.person, SIGNED, changes)
+
+
+def _changes(before: AuthoredPolicy | PartDocument | None, policy: AuthoredPolicy | PartDocument) -> _Changes:
+    """Return what changed; None for a part, of which only whoever fetches both versions is told."""
+    if isinstance(policy, PartDocument) or isinstance(before, PartDocument):
+        return None
+    return differences(before, policy)

@@ -242,8 +242,9 @@ class Participant:
 
 @dataclass(frozen=True)
 class Subject:
-    """What it was done to: kind object, policy, host, key, batch, code, association, address, export, file or move.
+    """What it was done to.
 
+    Its kind is object, policy, layer, host, key, batch, code, association, address, export, file or move.
     What a guard wrote has device, check or guard first, then record, digest, time and facts (the page's section 1).
     """
 

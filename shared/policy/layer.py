@@ -12,12 +12,20 @@ from shared.fields import Fields
 
 LAYER_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 SITE, MODALITY = "site-", "modality-"
-PART_PATTERN = rf"({SITE}|{MODALITY})[a-z0-9][a-z0-9-]{{0,22}}"
+PART_NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,22}"
+PART_PATTERN = rf"({SITE}|{MODALITY}){PART_NAME_PATTERN}"
 
 
 def is_part(layer: str) -> bool:
     """Return whether a layer is of a part, and not the organisation's."""
     return layer.startswith((SITE, MODALITY))
+
+
+def named_parts(*, site: str | None, modality_type: str | None) -> tuple[str, ...]:
+    """Return the layers of these names, each without what says its kind, in the order of a host's. Raises Malformed."""
+    named = ((SITE, site), (MODALITY, modality_type))
+    given = [(kind, Fields({"name": name}, "part")) for kind, name in named if name is not None]
+    return tuple(kind + fields.text("name", PART_NAME_PATTERN) for kind, fields in given)
 
 
 def read_parts(fields: Fields) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from tests.vectors.generators import (
     policy,
     policy_devices,
     policy_options,
+    policy_parts,
     sealed_object,
     signed_statement,
     spool_export,
@@ -34,8 +35,8 @@ def make_all() -> Files:
     boxes = KeptBoxes.load()
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
     for made in (
-        signed_statement, policy, policy_options, policy_devices, enrolment, host_state, canonical_json, spool_export,
-        command, custody, custody_image, custody_pixels,
+        signed_statement, policy, policy_options, policy_devices, policy_parts, enrolment, host_state,
+        canonical_json, spool_export, command, custody, custody_image, custody_pixels,
     ):  # fmt: skip
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()

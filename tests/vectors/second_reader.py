@@ -711,6 +711,73 @@ def data_key_id(policy: Any) -> str:
     return str(max(mine, key=lambda key: key["epoch"])["key_id"])
 
 
+# ---- policy.md section 8
+
+_PART_SAYS: dict[str, Form] = {
+    "modalities": _some_of(_MODALITY, 1000),
+    "grading": _GRADING,
+    "state_every_s": _integer(1, 3600),
+    "pull_every_s": _integer(1, 86_400),
+    "spool_quota_bytes": _integer(1),
+    "devices": _DEVICES,
+    "watch": _WATCH,
+}
+_PART = _object_of(
+    {**_PART_SAYS, "hosts": lambda _: True},
+    v=_one_of(1), version=_integer(1), layer=_matching(r"(site|modality)-[a-z0-9][a-z0-9-]{0,22}"),
+)  # fmt: skip
+_EXCEPTION = _object_of(_PART_SAYS)
+_STRICTER = ["allow", "block", "reject"]
+
+
+def policy_part(data: bytes) -> Any:
+    _need(len(data) <= 262_144, "Malformed", "size")
+    part = _read(data, _PART)
+    hosts = part.get("hosts", {"": {}})
+    _need(isinstance(hosts, dict) and 1 <= len(hosts) <= 1000, "Malformed", "hosts")
+    if "hosts" in part:
+        _need(part["layer"].startswith("site-"), "Malformed", "exceptions of what is no site")
+        _need(all(_HOST_ID(host) and _EXCEPTION(said) for host, said in hosts.items()), "Malformed", "an exception")
+    for said in (part, *hosts.values()):
+        _devices_and_watch(said)
+    return part
+
+
+def put_together(organisation: Any, parts: list[Any], host: str) -> Any:
+    """The policy that a host acts by which has these parts."""
+    kinds = [part["layer"].partition("-")[0] for part in parts]
+    _no_two(kinds, "parts of one kind")
+    policy = json.loads(json.dumps(organisation))
+    for part in sorted(parts, key=lambda part: ["modality", "site"].index(part["layer"].partition("-")[0])):
+        for said in (part, part.get("hosts", {}).get(host, {})):
+            _say(policy, said)
+    return policy_document(_print(policy, 0))
+
+
+def _say(policy: Any, said: Any) -> None:
+    policy["modalities"] = policy["modalities"] + said.get("modalities", [])
+    for name in ("grading", "spool_quota_bytes", "watch"):
+        if name in said:
+            policy[name] = said[name]
+    for name in ("state_every_s", "pull_every_s"):
+        policy["timings"][name] = said.get(name, policy["timings"][name])
+    if "devices" in said:
+        above = policy.get("devices")
+        policy["devices"] = said["devices"] if above is None else _devices_below(above, said["devices"])
+
+
+def _devices_below(above: Any, below: Any) -> Any:
+    both = {**above, **{name: below[name] for name in ("rescue", "contact", "language", "others") if name in below}}
+    both["rules"] = above["rules"] + below["rules"]
+    for name in ("default", "suspicious"):
+        strictest = max(above.get(name, "block"), below.get(name, "block"), key=_STRICTER.index)
+        both.pop(name, None)
+        both.update({} if strictest == "block" else {name: strictest})
+    if "observe_until" in above and "observe_until" in below:
+        both["observe_until"] = min(above["observe_until"], below["observe_until"])
+    return both
+
+
 # ---- policy.md section 7
 
 

@@ -33,11 +33,13 @@ from shared.fields import Fields
 from shared.fleet.command import Signatories, SignedCommand, arguments_of, verify_command, verify_result
 from shared.fleet.receipt import verify_receipt
 from shared.fleet.state import verify_state
-from shared.identity import ObjectId
+from shared.identity import HostId, ObjectId
 from shared.policy.accept import AcceptedPolicy, accept
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import KeyPurpose, PolicyDocument
+from shared.policy.effective import effective
 from shared.policy.grading import Grading
+from shared.policy.part import PartDocument
 from shared.sealing import object_file
 from shared.sealing.hpke import SealingPrivateKey
 from shared.sealing.index import SealedIndex, open_index
@@ -151,6 +153,20 @@ def our_document(given: Value) -> Value:
     policy = PolicyDocument.parse(b64(given, "bytes"))
     assert policy.encode() == b64(given, "bytes")
     return {"result": "parsed", "data_key_id": str(policy.key_for(KeyPurpose.DATA, policy.default_grade).key_id)}
+
+
+def our_part(given: Value) -> Value:
+    part = PartDocument.parse(b64(given, "bytes"))
+    assert part.encode() == b64(given, "bytes")
+    hosts = [str(host) for host, _ in part.hosts]
+    return {"result": "parsed", "layer": part.layer, "version": part.version, "hosts": hosts}
+
+
+def our_together(given: Value) -> Value:
+    organisation = PolicyDocument.parse(b64(given, "organisation"))
+    parts = [PartDocument.parse(base64.b64decode(part)) for part in given["parts_base64"]]
+    found = effective(organisation, parts, HostId.parse(given["host"]))
+    return {"result": "parsed", "policy": json.loads(found.policy.encode())}
 
 
 def our_grading(given: Value) -> Value:
@@ -330,6 +346,8 @@ OURS: dict[str, Reader] = {
     "batch": our_batch,
     "private": our_private,
     "document": our_document,
+    "part": our_part,
+    "together": our_together,
     "grading": our_grading,
     "head": our_head,
     "layer": our_layer,
@@ -400,6 +418,18 @@ def second_document(given: Value) -> Value:
     }
 
 
+def second_part(given: Value) -> Value:
+    part = second_reader.policy_part(b64(given, "bytes"))
+    hosts = sorted(part.get("hosts", {}))
+    return {"result": "parsed", "layer": part["layer"], "version": part["version"], "hosts": hosts}
+
+
+def second_together(given: Value) -> Value:
+    parts = [second_reader.policy_part(base64.b64decode(part)) for part in given["parts_base64"]]
+    organisation = second_reader.policy_document(b64(given, "organisation"))
+    return {"result": "parsed", "policy": second_reader.put_together(organisation, parts, given["host"])}
+
+
 def second_grading(given: Value) -> Value:
     found, routes = second_reader.graded(given["grading"], given["calling_ae_title"], given["attributes"])
     return {"grade": found, "routes": routes}
@@ -464,6 +494,8 @@ SECOND: dict[str, Reader] = {
     "batch": second_batch,
     "private": second_private,
     "document": second_document,
+    "part": second_part,
+    "together": second_together,
     "grading": second_grading,
     "code": second_code,
     "state": lambda given: {

@@ -65,6 +65,27 @@ def make_second(centre: Running, folder: Path) -> tuple[str | Path, ...]:
     return "--as", credential, *url
 
 
+def test_two_administrators_add_a_layer(centre: Running, policy: Path, tmp_path: Path) -> None:
+    told("policy", "publish", policy, *centre.who)
+    assert told("policy", "layer", "list", *centre.who)["layers"] == {"organisation": 1}
+    grace, draft = make_second(centre, tmp_path), tmp_path / "layers.draft"
+    code, _, errors = run("policy", "layer", "add", "site-north", *centre.who)
+    assert (code, "others have to sign this too (targets: 1 more, of Grace)" in errors) == (1, True)
+
+    lacking = told("policy", "layer", "add", "site-north", "modality-ct", "--out", draft, *centre.who)["missing"]
+    assert lacking == ["targets: 1 more, of Grace"]
+    code, said, _ = run("policy", "review", draft)
+    assert (code, "it adds the layers modality-ct, site-north" in said) == (0, True)
+    assert told("policy", "sign", draft, *grace[:2])["missing"] == []
+    assert told("policy", "publish", draft, *centre.who) == {"version": 3}
+
+    layers = {"modality-ct": 0, "organisation": 2, "site-north": 0}
+    assert told("policy", "layer", "list", *centre.who)["layers"] == layers
+    code, _, errors = run("policy", "layer", "add", "site-north", *centre.who)
+    assert (code, "layer site-north is delegated already" in errors) == (1, True)
+    assert run("policy", "layer", "add", "North", *centre.who)[0] == 2
+
+
 def test_two_administrators_approve_a_policy(centre: Running, policy: Path, tmp_path: Path) -> None:
     told("policy", "publish", policy, *centre.who)
     grace = make_second(centre, tmp_path)

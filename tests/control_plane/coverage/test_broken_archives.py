@@ -99,6 +99,17 @@ def archive(
         server.shutdown()
 
 
+class TellsStations(Teller):
+    """Says of a series at which station it was made."""
+
+    def series(self, asked: Dataset) -> Answers:
+        stations = {image.series: image.station for image in self.images}
+        for status, told in super().series(asked):
+            assert told is not None
+            told.StationName = stations[told.SeriesInstanceUID]
+            yield status, told
+
+
 class FailsMidway(Teller):
     """Out of resources after the first instance."""
 
@@ -174,6 +185,20 @@ class BreaksOff(Teller):
 
 def two_series(today: CoverageDay) -> list[Image]:
     return [*series_of(today.day, 3), *series_of(today.day, 3)]
+
+
+def test_one_ae_title_at_two_sites_is_compared_for_both_of_them(today: CoverageDay) -> None:
+    there = series_of(today.day, 2, station="CTSOUTH")
+    today.modalities = (CT1, replace(CT1, station=Station("CT", "CTSOUTH")))
+    with archive(TellsStations([*series_of(today.day, 3), *there]).answers) as port:
+        today.ask(port)
+        result = today.compare()
+        today.modalities = (CT1,)
+        of_one = today.compare()
+
+    assert (result.known, result.unprotected) == (5, 5)
+    # The control: by the one site alone the other's images are seen by nobody.
+    assert (of_one.known, of_one.unprotected) == (3, 3)
 
 
 def test_an_honest_archive_is_read_to_its_end(today: CoverageDay) -> None:

@@ -32,6 +32,14 @@ def test_a_series_is_of_whoever_its_station_does_not_rule_out(made: Series, expe
     assert all(isinstance(match, Match) for match in matches)
 
 
+def test_an_ae_title_at_two_places_is_matched_once_and_by_the_surest() -> None:
+    north, south, anywhere = (Watched("CT9", Station("CT", room)) for room in ("NORTH", "SOUTH", ""))
+
+    for watched in ([north, south, anywhere], [anywhere, south, north]):
+        assert classify(series("CT", "SOUTH"), watched) == (Match("CT9", by_modality_only=False),)
+        assert classify(series("CT", ""), watched) == (Match("CT9", by_modality_only=True),)
+
+
 def test_a_series_without_a_modality_is_unclear_unless_every_station_rules_it_out() -> None:
     assert is_unclear(series("", ""), [CT1, MR])
     assert is_unclear(series("", "ROOM1"), [CT2, MR])

@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
@@ -52,8 +52,10 @@ class Centre:
             self.database, self.ca, journal, self.clock, sop_hash_secret=bytes(32), policy_root=lambda: b"{}"
         )
 
-    def code(self, life: timedelta = timedelta(hours=1)) -> IssuedCode:
-        return codes.issue(self.database, self.clock, self.ca.fingerprint, asset="CT 2", person="ada", life=life)
+    def code(self, life: timedelta = timedelta(hours=1), parts: tuple[str, ...] = ()) -> IssuedCode:
+        return codes.issue(
+            self.database, self.clock, self.ca.fingerprint, asset="CT 2", person="ada", life=life, parts=parts
+        )
 
     def events(self) -> list[Event]:
         with self.database() as session:
@@ -103,6 +105,30 @@ def test_an_enrolled_host_gets_two_certificates_each_for_one_purpose(centre: Cen
     assert tls.not_valid_after_utc - START == HOST_LIFE
     assert EnrolmentAnswer.parse(answer.encode()) == answer
     assert centre.events() == [Event.HOST_ENROLLED]
+
+
+def test_a_host_gets_the_layers_that_its_code_was_issued_for(centre: Centre) -> None:
+    plain = centre.enroller.enrol(a_request(centre.code().code.secret), DOORS)
+    parts = "site-north", "modality-ct"
+    answer = centre.enroller.enrol(a_request(centre.code(parts=parts).code.secret), DOORS)
+
+    assert (plain.layers, answer.layers) == (("organisation",), ("organisation", *parts))
+    with centre.database() as session:
+        held = {host.host_id: codes.parts_of(host.parts) for host in session.scalars(select(Host))}
+        records = [AuditRecord.parse(public) for public in session.scalars(select(AuditRow.public))]
+    assert held == {str(plain.host_id): (), str(answer.host_id): parts}
+    assert [what.name for what in records[-1].what if what.kind == "layer"] == list(parts)
+
+
+@pytest.mark.parametrize("parts", ['["site-north","site-south"]', '["organisation"]', "[]]", '["site-North"]'])
+def test_layers_that_no_host_can_have_are_not_read_from_the_database(centre: Centre, parts: str) -> None:
+    code = centre.code()
+    with centre.database.begin() as session:
+        session.execute(update(EnrolmentCodeRow).values(parts=parts))
+
+    with pytest.raises(Malformed):
+        centre.enroller.enrol(a_request(code.code.secret), DOORS)
+    assert centre.hosts() == 0
 
 
 def test_a_code_works_once(centre: Centre) -> None:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.db.models import Host
+from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
 from control_plane.policy.authoring import load_credential
 from shared.fleet.devices import GuardReport
-from shared.fleet.state import CaptureState, HostState, sign_state
+from shared.fleet.state import CaptureState, HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.signing import SoftwareSigner
 from tests.fakes.clock import FakeClock
@@ -46,13 +49,19 @@ class Fleet:
         number: int | None = None,
         policy: int = 0,
         policy_error: str = "",
+        layers: tuple[LayerState, ...] = (),
     ) -> None:
         self.reports = self.reports + 1 if number is None else number
         state = HostState(
             HOST, self.reports, self.clock.now() + of, "test", policy, policy, policy_error, listening, 0, 0, 0, 0, 0,
-            capture or CaptureState(), guard, run,
+            capture or CaptureState(), guard, run, layers=layers,
         )  # fmt: skip
         self.intake.take(HOST, sign_state(state, self.signer))
+
+    def enrolled_with(self, *parts: str) -> None:
+        """Have the host be one whose code was issued for these layers."""
+        with self.database.begin() as session:
+            session.execute(update(Host).values(parts=parts_text(parts)))
 
     def status(self) -> tuple[str, str]:
         """Return the host's state, and what the status says nobody has proved."""

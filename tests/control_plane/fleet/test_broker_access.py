@@ -95,7 +95,13 @@ def test_a_host_hears_that_there_is_a_command_for_it_and_nothing_stays(broker: M
 @both_ways
 @pytest.mark.parametrize(
     "topic",
-    [HEAD_TOPIC, layer_topic("organisation"), state_topic("host-of-another"), command_topic("host-of-another")],
+    [
+        HEAD_TOPIC,
+        layer_topic("organisation"),
+        layer_topic("site-north"),
+        state_topic("host-of-another"),
+        command_topic("host-of-another"),
+    ],
 )
 def test_a_host_publishes_neither_policy_nor_anothers_state(
     guarded: ManagedBroker, ca: TestCa, allowed: bool, topic: str
@@ -170,6 +176,19 @@ def test_without_names_as_client_ids_a_session_would_be_taken_over(
         assert first.lost.get(timeout=WAIT_S)
     said = [getattr(record, "line", "") for record in caplog.records]
     assert any(f"Client {victim.name} already connected, closing old connection" in line for line in said)
+
+
+@pytest.mark.parametrize("layer", ["organisation", "site-north", "modality-ct"])
+def test_a_host_hears_each_of_its_layers_by_its_exact_topic(broker: ManagedBroker, ca: TestCa, layer: str) -> None:
+    with (
+        HostClient(broker.port, ca.pem, ca.centre()) as centre,
+        HostClient(broker.port, ca.pem, ca.host()) as host,
+    ):
+        host.subscribe(layer_topic(layer), HEAD_TOPIC)
+        centre.publish(layer_topic(layer), b"policy", retain=True)
+        centre.publish(HEAD_TOPIC, b"end", retain=True)
+
+        assert [host.next(), host.next()] == [(layer_topic(layer), b"policy"), (HEAD_TOPIC, b"end")]
 
 
 def test_the_largest_bundle_passes(broker: ManagedBroker, ca: TestCa) -> None:

@@ -75,6 +75,41 @@ def test_a_revoked_host_and_a_centre_without_a_policy_have_no_drift() -> None:
     assert list(drifts([NEVER], 0, {})) == []
 
 
+NORTH_PUBLISHED = {1: START + DAY, 2: START + 5 * DAY}
+
+
+def layer(in_force: int | None, *, newest: int = 2, enrolled: bool = True) -> dict[str, Any]:
+    return {"layer": "site-north", "enrolled": enrolled, "newest": newest, "accepted": in_force, "in_force": in_force}
+
+
+@pytest.mark.parametrize(
+    "of_host, text",
+    [
+        (layer(1), "CT 2: agent at site-north 1 and not at 2, since 2026-03-06T08:00:00.000000Z (capturing)"),
+        (layer(0), "CT 2: agent at site-north none and not at 2, since 2026-03-02T08:00:00.000000Z (capturing)"),
+        (
+            layer(None),
+            "CT 2: agent at unknown and not at site-north 2, since 2026-03-02T08:00:00.000000Z (capturing)",
+        ),
+        (
+            layer(3),
+            "CT 2: agent at site-north 3 and not at 2 (capturing): it reports a version that was never published here",
+        ),
+    ],
+)
+def test_a_host_that_is_behind_in_a_layer_of_its_own_is_named_with_the_layer(
+    of_host: dict[str, Any], text: str
+) -> None:
+    (found,) = drifts([HOST | {"layers": [of_host]}], 3, PUBLISHED, {"site-north": NORTH_PUBLISHED})
+
+    assert (found.text, found.part, found.layer) == (text, "agent", "site-north")
+
+
+@pytest.mark.parametrize("of_host", [layer(2), layer(0, newest=0), layer(1, enrolled=False)])
+def test_a_layer_that_is_newest_or_unpublished_or_not_the_host_s_is_no_drift(of_host: dict[str, Any]) -> None:
+    assert list(drifts([HOST | {"layers": [of_host]}], 3, PUBLISHED, {"site-north": NORTH_PUBLISHED})) == []
+
+
 def test_drift_goes_from_the_report_to_the_api_the_page_and_the_terminal(fleet: Fleet, tmp_path: Path) -> None:
     assert fleet.answer()["drift"] == []
     file = tmp_path / "policy.yaml"

@@ -42,6 +42,7 @@ from control_plane.policy.roles import (
     with_signatures,
 )
 from control_plane.policy.root_change import LayersDiffer
+from control_plane.policy.together import LayerDocument
 from control_plane.policy.verify import (
     CentreKeys,
     ForeignReceiptKey,
@@ -379,7 +380,7 @@ def test_the_look_at_the_whole_before_the_commit_catches_what_the_first_missed(c
 
 
 def test_control_a_verifier_that_skips_the_keys_lets_a_foreign_key_through(centre: Centre) -> None:
-    def trusting(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
+    def trusting(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> LayerDocument:
         document = PolicyDocument.parse(offered.policy)
         keys = CentreKeys(document.keys, document.receipt_key)
         return verify_publication(offered, held, keys, centre.clock.now())
@@ -437,7 +438,7 @@ def test_who_comes_while_another_publication_is_checked_waits_and_is_refused(cen
 
     thread = threading.Thread(target=publish_theirs)
 
-    def interrupted(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> PolicyDocument:
+    def interrupted(offered: Publication, held: Held, keys: CentreKeys, now: datetime) -> LayerDocument:
         thread.start()
         return verify_publication(offered, held, keys, now)
 

@@ -22,6 +22,7 @@ HOST = {
     "active": True,
     "certificate_expires": "2026-03-08T08:00:00.000000Z",
     "doubt": "",
+    "layers": [],
     "last_seen": "2026-03-01T09:00:00.000000Z",
     "state": "capturing",
     "reported": "2026-03-01T08:59:59.000000Z",
@@ -54,6 +55,7 @@ HOST = {
 SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "certificate_expires")} | {
     "asset": "MR 1",
     "doubt": "",
+    "layers": [],
     "last_seen": None,
     "state": "never reported",
 }
@@ -244,7 +246,7 @@ MOVE: dict[str, Any] = {
 
 def test_who_is_not_at_the_newest_policy_stands_there_with_since_when_and_why() -> None:
     drift = {
-        "host": HOST["host"], "asset": "CT 2", "part": "guard", "in_force": 1, "newest": 2,
+        "host": HOST["host"], "asset": "CT 2", "part": "guard", "layer": "organisation", "in_force": 1, "newest": 2,
         "since": "2026-03-01T07:00:00.000000Z", "state": "capturing", "error": "<b>the clock</b> is wrong", "text": "",
     }  # fmt: skip
     rows = [changed(drift=[drift | change]) for change in ({}, {"in_force": None}, {"in_force": 9, "since": None})]

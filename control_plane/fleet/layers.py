@@ -1,0 +1,60 @@
+"""Which layers a host has besides the organisation's: those of its enrolment, and what its report says of them."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+
+from control_plane.db.models import Host
+from control_plane.enrolment import codes
+from shared.canonical import Json
+from shared.fleet.state import HostState, LayerState
+
+
+class LayersOf:
+    """`published` says, by layer, when each of its versions was published."""
+
+    def __init__(self, host: Host, published: Mapping[str, Mapping[int, datetime]]) -> None:
+        self._asset, self._published = host.asset, published
+        self.enrolled = codes.parts_of(host.parts)
+
+    def json(self, state: HostState | None = None) -> list[Json]:
+        """Return the layers of the enrolment, then what an authentic report names besides."""
+        reported = _reported(state)
+        besides = [layer for layer in reported if layer not in self.enrolled]
+        return [self._facts(layer, reported.get(layer)) for layer in (*self.enrolled, *besides)]
+
+    def gaps(self, state: HostState) -> Iterator[str]:
+        """Say where the host goes by other layers than people gave it, or by fewer than are published."""
+        reported = _reported(state)
+        if sorted(reported) != sorted(self.enrolled):
+            yield (
+                f"{self._asset}: it reports the policy layers {_named(reported)} besides the organisation's, and was "
+                f"enrolled with {_named(self.enrolled)}; enrol it again with a code for the right ones"
+            )
+        for layer in self.enrolled:
+            if not self._newest(layer):
+                yield f"{self._asset}: nothing is published of its policy layer {layer}; it goes by its others"
+            elif layer in reported and reported[layer].in_force != self._newest(layer):
+                yield (
+                    f"{self._asset}: policy {self._newest(layer)} of layer {layer} not in force "
+                    f"(it reports {reported[layer].in_force})"
+                )
+
+    def _facts(self, layer: str, reported: LayerState | None) -> Json:
+        return {
+            "layer": layer,
+            "enrolled": layer in self.enrolled,
+            "newest": self._newest(layer),
+            "accepted": None if reported is None else reported.accepted,
+            "in_force": None if reported is None else reported.in_force,
+        }
+
+    def _newest(self, layer: str) -> int:
+        return max(self._published.get(layer, {}), default=0)
+
+
+def _reported(state: HostState | None) -> dict[str, LayerState]:
+    return {} if state is None else {layer.layer: layer for layer in state.layers}
+
+
+def _named(layers: Mapping[str, LayerState] | tuple[str, ...]) -> str:
+    return " and ".join(layers) or "none"
