@@ -1,4 +1,6 @@
-"""Which hosts do not report the newest policy in force, since when, and what they say about it. Decides only.
+"""Which hosts do not report the policy in force that they should have, since when, and what they say about it.
+
+They should have the newest one that a roll-out has brought to them. Decides only.
 
 What counts is what a host reported last; one that never did is not taken to be up to date. A host that is silent stands
 here as long as its last report was behind.
@@ -23,8 +25,8 @@ class Drift:
     asset: str
     part: str
     in_force: int | None
-    newest: int
-    since: datetime | None  # when the first version that it lacks was published; None: it says more than was published
+    newest: int  # that it should have
+    since: datetime | None  # when the first version that it lacks was published; None: it is ahead
     state: str
     error: str
 
@@ -40,9 +42,12 @@ class Drift:
         return {**self.__dict__, "since": since, "text": self.text}
 
 
-def drifts(hosts: Sequence[Mapping[str, Json]], newest: int, published: Mapping[int, datetime]) -> Iterator[Drift]:
-    """Yield each part of each active host that is not at `newest`; `hosts` are those of the status."""
+def drifts(
+    hosts: Sequence[Mapping[str, Json]], expected: Mapping[str, int], published: Mapping[int, datetime]
+) -> Iterator[Drift]:
+    """Yield each part of each active host that is not at its version in `expected`; `hosts` are those of the status."""
     for host in hosts:
+        newest = expected.get(str(host["host"]), 0)
         if not host["active"] or not newest:
             continue
         if "policy_in_force" not in host:
@@ -71,7 +76,8 @@ def _drift(
 ) -> Drift:
     since = _since(host, in_force, newest, published)
     if in_force is not None and in_force > newest:
-        error = error or "it reports a version that was never published here"
+        never = "it reports a version that was never published here"
+        error = error or ("it has not gone back to what it should have" if in_force in published else never)
     return Drift(str(host["host"]), str(host["asset"]), part, in_force, newest, since, str(host["state"]), error)
 
 
@@ -81,5 +87,5 @@ def _since(
     """Return when it began to be behind: not before it was enrolled."""
     if in_force is not None and in_force > newest:
         return None
-    lacking = [at for version, at in published.items() if version > (in_force or 0)]
+    lacking = [at for version, at in published.items() if (in_force or 0) < version <= newest]
     return max(min(lacking), clock.parse(str(host["enrolled"]))) if lacking else None

@@ -24,6 +24,8 @@ from control_plane.moving.move import State as MoveState
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from control_plane.policy.versions import PolicyVersions
+from control_plane.rollout.service import Rollouts
+from control_plane.rollout.showing import not_everywhere
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.conflicts import count_open
@@ -65,10 +67,11 @@ class Overview:
         moves: SpoolMoves,
         versions: PolicyVersions,
         commands: FleetCommands,
+        rollouts: Rollouts,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
         self._coverage, self._routes, self._moves = coverage, routes, moves
-        self._versions, self._commands = versions, commands
+        self._versions, self._commands, self._rollouts = versions, commands, rollouts
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -84,8 +87,9 @@ class Overview:
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
-        commands = self._commands.newest()
+        commands, rollouts = self._commands.newest(), self._rollouts.status()
         version = document.version if document else 0
+        expected = self._rollouts.expected()
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
             "time": clocks.text(now),
@@ -98,10 +102,12 @@ class Overview:
             "coverage": coverage.json(),
             "routes": list(routes),
             "moves": list(moves),
-            "drift": [drift.json() for drift in drifts(hosts, version, self._versions.published())],
+            "drift": [drift.json() for drift in drifts(hosts, expected, self._versions.published())],
+            "rollouts": list(rollouts),
             "commands": list(commands),
             "not_evaluated": [
-                *_gaps(recovery, broker, version, unindexed or 0, hosts),
+                *_gaps(recovery, broker, expected if version else None, unindexed or 0, hosts),
+                *filter(None, map(not_everywhere, rollouts)),
                 *unproved,
                 *_conflicts(conflicts),
                 *gaps(coverage),
@@ -240,14 +246,20 @@ def _spool(host: Mapping[str, Json]) -> Iterator[str]:
         )
 
 
-def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]) -> list[str]:
-    """Say what nobody has proved, in words a person can act on."""
+def _gaps(
+    recovery: str,
+    broker: BrokerState,
+    expected: Mapping[str, int] | None,
+    unindexed: int,
+    hosts: list[dict[str, Json]],
+) -> list[str]:
+    """Say what nobody has proved, in words a person can act on; `expected` is None where no policy is published."""
     gaps = []
     if recovery == NOT_RECOVERABLE:
         gaps.append("root key: not recoverable until `leadglass-server keys drill` has opened a test object")
     if broker.state != "running":
         gaps.append(f"broker: {broker.state} ({broker.reason}); hosts pull policy over HTTPS")
-    if version == 0:
+    if expected is None:
         gaps.append("policy: none published; no host captures yet")
     if unindexed:
         gaps.append(f"{unindexed} objects: attributes not evaluated, so no look-up finds them")
@@ -263,8 +275,8 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
             )
         elif host["state"] != "capturing":
             gaps.append(f"{host['asset']}: {host['state']}")
-        elif host["policy_in_force"] != version:
-            gaps.append(f"{host['asset']}: policy {version} not in force (it reports {host['policy_in_force']})")
+        elif host["policy_in_force"] != (wanted := (expected or {}).get(str(host["host"]), 0)):
+            gaps.append(f"{host['asset']}: policy {wanted} not in force (it reports {host['policy_in_force']})")
         if _is_astray(host):
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):

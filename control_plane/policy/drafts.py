@@ -18,6 +18,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Root, Targets
 
 from control_plane.policy.authoring import Credential, NotASigner, verify_pinned, verify_roots_lead_to
+from control_plane.policy.dangers import dangers
 from control_plane.policy.exchange import MAX_LAYERS, PolicyParts, RootChange, layers_json, parse_layers
 from control_plane.policy.roles import (
     ROOT,
@@ -29,6 +30,7 @@ from control_plane.policy.roles import (
     held_keys,
     name_of,
     parse_role,
+    signed_by,
     with_signatures,
 )
 from control_plane.policy.root_change import (
@@ -42,19 +44,21 @@ from control_plane.policy.root_change import (
 from control_plane.policy.verify import (
     Held,
     layer_version,
+    read_stable,
     read_unsigned_layer,
     read_unsigned_targets,
     verify_layer,
     verify_next,
     verify_roots,
     verify_signers_agree,
+    verify_stable,
     verify_targets,
 )
 from shared import canonical
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, encode_base64
 from shared.policy.bundle import MAX_HEAD_BYTES, LayerBundle
-from shared.policy.document import PolicyDocument
+from shared.policy.document import ORGANISATION, PolicyDocument
 
 MAX_DRAFT_BYTES = 4 << 20
 _FIRST_BYTES = b'{"kind":"draft",'
@@ -196,12 +200,29 @@ def verify_draft(draft: Draft) -> None:
         verify_layer(targets, held)
     change = draft.change
     if change is not None:
-        read_root_change(change, Held(parts.roots, parts.targets, parts.layers))
+        read_root_change(change, _held(parts))
         return
     verify_signers_agree(root, targets)
     layer = draft.layers[0]
     document = read_unsigned_layer(targets, layer)
     verify_next(layer.layer, document.version, layer_version(parts.layers, layer.layer))
+    verify_stable(layer, _held(parts))
+
+
+def harm(draft: Draft) -> tuple[str, ...]:
+    """Return what of the change that a verified draft makes may do harm, so that a second person has to sign it."""
+    if draft.change is not None:
+        return ()
+    held, layer = _held(draft.parts), draft.layers[0]
+    before, organisation = (
+        PolicyDocument.parse(data) if data else None
+        for data in (held.in_force(layer.layer), held.in_force(ORGANISATION))
+    )
+    return dangers(before, PolicyDocument.parse(layer.policy), organisation)
+
+
+def _held(parts: PolicyParts) -> Held:
+    return Held(parts.roots, parts.targets, parts.layers, parts.taken_back)
 
 
 def _verify_mine(draft: Draft, signatory: Signatory) -> None:
@@ -246,6 +267,11 @@ def tell(draft: Draft) -> Iterator[str]:
             yield "the centre's online key is replaced"
     for layer in draft.layers:
         version = parse_role(Targets, layer.metadata).signed.version
+        if layer.stable:
+            yield (
+                "it may be rolled out in rings, and be taken back to what hosts have now, "
+                f"version {read_stable(layer).version}"
+            )
         again = ", the same policy as before, signed anew" if change is not None else ""
         yield f"it makes version {version} of layer {layer.layer}{again}"
 
@@ -270,7 +296,19 @@ def _missing(draft: Draft) -> Iterator[Need]:
         root = parse_role(Root, change.root).signed
         yield from needs(root, TARGETS, parse_role(Targets, change.targets), TARGETS)
     for layer in draft.layers:
-        yield from needs(targets, layer.layer, parse_role(Targets, layer.metadata), f"layer {layer.layer}")
+        metadata, what = parse_role(Targets, layer.metadata), f"layer {layer.layer}"
+        lacking = tuple(needs(targets, layer.layer, metadata, what))
+        yield from lacking or _second_person(draft, metadata)
+
+
+def _second_person(draft: Draft, metadata: Metadata[Targets]) -> Iterator[Need]:
+    """Tell who else may sign a change that may do harm and that one person alone has signed, if anybody may."""
+    layer = draft.layers[0].layer
+    keys = held_keys(_targets_of(draft), layer).keys
+    mine = signed_by(keys, metadata)
+    others = tuple(key for key in keys if key.keyid not in mine)
+    if others and len(mine) < 2 and harm(draft):
+        yield Need(f"layer {layer}, by a second person, because it may do harm", 1, others)
 
 
 def _targets_of(draft: Draft) -> Targets:

@@ -2,7 +2,7 @@
 
 from control_plane.policy.authoring import Credential, root_fingerprints
 from control_plane.policy.exchange import PolicyParts
-from control_plane.policy.verify import verify_layer, verify_roots, verify_targets
+from control_plane.policy.verify import read_stable, verify_layer, verify_roots, verify_targets
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure
@@ -24,6 +24,7 @@ def parse_bundle(value: Json) -> LayerBundle:
         fields.text("layer", ORGANISATION),
         fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
         fields.base64("policy", max_bytes=MAX_BYTES),
+        fields.base64("stable", max_bytes=MAX_BYTES) if fields.has("stable") else b"",
     )
     fields.done()
     return bundle
@@ -46,6 +47,11 @@ def verify_version(
 
 
 def newest(parts: PolicyParts, credential: Credential, clock: Clock) -> PolicyDocument | None:
-    """Return what is published now, None where nothing is. Raises what `verify_version` raises."""
+    """Return what the next version follows, None where nothing is published: after a roll-out that was taken back, what
+    hosts were left with. Raises what `verify_version` raises.
+    """
     held = next((layer for layer in parts.layers if layer.layer == ORGANISATION), None)
-    return None if held is None else verify_version(held, parts.next_version - 1, parts, credential, clock)
+    if held is None:
+        return None
+    document = verify_version(held, parts.next_version - 1, parts, credential, clock)
+    return read_stable(held) if ORGANISATION in parts.taken_back and held.stable else document

@@ -69,7 +69,7 @@ class PolicyVersions:
             newest = sql.newest_version(session, ORGANISATION)
         if row is None or row.policy is None:
             raise VersionUnknown(version, newest)
-        return LayerBundle(ORGANISATION, row.metadata_bytes, row.policy)
+        return LayerBundle(ORGANISATION, row.metadata_bytes, row.policy, row.stable or b"")
 
     def published(self) -> dict[int, datetime]:
         """Return when each version was published. Raises DatabaseUnavailable."""
@@ -88,6 +88,7 @@ def bundle_json(bundle: LayerBundle) -> dict[str, Json]:
         "layer": bundle.layer,
         "metadata": encode_base64(bundle.metadata),
         "policy": encode_base64(bundle.policy),
+        **({"stable": encode_base64(bundle.stable)} if bundle.stable else {}),
     }
 
 

@@ -29,7 +29,7 @@ timings: {state_every_s: 5, pull_every_s: 30}
 
 
 def texts(*hosts: dict[str, Any]) -> list[str]:
-    return [drift.text for drift in drifts(hosts, 3, PUBLISHED)]
+    return [drift.text for drift in drifts(hosts, {HOST["host"]: 3}, PUBLISHED)]
 
 
 def test_a_host_that_reports_the_newest_version_has_none() -> None:
@@ -72,7 +72,7 @@ def test_a_host_that_never_reported_is_not_taken_to_be_up_to_date() -> None:
 
 def test_a_revoked_host_and_a_centre_without_a_policy_have_no_drift() -> None:
     assert texts(NEVER | {"active": False}) == []
-    assert list(drifts([NEVER], 0, {})) == []
+    assert list(drifts([NEVER], {}, {})) == []
 
 
 def test_drift_goes_from_the_report_to_the_api_the_page_and_the_terminal(fleet: Fleet, tmp_path: Path) -> None:
