@@ -22,8 +22,8 @@ _EXPECTS_A_RING = "expected a share of all hosts such as 10%, or a layer such as
 
 class WhichHost(Refused):
     def __init__(self, wanted: str, found: int) -> None:
-        which = "no active host" if not found else f"{found} active hosts"
-        super().__init__(f"{which} is called {wanted}; give its host id, as `leadglass-server status` prints it")
+        which = f"{found} active hosts are" if found else "no active host is"
+        super().__init__(f"{which} called {wanted}; give its host id, as `leadglass-server status` prints it")
         self.wanted = wanted
 
 

@@ -175,6 +175,8 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
             )
         if answer["remark"]:
             said += f"\nrecorded: {answer['remark']}"
+    if not answer["remark"]:
+        del answer["remark"]  # a script reads what there is to know
     print(json.dumps(answer) if options.json else said)
     return 0
 

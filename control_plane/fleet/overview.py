@@ -75,7 +75,9 @@ class Overview:
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
-        since = heard_since(document, now)
+        # While two policies are in force, hosts report as often as either of them says.
+        policies = [policy for policy in (document, self._policy.everywhere()) if policy is not None]
+        since = heard_since(max(policies, key=lambda policy: policy.state_every_s, default=None), now)
         unproved: list[str] = []
         with self._database() as session:
             hosts = [

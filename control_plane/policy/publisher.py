@@ -412,9 +412,9 @@ class PolicyPublisher:
 
     def _choose(self, session: Session, layer: str, person: str, decide: Callable[[Session], Rings | None]) -> None:
         current = self._current_in(session)
+        rings = decide(session)
         if current is None:
             raise NothingStable(layer)
-        rings = decide(session)
         others = {name: held for name, held in current.rollouts.items() if name != layer}
         rollouts = others if rings is None else {**others, layer: rings}
         self._sign_online(session, current, _held(session, current), self._clock.now(), person, rollouts)

@@ -112,7 +112,7 @@ def judge(rollout: Rollout, member: Member, opened: datetime) -> Health:
     if seen is None or seen.received <= opened:
         return Health.NOT_HEARD
     is_in_force = seen.in_force == rollout.version
-    is_guarded = seen.guard is None or seen.guard == rollout.version
+    is_guarded = not seen.guard or seen.guard == rollout.version  # one that has no policy at all lost none by this
     # A host that people isolated listens to nobody, whatever its policy.
     stopped = rollout.heard.get(str(member.host), False) and not seen.listening and not seen.isolated
     if is_in_force and is_guarded and not stopped:

@@ -66,6 +66,17 @@ def test_a_part_that_is_behind_or_beyond_is_named(change: dict[str, Any], text: 
     assert texts(HOST | change) == [text]
 
 
+def test_a_host_that_a_roll_out_has_not_reached_is_not_behind_and_one_that_went_no_way_back_is_ahead() -> None:
+    waits = HOST | {"policy_in_force": 2, "guard_policy": 2}
+    back = {HOST["host"]: 2}
+
+    assert list(drifts([waits], back, PUBLISHED)) == []
+    assert len(texts(waits)) == 2  # the control: where everybody should have the newest
+    assert [drift.text for drift in drifts([HOST | {"guard_policy": None}], back, PUBLISHED)] == [
+        "CT 2: agent at policy 3 and not at 2 (capturing): it has not gone back to what it should have"
+    ]
+
+
 def test_a_host_that_never_reported_is_not_taken_to_be_up_to_date() -> None:
     assert texts(NEVER) == ["CT 2: agent at unknown and not at 3, since 2026-03-02T08:00:00.000000Z (never reported)"]
 
@@ -91,4 +102,4 @@ def test_drift_goes_from_the_report_to_the_api_the_page_and_the_terminal(fleet: 
     assert all(line.isprintable() for line in fleet.command("status")[1].split("\n"))
     fleet.report(policy=1, guard=replace(REPORT, policy=1))
     assert fleet.answer()["drift"] == []
-    assert "Every active host last reported version 1 in force" in fleet.get("/")[1]
+    assert "Every active host last reported the version in force that it should have; version 1" in fleet.get("/")[1]

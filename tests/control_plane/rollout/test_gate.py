@@ -56,6 +56,7 @@ def begun(plan: Plan = PLAN, *, heard: bool = True) -> Rollout:
         (report(1), Health.HEALTHY),
         (report(1, guard=NEW), Health.HEALTHY),
         (report(1, error="an old head was offered"), Health.HEALTHY),  # that is not about what it has in force
+        (report(120, guard=0, guard_error="nobody pinned a root"), Health.HEALTHY),
         (report(1, guard=OLD), Health.WAITING),
         (report(120, guard=OLD), Health.FAILED),
         (report(1, guard=OLD, guard_error="it does not hold"), Health.FAILED),
