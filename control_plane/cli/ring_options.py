@@ -8,17 +8,17 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def add_ring_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--canary", action="append", default=[], metavar="HOST", help="asset or host id; the first ring"
+    """Any of these makes a publication a roll-out; what is not given has no value yet."""
+    rings = parser.add_argument_group("to be rolled out in rings, and to everybody at the end")
+    rings.add_argument("--canary", action="append", default=[], metavar="HOST", help="asset or host id; the first ring")
+    rings.add_argument("--ring", action="append", default=[], metavar="RING", help="then 10%%, or site-NAME, in turn")
+    rings.add_argument("--soak", type=_span, metavar="SPAN", help="how long each ring is watched [30m]")
+    rings.add_argument("--healthy", type=_percent, metavar="N", help="percent that have to be healthy [90]")
+    rings.add_argument("--abort-at", type=_percent, metavar="N", help="percent that failed, which ends it [5]")
+    rings.add_argument("--on-abort", choices=("revert", "pause"), help="what happens then [revert]")
+    rings.add_argument(
+        "--quiet", type=_span, metavar="SPAN", help="how long a host may say nothing new [by the policy]"
     )
-    parser.add_argument("--ring", action="append", default=[], metavar="RING", help="then 10%%, or site-NAME, in turn")
-    parser.add_argument("--soak", type=_span, default=1800, metavar="30m", help="how long each ring is watched [30m]")
-    parser.add_argument(
-        "--healthy", type=_percent, default=90, metavar="N", help="percent that have to be [%(default)s]"
-    )
-    parser.add_argument("--abort-at", type=_percent, default=5, metavar="N", help="percent that failed [%(default)s]")
-    parser.add_argument("--on-abort", choices=("revert", "pause"), default="revert", help="[%(default)s]")
-    parser.add_argument("--quiet", type=_span, metavar="5m", help="how long a host may say nothing new [by the policy]")
 
 
 def _span(text: str) -> int:

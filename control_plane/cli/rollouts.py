@@ -17,6 +17,7 @@ from shared.policy.rollout import EVERYBODY, Rings
 
 _SHARE = re.compile(r"([1-9][0-9]?)\s?%")
 _LEAST_QUIET_S = 60
+_SOAK_S, _HEALTHY_PERCENT, _ABORT_PERCENT = 1800, 90, 5
 _EXPECTS_A_RING = "expected a share of all hosts such as 10%, or a layer such as site-north"
 
 
@@ -28,23 +29,26 @@ class WhichHost(Refused):
 
 
 def is_in_rings(options: Namespace) -> bool:
-    return bool(options.canary or options.ring)
+    given = (options.soak, options.healthy, options.abort_at, options.on_abort, options.quiet)
+    return bool(options.canary or options.ring) or any(value is not None for value in given)
 
 
 def plan_of(options: Namespace, policy: PolicyDocument, people: PeopleDoor) -> Plan | None:
     """Return the plan that the options ask for, None: for everybody at once. Raises WhichHost, Malformed."""
     if not is_in_rings(options):
         return None
+    if not options.canary and not options.ring:
+        raise Malformed("roll-out", "nobody is first; say --canary HOST or --ring 10%")
     status: Any = people.get("/api/v1/status") if options.canary else {"hosts": []}
     first = [Rings(hosts=tuple(_host(name, status["hosts"]) for name in options.canary))] if options.canary else []
     usual = max(_LEAST_QUIET_S, 2 * policy.pull_every_s + 3 * policy.state_every_s)
     plan = Plan(
         (*first, *map(_ring, options.ring), Rings(percent=EVERYBODY)),
-        soak_s=options.soak,
-        healthy_percent=options.healthy,
-        abort_percent=options.abort_at,
-        on_abort=OnAbort(options.on_abort),
-        quiet_s=usual if options.quiet is None else options.quiet,
+        soak_s=_or(options.soak, _SOAK_S),
+        healthy_percent=_or(options.healthy, _HEALTHY_PERCENT),
+        abort_percent=_or(options.abort_at, _ABORT_PERCENT),
+        on_abort=OnAbort(options.on_abort or OnAbort.REVERT),
+        quiet_s=_or(options.quiet, usual),
     )
     return Plan.parse(plan.json())
 
@@ -102,6 +106,10 @@ def _tell(options: Namespace, rollouts: Sequence[Mapping[str, Any]]) -> int:
             print("nothing was published in rings, or what was is followed by a newer version")
     stopped = any(rollout["state"] in ("paused", "reverted") for rollout in rollouts)
     return 1 if stopped or any(ring["failed"] for rollout in rollouts for ring in rollout["rings"]) else 0
+
+
+def _or(given: int | None, usual: int) -> int:
+    return usual if given is None else given
 
 
 def _host(name: str, hosts: Sequence[Mapping[str, Any]]) -> HostId:

@@ -132,6 +132,7 @@ def test_what_cannot_be_a_roll_out_is_refused_before_anything_is_published(
         (("--canary", "US 3"), "2 active hosts are called US 3"),
         (("--ring", "150%"), "expected a share of all hosts such as 10%, or a layer such as site-north"),
         (("--ring", "50%", "--ring", "10%"), "larger than the one before"),
+        (("--soak", "30m"), "nobody is first; say --canary HOST or --ring 10%"),
         (("--ring", "site-nowhere"), "no active host of layer organisation is in the first ring"),
     ):
         code, _, errors = ada.run("publish", ada.file(SECOND), *options)

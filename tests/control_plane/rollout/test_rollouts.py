@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from control_plane.policy.authoring import author
-from control_plane.policy.exchange import Publication
+from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.proposing import Wish, propose_root
 from control_plane.policy.publisher import FirstRing, PolicyPublisher, RingsMissing, RolloutOpen, TakenBack
 from control_plane.policy.roles import build_layer, sign_role
+from control_plane.policy.root_change import PolicyChanged
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.policy.verify import NothingStable, StableDiffers
 from control_plane.rollout.plan import OnAbort
@@ -216,6 +217,38 @@ def test_nothing_is_published_and_no_root_changed_while_hosts_go_by_two_versions
     bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
     with pytest.raises(TakenBack):
         bench.centre.publisher.change_root(root, PERSON)
+
+
+def test_a_root_signs_the_newest_policies_anew_for_everybody_and_nothing_to_go_back_to(bench: Bench) -> None:
+    bench.publish()
+    for _ in range(2):
+        bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON)
+    root = propose_root(Wish(), bench.centre.publisher.parts(), ada(bench.centre).signatory, bench.centre.clock).change
+    assert root is not None
+    (layer,) = root.layers
+    held = bench.centre.publisher.layer(ORGANISATION)
+    assert held is not None
+    now = bench.centre.clock.now()
+    both = build_layer(ORGANISATION, layer.policy, version=3, now=now, stable=held.stable)
+    smuggled = replace(layer, metadata=sign_role(both, [bench.centre.credential.signer]), stable=held.stable)
+    with pytest.raises(PolicyChanged):
+        bench.centre.publisher.change_root(replace(root, layers=(smuggled,)), PERSON)
+
+    bench.centre.publisher.change_root(root, PERSON)
+    with pytest.raises(NoRollout):
+        bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    bench.sync()
+    assert bench.in_force() == [3, 3, 3, 3]
+
+
+def test_what_the_people_and_the_centre_tell_each_other_is_read_as_it_was_written(bench: Bench) -> None:
+    bench.publish()
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    parts, signed = bench.centre.publisher.parts(), bench.signed(EVEN_MORE)
+
+    assert parts.taken_back == (ORGANISATION,)
+    assert PolicyParts.parse(parts.json()) == parts
+    assert Publication.parse(signed.json()) == signed
 
 
 def test_a_first_ring_of_nobody_and_rings_without_a_ground_are_refused_and_leave_nothing(bench: Bench) -> None:
