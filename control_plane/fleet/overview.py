@@ -25,7 +25,6 @@ from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from control_plane.policy.versions import PolicyVersions
 from control_plane.rollout.service import Rollouts
-from control_plane.rollout.showing import not_everywhere
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.conflicts import count_open
@@ -89,7 +88,7 @@ class Overview:
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
-        commands, rollouts = self._commands.newest(), self._rollouts.status()
+        commands, (rollouts, not_rolled_out) = self._commands.newest(), self._rollouts.overview()
         version = document.version if document else 0
         expected = self._rollouts.expected()
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
@@ -109,7 +108,7 @@ class Overview:
             "commands": list(commands),
             "not_evaluated": [
                 *_gaps(recovery, broker, expected if version else None, unindexed or 0, hosts),
-                *filter(None, map(not_everywhere, rollouts)),
+                *not_rolled_out,
                 *unproved,
                 *_conflicts(conflicts),
                 *gaps(coverage),

@@ -27,7 +27,7 @@ from control_plane.rollout.state import Rollout, State
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
-from shared.errors import IntegrityFailure, Refused, Unavailable
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.document import ORGANISATION
 from shared.policy.rollout import Rings
@@ -115,16 +115,27 @@ class Rollouts:
 
     def status(self, layer: str | None = None) -> list[dict[str, Json]]:
         """Return the roll-out of each layer whose newest version has one. Raises DatabaseUnavailable."""
-        now = self._clock.now()
+        return self._told(layer)[0]
+
+    def overview(self) -> tuple[list[dict[str, Json]], list[str]]:
+        """Return every roll-out, and what is not at everybody yet, or cannot be read, in words for people."""
+        rollouts, unreadable = self._told(None)
+        return rollouts, [*filter(None, map(not_everywhere, rollouts)), *unreadable]
+
+    def _told(self, layer: str | None) -> tuple[list[dict[str, Json]], list[str]]:
+        now, rollouts, unreadable = self._clock.now(), [], []
         with snapshot(self._database) as session:
             layers = session.scalars(select(RolloutRow.layer).distinct().order_by(RolloutRow.layer)).all()
-            wanted = [name for name in layers if layer in (None, name)]
-            found = [(rollout, members(session, name)) for name in wanted if (rollout := _newest(session, name))]
-        return [shown(rollout, hosts, gate.decide(rollout, hosts, now)) for rollout, hosts in found]
-
-    def gaps(self) -> list[str]:
-        """Return what is not at everybody yet, and why, for people."""
-        return [line for rollout in self.status() if (line := not_everywhere(rollout))]
+            for name in (name for name in layers if layer in (None, name)):
+                try:
+                    rollout = _newest(session, name)
+                except Malformed as exc:
+                    unreadable.append(f"roll-out of {name}: its row was changed, and nothing opens by itself: {exc}")
+                    continue
+                if rollout is not None:
+                    hosts = members(session, name)
+                    rollouts.append(shown(rollout, hosts, gate.decide(rollout, hosts, now)))
+        return rollouts, unreadable
 
     def expected(self, layer: str = ORGANISATION) -> Mapping[str, int]:
         """Return which version of `layer` each active host that has it should have in force, by host id."""

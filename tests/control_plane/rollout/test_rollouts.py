@@ -5,7 +5,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from control_plane.db.models import RolloutRow
 from control_plane.policy.authoring import author
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.proposing import Wish, propose_root
@@ -344,7 +346,7 @@ def test_each_host_is_expected_to_have_what_its_ring_has(bench: Bench) -> None:
 
 def test_what_is_not_at_everybody_is_said_until_it_is(bench: Bench) -> None:
     bench.publish()
-    assert bench.rollouts.gaps() == [
+    assert bench.rollouts.overview()[1] == [
         (
             "policy 2 of organisation is at ring 1 of 2: 0 of 1 hosts healthy, 1 have to be; 0 wait, 1 not heard "
             "since it opened"
@@ -352,9 +354,23 @@ def test_what_is_not_at_everybody_is_said_until_it_is(bench: Bench) -> None:
     ]
     for _ in range(2):
         bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON)
-    assert bench.rollouts.gaps() == []
+    assert bench.rollouts.overview()[1] == []
     bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON, "no reason")
-    assert bench.rollouts.gaps() == [f"policy 2 of organisation was taken back by {PERSON}: no reason"]
+    assert bench.rollouts.overview()[1] == [f"policy 2 of organisation was taken back by {PERSON}: no reason"]
+
+
+@pytest.mark.parametrize("column", ["plan", "opened", "heard", "state"])
+def test_a_row_that_somebody_changed_opens_nothing_and_is_said(bench: Bench, column: str) -> None:
+    published_and_seen(bench)
+    bench.later()
+    with bench.centre.database.begin() as session:
+        session.execute(update(RolloutRow).values({column: '{"rings":[]}'}))
+    bench.rollouts.step()
+
+    rollouts, said = bench.rollouts.overview()
+    assert rollouts == []
+    assert said[0].startswith("roll-out of organisation: its row was changed, and nothing opens by itself")
+    assert bench.centre.publisher.rollouts()[ORGANISATION] == bench.plan().opened(1)
 
 
 def test_signing_the_snapshot_anew_keeps_how_far_it_is(bench: Bench) -> None:
