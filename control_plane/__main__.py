@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from control_plane.cli.ring_options import add_ring_options
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
 OK, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
@@ -178,9 +179,31 @@ def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
     simulate.set_defaults(run=_later("policy_simulate", "simulate"))
     publish = _person(actions.add_parser("publish", help="sign a policy file with your key and push it to every host"))
     publish.add_argument("file", type=Path, help="a policy, or a draft that enough people have signed")
+    add_ring_options(publish)
     publish.set_defaults(run=_later("policies", "publish"))
+    _add_rollouts(actions)
     _add_past_policy(actions)
     _add_signing(actions)
+
+
+def _add_rollouts(actions: "Commands[argparse.ArgumentParser]") -> None:
+    rings = _person(
+        actions.add_parser("rings", help="how far each roll-out is, and what it waits for; 1 if any failed")
+    )
+    rings.add_argument("--layer", metavar="LAYER", help="that layer [all of them]")
+    rings.set_defaults(run=_later("rollouts", "rings"))
+    rollout = actions.add_parser("rollout", help="stop a roll-out, have it go on, or take it back")
+    steps = rollout.add_subparsers(title="steps", required=True, metavar="STEP")
+    for do, told in (
+        ("pause", "open no further ring"),
+        ("resume", "go on after a pause"),
+        ("widen", "open the next ring now; refused where a host failed"),
+        ("revert", "take every host back to what it had before"),
+    ):
+        step = _person(steps.add_parser(do, help=told))
+        step.add_argument("--layer", default="organisation", metavar="LAYER", help="[%(default)s]")
+        step.add_argument("--because", default="", metavar="TEXT", help="why; stands in the audit log with your name")
+        step.set_defaults(run=_later("rollouts", "steer"), do=do)
 
 
 def _add_signing(actions: "Commands[argparse.ArgumentParser]") -> None:
@@ -189,6 +212,7 @@ def _add_signing(actions: "Commands[argparse.ArgumentParser]") -> None:
 
     propose = _person(actions.add_parser("propose", help="write a draft of a policy, for several people to sign"))
     propose.add_argument("file", type=Path)
+    propose.add_argument("--rings", action="store_true", help="to be published in rings, and taken back if need be")
     _draft_out(propose, required=True)
     propose.set_defaults(run=_later("policies", "propose"))
 
@@ -289,6 +313,7 @@ def _add_past_policy(actions: "Commands[argparse.ArgumentParser]") -> None:
     revert = _person(actions.add_parser("revert", help="publish what an older version said, as a new version"))
     revert.add_argument("version", type=_version, metavar="VERSION")
     revert.add_argument("--yes", action="store_true", help="do not ask")
+    add_ring_options(revert)
     revert.set_defaults(run=_later("policy_past", "revert"))
 
 

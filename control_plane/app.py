@@ -49,6 +49,7 @@ from control_plane.policy.signatories import signatories
 from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.policy.versions import PolicyVersions
+from control_plane.rollout.service import Rollouts
 from control_plane.routes.connect import connected
 from control_plane.routes.image import ImageSource
 from control_plane.routes.intake import RouteIntake
@@ -74,6 +75,7 @@ from shared.policy.document import KeyPurpose
 from shared.routes.sender import RouteSender, Services
 
 _LOG = logging.getLogger(__name__)
+_ROLLOUT_EVERY_S = 5
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
 
@@ -97,6 +99,7 @@ class ControlPlane:
         self._objects = LocalObjectStore(folders.objects)
         self._accounts = Accounts(self._database, clock)
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
+        self._rollouts = Rollouts(self._database, self._policy, self._journal, clock)
         self._states = StateIntake(self._database, self._journal, clock)
         self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
@@ -129,6 +132,7 @@ class ControlPlane:
             scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.start()
             opened.callback(scheduler.shutdown)
+            scheduler.add_job(self._rollouts.step, "interval", seconds=_ROLLOUT_EVERY_S, id="rollouts")
             self._routes.start()
             opened.callback(self._routes.stop)
             self._policy.subscribe(lambda _head, _layers: self._routes.policy_published())
@@ -232,6 +236,7 @@ class ControlPlane:
                 self._moves,
                 self._versions,
                 self._commands,
+                self._rollouts,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
@@ -241,6 +246,7 @@ class ControlPlane:
             opener=self._opener(),
             custody=CustodyStatements(self._database, self._journal, self._clock),
             policy=self._policy,
+            rollouts=self._rollouts,
             versions=self._versions,
             simulation=PolicySimulation(self._database, self._verified, self._clock),
             audit=audit,

@@ -46,6 +46,9 @@ def status(options: Namespace) -> int:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():
             print(f"           route {route['name']}: {route['waiting']} waiting on this host")
+    for rollout in answer["rollouts"]:
+        where = f"ring {rollout['ring']} of {len(rollout['rings'])}"
+        print(f"roll-out   policy {rollout['version']} of {rollout['layer']}: {rollout['state']}, {where}")
     for drift in answer["drift"]:
         print(f"drift      {drift['text']}")
     from control_plane.cli.coverage import line_of

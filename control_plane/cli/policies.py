@@ -5,9 +5,10 @@ from argparse import Namespace
 from pathlib import Path
 
 from control_plane.cli.people import door
+from control_plane.cli.rollouts import is_in_rings
 from control_plane.cli.signing import PolicyForOne, hand_on, publish_draft, send
 from control_plane.policy import authoring
-from control_plane.policy.drafts import Draft, missing
+from control_plane.policy.drafts import Draft, harm, missing
 from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.beside import FolderOf
@@ -54,9 +55,13 @@ def publish_authored(
 
     Raises PolicyForOne.
     """
-    draft = _signed(authored, parts, credential, options)
+    rings = is_in_rings(options)
+    draft = _signed(authored, parts, credential, options, rings=rings)
     if lacking := missing(draft):
-        raise PolicyForOne(lacking)
+        raise PolicyForOne(lacking, harm(draft), rings=rings)
+    if not options.json:
+        for why in harm(draft):
+            print(f"DANGER: {why}")
     return send(draft, options, door(options))
 
 
@@ -64,15 +69,20 @@ def propose(options: Namespace) -> int:
     authored = authored_from(options.file)
     credential = authoring.load_credential(options.credential)
     parts = PolicyParts.parse(door(options).get("/api/v1/policy/parts"))
-    return hand_on(_signed(authored, parts, credential, options), options)
+    return hand_on(_signed(authored, parts, credential, options, rings=options.rings), options)
 
 
 def _signed(
-    authored: AuthoredPolicy, parts: PolicyParts, credential: authoring.Credential, options: Namespace
+    authored: AuthoredPolicy,
+    parts: PolicyParts,
+    credential: authoring.Credential,
+    options: Namespace,
+    *,
+    rings: bool,
 ) -> Draft:
     seen = SeenRoot(options.credential)
     seen.verify(parts.roots)
-    draft = propose_policy(authored, parts, credential, SystemClock())
+    draft = propose_policy(authored, parts, credential, SystemClock(), rings=rings)
     seen.remember(parts.roots)
     return draft
 

@@ -11,6 +11,7 @@ from tuf.api.metadata import Key, Root, Targets
 
 from control_plane.cli.client import PeopleDoor
 from control_plane.cli.people import door
+from control_plane.cli.rollouts import plan_of
 from control_plane.durable import replace_whole, write_new
 from control_plane.policy import drafts, person_key, proposing
 from control_plane.policy.authoring import (
@@ -20,7 +21,16 @@ from control_plane.policy.authoring import (
     store_credential,
     verify_roots_lead_to,
 )
-from control_plane.policy.drafts import MAX_DRAFT_BYTES, Draft, Signatory, SignaturesNeeded, missing, tell, verify_draft
+from control_plane.policy.drafts import (
+    MAX_DRAFT_BYTES,
+    Draft,
+    Signatory,
+    SignaturesNeeded,
+    harm,
+    missing,
+    tell,
+    verify_draft,
+)
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.meaning import describe, doubts
@@ -41,6 +51,7 @@ from control_plane.policy.seen import SeenRoot
 from control_plane.policy.together import parse_document
 from control_plane.policy.verify import verify_roots, verify_targets
 from shared import clock
+from shared.canonical import Json
 from shared.clock import SystemClock
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
@@ -50,10 +61,12 @@ from shared.policy.document import PolicyDocument
 class PolicyForOne(Refused):
     """The policy is written and one person alone cannot publish it."""
 
-    def __init__(self, lacking: Sequence[Need]) -> None:
+    def __init__(self, lacking: Sequence[Need], found: Sequence[str] = (), *, rings: bool = False) -> None:
+        harm = f". What may do harm: {'; '.join(found)}" if found else ""
         super().__init__(
             f"your signature alone does not publish this ({_lacking(lacking)}); write a draft for the others to sign: "
-            f"leadglass-server policy propose FILE --out DRAFT --as CREDENTIAL"
+            f"leadglass-server policy propose FILE{' --rings' * rings} --out DRAFT --as CREDENTIAL, and they: "
+            f"leadglass-server policy sign DRAFT --as CREDENTIAL{harm}"
         )
         self.lacking = tuple(lacking)
 
@@ -154,9 +167,19 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
         said = "the layers are added; publish a policy for each, and issue codes with --site or --type for its hosts"
     else:
         layer = draft.layers[0]
-        signed = Publication(layer.layer, layer.metadata, layer.policy)
-        answer = people.post("/api/v1/policy/publish", signed.json())
+        plan = plan_of(options, PolicyDocument.parse(layer.policy), people)
+        in_rings: dict[str, Json] = {} if plan is None else {"plan": plan.json()}
+        answer = people.post("/api/v1/policy/publish", {**Publication.of(layer).json(), **in_rings})
         said = f"policy {answer['version']} is published; `leadglass-server status` shows where it is in force"
+        if plan is not None:
+            said = (
+                f"policy {answer['version']} is published to the first of {len(plan.rings)} rings; "
+                "`leadglass-server policy rings` shows how it does there"
+            )
+        if answer["remark"]:
+            said += f"\nrecorded: {answer['remark']}"
+    if not answer["remark"]:
+        del answer["remark"]  # a script reads what there is to know
     print(json.dumps(answer) if options.json else said)
     return 0
 
@@ -217,7 +240,7 @@ def hand_on(draft: Draft, options: Namespace) -> int:
     if options.json:
         print(json.dumps({"draft": str(options.out), "missing": [need.text for need in lacking]}))
         return 0
-    print("\n".join(tell(draft)))
+    print("\n".join([*tell(draft), *_harm(draft)]))
     print(f"{options.out}: the draft, with your signature")
     _print_missing(lacking)
     return 0
@@ -234,6 +257,11 @@ def _told(draft: Draft) -> Iterator[str]:
         yield from (f"is this meant? {doubt}" for doubt in doubts(authored))
     else:
         yield from json.dumps(json.loads(policy.encode()), indent=2).splitlines()
+    yield from _harm(draft)
+
+
+def _harm(draft: Draft) -> Iterator[str]:
+    yield from (f"DANGER: {why}" for why in harm(draft))
 
 
 def _print_missing(lacking: Sequence[Need]) -> None:

@@ -235,7 +235,11 @@ class AuditSubject(Base):
 
 
 class PolicyMetadata(Base):
-    """Every version of every TUF role; `policy` is a layer's document and null for the other roles."""
+    """Every version of every TUF role; `policy` is a layer's document and null for the other roles.
+
+    `stable` is what hosts go by that a roll-out of the version has not reached, null where it was never to be rolled
+    out. `remark` is what the record of the publication says beside who signed.
+    """
 
     __tablename__ = "policy_metadata"
 
@@ -245,6 +249,27 @@ class PolicyMetadata(Base):
     policy: Mapped[bytes | None]
     published: Mapped[datetime]
     person: Mapped[str]
+    stable: Mapped[bytes | None]
+    remark: Mapped[str] = mapped_column(Text, default="", server_default="")
+
+
+class RolloutRow(Base):
+    """One version that is, or was, rolled out in rings; see rollout.state for what is in its JSON.
+
+    `person` and `why` are of the last thing that was done to it, at `since`.
+    """
+
+    __tablename__ = "rollouts"
+
+    layer: Mapped[str] = mapped_column(String(40), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    plan: Mapped[str] = mapped_column(Text)
+    opened: Mapped[str] = mapped_column(Text)  # when each ring that is open was opened
+    heard: Mapped[str] = mapped_column(Text)  # which hosts were heard when their ring opened, and who listened
+    state: Mapped[str] = mapped_column(String(16))  # running, paused, reverted, finished
+    since: Mapped[datetime]
+    person: Mapped[str] = mapped_column(String(80))
+    why: Mapped[str] = mapped_column(Text)
 
 
 class CoverageRow(Base):

@@ -1,4 +1,6 @@
-"""Which hosts do not report the newest policy in force, since when, and what they say about it. Decides only.
+"""Which hosts do not report the policy in force that they should have, since when, and what they say about it.
+
+They should have the newest one that a roll-out has brought to them. Decides only.
 
 What counts is what a host reported last; one that never did is not taken to be up to date. A host that is silent stands
 here as long as its last report was behind.
@@ -28,8 +30,8 @@ class Drift:
     asset: str
     part: str
     in_force: int | None
-    newest: int
-    since: datetime | None  # when the first version that it lacks was published; None: it says more than was published
+    newest: int  # that it should have
+    since: datetime | None  # when the first version that it lacks was published; None: it is ahead
     state: str
     error: str
     layer: str = ORGANISATION
@@ -54,15 +56,17 @@ class Drift:
 
 def drifts(
     hosts: Sequence[Mapping[str, Json]],
-    newest: int,
+    expected: Mapping[str, int],
     published: Mapping[int, datetime],
     parts: Mapping[str, Mapping[int, datetime]] | None = None,
 ) -> Iterator[Drift]:
-    """Yield each part of each active host that is not at `newest`, or not at the newest of a layer that it has besides.
+    """Yield each part of each active host that is not at its version in `expected`, or not at that of a further layer.
 
-    `hosts` are those of the status, whose `layers` say what is newest; `parts` says when each version was published.
+    `hosts` are those of the status, whose `layers` say what is newest for them; `parts` says when each version was
+    published.
     """
     for host in hosts:
+        newest = expected.get(str(host["host"]), 0)
         if not host["active"] or not newest:
             continue
         if "policy_in_force" not in host:
@@ -104,7 +108,8 @@ def _drift(
 ) -> Drift:
     since = _since(host, in_force, newest, published)
     if in_force is not None and in_force > newest:
-        error = error or "it reports a version that was never published here"
+        never = "it reports a version that was never published here"
+        error = error or ("it has not gone back to what it should have" if in_force in published else never)
     return Drift(str(host["host"]), str(host["asset"]), part, in_force, newest, since, str(host["state"]), error)
 
 
@@ -114,5 +119,5 @@ def _since(
     """Return when it began to be behind: not before it was enrolled."""
     if in_force is not None and in_force > newest:
         return None
-    lacking = [at for version, at in published.items() if version > (in_force or 0)]
+    lacking = [at for version, at in published.items() if (in_force or 0) < version <= newest]
     return max(min(lacking), clock.parse(str(host["enrolled"]))) if lacking else None

@@ -1,7 +1,6 @@
 """Which layers a host has besides the organisation's: those of its enrolment, and what its report says of them."""
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 
 from control_plane.db.models import Host
 from control_plane.enrolment import codes
@@ -10,10 +9,11 @@ from shared.fleet.state import HostState, LayerState
 
 
 class LayersOf:
-    """`published` says, by layer, when each of its versions was published."""
+    """`expected` says, by layer, which version each active host should have by now."""
 
-    def __init__(self, host: Host, published: Mapping[str, Mapping[int, datetime]]) -> None:
-        self._asset, self._published = host.asset, published
+    def __init__(self, host: Host, expected: Mapping[str, Mapping[str, int]]) -> None:
+        self._asset = host.asset
+        self._expected = {layer: hosts.get(host.host_id, 0) for layer, hosts in expected.items()}
         self.enrolled = codes.parts_of(host.parts)
 
     def json(self, state: HostState | None = None) -> list[Json]:
@@ -49,7 +49,7 @@ class LayersOf:
         }
 
     def _newest(self, layer: str) -> int:
-        return max(self._published.get(layer, {}), default=0)
+        return self._expected.get(layer, 0)
 
 
 def _reported(state: HostState | None) -> dict[str, LayerState]:

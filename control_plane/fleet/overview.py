@@ -26,6 +26,7 @@ from control_plane.moving.move import State as MoveState
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from control_plane.policy.versions import PolicyVersions
+from control_plane.rollout.service import Rollouts
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.conflicts import count_open
@@ -67,26 +68,32 @@ class Overview:
         moves: SpoolMoves,
         versions: PolicyVersions,
         commands: FleetCommands,
+        rollouts: Rollouts,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
         self._coverage, self._routes, self._moves = coverage, routes, moves
-        self._versions, self._commands = versions, commands
+        self._versions, self._commands, self._rollouts = versions, commands, rollouts
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
-        since = HeardSince(document, self._policy.part_documents(), now)
+        # While two policies are in force, hosts report as often as either of them says.
+        policies = [policy for policy in (document, self._policy.everywhere()) if policy is not None]
+        seldom = max(policies, key=lambda policy: policy.state_every_s, default=None)
+        since = HeardSince(seldom, self._policy.part_documents(), now)
         unproved: list[str] = []
         with self._database() as session:
             rows = session.scalars(select(Host).order_by(Host.enrolled)).all()
             parts = {layer: self._versions.published(layer) for row in rows for layer in codes.parts_of(row.parts)}
-            hosts = [self._host(session, row, since, LayersOf(row, parts), unproved) for row in rows]
+            expected_of = {layer: self._rollouts.expected(layer) for layer in parts}
+            hosts = [self._host(session, row, since, LayersOf(row, expected_of), unproved) for row in rows]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
-        commands = self._commands.newest()
+        commands, (rollouts, not_rolled_out) = self._commands.newest(), self._rollouts.overview()
         version = document.version if document else 0
+        expected = self._rollouts.expected()
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
             "time": clocks.text(now),
@@ -99,10 +106,12 @@ class Overview:
             "coverage": coverage.json(),
             "routes": list(routes),
             "moves": list(moves),
-            "drift": [drift.json() for drift in drifts(hosts, version, self._versions.published(), parts)],
+            "drift": [drift.json() for drift in drifts(hosts, expected, self._versions.published(), parts)],
+            "rollouts": list(rollouts),
             "commands": list(commands),
             "not_evaluated": [
-                *_gaps(recovery, broker, version, unindexed or 0, hosts),
+                *_gaps(recovery, broker, expected if version else None, unindexed or 0, hosts),
+                *not_rolled_out,
                 *unproved,
                 *_conflicts(conflicts),
                 *gaps(coverage),
@@ -246,14 +255,20 @@ def _spool(host: Mapping[str, Json]) -> Iterator[str]:
         )
 
 
-def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, hosts: list[dict[str, Json]]) -> list[str]:
-    """Say what nobody has proved, in words a person can act on."""
+def _gaps(
+    recovery: str,
+    broker: BrokerState,
+    expected: Mapping[str, int] | None,
+    unindexed: int,
+    hosts: list[dict[str, Json]],
+) -> list[str]:
+    """Say what nobody has proved, in words a person can act on; `expected` is None where no policy is published."""
     gaps = []
     if recovery == NOT_RECOVERABLE:
         gaps.append("root key: not recoverable until `leadglass-server keys drill` has opened a test object")
     if broker.state != "running":
         gaps.append(f"broker: {broker.state} ({broker.reason}); hosts pull policy over HTTPS")
-    if version == 0:
+    if expected is None:
         gaps.append("policy: none published; no host captures yet")
     if unindexed:
         gaps.append(f"{unindexed} objects: attributes not evaluated, so no look-up finds them")
@@ -269,8 +284,8 @@ def _gaps(recovery: str, broker: BrokerState, version: int, unindexed: int, host
             )
         elif host["state"] != "capturing":
             gaps.append(f"{host['asset']}: {host['state']}")
-        elif host["policy_in_force"] != version:
-            gaps.append(f"{host['asset']}: policy {version} not in force (it reports {host['policy_in_force']})")
+        elif host["policy_in_force"] != (wanted := (expected or {}).get(str(host["host"]), 0)):
+            gaps.append(f"{host['asset']}: policy {wanted} not in force (it reports {host['policy_in_force']})")
         if _is_astray(host):
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):

@@ -55,6 +55,8 @@ from control_plane.http.people_models import (
     RetryAnswer,
     RevocationAnswer,
     RevocationRequest,
+    RolloutsAnswer,
+    RolloutsQuery,
     RootRequest,
     RoutesAnswer,
     SettleAnswer,
@@ -62,6 +64,7 @@ from control_plane.http.people_models import (
     SimulateAnswer,
     SimulateRequest,
     StatusAnswer,
+    SteerRequest,
     TargetsRequest,
     VerdictAnswer,
     VersionAnswer,
@@ -78,6 +81,8 @@ from control_plane.policy.file.reading import parse_policy_file
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.versions import PolicyVersions, bundle_json
+from control_plane.rollout.plan import Plan
+from control_plane.rollout.service import Rollouts, Steering
 from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
@@ -111,6 +116,7 @@ class PeopleServices:
     commands: FleetCommands
     custody: CustodyStatements
     policy: PolicyPublisher
+    rollouts: Rollouts
     versions: PolicyVersions
     simulation: PolicySimulation
     audit: AuditReading
@@ -283,7 +289,27 @@ def _add_policy(app: APIFlask, services: PeopleServices) -> None:
     def publish(wanted: PublishRequest) -> dict[str, Json]:
         """Publish a policy layer that its author signed."""
         person = _permitted(services, Permission.POLICY_PUBLISH)
-        return {"version": services.policy.publish(Publication.parse(wanted.model_dump()), person.name)}
+        sent: dict[str, Json] = wanted.model_dump(exclude_none=True)
+        plan = Plan.parse(sent.pop("plan")) if "plan" in sent else None
+        version = services.rollouts.publish(Publication.parse(sent), plan, person.name)
+        return {"version": version, "remark": services.policy.remark(wanted.layer, version)}
+
+    @app.get("/api/v1/policy/rollouts")
+    @app.input(RolloutsQuery, location="query", arg_name="wanted")
+    @app.output(RolloutsAnswer)
+    def rollouts(wanted: RolloutsQuery) -> dict[str, Json]:
+        """Return how far each roll-out is, ring by ring, and what it waits for."""
+        _permitted(services, Permission.STATUS_READ)
+        return {"rollouts": list(services.rollouts.status(wanted.layer))}
+
+    @app.post("/api/v1/policy/rollouts")
+    @app.input(SteerRequest, location="json", arg_name="wanted")
+    @app.output(RolloutsAnswer)
+    def steer_rollout(wanted: SteerRequest) -> dict[str, Json]:
+        """Stop a roll-out, have it go on, take it a ring further, or take it back."""
+        person = _permitted(services, Permission.ROLLOUT_STEER)
+        services.rollouts.steer(wanted.layer, Steering(wanted.do), person.name, wanted.because)
+        return {"rollouts": list(services.rollouts.status(wanted.layer))}
 
     @app.post("/api/v1/policy/root")
     @app.input(RootRequest, location="json", arg_name="wanted")

@@ -39,6 +39,8 @@ class PublishRequest(_Strict):
     layer: str = Field(pattern=f"^{LAYER_PATTERN}$")
     metadata: str = Field(max_length=1 << 20)
     policy: str = Field(max_length=1 << 20)
+    stable: str | None = Field(default=None, max_length=1 << 20)
+    plan: "RolloutPlan | None" = None
 
 
 class SignedLayer(_Strict):
@@ -46,6 +48,40 @@ class SignedLayer(_Strict):
 
     metadata: str = Field(max_length=1 << 20)
     policy: str = Field(max_length=1 << 20)
+
+
+class RolloutRing(_Strict):
+    """Who a ring brings a policy to, in addition to those before it."""
+
+    hosts: list[str] = Field(max_length=64)
+    layers: list[str] = Field(max_length=16)
+    percent: int = Field(ge=0, le=100)
+
+
+class RolloutPlan(_Strict):
+    """The rings of a roll-out, the last of which is everybody, and what one has to show before the next one opens."""
+
+    rings: list[RolloutRing] = Field(min_length=2, max_length=16)
+    soak_s: int = Field(ge=0, le=30 * 86_400)
+    healthy_percent: int = Field(ge=1, le=100)
+    abort_percent: int = Field(ge=1, le=100)
+    on_abort: Literal["revert", "pause"]
+    quiet_s: int = Field(ge=1, le=7 * 86_400)
+
+
+class SteerRequest(_Strict):
+    """What is done to the roll-out of a layer, and why; the reason stands in the audit log."""
+
+    layer: str = Field(pattern=f"^{LAYER_PATTERN}$")
+    do: Literal["pause", "resume", "revert", "widen"]
+    because: str = Field(default="", max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")
+
+
+class RolloutsQuery(BaseModel):
+    """A layer; without one, all that have a roll-out."""
+
+    model_config = ConfigDict(extra="forbid")
+    layer: str | None = Field(default=None, pattern=f"^{LAYER_PATTERN}$")
 
 
 class RootRequest(_Strict):
@@ -174,7 +210,10 @@ class FindAnswer(BaseModel):
 
 
 class PublishAnswer(BaseModel):
+    """`remark` says where nobody else could look at what may do harm, and is empty otherwise."""
+
     version: int
+    remark: str = ""
 
 
 class VersionsQuery(BaseModel):
@@ -497,6 +536,51 @@ class PolicyDrift(BaseModel):
     text: str
 
 
+class RingMember(BaseModel):
+    """A host of a ring; `health` is null while the ring is not open."""
+
+    host: str
+    asset: str
+    health: Literal["healthy", "failed", "waiting", "not heard"] | None
+
+
+class RingStatus(BaseModel):
+    """One ring, with the hosts that are in none before it; `opened` is null while it is not."""
+
+    ring: int
+    who: str
+    opened: str | None
+    hosts: int
+    healthy: int
+    failed: int
+    waiting: int
+    not_heard: int
+    members: list[RingMember]
+
+
+class RolloutStatus(BaseModel):
+    """How far the newest version of a layer is. `person` did the last thing to it, at `since`, because of `why`."""
+
+    layer: str
+    version: int
+    state: Literal["running", "paused", "reverted", "finished"]
+    since: str
+    person: str
+    why: str
+    waits_for: str
+    ring: int
+    soak_s: int
+    healthy_percent: int
+    abort_percent: int
+    on_abort: Literal["revert", "pause"]
+    quiet_s: int
+    rings: list[RingStatus]
+
+
+class RolloutsAnswer(BaseModel):
+    rollouts: list[RolloutStatus]
+
+
 class PolicyStatus(BaseModel):
     version: int
 
@@ -724,5 +808,6 @@ class StatusAnswer(BaseModel):
     routes: list[RouteStatus]
     moves: list[MoveStatus]
     drift: list[PolicyDrift]
+    rollouts: list[RolloutStatus]
     commands: list[CommandStatus]
     not_evaluated: list[str]

@@ -12,6 +12,7 @@ class Permission(StrEnum):
     OBJECT_OPEN = "object:open"
     CONFLICT_SETTLE = "conflict:settle"
     POLICY_PUBLISH = "policy:publish"
+    ROLLOUT_STEER = "rollout:steer"
     PERSON_ADD = "person:add"
     CODE_ISSUE = "enrolment-code:issue"
     HOST_REVOKE = "host:revoke"

@@ -34,7 +34,9 @@ from control_plane.policy.roles import (
 )
 from control_plane.policy.root_change import WHENEVER
 from control_plane.policy.verify import (
+    Held,
     LayerNotDelegated,
+    NothingStable,
     layer_version,
     verify_layer,
     verify_roots,
@@ -221,19 +223,24 @@ def make_root_and_targets(
     return sign_role(root, people), sign_role(targets, people)
 
 
-def author(authored: AuthoredPolicy, parts: PolicyParts, credential: Credential, clock: Clock) -> Publication:
+def author(
+    authored: AuthoredPolicy, parts: PolicyParts, credential: Credential, clock: Clock, *, rings: bool = False
+) -> Publication:
     """Return the next version of the policy, signed; nothing is signed unless the centre's parts hold.
 
-    Raises UnpinnedKey, ForeignRoot, VersionMisstated, NotASigner, GradeWithoutKey, Malformed, and what `verify_layer`
-    raises for what is published at present.
+    With `rings` it is signed together with what all hosts have now, so that it can be rolled out and taken back.
+
+    Raises UnpinnedKey, ForeignRoot, VersionMisstated, NotASigner, GradeWithoutKey, NothingStable, Malformed, and what
+    `verify_layer` raises for what is published at present.
     """
     now = clock.now()
     verify_pinned(parts.keys, parts.receipt_key, credential)
     _verify_published(authored.layer, parts, credential, now)
     policy = _compose(authored, parts).encode()
     PolicyDocument.parse(policy)  # what hosts would refuse is never signed
-    layer = build_layer(authored.layer, policy, version=parts.next_version, now=now)
-    publication = Publication(authored.layer, sign_role(layer, [credential.signer]), policy)
+    stable = _stable(authored.layer, parts) if rings else b""
+    layer = build_layer(authored.layer, policy, version=parts.next_version, now=now, stable=stable)
+    publication = Publication(authored.layer, sign_role(layer, [credential.signer]), policy, stable)
     LayerBundle.parse(publication.bundle.encode())  # also that no host finds it too large
     return publication
 
@@ -293,6 +300,14 @@ def verify_roots_lead_to(roots: Sequence[bytes], mine: Key) -> None:
     """
     if not any(signed_by([mine], parse_role(Root, root)) for root in roots):
         raise ForeignRoot(mine.keyid)
+
+
+def _stable(layer: str, parts: PolicyParts) -> bytes:
+    """Return what every host of the layer has, out of what was verified. Raises NothingStable."""
+    stable = Held(parts.roots, parts.targets, parts.layers, parts.taken_back).in_force(layer)
+    if not stable:
+        raise NothingStable(layer)
+    return stable
 
 
 def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:

@@ -19,6 +19,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Metadata, Root, Targets
 
 from control_plane.policy.authoring import Credential, NotASigner, verify_pinned, verify_roots_lead_to
+from control_plane.policy.dangers import dangers
 from control_plane.policy.exchange import MAX_LAYERS, LayerAddition, PolicyParts, RootChange, layers_json, parse_layers
 from control_plane.policy.layers_added import read_layers_added
 from control_plane.policy.roles import (
@@ -31,6 +32,7 @@ from control_plane.policy.roles import (
     held_keys,
     name_of,
     parse_role,
+    signed_by,
     with_signatures,
 )
 from control_plane.policy.root_change import (
@@ -45,19 +47,21 @@ from control_plane.policy.together import LayerDocument, parse_document
 from control_plane.policy.verify import (
     Held,
     layer_version,
+    read_stable,
     read_unsigned_layer,
     read_unsigned_targets,
     verify_layer,
     verify_next,
     verify_roots,
     verify_signers_agree,
+    verify_stable,
     verify_targets,
 )
 from shared import canonical
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, encode_base64
 from shared.policy.bundle import MAX_HEAD_BYTES, LayerBundle
-from shared.policy.document import PolicyDocument
+from shared.policy.document import ORGANISATION, PolicyDocument
 
 MAX_DRAFT_BYTES = 16 << 20
 _FIRST_BYTES = b'{"kind":"draft",'
@@ -199,7 +203,7 @@ def verify_draft(draft: Draft) -> None:
     targets = verify_targets(root, parts.targets, WHENEVER)
     for held in parts.layers:
         verify_layer(targets, held)
-    change, addition, published = draft.change, draft.addition, Held(parts.roots, parts.targets, parts.layers)
+    change, addition, published = draft.change, draft.addition, _held(parts)
     if change is not None:
         read_root_change(change, published)
         return
@@ -210,6 +214,23 @@ def verify_draft(draft: Draft) -> None:
     layer = draft.layers[0]
     document = read_unsigned_layer(targets, layer)
     verify_next(layer.layer, document.version, layer_version(parts.layers, layer.layer))
+    verify_stable(layer, _held(parts))
+
+
+def harm(draft: Draft) -> tuple[str, ...]:
+    """Return what of the change that a verified draft makes may do harm, so that a second person has to sign it."""
+    if draft.change is not None:
+        return ()
+    held, layer = _held(draft.parts), draft.layers[0]
+    before, organisation = (
+        PolicyDocument.parse(data) if data else None
+        for data in (held.in_force(layer.layer), held.in_force(ORGANISATION))
+    )
+    return dangers(before, PolicyDocument.parse(layer.policy), organisation)
+
+
+def _held(parts: PolicyParts) -> Held:
+    return Held(parts.roots, parts.targets, parts.layers, parts.taken_back)
 
 
 def _verify_mine(draft: Draft, signatory: Signatory) -> None:
@@ -253,10 +274,15 @@ def tell(draft: Draft) -> Iterator[str]:
         if held_keys(new, TIMESTAMP).key_ids != held_keys(root, TIMESTAMP).key_ids:
             yield "the centre's online key is replaced"
     if draft.addition is not None:
-        _, added = read_layers_added(draft.addition, Held(draft.parts.roots, draft.parts.targets, draft.parts.layers))
+        _, added = read_layers_added(draft.addition, _held(draft.parts))
         yield f"it adds the layers {', '.join(added)}, whose policies are signed by whoever signs the others"
     for layer in draft.layers:
         version = parse_role(Targets, layer.metadata).signed.version
+        if layer.stable:
+            yield (
+                "it may be rolled out in rings, and be taken back to what hosts have now, "
+                f"version {read_stable(layer).version}"
+            )
         again = ", the same policy as before, signed anew" if change is not None else ""
         yield f"it makes version {version} of layer {layer.layer}{again}"
 
@@ -284,7 +310,19 @@ def _missing(draft: Draft) -> Iterator[Need]:
         before = parse_role(Root, draft.parts.roots[-1]).signed
         yield from needs(before, TARGETS, parse_role(Targets, draft.addition.targets), TARGETS)
     for layer in draft.layers:
-        yield from needs(targets, layer.layer, parse_role(Targets, layer.metadata), f"layer {layer.layer}")
+        metadata, what = parse_role(Targets, layer.metadata), f"layer {layer.layer}"
+        lacking = tuple(needs(targets, layer.layer, metadata, what))
+        yield from lacking or _second_person(draft, metadata)
+
+
+def _second_person(draft: Draft, metadata: Metadata[Targets]) -> Iterator[Need]:
+    """Tell who else may sign a change that may do harm and that one person alone has signed, if anybody may."""
+    layer = draft.layers[0].layer
+    keys = held_keys(_targets_of(draft), layer).keys
+    mine = signed_by(keys, metadata)
+    others = tuple(key for key in keys if key.keyid not in mine)
+    if others and len(mine) < 2 and harm(draft):
+        yield Need(f"layer {layer}, by a second person, because it may do harm", 1, others)
 
 
 def _targets_of(draft: Draft) -> Targets:

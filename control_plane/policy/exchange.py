@@ -18,7 +18,8 @@ MAX_LAYERS = 100
 class PolicyParts:
     """What a policy is written on top of: everything the centre holds that a publisher does not.
 
-    Nothing here is believed as it stands: `authoring.author` holds it against the person's credential.
+    Nothing here is believed as it stands: `authoring.author` holds it against the person's credential. `taken_back` are
+    the layers whose newest version was rolled back, so that hosts go by its `stable`; people have signed both.
     """
 
     roots: tuple[bytes, ...]
@@ -27,9 +28,12 @@ class PolicyParts:
     keys: tuple[SealingKey, ...]
     receipt_key: EvidencePublicKey
     next_version: int
+    taken_back: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Json]:
+        taken_back: dict[str, Json] = {"taken_back": list(self.taken_back)} if self.taken_back else {}
         return {
+            **taken_back,
             "roots": [encode_base64(root) for root in self.roots],
             "targets": encode_base64(self.targets),
             "layers": layers_json(self.layers),
@@ -51,6 +55,7 @@ class PolicyParts:
             keys=tuple(SealingKey.parse(key) for key in fields.items("keys", most=MAX_KEYS)),
             receipt_key=EvidencePublicKey.parse(fields.base64("receipt_key", max_bytes=1024)),
             next_version=fields.integer("next_version", least=1),
+            taken_back=_layer_names(fields, "taken_back"),
         )
         fields.done()
         return parts
@@ -58,21 +63,27 @@ class PolicyParts:
 
 @dataclass(frozen=True)
 class Publication:
-    """One signed policy on its way to the centre."""
+    """One signed policy on its way to the centre. With `stable`, what all hosts have now, it can be rolled out."""
 
     layer: str
     metadata: bytes
     policy: bytes
+    stable: bytes = b""
 
     @property
     def bundle(self) -> LayerBundle:
-        return LayerBundle(self.layer, self.metadata, self.policy)
+        return LayerBundle(self.layer, self.metadata, self.policy, self.stable)
+
+    @classmethod
+    def of(cls, bundle: LayerBundle) -> "Publication":
+        return cls(bundle.layer, bundle.metadata, bundle.policy, bundle.stable)
 
     def json(self) -> dict[str, Json]:
         return {
             "layer": self.layer,
             "metadata": encode_base64(self.metadata),
             "policy": encode_base64(self.policy),
+            **_stable_json(self.stable),
         }
 
     @classmethod
@@ -83,6 +94,7 @@ class Publication:
             layer=fields.text("layer", LAYER_PATTERN),
             metadata=fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
             policy=fields.base64("policy", max_bytes=MAX_BYTES),
+            stable=fields.base64("stable", max_bytes=MAX_BYTES) if fields.has("stable") else b"",
         )
         fields.done()
         return publication
@@ -136,7 +148,12 @@ class LayerAddition:
 
 def layers_json(layers: Iterable[LayerBundle]) -> dict[str, Json]:
     return {
-        held.layer: {"metadata": encode_base64(held.metadata), "policy": encode_base64(held.policy)} for held in layers
+        held.layer: {
+            "metadata": encode_base64(held.metadata),
+            "policy": encode_base64(held.policy),
+            **_stable_json(held.stable),
+        }
+        for held in layers
     }
 
 
@@ -152,6 +169,18 @@ def _layer(name: str, value: Json) -> LayerBundle:
         layer,
         fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
         fields.base64("policy", max_bytes=MAX_BYTES),
+        fields.base64("stable", max_bytes=MAX_BYTES) if fields.has("stable") else b"",
     )
     fields.done()
     return bundle
+
+
+def _stable_json(stable: bytes) -> dict[str, Json]:
+    return {"stable": encode_base64(stable)} if stable else {}
+
+
+def _layer_names(fields: Fields, name: str) -> tuple[str, ...]:
+    if not fields.has(name):
+        return ()
+    listed = fields.items(name, most=MAX_LAYERS)
+    return tuple(Fields({"layer": layer}, "policy parts").text("layer", LAYER_PATTERN) for layer in listed)

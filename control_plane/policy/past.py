@@ -3,7 +3,7 @@
 from control_plane.policy.authoring import Credential, root_fingerprints
 from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.together import LayerDocument
-from control_plane.policy.verify import layer_version, verify_layer, verify_roots, verify_targets
+from control_plane.policy.verify import layer_version, read_stable, verify_layer, verify_roots, verify_targets
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure
@@ -26,6 +26,7 @@ def parse_bundle(value: Json, layer: str = ORGANISATION) -> LayerBundle:
         fields.text("layer", layer),
         fields.base64("metadata", max_bytes=MAX_LAYER_BYTES),
         fields.base64("policy", max_bytes=MAX_BYTES),
+        fields.base64("stable", max_bytes=MAX_BYTES) if fields.has("stable") else b"",
     )
     fields.done()
     return bundle
@@ -55,16 +56,25 @@ def verify_version_of(
 
 
 def newest(parts: PolicyParts, credential: Credential, clock: Clock) -> PolicyDocument | None:
-    """Return what is published now, None where nothing is. Raises what `verify_version` raises."""
+    """Return what the next version follows, None where nothing is published: after a roll-out that was taken back, what
+    hosts were left with. Raises what `verify_version` raises.
+    """
     held = next((layer for layer in parts.layers if layer.layer == ORGANISATION), None)
-    return None if held is None else verify_version(held, parts.next_version - 1, parts, credential, clock)
+    return None if held is None else _organisation(_followed(held, parts.next_version - 1, parts, credential, clock))
 
 
 def newest_of(layer: str, parts: PolicyParts, credential: Credential, clock: Clock) -> LayerDocument | None:
-    """Return what is published of `layer` now, None where nothing is. Raises what `verify_version_of` raises."""
+    """Return of any layer what `newest` does of the organisation's. Raises what `verify_version_of` raises."""
     held = next((each for each in parts.layers if each.layer == layer), None)
     version = layer_version(parts.layers, layer)
-    return None if held is None else verify_version_of(held, version, parts, credential, clock)
+    return None if held is None else _followed(held, version, parts, credential, clock)
+
+
+def _followed(
+    held: LayerBundle, version: int, parts: PolicyParts, credential: Credential, clock: Clock
+) -> LayerDocument:
+    document = verify_version_of(held, version, parts, credential, clock)
+    return read_stable(held) if held.layer in parts.taken_back and held.stable else document
 
 
 def _organisation(document: LayerDocument) -> PolicyDocument:

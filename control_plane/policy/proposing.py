@@ -57,9 +57,11 @@ class Wish:
     of_policies: bool = True  # those of targets and layers
 
 
-def propose_policy(authored: AuthoredPolicy, parts: PolicyParts, credential: Credential, clock: Clock) -> Draft:
+def propose_policy(
+    authored: AuthoredPolicy, parts: PolicyParts, credential: Credential, clock: Clock, *, rings: bool = False
+) -> Draft:
     """Return the next policy with the proposer's signature. Raises what `author` raises."""
-    return Draft(parts, (author(authored, parts, credential, clock).bundle,))
+    return Draft(parts, (author(authored, parts, credential, clock, rings=rings).bundle,))
 
 
 def propose_root(wish: Wish, parts: PolicyParts, signatory: Signatory, clock: Clock) -> Draft:

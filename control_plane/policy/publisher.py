@@ -1,7 +1,7 @@
 """Publishes policies: checks what a person signed, signs snapshot and timestamp over it, keeps and announces it."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -16,6 +16,7 @@ from control_plane.db.models import Fact, PolicyMetadata
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.keys.store import POLICY_TRUST, RECEIPTS, KeyStore
 from control_plane.policy import sql
+from control_plane.policy.dangers import dangers
 from control_plane.policy.exchange import LayerAddition, PolicyParts, Publication, RootChange
 from control_plane.policy.layers_added import verify_layers_added
 from control_plane.policy.online import OnlineKeys
@@ -27,16 +28,21 @@ from control_plane.policy.roles import (
     TIMESTAMP,
     build_snapshot,
     build_timestamp,
+    held_keys,
     is_named,
     name_of,
     parse_role,
+    rollouts_of,
     sign_role,
+    signed_by,
 )
 from control_plane.policy.root_change import WHENEVER, verify_root_change
+from control_plane.policy.together import LayerDocument, parse_document
 from control_plane.policy.verify import (
     CentreKeys,
     Held,
     LayerNotDelegated,
+    NothingStable,
     Verifier,
     layer_version,
     verify_head,
@@ -54,6 +60,7 @@ from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.policy.layer import is_part
 from shared.policy.part import PartDocument
+from shared.policy.rollout import EVERYBODY, Rings
 
 # Half the life of snapshot and timestamp: a centre that is down for a week strands no host.
 _REFRESH_BEFORE = ONLINE_HOLDS_FOR / 2
@@ -87,6 +94,45 @@ class PolicyRowMissing(IntegrityFailure):
         self.role, self.version = role, version
 
 
+class RolloutOpen(Refused):
+    """Hosts go by two versions of a layer; a third would leave nothing that all of them have."""
+
+    def __init__(self, layer: str, version: int) -> None:
+        super().__init__(
+            f"version {version} of layer {layer} is being rolled out, and what is signed next has to follow what every "
+            f"host has; let it finish, or take it back: leadglass-server policy rollout revert --layer {layer}"
+        )
+        self.layer, self.version = layer, version
+
+
+class TakenBack(Refused):
+    def __init__(self, layer: str, version: int) -> None:
+        super().__init__(
+            f"version {version} of layer {layer} was taken back, and a new root would sign it anew for everybody; "
+            "publish the policy that is to hold, then have the root signed"
+        )
+        self.layer, self.version = layer, version
+
+
+class RingsMissing(Refused):
+    def __init__(self, layer: str, version: int) -> None:
+        super().__init__(
+            f"version {version} of layer {layer} is signed to be rolled out; say in which rings "
+            "(--canary HOST, --ring 10%), or have it signed without"
+        )
+        self.layer, self.version = layer, version
+
+
+class SecondPersonNeeded(Refused):
+    def __init__(self, layer: str, found: Sequence[str], others: Sequence[str]) -> None:
+        super().__init__(
+            f"this change of layer {layer} may do harm, so a second person has to sign it ({', '.join(others)}): "
+            f"{'; '.join(found)}. Write a draft with `leadglass-server policy propose FILE --out DRAFT`, and have them "
+            "run `leadglass-server policy sign DRAFT`"
+        )
+        self.layer, self.found = layer, tuple(found)
+
+
 class Journal(Protocol):
     def record(self, happening: Happening) -> None:
         """Keep the happening so that, once this returns, it survives a power cut."""
@@ -109,12 +155,26 @@ class PublishedPolicy:
 
 
 @dataclass(frozen=True)
+class FirstRing:
+    """Whom a publication reaches first; `note` keeps what else is known of the roll-out, in the same commit."""
+
+    rings: Rings
+    note: Callable[[Session, int], None]
+
+
+@dataclass(frozen=True)
 class _Current:
     timestamp_version: int
     snapshot_version: int
     expires: datetime  # the earlier of snapshot and timestamp
     head: HeadBundle
     layers: tuple[LayerBundle, ...]
+    rollouts: Mapping[str, Rings]
+
+
+def is_everywhere(rollouts: Mapping[str, Rings], layer: str) -> bool:
+    """Return whether every host acts by the newest version of a layer."""
+    return layer not in rollouts or rollouts[layer].percent == EVERYBODY
 
 
 class PolicyPublisher:
@@ -169,14 +229,15 @@ class PolicyPublisher:
 
         in_one_commit(self._database, add)
 
-    def publish(self, offered: Publication, person: str) -> int:
+    def publish(self, offered: Publication, person: str, first: FirstRing | None = None) -> int:
         """Publish what `person` signed and return its version; once this returns, every host can fetch it.
 
-        A refusal leaves everything as it was. Both are recorded. Raises NotEstablished, DatabaseUnavailable, and what
-        `verify_publication` raises: PolicyVersionTaken where another person was faster.
+        With `first`, only the hosts of that ring go by it. A refusal leaves everything as it was. Both are recorded.
+        Raises NotEstablished, DatabaseUnavailable, RolloutOpen, RingsMissing, NothingStable, SecondPersonNeeded, what
+        `first.note` raises, and what `verify_publication` does: PolicyVersionTaken where another person was faster.
         """
         try:
-            version = in_one_commit(self._database, lambda session: self._add(session, offered, person))
+            version = in_one_commit(self._database, lambda session: self._add(session, offered, person, first))
         except (Refused, IntegrityFailure) as exc:
             what = f"{offered.layer} sha256 {sha256(offered.policy).hexdigest()}"
             self._journal.record(_refused(what, person, exc))
@@ -212,6 +273,26 @@ class PolicyPublisher:
         self.announce()
         return version
 
+    def choose(self, layer: str, person: str, decide: Callable[[Session], Rings | None]) -> None:
+        """Sign which hosts the newest version of `layer` has reached, and tell them; None: everybody.
+
+        `decide` answers within the one commit that this is, so what it writes and what is signed are one. It may run
+        again. Raises what it raises, NothingStable, DatabaseUnavailable: then nothing was changed.
+        """
+        in_one_commit(self._database, lambda session: self._choose(session, layer, person, decide))
+        self.announce()
+
+    def rollouts(self) -> Mapping[str, Rings]:
+        """Return how far each layer is that does not have its newest version at everybody, or may still lose it."""
+        current = self._current()
+        return {} if current is None else current.rollouts
+
+    def remark(self, layer: str, version: int) -> str:
+        """Return what was to be said of a publication: that nobody else could look at what may do harm."""
+        with snapshot(self._database) as session:
+            row = sql.row(session, layer, version)
+        return "" if row is None else row.remark
+
     def next_online_key(self) -> bytes:
         """Return the public half, in DER, of an online key that no root names yet; make it where there is none."""
         with snapshot(self._database) as session:
@@ -244,7 +325,8 @@ class PolicyPublisher:
             held = _held(session, self._current_in(session))
         keys = self._centre_keys()
         next_version = layer_version(held.layers, ORGANISATION) + 1
-        return PolicyParts(held.roots, held.targets, held.layers, keys.sealing, keys.receipts, next_version)
+        taken_back = tuple(sorted(held.taken_back))
+        return PolicyParts(held.roots, held.targets, held.layers, keys.sealing, keys.receipts, next_version, taken_back)
 
     def head(self) -> HeadBundle | None:
         """Return what every host fetches first, None while nothing is published."""
@@ -269,6 +351,16 @@ class PolicyPublisher:
         """Return, by layer, what the policies of parts say that are published."""
         _, layers = self.published()
         return {layer.layer: PartDocument.parse(layer.policy) for layer in layers if is_part(layer.layer)}
+
+    def everywhere(self) -> PolicyDocument | None:
+        """Return what the centre goes by itself: the organisation's newest version once it has reached everybody, and
+        until then the one before.
+        """
+        current = self._current()
+        held = None if current is None else next((each for each in current.layers if each.layer == ORGANISATION), None)
+        if current is None or held is None:
+            return None
+        return PolicyDocument.parse(held.policy if is_everywhere(current.rollouts, ORGANISATION) else held.stable)
 
     def newest_root(self) -> bytes:
         """Return the trust anchor that a host enrolled today begins with.
@@ -324,20 +416,46 @@ class PolicyPublisher:
     def _sign_again(self, session: Session) -> None:
         current = self._current_in(session)
         if current is not None:
-            self._sign_online(session, current, _held(session, current), self._clock.now(), CONTROL_PLANE)
+            held, now = _held(session, current), self._clock.now()
+            self._sign_online(session, current, held, now, CONTROL_PLANE, current.rollouts)
 
-    def _add(self, session: Session, offered: Publication, person: str) -> int:
+    def _add(self, session: Session, offered: Publication, person: str, first: FirstRing | None) -> int:
         now, current = self._clock.now(), self._current_in(session)
         held = _held(session, current)
         document = self._verify(offered, held, self._centre_keys(), now)
-        session.add(_layer_row(offered.bundle, document.version, now, person))
+        rollouts = dict(current.rollouts) if current is not None else {}
+        if offered.layer in rollouts and offered.layer not in held.taken_back:
+            raise RolloutOpen(offered.layer, layer_version(held.layers, offered.layer))
+        remark = _looked_at(offered, held, document)
+        session.add(_layer_row(offered.bundle, document.version, now, person, remark))
+        rollouts.pop(offered.layer, None)
+        if first is not None:
+            if not offered.stable:
+                raise NothingStable(offered.layer)
+            rollouts[offered.layer] = first.rings
+            first.note(session, document.version)
+        elif offered.stable:
+            raise RingsMissing(offered.layer, document.version)
         others = tuple(layer for layer in held.layers if layer.layer != offered.layer)
-        self._sign_online(session, current, replace(held, layers=(*others, offered.bundle)), now, person)
+        following = replace(held, layers=(*others, offered.bundle))
+        self._sign_online(session, current, following, now, person, rollouts)
         return document.version
+
+    def _choose(self, session: Session, layer: str, person: str, decide: Callable[[Session], Rings | None]) -> None:
+        current = self._current_in(session)
+        rings = decide(session)
+        if current is None:
+            raise NothingStable(layer)
+        others = {name: held for name, held in current.rollouts.items() if name != layer}
+        rollouts = others if rings is None else {**others, layer: rings}
+        self._sign_online(session, current, _held(session, current), self._clock.now(), person, rollouts)
 
     def _add_root(self, session: Session, offered: RootChange, person: str) -> int:
         now, current = self._clock.now(), self._current_in(session)
         held = _held(session, current)
+        for name in current.rollouts if current is not None else ():
+            raised = TakenBack if name in held.taken_back else RolloutOpen
+            raise raised(name, layer_version(held.layers, name))
         root, targets, documents = verify_root_change(offered, held, self._centre_keys(), self._online.ids(), now)
         session.add(_row(ROOT, root, offered.root, now, person))
         session.add(_row(TARGETS, targets, offered.targets, now, person))
@@ -345,7 +463,7 @@ class PolicyPublisher:
             session.add(_layer_row(layer, document.version, now, person))
         if current is not None:
             following = Held((*held.roots, offered.root), offered.targets, offered.layers)
-            self._sign_online(session, current, following, now, person)
+            self._sign_online(session, current, following, now, person, {})
         return root.version
 
     def _add_targets(self, session: Session, offered: LayerAddition, person: str) -> int:
@@ -354,16 +472,25 @@ class PolicyPublisher:
         targets = self._verify_added(offered, held, now)
         session.add(_row(TARGETS, targets, offered.targets, now, person))
         if current is not None:
-            self._sign_online(session, current, replace(held, targets=offered.targets), now, person)
+            following = replace(held, targets=offered.targets)
+            self._sign_online(session, current, following, now, person, current.rollouts)
         return targets.version
 
-    def _sign_online(self, session: Session, current: _Current | None, held: Held, now: datetime, person: str) -> None:
+    def _sign_online(
+        self,
+        session: Session,
+        current: _Current | None,
+        held: Held,
+        now: datetime,
+        person: str,
+        rollouts: Mapping[str, Rings],
+    ) -> None:
         """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them."""
         signers = [self._online.signer(parse_role(Root, held.roots[-1]).signed)]
         snapshot_version, timestamp_version = (
             (current.snapshot_version, current.timestamp_version) if current else (0, 0)
         )
-        snapshot = build_snapshot(held.targets, held.layers, version=snapshot_version + 1, now=now)
+        snapshot = build_snapshot(held.targets, held.layers, version=snapshot_version + 1, now=now, rollouts=rollouts)
         snapshot_bytes = sign_role(snapshot, signers)
         timestamp = build_timestamp(snapshot_bytes, version=timestamp_version + 1, now=now)
         timestamp_bytes = sign_role(timestamp, signers)
@@ -407,7 +534,8 @@ class PolicyPublisher:
 
 def _held(session: Session, current: _Current | None) -> Held:
     if current is not None:
-        return Held(current.head.roots, current.head.targets, current.layers)
+        taken_back = frozenset(layer for layer, rings in current.rollouts.items() if rings == Rings())
+        return Held(current.head.roots, current.head.targets, current.layers, taken_back)
     roots = sql.roots(session)
     if not roots:
         raise NotEstablished
@@ -426,10 +554,10 @@ def _load(session: Session, timestamp_version: int) -> _Current:
         row = sql.row(session, layer, version)
         if row is None or row.policy is None:
             raise PolicyRowMissing(layer, version)
-        layers.append(LayerBundle(layer, row.metadata_bytes, row.policy))
+        layers.append(LayerBundle(layer, row.metadata_bytes, row.policy, row.stable or b""))
     head = HeadBundle(sql.roots(session), timestamp_bytes, snapshot_bytes, targets)
     expires = min(timestamp.expires, snapshot.expires)
-    return _Current(timestamp.version, snapshot.version, expires, head, tuple(layers))
+    return _Current(timestamp.version, snapshot.version, expires, head, tuple(layers), rollouts_of(snapshot))
 
 
 def _metadata(session: Session, role: str, version: int) -> bytes:
@@ -445,7 +573,27 @@ def _row(role: str, signed: Signed, data: bytes, now: datetime, person: str) -> 
     )
 
 
-def _layer_row(layer: LayerBundle, version: int, now: datetime, person: str) -> PolicyMetadata:
+def _looked_at(offered: Publication, held: Held, document: LayerDocument) -> str:
+    """Return what is to be recorded of a change that may do harm and that nobody but its author could look at.
+
+    Raises SecondPersonNeeded where there is somebody, who did not.
+    """
+    before, organisation = held.in_force(offered.layer), held.in_force(ORGANISATION)
+    found = dangers(
+        parse_document(offered.layer, before) if before else None,
+        document,
+        PolicyDocument.parse(organisation) if organisation else None,
+    )
+    keys = held_keys(parse_role(Targets, held.targets).signed, offered.layer).keys
+    mine = signed_by(keys, parse_role(Targets, offered.metadata))
+    if not found or len(mine) > 1:
+        return ""
+    if len(keys) > 1:
+        raise SecondPersonNeeded(offered.layer, found, [name_of(key) for key in keys if key.keyid not in mine])
+    return f"nobody else could look at what may do harm: {'; '.join(found)}"
+
+
+def _layer_row(layer: LayerBundle, version: int, now: datetime, person: str, remark: str = "") -> PolicyMetadata:
     return PolicyMetadata(
         role=layer.layer,
         version=version,
@@ -453,6 +601,8 @@ def _layer_row(layer: LayerBundle, version: int, now: datetime, person: str) -> 
         policy=layer.policy,
         published=now,
         person=person,
+        stable=layer.stable or None,
+        remark=remark,
     )
 
 
@@ -490,6 +640,7 @@ def _published(row: PolicyMetadata, names: Mapping[str, str]) -> Happening:
             *(Participant("person", name, requestor=False) for name in others[:_MOST_SIGNERS_NAMED]),
         ),
         what=(Subject("policy", f"{row.role} version {row.version} sha256 {digest}"),),
+        reason=row.remark,
     )
 
 

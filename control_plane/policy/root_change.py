@@ -211,7 +211,7 @@ def _same_policies(targets: Targets, offered: RootChange, held: Held) -> Iterato
     for layer in offered.layers:
         document = read_unsigned_layer(targets, layer)
         verify_next(layer.layer, document.version, layer_version(held.layers, layer.layer))
-        if replace(document, version=published[layer.layer].version) != published[layer.layer]:
+        if layer.stable or replace(document, version=published[layer.layer].version) != published[layer.layer]:
             raise PolicyChanged(layer.layer)
         if begins_with(targets, layer.layer) != document.version:
             raise Malformed("TUF targets metadata", f"it does not begin with version {document.version}")

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from shared.errors import Malformed, Refused
 from shared.identity import HostId
-from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.document import PolicyDocument
 from shared.policy.effective import effective
 from shared.policy.layer import MODALITY, SITE, is_part
 from shared.policy.part import PartDocument
@@ -64,14 +64,17 @@ def parse_document(layer: str, data: bytes) -> LayerDocument:
 def verify_together(published: LayerDocument, others: Iterable[LayerDocument]) -> None:
     """Raise unless whatever hosts would put together of `published` and the other layers that are held is valid.
 
+    A layer is among the others twice where a roll-out may be taken back: some hosts have the one, some the other.
+
     Raises OrganisationFirst, LayersDisagree, TooManyCombinations.
     """
-    held = {document.layer: document for document in (*others, published)}
-    organisation = held.pop(ORGANISATION, None)
-    if not isinstance(organisation, PolicyDocument):
+    documents = [*others, published]
+    organisations = [each for each in documents if isinstance(each, PolicyDocument)]
+    if not organisations:
         raise OrganisationFirst(published.layer)
-    combinations = _combinations(published, [part for part in held.values() if isinstance(part, PartDocument)])
-    for number, combination in enumerate(islice(combinations, MAX_COMBINATIONS + 1)):
+    parts = [each for each in documents if isinstance(each, PartDocument)]
+    combinations = ((first, each) for each in _combinations(published, parts) for first in organisations)
+    for number, (organisation, combination) in enumerate(islice(combinations, MAX_COMBINATIONS + 1)):
         if number == MAX_COMBINATIONS:
             raise TooManyCombinations(published.layer)
         try:

@@ -15,11 +15,11 @@ from tuf.api.metadata import Targets
 from control_plane.db.transactions import snapshot
 from control_plane.keys.store import POLICY_TRUST, KeyStore
 from control_plane.policy import sql
-from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing, RootReplaced
+from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing, RootReplaced, is_everywhere
 from control_plane.policy.roles import begins_with, parse_role
 from control_plane.policy.root_change import WHENEVER
 from control_plane.policy.together import LayerDocument
-from control_plane.policy.verify import SignaturesMissing, verify_layer, verify_roots, verify_targets
+from control_plane.policy.verify import SignaturesMissing, read_stable, verify_layer, verify_roots, verify_targets
 from shared.policy.accept import WrongLayer
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, Modality, PolicyDocument
@@ -35,11 +35,20 @@ class VerifiedPolicy:
         self._verified: dict[tuple[bytes, bytes], LayerDocument] = {}
 
     def newest(self) -> PolicyDocument | None:
-        """Return what is published now, None before the first publication.
+        """Return the newest policy that every host has been given, None before the first publication.
+
+        While one is rolled out, or after it was taken back, that is the one before it.
 
         Raises DatabaseUnavailable, RootReplaced, PolicyRowMissing, Malformed, SignaturesMissing, LayerNotDelegated,
         MetadataMismatch and the like: what does not hold is not acted on.
         """
+        document, layer = self.rolled_out(), self._publisher.layer(ORGANISATION)
+        if document is None or layer is None or is_everywhere(self._publisher.rollouts(), ORGANISATION):
+            return document
+        return _organisation(read_stable(layer))
+
+    def rolled_out(self) -> PolicyDocument | None:
+        """Return the newest policy, which some hosts may have alone so far. Raises what `newest` does."""
         head, layer = self._publisher.head(), self._publisher.layer(ORGANISATION)
         return None if head is None or layer is None else _organisation(self._document(head, layer, ()))
 
@@ -73,14 +82,18 @@ class VerifiedPolicy:
             delegations = sql.delegations(session)
         if head is None or row is None or row.policy is None:
             raise PolicyRowMissing(layer, version)
-        document = self._document(head, LayerBundle(layer, row.metadata_bytes, row.policy), delegations)
+        bundle = LayerBundle(layer, row.metadata_bytes, row.policy, row.stable or b"")
+        document = self._document(head, bundle, delegations)
         if document.version != version:
             raise PolicyRowMissing(layer, version)
         return document
 
     def _document(self, head: HeadBundle, layer: LayerBundle, delegations: tuple[bytes, ...]) -> LayerDocument:
         # By all the bytes that the answer depends on, so a changed row is looked at again.
-        named = (_digest(*head.roots, b"", head.targets, *delegations), _digest(layer.metadata, b"", layer.policy))
+        named = (
+            _digest(*head.roots, b"", head.targets, *delegations),
+            _digest(layer.metadata, b"", layer.policy, layer.stable),
+        )
         with self._lock:
             if named not in self._verified:
                 document = self._verify(head, layer, delegations)

@@ -4,7 +4,7 @@ The centre checks what a person sends before anyone sees it, and its own signing
 would refuse never leaves the building.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -23,6 +23,8 @@ from control_plane.policy.roles import (
     held_keys,
     parse_role,
     policy_path,
+    rollouts_of,
+    stable_path,
 )
 from control_plane.policy.together import LayerDocument, parse_document, verify_together
 from shared import clock
@@ -120,13 +122,41 @@ class WrongOnlineKey(Refused):
         self.role, self.online_key_id = role, online_key_id
 
 
+class StableDiffers(Refused):
+    """Hosts that a roll-out has not reached would go by something else than what they have."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(
+            f"the policy of layer {layer} is signed to be rolled out, and what it leaves the other hosts with is not "
+            "what every host has now; have it signed anew on top of what is published"
+        )
+        self.layer = layer
+
+
+class NothingStable(Refused):
+    def __init__(self, layer: str) -> None:
+        super().__init__(
+            f"layer {layer} cannot be rolled out in rings: there is no policy signed for hosts that a roll-out has not "
+            "reached; the first one of a layer is for everybody at once"
+        )
+        self.layer = layer
+
+
 @dataclass(frozen=True)
 class Held:
-    """What is published, which every new version is measured against."""
+    """What is published, which every new version is measured against; of `taken_back` layers hosts have `stable`."""
 
     roots: tuple[bytes, ...]
     targets: bytes
     layers: tuple[LayerBundle, ...]
+    taken_back: Collection[str] = ()
+
+    def in_force(self, layer: str) -> bytes:
+        """Return the policy that every host of `layer` has, where none is being rolled out; empty: there is none."""
+        held = next((held for held in self.layers if held.layer == layer), None)
+        if held is None:
+            return b""
+        return held.stable if layer in self.taken_back else held.policy
 
 
 @dataclass(frozen=True)
@@ -148,7 +178,7 @@ def verify_publication(offered: Publication, held: Held, keys: CentreKeys, now: 
     What hosts put together of it and the layers that are held has to be valid too.
 
     Raises Malformed, SignaturesMissing, PolicyExpired, PolicyVersionTaken, PolicyVersionSkipped, PolicyVersionsDiffer,
-    MetadataMismatch, LayerNotDelegated, SignersDiffer, WrongLayer, ForeignSealingKey, ForeignReceiptKey,
+    MetadataMismatch, LayerNotDelegated, SignersDiffer, WrongLayer, StableDiffers, ForeignSealingKey, ForeignReceiptKey,
     OrganisationFirst, LayersDisagree, TooManyCombinations.
     """
     root = verify_roots(held.roots, now)
@@ -157,11 +187,24 @@ def verify_publication(offered: Publication, held: Held, keys: CentreKeys, now: 
     document = verify_layer(targets, offered.bundle)
     verify_time(offered.layer, parse_role(Targets, offered.metadata).signed, now)
     verify_next(offered.layer, document.version, layer_version(held.layers, offered.layer))
+    verify_stable(offered.bundle, held)
     if isinstance(document, PolicyDocument):
         verify_ours(document, keys)
-    others = [parse_document(layer.layer, layer.policy) for layer in held.layers if layer.layer != offered.layer]
-    verify_together(document, others)
+    verify_together(document, _others(offered.layer, held))
     return document
+
+
+def verify_stable(offered: LayerBundle, held: Held) -> None:
+    """Raise StableDiffers unless `offered` leaves hosts that a roll-out does not reach with what they have."""
+    if offered.stable and offered.stable != held.in_force(offered.layer):
+        raise StableDiffers(offered.layer)
+
+
+def _others(offered: str, held: Held) -> Iterator[LayerDocument]:
+    """Yield what hosts may have of the other layers: their newest, and what their newest may be taken back to."""
+    for layer in held.layers:
+        if layer.layer != offered:
+            yield from (parse_document(layer.layer, data) for data in (layer.policy, layer.stable) if data)
 
 
 def verify_head(head: HeadBundle, layers: Iterable[LayerBundle], now: datetime) -> None:
@@ -170,7 +213,7 @@ def verify_head(head: HeadBundle, layers: Iterable[LayerBundle], now: datetime) 
     A layer may have expired by itself: hosts keep the last they accepted, and the other layers go on.
 
     Raises Malformed, SignaturesMissing, PolicyExpired, PolicyVersionsDiffer, MetadataMismatch, LayerNotDelegated,
-    SignersDiffer, WrongLayer.
+    SignersDiffer, WrongLayer, NothingStable.
     """
     root = verify_roots(head.roots, now)
     timestamp = _verify_role(root, Timestamp, TIMESTAMP, head.timestamp, now)
@@ -179,7 +222,11 @@ def verify_head(head: HeadBundle, layers: Iterable[LayerBundle], now: datetime) 
     targets = verify_targets(root, head.targets, now)
     verify_signers_agree(root, targets)
     _verify_described(head.targets, targets, snapshot.meta.get("targets.json"), what=TARGETS, described_by=SNAPSHOT)
-    for layer in layers:
+    published = tuple(layers)
+    for name in rollouts_of(snapshot):
+        if not any(layer.layer == name and layer.stable for layer in published):
+            raise NothingStable(name)
+    for layer in published:
         verify_layer(targets, layer)
         signed = parse_role(Targets, layer.metadata).signed
         described = snapshot.meta.get(f"{layer.layer}.json")
@@ -229,7 +276,7 @@ def verify_signers_agree(root: Root, targets: Targets) -> None:
 
 
 def verify_layer(targets: Targets, layer: LayerBundle) -> LayerDocument:
-    """Return the policy document of `layer`, once its role is signed and the document is the role's only target.
+    """Return the policy document of `layer`, once its role is signed and describes it, and `stable` where there is one.
 
     Whether it has expired is not asked: what is held and past its time is still what the next version follows.
     """
@@ -254,14 +301,31 @@ def _verify_delegated(targets: Targets, layer: str) -> None:
 
 def _read_layer(layer: LayerBundle) -> LayerDocument:
     path, signed = policy_path(layer.layer), parse_role(Targets, layer.metadata).signed
-    if signed.delegations is not None or list(signed.targets) != [path]:
-        raise Malformed(f"TUF metadata of layer {layer.layer}", f"its one target is {path}, and it delegates nothing")
-    _verify_target(layer, signed.targets[path])
-    document = parse_document(layer.layer, layer.policy)
-    if document.layer != layer.layer:
-        raise WrongLayer(offered=document.layer, expected=layer.layer)
+    described = {path: layer.policy} | ({stable_path(layer.layer): layer.stable} if layer.stable else {})
+    if signed.delegations is not None or sorted(signed.targets) != sorted(described):
+        raise Malformed(
+            f"TUF metadata of layer {layer.layer}",
+            f"its targets are {' and '.join(described)} by what comes with it, and it delegates nothing",
+        )
+    for name, data in described.items():
+        _verify_target(layer.layer, data, signed.targets[name])
+    document = _read_document(layer.layer, layer.policy)
     if document.version != signed.version:
         raise PolicyVersionsDiffer(layer.layer, document=document.version, metadata=signed.version)
+    if layer.stable and read_stable(layer).version >= document.version:
+        raise Malformed(f"stable policy of layer {layer.layer}", "it is not older than the one that is rolled out")
+    return document
+
+
+def read_stable(layer: LayerBundle) -> LayerDocument:
+    """Return the policy of hosts that a roll-out of `layer`, which was verified and has one, does not reach."""
+    return _read_document(layer.layer, layer.stable)
+
+
+def _read_document(layer: str, data: bytes) -> LayerDocument:
+    document = parse_document(layer, data)
+    if document.layer != layer:
+        raise WrongLayer(offered=document.layer, expected=layer)
     return document
 
 
@@ -329,11 +393,11 @@ def _verify_described(data: bytes, signed: Signed, described: MetaFile | None, *
         raise mismatch from exc
 
 
-def _verify_target(layer: LayerBundle, target: TargetFile) -> None:
-    mismatch = MetadataMismatch(f"policy of layer {layer.layer}", described_by=layer.layer)
+def _verify_target(layer: str, document: bytes, target: TargetFile) -> None:
+    mismatch = MetadataMismatch(f"policy of layer {layer}", described_by=layer)
     if list(target.hashes) != ["sha256"]:
         raise mismatch
     try:
-        target.verify_length_and_hashes(layer.policy)
+        target.verify_length_and_hashes(document)
     except LengthOrHashMismatchError as exc:
         raise mismatch from exc

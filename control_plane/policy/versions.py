@@ -75,7 +75,7 @@ class PolicyVersions:
             newest = sql.newest_version(session, layer)
         if row is None or row.policy is None:
             raise VersionUnknown(version, newest, layer)
-        return LayerBundle(layer, row.metadata_bytes, row.policy)
+        return LayerBundle(layer, row.metadata_bytes, row.policy, row.stable or b"")
 
     def published(self, layer: str = ORGANISATION) -> dict[int, datetime]:
         """Return when each version of a layer was published. Raises DatabaseUnavailable."""
@@ -95,6 +95,7 @@ def bundle_json(bundle: LayerBundle) -> dict[str, Json]:
         "layer": bundle.layer,
         "metadata": encode_base64(bundle.metadata),
         "policy": encode_base64(bundle.policy),
+        **({"stable": encode_base64(bundle.stable)} if bundle.stable else {}),
     }
 
 

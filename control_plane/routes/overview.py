@@ -33,10 +33,10 @@ class RouteOverview:
 
     def _routes(self) -> tuple[dict[str, Route], str]:
         try:
-            document = self._policy.newest()
+            policies = (self._policy.rolled_out(), self._policy.newest())
         except (Refused, IntegrityFailure) as exc:
             return {}, f"the policy does not hold, so nothing is sent: {exc}"
-        return {route.name: route for route in (document.routes if document else ())}, ""
+        return {route.name: route for policy in policies if policy is not None for route in policy.routes}, ""
 
 
 def _route(session: Session, name: str, route: Route | None, error: str) -> dict[str, Json]:

@@ -64,9 +64,11 @@ class RouteService:
         self.wake()
 
     def route(self, name: str) -> Route | None:
-        """Return the route as the newest verified policy has it. Raises what `VerifiedPolicy.newest` does."""
-        document = self._policy.newest()
-        return None if document is None else next((r for r in document.routes if r.name == name), None)
+        """Return the route as the policy has it that every host has, or else as the one has it that is rolled out.
+
+        Raises what `VerifiedPolicy.newest` does.
+        """
+        return self._routes().get(name)
 
     # ---- the thread that knows which routes there are
 
@@ -77,14 +79,18 @@ class RouteService:
             self._changed.wait(_LOOK_EVERY_S)
 
     def _look(self) -> None:
-        document = self._policy.newest()
-        if document is None:
+        if self._policy.newest() is None:
             return
-        known = [route.name for route in document.routes]
+        known = list(self._routes())
         self._queue.settle(known)
         for name in self._queue.open_routes():
             if name in known:
                 self._ensure(name)
+
+    def _routes(self) -> dict[str, Route]:
+        """Return the routes by name. Images of hosts that have the newest policy already wait for no roll-out."""
+        policies = (self._policy.rolled_out(), self._policy.newest())
+        return {route.name: route for policy in policies if policy is not None for route in policy.routes}
 
     def _ensure(self, name: str) -> None:
         with self._lock:

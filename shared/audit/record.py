@@ -88,6 +88,12 @@ class Event(StrEnum):
     POLICY_REFUSED = "policy.refused"
     POLICY_ACCEPTED = "policy.accepted"
     POLICY_FAILED = "policy.failed-here"
+    ROLLOUT_STARTED = "policy.rollout-started"
+    ROLLOUT_WIDENED = "policy.rollout-widened"
+    ROLLOUT_PAUSED = "policy.rollout-paused"
+    ROLLOUT_RESUMED = "policy.rollout-resumed"
+    ROLLOUT_REVERTED = "policy.rollout-reverted"
+    ROLLOUT_FINISHED = "policy.rollout-finished"
     AUDIT_REFUSED = "audit.batch-refused"
     AUDIT_READ = "audit.read"
     PERSON_ADDED = "people.added"
@@ -175,6 +181,12 @@ EVENT_CODES: dict[Event, str] = {
     Event.POLICY_REFUSED: "110113",
     Event.POLICY_ACCEPTED: "110113",
     Event.POLICY_FAILED: "110113",
+    Event.ROLLOUT_STARTED: "110113",
+    Event.ROLLOUT_WIDENED: "110113",
+    Event.ROLLOUT_PAUSED: "110113",
+    Event.ROLLOUT_RESUMED: "110113",
+    Event.ROLLOUT_REVERTED: "110113",
+    Event.ROLLOUT_FINISHED: "110113",
     Event.AUDIT_REFUSED: "110113",
     Event.AUDIT_READ: "110101",
     Event.PERSON_ADDED: "110113",

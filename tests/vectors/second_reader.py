@@ -411,6 +411,8 @@ _CODES = {
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
     "capture.interception-attempted capture.object-discarded coverage.gap-found vault.move-allowed vault.move-ended "
     "policy.published policy.refused policy.accepted policy.failed-here audit.batch-refused vault.conflict-settled "
+    "policy.rollout-started policy.rollout-widened policy.rollout-paused policy.rollout-resumed "
+    "policy.rollout-reverted policy.rollout-finished "
     "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "

@@ -19,6 +19,7 @@ HOST: dict[str, Any] = {
     "host": "host-" + "0a" * 16, "asset": "CT 2", "active": True, "enrolled": clock.text(START), "state": "capturing",
     "policy_in_force": 3, "policy_error": "", "guard_policy": 3, "guard_policy_error": "",
 }  # fmt: skip
+EXPECTED = {HOST["host"]: 3}
 NEVER = {name: HOST[name] for name in ("host", "asset", "active", "enrolled")} | {"state": "never reported"}
 POLICY = """\
 layer: organisation
@@ -29,7 +30,7 @@ timings: {state_every_s: 5, pull_every_s: 30}
 
 
 def texts(*hosts: dict[str, Any]) -> list[str]:
-    return [drift.text for drift in drifts(hosts, 3, PUBLISHED)]
+    return [drift.text for drift in drifts(hosts, EXPECTED, PUBLISHED)]
 
 
 def test_a_host_that_reports_the_newest_version_has_none() -> None:
@@ -66,13 +67,24 @@ def test_a_part_that_is_behind_or_beyond_is_named(change: dict[str, Any], text: 
     assert texts(HOST | change) == [text]
 
 
+def test_a_host_that_a_roll_out_has_not_reached_is_not_behind_and_one_that_went_no_way_back_is_ahead() -> None:
+    waits = HOST | {"policy_in_force": 2, "guard_policy": 2}
+    back = {HOST["host"]: 2}
+
+    assert list(drifts([waits], back, PUBLISHED)) == []
+    assert len(texts(waits)) == 2  # the control: where everybody should have the newest
+    assert [drift.text for drift in drifts([HOST | {"guard_policy": None}], back, PUBLISHED)] == [
+        "CT 2: agent at policy 3 and not at 2 (capturing): it has not gone back to what it should have"
+    ]
+
+
 def test_a_host_that_never_reported_is_not_taken_to_be_up_to_date() -> None:
     assert texts(NEVER) == ["CT 2: agent at unknown and not at 3, since 2026-03-02T08:00:00.000000Z (never reported)"]
 
 
 def test_a_revoked_host_and_a_centre_without_a_policy_have_no_drift() -> None:
     assert texts(NEVER | {"active": False}) == []
-    assert list(drifts([NEVER], 0, {})) == []
+    assert list(drifts([NEVER], {}, {})) == []
 
 
 NORTH_PUBLISHED = {1: START + DAY, 2: START + 5 * DAY}
@@ -100,14 +112,14 @@ def layer(in_force: int | None, *, newest: int = 2, enrolled: bool = True) -> di
 def test_a_host_that_is_behind_in_a_layer_of_its_own_is_named_with_the_layer(
     of_host: dict[str, Any], text: str
 ) -> None:
-    (found,) = drifts([HOST | {"layers": [of_host]}], 3, PUBLISHED, {"site-north": NORTH_PUBLISHED})
+    (found,) = drifts([HOST | {"layers": [of_host]}], EXPECTED, PUBLISHED, {"site-north": NORTH_PUBLISHED})
 
     assert (found.text, found.part, found.layer) == (text, "agent", "site-north")
 
 
 @pytest.mark.parametrize("of_host", [layer(2), layer(0, newest=0), layer(1, enrolled=False)])
 def test_a_layer_that_is_newest_or_unpublished_or_not_the_host_s_is_no_drift(of_host: dict[str, Any]) -> None:
-    assert list(drifts([HOST | {"layers": [of_host]}], 3, PUBLISHED, {"site-north": NORTH_PUBLISHED})) == []
+    assert list(drifts([HOST | {"layers": [of_host]}], EXPECTED, PUBLISHED, {"site-north": NORTH_PUBLISHED})) == []
 
 
 def test_drift_goes_from_the_report_to_the_api_the_page_and_the_terminal(fleet: Fleet, tmp_path: Path) -> None:
@@ -126,4 +138,4 @@ def test_drift_goes_from_the_report_to_the_api_the_page_and_the_terminal(fleet: 
     assert all(line.isprintable() for line in fleet.command("status")[1].split("\n"))
     fleet.report(policy=1, guard=replace(REPORT, policy=1))
     assert fleet.answer()["drift"] == []
-    assert "Every active host last reported version 1 in force" in fleet.get("/")[1]
+    assert "Every active host last reported the version in force that it should have; version 1" in fleet.get("/")[1]

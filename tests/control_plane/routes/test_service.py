@@ -1,17 +1,22 @@
 """Routes as they run: woken by what is stored, each for itself, stopped in the middle and begun again."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from control_plane.policy.publisher import RootReplaced
+from control_plane.policy.authoring import author
+from control_plane.policy.publisher import FirstRing, RootReplaced
 from control_plane.routes.intake import RouteIntake
 from control_plane.routes.service import RouteService
 from shared.audit.record import Event
 from shared.errors import Malformed, Refused
 from shared.identity import ObjectId
+from shared.policy.document import ORGANISATION
+from shared.policy.rollout import EVERYBODY, Rings
 from shared.routes.image import Image
 from tests.control_plane.fleet.processes import eventually
+from tests.control_plane.policy.centre import PERSON, POLICY
 from tests.control_plane.routes.bench import RouteBench, route
 from tests.fakes.archive import Archive, archive
 from tests.fakes.mosquitto import free_port
@@ -198,3 +203,21 @@ def test_who_owes_it_is_asked_of_a_verified_policy_only(routes: RouteBench) -> N
     from shared.sealing.record import verify_record
 
     assert intake.owed(verify_record(record.record, routes.host.signer.public)) == ("a", "b")
+
+
+def test_while_a_policy_is_rolled_out_routes_are_the_old_ones_and_those_that_it_alone_has(routes: RouteBench) -> None:
+    routes.publish(route(11112, name="pacs"))
+    elsewhere, fresh = route(11113, name="pacs"), route(11114, name="second")
+    authored, parts = replace(POLICY, routes=(elsewhere, fresh)), routes.publisher.parts()
+    signed = author(authored, parts, routes.centre.credential, routes.vault.clock, rings=True)
+    routes.publisher.publish(signed, PERSON, FirstRing(Rings((routes.host.host_id,)), lambda _session, _version: None))
+
+    def ports() -> list[int]:
+        return [found.peer.port for name in ("pacs", "second") if (found := routes.service.route(name))]
+
+    # Only canaries have images for the second one, and these wait for nothing.
+    assert ports() == [11112, 11114]
+    routes.publisher.choose(ORGANISATION, PERSON, lambda _session: Rings(percent=EVERYBODY))
+    assert ports() == [11113, 11114]
+    routes.publisher.choose(ORGANISATION, PERSON, lambda _session: Rings())
+    assert ports() == [11112, 11114]

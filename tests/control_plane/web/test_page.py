@@ -84,6 +84,7 @@ STATUS: dict[str, Any] = {
     "routes": [],
     "moves": [],
     "drift": [],
+    "rollouts": [],
     "commands": [],
     "not_evaluated": [],
 }
@@ -256,9 +257,38 @@ def test_who_is_not_at_the_newest_policy_stands_there_with_since_when_and_why() 
         assert expected in shown
     assert "Every active host last reported" not in shown
     assert "guard unknown 2" in " ".join(unknown.split())
-    assert "never published here" in beyond
-    assert "Every active host last reported version 2 in force." in words(render_status(STATUS))
+    assert "guard 9 2 ahead" in " ".join(beyond.split())
+    assert (
+        "Every active host last reported the version in force that it should have; version 2 is the newest."
+        in words(render_status(STATUS))
+    )
     assert "There is no host, or no policy yet." in words(render_status(changed(hosts=[])))
+
+
+RING = {"ring": 1, "who": "<i>CT 2</i>", "opened": "2026-03-01T07:00:00.000000Z", "hosts": 3, "healthy": 1, "failed": 0,
+        "waiting": 0, "not_heard": 2, "members": []}  # fmt: skip
+ROLLOUT = {
+    "layer": "organisation", "version": 7, "state": "running", "since": "2026-03-01T07:00:00.000000Z", "person": "ada",
+    "why": "", "waits_for": "1 of 3 hosts healthy", "ring": 1, "rings": [RING, RING | {"ring": 2, "opened": None}],
+}  # fmt: skip
+
+
+def test_a_roll_out_stands_there_ring_by_ring_until_everybody_has_it() -> None:
+    shown = " ".join(words(render_status(changed(rollouts=[ROLLOUT]))).split())
+    back = words(render_status(changed(rollouts=[ROLLOUT | {"state": "reverted", "why": "no printing"}])))
+
+    assert "Roll-out of policy 7, organisation ring 1 of 2 1 of 3 hosts healthy" in shown
+    assert "&lt;i&gt;CT 2&lt;/i&gt; 2026-03-01 07:00:00 UTC" in shown
+    assert "&lt;i&gt;CT 2&lt;/i&gt; not open" in shown
+    assert "by ada: no printing" in back
+    assert "Roll-out" not in words(render_status(changed(rollouts=[ROLLOUT | {"state": "finished"}])))
+
+
+def test_a_host_that_waits_for_its_ring_is_no_fault_and_one_that_cannot_is() -> None:
+    waits = HOST | {"policy_accepted": 7, "policy_in_force": 6, "policy_error": ""}
+    assert "not rolled out here" in words(render_status(changed(hosts=[waits], rollouts=[ROLLOUT])))
+    for is_fault in (changed(hosts=[waits]), changed(hosts=[waits | {"policy_error": "no"}], rollouts=[ROLLOUT])):
+        assert "differs" in words(render_status(is_fault))
 
 
 @pytest.mark.parametrize("state", ["open", "not authentic"])

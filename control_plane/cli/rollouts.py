@@ -1,0 +1,128 @@
+"""Commands around roll-outs: which rings a policy is published in, how far it is, and steering it."""
+
+import json
+import re
+from argparse import Namespace
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from control_plane.cli.client import PeopleDoor
+from control_plane.cli.people import door
+from control_plane.rollout.plan import OnAbort, Plan
+from shared.errors import Malformed, Refused
+from shared.identity import HostId
+from shared.policy.document import PolicyDocument
+from shared.policy.layer import LAYER_PATTERN
+from shared.policy.rollout import EVERYBODY, Rings
+
+_SHARE = re.compile(r"([1-9][0-9]?)\s?%")
+_LEAST_QUIET_S = 60
+_SOAK_S, _HEALTHY_PERCENT, _ABORT_PERCENT = 1800, 90, 5
+_EXPECTS_A_RING = "expected a share of all hosts such as 10%, or a layer such as site-north"
+
+
+class WhichHost(Refused):
+    def __init__(self, wanted: str, found: int) -> None:
+        which = f"{found} active hosts are" if found else "no active host is"
+        super().__init__(f"{which} called {wanted}; give its host id, as `leadglass-server status` prints it")
+        self.wanted = wanted
+
+
+def is_in_rings(options: Namespace) -> bool:
+    given = (options.soak, options.healthy, options.abort_at, options.on_abort, options.quiet)
+    return bool(options.canary or options.ring) or any(value is not None for value in given)
+
+
+def plan_of(options: Namespace, policy: PolicyDocument, people: PeopleDoor) -> Plan | None:
+    """Return the plan that the options ask for, None: for everybody at once. Raises WhichHost, Malformed."""
+    if not is_in_rings(options):
+        return None
+    if not options.canary and not options.ring:
+        raise Malformed("roll-out", "nobody is first; say --canary HOST or --ring 10%")
+    status: Any = people.get("/api/v1/status") if options.canary else {"hosts": []}
+    first = [Rings(hosts=tuple(_host(name, status["hosts"]) for name in options.canary))] if options.canary else []
+    usual = max(_LEAST_QUIET_S, 2 * policy.pull_every_s + 3 * policy.state_every_s)
+    plan = Plan(
+        (*first, *map(_ring, options.ring), Rings(percent=EVERYBODY)),
+        soak_s=_or(options.soak, _SOAK_S),
+        healthy_percent=_or(options.healthy, _HEALTHY_PERCENT),
+        abort_percent=_or(options.abort_at, _ABORT_PERCENT),
+        on_abort=OnAbort(options.on_abort or OnAbort.REVERT),
+        quiet_s=_or(options.quiet, usual),
+    )
+    return Plan.parse(plan.json())
+
+
+def rings(options: Namespace) -> int:
+    """Show each roll-out; 1 where hosts failed, or one was stopped or taken back."""
+    answer: Any = door(options).get("/api/v1/policy/rollouts", {"layer": options.layer})
+    return _tell(options, answer["rollouts"])
+
+
+def steer(options: Namespace) -> int:
+    asked = {"layer": options.layer, "do": options.do, "because": options.because}
+    answer: Any = door(options).post("/api/v1/policy/rollouts", asked)
+    _tell(options, answer["rollouts"])
+    return 0
+
+
+def lines(rollout: Mapping[str, Any]) -> Iterator[str]:
+    count = len(rollout["rings"])
+    yield (
+        f"policy {rollout['version']} of {rollout['layer']}: {rollout['state']}, ring {rollout['ring']} of {count}, "
+        f"since {rollout['since']}"
+    )
+    yield f"    by {rollout['person']}: {rollout['why'] or 'no reason given'}"
+    for ring in rollout["rings"]:
+        yield f"    ring {ring['ring']}  {ring['who']}: {_hosts(ring)}"
+        for member in ring["members"]:
+            if member["health"] == "failed":
+                yield f"            {member['asset']} ({member['host']}) failed"
+    if rollout["state"] == "running":
+        yield f"    waits: {rollout['waits_for']}"
+    yield (
+        f"    a ring is good at {rollout['healthy_percent']} % healthy after {rollout['soak_s']} s; "
+        f"at {rollout['abort_percent']} % failed: {rollout['on_abort']}"
+    )
+
+
+def _hosts(ring: Mapping[str, Any]) -> str:
+    hosts = f"{ring['hosts']} host{'s' * (ring['hosts'] != 1)}"
+    if ring["opened"] is None:
+        return f"{hosts}, not open"
+    return (
+        f"{hosts}: {ring['healthy']} healthy, {ring['failed']} failed, {ring['waiting']} waiting, "
+        f"{ring['not_heard']} not heard; open since {ring['opened']}"
+    )
+
+
+def _tell(options: Namespace, rollouts: Sequence[Mapping[str, Any]]) -> int:
+    if options.json:
+        print(json.dumps(rollouts, indent=2))
+    else:
+        for rollout in rollouts:
+            print("\n".join(lines(rollout)))
+        if not rollouts:
+            print("nothing was published in rings, or what was is followed by a newer version")
+    stopped = any(rollout["state"] in ("paused", "reverted") for rollout in rollouts)
+    return 1 if stopped or any(ring["failed"] for rollout in rollouts for ring in rollout["rings"]) else 0
+
+
+def _or(given: int | None, usual: int) -> int:
+    return usual if given is None else given
+
+
+def _host(name: str, hosts: Sequence[Mapping[str, Any]]) -> HostId:
+    found = [host["host"] for host in hosts if host["active"] and name in (host["host"], host["asset"])]
+    if len(found) != 1:
+        raise WhichHost(name, len(found))
+    return HostId.parse(found[0])
+
+
+def _ring(text: str) -> Rings:
+    share = _SHARE.fullmatch(text)
+    if share is not None:
+        return Rings(percent=int(share[1]))
+    if re.fullmatch(LAYER_PATTERN, text) is None:
+        raise Malformed(f"--ring {text[:40]}", _EXPECTS_A_RING)
+    return Rings(layers=(text,))

@@ -1,0 +1,154 @@
+"""A roll-out at the terminal: the session that the guide shows, and what is refused there."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import Host
+from control_plane.fleet.states import StateIntake
+from shared.audit.record import Happening
+from shared.clock import SystemClock
+from shared.fleet.state import HostState, sign_state
+from shared.identity import HostId
+from shared.signing import SoftwareSigner
+from tests.control_plane.cli.conftest import Administrator
+from tests.control_plane.policy.file.test_reading import GUIDE
+
+FIRST = """\
+layer: organisation
+modalities:
+  - {ae_title: CT1, description: "CT, room 1.14"}
+grading: {default: restricted}
+timings: {state_every_s: 5, pull_every_s: 30}
+"""
+SECOND = FIRST.replace("grading", '  - {ae_title: MR1, description: "MR, room 2.01"}\ngrading')
+
+
+class NoJournal:
+    def append(self, _session: Session, _happening: Happening) -> None: ...
+
+
+@dataclass
+class Reporter:
+    """A host that is enrolled, and says which policy it has accepted and acts by."""
+
+    database: sessionmaker[Session]
+    asset: str
+    number: int = 0
+    twin: int = 0
+
+    def __post_init__(self) -> None:
+        # By its name and number of its kind, so that its place in a share is always the same.
+        self.host = HostId(sha256(f"{self.asset} {self.twin}".encode()).digest()[:16])
+        self.signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
+        row = Host(host_id=str(self.host), asset=self.asset, active=True, evidence_spki=self.signer.public.spki,
+                   enrolled=SystemClock().now(), state=None, state_number=0, state_received=None)  # fmt: skip
+        with self.database.begin() as session:
+            session.add(row)
+        self.says(1)
+
+    def says(self, in_force: int, *, accepted: int | None = None, error: str = "") -> None:
+        self.number += 1
+        accepted = in_force if accepted is None else accepted
+        state = HostState(self.host, self.number, SystemClock().now(), "test", accepted, in_force, error, True, 0, 0,
+                          0, 0, 0)  # fmt: skip
+        StateIntake(self.database, NoJournal(), SystemClock()).take(self.host, sign_state(state, self.signer))
+
+
+@pytest.fixture
+def hosts(ada: Administrator) -> list[Reporter]:
+    ada.publish(FIRST)
+    return [Reporter(ada.database, asset) for asset in ("CT 2", "MR 1", "US 3")]
+
+
+def session() -> list[tuple[str, list[str]]]:
+    """Return each command of the guide's session of a roll-out with the lines that it shows."""
+    shown = GUIDE.read_text(encoding="utf-8").partition("## Rolling it out")[2]
+    shown = shown.partition("```console\n")[2].partition("```")[0]
+    steps = (step.splitlines() for step in shown.split("$ leadglass-server policy ")[1:])
+    return [(step[0].removesuffix(" --as credential-NAME.json"), step[1:]) for step in steps]
+
+
+def as_shown(line: str) -> str:
+    line = re.sub(r"20..-..-..T..:..:..\.\d{6}Z", "TIME", line).replace("by ada:", "by NAME:")
+    return re.sub(r"\S+/policy\.yaml", "policy.yaml", line).strip()
+
+
+def arguments(command: str, folder: Path) -> list[str]:
+    words = re.findall(r'"([^"]*)"|(\S+)', command)
+    return [str(folder / "policy.yaml") if plain == "policy.yaml" else quoted or plain for quoted, plain in words]
+
+
+def test_the_session_of_the_guide_goes_as_it_says(ada: Administrator, hosts: list[Reporter]) -> None:
+    ada.file(SECOND)
+    canary, others = hosts[0], hosts[1:]
+
+    def canary_takes_it() -> None:
+        canary.says(2)
+        for host in others:
+            host.says(1, accepted=2)
+
+    # What hosts do between two commands of the session, by how the next one begins.
+    meanwhile: dict[int, Callable[[], None]] = {4: canary_takes_it}
+    for number, (command, lines) in enumerate(session()):
+        meanwhile.get(number, lambda: None)()
+        person = replace(ada, who=()) if command.startswith("check") else ada
+        code, out, errors = person.run(*arguments(command, ada.folder))
+        assert errors == ""
+        assert [as_shown(line) for line in out.splitlines()] == [as_shown(line) for line in lines]
+        assert code == (1 if command.startswith("simulate") else 0)
+
+
+def test_the_host_that_failed_is_named_and_nobody_widens_over_it(ada: Administrator, hosts: list[Reporter]) -> None:
+    code, _, errors = ada.run("publish", ada.file(SECOND), "--canary", "CT 2", "--ring", "50%", "--on-abort", "pause")
+    assert (code, errors) == (0, "")
+    hosts[0].says(1, accepted=2, error="version 2 failed its self-check here")
+
+    code, out, _ = ada.run("rings")
+    assert code == 1
+    assert f"CT 2 ({hosts[0].host}) failed" in out
+    code, _, errors = ada.run("rollout", "widen")
+    assert code == 1
+    assert "widen is refused: nobody widens a policy that hosts failed with: CT 2; revert it" in errors or (
+        "it is paused; resume it first" in errors  # the centre itself looked first
+    )
+    code, out, _ = ada.run("rings", "--json")
+    assert json.loads(out)[0]["rings"][0]["failed"] == 1
+
+
+def test_what_cannot_be_a_roll_out_is_refused_before_anything_is_published(
+    ada: Administrator, hosts: list[Reporter]
+) -> None:
+    Reporter(ada.database, "US 3", twin=1)
+    for options, why in (
+        (("--canary", "CT 9"), "no active host is called CT 9"),
+        (("--canary", "US 3"), "2 active hosts are called US 3"),
+        (("--ring", "150%"), "expected a share of all hosts such as 10%, or a layer such as site-north"),
+        (("--ring", "50%", "--ring", "10%"), "larger than the one before"),
+        (("--soak", "30m"), "nobody is first; say --canary HOST or --ring 10%"),
+        (("--ring", "site-nowhere"), "no active host of layer organisation is in the first ring"),
+    ):
+        code, _, errors = ada.run("publish", ada.file(SECOND), *options)
+        assert code in (1, 2)
+        assert why in errors
+    assert ada.run("rings")[:2] == (0, "nothing was published in rings, or what was is followed by a newer version\n")
+
+
+def test_a_draft_that_was_proposed_for_rings_is_published_in_them(ada: Administrator, hosts: list[Reporter]) -> None:
+    draft = ada.folder / "policy.draft"
+    code, out, _ = ada.run("propose", ada.file(SECOND), "--rings", "--out", draft)
+    assert code == 0
+    assert "it may be rolled out in rings, and be taken back to what hosts have now, version 1" in out
+    code, _, errors = ada.run("publish", draft)
+    assert code == 1
+    assert "is signed to be rolled out; say in which rings" in errors
+
+    code, out, _ = ada.run("publish", draft, "--canary", str(hosts[1].host))
+    assert (code, out.splitlines()[0][:47]) == (0, "policy 2 is published to the first of 2 rings; ")

@@ -1,0 +1,215 @@
+"""The gate, by itself: what one report says of a host, and what no order, loss or delay of reports may bring about."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from control_plane.rollout.gate import (
+    Health,
+    Member,
+    Observation,
+    Step,
+    decide,
+    health_of,
+    judge,
+    members_of,
+    with_heard,
+)
+from control_plane.rollout.plan import OnAbort, Plan
+from control_plane.rollout.state import Rollout, State
+from shared import clock
+from shared.identity import HostId
+from shared.policy.document import ORGANISATION
+from shared.policy.rollout import EVERYBODY, Rings
+
+START = clock.parse("2026-03-01T08:00:00Z")
+NEW, OLD = 7, 6
+HOSTS = [HostId(bytes([number] * 16)) for number in range(12)]
+PLAN = Plan((Rings(tuple(HOSTS[:2])), Rings(percent=50), Rings(percent=EVERYBODY)), 600, 90, 5, OnAbort.REVERT, 120)
+
+
+def member(number: int, seen: Observation | None = None) -> Member:
+    return Member(HOSTS[number], f"CT {number}", frozenset({ORGANISATION}), seen)
+
+
+def report(after_s: int, *, in_force: int = NEW, accepted: int = NEW, error: str = "", listening: bool = True,
+           guard: int | None = None, guard_error: str = "", isolated: bool = False) -> Observation:  # fmt: skip
+    received = START + timedelta(seconds=after_s)
+    return Observation(received, accepted, in_force, error, listening, guard, guard_error, isolated)
+
+
+def begun(plan: Plan = PLAN, *, heard: bool = True) -> Rollout:
+    before = report(-1, in_force=OLD, accepted=OLD) if heard else None
+    rollout = Rollout(ORGANISATION, NEW, plan, (START,), {}, State.RUNNING, START, "Ada", "")
+    return with_heard(rollout, [member(number, before) for number in range(len(HOSTS))], START)
+
+
+@pytest.mark.parametrize(
+    "seen, health",
+    [
+        (None, Health.NOT_HEARD),
+        (report(0), Health.NOT_HEARD),  # it may have been made before the ring opened
+        (report(1), Health.HEALTHY),
+        (report(1, guard=NEW), Health.HEALTHY),
+        (report(1, error="an old head was offered"), Health.HEALTHY),  # that is not about what it has in force
+        (report(120, guard=0, guard_error="nobody pinned a root"), Health.HEALTHY),
+        (report(1, guard=OLD), Health.WAITING),
+        (report(120, guard=OLD), Health.FAILED),
+        (report(1, guard=OLD, guard_error="it does not hold"), Health.FAILED),
+        (report(1, in_force=OLD), Health.WAITING),
+        (report(120, in_force=OLD), Health.FAILED),
+        (report(500, in_force=OLD, accepted=OLD), Health.WAITING),  # it has not been given it
+        (report(1, in_force=OLD, error="no such route"), Health.FAILED),
+        (report(1, in_force=OLD, accepted=OLD, error="it cannot be read"), Health.FAILED),
+        (report(1, in_force=NEW + 1, accepted=NEW + 1), Health.WAITING),
+        (report(1, listening=False), Health.FAILED),
+        (report(1, listening=False, isolated=True), Health.WAITING),
+    ],
+)
+def test_what_the_last_report_says_of_a_host(seen: Observation | None, health: Health) -> None:
+    assert judge(begun(), member(0, seen), START) is health
+
+
+def test_a_host_that_did_not_listen_before_need_not_listen_after() -> None:
+    deaf = replace(begun(), heard={str(HOSTS[0]): False})
+
+    assert judge(deaf, member(0, report(1, listening=False)), START) is Health.HEALTHY
+    assert judge(begun(heard=False), member(0, report(1, listening=False)), START) is Health.HEALTHY
+
+
+def test_hosts_that_were_all_off_leave_a_ring_waiting_but_not_the_last_one() -> None:
+    alone = replace(PLAN, rings=(Rings((HOSTS[0],)), Rings(percent=EVERYBODY)))
+    hosts = [member(0), member(1)]
+    first = begun(alone, heard=False)
+    assert decide(first, hosts, START + timedelta(days=1)).step is Step.WAIT
+
+    last = replace(first, opened=(START, START))
+    assert decide(last, hosts, START + timedelta(days=1)).step is Step.FINISH
+
+
+def test_a_ring_without_hosts_of_its_own_waits_for_nothing_but_its_time() -> None:
+    nobody_new = replace(PLAN, rings=(Rings((HOSTS[0],)), Rings(layers=("site-north",)), Rings(percent=EVERYBODY)))
+    rollout = replace(begun(nobody_new), opened=(START, START))
+    hosts = [member(0, report(1))]
+
+    assert decide(rollout, hosts, START + timedelta(seconds=599)).step is Step.WAIT
+    assert decide(rollout, hosts, START + timedelta(seconds=600)).step is Step.OPEN
+
+
+def test_failures_count_by_ring_so_a_large_one_hides_none_of_a_small_one() -> None:
+    hosts = [member(number, report(1)) for number in range(12)]
+    rollout = replace(begun(), opened=(START, START, START))
+    (first, *_) = members_of(rollout, hosts)
+    failed = [replace(each, seen=report(1, listening=False)) if each == first[0] else each for each in hosts]
+
+    # One of twelve hosts, but one of two canaries.
+    half = replace(rollout, plan=replace(PLAN, abort_percent=50))
+    assert decide(half, failed, START + timedelta(days=1)).step is Step.REVERT
+    assert decide(half, hosts, START + timedelta(days=1)).step is Step.FINISH
+
+
+# ---- whatever happens, in whatever order
+
+reports = st.builds(
+    report,
+    st.integers(0, 4000),
+    in_force=st.sampled_from([OLD, NEW]),
+    error=st.sampled_from(["", "", "it cannot be acted by"]),
+    listening=st.sampled_from([True, True, True, False]),
+)
+good_reports = st.builds(report, st.integers(0, 4000), in_force=st.sampled_from([NEW, NEW, NEW, OLD]))
+plans = st.builds(
+    replace,
+    st.just(PLAN),
+    soak_s=st.sampled_from([0, 600]),
+    healthy_percent=st.sampled_from([1, 50, 90, 100]),
+    abort_percent=st.sampled_from([1, 5, 50]),
+    on_abort=st.sampled_from(list(OnAbort)),
+)
+
+
+def played(plan: Plan, said: list[tuple[int, Observation]], ends_s: int = 4000) -> list[Rollout]:
+    """Return every state that a roll-out goes through while hosts say this, looked at each minute."""
+    rollout, went_through, last = begun(plan), [], dict[int, Observation]()
+    for after_s in range(0, ends_s + 1, 60):
+        now = START + timedelta(seconds=after_s)
+        for number, seen in said:
+            if seen.received <= now and (number not in last or seen.received >= last[number].received):
+                last[number] = seen
+        hosts = [member(number, last.get(number)) for number in range(len(HOSTS))]
+        rollout = applied(rollout, hosts, now)
+        went_through.append(rollout)
+    return went_through
+
+
+def applied(rollout: Rollout, hosts: list[Member], now: datetime) -> Rollout:
+    """Return what the decision makes of it, as the service does."""
+    step = decide(rollout, hosts, now).step
+    if step is Step.OPEN:
+        return with_heard(replace(rollout, opened=(*rollout.opened, now)), hosts, now)
+    ends = {Step.FINISH: State.FINISHED, Step.REVERT: State.REVERTED, Step.PAUSE: State.PAUSED}
+    return replace(rollout, state=ends[step]) if step in ends else rollout
+
+
+said = st.lists(st.tuples(st.integers(0, 11), reports), max_size=60)
+said_well = st.lists(st.tuples(st.integers(0, 11), good_reports), max_size=60)
+
+
+@settings(max_examples=150, deadline=None)
+@given(plans, said)
+def test_rings_open_one_by_one_and_none_after_it_ended(plan: Plan, told: list[tuple[int, Observation]]) -> None:
+    states = played(plan, told)
+
+    for before, after in pairwise(states):
+        assert len(after.opened) - len(before.opened) in (0, 1)
+        assert after.version == NEW
+        if before.state is not State.RUNNING:
+            assert after == before
+        if after.state is State.FINISHED:
+            assert after.is_everywhere
+
+
+@settings(max_examples=200, deadline=None)
+@given(plans, st.lists(st.one_of(st.none(), reports), min_size=12, max_size=12), st.integers(1, 3))
+def test_nothing_opens_while_too_many_failed_or_nobody_is_healthy(
+    plan: Plan, seen: list[Observation | None], count: int
+) -> None:
+    rollout = replace(begun(plan), opened=(START,) * count)
+    hosts = [member(number, one) for number, one in enumerate(seen)]
+    rings = health_of(rollout, hosts)
+    step = decide(rollout, hosts, START + timedelta(days=1)).step
+
+    if any(ring.count(Health.FAILED) and ring.failed_percent() >= plan.abort_percent for ring in rings):
+        assert step is (Step.REVERT if plan.on_abort is OnAbort.REVERT else Step.PAUSE)
+    elif step is Step.OPEN and rings[-1].members:
+        assert rings[-1].count(Health.HEALTHY)
+    for state in (State.PAUSED, State.REVERTED, State.FINISHED):
+        assert decide(replace(rollout, state=state), hosts, START + timedelta(days=1)).step is Step.WAIT
+
+
+@settings(max_examples=200, deadline=None)
+@given(plans, st.lists(good_reports, min_size=12, max_size=12), st.sets(st.integers(0, 11)), st.integers(1, 3))
+def test_losing_or_delaying_reports_opens_no_ring_earlier(
+    plan: Plan, seen: list[Observation], lost: set[int], count: int
+) -> None:
+    """Of hosts that did not fail: of one that did, nobody can know it. What was heard when a ring opened is stored."""
+    rollout = replace(begun(plan), opened=(START,) * count)
+    all_of_them = [member(number, one) for number, one in enumerate(seen)]
+    if any(ring.count(Health.FAILED) for ring in health_of(rollout, all_of_them)):
+        return
+    some = [member(number, None if number in lost else one) for number, one in enumerate(seen)]
+    later = START + timedelta(days=1)
+
+    if decide(rollout, all_of_them, later).step is Step.WAIT:
+        assert decide(rollout, some, later).step is Step.WAIT
+
+
+@settings(max_examples=100, deadline=None)
+@given(plans, said_well)
+def test_what_is_stored_is_all_that_decides(plan: Plan, told: list[tuple[int, Observation]]) -> None:
+    for rollout in played(plan, told)[::10]:
+        assert Rollout.of(rollout.row()) == rollout

@@ -1,0 +1,392 @@
+"""A roll-out from its publication to everybody, back, and stopped: what hosts then have, and what is recorded."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from control_plane.db.models import RolloutRow
+from control_plane.policy.authoring import author
+from control_plane.policy.exchange import PolicyParts, Publication
+from control_plane.policy.proposing import Wish, propose_root
+from control_plane.policy.publisher import FirstRing, PolicyPublisher, RingsMissing, RolloutOpen, TakenBack
+from control_plane.policy.roles import build_layer, sign_role
+from control_plane.policy.root_change import PolicyChanged
+from control_plane.policy.verified import VerifiedPolicy
+from control_plane.policy.verify import NothingStable, StableDiffers
+from control_plane.rollout.plan import OnAbort
+from control_plane.rollout.service import FirstRingEmpty, NoRollout, NotSteered, Steering
+from edge_agent.policy_sync.verification import MetadataInvalid
+from shared.identity import HostId
+from shared.policy.bundle import HeadBundle, LayerBundle
+from shared.policy.document import ORGANISATION
+from shared.policy.rollout import Rings
+from tests.control_plane.policy.centre import PERSON, POLICY, new_centre
+from tests.control_plane.policy.people import ada
+from tests.control_plane.rollout.bench import EVEN_MORE, MORE, QUIET_S, Bench
+
+
+def published_and_seen(bench: Bench, on_abort: OnAbort = OnAbort.REVERT) -> None:
+    bench.publish(plan=bench.plan(on_abort=on_abort))
+    bench.later(1)
+    bench.sync()
+
+
+def test_only_the_hosts_of_open_rings_act_by_it_and_all_have_accepted_it(bench: Bench) -> None:
+    published_and_seen(bench)
+
+    assert bench.in_force() == [2, 1, 1, 1]
+    assert [machine.accepted for machine in bench.machines] == [2, 2, 2, 2]
+
+
+def test_it_goes_ring_by_ring_to_everybody_by_itself_and_is_then_over(bench: Bench) -> None:
+    published_and_seen(bench)
+    bench.rollouts.step()
+    assert bench.state() == "running 1"  # it is not watched for long enough
+
+    bench.later()
+    bench.rollouts.step()
+    bench.rollouts.step()
+    assert bench.state() == "running 2"
+    bench.later(1)
+    bench.sync()
+    bench.later()
+    bench.rollouts.step()
+
+    assert bench.state() == "finished 2"
+    assert bench.in_force() == [2, 2, 2, 2]
+    assert bench.centre.publisher.rollouts() == {}
+    assert [(event, who) for event, who, _ in bench.recorded()] == [
+        ("policy.rollout-started", PERSON),
+        ("policy.rollout-widened", "control-plane"),
+        ("policy.rollout-finished", "control-plane"),
+    ]
+
+
+def test_a_canary_that_cannot_act_by_it_has_everybody_go_back_without_a_person(bench: Bench) -> None:
+    bench.publish()
+    bench.machines[0].breaks_at = 2
+    bench.later(1)
+    bench.sync()
+    bench.rollouts.step()
+    bench.sync()
+
+    assert bench.state() == "reverted 1"
+    assert bench.in_force() == [1, 1, 1, 1]
+    event, who, why = bench.recorded()[-1]
+    assert (event, who) == ("policy.rollout-reverted", "control-plane")
+    assert why == "ring 1: 1 of 1 hosts failed: CT 1"
+
+
+def test_a_host_that_has_acted_by_it_goes_back_to_what_it_had(bench: Bench) -> None:
+    published_and_seen(bench)
+    bench.machines[0].listening = False
+    bench.report(bench.machines[0])
+    bench.rollouts.step()
+    bench.sync()
+
+    assert bench.in_force() == [1, 1, 1, 1]
+    assert [machine.accepted for machine in bench.machines] == [2, 2, 2, 2]
+
+
+def test_where_the_plan_says_pause_hosts_keep_what_they_have_and_nothing_opens(bench: Bench) -> None:
+    published_and_seen(bench, OnAbort.PAUSE)
+    bench.machines[0].listening = False
+    bench.report(bench.machines[0])
+    for _ in range(3):
+        bench.rollouts.step()
+        bench.later()
+
+    assert bench.state() == "paused 1"
+    bench.sync()
+    assert bench.in_force() == [2, 1, 1, 1]
+    with pytest.raises(NotSteered, match="it would end again at once: ring 1: 1 of 1 hosts failed"):
+        bench.rollouts.steer(ORGANISATION, Steering.RESUME, PERSON)
+    bench.machines[0].listening = True
+    bench.report(bench.machines[0])
+    bench.rollouts.steer(ORGANISATION, Steering.RESUME, PERSON, "somebody had pulled the cable")
+    assert bench.state() == "running 1"
+
+
+def test_a_host_that_has_not_heard_of_its_ring_yet_has_not_failed(bench: Bench) -> None:
+    bench.publish(plan=bench.plan(percent=50))
+    bench.later(1)
+    bench.sync()
+    bench.later()
+    bench.rollouts.step()  # the second ring is open, and its hosts report what they have: the one before
+    bench.later(1)
+    for machine in bench.machines:
+        bench.report(machine)
+    bench.rollouts.step()
+    assert bench.state() == "running 2"
+
+    bench.later(QUIET_S)  # control: after the time that they have for it, that is a failure
+    bench.report(bench.machines[1])
+    bench.rollouts.step()
+    assert bench.state() == "reverted 2"
+
+
+def test_hosts_that_fall_silent_hold_the_ring_and_those_that_were_off_before_do_not(bench: Bench) -> None:
+    bench.publish(plan=bench.plan(*bench.machines[:2]))
+    bench.later(1)
+    bench.sync(bench.machines[0])
+    bench.later()
+    bench.rollouts.step()
+    assert bench.state() == "running 1"
+
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)  # control: the same, but that one was off before
+    bench.later(QUIET_S + 1)
+    bench.sync(bench.machines[0])
+    bench.publish(plan=bench.plan(*bench.machines[:2]))
+    bench.later(1)
+    bench.sync(bench.machines[0])
+    bench.later()
+    bench.rollouts.step()
+    assert bench.state() == "running 2"
+
+
+def test_a_person_widens_earlier_but_never_where_a_host_failed(bench: Bench) -> None:
+    bench.publish(plan=bench.plan(percent=50))
+    bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON, "it was tried on the bench")
+    assert bench.state() == "running 2"
+    assert bench.recorded()[-1] == ("policy.rollout-widened", PERSON, "it was tried on the bench")
+
+    bench.machines[1].breaks_at = 2
+    bench.later(1)
+    bench.sync()
+    with pytest.raises(NotSteered, match="nobody widens a policy that hosts failed with: CT 2; revert it"):
+        bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON)
+    assert bench.state() == "running 2"
+
+
+def test_widening_the_last_ring_takes_it_as_done(bench: Bench) -> None:
+    bench.publish()
+    for _ in range(2):
+        bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON)
+
+    assert bench.state() == "finished 2"
+
+
+def test_a_person_takes_it_back_also_when_it_was_over_and_not_once_there_is_a_newer_one(bench: Bench) -> None:
+    bench.publish()
+    for _ in range(2):
+        bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON)
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON, "the ward cannot print")
+    bench.sync()
+    assert (bench.state(), bench.in_force()) == ("reverted 2", [1, 1, 1, 1])
+    with pytest.raises(NotSteered, match="taken back already"):
+        bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+
+    bench.rollouts.publish(bench.signed(EVEN_MORE, rings=False), None, PERSON)
+    with pytest.raises(NoRollout):
+        bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    bench.sync()
+    assert bench.in_force() == [3, 3, 3, 3]
+
+
+def test_after_it_was_taken_back_the_next_one_follows_what_hosts_have(bench: Bench) -> None:
+    bench.publish()
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    bench.publish(EVEN_MORE)
+    bench.sync()
+    assert bench.in_force() == [3, 1, 1, 1]
+
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    bench.sync()
+    assert bench.in_force() == [1, 1, 1, 1]
+
+
+def test_what_was_taken_back_is_no_ground_for_the_next_one(bench: Bench) -> None:
+    bench.publish()
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    parts = replace(bench.centre.publisher.parts(), taken_back=())
+    on_the_wrong_ground = author(EVEN_MORE, parts, bench.centre.credential, bench.centre.clock, rings=True)
+
+    with pytest.raises(StableDiffers):
+        bench.rollouts.publish(on_the_wrong_ground, bench.plan(), PERSON)
+
+
+def test_nothing_is_published_and_no_root_changed_while_hosts_go_by_two_versions(bench: Bench) -> None:
+    bench.publish()
+    with pytest.raises(RolloutOpen, match=r"take it back: leadglass-server policy rollout revert --layer organisation"):
+        bench.rollouts.publish(bench.signed(EVEN_MORE, rings=False), None, PERSON)
+    root = propose_root(Wish(), bench.centre.publisher.parts(), ada(bench.centre).signatory, bench.centre.clock).change
+    assert root is not None
+    with pytest.raises(RolloutOpen):
+        bench.centre.publisher.change_root(root, PERSON)
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    with pytest.raises(TakenBack):
+        bench.centre.publisher.change_root(root, PERSON)
+
+
+def test_a_root_signs_the_newest_policies_anew_for_everybody_and_nothing_to_go_back_to(bench: Bench) -> None:
+    bench.publish()
+    for _ in range(2):
+        bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON)
+    root = propose_root(Wish(), bench.centre.publisher.parts(), ada(bench.centre).signatory, bench.centre.clock).change
+    assert root is not None
+    (layer,) = root.layers
+    held = bench.centre.publisher.layer(ORGANISATION)
+    assert held is not None
+    now = bench.centre.clock.now()
+    both = build_layer(ORGANISATION, layer.policy, version=3, now=now, stable=held.stable)
+    smuggled = replace(layer, metadata=sign_role(both, [bench.centre.credential.signer]), stable=held.stable)
+    with pytest.raises(PolicyChanged):
+        bench.centre.publisher.change_root(replace(root, layers=(smuggled,)), PERSON)
+
+    bench.centre.publisher.change_root(root, PERSON)
+    with pytest.raises(NoRollout):
+        bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    bench.sync()
+    assert bench.in_force() == [3, 3, 3, 3]
+
+
+def test_what_the_people_and_the_centre_tell_each_other_is_read_as_it_was_written(bench: Bench) -> None:
+    bench.publish()
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    parts, signed = bench.centre.publisher.parts(), bench.signed(EVEN_MORE)
+
+    assert parts.taken_back == (ORGANISATION,)
+    assert PolicyParts.parse(parts.json()) == parts
+    assert Publication.parse(signed.json()) == signed
+
+
+def test_a_first_ring_of_nobody_and_rings_without_a_ground_are_refused_and_leave_nothing(bench: Bench) -> None:
+    nobody = replace(bench.plan(), rings=(Rings((HostId(bytes(16)),)), bench.plan().rings[-1]))
+    with pytest.raises(FirstRingEmpty):
+        bench.publish(plan=nobody)
+    with pytest.raises(NothingStable):
+        bench.rollouts.publish(bench.signed(rings=False), bench.plan(), PERSON)
+    with pytest.raises(RingsMissing):
+        bench.rollouts.publish(bench.signed(), None, PERSON)
+
+    assert bench.centre.published_version == 1
+    assert bench.recorded() == []
+
+
+def test_the_first_policy_of_a_layer_cannot_be_signed_to_be_taken_back(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    centre = new_centre(tmp_path_factory.mktemp("new"))
+    with pytest.raises(NothingStable):
+        author(POLICY, centre.publisher.parts(), centre.credential, centre.clock, rings=True)
+
+
+def forged(bench: Bench) -> LayerBundle:
+    """Return a next version whose `stable` nobody has approved as that, signed by a person who was misled."""
+    now, document = bench.centre.clock.now(), replace(bench.centre.document(), version=2)
+    other = replace(document, version=1, state_every_s=9)
+    layer = build_layer(ORGANISATION, document.encode(), version=2, now=now, stable=other.encode())
+    signed = sign_role(layer, [bench.centre.credential.signer])
+    return LayerBundle(ORGANISATION, signed, document.encode(), other.encode())
+
+
+def test_what_waits_for_a_roll_out_has_to_be_what_every_host_has(bench: Bench) -> None:
+    with pytest.raises(StableDiffers):
+        bench.rollouts.publish(Publication.of(forged(bench)), bench.plan(), PERSON)
+
+
+def careless(bench: Bench) -> PolicyPublisher:
+    """Return a publisher that does not look at the whole before it publishes it."""
+    centre = bench.centre
+
+    def looks_at_nothing(head: HeadBundle, layers: tuple[LayerBundle, ...], now: datetime) -> None: ...
+
+    return PolicyPublisher(centre.database, centre.keys, centre.journal, centre.clock, verify_whole=looks_at_nothing)
+
+
+def test_a_layer_that_nobody_signed_to_be_taken_back_cannot_be(bench: Bench) -> None:
+    with pytest.raises(NothingStable):
+        bench.centre.publisher.choose(ORGANISATION, PERSON, lambda _session: Rings())
+    assert bench.centre.publisher.rollouts() == {}
+
+    # Control: a publisher that does not look signs it, and a host is what still refuses it.
+    careless(bench).choose(ORGANISATION, PERSON, lambda _session: Rings())
+    assert bench.centre.publisher.rollouts() == {ORGANISATION: Rings()}
+    with pytest.raises(MetadataInvalid, match="nobody signed what it rolls out from"):
+        bench.sync()
+
+
+def test_the_centre_itself_goes_by_what_every_host_has(bench: Bench) -> None:
+    centre = bench.centre
+    verified = VerifiedPolicy(centre.database, centre.keys, centre.publisher)
+
+    def versions() -> tuple[int, int]:
+        newest, rolled_out = verified.newest(), verified.rolled_out()
+        assert newest is not None
+        assert rolled_out is not None
+        return newest.version, rolled_out.version
+
+    # The digest of the first root is kept sealed, as in production.
+    assert versions() == (1, 1)
+    bench.publish()
+    assert versions() == (1, 2)
+    bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON)
+    assert versions() == (2, 2)
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    assert versions() == (1, 2)
+
+
+def expected(bench: Bench) -> list[int]:
+    found = bench.rollouts.expected()
+    return [found[str(machine.host)] for machine in bench.machines]
+
+
+def test_each_host_is_expected_to_have_what_its_ring_has(bench: Bench) -> None:
+    bench.publish()
+    assert expected(bench) == [2, 1, 1, 1]
+    (shown,) = bench.rollouts.status()
+    rings: Any = shown["rings"]
+    assert [(ring["who"], ring["hosts"]) for ring in rings] == [("CT 1", 1), ("everybody", 3)]
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    assert expected(bench) == [1, 1, 1, 1]
+
+
+def test_what_is_not_at_everybody_is_said_until_it_is(bench: Bench) -> None:
+    bench.publish()
+    assert bench.rollouts.overview()[1] == [
+        (
+            "policy 2 of organisation is at ring 1 of 2: 0 of 1 hosts healthy, 1 have to be; 0 wait, 1 not heard "
+            "since it opened"
+        )
+    ]
+    for _ in range(2):
+        bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON)
+    assert bench.rollouts.overview()[1] == []
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON, "no reason")
+    assert bench.rollouts.overview()[1] == [f"policy 2 of organisation was taken back by {PERSON}: no reason"]
+
+
+@pytest.mark.parametrize("column", ["plan", "opened", "heard", "state"])
+def test_a_row_that_somebody_changed_opens_nothing_and_is_said(bench: Bench, column: str) -> None:
+    published_and_seen(bench)
+    bench.later()
+    with bench.centre.database.begin() as session:
+        session.execute(update(RolloutRow).values({column: '{"rings":[]}'}))
+    bench.rollouts.step()
+
+    rollouts, said = bench.rollouts.overview()
+    assert rollouts == []
+    assert said[0].startswith("roll-out of organisation: its row was changed, and nothing opens by itself")
+    assert bench.centre.publisher.rollouts()[ORGANISATION] == bench.plan().opened(1)
+
+
+def test_signing_the_snapshot_anew_keeps_how_far_it_is(bench: Bench) -> None:
+    bench.publish()
+    before = bench.centre.publisher.rollouts()
+    bench.centre.publisher.refresh()
+
+    assert bench.restarted().centre.publisher.rollouts() == before
+    bench.sync()
+    assert bench.in_force() == [2, 1, 1, 1]
+
+
+def test_a_note_that_fails_takes_the_publication_with_it(bench: Bench) -> None:
+    def fails(_session: object, _version: int) -> None:
+        raise FirstRingEmpty(ORGANISATION)
+
+    with pytest.raises(FirstRingEmpty):
+        bench.centre.publisher.publish(bench.signed(MORE), PERSON, FirstRing(bench.plan().opened(1), fails))
+    assert bench.centre.published_version == 1
