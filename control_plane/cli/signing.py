@@ -22,8 +22,10 @@ from control_plane.policy.authoring import (
 )
 from control_plane.policy.drafts import MAX_DRAFT_BYTES, Draft, Signatory, SignaturesNeeded, missing, tell, verify_draft
 from control_plane.policy.exchange import PolicyParts, Publication
-from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.authored import AuthoredPart, authored_of
+from control_plane.policy.file.change import change_lines
 from control_plane.policy.file.meaning import describe, doubts
+from control_plane.policy.past import changes
 from control_plane.policy.roles import (
     ROOT,
     SNAPSHOT,
@@ -44,7 +46,8 @@ from shared import clock
 from shared.clock import SystemClock
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
-from shared.policy.document import PolicyDocument
+from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.layer import is_part
 
 
 class PolicyForOne(Refused):
@@ -156,7 +159,8 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
         layer = draft.layers[0]
         signed = Publication(layer.layer, layer.metadata, layer.policy)
         answer = people.post("/api/v1/policy/publish", signed.json())
-        said = f"policy {answer['version']} is published; `leadglass-server status` shows where it is in force"
+        of_part = f" of layer {layer.layer}" if is_part(layer.layer) else ""
+        said = f"policy {answer['version']}{of_part} is published; `leadglass-server status` shows where it is in force"
     print(json.dumps(answer) if options.json else said)
     return 0
 
@@ -227,13 +231,21 @@ def _told(draft: Draft) -> Iterator[str]:
     yield from tell(draft)
     if draft.targets:
         return
-    policy = parse_document(draft.layers[0].layer, draft.layers[0].policy)
-    if isinstance(policy, PolicyDocument):
-        authored = AuthoredPolicy.of(policy)
-        yield from describe(authored)
-        yield from (f"is this meant? {doubt}" for doubt in doubts(authored))
-    else:
-        yield from json.dumps(json.loads(policy.encode()), indent=2).splitlines()
+    layer = draft.layers[0]
+    authored = authored_of(parse_document(layer.layer, layer.policy))
+    yield from describe(authored)
+    yield from (f"is this meant? {doubt}" for doubt in doubts(authored))
+    if isinstance(authored, AuthoredPart):
+        yield from _told_of_part(authored, draft.parts)
+
+
+def _told_of_part(authored: AuthoredPart, parts: PolicyParts) -> Iterator[str]:
+    """Say what a part changes on its hosts: of a draft that was verified, so both that it is held against are."""
+    held = {each.layer: parse_document(each.layer, each.policy) for each in parts.layers}
+    before, organisation = held.get(authored.layer), held.get(ORGANISATION)
+    found = changes(authored, before, organisation if isinstance(organisation, PolicyDocument) else None)
+    title = f"against version {before.version}" if before else "nothing is published of it"
+    yield from change_lines(f"what changes on its hosts, {title}", found)
 
 
 def _print_missing(lacking: Sequence[Need]) -> None:

@@ -18,7 +18,7 @@ from tuf.api.metadata import Key, Root
 
 from control_plane.durable import write_new
 from control_plane.policy.exchange import PolicyParts, Publication
-from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.authored import Authored, AuthoredPart
 from control_plane.policy.person_key import AskPin, PersonKey, parse_private, signer_for
 from control_plane.policy.roles import (
     RoleKeys,
@@ -33,6 +33,7 @@ from control_plane.policy.roles import (
     signer_of,
 )
 from control_plane.policy.root_change import WHENEVER
+from control_plane.policy.together import LayerDocument, parse_document, verify_together
 from control_plane.policy.verify import (
     LayerNotDelegated,
     layer_version,
@@ -221,18 +222,22 @@ def make_root_and_targets(
     return sign_role(root, people), sign_role(targets, people)
 
 
-def author(authored: AuthoredPolicy, parts: PolicyParts, credential: Credential, clock: Clock) -> Publication:
+def author(authored: Authored, parts: PolicyParts, credential: Credential, clock: Clock) -> Publication:
     """Return the next version of the policy, signed; nothing is signed unless the centre's parts hold.
 
-    Raises UnpinnedKey, ForeignRoot, VersionMisstated, NotASigner, GradeWithoutKey, Malformed, and what `verify_layer`
-    raises for what is published at present.
+    It is tried together with the other layers, as they are published.
+
+    Raises UnpinnedKey, ForeignRoot, VersionMisstated, NotASigner, GradeWithoutKey, Malformed, what `verify_layer`
+    raises for what is published at present, and what `verify_together` raises.
     """
     now = clock.now()
     verify_pinned(parts.keys, parts.receipt_key, credential)
-    _verify_published(authored.layer, parts, credential, now)
-    policy = _compose(authored, parts).encode()
-    PolicyDocument.parse(policy)  # what hosts would refuse is never signed
-    layer = build_layer(authored.layer, policy, version=parts.next_version, now=now)
+    published = _verify_published(authored.layer, parts, credential, now)
+    document = _compose(authored, parts)
+    verify_together(document, [other for other in published if other.layer != authored.layer])
+    policy = document.encode()
+    parse_document(authored.layer, policy)  # what hosts would refuse is never signed
+    layer = build_layer(authored.layer, policy, version=document.version, now=now)
     publication = Publication(authored.layer, sign_role(layer, [credential.signer]), policy)
     LayerBundle.parse(publication.bundle.encode())  # also that no host finds it too large
     return publication
@@ -257,8 +262,12 @@ def verify_pinned(keys: Sequence[SealingKey], receipt_key: EvidencePublicKey, cr
         raise UnpinnedKey(receipt_key.key_id, "receipt key")
 
 
-def _verify_published(layer: str, parts: PolicyParts, credential: Credential, now: datetime) -> None:
+def _verify_published(
+    layer: str, parts: PolicyParts, credential: Credential, now: datetime
+) -> tuple[LayerDocument, ...]:
     """Raise unless what the centre calls published is people's own work and the next version follows it.
+
+    Return what is published of each layer.
 
     Otherwise a centre could have a version signed that is so high that none can follow, or one that is in use already.
     """
@@ -271,12 +280,11 @@ def _verify_published(layer: str, parts: PolicyParts, credential: Credential, no
         raise LayerNotDelegated(layer)
     if mine not in delegated.keyids:
         raise NotASigner(layer, mine)
-    for held in parts.layers:
-        if held.layer == layer:
-            verify_layer(targets, held)
-    published = layer_version(parts.layers, layer)
+    documents = tuple(verify_layer(targets, held) for held in parts.layers)
+    published = layer_version(parts.layers, ORGANISATION)
     if parts.next_version != published + 1:
         raise VersionMisstated(stated=parts.next_version, published=published)
+    return documents
 
 
 def _verify_roots(parts: PolicyParts, credential: Credential, now: datetime) -> Root:
@@ -295,7 +303,9 @@ def verify_roots_lead_to(roots: Sequence[bytes], mine: Key) -> None:
         raise ForeignRoot(mine.keyid)
 
 
-def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
+def _compose(authored: Authored, parts: PolicyParts) -> LayerDocument:
+    if isinstance(authored, AuthoredPart):
+        return authored.document(layer_version(parts.layers, authored.layer) + 1)
     held = sorted({key.grade for key in parts.keys if key.purpose is KeyPurpose.DATA})
     for grade in (authored.grading.default, *authored.grading.grades):
         if grade not in held:

@@ -41,7 +41,7 @@ from control_plane.policy.root_change import (
     read_root_change,
     root_needs,
 )
-from control_plane.policy.together import LayerDocument, parse_document
+from control_plane.policy.together import LayerDocument, parse_document, verify_together
 from control_plane.policy.verify import (
     Held,
     layer_version,
@@ -193,7 +193,10 @@ def sign(draft: Draft, signatory: Signatory) -> Draft:
 
 
 def verify_draft(draft: Draft) -> None:
-    """Raise unless the draft follows what was published when it was made, by whatever people did that."""
+    """Raise unless the draft follows what was published when it was made, by whatever people did that.
+
+    A policy has to fit the other layers too, as they were then.
+    """
     parts = draft.parts
     root = verify_roots(parts.roots, WHENEVER)
     targets = verify_targets(root, parts.targets, WHENEVER)
@@ -210,6 +213,8 @@ def verify_draft(draft: Draft) -> None:
     layer = draft.layers[0]
     document = read_unsigned_layer(targets, layer)
     verify_next(layer.layer, document.version, layer_version(parts.layers, layer.layer))
+    others = [parse_document(held.layer, held.policy) for held in parts.layers if held.layer != layer.layer]
+    verify_together(document, others)
 
 
 def _verify_mine(draft: Draft, signatory: Signatory) -> None:

@@ -2,7 +2,11 @@
 
 from control_plane.policy.authoring import Credential, root_fingerprints
 from control_plane.policy.exchange import PolicyParts
-from control_plane.policy.together import LayerDocument
+from control_plane.policy.file.authored import Authored, AuthoredPolicy
+from control_plane.policy.file.change import Change
+from control_plane.policy.file.differences import differences
+from control_plane.policy.file.part_differences import part_differences
+from control_plane.policy.together import LayerDocument, OrganisationFirst
 from control_plane.policy.verify import layer_version, verify_layer, verify_roots, verify_targets
 from shared.canonical import Json
 from shared.clock import Clock
@@ -11,6 +15,7 @@ from shared.fields import Fields
 from shared.policy.accept import WrongLayer
 from shared.policy.bundle import MAX_LAYER_BYTES, LayerBundle
 from shared.policy.document import MAX_BYTES, ORGANISATION, PolicyDocument
+from shared.policy.part import PartDocument
 
 
 class OtherVersion(IntegrityFailure):
@@ -65,6 +70,18 @@ def newest_of(layer: str, parts: PolicyParts, credential: Credential, clock: Clo
     held = next((each for each in parts.layers if each.layer == layer), None)
     version = layer_version(parts.layers, layer)
     return None if held is None else verify_version_of(held, version, parts, credential, clock)
+
+
+def changes(authored: Authored, held: LayerDocument | None, organisation: PolicyDocument | None) -> tuple[Change, ...]:
+    """Return what publishing `authored` would change against `held`, a version of its layer; None: there is none.
+
+    Raises OrganisationFirst, and Malformed: a part and the organisation's policy are no valid policy together.
+    """
+    if isinstance(authored, AuthoredPolicy):
+        return differences(AuthoredPolicy.of(held) if isinstance(held, PolicyDocument) else None, authored)
+    if organisation is None:
+        raise OrganisationFirst(authored.layer)
+    return part_differences(organisation, held if isinstance(held, PartDocument) else None, authored)
 
 
 def _organisation(document: LayerDocument) -> PolicyDocument:

@@ -79,9 +79,11 @@ def test_a_weaker_grade_of_a_part_is_dangerous_whichever_of_the_two_files_lists_
 
 def test_an_exception_that_comes_or_goes_is_told_of_its_host() -> None:
     plain = "layer: site-north\n"
-    excepted = f'{plain}hosts: {{{HOST}: {{modalities: [{{ae_title: CT7, description: CT}}], devices: {{rules: ["allow id 1:*"]}}}}}}\n'.replace(
-        "1:*", "1234:*"
-    )
+    excepted = f"""{plain}hosts:
+  {HOST}:
+    modalities: [{{ae_title: CT7, description: CT}}]
+    devices: {{rules: ["allow id 1234:*"]}}
+"""
 
     added, allowed = changes(plain, excepted)
     assert (added.field, added.danger) == (f"hosts[{HOST}].modalities CT7", "")
