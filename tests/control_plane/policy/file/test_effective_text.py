@@ -88,6 +88,5 @@ def test_no_text_of_a_policy_forges_a_line() -> None:
     hostile = published(f'layer: site-north\nmodalities: [{{ae_title: X, description: "{said}"}}]\n')
 
     assert all(line.isprintable() for line in lines(hostile))
-    assert [line.endswith(" # site-north 1") for line in lines(hostile) if "organisation 1" in line[:60]].count(
-        True
-    ) == 1
+    (told,) = (line for line in lines(hostile) if "# organisation 1" in line and "# site-north 1" in line)
+    assert told.endswith(" # site-north 1")
