@@ -14,7 +14,7 @@ from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import authored_of
 from control_plane.policy.file.change import Change, change_lines
 from control_plane.policy.file.writing import text
-from control_plane.policy.past import changes, newest, newest_of, parse_bundle, verify_version_of
+from control_plane.policy.past import changes, newest_of, newest_of_all, parse_bundle, verify_version_of
 from control_plane.policy.together import LayerDocument
 from control_plane.policy.versions import SIGNED
 from shared.canonical import Json
@@ -45,7 +45,7 @@ def diff(options: Namespace) -> int:
         held = newest_of(authored.layer, parts, credential, SystemClock())
     else:
         held = _version(people, authored.layer, options.against, parts, credential)
-    found = changes(authored, held, newest(parts, credential, SystemClock()))
+    found = changes(authored, held, newest_of_all(parts, credential, SystemClock()))
     version = 0 if held is None else held.version
     if options.json:
         print(json.dumps(_told(version, found), indent=2))
@@ -86,7 +86,7 @@ def revert(options: Namespace) -> int:
     held = _version(people, layer, options.version, parts, credential)
     now = newest_of(layer, parts, credential, SystemClock())
     authored, version = authored_of(held), 0 if now is None else now.version
-    found = changes(authored, now, newest(parts, credential, SystemClock()))
+    found = changes(authored, now, newest_of_all(parts, credential, SystemClock()))
     # A part may say otherwise what comes to the same on its hosts today, and not tomorrow.
     if not found and (now is None or not is_part(layer) or authored_of(now) == authored):
         raise SaysTheSame(options.version, version)

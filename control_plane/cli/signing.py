@@ -46,7 +46,6 @@ from shared import clock
 from shared.clock import SystemClock
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
-from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.policy.layer import is_part
 
 
@@ -242,8 +241,8 @@ def _told(draft: Draft) -> Iterator[str]:
 def _told_of_part(authored: AuthoredPart, parts: PolicyParts) -> Iterator[str]:
     """Say what a part changes on its hosts: of a draft that was verified, so both that it is held against are."""
     held = {each.layer: parse_document(each.layer, each.policy) for each in parts.layers}
-    before, organisation = held.get(authored.layer), held.get(ORGANISATION)
-    found = changes(authored, before, organisation if isinstance(organisation, PolicyDocument) else None)
+    before = held.get(authored.layer)
+    found = changes(authored, before, held.values())
     title = f"against version {before.version}" if before else "nothing is published of it"
     yield from change_lines(f"what changes on its hosts, {title}", found)
 

@@ -1,12 +1,14 @@
 """The side of the person who looks back: an earlier version, believed only once people's own signatures hold."""
 
+from collections.abc import Iterable
+
 from control_plane.policy.authoring import Credential, root_fingerprints
 from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import Authored, AuthoredPolicy
 from control_plane.policy.file.change import Change
 from control_plane.policy.file.differences import differences
 from control_plane.policy.file.part_differences import part_differences
-from control_plane.policy.together import LayerDocument, OrganisationFirst
+from control_plane.policy.together import LayerDocument, verify_together
 from control_plane.policy.verify import layer_version, verify_layer, verify_roots, verify_targets
 from shared.canonical import Json
 from shared.clock import Clock
@@ -72,16 +74,25 @@ def newest_of(layer: str, parts: PolicyParts, credential: Credential, clock: Clo
     return None if held is None else verify_version_of(held, version, parts, credential, clock)
 
 
-def changes(authored: Authored, held: LayerDocument | None, organisation: PolicyDocument | None) -> tuple[Change, ...]:
+def newest_of_all(parts: PolicyParts, credential: Credential, clock: Clock) -> tuple[LayerDocument, ...]:
+    """Return what is published now of each layer. Raises what `verify_version_of` raises."""
+    found = (newest_of(held.layer, parts, credential, clock) for held in parts.layers)
+    return tuple(document for document in found if document is not None)
+
+
+def changes(authored: Authored, held: LayerDocument | None, published: Iterable[LayerDocument]) -> tuple[Change, ...]:
     """Return what publishing `authored` would change against `held`, a version of its layer; None: there is none.
 
-    Raises OrganisationFirst, and Malformed: a part and the organisation's policy are no valid policy together.
+    `published` is the newest of each layer. Raises, of a part, what `verify_together` raises.
     """
     if isinstance(authored, AuthoredPolicy):
         return differences(AuthoredPolicy.of(held) if isinstance(held, PolicyDocument) else None, authored)
-    if organisation is None:
-        raise OrganisationFirst(authored.layer)
-    return part_differences(organisation, held if isinstance(held, PartDocument) else None, authored)
+    others = [document for document in published if document.layer != authored.layer]
+    before = held if isinstance(held, PartDocument) else None
+    after = authored.document(1 if before is None else before.version + 1)
+    verify_together(after, others)
+    (organisation,) = (document for document in others if isinstance(document, PolicyDocument))
+    return part_differences(organisation, before, after, [part for part in others if isinstance(part, PartDocument)])
 
 
 def _organisation(document: LayerDocument) -> PolicyDocument:

@@ -1,6 +1,6 @@
 """What was published before: who, when, and what each version said otherwise than the one before it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -66,15 +66,15 @@ class PolicyVersions:
     def history(self, most: int, layer: str = ORGANISATION) -> tuple[PastVersion, ...]:
         """Return the newest versions of a layer, the newest first.
 
-        What a version of a part changed is told by what it would come to with the organisation's policy of today.
+        What a version of a part changed is told by what it would come to with the other layers of today.
 
         Raises DatabaseUnavailable, and of a part what `VerifiedPolicy.newest` raises.
         """
         with snapshot(self._database) as session:
             published = sql.publications(session, layer, most + 1)
         read = {row.version: self._read(layer, row.version) for row in published}
-        organisation = self._verified.newest() if is_part(layer) else None
-        return tuple(_past(row, read, organisation) for row in published[:most])
+        newest, parts = (self._verified.newest(), self._verified.parts()) if is_part(layer) else (None, {})
+        return tuple(_past(row, read, newest, tuple(parts.values())) for row in published[:most])
 
     def bundle(self, version: int, layer: str = ORGANISATION) -> LayerBundle:
         """Return a version as it was signed, for whoever verifies it. Raises VersionUnknown, DatabaseUnavailable."""
@@ -106,11 +106,16 @@ def bundle_json(bundle: LayerBundle) -> dict[str, Json]:
     }
 
 
-def _past(row: sql.PublicationRow, read: Mapping[int, _Read], organisation: PolicyDocument | None) -> PastVersion:
+def _past(
+    row: sql.PublicationRow,
+    read: Mapping[int, _Read],
+    organisation: PolicyDocument | None,
+    parts: Sequence[PartDocument],
+) -> PastVersion:
     policy, before = read[row.version], read.get(row.version - 1)
     if isinstance(policy, str):
         return PastVersion(row.version, row.published, row.person, policy, None)
-    changes = None if isinstance(before, str) else _changed(before, policy, organisation)
+    changes = None if isinstance(before, str) else _changed(before, policy, organisation, parts)
     return PastVersion(row.version, row.published, row.person, SIGNED, changes)
 
 
@@ -118,12 +123,13 @@ def _changed(
     before: AuthoredPolicy | PartDocument | None,
     policy: AuthoredPolicy | PartDocument,
     organisation: PolicyDocument | None,
+    parts: Sequence[PartDocument],
 ) -> _Changes:
     if isinstance(policy, AuthoredPolicy):
         return differences(before if isinstance(before, AuthoredPolicy) else None, policy)
     if organisation is None:
         return None
     try:
-        return part_differences(organisation, before if isinstance(before, PartDocument) else None, policy)
+        return part_differences(organisation, before if isinstance(before, PartDocument) else None, policy, parts)
     except Malformed:
-        return None  # that version and the organisation's policy of today are no valid policy together
+        return None  # that version and the other layers of today are no valid policy together

@@ -4,8 +4,9 @@ A part alone says little: what its lines do depends on the organisation's policy
 it differ by what hosts act by under the one and under the other, and what of that may do harm is judged as ever.
 """
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 
 from control_plane.policy.file.authored import AuthoredPart, AuthoredPolicy
 from control_plane.policy.file.change import Change
@@ -14,52 +15,70 @@ from shared.errors import Malformed
 from shared.identity import SIZE_BYTES, HostId
 from shared.policy.document import PolicyDocument
 from shared.policy.effective import effective
-from shared.policy.part import PartDocument
+from shared.policy.part import PartContent, PartDocument
 
 _UNTOLD = "hosts act by what was in force before that, and what changes there cannot be told"
 _ANY_HOST = HostId(bytes(SIZE_BYTES))
 
 
 def part_differences(
-    organisation: PolicyDocument, before: PartDocument | None, after: PartDocument | AuthoredPart
+    organisation: PolicyDocument,
+    before: PartDocument | None,
+    after: PartDocument | AuthoredPart,
+    others: Sequence[PartDocument] = (),
 ) -> tuple[Change, ...]:
-    """Return what changes on hosts of the part, then what changes otherwise on those that there is an exception for.
+    """Return what changes on hosts of the part, then what changes otherwise where an exception or another part is.
 
-    None: the layer was never published, so that its hosts act by the organisation's policy alone.
+    `before` is None where the layer was never published. `others` are parts that a host of this one may have too: what
+    this one says anew may be what such a part said until now. Those of its own kind are passed over.
 
-    Raises Malformed: `after` and the organisation's policy are no valid policy together.
+    Raises Malformed: `after` and the organisation's policy, or one of `others` too, are no valid policy together.
     """
     if isinstance(after, AuthoredPart):
         after = after.document(1 if before is None else before.version + 1)
-    everywhere = _everywhere(organisation, before, after)
-    return (*everywhere, *_for_hosts(organisation, before, after, everywhere))
+    return tuple(_Versions(organisation, before, after).told(others))
 
 
-def _everywhere(organisation: PolicyDocument, before: PartDocument | None, after: PartDocument) -> tuple[Change, ...]:
-    """Return what changes on a host without an exception."""
-    old = None if before is None else replace(before, hosts=())
-    return _on_host(organisation, old, replace(after, hosts=()), _ANY_HOST)
+@dataclass(frozen=True)
+class _Versions:
+    organisation: PolicyDocument
+    before: PartDocument | None
+    after: PartDocument
+
+    def told(self, others: Sequence[PartDocument]) -> Iterator[Change]:
+        everywhere = self._with(PartContent(), PartContent(), None)
+        yield from everywhere
+        told = set(everywhere)
+        for other in (other for other in others if other.is_site != self.after.is_site):
+            beside = [change for change in self._with(PartContent(), PartContent(), other) if change not in told]
+            yield from _within(f"beside {other.layer}: ", beside)
+            told |= set(beside)
+        yield from self._for_hosts(told)
+
+    def _for_hosts(self, told: set[Change]) -> Iterator[Change]:
+        """Yield, of each host that has or had an exception, what is not told of every host of the part already."""
+        was, now = ({} if part is None else dict(part.hosts) for part in (self.before, self.after))
+        same = cache(self._with)  # many exceptions say the same
+        for host in sorted({*was, *now}):
+            changes = same(was.get(host, PartContent()), now.get(host, PartContent()), None)
+            yield from _within(f"hosts[{host}].", [change for change in changes if change not in told])
+
+    def _with(self, was: PartContent, now: PartContent, other: PartDocument | None) -> tuple[Change, ...]:
+        """Return what changes on a host with these exceptions, beside another part or not."""
+        beside = [] if other is None else [replace(other, hosts=())]
+        after = [*beside, replace(self.after, hosts=((_ANY_HOST, now),))]
+        before = [] if self.before is None else [replace(self.before, hosts=((_ANY_HOST, was),))]
+        then = self._acts_by(after)
+        try:
+            return differences(self._acts_by([*beside, *before]), then)
+        except Malformed as exc:
+            # Another layer has changed since, so no host acts by the two together.
+            told = f"no valid policy together with the organisation's: {exc}"
+            return (Change("policy", told, "a valid one", _UNTOLD), *differences(self._acts_by([]), then))
+
+    def _acts_by(self, parts: Sequence[PartDocument]) -> AuthoredPolicy:
+        return AuthoredPolicy.of(effective(self.organisation, parts, _ANY_HOST).policy)
 
 
-def _for_hosts(
-    organisation: PolicyDocument, before: PartDocument | None, after: PartDocument, everywhere: tuple[Change, ...]
-) -> Iterator[Change]:
-    """Yield, of each host that has or had an exception, what is not told of every host of the part already."""
-    excepted = {host for part in (before, after) if part is not None for host, _ in part.hosts}
-    for host in sorted(excepted):
-        for change in _on_host(organisation, before, after, host):
-            if change not in everywhere:
-                yield replace(change, field=f"hosts[{host}].{change.field}")
-
-
-def _on_host(
-    organisation: PolicyDocument, before: PartDocument | None, after: PartDocument, host: HostId
-) -> tuple[Change, ...]:
-    then = AuthoredPolicy.of(effective(organisation, [after], host).policy)
-    try:
-        now = effective(organisation, [] if before is None else [before], host).policy
-    except Malformed as exc:
-        # The organisation's policy has changed since, so no host acts by the two together.
-        told = f"no valid policy together with the organisation's: {exc}"
-        return (Change("policy", told, "a valid one", _UNTOLD), *differences(AuthoredPolicy.of(organisation), then))
-    return differences(AuthoredPolicy.of(now), then)
+def _within(where: str, changes: Sequence[Change]) -> Iterator[Change]:
+    yield from (replace(change, field=where + change.field) for change in changes)

@@ -68,11 +68,24 @@ def test_a_site_is_published_as_its_own_versions_and_what_it_changes_is_shown_be
 
 
 def test_what_hosts_would_refuse_beside_the_organisation_is_not_published(layered: Administrator) -> None:
-    code, _, errors = layered.run("publish", layered.file(NORTH.replace("CT7", "US1")))
-
-    assert code == 1
-    assert "organisation version 1 and site-north version 1 cannot be together" in errors
+    for command in ("diff", "publish"):
+        code, _, errors = layered.run(command, layered.file(NORTH.replace("CT7", "US1")))
+        assert code == 1
+        assert "organisation version 1 and site-north version 1 cannot be together" in errors
     assert layered.run("history", "--layer", "site-north")[1] == "nothing is published yet\n"
+
+
+def test_a_site_that_speaks_instead_of_a_type_of_modality_is_shown_as_what_it_does_there(
+    layered: Administrator,
+) -> None:
+    graded = "grading: {default: %s, grades: [restricted, secret]}\n"
+    layered.publish("layer: modality-ct\n" + graded % "secret")
+
+    code, out, _ = layered.run("diff", layered.file("layer: site-north\n" + graded % "restricted"))
+    assert code == 1
+    assert "~ beside modality-ct: grading.default: secret -> restricted\n    DANGER: restricted is less strict" in out
+    layered.publish("layer: site-north\n" + graded % "restricted")
+    assert "1 dangerous" in layered.run("history", "--layer", "site-north")[1]
 
 
 def test_history_show_and_revert_are_of_the_layer_that_is_named(layered: Administrator) -> None:

@@ -112,6 +112,33 @@ def test_an_exception_that_is_weaker_than_its_site_is_dangerous_on_that_host_alo
     )
 
 
+STRICT_MG = "layer: modality-mg\ngrading: {default: secret, grades: [restricted, secret]}\n"
+LAX_NORTH = "layer: site-north\ngrading: {default: restricted, grades: [restricted, secret]}\n"
+
+
+def test_what_a_site_says_instead_of_a_type_of_modality_is_told_though_it_is_what_the_organisation_says() -> None:
+    types = [published(STRICT_MG), published("layer: modality-ct\n")]
+
+    assert part_differences(ORGANISATION, None, parse(LAX_NORTH)) == ()
+    assert part_differences(ORGANISATION, None, parse(LAX_NORTH), types) == (
+        Change("beside modality-mg: grading.default", "secret", "restricted", "restricted is less strict than secret"),
+    )
+
+
+def test_parts_of_its_own_kind_are_on_no_host_beside_it() -> None:
+    others = [published(LAX_NORTH.replace("default: restricted", "default: secret").replace("north", "south"))]
+
+    assert part_differences(ORGANISATION, None, parse(LAX_NORTH), others) == ()
+
+
+def test_a_thousand_exceptions_that_say_the_same_are_each_told() -> None:
+    hosts = "".join(f"  host-{number:032x}: {{timings: {{pull_every_s: 60}}}}\n" for number in range(1000))
+
+    told = changes(None, f"layer: site-north\nhosts:\n{hosts}")
+    assert len(told) == 1000
+    assert told[7].field == f"hosts[host-{7:032x}].timings.pull_every_s"
+
+
 def test_a_part_that_is_no_policy_together_with_the_organisation_is_refused() -> None:
     for text, why in (
         ("layer: site-north\nmodalities: [{ae_title: CT1, description: again}]\n", "lists a modality AE title twice"),
