@@ -47,10 +47,12 @@ def show(options: Namespace) -> int:
     layers = [layer["layer"] for layer in host["layers"] if layer["enrolled"]]
     found = {layer: newest_of(layer, published, credential, SystemClock()) for layer in layers}
     parts = [part for part in found.values() if isinstance(part, PartDocument)]
+    waits = list(held_back(host["host"], (organisation, *parts), status.get("rollouts", ())))
     if options.json:
-        print(json.dumps(_told(host, organisation, parts), indent=2))
+        print(json.dumps({**_told(host, organisation, parts), "held_back": waits}, indent=2))
         return 0
-    heading = _heading(host, (organisation, *parts), [layer for layer in layers if found[layer] is None])
+    unpublished = [layer for layer in layers if found[layer] is None]
+    heading = (*_heading(host, (organisation, *parts), unpublished), *(f"# {line}" for line in waits))
     print("\n".join(printable(line, len(line)) for line in heading))
     print("\n".join(effective_lines(organisation, parts, HostId.parse(host["host"]))))
     return 0
@@ -62,6 +64,24 @@ def named_host(hosts: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, 
     if len(matching) != 1:
         raise HostNotNamed(wanted, [host["host"] for host in matching])
     return matching[0]
+
+
+def held_back(
+    host: str, newest_of_each: Sequence[LayerDocument], rollouts: Sequence[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield, of each of these layers whose roll-out has not reached a host, what the centre says that it goes by."""
+    versions = {document.layer: document.version for document in newest_of_each}
+    for rollout in rollouts:
+        if versions.get(rollout["layer"]) != rollout["version"] or rollout["state"] == "finished":
+            continue
+        opened = [ring for ring in rollout["rings"] if ring["opened"] is not None]
+        is_reached = any(member["host"] == host for ring in opened for member in ring["members"])
+        what = f"policy {rollout['version']} of {rollout['layer']}"
+        goes_by = "by the centre's word it goes by what all hosts had before"
+        if rollout["state"] == "reverted":
+            yield f"{what} was taken back: {goes_by}"
+        elif not is_reached:
+            yield f"{what} has not reached it: {goes_by}"
 
 
 def _heading(host: Mapping[str, Any], documents: Sequence[LayerDocument], unpublished: Sequence[str]) -> Iterator[str]:
