@@ -4,12 +4,14 @@ import argparse
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from control_plane.cli.ring_options import add_ring_options
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.policy.layer import PART_PATTERN
 
 OK, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOMEM}
@@ -168,6 +170,7 @@ def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
     _json(check)
     check.set_defaults(run=_later("policies", "check"))
     schema = actions.add_parser("schema", help="print the JSON Schema of a policy file, for an editor")
+    schema.add_argument("--part", action="store_true", help="of the file of a site or a type of modality")
     schema.set_defaults(run=_later("policies", "schema"))
     diff = _person(actions.add_parser("diff", help="what a file would change, and what of it is dangerous; 1 if any"))
     diff.add_argument("file", type=Path)
@@ -303,15 +306,26 @@ def _draft_out(parser: argparse.ArgumentParser, *, required: bool) -> None:
     )
 
 
+def _layer(parser: argparse.ArgumentParser) -> None:
+    what = "that of a site or a type of modality, such as site-north [the organisation's]"
+    parser.add_argument("--layer", type=_part, metavar="NAME", help=what)
+
+
 def _add_past_policy(actions: "Commands[argparse.ArgumentParser]") -> None:
     history = _person(actions.add_parser("history", help="who published which version when, and what it changed"))
     history.add_argument("--most", type=int, default=20, metavar="N", help="the newest N [%(default)s]")
+    _layer(history)
     history.set_defaults(run=_later("policy_past", "history"))
     show = _person(actions.add_parser("show", help="print a version as a policy file; --json: as it was signed"))
     show.add_argument("version", type=_version, metavar="VERSION")
+    _layer(show)
     show.set_defaults(run=_later("policy_past", "show"))
+    effective = _person(actions.add_parser("effective", help="what one host acts by, and which layer says each line"))
+    effective.add_argument("host", metavar="HOST", help="its id, or what people call it")
+    effective.set_defaults(run=_later("policy_effective", "show"))
     revert = _person(actions.add_parser("revert", help="publish what an older version said, as a new version"))
     revert.add_argument("version", type=_version, metavar="VERSION")
+    _layer(revert)
     revert.add_argument("--yes", action="store_true", help="do not ask")
     add_ring_options(revert)
     revert.set_defaults(run=_later("policy_past", "revert"))
@@ -437,6 +451,12 @@ def _version(text: str) -> int:
     if not text.isascii() or not text.isdigit() or not 0 < (version := int(text[:10])) < 1 << 31:
         raise argparse.ArgumentTypeError("expected a version, such as 3")
     return version
+
+
+def _part(text: str) -> str:
+    if not re.fullmatch(PART_PATTERN, text):
+        raise argparse.ArgumentTypeError("expected a layer such as site-north or modality-ct")
+    return text
 
 
 def _later(module: str, command: str) -> Callable[[argparse.Namespace], int]:

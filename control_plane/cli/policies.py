@@ -10,11 +10,12 @@ from control_plane.cli.signing import PolicyForOne, hand_on, publish_draft, send
 from control_plane.policy import authoring
 from control_plane.policy.drafts import Draft, harm, missing
 from control_plane.policy.exchange import PolicyParts
-from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.authored import Authored, AuthoredPolicy
 from control_plane.policy.file.beside import FolderOf
 from control_plane.policy.file.meaning import describe, doubts
 from control_plane.policy.file.reading import parse_policy_file
-from control_plane.policy.file.schema import schema_text
+from control_plane.policy.file.schema import part_schema, schema_text
+from control_plane.policy.file.schema import schema as organisation_schema
 from control_plane.policy.proposing import propose_policy
 from control_plane.policy.seen import SeenRoot
 from shared.clock import SystemClock
@@ -23,19 +24,25 @@ from shared.errors import Malformed
 
 def check(options: Namespace) -> int:
     authored = authored_from(options.file)
-    doubtful = doubts(authored)
+    doubtful, senders = doubts(authored), _senders(authored)
     if options.json:
-        told = {"layer": authored.layer, "modalities": len(authored.modalities), "state": "checked"}
+        told = {"layer": authored.layer, "modalities": senders, "state": "checked"}
         print(json.dumps({**told, "meaning": describe(authored), "doubts": doubtful}))
         return 0
     print("\n".join(describe(authored)))
     for doubt in doubtful:
         print(f"is this meant? {doubt}")
-    print(f"{options.file}: layer {authored.layer}, {len(authored.modalities)} modalities; nothing is wrong with it")
+    print(f"{options.file}: layer {authored.layer}, {senders} modalities; nothing is wrong with it")
     return 0
 
 
-def authored_from(file: Path) -> AuthoredPolicy:
+def _senders(authored: Authored) -> int:
+    if isinstance(authored, AuthoredPolicy):
+        return len(authored.modalities)
+    return sum(len(content.modalities) for content in (authored.content, *(content for _, content in authored.hosts)))
+
+
+def authored_from(file: Path) -> Authored:
     return parse_policy_file(file.read_bytes(), str(file), FolderOf(file).read)
 
 
@@ -49,7 +56,7 @@ def publish(options: Namespace) -> int:
 
 
 def publish_authored(
-    options: Namespace, authored: AuthoredPolicy, credential: authoring.Credential, parts: PolicyParts
+    options: Namespace, authored: Authored, credential: authoring.Credential, parts: PolicyParts
 ) -> int:
     """Sign the next version with the person's key, and have the centre publish it where that is enough.
 
@@ -73,12 +80,7 @@ def propose(options: Namespace) -> int:
 
 
 def _signed(
-    authored: AuthoredPolicy,
-    parts: PolicyParts,
-    credential: authoring.Credential,
-    options: Namespace,
-    *,
-    rings: bool,
+    authored: Authored, parts: PolicyParts, credential: authoring.Credential, options: Namespace, *, rings: bool
 ) -> Draft:
     seen = SeenRoot(options.credential)
     seen.verify(parts.roots)
@@ -87,8 +89,8 @@ def _signed(
     return draft
 
 
-def schema(options: Namespace) -> int:  # noqa: ARG001 (every command is called with its options)
-    print(schema_text(), end="")
+def schema(options: Namespace) -> int:
+    print(schema_text(part_schema() if options.part else organisation_schema()), end="")
     return 0
 
 

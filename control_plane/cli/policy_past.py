@@ -11,16 +11,17 @@ from control_plane.cli.people import door
 from control_plane.cli.policies import authored_from, publish_authored
 from control_plane.policy.authoring import Credential, load_credential
 from control_plane.policy.exchange import PolicyParts
-from control_plane.policy.file.authored import AuthoredPolicy
-from control_plane.policy.file.change import Change
-from control_plane.policy.file.differences import differences
+from control_plane.policy.file.authored import authored_of
+from control_plane.policy.file.change import Change, change_lines
 from control_plane.policy.file.writing import text
-from control_plane.policy.past import newest, parse_bundle, verify_version
+from control_plane.policy.past import changes, newest_of, newest_of_all, parse_bundle, verify_version_of
+from control_plane.policy.together import LayerDocument
 from control_plane.policy.versions import SIGNED
 from shared.canonical import Json
 from shared.clock import SystemClock
 from shared.errors import Refused
-from shared.policy.document import PolicyDocument
+from shared.policy.document import ORGANISATION
+from shared.policy.layer import is_part
 
 
 class NotConfirmed(Refused):
@@ -41,21 +42,22 @@ def diff(options: Namespace) -> int:
     authored, credential, people = authored_from(options.file), load_credential(options.credential), door(options)
     parts = _parts(people)
     if options.against is None:
-        held = newest(parts, credential, SystemClock())
+        held = newest_of(authored.layer, parts, credential, SystemClock())
     else:
-        held = _version(people, options.against, parts, credential)
-    changes = differences(None if held is None else AuthoredPolicy.of(held), authored)
+        held = _version(people, authored.layer, options.against, parts, credential)
+    found = changes(authored, held, newest_of_all(parts, credential, SystemClock()))
     version = 0 if held is None else held.version
     if options.json:
-        print(json.dumps(_told(version, changes), indent=2))
+        print(json.dumps(_told(version, found), indent=2))
     else:
-        print("\n".join(_lines(f"against version {version}" if version else "nothing is published", changes)))
-    return 1 if any(change.danger for change in changes) else 0
+        title = f"against version {version}" if version else "nothing is published"
+        print("\n".join(change_lines(title + _of(authored.layer), found)))
+    return 1 if any(change.danger for change in found) else 0
 
 
 def history(options: Namespace) -> int:
     """Show who published what; 1 where the signatures of any version do not hold."""
-    answer: Any = door(options).get("/api/v1/policy/versions", {"most": options.most})
+    answer: Any = door(options).get("/api/v1/policy/versions", {"most": options.most, "layer": options.layer})
     if options.json:
         print(json.dumps(answer, indent=2))
     else:
@@ -68,30 +70,31 @@ def history(options: Namespace) -> int:
 
 def show(options: Namespace) -> int:
     credential, people = load_credential(options.credential), door(options)
-    held = _version(people, options.version, _parts(people), credential)
+    held = _version(people, options.layer or ORGANISATION, options.version, _parts(people), credential)
     if options.json:
         print(json.dumps(json.loads(held.encode()), indent=2))
     else:
-        print(f"# policy version {held.version}, as `leadglass-server policy show` wrote it")
-        print(text(AuthoredPolicy.of(held)), end="")
+        print(f"# policy version {held.version}{_of(held.layer)}, as `leadglass-server policy show` wrote it")
+        print(text(authored_of(held)), end="")
     return 0
 
 
 def revert(options: Namespace) -> int:
     """Publish what an older version said as the next version, once a person has seen what that changes."""
     credential, people = load_credential(options.credential), door(options)
-    parts = _parts(people)
-    held = _version(people, options.version, parts, credential)
-    now = newest(parts, credential, SystemClock())
-    authored = AuthoredPolicy.of(held)
-    changes = differences(None if now is None else AuthoredPolicy.of(now), authored)
-    if not changes:
-        raise SaysTheSame(options.version, parts.next_version - 1)
-    title = f"publishing what version {held.version} said, as version {parts.next_version}"
+    parts, layer = _parts(people), options.layer or ORGANISATION
+    held = _version(people, layer, options.version, parts, credential)
+    now = newest_of(layer, parts, credential, SystemClock())
+    authored, version = authored_of(held), 0 if now is None else now.version
+    found = changes(authored, now, newest_of_all(parts, credential, SystemClock()))
+    # A part may say otherwise what comes to the same on its hosts today, and not tomorrow.
+    if not found and (now is None or not is_part(layer) or authored_of(now) == authored):
+        raise SaysTheSame(options.version, version)
+    title = f"publishing what version {held.version}{_of(layer)} said, as version {version + 1}"
     # Standard output is the answer's alone where a script reads it.
-    print("\n".join(_lines(title, changes)), file=sys.stderr if options.json else sys.stdout)
+    print("\n".join(change_lines(title, found)), file=sys.stderr if options.json else sys.stdout)
     if not options.yes:
-        _confirm(parts.next_version)
+        _confirm(version + 1)
     return publish_authored(options, authored, credential, parts)
 
 
@@ -106,17 +109,14 @@ def _parts(people: PeopleDoor) -> PolicyParts:
     return PolicyParts.parse(people.get("/api/v1/policy/parts"))
 
 
-def _version(people: PeopleDoor, version: int, parts: PolicyParts, credential: Credential) -> PolicyDocument:
-    bundle = parse_bundle(people.get(f"/api/v1/policy/versions/{version}"))
-    return verify_version(bundle, version, parts, credential, SystemClock())
+def _version(people: PeopleDoor, layer: str, version: int, parts: PolicyParts, credential: Credential) -> LayerDocument:
+    asked = {"layer": layer} if is_part(layer) else None
+    bundle = parse_bundle(people.get(f"/api/v1/policy/versions/{version}", asked), layer)
+    return verify_version_of(bundle, version, parts, credential, SystemClock())
 
 
-def _lines(title: str, changes: Sequence[Change]) -> list[str]:
-    if not changes:
-        return [f"{title}: nothing changes"]
-    dangers = sum(bool(change.danger) for change in changes)
-    title = f"{title}: {len(changes)} changes, {dangers} dangerous"
-    return [title, *(line for change in changes for line in change.lines())]
+def _of(layer: str) -> str:
+    return f" of layer {layer}" if is_part(layer) else ""
 
 
 def _told(against: int, changes: Sequence[Change]) -> dict[str, Json]:

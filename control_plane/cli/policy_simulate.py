@@ -28,7 +28,9 @@ def lines(answer: Mapping[str, Any]) -> Iterator[str]:
     yield f"what is plugged in, as hosts last reported it, and what was in the last {answer['days']} days"
     for host in answer["hosts"]:
         yield from _devices(host)
-    if not answer["hosts"]:
+    if without := answer["hosts_without_layer"]:
+        yield f"  {without} hosts do not have this layer, and nothing changes there"
+    elif not answer["hosts"]:
         yield "  no host is enrolled"
     if answer["attachments_left_out"]:
         yield f"  {answer['attachments_left_out']} attachments more: not evaluated; they are older than the newest"

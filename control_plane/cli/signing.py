@@ -32,8 +32,10 @@ from control_plane.policy.drafts import (
     verify_draft,
 )
 from control_plane.policy.exchange import PolicyParts, Publication
-from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.authored import AuthoredPart, authored_of
+from control_plane.policy.file.change import change_lines
 from control_plane.policy.file.meaning import describe, doubts
+from control_plane.policy.past import changes
 from control_plane.policy.roles import (
     ROOT,
     SNAPSHOT,
@@ -55,7 +57,8 @@ from shared.canonical import Json
 from shared.clock import SystemClock
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
-from shared.policy.document import PolicyDocument
+from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.layer import is_part
 
 
 class PolicyForOne(Refused):
@@ -167,14 +170,16 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
         said = "the layers are added; publish a policy for each, and issue codes with --site or --type for its hosts"
     else:
         layer = draft.layers[0]
-        plan = plan_of(options, PolicyDocument.parse(layer.policy), people)
+        of_part = f" of layer {layer.layer}" if is_part(layer.layer) else ""
+        plan = plan_of(options, _organisation_of(draft), people)
         in_rings: dict[str, Json] = {} if plan is None else {"plan": plan.json()}
         answer = people.post("/api/v1/policy/publish", {**Publication.of(layer).json(), **in_rings})
-        said = f"policy {answer['version']} is published; `leadglass-server status` shows where it is in force"
+        said = f"policy {answer['version']}{of_part} is published; `leadglass-server status` shows where it is in force"
         if plan is not None:
+            where = f" --layer {layer.layer}" if is_part(layer.layer) else ""
             said = (
-                f"policy {answer['version']} is published to the first of {len(plan.rings)} rings; "
-                "`leadglass-server policy rings` shows how it does there"
+                f"policy {answer['version']}{of_part} is published to the first of {len(plan.rings)} rings; "
+                f"`leadglass-server policy rings{where}` shows how it does there"
             )
         if answer["remark"]:
             said += f"\nrecorded: {answer['remark']}"
@@ -182,6 +187,12 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
         del answer["remark"]  # a script reads what there is to know
     print(json.dumps(answer) if options.json else said)
     return 0
+
+
+def _organisation_of(draft: Draft) -> PolicyDocument:
+    """Return the organisation's policy, which says how often hosts report unless a part says otherwise."""
+    (policy,) = [layer.policy for layer in (*draft.parts.layers, *draft.layers) if layer.layer == ORGANISATION][-1:]
+    return PolicyDocument.parse(policy)
 
 
 def new_key(options: Namespace) -> int:
@@ -240,7 +251,7 @@ def hand_on(draft: Draft, options: Namespace) -> int:
     if options.json:
         print(json.dumps({"draft": str(options.out), "missing": [need.text for need in lacking]}))
         return 0
-    print("\n".join([*tell(draft), *_harm(draft)]))
+    print("\n".join([*tell(draft), *(f"DANGER: {why}" for why in harm(draft))]))
     print(f"{options.out}: the draft, with your signature")
     _print_missing(lacking)
     return 0
@@ -250,18 +261,23 @@ def _told(draft: Draft) -> Iterator[str]:
     yield from tell(draft)
     if draft.targets:
         return
-    policy = parse_document(draft.layers[0].layer, draft.layers[0].policy)
-    if isinstance(policy, PolicyDocument):
-        authored = AuthoredPolicy.of(policy)
-        yield from describe(authored)
-        yield from (f"is this meant? {doubt}" for doubt in doubts(authored))
+    layer = draft.layers[0]
+    authored = authored_of(parse_document(layer.layer, layer.policy))
+    yield from describe(authored)
+    yield from (f"is this meant? {doubt}" for doubt in doubts(authored))
+    if isinstance(authored, AuthoredPart):
+        yield from _told_of_part(authored, draft.parts)
     else:
-        yield from json.dumps(json.loads(policy.encode()), indent=2).splitlines()
-    yield from _harm(draft)
+        yield from (f"DANGER: {why}" for why in harm(draft))
 
 
-def _harm(draft: Draft) -> Iterator[str]:
-    yield from (f"DANGER: {why}" for why in harm(draft))
+def _told_of_part(authored: AuthoredPart, parts: PolicyParts) -> Iterator[str]:
+    """Say what a part changes on its hosts: of a draft that was verified, so both that it is held against are."""
+    held = {each.layer: parse_document(each.layer, each.policy) for each in parts.layers}
+    before = held.get(authored.layer)
+    found = changes(authored, before, held.values())
+    title = f"against version {before.version}" if before else "nothing is published of it"
+    yield from change_lines(f"what changes on its hosts, {title}", found)
 
 
 def _print_missing(lacking: Sequence[Need]) -> None:

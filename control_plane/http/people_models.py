@@ -310,6 +310,7 @@ class SimulateAnswer(BaseModel):
     time: str
     days: int
     hosts: list[SimulatedHost]
+    hosts_without_layer: int
     captures_unreadable: int
     captures_left_out: int
     attachments_left_out: int

@@ -18,7 +18,7 @@ from tuf.api.metadata import Key, Root
 
 from control_plane.durable import write_new
 from control_plane.policy.exchange import PolicyParts, Publication
-from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.authored import Authored, AuthoredPart
 from control_plane.policy.person_key import AskPin, PersonKey, parse_private, signer_for
 from control_plane.policy.roles import (
     RoleKeys,
@@ -33,11 +33,13 @@ from control_plane.policy.roles import (
     signer_of,
 )
 from control_plane.policy.root_change import WHENEVER
+from control_plane.policy.together import LayerDocument, parse_document, verify_together
 from control_plane.policy.verify import (
     Held,
     LayerNotDelegated,
     NothingStable,
     layer_version,
+    others_of,
     verify_layer,
     verify_roots,
     verify_signers_agree,
@@ -224,22 +226,25 @@ def make_root_and_targets(
 
 
 def author(
-    authored: AuthoredPolicy, parts: PolicyParts, credential: Credential, clock: Clock, *, rings: bool = False
+    authored: Authored, parts: PolicyParts, credential: Credential, clock: Clock, *, rings: bool = False
 ) -> Publication:
     """Return the next version of the policy, signed; nothing is signed unless the centre's parts hold.
 
-    With `rings` it is signed together with what all hosts have now, so that it can be rolled out and taken back.
+    It is tried together with the other layers, as they are published. With `rings` it is signed together with what all
+    hosts have now, so that it can be rolled out and taken back.
 
-    Raises UnpinnedKey, ForeignRoot, VersionMisstated, NotASigner, GradeWithoutKey, NothingStable, Malformed, and what
-    `verify_layer` raises for what is published at present.
+    Raises UnpinnedKey, ForeignRoot, VersionMisstated, NotASigner, GradeWithoutKey, NothingStable, Malformed, what
+    `verify_layer` raises for what is published at present, and what `verify_together` raises.
     """
     now = clock.now()
     verify_pinned(parts.keys, parts.receipt_key, credential)
     _verify_published(authored.layer, parts, credential, now)
-    policy = _compose(authored, parts).encode()
-    PolicyDocument.parse(policy)  # what hosts would refuse is never signed
+    document = _compose(authored, parts)
+    verify_together(document, others_of(authored.layer, parts.layers))
+    policy = document.encode()
+    parse_document(authored.layer, policy)  # what hosts would refuse is never signed
     stable = _stable(authored.layer, parts) if rings else b""
-    layer = build_layer(authored.layer, policy, version=parts.next_version, now=now, stable=stable)
+    layer = build_layer(authored.layer, policy, version=document.version, now=now, stable=stable)
     publication = Publication(authored.layer, sign_role(layer, [credential.signer]), policy, stable)
     LayerBundle.parse(publication.bundle.encode())  # also that no host finds it too large
     return publication
@@ -279,9 +284,8 @@ def _verify_published(layer: str, parts: PolicyParts, credential: Credential, no
     if mine not in delegated.keyids:
         raise NotASigner(layer, mine)
     for held in parts.layers:
-        if held.layer == layer:
-            verify_layer(targets, held)
-    published = layer_version(parts.layers, layer)
+        verify_layer(targets, held)
+    published = layer_version(parts.layers, ORGANISATION)
     if parts.next_version != published + 1:
         raise VersionMisstated(stated=parts.next_version, published=published)
 
@@ -310,7 +314,9 @@ def _stable(layer: str, parts: PolicyParts) -> bytes:
     return stable
 
 
-def _compose(authored: AuthoredPolicy, parts: PolicyParts) -> PolicyDocument:
+def _compose(authored: Authored, parts: PolicyParts) -> LayerDocument:
+    if isinstance(authored, AuthoredPart):
+        return authored.document(layer_version(parts.layers, authored.layer) + 1)
     held = sorted({key.grade for key in parts.keys if key.purpose is KeyPurpose.DATA})
     for grade in (authored.grading.default, *authored.grading.grades):
         if grade not in held:

@@ -43,10 +43,11 @@ from control_plane.policy.root_change import (
     read_root_change,
     root_needs,
 )
-from control_plane.policy.together import LayerDocument, parse_document
+from control_plane.policy.together import LayerDocument, parse_document, verify_together
 from control_plane.policy.verify import (
     Held,
     layer_version,
+    others_of,
     read_stable,
     read_unsigned_layer,
     read_unsigned_targets,
@@ -61,7 +62,7 @@ from shared import canonical
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, encode_base64
 from shared.policy.bundle import MAX_HEAD_BYTES, LayerBundle
-from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.document import PolicyDocument
 
 MAX_DRAFT_BYTES = 16 << 20
 _FIRST_BYTES = b'{"kind":"draft",'
@@ -197,7 +198,10 @@ def sign(draft: Draft, signatory: Signatory) -> Draft:
 
 
 def verify_draft(draft: Draft) -> None:
-    """Raise unless the draft follows what was published when it was made, by whatever people did that."""
+    """Raise unless the draft follows what was published when it was made, by whatever people did that.
+
+    A policy has to fit the other layers too, as they were then.
+    """
     parts = draft.parts
     root = verify_roots(parts.roots, WHENEVER)
     targets = verify_targets(root, parts.targets, WHENEVER)
@@ -215,18 +219,12 @@ def verify_draft(draft: Draft) -> None:
     document = read_unsigned_layer(targets, layer)
     verify_next(layer.layer, document.version, layer_version(parts.layers, layer.layer))
     verify_stable(layer, _held(parts))
+    verify_together(document, others_of(layer.layer, parts.layers))
 
 
 def harm(draft: Draft) -> tuple[str, ...]:
     """Return what of the change that a verified draft makes may do harm, so that a second person has to sign it."""
-    if draft.change is not None:
-        return ()
-    held, layer = _held(draft.parts), draft.layers[0]
-    before, organisation = (
-        PolicyDocument.parse(data) if data else None
-        for data in (held.in_force(layer.layer), held.in_force(ORGANISATION))
-    )
-    return dangers(before, PolicyDocument.parse(layer.policy), organisation)
+    return () if draft.targets else dangers(draft.layers[0], _held(draft.parts))
 
 
 def _held(parts: PolicyParts) -> Held:

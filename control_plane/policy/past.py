@@ -1,8 +1,14 @@
 """The side of the person who looks back: an earlier version, believed only once people's own signatures hold."""
 
+from collections.abc import Iterable
+
 from control_plane.policy.authoring import Credential, root_fingerprints
 from control_plane.policy.exchange import PolicyParts
-from control_plane.policy.together import LayerDocument
+from control_plane.policy.file.authored import Authored, AuthoredPolicy
+from control_plane.policy.file.change import Change
+from control_plane.policy.file.differences import differences
+from control_plane.policy.file.part_differences import part_differences
+from control_plane.policy.together import LayerDocument, verify_together
 from control_plane.policy.verify import layer_version, read_stable, verify_layer, verify_roots, verify_targets
 from shared.canonical import Json
 from shared.clock import Clock
@@ -11,6 +17,7 @@ from shared.fields import Fields
 from shared.policy.accept import WrongLayer
 from shared.policy.bundle import MAX_LAYER_BYTES, LayerBundle
 from shared.policy.document import MAX_BYTES, ORGANISATION, PolicyDocument
+from shared.policy.part import PartDocument
 
 
 class OtherVersion(IntegrityFailure):
@@ -75,6 +82,27 @@ def _followed(
 ) -> LayerDocument:
     document = verify_version_of(held, version, parts, credential, clock)
     return read_stable(held) if held.layer in parts.taken_back and held.stable else document
+
+
+def newest_of_all(parts: PolicyParts, credential: Credential, clock: Clock) -> tuple[LayerDocument, ...]:
+    """Return what is published now of each layer. Raises what `verify_version_of` raises."""
+    found = (newest_of(held.layer, parts, credential, clock) for held in parts.layers)
+    return tuple(document for document in found if document is not None)
+
+
+def changes(authored: Authored, held: LayerDocument | None, published: Iterable[LayerDocument]) -> tuple[Change, ...]:
+    """Return what publishing `authored` would change against `held`, a version of its layer; None: there is none.
+
+    `published` is the newest of each layer. Raises, of a part, what `verify_together` raises.
+    """
+    if isinstance(authored, AuthoredPolicy):
+        return differences(AuthoredPolicy.of(held) if isinstance(held, PolicyDocument) else None, authored)
+    others = [document for document in published if document.layer != authored.layer]
+    before = held if isinstance(held, PartDocument) else None
+    after = authored.document(1 if before is None else before.version + 1)
+    verify_together(after, others)
+    (organisation,) = (document for document in others if isinstance(document, PolicyDocument))
+    return part_differences(organisation, before, after, [part for part in others if isinstance(part, PartDocument)])
 
 
 def _organisation(document: LayerDocument) -> PolicyDocument:

@@ -10,7 +10,7 @@ from tuf.api.metadata import Key, Targets
 from control_plane.policy.authoring import Credential, author
 from control_plane.policy.drafts import Draft, Signatory, sign
 from control_plane.policy.exchange import PolicyParts
-from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.authored import Authored
 from control_plane.policy.layers_added import build_added
 from control_plane.policy.roles import (
     PEOPLE_HOLD_FOR,
@@ -58,7 +58,7 @@ class Wish:
 
 
 def propose_policy(
-    authored: AuthoredPolicy, parts: PolicyParts, credential: Credential, clock: Clock, *, rings: bool = False
+    authored: Authored, parts: PolicyParts, credential: Credential, clock: Clock, *, rings: bool = False
 ) -> Draft:
     """Return the next policy with the proposer's signature. Raises what `author` raises."""
     return Draft(parts, (author(authored, parts, credential, clock, rings=rings).bundle,))

@@ -37,7 +37,6 @@ from control_plane.policy.roles import (
     signed_by,
 )
 from control_plane.policy.root_change import WHENEVER, verify_root_change
-from control_plane.policy.together import LayerDocument, parse_document
 from control_plane.policy.verify import (
     CentreKeys,
     Held,
@@ -426,7 +425,7 @@ class PolicyPublisher:
         rollouts = dict(current.rollouts) if current is not None else {}
         if offered.layer in rollouts and offered.layer not in held.taken_back:
             raise RolloutOpen(offered.layer, layer_version(held.layers, offered.layer))
-        remark = _looked_at(offered, held, document)
+        remark = _looked_at(offered, held)
         session.add(_layer_row(offered.bundle, document.version, now, person, remark))
         rollouts.pop(offered.layer, None)
         if first is not None:
@@ -573,17 +572,12 @@ def _row(role: str, signed: Signed, data: bytes, now: datetime, person: str) -> 
     )
 
 
-def _looked_at(offered: Publication, held: Held, document: LayerDocument) -> str:
+def _looked_at(offered: Publication, held: Held) -> str:
     """Return what is to be recorded of a change that may do harm and that nobody but its author could look at.
 
     Raises SecondPersonNeeded where there is somebody, who did not.
     """
-    before, organisation = held.in_force(offered.layer), held.in_force(ORGANISATION)
-    found = dangers(
-        parse_document(offered.layer, before) if before else None,
-        document,
-        PolicyDocument.parse(organisation) if organisation else None,
-    )
+    found = dangers(offered.bundle, held)
     keys = held_keys(parse_role(Targets, held.targets).signed, offered.layer).keys
     mine = signed_by(keys, parse_role(Targets, offered.metadata))
     if not found or len(mine) > 1:

@@ -70,6 +70,12 @@ class VerifiedPolicy:
                     modalities.update(dict.fromkeys(content.modalities))
         return replace(organisation, modalities=tuple(modalities))
 
+    def parts(self) -> dict[str, PartDocument]:
+        """Return what is published now of each site and type of modality, by layer. Raises what `newest` does."""
+        head, layers = self._publisher.published()
+        documents = [] if head is None else [self._document(head, layer, ()) for layer in layers]
+        return {document.layer: document for document in documents if isinstance(document, PartDocument)}
+
     def version(self, version: int) -> PolicyDocument:
         """Return an earlier version, under the signatures of those who signed then. Raises what `newest` does."""
         return _organisation(self.version_of(ORGANISATION, version))

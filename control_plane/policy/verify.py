@@ -190,7 +190,7 @@ def verify_publication(offered: Publication, held: Held, keys: CentreKeys, now: 
     verify_stable(offered.bundle, held)
     if isinstance(document, PolicyDocument):
         verify_ours(document, keys)
-    verify_together(document, _others(offered.layer, held))
+    verify_together(document, others_of(offered.layer, held.layers))
     return document
 
 
@@ -200,9 +200,9 @@ def verify_stable(offered: LayerBundle, held: Held) -> None:
         raise StableDiffers(offered.layer)
 
 
-def _others(offered: str, held: Held) -> Iterator[LayerDocument]:
+def others_of(offered: str, held: Iterable[LayerBundle]) -> Iterator[LayerDocument]:
     """Yield what hosts may have of the other layers: their newest, and what their newest may be taken back to."""
-    for layer in held.layers:
+    for layer in held:
         if layer.layer != offered:
             yield from (parse_document(layer.layer, data) for data in (layer.policy, layer.stable) if data)
 

@@ -1,6 +1,6 @@
 """What was published before: who, when, and what each version said otherwise than the one before it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeAlias
@@ -12,13 +12,15 @@ from control_plane.policy import sql
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.change import Change
 from control_plane.policy.file.differences import differences, summary
+from control_plane.policy.file.part_differences import part_differences
 from control_plane.policy.verified import VerifiedPolicy
 from shared import clock
 from shared.canonical import Json
-from shared.errors import IntegrityFailure, Refused
+from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import encode_base64
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.policy.layer import is_part
 from shared.policy.part import PartDocument
 
 SIGNED = "signed"
@@ -62,11 +64,17 @@ class PolicyVersions:
         self._database, self._verified = database, verified
 
     def history(self, most: int, layer: str = ORGANISATION) -> tuple[PastVersion, ...]:
-        """Return the newest versions of a layer, the newest first. Raises DatabaseUnavailable."""
+        """Return the newest versions of a layer, the newest first.
+
+        What a version of a part changed is told by what it would come to with the other layers of today.
+
+        Raises DatabaseUnavailable, and of a part what `VerifiedPolicy.newest` raises.
+        """
         with snapshot(self._database) as session:
             published = sql.publications(session, layer, most + 1)
         read = {row.version: self._read(layer, row.version) for row in published}
-        return tuple(_past(row, read) for row in published[:most])
+        newest, parts = (self._verified.newest(), self._verified.parts()) if is_part(layer) else (None, {})
+        return tuple(_past(row, read, newest, tuple(parts.values())) for row in published[:most])
 
     def bundle(self, version: int, layer: str = ORGANISATION) -> LayerBundle:
         """Return a version as it was signed, for whoever verifies it. Raises VersionUnknown, DatabaseUnavailable."""
@@ -99,16 +107,30 @@ def bundle_json(bundle: LayerBundle) -> dict[str, Json]:
     }
 
 
-def _past(row: sql.PublicationRow, read: Mapping[int, _Read]) -> PastVersion:
+def _past(
+    row: sql.PublicationRow,
+    read: Mapping[int, _Read],
+    organisation: PolicyDocument | None,
+    parts: Sequence[PartDocument],
+) -> PastVersion:
     policy, before = read[row.version], read.get(row.version - 1)
     if isinstance(policy, str):
         return PastVersion(row.version, row.published, row.person, policy, None)
-    changes = None if isinstance(before, str) else _changes(before, policy)
+    changes = None if isinstance(before, str) else _changed(before, policy, organisation, parts)
     return PastVersion(row.version, row.published, row.person, SIGNED, changes)
 
 
-def _changes(before: AuthoredPolicy | PartDocument | None, policy: AuthoredPolicy | PartDocument) -> _Changes:
-    """Return what changed; None for a part, of which only whoever fetches both versions is told."""
-    if isinstance(policy, PartDocument) or isinstance(before, PartDocument):
+def _changed(
+    before: AuthoredPolicy | PartDocument | None,
+    policy: AuthoredPolicy | PartDocument,
+    organisation: PolicyDocument | None,
+    parts: Sequence[PartDocument],
+) -> _Changes:
+    if isinstance(policy, AuthoredPolicy):
+        return differences(before if isinstance(before, AuthoredPolicy) else None, policy)
+    if organisation is None:
         return None
-    return differences(before, policy)
+    try:
+        return part_differences(organisation, before if isinstance(before, PartDocument) else None, policy, parts)
+    except Malformed:
+        return None  # that version and the other layers of today are no valid policy together

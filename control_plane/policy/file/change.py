@@ -38,6 +38,17 @@ class Change:
         return dict(self.__dict__)
 
 
+def change_lines(title: str, changes: Sequence[Change]) -> list[str]:
+    """Return the changes under a title that says how many there are, and how many dangerous ones."""
+    if not changes:
+        return [f"{title}: nothing changes"]
+    dangers = sum(bool(change.danger) for change in changes)
+    return [
+        f"{title}: {len(changes)} changes, {dangers} dangerous",
+        *(line for change in changes for line in change.lines()),
+    ]
+
+
 def _line(text: str) -> str:
     return printable(text, len(text))  # nothing is cut off: it is what a person signs
 

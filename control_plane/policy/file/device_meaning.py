@@ -71,6 +71,20 @@ def doubts_of_devices(policy: DevicePolicy) -> Iterator[str]:
         yield "devices.default is allow: whatever no rule names works, also what was never seen before"
     elif not any(may_be(rule.rule, _is_class(HUB_CLASS)) for rule in policy.rules if rule.target is Target.ALLOW):
         yield "devices: no rule allows a hub, so nothing behind one works; many machines have one inside"
+    yield from _doubts_of_rules(policy)
+
+
+def doubts_of_part_devices(policy: DevicePolicy) -> Iterator[str]:
+    """Yield what the rules of a part allow and their author may not mean, or what of it may be without effect."""
+    for name in ("default", "suspicious"):
+        if getattr(policy, name) is Target.ALLOW:
+            yield f"devices.{name} is allow: that does nothing unless the organisation's policy says allow too"
+    if policy.observe_until is not None:
+        yield "devices.observe_until does nothing unless the organisation's policy has one; the earlier one counts"
+    yield from _doubts_of_rules(policy)
+
+
+def _doubts_of_rules(policy: DevicePolicy) -> Iterator[str]:
     for number, rule in enumerate(policy.rules, 1):
         hidden_by = next((n for n, earlier in enumerate(policy.rules[: number - 1], 1) if hides(earlier, rule)), None)
         if hidden_by is not None:

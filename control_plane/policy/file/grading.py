@@ -19,8 +19,8 @@ _VALUE_PATTERN = rf"[^\x00-\x1f\x7f]{{1,{MAX_VALUE_CHARS}}}"
 _VALUE_EXPECTED = f"expected 1 to {MAX_VALUE_CHARS} characters on one line; * and ? stand for others"
 
 
-def read_grading(value: Value, routes: frozenset[str]) -> Grading:
-    """Return the grading of a policy that has `routes`."""
+def read_grading(value: Value, routes: frozenset[str] | None) -> Grading:
+    """Return the grading of a policy that has `routes`; None: another file lists them."""
     section = value.section(("default",), ("grades", "rules", "routes", "ungraded_routes"))
     default = section.text("default", GRADE_PATTERN, _GRADE_EXPECTED)
     grades = tuple(grade for grade, _ in section.texts("grades", GRADE_PATTERN, _GRADE_EXPECTED, MAX_GRADES))
@@ -36,7 +36,7 @@ def read_grading(value: Value, routes: frozenset[str]) -> Grading:
     )
 
 
-def _rules(section: Section, grades: tuple[str, ...], routes: frozenset[str]) -> tuple[Rule, ...]:
+def _rules(section: Section, grades: tuple[str, ...], routes: frozenset[str] | None) -> tuple[Rule, ...]:
     rules: list[Rule] = []
     for item in section.items("rules", MAX_RULES):
         rule, sound = _rule(item, grades, routes)
@@ -47,7 +47,7 @@ def _rules(section: Section, grades: tuple[str, ...], routes: frozenset[str]) ->
     return tuple(rules)
 
 
-def _rule(item: Value, grades: tuple[str, ...], routes: frozenset[str]) -> tuple[Rule, bool]:
+def _rule(item: Value, grades: tuple[str, ...], routes: frozenset[str] | None) -> tuple[Rule, bool]:
     """Return the rule, and whether nothing was wrong with it."""
     before = len(item.problems)
     section = item.section(("when", "grade"), ("routes",))
@@ -73,10 +73,10 @@ def _patterns(value: Value) -> tuple[str, ...]:
     return texts
 
 
-def _routes(section: Section, name: str, known: frozenset[str]) -> tuple[str, ...]:
+def _routes(section: Section, name: str, known: frozenset[str] | None) -> tuple[str, ...]:
     found = section.texts(name, ROUTE_PATTERN, ROUTE_EXPECTED, MAX_ROUTES)
     for route, at in found:
-        if route not in known:
+        if known is not None and route not in known:
             at.problem(f"there is no route {route}; " + (f"there is {_listed(known)}" if known else "routes has none"))
     return tuple(route for route, _ in found)
 

@@ -1,29 +1,28 @@
 """Says in words what a policy file means, and what in it is allowed and may not be meant."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from control_plane.policy.file.authored import AuthoredPolicy
-from control_plane.policy.file.device_meaning import describe_devices, doubts_of_devices
+from control_plane.policy.file.authored import Authored, AuthoredPart, AuthoredPolicy
+from control_plane.policy.file.device_meaning import describe_devices, doubts_of_devices, doubts_of_part_devices
 from control_plane.policy.file.watch_meaning import describe_watch, doubts_of_watch
 from shared.policy.document import Coverage, Modality
-from shared.policy.grading import Rule
+from shared.policy.grading import Grading, Rule
+from shared.policy.part import PartContent
 from shared.policy.routes import Peer, Route, Via, is_loopback
 
 _NAMES_SHOWN = 5
 
 
-def describe(policy: AuthoredPolicy) -> list[str]:
+def describe(policy: Authored) -> list[str]:
     """Return lines for a person who is about to sign this."""
-    grading = policy.grading
+    return _of_part(policy) if isinstance(policy, AuthoredPart) else _of_organisation(policy)
+
+
+def _of_organisation(policy: AuthoredPolicy) -> list[str]:
     lines = ["who may send"] + [f"  {modality_words(modality)}" for modality in policy.modalities]
     if not policy.modalities:
         lines.append("  nobody")
-    lines.append(f"grades, the strictest last: {', '.join(grading.grades or (grading.default,))}")
-    lines.append("how an image is graded, the first line that holds")
-    outcomes = [f"it cannot be read: {_outcome(grading.strictest, grading.ungraded_routes)}"]
-    outcomes += [f"rule {number}, {rule_words(rule)}" for number, rule in enumerate(grading.rules, 1)]
-    outcomes.append(f"any other: {_outcome(grading.default, grading.routes)}")
-    lines += [f"  {number}. {outcome}" for number, outcome in enumerate(outcomes, 1)]
+    lines += _graded(policy.grading)
     if policy.routes:
         lines += ["routes"] + [f"  {route_words(route)}" for route in policy.routes]
     if policy.coverage is not None:
@@ -38,18 +37,70 @@ def describe(policy: AuthoredPolicy) -> list[str]:
     return lines
 
 
-def doubts(policy: AuthoredPolicy) -> list[str]:
+def _graded(grading: Grading) -> list[str]:
+    outcomes = [f"it cannot be read: {_outcome(grading.strictest, grading.ungraded_routes)}"]
+    outcomes += [f"rule {number}, {rule_words(rule)}" for number, rule in enumerate(grading.rules, 1)]
+    outcomes.append(f"any other: {_outcome(grading.default, grading.routes)}")
+    return [
+        f"grades, the strictest last: {', '.join(grading.grades or (grading.default,))}",
+        "how an image is graded, the first line that holds",
+        *(f"  {number}. {outcome}" for number, outcome in enumerate(outcomes, 1)),
+    ]
+
+
+def _of_part(part: AuthoredPart) -> list[str]:
+    lines = [f"layer {part.layer}; what it leaves out is as the organisation's policy says", *_of_content(part.content)]
+    for host, content in part.hosts:
+        lines += [f"for {host} alone", *(f"  {line}" for line in _of_content(content))]
+    return lines
+
+
+def _of_content(content: PartContent) -> list[str]:
+    lines = []
+    if content.modalities:
+        lines += ["who may send besides", *(f"  {modality_words(modality)}" for modality in content.modalities)]
+    if content.grading is not None:
+        lines += ["its own grading, and none of the organisation's", *_graded(content.grading)]
+    if content.spool_quota_bytes:
+        lines.append(f"spool: {size_words(content.spool_quota_bytes)}")
+    if content.devices is not None:
+        lines += ["device rules that come after the organisation's", *describe_devices(content.devices)]
+    if content.watch is not None:
+        lines += ["its own watch rules, and none of the organisation's", *describe_watch(content.watch)]
+    if content.state_every_s:
+        lines.append(f"a host reports every {content.state_every_s} s")
+    if content.pull_every_s:
+        lines.append(f"a host asks for a newer policy every {content.pull_every_s} s")
+    return lines or ["nothing is otherwise"]
+
+
+def doubts(policy: Authored) -> list[str]:
     """Return what the policy allows and its author may not mean; none of it stops a publication."""
+    if isinstance(policy, AuthoredPart):
+        of_hosts = (f"{host}: {doubt}" for host, content in policy.hosts for doubt in _doubts_of_content(content))
+        return [*_doubts_of_content(policy.content), *of_hosts]
     return [
         *_doubts_of_senders(policy.modalities),
         *_doubts_of_routes(policy),
-        *_doubts_of_peers(policy),
+        *_doubts_of_commitments(policy.modalities),
+        *_doubts_of_coverage(policy),
         *(() if policy.devices is None else doubts_of_devices(policy.devices)),
         *(() if policy.watch is None else doubts_of_watch(policy.watch)),
     ]
 
 
-def _doubts_of_senders(modalities: tuple[Modality, ...]) -> Iterator[str]:
+def _doubts_of_content(content: PartContent) -> Iterator[str]:
+    yield from _doubts_of_senders(content.modalities)
+    yield from _doubts_of_commitments(content.modalities)
+    if content.grading is not None:
+        yield from _doubts_of_ungraded(content.grading)
+    if content.devices is not None:
+        yield from doubts_of_part_devices(content.devices)
+    if content.watch is not None:
+        yield from doubts_of_watch(content.watch)
+
+
+def _doubts_of_senders(modalities: Sequence[Modality]) -> Iterator[str]:
     open_to_all = [m.ae_title for m in modalities if not m.addresses and not m.certificates]
     if open_to_all:
         yield (
@@ -69,14 +120,21 @@ def _doubts_of_routes(policy: AuthoredPolicy) -> Iterator[str]:
                 f"route {route.name}: images on it can be opened on their host until the archive has them; "
                 "`via: centre` keeps hosts unable to open anything"
             )
-    if used and not grading.ungraded_routes:
+    yield from _doubts_of_ungraded(grading)
+
+
+def _doubts_of_ungraded(grading: Grading) -> Iterator[str]:
+    if grading.all_routes() and not grading.ungraded_routes:
         yield "grading.ungraded_routes is empty: an image that cannot be graded reaches the vault and no archive"
 
 
-def _doubts_of_peers(policy: AuthoredPolicy) -> Iterator[str]:
-    for modality in policy.modalities:
+def _doubts_of_commitments(modalities: Sequence[Modality]) -> Iterator[str]:
+    for modality in modalities:
         if modality.commitment is not None and _in_clear(modality.commitment):
             yield f"{modality.ae_title}: storage commitment is reported to another machine without TLS"
+
+
+def _doubts_of_coverage(policy: AuthoredPolicy) -> Iterator[str]:
     if policy.coverage is None:
         return
     if _in_clear(policy.coverage.peer):

@@ -21,8 +21,11 @@ _DESCRIPTION_PATTERN = rf"[^\x00-\x1f\x7f]{{1,{MAX_DESCRIPTION_CHARS}}}"
 _STATION_PATTERN = rf"[^\x00-\x1f\x7f]{{1,{MAX_STATION_CHARS}}}"
 
 
-def read_modalities(value: Value | None, *, has_trust: bool) -> tuple[Modality, ...]:
-    seen: dict[str, Value] = {}
+def read_modalities(
+    value: Value | None, *, has_trust: bool, seen: dict[str, Value] | None = None
+) -> tuple[Modality, ...]:
+    """`seen` has the AE titles that are listed before these, and gets these too."""
+    seen = {} if seen is None else seen
     items = () if value is None else value.items(MAX_MODALITIES)
     return tuple(_modality(item, seen, has_trust=has_trust) for item in items)
 

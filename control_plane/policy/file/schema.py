@@ -1,11 +1,12 @@
-"""The JSON Schema (2020-12) of a policy file, made of the limits that the reader itself goes by.
+"""The JSON Schemas (2020-12) of a policy file and of a part's, made of the limits that the reader itself goes by.
 
-It takes whatever the reader takes. The reader refuses more: what one field says of another (a grade that is not listed,
-a route that there is none of, an AE title twice), and what YAML reads otherwise than it looks.
+Each takes whatever the reader takes. The reader refuses more: what one field says of another (a grade that is not
+listed, a route that there is none of, an AE title twice), and what YAML reads otherwise than it looks.
 """
 
 import json
 
+from control_plane.policy.file.parts import HOST_ID_PATTERN
 from shared.canonical import Json
 from shared.devices.others import OtherKind
 from shared.devices.parse import MAX_RULES as MAX_DEVICE_RULES
@@ -36,6 +37,8 @@ from shared.policy.document import (
     AfterReceipt,
 )
 from shared.policy.grading import ATTRIBUTES, MAX_CONDITION_VALUES, MAX_GRADES, MAX_RULES, MAX_VALUE_CHARS
+from shared.policy.layer import MODALITY, PART_PATTERN
+from shared.policy.part import MAX_HOSTS
 from shared.policy.routes import (
     AE_TITLE_PATTERN,
     FINGERPRINT_PATTERN,
@@ -54,8 +57,8 @@ _INSTANT = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z
 _CERTIFICATE = r"-----BEGIN CERTIFICATE-----\n[A-Za-z0-9+/=\n]+-----END CERTIFICATE-----"
 
 
-def schema_text() -> str:
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+def schema_text(of: dict[str, Json]) -> str:
+    return json.dumps(of, indent=2, ensure_ascii=False) + "\n"
 
 
 def schema() -> dict[str, Json]:
@@ -70,10 +73,7 @@ def schema() -> dict[str, Json]:
                 "layer": {"const": ORGANISATION, "description": "Whom it is for: every host."},
                 "modalities": _list(_modality(), MAX_MODALITIES, "Who may send; whoever is not listed may not."),
                 "grading": _grading(),
-                "timings": _object({
-                    "state_every_s": _number(MAX_STATE_EVERY_S, "How often a host reports, in seconds."),
-                    "pull_every_s": _number(MAX_PULL_EVERY_S, "How often a host asks for a newer policy, in seconds."),
-                }, ("state_every_s", "pull_every_s")),
+                "timings": _object(_timings(), ("state_every_s", "pull_every_s")),
                 "routes": _list(_route(), MAX_ROUTES, "Archives that get images besides the vault."),
                 "dicom_trust": _trust("What modalities' TLS client certificates are issued by."),
                 "coverage": _peer({"calling_ae_title": _AE_TITLE}, "The archive that is asked what it knows."),
@@ -86,7 +86,48 @@ def schema() -> dict[str, Json]:
         ),
         "if": {"required": ["modalities"], "properties": {"modalities": {"contains": _BOUND_TO_CERTIFICATES}}},
         "then": {"required": ["dicom_trust"]},
-    }  # fmt: skip
+    }
+
+
+def part_schema() -> dict[str, Json]:
+    layer = _text(PART_PATTERN, "Whom it is for: the hosts of this site, or of this type of modality.")
+    exceptions: dict[str, Json] = {
+        "type": "object",
+        "description": "What is otherwise for single hosts of a site.",
+        "propertyNames": {"pattern": f"^{HOST_ID_PATTERN}$"},
+        "additionalProperties": {**_object(_content()), "minProperties": 1},
+        "minProperties": 1,
+        "maxProperties": MAX_HOSTS,
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:leadglass:policy-part:1",
+        "title": "Leadglass policy file of a site or a type of modality",
+        "description": "What `leadglass-server policy check` takes of a part, as far as one field can say it for "
+        "itself. What it leaves out is as the organisation's policy says.",
+        **_object({"layer": layer, **_content(), "hosts": exceptions}, ("layer",)),
+        "if": {"properties": {"layer": {"type": "string", "pattern": f"^{MODALITY}"}}},
+        "then": {"properties": {"hosts": False}},
+    }
+
+
+def _content() -> dict[str, Json]:
+    """Return the fields of a part, and of its exceptions: those of an organisation that are not its alone."""
+    return {
+        "modalities": {**_list(_modality(), MAX_MODALITIES, "Who may send besides."), "minItems": 1},
+        "grading": _grading(),
+        "timings": {**_object(_timings()), "minProperties": 1},
+        "spool": _spool(),
+        "devices": _devices(),
+        "watch": _watch(),
+    }
+
+
+def _timings() -> dict[str, Json]:
+    return {
+        "state_every_s": _number(MAX_STATE_EVERY_S, "How often a host reports, in seconds."),
+        "pull_every_s": _number(MAX_PULL_EVERY_S, "How often a host asks for a newer policy, in seconds."),
+    }
 
 
 def _object(properties: dict[str, Json], required: tuple[str, ...] = (), description: str = "") -> dict[str, Json]:

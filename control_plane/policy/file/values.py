@@ -6,7 +6,7 @@ problems first. Refused instead of guessed at: a field twice or unknown, text th
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import yaml
@@ -36,6 +36,11 @@ class Value:
     @property
     def line(self) -> int:
         return line_of(self.node)
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether it is a list or a mapping of nothing."""
+        return isinstance(self.node, yaml.CollectionNode) and not self.node.value
 
     def problem(self, why: str) -> None:
         self.problems.append(Problem(self.line, self.field, why))
@@ -97,14 +102,34 @@ class Value:
                 item.problem(f"is listed on line {found[text].line} already; each is listed once")
         return list(found.items())
 
-    def section(self, required: Sequence[str], optional: Sequence[str] = ()) -> "Section":
-        return Section(self, required, optional)
+    def named(self, pattern: str, expected: str, most: int) -> list["tuple[str, Value]"]:
+        """Return a mapping whose names are no fields: each name, in the order of the file, with what it names."""
+        if not isinstance(self.node, yaml.MappingNode) or not 0 < len(self.node.value) <= most:
+            self.problem(f"expected 1 to {most} entries, each with a name: {expected}")
+            return []
+        found: list[tuple[str, Value]] = []
+        seen: dict[str, Value] = {}
+        for key, value in self.node.value:
+            at = Value(key, f"{self.field}[{_shown(key)}]", self.problems)
+            name = at.text(pattern, f"expected {expected}")
+            once(seen, name, at)
+            if name and seen[name] is at:
+                found.append((name, Value(value, f"{self.field}[{name}]", self.problems)))
+        return found
+
+    def section(
+        self, required: Sequence[str], optional: Sequence[str] = (), elsewhere: Mapping[str, str] | None = None
+    ) -> "Section":
+        """`elsewhere` says of fields that others have, and this section does not, where they belong."""
+        return Section(self, required, optional, elsewhere or {})
 
 
 class Section:
     """The fields of one mapping that are there and allowed; every other one, and each that is missing, is a problem."""
 
-    def __init__(self, at: Value, required: Sequence[str], optional: Sequence[str]) -> None:
+    def __init__(
+        self, at: Value, required: Sequence[str], optional: Sequence[str], elsewhere: Mapping[str, str]
+    ) -> None:
         self.at = at
         self._fields: dict[str, Value] = {}
         expected = f"expected the fields {', '.join(required)}" + f"; and, if wanted, {', '.join(optional)}" * bool(
@@ -119,7 +144,7 @@ class Section:
             where = Value(key, f"{prefix}{name or _shown(key)}", at.problems)
             if name not in (*required, *optional):
                 where.field = f"{prefix}{_shown(key)}"
-                where.problem(f"there is no such field; {expected}")
+                where.problem(f"{elsewhere.get(name, 'there is no such field')}; {expected}")
             elif name in self._fields:
                 where.problem(f"is written on line {self._fields[name].line} already; a field is written once")
             else:

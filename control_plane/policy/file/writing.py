@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import yaml
 
-from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.authored import Authored, AuthoredPart, AuthoredPolicy
 from control_plane.policy.file.problems import PolicyFileMalformed
 from control_plane.policy.file.reading import parse_policy_file
 from shared import clock
@@ -15,6 +15,7 @@ from shared.devices.watch import WatchPolicy
 from shared.errors import Refused
 from shared.policy.document import Modality
 from shared.policy.grading import Grading
+from shared.policy.part import PartContent
 from shared.policy.routes import Peer, Route
 
 Written: TypeAlias = "str | int | bool | list[Written] | dict[str, Written]"
@@ -32,18 +33,28 @@ class NotWritable(Refused):
         self.why = why
 
 
-def text(policy: AuthoredPolicy) -> str:
+def text(policy: Authored) -> str:
     """Return a policy file that says exactly what `policy` does. Raises NotWritable."""
-    written = yaml.dump(
-        _policy(policy), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH, default_flow_style=False
-    )
+    written = as_yaml(members(policy))
     try:
         is_same = parse_policy_file(written.encode(), "it") == policy
     except PolicyFileMalformed as exc:
         raise NotWritable("; ".join(problem.text("line") for problem in exc.problems)) from exc
     if not is_same:
         raise NotWritable("it would be read back as another one")
-    return str(written)
+    return written
+
+
+def as_yaml(written: Written) -> str:
+    dumped = yaml.dump(
+        written, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=_WIDTH, default_flow_style=False
+    )
+    return str(dumped)
+
+
+def members(policy: Authored) -> dict[str, Written]:
+    """Return the fields of the file that says this, in their order."""
+    return _part(policy) if isinstance(policy, AuthoredPart) else _policy(policy)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -78,6 +89,26 @@ def _policy(policy: AuthoredPolicy) -> dict[str, Written]:
         **({} if policy.devices is None else {"devices": _devices(policy.devices)}),
         **({} if policy.watch is None else {"watch": _watch(policy.watch)}),
         "timings": {"state_every_s": policy.state_every_s, "pull_every_s": policy.pull_every_s},
+    }
+
+
+def _part(part: AuthoredPart) -> dict[str, Written]:
+    hosts: dict[str, Written] = {str(host): _content(content) for host, content in part.hosts}
+    return {"layer": part.layer, **_content(part.content), **_given("hosts", hosts)}
+
+
+def _content(content: PartContent) -> dict[str, Written]:
+    timings = {
+        **_given("state_every_s", content.state_every_s),
+        **_given("pull_every_s", content.pull_every_s),
+    }
+    return {
+        **_given("modalities", [_modality(modality) for modality in content.modalities]),
+        **({} if content.grading is None else {"grading": _grading(content.grading)}),
+        **_given("spool", _spool(content.spool_quota_bytes)),
+        **({} if content.devices is None else {"devices": _devices(content.devices)}),
+        **({} if content.watch is None else {"watch": _watch(content.watch)}),
+        **_given("timings", timings),
     }
 
 

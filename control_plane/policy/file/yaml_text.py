@@ -8,7 +8,8 @@ import yaml
 from control_plane.policy.file.problems import PolicyFileMalformed, Problem
 from shared.policy.document import MAX_BYTES
 
-# The deepest that a policy goes is 6; what nests without end never reaches the recursive half of the reader.
+# The deepest that a policy goes is 6, and 8 in the exception for a host; what nests without end never reaches the
+# recursive half of the reader.
 _DEEPEST = 8
 
 

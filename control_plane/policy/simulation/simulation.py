@@ -1,22 +1,27 @@
-"""Holds a policy that nobody has published yet against what hosts last reported and what was captured lately."""
+"""Holds a policy that nobody has published yet against what hosts last reported and what was captured lately.
+
+A host with a site or a type of modality is held against what it acts by: before and after, with the documents of its
+parts as they are published now. Whom a part is not for, it changes nothing for.
+"""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Host
 from control_plane.db.transactions import snapshot
-from control_plane.fleet.heard import heard_since
-from control_plane.policy.file.authored import AuthoredPolicy
-from control_plane.policy.simulation.captures import Captured, CaptureVerdict, judge
+from control_plane.enrolment import codes
+from control_plane.fleet.heard import HeardSince
+from control_plane.policy.file.authored import Authored
+from control_plane.policy.simulation.captures import Captured, CaptureVerdict, Treated, judge
 from control_plane.policy.simulation.devices import Attachments, differences, gone_differences, other_differences
 from control_plane.policy.simulation.outcomes import JudgedPolicy
 from control_plane.policy.simulation.rows import Lately, attached_since, captured_since
+from control_plane.policy.simulation.together import ActsBy, Compared
 from control_plane.policy.verified import VerifiedPolicy
 from shared import clock as clocks
 from shared.canonical import Json
@@ -24,6 +29,7 @@ from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.devices import GuardReport
 from shared.fleet.state import verify_state
+from shared.identity import HostId
 from shared.signing import EvidencePublicKey
 
 _AT_ONCE = 20  # a report may have 256 KiB
@@ -38,60 +44,45 @@ class _Host(NamedTuple):
     state_received: datetime | None
 
 
-@dataclass
-class _Versions:
-    """The policies that hosts are at, each verified and made ready once."""
-
-    verified: VerifiedPolicy
-    _authored: dict[int, AuthoredPolicy | str] = field(default_factory=dict)
-    _judged: dict[int, JudgedPolicy] = field(default_factory=dict)
-
-    def authored(self, version: int) -> AuthoredPolicy | str:
-        """Return a version, or why it is not believed."""
-        if version not in self._authored:
-            try:
-                self._authored[version] = AuthoredPolicy.of(self.verified.version(version))
-            except (Refused, IntegrityFailure) as exc:
-                self._authored[version] = str(exc)
-        return self._authored[version]
-
-    def judged(self, version: int) -> JudgedPolicy | str:
-        if version not in self._judged:
-            if version == 0:
-                self._judged[version] = JudgedPolicy(None)
-            elif isinstance(policy := self.authored(version), str):
-                return policy
-            else:
-                self._judged[version] = JudgedPolicy(policy.devices)
-        return self._judged[version]
-
-
 class PolicySimulation:
     def __init__(
         self, database: sessionmaker[Session], verified: VerifiedPolicy, clock: Clock, most: int = MOST_CAPTURES
     ) -> None:
         self._database, self._verified, self._clock, self._most = database, verified, clock, most
 
-    def run(self, after: AuthoredPolicy, days: int) -> dict[str, Json]:
-        """Return what `after` would change, host by host. Raises DatabaseUnavailable, and what `newest` raises."""
+    def run(self, after: Authored, days: int) -> dict[str, Json]:
+        """Return what `after` would change, host by host.
+
+        Raises DatabaseUnavailable, OrganisationFirst, and what `newest` raises.
+        """
         now = self._clock.now()
-        versions, judged = _Versions(self._verified), JudgedPolicy(after.devices)
-        heard = heard_since(self._verified.newest(), now)
+        since = now - timedelta(days=days)
+        newest, parts = self._verified.newest(), self._verified.parts()
+        compared, heard = Compared(self._verified, newest, parts, after), HeardSince(newest, parts, now)
         with snapshot(self._database) as session:
-            since = now - timedelta(days=days)
             lately, attached = captured_since(session, since, self._most), attached_since(session, since, self._most)
-            captures = _judged(lately, versions, after)
+            layers = _layers(session)
+            captures = _judged(lately, compared, layers)
             hosts = [
-                _host(row, versions, judged, after, heard, now, captures, attached.by_host) for row in _hosts(session)
+                _host(row, layers[row.host_id], compared, heard, now, captures, attached.by_host)
+                for row in _hosts(session)
+                if compared.is_for(layers[row.host_id])
             ]
+            active = session.scalar(select(func.count()).select_from(Host).where(Host.active)) or 0
         return {
             "time": clocks.text(now),
             "days": days,
             "hosts": list(hosts),
+            "hosts_without_layer": active - len(hosts),
             "captures_unreadable": lately.unreadable,
             "captures_left_out": lately.left_out,
             "attachments_left_out": attached.left_out,
         }
+
+
+def _layers(session: Session) -> dict[str, tuple[str, ...]]:
+    """Return the layers of each host besides the organisation's."""
+    return {host_id: codes.parts_of(parts) for host_id, parts in session.execute(select(Host.host_id, Host.parts))}
 
 
 def _hosts(session: Session) -> Iterator[_Host]:
@@ -102,14 +93,14 @@ def _hosts(session: Session) -> Iterator[_Host]:
 
 def _host(
     row: _Host,
-    versions: _Versions,
-    judged: JudgedPolicy,
-    after: AuthoredPolicy,
-    heard: datetime,
+    layers: tuple[str, ...],
+    compared: Compared,
+    heard: HeardSince,
     now: datetime,
     captures: Mapping[str, list[Json]],
     attached: Mapping[str, Attachments],
 ) -> Json:
+    host = HostId.parse(row.host_id)
     facts: dict[str, Json] = {
         "host": row.host_id,
         "asset": row.asset,
@@ -125,27 +116,26 @@ def _host(
         return {**facts, "state": "unknown", "why": f"its report is not authentic: {exc}"}
     if state.guard is None:
         return {**facts, "state": "not evaluated", "why": "no guard answered there when it last reported"}
-    before = versions.judged(state.guard.policy)
+    before = compared.guarded_before(state.guard.policy, host, layers)
     if isinstance(before, str):
         why = f"the device policy it reports, version {state.guard.policy}, cannot be read here: {before}"
         return {**facts, "state": "not evaluated", "why": why}
-    is_silent = row.state_received < heard
+    after = compared.after(host, layers)
+    if isinstance(after, str):
+        return {**facts, "state": "not evaluated", "why": f"it would refuse this beside its other layers: {after}"}
+    is_silent = row.state_received < heard.of(host, layers)
     why = f"silent since {clocks.text(row.state_received)}; this is what it had then" if is_silent else ""
-    devices = _devices(state.guard, attached.get(row.host_id, {}), before, judged, after, now)
+    devices = _devices(state.guard, attached.get(row.host_id, {}), before, after, now)
     return {**facts, "state": "silent" if is_silent else "reported", "why": why, "devices": devices}
 
 
 def _devices(
-    report: GuardReport,
-    attached: Attachments,
-    before: JudgedPolicy,
-    judged: JudgedPolicy,
-    after: AuthoredPolicy,
-    now: datetime,
+    report: GuardReport, attached: Attachments, before: JudgedPolicy, after: ActsBy, now: datetime
 ) -> dict[str, Json]:
-    found = list(differences(report, attached, before, judged, now))
-    gone = list(gone_differences(report, attached, before, judged, now))
-    told = [each for each in (*found, *other_differences(report, after.devices), *gone) if each is not None]
+    found = list(differences(report, attached, before, after.judged, now))
+    gone = list(gone_differences(report, attached, before, after.judged, now))
+    others = other_differences(report, after.authored.devices)
+    told = [each for each in (*found, *others, *gone) if each is not None]
     return {
         "policy": report.policy,
         "same": found.count(None),
@@ -155,21 +145,26 @@ def _devices(
     }
 
 
-def _judged(lately: Lately, versions: _Versions, after: AuthoredPolicy) -> dict[str, list[Json]]:
+def _judged(lately: Lately, compared: Compared, layers: Mapping[str, tuple[str, ...]]) -> dict[str, list[Json]]:
     """Return by host what becomes of its captures; of one AE title, those with the same answer are counted together."""
     counted: dict[str, Counter[tuple[str, CaptureVerdict]]] = {}
     for captured, count in lately.counts.items():
-        verdict = judge(captured, _before(captured, versions), after)
-        counted.setdefault(captured.host_id, Counter())[captured.ae_title, verdict] += count
+        parts = layers.get(captured.host_id, ())
+        if compared.is_for(parts):
+            verdict = _verdict(captured, compared, parts)
+            counted.setdefault(captured.host_id, Counter())[captured.ae_title, verdict] += count
     return {
         host: [_capture(*key, count) for key, count in sorted(of.items(), key=_by_title)]
         for host, of in counted.items()
     }
 
 
-def _before(captured: Captured, versions: _Versions) -> AuthoredPolicy | None:
-    before = versions.authored(captured.policy_version)
-    return None if isinstance(before, str) else before
+def _verdict(captured: Captured, compared: Compared, layers: tuple[str, ...]) -> CaptureVerdict:
+    host = HostId.parse(captured.host_id)
+    before, after = compared.before(captured.policy_version, host, layers), compared.after(host, layers)
+    if isinstance(after, str):
+        return CaptureVerdict(Treated.NOT_EVALUATED, why=f"its host would refuse this beside its other layers: {after}")
+    return judge(captured, None if isinstance(before, str) else before.authored, after.authored)
 
 
 def _by_title(entry: tuple[tuple[str, CaptureVerdict], int]) -> tuple[str, str, str]:

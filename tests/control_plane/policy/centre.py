@@ -14,7 +14,7 @@ from control_plane.keys.root import RootKey
 from control_plane.keys.store import POLICY_ONLINE, RECEIPTS, KeyStore
 from control_plane.policy.authoring import Credential, author, make_root_and_targets, new_credential
 from control_plane.policy.exchange import PolicyParts, Publication
-from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.authored import Authored, AuthoredPolicy
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import build_layer, sign_role, signer_of
 from shared.audit.record import Event, Happening
@@ -59,10 +59,10 @@ class Centre:
     publisher: PolicyPublisher
     journal: MemoryJournal = field(default_factory=MemoryJournal)
 
-    def sign(self, authored: AuthoredPolicy = POLICY, parts: PolicyParts | None = None) -> Publication:
+    def sign(self, authored: Authored = POLICY, parts: PolicyParts | None = None) -> Publication:
         return author(authored, parts or self.publisher.parts(), self.credential, self.clock)
 
-    def publish(self, authored: AuthoredPolicy = POLICY) -> int:
+    def publish(self, authored: Authored = POLICY) -> int:
         return self.publisher.publish(self.sign(authored), PERSON)
 
     def restarted(self) -> "Centre":

@@ -10,7 +10,11 @@ from control_plane.policy.dangers import dangers
 from control_plane.policy.drafts import harm, missing
 from control_plane.policy.proposing import propose_policy
 from control_plane.policy.publisher import SecondPersonNeeded
+from control_plane.policy.verify import Held
 from control_plane.rollout.service import Steering
+from shared.devices.parse import parse_rule
+from shared.devices.policy import DevicePolicy, DeviceRule
+from shared.policy.bundle import LayerBundle
 from shared.policy.document import ORGANISATION, Modality
 from shared.policy.part import PartContent, PartDocument
 from tests.control_plane.policy.centre import PERSON, POLICY, Centre, new_centre
@@ -110,10 +114,20 @@ def test_after_a_roll_out_was_taken_back_a_change_is_judged_by_what_hosts_have(t
     assert bench.centre.publisher.remark(ORGANISATION, version) == ""
 
 
-def test_a_parts_change_counts_as_one_that_may_do_harm() -> None:
-    before = PartDocument("site-north", 1, PartContent((Modality("CT1", "CT"),)))
-    after = replace(before, version=2, content=PartContent())
+def test_a_part_is_judged_by_what_it_changes_on_its_hosts(centre: Centre) -> None:
+    organisation = centre.publisher.layer(ORGANISATION)
+    assert organisation is not None
+    loose = DevicePolicy((DeviceRule(parse_rule("allow")),))
+    quiet, open_to_all = (PartContent((Modality("CT9", "CT"),), devices=devices) for devices in (None, loose))
 
-    assert dangers(None, after, None) == ()
-    assert dangers(before, replace(before, version=2), None) == ()
-    assert len(dangers(before, after, None)) == 1
+    def of(version: int, content: PartContent) -> LayerBundle:
+        return LayerBundle("site-north", b"", PartDocument("site-north", version, content).encode())
+
+    def judged(after: LayerBundle, *before: LayerBundle) -> tuple[str, ...]:
+        return dangers(after, Held((), b"", (organisation, *before)))
+
+    assert judged(of(1, quiet)) == ()
+    assert judged(of(2, quiet), of(1, quiet)) == ()
+    assert judged(of(2, open_to_all), of(1, quiet)) != ()
+    assert judged(of(1, open_to_all)) != (), "the first version of a part changes hosts too"
+    assert "it may no longer send" in judged(of(2, PartContent()), of(1, quiet))[0]

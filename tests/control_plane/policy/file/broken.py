@@ -89,20 +89,20 @@ def at(document: Any, path: Path) -> Any:
     return document
 
 
-def with_value(path: Path, value: Any) -> Broken:
-    document = deepcopy(DOCUMENT)
+def with_value(path: Path, value: Any, whole: Any = DOCUMENT) -> Broken:
+    document = deepcopy(whole)
     at(document, path[:-1])[path[-1]] = deepcopy(value)
     return Broken(document, path, "value")
 
 
-def without(path: Path) -> Broken:
-    document = deepcopy(DOCUMENT)
+def without(path: Path, whole: Any = DOCUMENT) -> Broken:
+    document = deepcopy(whole)
     del at(document, path[:-1])[path[-1]]
     return Broken(document, path, "missing")
 
 
-def with_unknown(path: Path, name: str = "colour") -> Broken:
-    document = deepcopy(DOCUMENT)
+def with_unknown(path: Path, name: str = "colour", whole: Any = DOCUMENT) -> Broken:
+    document = deepcopy(whole)
     at(document, path)[name] = 1
     return Broken(document, (*path, name), "unknown")
 
@@ -117,8 +117,20 @@ def _key_line(node: yaml.Node, name: str) -> int:
     return next(line_of(key) for key, _ in node.value if key.value == name)
 
 
-MAPPINGS = [path for path in [(), *PATHS] if isinstance(at(DOCUMENT, path), dict)]
+def mappings(whole: Any) -> list[Path]:
+    return [path for path in [(), *paths(whole)] if isinstance(at(whole, path), dict)]
+
+
+def breakages(whole: Any) -> st.SearchStrategy[Broken]:
+    """Return `whole` with one thing broken."""
+    places, same = list(paths(whole)), st.just(whole)
+    return st.one_of(
+        st.builds(with_value, st.sampled_from(places), st.sampled_from(_ODD), same),
+        st.builds(without, st.sampled_from(places), same),
+        st.builds(with_unknown, st.sampled_from(mappings(whole)), st.just("colour"), same),
+    )
+
+
+MAPPINGS = mappings(DOCUMENT)
 values = st.builds(with_value, st.sampled_from(PATHS), st.sampled_from(_ODD))
-broken = st.one_of(
-    values, st.builds(without, st.sampled_from(PATHS)), st.builds(with_unknown, st.sampled_from(MAPPINGS))
-)
+broken = breakages(DOCUMENT)

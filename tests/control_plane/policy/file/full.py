@@ -4,6 +4,8 @@ from datetime import UTC, datetime
 from textwrap import indent
 
 from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.devices import ReadBeside
+from control_plane.policy.file.reading import nothing_beside, parse_policy_file
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.watch import AllowedPeer, LeastFree, WatchPolicy
@@ -136,3 +138,10 @@ MEANT = AuthoredPolicy(
         most_drift_ms=2000,
     ),
 )
+
+
+def organisation(data: bytes, file: str, read_beside: ReadBeside = nothing_beside) -> AuthoredPolicy:
+    """Read a file of the organisation's policy."""
+    policy = parse_policy_file(data, file, read_beside)
+    assert isinstance(policy, AuthoredPolicy)
+    return policy

@@ -21,6 +21,7 @@ from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
 from shared.devices.verdict import Access, Target
 from shared.errors import Refused
 from shared.policy.document import MAX_BYTES
+from tests.control_plane.policy.file.full import organisation
 
 BASE = """\
 layer: organisation
@@ -46,7 +47,7 @@ def parse(devices: str, beside: dict[str, bytes] | None = None) -> DevicePolicy:
             raise FileBesideUnusable(name, "No such file or directory")
         return beside[name]
 
-    policy = parse_policy_file((BASE + devices).encode("utf-8", "surrogateescape"), "policy.yaml", read).devices
+    policy = organisation((BASE + devices).encode("utf-8", "surrogateescape"), "policy.yaml", read).devices
     assert policy is not None
     return policy
 
@@ -70,7 +71,7 @@ def test_takes_what_usbguard_generate_policy_prints_unchanged() -> None:
 
 
 def test_a_policy_without_devices_says_nothing_of_them() -> None:
-    policy = parse_policy_file(BASE.removesuffix("devices:\n").encode(), "policy.yaml")
+    policy = organisation(BASE.removesuffix("devices:\n").encode(), "policy.yaml")
 
     assert policy.devices is None
 
@@ -258,7 +259,7 @@ def examples(language: str) -> list[str]:
 
 
 def test_the_guides_policies_are_read_and_mean_what_it_says() -> None:
-    observing, listed = (parse_policy_file(text.encode(), "policy.yaml") for text in examples("yaml"))
+    observing, listed = (organisation(text.encode(), "policy.yaml") for text in examples("yaml"))
     told, _ = examples("text")
 
     assert observing.devices is not None

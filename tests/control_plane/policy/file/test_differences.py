@@ -10,7 +10,6 @@ from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.change import Change
 from control_plane.policy.file.differences import differences, summary
 from control_plane.policy.file.problems import PolicyFileMalformed
-from control_plane.policy.file.reading import parse_policy_file
 from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule, Rescue
@@ -20,9 +19,9 @@ from shared.policy.document import AfterReceipt, Modality
 from shared.policy.grading import Rule
 from shared.policy.routes import Via
 from tests.control_plane.policy.file.broken import DOCUMENT, Broken, as_yaml, broken
-from tests.control_plane.policy.file.full import MEANT
+from tests.control_plane.policy.file.full import MEANT, organisation
 
-WHOLE = parse_policy_file(as_yaml(DOCUMENT).encode(), "policy.yaml")
+WHOLE = organisation(as_yaml(DOCUMENT).encode(), "policy.yaml")
 MG1, CT1 = MEANT.modalities
 DEVICES = MEANT.devices or DevicePolicy()
 HUBS, STICK = DEVICES.rules
@@ -50,7 +49,7 @@ def test_the_order_in_which_modalities_and_routes_are_listed_is_no_change() -> N
 @given(broken)
 def test_whatever_is_changed_is_told(made: Broken) -> None:
     try:
-        after = parse_policy_file(made.text.encode(), "policy.yaml")
+        after = organisation(made.text.encode(), "policy.yaml")
     except PolicyFileMalformed:
         return
 

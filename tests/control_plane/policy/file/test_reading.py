@@ -12,7 +12,7 @@ from control_plane.policy.file.problems import PolicyFileMalformed
 from control_plane.policy.file.reading import parse_policy_file
 from shared.policy.document import MAX_BYTES, MAX_MODALITIES, KeyPurpose, Modality, PolicyDocument, SealingKey
 from shared.policy.grading import ATTRIBUTES, Grading
-from tests.control_plane.policy.file.full import FINGERPRINT, FULL, MEANT
+from tests.control_plane.policy.file.full import FINGERPRINT, FULL, MEANT, organisation
 from tests.fakes.dicom_pki import of_version_41
 from tests.vectors.given import TRUST, sealing_key, signer
 
@@ -30,7 +30,7 @@ GUIDE = Path(__file__).resolve().parents[4] / "docs" / "guides" / "administrator
 
 
 def parse(text: str) -> AuthoredPolicy:
-    return parse_policy_file(text.encode(), "policy.yaml")
+    return organisation(text.encode(), "policy.yaml")
 
 
 def problems(text: str) -> list[str]:
@@ -92,7 +92,7 @@ def test_the_guides_example_is_a_policy_and_its_mistakes_read_as_the_guide_says(
     "old, new, problem",
     [
         ("layer: organisation\n", "", "1: layer: is missing"),
-        ("layer: organisation", "layer: site", "1: layer: expected organisation, the one layer there is"),
+        ("layer: organisation", "layer: ward", "1: layer: expected organisation, site-NAME or modality-NAME"),
         ("layer: organisation", "layer: organisation\nlayer: organisation", "2: layer: is written on line 1 already"),
         (
             "grading:",
@@ -394,7 +394,7 @@ def test_a_changed_file_is_a_policy_or_is_refused_with_a_line(text: str, place: 
     changed = (text[:place] + new + text[place + old :]).encode("utf-8", "surrogatepass")
     refused: PolicyFileMalformed | None = None
     try:
-        policy = parse_policy_file(changed, "policy.yaml")
+        policy = organisation(changed, "policy.yaml")
     except PolicyFileMalformed as exc:
         refused = exc
     else:

@@ -6,6 +6,7 @@ from control_plane.policy.file.problems import PolicyFileMalformed
 from control_plane.policy.file.reading import parse_policy_file
 from control_plane.policy.file.watch_meaning import describe_watch, doubts_of_watch
 from shared.devices.watch import AllowedPeer, WatchPolicy
+from tests.control_plane.policy.file.full import organisation
 
 BASE = """\
 layer: organisation
@@ -23,7 +24,7 @@ def problems(watch: str) -> list[str]:
 
 
 def test_reads_the_smallest_and_tells_that_nothing_is_looked_for() -> None:
-    policy = parse_policy_file((BASE + "  every_s: 60\n").encode(), "policy.yaml")
+    policy = organisation((BASE + "  every_s: 60\n").encode(), "policy.yaml")
 
     assert policy.watch == WatchPolicy(60)
     assert describe_watch(policy.watch) == ["what a host looks for on itself, every 60 s", "  nothing"]

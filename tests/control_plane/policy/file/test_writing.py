@@ -9,18 +9,17 @@ from hypothesis import strategies as st
 
 from control_plane.policy.file.authored import AuthoredPolicy
 from control_plane.policy.file.problems import PolicyFileMalformed
-from control_plane.policy.file.reading import parse_policy_file
 from control_plane.policy.file.writing import NotWritable, text
 from shared.policy.document import Modality, PolicyDocument
 from tests.control_plane.policy.file.broken import DOCUMENT, Broken, as_yaml, broken
-from tests.control_plane.policy.file.full import MEANT
+from tests.control_plane.policy.file.full import MEANT, organisation
 from tests.control_plane.policy.file.test_reading import GOOD, document
 
 CONTROLS = "".join(map(chr, [*range(32), 127]))
 
 
 def parse(written: str) -> AuthoredPolicy:
-    return parse_policy_file(written.encode(), "policy.yaml")
+    return organisation(written.encode(), "policy.yaml")
 
 
 @pytest.mark.parametrize("policy", [MEANT, parse(GOOD), parse(as_yaml(DOCUMENT))], ids=["full", "short", "every field"])

@@ -6,6 +6,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import AuditRow, AuditSubject, Host, Object
+from control_plane.enrolment import codes
 from edge_agent.link.happening import happening
 from edge_agent.usb_policy import notes
 from shared.audit.record import Action, AuditRecord, Event, Outcome, Participant, Subject
@@ -27,7 +28,13 @@ class Ward:
         self._count = self._hosts = 0
 
     def host(
-        self, asset: str, report: GuardReport | None, *, reported: bool = True, ago: timedelta = timedelta()
+        self,
+        asset: str,
+        report: GuardReport | None,
+        *,
+        reported: bool = True,
+        ago: timedelta = timedelta(),
+        parts: tuple[str, ...] = (),
     ) -> HostId:
         self._hosts += 1
         host_id, signer = HostId.new(), SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
@@ -36,7 +43,7 @@ class Ward:
             host_id=str(host_id), asset=asset, active=True, evidence_spki=signer.public.spki,
             enrolled=self._now + timedelta(microseconds=self._hosts),
             state=sign_state(state, signer) if reported else None, state_number=int(reported),
-            state_received=self._now - ago if reported else None,
+            state_received=self._now - ago if reported else None, parts=codes.parts_text(parts),
         )  # fmt: skip
         with self._database.begin() as session:
             session.add(row)
