@@ -16,6 +16,7 @@ from tuf.api.metadata import Key, Metadata, Role, Root, Signed, TargetFile, Targ
 from tuf.ngclient.updater import Updater
 
 from edge_agent.log import why
+from edge_agent.policy_sync.choice import Choice
 from edge_agent.policy_sync.fetcher import METADATA_URL, BundleFetcher, claimed_layer_version
 from shared import clock
 from shared.errors import Malformed, Refused, Unavailable
@@ -130,12 +131,11 @@ class PolicyVerification:
             raise MetadataInvalid(str(exc)) from exc
         return Chain(min(role.expires for role in signed.values()), signed_at, signed["root"].version)
 
-    def order(self) -> tuple[int, int]:
-        """Return the versions of root and snapshot that `verify` relied on: the higher of two is the later one.
-
-        A new root may begin the snapshot's numbers anew. Raises TrustCacheUnavailable.
-        """
-        return self._read("root").version, self._read("snapshot").version
+    def choice(self) -> Choice:
+        """Return which snapshot `verify` relied on. Raises TrustCacheUnavailable."""
+        root = self._read("root")
+        (key,) = root.roles["snapshot"].keyids[:1] or [""]
+        return Choice(key, root.version, self._read("snapshot").version)
 
     def _trusted(self) -> Iterator[tuple[str, Signed]]:
         # The offered parts may be other encodings of a version that was trusted already: the folder has what counts.
