@@ -337,6 +337,7 @@ def _compose(authored: Authored, parts: PolicyParts) -> LayerDocument:
         frame_digests=authored.frame_digests,
         devices=authored.devices,
         watch=authored.watch,
+        wipe=authored.wipe,
     )
 
 

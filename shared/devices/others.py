@@ -13,7 +13,7 @@ from shared.devices.verdict import Target
 from shared.errors import Malformed
 from shared.fields import Fields
 
-_SAYS = (Target.ALLOW, Target.BLOCK)  # nothing can be taken off these buses
+_SAYS = (Target.ALLOW, Target.BLOCK)  # in rising strictness; nothing can be taken off these buses
 
 
 class OtherKind(StrEnum):
@@ -47,6 +47,13 @@ class OtherKinds:
     def of(self, kind: str) -> Target | None:
         """Return what is said of a kind; None: nothing."""
         return next((target for named, target in self.named if named == kind), None)
+
+    def stricter(self, other: "OtherKinds") -> "OtherKinds":
+        """Return each kind that either names, as the stricter of the two says."""
+        said = dict(self.named)
+        for kind, target in other.named:
+            said[kind] = max(said.get(kind, target), target, key=_SAYS.index)
+        return OtherKinds(tuple(sorted(said.items())))
 
     def json(self) -> dict[str, Json]:
         return {kind.value: target.value for kind, target in self.named}

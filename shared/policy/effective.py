@@ -4,6 +4,7 @@
     device rules                     the organisation's first, then the type's, the site's, the host's: the first
                                      match wins, so nothing that a part says loosens a rule above it
     default, suspicious, wipe rules  the strictest that anybody says
+    what is not on the USB           of each kind that anybody names, the same
     everything else                  the nearest to the host that says it
 
 docs/formats/policy.md section 8
@@ -12,6 +13,7 @@ docs/formats/policy.md section 8
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from shared.canonical import Json
 from shared.devices.policy import DevicePolicy
 from shared.devices.verdict import Target
 from shared.errors import Malformed
@@ -39,7 +41,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class Effective:
-    """`origins` has an entry for each modality, route, device rule and other member: `modalities/CT1`."""
+    """`origins` has an entry for each modality, route, device rule and other member: `modalities/CT1`.
+
+    So it has for what is put together field by field: `wipe/least`, `devices/others/sd`.
+    """
 
     policy: PolicyDocument
     origins: Mapping[str, Origin]
@@ -51,12 +56,12 @@ def effective(organisation: PolicyDocument, parts: Sequence[PartDocument], host:
     Raises Malformed: two parts of one kind, or together they are no valid policy.
     """
     policy, first = organisation, Origin(organisation.layer, organisation.version)
-    origins = dict.fromkeys(_lines(organisation), first)
+    origins = dict.fromkeys(dict(_lines(organisation)), first)
     for origin, content in _nearer(parts, host):
-        before = dict.fromkeys(_lines(policy))
+        before, said = dict(_lines(policy)), set(content.says())
         policy = _with(policy, content)
-        for line in _lines(policy):
-            if line not in before or line in content.says():
+        for line, value in _lines(policy):
+            if line not in before or line in said or value != before[line]:
                 origins[line] = origin
     # Two layers that are each valid may not be so together, and what hosts refuse is nowhere in force.
     return Effective(PolicyDocument.parse(policy.encode()), origins)
@@ -99,15 +104,25 @@ def _devices(above: DevicePolicy | None, below: DevicePolicy | None) -> DevicePo
         rescue=below.rescue or above.rescue,
         contact=below.contact or above.contact,
         language=below.language if below.language != _NOTHING.language else above.language,
-        others=below.others if below.others.named else above.others,
+        others=above.others.stricter(below.others),
     )
 
 
-def _lines(policy: PolicyDocument) -> Iterator[str]:
+def _lines(policy: PolicyDocument) -> Iterator[tuple[str, Json]]:
+    """Yield the names of what has an origin; with its value where saying it is not enough to be that."""
+    for name in _names(policy):
+        yield name, None
+    if policy.wipe is not None:
+        yield from ((f"wipe/{name}", value) for name, value in policy.wipe.json().items())
+    if policy.devices is not None:
+        yield from ((f"devices/others/{kind}", target) for kind, target in policy.devices.others.json().items())
+
+
+def _names(policy: PolicyDocument) -> Iterator[str]:
     yield from (f"modalities/{each.ae_title}" for each in policy.modalities)
     yield from (f"routes/{each.name}" for each in policy.routes)
     yield from ("keys", "receipt_key", "grading", "state_every_s", "pull_every_s")
-    for name in ("dicom_trust", "coverage", "spool_quota_bytes", "frame_digests", "watch", "wipe"):
+    for name in ("dicom_trust", "coverage", "spool_quota_bytes", "frame_digests", "watch"):
         if getattr(policy, name):
             yield name
     if policy.devices is not None:

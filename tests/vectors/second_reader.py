@@ -608,6 +608,10 @@ _WATCH = _object_of(
     },
     every_s=_integer(10, 86_400),
 )
+_WIPE = _object_of(
+    least=_one_of("clear", "purge"), read_back=_one_of("samples", "whole"), approvals=_integer(1, 5),
+    ticket_hours=_integer(1, 168),
+)  # fmt: skip
 _POLICY = _object_of(
     {
         "routes": _some_of(
@@ -619,10 +623,7 @@ _POLICY = _object_of(
         "frame_digests": _one_of(True),
         "devices": _DEVICES,
         "watch": _WATCH,
-        "wipe": _object_of(
-            least=_one_of("clear", "purge"), read_back=_one_of("samples", "whole"), approvals=_integer(1, 5),
-            ticket_hours=_integer(1, 168),
-        ),
+        "wipe": _WIPE,
     },
     v=_one_of(1), layer=_GRADE, version=_integer(1), modalities=_list_of(_MODALITY, 1000),
     keys=_list_of(
@@ -723,6 +724,7 @@ _PART_SAYS: dict[str, Form] = {
     "spool_quota_bytes": _integer(1),
     "devices": _DEVICES,
     "watch": _WATCH,
+    "wipe": _WIPE,
 }
 _PART = _object_of(
     {**_PART_SAYS, "hosts": lambda _: True},
@@ -766,10 +768,21 @@ def _say(policy: Any, said: Any) -> None:
     if "devices" in said:
         above = policy.get("devices")
         policy["devices"] = said["devices"] if above is None else _devices_below(above, said["devices"])
+    if "wipe" in said:
+        policy["wipe"] = said["wipe"] if "wipe" not in policy else _stricter_wipe(policy["wipe"], said["wipe"])
+
+
+def _stricter_wipe(one: Any, other: Any) -> Any:
+    return {
+        "least": "purge" if "purge" in (one["least"], other["least"]) else "clear",
+        "read_back": "whole" if "whole" in (one["read_back"], other["read_back"]) else "samples",
+        "approvals": max(one["approvals"], other["approvals"]),
+        "ticket_hours": min(one["ticket_hours"], other["ticket_hours"]),
+    }
 
 
 def _devices_below(above: Any, below: Any) -> Any:
-    both = {**above, **{name: below[name] for name in ("rescue", "contact", "language", "others") if name in below}}
+    both = {**above, **{name: below[name] for name in ("rescue", "contact", "language") if name in below}}
     both["rules"] = above["rules"] + below["rules"]
     for name in ("default", "suspicious"):
         strictest = max(above.get(name, "block"), below.get(name, "block"), key=_STRICTER.index)
@@ -777,6 +790,10 @@ def _devices_below(above: Any, below: Any) -> Any:
         both.update({} if strictest == "block" else {name: strictest})
     if "observe_until" in above and "observe_until" in below:
         both["observe_until"] = min(above["observe_until"], below["observe_until"])
+    others = [each.get("others", {}) for each in (above, below)]
+    if any(others):
+        both["others"] = {kind: "allow" for each in others for kind in each}
+        both["others"].update({kind: "block" for each in others for kind in each if each[kind] == "block"})
     return both
 
 

@@ -10,6 +10,7 @@ from shared.policy.document import Coverage, Modality, PolicyDocument
 from shared.policy.grading import Grading
 from shared.policy.part import PartContent, PartDocument
 from shared.policy.routes import Route
+from shared.policy.wipe import WipePolicy
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class AuthoredPolicy:
     frame_digests: bool = False
     devices: DevicePolicy | None = None
     watch: WatchPolicy | None = None
+    wipe: WipePolicy | None = None
 
     @classmethod
     def of(cls, document: PolicyDocument) -> "AuthoredPolicy":

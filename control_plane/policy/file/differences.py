@@ -1,7 +1,7 @@
 """What one policy says otherwise than another, in people's words, and what of it may do harm. Decides only.
 
-Harm is: who may no longer send, an archive that no longer gets images, a weaker grade, a wider door, and a device that
-may do more than before.
+Harm is: who may no longer send, an archive that no longer gets images, a weaker grade, a wider door, a device that may
+do more than before, and a drive that is wiped with less.
 """
 
 import re
@@ -20,6 +20,7 @@ from control_plane.policy.file.meaning import (
     size_words,
 )
 from control_plane.policy.file.watch_differences import watch_changes
+from control_plane.policy.file.wipe_differences import wipe_changes
 from shared.policy.document import AfterReceipt, Coverage, Modality
 from shared.policy.grading import Grading, Rule
 from shared.policy.routes import Peer, Route, Via
@@ -40,6 +41,7 @@ def differences(before: AuthoredPolicy | None, after: AuthoredPolicy) -> tuple[C
         *of_values(_single_values(before, after)),
         *device_changes(before.devices, after.devices),
         *watch_changes(before.watch, after.watch),
+        *wipe_changes(before.wipe, after.wipe),
     )
 
 

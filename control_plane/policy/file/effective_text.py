@@ -29,7 +29,9 @@ def effective_lines(organisation: PolicyDocument, parts: Sequence[PartDocument],
         if name in _LISTED_BY and isinstance(value, list):
             yield from _listed((name,), value, [acts_by.origins[_line_of(name, item)] for item in value])
         elif name == "timings" and isinstance(value, dict):
-            yield from _section(name, value, acts_by.origins)
+            yield from _section((name,), value, acts_by.origins)
+        elif name == "wipe" and isinstance(value, dict):
+            yield from _section((name,), value, _within(acts_by.origins, "wipe/"))
         elif name == "devices" and isinstance(value, dict):
             yield from _devices(value, acts_by, _device_origins(organisation, parts, host))
         elif name != "layer":
@@ -41,10 +43,14 @@ def _line_of(name: str, item: Written) -> str:
     return f"{name}/{item[_LISTED_BY[name]]}"
 
 
-def _section(name: str, value: Mapping[str, Written], origins: Mapping[str, Origin]) -> Iterator[str]:
-    yield f"{name}:"
+def _section(path: tuple[str, ...], value: Mapping[str, Written], origins: Mapping[str, Origin]) -> Iterator[str]:
+    yield f"{'  ' * (len(path) - 1)}{path[-1]}:"
     for field, inner in value.items():
-        yield from _annotated(_yaml((name, field), inner)[1:], origins[field])
+        yield from _annotated(_yaml((*path, field), inner)[len(path) :], origins[field])
+
+
+def _within(origins: Mapping[str, Origin], prefix: str) -> dict[str, Origin]:
+    return {line.removeprefix(prefix): origin for line, origin in origins.items() if line.startswith(prefix)}
 
 
 def _devices(value: dict[str, Written], acts_by: Effective, said: Mapping[str, Origin]) -> Iterator[str]:
@@ -54,7 +60,10 @@ def _devices(value: dict[str, Written], acts_by: Effective, said: Mapping[str, O
     origins = [acts_by.origins[f"devices/rules/{number}"] for number in range(1, len(rules) + 1)]
     yield from list(_listed(("devices", "rules"), rules, origins))[1:]
     for field, inner in value.items():
-        yield from _annotated(_yaml(("devices", field), inner)[1:], said[field])
+        if field == "others" and isinstance(inner, dict):
+            yield from _section(("devices", field), inner, _within(acts_by.origins, "devices/others/"))
+        else:
+            yield from _annotated(_yaml(("devices", field), inner)[1:], said[field])
 
 
 def _device_origins(organisation: PolicyDocument, parts: Sequence[PartDocument], host: HostId) -> dict[str, Origin]:

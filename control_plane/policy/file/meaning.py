@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from control_plane.policy.file.authored import Authored, AuthoredPart, AuthoredPolicy
 from control_plane.policy.file.device_meaning import describe_devices, doubts_of_devices, doubts_of_part_devices
 from control_plane.policy.file.watch_meaning import describe_watch, doubts_of_watch
+from control_plane.policy.file.wipe_meaning import describe_wipe, doubts_of_wipe
 from shared.policy.document import Coverage, Modality
 from shared.policy.grading import Grading, Rule
 from shared.policy.part import PartContent
@@ -34,6 +35,8 @@ def _of_organisation(policy: AuthoredPolicy) -> list[str]:
         lines += describe_devices(policy.devices)
     if policy.watch is not None:
         lines += describe_watch(policy.watch)
+    if policy.wipe is not None:
+        lines += describe_wipe(policy.wipe)
     return lines
 
 
@@ -67,6 +70,8 @@ def _of_content(content: PartContent) -> list[str]:
         lines += ["device rules that come after the organisation's", *describe_devices(content.devices)]
     if content.watch is not None:
         lines += ["its own watch rules, and none of the organisation's", *describe_watch(content.watch)]
+    if content.wipe is not None:
+        lines += ["wipe rules beside the organisation's, the stricter of the two each", *describe_wipe(content.wipe)]
     if content.state_every_s:
         lines.append(f"a host reports every {content.state_every_s} s")
     if content.pull_every_s:
@@ -86,6 +91,7 @@ def doubts(policy: Authored) -> list[str]:
         *_doubts_of_coverage(policy),
         *(() if policy.devices is None else doubts_of_devices(policy.devices)),
         *(() if policy.watch is None else doubts_of_watch(policy.watch)),
+        *(() if policy.wipe is None else doubts_of_wipe(policy.wipe)),
     ]
 
 
@@ -98,6 +104,8 @@ def _doubts_of_content(content: PartContent) -> Iterator[str]:
         yield from doubts_of_part_devices(content.devices)
     if content.watch is not None:
         yield from doubts_of_watch(content.watch)
+    if content.wipe is not None:
+        yield from doubts_of_wipe(content.wipe)
 
 
 def _doubts_of_senders(modalities: Sequence[Modality]) -> Iterator[str]:

@@ -20,12 +20,13 @@ from control_plane.policy.file.limits import read_quota, read_timings
 from control_plane.policy.file.modalities import read_modalities
 from control_plane.policy.file.values import Section, Value
 from control_plane.policy.file.watch import read_watch
+from control_plane.policy.file.wipe import read_wipe
 from shared.identity import SIZE_BYTES, HostId
 from shared.policy.layer import MODALITY, PART_PATTERN, SITE
 from shared.policy.part import MAX_HOSTS, PartContent
 
 HOST_ID_PATTERN = rf"{HostId.prefix}[0-9a-f]{{{2 * SIZE_BYTES}}}"
-_SECTIONS = ("modalities", "grading", "timings", "spool", "devices", "watch")
+_SECTIONS = ("modalities", "grading", "timings", "spool", "devices", "watch", "wipe")
 _ORGANISATIONS = dict.fromkeys(
     ("keys", "receipt_key", "routes", "dicom_trust", "coverage", "custody"),
     "is the organisation's alone to say, for the centre acts by it; take it out",
@@ -59,7 +60,7 @@ def _hosts(value: Value, read_beside: ReadBeside, listed: dict[str, Value]) -> t
 def _content(section: Section, read_beside: ReadBeside, listed: dict[str, Value]) -> PartContent:
     """Read what a part says; `listed` has the AE titles of what it stands in, and gets its own too."""
     modalities, timings, grading = (section.get(name) for name in ("modalities", "timings", "grading"))
-    devices, watch = section.get("devices"), section.get("watch")
+    devices, watch, wipe = (section.get(name) for name in ("devices", "watch", "wipe"))
     state_every_s, pull_every_s = (0, 0) if timings is None else read_timings(timings, may_leave_out=True)
     # Routes, and what certificates are issued by, stand in the organisation's file, and are looked at with it.
     read = read_modalities(modalities, has_trust=True, seen=listed)
@@ -73,4 +74,5 @@ def _content(section: Section, read_beside: ReadBeside, listed: dict[str, Value]
         spool_quota_bytes=read_quota(section.get("spool")),
         devices=None if devices is None else read_devices(devices, read_beside),
         watch=None if watch is None else read_watch(watch),
+        wipe=None if wipe is None else read_wipe(wipe),
     )

@@ -24,13 +24,14 @@ from control_plane.policy.file.peers import read_coverage, read_routes, read_tru
 from control_plane.policy.file.problems import PolicyFileMalformed, Problem
 from control_plane.policy.file.values import Section, Value
 from control_plane.policy.file.watch import read_watch
+from control_plane.policy.file.wipe import read_wipe
 from control_plane.policy.file.yaml_text import compose
 from shared.policy.document import ORGANISATION
 from shared.policy.grading import Grading
 from shared.policy.layer import is_part
 
 _REQUIRED = ("layer", "modalities", "grading", "timings")
-_OPTIONAL = ("routes", "dicom_trust", "coverage", "spool", "custody", "devices", "watch")
+_OPTIONAL = ("routes", "dicom_trust", "coverage", "spool", "custody", "devices", "watch", "wipe")
 
 
 def nothing_beside(name: str) -> bytes:
@@ -61,7 +62,8 @@ def _layer_of(root: yaml.Node) -> str:
 
 def _policy(top: Section, read_beside: ReadBeside) -> AuthoredPolicy:
     timings, grading, trust, coverage = (top.get(name) for name in ("timings", "grading", "dicom_trust", "coverage"))
-    routes, devices, watch = read_routes(top.get("routes")), top.get("devices"), top.get("watch")
+    routes = read_routes(top.get("routes"))
+    devices, watch, wipe = (top.get(name) for name in ("devices", "watch", "wipe"))
     state_every_s, pull_every_s = (0, 0) if timings is None else read_timings(timings)
     return AuthoredPolicy(
         layer=top.text("layer", ORGANISATION, f"expected {ORGANISATION}, site-NAME or modality-NAME"),
@@ -76,6 +78,7 @@ def _policy(top: Section, read_beside: ReadBeside) -> AuthoredPolicy:
         frame_digests=_frame_digests(top.get("custody")),
         devices=None if devices is None else read_devices(devices, read_beside),
         watch=None if watch is None else read_watch(watch),
+        wipe=None if wipe is None else read_wipe(wipe),
     )
 
 

@@ -48,6 +48,7 @@ from shared.policy.routes import (
     ROUTE_PATTERN,
     Via,
 )
+from shared.policy.wipe import MAX_APPROVALS, MAX_TICKET_HOURS, LeastClass, ReadBack
 from shared.sealing.record import GRADE_PATTERN
 
 _LARGEST = 999_999_999  # of any whole number that the reader takes
@@ -81,6 +82,7 @@ def schema() -> dict[str, Json]:
                 "custody": _object({"frame_digests": _FLAG}, ("frame_digests",)),
                 "devices": _devices(),
                 "watch": _watch(),
+                "wipe": _wipe(),
             },
             ("layer", "modalities", "grading", "timings"),
         ),
@@ -120,6 +122,7 @@ def _content() -> dict[str, Json]:
         "spool": _spool(),
         "devices": _devices(),
         "watch": _watch(),
+        "wipe": _wipe(),
     }
 
 
@@ -275,3 +278,13 @@ def _watch() -> dict[str, Json]:
         "most_drift_ms": _number(min(MAX_DRIFT_MS, _LARGEST)),
     }
     return {**_object(fields, ("every_s",)), "dependentRequired": {"peers": ["processes"]}}
+
+
+def _wipe() -> dict[str, Json]:
+    fields: dict[str, Json] = {
+        "least": _choice(*LeastClass),
+        "read_back": _choice(*ReadBack),
+        "approvals": _number(MAX_APPROVALS, "Of people besides the one who asks."),
+        "ticket_hours": _number(MAX_TICKET_HOURS, "How long an approval holds."),
+    }
+    return _object(fields, tuple(fields), "What a certified wipe of a host's drive needs; without it none is wiped.")

@@ -17,6 +17,7 @@ from shared.policy.document import Modality
 from shared.policy.grading import Grading
 from shared.policy.part import PartContent
 from shared.policy.routes import Peer, Route
+from shared.policy.wipe import WipePolicy
 
 Written: TypeAlias = "str | int | bool | list[Written] | dict[str, Written]"
 
@@ -88,6 +89,7 @@ def _policy(policy: AuthoredPolicy) -> dict[str, Written]:
         **({"custody": {"frame_digests": True}} if policy.frame_digests else {}),
         **({} if policy.devices is None else {"devices": _devices(policy.devices)}),
         **({} if policy.watch is None else {"watch": _watch(policy.watch)}),
+        **({} if policy.wipe is None else {"wipe": _wipe(policy.wipe)}),
         "timings": {"state_every_s": policy.state_every_s, "pull_every_s": policy.pull_every_s},
     }
 
@@ -108,6 +110,7 @@ def _content(content: PartContent) -> dict[str, Written]:
         **_given("spool", _spool(content.spool_quota_bytes)),
         **({} if content.devices is None else {"devices": _devices(content.devices)}),
         **({} if content.watch is None else {"watch": _watch(content.watch)}),
+        **({} if content.wipe is None else {"wipe": _wipe(content.wipe)}),
         **_given("timings", timings),
     }
 
@@ -210,6 +213,15 @@ def _watch(watch: WatchPolicy) -> dict[str, Written]:
     swap: dict[str, Written] = {"encrypted_swap": True} if watch.encrypted_swap else {}
     drift = _given("most_drift_ms", watch.most_drift_ms)
     return {**members, **_given("peers", peers), **_given("free", free), **swap, **drift}
+
+
+def _wipe(wipe: WipePolicy) -> dict[str, Written]:
+    return {
+        "least": wipe.least.value,
+        "read_back": wipe.read_back.value,
+        "approvals": wipe.approvals,
+        "ticket_hours": wipe.ticket_hours,
+    }
 
 
 def _texts(values: Mapping[str, str]) -> dict[str, Written]:

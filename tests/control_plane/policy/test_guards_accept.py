@@ -33,7 +33,7 @@ def published(centre: Centre) -> bytes:
 
 
 def test_a_guard_reads_what_an_administrator_wrote_of_devices(centre: Centre, guard: Path) -> None:
-    centre.publish(replace(POLICY, devices=MEANT.devices, watch=MEANT.watch))
+    centre.publish(replace(POLICY, devices=MEANT.devices, watch=MEANT.watch, wipe=MEANT.wipe))
     said = judge(guard, published(centre))
 
     assert (said.version, said.devices, said.watch) == (1, MEANT.devices, MEANT.watch)

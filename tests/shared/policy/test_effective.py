@@ -1,6 +1,7 @@
 """What a host acts by is the organisation's policy and its parts, each line with who said it."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from shared.devices.device import Interface, UsbDevice
 from shared.devices.evaluate import evaluate
+from shared.devices.others import OtherKind, OtherKinds
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.surroundings import Surroundings
@@ -103,6 +105,12 @@ def test_of_wipe_rules_the_strictest_holds_of_each() -> None:
 
     found = effective(organisation, (site,), HOST)
     assert found.policy.wipe == WipePolicy(LeastClass.PURGE, ReadBack.WHOLE, 2, 24)
+    assert {line: str(origin) for line, origin in found.origins.items() if line.startswith("wipe")} == {
+        "wipe/least": "organisation 7",
+        "wipe/read_back": "site-north 3",
+        "wipe/approvals": "site-north 3",
+        "wipe/ticket_hours": "organisation 7",
+    }
     assert effective(POLICY, (site,), HOST).policy.wipe == site.content.wipe
     assert effective(organisation, (SITE,), HOST).policy.wipe == organisation.wipe
 
@@ -138,6 +146,48 @@ def test_no_part_loosens_what_the_organisation_decides(
     assert whole is not None
     assert whole.default is not Target.ALLOW
     assert whole.suspicious is not Target.ALLOW
+
+
+def others(said: Mapping[OtherKind, Target]) -> OtherKinds:
+    return OtherKinds(tuple(sorted(said.items())))
+
+
+OTHERS = st.dictionaries(st.sampled_from(list(OtherKind)), st.sampled_from([Target.ALLOW, Target.BLOCK]))
+
+
+@given(OTHERS, OTHERS, OTHERS, OTHERS)
+def test_of_what_is_not_on_the_usb_each_kind_is_blocked_that_anybody_blocks(
+    top: dict[OtherKind, Target],
+    of_type: dict[OtherKind, Target],
+    of_site: dict[OtherKind, Target],
+    of_host: dict[OtherKind, Target],
+) -> None:
+    policies = [rules(others=others(said)) for said in (top, of_type, of_site, of_host)]
+    exception = PartContent(devices=policies[3])
+    kind = PartDocument("modality-ct", 2, PartContent(devices=policies[1]))
+    site = PartDocument("site-n", 1, PartContent(devices=policies[2]), ((HOST, exception),))
+
+    found = effective(replace(POLICY, devices=policies[0]), (site, kind), HOST).policy.devices
+    assert found is not None
+    for each in OtherKind:
+        said = {of.get(each) for of in (top, of_type, of_site, of_host)} - {None}
+        expected = Target.BLOCK if Target.BLOCK in said else Target.ALLOW if said else None
+        assert found.others.of(each) is expected
+
+
+def test_a_kind_that_is_not_on_the_usb_is_theirs_who_made_the_difference() -> None:
+    block, allow = Target.BLOCK, Target.ALLOW
+    organisation = replace(POLICY, devices=rules(others=others({OtherKind.SD: block, OtherKind.OPTICAL: allow})))
+    loose = others({OtherKind.SD: allow, OtherKind.OPTICAL: block, OtherKind.NET: allow})
+    site = replace(SITE, content=PartContent(devices=rules(others=loose)))
+
+    found = effective(organisation, (site,), HOST)
+    assert found.policy.devices is not None
+    assert found.policy.devices.others.json() == {"net": "allow", "optical": "block", "sd": "block"}
+    prefix = "devices/others/"
+    assert {line.removeprefix(prefix): of.layer for line, of in found.origins.items() if line.startswith(prefix)} == {
+        "net": "site-north", "optical": "site-north", "sd": "organisation",
+    }  # fmt: skip
 
 
 def test_parts_that_do_not_go_together_are_refused_as_a_whole() -> None:

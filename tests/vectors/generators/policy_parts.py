@@ -16,6 +16,7 @@ from shared.policy.document import Modality, PolicyDocument
 from shared.policy.effective import effective
 from shared.policy.grading import Grading
 from shared.policy.part import PartContent, PartDocument
+from shared.policy.wipe import LeastClass, ReadBack, WipePolicy
 from tests.vectors.generators.policy import document, parsing
 from tests.vectors.generators.policy_devices import devices_document
 from tests.vectors.given import TIME, Files, Scenario, as_file, b64
@@ -28,8 +29,9 @@ def site() -> PartDocument:
     """Return a site that says everything a part can say, with an exception for one host."""
     rules = (DeviceRule(parse_rule("allow id 0951:1666")),)
     devices = DevicePolicy(rules, Target.REJECT, contact="site 4711", language="zh")
+    wipe = WipePolicy(LeastClass.CLEAR, ReadBack.WHOLE, 3, 48)
     content = PartContent(
-        (Modality("CT9", "CT, site north"),), Grading("restricted"), 10, 60, 1 << 30, devices, WatchPolicy(120)
+        (Modality("CT9", "CT, site north"),), Grading("restricted"), 10, 60, 1 << 30, devices, WatchPolicy(120), wipe
     )
     exception = PartContent((Modality("CT8", "on loan"),), state_every_s=20)
     return PartDocument("site-north", 4, content, ((HOST, exception),))
@@ -100,6 +102,8 @@ def _parts() -> Files:
         ("timing-zero", "A report every 0 seconds.", with_(state_every_s=0)),
         ("timing-too-long", "A pull every day and one second.", with_(pull_every_s=86_401)),
         ("quota-zero", "A quota of 0 says nothing.", with_(spool_quota_bytes=0)),
+        ("wipe-class", "A class that no program reaches.",
+         changed(lambda value: value["wipe"].update(least="destroy"))),
         ("hosts-empty", "Exceptions for no host say nothing.", with_(hosts={})),
         ("hosts-too-many", "Exceptions for 1,001 hosts.", with_(hosts=hosts)),
         ("host-id", "An exception for what is no host id.", with_(hosts={"CT 2": {}})),
@@ -121,6 +125,12 @@ def _together() -> Files:
     later = DevicePolicy((DeviceRule(parse_rule("block")),), observe_until=TIME.replace(year=2027))
     trial = PartDocument("site-north", 1, PartContent(devices=later))
     loose = PartDocument("modality-ct", 1, PartContent(devices=DevicePolicy((), Target.ALLOW, suspicious=Target.ALLOW)))
+    there = DevicePolicy(others=OtherKinds(((OtherKind.SD, Target.ALLOW), (OtherKind.THUNDERBOLT, Target.ALLOW))))
+    gone = DevicePolicy(others=OtherKinds(((OtherKind.OPTICAL, Target.BLOCK), (OtherKind.SD, Target.ALLOW))))
+    others = (
+        PartDocument("modality-ct", 1, PartContent(devices=there)),
+        PartDocument("site-north", 1, PartContent(devices=gone)),
+    )
     twice = PartDocument("site-north", 1, PartContent(modalities=(Modality("CT1", "again"),)))
     clash = PartDocument("modality-ct", 1, PartContent(modalities=(Modality("CT9", ""),)))
     grade = PartDocument("site-north", 1, PartContent(grading=Grading("open")))
@@ -139,6 +149,10 @@ def _together() -> Files:
         ("ok-trial-is-the-organisation-s", "A part ends a trial of the organisation's no later, and begins none.",
          lone, (trial,), HOST),
         ("ok-stricter-stays", "A part loosens neither default nor suspicion.", organisation, (loose,), HOST),
+        ("ok-others-stricter-of-each-kind", "What is not on the USB: of each kind that is named the stricter.",
+         organisation, others, HOST),
+        ("ok-wipe-stricter-of-each-field", "Of wipe rules the stricter of each field holds.",
+         replace(bare, wipe=WipePolicy(LeastClass.PURGE, ReadBack.SAMPLES, 1, 24)), (site(),), OTHER),
         ("bad-ae-title-twice", "An AE title that the organisation has.", organisation, (twice,), HOST),
         ("bad-ae-title-of-two-parts", "An AE title that site and type both have.", organisation, (site(), clash),
          HOST),

@@ -12,6 +12,7 @@ from shared.devices.watch import AllowedPeer, LeastFree, WatchPolicy
 from shared.policy.document import AfterReceipt, Coverage, Modality, Station
 from shared.policy.grading import Grading, Rule
 from shared.policy.routes import Peer, Route, Via
+from shared.policy.wipe import LeastClass, ReadBack, WipePolicy
 from tests.vectors.given import TRUST
 
 FINGERPRINT = "0a" * 32
@@ -80,6 +81,7 @@ watch:
   encrypted_swap: true
   free: [{{folder: /var/images, mib: 10240}}]
   most_drift_ms: 2000
+wipe: {{least: purge, read_back: whole, approvals: 2, ticket_hours: 24}}
 """
 
 MEANT = AuthoredPolicy(
@@ -137,6 +139,7 @@ MEANT = AuthoredPolicy(
         free=(LeastFree("/var/images", 10_240),),
         most_drift_ms=2000,
     ),
+    wipe=WipePolicy(LeastClass.PURGE, ReadBack.WHOLE, 2, 24),
 )
 
 

@@ -54,6 +54,31 @@ def test_a_field_of_the_device_rules_is_theirs_who_made_the_difference_and_not_o
     assert not any("suspicious" in line for line in lines(loose))
 
 
+def test_of_wipe_rules_and_of_what_is_not_on_the_usb_each_line_is_theirs_who_made_it_stricter() -> None:
+    parts = [
+        published("layer: site-north\nwipe: {least: purge, read_back: samples, approvals: 2, ticket_hours: 48}\n"
+                  "devices: {rules: [], others: {sd: block, net: allow}}\n"),
+        published("layer: modality-ct\nwipe: {least: purge, read_back: whole, approvals: 1, ticket_hours: 24}\n"
+                  "devices: {rules: [], others: {optical: block, sd: allow}}\n"),
+    ]  # fmt: skip
+
+    said = [re.sub(r" +# ", " # ", line) for line in lines(*parts)]
+    wipe, others = said.index("wipe:"), said.index("  others:")
+    assert said[wipe : wipe + 5] == [
+        "wipe:",
+        "  least: purge # modality-ct 1",
+        "  read_back: whole # modality-ct 1",
+        "  approvals: 2 # site-north 1",
+        "  ticket_hours: 24 # modality-ct 1",
+    ]
+    assert said[others : others + 4] == [
+        "  others:",
+        "    net: allow # site-north 1",
+        "    optical: block # modality-ct 1",
+        "    sd: block # site-north 1",
+    ]
+
+
 @pytest.mark.parametrize("parts", [(), (SITE,), (CT,), (SITE, CT)])
 def test_what_is_written_is_read_as_what_the_host_acts_by(parts: tuple[PartDocument, ...]) -> None:
     written = "\n".join(("layer: organisation", *lines(*parts)))

@@ -51,12 +51,24 @@ def test_tells_who_may_send_how_images_are_graded_and_where_they_go() -> None:
         "  swap that is not encrypted",
         "  less than 10240 MiB free under /var/images",
         "  a clock that is off by more than 2000 ms",
+        "what a certified wipe of a host's drive needs",
+        "  Purge of NIST SP 800-88: what was stored cannot be had back by those of a laboratory either",
+        "  the whole drive is read again afterwards",
+        "  2 people approve, besides whoever asks for it, and that holds for 24 h",
+        "  no host wipes drives yet in this version, so nothing of this is enforced",
     ]
 
 
 def test_tells_what_the_smallest_policy_means() -> None:
     smallest = replace(
-        MEANT, modalities=(), grading=Grading("restricted"), routes=(), coverage=None, devices=None, watch=None
+        MEANT,
+        modalities=(),
+        grading=Grading("restricted"),
+        routes=(),
+        coverage=None,
+        devices=None,
+        watch=None,
+        wipe=None,
     )
 
     told = describe(replace(smallest, spool_quota_bytes=512 << 20, frame_digests=False))

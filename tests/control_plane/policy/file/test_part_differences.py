@@ -70,6 +70,19 @@ def test_watch_rules_that_a_part_says_anew_leave_out_what_the_organisation_looks
     assert told.danger == "/opt/*/vnc* is looked for no more"
 
 
+def test_wipe_rules_of_a_part_change_only_what_they_make_stricter() -> None:
+    organisation = replace(ORGANISATION, wipe=MEANT.wipe)
+    laxer = "layer: site-north\nwipe: {least: clear, read_back: samples, approvals: 1, ticket_hours: 168}\n"
+
+    assert part_differences(organisation, None, parse(laxer)) == ()
+    stricter = laxer.replace("approvals: 1", "approvals: 3")
+    (told,) = part_differences(organisation, None, parse(stricter))
+    assert told == Change("wipe.approvals", "2 approvals", "3 approvals", "")
+    (fewer,) = part_differences(organisation, published(stricter), parse(laxer))
+    assert fewer.danger == "a drive is wiped with fewer people having said so"
+    assert only(None, laxer).danger == "drives may be wiped, and none was before"
+
+
 def test_a_weaker_grade_of_a_part_is_dangerous_whichever_of_the_two_files_lists_the_grades() -> None:
     strict = "layer: site-north\ngrading: {default: secret, grades: [restricted, secret]}\n"
 
@@ -170,10 +183,14 @@ def test_every_kind_of_line_of_a_part_is_told_in_words() -> None:
         f"for {HOST} alone\n  spool: at most 20 GiB\n  a host asks for a newer policy every 60 s",
     ):
         assert words in said
-    whole = AuthoredPart("modality-mg", replace(parse(NORTH).content, grading=MEANT.grading, watch=MEANT.watch))
+    whole = AuthoredPart(
+        "modality-mg", replace(parse(NORTH).content, grading=MEANT.grading, watch=MEANT.watch, wipe=MEANT.wipe)
+    )
     assert {
         "its own grading, and none of the organisation's",
         "its own watch rules, and none of the organisation's",
+        "wipe rules beside the organisation's, the stricter of the two each",
+        "  no host wipes drives yet in this version, so nothing of this is enforced",
     } <= {*describe(whole)}
     assert describe(AuthoredPart("site-x", parse("layer: site-x\n").content))[1:] == ["nothing is otherwise"]
 

@@ -51,7 +51,7 @@ hosts:
     timings: {{pull_every_s: 60}}
 """
 
-_SECTIONS = ("modalities", "grading", "timings", "spool", "devices", "watch")
+_SECTIONS = ("modalities", "grading", "timings", "spool", "devices", "watch", "wipe")
 _SAID = json.dumps({name: DOCUMENT[name] for name in _SECTIONS})
 PART: dict[str, Any] = {
     "layer": "site-north",

@@ -124,6 +124,11 @@ def test_refuses_a_value_of_another_kind(path: tuple[str | int, ...]) -> None:
         (("devices", "rescue", "minutes"), 61),
         (("watch", "every_s"), 9),
         (("watch", "encrypted"), ["/" + "a" * 200]),
+        (("wipe", "least"), "destroy"),
+        (("wipe", "read_back"), "none"),
+        (("wipe", "approvals"), 6),
+        (("wipe", "ticket_hours"), 169),
+        (("wipe",), {"least": "purge"}),
         (("layer",), "site"),
     ],
 )
