@@ -87,7 +87,8 @@ def _with(policy: PolicyDocument, content: PartContent) -> PolicyDocument:
         policy,
         modalities=(*policy.modalities, *content.modalities),
         devices=_devices(policy.devices, content.devices),
-        wipe=policy.wipe.stricter(content.wipe) if policy.wipe and content.wipe else policy.wipe or content.wipe,
+        # Without the organisation's section no drive is wiped, whatever a part says.
+        wipe=policy.wipe.stricter(content.wipe) if policy.wipe and content.wipe else policy.wipe,
         **nearest,
     )
 

@@ -768,8 +768,8 @@ def _say(policy: Any, said: Any) -> None:
     if "devices" in said:
         above = policy.get("devices")
         policy["devices"] = said["devices"] if above is None else _devices_below(above, said["devices"])
-    if "wipe" in said:
-        policy["wipe"] = said["wipe"] if "wipe" not in policy else _stricter_wipe(policy["wipe"], said["wipe"])
+    if "wipe" in said and "wipe" in policy:
+        policy["wipe"] = _stricter_wipe(policy["wipe"], said["wipe"])
 
 
 def _stricter_wipe(one: Any, other: Any) -> Any:

@@ -111,7 +111,7 @@ def test_of_wipe_rules_the_strictest_holds_of_each() -> None:
         "wipe/approvals": "site-north 3",
         "wipe/ticket_hours": "organisation 7",
     }
-    assert effective(POLICY, (site,), HOST).policy.wipe == site.content.wipe
+    assert effective(POLICY, (site,), HOST).policy.wipe is None
     assert effective(organisation, (SITE,), HOST).policy.wipe == organisation.wipe
 
 

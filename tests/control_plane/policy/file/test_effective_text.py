@@ -1,6 +1,7 @@
 """What a host acts by is written as a policy file that says just that, and each line says whose it is."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from shared.errors import Malformed
 from shared.identity import HostId
 from shared.policy.effective import effective
 from shared.policy.part import PartDocument
+from shared.policy.wipe import LeastClass, ReadBack, WipePolicy
 from tests.control_plane.policy.file.broken import Broken
 from tests.control_plane.policy.file.full import FULL, organisation
 from tests.control_plane.policy.file.test_part_differences import ORGANISATION, published
@@ -62,7 +64,8 @@ def test_of_wipe_rules_and_of_what_is_not_on_the_usb_each_line_is_theirs_who_mad
                   "devices: {rules: [], others: {optical: block, sd: allow}}\n"),
     ]  # fmt: skip
 
-    said = [re.sub(r" +# ", " # ", line) for line in lines(*parts)]
+    above = replace(ORGANISATION, wipe=WipePolicy(LeastClass.CLEAR, ReadBack.SAMPLES, 1, 168))
+    said = [re.sub(r" +# ", " # ", line) for line in effective_lines(above, parts, ID)]
     wipe, others = said.index("wipe:"), said.index("  others:")
     assert said[wipe : wipe + 5] == [
         "wipe:",
