@@ -41,6 +41,7 @@ from edge_agent.usb_policy.acquaintance import Acquaintances
 from edge_agent.usb_policy.clock_trust import Reading
 from edge_agent.usb_policy.default_deny import Denial
 from edge_agent.usb_policy.enforcer import Enforcer
+from edge_agent.usb_policy.exchange import VerifiedPolicy
 from edge_agent.usb_policy.judge import DeviceJudge
 from edge_agent.usb_policy.keeper import PolicyKeeper
 from edge_agent.usb_policy.store import GuardPolicyStore
@@ -54,7 +55,7 @@ from shared.devices.policy import DevicePolicy
 from shared.devices.record import GuardEvent
 from shared.devices.verdict import Verdict
 from shared.errors import IntegrityFailure, Refused, Unavailable
-from shared.fleet.devices import Authorized, GuardReport
+from shared.fleet.devices import Authorized, GuardLayer, GuardReport
 
 GLANCE_EVERY_S, LOOK_EVERY_S = 30.0, 600.0
 _LATE_NUMBERS_S, _LINK_S, _TIME_S, _ALIVE_S = 1.0, 5.0, 60.0, 10.0
@@ -187,6 +188,7 @@ class Guard:
             layers, problems = trust.layers, self._store.problems
         except (NotPinned, TrustDamaged, Refused) as exc:
             self._store, layers, problems = None, UNPINNED, [str(exc)]
+        self._parts = layers[1:]
         for problem in problems:
             self._log.event("guard.policy-unusable", why=problem)
         self._keeper = PolicyKeeper(
@@ -403,7 +405,12 @@ class Guard:
             others=tuple(self._others.states()),
             findings=self._watcher.findings,
             left_out=self._tree.left_out,
+            layers=self._layers(in_force),
         )
+
+    def _layers(self, in_force: VerifiedPolicy | None) -> tuple[GuardLayer, ...]:
+        versions = {} if in_force is None else {each.layer: each.version for each in in_force.parts}
+        return tuple(GuardLayer(part, versions.get(part, 0)) for part in self._parts)
 
     def _error(self) -> str:
         unrecorded = (

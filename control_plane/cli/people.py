@@ -75,7 +75,8 @@ def layer_line(layer: Mapping[str, Any]) -> str:
     """Return in one line how a host does with a layer that it has besides the organisation's."""
     newest = f"newest {layer['newest'] or 'none'}"
     said = "not reported" if layer["in_force"] is None else f"in force {layer['in_force'] or 'none'}"
-    return f"{layer['layer']}: {said}, {newest}" + ("" if layer["enrolled"] else "; not of its enrolment")
+    guard = "" if layer["guard_in_force"] is None else f", device guard {layer['guard_in_force'] or 'none'}"
+    return f"{layer['layer']}: {said}{guard}, {newest}" + ("" if layer["enrolled"] else "; not of its enrolment")
 
 
 def sign_in(options: Namespace) -> int:

@@ -21,10 +21,7 @@ _MAX_ERROR_CHARS = 500
 
 @dataclass(frozen=True)
 class Drift:
-    """`part` is agent or guard, the two that each verify a policy for themselves. `in_force` None: not known.
-
-    A guard reports the organisation's layer alone.
-    """
+    """`part` is agent or guard, the two that each verify a policy for themselves. `in_force` None: not known."""
 
     host: str
     asset: str
@@ -91,11 +88,19 @@ def _of_layers(host: Mapping[str, Json], parts: Mapping[str, Mapping[int, dateti
     for facts in layers if isinstance(layers, list) else []:
         layer = Fields(facts, "host in the status")
         name, newest, is_its = layer.text("layer"), layer.integer("newest"), layer.flag("enrolled")
-        in_force = None if layer.is_null("in_force") else layer.integer("in_force")
-        if is_its and newest and in_force != newest:
+        in_force, guard = _version(layer, "in_force"), _version(layer, "guard_in_force")
+        if not is_its or not newest:
+            continue
+        if in_force != newest:
             error = printable(str(host["policy_error"] or ""), _MAX_ERROR_CHARS)
-            found = _drift(host, "agent", in_force, newest, parts.get(name, {}), error)
-            yield replace(found, layer=name)
+            yield replace(_drift(host, "agent", in_force, newest, parts.get(name, {}), error), layer=name)
+        if guard not in (None, newest):  # one of an earlier version does not say
+            error = printable(str(host["guard_policy_error"] or ""), _MAX_ERROR_CHARS)
+            yield replace(_drift(host, "guard", guard, newest, parts.get(name, {}), error), layer=name)
+
+
+def _version(layer: Fields, name: str) -> int | None:
+    return None if layer.is_null(name) else layer.integer(name)
 
 
 def _drift(

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from control_plane.db.models import Host
 from control_plane.enrolment import codes
 from shared.canonical import Json
+from shared.fleet.devices import GuardReport
 from shared.fleet.state import HostState, LayerState
 
 
@@ -18,9 +19,9 @@ class LayersOf:
 
     def json(self, state: HostState | None = None) -> list[Json]:
         """Return the layers of the enrolment, then what an authentic report names besides."""
-        reported = _reported(state)
+        reported, guard = _reported(state), None if state is None else state.guard
         besides = [layer for layer in reported if layer not in self.enrolled]
-        return [self._facts(layer, reported.get(layer)) for layer in (*self.enrolled, *besides)]
+        return [self._facts(layer, reported.get(layer), guard) for layer in (*self.enrolled, *besides)]
 
     def gaps(self, state: HostState) -> Iterator[str]:
         """Say where the host goes by other layers than people gave it, or by fewer than are published."""
@@ -39,13 +40,14 @@ class LayersOf:
                     f"(it reports {reported[layer].in_force})"
                 )
 
-    def _facts(self, layer: str, reported: LayerState | None) -> Json:
+    def _facts(self, layer: str, reported: LayerState | None, guard: GuardReport | None) -> Json:
         return {
             "layer": layer,
             "enrolled": layer in self.enrolled,
             "newest": self._newest(layer),
             "accepted": None if reported is None else reported.accepted,
             "in_force": None if reported is None else reported.in_force,
+            "guard_in_force": None if guard is None else guard.in_force(layer),
         }
 
     def _newest(self, layer: str) -> int:

@@ -381,7 +381,8 @@ class DeviceCounts(BaseModel):
 class HostLayer(BaseModel):
     """A layer that a host was enrolled with, besides the organisation's; where `enrolled` is false, that it reports.
 
-    `newest` is 0 where nothing of it is published; the other two are null where the host reports nothing of it.
+    `newest` is 0 where nothing of it is published; the others are null where the host, or its guard, reports nothing
+    of it.
     """
 
     layer: str
@@ -389,6 +390,7 @@ class HostLayer(BaseModel):
     newest: int
     accepted: int | None
     in_force: int | None
+    guard_in_force: int | None
 
 
 class HostStatus(BaseModel):

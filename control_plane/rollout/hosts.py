@@ -10,6 +10,7 @@ from control_plane.db.models import Host
 from control_plane.enrolment.codes import parts_of
 from control_plane.rollout.gate import Member, Observation
 from shared.errors import IntegrityFailure, Refused
+from shared.fleet.devices import GuardReport
 from shared.fleet.state import HostState, LayerState, verify_state
 from shared.identity import HostId
 from shared.policy.document import ORGANISATION
@@ -45,14 +46,18 @@ def _state(host: Host) -> HostState | None:
 
 
 def _observed(state: HostState, part: LayerState | None, received: datetime) -> Observation:
-    guard = state.guard if part is None else None  # a guard reports the organisation's version alone
+    guard = None if state.guard is None else _guarded(state.guard, part)
     return Observation(
         received=received,
         accepted=state.policy_accepted if part is None else part.accepted,
         in_force=state.policy_in_force if part is None else part.in_force,
         error=state.policy_error,
         listening=state.listening,
-        guard=None if guard is None else guard.policy,
-        guard_error="" if guard is None else guard.policy_error,
+        guard=guard,
+        guard_error="" if guard is None or state.guard is None else state.guard.policy_error,
         isolated=state.isolated,
     )
+
+
+def _guarded(guard: GuardReport, part: LayerState | None) -> int | None:
+    return guard.policy if part is None else guard.in_force(part.layer)

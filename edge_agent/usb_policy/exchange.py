@@ -5,7 +5,7 @@
     answer  = one line of canonical JSON and U+000A, of one of two forms
               {"v":1, "ok":true, "layer", "version", "sha256", "expires", "signed_at", "devices", "watch",
                "parts":[[layer, version, sha256], ...], "newer":[[layer, version, sha256], ...], "root_version",
-               "snapshot_version"};
+               "choice":{"key", "root", "snapshot"}};
               "signed_at", "devices" and "watch" may be null; the last four are there where they say something
               {"v":1, "ok":false, "kind": refused | integrity | unavailable, "error"}
 
@@ -19,6 +19,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TypeAlias
 
+from edge_agent.policy_sync.choice import Choice
 from shared import canonical, clock
 from shared.canonical import Json
 from shared.devices.policy import DevicePolicy
@@ -35,6 +36,7 @@ MAX_OFFER_BYTES = 1 + 4 + MAX_HEAD_BYTES + MAX_LAYERS * (4 + MAX_LAYER_BYTES)
 # What all layers come to is one valid policy document of at most half as much, and the answer has two sections of it.
 MAX_ANSWER_BYTES = MAX_LAYER_BYTES
 MAX_ERROR_CHARS = 400
+UNKNOWN_CHOICE = Choice()
 
 
 class Kind(StrEnum):
@@ -97,12 +99,7 @@ class VerifiedPolicy:
     root_version: int = 1  # of the root that it was verified under
     parts: tuple[AcceptedPolicy, ...] = ()
     newer: tuple[AcceptedPolicy, ...] = ()  # the newest of each layer whose roll-out has not reached this host
-    snapshot_version: int = 0  # of the snapshot that chose; 0: the file is of a version that did not say it
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """Return what rises with each choice of the centre's; a new root may begin the snapshot's numbers anew."""
-        return self.root_version, self.snapshot_version
+    choice: Choice = UNKNOWN_CHOICE
 
     @property
     def acts_by(self) -> tuple[AcceptedPolicy, ...]:
@@ -127,7 +124,7 @@ class VerifiedPolicy:
             **root_member(self.root_version),
             **layers_member("parts", self.parts),
             **layers_member("newer", self.newer),
-            **({"snapshot_version": self.snapshot_version} if self.snapshot_version else {}),
+            **choice_member(self.choice),
         }
 
     @classmethod
@@ -144,7 +141,7 @@ class VerifiedPolicy:
             read_root_version(fields),
             read_layers_member("parts", fields),
             read_layers_member("newer", fields),
-            fields.integer("snapshot_version", least=1) if fields.has("snapshot_version") else 0,
+            read_choice(fields),
         )
         verify_parts([part.layer for part in policy.parts])
         if not all(is_part(part.layer) for part in policy.parts):
@@ -163,6 +160,16 @@ def root_member(version: int) -> dict[str, Json]:
 def read_root_version(fields: Fields) -> int:
     """Take what `root_member` writes. Raises Malformed."""
     return fields.integer("root_version", least=2) if fields.has("root_version") else 1
+
+
+def choice_member(choice: Choice) -> dict[str, Json]:
+    """Return the member that names a choice; one that is not known is left out, as before there were any."""
+    return {"choice": choice.json()} if choice != UNKNOWN_CHOICE else {}
+
+
+def read_choice(fields: Fields) -> Choice:
+    """Take what `choice_member` writes. Raises Malformed."""
+    return Choice.parse(fields.fields("choice")) if fields.has("choice") else UNKNOWN_CHOICE
 
 
 def layers_member(name: str, layers: Sequence[AcceptedPolicy]) -> dict[str, Json]:

@@ -47,7 +47,9 @@ class Offers:
             self._layers[name] = layer
         self._offered = self._now()
         before, self._digest = self._digest, _digest(self._offered)
-        if self._digest != before and not self._is_gathering:
+        if self._is_judged(now_s):
+            self._is_gathering = False  # what came is gone again, and nothing waits
+        elif self._digest != before and not self._is_gathering:
             # From the first that came: a peer that goes on and on puts nothing off.
             self._is_gathering = True
             self._gathered = now_s + (GATHER_S if len(self._wanted) > 1 else 0.0)
@@ -89,7 +91,10 @@ class Offers:
 
     def _is_open(self, now_s: float) -> bool:
         is_whole = bool(self._head) and self._wanted[0] in self._layers
-        return is_whole and not self.is_accepted and now_s >= self._refused.get(self._digest, 0.0)
+        return is_whole and not self._is_judged(now_s)
+
+    def _is_judged(self, now_s: float) -> bool:
+        return self.is_accepted or now_s < self._refused.get(self._digest, 0.0)
 
     def _now(self) -> Offer:
         return Offer(self._head, tuple(self._layers[name] for name in self._wanted if name in self._layers))

@@ -1,15 +1,17 @@
 """The policy that the guard accepted: what is in force, and the versions below which nothing is taken any more.
 
     accepted/policy.json   what the verified layers came to that were accepted last: in force
-    accepted/held.json     the newest version and digest of each layer, the newest signed time and under which root
+    accepted/held.json     the newest version and digest of each layer, the newest signed time and under which root,
+                           and the latest choice among those versions
     accepted/clock.json    the newest time that the machine's clock has shown
 
     file  = canonical JSON {"v": 1, "root": fingerprint, ...} || U+000A || SHA-256 of the JSON in hex || U+000A
 
-Both name the newest version of each layer, and the higher of the two is what is held of it. `policy.json` is written
-first: a cut between the two leaves a policy that has of every layer what is held or newer, and is in force. One that is
-older in a single layer, or lacks it, was put back and is not. A damaged file costs what it says: without a policy
-nothing is authorised, and the other file goes on refusing a rollback. Files of another pinned root are not looked at.
+Both name the newest version of each layer and the latest choice, and the higher of the two is what is held of it.
+`policy.json` is written first: a cut between the two leaves a policy that has of every layer what is held or newer, and
+is in force. One that is older in a single layer, or lacks it, or was chosen before, was put back and is not. A damaged
+file costs what it says: without a policy nothing is authorised, and the other file goes on refusing a rollback. Files
+of another pinned root are not looked at.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,11 +22,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from edge_agent.files import make_folder, write_over
+from edge_agent.policy_sync.choice import Choice
 from edge_agent.usb_policy.clock_trust import TOLERANCE, ClockTrust, Reading
 from edge_agent.usb_policy.exchange import (
     MAX_ANSWER_BYTES,
+    UNKNOWN_CHOICE,
     VerifiedPolicy,
+    choice_member,
     layers_member,
+    read_choice,
     read_layers_member,
     read_root_version,
     root_member,
@@ -65,8 +71,11 @@ class LayerWithdrawn(Refused):
 class ChoiceReplaced(Refused):
     """TUF sees this by itself only while it has its folder."""
 
-    def __init__(self, *, offered: int, held: int) -> None:
-        super().__init__(f"the choice of a roll-out in snapshot {offered} was replaced by the one in snapshot {held}")
+    def __init__(self, *, offered: Choice, held: Choice) -> None:
+        super().__init__(
+            f"snapshot {offered.snapshot} (root {offered.root}) is from before snapshot {held.snapshot} "
+            f"(root {held.root}), which chose among the same versions"
+        )
         self.offered, self.held = offered, held
 
 
@@ -87,6 +96,7 @@ class _Held:
     accepted: tuple[AcceptedPolicy, ...]  # the organisation's first
     times: ClockTrust
     root_version: int = 1  # under which those times were signed
+    choice: Choice = UNKNOWN_CHOICE  # the latest one
 
     def json(self) -> dict[str, Json]:
         latest, (first, *parts) = self.times.latest, self.accepted
@@ -97,6 +107,7 @@ class _Held:
             "latest": None if latest is None else clock.text(latest),
             **root_member(self.root_version),
             **layers_member("parts", parts),
+            **choice_member(self.choice),
         }
 
     @classmethod
@@ -106,7 +117,8 @@ class _Held:
         )
         latest = None if fields.is_null("latest") else fields.instant("latest")
         root_version = read_root_version(fields)
-        return cls((first, *read_layers_member("parts", fields)), ClockTrust(latest), root_version)
+        accepted = (first, *read_layers_member("parts", fields))
+        return cls(accepted, ClockTrust(latest), root_version, read_choice(fields))
 
 
 class GuardPolicyStore:
@@ -125,8 +137,11 @@ class GuardPolicyStore:
             self._times = self._after(self._in_force)
             self._root_version = max(self._root_version, self._in_force.root_version)
         kept = {} if held is None else {each.layer: each for each in held.accepted}
+        self._choice = kept_choice = UNKNOWN_CHOICE if held is None else held.choice
         self._held = self._highest(kept)
-        self._is_behind = self._held != kept  # a cut came between the two files
+        if self._in_force is not None:
+            self._choice = self._in_force.choice
+        self._is_behind = (self._held, self._choice) != (kept, kept_choice)  # a cut came between the two files
         self._newest_kept = self._load("clock.json", lambda fields: fields.instant("newest"))
         self._times = replace(self._times, newest=self._newest_kept)
 
@@ -175,19 +190,36 @@ class GuardPolicyStore:
         self._verify_ours(offered)
         if self._is_unknown:
             raise HeldUnknown(self._folder)
-        before, times = self._in_force, self._after(offered)
+        before = self._in_force
         known = (*self._held.values(), *(before.acts_by if before is not None else ()))
         accepted = _rise(offered, self._held, known)
-        if before is not None:
-            _verify_not_replaced(offered, before)
-        root_version = max(self._root_version, offered.root_version)
-        if offered != before or times != self._times or self.problems or self._is_behind:
-            self._keep(offered, _Held(accepted, times, root_version))
-        self._in_force, self._held = offered, {each.layer: each for each in accepted}
+        policy = self._latest(offered)
+        times, root_version = self._after(policy), max(self._root_version, policy.root_version)
+        if policy != before or times != self._times or self.problems or self._is_behind:
+            self._keep(policy, _Held(accepted, times, root_version, policy.choice))
+        self._in_force, self._held, self._choice = policy, {each.layer: each for each in accepted}, policy.choice
         self._times, self._root_version = times, root_version
         self._is_behind = False
         self.problems.clear()
-        return before is None or (before.acts_by, before.accepted) != (offered.acts_by, offered.accepted)
+        return before is None or (before.acts_by, before.accepted) != (policy.acts_by, policy.accepted)
+
+    def _latest(self, offered: VerifiedPolicy) -> VerifiedPolicy:
+        """Return what is in force once `offered` is accepted, with the latest choice.
+
+        Raises ChoiceReplaced: among the very versions that are held an earlier choice comes again.
+        """
+        if not offered.choice.is_before(self._choice):
+            return offered
+        if {each.layer: each for each in offered.accepted} != self._held:
+            return replace(offered, choice=self._choice)
+        if self._in_force is not None and self._in_force.acts_by == offered.acts_by:
+            return self._in_force  # vouched for by the later of the two
+        raise ChoiceReplaced(offered=offered.choice, held=self._choice)
+
+    def _verify_not_replaced(self, policy: VerifiedPolicy) -> None:
+        """Raises ChoiceReplaced."""
+        if policy.choice.is_before(self._choice):
+            raise ChoiceReplaced(offered=policy.choice, held=self._choice)
 
     def _verify_ours(self, policy: VerifiedPolicy) -> None:
         """Raises WrongLayer."""
@@ -241,9 +273,10 @@ class GuardPolicyStore:
             if policy is not None:
                 self._verify_ours(policy)
                 _rise(policy, held, tuple(held.values()))
+                self._verify_not_replaced(policy)
         except WrongLayer:
             self._in_force = None
-        except (PolicyRollback, LayerWithdrawn, PolicyEquivocation) as exc:
+        except (PolicyRollback, LayerWithdrawn, PolicyEquivocation, ChoiceReplaced) as exc:
             self.problems.append(f"{self._folder / 'policy.json'} is not what was accepted last: {exc}")
             self._in_force = None
         if self._in_force is not None:
@@ -261,18 +294,11 @@ def _rise(
     digests = {(each.layer, each.version): each.sha256 for each in known}
     for each in offered.acts_by:
         if digests.get((each.layer, each.version), each.sha256) != each.sha256:
-            raise PolicyEquivocation(each.version)
+            raise PolicyEquivocation(each.version, each.layer)
     accepted = tuple(accept(each, held.get(each.layer)) for each in offered.accepted)
     for layer in held.keys() - {each.layer for each in accepted}:
         raise LayerWithdrawn(held[layer])
     return accepted
-
-
-def _verify_not_replaced(offered: VerifiedPolicy, before: VerifiedPolicy) -> None:
-    """Raises ChoiceReplaced: of the very same versions an earlier choice comes again."""
-    is_other = offered.accepted == before.accepted and offered.acts_by != before.acts_by
-    if is_other and offered.order < before.order:
-        raise ChoiceReplaced(offered=offered.snapshot_version, held=before.snapshot_version)
 
 
 def accepted_folder(state: Path) -> Path:

@@ -66,7 +66,7 @@ def judge(state: Path, data: bytes) -> VerifiedPolicy:
         chain.root_version,
         tuple(parts),
         tuple(newest for newest, acts in zip(policy.newest, policy.acts_by, strict=True) if newest != acts),
-        verification.order()[1],
+        verification.choice(),
     )
 
 

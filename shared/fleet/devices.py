@@ -11,10 +11,13 @@ from shared import clock
 from shared.canonical import Json
 from shared.devices.device import MAX_TEXT_CHARS
 from shared.devices.verdict import Access, Cause, Target
+from shared.errors import Malformed
 from shared.fields import Fields
+from shared.policy.layer import PART_PATTERN
 
 MAX_DEVICES, MAX_OTHERS, MAX_FINDINGS = 100, 100, 50
 MAX_DETAIL_CHARS = 300
+_MAX_LAYERS = 2
 _PORT = r"[0-9a-z.-]{1,31}"
 _INTERFACES = r"([0-9a-f]{2}:[0-9a-f]{2}:[0-9a-f]{2}( |$)){0,16}"
 
@@ -177,8 +180,29 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class GuardLayer:
+    """By which version of a layer of its site, or of its type of modality, a guard acts; 0: by none yet."""
+
+    layer: str
+    in_force: int
+
+    def json(self) -> dict[str, Json]:
+        return dict(self.__dict__)
+
+    @classmethod
+    def parse(cls, value: Json) -> "GuardLayer":
+        fields = Fields(value, "guard layer")
+        layer = cls(fields.text("layer", PART_PATTERN), fields.integer("in_force"))
+        fields.done()
+        return layer
+
+
+@dataclass(frozen=True)
 class GuardReport:
-    """`policy` is the version whose device rules the guard enforces, 0: none, so nothing new is authorised."""
+    """`policy` is the version whose device rules the guard enforces, 0: none, so nothing new is authorised.
+
+    `layers` are those that are pinned besides the organisation's; a guard of an earlier version says nothing of them.
+    """
 
     software: str
     policy: int
@@ -192,9 +216,16 @@ class GuardReport:
     others: tuple[OtherDevice, ...] = ()
     findings: tuple[Finding, ...] = ()
     left_out: int = 0
+    layers: tuple[GuardLayer, ...] = ()
+
+    def in_force(self, part: str) -> int | None:
+        """Return by which version of a layer besides the organisation's it acts, None: it does not say."""
+        return next((each.in_force for each in self.layers if each.layer == part), None)
 
     def json(self) -> dict[str, Json]:
+        layers: dict[str, Json] = {"layers": [layer.json() for layer in self.layers]} if self.layers else {}
         return {
+            **layers,
             "software": self.software, "policy": self.policy, "policy_error": self.policy_error,
             "clock_sure": self.clock_sure, "default_deny": self.default_deny, "sidecar": self.sidecar,
             "gaps": self.gaps, "records": self.records,
@@ -220,6 +251,16 @@ class GuardReport:
             tuple(map(OtherDevice.parse, fields.items("others", most=MAX_OTHERS))),
             tuple(map(Finding.parse, fields.items("findings", most=MAX_FINDINGS))),
             fields.integer("left_out"),
+            _read_layers(fields),
         )
         fields.done()
         return report
+
+
+def _read_layers(fields: Fields) -> tuple[GuardLayer, ...]:
+    if not fields.has("layers"):
+        return ()
+    layers = tuple(map(GuardLayer.parse, fields.items("layers", most=_MAX_LAYERS)))
+    if len({each.layer for each in layers}) < max(1, len(layers)):
+        raise Malformed("guard layers", "they are written and none, or one is there twice")
+    return layers

@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -23,12 +23,14 @@ from edge_agent.guard_options import RunOptions
 from edge_agent.usb_policy.default_deny import Denial
 from edge_agent.usb_policy.exchange import VerifiedPolicy
 from edge_agent.usb_policy.store import GuardPolicyStore
+from edge_agent.usb_policy.trust import Trust, trust_file
 from edge_agent.watchdog import ServiceManager
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.devices.record import GuardEvent, GuardRecord
 from shared.devices.verdict import Cause
 from shared.fleet.devices import Authorized
+from shared.policy.accept import AcceptedPolicy
 from tests.control_plane.vault.tmpfs import small_filesystem
 from tests.edge_agent.test_guard_database import destroy, fill
 from tests.edge_agent.usb_policy.bench import Guard as SignedPolicies
@@ -78,6 +80,11 @@ class Machine:
         GuardPolicyStore(self.options.state, trust).take(
             VerifiedPolicy(trust.layer, 1, bytes(32), signed_at + timedelta(days=1), signed_at, devices)
         )
+
+    def pin(self, *parts: str) -> Trust:
+        trust = replace(SignedPolicies(self.options.state).trust, parts=parts)
+        trust_file(self.options.state).write_bytes(trust.encode())
+        return trust
 
     def default(self) -> str:
         return (self.folder / "sys/bus/usb/devices/usb1/authorized_default").read_text().strip()
@@ -246,6 +253,35 @@ def test_a_guard_that_can_record_nothing_blocks_says_so_and_tries_again(
         guard.begin()
         assert allowed(guard) == {"usb1", "1-1"}
         assert guard._report().policy_error == ""
+
+
+def test_it_reports_by_which_version_of_each_pinned_layer_it_acts(machine: Machine) -> None:
+    trust = machine.pin("site-north", "modality-ct")
+    north, newer = (AcceptedPolicy("site-north", version, bytes(31) + bytes([version])) for version in (4, 5))
+    with machine.guard() as guard:
+        guard.begin()
+        assert [(each.layer, each.in_force) for each in guard._report().layers] == [
+            ("site-north", 0),
+            ("modality-ct", 0),
+        ]
+    now = machine.clock.now()
+    whole = VerifiedPolicy(
+        trust.layer, 1, bytes(32), now + timedelta(days=1), now, EVERYTHING, parts=(north,), newer=(newer,)
+    )
+    GuardPolicyStore(machine.options.state, trust).take(whole)
+    with machine.guard() as guard:
+        guard.begin()
+        report = guard._link._desk.report()
+
+        assert (report.policy, report.in_force("site-north"), report.in_force("modality-ct")) == (1, 4, 0)
+
+
+def test_control_a_guard_without_further_layers_reports_none(machine: Machine) -> None:
+    machine.accept(EVERYTHING)
+    with machine.guard() as guard:
+        guard.begin()
+
+        assert guard._report().layers == ()
 
 
 def test_a_guard_that_cannot_read_its_records_begins_all_the_same(machine: Machine) -> None:

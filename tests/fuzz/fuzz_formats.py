@@ -24,6 +24,7 @@ from edge_agent.moving.manifest import (
     sign_manifest,
     verify_manifest,
 )
+from edge_agent.policy_sync.choice import Choice
 from edge_agent.policy_sync.fetcher import claimed_layer_version, claimed_version
 from edge_agent.usb_policy import exchange
 from edge_agent.usb_policy.trust import Trust
@@ -44,6 +45,7 @@ from shared.fleet.command import (
     parse_commands,
     sign_command,
 )
+from shared.fleet.devices import GuardLayer
 from shared.fleet.receipt import Receipt, sign_receipt, verify_receipt
 from shared.fleet.state import HostState, sign_state, verify_state
 from shared.identity import CommandId
@@ -124,6 +126,7 @@ def _state(data: bytes) -> None:
 _SEALED = made.sealed_file(b"\x08\x00\x05\x00" * 50)[0]
 _PARTS = object_file.parse(BytesIO(_SEALED))
 _RECEIPT = Receipt(made.OBJECT, record_digest(_PARTS.record), made.NOW)
+_GUARD = replace(made.GUARD_REPORT, layers=(GuardLayer("site-north", 2),))
 _STATE = HostState(
     host_id=made.HOST, number=4, time=made.NOW, software="leadglass-agent 0.1.0", policy_accepted=3, policy_in_force=3,
     policy_error="", listening=True, waiting=1, captured=9, delivered=8, refused=0, audit_waiting=2,
@@ -217,6 +220,7 @@ _JUDGEMENTS: tuple[exchange.Judgement, ...] = (
         None,
         parts=(AcceptedPolicy("site-north", 2, bytes(32)),),
         newer=(AcceptedPolicy(ORGANISATION, 4, bytes(32)),),
+        choice=Choice("0a" * 32, 2, 9),
     ),
     exchange.RefusedOffer(exchange.Kind.REFUSED, "PolicyExpired: timestamp expired"),
 )
@@ -265,7 +269,7 @@ TARGETS = (
     Target(
         "host-state",
         _Patched(Label.HOST_STATE, _state, made.HOST_SIGNER),
-        (_STATE.encode(), sign_state(_STATE, made.HOST_SIGNER), replace(_STATE, guard=made.GUARD_REPORT).encode()),
+        (_STATE.encode(), sign_state(_STATE, made.HOST_SIGNER), replace(_STATE, guard=_GUARD).encode()),
     ),
     Target(
         "batch",

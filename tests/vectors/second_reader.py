@@ -875,7 +875,9 @@ _DEVICE_STATE = _object_of(
     ),
     authorized=_one_of("yes", "no", "unknown"),
 )  # fmt: skip
+_PART_NAME = _matching(r"(site|modality)-[a-z0-9][a-z0-9-]{0,22}")
 _GUARD_STATE = _object_of(
+    {"layers": _list_of(_object_of(layer=_PART_NAME, in_force=_integer()), 2)},
     software=_text(64), policy=_integer(), policy_error=_text(500), clock_sure=_is_flag,
     default_deny=_one_of("boot", "late", "no"), sidecar=_is_flag, gaps=_integer(), records=_integer(),
     devices=_list_of(_DEVICE_STATE, 100),
@@ -898,11 +900,7 @@ _STATE = _object_of(
     {
         "capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}"),
         "isolated": _one_of(True),
-        "layers": _list_of(
-            _object_of(
-                layer=_matching(r"(site|modality)-[a-z0-9][a-z0-9-]{0,22}"), accepted=_integer(), in_force=_integer()
-            ), 2,
-        ),
+        "layers": _list_of(_object_of(layer=_PART_NAME, accepted=_integer(), in_force=_integer()), 2),
     },
     v=_one_of(1), host=_HOST_ID, number=_integer(1), time=_is_time, software=_text(64), policy_accepted=_integer(),
     policy_in_force=_integer(), policy_error=_text(500), listening=_is_flag, waiting=_integer(), captured=_integer(),
@@ -915,6 +913,8 @@ def host_state(signed: bytes, spki: bytes) -> Any:
     state = _read(statement(signed, "leadglass host state v1", spki), _STATE)
     _need("capture" not in state or any(state["capture"].values()), "Malformed", "capture that says nothing")
     _need(state.get("layers") != [], "Malformed", "layers that say nothing")
+    of_guard = [each["layer"] for each in state.get("guard", {}).get("layers", [{"layer": ""}])]
+    _need(0 < len(of_guard) == len(set(of_guard)), "Malformed", "layers of a guard that say nothing, or one twice")
     return state
 
 

@@ -90,8 +90,11 @@ def test_a_revoked_host_and_a_centre_without_a_policy_have_no_drift() -> None:
 NORTH_PUBLISHED = {1: START + DAY, 2: START + 5 * DAY}
 
 
-def layer(in_force: int | None, *, newest: int = 2, enrolled: bool = True) -> dict[str, Any]:
-    return {"layer": "site-north", "enrolled": enrolled, "newest": newest, "accepted": in_force, "in_force": in_force}
+def layer(in_force: int | None, *, newest: int = 2, enrolled: bool = True, guard: int | None = None) -> dict[str, Any]:
+    return {
+        "layer": "site-north", "enrolled": enrolled, "newest": newest, "accepted": in_force, "in_force": in_force,
+        "guard_in_force": guard,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -117,7 +120,27 @@ def test_a_host_that_is_behind_in_a_layer_of_its_own_is_named_with_the_layer(
     assert (found.text, found.part, found.layer) == (text, "agent", "site-north")
 
 
-@pytest.mark.parametrize("of_host", [layer(2), layer(0, newest=0), layer(1, enrolled=False)])
+@pytest.mark.parametrize(
+    "guard, text",
+    [
+        (1, "CT 2: guard at site-north 1 and not at 2, since 2026-03-06T08:00:00.000000Z (capturing): refused"),
+        (0, "CT 2: guard at site-north none and not at 2, since 2026-03-02T08:00:00.000000Z (capturing): refused"),
+    ],
+)
+def test_a_guard_that_is_behind_in_a_layer_alone_is_named_with_the_layer(guard: int, text: str) -> None:
+    host = HOST | {"layers": [layer(2, guard=guard)], "guard_policy_error": "refused"}
+    (found,) = drifts([host], EXPECTED, PUBLISHED, {"site-north": NORTH_PUBLISHED})
+
+    assert (found.text, found.part, found.layer) == (text, "guard", "site-north")
+
+
+@pytest.mark.parametrize(
+    "of_host",
+    [
+        layer(2), layer(2, guard=2), layer(0, newest=0), layer(0, newest=0, guard=0),
+        layer(1, enrolled=False), layer(1, enrolled=False, guard=1),
+    ],
+)  # fmt: skip
 def test_a_layer_that_is_newest_or_unpublished_or_not_the_host_s_is_no_drift(of_host: dict[str, Any]) -> None:
     assert list(drifts([HOST | {"layers": [of_host]}], EXPECTED, PUBLISHED, {"site-north": NORTH_PUBLISHED})) == []
 

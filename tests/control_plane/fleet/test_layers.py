@@ -1,6 +1,7 @@
 """Which layers a host has besides the organisation's, wherever a person looks, and where it says otherwise."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,9 +11,11 @@ from control_plane.enrolment.codes import parts_of
 from control_plane.policy.authoring import load_credential
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.roles import build_layer, sign_role
+from shared.fleet.devices import GuardLayer
 from shared.fleet.state import LayerState
 from shared.policy.part import PartContent, PartDocument
 from tests.control_plane.fleet.reporting import Fleet
+from tests.control_plane.fleet.test_device_tree import REPORT
 
 POLICY = """\
 layer: organisation
@@ -63,14 +66,14 @@ def test_one_version_of_a_layer_and_its_history_are_asked_for_by_its_name(layere
 def test_a_host_s_layers_go_from_its_report_to_the_api_the_page_and_the_terminal(layered: Fleet) -> None:
     layered.enrolled_with(NORTH)
     assert layered.answer()["hosts"][0]["layers"] == [
-        {"layer": NORTH, "enrolled": True, "newest": 1, "accepted": None, "in_force": None}
+        {"layer": NORTH, "enrolled": True, "newest": 1, "accepted": None, "in_force": None, "guard_in_force": None}
     ]
 
     layered.report(policy=1, layers=(LayerState(NORTH, 1, 1),))
 
     answer = layered.answer()
     assert answer["hosts"][0]["layers"] == [
-        {"layer": NORTH, "enrolled": True, "newest": 1, "accepted": 1, "in_force": 1}
+        {"layer": NORTH, "enrolled": True, "newest": 1, "accepted": 1, "in_force": 1, "guard_in_force": None}
     ]
     assert answer["drift"] == []
     assert not [gap for gap in answer["not_evaluated"] if "layer" in gap]
@@ -87,6 +90,27 @@ def test_a_host_that_is_behind_in_its_site_is_said_to_be(layered: Fleet) -> None
     assert "CT 2: policy 2 of layer site-north not in force (it reports 1)" in answer["not_evaluated"]
     assert [(one["layer"], one["in_force"], one["newest"]) for one in answer["drift"]] == [(NORTH, 1, 2)]
     assert "agent at site-north 1 and not at 2" in layered.command("status")[1]
+
+
+def test_a_guard_that_is_behind_in_its_site_alone_is_said_to_be(layered: Fleet) -> None:
+    layered.enrolled_with(NORTH)
+    publish(layered, PartDocument(NORTH, 2, PartContent()))
+    guard = replace(REPORT, policy=1)
+
+    def report(*of_guard: GuardLayer) -> list[tuple[str, str, int]]:
+        layered.report(policy=1, layers=(LayerState(NORTH, 2, 2),), guard=replace(guard, layers=of_guard))
+        return [(one["part"], one["layer"], one["in_force"]) for one in layered.answer()["drift"]]
+
+    assert report(GuardLayer(NORTH, 1)) == [("guard", NORTH, 1)]
+    assert "device guard differs" in layered.get("/")[1]
+    said = layered.command("status")[1]
+    assert "guard at site-north 1 and not at 2" in said
+    assert "layer site-north: in force 2, device guard 1, newest 2" in said
+    assert report(GuardLayer(NORTH, 2)) == []
+    assert "device guard differs" not in layered.get("/")[1]
+    # The control: a guard of an earlier version says nothing of its layers, and is not taken to be behind.
+    assert report() == []
+    assert layered.answer()["hosts"][0]["layers"][0]["guard_in_force"] is None
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.policy_sync.choice import Choice
 from edge_agent.usb_policy.exchange import (
     MAX_ANSWER_BYTES,
     MAX_ERROR_CHARS,
@@ -31,11 +32,12 @@ REFUSED = RefusedOffer(Kind.REFUSED, "PolicyExpired: timestamp expired")
 PARTS = (AcceptedPolicy("modality-ct", 5, b"5" * 32), AcceptedPolicy("site-north", 2, b"2" * 32))
 NEWER = (AcceptedPolicy("organisation", 4, b"4" * 32), AcceptedPolicy("site-north", 3, b"3" * 32))
 LAYERED = replace(POLICY, parts=PARTS, newer=NEWER)
+CHOSEN = replace(POLICY, newer=NEWER[:1], root_version=2, choice=Choice("0a" * 32, 2, 9))
 JUDGEMENTS: list[Judgement] = [
     POLICY,
     replace(POLICY, signed_at=None, devices=None),
     LAYERED,
-    replace(POLICY, newer=NEWER[:1], root_version=2, snapshot_version=9),
+    CHOSEN,
     REFUSED,
 ]
 
@@ -75,6 +77,8 @@ def test_a_changed_character_is_refused_or_says_something_else(data: st.DataObje
         line(LAYERED).replace(b'"newer":[["organisation",4', b'"newer":[["organisation",3'),
         line(LAYERED).replace(b'"newer":[["organisation",4', b'"newer":[["modality-mr",4'),
         line(LAYERED).replace(b'["modality-ct",5', b'["site-south",5'),
+        line(CHOSEN).replace(b'"snapshot":9', b'"snapshot":0'),
+        line(CHOSEN).replace(b'"snapshot":9', b'"snapshot":9,"wise":1'),
         line(LAYERED).replace(b'["modality-ct",5', b'["site-north",5'),
         line(replace(LAYERED, newer=())).replace(b'["modality-ct",5', b'["organisation",5'),
         line(replace(LAYERED, newer=())).replace(b'["modality-ct",5', b'["of-nobody",5'),

@@ -1,6 +1,7 @@
 """A guard goes by the policies of its own layers, all of them, and by what roll-outs leave it with."""
 
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from edge_agent.policy_sync.verification import LayerNotHere, MetadataInvalid
 from edge_agent.usb_policy.exchange import Kind, Offer, RefusedOffer, VerifiedPolicy, parse_line
-from edge_agent.usb_policy.store import LayerWithdrawn
+from edge_agent.usb_policy.store import ChoiceReplaced, LayerWithdrawn, accepted_folder
 from edge_agent.usb_policy.trust import trusted_metadata
 from edge_agent.usb_policy.verify_child import judge
 from shared.devices.policy import DevicePolicy
@@ -259,6 +260,34 @@ def test_what_is_taken_back_is_out_of_force_and_still_held(rolling: LayeredGuard
 
     assert (versions(rolling), held(rolling)) == ({ORGANISATION: 1}, {ORGANISATION: 2})
     assert texts(rolling.store.devices) == [FIRST]
+
+
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_what_was_taken_back_does_not_come_again_though_tufs_metadata_is_lost(
+    rolling: LayeredGuard, tmp_path: Path, is_damaged: bool
+) -> None:
+    earlier, reached, last = (
+        rolling.signers.offer(ORGANISATION, rollouts={ORGANISATION: rings})
+        for rings in (NOBODY, Rings(hosts=(HOST,)), NOBODY)
+    )
+    for each in (earlier, reached, last):
+        taken(rolling, each)
+    if is_damaged:
+        (accepted_folder(rolling.state) / "policy.json").write_bytes(b"x")
+        rolling.start()
+
+    # Also by way of the earlier one, which chose the same as the last.
+    for each in (earlier, reached):
+        shutil.rmtree(trusted_metadata(rolling.state))
+        with suppress(ChoiceReplaced):
+            taken(rolling, each)
+    assert texts(rolling.store.devices) == ([] if is_damaged else [FIRST])
+    taken(rolling, last)
+    assert texts(rolling.store.devices) == [FIRST]
+    # The control: what refuses it is what the guard holds, and one that holds nothing takes it.
+    empty = LayeredGuard(tmp_path / "empty", rolling.signers, NORTH, CT)
+    taken(empty, reached)
+    assert texts(empty.store.devices) == [SECOND]
 
 
 def test_out_of_the_ring_the_former_version_by_itself_is_a_rollback_though_tufs_metadata_is_lost(

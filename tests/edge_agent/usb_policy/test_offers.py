@@ -159,6 +159,23 @@ def test_what_goes_together_is_waited_for_a_moment_however_much_comes(many: Offe
     assert [at for at, _ in due] == pytest.approx([GATHER_S, 1.1 * GATHER_S + GATHER_S])
 
 
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_after_what_was_judged_before_came_again_the_next_offer_is_waited_for_too(
+    many: Offers, is_refused: bool
+) -> None:
+    many.take(0, head=b"head", layer=layer("organisation"))
+    judged = many.due(GATHER_S)
+    assert judged is not None
+    (many.refused if is_refused else many.accepted)(judged, GATHER_S)
+    many.take(10, head=b"other")
+    many.take(10.5, head=b"head")
+
+    many.take(100, layer=layer("site-north"))
+    assert many.due_in_s(100) == GATHER_S
+    many.take(100.5, head=b"new")
+    assert many.due(100 + GATHER_S) == offer_of(b"new", b"", b"")
+
+
 def test_where_there_is_one_layer_nothing_is_waited_for(offers: Offers) -> None:
     offers.take(5, head=b"head", layer=ours(b"1"))
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.policy_sync.choice import Choice
 from edge_agent.usb_policy import store
 from edge_agent.usb_policy.clock_trust import TOLERANCE, Reading
 from edge_agent.usb_policy.exchange import VerifiedPolicy
@@ -419,26 +420,98 @@ def test_a_roll_out_that_is_taken_back_puts_the_former_in_force_and_leaves_held_
         layered.store.take(layers(1))
 
 
-def test_a_choice_that_was_replaced_does_not_come_again_over_restarts(layered: Bench) -> None:
-    out = replace(layers(1, newer=(("organisation", 2),)), snapshot_version=5)
-    reached = replace(layers(2), snapshot_version=6)
-    layered.store.take(out)
-    layered.store.take(reached)
+KEY, NEW_KEY = "0a" * 32, "0b" * 32
+OUT, REACHED = layers(1, newer=(("organisation", 2),)), layers(2)
+
+
+def chosen(choice: VerifiedPolicy, snapshot: int, root: int = 1, key: str = KEY) -> VerifiedPolicy:
+    return replace(choice, choice=Choice(key, root, snapshot))
+
+
+@pytest.mark.parametrize("damaged", ["", "policy.json", "held.json"])
+def test_a_choice_that_was_replaced_does_not_come_again_over_restarts_and_damage(layered: Bench, damaged: str) -> None:
+    layered.store.take(chosen(OUT, 5))
+    layered.store.take(chosen(REACHED, 6))
+    if damaged:
+        layered.damage(damaged)
     for _ in range(2):
-        with pytest.raises(ChoiceReplaced, match="snapshot 5 was replaced by the one in snapshot 6"):
-            layered.store.take(out)
-        assert layered.version() == 2
+        with pytest.raises(ChoiceReplaced, match=r"snapshot 5 \(root 1\) is from before snapshot 6 \(root 1\)"):
+            layered.store.take(chosen(OUT, 5))
+        with pytest.raises(ChoiceReplaced):
+            layered.store.take(chosen(OUT, 5, root=2))  # nothing ties it to the root that it comes with
+        assert layered.version() == (0 if damaged == "policy.json" else 2)
         layered.restart()
 
-    assert layered.store.take(replace(out, snapshot_version=7)), "a later one takes it back"
-    assert layered.store.take(replace(reached, snapshot_version=1, root_version=2)), "a new root begins its own numbers"
+    assert layered.store.take(chosen(OUT, 7)), "a later one takes it back"
+    assert layered.store.take(chosen(REACHED, 1, root=2, key=NEW_KEY)), "a new key begins its own numbers"
+    with pytest.raises(ChoiceReplaced):
+        layered.store.take(chosen(OUT, 7))
+
+
+def test_an_earlier_snapshot_that_chose_the_same_lowers_nothing(layered: Bench) -> None:
+    first, between, last = chosen(OUT, 5), chosen(REACHED, 6), chosen(OUT, 7)
+    for each in (first, between, last):
+        layered.store.take(each)
+    assert not layered.store.take(replace(first, expires=NOW))
+    for _ in range(2):
+        assert layered.store.in_force == last
+        with pytest.raises(ChoiceReplaced):
+            layered.store.take(between)
+        layered.restart()
+
+
+def test_newer_versions_are_taken_whatever_their_snapshot_and_lower_nothing(layered: Bench) -> None:
+    layered.store.take(chosen(REACHED, 9))
+    assert layered.store.take(chosen(layers(3), 8))
+    layered.restart()
+
+    assert (layered.version(), layered.store.problems) == (3, [])
+    with pytest.raises(ChoiceReplaced):
+        layered.store.take(chosen(layers(2, newer=(("organisation", 3),)), 8))
+
+
+def test_a_choice_that_was_put_back_is_not_in_force(layered: Bench) -> None:
+    file = layered.state / "accepted" / "policy.json"
+    layered.store.take(chosen(REACHED, 6))
+    layered.store.take(chosen(OUT, 7))
+    latest = file.read_bytes()
+    layered.store.take(chosen(REACHED, 8))
+    file.write_bytes(latest)
+    layered.restart()
+
+    assert (layered.store.in_force, layered.held()) == (None, {"organisation": 2})
+    assert "is not what was accepted last: snapshot 7" in layered.store.problems[0]
+    assert layered.store.take(chosen(REACHED, 8))
+    assert layered.store.problems == []
+
+
+def test_a_power_cut_between_the_files_leaves_the_new_choice(layered: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    layered.store.take(chosen(OUT, 5))
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write_over", cut_before(2))
+        with pytest.raises(KeyboardInterrupt):
+            layered.store.take(chosen(REACHED, 6))
+    layered.restart()
+
+    assert (layered.version(), layered.store.problems) == (2, [])
+    layered.store.take(chosen(REACHED, 6))
+    layered.damage("policy.json")
+    with pytest.raises(ChoiceReplaced):
+        layered.store.take(chosen(OUT, 5))
 
 
 def test_control_a_choice_of_which_no_number_is_known_comes_again(layered: Bench) -> None:
-    out, reached = layers(1, newer=(("organisation", 2),)), layers(2)
-    layered.store.take(out)
-    layered.store.take(reached)
-    assert layered.store.take(out)
+    layered.store.take(OUT)
+    layered.store.take(REACHED)
+    assert layered.store.take(OUT)
+
+
+def test_two_stories_of_a_part_are_told_by_its_name(layered: Bench) -> None:
+    layered.store.take(layers(1, ("site-north", 4), newer=(("site-north", 5),)))
+    with pytest.raises(PolicyEquivocation, match="version 4 of layer site-north") as caught:
+        layered.store.take(policy(1, parts=(of("site-north", 4, story=1),), newer=(of("site-north", 5),)))
+
+    assert caught.value.layer == "site-north"
 
 
 # What the version before layers wrote, for `TRUST` and `policy(3)` under the second root, byte for byte.

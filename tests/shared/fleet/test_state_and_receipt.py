@@ -14,6 +14,7 @@ from shared.fleet.devices import (
     DeviceState,
     Finding,
     FindingState,
+    GuardLayer,
     GuardReport,
     OtherDevice,
     OtherState,
@@ -115,6 +116,18 @@ def test_a_report_of_a_guard_reads_back_with_the_state() -> None:
     state = with_guard(2, 1, 1)
 
     assert verify_state(sign_state(state, HOST_SIGNER), HOST_SIGNER.public) == state
+
+
+def test_a_guard_s_layers_read_back_and_one_that_says_nothing_of_them_is_what_it_was_before() -> None:
+    layers = GuardLayer("site-north", 2), GuardLayer("modality-ct", 0)
+    state = with_guard(1, layers=layers)
+    read = verify_state(sign_state(state, HOST_SIGNER), HOST_SIGNER.public)
+
+    assert read == state
+    assert [GUARD.in_force(layer) for layer in ("site-north", "modality-ct")] == [None, None]
+    assert read.guard is not None
+    assert [read.guard.in_force(layer) for layer in ("site-north", "modality-ct", "site-south")] == [2, 0, None]
+    assert b"layers" not in with_guard(1).encode()
 
 
 def test_a_guard_at_all_its_limits_fits_beside_a_capture_at_all_of_its_own() -> None:

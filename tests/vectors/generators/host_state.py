@@ -12,6 +12,7 @@ from shared.fleet.devices import (
     DeviceState,
     Finding,
     FindingState,
+    GuardLayer,
     GuardReport,
     OtherDevice,
     OtherState,
@@ -52,6 +53,7 @@ _GUARD = GuardReport(
     (Finding("disk-encryption", FindingState.NOT_EVALUATED, "the disk cannot be read", TIME),),
     2,
 )  # fmt: skip
+_GUARD_LAYERS = GuardLayer("site-north", 2), GuardLayer("modality-ct", 0)
 _DIGEST = sha256(b"a signed capture record").digest()
 _RECEIPT = Receipt(OBJECT, _DIGEST, TIME)
 
@@ -200,6 +202,22 @@ def _guards() -> dict[str, tuple[str, bytes, str]]:
         "ok-guard-of-nothing": ("A guard that sees nothing.", sign_state(replace(_STATE, guard=nothing), host), ""),
         "ok-guard-observed": ("A device that was allowed and would have been blocked.",
                               device(target="allow", would_be="block", authorized="yes"), ""),
+        "ok-guard-layers": (
+            "A guard that acts by the policy of its site, and by none yet of its type of modality.",
+            sign_state(replace(_STATE, guard=replace(_GUARD, layers=_GUARD_LAYERS)), host), "",
+        ),
+        "bad-guard-layers-empty": ("Layers of a guard that are written and none.", said(layers=[]), "Malformed"),
+        "bad-guard-layers-organisation": (
+            "The organisation among a guard's further layers.",
+            said(layers=[{"layer": "organisation", "in_force": 3}]), "Malformed",
+        ),
+        "bad-guard-layers-twice": (
+            "A layer of a guard, twice.", said(layers=[{"layer": "site-north", "in_force": 3}] * 2), "Malformed",
+        ),
+        "bad-guard-layers-accepted": (
+            "A layer of a guard with a field more.",
+            said(layers=[{"layer": "site-north", "accepted": 3, "in_force": 3}]), "Malformed",
+        ),
         "ok-guard-full": ("Lists at their limits.",
                           said(devices=[stick] * 100, others=[other] * 100, findings=[finding] * 50), ""),
         "bad-guard-null": ("A guard that is null.", sign_statement(
