@@ -1,14 +1,16 @@
 """A control plane and hosts, each a process of its own, to which people roll policies out from a keyboard."""
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
+from control_plane.settings import Folders
 from provisioning.demo import processes
 from provisioning.demo.processes import Child, Children, Ran, run, wait_until
 from tests.fakes.mosquitto import free_port
@@ -36,10 +38,11 @@ class RolloutHospital:
     folder: Path
     with_broker: bool = False
     hosts: dict[str, Child] = field(default_factory=dict)
+    centre: Child = field(init=False)
 
     def __post_init__(self) -> None:
         self._ports = {name: free_port() for name in ("host", "enrol", "people", "mqtt")}
-        self._centre = Children(self.folder)
+        self._centres = Children(self.folder)
 
     @property
     def mqtt_port(self) -> int:
@@ -53,22 +56,21 @@ class RolloutHospital:
     def _credential(self) -> Path:
         return self.folder / "handover" / "credential-first-administrator.json"
 
-    def start_centre(self, program: str = CENTRE, *before: str) -> Child:
-        """Start it, for the first time or again; hosts find it at the same doors."""
+    def start_centre(self, program: str = CENTRE, *before: str) -> None:
+        """Start it, for the first time or again; hosts find it at the same doors. Return once it is ready."""
         ready = self.folder / "ready.json"
         ready.unlink(missing_ok=True)
         doors = [word for name, port in self._ports.items() for word in (f"--{name}-port", str(port))]
-        child = self._centre.start(
+        self.centre = self._centres.start(
             program, *before, "run", "--data", str(self.folder / "data"), "--handover", str(self.folder / "handover"),
             *doors, "--ready-file", str(ready), *(() if self.with_broker else ("--no-broker",)),
         )  # fmt: skip
-        child.wait_ready(ready, 60)
-        return child
+        self.centre.wait_ready(ready, 60)
 
     def stop(self) -> None:
         for child in self.hosts.values():
             child.stop()
-        self._centre.stop_all()
+        self._centres.stop_all()
 
     def enrol(self, asset: str, *layers: str) -> Path:
         """Enrol a host with a code of ours, and return its folder."""
@@ -112,6 +114,16 @@ class RolloutHospital:
         waited = wait_until(lambda: self.versions() == wanted, _SOON_S, look_every_s=0.1)
         assert waited is not None, (self.versions(), self.get("/api/v1/policy/rollouts"))
 
+    def wait_for_reports(self) -> None:
+        """Return once every host has reported again."""
+
+        def seen() -> dict[str, str]:
+            return {host["host"]: host["last_seen"] for host in self.get("/api/v1/status")["hosts"]}
+
+        before = seen()
+        waited = wait_until(lambda: not before.items() & seen().items(), _SOON_S, look_every_s=0.1)
+        assert waited is not None, before
+
     def wait_for_state(self, state: str, ring: int) -> None:
         """Return once the roll-out of the organisation's policy has come so far."""
 
@@ -123,10 +135,23 @@ class RolloutHospital:
 
     def acted_by(self, asset: str) -> list[int]:
         """Return each version of the organisation's policy that a host was ever to act by, in order, by its log."""
+        return [int(one["acts_by"]) for one in self._taken(asset)]
+
+    def accepted(self, asset: str) -> list[int]:
+        """Return each version of the organisation's policy that a host accepted, as it came, by its log."""
+        versions = [int(one["version"]) for one in self._taken(asset)]
+        return [version for version, before in zip(versions, [0, *versions], strict=False) if version != before]
+
+    def _taken(self, asset: str) -> list[dict[str, Any]]:
         lines = (self.folder / asset / "agent.log").read_text().splitlines()
         events = [json.loads(line) for line in lines if line.startswith("{")]
-        taken = [one for one in events if one.get("event") == "policy.accepted" and one["layer"] == "organisation"]
-        return [int(one["acts_by"]) for one in taken]
+        return [one for one in events if one.get("event") == "policy.accepted" and one["layer"] == "organisation"]
+
+    def rings_opened(self) -> int:
+        """Return how many rings the database says are open, while no control plane runs."""
+        with closing(sqlite3.connect(Folders(self.folder / "data").database)) as database:
+            ((opened,),) = database.execute("SELECT opened FROM rollouts")
+        return len(json.loads(opened))
 
     def recorded(self) -> list[str]:
         """Return the centre's own record of what became of roll-outs, oldest first."""
@@ -135,11 +160,14 @@ class RolloutHospital:
 
 
 @contextmanager
-def hospital(folder: Path, *, with_broker: bool = False) -> Iterator[RolloutHospital]:
-    """Run a centre whose first policy is in force on two hosts, one of them at the site `north`."""
+def hospital(folder: Path, *centre: str, with_broker: bool = False) -> Iterator[RolloutHospital]:
+    """Run a centre whose first policy is in force on two hosts, one of them at the site `north`.
+
+    `centre` is what to start in place of the control plane, and what comes before its own command line.
+    """
     inside = RolloutHospital(folder, with_broker)
     try:
-        inside.start_centre()
+        inside.start_centre(*centre)
         inside.publish(FIRST).succeeded()
         for asset, layers in ((CANARY, ()), (NORTH, ("--site", "north"))):
             inside.enrol(asset, *layers)
