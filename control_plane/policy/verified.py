@@ -48,8 +48,9 @@ class VerifiedPolicy:
 
     def rolled_out(self) -> PolicyDocument | None:
         """Return the newest policy, which some hosts may have alone so far. Raises what `newest` does."""
-        head, layer = self._publisher.head(), self._publisher.layer(ORGANISATION)
-        return None if head is None or layer is None else _organisation(self._document(head, layer, ()))
+        moment = self._publisher.moment()
+        layer = None if moment is None else moment.layer(ORGANISATION)
+        return None if moment is None or layer is None else _organisation(self._document(moment.head, layer, ()))
 
     def everywhere(self) -> PolicyDocument | None:
         """Return the organisation's policy with the modalities of every part and of every exception for a host.
