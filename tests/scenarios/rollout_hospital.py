@@ -154,9 +154,10 @@ class RolloutHospital:
         return len(json.loads(opened))
 
     def recorded(self) -> list[str]:
-        """Return the centre's own record of what became of roll-outs, oldest first."""
+        """Return the centre's own records of roll-outs and of what was published for one, oldest first."""
         records = self.person("audit", "tail", "--json").json()["records"]
-        return [record["event"] for record in reversed(records) if "rollout" in record["event"]]
+        told = [record for record in reversed(records) if record["event"].startswith("policy.")]
+        return [one["event"] for one in told if one["what"][0]["name"].startswith("organisation version 2")]
 
 
 @contextmanager

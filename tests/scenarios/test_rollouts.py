@@ -46,8 +46,9 @@ def test_a_policy_goes_to_a_canary_then_to_a_site_and_is_taken_back_everywhere(w
         ward.get("/api/v1/status")["not_evaluated"]
     )
     recorded = ward.recorded()
-    assert (recorded[0], recorded[-1]) == ("policy.rollout-started", "policy.rollout-reverted")
-    assert "policy.rollout-widened" in recorded
+    assert recorded[:3] == ["policy.rollout-started", "policy.published", "policy.rollout-paused"]
+    assert recorded[3:5] == ["policy.rollout-resumed", "policy.rollout-widened"]
+    assert recorded[-1] == "policy.rollout-reverted"
 
 
 def test_a_mistake_stops_at_the_first_ring(ward: RolloutHospital) -> None:
