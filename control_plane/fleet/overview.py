@@ -76,10 +76,7 @@ class Overview:
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
-        # While two policies are in force, hosts report as often as either of them says.
-        policies = [policy for policy in (document, self._policy.everywhere()) if policy is not None]
-        seldom = max(policies, key=lambda policy: policy.state_every_s, default=None)
-        since = HeardSince(seldom, self._policy.part_documents(), now)
+        since = HeardSince(self._policy.acted_by(), now)
         unproved: list[str] = []
         with self._database() as session:
             rows = session.scalars(select(Host).order_by(Host.enrolled)).all()

@@ -5,7 +5,8 @@ Of a host of an open ring its last signed report decides, if it came after the r
     healthy     this very version is in force, at the agent and at the guard where there is one, and it listens if it
                 listened when its ring opened
     failed      it has the version and says why it does not act by it, or has had `quiet_s` to and does not; or it
-                listened and does not any more
+                listened and does not any more. Of what it has not taken, an error says so at once where it had none
+                when its ring opened, and else after `quiet_s`: what it lacks may be what this version brings
     waiting     it reports, and has not come so far
     not heard   nothing came since. A host that is off proves nothing, and fails nobody
 
@@ -20,7 +21,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from control_plane.rollout.plan import OnAbort
-from control_plane.rollout.state import Rollout, State
+from control_plane.rollout.state import Heard, Rollout, State
 from shared.identity import HostId
 from shared.policy.rollout import Rings
 
@@ -113,13 +114,18 @@ def judge(rollout: Rollout, member: Member, opened: datetime) -> Health:
         return Health.NOT_HEARD
     is_in_force = seen.in_force == rollout.version
     is_guarded = not seen.guard or seen.guard == rollout.version  # one that has no policy at all lost none by this
+    before = rollout.heard.get(str(member.host), Heard())
     # A host that people isolated listens to nobody, whatever its policy.
-    stopped = rollout.heard.get(str(member.host), False) and not seen.listening and not seen.isolated
+    stopped = before.listened and not seen.listening and not seen.isolated
     if is_in_force and is_guarded and not stopped:
         return Health.WAITING if seen.isolated else Health.HEALTHY
-    has_error = (seen.error and not is_in_force) or (seen.guard_error and not is_guarded)
+    has_it = seen.accepted == rollout.version
     had_time = seen.received >= opened + timedelta(seconds=rollout.plan.quiet_s)
-    if stopped or has_error or (seen.accepted == rollout.version and had_time):
+    is_news = had_time or not before.erred
+    has_error = (seen.error and not is_in_force and (has_it or is_news)) or (
+        seen.guard_error and not is_guarded and is_news
+    )
+    if stopped or has_error or (has_it and had_time):
         return Health.FAILED
     return Health.WAITING
 
@@ -143,11 +149,11 @@ def decide(rollout: Rollout, members: Sequence[Member], now: datetime) -> Decisi
 
 
 def with_heard(rollout: Rollout, hosts: Sequence[Member], now: datetime) -> Rollout:
-    """Return the roll-out, of which a ring was just opened, with who of that ring was heard lately, and listened."""
+    """Return the roll-out, of which a ring was just opened, with who of that ring was heard lately, and said what."""
     since = now - timedelta(seconds=rollout.plan.quiet_s)
     ring = members_of(rollout, hosts)[len(rollout.opened) - 1]
     heard = {
-        str(member.host): member.seen.listening
+        str(member.host): Heard(member.seen.listening, bool(member.seen.error or member.seen.guard_error))
         for member in ring
         if member.seen is not None and member.seen.received >= since
     }

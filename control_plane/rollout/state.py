@@ -1,7 +1,8 @@
 """How far a roll-out is: what is stored of it, and nothing else, decides what happens next.
 
 opened = [time, ...], of each ring that is open
-heard  = {host id: whether it listened}, of each host that was heard when its ring opened
+heard  = {host id: {"listened": true or false, "erred": true or false}}, of each host that was heard when its ring
+         opened, and what it said last
 """
 
 from collections.abc import Mapping
@@ -26,6 +27,24 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What a host had said last when its ring opened: whether it listened, and whether something was wrong already."""
+
+    listened: bool = False
+    erred: bool = False
+
+    def json(self) -> dict[str, Json]:
+        return dict(self.__dict__)
+
+    @classmethod
+    def parse(cls, fields: Fields) -> "Heard":
+        """Raises Malformed."""
+        heard = cls(fields.flag("listened"), fields.flag("erred"))
+        fields.done()
+        return heard
+
+
+@dataclass(frozen=True)
 class Rollout:
     """`person` did the last thing to it, at `since`, because of `why`."""
 
@@ -33,7 +52,7 @@ class Rollout:
     version: int
     plan: Plan
     opened: tuple[datetime, ...]
-    heard: Mapping[str, bool]
+    heard: Mapping[str, Heard]
     state: State
     since: datetime
     person: str
@@ -51,7 +70,7 @@ class Rollout:
     def write(self, row: RolloutRow) -> None:
         row.plan = canonical.encode(self.plan.json()).decode()
         row.opened = canonical.encode([clock.text(instant) for instant in self.opened]).decode()
-        row.heard = canonical.encode(dict(self.heard)).decode()
+        row.heard = canonical.encode({host: heard.json() for host, heard in self.heard.items()}).decode()
         row.state, row.since, row.person, row.why = self.state.value, self.since, self.person, self.why
 
     def row(self) -> RolloutRow:
@@ -70,8 +89,8 @@ class Rollout:
         fields = Fields({**stored, "state": row.state}, what)
         plan = Plan.parse(fields.mapping("plan", most=MAX_RINGS))
         opened = tuple(Fields({"at": at}, what).instant("at") for at in fields.items("opened", most=len(plan.rings)))
-        listened = fields.mapping("heard", most=_MOST_HOSTS)
-        heard = {host: Fields({"listened": value}, what).flag("listened") for host, value in listened.items()}
+        said = fields.mapping("heard", most=_MOST_HOSTS)
+        heard = {host: Heard.parse(Fields(value, what)) for host, value in said.items()}
         state = State(fields.choice("state", list(State)))
         fields.done()
         return cls(row.layer, row.version, plan, opened, heard, state, row.since, row.person, row.why)

@@ -20,7 +20,7 @@ from control_plane.rollout.gate import (
     with_heard,
 )
 from control_plane.rollout.plan import OnAbort, Plan
-from control_plane.rollout.state import Rollout, State
+from control_plane.rollout.state import Heard, Rollout, State
 from shared import clock
 from shared.identity import HostId
 from shared.policy.document import ORGANISATION
@@ -75,10 +75,27 @@ def test_what_the_last_report_says_of_a_host(seen: Observation | None, health: H
 
 
 def test_a_host_that_did_not_listen_before_need_not_listen_after() -> None:
-    deaf = replace(begun(), heard={str(HOSTS[0]): False})
+    deaf = replace(begun(), heard={str(HOSTS[0]): Heard(listened=False)})
 
     assert judge(deaf, member(0, report(1, listening=False)), START) is Health.HEALTHY
     assert judge(begun(heard=False), member(0, report(1, listening=False)), START) is Health.HEALTHY
+
+
+@pytest.mark.parametrize(
+    "seen, health",
+    [
+        (report(1, in_force=OLD, accepted=OLD, error="as before"), Health.WAITING),
+        (report(1, in_force=OLD, guard=OLD, guard_error="as before"), Health.WAITING),
+        (report(1), Health.HEALTHY),
+        (report(1, in_force=OLD, error="it has it and cannot act by it"), Health.FAILED),
+        (report(120, in_force=OLD, accepted=OLD, error="as before"), Health.FAILED),
+        (report(120, guard=OLD, guard_error="as before"), Health.FAILED),
+    ],
+)
+def test_a_host_that_had_an_error_already_has_its_time_to_take_what_mends_it(seen: Observation, health: Health) -> None:
+    ailing = replace(begun(), heard={str(HOSTS[0]): Heard(listened=True, erred=True)})
+
+    assert judge(ailing, member(0, seen), START) is health
 
 
 def test_hosts_that_were_all_off_leave_a_ring_waiting_but_not_the_last_one() -> None:
