@@ -898,6 +898,8 @@ def host_state(signed: bytes, spki: bytes) -> Any:
     state = _read(statement(signed, "leadglass host state v1", spki), _STATE)
     _need("capture" not in state or any(state["capture"].values()), "Malformed", "capture that says nothing")
     _need(state.get("layers") != [], "Malformed", "layers that say nothing")
+    kinds = [layer["layer"].partition("-")[0] for layer in state.get("layers", [])]
+    _need(len(kinds) == len(set(kinds)), "Malformed", "two layers of one kind")
     return state
 
 
