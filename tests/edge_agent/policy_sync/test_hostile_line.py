@@ -138,7 +138,8 @@ def test_replays_cost_a_host_no_layer_that_the_next_head_over_the_same_layers_ne
     old = [bundle.encode() for bundle in bench.publisher.layers.values()]
     for layer in LAYERS:
         bench.sign(layer, 2, rings=NOBODY)
-    bench.pull()
+        bench.updater.offer_layer(bench.publisher.layers[layer].encode())
+    bench.updater.offer_head(bench.publisher.head())
     for replay in old:
         bench.updater.offer_layer(replay)
     for layer in LAYERS:

@@ -156,6 +156,29 @@ def test_after_a_former_agent_came_back_and_went_again_nothing_goes_back_a_versi
         host.restart()
 
 
+def come_back(bench: LayeredBench) -> None:
+    """Leave what a former agent does at its start."""
+    with bench.host.database.transaction() as connection:
+        connection.execute("CREATE TABLE failed_policy (layer TEXT, version INTEGER, why TEXT, begun INTEGER)")
+
+
+@pytest.mark.parametrize("ae_title", ["", "BAD"])
+def test_what_was_taken_back_or_failed_here_is_not_in_force_because_a_former_agent_came_back(
+    tmp_path: Path, ae_title: str
+) -> None:
+    bench = LayeredBench(tmp_path / "host", layers=(ORGANISATION,))
+    bench.begin()
+    bench.sign(ORGANISATION, 2, rings=bench.here, ae_title=ae_title)
+    bench.pull()
+    if not ae_title:
+        bench.roll_out(ORGANISATION, NOBODY)
+    before = bench.state(), bench.updater.error
+    come_back(bench)
+    bench.restart()
+
+    assert (bench.state(), bench.updater.error) == before
+
+
 @pytest.mark.parametrize("came_back", [False, True])
 def test_what_a_host_waits_for_is_not_taken_for_a_former_agent_s_at_a_start(tmp_path: Path, came_back: bool) -> None:
     bench = LayeredBench(tmp_path / "host", layers=(ORGANISATION,))
@@ -163,8 +186,7 @@ def test_what_a_host_waits_for_is_not_taken_for_a_former_agent_s_at_a_start(tmp_
     bench.sign(ORGANISATION, 2, rings=NOBODY)
     bench.pull()
     if came_back:
-        with bench.host.database.transaction() as connection:
-            connection.execute("CREATE TABLE failed_policy (layer TEXT, version INTEGER, why TEXT, begun INTEGER)")
+        come_back(bench)
     bench.restart()
     at_start = bench.acts_by()
     bench.pull()
