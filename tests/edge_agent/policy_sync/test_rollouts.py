@@ -126,12 +126,15 @@ def test_refuses_a_choice_that_was_replaced_also_where_tuf_s_cache_was_lost(
 @pytest.mark.parametrize("is_confirmed", [True, False])
 def test_refuses_a_choice_that_was_replaced_while_this_host_was_away(bench: LayeredBench, is_confirmed: bool) -> None:
     bench.sign(ORGANISATION, 2, rings=NOBODY)
-    bench.pull()
+    first = bench.publisher.head()
+    bench.pull(first)
     bench.publisher.roll_out(ORGANISATION, bench.here)
     unheard = bench.publisher.head()
     if is_confirmed:
         bench.roll_out(ORGANISATION, NOBODY)
     bench.lose_cache()
+    bench.pull(first)  # which is no harm: it chooses what is in force
+    assert (bench.acts_by(), bench.updater.error) == (FIRST, "")
     bench.pull(unheard)
 
     if is_confirmed:
