@@ -34,7 +34,7 @@ from shared.clock import SystemClock
 from shared.fleet.state import HostState, sign_state
 from shared.identity import HostId
 from shared.policy.bundle import HEAD_TOPIC, HeadBundle, LayerBundle, layer_topic
-from shared.policy.document import ORGANISATION, Modality
+from shared.policy.document import Modality
 from tests.control_plane.fleet.pki import TestCa
 from tests.control_plane.policy.centre import POLICY, Centre, new_centre
 from tests.fakes.host import Host
@@ -258,7 +258,7 @@ def _bytes_a_publication(folder: Path) -> dict[int, int]:
 def _verifying_ms(folder: Path, centre: Centre, rounds: int) -> float:
     host, times = Host(folder / "agent"), []
     updater = PolicyUpdater(
-        layers=(ORGANISATION,), trust_folder=host.folder / "policy", policy_root=centre.publisher.newest_root(),
+        trust_folder=host.folder / "policy", policy_root=centre.publisher.newest_root(),
         host_id=host.host_id, store=host.store, journal=host.journal, database=host.database, log=host.log,
     )  # fmt: skip
     offered: list[tuple[bytes, bytes]] = []

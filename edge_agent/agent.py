@@ -205,7 +205,6 @@ class Agent:
     def _make_updater(self) -> PolicyUpdater:
         config = self._identity.config
         return PolicyUpdater(
-            layers=config.layers,
             trust_folder=self._settings.folder.trust,
             policy_root=config.policy_root,
             host_id=self._host_id,

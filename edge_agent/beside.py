@@ -10,7 +10,7 @@ from edge_agent.audit.journal import Journal
 from edge_agent.config import AgentFolder, Identity, load_identity
 from edge_agent.database import Database
 from edge_agent.log import JsonLog
-from edge_agent.policy_sync.store import PolicyStore
+from edge_agent.policy_sync.store import StoredPolicy
 from shared.clock import Clock
 
 
@@ -30,8 +30,8 @@ def opened(folder: AgentFolder, clock: Clock) -> Iterator[Beside]:
     identity = load_identity(folder)
     with closing(Database(folder.database)) as database:
         config = identity.config
-        store = PolicyStore(database, config.layers, config.host_id, clock, JsonLog(clock))
-        yield Beside(identity, database, Journal(database, config.host_id, key=store.audit_key, clock=clock))
+        policy = StoredPolicy(database, config.layers, config.host_id, JsonLog(clock))
+        yield Beside(identity, database, Journal(database, config.host_id, key=policy.audit_key, clock=clock))
 
 
 def account() -> str:

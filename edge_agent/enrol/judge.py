@@ -1,7 +1,6 @@
 """Decides whether to believe a centre's CA, and whether its answer is an identity for our keys."""
 
 import hmac
-import re
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -16,7 +15,9 @@ from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer
 from shared.errors import Malformed, Refused
 from shared.policy.document import ORGANISATION
-from shared.policy.layer import MODALITY, PART_PATTERN, SITE, verify_parts
+from shared.policy.layer import MODALITY, SITE, parse_parts
+
+_KNOWN = f"this agent knows {ORGANISATION}, one {SITE}NAME and one {MODALITY}NAME"
 
 
 class StrangeCentre(Refused):
@@ -63,16 +64,12 @@ def _verify_layers(layers: Sequence[str]) -> None:
 
     A host keeps its layers for good, and one that it cannot act by may not be ignored in silence.
     """
-    first, parts = layers[:1], layers[1:]
-    if tuple(first) != (ORGANISATION,) or not all(re.fullmatch(PART_PATTERN, part) for part in parts):
-        raise AnswerUnusable(
-            f"it names the policy layers {', '.join(layers)}; this agent knows {ORGANISATION}, which is first, "
-            f"{SITE}NAME and {MODALITY}NAME"
-        )
     try:
-        verify_parts(parts)
+        parse_parts(layers[1:])
     except Malformed as exc:
-        raise AnswerUnusable(f"of the policy layers {', '.join(layers)} no two may be of one kind") from exc
+        raise AnswerUnusable(f"of the policy layers {', '.join(layers)}: {exc.why}; {_KNOWN}") from exc
+    if tuple(layers[:1]) != (ORGANISATION,):
+        raise AnswerUnusable(f"of the policy layers {', '.join(layers)} the first is not {ORGANISATION}; {_KNOWN}")
 
 
 def verify_certificate(

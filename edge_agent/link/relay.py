@@ -137,16 +137,19 @@ class GuardRelay:
             self.bell.sleep(_ASK_EVERY_S)
 
     def _offer(self, guard: Guard, bundles: Kept) -> bool:
-        """Hand over every layer, one in each request; the head last, so that it finds them."""
-        parts = [bundle for layer, bundle in bundles.layers.items() if layer != ORGANISATION]
-        try:
-            for bundle in parts:
-                guard.offer(None, bundle)
-            guard.offer(bundles.head, bundles.layers.get(ORGANISATION))
-        except GuardRefused as exc:
-            self._log.event("guard.offer-refused", why=why(exc))
-            return False
-        return True
+        """Hand over every layer, one in each request; the head last, so that it finds them.
+
+        Return whether each was taken. One that was not keeps no other back: a guard may know fewer layers.
+        """
+        parts = [(None, bundle) for layer, bundle in bundles.layers.items() if layer != ORGANISATION]
+        are_taken = True
+        for head, layer in [*parts, (bundles.head, bundles.layers.get(ORGANISATION))]:
+            try:
+                guard.offer(head, layer)
+            except GuardRefused as exc:
+                self._log.event("guard.offer-refused", why=why(exc))
+                are_taken = False
+        return are_taken
 
     def _take(self, position: Position, lines: Sequence[bytes]) -> bool:
         """Enter what of `lines` is new into the journal; return whether that brought us on."""

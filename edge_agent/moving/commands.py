@@ -23,7 +23,7 @@ from edge_agent.moving.importer import SpoolImporter
 from edge_agent.moving.judge import Signers, certified
 from edge_agent.moving.manifest import LeftObject
 from edge_agent.moving.spools import HostSpool
-from edge_agent.policy_sync.store import PolicyStore
+from edge_agent.policy_sync.store import StoredPolicy
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.errors import SpoolUnavailable
 from shared import clock as clocks
@@ -143,10 +143,10 @@ def _opened(folder: AgentFolder, clock: Clock) -> Iterator[_Host]:
         folder.database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with closing(Database(folder.database)) as database:
             config, log = identity.config, JsonLog(clock)
-            store = PolicyStore(database, config.layers, config.host_id, clock, log)
-            journal = Journal(database, config.host_id, key=store.audit_key, clock=clock)
+            policy = StoredPolicy(database, config.layers, config.host_id, log)
+            journal = Journal(database, config.host_id, key=policy.audit_key, clock=clock)
             captures = CaptureStore(
-                folder.spool, database, journal, identity.signer.public, quota=store.spool_quota_bytes
+                folder.spool, database, journal, identity.signer.public, quota=policy.spool_quota_bytes
             )
             forwards = ForwardQueue(database, journal, config.host_id, clock)
             yield _Host(identity, captures, journal, forwards, log)

@@ -1,4 +1,4 @@
-"""Which of two choices among the same signed versions came later. TUF knows only while it has its folder."""
+"""Which of two choices among the same signed versions came later. TUF by itself knows only while it has its folder."""
 
 from dataclasses import dataclass
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterator
+from hashlib import sha256
 
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient.fetcher import FetcherInterface
@@ -52,6 +53,22 @@ def claimed_version(metadata: bytes) -> int:
     except (ValueError, KeyError, TypeError, RecursionError):
         return 0
     return version if isinstance(version, int) else 0
+
+
+def is_of(head: HeadBundle, bundle: LayerBundle) -> bool:
+    """Return whether a layer's bundle is, by what head and bundle claim, the one that the head names.
+
+    Nothing is verified; but what is not so cannot be verified.
+    """
+    try:
+        named = json.loads(head.snapshot)["signed"]["meta"][f"{bundle.layer}.json"]["hashes"]
+        targets = json.loads(bundle.metadata)["signed"]["targets"]
+        parts = [(named, bundle.metadata), (targets[f"{bundle.layer}/policy.json"]["hashes"], bundle.policy)]
+        if stable := targets.get(f"{bundle.layer}/stable.json"):
+            parts.append((stable["hashes"], bundle.stable))
+        return all(sha256(data).hexdigest() == hashes["sha256"] for hashes, data in parts)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
 
 
 def claimed_layer_version(snapshot: bytes, layer: str) -> int:

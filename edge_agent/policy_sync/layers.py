@@ -1,12 +1,14 @@
 """Reads the verified layers of a host into what it would act by.
 
-Every document has to be valid, also the one that a roll-out has the host wait for.
+Every document has to be valid, and so has whatever a roll-out can put together of them: a host that has accepted a
+version must be able to wait for it, to act by it and to go back from it.
 The agent and the guard's child both do this, each with what it verified itself.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import product
 from typing import NamedTuple, TypeAlias
 
 from edge_agent.policy_sync.verification import VerifiedLayer
@@ -25,7 +27,7 @@ Document: TypeAlias = PolicyDocument | PartDocument
 class HostPolicy:
     """`newest` is what is accepted of each layer, `acts_by` what of it is to be in force; both in the layers' order.
 
-    `documents` has the bytes of all of them. `effective` is what the ones of `acts_by` come to on this host.
+    `documents` has the bytes of all that may be acted by. `effective` is what those of `acts_by` come to on this host.
     """
 
     newest: tuple[AcceptedPolicy, ...]
@@ -42,20 +44,17 @@ class _Read(NamedTuple):
 
 def read_layers(verified: Sequence[VerifiedLayer], host: HostId) -> HostPolicy:
     """Raises Malformed, WrongLayer: then nothing of any layer is used."""
-    newest = [_read(layer.layer, layer.newest) for layer in verified]
-    acts_by = [_read(layer.layer, layer.acts_by) for layer in verified]
-    for waits, acts in zip(newest, acts_by, strict=True):
-        if acts != waits and acts.accepted.version >= waits.accepted.version:
-            raise Malformed(
-                f"policy of layer {acts.accepted.layer}",
-                f"what a roll-out leaves hosts with, version {acts.accepted.version}, is not older",
-            )
-    return HostPolicy(
-        tuple(each.accepted for each in newest),
-        tuple(each.accepted for each in acts_by),
-        {each.accepted: each.data for each in (*newest, *acts_by)},
-        _combined([each.document for each in acts_by], host),
+    choices = [_choices(layer) for layer in verified]
+    together = {
+        tuple(each.accepted for each in chosen): _combined([each.document for each in chosen], host)
+        for chosen in product(*choices)
+    }
+    acts_by = tuple(
+        next(each.accepted for each in of_layer if each.data == layer.acts_by)
+        for layer, of_layer in zip(verified, choices, strict=True)
     )
+    documents = {each.accepted: each.data for of_layer in choices for each in of_layer}
+    return HostPolicy(tuple(newest.accepted for newest, *_ in choices), acts_by, documents, together[acts_by])
 
 
 def combine(documents: Sequence[Document], host: HostId) -> Effective:
@@ -83,6 +82,20 @@ def _combined(documents: Sequence[Document], host: HostId) -> Effective:
     except Malformed as exc:
         together = " and ".join(f"{each.layer} {each.version}" for each in documents)
         raise Malformed(f"{exc.what} (of {together} together)", exc.why) from exc
+
+
+def _choices(layer: VerifiedLayer) -> list[_Read]:
+    """Return the newest document of a layer and, where there is one, what a roll-out leaves hosts with."""
+    newest = _read(layer.layer, layer.newest)
+    if not layer.stable:
+        return [newest]
+    stable = _read(layer.layer, layer.stable)
+    if stable.accepted.version >= newest.accepted.version:
+        raise Malformed(
+            f"policy of layer {layer.layer}",
+            f"what a roll-out leaves hosts with, version {stable.accepted.version}, is not older",
+        )
+    return [newest, stable]
 
 
 def _read(layer: str, data: bytes) -> _Read:

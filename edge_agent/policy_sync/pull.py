@@ -5,7 +5,8 @@ This is what a host relies on. A broker only makes it faster; one that is away o
 
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from edge_agent.backoff import delay_s
 from edge_agent.https import HttpsDoor, accepted
@@ -27,6 +28,12 @@ class PolicyNotCurrent(Unavailable):
         self.why = why
 
 
+class _News(NamedTuple):
+    path: str
+    etag: str
+    body: bytes
+
+
 class PolicyPull:
     """Brings to `updater` what the centre has published. For one thread."""
 
@@ -38,13 +45,16 @@ class PolicyPull:
         self._etags: dict[str, str] = {}
 
     def pull(self) -> None:
-        """Offer what the centre has published, every layer first, so that a head finds them.
+        """Offer what the centre has published: every layer is asked for before the head that names it.
 
         Raises DoorUnavailable, DoorRefused, DatabaseUnavailable, TrustCacheUnavailable.
         """
-        for layer in self._layers:
-            self._pull(f"/api/v1/policy/layers/{layer}", self._updater.offer_layer)
-        self._pull("/api/v1/policy/head", self._updater.offer_head)
+        # While an offer stands refused, or waits, what was right before may have been taken for something else.
+        known = self._etags if self._updater.is_settled else {}
+        layers = [self._get(f"/api/v1/policy/layers/{layer}", known) for layer in self._layers]
+        head = self._get("/api/v1/policy/head", known)
+        self._updater.offer(head.body if head else None, [layer.body for layer in layers if layer])
+        self._etags.update({news.path: news.etag for news in (*layers, head) if news})
 
     def refresh(self) -> None:
         """Have the policy metadata be what the centre has published now. Raises PolicyNotCurrent."""
@@ -55,20 +65,18 @@ class PolicyPull:
         if refused := self._updater.refused:
             raise PolicyNotCurrent(refused)
 
-    def _pull(self, path: str, offer: Callable[[bytes], None]) -> None:
-        # While an offer stands refused, a bundle that was right may have been replaced by one that was not.
-        known = self._etags.get(path) if not self._updater.refused else None
-        answer = self._door.get(path, {"If-None-Match": known} if known else {})
+    def _get(self, path: str, known: Mapping[str, str]) -> _News | None:
+        """Return what the centre has there, None: nothing, or what it had before."""
+        answer = self._door.get(path, {"If-None-Match": known[path]} if known.get(path) else {})
         if answer.status == _NOT_MODIFIED:
-            return
+            return None
         if answer.status == _NOT_FOUND:
             self._etags[path] = ""  # it says nothing yet; so that its first policy is known for news
-            return
+            return None
         body, etag = accepted(self._door.name, answer).body, answer.headers.get("etag", "")
         if self._etags.get(path, etag) != etag:
             self._hints.pulled(body)
-        offer(body)
-        self._etags[path] = etag
+        return _News(path, etag, body)
 
 
 class PolicyPuller:

@@ -4,14 +4,16 @@ Two things are kept apart. Of each layer the highest version that was ever accep
 versions this host acts by, a set with one of each layer: where a roll-out is taken back it goes back, by a new set.
 """
 
+import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 from edge_agent.database import Database
 from edge_agent.log import Log, why
+from edge_agent.policy_sync.choice import Choice
 from edge_agent.policy_sync.layers import Document, combine, parse_document
 from shared import canonical
 from shared.clock import Clock, text
@@ -29,13 +31,13 @@ CREATE TABLE IF NOT EXISTS accepted_policy (
 CREATE TRIGGER IF NOT EXISTS accepted_policy_stays BEFORE DELETE ON accepted_policy
 BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE IF NOT EXISTS policy_set (
-    number INTEGER PRIMARY KEY, versions TEXT NOT NULL, root INTEGER NOT NULL, snapshot INTEGER NOT NULL,
-    why TEXT, begun INTEGER NOT NULL
+    number INTEGER PRIMARY KEY, versions TEXT NOT NULL, key TEXT NOT NULL, root INTEGER NOT NULL,
+    snapshot INTEGER NOT NULL, why TEXT, begun INTEGER NOT NULL
 ) STRICT;
 """
-_UNKNOWN = (0, 0)
+_ALL_SETS = "SELECT versions FROM policy_set ORDER BY number"
 _IN_FORCE = "SELECT versions FROM policy_set WHERE why IS NULL ORDER BY number DESC LIMIT 1"
-_CHOSEN = "SELECT number, versions, root, snapshot, why, begun FROM policy_set ORDER BY number DESC LIMIT 1"
+_CHOSEN = "SELECT number, versions, key, root, snapshot, why, begun FROM policy_set ORDER BY number DESC LIMIT 1"
 _DOCUMENT = "SELECT sha256, document FROM accepted_policy WHERE layer = ? AND version = ?"
 _HIGHEST = "SELECT version, sha256 FROM accepted_policy WHERE layer = ? ORDER BY version DESC LIMIT 1"
 
@@ -54,7 +56,7 @@ class PolicySet:
 
     number: int
     versions: Mapping[str, int]
-    order: tuple[int, int]  # versions of root and snapshot by which it was chosen; (0, 0): not known
+    choice: Choice  # the latest that said so
     why: str  # why it is not in force here; empty: it did not fail
     begun: int  # how many trials of it were begun and not ended
 
@@ -67,29 +69,26 @@ class InForce:
     versions: Mapping[str, int]
 
 
-class PolicyStore:
-    """One host's accepted versions of all its `layers`. What is in force is read from memory, by any thread.
+@dataclass(frozen=True)
+class _Trial:
+    """How the trial of a set of versions went. `why` is None where it passed."""
+
+    versions: Mapping[str, int]
+    why: str | None
+    begun: int
+
+
+class StoredPolicy:
+    """What an agent that is started on these tables has in force; nothing is written. Read from memory, by any thread.
 
     It is the newest set that did not fail its self-check here.
     """
 
-    def __init__(self, database: Database, layers: Sequence[str], host_id: HostId, clock: Clock, log: Log) -> None:
+    def __init__(self, database: Database, layers: Sequence[str], host_id: HostId, log: Log) -> None:
         """`layers` has the organisation's first. Raises DatabaseUnavailable, DatabaseDamaged."""
-        self._database, self._host_id, self._clock = database, host_id, clock
+        self._database, self._host_id, self._log = database, host_id, log
         self.layers = tuple(layers)
-        self._lock, self._listeners = threading.Lock(), list[Callable[[], None]]()
-        self._in_force: InForce | None = None
-        database.create(_SCHEMA)
-        self._take_over()
-        try:
-            self._in_force = read_in_force(database.read, layers, host_id)
-        except (StoredPolicyAltered, Refused) as exc:
-            # Nothing is in force then, so nothing is captured unsealed; the versions held still refuse a rollback.
-            log.event("policy.stored-altered", why=why(exc))
-
-    def on_change(self, listener: Callable[[], None]) -> None:
-        """Have `listener` called after each switch to another policy."""
-        self._listeners.append(listener)
+        self._in_force = self._read_in_force()
 
     def in_force(self) -> PolicyDocument | None:
         """Return what all layers in force come to on this host, None before the first.
@@ -113,6 +112,30 @@ class PolicyStore:
         policy = self.in_force()
         return 0 if policy is None else policy.spool_quota_bytes
 
+    def _read_in_force(self) -> InForce | None:
+        try:
+            return read_in_force(self._database.read, self.layers, self._host_id)
+        except (StoredPolicyAltered, Refused) as exc:
+            # Nothing is in force then, so nothing is captured unsealed; the versions held still refuse a rollback.
+            self._log.event("policy.stored-altered", why=why(exc))
+            return None
+
+
+class PolicyStore(StoredPolicy):
+    """One host's accepted versions of all its layers, for the one agent that runs in its folder."""
+
+    def __init__(self, database: Database, layers: Sequence[str], host_id: HostId, clock: Clock, log: Log) -> None:
+        """`layers` has the organisation's first. Raises DatabaseUnavailable, DatabaseDamaged."""
+        self._clock = clock
+        self._lock, self._listeners = threading.Lock(), list[Callable[[], None]]()
+        database.create(_SCHEMA)
+        _take_over(database, layers[0])
+        super().__init__(database, layers, host_id, log)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Have `listener` called after each switch to another policy."""
+        self._listeners.append(listener)
+
     def held(self) -> Mapping[str, AcceptedPolicy]:
         """Return the highest version ever accepted here of each layer that has one."""
         with self._database.transaction() as connection:
@@ -123,6 +146,11 @@ class PolicyStore:
         """Return this very version as it was accepted here, None: it never was."""
         rows = self._database.read(_DOCUMENT, (layer, version))
         return AcceptedPolicy(layer, version, rows[0][0]) if rows else None
+
+    def has(self, accepted: AcceptedPolicy) -> bool:
+        """Return whether this version is kept here, and its bytes are whole."""
+        rows = self._database.read(_DOCUMENT, (accepted.layer, accepted.version))
+        return any(accepted.sha256 == digest == sha256(document).digest() for digest, document in rows)
 
     def keep(self, accepted: AcceptedPolicy, document: bytes) -> None:
         """Remember an accepted version for good, or mend its bytes. Part of a transaction of the caller's."""
@@ -135,16 +163,25 @@ class PolicyStore:
 
     def chosen(self) -> PolicySet | None:
         """Return the newest set, whether or not it is in force, None: there is none yet."""
-        for number, versions, root, snapshot, reason, begun in self._database.read(_CHOSEN):
-            return PolicySet(number, _versions(versions), (root, snapshot), reason or "", begun)
+        for number, versions, key, root, snapshot, reason, begun in self._database.read(_CHOSEN):
+            return PolicySet(number, _versions(versions), Choice(key, root, snapshot), reason or "", begun)
         return None
 
-    def begin_trial(self, versions: Mapping[str, int], order: tuple[int, int], why: str) -> int:
+    def begin_trial(self, versions: Mapping[str, int], choice: Choice, why: str) -> int:
         """Choose a set that is tried now and count it as failed until that has ended, because of `why`.
 
         Part of a transaction of the caller's, in which its documents were kept. Returns the set's number.
         """
-        return self._add(versions, order, why, 1)
+        with self._database.transaction() as connection:
+            return _add(connection, _Trial(versions, why, 1), choice)
+
+    def chosen_by(self, number: int, choice: Choice) -> None:
+        """Remember that a later choice is the same set. Part of a transaction of the caller's."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE policy_set SET key = ?, root = ?, snapshot = ? WHERE number = ?",
+                (choice.key, choice.root, choice.snapshot, number),
+            )
 
     def begin_again(self, number: int, why: str) -> None:
         """Count a set as failed once more, until its trial has ended."""
@@ -155,6 +192,11 @@ class PolicyStore:
         """Remember that a set cannot be in force here. Part of a transaction of the caller's."""
         with self._database.transaction() as connection:
             connection.execute("UPDATE policy_set SET why = ?, begun = 0 WHERE number = ?", (why, number))
+
+    def give_up(self, number: int) -> None:
+        """Count one trial more than there were: giving up was recorded. Part of a transaction of the caller's."""
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE policy_set SET begun = begun + 1 WHERE number = ?", (number,))
 
     def passed(self, number: int) -> None:
         """Take back that a set failed. Part of a transaction of the caller's."""
@@ -172,39 +214,25 @@ class PolicyStore:
         for listener in self._listeners:
             listener()
 
-    def _add(self, versions: Mapping[str, int], order: tuple[int, int], why: str | None, begun: int) -> int:
-        with self._database.transaction() as connection:
-            row = connection.execute(
-                "INSERT INTO policy_set (versions, root, snapshot, why, begun) VALUES (?, ?, ?, ?, ?) RETURNING number",
-                (canonical.encode(dict(versions)).decode(), *order, why, begun),
-            ).fetchone()
-        return int(row[0])
-
-    def _take_over(self) -> None:
-        """Take over what an agent kept that knew one layer and no sets: its failures stood beside the versions."""
-        with self._database.transaction() as connection:
-            if self.chosen() is None:
-                former = _former(self._database.read, self.layers[0])
-                for version in _went_on(former):
-                    self._add({self.layers[0]: version}, _UNKNOWN, None, 0)
-                for version, reason, begun in former[:1]:
-                    if reason is not None:
-                        self._add({self.layers[0]: version}, _UNKNOWN, reason, begun)
-            connection.execute("DROP TABLE IF EXISTS failed_policy")
+    def restore(self) -> None:
+        """Where nothing is in force, put in force what an agent that is started now has."""
+        if self._in_force is None and (stored := self._read_in_force()) is not None:
+            self.switch(stored.policy, stored.versions)
 
 
 def read_in_force(read: Read, layers: Sequence[str], host_id: HostId) -> InForce | None:
     """Return what an agent that is started on these tables has in force, None: nothing.
 
-    Raises StoredPolicyAltered, Malformed, WrongLayer, and what `read` raises.
+    A layer that is none of the host's any more is left out. Raises StoredPolicyAltered, Malformed, WrongLayer, and what
+    `read` raises.
     """
-    if _has(read, "policy_set"):
+    sets = [trial.versions for trial in reversed(_of_former(read, layers[0])) if trial.why is None]
+    if not sets and _has(read, "policy_set"):
         sets = [_versions(row) for (row,) in read(_IN_FORCE, ())]
-    elif _has(read, "accepted_policy"):
-        sets = [{layers[0]: version} for version in _went_on(_former(read, layers[0]))]
-    else:
-        sets = []
-    return InForce(_effective(read, layers, host_id, sets[0]), sets[0]) if sets else None
+    if not sets:
+        return None
+    ours = {layer: sets[0][layer] for layer in layers if layer in sets[0]}
+    return InForce(_effective(read, layers, host_id, ours), ours)
 
 
 def read_held(read: Read, layers: Sequence[str]) -> Mapping[str, int]:
@@ -212,6 +240,49 @@ def read_held(read: Read, layers: Sequence[str]) -> Mapping[str, int]:
     if not _has(read, "accepted_policy"):
         return {}
     return {layer: version for layer in layers for version, _ in read(_HIGHEST, (layer,))}
+
+
+def _take_over(database: Database, layer: str) -> None:
+    """Make sets of what an agent did here that knows one layer and no sets, also where it came back in between."""
+    with database.transaction() as connection:
+        for trial in _of_former(database.read, layer):
+            _add(connection, trial, Choice())
+        connection.execute("DROP TABLE IF EXISTS failed_policy")
+
+
+def _add(connection: sqlite3.Connection, trial: _Trial, choice: Choice) -> int:
+    row = connection.execute(
+        "INSERT INTO policy_set (versions, key, root, snapshot, why, begun) VALUES (?, ?, ?, ?, ?, ?) RETURNING number",
+        (
+            canonical.encode(dict(trial.versions)).decode(),
+            *(choice.key, choice.root, choice.snapshot),
+            trial.why,
+            trial.begun,
+        ),
+    ).fetchone()
+    return int(row[0])
+
+
+def _of_former(read: Read, layer: str) -> list[_Trial]:
+    """Return what is to become sets of what an agent did that knew `layer` alone, the newest last.
+
+    It acted by the highest version that did not fail, and said so of failures in a table of its own, which it makes at
+    each start and which goes when its work is taken over. Versions of which there is a set need no other one: what is
+    in force does not follow from what is accepted alone.
+    """
+    sets = [_versions(row) for (row,) in read(_ALL_SETS, ())] if _has(read, "policy_set") else []
+    if not _has(read, "accepted_policy") or (sets and not _has(read, "failed_policy")):
+        return []
+    former = _former(read, layer)
+    went_on = [_Trial({layer: version}, None, 0) for version, reason, _ in former if reason is None]
+    failed = [_Trial({layer: version}, reason, begun) for version, reason, begun in former[:1] if reason is not None]
+    known = {versions.get(layer) for versions in sets}
+    parts = {name: version for name, version in (sets[-1] if sets else {}).items() if name != layer}
+    return [
+        replace(trial, versions={**trial.versions, **parts})
+        for trial in (*went_on[:1], *failed)
+        if trial.versions[layer] not in known
+    ]
 
 
 def _former(read: Read, layer: str) -> list[tuple[int, str | None, int]]:
@@ -225,14 +296,9 @@ def _former(read: Read, layer: str) -> list[tuple[int, str | None, int]]:
     )
 
 
-def _went_on(former: Sequence[tuple[int, str | None, int]]) -> list[int]:
-    """Return the highest version that did not fail, if there is one."""
-    return [version for version, reason, _ in former if reason is None][:1]
-
-
 def _effective(read: Read, layers: Sequence[str], host_id: HostId, versions: Mapping[str, int]) -> PolicyDocument:
     documents = [_document(read, layer, versions[layer]) for layer in layers if layer in versions]
-    if len(documents) != len(versions) or not documents:
+    if not documents:
         raise StoredPolicyAltered("set")
     return combine(documents, host_id).policy
 

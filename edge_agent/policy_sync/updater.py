@@ -7,7 +7,8 @@ force: capture goes on by what was before, and that is said.
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,14 +16,16 @@ from edge_agent.audit.journal import Journal
 from edge_agent.boundary import contained
 from edge_agent.database import Database
 from edge_agent.log import Log, why
+from edge_agent.policy_sync.candidates import Candidates
+from edge_agent.policy_sync.change import Change, LayerChange, change, every_layer
 from edge_agent.policy_sync.delegation import Delegation, read_delegation
 from edge_agent.policy_sync.layers import HostPolicy, read_layers
-from edge_agent.policy_sync.store import PolicyStore
-from edge_agent.policy_sync.verification import LayerNotHere, MetadataRollback, PolicyVerification
+from edge_agent.policy_sync.store import PolicySet, PolicyStore
+from edge_agent.policy_sync.verification import LayerNotHere, PolicyVerification
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import HostId
-from shared.policy.accept import AcceptedPolicy, WrongLayer, accept
+from shared.policy.accept import WrongLayer, accept
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import PolicyDocument
 
@@ -30,15 +33,15 @@ _MAX_ERROR_CHARS = 500
 # A broker that offers ever new forgeries must not fill the journal; past this many they are only logged.
 _MOST_REFUSALS_RECORDED = 64
 _ENDED, _MOST_TRIALS = "the agent ended while it was tried", 3
+_PASSED_NOW = "it failed here before, and passes its self-check now"
 
 
 class PolicyUpdater:
-    """Safe to offer to from any thread. `layers` are those that concern this host, the organisation's first."""
+    """Safe to offer to from any thread. What it brings in force are the layers of `store`."""
 
     def __init__(
         self,
         *,
-        layers: Sequence[str],
         trust_folder: Path,
         policy_root: bytes,
         host_id: HostId,
@@ -52,16 +55,16 @@ class PolicyUpdater:
         self_check: Callable[[PolicyDocument], None] = lambda _policy: None,
     ) -> None:
         """`on_current` gets head and layers as they came, whenever they hold: others verify them for themselves."""
-        self._layers, self._trust_folder = tuple(layers), trust_folder
+        self._layers, self._trust_folder = store.layers, trust_folder
         self._verification = PolicyVerification(
-            layers=layers, host=host_id, folder=trust_folder, root=policy_root, on_discarded=self._trust_discarded
+            layers=store.layers, host=host_id, folder=trust_folder, root=policy_root, on_discarded=self._trust_discarded
         )
         self._host_id, self._store, self._journal, self._database = host_id, store, journal, database
         self._log, self._on_layer_missing, self._on_refused = log, on_layer_missing, on_refused
         self._on_current = on_current
         self._lock = threading.Lock()
-        self._pending: HeadBundle | None = None  # a head that waits for its layers
-        self._bundles: dict[str, LayerBundle] = {}  # each layer as it came last
+        self._pending: HeadBundle | None = None  # a head that waits for its layers; it itself is verified
+        self._bundles = Candidates()
         self._done = b""  # digest of the head that was accepted last
         self._refusals: set[bytes] = set()
         self._self_check = self_check
@@ -75,22 +78,37 @@ class PolicyUpdater:
         text = "; ".join(filter(None, (self.refused, self._failed)))
         return readable(text, _MAX_ERROR_CHARS) if text else ""
 
+    @property
+    def is_settled(self) -> bool:
+        """Return whether nothing stands refused and no head waits: what came last is what holds."""
+        return not self.refused and self._pending is None
+
+    def offer(self, head: bytes | None, layers: Iterable[bytes]) -> None:
+        """Take what the centre itself gave, all of it before anything that somebody else gives meanwhile.
+
+        `head` is None where it gave none, or the one that it gave before. Raises as `offer_head` does.
+        """
+        with self._lock:
+            for layer in layers:
+                self._judge(layer, partial(self._take_layer, layer, self._bundles.pull))
+            if head is not None:
+                self._take_head(head)
+            elif self._pending is not None:
+                self._judge(self._pending.encode(), partial(self._try, self._pending))
+
     def offer_head(self, data: bytes) -> None:
-        """Take a head bundle as it came from the broker or the centre.
+        """Take a head bundle that somebody brought.
 
         Raises DatabaseUnavailable, TrustCacheUnavailable: offer it again. A refused offer does not raise: it is
         recorded, and `error` says why.
         """
         with self._lock:
-            if sha256(data).digest() == self._done:
-                self.refused = ""
-            else:
-                self._judge(data, lambda: self._try(HeadBundle.parse(data)))
+            self._take_head(data)
 
     def offer_layer(self, data: bytes) -> None:
-        """Take a layer bundle; otherwise as `offer_head`."""
+        """Take a layer bundle that somebody brought; otherwise as `offer_head`."""
         with self._lock:
-            self._judge(data, lambda: self._take_layer(LayerBundle.parse(data)))
+            self._judge(data, lambda: self._take_hint(data))
 
     def delegation(self) -> Delegation:
         """Return who signs for this host's layers, who are the same for all, by the metadata that was verified last.
@@ -100,12 +118,22 @@ class PolicyUpdater:
         with self._lock:
             return read_delegation(self._trust_folder, self._layers[0], self._verification)
 
-    def _take_layer(self, bundle: LayerBundle) -> None:
-        if bundle.layer not in self._layers:
-            raise WrongLayer(offered=bundle.layer, expected=" or ".join(self._layers))
-        self._bundles[bundle.layer] = bundle
+    def _take_head(self, data: bytes) -> None:
+        if sha256(data).digest() != self._done:
+            self._judge(data, lambda: self._try(HeadBundle.parse(data)))
+        elif self._pending is None:
+            self.refused = ""
+
+    def _take_hint(self, data: bytes) -> None:
+        self._take_layer(data, lambda bundle: self._bundles.hint(bundle, self._pending))
         if self._pending is not None:
             self._try(self._pending)
+
+    def _take_layer(self, data: bytes, keep: Callable[[LayerBundle], None]) -> None:
+        bundle = LayerBundle.parse(data)
+        if bundle.layer not in self._layers:
+            raise WrongLayer(offered=bundle.layer, expected=" or ".join(self._layers))
+        keep(bundle)
 
     def _judge(self, data: bytes, work: Callable[[], None]) -> None:
         try:
@@ -132,69 +160,62 @@ class PolicyUpdater:
         self._on_refused()
 
     def _try(self, head: HeadBundle) -> None:
-        held = self._store.held()
+        held, bundles = self._store.held(), self._bundles.fitting(head)
         try:
-            verified = self._verification.verify(head, self._bundles, held)
+            verified = self._verification.verify(head, bundles, held)
         except LayerNotHere:
             self._pending = head
             raise
         offered = read_layers(verified, self._host_id)
         for newest in offered.newest:
             accept(newest, held.get(newest.layer))
-        for acts in offered.acts_by:  # of a roll-out's earlier version too there is one story only
-            accept(acts, self._store.accepted(acts.layer, acts.version))
-        self._take(offered, held)
-        self._on_current(head.encode(), {each.layer: self._bundles[each.layer].encode() for each in verified})
+        for each in offered.documents:  # of a roll-out's earlier version too there is one story only
+            accept(each, self._store.accepted(each.layer, each.version))
+        changed = change(offered, self._verification.choice(), held, self._store.chosen())
+        self._take(offered, changed)
+        taken = [bundles[each.layer] for each in verified]
+        self._bundles.accept(taken)
+        self._on_current(head.encode(), {bundle.layer: bundle.encode() for bundle in taken})
         self._pending, self._done, self.refused = None, sha256(head.encode()).digest(), ""
 
-    def _take(self, offered: HostPolicy, held: Mapping[str, AcceptedPolicy]) -> None:
-        """Keep what is new, and try it where this host is to act by something else than before.
-
-        Raises MetadataRollback: a choice that was replaced comes again, which TUF sees only while it has its cache.
-        """
-        chosen, versions = self._store.chosen(), _versions(offered.acts_by)
-        is_chosen = chosen is not None and chosen.versions == versions
-        is_lost = self._store.in_force() is None and (chosen is None or not chosen.why)
-        is_new = any(held.get(each.layer) != each for each in offered.newest)
-        if is_chosen and not is_lost and not is_new:
+    def _take(self, offered: HostPolicy, changed: Change) -> None:
+        """Keep what is new, or not whole here, and try it where this host is to act by something else than before."""
+        unkept = {each: data for each, data in offered.documents.items() if not self._store.has(each)}
+        is_mended = any(self._store.accepted(each.layer, each.version) for each in unkept)
+        if changed.confirms is not None and not (changed.layers or changed.is_later or unkept):
             return
-        order = self._verification.order()
-        if chosen is not None and not is_chosen and not is_new and order < chosen.order:
-            raise MetadataRollback(f"snapshot {order[1]} is from before {chosen.order[1]}, which chose among the same")
         with self._database.transaction():
-            for accepted, document in offered.documents.items():
+            for accepted, document in unkept.items():
                 self._store.keep(accepted, document)
-            # What was in force before and is mended stays so, whatever comes in between.
-            kept = chosen.number if chosen is not None and is_chosen else None
-            number = self._store.begin_trial(versions, order, _ENDED) if kept is None else kept
-            self._record_accepted(offered, held, chosen.versions if chosen is not None else {})
-        if len(self._refusals) >= _MOST_REFUSALS_RECORDED:
+            number = self._choose(changed)
+            if changed.layers or is_mended:
+                self._record_accepted(changed.layers or every_layer(offered))
+        if changed.layers and len(self._refusals) >= _MOST_REFUSALS_RECORDED:
             self._refusals.clear()
-        if is_lost or not is_chosen:
-            self._try_out(number, versions, offered.effective.policy)
+        self._store.restore()
+        if changed.confirms is None:
+            self._try_out(number, changed.versions, offered.effective.policy, again=False)
+        elif is_mended:
+            self._try_again()
 
-    def _record_accepted(
-        self, offered: HostPolicy, held: Mapping[str, AcceptedPolicy], before: Mapping[str, int]
-    ) -> None:
-        """Record the layers that changed, or all where what is on the disk is only mended."""
-        pairs = list(zip(offered.newest, offered.acts_by, strict=True))
-        # Of the same newest version another choice: its turn came, or it was taken back.
-        chosen_anew = [
-            newest
-            for newest, acts in pairs
-            if held.get(newest.layer) == newest and before.get(acts.layer) != acts.version
-        ]
-        changed = [pair for pair in pairs if held.get(pair[0].layer) != pair[0] or pair[0] in chosen_anew] or pairs
-        by_rollout = [
-            _named(acts.layer, acts.version) for newest, acts in changed if acts != newest or newest in chosen_anew
-        ]
+    def _choose(self, changed: Change) -> int:
+        """Return the number of the set that is chosen now. Part of a transaction of the caller's."""
+        if changed.confirms is None:
+            return self._store.begin_trial(changed.versions, changed.choice, _ENDED)
+        if changed.is_later:
+            self._store.chosen_by(changed.confirms, changed.choice)
+        return changed.confirms
+
+    def _record_accepted(self, layers: Collection[LayerChange]) -> None:
+        by_rollout = [_named(each.acts_by.layer, each.acts_by.version) for each in layers if each.is_by_rollout]
         reason = f"by a roll-out this host acts by {', '.join(by_rollout)}" if by_rollout else ""
-        names = [_named(newest.layer, newest.version) for newest, _ in changed]
+        names = [_named(each.newest.layer, each.newest.version) for each in layers]
         self._record(Event.POLICY_ACCEPTED, Outcome.SUCCESS, reason, names)
-        for newest, acts in changed:
-            self._log.event("policy.accepted", layer=newest.layer, version=newest.version, acts_by=acts.version)
+        for each in layers:
+            layer, version = each.newest.layer, each.newest.version
+            self._log.event("policy.accepted", layer=layer, version=version, acts_by=each.acts_by.version)
 
-    def _try_out(self, number: int, versions: Mapping[str, int], policy: PolicyDocument) -> None:
+    def _try_out(self, number: int, versions: Mapping[str, int], policy: PolicyDocument, *, again: bool) -> None:
         failures: list[str] = []
 
         def check() -> None:
@@ -208,15 +229,17 @@ class PolicyUpdater:
         if failures:
             self._not_in_force(number, versions, failures[0])
             return
-        self._store.passed(number)
+        with self._database.transaction():
+            self._store.passed(number)
+            if again:  # or the journal's last word would be that it failed
+                self._record(Event.POLICY_ACCEPTED, Outcome.SUCCESS, _PASSED_NOW, self._not_yet(versions))
         self._failed = ""
         self._store.switch(policy, versions)
 
     def _not_in_force(self, number: int, versions: Mapping[str, int], reason: str) -> None:
         with self._database.transaction():
             self._store.fail(number, reason)
-            names = [_named(layer, version) for layer, version in self._differs(versions).items()]
-            self._record(Event.POLICY_FAILED, Outcome.SERIOUS_FAILURE, reason, names)
+            self._record(Event.POLICY_FAILED, Outcome.SERIOUS_FAILURE, reason, self._not_yet(versions))
         self._log.event("policy.failed-here", policy=_said(versions), why=reason)
         self._say_failed(versions, reason)
         self._on_refused()
@@ -227,15 +250,24 @@ class PolicyUpdater:
         if chosen is None or not chosen.why:
             return
         self._say_failed(chosen.versions, chosen.why)
-        if chosen.begun >= _MOST_TRIALS:
-            return  # it ended as many starts, and may end this one too
+        if chosen.begun >= _MOST_TRIALS:  # it ended as many starts, and may end this one too
+            self._give_up(chosen)
+            return
         self._store.begin_again(chosen.number, _ENDED)
         try:
             policy = self._store.effective(chosen.versions)
         except (IntegrityFailure, Refused) as exc:
             self._not_in_force(chosen.number, chosen.versions, readable(why(exc), _MAX_ERROR_CHARS))
         else:
-            self._try_out(chosen.number, chosen.versions, policy)
+            self._try_out(chosen.number, chosen.versions, policy, again=True)
+
+    def _give_up(self, chosen: PolicySet) -> None:
+        """Record once that what ended so many starts is not tried any more."""
+        if chosen.begun > _MOST_TRIALS:
+            return
+        with self._database.transaction():
+            self._store.give_up(chosen.number)
+            self._record(Event.POLICY_FAILED, Outcome.SERIOUS_FAILURE, chosen.why, self._not_yet(chosen.versions))
 
     def _say_failed(self, versions: Mapping[str, int], reason: str) -> None:
         before, failed = self._store.in_force_versions(), self._differs(versions)
@@ -249,6 +281,9 @@ class PolicyUpdater:
         ordered = {layer: versions[layer] for layer in self._layers if layer in versions}
         return {layer: version for layer, version in ordered.items() if before.get(layer) != version} or ordered
 
+    def _not_yet(self, versions: Mapping[str, int]) -> list[str]:
+        return [_named(layer, version) for layer, version in self._differs(versions).items()]
+
     def _trust_discarded(self, exc: OSError) -> None:
         self._log.event("policy.trust-cache-discarded", why=why(exc))
 
@@ -256,10 +291,6 @@ class PolicyUpdater:
         who = (Participant("host", str(self._host_id), True),)
         what = tuple(Subject("policy", name) for name in names)
         self._journal.record(Happening(event, Action.UPDATE, outcome, who, what, reason))
-
-
-def _versions(policies: Iterable[AcceptedPolicy]) -> dict[str, int]:
-    return {each.layer: each.version for each in policies}
 
 
 def _named(layer: str, version: int) -> str:

@@ -77,11 +77,12 @@ class Chain:
 
 @dataclass(frozen=True)
 class VerifiedLayer:
-    """What people signed of one layer, and which of it this host goes by: `newest`, or what a roll-out left it with."""
+    """What people signed of one layer, and which of it this host goes by: `newest`, or `stable`."""
 
     layer: str
     newest: bytes
     acts_by: bytes
+    stable: bytes = b""  # what a roll-out can leave this host with, or bring it back to; empty: nothing
 
 
 class PolicyVerification:
@@ -202,12 +203,13 @@ class PolicyVerification:
         except tuf.LengthOrHashMismatchError as exc:
             raise LayerNotHere(layer) from exc
         rings = self._rings(layer)
-        if rings is None:
-            return VerifiedLayer(layer, bundle.policy, bundle.policy)
-        if stable is None:
+        if rings is not None and stable is None:
             raise MetadataInvalid(f"a roll-out of layer {layer} is named, and nobody signed what it rolls out from")
-        is_reached = rings.holds(self._host, self._layers, layer=layer, version=self._read(layer).version)
-        return VerifiedLayer(layer, bundle.policy, bundle.policy if is_reached else bundle.stable)
+        version = self._read(layer).version
+        is_reached = rings is None or rings.holds(self._host, self._layers, layer=layer, version=version)
+        # A bundle may bring a stable document that nobody signed.
+        signed = bundle.stable if stable is not None else b""
+        return VerifiedLayer(layer, bundle.policy, bundle.policy if is_reached else signed, signed)
 
     def _rings(self, layer: str) -> Rings | None:
         try:

@@ -10,7 +10,7 @@ from shared.errors import Malformed
 from shared.fields import Fields
 from shared.fleet.devices import DeviceState, Finding, GuardReport, OtherDevice
 from shared.identity import HostId
-from shared.policy.layer import PART_PATTERN
+from shared.policy.layer import MAX_PARTS, PART_PATTERN, verify_parts
 from shared.policy.routes import MAX_ROUTES
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
 
@@ -18,7 +18,6 @@ MAX_BYTES = 256 << 10  # signed; room for the device tree of a guard at all its 
 _SIGNED_BYTES = 92  # what a signed statement adds
 _COUNT_BYTES = 16  # more digits in `left_out`
 MAX_FOLDERS, MAX_ERROR_CHARS = 16, 200
-_MAX_LAYERS = 2
 RUN_PATTERN = r"[0-9a-f]{32}"
 LIES_ON = ("memory", "encrypted disk", "plain disk", "unknown", "missing")
 
@@ -232,11 +231,10 @@ class HostState:
             guard=GuardReport.parse(fields.fields("guard")) if fields.has("guard") else None,
             run=fields.text("run", RUN_PATTERN) if fields.has("run") else "",
             isolated=fields.flag("isolated") if fields.has("isolated") else False,
-            layers=tuple(
-                map(LayerState.parse, fields.items("layers", most=_MAX_LAYERS) if fields.has("layers") else ())
-            ),
+            layers=tuple(map(LayerState.parse, fields.items("layers", most=MAX_PARTS) if fields.has("layers") else ())),
         )
         fields.done()
+        verify_parts([layer.layer for layer in state.layers])
         if state.encode() != payload:
             raise Malformed("host state", "its field 'capture', 'isolated' or 'layers' is written and says nothing")
         return state

@@ -7,12 +7,14 @@ modality-NAME  the hosts of a type of modality, such as modality-ct, wherever th
 
 from collections.abc import Sequence
 
+from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields
 
 LAYER_PATTERN = r"[a-z][a-z0-9-]{0,31}"
 SITE, MODALITY = "site-", "modality-"
 PART_NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,22}"
+MAX_PARTS = 2
 PART_PATTERN = rf"({SITE}|{MODALITY}){PART_NAME_PATTERN}"
 
 
@@ -32,7 +34,11 @@ def read_parts(fields: Fields) -> tuple[str, ...]:
     """Take `parts`: the layers of a host besides the organisation's, at most one of a kind. Raises Malformed."""
     if not fields.has("parts"):
         return ()
-    listed = fields.items("parts", most=2)
+    return parse_parts(fields.items("parts", most=MAX_PARTS))
+
+
+def parse_parts(listed: Sequence[Json]) -> tuple[str, ...]:
+    """Return the names of a host's parts. Raises Malformed."""
     parts = tuple(Fields({"layer": part}, "parts").text("layer", PART_PATTERN) for part in listed)
     verify_parts(parts)
     return parts

@@ -49,7 +49,7 @@ def host_side(folder: Path, broker: Broker, identity: Identity, centre: Centre) 
     inside, hints, bell = Host(folder, host_id=HostId.parse(identity.name), keys=centre.keys), Hints(), Bell()
     command_hinted = threading.Event()
     updater = PolicyUpdater(
-        layers=(ORGANISATION,), trust_folder=folder / "policy", policy_root=centre.signers.root, host_id=inside.host_id,
+        trust_folder=folder / "policy", policy_root=centre.signers.root, host_id=inside.host_id,
         store=inside.store, journal=inside.journal, database=inside.database, log=inside.log,
         on_layer_missing=bell.ring,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from edge_agent.capture.registrar import DirectRegistrar
 from edge_agent.capture.store import CaptureStore
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
+from edge_agent.policy_sync.choice import Choice
 from edge_agent.policy_sync.store import PolicyStore
 from shared.audit.record import AuditRecord, Event
 from shared.identity import HostId, ObjectId, RandomBytes
@@ -116,7 +117,7 @@ class Host:
         data, versions = policy.encode(), {ORGANISATION: policy.version}
         with self.database.transaction():
             self.store.keep(AcceptedPolicy(ORGANISATION, policy.version, sha256(data).digest()), data)
-            self.store.passed(self.store.begin_trial(versions, (1, policy.version), "it is tried"))
+            self.store.passed(self.store.begin_trial(versions, Choice("0" * 64, 1, policy.version), "it is tried"))
         self.store.switch(policy, versions)
 
     def uid_hash(self, uid: str) -> bytes:

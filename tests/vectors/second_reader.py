@@ -915,6 +915,8 @@ def host_state(signed: bytes, spki: bytes) -> Any:
     _need(state.get("layers") != [], "Malformed", "layers that say nothing")
     of_guard = [each["layer"] for each in state.get("guard", {}).get("layers", [{"layer": ""}])]
     _need(0 < len(of_guard) == len(set(of_guard)), "Malformed", "layers of a guard that say nothing, or one twice")
+    kinds = [layer["layer"].partition("-")[0] for layer in state.get("layers", [])]
+    _need(len(kinds) == len(set(kinds)), "Malformed", "two layers of one kind")
     return state
 
 

@@ -120,7 +120,6 @@ class Modality:
 
     def start(self) -> None:
         self.updater = PolicyUpdater(
-            layers=(ORGANISATION,),
             trust_folder=self._folder / "agent" / "policy",
             policy_root=self._root,
             host_id=self.host.host_id,

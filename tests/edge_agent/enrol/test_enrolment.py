@@ -116,7 +116,7 @@ def changed(answer: EnrolmentAnswer, **fields: object) -> EnrolmentAnswer:
         (lambda a: changed(a, layers=("site-north", "organisation")), "policy layers"),
         (lambda a: changed(a, layers=("organisation", "organisation")), "policy layers"),
         (lambda a: changed(a, layers=("organisation", "site-")), "policy layers"),
-        (lambda a: changed(a, layers=("organisation", "site-north", "site-south")), "of one kind"),
+        (lambda a: changed(a, layers=("organisation", "site-north", "site-south")), "more than one layer site-"),
         (lambda a: changed(a, layers=()), "policy layers"),
     ],
 )

@@ -376,6 +376,24 @@ def test_every_layer_is_handed_over_by_itself_before_the_head(host: Host, direct
     assert direct.desk.offers == [(None, b"type"), (None, b"site"), (b"head", b"layer")]
 
 
+def test_a_layer_that_the_guard_refuses_keeps_no_other_layer_and_no_head_back(
+    host: Host, direct: DirectGuard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offer(head: bytes | None, layer: bytes | None) -> None:
+        direct.desk.offer(head, layer)
+        if layer == b"type":
+            raise GuardRefused("it knows no layer modality-ct")
+
+    monkeypatch.setattr(direct, "offer", offer)
+    world = World(host, lambda: direct)
+    world.bundles.keep(b"head", {"modality-ct": b"type", ORGANISATION: b"layer", "site-north": b"site"})
+    with running(world.relay):
+        world.wait_for(lambda: world.relay.report() is not None)
+
+    assert direct.desk.offers == [(None, b"type"), (None, b"site"), (b"head", b"layer")]
+    assert host.log.names() == ["guard.offer-refused"]
+
+
 def test_an_offer_that_is_refused_keeps_no_record_back(host: Host, direct: DirectGuard) -> None:
     direct.refuses_offers = True
     world = World(host, lambda: direct)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from tuf.api.metadata import Metadata, Root
 
 from control_plane.policy.roles import (
     RoleKeys,
@@ -64,6 +65,12 @@ class Publisher:
         if rings is not None:
             self.rollouts[layer] = rings
 
+    def renewed_root(self) -> bytes:
+        """Return the next root, which names the same keys."""
+        root = Metadata[Root].from_bytes(self.root).signed
+        root.version += 1
+        return sign_role(root, self._person)
+
     def head(self, without: str = "") -> bytes:
         """Return the next head, over every layer that was signed but the one `without` which it is to be."""
         self._heads += 1
@@ -90,7 +97,6 @@ class LayeredBench:
 
     def start(self) -> None:
         self.updater = PolicyUpdater(
-            layers=self.host.layers,
             trust_folder=self.host.folder / "policy",
             policy_root=self.publisher.root,
             host_id=self.host.host_id,
@@ -142,10 +148,8 @@ class LayeredBench:
 
     def pull(self, head: bytes = b"") -> None:
         """Offer what is published, as the pull does; `head` for another one than the next."""
-        for layer in self.host.layers:
-            if layer in self.publisher.layers:
-                self.updater.offer_layer(self.publisher.layers[layer].encode())
-        self.updater.offer_head(head or self.publisher.head())
+        published = [self.publisher.layers[layer] for layer in self.host.layers if layer in self.publisher.layers]
+        self.updater.offer(head or self.publisher.head(), [bundle.encode() for bundle in published])
 
     def roll_out(self, layer: str, rings: Rings | None) -> None:
         """Have the host hear of other rings, and of nothing else."""

@@ -264,6 +264,78 @@ def test_altered_stored_bytes_of_any_layer_are_not_used_and_every_version_is_sti
     assert bench.state() == before
 
 
+def spoil(bench: LayeredBench, layer: str, version: int) -> None:
+    with bench.host.database.transaction() as connection:
+        connection.execute(
+            "UPDATE accepted_policy SET document = x'00' WHERE layer = ? AND version = ?", (layer, version)
+        )
+
+
+@pytest.mark.parametrize("is_offered_again", [True, False])
+def test_what_is_damaged_beneath_a_policy_that_failed_here_is_mended_too(
+    bench: LayeredBench, is_offered_again: bool
+) -> None:
+    bench.begin()
+    bench.sign(ORGANISATION, 2, ae_title="BAD")
+    bench.pull()
+    before, error = bench.state(), bench.updater.error
+    spoil(bench, SITE, 1)
+    bench.restart()
+    damaged = bench.acts_by()
+    if is_offered_again:
+        bench.pull()
+        assert (bench.state(), bench.updater.error) == (before, error)
+    bench.restart()
+
+    assert damaged == {}
+    assert (bench.state() == before) is is_offered_again, "control: nothing else mends it"
+
+
+def test_what_is_mended_is_in_force_at_once_as_it_is_after_a_restart(bench: LayeredBench) -> None:
+    bench.begin()
+    bench.check = lambda policy: None  # type: ignore[method-assign]
+    bench.start()
+    bench.sign(ORGANISATION, 2, ae_title="BAD")
+    bench.pull()
+    before = bench.state()
+    spoil(bench, ORGANISATION, 2)
+    del bench.check
+    bench.restart()
+    bench.pull()
+    mended = bench.state()
+    bench.restart()
+
+    assert (mended, bench.state()) == (before, before)
+
+
+def test_what_is_offered_while_nothing_is_in_force_and_fails_leaves_what_a_restart_has(bench: LayeredBench) -> None:
+    bench.begin()
+    before = bench.acts_by()
+    spoil(bench, SITE, 1)
+    bench.restart()
+    damaged = bench.acts_by()
+    bench.sign(ORGANISATION, 2, ae_title="BAD")
+    bench.pull()
+    failed = bench.acts_by()
+    bench.restart()
+
+    assert (damaged, failed, bench.acts_by()) == ({}, before, before)
+
+
+@pytest.mark.parametrize("layers", [(ORGANISATION,), (ORGANISATION, SITE), (ORGANISATION, "modality-mr", SITE)])
+def test_a_host_whose_parts_were_changed_goes_on_by_those_that_are_still_its(
+    bench: LayeredBench, layers: tuple[str, ...]
+) -> None:
+    bench.begin()
+    bench.host.layers = layers
+    bench.restart()
+    at_start = bench.acts_by()
+    bench.pull()
+
+    kept = {layer: 1 for layer in layers if layer in LAYERS}
+    assert (at_start, bench.acts_by(), bench.updater.error) == (kept, kept, "")
+
+
 def test_a_damaged_set_is_not_used_and_is_made_anew(bench: LayeredBench) -> None:
     bench.begin()
     before = bench.state()

@@ -26,7 +26,6 @@ def host(enrolled: AgentFolder, tmp_path: Path) -> Host:
 @pytest.fixture
 def updater(host: Host, centre: Centre) -> PolicyUpdater:
     return PolicyUpdater(
-        layers=(ORGANISATION,),
         trust_folder=host.folder / "policy",
         policy_root=centre.signers.root,
         host_id=host.host_id,
@@ -116,11 +115,13 @@ def test_what_has_not_changed_is_not_sent_again(
     centre.publish(1)
     puller.pull()
     offered: list[bytes] = []
-    monkeypatch.setattr(updater, "offer_head", offered.append)
-    monkeypatch.setattr(updater, "offer_layer", offered.append)
+    monkeypatch.setattr(updater, "offer", lambda head, layers: offered.extend([*layers, *([head] if head else [])]))
     puller.pull()
 
     assert offered == []
+    centre.publish(2)
+    puller.pull()
+    assert offered == [centre.layer, centre.head], "control: what has changed is"
 
 
 def test_after_a_refused_offer_the_true_bundles_are_fetched_again(
@@ -257,6 +258,44 @@ def test_a_part_that_a_head_names_and_that_no_broker_brought_is_pulled(
 
     assert before == (1, dict.fromkeys(LAYERS, 1))
     assert layered.acts_by() == {ORGANISATION: 1, TYPE: 1, SITE: 2}
+
+
+def test_a_head_that_waits_is_not_hidden_by_the_one_that_was_accepted_before_it(
+    centre: Centre, layered: LayeredBench, pull_of_layers: PolicyPull
+) -> None:
+    layered.begin()
+    serve(centre, layered)
+    accepted = centre.head
+    pull_of_layers.refresh()
+    layered.sign(SITE, 2)
+    layered.updater.offer_head(layered.publisher.head())
+    layered.updater.offer_head(accepted)
+
+    assert "layer site-north that has not arrived" in layered.updater.error
+    with pytest.raises(PolicyNotCurrent, match="layer site-north"):
+        pull_of_layers.refresh()
+    centre.requests.clear()
+    serve(centre, layered)
+    pull_of_layers.refresh()
+    assert layered.acts_by() == {ORGANISATION: 1, TYPE: 1, SITE: 2}
+
+
+def test_what_was_given_before_is_asked_for_again_while_a_head_waits(
+    centre: Centre, layered: LayeredBench, pull_of_layers: PolicyPull, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layered.begin()
+    serve(centre, layered)
+    pull_of_layers.refresh()
+    offered: list[int] = []
+    monkeypatch.setattr(layered.updater, "offer", lambda _head, layers: offered.append(len(layers)))
+    pull_of_layers.pull()
+    monkeypatch.undo()
+    layered.sign(SITE, 2)
+    layered.updater.offer_head(layered.publisher.head())
+    monkeypatch.setattr(layered.updater, "offer", lambda _head, layers: offered.append(len(layers)))
+    pull_of_layers.pull()
+
+    assert offered == [0, len(LAYERS)]
 
 
 def test_what_a_centre_does_not_serve_of_a_part_that_its_head_names_is_not_current(

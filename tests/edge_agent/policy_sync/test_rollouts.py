@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from edge_agent.policy_sync.store import PolicyStore
 from shared.audit.record import Event
+from shared.policy.bundle import HeadBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.policy.rollout import Rings
 from tests.edge_agent.policy_sync.layered import EVERYBODY, LAYERS, NOBODY, SITE, TYPE, LayeredBench
@@ -111,7 +113,7 @@ def test_refuses_a_choice_that_was_replaced_also_where_tuf_s_cache_was_lost(
     bench.roll_out(ORGANISATION, NOBODY)
     if not is_known:
         with bench.host.database.transaction() as connection:
-            connection.execute("UPDATE policy_set SET root = 0, snapshot = 0")
+            connection.execute("UPDATE policy_set SET snapshot = 0")
     bench.lose_cache()
     bench.pull(reached)
 
@@ -119,6 +121,37 @@ def test_refuses_a_choice_that_was_replaced_also_where_tuf_s_cache_was_lost(
         assert (bench.acts_by(), bench.updater.error.partition(":")[0]) == (FIRST, "MetadataRollback")
     else:
         assert bench.acts_by() == {**FIRST, ORGANISATION: 2}, "control: nothing else shows that it is older"
+
+
+@pytest.mark.parametrize("is_confirmed", [True, False])
+def test_refuses_a_choice_that_was_replaced_while_this_host_was_away(bench: LayeredBench, is_confirmed: bool) -> None:
+    bench.sign(ORGANISATION, 2, rings=NOBODY)
+    first = bench.publisher.head()
+    bench.pull(first)
+    bench.publisher.roll_out(ORGANISATION, bench.here)
+    unheard = bench.publisher.head()
+    if is_confirmed:
+        bench.roll_out(ORGANISATION, NOBODY)
+    bench.lose_cache()
+    bench.pull(first)  # which is no harm: it chooses what is in force
+    assert (bench.acts_by(), bench.updater.error) == (FIRST, "")
+    bench.pull(unheard)
+
+    if is_confirmed:
+        assert (bench.acts_by(), bench.updater.error.partition(":")[0]) == (FIRST, "MetadataRollback")
+    else:
+        assert bench.acts_by() == {**FIRST, ORGANISATION: 2}, "control: it is the newest that this host knows of"
+
+
+def test_refuses_a_choice_that_was_replaced_under_a_root_that_came_later(bench: LayeredBench) -> None:
+    bench.sign(ORGANISATION, 2, rings=bench.here)
+    reached = HeadBundle.parse(bench.publisher.head())
+    bench.pull(reached.encode())
+    bench.roll_out(ORGANISATION, NOBODY)
+    bench.lose_cache()
+    bench.pull(replace(reached, roots=(*reached.roots, bench.publisher.renewed_root())).encode())
+
+    assert (bench.acts_by(), bench.updater.error.partition(":")[0]) == (FIRST, "MetadataRollback")
 
 
 # ---- what the online key cannot choose
@@ -156,10 +189,67 @@ def test_refuses_another_story_of_the_version_before(bench: LayeredBench, tmp_pa
 
     other = LayeredBench(tmp_path / "other", bench.publisher)
     for layer in LAYERS:
-        stable = other.policy(layer, 1, "EVIL")
+        stable = other.policy(layer, 1, "EVIL" if layer == SITE else "")
         other.publisher.sign(layer, 2, other.policy(layer, 2), stable, NOBODY if layer == SITE else EVERYBODY)
     other.pull()
     assert "EVIL" in other.ae_titles(), "control: a host that never had version 1 cannot know"
+
+
+def test_refuses_another_story_of_the_version_before_also_where_the_newest_has_reached_this_host(
+    bench: LayeredBench,
+) -> None:
+    before = bench.state()
+    bench.publisher.sign(SITE, 2, bench.policy(SITE, 2), bench.policy(SITE, 1, "EVIL"), bench.here)
+    bench.pull()
+
+    assert bench.updater.error.startswith("PolicyEquivocation: policy version 1 of layer site-north")
+    assert bench.state() == before
+
+
+def no_policy(bench: LayeredBench) -> tuple[bytes, bytes]:
+    return bench.policy(SITE, 2), b'{"not":"a policy"}'
+
+
+def not_beside_the_others(bench: LayeredBench) -> tuple[bytes, bytes]:
+    return bench.policy(SITE, 3), bench.policy(SITE, 2, "ORGANISATI 1")
+
+
+@pytest.mark.parametrize("signed", [no_policy, not_beside_the_others])
+@pytest.mark.parametrize("rings", ["everybody", "here", "nobody"])
+def test_refuses_a_version_from_which_there_is_no_way_back(
+    bench: LayeredBench, signed: Callable[[LayeredBench], tuple[bytes, bytes]], rings: str
+) -> None:
+    before = bench.state()
+    newest, stable = signed(bench)
+    bench.publisher.sign(SITE, 2 if signed is no_policy else 3, newest, stable, rings_named(bench, rings))
+    bench.pull()
+
+    assert bench.updater.error.startswith("Malformed")
+    assert bench.state() == before
+
+
+def test_refuses_to_wait_for_a_version_that_is_none_beside_the_other_layers(bench: LayeredBench) -> None:
+    before = bench.state()
+    bench.sign(SITE, 2, rings=NOBODY, ae_title="ORGANISATI 1")
+    bench.pull()
+
+    assert bench.updater.error.startswith("Malformed: policy (of organisation 1 and modality-ct 1 and site-north 2")
+    assert bench.state() == before
+
+
+def test_control_a_version_that_is_valid_in_every_combination_may_be_waited_for_and_taken_back(
+    bench: LayeredBench,
+) -> None:
+    for layer in LAYERS:
+        bench.sign(layer, 2, rings=NOBODY)
+    bench.pull()
+    acted_by = [bench.acts_by()]
+    for rings in (bench.here, NOBODY):
+        for layer in LAYERS:
+            bench.roll_out(layer, rings)
+        acted_by.append(bench.acts_by())
+
+    assert acted_by == [FIRST, dict.fromkeys(LAYERS, 2), FIRST]
 
 
 # ---- restarts and kills

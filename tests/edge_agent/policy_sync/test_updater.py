@@ -30,7 +30,6 @@ class Bench:
 
     def start(self) -> None:
         self.updater = PolicyUpdater(
-            layers=(ORGANISATION,),
             trust_folder=self.host.folder / "policy",
             policy_root=self.signers.root,
             host_id=self.host.host_id,

@@ -128,6 +128,11 @@ def _runs() -> dict[str, tuple[str, bytes, str]]:
             sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "layers": []})),
             "Malformed",
         ),
+        "bad-layers-twice": (
+            "A host of one site, named twice.",
+            sign_state(replace(_STATE, layers=(LayerState("site-north", 3, 2), LayerState("site-north", 3, 1))), host),
+            "Malformed",
+        ),
         "bad-layers-organisation": (
             "The organisation among the further layers.",
             sign_state(replace(_STATE, layers=(LayerState("organisation", 3, 2),)), host),
