@@ -21,7 +21,7 @@ from control_plane.policy.publisher import FirstRing, PolicyPublisher
 from control_plane.policy.together import parse_document
 from control_plane.rollout import gate
 from control_plane.rollout.gate import Decision, Health, Step
-from control_plane.rollout.hosts import members
+from control_plane.rollout.hosts import LastReports, layers_of_hosts
 from control_plane.rollout.plan import Plan
 from control_plane.rollout.showing import not_everywhere, shown
 from control_plane.rollout.state import Rollout, State
@@ -77,6 +77,7 @@ class Rollouts:
         self, database: sessionmaker[Session], publisher: PolicyPublisher, journal: Journal, clock: Clock
     ) -> None:
         self._database, self._publisher, self._journal, self._clock = database, publisher, journal, clock
+        self._reports = LastReports()
 
     def publish(self, offered: Publication, plan: Plan | None, person: str) -> int:
         """Publish what `person` signed: to everybody, or in the rings of a plan. Return its version.
@@ -134,7 +135,7 @@ class Rollouts:
                     unreadable.append(f"roll-out of {name}: its row was changed, and nothing opens by itself: {exc}")
                     continue
                 if rollout is not None:
-                    hosts = members(session, name)
+                    hosts = self._reports.members(session, name)
                     rollouts.append(shown(rollout, hosts, gate.decide(rollout, hosts, now)))
         return rollouts, unreadable
 
@@ -146,16 +147,14 @@ class Rollouts:
         newest = parse_document(layer, published.policy).version
         before = newest if rings is None else parse_document(layer, published.stable).version
         with snapshot(self._database) as session:
-            hosts = members(session, layer)
+            hosts = layers_of_hosts(session, layer)
         return {
-            str(each.host): newest
-            if rings is None or rings.holds(each.host, each.layers, layer=layer, version=newest)
-            else before
-            for each in hosts
+            str(host): newest if rings is None or rings.holds(host, layers, layer=layer, version=newest) else before
+            for host, layers in hosts.items()
         }
 
     def _begin(self, session: Session, layer: str, version: int, plan: Plan, person: str) -> None:
-        now, hosts = self._clock.now(), members(session, layer)
+        now, hosts = self._clock.now(), self._reports.members(session, layer)
         begun = Rollout(layer, version, plan, (now,), {}, State.RUNNING, now, person, "it was published in rings")
         begun = gate.with_heard(begun, hosts, now)
         if not gate.members_of(begun, hosts)[0]:
@@ -175,7 +174,7 @@ class Rollouts:
         rollout = _loaded(session, layer)
         if rollout.version != version:
             return Decision(Step.WAIT, "there is a newer version")
-        return gate.decide(rollout, members(session, layer), self._clock.now())
+        return gate.decide(rollout, self._reports.members(session, layer), self._clock.now())
 
     def _go_on(self, session: Session, layer: str, version: int) -> Rings | None:
         """Do what is to be done now, which may be something else than a moment ago: somebody may have been faster."""
@@ -207,7 +206,7 @@ class Rollouts:
         if rollout.state is not State.PAUSED:
             raise NotSteered(rollout, Steering.RESUME, f"it is {rollout.state.value}")
         going = replace(rollout, state=State.RUNNING)
-        decision = gate.decide(going, members(session, layer), self._clock.now())
+        decision = gate.decide(going, self._reports.members(session, layer), self._clock.now())
         if decision.step in (Step.PAUSE, Step.REVERT):
             raise NotSteered(rollout, Steering.RESUME, f"it would end again at once: {decision.why}")
         self._change(session, Event.ROLLOUT_RESUMED, rollout, State.RUNNING, person, because)
@@ -223,7 +222,7 @@ class Rollouts:
         if rollout.state is not State.RUNNING:
             resume = "; resume it first" if rollout.state is State.PAUSED else ""
             raise NotSteered(rollout, Steering.WIDEN, f"it is {rollout.state.value}{resume}")
-        rings = gate.health_of(rollout, members(session, layer))
+        rings = gate.health_of(rollout, self._reports.members(session, layer))
         failed = [member.asset for ring in rings for member, health in ring.members if health is Health.FAILED]
         if failed:
             raise NotSteered(
@@ -239,7 +238,7 @@ class Rollouts:
     def _open(self, session: Session, rollout: Rollout, person: str, why: str) -> Rings:
         now = self._clock.now()
         wider = replace(rollout, opened=(*rollout.opened, now))
-        wider = gate.with_heard(wider, members(session, rollout.layer), now)
+        wider = gate.with_heard(wider, self._reports.members(session, rollout.layer), now)
         self._change(session, Event.ROLLOUT_WIDENED, wider, State.RUNNING, person, why)
         return wider.plan.opened(len(wider.opened))
 
