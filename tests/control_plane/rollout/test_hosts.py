@@ -6,8 +6,9 @@ from sqlalchemy import update
 
 from control_plane.db.models import Host
 from control_plane.enrolment.codes import parts_text
+from control_plane.fleet.reports import VerifiedReports
 from control_plane.rollout.gate import Observation
-from control_plane.rollout.hosts import LastReports, layers_of_hosts
+from control_plane.rollout.hosts import layers_of_hosts, members
 from shared.fleet.state import HostState, LayerState, sign_state
 from shared.policy.document import ORGANISATION
 from tests.control_plane.rollout.bench import Bench, Machine
@@ -15,9 +16,9 @@ from tests.control_plane.rollout.bench import Bench, Machine
 NORTH, NORTHERN = "site-north", "site-northern"
 
 
-def seen(bench: Bench, reports: LastReports, layer: str = ORGANISATION) -> dict[str, Observation | None]:
+def seen(bench: Bench, reports: VerifiedReports, layer: str = ORGANISATION) -> dict[str, Observation | None]:
     with bench.centre.database() as session:
-        return {member.asset: member.seen for member in reports.members(session, layer)}
+        return {member.asset: member.seen for member in members(session, layer, reports)}
 
 
 def change(bench: Bench, machine: Machine, **values: Any) -> None:
@@ -30,20 +31,19 @@ def stored(bench: Bench, machine: Machine) -> Host:
         return session.get_one(Host, str(machine.host))
 
 
-def test_a_report_is_verified_once_and_its_successor_again(bench: Bench) -> None:
-    reports, machine = LastReports(), bench.machines[0]
-    before = seen(bench, reports)
+def test_what_a_host_says_anew_is_what_counts(bench: Bench) -> None:
+    reports, machine = VerifiedReports(), bench.machines[0]
+    seen(bench, reports)
     machine.listening = False
     bench.report(machine)
 
-    after = seen(bench, reports)
+    told = seen(bench, reports)
 
-    assert {asset for asset in before if after[asset] is not before[asset]} == {machine.asset}
-    assert {asset for asset, told in after.items() if told is not None and not told.listening} == {machine.asset}
+    assert {asset for asset, each in told.items() if each is not None and not each.listening} == {machine.asset}
 
 
 def test_a_report_that_is_altered_in_its_place_says_nothing_until_it_is_put_back(bench: Bench) -> None:
-    reports, machine = LastReports(), bench.machines[0]
+    reports, machine = VerifiedReports(), bench.machines[0]
     before, held = seen(bench, reports), stored(bench, machine).state
     assert held is not None
 
@@ -54,7 +54,7 @@ def test_a_report_that_is_altered_in_its_place_says_nothing_until_it_is_put_back
 
 
 def test_a_report_counts_no_longer_under_another_key_than_it_was_verified_by(bench: Bench) -> None:
-    reports, (machine, other) = LastReports(), bench.machines[:2]
+    reports, (machine, other) = VerifiedReports(), bench.machines[:2]
     before = seen(bench, reports)
 
     change(bench, machine, evidence_spki=other.signer.public.spki)
@@ -63,7 +63,7 @@ def test_a_report_counts_no_longer_under_another_key_than_it_was_verified_by(ben
 
 
 def test_a_report_that_is_said_to_have_come_at_another_time_is_judged_by_that(bench: Bench) -> None:
-    reports, machine = LastReports(), bench.machines[0]
+    reports, machine = VerifiedReports(), bench.machines[0]
     seen(bench, reports)
     bench.later()
 
@@ -75,9 +75,9 @@ def test_a_report_that_is_said_to_have_come_at_another_time_is_judged_by_that(be
 
 
 def test_more_hosts_than_are_kept_in_memory_are_all_known(bench: Bench) -> None:
-    few = LastReports(most_kept=3)
+    few = VerifiedReports(most_kept=3)
 
-    assert seen(bench, few) == seen(bench, few) == seen(bench, LastReports())
+    assert seen(bench, few) == seen(bench, few) == seen(bench, VerifiedReports())
     assert None not in seen(bench, few).values()
 
 
@@ -91,7 +91,7 @@ def test_only_the_hosts_of_a_part_are_asked_about_it(bench: Bench) -> None:
     )  # fmt: skip
     change(bench, north, state=sign_state(state, north.signer))
 
-    told = seen(bench, LastReports(), NORTH)
+    told = seen(bench, VerifiedReports(), NORTH)
 
     assert {asset: each and (each.accepted, each.in_force) for asset, each in told.items()} == {north.asset: (7, 6)}
     with bench.centre.database() as session:
