@@ -99,6 +99,7 @@ class RollingOut:
     def markdown(self) -> str:
         watched = self.watched
         reports, steps = median(watched.reports_percent), median(watched.steps_percent)
+        idle, most_idle = median(watched.idle_percent), max(watched.idle_percent)
         said = f"{watched.hosts:,} hosts, a report of {watched.report_bytes:,} bytes each in {REPORT_EVERY_S} s,"
         of_status = f"Its status takes {watched.status_ms:.0f} ms."
         lines = [
@@ -107,7 +108,7 @@ class RollingOut:
             "| | % of a core, median | most |",
             "| --- | --- | --- |",
             f"| taking the reports | {reports:.1f} | {max(watched.reports_percent):.1f} |",
-            f"| looking, nothing is rolled out | {median(watched.idle_percent):.2f} | {max(watched.idle_percent):.2f} |",
+            f"| looking, nothing is rolled out | {idle:.2f} | {most_idle:.2f} |",
             f"| **looking, half of the hosts in an open ring** | {steps:.2f} | {max(watched.steps_percent):.2f} |",
             "",
             f"Both together are {(reports + steps) / reports:.2f} times what it is without a roll-out. {of_status}",
@@ -154,9 +155,8 @@ class _Reporting:
         self._centre, self._number = new_centre(folder), 0
         self._signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
         self._hosts = _enrol(self._centre, hosts, self._signer.public.spki)
-        database, clock, journal, reports = (
-            self._centre.database, self._centre.clock, journal_of(self._centre), VerifiedReports(),
-        )  # fmt: skip
+        database, clock = self._centre.database, self._centre.clock
+        journal, reports = journal_of(self._centre), VerifiedReports()
         self._rollouts = Rollouts(database, self._centre.publisher, journal, clock, reports)
         self._intake = StateIntake(database, journal, clock, reports)
 
@@ -256,7 +256,7 @@ def _of_fleets(folder: Path) -> Iterator[Fetched]:
         (folder / f"of {hosts}").mkdir()
         centre = new_centre(folder / f"of {hosts}")
         canaries = Rings(tuple(_enrol(centre, hosts)[:CANARIES]), (), 10)
-        yield from _fetched(centre, f"of everything, {hosts:,} hosts", [_sized(1), _sized(2), _sized(3)], canaries)
+        yield from _fetched(centre, f"for everybody, {hosts:,} hosts", [_sized(1), _sized(2), _sized(3)], canaries)
 
 
 def _of_sites(folder: Path) -> Iterator[Fetched]:
@@ -271,7 +271,7 @@ def _of_sites(folder: Path) -> Iterator[Fetched]:
     with centre.database.begin() as session:
         session.execute(update(HostRow).values(parts=parts_text(sites[:1])))
     yield from _fetched(
-        centre, f"of one site of {SITES}", [_site(sites[0], number) for number in (1, 2, 3)], Rings(percent=50)
+        centre, f"for one site of {SITES}", [_site(sites[0], number) for number in (1, 2, 3)], Rings(percent=50)
     )
 
 
