@@ -7,7 +7,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks import deciding, delaying, delivering, durable, guarding, holding, pushing, receiving, sealing
+from benchmarks import (
+    deciding,
+    delaying,
+    delivering,
+    durable,
+    guarding,
+    holding,
+    pushing,
+    receiving,
+    rolling_out,
+    sealing,
+)
 from benchmarks.measure import PeerMissing
 
 
@@ -29,6 +40,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "holding": holding,
     "pushing": pushing,
     "receiving": receiving,
+    "rolling-out": rolling_out,
     "sealing": sealing,
 }
 

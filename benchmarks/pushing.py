@@ -291,7 +291,7 @@ class _NoJournal:
 
 
 def _state_cpu_percent(folder: Path) -> float:
-    """Return the processor time for one report of each host, in percent of the time between two of its reports."""
+    """Return the processor time for the second report of each host, in percent of the time between two of them."""
     (folder / "states").mkdir()
     centre, host = new_centre(folder / "states"), Host(folder / "states" / "agent")
     ids = [HostId.new() for _ in range(REPORTING)]
@@ -300,12 +300,15 @@ def _state_cpu_percent(folder: Path) -> float:
             session.add(HostRow(host_id=str(host_id), asset="a host", enrolled=centre.clock.now(), active=True,
                                 evidence_spki=host.signer.public.spki, state_number=0))  # fmt: skip
     intake, clock, run_name = StateIntake(centre.database, _NoJournal(), centre.clock), SystemClock(), "0" * 32
-    reports = [
-        (each, sign_state(HostState(each, 1, clock.now(), "leadglass", 1, 1, "", True, 0, 9, 9, 0, 0, run=run_name),
-                          host.signer))
-        for each in ids
-    ]  # fmt: skip
-    began = time.process_time()
-    for each, signed in reports:
-        intake.take(each, signed)
-    return 100 * (time.process_time() - began) / REPORT_EVERY_S
+    took_s = 0.0
+    for number in (1, 2):
+        reports = [
+            (each, sign_state(HostState(each, number, clock.now(), "leadglass", 1, 1, "", True, 0, 9, 9, 0, 0,
+                                        run=run_name), host.signer))
+            for each in ids
+        ]  # fmt: skip
+        began = time.process_time()
+        for each, signed in reports:
+            intake.take(each, signed)
+        took_s = time.process_time() - began
+    return 100 * took_s / REPORT_EVERY_S

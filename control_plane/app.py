@@ -31,6 +31,7 @@ from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
 from control_plane.fleet.push import PolicyPush
+from control_plane.fleet.reports import VerifiedReports
 from control_plane.fleet.states import StateIntake
 from control_plane.http.enrolment_door import enrolment_door
 from control_plane.http.host_door import MAX_OBJECT_BYTES, host_door
@@ -99,8 +100,9 @@ class ControlPlane:
         self._objects = LocalObjectStore(folders.objects)
         self._accounts = Accounts(self._database, clock)
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
-        self._rollouts = Rollouts(self._database, self._policy, self._journal, clock)
-        self._states = StateIntake(self._database, self._journal, clock)
+        reports = VerifiedReports()
+        self._rollouts = Rollouts(self._database, self._policy, self._journal, clock, reports)
+        self._states = StateIntake(self._database, self._journal, clock, reports)
         self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
                                 revoked=RevokedHosts(self._database, self._ca))  # fmt: skip

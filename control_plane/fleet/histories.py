@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from control_plane.fleet.reports import Report
 from shared import clock
 from shared.canonical import Json
 from shared.fields import Fields
@@ -70,17 +71,17 @@ class Run:
 class Known:
     """What is known of a host's reports: the one that came last, and its runs in their order."""
 
-    state: HostState | None = None
+    last: Report | None = None
     runs: tuple[Run, ...] = ()
 
     @property
     def number(self) -> int:
-        return self.state.number if self.state is not None else 0
+        return self.last.outline.number if self.last is not None else 0
 
 
-def follow(known: Known, state: HostState, received: datetime) -> tuple[History, tuple[Run, ...]]:
-    """Return what `state`, which came at `received`, says beside what is known; and the runs known from now on."""
-    runs = known.runs
+def follow(known: Known, report: Report, received: datetime) -> tuple[History, tuple[Run, ...]]:
+    """Return what `report`, which came at `received`, says beside what is known; and the runs known from now on."""
+    runs, state = known.runs, report.outline
     if not state.run:  # an agent of an earlier version
         return (History.GOES_ON if state.number > known.number else History.REPEATED), runs
     place = next((place for place, run in enumerate(runs) if run.name == state.run), None)
@@ -88,7 +89,7 @@ def follow(known: Known, state: HostState, received: datetime) -> tuple[History,
         return _begun(known, state, received)
     run, later = runs[place], runs[place + 1 :]
     if state.number <= run.last:
-        return (History.CLONED if _is_another(known.state, state) else History.REPEATED), runs
+        return (History.CLONED if _is_another(known.last, report) else History.REPEATED), runs
     made = state.time - timedelta(milliseconds=run.ahead_ms)
     if later and made <= later[0].began + _TOLERANCE:
         return History.REPEATED, runs  # it was made before the next run began, and was only held back
@@ -108,8 +109,11 @@ def _begun(known: Known, state: HostState, received: datetime) -> tuple[History,
     return History.RESTORED, runs
 
 
-def _is_another(known: HostState | None, state: HostState) -> bool:
-    return known is not None and (known.run, known.number) == (state.run, state.number) and known != state
+def _is_another(known: Report | None, report: Report) -> bool:
+    """Return whether two reports have one number of one run, and do not say the same."""
+    if known is None or known.sha256 == report.sha256:
+        return False
+    return (known.outline.run, known.outline.number) == (report.outline.run, report.outline.number)
 
 
 def _ahead_ms(state: HostState, received: datetime) -> int:

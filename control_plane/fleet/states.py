@@ -7,14 +7,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.db.models import Host
 from control_plane.db.transactions import in_one_commit
 from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
+from control_plane.fleet.reports import VerifiedReports, verify_report
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.fields import Fields
-from shared.fleet.state import HostState, verify_state
+from shared.fleet.state import HostState
 from shared.identity import HostId
-from shared.signing import EvidencePublicKey
 
 _EVENTS = {History.RESTORED: Event.HOST_RESTORED, History.CLONED: Event.HOST_CLONED}
 _WHY = {
@@ -49,8 +49,16 @@ class Journal(Protocol):
 class StateIntake:
     """A host whose history is another one is doubted until a person settles it; its reports are taken all the same."""
 
-    def __init__(self, database: sessionmaker[Session], journal: Journal, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: sessionmaker[Session],
+        journal: Journal,
+        clock: Clock,
+        reports: VerifiedReports | None = None,
+    ) -> None:
+        """`reports` is told of each that is taken; by default nobody else asks."""
         self._database, self._journal, self._clock = database, journal, clock
+        self._reports = VerifiedReports() if reports is None else reports
 
     def take(self, host_id: HostId, signed: bytes) -> HostState:
         """Keep a report that arrived from `host_id`.
@@ -63,19 +71,26 @@ class StateIntake:
         host = session.get(Host, str(host_id), with_for_update=True)
         if host is None or not host.active:
             raise HostUnknown(host_id)
-        key = EvidencePublicKey.parse(host.evidence_spki)
-        state = verify_state(signed, key)
+        state, report = verify_report(signed, host.evidence_spki)
         if state.host_id != host_id:
             raise StateOfAnother(sender=host_id, named=state.host_id)
         now = self._clock.now()
-        history, runs = follow(_known(host, key), state, now)
+        history, runs = follow(self._known(host), report, now)
         if history is History.REPEATED:
             raise StateReplayed(host_id, offered=state.number, held=host.state_number)
         if history in _EVENTS:
             self._doubt(session, host, history, state)
         host.runs = canonical.encode([run.json() for run in runs]).decode()
         host.state, host.state_number, host.state_received = signed, state.number, now
+        self._reports.remember(host.host_id, signed, host.evidence_spki, report)
         return state
+
+    def _known(self, host: Host) -> Known:
+        held = None
+        if host.state is not None:
+            held = self._reports.read(host.host_id, host.state, host.evidence_spki)
+        listed = Fields({"runs": canonical.parse(host.runs.encode(), "runs of a host")}, "hosts")
+        return Known(held, tuple(map(Run.parse, listed.items("runs", most=MOST_RUNS))))
 
     def _doubt(self, session: Session, host: Host, history: History, state: HostState) -> None:
         # Two clones take turns, and a copy of a copy is no news: what is said already is not said again.
@@ -87,10 +102,3 @@ class StateIntake:
             session, Happening(_EVENTS[history], Action.EXECUTE, Outcome.SERIOUS_FAILURE, who, what, why)
         )
         host.doubt, host.doubted = history.value, self._clock.now()
-
-
-def _known(host: Host, key: EvidencePublicKey) -> Known:
-    held = verify_state(host.state, key) if host.state is not None else None
-    listed = Fields({"runs": canonical.parse(host.runs.encode(), "runs of a host")}, "hosts")
-    runs = tuple(map(Run.parse, listed.items("runs", most=MOST_RUNS)))
-    return Known(held, runs)

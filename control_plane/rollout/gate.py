@@ -23,7 +23,6 @@ from enum import StrEnum
 from control_plane.rollout.plan import OnAbort
 from control_plane.rollout.state import Heard, Rollout, State
 from shared.identity import HostId
-from shared.policy.rollout import Rings
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,14 @@ class Decision:
 
 def members_of(rollout: Rollout, members: Sequence[Member]) -> tuple[tuple[Member, ...], ...]:
     """Return the hosts of each ring, each host in the first ring that reaches it."""
-    left, rings = list(members), []
-    for count in range(1, len(rollout.plan.rings) + 1):
-        reached = rollout.plan.opened(count)
-        mine = [member for member in left if _is_in(reached, member, rollout)]
-        left = [member for member in left if member not in mine]
-        rings.append(tuple(mine))
-    return tuple(rings)
+    rings: list[list[Member]] = [[] for _ in rollout.plan.rings]
+    for member in members:
+        # Rings open one after the other and stay open, so the first one that has it is the one that reaches it.
+        for ring, its_members in zip(rollout.plan.rings, rings, strict=True):
+            if ring.holds(member.host, member.layers, layer=rollout.layer, version=rollout.version):
+                its_members.append(member)
+                break
+    return tuple(map(tuple, rings))
 
 
 def health_of(rollout: Rollout, members: Sequence[Member]) -> tuple[RingHealth, ...]:
@@ -188,7 +188,3 @@ def _lacking(rings: Sequence[RingHealth], rollout: Rollout) -> str:
 
 def _good(ring: RingHealth) -> str:
     return f"{ring.count(Health.HEALTHY)} of {len(ring.members)} hosts healthy, {ring.count(Health.FAILED)} failed"
-
-
-def _is_in(rings: Rings, member: Member, rollout: Rollout) -> bool:
-    return rings.holds(member.host, member.layers, layer=rollout.layer, version=rollout.version)

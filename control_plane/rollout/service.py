@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import RolloutRow
 from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.fleet.reports import VerifiedReports
 from control_plane.policy import sql
 from control_plane.policy.exchange import Publication
 from control_plane.policy.publisher import FirstRing, PolicyPublisher
 from control_plane.policy.together import parse_document
 from control_plane.rollout import gate
 from control_plane.rollout.gate import Decision, Health, Step
-from control_plane.rollout.hosts import members
+from control_plane.rollout.hosts import layers_of_hosts, members
 from control_plane.rollout.plan import Plan
 from control_plane.rollout.showing import not_everywhere, shown
 from control_plane.rollout.state import Rollout, State
@@ -74,9 +75,16 @@ class Journal(Protocol):
 
 class Rollouts:
     def __init__(
-        self, database: sessionmaker[Session], publisher: PolicyPublisher, journal: Journal, clock: Clock
+        self,
+        database: sessionmaker[Session],
+        publisher: PolicyPublisher,
+        journal: Journal,
+        clock: Clock,
+        reports: VerifiedReports | None = None,
     ) -> None:
+        """`reports` may know what was verified already, as it was taken in; by default nothing is known."""
         self._database, self._publisher, self._journal, self._clock = database, publisher, journal, clock
+        self._reports = VerifiedReports() if reports is None else reports
 
     def publish(self, offered: Publication, plan: Plan | None, person: str) -> int:
         """Publish what `person` signed: to everybody, or in the rings of a plan. Return its version.
@@ -134,7 +142,7 @@ class Rollouts:
                     unreadable.append(f"roll-out of {name}: its row was changed, and nothing opens by itself: {exc}")
                     continue
                 if rollout is not None:
-                    hosts = members(session, name)
+                    hosts = members(session, name, self._reports)
                     rollouts.append(shown(rollout, hosts, gate.decide(rollout, hosts, now)))
         return rollouts, unreadable
 
@@ -148,16 +156,14 @@ class Rollouts:
         newest = parse_document(layer, published.policy).version
         before = newest if rings is None else parse_document(layer, published.stable).version
         with snapshot(self._database) as session:
-            hosts = members(session, layer)
+            hosts = layers_of_hosts(session, layer)
         return {
-            str(each.host): newest
-            if rings is None or rings.holds(each.host, each.layers, layer=layer, version=newest)
-            else before
-            for each in hosts
+            str(host): newest if rings is None or rings.holds(host, layers, layer=layer, version=newest) else before
+            for host, layers in hosts.items()
         }
 
     def _begin(self, session: Session, layer: str, version: int, plan: Plan, person: str) -> None:
-        now, hosts = self._clock.now(), members(session, layer)
+        now, hosts = self._clock.now(), members(session, layer, self._reports)
         begun = Rollout(layer, version, plan, (now,), {}, State.RUNNING, now, person, "it was published in rings")
         begun = gate.with_heard(begun, hosts, now)
         if not gate.members_of(begun, hosts)[0]:
@@ -177,7 +183,7 @@ class Rollouts:
         rollout = _loaded(session, layer)
         if rollout.version != version:
             return Decision(Step.WAIT, "there is a newer version")
-        return gate.decide(rollout, members(session, layer), self._clock.now())
+        return gate.decide(rollout, members(session, layer, self._reports), self._clock.now())
 
     def _go_on(self, session: Session, layer: str, version: int) -> Rings | None:
         """Do what is to be done now, which may be something else than a moment ago: somebody may have been faster."""
@@ -209,7 +215,7 @@ class Rollouts:
         if rollout.state is not State.PAUSED:
             raise NotSteered(rollout, Steering.RESUME, f"it is {rollout.state.value}")
         going = replace(rollout, state=State.RUNNING)
-        decision = gate.decide(going, members(session, layer), self._clock.now())
+        decision = gate.decide(going, members(session, layer, self._reports), self._clock.now())
         if decision.step in (Step.PAUSE, Step.REVERT):
             raise NotSteered(rollout, Steering.RESUME, f"it would end again at once: {decision.why}")
         self._change(session, Event.ROLLOUT_RESUMED, rollout, State.RUNNING, person, because)
@@ -225,7 +231,7 @@ class Rollouts:
         if rollout.state is not State.RUNNING:
             resume = "; resume it first" if rollout.state is State.PAUSED else ""
             raise NotSteered(rollout, Steering.WIDEN, f"it is {rollout.state.value}{resume}")
-        rings = gate.health_of(rollout, members(session, layer))
+        rings = gate.health_of(rollout, members(session, layer, self._reports))
         failed = [member.asset for ring in rings for member, health in ring.members if health is Health.FAILED]
         if failed:
             raise NotSteered(
@@ -241,7 +247,7 @@ class Rollouts:
     def _open(self, session: Session, rollout: Rollout, person: str, why: str) -> Rings:
         now = self._clock.now()
         wider = replace(rollout, opened=(*rollout.opened, now))
-        wider = gate.with_heard(wider, members(session, rollout.layer), now)
+        wider = gate.with_heard(wider, members(session, rollout.layer, self._reports), now)
         self._change(session, Event.ROLLOUT_WIDENED, wider, State.RUNNING, person, why)
         return wider.plan.opened(len(wider.opened))
 

@@ -10,6 +10,7 @@ from sqlalchemy import select
 
 from control_plane.db.models import AuditRow
 from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
+from control_plane.fleet.reports import Report
 from control_plane.fleet.states import StateReplayed
 from shared.audit.record import AuditRecord, Event
 from shared.fleet.state import HostState
@@ -32,9 +33,10 @@ class Centre:
         self.clock.advance(timedelta(minutes=2))
         time = (made or self.clock.now()) + ahead
         state = HostState(HOST, number, time, "test", 0, 0, "", True, 0, captured, 0, 0, 0, run=run)
-        history, runs = follow(self.known, state, self.clock.now())
+        report = Report.of(state, state.encode())
+        history, runs = follow(self.known, report, self.clock.now())
         if history is not History.REPEATED:
-            self.known = Known(state, runs)
+            self.known = Known(report, runs)
         return history
 
 

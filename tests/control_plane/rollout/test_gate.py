@@ -129,6 +129,22 @@ def test_failures_count_by_ring_so_a_large_one_hides_none_of_a_small_one() -> No
     assert decide(half, hosts, START + timedelta(days=1)).step is Step.FINISH
 
 
+def test_each_host_is_in_the_first_ring_with_which_hosts_themselves_would_act_by_it() -> None:
+    plan = replace(PLAN, rings=(Rings((HOSTS[0],), (), 10), Rings((HOSTS[5],), ("site-north",), 40), *PLAN.rings[1:]))
+    rollout, at_site = begun(plan), frozenset({ORGANISATION, "site-north"})
+    hosts = [replace(member(number), layers=at_site) if number % 4 == 1 else member(number) for number in range(12)]
+
+    def is_reached(each: Member, count: int) -> bool:
+        return plan.opened(count).holds(each.host, each.layers, layer=ORGANISATION, version=NEW)
+
+    rings = members_of(rollout, hosts)
+
+    for number, ring in enumerate(rings, 1):
+        assert all(is_reached(each, number) and not is_reached(each, number - 1) for each in ring)
+    assert all(rings)
+    assert sorted(each.asset for ring in rings for each in ring) == sorted(each.asset for each in hosts)
+
+
 # ---- whatever happens, in whatever order
 
 reports = st.builds(

@@ -1,72 +1,98 @@
-"""What a host's report says of a layer, to the gate that decides about a roll-out of it."""
+"""What the centre knows of hosts by their last reports: nothing that was changed, and nothing that was replaced."""
 
-from dataclasses import replace
-from datetime import timedelta
-from pathlib import Path
+from typing import Any
 
-import pytest
 from sqlalchemy import update
 
 from control_plane.db.models import Host
 from control_plane.enrolment.codes import parts_text
-from control_plane.fleet.states import StateIntake
-from control_plane.rollout.gate import Health, judge
-from control_plane.rollout.hosts import members
-from control_plane.rollout.plan import OnAbort, Plan
-from control_plane.rollout.state import Rollout, State
-from shared.fleet.devices import GuardLayer, GuardReport
+from control_plane.fleet.reports import VerifiedReports
+from control_plane.rollout.gate import Observation
+from control_plane.rollout.hosts import layers_of_hosts, members
 from shared.fleet.state import HostState, LayerState, sign_state
 from shared.policy.document import ORGANISATION
-from shared.policy.rollout import EVERYBODY, Rings
-from tests.control_plane.fleet.test_device_tree import REPORT
-from tests.control_plane.rollout.bench import Bench, new_bench
+from tests.control_plane.rollout.bench import Bench, Machine
 
-NORTH = "site-north"
-CURRENT = replace(REPORT, policy=1, policy_error="no signer known here")
-PLAN = Plan((Rings(percent=EVERYBODY),), 600, 90, 5, OnAbort.REVERT, 120)
+NORTH, NORTHERN = "site-north", "site-northern"
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return new_bench(tmp_path, assets=1)
-
-
-def heard(bench: Bench, guard: GuardReport | None, layer: str = NORTH) -> tuple[int | None, str, Health]:
-    """Return what is known of the guard once the host has 2 of its site in force, and what comes of it."""
-    (machine,), opened = bench.machines, bench.centre.clock.now()
-    bench.later(1)
-    with bench.centre.database.begin() as session:
-        session.execute(update(Host).values(parts=parts_text((NORTH,))))
-    state = HostState(
-        machine.host, machine.number + 1, bench.centre.clock.now(), "test", 1, 1, "", True, 0, 0, 0, 0, 0, guard=guard,
-        layers=(LayerState(NORTH, 2, 2),),
-    )  # fmt: skip
-    StateIntake(bench.centre.database, bench.journal(), bench.centre.clock).take(
-        machine.host, sign_state(state, machine.signer)
-    )
+def seen(bench: Bench, reports: VerifiedReports, layer: str = ORGANISATION) -> dict[str, Observation | None]:
     with bench.centre.database() as session:
-        (member,) = members(session, layer)
-    assert member.seen is not None
-    version = 1 if layer == ORGANISATION else 2
-    rollout = Rollout(layer, version, PLAN, (opened,), {}, State.RUNNING, opened - timedelta(days=1), "Ada", "")
-    return member.seen.guard, member.seen.guard_error, judge(rollout, member, opened)
+        return {member.asset: member.seen for member in members(session, layer, reports)}
 
 
-@pytest.mark.parametrize("in_force, health", [(2, Health.HEALTHY), (1, Health.FAILED), (0, Health.HEALTHY)])
-def test_of_a_site_s_layer_the_guard_s_own_version_of_it_counts(bench: Bench, in_force: int, health: Health) -> None:
-    guard = replace(CURRENT, layers=(GuardLayer(NORTH, in_force), GuardLayer("modality-ct", 9)))
-
-    assert heard(bench, guard) == (in_force, CURRENT.policy_error, health)
+def change(bench: Bench, machine: Machine, **values: Any) -> None:
+    with bench.centre.database.begin() as session:
+        session.execute(update(Host).where(Host.host_id == str(machine.host)).values(**values))
 
 
-@pytest.mark.parametrize("guard", [None, CURRENT, replace(CURRENT, layers=(GuardLayer("modality-ct", 1),))])
-def test_a_guard_that_says_nothing_of_a_layer_is_neither_behind_nor_failed(
-    bench: Bench, guard: GuardReport | None
-) -> None:
-    assert heard(bench, guard) == (None, "", Health.HEALTHY)
+def stored(bench: Bench, machine: Machine) -> Host:
+    with bench.centre.database() as session:
+        return session.get_one(Host, str(machine.host))
 
 
-def test_of_the_organisation_s_layer_its_own_version_counts_as_before(bench: Bench) -> None:
-    guard = replace(CURRENT, layers=(GuardLayer(NORTH, 7),))
+def test_what_a_host_says_anew_is_what_counts(bench: Bench) -> None:
+    reports, machine = VerifiedReports(), bench.machines[0]
+    seen(bench, reports)
+    machine.listening = False
+    bench.report(machine)
 
-    assert heard(bench, guard, ORGANISATION) == (1, CURRENT.policy_error, Health.HEALTHY)
+    told = seen(bench, reports)
+
+    assert {asset for asset, each in told.items() if each is not None and not each.listening} == {machine.asset}
+
+
+def test_a_report_that_is_altered_in_its_place_says_nothing_until_it_is_put_back(bench: Bench) -> None:
+    reports, machine = VerifiedReports(), bench.machines[0]
+    before, held = seen(bench, reports), stored(bench, machine).state
+    assert held is not None
+
+    change(bench, machine, state=held[:-1] + bytes([held[-1] ^ 1]))
+    assert seen(bench, reports) == {**before, machine.asset: None}
+    change(bench, machine, state=held)
+    assert seen(bench, reports) == before
+
+
+def test_a_report_counts_no_longer_under_another_key_than_it_was_verified_by(bench: Bench) -> None:
+    reports, (machine, other) = VerifiedReports(), bench.machines[:2]
+    before = seen(bench, reports)
+
+    change(bench, machine, evidence_spki=other.signer.public.spki)
+
+    assert seen(bench, reports) == {**before, machine.asset: None}
+
+
+def test_a_report_that_is_said_to_have_come_at_another_time_is_judged_by_that(bench: Bench) -> None:
+    reports, machine = VerifiedReports(), bench.machines[0]
+    seen(bench, reports)
+    bench.later()
+
+    change(bench, machine, state_received=bench.centre.clock.now())
+
+    told = seen(bench, reports)[machine.asset]
+    assert told is not None
+    assert told.received == bench.centre.clock.now()
+
+
+def test_more_hosts_than_are_kept_in_memory_are_all_known(bench: Bench) -> None:
+    few = VerifiedReports(most_kept=3)
+
+    assert seen(bench, few) == seen(bench, few) == seen(bench, VerifiedReports())
+    assert None not in seen(bench, few).values()
+
+
+def test_only_the_hosts_of_a_part_are_asked_about_it(bench: Bench) -> None:
+    north, northern, elsewhere, off = bench.machines
+    for machine, parts in ((north, (NORTH,)), (northern, (NORTHERN,)), (elsewhere, ()), (off, (NORTH,))):
+        change(bench, machine, parts=parts_text(parts), active=machine is not off)
+    state = HostState(
+        north.host, 9, bench.centre.clock.now(), "test", 1, 1, "", True, 0, 0, 0, 0, 0,
+        layers=(LayerState(NORTH, 7, 6),),
+    )  # fmt: skip
+    change(bench, north, state=sign_state(state, north.signer))
+
+    told = seen(bench, VerifiedReports(), NORTH)
+
+    assert {asset: each and (each.accepted, each.in_force) for asset, each in told.items()} == {north.asset: (7, 6)}
+    with bench.centre.database() as session:
+        assert layers_of_hosts(session, NORTH) == {north.host: frozenset({ORGANISATION, NORTH})}
