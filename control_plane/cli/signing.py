@@ -51,10 +51,11 @@ from control_plane.policy.roles import (
 from control_plane.policy.root_change import WHENEVER, Need
 from control_plane.policy.seen import SeenRoot
 from control_plane.policy.together import parse_document
-from control_plane.policy.verify import verify_roots, verify_targets
+from control_plane.policy.verify import Held, verify_roots, verify_targets
 from shared import clock
 from shared.canonical import Json
 from shared.clock import SystemClock
+from shared.devices.printable import printable
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
 from shared.policy.document import ORGANISATION, PolicyDocument
@@ -65,7 +66,8 @@ class PolicyForOne(Refused):
     """The policy is written and one person alone cannot publish it."""
 
     def __init__(self, lacking: Sequence[Need], found: Sequence[str] = (), *, rings: bool = False) -> None:
-        harm = f". What may do harm: {'; '.join(found)}" if found else ""
+        told = "; ".join(found)
+        harm = f". What may do harm: {printable(told, len(told))}" if found else ""
         super().__init__(
             f"your signature alone does not publish this ({_lacking(lacking)}); write a draft for the others to sign: "
             f"leadglass-server policy propose FILE{' --rings' * rings} --out DRAFT --as CREDENTIAL, and they: "
@@ -251,7 +253,7 @@ def hand_on(draft: Draft, options: Namespace) -> int:
     if options.json:
         print(json.dumps({"draft": str(options.out), "missing": [need.text for need in lacking]}))
         return 0
-    print("\n".join([*tell(draft), *(f"DANGER: {why}" for why in harm(draft))]))
+    print("\n".join([*tell(draft), *danger_lines(draft)]))
     print(f"{options.out}: the draft, with your signature")
     _print_missing(lacking)
     return 0
@@ -266,16 +268,20 @@ def _told(draft: Draft) -> Iterator[str]:
     yield from describe(authored)
     yield from (f"is this meant? {doubt}" for doubt in doubts(authored))
     if isinstance(authored, AuthoredPart):
-        yield from _told_of_part(authored, draft.parts)
-    else:
-        yield from (f"DANGER: {why}" for why in harm(draft))
+        yield from _told_of_part(authored, Held.of(draft.parts))
+    yield from danger_lines(draft)
 
 
-def _told_of_part(authored: AuthoredPart, parts: PolicyParts) -> Iterator[str]:
-    """Say what a part changes on its hosts: of a draft that was verified, so both that it is held against are."""
-    held = {each.layer: parse_document(each.layer, each.policy) for each in parts.layers}
-    before = held.get(authored.layer)
-    found = changes(authored, before, held.values())
+def danger_lines(draft: Draft) -> list[str]:
+    """Return what may do harm in the change that a verified draft makes, a line each, whatever the policies hold."""
+    return [f"DANGER: {printable(why, len(why))}" for why in harm(draft)]
+
+
+def _told_of_part(authored: AuthoredPart, held: Held) -> Iterator[str]:
+    """Say what a part changes on its hosts: of a draft that was verified, so all that it is held against is."""
+    in_force = held.in_force(authored.layer)
+    before = parse_document(authored.layer, in_force) if in_force else None
+    found = changes(authored, before, held.on_hosts())
     title = f"against version {before.version}" if before else "nothing is published of it"
     yield from change_lines(f"what changes on its hosts, {title}", found)
 

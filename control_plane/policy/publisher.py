@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from threading import RLock
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from sqlalchemy.orm import Session, sessionmaker
 from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
@@ -30,6 +30,7 @@ from control_plane.policy.roles import (
     build_timestamp,
     held_keys,
     is_named,
+    is_signed_with,
     name_of,
     parse_role,
     rollouts_of,
@@ -104,15 +105,6 @@ class RolloutOpen(Refused):
         self.layer, self.version = layer, version
 
 
-class TakenBack(Refused):
-    def __init__(self, layer: str, version: int) -> None:
-        super().__init__(
-            f"version {version} of layer {layer} was taken back, and a new root would sign it anew for everybody; "
-            "publish the policy that is to hold, then have the root signed"
-        )
-        self.layer, self.version = layer, version
-
-
 class RingsMissing(Refused):
     def __init__(self, layer: str, version: int) -> None:
         super().__init__(
@@ -123,11 +115,24 @@ class RingsMissing(Refused):
 
 
 class SecondPersonNeeded(Refused):
-    def __init__(self, layer: str, found: Sequence[str], others: Sequence[str]) -> None:
+    def __init__(self, layer: str, found: Sequence[str], others: Sequence[str], *, rings: bool = False) -> None:
         super().__init__(
             f"this change of layer {layer} may do harm, so a second person has to sign it ({', '.join(others)}): "
-            f"{'; '.join(found)}. Write a draft with `leadglass-server policy propose FILE --out DRAFT`, and have them "
-            "run `leadglass-server policy sign DRAFT`"
+            f"{'; '.join(found)}. Write a draft with `leadglass-server policy propose FILE{' --rings' * rings} --out "
+            "DRAFT`, and have them run `leadglass-server policy sign DRAFT`"
+            + ("; then publish the draft with the same options of rings" if rings else "")
+        )
+        self.layer, self.found = layer, tuple(found)
+
+
+class DangersUnseen(Refused):
+    """Two people signed, and one of them may have been shown less than there is: what a draft follows is not signed."""
+
+    def __init__(self, layer: str, found: Sequence[str]) -> None:
+        super().__init__(
+            f"this change of layer {layer} was not signed as one that may do harm in these ways: {'; '.join(found)}. "
+            "What it follows has changed since, or whoever signed it was shown something else; propose it anew, and "
+            "have them look again"
         )
         self.layer, self.found = layer, tuple(found)
 
@@ -151,6 +156,17 @@ class PublishedPolicy:
     published: datetime
     person: str
     sha256: bytes  # of the policy document
+
+
+class Published(NamedTuple):
+    """What is published, and how far each layer is that does not have its newest version at everybody."""
+
+    head: HeadBundle | None
+    layers: tuple[LayerBundle, ...]
+    rollouts: Mapping[str, Rings]
+
+    def layer(self, name: str) -> LayerBundle | None:
+        return next((layer for layer in self.layers if layer.layer == name), None)
 
 
 @dataclass(frozen=True)
@@ -232,8 +248,9 @@ class PolicyPublisher:
         """Publish what `person` signed and return its version; once this returns, every host can fetch it.
 
         With `first`, only the hosts of that ring go by it. A refusal leaves everything as it was. Both are recorded.
-        Raises NotEstablished, DatabaseUnavailable, RolloutOpen, RingsMissing, NothingStable, SecondPersonNeeded, what
-        `first.note` raises, and what `verify_publication` does: PolicyVersionTaken where another person was faster.
+        Raises NotEstablished, DatabaseUnavailable, RolloutOpen, RingsMissing, NothingStable, SecondPersonNeeded,
+        DangersUnseen, what `first.note` raises, and what `verify_publication` does: PolicyVersionTaken where another
+        person was faster.
         """
         try:
             version = in_one_commit(self._database, lambda session: self._add(session, offered, person, first))
@@ -274,6 +291,9 @@ class PolicyPublisher:
 
     def choose(self, layer: str, person: str, decide: Callable[[Session], Rings | None]) -> None:
         """Sign which hosts the newest version of `layer` has reached, and tell them; None: everybody.
+
+        Also under a root that has expired, which hosts then take nothing under: a root cannot be changed while a
+        roll-out is open, so it has to be possible to end one.
 
         `decide` answers within the one commit that this is, so what it writes and what is signed are one. It may run
         again. Raises what it raises, NothingStable, DatabaseUnavailable: then nothing was changed.
@@ -324,8 +344,16 @@ class PolicyPublisher:
             held = _held(session, self._current_in(session))
         keys = self._centre_keys()
         next_version = layer_version(held.layers, ORGANISATION) + 1
-        taken_back = tuple(sorted(held.taken_back))
-        return PolicyParts(held.roots, held.targets, held.layers, keys.sealing, keys.receipts, next_version, taken_back)
+        return PolicyParts(
+            held.roots,
+            held.targets,
+            held.layers,
+            keys.sealing,
+            keys.receipts,
+            next_version,
+            tuple(held.taken_back),
+            tuple(held.rolled_out),
+        )
 
     def head(self) -> HeadBundle | None:
         """Return what every host fetches first, None while nothing is published."""
@@ -333,13 +361,12 @@ class PolicyPublisher:
         return None if current is None else current.head
 
     def layer(self, name: str) -> LayerBundle | None:
-        current = self._current()
-        return None if current is None else next((held for held in current.layers if held.layer == name), None)
+        return self.published().layer(name)
 
-    def published(self) -> tuple[HeadBundle | None, tuple[LayerBundle, ...]]:
+    def published(self) -> Published:
         """Return what is published, all of it of one moment."""
         current = self._current()
-        return (None, ()) if current is None else (current.head, current.layers)
+        return Published(None, (), {}) if current is None else Published(current.head, current.layers, current.rollouts)
 
     def document(self) -> PolicyDocument | None:
         """Return what the organisation's policy says."""
@@ -348,18 +375,18 @@ class PolicyPublisher:
 
     def part_documents(self) -> dict[str, PartDocument]:
         """Return, by layer, what the policies of parts say that are published."""
-        _, layers = self.published()
+        layers = self.published().layers
         return {layer.layer: PartDocument.parse(layer.policy) for layer in layers if is_part(layer.layer)}
 
     def everywhere(self) -> PolicyDocument | None:
         """Return what the centre goes by itself: the organisation's newest version once it has reached everybody, and
         until then the one before.
         """
-        current = self._current()
-        held = None if current is None else next((each for each in current.layers if each.layer == ORGANISATION), None)
-        if current is None or held is None:
+        published = self.published()
+        held = published.layer(ORGANISATION)
+        if held is None:
             return None
-        return PolicyDocument.parse(held.policy if is_everywhere(current.rollouts, ORGANISATION) else held.stable)
+        return PolicyDocument.parse(held.policy if is_everywhere(published.rollouts, ORGANISATION) else held.stable)
 
     def newest_root(self) -> bytes:
         """Return the trust anchor that a host enrolled today begins with.
@@ -423,7 +450,7 @@ class PolicyPublisher:
         held = _held(session, current)
         document = self._verify(offered, held, self._centre_keys(), now)
         rollouts = dict(current.rollouts) if current is not None else {}
-        if offered.layer in rollouts and offered.layer not in held.taken_back:
+        if offered.layer in held.rolled_out:
             raise RolloutOpen(offered.layer, layer_version(held.layers, offered.layer))
         remark = _looked_at(offered, held)
         session.add(_layer_row(offered.bundle, document.version, now, person, remark))
@@ -447,14 +474,14 @@ class PolicyPublisher:
             raise NothingStable(layer)
         others = {name: held for name, held in current.rollouts.items() if name != layer}
         rollouts = others if rings is None else {**others, layer: rings}
-        self._sign_online(session, current, _held(session, current), self._clock.now(), person, rollouts)
+        now, held = self._clock.now(), _held(session, current)
+        self._sign_online(session, current, held, now, person, rollouts, judged_at=WHENEVER)
 
     def _add_root(self, session: Session, offered: RootChange, person: str) -> int:
         now, current = self._clock.now(), self._current_in(session)
         held = _held(session, current)
-        for name in current.rollouts if current is not None else ():
-            raised = TakenBack if name in held.taken_back else RolloutOpen
-            raise raised(name, layer_version(held.layers, name))
+        for name in held.rolled_out:
+            raise RolloutOpen(name, layer_version(held.layers, name))
         root, targets, documents = verify_root_change(offered, held, self._centre_keys(), self._online.ids(), now)
         session.add(_row(ROOT, root, offered.root, now, person))
         session.add(_row(TARGETS, targets, offered.targets, now, person))
@@ -483,8 +510,12 @@ class PolicyPublisher:
         now: datetime,
         person: str,
         rollouts: Mapping[str, Rings],
+        judged_at: datetime | None = None,
     ) -> None:
-        """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them."""
+        """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them.
+
+        `judged_at` is when that host looks; None: now.
+        """
         signers = [self._online.signer(parse_role(Root, held.roots[-1]).signed)]
         snapshot_version, timestamp_version = (
             (current.snapshot_version, current.timestamp_version) if current else (0, 0)
@@ -497,7 +528,7 @@ class PolicyPublisher:
         HeadBundle.parse(head.encode())  # also that no host finds it too large
         for layer in held.layers:
             LayerBundle.parse(layer.encode())
-        self._verify_whole(head, held.layers, now)
+        self._verify_whole(head, held.layers, judged_at or now)
         session.add(_row(SNAPSHOT, snapshot, snapshot_bytes, now, person))
         session.add(_row(TIMESTAMP, timestamp, timestamp_bytes, now, person))
 
@@ -533,8 +564,9 @@ class PolicyPublisher:
 
 def _held(session: Session, current: _Current | None) -> Held:
     if current is not None:
-        taken_back = frozenset(layer for layer, rings in current.rollouts.items() if rings == Rings())
-        return Held(current.head.roots, current.head.targets, current.layers, taken_back)
+        taken_back = sorted(layer for layer, rings in current.rollouts.items() if rings == Rings())
+        rolled_out = sorted(current.rollouts.keys() - set(taken_back))
+        return Held(current.head.roots, current.head.targets, current.layers, taken_back, rolled_out)
     roots = sql.roots(session)
     if not roots:
         raise NotEstablished
@@ -575,16 +607,22 @@ def _row(role: str, signed: Signed, data: bytes, now: datetime, person: str) -> 
 def _looked_at(offered: Publication, held: Held) -> str:
     """Return what is to be recorded of a change that may do harm and that nobody but its author could look at.
 
-    Raises SecondPersonNeeded where there is somebody, who did not.
+    Raises SecondPersonNeeded where there is somebody, who did not, and DangersUnseen where they saw something else.
     """
     found = dangers(offered.bundle, held)
     keys = held_keys(parse_role(Targets, held.targets).signed, offered.layer).keys
-    mine = signed_by(keys, parse_role(Targets, offered.metadata))
-    if not found or len(mine) > 1:
+    metadata = parse_role(Targets, offered.metadata)
+    mine = signed_by(keys, metadata)
+    if not found:
         return ""
-    if len(keys) > 1:
-        raise SecondPersonNeeded(offered.layer, found, [name_of(key) for key in keys if key.keyid not in mine])
-    return f"nobody else could look at what may do harm: {'; '.join(found)}"
+    if len(keys) == 1:
+        return f"nobody else could look at what may do harm: {'; '.join(found)}"
+    if len(mine) < 2:
+        others = [name_of(key) for key in keys if key.keyid not in mine]
+        raise SecondPersonNeeded(offered.layer, found, others, rings=bool(offered.stable))
+    if not is_signed_with(metadata.signed, found):
+        raise DangersUnseen(offered.layer, found)
+    return ""
 
 
 def _layer_row(layer: LayerBundle, version: int, now: datetime, person: str, remark: str = "") -> PolicyMetadata:

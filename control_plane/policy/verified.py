@@ -4,6 +4,7 @@ What lies in the database is not believed: an archive's address from there is wh
 centre goes on under a policy that has expired: images are delivered where people last said, and status names the role.
 """
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -15,15 +16,22 @@ from tuf.api.metadata import Targets
 from control_plane.db.transactions import snapshot
 from control_plane.keys.store import POLICY_TRUST, KeyStore
 from control_plane.policy import sql
-from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing, RootReplaced, is_everywhere
+from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing, Published, RootReplaced, is_everywhere
 from control_plane.policy.roles import begins_with, parse_role
 from control_plane.policy.root_change import WHENEVER
 from control_plane.policy.together import LayerDocument
-from control_plane.policy.verify import SignaturesMissing, read_stable, verify_layer, verify_roots, verify_targets
-from shared.policy.accept import WrongLayer
+from control_plane.policy.verify import (
+    SignaturesMissing,
+    organisation_of,
+    read_stable,
+    verify_layer,
+    verify_roots,
+    verify_targets,
+)
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, Modality, PolicyDocument
 from shared.policy.part import PartDocument
+from shared.policy.rollout import Rings
 
 _KEPT = 64
 
@@ -42,43 +50,61 @@ class VerifiedPolicy:
         Raises DatabaseUnavailable, RootReplaced, PolicyRowMissing, Malformed, SignaturesMissing, LayerNotDelegated,
         MetadataMismatch and the like: what does not hold is not acted on.
         """
-        document, layer = self.rolled_out(), self._publisher.layer(ORGANISATION)
-        if document is None or layer is None or is_everywhere(self._publisher.rollouts(), ORGANISATION):
-            return document
-        return _organisation(read_stable(layer))
+        return self._newest(self._publisher.published())
 
     def rolled_out(self) -> PolicyDocument | None:
         """Return the newest policy, which some hosts may have alone so far. Raises what `newest` does."""
-        head, layer = self._publisher.head(), self._publisher.layer(ORGANISATION)
-        return None if head is None or layer is None else _organisation(self._document(head, layer, ()))
+        published = self._publisher.published()
+        head, layer = published.head, published.layer(ORGANISATION)
+        return None if head is None or layer is None else organisation_of(self._document(head, layer, ()))
 
-    def everywhere(self) -> PolicyDocument | None:
+    def with_modalities_of_parts(self) -> PolicyDocument | None:
         """Return the organisation's policy with the modalities of every part and of every exception for a host.
 
         For what the centre does for all sites alike: no host has this policy, and an AE title may be in it more than
-        once, for modalities at different places. Raises what `newest` does.
+        once, for modalities at different places. While a part is rolled out, those of both its versions are in it.
+        Raises what `newest` does.
         """
-        organisation = self.newest()
-        head, layers = self._publisher.published()
-        if organisation is None or head is None:
+        published = self._publisher.published()
+        head, organisation = published.head, self._newest(published)
+        if head is None or organisation is None:
             return None
         modalities: dict[Modality, None] = dict.fromkeys(organisation.modalities)
-        for layer in layers:
-            part = self._document(head, layer, ())
-            if isinstance(part, PartDocument):
-                for content in (part.content, *(exception for _, exception in part.hosts)):
-                    modalities.update(dict.fromkeys(content.modalities))
+        for part in _parts(self._on_hosts(published, head)):
+            for content in (part.content, *(exception for _, exception in part.hosts)):
+                modalities.update(dict.fromkeys(content.modalities))
         return replace(organisation, modalities=tuple(modalities))
 
     def parts(self) -> dict[str, PartDocument]:
-        """Return what is published now of each site and type of modality, by layer. Raises what `newest` does."""
-        head, layers = self._publisher.published()
-        documents = [] if head is None else [self._document(head, layer, ()) for layer in layers]
-        return {document.layer: document for document in documents if isinstance(document, PartDocument)}
+        """Return the newest policy of each site and type of modality that all its hosts have been given, by layer.
+
+        Raises what `newest` does.
+        """
+        published = self._publisher.published()
+        head = published.head
+        found = () if head is None else (self._in_force(published, head, layer) for layer in published.layers)
+        return {part.layer: part for part in _parts(found)}
+
+    def _newest(self, published: Published) -> PolicyDocument | None:
+        head, layer = published.head, published.layer(ORGANISATION)
+        return None if head is None or layer is None else organisation_of(self._in_force(published, head, layer))
+
+    def _in_force(self, published: Published, head: HeadBundle, layer: LayerBundle) -> LayerDocument:
+        newest = self._document(head, layer, ())
+        return newest if is_everywhere(published.rollouts, layer.layer) else read_stable(layer)
+
+    def _on_hosts(self, published: Published, head: HeadBundle) -> Iterator[LayerDocument]:
+        """Yield what any host has of each layer: both documents of one that is rolled out."""
+        for layer in published.layers:
+            newest, rings = self._document(head, layer, ()), published.rollouts.get(layer.layer)
+            if rings != Rings():
+                yield newest
+            if rings is not None:
+                yield read_stable(layer)
 
     def version(self, version: int) -> PolicyDocument:
         """Return an earlier version, under the signatures of those who signed then. Raises what `newest` does."""
-        return _organisation(self.version_of(ORGANISATION, version))
+        return organisation_of(self.version_of(ORGANISATION, version))
 
     def version_of(self, layer: str, version: int) -> LayerDocument:
         """Return a version of any layer, as `version` does."""
@@ -123,18 +149,16 @@ class VerifiedPolicy:
         return verify_layer(targets, layer)
 
 
+def _parts(documents: Iterable[LayerDocument]) -> Iterator[PartDocument]:
+    yield from (document for document in documents if isinstance(document, PartDocument))
+
+
 def _earlier_targets(roots: tuple[bytes, ...], data: bytes) -> Targets:
     """Return delegations that were in force once, under whichever root they were signed."""
     for last in range(len(roots), 1, -1):
         with suppress(SignaturesMissing):
             return verify_targets(verify_roots(roots[:last], WHENEVER), data, WHENEVER)
     return verify_targets(verify_roots(roots[:1], WHENEVER), data, WHENEVER)
-
-
-def _organisation(document: LayerDocument) -> PolicyDocument:
-    if not isinstance(document, PolicyDocument):
-        raise WrongLayer(offered=document.layer, expected=ORGANISATION)
-    return document
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -520,7 +520,7 @@ def test_what_the_centre_does_for_all_sites_it_does_for_the_modalities_of_every_
     publish_part(layered, part(SOUTH, 1, "CT9", "MR1"), one)
     verified = VerifiedPolicy(layered.database, layered.keys, layered.publisher)
 
-    everywhere, organisation = verified.everywhere(), verified.newest()
+    everywhere, organisation = verified.with_modalities_of_parts(), verified.newest()
 
     assert everywhere is not None
     assert organisation is not None
@@ -537,4 +537,4 @@ def test_a_part_in_the_database_that_people_did_not_sign_is_acted_on_nowhere(lay
         row.policy = part(NORTH, 1, "EVIL").encode()
 
     with pytest.raises(Refused):
-        VerifiedPolicy(layered.database, layered.keys, layered.restarted().publisher).everywhere()
+        VerifiedPolicy(layered.database, layered.keys, layered.restarted().publisher).with_modalities_of_parts()
