@@ -1,7 +1,7 @@
 """Publishes policies: checks what a person signed, signs snapshot and timestamp over it, keeps and announces it."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -10,12 +10,11 @@ from threading import RLock
 from typing import NamedTuple, Protocol, TypeAlias
 
 from sqlalchemy.orm import Session, sessionmaker
-from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
-from control_plane.db.models import Fact, PolicyMetadata
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.keys.store import POLICY_TRUST, RECEIPTS, KeyStore
-from control_plane.policy import sql
+from control_plane.policy import happenings, sql
 from control_plane.policy.dangers import dangers
 from control_plane.policy.exchange import LayerAddition, PolicyParts, Publication, RootChange
 from control_plane.policy.layers_added import verify_layers_added
@@ -29,15 +28,23 @@ from control_plane.policy.roles import (
     build_snapshot,
     build_timestamp,
     held_keys,
-    is_named,
     is_signed_with,
     name_of,
     parse_role,
-    rollouts_of,
     sign_role,
     signed_by,
 )
 from control_plane.policy.root_change import WHENEVER, verify_root_change
+from control_plane.policy.rows import (
+    Current,
+    NotEstablished,
+    held_of,
+    layer_row,
+    load,
+    mark_recorded,
+    recorded_version,
+    role_row,
+)
 from control_plane.policy.verify import (
     CentreKeys,
     Held,
@@ -52,7 +59,7 @@ from control_plane.policy.verify import (
     verify_signers_agree,
     verify_targets,
 )
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import Happening
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import CONTROL_PLANE
@@ -65,15 +72,7 @@ from shared.policy.rollout import EVERYBODY, Rings
 # Half the life of snapshot and timestamp: a centre that is down for a week strands no host.
 _REFRESH_BEFORE = ONLINE_HOLDS_FOR / 2
 
-# An audit record has room for 16 who took part.
-_MOST_SIGNERS_NAMED = 15
-
 _log = logging.getLogger(__name__)
-
-
-class NotEstablished(Refused):
-    def __init__(self) -> None:
-        super().__init__("no policy root has been established here; initialise the control plane first")
 
 
 class RootReplaced(IntegrityFailure):
@@ -86,12 +85,6 @@ class RootReplaced(IntegrityFailure):
 class AlreadyEstablished(Refused):
     def __init__(self) -> None:
         super().__init__("a policy root is established here already; it is never overwritten")
-
-
-class PolicyRowMissing(IntegrityFailure):
-    def __init__(self, role: str, version: int) -> None:
-        super().__init__(f"the database no longer holds version {version} of policy role {role}, which was published")
-        self.role, self.version = role, version
 
 
 class RolloutOpen(Refused):
@@ -177,16 +170,6 @@ class FirstRing:
     note: Callable[[Session, int], None]
 
 
-@dataclass(frozen=True)
-class _Current:
-    timestamp_version: int
-    snapshot_version: int
-    expires: datetime  # the earlier of snapshot and timestamp
-    head: HeadBundle
-    layers: tuple[LayerBundle, ...]
-    rollouts: Mapping[str, Rings]
-
-
 def is_everywhere(rollouts: Mapping[str, Rings], layer: str) -> bool:
     """Return whether every host acts by the newest version of a layer."""
     return layer not in rollouts or rollouts[layer].percent == EVERYBODY
@@ -212,7 +195,7 @@ class PolicyPublisher:
         self._database, self._keys, self._journal, self._clock, self._verify = database, keys, journal, clock, verify
         self._verify_whole, self._verify_added, self._online = verify_whole, verify_added, OnlineKeys(keys)
         self._subscribers: list[OnPublished] = []
-        self._cached: _Current | None = None
+        self._cached: Current | None = None
         self._lock = RLock()
 
     def subscribe(self, on_published: OnPublished) -> None:
@@ -239,8 +222,8 @@ class PolicyPublisher:
             if sql.newest_version(session, ROOT):
                 raise AlreadyEstablished
             self._keys.keep(session, POLICY_TRUST, sha256(root).digest())
-            session.add(_row(ROOT, trusted, root, now, person))
-            session.add(_row(TARGETS, signed, targets, now, person))
+            session.add(role_row(ROOT, trusted, root, now, person))
+            session.add(role_row(TARGETS, signed, targets, now, person))
 
         in_one_commit(self._database, add)
 
@@ -256,7 +239,7 @@ class PolicyPublisher:
             version = in_one_commit(self._database, lambda session: self._add(session, offered, person, first))
         except (Refused, IntegrityFailure) as exc:
             what = f"{offered.layer} sha256 {sha256(offered.policy).hexdigest()}"
-            self._journal.record(_refused(what, person, exc))
+            self._journal.record(happenings.refused(what, person, exc))
             raise
         self.announce()
         return version
@@ -270,7 +253,7 @@ class PolicyPublisher:
         try:
             version = in_one_commit(self._database, lambda session: self._add_root(session, offered, person))
         except (Refused, IntegrityFailure) as exc:
-            self._journal.record(_refused(f"root sha256 {sha256(offered.root).hexdigest()}", person, exc))
+            self._journal.record(happenings.refused(f"root sha256 {sha256(offered.root).hexdigest()}", person, exc))
             raise
         self.announce()
         return version
@@ -284,7 +267,8 @@ class PolicyPublisher:
         try:
             version = in_one_commit(self._database, lambda session: self._add_targets(session, offered, person))
         except (Refused, IntegrityFailure) as exc:
-            self._journal.record(_refused(f"targets sha256 {sha256(offered.targets).hexdigest()}", person, exc))
+            what = f"targets sha256 {sha256(offered.targets).hexdigest()}"
+            self._journal.record(happenings.refused(what, person, exc))
             raise
         self.announce()
         return version
@@ -341,7 +325,7 @@ class PolicyPublisher:
     def parts(self) -> PolicyParts:
         """Return what a publisher writes the next policy on top of. Raises NotEstablished."""
         with snapshot(self._database) as session:
-            held = _held(session, self._current_in(session))
+            held = held_of(session, self._current_in(session))
         keys = self._centre_keys()
         next_version = layer_version(held.layers, ORGANISATION) + 1
         return PolicyParts(
@@ -442,18 +426,18 @@ class PolicyPublisher:
     def _sign_again(self, session: Session) -> None:
         current = self._current_in(session)
         if current is not None:
-            held, now = _held(session, current), self._clock.now()
+            held, now = held_of(session, current), self._clock.now()
             self._sign_online(session, current, held, now, CONTROL_PLANE, current.rollouts)
 
     def _add(self, session: Session, offered: Publication, person: str, first: FirstRing | None) -> int:
         now, current = self._clock.now(), self._current_in(session)
-        held = _held(session, current)
+        held = held_of(session, current)
         document = self._verify(offered, held, self._centre_keys(), now)
         rollouts = dict(current.rollouts) if current is not None else {}
         if offered.layer in held.rolled_out:
             raise RolloutOpen(offered.layer, layer_version(held.layers, offered.layer))
         remark = _looked_at(offered, held)
-        session.add(_layer_row(offered.bundle, document.version, now, person, remark))
+        session.add(layer_row(offered.bundle, document.version, now, person, remark))
         rollouts.pop(offered.layer, None)
         if first is not None:
             if not offered.stable:
@@ -474,19 +458,19 @@ class PolicyPublisher:
             raise NothingStable(layer)
         others = {name: held for name, held in current.rollouts.items() if name != layer}
         rollouts = others if rings is None else {**others, layer: rings}
-        now, held = self._clock.now(), _held(session, current)
+        now, held = self._clock.now(), held_of(session, current)
         self._sign_online(session, current, held, now, person, rollouts, judged_at=WHENEVER)
 
     def _add_root(self, session: Session, offered: RootChange, person: str) -> int:
         now, current = self._clock.now(), self._current_in(session)
-        held = _held(session, current)
+        held = held_of(session, current)
         for name in held.rolled_out:
             raise RolloutOpen(name, layer_version(held.layers, name))
         root, targets, documents = verify_root_change(offered, held, self._centre_keys(), self._online.ids(), now)
-        session.add(_row(ROOT, root, offered.root, now, person))
-        session.add(_row(TARGETS, targets, offered.targets, now, person))
+        session.add(role_row(ROOT, root, offered.root, now, person))
+        session.add(role_row(TARGETS, targets, offered.targets, now, person))
         for layer, document in zip(offered.layers, documents, strict=True):
-            session.add(_layer_row(layer, document.version, now, person))
+            session.add(layer_row(layer, document.version, now, person))
         if current is not None:
             following = Held((*held.roots, offered.root), offered.targets, offered.layers)
             self._sign_online(session, current, following, now, person, {})
@@ -494,9 +478,9 @@ class PolicyPublisher:
 
     def _add_targets(self, session: Session, offered: LayerAddition, person: str) -> int:
         now, current = self._clock.now(), self._current_in(session)
-        held = _held(session, current)
+        held = held_of(session, current)
         targets = self._verify_added(offered, held, now)
-        session.add(_row(TARGETS, targets, offered.targets, now, person))
+        session.add(role_row(TARGETS, targets, offered.targets, now, person))
         if current is not None:
             following = replace(held, targets=offered.targets)
             self._sign_online(session, current, following, now, person, current.rollouts)
@@ -505,7 +489,7 @@ class PolicyPublisher:
     def _sign_online(
         self,
         session: Session,
-        current: _Current | None,
+        current: Current | None,
         held: Held,
         now: datetime,
         person: str,
@@ -529,23 +513,23 @@ class PolicyPublisher:
         for layer in held.layers:
             LayerBundle.parse(layer.encode())
         self._verify_whole(head, held.layers, judged_at or now)
-        session.add(_row(SNAPSHOT, snapshot, snapshot_bytes, now, person))
-        session.add(_row(TIMESTAMP, timestamp, timestamp_bytes, now, person))
+        session.add(role_row(SNAPSHOT, snapshot, snapshot_bytes, now, person))
+        session.add(role_row(TIMESTAMP, timestamp, timestamp_bytes, now, person))
 
     def _centre_keys(self) -> CentreKeys:
         return CentreKeys(self._keys.sealing_keys(), self._keys.signer(RECEIPTS).public)
 
-    def _current(self) -> _Current | None:
+    def _current(self) -> Current | None:
         with snapshot(self._database) as session:
             return self._current_in(session)
 
-    def _current_in(self, session: Session) -> _Current | None:
+    def _current_in(self, session: Session) -> Current | None:
         """Return what the newest timestamp names. Rows never change, so one number says whether ours is still it."""
         version, cached = sql.newest_version(session, TIMESTAMP), self._cached
         if version == 0:
             return None
         if cached is None or cached.timestamp_version != version:
-            self._cached = cached = _load(session, version)
+            self._cached = cached = load(session, version)
         return cached
 
     def _record_published(self) -> None:
@@ -553,55 +537,13 @@ class PolicyPublisher:
         with snapshot(self._database) as session:
             changed = (*sql.changed(session, ROOT), *sql.changed(session, TARGETS))
             published = (*changed, *sql.published_policies(session))
-            recorded = {row.role: _recorded(session, row.role) for row in published}
-            names = _names(sql.roots(session))
+            recorded = {row.role: recorded_version(session, row.role) for row in published}
+            names = happenings.names_of(sql.roots(session))
         for row in published:
             if row.version <= recorded[row.role]:
                 continue
-            self._journal.record(_published(row, names))
-            in_one_commit(self._database, partial(_mark_recorded, row=row))
-
-
-def _held(session: Session, current: _Current | None) -> Held:
-    if current is not None:
-        taken_back = sorted(layer for layer, rings in current.rollouts.items() if rings == Rings())
-        rolled_out = sorted(current.rollouts.keys() - set(taken_back))
-        return Held(current.head.roots, current.head.targets, current.layers, taken_back, rolled_out)
-    roots = sql.roots(session)
-    if not roots:
-        raise NotEstablished
-    return Held(roots, _metadata(session, TARGETS, sql.newest_version(session, TARGETS)), ())
-
-
-def _load(session: Session, timestamp_version: int) -> _Current:
-    timestamp_bytes = _metadata(session, TIMESTAMP, timestamp_version)
-    timestamp = parse_role(Timestamp, timestamp_bytes).signed
-    snapshot_bytes = _metadata(session, SNAPSHOT, timestamp.snapshot_meta.version)
-    snapshot = parse_role(Snapshot, snapshot_bytes).signed
-    versions = {file.removesuffix(".json"): described.version for file, described in snapshot.meta.items()}
-    targets = _metadata(session, TARGETS, versions.pop(TARGETS))
-    layers = []
-    for layer, version in sorted(versions.items()):
-        row = sql.row(session, layer, version)
-        if row is None or row.policy is None:
-            raise PolicyRowMissing(layer, version)
-        layers.append(LayerBundle(layer, row.metadata_bytes, row.policy, row.stable or b""))
-    head = HeadBundle(sql.roots(session), timestamp_bytes, snapshot_bytes, targets)
-    expires = min(timestamp.expires, snapshot.expires)
-    return _Current(timestamp.version, snapshot.version, expires, head, tuple(layers), rollouts_of(snapshot))
-
-
-def _metadata(session: Session, role: str, version: int) -> bytes:
-    row = sql.row(session, role, version)
-    if row is None:
-        raise PolicyRowMissing(role, version)
-    return row.metadata_bytes
-
-
-def _row(role: str, signed: Signed, data: bytes, now: datetime, person: str) -> PolicyMetadata:
-    return PolicyMetadata(
-        role=role, version=signed.version, metadata_bytes=data, policy=None, published=now, person=person
-    )
+            self._journal.record(happenings.published(row, names))
+            in_one_commit(self._database, partial(mark_recorded, row=row))
 
 
 def _looked_at(offered: Publication, held: Held) -> str:
@@ -623,65 +565,3 @@ def _looked_at(offered: Publication, held: Held) -> str:
     if not is_signed_with(metadata.signed, found):
         raise DangersUnseen(offered.layer, found)
     return ""
-
-
-def _layer_row(layer: LayerBundle, version: int, now: datetime, person: str, remark: str = "") -> PolicyMetadata:
-    return PolicyMetadata(
-        role=layer.layer,
-        version=version,
-        metadata_bytes=layer.metadata,
-        policy=layer.policy,
-        published=now,
-        person=person,
-        stable=layer.stable or None,
-        remark=remark,
-    )
-
-
-def _fact(layer: str) -> str:
-    return f"policy.recorded.{layer}"
-
-
-def _recorded(session: Session, layer: str) -> int:
-    fact = session.get(Fact, _fact(layer))
-    return 0 if fact is None else int(fact.value)
-
-
-def _mark_recorded(session: Session, row: PolicyMetadata) -> None:
-    session.merge(Fact(name=_fact(row.role), value=str(row.version)))
-
-
-def _names(roots: Iterable[bytes]) -> dict[str, str]:
-    """Return the names of all who ever signed, by key id."""
-    keys = (key for root in roots for key in parse_role(Root, root).signed.keys.values())
-    return {key.keyid: name_of(key) for key in keys if is_named(key)}
-
-
-def _published(row: PolicyMetadata, names: Mapping[str, str]) -> Happening:
-    """Return what is recorded: who sent it, and beside them who else has signed it."""
-    data = row.metadata_bytes
-    signed = (parse_role(Root, data) if row.role == ROOT else parse_role(Targets, data)).signatures
-    others = sorted({names[key_id] for key_id in signed if key_id in names} - {row.person})
-    digest = sha256(row.metadata_bytes if row.policy is None else row.policy).hexdigest()
-    return Happening(
-        Event.POLICY_PUBLISHED,
-        Action.CREATE,
-        Outcome.SUCCESS,
-        who=(
-            Participant("person", row.person, requestor=True),
-            *(Participant("person", name, requestor=False) for name in others[:_MOST_SIGNERS_NAMED]),
-        ),
-        what=(Subject("policy", f"{row.role} version {row.version} sha256 {digest}"),),
-        reason=row.remark,
-    )
-
-
-def _refused(what: str, person: str, exc: Exception) -> Happening:
-    return Happening(
-        Event.POLICY_REFUSED,
-        Action.CREATE,
-        Outcome.SERIOUS_FAILURE,
-        who=(Participant("person", person, requestor=True),),
-        what=(Subject("policy", what),),
-        reason=str(exc),
-    )

@@ -16,9 +16,10 @@ from tuf.api.metadata import Targets
 from control_plane.db.transactions import snapshot
 from control_plane.keys.store import POLICY_TRUST, KeyStore
 from control_plane.policy import sql
-from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing, Published, RootReplaced, is_everywhere
+from control_plane.policy.publisher import PolicyPublisher, Published, RootReplaced, is_everywhere
 from control_plane.policy.roles import begins_with, parse_role
 from control_plane.policy.root_change import WHENEVER
+from control_plane.policy.rows import PolicyRowMissing
 from control_plane.policy.together import LayerDocument
 from control_plane.policy.verify import (
     SignaturesMissing,

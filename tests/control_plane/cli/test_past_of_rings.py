@@ -75,3 +75,14 @@ def test_a_draft_of_a_part_is_held_against_what_its_hosts_were_left_with(ada: Ad
         "DANGER: modalities CT7: it may no longer send\n"
         "enough people have signed; publish it: leadglass-server policy publish DRAFT --as CREDENTIAL\n"
     )
+
+
+def test_what_a_policy_holds_forges_no_line_of_what_may_do_harm(ada: Administrator) -> None:
+    ada.publish(FIRST)
+    done(ada, "layer", "add", "site-north")
+    ada.publish('layer: site-north\nwatch: {every_s: 60, forbidden: ["/opt/\\u202Egnp.exe"]}\n')
+
+    other = ada.file("layer: site-north\nwatch: {every_s: 60, forbidden: [/opt/b.exe]}\n")
+    out = done(ada, "propose", other, "--out", ada.folder / "north.draft")
+    assert "DANGER: watch.forbidden: /opt/\N{REPLACEMENT CHARACTER}gnp.exe is looked for no more\n" in out
+    assert "\u202e" not in done(ada, "publish", other)

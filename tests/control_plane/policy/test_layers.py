@@ -23,7 +23,7 @@ from control_plane.policy.layers_added import (
     verify_layers_added,
 )
 from control_plane.policy.proposing import Wish, propose_layers, propose_root
-from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing
+from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import (
     PEOPLE_HOLD_FOR,
     begins_with,
@@ -33,6 +33,7 @@ from control_plane.policy.roles import (
     sign_role,
 )
 from control_plane.policy.root_change import PolicyChanged
+from control_plane.policy.rows import PolicyRowMissing
 from control_plane.policy.together import (
     LayerDocument,
     LayersDisagree,
