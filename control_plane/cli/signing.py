@@ -66,8 +66,7 @@ class PolicyForOne(Refused):
     """The policy is written and one person alone cannot publish it."""
 
     def __init__(self, lacking: Sequence[Need], found: Sequence[str] = (), *, rings: bool = False) -> None:
-        told = "; ".join(found)
-        harm = f". What may do harm: {printable(told, len(told))}" if found else ""
+        harm = f". What may do harm: {'; '.join(found)}" if found else ""
         super().__init__(
             f"your signature alone does not publish this ({_lacking(lacking)}); write a draft for the others to sign: "
             f"leadglass-server policy propose FILE{' --rings' * rings} --out DRAFT --as CREDENTIAL, and they: "
@@ -184,7 +183,7 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
                 f"`leadglass-server policy rings{where}` shows how it does there"
             )
         if answer["remark"]:
-            said += f"\nrecorded: {answer['remark']}"
+            said += f"\nrecorded: {printable(answer['remark'], len(answer['remark']))}"
     if not answer["remark"]:
         del answer["remark"]  # a script reads what there is to know
     print(json.dumps(answer) if options.json else said)
@@ -273,8 +272,8 @@ def _told(draft: Draft) -> Iterator[str]:
 
 
 def danger_lines(draft: Draft) -> list[str]:
-    """Return what may do harm in the change that a verified draft makes, a line each, whatever the policies hold."""
-    return [f"DANGER: {printable(why, len(why))}" for why in harm(draft)]
+    """Return what may do harm in the change that a verified draft makes."""
+    return [f"DANGER: {why}" for why in harm(draft)]
 
 
 def _told_of_part(authored: AuthoredPart, held: Held) -> Iterator[str]:

@@ -5,13 +5,14 @@ from control_plane.policy.file.differences import differences
 from control_plane.policy.file.part_differences import differences_beside
 from control_plane.policy.together import parse_document
 from control_plane.policy.verify import Held
+from shared.devices.printable import printable
 from shared.policy.bundle import LayerBundle
 from shared.policy.document import PolicyDocument
 from shared.policy.part import PartDocument
 
 
 def dangers(offered: LayerBundle, held: Held) -> tuple[str, ...]:
-    """Return each danger of what `offered` would change on hosts, with its field.
+    """Return each danger of what `offered` would change on hosts, with its field: a line each, whatever policies hold.
 
     The first policy of the organisation changes nothing that was there; the first of a part changes what its hosts have
     by the organisation's alone, and is judged so. Raises Malformed.
@@ -30,4 +31,5 @@ def dangers(offered: LayerBundle, held: Held) -> tuple[str, ...]:
             after,
             [document for document in others if isinstance(document, PartDocument)],
         )
-    return tuple(dict.fromkeys(f"{change.field}: {change.danger}" for change in changes if change.danger))
+    found = (f"{change.field}: {change.danger}" for change in changes if change.danger)
+    return tuple(dict.fromkeys(printable(line, len(line)) for line in found))

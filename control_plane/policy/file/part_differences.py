@@ -18,6 +18,7 @@ from shared.policy.part import PartContent, PartDocument
 
 _UNTOLD = "hosts act by what was in force before that, and what changes there cannot be told"
 _ANY_HOST = HostId(bytes(SIZE_BYTES))
+_ADDED_TO = {"modalities", "devices", "wipe"}  # what a host puts together; the nearest to it takes the rest's place
 
 
 def differences_beside(
@@ -94,6 +95,8 @@ class _Versions:
         same: dict[tuple[PartContent, PartContent], list[Change]] = {}  # many exceptions say the same
         for host in sorted({*was, *now}):
             both = was.get(host, PartContent()), now.get(host, PartContent())
+            if both[0] == both[1] and not _ADDED_TO & {*both[0].says()}:
+                continue  # it only hides something of what changes on every host
             if both not in same:
                 same[both] = list(self._new(*both, set(told)))
             yield from _within(f"hosts[{host}].", same[both])
