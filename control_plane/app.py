@@ -222,7 +222,7 @@ class ControlPlane:
         audit = AuditReading(self._database, self._evidence, self._journal, self._clock)
         coverage = CoverageShowing(
             self._database, self._keys, self._journal, AuditProof(self._database, self._evidence), self._comparisons,
-            self._verified.everywhere, self._clock,
+            self._verified.with_modalities_of_parts, self._clock,
         )  # fmt: skip
         routes = self._routes_for_people()
         return PeopleServices(
@@ -266,7 +266,12 @@ class ControlPlane:
         archives = Archives(lambda peer: connected(peer, self._tls(store.SERVICE_TLS)))
         comparison = Comparison(self._database, self._index, self._evidence, archives.open, self._clock)
         return CoverageRuns(
-            self._database, self._journal, comparison, self._verified.everywhere, self._clock, break_off=archives.close
+            self._database,
+            self._journal,
+            comparison,
+            self._verified.with_modalities_of_parts,
+            self._clock,
+            break_off=archives.close,
         )
 
     def _make_routes(self) -> RouteService:

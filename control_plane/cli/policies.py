@@ -6,7 +6,7 @@ from pathlib import Path
 
 from control_plane.cli.people import door
 from control_plane.cli.rollouts import is_in_rings
-from control_plane.cli.signing import PolicyForOne, hand_on, publish_draft, send
+from control_plane.cli.signing import PolicyForOne, danger_lines, hand_on, publish_draft, send
 from control_plane.policy import authoring
 from control_plane.policy.drafts import Draft, harm, missing
 from control_plane.policy.exchange import PolicyParts
@@ -67,8 +67,8 @@ def publish_authored(
     if lacking := missing(draft):
         raise PolicyForOne(lacking, harm(draft), rings=rings)
     if not options.json:
-        for why in harm(draft):
-            print(f"DANGER: {why}")
+        for line in danger_lines(draft):
+            print(line)
     return send(draft, options, door(options))
 
 

@@ -66,22 +66,24 @@ def named_host(hosts: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, 
     return matching[0]
 
 
-def held_back(
-    host: str, newest_of_each: Sequence[LayerDocument], rollouts: Sequence[Mapping[str, Any]]
-) -> Iterator[str]:
-    """Yield, of each of these layers whose roll-out has not reached a host, what the centre says that it goes by."""
-    versions = {document.layer: document.version for document in newest_of_each}
+def held_back(host: str, documents: Sequence[LayerDocument], rollouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield, of each layer of these documents that a host does not have the newest version of, what the centre says."""
+    versions = {document.layer: document.version for document in documents}
+    goes_by = "by the centre's word it goes by what all hosts had before"
     for rollout in rollouts:
-        if versions.get(rollout["layer"]) != rollout["version"] or rollout["state"] == "finished":
-            continue
-        opened = [ring for ring in rollout["rings"] if ring["opened"] is not None]
-        is_reached = any(member["host"] == host for ring in opened for member in ring["members"])
-        what = f"policy {rollout['version']} of {rollout['layer']}"
-        goes_by = "by the centre's word it goes by what all hosts had before"
+        version, newest = versions.get(rollout["layer"]), rollout["version"]
+        what = f"policy {newest} of {rollout['layer']}"
         if rollout["state"] == "reverted":
-            yield f"{what} was taken back: {goes_by}"
-        elif not is_reached:
+            # Its document is then the one that hosts were left with.
+            if version is not None and version < newest:
+                yield f"{what} was taken back: {goes_by}"
+        elif version == newest and rollout["state"] != "finished" and not _is_reached(host, rollout):
             yield f"{what} has not reached it: {goes_by}"
+
+
+def _is_reached(host: str, rollout: Mapping[str, Any]) -> bool:
+    opened = [ring for ring in rollout["rings"] if ring["opened"] is not None]
+    return any(member["host"] == host for ring in opened for member in ring["members"])
 
 
 def _heading(host: Mapping[str, Any], documents: Sequence[LayerDocument], unpublished: Sequence[str]) -> Iterator[str]:

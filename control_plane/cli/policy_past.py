@@ -14,8 +14,9 @@ from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import authored_of
 from control_plane.policy.file.change import Change, change_lines
 from control_plane.policy.file.writing import text
-from control_plane.policy.past import changes, newest_of, newest_of_all, parse_bundle, verify_version_of
+from control_plane.policy.past import changes, newest_of, on_hosts, parse_bundle, verify_version_of
 from control_plane.policy.together import LayerDocument
+from control_plane.policy.verify import layer_version
 from control_plane.policy.versions import SIGNED
 from shared.canonical import Json
 from shared.clock import SystemClock
@@ -30,11 +31,11 @@ class NotConfirmed(Refused):
 
 
 class SaysTheSame(Refused):
-    def __init__(self, version: int, newest_version: int) -> None:
+    def __init__(self, version: int, in_force: int) -> None:
         super().__init__(
-            f"nothing was published: version {newest_version}, the newest, says what version {version} said"
+            f"nothing was published: version {in_force}, which hosts have, says what version {version} said"
         )
-        self.version, self.newest_version = version, newest_version
+        self.version, self.in_force = version, in_force
 
 
 def diff(options: Namespace) -> int:
@@ -45,7 +46,7 @@ def diff(options: Namespace) -> int:
         held = newest_of(authored.layer, parts, credential, SystemClock())
     else:
         held = _version(people, authored.layer, options.against, parts, credential)
-    found = changes(authored, held, newest_of_all(parts, credential, SystemClock()))
+    found = changes(authored, held, on_hosts(parts, credential, SystemClock()))
     version = 0 if held is None else held.version
     if options.json:
         print(json.dumps(_told(version, found), indent=2))
@@ -85,16 +86,16 @@ def revert(options: Namespace) -> int:
     parts, layer = _parts(people), options.layer or ORGANISATION
     held = _version(people, layer, options.version, parts, credential)
     now = newest_of(layer, parts, credential, SystemClock())
-    authored, version = authored_of(held), 0 if now is None else now.version
-    found = changes(authored, now, newest_of_all(parts, credential, SystemClock()))
+    authored, version = authored_of(held), layer_version(parts.layers, layer) + 1
+    found = changes(authored, now, on_hosts(parts, credential, SystemClock()))
     # A part may say otherwise what comes to the same on its hosts today, and not tomorrow.
     if not found and (now is None or not is_part(layer) or authored_of(now) == authored):
-        raise SaysTheSame(options.version, version)
-    title = f"publishing what version {held.version}{_of(layer)} said, as version {version + 1}"
+        raise SaysTheSame(options.version, 0 if now is None else now.version)
+    title = f"publishing what version {held.version}{_of(layer)} said, as version {version}"
     # Standard output is the answer's alone where a script reads it.
     print("\n".join(change_lines(title, found)), file=sys.stderr if options.json else sys.stdout)
     if not options.yes:
-        _confirm(version + 1)
+        _confirm(version)
     return publish_authored(options, authored, credential, parts)
 
 

@@ -51,10 +51,11 @@ from control_plane.policy.roles import (
 from control_plane.policy.root_change import WHENEVER, Need
 from control_plane.policy.seen import SeenRoot
 from control_plane.policy.together import LayerDocument, parse_document
-from control_plane.policy.verify import verify_roots, verify_targets
+from control_plane.policy.verify import Held, verify_roots, verify_targets
 from shared import clock
 from shared.canonical import Json
 from shared.clock import SystemClock
+from shared.devices.printable import printable
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
 from shared.policy.layer import is_part
@@ -181,7 +182,7 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
                 f"`leadglass-server policy rings{where}` shows how it does there"
             )
         if answer["remark"]:
-            said += f"\nrecorded: {answer['remark']}"
+            said += f"\nrecorded: {printable(answer['remark'], len(answer['remark']))}"
     if not answer["remark"]:
         del answer["remark"]  # a script reads what there is to know
     print(json.dumps(answer) if options.json else said)
@@ -250,7 +251,7 @@ def hand_on(draft: Draft, options: Namespace) -> int:
     if options.json:
         print(json.dumps({"draft": str(options.out), "missing": [need.text for need in lacking]}))
         return 0
-    print("\n".join([*tell(draft), *(f"DANGER: {why}" for why in harm(draft))]))
+    print("\n".join([*tell(draft), *danger_lines(draft)]))
     print(f"{options.out}: the draft, with your signature")
     _print_missing(lacking)
     return 0
@@ -265,16 +266,20 @@ def _told(draft: Draft) -> Iterator[str]:
     yield from describe(authored)
     yield from (f"is this meant? {doubt}" for doubt in doubts(authored))
     if isinstance(authored, AuthoredPart):
-        yield from _told_of_part(authored, draft.parts)
-    else:
-        yield from (f"DANGER: {why}" for why in harm(draft))
+        yield from _told_of_part(authored, Held.of(draft.parts))
+    yield from danger_lines(draft)
 
 
-def _told_of_part(authored: AuthoredPart, parts: PolicyParts) -> Iterator[str]:
-    """Say what a part changes on its hosts: of a draft that was verified, so both that it is held against are."""
-    held = {each.layer: parse_document(each.layer, each.policy) for each in parts.layers}
-    before = held.get(authored.layer)
-    found = changes(authored, before, held.values())
+def danger_lines(draft: Draft) -> list[str]:
+    """Return what may do harm in the change that a verified draft makes."""
+    return [f"DANGER: {why}" for why in harm(draft)]
+
+
+def _told_of_part(authored: AuthoredPart, held: Held) -> Iterator[str]:
+    """Say what a part changes on its hosts: of a draft that was verified, so all that it is held against is."""
+    in_force = held.in_force(authored.layer)
+    before = parse_document(authored.layer, in_force) if in_force else None
+    found = changes(authored, before, held.on_hosts())
     title = f"against version {before.version}" if before else "nothing is published of it"
     yield from change_lines(f"what changes on its hosts, {title}", found)
 

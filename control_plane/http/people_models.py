@@ -245,11 +245,12 @@ class VersionsAnswer(BaseModel):
 
 
 class VersionAnswer(BaseModel):
-    """A version as it was signed; everything base64 but the layer's name."""
+    """A version as it was signed; everything base64 but the layer's name. `stable` is empty where it has none."""
 
     layer: str
     metadata: str
     policy: str
+    stable: str = ""
 
 
 class SimulateRequest(_Strict):

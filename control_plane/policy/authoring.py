@@ -17,6 +17,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Key, Root
 
 from control_plane.durable import write_new
+from control_plane.policy.dangers import dangers
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.file.authored import Authored, AuthoredPart
 from control_plane.policy.person_key import AskPin, PersonKey, parse_private, signer_for
@@ -244,7 +245,8 @@ def author(
     policy = document.encode()
     parse_document(authored.layer, policy)  # what hosts would refuse is never signed
     stable = _stable(authored.layer, parts) if rings else b""
-    layer = build_layer(authored.layer, policy, version=document.version, now=now, stable=stable)
+    found = dangers(LayerBundle(authored.layer, b"", policy), Held.of(parts))
+    layer = build_layer(authored.layer, policy, version=document.version, now=now, stable=stable, dangers=found)
     publication = Publication(authored.layer, sign_role(layer, [credential.signer]), policy, stable)
     LayerBundle.parse(publication.bundle.encode())  # also that no host finds it too large
     return publication
@@ -308,7 +310,7 @@ def verify_roots_lead_to(roots: Sequence[bytes], mine: Key) -> None:
 
 def _stable(layer: str, parts: PolicyParts) -> bytes:
     """Return what every host of the layer has, out of what was verified. Raises NothingStable."""
-    stable = Held(parts.roots, parts.targets, parts.layers, parts.taken_back).in_force(layer)
+    stable = Held.of(parts).in_force(layer)
     if not stable:
         raise NothingStable(layer)
     return stable

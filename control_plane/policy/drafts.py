@@ -30,6 +30,7 @@ from control_plane.policy.roles import (
     RoleKeys,
     delegated_layers,
     held_keys,
+    is_signed_with,
     name_of,
     parse_role,
     signed_by,
@@ -82,6 +83,18 @@ class KeyNotPublished(Refused):
             f"the draft names {what}, which the published policy does not; a key without a credential pins no keys, "
             "so sign this draft with --as CREDENTIAL"
         )
+
+
+class DangersDiffer(Refused):
+    """A draft says itself what was published, and that is not signed: what was left out would hide what changes."""
+
+    def __init__(self, layer: str) -> None:
+        super().__init__(
+            f"what may do harm in this change of layer {layer} is not what its author signed that it is: the draft "
+            "does not say truly what is published, or was written by another version of this software; sign nothing of "
+            "it, and have the change proposed anew"
+        )
+        self.layer = layer
 
 
 class RootNotCompared(Refused):
@@ -200,14 +213,14 @@ def sign(draft: Draft, signatory: Signatory) -> Draft:
 def verify_draft(draft: Draft) -> None:
     """Raise unless the draft follows what was published when it was made, by whatever people did that.
 
-    A policy has to fit the other layers too, as they were then.
+    A policy has to fit the other layers too, as they were then, and to be signed with the dangers that are found here.
     """
     parts = draft.parts
     root = verify_roots(parts.roots, WHENEVER)
     targets = verify_targets(root, parts.targets, WHENEVER)
     for held in parts.layers:
         verify_layer(targets, held)
-    change, addition, published = draft.change, draft.addition, _held(parts)
+    change, addition, published = draft.change, draft.addition, Held.of(parts)
     if change is not None:
         read_root_change(change, published)
         return
@@ -218,17 +231,15 @@ def verify_draft(draft: Draft) -> None:
     layer = draft.layers[0]
     document = read_unsigned_layer(targets, layer)
     verify_next(layer.layer, document.version, layer_version(parts.layers, layer.layer))
-    verify_stable(layer, _held(parts))
+    verify_stable(layer, published)
     verify_together(document, others_of(layer.layer, parts.layers))
+    if not is_signed_with(parse_role(Targets, layer.metadata).signed, dangers(layer, published)):
+        raise DangersDiffer(layer.layer)
 
 
 def harm(draft: Draft) -> tuple[str, ...]:
     """Return what of the change that a verified draft makes may do harm, so that a second person has to sign it."""
-    return () if draft.targets else dangers(draft.layers[0], _held(draft.parts))
-
-
-def _held(parts: PolicyParts) -> Held:
-    return Held(parts.roots, parts.targets, parts.layers, parts.taken_back)
+    return () if draft.targets else dangers(draft.layers[0], Held.of(draft.parts))
 
 
 def _verify_mine(draft: Draft, signatory: Signatory) -> None:
@@ -272,7 +283,7 @@ def tell(draft: Draft) -> Iterator[str]:
         if held_keys(new, TIMESTAMP).key_ids != held_keys(root, TIMESTAMP).key_ids:
             yield "the centre's online key is replaced"
     if draft.addition is not None:
-        _, added = read_layers_added(draft.addition, _held(draft.parts))
+        _, added = read_layers_added(draft.addition, Held.of(draft.parts))
         yield f"it adds the layers {', '.join(added)}, whose policies are signed by whoever signs the others"
     for layer in draft.layers:
         version = parse_role(Targets, layer.metadata).signed.version
@@ -281,8 +292,16 @@ def tell(draft: Draft) -> Iterator[str]:
                 "it may be rolled out in rings, and be taken back to what hosts have now, "
                 f"version {read_stable(layer).version}"
             )
-        again = ", the same policy as before, signed anew" if change is not None else ""
+        again = f", {_anew(layer.layer, draft.parts)}, signed anew" if change is not None else ""
         yield f"it makes version {version} of layer {layer.layer}{again}"
+
+
+def _anew(layer: str, parts: PolicyParts) -> str:
+    if layer not in parts.taken_back:
+        return "the same policy as before"
+    held, version = Held.of(parts), layer_version(parts.layers, layer)
+    left_with = parse_document(layer, held.in_force(layer)).version
+    return f"the policy of version {left_with}, which hosts were left with when version {version} was taken back"
 
 
 def _told(before: RoleKeys, after: RoleKeys, what: str) -> Iterator[str]:

@@ -19,7 +19,8 @@ class PolicyParts:
     """What a policy is written on top of: everything the centre holds that a publisher does not.
 
     Nothing here is believed as it stands: `authoring.author` holds it against the person's credential. `taken_back` are
-    the layers whose newest version was rolled back, so that hosts go by its `stable`; people have signed both.
+    the layers whose newest version was rolled back, so that hosts go by its `stable`; people have signed both. Of those
+    that are `rolled_out` hosts go by either.
     """
 
     roots: tuple[bytes, ...]
@@ -29,11 +30,12 @@ class PolicyParts:
     receipt_key: EvidencePublicKey
     next_version: int
     taken_back: tuple[str, ...] = ()
+    rolled_out: tuple[str, ...] = ()
 
     def json(self) -> dict[str, Json]:
-        taken_back: dict[str, Json] = {"taken_back": list(self.taken_back)} if self.taken_back else {}
+        where = {"taken_back": self.taken_back, "rolled_out": self.rolled_out}
         return {
-            **taken_back,
+            **{name: list(layers) for name, layers in where.items() if layers},
             "roots": [encode_base64(root) for root in self.roots],
             "targets": encode_base64(self.targets),
             "layers": layers_json(self.layers),
@@ -56,6 +58,7 @@ class PolicyParts:
             receipt_key=EvidencePublicKey.parse(fields.base64("receipt_key", max_bytes=1024)),
             next_version=fields.integer("next_version", least=1),
             taken_back=_layer_names(fields, "taken_back"),
+            rolled_out=_layer_names(fields, "rolled_out"),
         )
         fields.done()
         return parts

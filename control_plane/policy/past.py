@@ -7,14 +7,21 @@ from control_plane.policy.exchange import PolicyParts
 from control_plane.policy.file.authored import Authored, AuthoredPolicy
 from control_plane.policy.file.change import Change
 from control_plane.policy.file.differences import differences
-from control_plane.policy.file.part_differences import part_differences
+from control_plane.policy.file.part_differences import differences_beside
 from control_plane.policy.together import LayerDocument, verify_together
-from control_plane.policy.verify import layer_version, read_stable, verify_layer, verify_roots, verify_targets
+from control_plane.policy.verify import (
+    Held,
+    layer_version,
+    organisation_of,
+    read_stable,
+    verify_layer,
+    verify_roots,
+    verify_targets,
+)
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure
 from shared.fields import Fields
-from shared.policy.accept import WrongLayer
 from shared.policy.bundle import MAX_LAYER_BYTES, LayerBundle
 from shared.policy.document import MAX_BYTES, ORGANISATION, PolicyDocument
 from shared.policy.part import PartDocument
@@ -39,13 +46,6 @@ def parse_bundle(value: Json, layer: str = ORGANISATION) -> LayerBundle:
     return bundle
 
 
-def verify_version(
-    bundle: LayerBundle, version: int, parts: PolicyParts, credential: Credential, clock: Clock
-) -> PolicyDocument:
-    """Return what `version` of the organisation's policy said. Raises what `verify_version_of` raises."""
-    return _organisation(verify_version_of(bundle, version, parts, credential, clock))
-
-
 def verify_version_of(
     bundle: LayerBundle, version: int, parts: PolicyParts, credential: Credential, clock: Clock
 ) -> LayerDocument:
@@ -64,10 +64,10 @@ def verify_version_of(
 
 def newest(parts: PolicyParts, credential: Credential, clock: Clock) -> PolicyDocument | None:
     """Return what the next version follows, None where nothing is published: after a roll-out that was taken back, what
-    hosts were left with. Raises what `verify_version` raises.
+    hosts were left with. Raises what `verify_version_of` raises.
     """
     held = next((layer for layer in parts.layers if layer.layer == ORGANISATION), None)
-    return None if held is None else _organisation(_followed(held, parts.next_version - 1, parts, credential, clock))
+    return None if held is None else organisation_of(_followed(held, parts.next_version - 1, parts, credential, clock))
 
 
 def newest_of(layer: str, parts: PolicyParts, credential: Credential, clock: Clock) -> LayerDocument | None:
@@ -84,16 +84,20 @@ def _followed(
     return read_stable(held) if held.layer in parts.taken_back and held.stable else document
 
 
-def newest_of_all(parts: PolicyParts, credential: Credential, clock: Clock) -> tuple[LayerDocument, ...]:
-    """Return what is published now of each layer. Raises what `verify_version_of` raises."""
-    found = (newest_of(held.layer, parts, credential, clock) for held in parts.layers)
-    return tuple(document for document in found if document is not None)
+def on_hosts(parts: PolicyParts, credential: Credential, clock: Clock) -> tuple[LayerDocument, ...]:
+    """Return what hosts have of each layer: both documents of one that is rolled out.
+
+    Raises what `verify_version_of` raises.
+    """
+    for held in parts.layers:
+        verify_version_of(held, layer_version(parts.layers, held.layer), parts, credential, clock)
+    return tuple(Held.of(parts).on_hosts())
 
 
 def changes(authored: Authored, held: LayerDocument | None, published: Iterable[LayerDocument]) -> tuple[Change, ...]:
     """Return what publishing `authored` would change against `held`, a version of its layer; None: there is none.
 
-    `published` is the newest of each layer. Raises, of a part, what `verify_together` raises.
+    `published` is what hosts have of each layer. Raises, of a part, what `verify_together` raises.
     """
     if isinstance(authored, AuthoredPolicy):
         return differences(AuthoredPolicy.of(held) if isinstance(held, PolicyDocument) else None, authored)
@@ -101,11 +105,5 @@ def changes(authored: Authored, held: LayerDocument | None, published: Iterable[
     before = held if isinstance(held, PartDocument) else None
     after = authored.document(1 if before is None else before.version + 1)
     verify_together(after, others)
-    (organisation,) = (document for document in others if isinstance(document, PolicyDocument))
-    return part_differences(organisation, before, after, [part for part in others if isinstance(part, PartDocument)])
-
-
-def _organisation(document: LayerDocument) -> PolicyDocument:
-    if not isinstance(document, PolicyDocument):
-        raise WrongLayer(offered=document.layer, expected=ORGANISATION)
-    return document
+    organisations = [document for document in others if isinstance(document, PolicyDocument)]
+    return differences_beside(organisations, before, after, [part for part in others if isinstance(part, PartDocument)])

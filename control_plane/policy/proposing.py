@@ -31,7 +31,7 @@ from control_plane.policy.roles import (
 )
 from control_plane.policy.root_change import WHENEVER, RootUnusable
 from control_plane.policy.together import parse_document
-from control_plane.policy.verify import layer_version, verify_roots
+from control_plane.policy.verify import Held, layer_version, verify_roots
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.policy.bundle import LayerBundle
@@ -77,10 +77,11 @@ def propose_root(wish: Wish, parts: PolicyParts, signatory: Signatory, clock: Cl
     policy_people = _wished(signers, wish, names) if wish.of_policies else signers
     _verify_found(wish, [*held_keys(root, ROOT).keys, *signers.keys])
     online = held_keys(root, TIMESTAMP) if wish.online is None else RoleKeys((wish.online,))
-    following = {held.layer: layer_version(parts.layers, held.layer) + 1 for held in parts.layers}
+    following = {each.layer: layer_version(parts.layers, each.layer) + 1 for each in parts.layers}
+    held = Held.of(parts)
     draft = Draft(
         parts,
-        tuple(_again(held, following[held.layer], now) for held in parts.layers),
+        tuple(_again(each.layer, held.in_force(each.layer), following[each.layer], now) for each in parts.layers),
         sign_role(
             build_root(root=root_people, targets=policy_people, online=online, version=root.version + 1, now=now), ()
         ),
@@ -138,7 +139,7 @@ def _is(key: Key, wanted: str) -> bool:
     return by_id or (is_named(key) and name_of(key) == wanted)
 
 
-def _again(held: LayerBundle, version: int, now: datetime) -> LayerBundle:
-    """Return the same policy as its next version, not signed yet."""
-    policy = replace(parse_document(held.layer, held.policy), version=version).encode()
-    return LayerBundle(held.layer, sign_role(build_layer(held.layer, policy, version=version, now=now), ()), policy)
+def _again(layer: str, in_force: bytes, version: int, now: datetime) -> LayerBundle:
+    """Return the policy that hosts have as the next version, not signed yet."""
+    policy = replace(parse_document(layer, in_force), version=version).encode()
+    return LayerBundle(layer, sign_role(build_layer(layer, policy, version=version, now=now), ()), policy)

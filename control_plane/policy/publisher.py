@@ -1,21 +1,20 @@
 """Publishes policies: checks what a person signed, signs snapshot and timestamp over it, keeps and announces it."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from hashlib import sha256
 from threading import RLock
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from sqlalchemy.orm import Session, sessionmaker
-from tuf.api.metadata import Root, Signed, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
-from control_plane.db.models import Fact, PolicyMetadata
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.keys.store import POLICY_TRUST, RECEIPTS, KeyStore
-from control_plane.policy import sql
+from control_plane.policy import happenings, sql
 from control_plane.policy.dangers import dangers
 from control_plane.policy.exchange import LayerAddition, PolicyParts, Publication, RootChange
 from control_plane.policy.layers_added import verify_layers_added
@@ -29,14 +28,23 @@ from control_plane.policy.roles import (
     build_snapshot,
     build_timestamp,
     held_keys,
-    is_named,
+    is_signed_with,
     name_of,
     parse_role,
-    rollouts_of,
     sign_role,
     signed_by,
 )
 from control_plane.policy.root_change import WHENEVER, verify_root_change
+from control_plane.policy.rows import (
+    Current,
+    NotEstablished,
+    held_of,
+    layer_row,
+    load,
+    mark_recorded,
+    recorded_version,
+    role_row,
+)
 from control_plane.policy.together import LayerDocument, parse_document
 from control_plane.policy.verify import (
     CentreKeys,
@@ -52,7 +60,7 @@ from control_plane.policy.verify import (
     verify_signers_agree,
     verify_targets,
 )
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import Happening
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import CONTROL_PLANE
@@ -63,15 +71,7 @@ from shared.policy.rollout import EVERYBODY, Rings
 # Half the life of snapshot and timestamp: a centre that is down for a week strands no host.
 _REFRESH_BEFORE = ONLINE_HOLDS_FOR / 2
 
-# An audit record has room for 16 who took part.
-_MOST_SIGNERS_NAMED = 15
-
 _log = logging.getLogger(__name__)
-
-
-class NotEstablished(Refused):
-    def __init__(self) -> None:
-        super().__init__("no policy root has been established here; initialise the control plane first")
 
 
 class RootReplaced(IntegrityFailure):
@@ -86,12 +86,6 @@ class AlreadyEstablished(Refused):
         super().__init__("a policy root is established here already; it is never overwritten")
 
 
-class PolicyRowMissing(IntegrityFailure):
-    def __init__(self, role: str, version: int) -> None:
-        super().__init__(f"the database no longer holds version {version} of policy role {role}, which was published")
-        self.role, self.version = role, version
-
-
 class RolloutOpen(Refused):
     """Hosts go by two versions of a layer; a third would leave nothing that all of them have."""
 
@@ -99,15 +93,6 @@ class RolloutOpen(Refused):
         super().__init__(
             f"version {version} of layer {layer} is being rolled out, and what is signed next has to follow what every "
             f"host has; let it finish, or take it back: leadglass-server policy rollout revert --layer {layer}"
-        )
-        self.layer, self.version = layer, version
-
-
-class TakenBack(Refused):
-    def __init__(self, layer: str, version: int) -> None:
-        super().__init__(
-            f"version {version} of layer {layer} was taken back, and a new root would sign it anew for everybody; "
-            "publish the policy that is to hold, then have the root signed"
         )
         self.layer, self.version = layer, version
 
@@ -122,11 +107,24 @@ class RingsMissing(Refused):
 
 
 class SecondPersonNeeded(Refused):
-    def __init__(self, layer: str, found: Sequence[str], others: Sequence[str]) -> None:
+    def __init__(self, layer: str, found: Sequence[str], others: Sequence[str], *, rings: bool = False) -> None:
         super().__init__(
             f"this change of layer {layer} may do harm, so a second person has to sign it ({', '.join(others)}): "
-            f"{'; '.join(found)}. Write a draft with `leadglass-server policy propose FILE --out DRAFT`, and have them "
-            "run `leadglass-server policy sign DRAFT`"
+            f"{'; '.join(found)}. Write a draft with `leadglass-server policy propose FILE{' --rings' * rings} --out "
+            "DRAFT`, and have them run `leadglass-server policy sign DRAFT`"
+            + ("; then publish the draft with the same options of rings" if rings else "")
+        )
+        self.layer, self.found = layer, tuple(found)
+
+
+class DangersUnseen(Refused):
+    """Two people signed, and one of them may have been shown less than there is: what a draft follows is not signed."""
+
+    def __init__(self, layer: str, found: Sequence[str]) -> None:
+        super().__init__(
+            f"this change of layer {layer} was not signed as one that may do harm in these ways: {'; '.join(found)}. "
+            "What it follows has changed since, or whoever signed it was shown something else; propose it anew, and "
+            "have them look again"
         )
         self.layer, self.found = layer, tuple(found)
 
@@ -152,34 +150,15 @@ class PublishedPolicy:
     sha256: bytes  # of the policy document
 
 
-@dataclass(frozen=True)
-class FirstRing:
-    """Whom a publication reaches first; `note` keeps what else is known of the roll-out, in the same commit."""
+class Published(NamedTuple):
+    """What is published, and how far each layer is that does not have its newest version at everybody."""
 
-    rings: Rings
-    note: Callable[[Session, int], None]
-
-
-@dataclass(frozen=True)
-class _Current:
-    timestamp_version: int
-    snapshot_version: int
-    expires: datetime  # the earlier of snapshot and timestamp
-    head: HeadBundle
-    layers: tuple[LayerBundle, ...]
-    rollouts: Mapping[str, Rings]
-
-
-@dataclass(frozen=True)
-class Moment:
-    """What is published, and how far it is rolled out, all of it of one moment."""
-
-    head: HeadBundle
+    head: HeadBundle | None
     layers: tuple[LayerBundle, ...]
     rollouts: Mapping[str, Rings]
 
     def layer(self, name: str) -> LayerBundle | None:
-        return next((held for held in self.layers if held.layer == name), None)
+        return next((layer for layer in self.layers if layer.layer == name), None)
 
     def is_everywhere(self, layer: str) -> bool:
         """Return whether every host acts by the newest version of a layer."""
@@ -197,6 +176,14 @@ class Moment:
             )
             for layer in self.layers
         }
+
+
+@dataclass(frozen=True)
+class FirstRing:
+    """Whom a publication reaches first; `note` keeps what else is known of the roll-out, in the same commit."""
+
+    rings: Rings
+    note: Callable[[Session, int], None]
 
 
 class PolicyPublisher:
@@ -219,7 +206,7 @@ class PolicyPublisher:
         self._database, self._keys, self._journal, self._clock, self._verify = database, keys, journal, clock, verify
         self._verify_whole, self._verify_added, self._online = verify_whole, verify_added, OnlineKeys(keys)
         self._subscribers: list[OnPublished] = []
-        self._cached: _Current | None = None
+        self._cached: Current | None = None
         self._lock = RLock()
 
     def subscribe(self, on_published: OnPublished) -> None:
@@ -246,8 +233,8 @@ class PolicyPublisher:
             if sql.newest_version(session, ROOT):
                 raise AlreadyEstablished
             self._keys.keep(session, POLICY_TRUST, sha256(root).digest())
-            session.add(_row(ROOT, trusted, root, now, person))
-            session.add(_row(TARGETS, signed, targets, now, person))
+            session.add(role_row(ROOT, trusted, root, now, person))
+            session.add(role_row(TARGETS, signed, targets, now, person))
 
         in_one_commit(self._database, add)
 
@@ -255,14 +242,15 @@ class PolicyPublisher:
         """Publish what `person` signed and return its version; once this returns, every host can fetch it.
 
         With `first`, only the hosts of that ring go by it. A refusal leaves everything as it was. Both are recorded.
-        Raises NotEstablished, DatabaseUnavailable, RolloutOpen, RingsMissing, NothingStable, SecondPersonNeeded, what
-        `first.note` raises, and what `verify_publication` does: PolicyVersionTaken where another person was faster.
+        Raises NotEstablished, DatabaseUnavailable, RolloutOpen, RingsMissing, NothingStable, SecondPersonNeeded,
+        DangersUnseen, what `first.note` raises, and what `verify_publication` does: PolicyVersionTaken where another
+        person was faster.
         """
         try:
             version = in_one_commit(self._database, lambda session: self._add(session, offered, person, first))
         except (Refused, IntegrityFailure) as exc:
             what = f"{offered.layer} sha256 {sha256(offered.policy).hexdigest()}"
-            self._journal.record(_refused(what, person, exc))
+            self._journal.record(happenings.refused(what, person, exc))
             raise
         self.announce()
         return version
@@ -276,7 +264,7 @@ class PolicyPublisher:
         try:
             version = in_one_commit(self._database, lambda session: self._add_root(session, offered, person))
         except (Refused, IntegrityFailure) as exc:
-            self._journal.record(_refused(f"root sha256 {sha256(offered.root).hexdigest()}", person, exc))
+            self._journal.record(happenings.refused(f"root sha256 {sha256(offered.root).hexdigest()}", person, exc))
             raise
         self.announce()
         return version
@@ -290,13 +278,17 @@ class PolicyPublisher:
         try:
             version = in_one_commit(self._database, lambda session: self._add_targets(session, offered, person))
         except (Refused, IntegrityFailure) as exc:
-            self._journal.record(_refused(f"targets sha256 {sha256(offered.targets).hexdigest()}", person, exc))
+            what = f"targets sha256 {sha256(offered.targets).hexdigest()}"
+            self._journal.record(happenings.refused(what, person, exc))
             raise
         self.announce()
         return version
 
     def choose(self, layer: str, person: str, decide: Callable[[Session], Rings | None]) -> None:
         """Sign which hosts the newest version of `layer` has reached, and tell them; None: everybody.
+
+        Also under a root that has expired, which hosts then take nothing under: a root cannot be changed while a
+        roll-out is open, so it has to be possible to end one.
 
         `decide` answers within the one commit that this is, so what it writes and what is signed are one. It may run
         again. Raises what it raises, NothingStable, DatabaseUnavailable: then nothing was changed.
@@ -344,11 +336,19 @@ class PolicyPublisher:
     def parts(self) -> PolicyParts:
         """Return what a publisher writes the next policy on top of. Raises NotEstablished."""
         with snapshot(self._database) as session:
-            held = _held(session, self._current_in(session))
+            held = held_of(session, self._current_in(session))
         keys = self._centre_keys()
         next_version = layer_version(held.layers, ORGANISATION) + 1
-        taken_back = tuple(sorted(held.taken_back))
-        return PolicyParts(held.roots, held.targets, held.layers, keys.sealing, keys.receipts, next_version, taken_back)
+        return PolicyParts(
+            held.roots,
+            held.targets,
+            held.layers,
+            keys.sealing,
+            keys.receipts,
+            next_version,
+            tuple(held.taken_back),
+            tuple(held.rolled_out),
+        )
 
     def head(self) -> HeadBundle | None:
         """Return what every host fetches first, None while nothing is published."""
@@ -356,23 +356,16 @@ class PolicyPublisher:
         return None if current is None else current.head
 
     def layer(self, name: str) -> LayerBundle | None:
-        current = self._current()
-        return None if current is None else next((held for held in current.layers if held.layer == name), None)
-
-    def moment(self) -> Moment | None:
-        """Return what is published and how far it is rolled out; None while nothing is published."""
-        current = self._current()
-        return None if current is None else Moment(current.head, current.layers, current.rollouts)
+        return self.published().layer(name)
 
     def acted_by(self) -> dict[str, tuple[LayerDocument, ...]]:
-        """Return what `Moment.acted_by` does, by the centre's own database."""
-        moment = self.moment()
-        return {} if moment is None else moment.acted_by()
+        """Return what `Published.acted_by` does, by the centre's own database."""
+        return self.published().acted_by()
 
-    def published(self) -> tuple[HeadBundle | None, tuple[LayerBundle, ...]]:
+    def published(self) -> Published:
         """Return what is published, all of it of one moment."""
         current = self._current()
-        return (None, ()) if current is None else (current.head, current.layers)
+        return Published(None, (), {}) if current is None else Published(current.head, current.layers, current.rollouts)
 
     def document(self) -> PolicyDocument | None:
         """Return what the organisation's policy says."""
@@ -433,18 +426,18 @@ class PolicyPublisher:
     def _sign_again(self, session: Session) -> None:
         current = self._current_in(session)
         if current is not None:
-            held, now = _held(session, current), self._clock.now()
+            held, now = held_of(session, current), self._clock.now()
             self._sign_online(session, current, held, now, CONTROL_PLANE, current.rollouts)
 
     def _add(self, session: Session, offered: Publication, person: str, first: FirstRing | None) -> int:
         now, current = self._clock.now(), self._current_in(session)
-        held = _held(session, current)
+        held = held_of(session, current)
         document = self._verify(offered, held, self._centre_keys(), now)
         rollouts = dict(current.rollouts) if current is not None else {}
-        if offered.layer in rollouts and offered.layer not in held.taken_back:
+        if offered.layer in held.rolled_out:
             raise RolloutOpen(offered.layer, layer_version(held.layers, offered.layer))
         remark = _looked_at(offered, held)
-        session.add(_layer_row(offered.bundle, document.version, now, person, remark))
+        session.add(layer_row(offered.bundle, document.version, now, person, remark))
         rollouts.pop(offered.layer, None)
         if first is not None:
             if not offered.stable:
@@ -465,19 +458,19 @@ class PolicyPublisher:
             raise NothingStable(layer)
         others = {name: held for name, held in current.rollouts.items() if name != layer}
         rollouts = others if rings is None else {**others, layer: rings}
-        self._sign_online(session, current, _held(session, current), self._clock.now(), person, rollouts)
+        now, held = self._clock.now(), held_of(session, current)
+        self._sign_online(session, current, held, now, person, rollouts, judged_at=WHENEVER)
 
     def _add_root(self, session: Session, offered: RootChange, person: str) -> int:
         now, current = self._clock.now(), self._current_in(session)
-        held = _held(session, current)
-        for name in current.rollouts if current is not None else ():
-            raised = TakenBack if name in held.taken_back else RolloutOpen
-            raise raised(name, layer_version(held.layers, name))
+        held = held_of(session, current)
+        for name in held.rolled_out:
+            raise RolloutOpen(name, layer_version(held.layers, name))
         root, targets, documents = verify_root_change(offered, held, self._centre_keys(), self._online.ids(), now)
-        session.add(_row(ROOT, root, offered.root, now, person))
-        session.add(_row(TARGETS, targets, offered.targets, now, person))
+        session.add(role_row(ROOT, root, offered.root, now, person))
+        session.add(role_row(TARGETS, targets, offered.targets, now, person))
         for layer, document in zip(offered.layers, documents, strict=True):
-            session.add(_layer_row(layer, document.version, now, person))
+            session.add(layer_row(layer, document.version, now, person))
         if current is not None:
             following = Held((*held.roots, offered.root), offered.targets, offered.layers)
             self._sign_online(session, current, following, now, person, {})
@@ -485,9 +478,9 @@ class PolicyPublisher:
 
     def _add_targets(self, session: Session, offered: LayerAddition, person: str) -> int:
         now, current = self._clock.now(), self._current_in(session)
-        held = _held(session, current)
+        held = held_of(session, current)
         targets = self._verify_added(offered, held, now)
-        session.add(_row(TARGETS, targets, offered.targets, now, person))
+        session.add(role_row(TARGETS, targets, offered.targets, now, person))
         if current is not None:
             following = replace(held, targets=offered.targets)
             self._sign_online(session, current, following, now, person, current.rollouts)
@@ -496,13 +489,17 @@ class PolicyPublisher:
     def _sign_online(
         self,
         session: Session,
-        current: _Current | None,
+        current: Current | None,
         held: Held,
         now: datetime,
         person: str,
         rollouts: Mapping[str, Rings],
+        judged_at: datetime | None = None,
     ) -> None:
-        """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them."""
+        """Add the snapshot and timestamp that follow `current`, once a host that walks the whole chain accepts them.
+
+        `judged_at` is when that host looks; None: now.
+        """
         signers = [self._online.signer(parse_role(Root, held.roots[-1]).signed)]
         snapshot_version, timestamp_version = (
             (current.snapshot_version, current.timestamp_version) if current else (0, 0)
@@ -515,24 +512,24 @@ class PolicyPublisher:
         HeadBundle.parse(head.encode())  # also that no host finds it too large
         for layer in held.layers:
             LayerBundle.parse(layer.encode())
-        self._verify_whole(head, held.layers, now)
-        session.add(_row(SNAPSHOT, snapshot, snapshot_bytes, now, person))
-        session.add(_row(TIMESTAMP, timestamp, timestamp_bytes, now, person))
+        self._verify_whole(head, held.layers, judged_at or now)
+        session.add(role_row(SNAPSHOT, snapshot, snapshot_bytes, now, person))
+        session.add(role_row(TIMESTAMP, timestamp, timestamp_bytes, now, person))
 
     def _centre_keys(self) -> CentreKeys:
         return CentreKeys(self._keys.sealing_keys(), self._keys.signer(RECEIPTS).public)
 
-    def _current(self) -> _Current | None:
+    def _current(self) -> Current | None:
         with snapshot(self._database) as session:
             return self._current_in(session)
 
-    def _current_in(self, session: Session) -> _Current | None:
+    def _current_in(self, session: Session) -> Current | None:
         """Return what the newest timestamp names. Rows never change, so one number says whether ours is still it."""
         version, cached = sql.newest_version(session, TIMESTAMP), self._cached
         if version == 0:
             return None
         if cached is None or cached.timestamp_version != version:
-            self._cached = cached = _load(session, version)
+            self._cached = cached = load(session, version)
         return cached
 
     def _record_published(self) -> None:
@@ -540,128 +537,31 @@ class PolicyPublisher:
         with snapshot(self._database) as session:
             changed = (*sql.changed(session, ROOT), *sql.changed(session, TARGETS))
             published = (*changed, *sql.published_policies(session))
-            recorded = {row.role: _recorded(session, row.role) for row in published}
-            names = _names(sql.roots(session))
+            recorded = {row.role: recorded_version(session, row.role) for row in published}
+            names = happenings.names_of(sql.roots(session))
         for row in published:
             if row.version <= recorded[row.role]:
                 continue
-            self._journal.record(_published(row, names))
-            in_one_commit(self._database, partial(_mark_recorded, row=row))
-
-
-def _held(session: Session, current: _Current | None) -> Held:
-    if current is not None:
-        taken_back = frozenset(layer for layer, rings in current.rollouts.items() if rings == Rings())
-        return Held(current.head.roots, current.head.targets, current.layers, taken_back)
-    roots = sql.roots(session)
-    if not roots:
-        raise NotEstablished
-    return Held(roots, _metadata(session, TARGETS, sql.newest_version(session, TARGETS)), ())
-
-
-def _load(session: Session, timestamp_version: int) -> _Current:
-    timestamp_bytes = _metadata(session, TIMESTAMP, timestamp_version)
-    timestamp = parse_role(Timestamp, timestamp_bytes).signed
-    snapshot_bytes = _metadata(session, SNAPSHOT, timestamp.snapshot_meta.version)
-    snapshot = parse_role(Snapshot, snapshot_bytes).signed
-    versions = {file.removesuffix(".json"): described.version for file, described in snapshot.meta.items()}
-    targets = _metadata(session, TARGETS, versions.pop(TARGETS))
-    layers = []
-    for layer, version in sorted(versions.items()):
-        row = sql.row(session, layer, version)
-        if row is None or row.policy is None:
-            raise PolicyRowMissing(layer, version)
-        layers.append(LayerBundle(layer, row.metadata_bytes, row.policy, row.stable or b""))
-    head = HeadBundle(sql.roots(session), timestamp_bytes, snapshot_bytes, targets)
-    expires = min(timestamp.expires, snapshot.expires)
-    return _Current(timestamp.version, snapshot.version, expires, head, tuple(layers), rollouts_of(snapshot))
-
-
-def _metadata(session: Session, role: str, version: int) -> bytes:
-    row = sql.row(session, role, version)
-    if row is None:
-        raise PolicyRowMissing(role, version)
-    return row.metadata_bytes
-
-
-def _row(role: str, signed: Signed, data: bytes, now: datetime, person: str) -> PolicyMetadata:
-    return PolicyMetadata(
-        role=role, version=signed.version, metadata_bytes=data, policy=None, published=now, person=person
-    )
+            self._journal.record(happenings.published(row, names))
+            in_one_commit(self._database, partial(mark_recorded, row=row))
 
 
 def _looked_at(offered: Publication, held: Held) -> str:
     """Return what is to be recorded of a change that may do harm and that nobody but its author could look at.
 
-    Raises SecondPersonNeeded where there is somebody, who did not.
+    Raises SecondPersonNeeded where there is somebody, who did not, and DangersUnseen where they saw something else.
     """
     found = dangers(offered.bundle, held)
     keys = held_keys(parse_role(Targets, held.targets).signed, offered.layer).keys
-    mine = signed_by(keys, parse_role(Targets, offered.metadata))
-    if not found or len(mine) > 1:
+    metadata = parse_role(Targets, offered.metadata)
+    mine = signed_by(keys, metadata)
+    if not found:
         return ""
-    if len(keys) > 1:
-        raise SecondPersonNeeded(offered.layer, found, [name_of(key) for key in keys if key.keyid not in mine])
-    return f"nobody else could look at what may do harm: {'; '.join(found)}"
-
-
-def _layer_row(layer: LayerBundle, version: int, now: datetime, person: str, remark: str = "") -> PolicyMetadata:
-    return PolicyMetadata(
-        role=layer.layer,
-        version=version,
-        metadata_bytes=layer.metadata,
-        policy=layer.policy,
-        published=now,
-        person=person,
-        stable=layer.stable or None,
-        remark=remark,
-    )
-
-
-def _fact(layer: str) -> str:
-    return f"policy.recorded.{layer}"
-
-
-def _recorded(session: Session, layer: str) -> int:
-    fact = session.get(Fact, _fact(layer))
-    return 0 if fact is None else int(fact.value)
-
-
-def _mark_recorded(session: Session, row: PolicyMetadata) -> None:
-    session.merge(Fact(name=_fact(row.role), value=str(row.version)))
-
-
-def _names(roots: Iterable[bytes]) -> dict[str, str]:
-    """Return the names of all who ever signed, by key id."""
-    keys = (key for root in roots for key in parse_role(Root, root).signed.keys.values())
-    return {key.keyid: name_of(key) for key in keys if is_named(key)}
-
-
-def _published(row: PolicyMetadata, names: Mapping[str, str]) -> Happening:
-    """Return what is recorded: who sent it, and beside them who else has signed it."""
-    data = row.metadata_bytes
-    signed = (parse_role(Root, data) if row.role == ROOT else parse_role(Targets, data)).signatures
-    others = sorted({names[key_id] for key_id in signed if key_id in names} - {row.person})
-    digest = sha256(row.metadata_bytes if row.policy is None else row.policy).hexdigest()
-    return Happening(
-        Event.POLICY_PUBLISHED,
-        Action.CREATE,
-        Outcome.SUCCESS,
-        who=(
-            Participant("person", row.person, requestor=True),
-            *(Participant("person", name, requestor=False) for name in others[:_MOST_SIGNERS_NAMED]),
-        ),
-        what=(Subject("policy", f"{row.role} version {row.version} sha256 {digest}"),),
-        reason=row.remark,
-    )
-
-
-def _refused(what: str, person: str, exc: Exception) -> Happening:
-    return Happening(
-        Event.POLICY_REFUSED,
-        Action.CREATE,
-        Outcome.SERIOUS_FAILURE,
-        who=(Participant("person", person, requestor=True),),
-        what=(Subject("policy", what),),
-        reason=str(exc),
-    )
+    if len(keys) == 1:
+        return f"nobody else could look at what may do harm: {'; '.join(found)}"
+    if len(mine) < 2:
+        others = [name_of(key) for key in keys if key.keyid not in mine]
+        raise SecondPersonNeeded(offered.layer, found, others, rings=bool(offered.stable))
+    if not is_signed_with(metadata.signed, found):
+        raise DangersUnseen(offered.layer, found)
+    return ""

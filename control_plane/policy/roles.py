@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from typing import TypeVar
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -40,7 +41,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization import DeserializationError, SerializationError
 
 from control_plane.people.name import PERSON_PATTERN
-from shared import clock
+from shared import canonical, clock
 from shared.errors import Malformed
 from shared.policy.bundle import MAX_HEAD_BYTES, LayerBundle
 from shared.policy.rollout import ROLLOUTS, Rings, parse_rollouts, rollouts_json
@@ -51,7 +52,7 @@ ONLINE_HOLDS_FOR = timedelta(days=14)
 ROOT, TARGETS, SNAPSHOT, TIMESTAMP = Root.type, Targets.type, Snapshot.type, Timestamp.type
 
 _HASHES = ["sha256"]
-_NAME, _SINCE = "name", "since"
+_NAME, _SINCE, _DANGERS = "name", "since", "dangers"
 
 AnyRole = TypeVar("AnyRole", Root, Targets, Snapshot, Timestamp)
 
@@ -172,14 +173,30 @@ def build_targets(
     )
 
 
-def build_layer(layer: str, policy: bytes, *, version: int, now: datetime, stable: bytes = b"") -> Targets:
-    """Return the role of a layer. With `stable` the online key may choose which of the two a host goes by."""
+def build_layer(
+    layer: str, policy: bytes, *, version: int, now: datetime, stable: bytes = b"", dangers: Sequence[str] = ()
+) -> Targets:
+    """Return the role of a layer. With `stable` the online key may choose which of the two a host goes by.
+
+    `dangers` are what of the change may do harm: whoever signs it signs that this is what they were shown. Other
+    readers of TUF pass over their digest.
+    """
     documents = {policy_path(layer): policy} | ({stable_path(layer): stable} if stable else {})
     return Targets(
         version=version,
         expires=_after(now, PEOPLE_HOLD_FOR),
         targets={path: TargetFile.from_data(path, document, _HASHES) for path, document in documents.items()},
+        unrecognized_fields={_DANGERS: _dangers_digest(dangers)} if dangers else {},
     )
+
+
+def is_signed_with(layer: Targets, dangers: Sequence[str]) -> bool:
+    """Return whether whoever made this role of a layer was shown these very dangers, in whatever order."""
+    return layer.unrecognized_fields.get(_DANGERS) == (_dangers_digest(dangers) if dangers else None)
+
+
+def _dangers_digest(dangers: Sequence[str]) -> str:
+    return sha256(canonical.encode([*sorted(dangers)])).hexdigest()
 
 
 def build_snapshot(

@@ -2,7 +2,8 @@
 
     root       version + 1; signed by the threshold of the old root, by its own, and by every key that is new in it
     targets    version + 1; delegates the very layers that were delegated
-    each layer that is published, once more: version + 1, and in everything else the policy it was
+    each layer that is published, once more: version + 1, and in everything else the policy it was;
+               where a roll-out was taken back, the policy that hosts were left with
 
 A key that is new has to sign too, so that nobody becomes a signer by a typing error, and whoever signs has a root with
 their own signature to begin from. Layers are signed anew so that the old signers' word is nowhere relied on, and the
@@ -70,7 +71,7 @@ class RootUnusable(Refused):
 
 class PolicyChanged(Refused):
     def __init__(self, layer: str) -> None:
-        super().__init__(f"a new root takes every published policy along as it is; that of layer {layer} differs")
+        super().__init__(f"a new root takes along every policy that hosts have as it is; that of layer {layer} differs")
         self.layer = layer
 
 
@@ -207,7 +208,7 @@ def _verify_key(key: Key) -> None:
 
 
 def _same_policies(targets: Targets, offered: RootChange, held: Held) -> Iterator[LayerDocument]:
-    published = {layer.layer: parse_document(layer.layer, layer.policy) for layer in held.layers}
+    published = {layer.layer: parse_document(layer.layer, held.in_force(layer.layer)) for layer in held.layers}
     for layer in offered.layers:
         document = read_unsigned_layer(targets, layer)
         verify_next(layer.layer, document.version, layer_version(held.layers, layer.layer))

@@ -4,6 +4,7 @@ What lies in the database is not believed: an archive's address from there is wh
 centre goes on under a policy that has expired: images are delivered where people last said, and status names the role.
 """
 
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
@@ -15,17 +16,24 @@ from tuf.api.metadata import Targets
 from control_plane.db.transactions import snapshot
 from control_plane.keys.store import POLICY_TRUST, KeyStore
 from control_plane.policy import sql
-from control_plane.policy.publisher import Moment, PolicyPublisher, PolicyRowMissing, RootReplaced
+from control_plane.policy.publisher import PolicyPublisher, Published, RootReplaced
 from control_plane.policy.roles import begins_with, parse_role
 from control_plane.policy.root_change import WHENEVER
+from control_plane.policy.rows import PolicyRowMissing
 from control_plane.policy.together import LayerDocument
-from control_plane.policy.verify import SignaturesMissing, read_stable, verify_layer, verify_roots, verify_targets
-from shared.policy.accept import WrongLayer
+from control_plane.policy.verify import (
+    SignaturesMissing,
+    organisation_of,
+    read_stable,
+    verify_layer,
+    verify_roots,
+    verify_targets,
+)
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, Modality, PolicyDocument
 from shared.policy.part import PartDocument
 
-_KEPT = 64
+_KEPT = 256  # more than there can be layers
 
 
 class VerifiedPolicy:
@@ -42,54 +50,70 @@ class VerifiedPolicy:
         Raises DatabaseUnavailable, RootReplaced, PolicyRowMissing, Malformed, SignaturesMissing, LayerNotDelegated,
         MetadataMismatch and the like: what does not hold is not acted on.
         """
-        moment = self._publisher.moment()
-        layer = None if moment is None else moment.layer(ORGANISATION)
-        return None if moment is None or layer is None else _organisation(self._everywhere(moment, layer))
+        return self._newest(self._publisher.published())
 
     def rolled_out(self) -> PolicyDocument | None:
         """Return the newest policy, which some hosts may have alone so far. Raises what `newest` does."""
-        moment = self._publisher.moment()
-        layer = None if moment is None else moment.layer(ORGANISATION)
-        return None if moment is None or layer is None else _organisation(self._document(moment.head, layer, ()))
+        published = self._publisher.published()
+        head, layer = published.head, published.layer(ORGANISATION)
+        return None if head is None or layer is None else organisation_of(self._document(head, layer, ()))
 
-    def everywhere(self) -> PolicyDocument | None:
+    def with_modalities_of_parts(self) -> PolicyDocument | None:
         """Return the organisation's policy with the modalities of every part and of every exception for a host.
 
         While a part is rolled out, some of its hosts take images from who sends by the one version, some by the other.
         For what the centre does for all sites alike: no host has this policy, and an AE title may be in it more than
-        once, for modalities at different places. Raises what `newest` does.
+        once, for modalities at different places. While a part is rolled out, those of both its versions are in it.
+        Raises what `newest` does.
         """
-        organisation, moment = self.newest(), self._publisher.moment()
-        if organisation is None or moment is None:
+        published = self._publisher.published()
+        head, organisation = published.head, self._newest(published)
+        if head is None or organisation is None:
             return None
         modalities: dict[Modality, None] = dict.fromkeys(organisation.modalities)
-        for layer in moment.layers:
-            documents = [self._everywhere(moment, layer)]
-            if not moment.is_taken_back(layer.layer):
-                documents.append(self._document(moment.head, layer, ()))
-            for part in (each for each in documents if isinstance(each, PartDocument)):
-                for content in (part.content, *(exception for _, exception in part.hosts)):
-                    modalities.update(dict.fromkeys(content.modalities))
+        for part in _parts(self._on_hosts(published, head)):
+            for content in (part.content, *(exception for _, exception in part.hosts)):
+                modalities.update(dict.fromkeys(content.modalities))
         return replace(organisation, modalities=tuple(modalities))
 
     def parts(self) -> dict[str, PartDocument]:
-        """Return what every host has of each site and type of modality, by layer, as `newest` does."""
-        moment = self._publisher.moment()
-        documents = [] if moment is None else [self._everywhere(moment, layer) for layer in moment.layers]
-        return {document.layer: document for document in documents if isinstance(document, PartDocument)}
+        """Return the newest policy of each site and type of modality that all its hosts have been given, by layer.
+
+        Raises what `newest` does.
+        """
+        published = self._publisher.published()
+        head = published.head
+        found = () if head is None else (self._in_force(published, head, layer) for layer in published.layers)
+        return {part.layer: part for part in _parts(found)}
 
     def acted_by(self) -> dict[str, tuple[LayerDocument, ...]]:
-        """Return the policies by which hosts act, by layer, as `Moment.acted_by` does. Raises what `newest` does."""
-        moment = self._publisher.moment()
-        if moment is None:
-            return {}
-        for layer in moment.layers:
-            self._document(moment.head, layer, ())
-        return moment.acted_by()
+        """Return the policies by which hosts act, by layer, as `Published.acted_by` does. Raises what `newest` does."""
+        published = self._publisher.published()
+        if published.head is not None:
+            for layer in published.layers:
+                self._document(published.head, layer, ())
+        return published.acted_by()
+
+    def _newest(self, published: Published) -> PolicyDocument | None:
+        head, layer = published.head, published.layer(ORGANISATION)
+        return None if head is None or layer is None else organisation_of(self._in_force(published, head, layer))
+
+    def _in_force(self, published: Published, head: HeadBundle, layer: LayerBundle) -> LayerDocument:
+        newest = self._document(head, layer, ())
+        return newest if published.is_everywhere(layer.layer) else read_stable(layer)
+
+    def _on_hosts(self, published: Published, head: HeadBundle) -> Iterator[LayerDocument]:
+        """Yield what any host has of each layer: both documents of one that is rolled out."""
+        for layer in published.layers:
+            newest = self._document(head, layer, ())
+            if not published.is_taken_back(layer.layer):
+                yield newest
+            if layer.layer in published.rollouts:
+                yield read_stable(layer)
 
     def version(self, version: int) -> PolicyDocument:
         """Return an earlier version, under the signatures of those who signed then. Raises what `newest` does."""
-        return _organisation(self.version_of(ORGANISATION, version))
+        return organisation_of(self.version_of(ORGANISATION, version))
 
     def version_of(self, layer: str, version: int) -> LayerDocument:
         """Return a version of any layer, as `version` does."""
@@ -104,10 +128,6 @@ class VerifiedPolicy:
         if document.version != version:
             raise PolicyRowMissing(layer, version)
         return document
-
-    def _everywhere(self, moment: Moment, layer: LayerBundle) -> LayerDocument:
-        newest = self._document(moment.head, layer, ())
-        return newest if moment.is_everywhere(layer.layer) else read_stable(layer)
 
     def _document(self, head: HeadBundle, layer: LayerBundle, delegations: tuple[bytes, ...]) -> LayerDocument:
         # By all the bytes that the answer depends on, so a changed row is looked at again.
@@ -138,18 +158,16 @@ class VerifiedPolicy:
         return verify_layer(targets, layer)
 
 
+def _parts(documents: Iterable[LayerDocument]) -> Iterator[PartDocument]:
+    yield from (document for document in documents if isinstance(document, PartDocument))
+
+
 def _earlier_targets(roots: tuple[bytes, ...], data: bytes) -> Targets:
     """Return delegations that were in force once, under whichever root they were signed."""
     for last in range(len(roots), 1, -1):
         with suppress(SignaturesMissing):
             return verify_targets(verify_roots(roots[:last], WHENEVER), data, WHENEVER)
     return verify_targets(verify_roots(roots[:1], WHENEVER), data, WHENEVER)
-
-
-def _organisation(document: LayerDocument) -> PolicyDocument:
-    if not isinstance(document, PolicyDocument):
-        raise WrongLayer(offered=document.layer, expected=ORGANISATION)
-    return document
 
 
 def _digest(*parts: bytes) -> bytes:

@@ -12,7 +12,7 @@ from typing import Protocol
 from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Metadata, MetaFile, Root, Signed, Snapshot, TargetFile, Targets, Timestamp
 
-from control_plane.policy.exchange import Publication
+from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.roles import (
     ROOT,
     SNAPSHOT,
@@ -31,7 +31,7 @@ from shared import clock
 from shared.errors import Malformed, Refused
 from shared.policy.accept import WrongLayer
 from shared.policy.bundle import HeadBundle, LayerBundle
-from shared.policy.document import PolicyDocument, SealingKey
+from shared.policy.document import ORGANISATION, PolicyDocument, SealingKey
 from shared.signing import EvidencePublicKey
 
 
@@ -144,12 +144,21 @@ class NothingStable(Refused):
 
 @dataclass(frozen=True)
 class Held:
-    """What is published, which every new version is measured against; of `taken_back` layers hosts have `stable`."""
+    """What is published, which every new version is measured against.
+
+    Of `taken_back` layers hosts have `stable`; of `rolled_out` ones some hosts have, or may be given again, `stable`.
+    """
 
     roots: tuple[bytes, ...]
     targets: bytes
     layers: tuple[LayerBundle, ...]
     taken_back: Collection[str] = ()
+    rolled_out: Collection[str] = ()
+
+    @classmethod
+    def of(cls, parts: PolicyParts) -> "Held":
+        """Return what the centre says is published, which is still to be verified."""
+        return cls(parts.roots, parts.targets, parts.layers, parts.taken_back, parts.rolled_out)
 
     def in_force(self, layer: str) -> bytes:
         """Return the policy that every host of `layer` has, where none is being rolled out; empty: there is none."""
@@ -157,6 +166,13 @@ class Held:
         if held is None:
             return b""
         return held.stable if layer in self.taken_back else held.policy
+
+    def on_hosts(self) -> Iterator[LayerDocument]:
+        """Yield what hosts have of each layer: both documents of one that is rolled out. Raises Malformed."""
+        for layer in self.layers:
+            yield parse_document(layer.layer, self.in_force(layer.layer))
+            if layer.layer in self.rolled_out and layer.stable:
+                yield parse_document(layer.layer, layer.stable)
 
 
 @dataclass(frozen=True)
@@ -320,6 +336,13 @@ def _read_layer(layer: LayerBundle) -> LayerDocument:
 def read_stable(layer: LayerBundle) -> LayerDocument:
     """Return the policy of hosts that a roll-out of `layer`, which was verified and has one, does not reach."""
     return _read_document(layer.layer, layer.stable)
+
+
+def organisation_of(document: LayerDocument) -> PolicyDocument:
+    """Raises WrongLayer."""
+    if not isinstance(document, PolicyDocument):
+        raise WrongLayer(offered=document.layer, expected=ORGANISATION)
+    return document
 
 
 def _read_document(layer: str, data: bytes) -> LayerDocument:

@@ -148,11 +148,10 @@ class Rollouts:
 
     def expected(self, layer: str = ORGANISATION) -> Mapping[str, int]:
         """Return which version of `layer` each active host that has it should have in force, by host id."""
-        moment = self._publisher.moment()
-        published = None if moment is None else moment.layer(layer)
-        if moment is None or published is None:
+        moment = self._publisher.published()
+        published, rings = moment.layer(layer), moment.rollouts.get(layer)
+        if published is None:
             return {}
-        rings = moment.rollouts.get(layer)
         newest = parse_document(layer, published.policy).version
         before = newest if rings is None else parse_document(layer, published.stable).version
         with snapshot(self._database) as session:

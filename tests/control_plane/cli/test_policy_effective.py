@@ -31,13 +31,18 @@ def test_a_host_that_a_ring_has_not_reached_is_told_of(state: str) -> None:
 
 
 def test_what_was_taken_back_is_told_of_every_host() -> None:
+    left_with = (ORGANISATION, published(NORTH, 3))
     for host in (HOST, OTHER):
-        (line,) = held_back(host, LAYERS, [rollout(state="reverted")])
+        (line,) = held_back(host, left_with, [rollout(state="reverted")])
         assert line.startswith("policy 4 of site-north was taken back: ")
 
 
 @pytest.mark.parametrize(
-    "over", [rollout(state="finished"), rollout(version=3), rollout(layer="site-south"), rollout(layer="modality-ct")]
+    "over",
+    [
+        *(rollout(state="finished"), rollout(version=3), rollout(layer="site-south"), rollout(layer="modality-ct")),
+        *(rollout(state="reverted"), rollout(state="reverted", layer="site-south")),
+    ],
 )
 def test_a_roll_out_that_is_over_or_of_another_layer_says_nothing_of_the_host(over: dict[str, Any]) -> None:
     assert list(held_back(HOST, LAYERS, [over])) == []

@@ -112,7 +112,7 @@ def test_history_show_and_revert_are_of_the_layer_that_is_named(layered: Adminis
     assert "policy 3 of layer site-north is published" in out
     code, _, errors = layered.run("revert", "1", "--layer", "site-north", "--yes")
     assert code == 1
-    assert "nothing was published: version 3, the newest, says what version 1 said" in errors
+    assert "nothing was published: version 3, which hosts have, says what version 1 said" in errors
 
 
 def test_a_revert_of_what_comes_to_the_same_today_is_published_all_the_same(layered: Administrator) -> None:

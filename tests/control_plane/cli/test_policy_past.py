@@ -115,7 +115,7 @@ def test_a_script_reverts_without_being_asked_and_reads_the_answer_alone(ada: Ad
     assert "timings.state_every_s: 60 s -> 5 s" in errors
     code, _, errors = ada.run("revert", "1", "--yes")
     assert code == 1
-    assert "nothing was published: version 3, the newest, says what version 1 said" in errors
+    assert "nothing was published: version 3, which hosts have, says what version 1 said" in errors
 
 
 def test_refuses_to_publish_again_what_was_altered_in_the_database_since(ada: Administrator) -> None:

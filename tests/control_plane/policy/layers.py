@@ -67,7 +67,7 @@ class HostOf:
         return policy
 
     def take_published(self, centre: Centre) -> HostPolicy:
-        head, layers = centre.publisher.published()
+        head, layers, _ = centre.publisher.published()
         assert head is not None
         return self.take(HeadBundle.parse(head.encode()), layers)
 

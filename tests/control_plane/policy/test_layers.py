@@ -23,7 +23,7 @@ from control_plane.policy.layers_added import (
     verify_layers_added,
 )
 from control_plane.policy.proposing import Wish, propose_layers, propose_root
-from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing
+from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import (
     PEOPLE_HOLD_FOR,
     begins_with,
@@ -33,6 +33,7 @@ from control_plane.policy.roles import (
     sign_role,
 )
 from control_plane.policy.root_change import PolicyChanged
+from control_plane.policy.rows import PolicyRowMissing
 from control_plane.policy.together import (
     LayerDocument,
     LayersDisagree,
@@ -520,7 +521,7 @@ def test_what_the_centre_does_for_all_sites_it_does_for_the_modalities_of_every_
     publish_part(layered, part(SOUTH, 1, "CT9", "MR1"), one)
     verified = VerifiedPolicy(layered.database, layered.keys, layered.publisher)
 
-    everywhere, organisation = verified.everywhere(), verified.newest()
+    everywhere, organisation = verified.with_modalities_of_parts(), verified.newest()
 
     assert everywhere is not None
     assert organisation is not None
@@ -537,4 +538,4 @@ def test_a_part_in_the_database_that_people_did_not_sign_is_acted_on_nowhere(lay
         row.policy = part(NORTH, 1, "EVIL").encode()
 
     with pytest.raises(Refused):
-        VerifiedPolicy(layered.database, layered.keys, layered.restarted().publisher).everywhere()
+        VerifiedPolicy(layered.database, layered.keys, layered.restarted().publisher).with_modalities_of_parts()

@@ -20,9 +20,7 @@ from control_plane.policy.authoring import make_root_and_targets
 from control_plane.policy.exchange import PolicyParts, Publication, RootChange
 from control_plane.policy.publisher import (
     AlreadyEstablished,
-    NotEstablished,
     PolicyPublisher,
-    PolicyRowMissing,
     RootReplaced,
 )
 from control_plane.policy.roles import (
@@ -42,6 +40,7 @@ from control_plane.policy.roles import (
     with_signatures,
 )
 from control_plane.policy.root_change import LayersDiffer
+from control_plane.policy.rows import NotEstablished, PolicyRowMissing
 from control_plane.policy.together import LayerDocument
 from control_plane.policy.verify import (
     CentreKeys,

@@ -115,7 +115,7 @@ class Bench:
 
     def sync(self, *machines: Machine) -> None:
         """Have hosts fetch what is published, and report."""
-        head, layers = self.centre.publisher.published()
+        head, layers, _ = self.centre.publisher.published()
         assert head is not None
         for machine in machines or self.machines:
             machine.take(HeadBundle.parse(head.encode()), [LayerBundle.parse(layer.encode()) for layer in layers])

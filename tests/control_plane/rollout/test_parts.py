@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from tuf.api.metadata import Targets
 
-from control_plane.policy.exchange import Publication
+from control_plane.policy.exchange import Publication, RootChange
 from control_plane.policy.file.authored import AuthoredPart, AuthoredPolicy
 from control_plane.policy.proposing import Wish, propose_root
-from control_plane.policy.publisher import PolicyPublisher, RolloutOpen, TakenBack
+from control_plane.policy.publisher import PolicyPublisher, RolloutOpen
 from control_plane.policy.roles import parse_role
+from control_plane.policy.root_change import PolicyChanged
 from control_plane.policy.together import LayerDocument, LayersDisagree, verify_together
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.policy.verify import CentreKeys, Held, verify_layer
@@ -21,6 +22,7 @@ from control_plane.rollout.plan import Plan
 from control_plane.rollout.service import FirstRingEmpty, NoRollout, Steering
 from shared.errors import Malformed
 from shared.policy.document import ORGANISATION, Modality
+from shared.policy.part import PartDocument
 from shared.policy.rollout import Rings
 from tests.control_plane.policy.centre import PERSON, POLICY
 from tests.control_plane.policy.layers import CT, NORTH, SOUTH, add_layers, saying
@@ -166,15 +168,30 @@ def test_the_organisation_and_a_site_are_rolled_out_at_the_same_time_each_by_its
         bench.rollouts.publish(bench.signed(BEFORE, rings=False), None, PERSON)
 
 
-def test_no_root_is_changed_while_a_site_is_rolled_out_or_was_taken_back(bench: Bench) -> None:
+def test_no_root_is_changed_while_a_site_is_rolled_out_and_after_it_was_taken_back_takes_along_what_hosts_have(
+    bench: Bench,
+) -> None:
+    def root() -> RootChange:
+        parts, signatory = bench.centre.publisher.parts(), ada(bench.centre).signatory
+        change = propose_root(Wish(), parts, signatory, bench.centre.clock).change
+        assert change is not None
+        return change
+
     bench.publish(AFTER, plan(bench))
-    root = propose_root(Wish(), bench.centre.publisher.parts(), ada(bench.centre).signatory, bench.centre.clock).change
-    assert root is not None
+    early = root()
     with pytest.raises(RolloutOpen, match=f"policy rollout revert --layer {NORTH}"):
-        bench.centre.publisher.change_root(root, PERSON)
+        bench.centre.publisher.change_root(early, PERSON)
+    before = bench.centre.publisher.layer(NORTH)
     bench.rollouts.steer(NORTH, Steering.REVERT, PERSON)
-    with pytest.raises(TakenBack, match=f"version 2 of layer {NORTH} was taken back"):
-        bench.centre.publisher.change_root(root, PERSON)
+    with pytest.raises(PolicyChanged):
+        bench.centre.publisher.change_root(early, PERSON)
+    bench.centre.publisher.change_root(root(), PERSON)
+
+    after = bench.centre.publisher.layer(NORTH)
+    assert before is not None
+    assert after is not None
+    said = PartDocument.parse(after.policy)
+    assert (said.version, said.content) == (3, PartDocument.parse(before.stable).content)
 
 
 # ---- what the organisation may not say meanwhile
@@ -245,7 +262,7 @@ def test_what_the_centre_does_for_all_sites_it_does_for_who_sends_under_either_v
     bench.rollouts.publish(bench.signed(AuthoredPart(SOUTH, saying()), rings=False), None, PERSON)
 
     def senders() -> set[str]:
-        policy = verified.everywhere()
+        policy = verified.with_modalities_of_parts()
         assert policy is not None
         return {modality.ae_title for modality in policy.modalities} - {"CT1", "CT7"}
 

@@ -9,13 +9,14 @@ from sqlalchemy import update
 
 from control_plane.db.models import RolloutRow
 from control_plane.policy.authoring import author
+from control_plane.policy.drafts import tell
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.proposing import Wish, propose_root
-from control_plane.policy.publisher import FirstRing, PolicyPublisher, RingsMissing, RolloutOpen, TakenBack
+from control_plane.policy.publisher import FirstRing, PolicyPublisher, RingsMissing, RolloutOpen
 from control_plane.policy.roles import build_layer, sign_role
 from control_plane.policy.root_change import PolicyChanged
 from control_plane.policy.verified import VerifiedPolicy
-from control_plane.policy.verify import NothingStable, StableDiffers
+from control_plane.policy.verify import NothingStable, PolicyExpired, StableDiffers
 from control_plane.rollout.plan import OnAbort
 from control_plane.rollout.service import FirstRingEmpty, NoRollout, NotSteered, Steering
 from edge_agent.policy_sync.verification import MetadataInvalid
@@ -24,7 +25,7 @@ from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION
 from shared.policy.rollout import Rings
 from tests.control_plane.policy.centre import PERSON, POLICY, new_centre
-from tests.control_plane.policy.people import ada
+from tests.control_plane.policy.people import ada, change_root
 from tests.control_plane.rollout.bench import EVEN_MORE, MORE, QUIET_S, Bench
 
 
@@ -241,8 +242,43 @@ def test_nothing_is_published_and_no_root_changed_while_hosts_go_by_two_versions
     with pytest.raises(RolloutOpen):
         bench.centre.publisher.change_root(root, PERSON)
     bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
-    with pytest.raises(TakenBack):
+    with pytest.raises(PolicyChanged):  # it would sign anew, for everybody, what was taken back
         bench.centre.publisher.change_root(root, PERSON)
+
+
+def test_a_root_takes_along_what_hosts_were_left_with_and_the_roll_out_is_over(bench: Bench) -> None:
+    published_and_seen(bench)
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    draft = propose_root(Wish(), bench.centre.publisher.parts(), ada(bench.centre).signatory, bench.centre.clock)
+    told = (
+        "it makes version 3 of layer organisation, the policy of version 1, which hosts were left with when version 2"
+    )
+    assert any(line.startswith(told) for line in tell(draft))
+    assert draft.change is not None
+    bench.centre.publisher.change_root(draft.change, PERSON)
+
+    bench.sync()
+    assert bench.in_force() == [3, 3, 3, 3]
+    assert [modality.ae_title for modality in bench.centre.document().modalities] == ["CT1"]
+    assert bench.centre.publisher.parts().taken_back == ()
+    bench.publish(EVEN_MORE)
+    assert bench.state() == "running 1"
+
+
+def test_a_roll_out_can_be_ended_under_a_root_that_has_expired_and_a_new_root_follows(bench: Bench) -> None:
+    published_and_seen(bench)
+    bench.later(366 * 86_400)
+    with pytest.raises(PolicyExpired):  # what is more than a choice
+        bench.rollouts.publish(bench.signed(EVEN_MORE, rings=False), None, PERSON)
+    with pytest.raises(RolloutOpen):
+        change_root(bench.centre, Wish(), ada(bench.centre))
+
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    with pytest.raises(PolicyExpired):  # control: it is the choice alone that can be signed
+        bench.centre.publisher.refresh()
+    change_root(bench.centre, Wish(), ada(bench.centre))
+    bench.sync()
+    assert bench.in_force() == [3, 3, 3, 3]
 
 
 def test_a_root_signs_the_newest_policies_anew_for_everybody_and_nothing_to_go_back_to(bench: Bench) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.policy import publisher as publishing
+from control_plane.policy.authoring import author
 from control_plane.policy.dangers import dangers
 from control_plane.policy.drafts import harm, missing
 from control_plane.policy.proposing import propose_policy
@@ -50,6 +51,16 @@ def test_one_of_two_signers_cannot_publish_what_may_do_harm(centre: Centre) -> N
 
     assert publish_by(centre, first, second, authored=NOBODY_SENDS) == before + 1
     assert centre.journal.kept[-1].reason == ""
+
+
+def test_who_published_in_rings_is_told_how_a_draft_for_rings_is_written(centre: Centre) -> None:
+    first, _ = two_signers(centre)
+    assert first.signatory.credential is not None
+    for rings, told in ((True, "propose FILE --rings --out DRAFT"), (False, "propose FILE --out DRAFT")):
+        parts, credential = centre.publisher.parts(), first.signatory.credential
+        signed = author(NOBODY_SENDS, parts, credential, centre.clock, rings=rings)
+        with pytest.raises(SecondPersonNeeded, match=told):
+            centre.publisher.publish(signed, first.name)
 
 
 def test_what_does_no_harm_needs_one(centre: Centre) -> None:

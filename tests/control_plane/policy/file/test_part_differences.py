@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from time import perf_counter
 
 import pytest
 
@@ -142,6 +143,43 @@ def test_parts_of_its_own_kind_are_on_no_host_beside_it() -> None:
     others = [published(LAX_NORTH.replace("default: restricted", "default: secret").replace("north", "south"))]
 
     assert part_differences(ORGANISATION, None, parse(LAX_NORTH), others) == ()
+
+
+def test_what_an_exception_says_instead_of_a_type_of_modality_is_told_of_its_host() -> None:
+    excepted = (
+        f"layer: site-north\nhosts: {{{HOST}: {{grading: {{default: restricted, grades: [restricted, secret]}}}}}}\n"
+    )
+
+    assert part_differences(ORGANISATION, published("layer: site-north\n"), parse(excepted)) == ()
+    (change,) = part_differences(
+        ORGANISATION, published("layer: site-north\n"), parse(excepted), [published(STRICT_MG)]
+    )
+    assert change.field == f"hosts[{HOST}].beside modality-mg: grading.default"
+    assert change.danger == "restricted is less strict than secret"
+
+
+def test_a_type_of_modality_is_judged_beside_the_exceptions_of_sites() -> None:
+    without = replace(ORGANISATION, devices=None)
+    strict = published("layer: modality-ct\ndevices: {rules: [], default: reject}\n")
+    gone = parse("layer: modality-ct\n")
+    site = published(f"layer: site-north\nhosts: {{{HOST}: {{devices: {{rules: [], default: allow}}}}}}\n")
+    told = part_differences(without, strict, gone, [site])
+    elsewhere = part_differences(without, strict, gone, [replace(site, hosts=())])
+
+    (change,) = [change for change in told if change not in elsewhere]
+    assert change.field == f"beside site-north with its exception for {HOST}: devices.default"
+    assert change.danger
+
+
+def test_beside_many_types_a_thousand_exceptions_that_say_the_same_are_judged_once() -> None:
+    lax = "{grading: {default: restricted, grades: [restricted, secret]}}"
+    hosts = "".join(f"  host-{number:032x}: {lax}\n" for number in range(1000))
+    types = [published(STRICT_MG.replace("modality-mg", f"modality-t{number}")) for number in range(20)]
+
+    began = perf_counter()
+    told = part_differences(ORGANISATION, None, parse(f"layer: site-north\nhosts:\n{hosts}"), types)
+    assert len(told) == 1000
+    assert perf_counter() - began < 10
 
 
 def test_a_thousand_exceptions_that_say_the_same_are_each_told() -> None:
