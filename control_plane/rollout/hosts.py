@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import Host
-from control_plane.enrolment.codes import parts_of
+from control_plane.enrolment.codes import readable_parts
 from control_plane.rollout.gate import Member, Observation
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.state import HostState, LayerState, verify_state
@@ -26,7 +26,7 @@ def _members(hosts: Iterator[Host], layer: str) -> Iterator[Member]:
     for host in hosts:
         state = _state(host)
         parts = {} if state is None else {part.layer: part for part in state.layers}
-        layers = frozenset({ORGANISATION, *parts_of(host.parts)})
+        layers = frozenset({ORGANISATION, *(readable_parts(host.parts) or ())})
         if layer in layers:
             seen = None
             is_told = layer == ORGANISATION or layer in parts
