@@ -2,17 +2,22 @@
 
 import json
 import re
+import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from control_plane.cli.client import PeopleDoor
+from control_plane.cli.named_host import named_host
 from control_plane.cli.people import door
-from control_plane.rollout.plan import OnAbort, Plan
-from shared.errors import Malformed, Refused
+from control_plane.policy.together import parse_document
+from control_plane.rollout.plan import MAX_QUIET_S, OnAbort, Plan
+from shared.errors import Malformed
 from shared.identity import HostId
+from shared.policy.bundle import LayerBundle
 from shared.policy.document import PolicyDocument
 from shared.policy.layer import LAYER_PATTERN
+from shared.policy.part import PartContent
 from shared.policy.rollout import EVERYBODY, Rings
 
 _SHARE = re.compile(r"([1-9][0-9]?)\s?%")
@@ -21,48 +26,61 @@ _SOAK_S, _HEALTHY_PERCENT, _ABORT_PERCENT = 1800, 90, 5
 _EXPECTS_A_RING = "expected a share of all hosts such as 10%, or a layer such as site-north"
 
 
-class WhichHost(Refused):
-    def __init__(self, wanted: str, found: int) -> None:
-        which = f"{found} active hosts are" if found else "no active host is"
-        super().__init__(f"{which} called {wanted}; give its host id, as `leadglass-server status` prints it")
-        self.wanted = wanted
-
-
 def is_in_rings(options: Namespace) -> bool:
     given = (options.soak, options.healthy, options.abort_at, options.on_abort, options.quiet)
     return bool(options.canary or options.ring) or any(value is not None for value in given)
 
 
-def plan_of(options: Namespace, policy: PolicyDocument, people: PeopleDoor) -> Plan | None:
-    """Return the plan that the options ask for, None: for everybody at once. Raises WhichHost, Malformed."""
+def plan_of(
+    options: Namespace, policy: PolicyDocument, people: PeopleDoor, layers: Iterable[LayerBundle] = ()
+) -> Plan | None:
+    """Return the plan that the options ask for, None: for everybody at once. Raises HostNotNamed, Malformed.
+
+    `layers` are what is published and what is about to be. Hosts go by either until they have the new one.
+    """
     if not is_in_rings(options):
         return None
     if not options.canary and not options.ring:
         raise Malformed("roll-out", "nobody is first; say --canary HOST or --ring 10%")
     status: Any = people.get("/api/v1/status") if options.canary else {"hosts": []}
-    first = [Rings(hosts=tuple(_host(name, status["hosts"]) for name in options.canary))] if options.canary else []
-    usual = max(_LEAST_QUIET_S, 2 * policy.pull_every_s + 3 * policy.state_every_s)
+    active = [host for host in status["hosts"] if host["active"]]
+    canaries = tuple(HostId.parse(named_host(active, name)["host"]) for name in options.canary)
+    first = [Rings(hosts=canaries)] if canaries else []
     plan = Plan(
         (*first, *map(_ring, options.ring), Rings(percent=EVERYBODY)),
         soak_s=_or(options.soak, _SOAK_S),
         healthy_percent=_or(options.healthy, _HEALTHY_PERCENT),
         abort_percent=_or(options.abort_at, _ABORT_PERCENT),
         on_abort=OnAbort(options.on_abort or OnAbort.REVERT),
-        quiet_s=_or(options.quiet, usual),
+        quiet_s=_or(options.quiet, usual_quiet_s(policy, layers)),
     )
     return Plan.parse(plan.json())
+
+
+def usual_quiet_s(policy: PolicyDocument, layers: Iterable[LayerBundle]) -> int:
+    """Return for how long the slowest host may have nothing to say, by whichever policy it goes at the moment."""
+    said: list[PolicyDocument | PartContent] = [policy]
+    for layer in layers:
+        for data in filter(None, (layer.policy, layer.stable)):
+            document = parse_document(layer.layer, data)
+            if isinstance(document, PolicyDocument):
+                said.append(document)
+            else:
+                said += [document.content, *(content for _, content in document.hosts)]
+    pull_s, state_s = max(each.pull_every_s for each in said), max(each.state_every_s for each in said)
+    return min(MAX_QUIET_S, max(_LEAST_QUIET_S, 2 * pull_s + 3 * state_s))
 
 
 def rings(options: Namespace) -> int:
     """Show each roll-out; 1 where hosts failed, or one was stopped or taken back."""
     answer: Any = door(options).get("/api/v1/policy/rollouts", {"layer": options.layer})
-    return _tell(options, answer["rollouts"])
+    return _tell(options, answer)
 
 
 def steer(options: Namespace) -> int:
     asked = {"layer": options.layer, "do": options.do, "because": options.because}
     answer: Any = door(options).post("/api/v1/policy/rollouts", asked)
-    _tell(options, answer["rollouts"])
+    _tell(options, answer)
     return 0
 
 
@@ -96,27 +114,23 @@ def _hosts(ring: Mapping[str, Any]) -> str:
     )
 
 
-def _tell(options: Namespace, rollouts: Sequence[Mapping[str, Any]]) -> int:
+def _tell(options: Namespace, answer: Mapping[str, Any]) -> int:
+    rollouts, unreadable = answer["rollouts"], answer["unreadable"]
+    # A script reads a list of roll-outs, and has to see this all the same.
+    print("".join(f"{line}\n" for line in unreadable), end="", file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(json.dumps(rollouts, indent=2))
     else:
         for rollout in rollouts:
             print("\n".join(lines(rollout)))
-        if not rollouts:
+        if not rollouts and not unreadable:
             print("nothing was published in rings, or what was is followed by a newer version")
     stopped = any(rollout["state"] in ("paused", "reverted") for rollout in rollouts)
-    return 1 if stopped or any(ring["failed"] for rollout in rollouts for ring in rollout["rings"]) else 0
+    return 1 if unreadable or stopped or any(ring["failed"] for rollout in rollouts for ring in rollout["rings"]) else 0
 
 
 def _or(given: int | None, usual: int) -> int:
     return usual if given is None else given
-
-
-def _host(name: str, hosts: Sequence[Mapping[str, Any]]) -> HostId:
-    found = [host["host"] for host in hosts if host["active"] and name in (host["host"], host["asset"])]
-    if len(found) != 1:
-        raise WhichHost(name, len(found))
-    return HostId.parse(found[0])
 
 
 def _ring(text: str) -> Rings:

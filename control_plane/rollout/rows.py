@@ -6,17 +6,9 @@ from control_plane.db.models import PolicyMetadata, RolloutRow
 from control_plane.policy import sql
 from control_plane.policy.together import parse_document
 from control_plane.rollout.state import Rollout
-from shared.errors import Malformed, Refused
+from shared.errors import Malformed
 from shared.policy.document import PolicyDocument
 from shared.policy.rollout import Rings
-
-
-class NoRollout(Refused):
-    def __init__(self, layer: str) -> None:
-        super().__init__(
-            f"the newest version of layer {layer} was not published in rings, so there is no roll-out of it"
-        )
-        self.layer = layer
 
 
 def newest(session: Session, layer: str) -> Rollout | None:
@@ -28,14 +20,6 @@ def newest(session: Session, layer: str) -> Rollout | None:
     row = session.get(RolloutRow, (layer, version), populate_existing=True)
     published = sql.row(session, layer, version)
     return None if row is None else Rollout.of(row, for_guards=published is not None and _is_for_guards(published))
-
-
-def loaded(session: Session, layer: str) -> Rollout:
-    """Raises NoRollout, Malformed."""
-    rollout = newest(session, layer)
-    if rollout is None:
-        raise NoRollout(layer)
-    return rollout
 
 
 def was_signed_for_rings(session: Session, layer: str) -> bool:

@@ -25,7 +25,6 @@ from control_plane.rollout import gate, rows
 from control_plane.rollout.gate import Decision, Health, Member, Step
 from control_plane.rollout.hosts import members
 from control_plane.rollout.plan import Plan
-from control_plane.rollout.rows import NoRollout
 from control_plane.rollout.showing import not_everywhere, shown
 from control_plane.rollout.state import Rollout, State
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -48,6 +47,14 @@ class Steering(StrEnum):
     RESUME = "resume"
     REVERT = "revert"
     WIDEN = "widen"
+
+
+class NoRollout(Refused):
+    def __init__(self, layer: str) -> None:
+        super().__init__(
+            f"the newest version of layer {layer} was not published in rings, so there is no roll-out of it"
+        )
+        self.layer = layer
 
 
 class NotSteered(Refused):
@@ -192,7 +199,7 @@ class Rollouts:
 
     def _step(self, layer: str, version: int) -> None:
         with snapshot(self._database) as session:
-            before = rows.loaded(session, layer)
+            before = _loaded(session, layer)
             rollout, decision = self._decided(session, layer, version)
         if decision.step in (Step.OPEN, Step.FINISH, Step.REVERT):
             self._publisher.choose(layer, CONTROL_PLANE, lambda session: self._go_on(session, layer, version))
@@ -201,7 +208,7 @@ class Rollouts:
 
     def _decided(self, session: Session, layer: str, version: int) -> tuple[Rollout, Decision]:
         """Return the roll-out with what is known of its hosts by now, and what is to be done."""
-        rollout = rows.loaded(session, layer)
+        rollout = _loaded(session, layer)
         if rollout.version != version:
             return rollout, Decision(Step.WAIT, "there is a newer version")
         hosts = members(session, layer)
@@ -229,13 +236,13 @@ class Rollouts:
             self._write(session, rollout)
 
     def _pause(self, session: Session, layer: str, person: str, because: str) -> None:
-        rollout = rows.loaded(session, layer)
+        rollout = _loaded(session, layer)
         if rollout.state is not State.RUNNING:
             raise NotSteered(*_named(rollout), Steering.PAUSE, f"it is {rollout.state.value}")
         self._change(session, Event.ROLLOUT_PAUSED, rollout, State.PAUSED, person, because)
 
     def _resume(self, session: Session, layer: str, person: str, because: str) -> None:
-        rollout, hosts = rows.loaded(session, layer), members(session, layer)
+        rollout, hosts = _loaded(session, layer), members(session, layer)
         if rollout.state is not State.PAUSED:
             raise NotSteered(*_named(rollout), Steering.RESUME, f"it is {rollout.state.value}")
         going = gate.noted(replace(rollout, state=State.RUNNING), hosts)
@@ -273,7 +280,7 @@ class Rollouts:
 
     def _widen(self, session: Session, layer: str, person: str, because: str) -> Rings | None:
         hosts = members(session, layer)
-        rollout = gate.noted(rows.loaded(session, layer), hosts)
+        rollout = gate.noted(_loaded(session, layer), hosts)
         if rollout.state is not State.RUNNING:
             resume = "; resume it first" if rollout.state is State.PAUSED else ""
             raise NotSteered(*_named(rollout), Steering.WIDEN, f"it is {rollout.state.value}{resume}")
@@ -323,6 +330,13 @@ class Rollouts:
         what = Subject("policy", f"{rollout.layer} version {rollout.version}, {ring}")
         outcome = Outcome.SERIOUS_FAILURE if has_failed else Outcome.SUCCESS
         self._journal.append(session, Happening(event, Action.EXECUTE, outcome, (who,), (what,), rollout.why))
+
+
+def _loaded(session: Session, layer: str) -> Rollout:
+    rollout = rows.newest(session, layer)
+    if rollout is None:
+        raise NoRollout(layer)
+    return rollout
 
 
 def _named(rollout: Rollout) -> tuple[str, int]:

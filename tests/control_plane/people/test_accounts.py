@@ -10,6 +10,7 @@ from control_plane.people.accounts import (
     LINK_LIFE,
     SESSION_LIFE,
     Accounts,
+    NameOfAService,
     NotSignedIn,
     PersonExists,
     PersonUnknown,
@@ -31,6 +32,13 @@ def clock() -> FakeClock:
 @pytest.fixture
 def accounts(tmp_path: Path, clock: FakeClock) -> Accounts:
     return Accounts(open_database(sqlite_url(tmp_path / "people.sqlite")), clock)
+
+
+@pytest.mark.parametrize("name", ["control-plane", "Control-Plane", "control-plane "])
+def test_nobody_is_called_what_the_audit_log_calls_the_control_plane(accounts: Accounts, name: str) -> None:
+    with pytest.raises(NameOfAService, match="take another name"):
+        accounts.create(name, "administrator")
+    accounts.create("control plane technician", "administrator")  # control
 
 
 def test_a_token_names_its_person_and_is_stored_only_as_a_digest(accounts: Accounts, tmp_path: Path) -> None:

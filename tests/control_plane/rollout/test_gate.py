@@ -116,7 +116,7 @@ def test_what_goes_on_fails_a_host_by_its_own_reports_whenever_they_begin(
 
 
 def test_a_host_that_has_not_been_given_the_version_has_all_the_time() -> None:
-    old = {"in_force": OLD, "accepted": OLD}
+    old: dict[str, Any] = {"in_force": OLD, "accepted": OLD}
 
     assert judged(report(1, **old), report(DAYS, **old), report(DAYS + 1, in_force=OLD)) == [Health.WAITING] * 3
 
