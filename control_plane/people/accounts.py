@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Person, SignIn
 from control_plane.db.transactions import in_one_commit
+from control_plane.people.name import is_of_a_service
 from shared.clock import Clock
 from shared.errors import Refused
-from shared.identity import CONTROL_PLANE
 
 LINK_LIFE = timedelta(minutes=15)
 SESSION_LIFE = timedelta(hours=8)
@@ -65,7 +65,7 @@ class Accounts:
 
     def create(self, name: str, role: str) -> str:
         """Return the new person's bearer token, which is shown this once. Raises PersonExists, NameOfAService."""
-        if name.strip(" .'@-").casefold() == CONTROL_PLANE:
+        if is_of_a_service(name):
             raise NameOfAService(name)
         token = _TOKEN_PREFIX + secrets.token_urlsafe(32)
 

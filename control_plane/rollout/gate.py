@@ -175,10 +175,14 @@ def _starting(rollout: Rollout) -> timedelta:
 
 
 def _is_guarded(rollout: Rollout, kept: Heard, seen: Observation) -> bool:
-    """Return whether the guard does what it should by the version; of a version without rules that may be nothing."""
+    """Return whether the guard does what it should by the version; without rules in it that may be nothing.
+
+    A part may have rules all the same: a guard that says why it has no policy, and did not before, has lost one.
+    """
     if seen.guard is None:
         return not kept.guarded
-    return seen.guard == rollout.version or (seen.guard == 0 and not rollout.for_guards)
+    has_lost = bool(seen.guard_error) and kept.guarded
+    return seen.guard == rollout.version or (seen.guard == 0 and not rollout.for_guards and not has_lost)
 
 
 def _is_followed(rollout: Rollout, kept: Heard, seen: Observation) -> bool:

@@ -157,6 +157,11 @@ def test_a_version_without_rules_for_devices_is_none_that_a_guard_comes_to() -> 
     rollout = guarded(WITH_GUARD, for_guards=False)
 
     assert judged(report(1, guard=0), rollout=rollout) == [Health.HEALTHY]
+    unpinned = guarded(UNPINNED, for_guards=False)
+    assert judged(report(1, guard=0, guard_error="nobody pinned a root"), rollout=unpinned) == [Health.HEALTHY]
+    # Controls: it has not followed; or it has lost what a part has for it.
+    lost = [report(after_s, guard=0, guard_error="it refused it") for after_s in (1, 121)]
+    assert judged(*lost, rollout=rollout) == [Health.WAITING, Health.FAILED]
     assert judged(report(1, guard=OLD), report(121, guard=OLD), rollout=rollout) == [Health.WAITING, Health.FAILED]
 
 
