@@ -4,20 +4,17 @@ import json
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from control_plane.cli.client import PeopleDoor
 from control_plane.cli.named_host import named_host
 from control_plane.cli.people import door
-from control_plane.policy.together import parse_document
-from control_plane.rollout.plan import MAX_QUIET_S, OnAbort, Plan
+from control_plane.rollout.plan import OnAbort, Plan
 from shared.errors import Malformed
 from shared.identity import HostId
-from shared.policy.bundle import LayerBundle
 from shared.policy.document import PolicyDocument
 from shared.policy.layer import LAYER_PATTERN
-from shared.policy.part import PartContent
 from shared.policy.rollout import EVERYBODY, Rings
 
 _SHARE = re.compile(r"([1-9][0-9]?)\s?%")
@@ -31,13 +28,8 @@ def is_in_rings(options: Namespace) -> bool:
     return bool(options.canary or options.ring) or any(value is not None for value in given)
 
 
-def plan_of(
-    options: Namespace, policy: PolicyDocument, people: PeopleDoor, layers: Iterable[LayerBundle] = ()
-) -> Plan | None:
-    """Return the plan that the options ask for, None: for everybody at once. Raises HostNotNamed, Malformed.
-
-    `layers` are what is published and what is about to be. Hosts go by either until they have the new one.
-    """
+def plan_of(options: Namespace, policy: PolicyDocument, people: PeopleDoor) -> Plan | None:
+    """Return the plan that the options ask for, None: for everybody at once. Raises HostNotNamed, Malformed."""
     if not is_in_rings(options):
         return None
     if not options.canary and not options.ring:
@@ -46,29 +38,16 @@ def plan_of(
     active = [host for host in status["hosts"] if host["active"]]
     canaries = tuple(HostId.parse(named_host(active, name)["host"]) for name in options.canary)
     first = [Rings(hosts=canaries)] if canaries else []
+    usual = max(_LEAST_QUIET_S, 2 * policy.pull_every_s + 3 * policy.state_every_s)
     plan = Plan(
         (*first, *map(_ring, options.ring), Rings(percent=EVERYBODY)),
         soak_s=_or(options.soak, _SOAK_S),
         healthy_percent=_or(options.healthy, _HEALTHY_PERCENT),
         abort_percent=_or(options.abort_at, _ABORT_PERCENT),
         on_abort=OnAbort(options.on_abort or OnAbort.REVERT),
-        quiet_s=_or(options.quiet, usual_quiet_s(policy, layers)),
+        quiet_s=_or(options.quiet, usual),
     )
     return Plan.parse(plan.json())
-
-
-def usual_quiet_s(policy: PolicyDocument, layers: Iterable[LayerBundle]) -> int:
-    """Return for how long the slowest host may have nothing to say, by whichever policy it goes at the moment."""
-    said: list[PolicyDocument | PartContent] = [policy]
-    for layer in layers:
-        for data in filter(None, (layer.policy, layer.stable)):
-            document = parse_document(layer.layer, data)
-            if isinstance(document, PolicyDocument):
-                said.append(document)
-            else:
-                said += [document.content, *(content for _, content in document.hosts)]
-    pull_s, state_s = max(each.pull_every_s for each in said), max(each.state_every_s for each in said)
-    return min(MAX_QUIET_S, max(_LEAST_QUIET_S, 2 * pull_s + 3 * state_s))
 
 
 def rings(options: Namespace) -> int:

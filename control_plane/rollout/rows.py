@@ -44,5 +44,6 @@ def unreadable(session: Session, layer: str, rings: Rings | None, why: Malformed
 
 
 def _is_for_guards(published: PolicyMetadata) -> bool:
+    # Of the organisation a guard reports a version with rules alone, of a part every one, or nothing at all.
     document = parse_document(published.role, published.policy or b"")
-    return isinstance(document, PolicyDocument) and document.devices is not None
+    return not isinstance(document, PolicyDocument) or document.devices is not None

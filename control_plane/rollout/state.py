@@ -71,8 +71,8 @@ class Heard:
 class Rollout:
     """`person` did the last thing to it, at `since`, because of `why`.
 
-    `for_guards`: the version itself has rules for devices, so every guard should come to it. That is in the policy and
-    not in the row.
+    `for_guards`: a guard that answers of this layer should come to the version itself. That is told by the policy and
+    not by the row.
     """
 
     layer: str

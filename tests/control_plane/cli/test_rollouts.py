@@ -1,7 +1,6 @@
 """A roll-out at the terminal: the session that the guide shows, and what is refused there."""
 
 import json
-import random
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,21 +12,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import delete
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.cli.rollouts import usual_quiet_s
 from control_plane.db.models import Host, RolloutRow
 from control_plane.fleet.states import StateIntake
 from shared.audit.record import Happening
 from shared.clock import SystemClock
 from shared.fleet.state import HostState, sign_state
 from shared.identity import HostId
-from shared.policy.bundle import LayerBundle
-from shared.policy.document import PolicyDocument
-from shared.policy.part import PartContent, PartDocument
 from shared.signing import SoftwareSigner
 from tests.control_plane.cli.conftest import Administrator
 from tests.control_plane.policy.file.test_reading import GUIDE
-from tests.control_plane.policy.layers import NORTH
-from tests.fakes.signers import CentreKeys, document
 
 FIRST = """\
 layer: organisation
@@ -163,43 +156,6 @@ def test_a_roll_out_that_cannot_be_read_is_said_and_taken_back(ada: Administrato
     code, out, _ = ada.run("rollout", "revert", "--because", "somebody changed the database")
     assert code == 0
     assert "it is taken back, and every host has the one before" in out
-
-
-A_POLICY = document(
-    1, CentreKeys.new(random.Random(1).randbytes), SoftwareSigner(ec.generate_private_key(ec.SECP256R1())).public
-)
-DAY_S = 86_400
-
-
-def of_organisation(state_every_s: int, pull_every_s: int) -> PolicyDocument:
-    return replace(A_POLICY, state_every_s=state_every_s, pull_every_s=pull_every_s)
-
-
-def of_site(content: PartContent, *, exception: bool = False) -> PartDocument:
-    host = HostId(bytes(16))
-    return PartDocument(NORTH, 1, PartContent(), ((host, content),)) if exception else PartDocument(NORTH, 1, content)
-
-
-def bundle(newest: PolicyDocument | PartDocument, stable: PolicyDocument | PartDocument | None = None) -> LayerBundle:
-    return LayerBundle(newest.layer, b"", newest.encode(), stable.encode() if stable is not None else b"")
-
-
-SLOW = PartContent(state_every_s=3600, pull_every_s=DAY_S)
-
-
-@pytest.mark.parametrize(
-    "layers, quiet_s",
-    [
-        ([], 75),  # two of 30 s and three of 5 s
-        ([bundle(of_organisation(600, 3600))], 9000),  # what hosts have now
-        ([bundle(of_organisation(5, 30), of_organisation(600, 3600))], 9000),
-        ([bundle(of_site(SLOW))], 3 * 3600 + 2 * DAY_S),
-        ([bundle(of_site(PartContent()), of_site(SLOW))], 3 * 3600 + 2 * DAY_S),
-        ([bundle(of_site(SLOW, exception=True))], 3 * 3600 + 2 * DAY_S),
-    ],
-)
-def test_a_host_may_be_quiet_for_as_long_as_the_slowest_policy_has_it(layers: list[LayerBundle], quiet_s: int) -> None:
-    assert usual_quiet_s(of_organisation(5, 30), layers) == quiet_s
 
 
 def test_a_draft_that_was_proposed_for_rings_is_published_in_them(ada: Administrator, hosts: list[Reporter]) -> None:

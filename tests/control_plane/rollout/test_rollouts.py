@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import delete, update
 
 from control_plane.db.models import Host, RolloutRow
+from control_plane.fleet.states import StateIntake
 from control_plane.policy.authoring import author
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.proposing import Wish, propose_root
@@ -20,13 +21,16 @@ from control_plane.policy.verify import NothingStable, StableDiffers
 from control_plane.rollout.plan import OnAbort
 from control_plane.rollout.service import FirstRingEmpty, NoRollout, NotSteered, RingsNameNobody, Steering
 from edge_agent.policy_sync.verification import MetadataInvalid
+from shared.devices.policy import DevicePolicy
+from shared.fleet.devices import GuardReport
+from shared.fleet.state import HostState, sign_state
 from shared.identity import HostId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION
 from shared.policy.rollout import Rings
 from tests.control_plane.policy.centre import PERSON, POLICY, new_centre
 from tests.control_plane.policy.people import ada
-from tests.control_plane.rollout.bench import EVEN_MORE, MORE, QUIET_S, Bench
+from tests.control_plane.rollout.bench import EVEN_MORE, MORE, QUIET_S, Bench, Machine
 
 
 def published_and_seen(bench: Bench, on_abort: OnAbort = OnAbort.REVERT) -> None:
@@ -335,6 +339,37 @@ def test_the_error_of_the_version_before_does_not_take_back_the_one_that_mends_i
     bench.sync(canary)
     bench.rollouts.step()
     assert bench.state() == "reverted 1"
+
+
+def says_with_guard(bench: Bench, machine: Machine, policy: int, error: str = "") -> None:
+    """Have a host report with a guard that has the rules for devices of this version, 0: of none."""
+    machine.number += 1
+    guard = GuardReport("test", policy, error, True, "boot", False, 0, 0)
+    state = HostState(machine.host, machine.number, bench.centre.clock.now(), "test", machine.accepted,
+                      machine.in_force, "", True, 0, 0, 0, 0, 0, guard=guard)  # fmt: skip
+    StateIntake(bench.centre.database, bench.journal(), bench.centre.clock).take(
+        machine.host, sign_state(state, machine.signer)
+    )
+
+
+@pytest.mark.parametrize("devices, state", [(DevicePolicy(()), "reverted 1"), (None, "running 1")])
+def test_the_first_policy_with_rules_for_devices_has_to_come_to_the_guard(
+    bench: Bench, devices: DevicePolicy | None, state: str
+) -> None:
+    canary = bench.machines[0]
+    says_with_guard(bench, canary, 0)
+    bench.later(1)
+    bench.publish(replace(MORE, devices=devices))
+    bench.later(1)
+    bench.sync(canary)
+    says_with_guard(bench, canary, 0)
+    bench.rollouts.step()
+    assert bench.state() == "running 1"
+    bench.later(QUIET_S)
+    says_with_guard(bench, canary, 0)  # it is there, and stays without a policy
+    bench.rollouts.step()
+
+    assert bench.state() == state
 
 
 def test_who_pauses_has_nothing_opened_and_keeps_the_way_back(bench: Bench) -> None:
