@@ -4,17 +4,19 @@ import json
 import re
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from control_plane.cli.client import PeopleDoor
 from control_plane.cli.named_host import named_host
 from control_plane.cli.people import door
+from control_plane.policy.together import LayerDocument
 from control_plane.rollout.plan import OnAbort, Plan
-from shared.errors import Malformed
+from shared.errors import Malformed, Refused
 from shared.identity import HostId
 from shared.policy.document import PolicyDocument
-from shared.policy.layer import LAYER_PATTERN
+from shared.policy.layer import LAYER_PATTERN, is_part
+from shared.policy.part import PartContent
 from shared.policy.rollout import EVERYBODY, Rings
 
 _SHARE = re.compile(r"([1-9][0-9]?)\s?%")
@@ -23,31 +25,54 @@ _SOAK_S, _HEALTHY_PERCENT, _ABORT_PERCENT = 1800, 90, 5
 _EXPECTS_A_RING = "expected a share of all hosts such as 10%, or a layer such as site-north"
 
 
+class NotOfLayer(Refused):
+    def __init__(self, wanted: str, layer: str) -> None:
+        super().__init__(
+            f"{wanted} was not enrolled with layer {layer}, so its policy never reaches that host; name one that was, "
+            "as `leadglass-server status` shows"
+        )
+        self.wanted, self.layer = wanted, layer
+
+
 def is_in_rings(options: Namespace) -> bool:
     given = (options.soak, options.healthy, options.abort_at, options.on_abort, options.quiet)
     return bool(options.canary or options.ring) or any(value is not None for value in given)
 
 
-def plan_of(options: Namespace, policy: PolicyDocument, people: PeopleDoor) -> Plan | None:
-    """Return the plan that the options ask for, None: for everybody at once. Raises HostNotNamed, Malformed."""
+def plan_of(options: Namespace, layer: str, policies: Sequence[LayerDocument], people: PeopleDoor) -> Plan | None:
+    """Return the plan that the options ask for, None: for everybody at once.
+
+    `policies` are what hosts may act by meanwhile. Raises HostNotNamed, NotOfLayer, Malformed.
+    """
     if not is_in_rings(options):
         return None
     if not options.canary and not options.ring:
         raise Malformed("roll-out", "nobody is first; say --canary HOST or --ring 10%")
     status: Any = people.get("/api/v1/status") if options.canary else {"hosts": []}
     active = [host for host in status["hosts"] if host["active"]]
-    canaries = tuple(HostId.parse(named_host(active, name)["host"]) for name in options.canary)
+    canaries = tuple(_canary(name, active, layer) for name in options.canary)
     first = [Rings(hosts=canaries)] if canaries else []
-    usual = max(_LEAST_QUIET_S, 2 * policy.pull_every_s + 3 * policy.state_every_s)
     plan = Plan(
         (*first, *map(_ring, options.ring), Rings(percent=EVERYBODY)),
         soak_s=_or(options.soak, _SOAK_S),
         healthy_percent=_or(options.healthy, _HEALTHY_PERCENT),
         abort_percent=_or(options.abort_at, _ABORT_PERCENT),
         on_abort=OnAbort(options.on_abort or OnAbort.REVERT),
-        quiet_s=_or(options.quiet, usual),
+        quiet_s=_or(options.quiet, usual_quiet_s(layer, policies)),
     )
     return Plan.parse(plan.json())
+
+
+def usual_quiet_s(layer: str, policies: Sequence[LayerDocument]) -> int:
+    """Return in how long the slowest host that may have `layer` has pulled and reported, by any of its policies."""
+    told: list[PolicyDocument | PartContent] = []
+    for policy in policies:
+        if isinstance(policy, PolicyDocument):
+            told.append(policy)
+        elif policy.layer == layer or _kind(policy.layer) != _kind(layer):  # a host has one layer of a kind
+            told += [policy.content, *(exception for _, exception in policy.hosts)]
+    state_every_s, pull_every_s = max(one.state_every_s for one in told), max(one.pull_every_s for one in told)
+    return max(_LEAST_QUIET_S, 2 * pull_every_s + 3 * state_every_s)
 
 
 def rings(options: Namespace) -> int:
@@ -108,8 +133,19 @@ def _tell(options: Namespace, answer: Mapping[str, Any]) -> int:
     return 1 if unreadable or stopped or any(ring["failed"] for rollout in rollouts for ring in rollout["rings"]) else 0
 
 
+def _kind(layer: str) -> str:
+    return layer.partition("-")[0]
+
+
 def _or(given: int | None, usual: int) -> int:
     return usual if given is None else given
+
+
+def _canary(name: str, hosts: Sequence[Mapping[str, Any]], layer: str) -> HostId:
+    host = named_host(hosts, name)
+    if is_part(layer) and layer not in [each["layer"] for each in host["layers"] if each["enrolled"]]:
+        raise NotOfLayer(name, layer)
+    return HostId.parse(host["host"])
 
 
 def _ring(text: str) -> Rings:

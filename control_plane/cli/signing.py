@@ -50,14 +50,13 @@ from control_plane.policy.roles import (
 )
 from control_plane.policy.root_change import WHENEVER, Need
 from control_plane.policy.seen import SeenRoot
-from control_plane.policy.together import parse_document
+from control_plane.policy.together import LayerDocument, parse_document
 from control_plane.policy.verify import verify_roots, verify_targets
 from shared import clock
 from shared.canonical import Json
 from shared.clock import SystemClock
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
-from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.policy.layer import is_part
 
 
@@ -171,7 +170,7 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
     else:
         layer = draft.layers[0]
         of_part = f" of layer {layer.layer}" if is_part(layer.layer) else ""
-        plan = plan_of(options, _organisation_of(draft), people)
+        plan = plan_of(options, layer.layer, _policies_of(draft), people)
         in_rings: dict[str, Json] = {} if plan is None else {"plan": plan.json()}
         answer = people.post("/api/v1/policy/publish", {**Publication.of(layer).json(), **in_rings})
         said = f"policy {answer['version']}{of_part} is published; `leadglass-server status` shows where it is in force"
@@ -189,10 +188,10 @@ def send(draft: Draft, options: Namespace, people: PeopleDoor) -> int:
     return 0
 
 
-def _organisation_of(draft: Draft) -> PolicyDocument:
-    """Return the organisation's policy, which says how often hosts report unless a part says otherwise."""
-    (policy,) = [layer.policy for layer in (*draft.parts.layers, *draft.layers) if layer.layer == ORGANISATION][-1:]
-    return PolicyDocument.parse(policy)
+def _policies_of(draft: Draft) -> list[LayerDocument]:
+    """Return what hosts may act by while what is drafted is rolled out."""
+    layers = {each.layer: each for each in (*draft.parts.layers, *draft.layers)}
+    return [parse_document(each.layer, data) for each in layers.values() for data in (each.policy, each.stable) if data]
 
 
 def new_key(options: Namespace) -> int:

@@ -32,7 +32,7 @@ class DeviceShowing:
     def status(self, name: str | None = None) -> dict[str, Json]:
         """Return every host's tree, or that of the hosts with this id or asset name. Raises NoSuchHost."""
         now = self._clock.now()
-        since = HeardSince(self._policy.document(), self._policy.part_documents(), now)
+        since = HeardSince(self._policy.acted_by(), now)
         with self._database() as session:
             hosts = list(session.scalars(select(Host).order_by(Host.enrolled)))
         wanted = [host for host in hosts if name is None or name in (host.host_id, host.asset)]

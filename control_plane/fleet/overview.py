@@ -78,10 +78,7 @@ class Overview:
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
-        # While two policies are in force, hosts report as often as either of them says.
-        policies = [policy for policy in (document, self._policy.everywhere()) if policy is not None]
-        seldom = max(policies, key=lambda policy: policy.state_every_s, default=None)
-        since = HeardSince(seldom, self._policy.part_documents(), now)
+        since = HeardSince(self._policy.acted_by(), now)
         unproved: list[str] = []
         _, layers, *_ = self._policy.published()
         with self._database() as session:

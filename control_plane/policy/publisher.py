@@ -37,6 +37,7 @@ from control_plane.policy.roles import (
     signed_by,
 )
 from control_plane.policy.root_change import WHENEVER, verify_root_change
+from control_plane.policy.together import LayerDocument, parse_document
 from control_plane.policy.verify import (
     CentreKeys,
     Held,
@@ -57,8 +58,6 @@ from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
-from shared.policy.layer import is_part
-from shared.policy.part import PartDocument
 from shared.policy.rollout import EVERYBODY, Rings
 
 # Half the life of snapshot and timestamp: a centre that is down for a week strands no host.
@@ -171,9 +170,33 @@ class _Current:
     rollouts: Mapping[str, Rings]
 
 
-def is_everywhere(rollouts: Mapping[str, Rings], layer: str) -> bool:
-    """Return whether every host acts by the newest version of a layer."""
-    return layer not in rollouts or rollouts[layer].percent == EVERYBODY
+@dataclass(frozen=True)
+class Moment:
+    """What is published, and how far it is rolled out, all of it of one moment."""
+
+    head: HeadBundle
+    layers: tuple[LayerBundle, ...]
+    rollouts: Mapping[str, Rings]
+
+    def layer(self, name: str) -> LayerBundle | None:
+        return next((held for held in self.layers if held.layer == name), None)
+
+    def is_everywhere(self, layer: str) -> bool:
+        """Return whether every host acts by the newest version of a layer."""
+        return layer not in self.rollouts or self.rollouts[layer].percent == EVERYBODY
+
+    def is_taken_back(self, layer: str) -> bool:
+        return self.rollouts.get(layer) == Rings()
+
+    def acted_by(self) -> dict[str, tuple[LayerDocument, ...]]:
+        """Return, by layer, the policies by which hosts act, or did a moment ago: two until all have the newest one."""
+        return {
+            layer.layer: tuple(
+                parse_document(layer.layer, data)
+                for data in ((layer.policy,) if self.is_everywhere(layer.layer) else (layer.policy, layer.stable))
+            )
+            for layer in self.layers
+        }
 
 
 class PolicyPublisher:
@@ -336,6 +359,16 @@ class PolicyPublisher:
         current = self._current()
         return None if current is None else next((held for held in current.layers if held.layer == name), None)
 
+    def moment(self) -> Moment | None:
+        """Return what is published and how far it is rolled out; None while nothing is published."""
+        current = self._current()
+        return None if current is None else Moment(current.head, current.layers, current.rollouts)
+
+    def acted_by(self) -> dict[str, tuple[LayerDocument, ...]]:
+        """Return what `Moment.acted_by` does, by the centre's own database."""
+        moment = self.moment()
+        return {} if moment is None else moment.acted_by()
+
     def published(self) -> tuple[HeadBundle | None, tuple[LayerBundle, ...]]:
         """Return what is published, all of it of one moment."""
         current = self._current()
@@ -345,21 +378,6 @@ class PolicyPublisher:
         """Return what the organisation's policy says."""
         held = self.layer(ORGANISATION)
         return None if held is None else PolicyDocument.parse(held.policy)
-
-    def part_documents(self) -> dict[str, PartDocument]:
-        """Return, by layer, what the policies of parts say that are published."""
-        _, layers = self.published()
-        return {layer.layer: PartDocument.parse(layer.policy) for layer in layers if is_part(layer.layer)}
-
-    def everywhere(self) -> PolicyDocument | None:
-        """Return what the centre goes by itself: the organisation's newest version once it has reached everybody, and
-        until then the one before.
-        """
-        current = self._current()
-        held = None if current is None else next((each for each in current.layers if each.layer == ORGANISATION), None)
-        if current is None or held is None:
-            return None
-        return PolicyDocument.parse(held.policy if is_everywhere(current.rollouts, ORGANISATION) else held.stable)
 
     def newest_root(self) -> bytes:
         """Return the trust anchor that a host enrolled today begins with.

@@ -15,7 +15,7 @@ from tuf.api.metadata import Targets
 from control_plane.db.transactions import snapshot
 from control_plane.keys.store import POLICY_TRUST, KeyStore
 from control_plane.policy import sql
-from control_plane.policy.publisher import PolicyPublisher, PolicyRowMissing, RootReplaced, is_everywhere
+from control_plane.policy.publisher import Moment, PolicyPublisher, PolicyRowMissing, RootReplaced
 from control_plane.policy.roles import begins_with, parse_role
 from control_plane.policy.root_change import WHENEVER
 from control_plane.policy.together import LayerDocument
@@ -42,39 +42,50 @@ class VerifiedPolicy:
         Raises DatabaseUnavailable, RootReplaced, PolicyRowMissing, Malformed, SignaturesMissing, LayerNotDelegated,
         MetadataMismatch and the like: what does not hold is not acted on.
         """
-        document, layer = self.rolled_out(), self._publisher.layer(ORGANISATION)
-        if document is None or layer is None or is_everywhere(self._publisher.rollouts(), ORGANISATION):
-            return document
-        return _organisation(read_stable(layer))
+        moment = self._publisher.moment()
+        layer = None if moment is None else moment.layer(ORGANISATION)
+        return None if moment is None or layer is None else _organisation(self._everywhere(moment, layer))
 
     def rolled_out(self) -> PolicyDocument | None:
         """Return the newest policy, which some hosts may have alone so far. Raises what `newest` does."""
-        head, layer = self._publisher.head(), self._publisher.layer(ORGANISATION)
-        return None if head is None or layer is None else _organisation(self._document(head, layer, ()))
+        moment = self._publisher.moment()
+        layer = None if moment is None else moment.layer(ORGANISATION)
+        return None if moment is None or layer is None else _organisation(self._document(moment.head, layer, ()))
 
     def everywhere(self) -> PolicyDocument | None:
         """Return the organisation's policy with the modalities of every part and of every exception for a host.
 
+        While a part is rolled out, some of its hosts take images from who sends by the one version, some by the other.
         For what the centre does for all sites alike: no host has this policy, and an AE title may be in it more than
         once, for modalities at different places. Raises what `newest` does.
         """
-        organisation = self.newest()
-        head, layers = self._publisher.published()
-        if organisation is None or head is None:
+        organisation, moment = self.newest(), self._publisher.moment()
+        if organisation is None or moment is None:
             return None
         modalities: dict[Modality, None] = dict.fromkeys(organisation.modalities)
-        for layer in layers:
-            part = self._document(head, layer, ())
-            if isinstance(part, PartDocument):
+        for layer in moment.layers:
+            documents = [self._everywhere(moment, layer)]
+            if not moment.is_taken_back(layer.layer):
+                documents.append(self._document(moment.head, layer, ()))
+            for part in (each for each in documents if isinstance(each, PartDocument)):
                 for content in (part.content, *(exception for _, exception in part.hosts)):
                     modalities.update(dict.fromkeys(content.modalities))
         return replace(organisation, modalities=tuple(modalities))
 
     def parts(self) -> dict[str, PartDocument]:
-        """Return what is published now of each site and type of modality, by layer. Raises what `newest` does."""
-        head, layers = self._publisher.published()
-        documents = [] if head is None else [self._document(head, layer, ()) for layer in layers]
+        """Return what every host has of each site and type of modality, by layer, as `newest` does."""
+        moment = self._publisher.moment()
+        documents = [] if moment is None else [self._everywhere(moment, layer) for layer in moment.layers]
         return {document.layer: document for document in documents if isinstance(document, PartDocument)}
+
+    def acted_by(self) -> dict[str, tuple[LayerDocument, ...]]:
+        """Return the policies by which hosts act, by layer, as `Moment.acted_by` does. Raises what `newest` does."""
+        moment = self._publisher.moment()
+        if moment is None:
+            return {}
+        for layer in moment.layers:
+            self._document(moment.head, layer, ())
+        return moment.acted_by()
 
     def version(self, version: int) -> PolicyDocument:
         """Return an earlier version, under the signatures of those who signed then. Raises what `newest` does."""
@@ -93,6 +104,10 @@ class VerifiedPolicy:
         if document.version != version:
             raise PolicyRowMissing(layer, version)
         return document
+
+    def _everywhere(self, moment: Moment, layer: LayerBundle) -> LayerDocument:
+        newest = self._document(moment.head, layer, ())
+        return newest if moment.is_everywhere(layer.layer) else read_stable(layer)
 
     def _document(self, head: HeadBundle, layer: LayerBundle, delegations: tuple[bytes, ...]) -> LayerDocument:
         # By all the bytes that the answer depends on, so a changed row is looked at again.

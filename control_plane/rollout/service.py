@@ -12,14 +12,14 @@ from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
-from tuf.api.metadata import Snapshot, Targets
+from tuf.api.metadata import Targets
 
 from control_plane.db.models import RolloutRow
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.policy import sql
 from control_plane.policy.exchange import Publication
 from control_plane.policy.publisher import FirstRing, PolicyPublisher
-from control_plane.policy.roles import delegated_layers, parse_role, rollouts_of
+from control_plane.policy.roles import delegated_layers, parse_role
 from control_plane.policy.together import parse_document
 from control_plane.rollout import gate, rows
 from control_plane.rollout.gate import Decision, Health, Member, Step
@@ -165,12 +165,11 @@ class Rollouts:
 
     def expected(self, layer: str = ORGANISATION) -> Mapping[str, int]:
         """Return which version of `layer` each active host that has it should have in force, by host id."""
-        head, layers, *_ = self._publisher.published()
-        published = next((each for each in layers if each.layer == layer), None)
-        if head is None or published is None:
+        moment = self._publisher.moment()
+        published = None if moment is None else moment.layer(layer)
+        if moment is None or published is None:
             return {}
-        # By the snapshot that came with them: what was asked for a moment later may be of the next publication.
-        rings = rollouts_of(parse_role(Snapshot, head.snapshot).signed).get(layer)
+        rings = moment.rollouts.get(layer)
         newest = parse_document(layer, published.policy).version
         is_one = rings is None or not published.stable
         before = newest if is_one else parse_document(layer, published.stable).version

@@ -6,6 +6,7 @@ from control_plane.rollout.gate import Decision, Health, Member, RingHealth, hea
 from control_plane.rollout.state import Rollout, State
 from shared import clock
 from shared.canonical import Json
+from shared.policy.layer import is_part
 from shared.policy.rollout import EVERYBODY, Rings
 
 
@@ -47,7 +48,7 @@ def _rings(rollout: Rollout, hosts: Sequence[Member]) -> Iterator[Json]:
         health = rings[number] if is_open else RingHealth(tuple((each, Health.NOT_HEARD) for each in reached), 0)
         yield {
             "ring": number + 1,
-            "who": _who(ring, names),
+            "who": _who(ring, names, rollout.layer),
             "opened": clock.text(opened[number]) if is_open else None,
             "hosts": len(health.members),
             "healthy": health.count(Health.HEALTHY),
@@ -61,8 +62,9 @@ def _rings(rollout: Rollout, hosts: Sequence[Member]) -> Iterator[Json]:
         }
 
 
-def _who(ring: Rings, names: Mapping[str, str]) -> str:
+def _who(ring: Rings, names: Mapping[str, str], layer: str) -> str:
+    of_part = f" of {layer}" if is_part(layer) else ""
     if ring.percent == EVERYBODY:
-        return "everybody"
+        return f"everybody{of_part}"
     told = [names.get(str(host), str(host)) for host in ring.hosts] + list(ring.layers)
-    return ", ".join([*told, *([f"{ring.percent} % of all hosts"] if ring.percent else [])])
+    return ", ".join([*told, *([f"{ring.percent} % of all hosts{of_part}"] if ring.percent else [])])

@@ -14,6 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from shared import clock
+from shared.policy.document import ORGANISATION
 
 STATIC = Path(__file__).parent / "static"
 STYLE_SHEET = "status.css"
@@ -49,6 +50,7 @@ def _pages() -> Environment:
     pages.filters["instant"] = instant
     pages.filters["outcome"] = outcome
     pages.filters["waiting"] = waiting
+    pages.filters["waits_for_ring"] = waits_for_ring
     return pages
 
 
@@ -77,6 +79,13 @@ def waiting(hosts: Sequence[Mapping[str, Any]]) -> str:
     reported = [int(host["waiting"]) for host in hosts if "waiting" in host]
     unknown = len(hosts) - len(reported)
     return f"{sum(reported)} waiting on hosts" + (f"; unknown for {unknown} of {len(hosts)}" if unknown else "")
+
+
+def waits_for_ring(host: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Return whether a host that acts by another version than it accepted does so because of a roll-out."""
+    is_open = any(rollout["layer"] == ORGANISATION and rollout["state"] != "finished" for rollout in status["rollouts"])
+    drifts = [one for one in status["drift"] if (one["part"], one["layer"]) == ("agent", ORGANISATION)]
+    return is_open and not host["policy_error"] and host["host"] not in [one["host"] for one in drifts]
 
 
 def outcome(value: int) -> str:

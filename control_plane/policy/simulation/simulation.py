@@ -58,7 +58,7 @@ class PolicySimulation:
         now = self._clock.now()
         since = now - timedelta(days=days)
         newest, parts = self._verified.newest(), self._verified.parts()
-        compared, heard = Compared(self._verified, newest, parts, after), HeardSince(newest, parts, now)
+        compared, heard = Compared(self._verified, newest, parts, after), HeardSince(self._verified.acted_by(), now)
         with snapshot(self._database) as session:
             lately, attached = captured_since(session, since, self._most), attached_since(session, since, self._most)
             layers = _layers(session)

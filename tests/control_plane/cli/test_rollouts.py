@@ -13,10 +13,11 @@ from sqlalchemy import delete
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Host, RolloutRow
+from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
 from shared.audit.record import Happening
 from shared.clock import SystemClock
-from shared.fleet.state import HostState, sign_state
+from shared.fleet.state import HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.signing import SoftwareSigner
 from tests.control_plane.cli.conftest import Administrator
@@ -44,22 +45,26 @@ class Reporter:
     asset: str
     number: int = 0
     twin: int = 0
+    parts: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # By its name and number of its kind, so that its place in a share is always the same.
         self.host = HostId(sha256(f"{self.asset} {self.twin}".encode()).digest()[:16])
         self.signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
         row = Host(host_id=str(self.host), asset=self.asset, active=True, evidence_spki=self.signer.public.spki,
-                   enrolled=SystemClock().now(), state=None, state_number=0, state_received=None)  # fmt: skip
+                   enrolled=SystemClock().now(), state=None, state_number=0, state_received=None,
+                   parts=parts_text(self.parts))  # fmt: skip
         with self.database.begin() as session:
             session.add(row)
         self.says(1)
 
-    def says(self, in_force: int, *, accepted: int | None = None, error: str = "") -> None:
+    def says(
+        self, in_force: int, *, accepted: int | None = None, error: str = "", layers: tuple[LayerState, ...] = ()
+    ) -> None:
         self.number += 1
         accepted = in_force if accepted is None else accepted
         state = HostState(self.host, self.number, SystemClock().now(), "test", accepted, in_force, error, True, 0, 0,
-                          0, 0, 0)  # fmt: skip
+                          0, 0, 0, layers=layers)  # fmt: skip
         StateIntake(self.database, NoJournal(), SystemClock()).take(self.host, sign_state(state, self.signer))
 
 
@@ -169,3 +174,72 @@ def test_a_draft_that_was_proposed_for_rings_is_published_in_them(ada: Administr
 
     code, out, _ = ada.run("publish", draft, "--canary", str(hosts[1].host))
     assert (code, out.splitlines()[0][:47]) == (0, "policy 2 is published to the first of 2 rings; ")
+
+
+# ---- a site's policy
+
+NORTH = """\
+layer: site-north
+modalities: [{ae_title: CT7, description: "CT, north"}]
+timings: {state_every_s: 600}
+"""
+
+
+@pytest.fixture
+def site(ada: Administrator, hosts: list[Reporter]) -> Reporter:
+    """Return the host of the site, where a first policy of its own is published."""
+    assert ada.run("layer", "add", "site-north", "modality-ct", "site-south")[0] == 0
+    ada.publish(NORTH)
+    return Reporter(ada.database, "N 1", parts=("site-north",))
+
+
+def test_a_site_s_policy_is_published_in_rings_shown_and_taken_back_by_its_layer(
+    ada: Administrator, site: Reporter
+) -> None:
+    code, out, errors = ada.run("publish", ada.file(NORTH.replace("CT7", "CT8")), "--canary", "N 1")
+    assert (code, errors) == (0, "")
+    assert (
+        "policy 2 of layer site-north is published to the first of 2 rings; `leadglass-server policy rings "
+        "--layer site-north` shows how it does there"
+    ) in out
+    site.says(1, layers=(LayerState("site-north", 2, 2),))
+    code, out, _ = ada.run("rings", "--layer", "site-north")
+    assert (code, out.splitlines()[0].partition(", since")[0]) == (0, "policy 2 of site-north: running, ring 1 of 2")
+    assert "    ring 1  N 1: 1 host: 1 healthy" in out
+    assert "    ring 2  everybody of site-north: 0 hosts, not open" in out
+    assert ada.run("rings", "--layer", "organisation")[1].startswith("nothing was published in rings")
+
+    assert ada.run("rollout", "revert")[0] == 1  # that is the organisation's
+    code, out, _ = ada.run("rollout", "revert", "--layer", "site-north", "--because", "no printing")
+    assert (code, out.splitlines()[0].partition(",")[0]) == (0, "policy 2 of site-north: reverted")
+
+
+def test_a_canary_that_the_layer_never_reaches_is_refused(ada: Administrator, site: Reporter) -> None:
+    code, _, errors = ada.run("publish", ada.file(NORTH), "--canary", "N 1", "--canary", "CT 2")
+
+    assert (code, "CT 2 was not enrolled with layer site-north" in errors) == (1, True)
+    assert ada.run("rings")[1].startswith("nothing was published in rings")
+
+
+def quiet_s(ada: Administrator, text: str, canary: str) -> int:
+    """Return how long a host may say nothing new in a roll-out that nobody told for how long, and take it back."""
+    assert ada.run("publish", ada.file(text), "--canary", canary)[0] == 0
+    layer = text.splitlines()[0].removeprefix("layer: ")
+    ((told,),) = [json.loads(ada.run("rings", "--json", "--layer", layer)[1])]
+    assert ada.run("rollout", "revert", "--layer", layer)[0] == 0
+    return int(told["quiet_s"])
+
+
+def test_hosts_have_as_long_as_the_slowest_policy_of_theirs_lets_them(ada: Administrator, site: Reporter) -> None:
+    pulls_s, slow_s = 2 * 30, 3 * 600
+    assert quiet_s(ada, NORTH.replace("CT7", "CT8"), "N 1") == pulls_s + slow_s
+    assert quiet_s(ada, SECOND, "CT 2") == pulls_s + slow_s  # a host of the site has it as well
+
+    # Faster than before is what some have, and the one before is what the others have.
+    assert quiet_s(ada, NORTH.replace("600", "700"), "N 1") == pulls_s + 3 * 700
+    assert quiet_s(ada, NORTH.replace("600", "5"), "N 1") == pulls_s + slow_s
+    # Control: another site's hosts have nothing of it.
+    south = NORTH.replace("site-north", "site-south").replace("CT7", "CT6").replace("600", "5")
+    ada.publish(south)
+    Reporter(ada.database, "S 1", parts=("site-south",))
+    assert quiet_s(ada, south.replace("CT6", "CT5"), "S 1") == pulls_s + 3 * 5

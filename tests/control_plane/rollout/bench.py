@@ -1,7 +1,7 @@
 """A small real centre that rolls out, and hosts that verify what it publishes with the code of a host and report."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import sha256
@@ -12,16 +12,18 @@ from sqlalchemy import select
 
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.models import AuditRow, Host, RolloutRow
+from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
 from control_plane.keys.store import RECEIPTS
 from control_plane.policy.authoring import author
 from control_plane.policy.exchange import Publication
-from control_plane.policy.file.authored import AuthoredPolicy
+from control_plane.policy.file.authored import Authored
 from control_plane.rollout.plan import OnAbort, Plan
 from control_plane.rollout.service import Rollouts
 from control_plane.rollout.state import Rollout
+from edge_agent.policy_sync.layers import read_layers
 from edge_agent.policy_sync.verification import PolicyVerification
-from shared.fleet.state import HostState, sign_state
+from shared.fleet.state import HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.policy.accept import AcceptedPolicy
 from shared.policy.bundle import HeadBundle, LayerBundle
@@ -37,30 +39,49 @@ EVEN_MORE = replace(MORE, modalities=(*MORE.modalities, Modality("US1", "ultraso
 
 @dataclass
 class Machine:
-    """A host that takes what the centre publishes, as far as its own verification lets it, and says so."""
+    """A host that takes what the centre publishes, as far as its own verification lets it, and says so.
+
+    It cannot act by the version `breaks_at` of the layer `breaks`, and then acts by none of what came with it.
+    """
 
     host: HostId
     asset: str
+    layers: tuple[str, ...]
     signer: SoftwareSigner
     verification: PolicyVerification
-    breaks_at: int = 0  # the version that it cannot act by
-    accepted: int = 0
-    in_force: int = 0
+    breaks_at: int = 0
+    breaks: str = ORGANISATION
     listening: bool = True
     number: int = 0
     held: dict[str, AcceptedPolicy] = field(default_factory=dict)
+    acts_by: dict[str, int] = field(default_factory=dict)
+    policy: PolicyDocument | None = None
 
-    def take(self, head: HeadBundle, layer: LayerBundle) -> None:
+    def take(self, head: HeadBundle, layers: Sequence[LayerBundle]) -> None:
         """Verify, then act by what a host in this place acts by. Raises what a host refuses by."""
-        (found,) = self.verification.verify(head, {layer.layer: layer}, self.held)
-        self.accepted = PolicyDocument.parse(found.newest).version
-        wanted = PolicyDocument.parse(found.acts_by).version
-        if wanted != self.breaks_at:
-            self.in_force = wanted
+        verified = self.verification.verify(head, {layer.layer: layer for layer in layers}, self.held)
+        offered = read_layers(verified, self.host)
+        self.held = {accepted.layer: accepted for accepted in offered.newest}
+        wanted = {acts.layer: acts.version for acts in offered.acts_by}
+        if wanted.get(self.breaks) != self.breaks_at:
+            self.acts_by, self.policy = wanted, offered.effective.policy
+
+    def state(self, layer: str) -> LayerState:
+        held = self.held.get(layer)
+        return LayerState(layer, 0 if held is None else held.version, self.acts_by.get(layer, 0))
+
+    @property
+    def accepted(self) -> int:
+        return self.state(ORGANISATION).accepted
+
+    @property
+    def in_force(self) -> int:
+        return self.state(ORGANISATION).in_force
 
     @property
     def error(self) -> str:
-        is_broken = self.accepted == self.breaks_at and self.in_force != self.accepted
+        broken = self.state(self.breaks)
+        is_broken = broken.accepted == self.breaks_at and broken.in_force != broken.accepted
         return "it cannot be acted by here" if is_broken else ""
 
 
@@ -71,12 +92,12 @@ class Bench:
     folder: Path
     machines: list[Machine] = field(default_factory=list)
 
-    def add(self, *assets: str) -> list[Machine]:
-        added = [self._machine(asset) for asset in assets]
+    def add(self, *assets: str, parts: Sequence[str] = ()) -> list[Machine]:
+        added = [self._machine(asset, parts) for asset in assets]
         self.machines += added
         return added
 
-    def _machine(self, asset: str) -> Machine:
+    def _machine(self, asset: str, parts: Sequence[str]) -> Machine:
         host = HostId(sha256(asset.encode()).digest()[:16])  # so that its place in a share is always the same
         signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
         with self.centre.database.begin() as session:
@@ -84,34 +105,35 @@ class Bench:
                 Host(
                     host_id=str(host), asset=asset, enrolled=self.centre.clock.now(), active=True,
                     evidence_spki=signer.public.spki, state=None, state_number=0, state_received=None,
+                    parts=parts_text(parts),
                 )
             )  # fmt: skip
         root = self.centre.publisher.newest_root()
-        verification = PolicyVerification(layers=[ORGANISATION], host=host, folder=self.folder / str(host), root=root)
-        return Machine(host, asset, signer, verification)
+        layers = (ORGANISATION, *parts)
+        verification = PolicyVerification(layers=layers, host=host, folder=self.folder / str(host), root=root)
+        return Machine(host, asset, layers, signer, verification)
 
     def sync(self, *machines: Machine) -> None:
         """Have hosts fetch what is published, and report."""
-        head, layer = self.centre.publisher.head(), self.centre.publisher.layer(ORGANISATION)
+        head, layers = self.centre.publisher.published()
         assert head is not None
-        assert layer is not None
         for machine in machines or self.machines:
-            machine.take(HeadBundle.parse(head.encode()), LayerBundle.parse(layer.encode()))
+            machine.take(HeadBundle.parse(head.encode()), [LayerBundle.parse(layer.encode()) for layer in layers])
             self.report(machine)
 
     def report(self, machine: Machine) -> None:
         machine.number += 1
         state = HostState(
             machine.host, machine.number, self.centre.clock.now(), "test", machine.accepted, machine.in_force,
-            machine.error, machine.listening, 0, 0, 0, 0, 0,
+            machine.error, machine.listening, 0, 0, 0, 0, 0, layers=tuple(map(machine.state, machine.layers[1:])),
         )  # fmt: skip
         intake = StateIntake(self.centre.database, self.journal(), self.centre.clock)
         intake.take(machine.host, sign_state(state, machine.signer))
 
-    def publish(self, authored: AuthoredPolicy = MORE, plan: Plan | None = None) -> int:
+    def publish(self, authored: Authored = MORE, plan: Plan | None = None) -> int:
         return self.rollouts.publish(self.signed(authored), plan or self.plan(), PERSON)
 
-    def signed(self, authored: AuthoredPolicy = MORE, *, rings: bool = True) -> Publication:
+    def signed(self, authored: Authored = MORE, *, rings: bool = True) -> Publication:
         return author(authored, self.centre.publisher.parts(), self.centre.credential, self.centre.clock, rings=rings)
 
     def plan(self, *canaries: Machine, on_abort: OnAbort = OnAbort.REVERT, percent: int = 0) -> Plan:
@@ -122,16 +144,17 @@ class Bench:
     def later(self, seconds: int = SOAK_S) -> None:
         self.centre.clock.pass_time(timedelta(seconds=seconds))
 
-    def state(self) -> str:
-        """Return the newest roll-out's state and its open rings, such as `running 1`."""
+    def state(self, layer: str = ORGANISATION) -> str:
+        """Return the state of a layer's newest roll-out and its open rings, such as `running 1`."""
+        rows = select(RolloutRow).where(RolloutRow.layer == layer).order_by(RolloutRow.version.desc())
         with self.centre.database() as session:
-            row = session.scalars(select(RolloutRow).order_by(RolloutRow.version.desc())).first()
+            row = session.scalars(rows).first()
             assert row is not None
             rollout = Rollout.of(row)
         return f"{rollout.state.value} {len(rollout.opened)}"
 
-    def in_force(self) -> list[int]:
-        return [machine.in_force for machine in self.machines]
+    def in_force(self, layer: str = ORGANISATION) -> list[int]:
+        return [machine.state(layer).in_force for machine in self.machines]
 
     def recorded(self) -> list[tuple[str, str, str]]:
         """Return event, who, and why of every record of a roll-out."""

@@ -94,6 +94,30 @@ def test_a_canary_that_cannot_act_by_it_has_everybody_go_back_without_a_person(b
     assert why == "ring 1: 1 of 1 hosts failed: CT 1"
 
 
+def test_what_a_canary_failed_with_before_does_not_end_what_mends_it(bench: Bench) -> None:
+    bench.machines[0].breaks_at = 2
+    bench.rollouts.publish(bench.signed(MORE, rings=False), None, PERSON)
+    bench.sync()
+    assert bench.in_force() == [1, 2, 2, 2]
+    bench.publish(EVEN_MORE)
+    bench.later(1)
+    bench.report(bench.machines[0])  # before it has heard of the new one
+    bench.rollouts.step()
+    assert bench.state() == "running 1"
+    bench.sync()
+    assert bench.in_force() == [3, 2, 2, 2]
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+
+    # Control: one that fails with this version too ends it.
+    bench.sync()
+    bench.machines[0].breaks_at = 4
+    bench.publish(EVEN_MORE)
+    bench.later(1)
+    bench.sync()
+    bench.rollouts.step()
+    assert bench.state() == "reverted 1"
+
+
 def test_a_host_that_has_acted_by_it_goes_back_to_what_it_had(bench: Bench) -> None:
     published_and_seen(bench)
     falls_deaf(bench)

@@ -289,6 +289,25 @@ def test_a_host_that_waits_for_its_ring_is_no_fault_and_one_that_cannot_is() -> 
     assert "not rolled out here" in words(render_status(changed(hosts=[waits], rollouts=[ROLLOUT])))
     for is_fault in (changed(hosts=[waits]), changed(hosts=[waits | {"policy_error": "no"}], rollouts=[ROLLOUT])):
         assert "differs" in words(render_status(is_fault))
+    # Nor is it the ring that it waits for where the roll-out is over, is another layer's, or has reached it.
+    drift = {"host": HOST["host"], "asset": "CT 2", "part": "agent", "in_force": 6, "newest": 7, "since": None,
+             "state": "capturing", "error": "", "layer": "organisation"}  # fmt: skip
+    for rollouts, drifts in (
+        ([ROLLOUT | {"state": "finished"}], []),
+        ([ROLLOUT | {"layer": "site-north"}], []),
+        ([ROLLOUT], [drift]),
+    ):
+        page = words(render_status(changed(hosts=[waits], rollouts=rollouts, drift=drifts)))
+        assert ("differs" in page, "not rolled out here" in page) == (True, False)
+
+
+@pytest.mark.parametrize("in_force, newest, said", [(1, 1, "not rolled out here"), (1, 2, "differs"), (2, 2, "")])
+def test_a_site_s_policy_that_a_roll_out_has_not_brought_is_no_fault(in_force: int, newest: int, said: str) -> None:
+    versions = {"newest": newest, "published": 2, "accepted": 2, "in_force": in_force}
+    north = {"layer": "site-north", "enrolled": True, **versions}
+    page = words(render_status(changed(hosts=[HOST | {"layers": [north]}])))
+
+    assert [each for each in ("not rolled out here", "differs") if each in page] == ([said] if said else [])
 
 
 @pytest.mark.parametrize("state", ["open", "not authentic"])
