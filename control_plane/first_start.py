@@ -16,7 +16,7 @@ from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.people.accounts import Accounts
-from control_plane.people.name import PERSON_PATTERN
+from control_plane.people.name import PERSON_PATTERN, is_of_a_service
 from control_plane.policy.authoring import Credential, make_root_and_targets, new_credential, store_credential
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders, SettingRefused, verify_host_name
@@ -111,6 +111,8 @@ def first_start(
     verify_host_name(host)
     if not re.fullmatch(PERSON_PATTERN, person):
         raise SettingRefused("person", f"{person!r} is no name: letters, digits, spaces and . @ ' - , at most 64")
+    if is_of_a_service(person):
+        raise SettingRefused("person", f"{person!r} is what the audit log calls the control plane itself")
     if handover.resolve() == folders.data.resolve() or folders.data.resolve() in handover.resolve().parents:
         raise HandoverInside(handover)
     folders.data.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -73,7 +73,9 @@ def status(options: Namespace) -> int:
 
 def layer_line(layer: Mapping[str, Any]) -> str:
     """Return in one line how a host does with a layer that it has besides the organisation's."""
-    newest = f"newest {layer['newest'] or 'none'}"
+    newest = f"newest {layer['published'] or 'none'}"
+    if layer["newest"] not in (0, layer["published"]):
+        newest += f", to have {layer['newest']}"
     said = "not reported" if layer["in_force"] is None else f"in force {layer['in_force'] or 'none'}"
     guard = "" if layer["guard_in_force"] is None else f", device guard {layer['guard_in_force'] or 'none'}"
     return f"{layer['layer']}: {said}{guard}, {newest}" + ("" if layer["enrolled"] else "; not of its enrolment")

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from control_plane.cli.named_host import named_host
 from control_plane.cli.people import door
 from control_plane.policy.authoring import load_credential
 from control_plane.policy.exchange import PolicyParts
@@ -19,15 +20,6 @@ from shared.identity import HostId
 from shared.policy.document import PolicyDocument
 from shared.policy.effective import effective
 from shared.policy.part import PartDocument
-
-
-class HostNotNamed(Refused):
-    """No host is called so, or several are."""
-
-    def __init__(self, wanted: str, found: Sequence[str]) -> None:
-        why = f"several are called so, name one of {', '.join(found)}" if found else "`status` lists those there are"
-        super().__init__(f"there is not one host {wanted!r}: {why}")
-        self.wanted, self.found = wanted, tuple(found)
 
 
 class NothingPublished(Refused):
@@ -56,14 +48,6 @@ def show(options: Namespace) -> int:
     print("\n".join(printable(line, len(line)) for line in heading))
     print("\n".join(effective_lines(organisation, parts, HostId.parse(host["host"]))))
     return 0
-
-
-def named_host(hosts: Sequence[Mapping[str, Any]], wanted: str) -> Mapping[str, Any]:
-    """Return the one host of that id or asset. Raises HostNotNamed."""
-    matching = [host for host in hosts if wanted in (host["host"], host["asset"])]
-    if len(matching) != 1:
-        raise HostNotNamed(wanted, [host["host"] for host in matching])
-    return matching[0]
 
 
 def held_back(host: str, documents: Sequence[LayerDocument], rollouts: Sequence[Mapping[str, Any]]) -> Iterator[str]:

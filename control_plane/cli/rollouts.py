@@ -2,11 +2,13 @@
 
 import json
 import re
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from control_plane.cli.client import PeopleDoor
+from control_plane.cli.named_host import named_host
 from control_plane.cli.people import door
 from control_plane.policy.together import LayerDocument
 from control_plane.rollout.plan import OnAbort, Plan
@@ -21,13 +23,6 @@ _SHARE = re.compile(r"([1-9][0-9]?)\s?%")
 _LEAST_QUIET_S = 60
 _SOAK_S, _HEALTHY_PERCENT, _ABORT_PERCENT = 1800, 90, 5
 _EXPECTS_A_RING = "expected a share of all hosts such as 10%, or a layer such as site-north"
-
-
-class WhichHost(Refused):
-    def __init__(self, wanted: str, found: int) -> None:
-        which = f"{found} active hosts are" if found else "no active host is"
-        super().__init__(f"{which} called {wanted}; give its host id, as `leadglass-server status` prints it")
-        self.wanted = wanted
 
 
 class NotOfLayer(Refused):
@@ -47,14 +42,15 @@ def is_in_rings(options: Namespace) -> bool:
 def plan_of(options: Namespace, layer: str, policies: Sequence[LayerDocument], people: PeopleDoor) -> Plan | None:
     """Return the plan that the options ask for, None: for everybody at once.
 
-    `policies` are what hosts may act by meanwhile. Raises WhichHost, NotOfLayer, Malformed.
+    `policies` are what hosts may act by meanwhile. Raises HostNotNamed, NotOfLayer, Malformed.
     """
     if not is_in_rings(options):
         return None
     if not options.canary and not options.ring:
         raise Malformed("roll-out", "nobody is first; say --canary HOST or --ring 10%")
     status: Any = people.get("/api/v1/status") if options.canary else {"hosts": []}
-    canaries = tuple(_host(name, status["hosts"], layer) for name in options.canary)
+    active = [host for host in status["hosts"] if host["active"]]
+    canaries = tuple(_canary(name, active, layer) for name in options.canary)
     first = [Rings(hosts=canaries)] if canaries else []
     plan = Plan(
         (*first, *map(_ring, options.ring), Rings(percent=EVERYBODY)),
@@ -82,13 +78,13 @@ def usual_quiet_s(layer: str, policies: Sequence[LayerDocument]) -> int:
 def rings(options: Namespace) -> int:
     """Show each roll-out; 1 where hosts failed, or one was stopped or taken back."""
     answer: Any = door(options).get("/api/v1/policy/rollouts", {"layer": options.layer})
-    return _tell(options, answer["rollouts"])
+    return _tell(options, answer)
 
 
 def steer(options: Namespace) -> int:
     asked = {"layer": options.layer, "do": options.do, "because": options.because}
     answer: Any = door(options).post("/api/v1/policy/rollouts", asked)
-    _tell(options, answer["rollouts"])
+    _tell(options, answer)
     return 0
 
 
@@ -122,16 +118,19 @@ def _hosts(ring: Mapping[str, Any]) -> str:
     )
 
 
-def _tell(options: Namespace, rollouts: Sequence[Mapping[str, Any]]) -> int:
+def _tell(options: Namespace, answer: Mapping[str, Any]) -> int:
+    rollouts, unreadable = answer["rollouts"], answer["unreadable"]
+    # A script reads a list of roll-outs, and has to see this all the same.
+    print("".join(f"{line}\n" for line in unreadable), end="", file=sys.stderr if options.json else sys.stdout)
     if options.json:
         print(json.dumps(rollouts, indent=2))
     else:
         for rollout in rollouts:
             print("\n".join(lines(rollout)))
-        if not rollouts:
+        if not rollouts and not unreadable:
             print("nothing was published in rings, or what was is followed by a newer version")
     stopped = any(rollout["state"] in ("paused", "reverted") for rollout in rollouts)
-    return 1 if stopped or any(ring["failed"] for rollout in rollouts for ring in rollout["rings"]) else 0
+    return 1 if unreadable or stopped or any(ring["failed"] for rollout in rollouts for ring in rollout["rings"]) else 0
 
 
 def _kind(layer: str) -> str:
@@ -142,11 +141,8 @@ def _or(given: int | None, usual: int) -> int:
     return usual if given is None else given
 
 
-def _host(name: str, hosts: Sequence[Mapping[str, Any]], layer: str) -> HostId:
-    found = [host for host in hosts if host["active"] and name in (host["host"], host["asset"])]
-    if len(found) != 1:
-        raise WhichHost(name, len(found))
-    (host,) = found
+def _canary(name: str, hosts: Sequence[Mapping[str, Any]], layer: str) -> HostId:
+    host = named_host(hosts, name)
     if is_part(layer) and layer not in [each["layer"] for each in host["layers"] if each["enrolled"]]:
         raise NotOfLayer(name, layer)
     return HostId.parse(host["host"])

@@ -265,7 +265,7 @@ class RolloutRow(Base):
     version: Mapped[int] = mapped_column(primary_key=True)
     plan: Mapped[str] = mapped_column(Text)
     opened: Mapped[str] = mapped_column(Text)  # when each ring that is open was opened
-    heard: Mapped[str] = mapped_column(Text)  # which hosts were heard when their ring opened, and what they said
+    heard: Mapped[str] = mapped_column(Text)  # how each host was before its ring opened, and since when it is not well
     state: Mapped[str] = mapped_column(String(16))  # running, paused, reverted, finished
     since: Mapped[datetime]
     person: Mapped[str] = mapped_column(String(80))

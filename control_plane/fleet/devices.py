@@ -40,7 +40,10 @@ class DeviceShowing:
             raise NoSuchHost(name)
         return {
             "time": clocks.text(now),
-            "hosts": [_host(host, since.of(HostId.parse(host.host_id), codes.parts_of(host.parts))) for host in wanted],
+            "hosts": [
+                _host(host, since.of(HostId.parse(host.host_id), codes.readable_parts(host.parts) or ()))
+                for host in wanted
+            ],
         }
 
 

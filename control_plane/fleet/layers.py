@@ -10,12 +10,15 @@ from shared.fleet.state import HostState, LayerState
 
 
 class LayersOf:
-    """`expected` says, by layer, which version each active host should have by now."""
+    """`expected` says, by layer, which version each active host that has it should have by now; `published`, which one
+    is the newest, whoever has the layer.
+    """
 
-    def __init__(self, host: Host, expected: Mapping[str, Mapping[str, int]]) -> None:
-        self._asset = host.asset
+    def __init__(self, host: Host, expected: Mapping[str, Mapping[str, int]], published: Mapping[str, int]) -> None:
+        self._asset, self._published = host.asset, published
         self._expected = {layer: hosts.get(host.host_id, 0) for layer, hosts in expected.items()}
-        self.enrolled = codes.parts_of(host.parts)
+        enrolled = codes.readable_parts(host.parts)
+        self._is_readable, self.enrolled = enrolled is not None, enrolled or ()
 
     def json(self, state: HostState | None = None) -> list[Json]:
         """Return the layers of the enrolment, then what an authentic report names besides."""
@@ -23,8 +26,18 @@ class LayersOf:
         besides = [layer for layer in reported if layer not in self.enrolled]
         return [self._facts(layer, reported.get(layer), guard) for layer in (*self.enrolled, *besides)]
 
+    def unreadable(self) -> Iterator[str]:
+        """Say so where nobody can tell any more what people gave the host."""
+        if not self._is_readable:
+            yield (
+                f"{self._asset}: somebody changed its policy layers in the database, so which it should have is "
+                "unknown; enrol it again with a code for the right ones"
+            )
+
     def gaps(self, state: HostState) -> Iterator[str]:
         """Say where the host goes by other layers than people gave it, or by fewer than are published."""
+        if not self._is_readable:
+            return
         reported = _reported(state)
         if sorted(reported) != sorted(self.enrolled):
             yield (
@@ -32,7 +45,7 @@ class LayersOf:
                 f"enrolled with {_named(self.enrolled)}; enrol it again with a code for the right ones"
             )
         for layer in self.enrolled:
-            if not self._newest(layer):
+            if not self._published.get(layer):
                 yield f"{self._asset}: nothing is published of its policy layer {layer}; it goes by its others"
             elif layer in reported and reported[layer].in_force != self._newest(layer):
                 yield (
@@ -45,6 +58,7 @@ class LayersOf:
             "layer": layer,
             "enrolled": layer in self.enrolled,
             "newest": self._newest(layer),
+            "published": self._published.get(layer, 0),
             "accepted": None if reported is None else reported.accepted,
             "in_force": None if reported is None else reported.in_force,
             "guard_in_force": None if guard is None else guard.in_force(layer),

@@ -35,6 +35,8 @@ from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.state import HostState, verify_state
+from shared.policy.bundle import LayerBundle
+from shared.policy.layer import is_part
 from shared.signing import EvidencePublicKey
 
 NOT_RECOVERABLE = "not recoverable"
@@ -78,11 +80,14 @@ class Overview:
         now, document = self._clock.now(), self._policy.document()
         since = HeardSince(self._policy.acted_by(), now)
         unproved: list[str] = []
+        _, layers, *_ = self._policy.published()
         with self._database() as session:
             rows = session.scalars(select(Host).order_by(Host.enrolled)).all()
-            parts = {layer: self._versions.published(layer) for row in rows for layer in codes.parts_of(row.parts)}
-            expected_of = {layer: self._rollouts.expected(layer) for layer in parts}
-            hosts = [self._host(session, row, since, LayersOf(row, expected_of), unproved) for row in rows]
+            enrolled = {layer for row in rows for layer in codes.readable_parts(row.parts) or ()}
+            parts = {layer: self._versions.published(layer) for layer in {*enrolled, *_parts(layers)}}
+            expected_of = {layer: self._rollouts.expected(layer) for layer in enrolled}
+            newest_of = {layer: max(versions, default=0) for layer, versions in parts.items()}
+            hosts = [_host(session, row, since, LayersOf(row, expected_of, newest_of), unproved) for row in rows]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
@@ -120,63 +125,79 @@ class Overview:
             ],
         }
 
-    def _host(
-        self, session: Session, host: Host, since: HeardSince, layers: LayersOf, unproved: list[str]
-    ) -> dict[str, Json]:
-        newest = (
-            select(Certificate.not_after)
-            .where(Certificate.subject == host.host_id, Certificate.kind == Kind.HOST)
-            .order_by(Certificate.not_after.desc())
-        )
-        expires = session.scalars(newest).first()
-        facts: dict[str, Json] = {
-            "host": host.host_id,
-            "asset": host.asset,
-            "enrolled": clocks.text(host.enrolled),
-            "active": host.active,
-            "certificate_expires": clocks.text(expires) if expires else None,
-            "last_seen": clocks.text(host.state_received) if host.state_received else None,
-            "state": "never reported",
-            "doubt": host.doubt,
-            "layers": layers.json(),
-        }
-        if not host.active:
-            return {**facts, "state": REVOKED}
-        if host.state is None or host.state_received is None:
-            return facts
-        try:
-            state = verify_state(host.state, EvidencePublicKey.parse(host.evidence_spki))
-        except (Refused, IntegrityFailure) as exc:
-            return {**facts, "state": f"not authentic: {exc}"}
-        is_heard = host.state_received >= since.of(state.host_id, layers.enrolled)
-        unproved += layers.gaps(state)
-        if is_heard:
-            unproved += device_tree.gaps(host.asset, state.guard)
-        return {
-            **facts,
-            "layers": layers.json(state),
-            "state": _state(state, is_heard=is_heard),
-            "reported": clocks.text(state.time),
-            "software": state.software,
-            "policy_accepted": state.policy_accepted,
-            "policy_in_force": state.policy_in_force,
-            "policy_error": state.policy_error,
-            "waiting": state.waiting,
-            "captured": state.captured,
-            "delivered": state.delivered,
-            "refused": state.refused,
-            "audit_waiting": state.audit_waiting,
-            "spool_bytes": state.capture.spool_bytes,
-            "spool_quota_bytes": state.capture.spool_quota_bytes,
-            "spool_used_percent": state.capture.spool_used_percent,
-            "damaged": state.capture.damaged,
-            "openable_here": state.capture.openable_here,
-            "routes": [route.json() for route in state.capture.routes],
-            "guard": guard_of(state) if is_heard else "unknown",
-            "guard_policy": state.guard.policy if state.guard else None,
-            "guard_policy_error": state.guard.policy_error if state.guard else None,
-            "devices": device_tree.count(state.guard).json() if is_heard and state.guard else None,
-        }
+
+def _parts(layers: Sequence[LayerBundle]) -> Iterator[str]:
+    return (layer.layer for layer in layers if is_part(layer.layer))
+
+
+def _host(session: Session, host: Host, since: HeardSince, layers: LayersOf, unproved: list[str]) -> dict[str, Json]:
+    facts = _facts(session, host, layers)
+    if not host.active:
+        return {**facts, "state": REVOKED}
+    unproved += layers.unreadable()
+    if host.state is None or host.state_received is None:
+        return facts
+    try:
+        state = verify_state(host.state, EvidencePublicKey.parse(host.evidence_spki))
+    except (Refused, IntegrityFailure) as exc:
+        return {**facts, "state": f"not authentic: {exc}"}
+    is_heard = host.state_received >= since.of(state.host_id, layers.enrolled)
+    unproved += layers.gaps(state)
+    if is_heard:
+        unproved += device_tree.gaps(host.asset, state.guard)
+    told = {**_told(state), **_told_of_guard(state, is_heard=is_heard)}
+    return {**facts, "layers": layers.json(state), "state": _state(state, is_heard=is_heard), **told}
+
+
+def _facts(session: Session, host: Host, layers: LayersOf) -> dict[str, Json]:
+    """Return what is known of a host that has said nothing yet."""
+    newest = (
+        select(Certificate.not_after)
+        .where(Certificate.subject == host.host_id, Certificate.kind == Kind.HOST)
+        .order_by(Certificate.not_after.desc())
+    )
+    expires = session.scalars(newest).first()
+    return {
+        "host": host.host_id,
+        "asset": host.asset,
+        "enrolled": clocks.text(host.enrolled),
+        "active": host.active,
+        "certificate_expires": clocks.text(expires) if expires else None,
+        "last_seen": clocks.text(host.state_received) if host.state_received else None,
+        "state": "never reported",
+        "doubt": host.doubt,
+        "layers": layers.json(),
+    }
+
+
+def _told(state: HostState) -> dict[str, Json]:
+    return {
+        "reported": clocks.text(state.time),
+        "software": state.software,
+        "policy_accepted": state.policy_accepted,
+        "policy_in_force": state.policy_in_force,
+        "policy_error": state.policy_error,
+        "waiting": state.waiting,
+        "captured": state.captured,
+        "delivered": state.delivered,
+        "refused": state.refused,
+        "audit_waiting": state.audit_waiting,
+        "spool_bytes": state.capture.spool_bytes,
+        "spool_quota_bytes": state.capture.spool_quota_bytes,
+        "spool_used_percent": state.capture.spool_used_percent,
+        "damaged": state.capture.damaged,
+        "openable_here": state.capture.openable_here,
+        "routes": [route.json() for route in state.capture.routes],
+    }
+
+
+def _told_of_guard(state: HostState, *, is_heard: bool) -> dict[str, Json]:
+    return {
+        "guard": guard_of(state) if is_heard else "unknown",
+        "guard_policy": state.guard.policy if state.guard else None,
+        "guard_policy_error": state.guard.policy_error if state.guard else None,
+        "devices": device_tree.count(state.guard).json() if is_heard and state.guard else None,
+    }
 
 
 def _state(state: HostState, *, is_heard: bool) -> str:

@@ -300,7 +300,7 @@ def _add_policy(app: APIFlask, services: PeopleServices) -> None:
     def rollouts(wanted: RolloutsQuery) -> dict[str, Json]:
         """Return how far each roll-out is, ring by ring, and what it waits for."""
         _permitted(services, Permission.STATUS_READ)
-        return {"rollouts": list(services.rollouts.status(wanted.layer))}
+        return _rollouts(services, wanted.layer)
 
     @app.post("/api/v1/policy/rollouts")
     @app.input(SteerRequest, location="json", arg_name="wanted")
@@ -309,7 +309,7 @@ def _add_policy(app: APIFlask, services: PeopleServices) -> None:
         """Stop a roll-out, have it go on, take it a ring further, or take it back."""
         person = _permitted(services, Permission.ROLLOUT_STEER)
         services.rollouts.steer(wanted.layer, Steering(wanted.do), person.name, wanted.because)
-        return {"rollouts": list(services.rollouts.status(wanted.layer))}
+        return _rollouts(services, wanted.layer)
 
     @app.post("/api/v1/policy/root")
     @app.input(RootRequest, location="json", arg_name="wanted")
@@ -516,6 +516,11 @@ def _recognise(services: PeopleServices) -> None:
     """Know who is asking before anything that they sent is read, so that a stranger learns nothing from refusals."""
     if request.path.startswith("/api/") and request.path != "/api/v1/openapi.json":
         g.person = _signed_in(services)
+
+
+def _rollouts(services: PeopleServices, layer: str | None) -> dict[str, Json]:
+    rollouts, unreadable = services.rollouts.told(layer)
+    return {"rollouts": list(rollouts), "unreadable": list(unreadable)}
 
 
 def _permitted(services: PeopleServices, permission: Permission) -> SignedIn:

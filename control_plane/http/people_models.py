@@ -382,13 +382,14 @@ class DeviceCounts(BaseModel):
 class HostLayer(BaseModel):
     """A layer that a host was enrolled with, besides the organisation's; where `enrolled` is false, that it reports.
 
-    `newest` is 0 where nothing of it is published; the others are null where the host, or its guard, reports nothing
-    of it.
+    `newest` is what the host should have by now, 0 where that is nothing; `published` is the newest there is, 0 where
+    nothing of it is published. The others are null where the host, or its guard, reports nothing of it.
     """
 
     layer: str
     enrolled: bool
     newest: int
+    published: int
     accepted: int | None
     in_force: int | None
     guard_in_force: int | None
@@ -582,7 +583,10 @@ class RolloutStatus(BaseModel):
 
 
 class RolloutsAnswer(BaseModel):
+    """`unreadable` says of each roll-out that cannot be read what is wrong, and what to do."""
+
     rollouts: list[RolloutStatus]
+    unreadable: list[str]
 
 
 class PolicyStatus(BaseModel):

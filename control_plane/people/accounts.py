@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Person, SignIn
 from control_plane.db.transactions import in_one_commit
+from control_plane.people.name import is_of_a_service
 from shared.clock import Clock
 from shared.errors import Refused
 
@@ -26,6 +27,15 @@ class NotSignedIn(Refused):
 class PersonExists(Refused):
     def __init__(self, name: str) -> None:
         super().__init__(f"a person named {name} exists already")
+        self.name = name
+
+
+class NameOfAService(Refused):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"nobody can be called {name}: the audit log calls the control plane itself so, and what a person did "
+            "would look like what it did by itself; take another name"
+        )
         self.name = name
 
 
@@ -54,7 +64,9 @@ class Accounts:
         self._database, self._clock = database, clock
 
     def create(self, name: str, role: str) -> str:
-        """Return the new person's bearer token, which is shown this once. Raises PersonExists."""
+        """Return the new person's bearer token, which is shown this once. Raises PersonExists, NameOfAService."""
+        if is_of_a_service(name):
+            raise NameOfAService(name)
         token = _TOKEN_PREFIX + secrets.token_urlsafe(32)
 
         def add(session: Session) -> None:

@@ -2,13 +2,16 @@
 
 Of a host of an open ring its last signed report decides, if it came after the ring opened:
 
-    healthy     this very version is in force, at the agent and at the guard where there is one, and it listens if it
-                listened when its ring opened
-    failed      it has the version and says why it does not act by it, or has had `quiet_s` to and does not; or it
-                listened and does not any more. Of what it has not taken, an error says so at once where it had none
-                when its ring opened, and else after `quiet_s`: what it lacks may be what this version brings
-    waiting     it reports, and has not come so far
+    healthy     this very version is in force, at the agent and at the guard where one answered or answers, and it
+                listens if it listened when its ring opened
+    failed      it has the version and says why the agent does not act by it; or agent or guard does not, and went on
+                not to for `quiet_s`; or it acts by it, listened before, and went on not to for a minute
+    waiting     it reports, and has not come so far, or not for long enough to say
     not heard   nothing came since. A host that is off proves nothing, and fails nobody
+
+What goes on is counted from the first report that said so to the last one, and never from when the ring opened: a host
+may be switched on days later, or be off for a night in between, and silence begins it anew. An error of a host that
+has not accepted the version is about something else.
 
 The next ring opens once the newest one is good, and no ring that is open has too many that failed. How many have to be
 healthy is counted of those that were heard when the ring opened: a policy that silences hosts does not pass by that.
@@ -23,6 +26,9 @@ from enum import StrEnum
 from control_plane.rollout.plan import OnAbort
 from control_plane.rollout.state import Heard, Rollout, State
 from shared.identity import HostId
+
+# An agent that starts anew may report before its port is open.
+_STARTS_WITHIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class RingHealth:
     """`members` are the hosts of this ring and of none before it, with what is known of each."""
 
     members: tuple[tuple[Member, Health], ...]
-    expected: int  # how many of them were heard when the ring opened
+    expected: int  # how many of them were heard when the ring opened, and are not isolated
 
     def count(self, health: Health) -> int:
         return sum(found is health for _, found in self.members)
@@ -101,10 +107,15 @@ def health_of(rollout: Rollout, members: Sequence[Member]) -> tuple[RingHealth, 
     return tuple(
         RingHealth(
             tuple((member, judge(rollout, member, opened)) for member in ring),
-            sum(str(member.host) in rollout.heard for member in ring),
+            sum(rollout.kept(member.host).was_heard and not is_isolated(member) for member in ring),
         )
         for ring, opened in zip(members_of(rollout, members), rollout.opened, strict=False)
     )
+
+
+def is_isolated(member: Member) -> bool:
+    """Return whether people cut it off: then it can show nothing, whatever its policy."""
+    return member.seen is not None and member.seen.isolated
 
 
 def judge(rollout: Rollout, member: Member, opened: datetime) -> Health:
@@ -112,33 +123,88 @@ def judge(rollout: Rollout, member: Member, opened: datetime) -> Health:
     seen = member.seen
     if seen is None or seen.received <= opened:
         return Health.NOT_HEARD
+    kept = _kept_after(rollout, member.host, seen)
     is_in_force = seen.in_force == rollout.version
-    is_guarded = not seen.guard or seen.guard == rollout.version  # one that has no policy at all lost none by this
-    before = rollout.heard.get(str(member.host), Heard())
-    # A host that people isolated listens to nobody, whatever its policy.
-    stopped = before.listened and not seen.listening and not seen.isolated
-    if is_in_force and is_guarded and not stopped:
-        return Health.WAITING if seen.isolated else Health.HEALTHY
-    has_it = seen.accepted == rollout.version
-    had_time = seen.received >= opened + timedelta(seconds=rollout.plan.quiet_s)
-    is_news = had_time or not before.erred
-    has_error = (seen.error and not is_in_force and (has_it or is_news)) or (
-        seen.guard_error and not is_guarded and is_news
-    )
-    if stopped or has_error or (has_it and had_time):
+    if seen.error and seen.accepted == rollout.version and not is_in_force:
         return Health.FAILED
-    return Health.WAITING
+    for since, most in ((kept.behind, _quiet(rollout)), (kept.deaf, _starting(rollout))):
+        if since is not None and seen.received >= since + most:
+            return Health.FAILED
+    is_good = is_in_force and _is_guarded(rollout, kept, seen) and kept.deaf is None and not seen.isolated
+    return Health.HEALTHY if is_good else Health.WAITING
+
+
+def noted(rollout: Rollout, members: Sequence[Member]) -> Rollout:
+    """Return the roll-out with what is to be kept of the last report of each host in an open ring."""
+    heard = dict(rollout.heard)
+    for ring, opened in zip(members_of(rollout, members), rollout.opened, strict=False):
+        for member in ring:
+            if member.seen is not None and member.seen.received > opened:
+                kept = _kept_after(rollout, member.host, member.seen)
+                if kept != rollout.kept(member.host):
+                    heard[str(member.host)] = kept
+    return replace(rollout, heard=heard)
+
+
+def _kept_after(rollout: Rollout, host: HostId, seen: Observation) -> Heard:
+    kept = rollout.kept(host)
+    is_in_force = seen.in_force == rollout.version
+    is_behind = seen.accepted == rollout.version and not (is_in_force and _is_followed(rollout, kept, seen))
+    is_deaf = is_in_force and bool(kept.listened) and not seen.listening and not seen.isolated
+
+    def began(since: datetime | None, most: timedelta) -> datetime:
+        if since is None or kept.last is None:
+            return seen.received
+        has_failed, went_on = kept.last >= since + most, seen.received - kept.last <= _quiet(rollout)
+        return since if has_failed or went_on else seen.received
+
+    return replace(
+        kept,
+        behind=began(kept.behind, _quiet(rollout)) if is_behind else None,
+        deaf=began(kept.deaf, _starting(rollout)) if is_deaf else None,
+        last=seen.received if is_behind or is_deaf else None,
+    )
+
+
+def _quiet(rollout: Rollout) -> timedelta:
+    return timedelta(seconds=rollout.plan.quiet_s)
+
+
+def _starting(rollout: Rollout) -> timedelta:
+    return min(_quiet(rollout), _STARTS_WITHIN)
+
+
+def _is_guarded(rollout: Rollout, kept: Heard, seen: Observation) -> bool:
+    """Return whether the guard does what it should by the version; without rules in it that may be nothing.
+
+    A part may have rules all the same: a guard that says why it has no policy, and did not before, has lost one.
+    """
+    if seen.guard is None:
+        return not kept.guarded
+    has_lost = bool(seen.guard_error) and kept.guarded
+    return seen.guard == rollout.version or (seen.guard == 0 and not rollout.for_guards and not has_lost)
+
+
+def _is_followed(rollout: Rollout, kept: Heard, seen: Observation) -> bool:
+    """Return whether no guard lags behind that could follow: one that never could is not the policy's fault."""
+    return _is_guarded(rollout, kept, seen) or (seen.guard == 0 and not kept.guarded)
 
 
 def decide(rollout: Rollout, members: Sequence[Member], now: datetime) -> Decision:
-    """Return what is to happen next, by what is stored and what hosts reported last."""
-    if rollout.state is not State.RUNNING:
-        return Decision(Step.WAIT, f"it is {rollout.state.value}: {rollout.why or 'somebody said so'}")
+    """Return what is to happen next, by what is stored and what hosts reported last.
+
+    Who pauses has no further ring open; the way back stays.
+    """
+    stands = Decision(Step.WAIT, f"it is {rollout.state.value}: {rollout.why or 'somebody said so'}")
+    if rollout.state in (State.REVERTED, State.FINISHED):
+        return stands
     rings = health_of(rollout, members)
+    goes_back, is_paused = rollout.plan.on_abort is OnAbort.REVERT, rollout.state is State.PAUSED
     for number, ring in enumerate(rings, 1):
-        if why := failure(ring, rollout.plan.abort_percent):
-            step = Step.REVERT if rollout.plan.on_abort is OnAbort.REVERT else Step.PAUSE
-            return Decision(step, f"ring {number}: {why}")
+        if (goes_back or not is_paused) and (why := failure(ring, rollout.plan.abort_percent)):
+            return Decision(Step.REVERT if goes_back else Step.PAUSE, f"ring {number}: {why}")
+    if is_paused:
+        return stands
     soaked = rollout.opened[-1] + timedelta(seconds=rollout.plan.soak_s)
     if lacking := _lacking(rings, rollout):
         return Decision(Step.WAIT, lacking)
@@ -149,15 +215,20 @@ def decide(rollout: Rollout, members: Sequence[Member], now: datetime) -> Decisi
 
 
 def with_heard(rollout: Rollout, hosts: Sequence[Member], now: datetime) -> Rollout:
-    """Return the roll-out, of which a ring was just opened, with who of that ring was heard lately, and said what."""
+    """Return the roll-out, of which a ring was just opened, with who of that ring was heard lately, and how it was."""
     since = now - timedelta(seconds=rollout.plan.quiet_s)
     ring = members_of(rollout, hosts)[len(rollout.opened) - 1]
     heard = {
-        str(member.host): Heard(member.seen.listening, bool(member.seen.error or member.seen.guard_error))
+        str(member.host): Heard(member.seen.listening, _can_follow(member.seen))
         for member in ring
         if member.seen is not None and member.seen.received >= since
     }
     return replace(rollout, heard={**rollout.heard, **heard})
+
+
+def _can_follow(seen: Observation) -> bool:
+    """Return whether a guard answers that has a policy, or has none and says nothing of why."""
+    return seen.guard is not None and (seen.guard > 0 or not seen.guard_error)
 
 
 def failure(ring: RingHealth, abort_percent: int) -> str:
@@ -174,6 +245,11 @@ def _lacking(rings: Sequence[RingHealth], rollout: Rollout) -> str:
     ring, is_first = rings[-1], len(rings) == 1
     if not ring.members and not is_first:
         return ""
+    if not rollout.is_everywhere and all(is_isolated(member) for member, _ in ring.members):
+        return (
+            f"no host of ring {len(rings)} is left that could show anything: they are revoked or isolated; "
+            "open the next ring with `policy rollout widen`, or take it back with `policy rollout revert`"
+        )
     healthy = ring.count(Health.HEALTHY)
     needed = -(-ring.expected * rollout.plan.healthy_percent // 100)
     if not rollout.is_everywhere:  # the last ring opens nothing, so it need not wait for hosts that are all off

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import Host
-from control_plane.enrolment.codes import parts_of
+from control_plane.enrolment.codes import readable_parts
 from control_plane.fleet.reports import Report, VerifiedReports
 from control_plane.rollout.gate import Member, Observation
 from shared.errors import IntegrityFailure, Refused
@@ -49,7 +49,7 @@ def _having(layer: str) -> Iterator[ColumnElement[bool]]:
 
 
 def _layers_of(parts: str) -> frozenset[str]:
-    return frozenset({ORGANISATION, *parts_of(parts)})
+    return frozenset({ORGANISATION, *(readable_parts(parts) or ())})
 
 
 def _authentic(reports: VerifiedReports, host_id: str, signed: bytes, spki: bytes) -> Report | None:

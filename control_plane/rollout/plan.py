@@ -33,8 +33,8 @@ class Plan:
 
     A ring is good when `healthy_percent` of its hosts that are expected to report are healthy, no earlier than
     `soak_s` after it opened. It ends the roll-out when `abort_percent` of its hosts failed, and at least one. A host is
-    expected to report that was heard within `quiet_s` before its ring opened; one that has accepted the version has
-    `quiet_s` to put it in force.
+    expected to report that was heard within `quiet_s` before its ring opened, and is not isolated; one that has
+    accepted the version has `quiet_s` from its first report of that to put it in force.
     """
 
     rings: tuple[Rings, ...]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import delete
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import Host
+from control_plane.db.models import Host, RolloutRow
 from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
 from shared.audit.record import Happening
@@ -133,17 +134,33 @@ def test_what_cannot_be_a_roll_out_is_refused_before_anything_is_published(
 ) -> None:
     Reporter(ada.database, "US 3", twin=1)
     for options, why in (
-        (("--canary", "CT 9"), "no active host is called CT 9"),
-        (("--canary", "US 3"), "2 active hosts are called US 3"),
+        (("--canary", "CT 9"), "there is not one host 'CT 9': `status` lists those there are"),
+        (("--canary", "US 3"), "there is not one host 'US 3': several are called so, name one of host-"),
         (("--ring", "150%"), "expected a share of all hosts such as 10%, or a layer such as site-north"),
         (("--ring", "50%", "--ring", "10%"), "larger than the one before"),
         (("--soak", "30m"), "nobody is first; say --canary HOST or --ring 10%"),
-        (("--ring", "site-nowhere"), "no active host of layer organisation is in the first ring"),
+        (("--ring", "site-nowhere"), "name what nobody here has or is: site-nowhere; there are: organisation"),
     ):
         code, _, errors = ada.run("publish", ada.file(SECOND), *options)
         assert code in (1, 2)
         assert why in errors
     assert ada.run("rings")[:2] == (0, "nothing was published in rings, or what was is followed by a newer version\n")
+
+
+def test_a_roll_out_that_cannot_be_read_is_said_and_taken_back(ada: Administrator, hosts: list[Reporter]) -> None:
+    assert ada.run("publish", ada.file(SECOND), "--canary", "CT 2")[0] == 0
+    with ada.database.begin() as session:
+        session.execute(delete(RolloutRow))
+
+    code, out, _ = ada.run("rings")
+    assert code == 1
+    assert out.startswith("roll-out of organisation: its row is gone, and nothing opens by itself; hosts stay as they")
+    code, out, errors = ada.run("rings", "--json")
+    assert (code, json.loads(out)) == (1, [])
+    assert "its row is gone" in errors
+    code, out, _ = ada.run("rollout", "revert", "--because", "somebody changed the database")
+    assert code == 0
+    assert "it is taken back, and every host has the one before" in out
 
 
 def test_a_draft_that_was_proposed_for_rings_is_published_in_them(ada: Administrator, hosts: list[Reporter]) -> None:

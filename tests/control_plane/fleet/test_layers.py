@@ -5,8 +5,10 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
 from control_plane.cli.client import PeopleDoor
+from control_plane.db.models import Host
 from control_plane.enrolment.codes import parts_of
 from control_plane.policy.authoring import load_credential
 from control_plane.policy.exchange import PolicyParts, Publication
@@ -24,6 +26,9 @@ grading: {default: restricted}
 timings: {state_every_s: 5, pull_every_s: 30}
 """
 NORTH, CT = "site-north", "modality-ct"
+
+
+FACTS = {"layer": NORTH, "enrolled": True, "newest": 1, "published": 1, "guard_in_force": None}
 
 
 @pytest.fixture
@@ -66,14 +71,30 @@ def test_one_version_of_a_layer_and_its_history_are_asked_for_by_its_name(layere
 def test_a_host_s_layers_go_from_its_report_to_the_api_the_page_and_the_terminal(layered: Fleet) -> None:
     layered.enrolled_with(NORTH)
     assert layered.answer()["hosts"][0]["layers"] == [
-        {"layer": NORTH, "enrolled": True, "newest": 1, "accepted": None, "in_force": None, "guard_in_force": None}
+        {
+            "layer": NORTH,
+            "enrolled": True,
+            "newest": 1,
+            "published": 1,
+            "accepted": None,
+            "in_force": None,
+            "guard_in_force": None,
+        }
     ]
 
     layered.report(policy=1, layers=(LayerState(NORTH, 1, 1),))
 
     answer = layered.answer()
     assert answer["hosts"][0]["layers"] == [
-        {"layer": NORTH, "enrolled": True, "newest": 1, "accepted": 1, "in_force": 1, "guard_in_force": None}
+        {
+            "layer": NORTH,
+            "enrolled": True,
+            "newest": 1,
+            "published": 1,
+            "accepted": 1,
+            "in_force": 1,
+            "guard_in_force": None,
+        }
     ]
     assert answer["drift"] == []
     assert not [gap for gap in answer["not_evaluated"] if "layer" in gap]
@@ -138,6 +159,38 @@ def test_a_layer_of_which_nothing_is_published_is_said(layered: Fleet) -> None:
     layered.report(policy=1, layers=(LayerState(CT, 0, 0),))
 
     assert "CT 2: nothing is published of its policy layer modality-ct" in layered.status()[1]
+
+
+@pytest.mark.parametrize("is_revoked", [False, True])
+def test_a_layer_that_is_not_the_host_s_is_not_said_to_be_unpublished(layered: Fleet, is_revoked: bool) -> None:
+    layered.enrolled_with(*((NORTH,) if is_revoked else ()))
+    layered.report(policy=1, layers=(LayerState(NORTH, 1, 1), LayerState(CT, 0, 0))[: 1 if is_revoked else 2])
+    with layered.database.begin() as session:
+        session.execute(update(Host).values(active=not is_revoked))
+
+    north = layered.answer()["hosts"][0]["layers"][0]
+    assert (north["layer"], north["newest"], north["published"]) == (NORTH, 0, 1)
+    assert "site-north: " in layered.command("status")[1]
+    assert "newest 1" in layered.command("status")[1]
+    # Control: of the one that nobody has published it is said, and of no other.
+    assert layered.get("/")[1].count("nothing is published of it") == (0 if is_revoked else 1)
+
+
+def test_one_host_whose_layers_cannot_be_read_is_said_and_hides_no_other(layered: Fleet) -> None:
+    layered.enrolled_with(NORTH)
+    layered.report(policy=1, layers=(LayerState(NORTH, 1, 1),))
+    with layered.database.begin() as session:
+        session.execute(update(Host).values(parts="x"))
+
+    answer = layered.answer()
+    (said,) = (gap for gap in answer["not_evaluated"] if "layers" in gap)
+    assert said.startswith(
+        "CT 2: somebody changed its policy layers in the database, so which it should have is unknown"
+    )
+    assert answer["hosts"][0]["policy_in_force"] == 1
+    assert layered.get("/api/v1/devices")[0] == 200
+    layered.enrolled_with(NORTH)
+    assert "somebody changed" not in layered.status()[1]
 
 
 def test_a_host_is_silent_by_how_often_its_own_layers_have_it_report(layered: Fleet) -> None:

@@ -47,4 +47,4 @@ def test_a_layer_without_a_roll_out_has_none(door: Open) -> None:
 
     assert problem(answer)["error"] == "NoRollout"
     listed = door.signed_in("GET", "/api/v1/policy/rollouts")
-    assert json.loads(listed.body) == {"rollouts": []}
+    assert json.loads(listed.body) == {"rollouts": [], "unreadable": []}

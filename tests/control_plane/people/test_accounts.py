@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from control_plane.db.engine import open_database, sqlite_url
+from control_plane.first_start import first_start
 from control_plane.people.accounts import (
     LINK_LIFE,
     SESSION_LIFE,
     Accounts,
+    NameOfAService,
     NotSignedIn,
     PersonExists,
     PersonUnknown,
@@ -18,6 +20,7 @@ from control_plane.people.accounts import (
 )
 from control_plane.people.decide import Permission, decide
 from control_plane.people.permissions import NotPermitted, verify_permitted
+from control_plane.settings import Folders, SettingRefused
 from tests.fakes.clock import FakeClock
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -31,6 +34,23 @@ def clock() -> FakeClock:
 @pytest.fixture
 def accounts(tmp_path: Path, clock: FakeClock) -> Accounts:
     return Accounts(open_database(sqlite_url(tmp_path / "people.sqlite")), clock)
+
+
+@pytest.mark.parametrize("name", ["control-plane", "Control-Plane", "control-plane "])
+def test_nobody_is_called_what_the_audit_log_calls_the_control_plane(accounts: Accounts, name: str) -> None:
+    with pytest.raises(NameOfAService, match="take another name"):
+        accounts.create(name, "administrator")
+    accounts.create("control plane technician", "administrator")  # control
+
+
+def test_nor_is_the_first_administrator(tmp_path: Path, clock: FakeClock) -> None:
+    folders = Folders(tmp_path / "data")
+    with pytest.raises(SettingRefused, match="is what the audit log calls the control plane itself"):
+        first_start(
+            folders, tmp_path / "out", "control-plane", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=clock
+        )
+
+    assert not folders.data.exists()
 
 
 def test_a_token_names_its_person_and_is_stored_only_as_a_digest(accounts: Accounts, tmp_path: Path) -> None:

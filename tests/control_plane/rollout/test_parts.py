@@ -19,7 +19,7 @@ from control_plane.policy.together import LayerDocument, LayersDisagree, verify_
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.policy.verify import CentreKeys, Held, verify_layer
 from control_plane.rollout.plan import Plan
-from control_plane.rollout.service import FirstRingEmpty, NoRollout, Steering
+from control_plane.rollout.service import NoRollout, RingsNameNobody, Steering
 from shared.errors import Malformed
 from shared.policy.document import ORGANISATION, Modality
 from shared.policy.part import PartDocument
@@ -118,7 +118,7 @@ def test_a_type_of_modality_is_a_ring_of_those_of_it_that_are_at_the_site(bench:
 
 def test_a_host_of_another_site_cannot_be_the_only_one_in_the_first_ring(bench: Bench) -> None:
     elsewhere = bench.machines[-1]
-    with pytest.raises(FirstRingEmpty, match="no active host of layer site-north is in the first ring"):
+    with pytest.raises(RingsNameNobody, match="the rings for layer site-north name what nobody here has or is"):
         bench.publish(AFTER, bench.plan(elsewhere))
     assert bench.rollouts.status() == []
 

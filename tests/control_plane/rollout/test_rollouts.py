@@ -1,13 +1,15 @@
 """A roll-out from its publication to everybody, back, and stopped: what hosts then have, and what is recorded."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
-from control_plane.db.models import RolloutRow
+from control_plane.db.models import Host, RolloutRow
+from control_plane.fleet.states import StateIntake
 from control_plane.policy.authoring import author
 from control_plane.policy.drafts import tell
 from control_plane.policy.exchange import PolicyParts, Publication
@@ -18,21 +20,33 @@ from control_plane.policy.root_change import PolicyChanged
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.policy.verify import NothingStable, PolicyExpired, StableDiffers
 from control_plane.rollout.plan import OnAbort
-from control_plane.rollout.service import FirstRingEmpty, NoRollout, NotSteered, Steering
+from control_plane.rollout.service import FirstRingEmpty, NoRollout, NotSteered, RingsNameNobody, Steering
 from edge_agent.policy_sync.verification import MetadataInvalid
+from shared.devices.policy import DevicePolicy
+from shared.fleet.devices import GuardReport
+from shared.fleet.state import HostState, sign_state
 from shared.identity import HostId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION
 from shared.policy.rollout import Rings
 from tests.control_plane.policy.centre import PERSON, POLICY, new_centre
 from tests.control_plane.policy.people import ada, change_root
-from tests.control_plane.rollout.bench import EVEN_MORE, MORE, QUIET_S, Bench
+from tests.control_plane.rollout.bench import EVEN_MORE, MORE, QUIET_S, Bench, Machine
 
 
 def published_and_seen(bench: Bench, on_abort: OnAbort = OnAbort.REVERT) -> None:
     bench.publish(plan=bench.plan(on_abort=on_abort))
     bench.later(1)
     bench.sync()
+
+
+def falls_deaf(bench: Bench) -> None:
+    """Have the first host report twice that it does not listen any more, long enough apart, while the centre looks."""
+    bench.machines[0].listening = False
+    bench.report(bench.machines[0])
+    bench.rollouts.step()
+    bench.later(60)
+    bench.report(bench.machines[0])
 
 
 def test_only_the_hosts_of_open_rings_act_by_it_and_all_have_accepted_it(bench: Bench) -> None:
@@ -107,8 +121,7 @@ def test_what_a_canary_failed_with_before_does_not_end_what_mends_it(bench: Benc
 
 def test_a_host_that_has_acted_by_it_goes_back_to_what_it_had(bench: Bench) -> None:
     published_and_seen(bench)
-    bench.machines[0].listening = False
-    bench.report(bench.machines[0])
+    falls_deaf(bench)
     bench.rollouts.step()
     bench.sync()
 
@@ -118,8 +131,7 @@ def test_a_host_that_has_acted_by_it_goes_back_to_what_it_had(bench: Bench) -> N
 
 def test_where_the_plan_says_pause_hosts_keep_what_they_have_and_nothing_opens(bench: Bench) -> None:
     published_and_seen(bench, OnAbort.PAUSE)
-    bench.machines[0].listening = False
-    bench.report(bench.machines[0])
+    falls_deaf(bench)
     for _ in range(3):
         bench.rollouts.step()
         bench.later()
@@ -147,6 +159,7 @@ def test_a_host_that_has_not_heard_of_its_ring_yet_has_not_failed(bench: Bench) 
     bench.rollouts.step()
     assert bench.state() == "running 2"
 
+    bench = bench.restarted()
     bench.later(QUIET_S)  # control: after the time that they have for it, that is a failure
     bench.report(bench.machines[1])
     bench.rollouts.step()
@@ -314,9 +327,9 @@ def test_what_the_people_and_the_centre_tell_each_other_is_read_as_it_was_writte
 
 
 def test_a_first_ring_of_nobody_and_rings_without_a_ground_are_refused_and_leave_nothing(bench: Bench) -> None:
-    nobody = replace(bench.plan(), rings=(Rings((HostId(bytes(16)),)), bench.plan().rings[-1]))
+    everybody = bench.plan().rings[-1]
     with pytest.raises(FirstRingEmpty):
-        bench.publish(plan=nobody)
+        bench.publish(plan=replace(bench.plan(), rings=(Rings(percent=1), everybody)))
     with pytest.raises(NothingStable):
         bench.rollouts.publish(bench.signed(rings=False), bench.plan(), PERSON)
     with pytest.raises(RingsMissing):
@@ -332,6 +345,118 @@ def test_the_first_policy_of_a_layer_cannot_be_signed_to_be_taken_back(
     centre = new_centre(tmp_path_factory.mktemp("new"))
     with pytest.raises(NothingStable):
         author(POLICY, centre.publisher.parts(), centre.credential, centre.clock, rings=True)
+
+
+def test_rings_that_name_what_is_not_there_are_refused_with_what_is(bench: Bench) -> None:
+    everybody = bench.plan().rings[-1]
+    unknown, known = HostId(bytes(16)), bench.machines[0].host
+    with pytest.raises(
+        RingsNameNobody, match=rf"name what nobody here has or is: {unknown}; there are: CT .*CT 1 \({known}"
+    ):
+        bench.publish(plan=replace(bench.plan(), rings=(Rings((known, unknown)), everybody)))
+    with pytest.raises(RingsNameNobody, match=r"is: site-nroth; there are: organisation$"):
+        bench.publish(plan=replace(bench.plan(), rings=(Rings((known,)), Rings(layers=("site-nroth",)), everybody)))
+    with bench.centre.database.begin() as session:
+        session.execute(update(Host).where(Host.host_id == str(known)).values(active=False))
+    with pytest.raises(RingsNameNobody, match=f"{known}; there are: CT 2"):
+        bench.publish(plan=bench.plan(bench.machines[0]))
+
+    assert bench.centre.published_version == 1
+    bench.publish(plan=bench.plan(bench.machines[1]))  # control
+
+
+def test_a_host_that_comes_back_when_its_ring_is_open_has_the_time_that_all_have(bench: Bench) -> None:
+    published_and_seen(bench)
+    bench.later()
+    bench.rollouts.step()
+    bench.later(900)
+    bench.sync(*bench.machines[:3])
+    bench.report(bench.machines[3])  # on again, and it has not fetched what opened its ring
+    bench.rollouts.step()
+    assert bench.state() == "running 2"
+
+    bench = bench.restarted()  # since when it has been so is not in memory
+    bench.later(QUIET_S)
+    bench.report(bench.machines[3])
+    bench.rollouts.step()
+    assert (bench.state(), bench.recorded()[-1][2]) == ("reverted 2", "ring 2: 1 of 3 hosts failed: CT 4")
+
+
+def test_the_error_of_the_version_before_does_not_take_back_the_one_that_mends_it(bench: Bench) -> None:
+    canary = bench.machines[0]
+    canary.breaks_at = 2
+    bench.rollouts.publish(bench.signed(MORE, rings=False), None, PERSON)
+    bench.sync()
+    assert canary.error
+    bench.later(10)
+    bench.publish(EVEN_MORE)
+    bench.later(2)
+    bench.report(canary)  # as it always does; it has not fetched the next version
+    bench.rollouts.step()
+    assert bench.state() == "running 1"
+
+    canary.breaks_at = 3  # control: the same error about this version
+    bench.sync(canary)
+    bench.rollouts.step()
+    assert bench.state() == "reverted 1"
+
+
+def says_with_guard(bench: Bench, machine: Machine, policy: int, error: str = "") -> None:
+    """Have a host report with a guard that has the rules for devices of this version, 0: of none."""
+    machine.number += 1
+    guard = GuardReport("test", policy, error, True, "boot", False, 0, 0)
+    state = HostState(machine.host, machine.number, bench.centre.clock.now(), "test", machine.accepted,
+                      machine.in_force, "", True, 0, 0, 0, 0, 0, guard=guard)  # fmt: skip
+    StateIntake(bench.centre.database, bench.journal(), bench.centre.clock).take(
+        machine.host, sign_state(state, machine.signer)
+    )
+
+
+@pytest.mark.parametrize("devices, state", [(DevicePolicy(()), "reverted 1"), (None, "running 1")])
+def test_the_first_policy_with_rules_for_devices_has_to_come_to_the_guard(
+    bench: Bench, devices: DevicePolicy | None, state: str
+) -> None:
+    canary = bench.machines[0]
+    says_with_guard(bench, canary, 0)
+    bench.later(1)
+    bench.publish(replace(MORE, devices=devices))
+    bench.later(1)
+    bench.sync(canary)
+    says_with_guard(bench, canary, 0)
+    bench.rollouts.step()
+    assert bench.state() == "running 1"
+    bench.later(QUIET_S)
+    says_with_guard(bench, canary, 0)  # it is there, and stays without a policy
+    bench.rollouts.step()
+
+    assert bench.state() == state
+
+
+def test_who_pauses_has_nothing_opened_and_keeps_the_way_back(bench: Bench) -> None:
+    published_and_seen(bench)
+    bench.rollouts.steer(ORGANISATION, Steering.PAUSE, PERSON)
+    bench.later()
+    bench.rollouts.step()
+    assert bench.state() == "paused 1"
+
+    falls_deaf(bench)
+    bench.rollouts.step()
+    bench.sync()
+    assert (bench.state(), bench.in_force()) == ("reverted 1", [1, 1, 1, 1])
+
+
+def test_a_ring_whose_hosts_are_all_revoked_says_what_to_do(bench: Bench) -> None:
+    published_and_seen(bench)
+    with bench.centre.database.begin() as session:
+        session.execute(update(Host).where(Host.host_id == str(bench.machines[0].host)).values(active=False))
+    bench.later()
+    bench.rollouts.step()
+
+    assert bench.state() == "running 1"
+    (said,) = bench.rollouts.overview()[1]
+    assert "no host of ring 1 is left that could show anything: they are revoked or isolated" in said
+    bench.rollouts.steer(ORGANISATION, Steering.WIDEN, PERSON)
+    assert bench.state() == "running 2"
 
 
 def forged(bench: Bench) -> LayerBundle:
@@ -431,6 +556,76 @@ def test_a_row_that_somebody_changed_opens_nothing_and_is_said(bench: Bench, col
     assert rollouts == []
     assert said[0].startswith("roll-out of organisation: its row was changed, and nothing opens by itself")
     assert bench.centre.publisher.rollouts()[ORGANISATION] == bench.plan().opened(1)
+
+
+def lose_row(bench: Bench) -> None:
+    with bench.centre.database.begin() as session:
+        session.execute(delete(RolloutRow))
+
+
+def change_row(bench: Bench) -> None:
+    with bench.centre.database.begin() as session:
+        session.execute(update(RolloutRow).values(plan="{}"))
+
+
+def open_no_ring(bench: Bench) -> None:
+    with bench.centre.database.begin() as session:
+        session.execute(update(RolloutRow).values(opened="[]"))
+
+
+@pytest.mark.parametrize(
+    "ruin, became", [(lose_row, "is gone"), (change_row, "was changed"), (open_no_ring, "was changed")]
+)
+def test_a_person_takes_back_what_nobody_knows_the_rings_of_and_publishes_again(
+    bench: Bench, ruin: Callable[[Bench], None], became: str
+) -> None:
+    published_and_seen(bench)
+    ruin(bench)
+    bench.rollouts.step()
+    (said,) = bench.rollouts.told(ORGANISATION)[1]
+    assert said.startswith(f"roll-out of organisation: its row {became}, and nothing opens by itself")
+    assert said.endswith("`leadglass-server policy rollout revert --layer organisation` takes it back")
+
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON, "somebody changed the database")
+    bench.sync()
+    assert bench.in_force() == [1, 1, 1, 1]
+    assert bench.recorded()[-1] == ("policy.rollout-reverted", PERSON, "somebody changed the database")
+    (said,) = bench.rollouts.told()[1]
+    assert said.endswith("it is taken back, and every host has the one before")
+    with pytest.raises(NotSteered, match="taken back already"):
+        bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+
+    bench.publish(EVEN_MORE)
+    assert (bench.state(), bench.rollouts.told()[1]) == ("running 1", [])
+
+
+def test_without_a_row_there_is_no_way_back_from_what_was_published_without_rings(bench: Bench) -> None:
+    bench.rollouts.publish(bench.signed(MORE, rings=False), None, PERSON)
+
+    with pytest.raises(NoRollout):
+        bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+
+
+def test_what_hosts_should_have_is_told_by_one_moment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A publication for everybody between two reads left nothing to be `stable`, and the whole status failed."""
+    bench.publish()
+    publisher, before = bench.centre.publisher, bench.centre.publisher.rollouts()
+    bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
+    bench.rollouts.publish(bench.signed(EVEN_MORE, rings=False), None, PERSON)
+    monkeypatch.setattr(publisher, "rollouts", lambda: before)
+
+    assert expected(bench) == [3, 3, 3, 3]
+    assert bench.rollouts.overview() == ([], [])
+
+
+def test_a_host_whose_row_names_no_layers_is_still_a_host(bench: Bench) -> None:
+    with bench.centre.database.begin() as session:
+        session.execute(update(Host).where(Host.host_id == str(bench.machines[1].host)).values(parts="x"))
+    bench.publish()
+
+    assert expected(bench) == [2, 1, 1, 1]
+    (shown,) = bench.rollouts.status()
+    assert shown["state"] == "running"
 
 
 def test_signing_the_snapshot_anew_keeps_how_far_it_is(bench: Bench) -> None:
