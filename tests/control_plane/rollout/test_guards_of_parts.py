@@ -53,7 +53,7 @@ def heard(bench: Bench, guard: GuardReport | None, layer: str = NORTH) -> tuple[
     return member.seen.guard, member.seen.guard_error, judge(rollout, member, opened)
 
 
-@pytest.mark.parametrize("in_force, health", [(2, Health.HEALTHY), (1, Health.FAILED), (0, Health.HEALTHY)])
+@pytest.mark.parametrize("in_force, health", [(2, Health.HEALTHY), (1, Health.WAITING), (0, Health.HEALTHY)])
 def test_of_a_site_s_layer_the_guard_s_own_version_of_it_counts(bench: Bench, in_force: int, health: Health) -> None:
     guard = replace(CURRENT, layers=(GuardLayer(NORTH, in_force), GuardLayer("modality-ct", 9)))
 
