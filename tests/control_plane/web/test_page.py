@@ -303,7 +303,7 @@ def test_a_host_that_waits_for_its_ring_is_no_fault_and_one_that_cannot_is() -> 
 
 @pytest.mark.parametrize("in_force, newest, said", [(1, 1, "not rolled out here"), (1, 2, "differs"), (2, 2, "")])
 def test_a_site_s_policy_that_a_roll_out_has_not_brought_is_no_fault(in_force: int, newest: int, said: str) -> None:
-    versions = {"newest": newest, "published": 2, "accepted": 2, "in_force": in_force}
+    versions = {"newest": newest, "published": 2, "accepted": 2, "in_force": in_force, "guard_in_force": None}
     north = {"layer": "site-north", "enrolled": True, **versions}
     page = words(render_status(changed(hosts=[HOST | {"layers": [north]}])))
 
