@@ -4,14 +4,15 @@ Of a host of an open ring its last signed report decides, if it came after the r
 
     healthy     this very version is in force, at the agent and at the guard where one answered or answers, and it
                 listens if it listened when its ring opened
-    failed      it has the version and says why the agent does not act by it; or agent or guard does not, and went on
-                not to for `quiet_s`; or it acts by it, listened before, and went on not to for a minute
+    failed      it says that this very version failed its self-check there; or it has the version, and agent or guard
+                does not act by it and went on not to for `quiet_s`; or it acts by it, listened before, and went on
+                not to for a minute
     waiting     it reports, and has not come so far, or not for long enough to say
     not heard   nothing came since. A host that is off proves nothing, and fails nobody
 
 What goes on is counted from the first report that said so to the last one, and never from when the ring opened: a host
-may be switched on days later, or be off for a night in between, and silence begins it anew. An error of a host that
-has not accepted the version is about something else.
+may be switched on days later, or be off for a night in between, and silence begins it anew. Whatever else a host says
+is wrong may be about another version, or be a broker's doing, and fails nobody by itself.
 
 The next ring opens once the newest one is good, and no ring that is open has too many that failed. How many have to be
 healthy is counted of those that were heard when the ring opened: a policy that silences hosts does not pass by that.
@@ -38,7 +39,7 @@ class Observation:
     received: datetime
     accepted: int
     in_force: int
-    error: str
+    failed: int  # which version failed its self-check there, 0: none
     listening: bool
     guard: int | None = None
     guard_error: str = ""
@@ -123,14 +124,16 @@ def judge(rollout: Rollout, member: Member, opened: datetime) -> Health:
     seen = member.seen
     if seen is None or seen.received <= opened:
         return Health.NOT_HEARD
+    if seen.isolated:
+        return Health.WAITING
     kept = _kept_after(rollout, member.host, seen)
     is_in_force = seen.in_force == rollout.version
-    if seen.error and seen.accepted == rollout.version and not is_in_force:
+    if seen.failed == rollout.version:
         return Health.FAILED
     for since, most in ((kept.behind, _quiet(rollout)), (kept.deaf, _starting(rollout))):
         if since is not None and seen.received >= since + most:
             return Health.FAILED
-    is_good = is_in_force and _is_guarded(rollout, kept, seen) and kept.deaf is None and not seen.isolated
+    is_good = is_in_force and _is_guarded(rollout, kept, seen) and kept.deaf is None
     return Health.HEALTHY if is_good else Health.WAITING
 
 
@@ -149,7 +152,8 @@ def noted(rollout: Rollout, members: Sequence[Member]) -> Rollout:
 def _kept_after(rollout: Rollout, host: HostId, seen: Observation) -> Heard:
     kept = rollout.kept(host)
     is_in_force = seen.in_force == rollout.version
-    is_behind = seen.accepted == rollout.version and not (is_in_force and _is_followed(rollout, kept, seen))
+    is_followed = is_in_force and _is_followed(rollout, kept, seen)
+    is_behind = seen.accepted == rollout.version and not is_followed and not seen.isolated
     is_deaf = is_in_force and bool(kept.listened) and not seen.listening and not seen.isolated
 
     def began(since: datetime | None, most: timedelta) -> datetime:
@@ -257,7 +261,7 @@ def _lacking(rings: Sequence[RingHealth], rollout: Rollout) -> str:
     if healthy >= needed:
         return ""
     return (
-        f"{healthy} of {len(ring.members)} hosts healthy, {needed} have to be; "
+        f"{healthy} of {len(ring.members)} hosts healthy, {needed} have to be; {ring.count(Health.FAILED)} failed, "
         f"{ring.count(Health.WAITING)} wait, {ring.count(Health.NOT_HEARD)} not heard since it opened"
     )
 

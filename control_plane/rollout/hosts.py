@@ -73,7 +73,7 @@ def _observed(state: HostState, layer: str, received: datetime) -> Observation |
         received=received,
         accepted=accepted,
         in_force=in_force,
-        error=state.policy_error,
+        failed=next((each.version for each in state.failed if each.layer == layer), 0),
         listening=state.listening,
         guard=guard,
         guard_error="" if guard is None or state.guard is None else state.guard.policy_error,

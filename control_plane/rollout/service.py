@@ -290,7 +290,7 @@ class Rollouts:
             raise NotSteered(*_named(rollout), Steering.WIDEN, f"it is {rollout.state.value}{resume}")
         rings = gate.health_of(rollout, hosts)
         failed = [member.asset for ring in rings for member, health in ring.members if health is Health.FAILED]
-        if failed:
+        if any(gate.failure(ring, rollout.plan.abort_percent) for ring in rings):
             raise NotSteered(
                 *_named(rollout),
                 Steering.WIDEN,

@@ -18,7 +18,7 @@ from shared.audit.record import Event
 from shared.clock import Clock
 from shared.errors import Refused, Unavailable
 from shared.fleet.devices import GuardReport
-from shared.fleet.state import CaptureState, HostState, LayerState, sign_state
+from shared.fleet.state import CaptureState, FailedLayer, HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.signing import EvidenceSigner
 
@@ -125,6 +125,7 @@ class StateReporter:
             run=self._run_name,
             isolated=self._isolated(),
             layers=tuple(parts),
+            failed=tuple(FailedLayer(layer, version) for layer, version in self._store.failed_here().items()),
         )
 
     def _next_number(self) -> int:

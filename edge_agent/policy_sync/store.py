@@ -23,6 +23,7 @@ from shared.policy.accept import AcceptedPolicy
 from shared.policy.document import KeyPurpose, PolicyDocument
 from shared.sealing.hpke import SealingPublicKey
 
+MOST_TRIALS = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS accepted_policy (
     layer TEXT NOT NULL, version INTEGER NOT NULL, sha256 BLOB NOT NULL, document BLOB NOT NULL, accepted TEXT NOT NULL,
@@ -59,6 +60,11 @@ class PolicySet:
     choice: Choice  # the latest that said so
     why: str  # why it is not in force here; empty: it did not fail
     begun: int  # how many trials of it were begun and not ended
+
+    @property
+    def is_being_tried(self) -> bool:
+        """Return whether a trial was begun, has not ended, and was not one too many."""
+        return 0 < self.begun <= MOST_TRIALS
 
 
 @dataclass(frozen=True)
@@ -166,6 +172,14 @@ class PolicyStore(StoredPolicy):
         for number, versions, key, root, snapshot, reason, begun in self._database.read(_CHOSEN):
             return PolicySet(number, _versions(versions), Choice(key, root, snapshot), reason or "", begun)
         return None
+
+    def failed_here(self) -> Mapping[str, int]:
+        """Return the versions that together failed their self-check here; none where nothing did, or one is tried."""
+        chosen, in_force = self.chosen(), self.in_force_versions()
+        if chosen is None or not chosen.why or chosen.is_being_tried:
+            return {}
+        differ = {layer: version for layer, version in chosen.versions.items() if in_force.get(layer) != version}
+        return differ or chosen.versions
 
     def begin_trial(self, versions: Mapping[str, int], choice: Choice, why: str) -> int:
         """Choose a set that is tried now and count it as failed until that has ended, because of `why`.

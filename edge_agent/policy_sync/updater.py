@@ -20,7 +20,7 @@ from edge_agent.policy_sync.candidates import Candidates
 from edge_agent.policy_sync.change import Change, LayerChange, change, every_layer
 from edge_agent.policy_sync.delegation import Delegation, read_delegation
 from edge_agent.policy_sync.layers import HostPolicy, read_layers
-from edge_agent.policy_sync.store import PolicySet, PolicyStore
+from edge_agent.policy_sync.store import MOST_TRIALS, PolicySet, PolicyStore
 from edge_agent.policy_sync.verification import LayerNotHere, PolicyVerification
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject, readable
 from shared.errors import IntegrityFailure, Refused, Unavailable
@@ -32,7 +32,7 @@ from shared.policy.document import PolicyDocument
 _MAX_ERROR_CHARS = 500
 # A broker that offers ever new forgeries must not fill the journal; past this many they are only logged.
 _MOST_REFUSALS_RECORDED = 64
-_ENDED, _MOST_TRIALS = "the agent ended while it was tried", 3
+_ENDED = "the agent ended while it was tried"
 _PASSED_NOW = "it failed here before, and passes its self-check now"
 
 
@@ -93,6 +93,8 @@ class PolicyUpdater:
                 self._judge(layer, partial(self._take_layer, layer, self._bundles.pull))
             if head is not None:
                 self._take_head(head)
+                if self._pending is None and sha256(head).digest() == self._done:
+                    self.refused = ""
             elif self._pending is not None:
                 self._judge(self._pending.encode(), partial(self._try, self._pending))
 
@@ -119,10 +121,9 @@ class PolicyUpdater:
             return read_delegation(self._trust_folder, self._layers[0], self._verification)
 
     def _take_head(self, data: bytes) -> None:
+        # Of what was accepted before, a broker that repeats it says nothing of what was refused since.
         if sha256(data).digest() != self._done:
             self._judge(data, lambda: self._try(HeadBundle.parse(data)))
-        elif self._pending is None:
-            self.refused = ""
 
     def _take_hint(self, data: bytes) -> None:
         self._take_layer(data, lambda bundle: self._bundles.hint(bundle, self._pending))
@@ -182,7 +183,8 @@ class PolicyUpdater:
         """Keep what is new, or not whole here, and try it where this host is to act by something else than before."""
         unkept = {each: data for each, data in offered.documents.items() if not self._store.has(each)}
         is_mended = any(self._store.accepted(each.layer, each.version) for each in unkept)
-        if changed.confirms is not None and not (changed.layers or changed.is_later or unkept):
+        was_cut_off = self._was_cut_off()
+        if changed.confirms is not None and not (changed.layers or changed.is_later or unkept or was_cut_off):
             return
         with self._database.transaction():
             for accepted, document in unkept.items():
@@ -193,10 +195,18 @@ class PolicyUpdater:
         if changed.layers and len(self._refusals) >= _MOST_REFUSALS_RECORDED:
             self._refusals.clear()
         self._store.restore()
-        if changed.confirms is None:
+        if changed.versions == self._store.in_force_versions():
+            self._store.passed(number)
+            self._failed = ""
+        elif changed.confirms is None:
             self._try_out(number, changed.versions, offered.effective.policy, again=False)
-        elif is_mended:
+        elif is_mended or was_cut_off:
             self._try_again()
+
+    def _was_cut_off(self) -> bool:
+        """Return whether a trial was begun and never ended though this agent goes on: its disk failed in between."""
+        chosen = self._store.chosen()
+        return chosen is not None and bool(chosen.why) and chosen.is_being_tried
 
     def _choose(self, changed: Change) -> int:
         """Return the number of the set that is chosen now. Part of a transaction of the caller's."""
@@ -250,7 +260,7 @@ class PolicyUpdater:
         if chosen is None or not chosen.why:
             return
         self._say_failed(chosen.versions, chosen.why)
-        if chosen.begun >= _MOST_TRIALS:  # it ended as many starts, and may end this one too
+        if chosen.begun >= MOST_TRIALS:  # it ended as many starts, and may end this one too
             self._give_up(chosen)
             return
         self._store.begin_again(chosen.number, _ENDED)
@@ -263,7 +273,7 @@ class PolicyUpdater:
 
     def _give_up(self, chosen: PolicySet) -> None:
         """Record once that what ended so many starts is not tried any more."""
-        if chosen.begun > _MOST_TRIALS:
+        if chosen.begun > MOST_TRIALS:
             return
         with self._database.transaction():
             self._store.give_up(chosen.number)

@@ -10,7 +10,7 @@ from shared.errors import Malformed
 from shared.fields import Fields
 from shared.fleet.devices import DeviceState, Finding, GuardReport, OtherDevice
 from shared.identity import HostId
-from shared.policy.layer import MAX_PARTS, PART_PATTERN, verify_parts
+from shared.policy.layer import LAYER_PATTERN, MAX_PARTS, PART_PATTERN, verify_parts
 from shared.policy.routes import MAX_ROUTES
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
 
@@ -132,13 +132,32 @@ class LayerState:
 
 
 @dataclass(frozen=True)
+class FailedLayer:
+    """A version that a host was to act by and does not, because it failed its self-check there."""
+
+    layer: str
+    version: int
+
+    def json(self) -> dict[str, Json]:
+        return dict(self.__dict__)
+
+    @classmethod
+    def parse(cls, value: Json) -> "FailedLayer":
+        fields = Fields(value, "host state failed layer")
+        failed = cls(fields.text("layer", LAYER_PATTERN), fields.integer("version", least=1))
+        fields.done()
+        return failed
+
+
+@dataclass(frozen=True)
 class HostState:
     """`number` rises with every report of a host, across restarts. Counts are since enrolment.
 
     `run` is drawn at each start of the agent, so that a disk that was put back, or copied, gives itself away; empty: an
     agent of an earlier version says nothing of it. It is not written then, `capture` is not where nothing of it differs
-    from its defaults, `guard` is not where no guard answers, `isolated` is where it is true, and `layers` where it has
-    any. `policy_in_force` is lower than `policy_accepted` where a roll-out has not reached the host, or it failed here.
+    from its defaults, `guard` is not where no guard answers, `isolated` is where it is true, `layers` where it has any,
+    and `failed` where anything did. `policy_in_force` is lower than `policy_accepted` where a roll-out has not reached
+    the host, or the newer one failed here.
     """
 
     host_id: HostId
@@ -159,6 +178,7 @@ class HostState:
     run: str = ""
     isolated: bool = False  # people had it take nothing in any more
     layers: tuple[LayerState, ...] = ()  # those besides the organisation's
+    failed: tuple[FailedLayer, ...] = ()  # which together are why it acts by an earlier policy
 
     def encode(self) -> bytes:
         capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}
@@ -166,6 +186,7 @@ class HostState:
         run: dict[str, Json] = {"run": self.run} if self.run else {}
         isolated: dict[str, Json] = {"isolated": True} if self.isolated else {}
         layers: dict[str, Json] = {"layers": [layer.json() for layer in self.layers]} if self.layers else {}
+        failed: dict[str, Json] = {"failed": [layer.json() for layer in self.failed]} if self.failed else {}
         return canonical.encode(
             {
                 **capture,
@@ -173,6 +194,7 @@ class HostState:
                 **run,
                 **isolated,
                 **layers,
+                **failed,
                 "v": 1,
                 "host": str(self.host_id),
                 "number": self.number,
@@ -232,11 +254,16 @@ class HostState:
             run=fields.text("run", RUN_PATTERN) if fields.has("run") else "",
             isolated=fields.flag("isolated") if fields.has("isolated") else False,
             layers=tuple(map(LayerState.parse, fields.items("layers", most=MAX_PARTS) if fields.has("layers") else ())),
+            failed=tuple(
+                map(FailedLayer.parse, fields.items("failed", most=1 + MAX_PARTS) if fields.has("failed") else ())
+            ),
         )
         fields.done()
         verify_parts([layer.layer for layer in state.layers])
         if state.encode() != payload:
-            raise Malformed("host state", "its field 'capture', 'isolated' or 'layers' is written and says nothing")
+            raise Malformed(
+                "host state", "a field that says nothing is written: 'capture', 'isolated', 'layers' or 'failed'"
+            )
         return state
 
 

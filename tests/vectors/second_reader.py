@@ -900,6 +900,7 @@ _STATE = _object_of(
     {
         "capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}"),
         "isolated": _one_of(True),
+        "failed": _list_of(_object_of(layer=_GRADE, version=_integer(1)), 3),
         "layers": _list_of(_object_of(layer=_PART_NAME, accepted=_integer(), in_force=_integer()), 2),
     },
     v=_one_of(1), host=_HOST_ID, number=_integer(1), time=_is_time, software=_text(64), policy_accepted=_integer(),
@@ -912,7 +913,7 @@ _RECEIPT = _object_of(v=_one_of(1), object=_OBJECT_ID, record_sha256=_HEX32, rec
 def host_state(signed: bytes, spki: bytes) -> Any:
     state = _read(statement(signed, "leadglass host state v1", spki), _STATE)
     _need("capture" not in state or any(state["capture"].values()), "Malformed", "capture that says nothing")
-    _need(state.get("layers") != [], "Malformed", "layers that say nothing")
+    _need([] not in (state.get("layers"), state.get("failed")), "Malformed", "a list that says nothing")
     of_guard = [each["layer"] for each in state.get("guard", {}).get("layers", [{"layer": ""}])]
     _need(0 < len(of_guard) == len(set(of_guard)), "Malformed", "layers of a guard that say nothing, or one twice")
     kinds = [layer["layer"].partition("-")[0] for layer in state.get("layers", [])]

@@ -17,8 +17,9 @@ from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
 from shared.audit.record import Happening
 from shared.clock import SystemClock
-from shared.fleet.state import HostState, LayerState, sign_state
+from shared.fleet.state import FailedLayer, HostState, LayerState, sign_state
 from shared.identity import HostId
+from shared.policy.document import ORGANISATION
 from shared.signing import SoftwareSigner
 from tests.control_plane.cli.conftest import Administrator
 from tests.control_plane.policy.file.test_reading import GUIDE
@@ -59,12 +60,13 @@ class Reporter:
         self.says(1)
 
     def says(
-        self, in_force: int, *, accepted: int | None = None, error: str = "", layers: tuple[LayerState, ...] = ()
+        self, in_force: int, *, accepted: int | None = None, failed: int = 0, layers: tuple[LayerState, ...] = ()
     ) -> None:
         self.number += 1
         accepted = in_force if accepted is None else accepted
-        state = HostState(self.host, self.number, SystemClock().now(), "test", accepted, in_force, error, True, 0, 0,
-                          0, 0, 0, layers=layers)  # fmt: skip
+        state = HostState(self.host, self.number, SystemClock().now(), "test", accepted, in_force, "", True, 0, 0,
+                          0, 0, 0, layers=layers,
+                          failed=(FailedLayer(ORGANISATION, failed),) if failed else ())  # fmt: skip
         StateIntake(self.database, NoJournal(), SystemClock()).take(self.host, sign_state(state, self.signer))
 
 
@@ -115,7 +117,7 @@ def test_the_session_of_the_guide_goes_as_it_says(ada: Administrator, hosts: lis
 def test_the_host_that_failed_is_named_and_nobody_widens_over_it(ada: Administrator, hosts: list[Reporter]) -> None:
     code, _, errors = ada.run("publish", ada.file(SECOND), "--canary", "CT 2", "--ring", "50%", "--on-abort", "pause")
     assert (code, errors) == (0, "")
-    hosts[0].says(1, accepted=2, error="version 2 failed its self-check here")
+    hosts[0].says(1, accepted=2, failed=2)
 
     code, out, _ = ada.run("rings")
     assert code == 1

@@ -23,7 +23,7 @@ from control_plane.rollout.service import Rollouts
 from control_plane.rollout.state import Rollout
 from edge_agent.policy_sync.layers import read_layers
 from edge_agent.policy_sync.verification import PolicyVerification
-from shared.fleet.state import HostState, LayerState, sign_state
+from shared.fleet.state import FailedLayer, HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.policy.accept import AcceptedPolicy
 from shared.policy.bundle import HeadBundle, LayerBundle
@@ -79,10 +79,10 @@ class Machine:
         return self.state(ORGANISATION).in_force
 
     @property
-    def error(self) -> str:
+    def failed(self) -> tuple[FailedLayer, ...]:
         broken = self.state(self.breaks)
         is_broken = broken.accepted == self.breaks_at and broken.in_force != broken.accepted
-        return "it cannot be acted by here" if is_broken else ""
+        return (FailedLayer(self.breaks, self.breaks_at),) if is_broken else ()
 
 
 @dataclass
@@ -125,7 +125,8 @@ class Bench:
         machine.number += 1
         state = HostState(
             machine.host, machine.number, self.centre.clock.now(), "test", machine.accepted, machine.in_force,
-            machine.error, machine.listening, 0, 0, 0, 0, 0, layers=tuple(map(machine.state, machine.layers[1:])),
+            "", machine.listening, 0, 0, 0, 0, 0, layers=tuple(map(machine.state, machine.layers[1:])),
+            failed=machine.failed,
         )  # fmt: skip
         intake = StateIntake(self.centre.database, self.journal(), self.centre.clock)
         intake.take(machine.host, sign_state(state, machine.signer))

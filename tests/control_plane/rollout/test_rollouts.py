@@ -387,7 +387,7 @@ def test_the_error_of_the_version_before_does_not_take_back_the_one_that_mends_i
     canary.breaks_at = 2
     bench.rollouts.publish(bench.signed(MORE, rings=False), None, PERSON)
     bench.sync()
-    assert canary.error
+    assert canary.failed
     bench.later(10)
     bench.publish(EVEN_MORE)
     bench.later(2)
@@ -533,8 +533,8 @@ def test_what_is_not_at_everybody_is_said_until_it_is(bench: Bench) -> None:
     bench.publish()
     assert bench.rollouts.overview()[1] == [
         (
-            "policy 2 of organisation is at ring 1 of 2: 0 of 1 hosts healthy, 1 have to be; 0 wait, 1 not heard "
-            "since it opened"
+            "policy 2 of organisation is at ring 1 of 2: 0 of 1 hosts healthy, 1 have to be; 0 failed, 0 wait, "
+            "1 not heard since it opened"
         )
     ]
     for _ in range(2):

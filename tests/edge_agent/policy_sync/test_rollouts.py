@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.policy_sync.store import PolicyStore
 from shared.audit.record import Event
 from shared.policy.bundle import HeadBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.policy.rollout import Rings
-from tests.edge_agent.policy_sync.layered import EVERYBODY, LAYERS, NOBODY, SITE, TYPE, LayeredBench
+from tests.edge_agent.policy_sync.layered import EVERYBODY, LAYERS, NOBODY, SITE, TYPE, Lacking, LayeredBench
 from tests.fakes.host import Host
 
 FIRST = dict.fromkeys(LAYERS, 1)
@@ -301,6 +302,59 @@ def test_what_failed_is_said_until_it_was_taken_back(bench: LayeredBench) -> Non
     assert bench.updater.error == ""
     bench.roll_out(ORGANISATION, bench.here)
     assert bench.updater.error.startswith("organisation 2 failed"), "a choice that comes again is tried again"
+
+
+def test_only_what_failed_its_self_check_is_reported_as_failed(bench: LayeredBench) -> None:
+    assert bench.host.store.failed_here() == {}
+    failed(bench)
+    assert bench.host.store.failed_here() == {ORGANISATION: 2}
+    bench.updater.offer_head(b"no head")
+    assert bench.updater.refused
+    assert bench.host.store.failed_here() == {ORGANISATION: 2}
+    bench.roll_out(ORGANISATION, NOBODY)
+    assert bench.host.store.failed_here() == {}
+
+
+def test_what_is_in_force_needs_no_trial_to_be_gone_back_to(
+    bench: LayeredBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks_everything(_: PolicyDocument) -> None:
+        raise Lacking("the disk is gone")
+
+    monkeypatch.setattr(bench.updater, "_self_check", lacks_everything)
+    bench.sign(ORGANISATION, 2, rings=bench.here)
+    bench.pull()
+    assert bench.host.store.failed_here() == {ORGANISATION: 2}
+    bench.roll_out(ORGANISATION, NOBODY)
+
+    assert (bench.updater.error, bench.acts_by(), bench.host.store.failed_here()) == ("", FIRST, {})
+
+
+def test_a_trial_that_a_failing_disk_cut_off_is_made_again_by_the_next_offer(
+    bench: LayeredBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: int) -> None:
+        raise DatabaseUnavailable("no space left on device")
+
+    bench.sign(SITE, 2)
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.host.store, "passed", fails)
+        with pytest.raises(DatabaseUnavailable):
+            bench.pull()
+    assert (bench.acts_by(), bench.host.store.failed_here()) == (FIRST, {})
+    bench.pull()
+
+    assert (bench.acts_by(), bench.updater.error) == ({**FIRST, SITE: 2}, "")
+
+
+def test_a_broker_that_repeats_the_last_head_hides_no_refusal(bench: LayeredBench) -> None:
+    head = bench.publisher.head()
+    bench.pull(head)
+    bench.updater.offer_head(b"no head")
+    bench.updater.offer_head(head)
+    assert not bench.updater.is_settled, "or the pull would ask only for what is newer"
+    bench.updater.offer(head, [])
+    assert bench.updater.is_settled
 
 
 KILLED = """\

@@ -19,7 +19,16 @@ from shared.fleet.devices import (
     Seen,
 )
 from shared.fleet.receipt import Receipt, sign_receipt
-from shared.fleet.state import LIES_ON, CaptureState, FolderState, HostState, LayerState, RouteState, sign_state
+from shared.fleet.state import (
+    LIES_ON,
+    CaptureState,
+    FailedLayer,
+    FolderState,
+    HostState,
+    LayerState,
+    RouteState,
+    sign_state,
+)
 from shared.signing import Label, sign_statement
 from tests.vectors.given import HOST, OBJECT, OTHER_OBJECT, TIME, Files, as_file, b64, flip, signer
 
@@ -122,6 +131,21 @@ def _runs() -> dict[str, tuple[str, bytes, str]]:
             "A host of a site, for a type of modality.",
             sign_state(replace(_STATE, layers=(LayerState("site-north", 3, 2), LayerState("modality-ct", 1, 1))), host),
             "",
+        ),
+        "ok-failed": (
+            "A version that failed its self-check.",
+            sign_state(replace(_STATE, failed=(FailedLayer("organisation", 4), FailedLayer("site-north", 2))), host),
+            "",
+        ),
+        "bad-failed-empty": (
+            "Nothing failed, and it is written.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "failed": []})),
+            "Malformed",
+        ),
+        "bad-failed-version": (
+            "A version that there is not.",
+            sign_state(replace(_STATE, failed=(FailedLayer("organisation", 0),)), host),
+            "Malformed",
         ),
         "bad-layers-empty": (
             "Layers that are written and none.",
