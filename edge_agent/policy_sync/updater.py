@@ -70,6 +70,7 @@ class PolicyUpdater:
         self._self_check = self_check
         self.refused = ""  # why the last offer was; empty when it was not
         self._failed = ""  # why what was chosen last is not in force
+        self._is_doubted = False  # something was refused, and the centre has not given what holds since
         self._try_again()
 
     @property
@@ -81,7 +82,7 @@ class PolicyUpdater:
     @property
     def is_settled(self) -> bool:
         """Return whether nothing stands refused and no head waits: what came last is what holds."""
-        return not self.refused and self._pending is None
+        return not self.refused and not self._is_doubted and self._pending is None
 
     def offer(self, head: bytes | None, layers: Iterable[bytes]) -> None:
         """Take what the centre itself gave, all of it before anything that somebody else gives meanwhile.
@@ -93,8 +94,7 @@ class PolicyUpdater:
                 self._judge(layer, partial(self._take_layer, layer, self._bundles.pull))
             if head is not None:
                 self._take_head(head)
-                if self._pending is None and sha256(head).digest() == self._done:
-                    self.refused = ""
+                self._is_doubted = self._is_doubted and sha256(head).digest() != self._done
             elif self._pending is not None:
                 self._judge(self._pending.encode(), partial(self._try, self._pending))
 
@@ -121,9 +121,10 @@ class PolicyUpdater:
             return read_delegation(self._trust_folder, self._layers[0], self._verification)
 
     def _take_head(self, data: bytes) -> None:
-        # Of what was accepted before, a broker that repeats it says nothing of what was refused since.
         if sha256(data).digest() != self._done:
             self._judge(data, lambda: self._try(HeadBundle.parse(data)))
+        elif self._pending is None:
+            self.refused = ""
 
     def _take_hint(self, data: bytes) -> None:
         self._take_layer(data, lambda bundle: self._bundles.hint(bundle, self._pending))
@@ -140,6 +141,7 @@ class PolicyUpdater:
         try:
             work()
         except LayerNotHere as exc:
+            self._is_doubted = True
             self.refused = readable(why(exc), _MAX_ERROR_CHARS)
             self._log.event("policy.layer-missing", layer=exc.layer)
             self._on_layer_missing()
@@ -149,6 +151,7 @@ class PolicyUpdater:
                 self._on_layer_missing()
 
     def _refuse(self, data: bytes, exc: Refused | IntegrityFailure) -> None:
+        self._is_doubted = True
         self.refused = readable(why(exc), _MAX_ERROR_CHARS)
         offer = sha256(data + self.refused.encode()).digest()
         if offer in self._refusals:

@@ -23,10 +23,11 @@ from provisioning.broker.layout import CENTRE_SUBJECT, Plan, Tls, host_subject
 from shared.fleet.mqtt_version import MqttVersion
 from shared.identity import HostId
 from tests.contracts.front import Front
-from tests.contracts.processes import Process, free_ports
+from tests.contracts.processes import Process
 from tests.control_plane.fleet.host_client import WAIT_S, tls
 from tests.control_plane.fleet.pki import Identity, TestCa
 from tests.control_plane.fleet.processes import eventually
+from tests.fakes.ports import free_ports
 
 # MQTT 3.1.1 section 3.1: CONNECT of client "x" with a clean session, and the CONNACK that accepts it.
 CONNECT = bytes.fromhex("100d 0004 4d515454 04 02 003c 0001 78")

@@ -1,26 +1,12 @@
 """A broker's process for one module: in a folder of its own, its words in a file, ended with all that it started."""
 
 import os
-import secrets
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 # Below those that the system gives to outgoing connections, which a slow start would lose its port to.
-_PORTS = range(20_000, 32_000)
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on just now."""
-    found: list[int] = []
-    while len(found) < count:
-        port = secrets.choice(_PORTS)
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
-            found.append(port)
-    return found
 
 
 class Process:

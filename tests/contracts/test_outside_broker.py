@@ -18,7 +18,7 @@ from provisioning.__main__ import main as provision
 from provisioning.broker import nats
 from shared.clock import SystemClock
 from tests.contracts.brokers import nats_server
-from tests.contracts.processes import Process, free_ports
+from tests.contracts.processes import Process
 from tests.control_plane.fleet.host_client import WAIT_S
 from tests.control_plane.fleet.pki import TestCa
 from tests.control_plane.fleet.processes import eventually
@@ -26,6 +26,7 @@ from tests.control_plane.http.conftest import Open
 from tests.control_plane.http.test_doors import issue_code
 from tests.edge_agent.test_agent import running
 from tests.fakes.log import MemoryLog
+from tests.fakes.ports import free_ports
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ from shared.sealing.seal import EncryptorFactory
 from tests.edge_agent.capture.images import Image, load
 from tests.fakes.centre import Centre
 from tests.fakes.log import MemoryLog
-from tests.fakes.mosquitto import broker, free_port
+from tests.fakes.mosquitto import broker
+from tests.fakes.ports import free_port
 
 IMAGES = [load(name) for name in ("CT_small.dcm", "MR_small_bigendian.dcm", "image_dfl.dcm", "rtplan.dcm")]
 

@@ -13,11 +13,6 @@ import pytest
 from tests.fakes.centre import Authority
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def broker(folder: Path, authority: Authority, chain: Path, port: int) -> Iterator[None]:
     """Run a broker that lets in whoever `authority` certified; `chain` is its own key and certificate."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 
 _START_S = 60.0
 

@@ -20,7 +20,7 @@ from provisioning.demo.processes import Child, Children, Ran, run, wait_until
 from shared.devices.record import GuardEvent, GuardRecord
 from shared.fleet.devices import GuardReport
 from tests.edge_agent.test_guard_process import HUB, Bus, plugging
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 
 _T = TypeVar("_T")
 ASSET = "CT 2"

@@ -13,7 +13,7 @@ from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders
 from provisioning.demo import processes
 from provisioning.demo.processes import Child, Children, Ran, run, wait_until
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 
 CENTRE = "leadglass-server"
 CANARY, NORTH = "CT 2", "CT 7"  # the second one is at the site

@@ -15,8 +15,8 @@ import pytest
 
 from provisioning.demo.processes import Child, Children, Ran, run, wait_until
 from tests.control_plane.coverage.day import STATION, Image, series_of
-from tests.fakes.mosquitto import free_port
 from tests.fakes.orthanc import Orthanc, orthanc
+from tests.fakes.ports import free_port
 
 DAY = date(2026, 2, 27)
 _POLICY = """\

@@ -5,7 +5,7 @@ from pathlib import Path
 from threading import Event
 from time import monotonic
 
-_WAIT_S = 10.0
+_WAIT_S = 30.0
 _LOOK_S = 0.02
 _PAUSE = Event()  # never set: waiting on it is how these tests look again a little later
 

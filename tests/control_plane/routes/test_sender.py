@@ -32,7 +32,7 @@ from tests.control_plane.fleet.processes import eventually
 from tests.control_plane.routes.bench import RouteBench, Sent, route, tls_files
 from tests.control_plane.vault.bench import NOTHING_READ
 from tests.fakes.archive import CT, JPEG, MR, Archive, archive
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 from tests.shared.dicom.test_requestor import answers
 
 

@@ -19,7 +19,7 @@ from tests.control_plane.fleet.processes import eventually
 from tests.control_plane.policy.centre import PERSON, POLICY
 from tests.control_plane.routes.bench import RouteBench, route
 from tests.fakes.archive import Archive, archive
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.commitment.world import World, modality
 from tests.fakes.dicom_pki import party
 from tests.fakes.host import Host
-from tests.fakes.mosquitto import free_port
 from tests.fakes.orthanc import Orthanc, Remote, Tls, orthanc
+from tests.fakes.ports import free_port
 
 IMAGES = [load("CT_small.dcm"), load("MR_small.dcm")]
 

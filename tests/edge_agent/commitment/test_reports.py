@@ -23,7 +23,7 @@ from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.commitment.test_orthanc import until
 from tests.edge_agent.commitment.world import QUICK, World, modality
 from tests.fakes.host import Host
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 
 CT, MR = load("CT_small.dcm"), load("MR_small.dcm")
 

@@ -13,7 +13,7 @@ from shared.identity import ObjectId
 from tests.edge_agent.forward.bench import ForwardBench, route
 from tests.fakes.archive import Archive
 from tests.fakes.host import Host
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from shared.routes.peer import PeerStream
 from tests.edge_agent.forward.bench import PATIENCE, ForwardBench, pixels, route
 from tests.edge_agent.forward.killed import ROOT, keep
 from tests.fakes.archive import CT, JPEG, MR, Archive, archive
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 
 
 def test_everything_arrives_in_order_over_one_association(bench: ForwardBench, pacs: Archive) -> None:

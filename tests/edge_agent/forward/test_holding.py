@@ -19,7 +19,7 @@ from shared.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES
 from tests.edge_agent.forward.bench import ForwardBench, route
 from tests.fakes.archive import CT, MR, Archive, archive
 from tests.fakes.dicom_pki import Party, party
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 
 
 @pytest.fixture

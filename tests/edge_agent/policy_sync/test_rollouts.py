@@ -347,12 +347,12 @@ def test_a_trial_that_a_failing_disk_cut_off_is_made_again_by_the_next_offer(
     assert (bench.acts_by(), bench.updater.error) == ({**FIRST, SITE: 2}, "")
 
 
-def test_a_broker_that_repeats_the_last_head_hides_no_refusal(bench: LayeredBench) -> None:
+def test_a_broker_that_repeats_the_last_head_does_not_switch_the_pull_off(bench: LayeredBench) -> None:
     head = bench.publisher.head()
     bench.pull(head)
     bench.updater.offer_head(b"no head")
     bench.updater.offer_head(head)
-    assert not bench.updater.is_settled, "or the pull would ask only for what is newer"
+    assert (bench.updater.error, bench.updater.is_settled) == ("", False), "or the pull would ask for nothing but news"
     bench.updater.offer(head, [])
     assert bench.updater.is_settled
 

@@ -37,7 +37,7 @@ from shared.errors import Malformed, Refused, Unavailable
 from tests.control_plane.fleet.processes import eventually
 from tests.edge_agent.capture.wire import p_data, pdu, pdv
 from tests.fakes.archive import CT, EXPLICIT, IMPLICIT, MR, STUDY_ROOT_FIND, archive
-from tests.fakes.mosquitto import free_port
+from tests.fakes.ports import free_port
 from tests.shared.dicom.test_associate import answer, context
 
 CONTEXTS = (
