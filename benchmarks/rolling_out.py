@@ -208,7 +208,7 @@ class _Reporting:
 
     def _status_ms(self) -> float:
         began = time.process_time()
-        (rollout,) = self._rollouts.status()
+        (rollout,), _ = self._rollouts.told()
         took_ms = 1000 * (time.process_time() - began)
         if (rollout["state"], rollout["ring"]) != ("running", 1):
             raise RuntimeError(f"the roll-out did not stay where it was: {rollout['state']}, {rollout['waits_for']}")

@@ -10,13 +10,12 @@ from shared.fleet.state import HostState, LayerState
 
 
 class LayersOf:
-    """`expected` says, by layer, which version each active host that has it should have by now; `published`, which one
-    is the newest, whoever has the layer.
+    """`expected` says, by layer, which version the host should have by now; `published`, which one is the newest for
+    whoever has the layer.
     """
 
-    def __init__(self, host: Host, expected: Mapping[str, Mapping[str, int]], published: Mapping[str, int]) -> None:
-        self._asset, self._published = host.asset, published
-        self._expected = {layer: hosts.get(host.host_id, 0) for layer, hosts in expected.items()}
+    def __init__(self, host: Host, expected: Mapping[str, int], published: Mapping[str, int]) -> None:
+        self._asset, self._expected, self._published = host.asset, expected, published
         enrolled = codes.readable_parts(host.parts)
         self._is_readable, self.enrolled = enrolled is not None, enrolled or ()
 
@@ -47,9 +46,9 @@ class LayersOf:
         for layer in self.enrolled:
             if not self._published.get(layer):
                 yield f"{self._asset}: nothing is published of its policy layer {layer}; it goes by its others"
-            elif layer in reported and reported[layer].in_force != self._newest(layer):
+            elif layer in reported and reported[layer].in_force != self._expected.get(layer, 0):
                 yield (
-                    f"{self._asset}: policy {self._newest(layer)} of layer {layer} not in force "
+                    f"{self._asset}: policy {self._expected.get(layer, 0)} of layer {layer} not in force "
                     f"(it reports {reported[layer].in_force})"
                 )
 
@@ -57,15 +56,12 @@ class LayersOf:
         return {
             "layer": layer,
             "enrolled": layer in self.enrolled,
-            "newest": self._newest(layer),
+            "newest": self._expected.get(layer, 0),
             "published": self._published.get(layer, 0),
             "accepted": None if reported is None else reported.accepted,
             "in_force": None if reported is None else reported.in_force,
             "guard_in_force": None if guard is None else guard.in_force(layer),
         }
-
-    def _newest(self, layer: str) -> int:
-        return self._expected.get(layer, 0)
 
 
 def _reported(state: HostState | None) -> dict[str, LayerState]:

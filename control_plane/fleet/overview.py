@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -23,9 +24,10 @@ from control_plane.keys.drill import DRILLED
 from control_plane.moving.grants import NOT_AUTHENTIC, SpoolMoves
 from control_plane.moving.grants import gaps as move_gaps
 from control_plane.moving.move import State as MoveState
-from control_plane.policy.publisher import PolicyPublisher
+from control_plane.policy.publisher import PolicyPublisher, Published
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from control_plane.policy.versions import PolicyVersions
+from control_plane.rollout.expected import ExpectedVersions
 from control_plane.rollout.service import Rollouts
 from control_plane.routes.overview import gaps as route_gaps
 from control_plane.routes.people import RoutesForPeople
@@ -35,7 +37,8 @@ from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.state import HostState, verify_state
-from shared.policy.bundle import LayerBundle
+from shared.identity import HostId
+from shared.policy.document import ORGANISATION
 from shared.policy.layer import is_part
 from shared.signing import EvidencePublicKey
 
@@ -80,14 +83,22 @@ class Overview:
         now, document = self._clock.now(), self._policy.document()
         since = HeardSince(self._policy.acted_by(), now)
         unproved: list[str] = []
-        _, layers, *_ = self._policy.published()
+        published = self._policy.published()
+        versions = ExpectedVersions(published)
         with self._database() as session:
             rows = session.scalars(select(Host).order_by(Host.enrolled)).all()
-            enrolled = {layer for row in rows for layer in codes.readable_parts(row.parts) or ()}
-            parts = {layer: self._versions.published(layer) for layer in {*enrolled, *_parts(layers)}}
-            expected_of = {layer: self._rollouts.expected(layer) for layer in enrolled}
-            newest_of = {layer: max(versions, default=0) for layer, versions in parts.items()}
-            hosts = [_host(session, row, since, LayersOf(row, expected_of, newest_of), unproved) for row in rows]
+            enrolled = {row.host_id: codes.readable_parts(row.parts) or () for row in rows}
+            parts = {
+                layer: self._versions.published(layer) for layer in {*chain(*enrolled.values()), *_parts(published)}
+            }
+            expected = {
+                row.host_id: versions.of(HostId.parse(row.host_id), enrolled[row.host_id]) for row in rows if row.active
+            }
+            newest_of = {layer: max(at, default=0) for layer, at in parts.items()}
+            hosts = [
+                _host(session, row, since, LayersOf(row, expected.get(row.host_id, {}), newest_of), unproved)
+                for row in rows
+            ]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
@@ -95,7 +106,7 @@ class Overview:
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
         commands, (rollouts, not_rolled_out) = self._commands.newest(), self._rollouts.overview()
         version = document.version if document else 0
-        expected = self._rollouts.expected()
+        of_all = {host: found.get(ORGANISATION, 0) for host, found in expected.items()}
         recovery = "recoverable" if drilled else NOT_RECOVERABLE
         return {
             "time": clocks.text(now),
@@ -108,11 +119,11 @@ class Overview:
             "coverage": coverage.json(),
             "routes": list(routes),
             "moves": list(moves),
-            "drift": [drift.json() for drift in drifts(hosts, expected, self._versions.published(), parts)],
+            "drift": [drift.json() for drift in drifts(hosts, of_all, self._versions.published(), parts)],
             "rollouts": list(rollouts),
             "commands": list(commands),
             "not_evaluated": [
-                *_gaps(recovery, broker, expected if version else None, unindexed or 0, hosts),
+                *_gaps(recovery, broker, of_all if version else None, unindexed or 0, hosts),
                 *not_rolled_out,
                 *unproved,
                 *_conflicts(conflicts),
@@ -126,8 +137,8 @@ class Overview:
         }
 
 
-def _parts(layers: Sequence[LayerBundle]) -> Iterator[str]:
-    return (layer.layer for layer in layers if is_part(layer.layer))
+def _parts(published: Published) -> Iterator[str]:
+    return (layer.layer for layer in published.layers if is_part(layer.layer))
 
 
 def _host(session: Session, host: Host, since: HeardSince, layers: LayersOf, unproved: list[str]) -> dict[str, Json]:

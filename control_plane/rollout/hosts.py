@@ -33,14 +33,6 @@ def members(session: Session, layer: str, reports: VerifiedReports) -> tuple[Mem
     return tuple(found)
 
 
-def layers_of_hosts(session: Session, layer: str) -> dict[HostId, frozenset[str]]:
-    """Return the layers of every active host that has `layer`, whatever it reported."""
-    rows = session.execute(select(Host.host_id, Host.parts).where(*_having(layer)))
-    layers_of = lru_cache(maxsize=None)(_layers_of)
-    found = {HostId.parse(host_id): layers_of(parts) for host_id, parts in rows}
-    return {host: layers for host, layers in found.items() if layer in layers}
-
-
 def _having(layer: str) -> Iterator[ColumnElement[bool]]:
     """Yield what spares reading most of the hosts without `layer`; it lets some of them through."""
     yield Host.active.is_(True)

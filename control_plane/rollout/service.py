@@ -5,7 +5,7 @@ why. A crash before it changes nothing; one after it leaves the announcing to th
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from enum import StrEnum
 from typing import Protocol
@@ -21,10 +21,9 @@ from control_plane.policy import sql
 from control_plane.policy.exchange import Publication
 from control_plane.policy.publisher import FirstRing, PolicyPublisher
 from control_plane.policy.roles import delegated_layers, parse_role
-from control_plane.policy.together import parse_document
 from control_plane.rollout import gate, rows
 from control_plane.rollout.gate import Decision, Health, Member, Step
-from control_plane.rollout.hosts import layers_of_hosts, members
+from control_plane.rollout.hosts import members
 from control_plane.rollout.plan import Plan
 from control_plane.rollout.showing import not_everywhere, shown
 from control_plane.rollout.state import Rollout, State
@@ -33,7 +32,6 @@ from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import CONTROL_PLANE
-from shared.policy.document import ORGANISATION
 from shared.policy.rollout import Rings
 
 _LOG = logging.getLogger(__name__)
@@ -142,17 +140,16 @@ class Rollouts:
         else:
             self._publisher.choose(layer, person, lambda session: self._widen(session, layer, person, because))
 
-    def status(self, layer: str | None = None) -> list[dict[str, Json]]:
-        """Return the roll-out of each layer whose newest version has one. Raises DatabaseUnavailable."""
-        return self.told(layer)[0]
-
     def overview(self) -> tuple[list[dict[str, Json]], list[str]]:
         """Return every roll-out, and what is not at everybody yet, or cannot be read, in words for people."""
         rollouts, unreadable = self.told()
         return rollouts, [*filter(None, map(not_everywhere, rollouts)), *unreadable]
 
     def told(self, layer: str | None = None) -> tuple[list[dict[str, Json]], list[str]]:
-        """Return what `status` does, and what is to be said of roll-outs that cannot be read."""
+        """Return the roll-out of each layer whose newest version has one, and what to say of those that cannot be read.
+
+        `layer` None: of every layer. Raises DatabaseUnavailable.
+        """
         now, open_rings = self._clock.now(), self._publisher.rollouts()
         rollouts, unreadable = [], []
         with snapshot(self._database) as session:
@@ -170,22 +167,6 @@ class Rollouts:
                 rollout = gate.noted(rollout, hosts)
                 rollouts.append(shown(rollout, hosts, gate.decide(rollout, hosts, now)))
         return rollouts, list(filter(None, unreadable))
-
-    def expected(self, layer: str = ORGANISATION) -> Mapping[str, int]:
-        """Return which version of `layer` each active host that has it should have in force, by host id."""
-        moment = self._publisher.published()
-        published, rings = moment.layer(layer), moment.rollouts.get(layer)
-        if published is None:
-            return {}
-        newest = parse_document(layer, published.policy).version
-        is_one = rings is None or not published.stable
-        before = newest if is_one else parse_document(layer, published.stable).version
-        with snapshot(self._database) as session:
-            hosts = layers_of_hosts(session, layer)
-        return {
-            str(host): newest if rings is None or rings.holds(host, layers, layer=layer, version=newest) else before
-            for host, layers in hosts.items()
-        }
 
     def _begin(self, session: Session, layer: str, version: int, plan: Plan, person: str) -> None:
         now, hosts = self._clock.now(), members(session, layer, self._reports)

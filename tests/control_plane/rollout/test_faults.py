@@ -53,7 +53,7 @@ def test_a_centre_killed_between_signing_and_publishing_has_published_nothing(be
     after = bench.restarted()
 
     assert after.centre.published_version == 1
-    assert after.rollouts.status() == []
+    assert after.rollouts.told()[0] == []
     after.sync()
     assert after.in_force() == [1, 1, 1, 1]
     assert after.rollouts.publish(signed, after.plan(), PERSON) == 2  # what was signed is still good

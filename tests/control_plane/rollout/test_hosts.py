@@ -8,7 +8,7 @@ from control_plane.db.models import Host
 from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.reports import VerifiedReports
 from control_plane.rollout.gate import Observation
-from control_plane.rollout.hosts import layers_of_hosts, members
+from control_plane.rollout.hosts import members
 from shared.fleet.state import HostState, LayerState, sign_state
 from shared.policy.document import ORGANISATION
 from tests.control_plane.rollout.bench import Bench, Machine
@@ -94,5 +94,3 @@ def test_only_the_hosts_of_a_part_are_asked_about_it(bench: Bench) -> None:
     told = seen(bench, VerifiedReports(), NORTH)
 
     assert {asset: each and (each.accepted, each.in_force) for asset, each in told.items()} == {north.asset: (7, 6)}
-    with bench.centre.database() as session:
-        assert layers_of_hosts(session, NORTH) == {north.host: frozenset({ORGANISATION, NORTH})}

@@ -18,6 +18,7 @@ from control_plane.policy.root_change import PolicyChanged
 from control_plane.policy.together import LayerDocument, LayersDisagree, verify_together
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.policy.verify import CentreKeys, Held, verify_layer
+from control_plane.rollout.expected import ExpectedVersions
 from control_plane.rollout.plan import Plan
 from control_plane.rollout.service import NoRollout, RingsNameNobody, Steering
 from shared.errors import Malformed
@@ -73,7 +74,7 @@ def watched(bench: Bench) -> None:
 
 
 def ring_hosts(bench: Bench) -> list[tuple[str, int]]:
-    (shown,) = bench.rollouts.status(NORTH)
+    (shown,) = bench.rollouts.told(NORTH)[0]
     rings: Any = shown["rings"]
     return [(ring["who"], ring["hosts"]) for ring in rings]
 
@@ -105,8 +106,9 @@ def test_hosts_of_other_sites_are_no_members_and_a_share_is_one_of_the_site_s_ho
     ]
     assert set(of_the_share[1:]) == {True, False}
     assert [version == 2 for version in north(bench)] == [True, *of_the_share[1:]]
-    expected = bench.rollouts.expected(NORTH)
-    assert {str(each.host): each.acts_by[NORTH] for each in bench.machines[2:6]} == expected
+    versions = ExpectedVersions(bench.centre.publisher.published())
+    for each in bench.machines[2:6]:
+        assert each.acts_by == versions.of(each.host, each.layers[1:])
 
 
 def test_a_type_of_modality_is_a_ring_of_those_of_it_that_are_at_the_site(bench: Bench) -> None:
@@ -120,7 +122,7 @@ def test_a_host_of_another_site_cannot_be_the_only_one_in_the_first_ring(bench: 
     elsewhere = bench.machines[-1]
     with pytest.raises(RingsNameNobody, match="the rings for layer site-north name what nobody here has or is"):
         bench.publish(AFTER, bench.plan(elsewhere))
-    assert bench.rollouts.status() == []
+    assert bench.rollouts.told()[0] == []
 
 
 def test_a_canary_of_the_site_that_cannot_act_by_it_takes_it_back_for_the_site(bench: Bench) -> None:

@@ -19,6 +19,7 @@ from control_plane.policy.roles import build_layer, sign_role
 from control_plane.policy.root_change import PolicyChanged
 from control_plane.policy.verified import VerifiedPolicy
 from control_plane.policy.verify import NothingStable, PolicyExpired, StableDiffers
+from control_plane.rollout.expected import ExpectedVersions
 from control_plane.rollout.plan import OnAbort
 from control_plane.rollout.service import FirstRingEmpty, NoRollout, NotSteered, RingsNameNobody, Steering
 from edge_agent.policy_sync.verification import MetadataInvalid
@@ -515,14 +516,14 @@ def test_the_centre_itself_goes_by_what_every_host_has(bench: Bench) -> None:
 
 
 def expected(bench: Bench) -> list[int]:
-    found = bench.rollouts.expected()
-    return [found[str(machine.host)] for machine in bench.machines]
+    versions = ExpectedVersions(bench.centre.publisher.published())
+    return [versions.of(machine.host, machine.layers[1:])[ORGANISATION] for machine in bench.machines]
 
 
 def test_each_host_is_expected_to_have_what_its_ring_has(bench: Bench) -> None:
     bench.publish()
     assert expected(bench) == [2, 1, 1, 1]
-    (shown,) = bench.rollouts.status()
+    (shown,) = bench.rollouts.told()[0]
     rings: Any = shown["rings"]
     assert [(ring["who"], ring["hosts"]) for ring in rings] == [("CT 1", 1), ("everybody", 3)]
     bench.rollouts.steer(ORGANISATION, Steering.REVERT, PERSON)
@@ -624,7 +625,7 @@ def test_a_host_whose_row_names_no_layers_is_still_a_host(bench: Bench) -> None:
     bench.publish()
 
     assert expected(bench) == [2, 1, 1, 1]
-    (shown,) = bench.rollouts.status()
+    (shown,) = bench.rollouts.told()[0]
     assert shown["state"] == "running"
 
 
