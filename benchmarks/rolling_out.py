@@ -307,7 +307,7 @@ def _offered_ms(bench: LayeredBench, version: int) -> float:
     keys, receipts = bench.host.keys, bench.host.receipts.public
     policy = replace(document(version, keys, receipts), modalities=_modalities(version, "CT"))
     bench.publisher.sign(ORGANISATION, version, policy.encode())
-    layer, head = bench.publisher.layers[ORGANISATION].encode(), bench.publisher.head()
+    layer, head = bench.publisher.bundles[ORGANISATION].encode(), bench.publisher.head()
     began = time.process_time()
     bench.updater.offer_layer(layer)
     bench.updater.offer_head(head)

@@ -6,58 +6,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from tuf.api.metadata import Metadata, Root
-
-from control_plane.policy.roles import (
-    RoleKeys,
-    build_layer,
-    build_root,
-    build_snapshot,
-    build_targets,
-    build_timestamp,
-    key_of,
-    sign_role,
-    signer_of,
-)
 from edge_agent.policy_sync.updater import PolicyUpdater
-from shared.clock import SystemClock
 from shared.errors import Refused
-from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, Modality, PolicyDocument
 from shared.policy.layer import is_part
 from shared.policy.part import PartContent, PartDocument
 from shared.policy.rollout import Rings
 from tests.fakes.host import Host
+from tests.fakes.layer_signers import LayerSigners
 from tests.fakes.signers import document
 
 SITE, TYPE, ELSEWHERE = "site-north", "modality-ct", "site-south"
 LAYERS = (ORGANISATION, TYPE, SITE)
 NOBODY, EVERYBODY = Rings(), None
 State: TypeAlias = tuple[dict[str, int], dict[str, int], list[str]]
-NOW = SystemClock().now()
 
 
-class Publisher:
-    """Signs any number of layers under one root, and heads over whichever of them it is to publish."""
+class Publisher(LayerSigners):
+    """Heads over whichever of the layers it is to publish, and how far each is rolled out."""
 
     def __init__(self, layers: Sequence[str] = (*LAYERS, ELSEWHERE)) -> None:
-        person, online = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        self._person, self._online = [signer_of(person)], [signer_of(online)]
-        people, service = RoleKeys((key_of(person.public_key()),)), RoleKeys((key_of(online.public_key()),))
-        self.root = sign_role(build_root(root=people, targets=people, online=service, version=1, now=NOW), self._person)
-        delegated = build_targets(dict.fromkeys(layers, people), version=1, now=NOW)
-        self._targets = sign_role(delegated, self._person)
-        self._heads = 0
-        self.layers: dict[str, LayerBundle] = {}
+        super().__init__(layers)
         self.rollouts: dict[str, Rings] = {}
 
     def sign(
         self, layer: str, version: int, policy: bytes, stable: bytes = b"", rings: Rings | None = EVERYBODY
     ) -> None:
         """Sign the newest version of a layer, and roll it out to `rings`."""
-        signed = build_layer(layer, policy, version=version, now=NOW, stable=stable)
-        self.layers[layer] = LayerBundle(layer, sign_role(signed, self._person), policy, stable)
+        self.sign_layer(layer, version, policy, stable)
         self.roll_out(layer, rings)
 
     def roll_out(self, layer: str, rings: Rings | None) -> None:
@@ -65,20 +41,10 @@ class Publisher:
         if rings is not None:
             self.rollouts[layer] = rings
 
-    def renewed_root(self) -> bytes:
-        """Return the next root, which names the same keys."""
-        root = Metadata[Root].from_bytes(self.root).signed
-        root.version += 1
-        return sign_role(root, self._person)
-
     def head(self, without: str = "") -> bytes:
         """Return the next head, over every layer that was signed but the one `without` which it is to be."""
-        self._heads += 1
-        named = [bundle for layer, bundle in self.layers.items() if layer != without]
-        snapshot = build_snapshot(self._targets, named, version=self._heads, now=NOW, rollouts=self.rollouts)
-        signed = sign_role(snapshot, self._online)
-        timestamp = sign_role(build_timestamp(signed, version=self._heads, now=NOW), self._online)
-        return HeadBundle((self.root,), timestamp, signed, self._targets).encode()
+        named = [bundle for layer, bundle in self.bundles.items() if layer != without]
+        return self.head_over(named, self.rollouts).encode()
 
 
 class Lacking(Refused):
@@ -148,7 +114,7 @@ class LayeredBench:
 
     def pull(self, head: bytes = b"") -> None:
         """Offer what is published, as the pull does; `head` for another one than the next."""
-        published = [self.publisher.layers[layer] for layer in self.host.layers if layer in self.publisher.layers]
+        published = [self.publisher.bundles[layer] for layer in self.host.layers if layer in self.publisher.bundles]
         self.updater.offer(head or self.publisher.head(), [bundle.encode() for bundle in published])
 
     def roll_out(self, layer: str, rings: Rings | None) -> None:

@@ -31,7 +31,7 @@ def said_by_centre(bench: LayeredBench) -> tuple[list[Message], list[dict[str, i
         versions[layer] += 1
         bench.sign(layer, versions[layer], rings=rings)
         acts[layer] = versions[layer] - (rings is NOBODY)
-        messages.append((bench.updater.offer_layer, bench.publisher.layers[layer].encode()))
+        messages.append((bench.updater.offer_layer, bench.publisher.bundles[layer].encode()))
         if all(versions.values()):
             messages.append((bench.updater.offer_head, bench.publisher.head()))
             acted_by.append(dict(acts))
@@ -87,14 +87,14 @@ def test_a_host_whose_broker_floods_it_with_replays_and_forgeries_converges_with
 ) -> None:
     bench = LayeredBench(tmp_path / "host")
     bench.begin()
-    old = [bundle.encode() for bundle in bench.publisher.layers.values()]
+    old = [bundle.encode() for bundle in bench.publisher.bundles.values()]
     for layer in LAYERS:
         bench.sign(layer, 2)
     if is_forged:
         stranger = LayeredBench(tmp_path / "stranger")
         for layer, version in product(LAYERS, (2, 9)):
             stranger.sign(layer, version)
-            old.append(stranger.publisher.layers[layer].encode())
+            old.append(stranger.publisher.bundles[layer].encode())
     serve(centre, bench)
     flooded = list[str]()
 
@@ -120,12 +120,12 @@ def test_what_a_waiting_head_needs_is_not_lost_to_replays_where_the_broker_bring
 ) -> None:
     bench = LayeredBench(tmp_path / "host")
     bench.begin()
-    old = [bundle.encode() for bundle in bench.publisher.layers.values()]
+    old = [bundle.encode() for bundle in bench.publisher.bundles.values()]
     for layer in LAYERS:
         bench.sign(layer, 2)
     bench.updater.offer_head(bench.publisher.head())
     for layer in LAYERS:
-        bench.updater.offer_layer(bench.publisher.layers[layer].encode())
+        bench.updater.offer_layer(bench.publisher.bundles[layer].encode())
         for replay in old:
             bench.updater.offer_layer(replay)
 
@@ -135,10 +135,10 @@ def test_what_a_waiting_head_needs_is_not_lost_to_replays_where_the_broker_bring
 def test_replays_cost_a_host_no_layer_that_the_next_head_over_the_same_layers_needs(tmp_path: Path) -> None:
     bench = LayeredBench(tmp_path / "host")
     bench.begin()
-    old = [bundle.encode() for bundle in bench.publisher.layers.values()]
+    old = [bundle.encode() for bundle in bench.publisher.bundles.values()]
     for layer in LAYERS:
         bench.sign(layer, 2, rings=NOBODY)
-        bench.updater.offer_layer(bench.publisher.layers[layer].encode())
+        bench.updater.offer_layer(bench.publisher.bundles[layer].encode())
     bench.updater.offer_head(bench.publisher.head())
     for replay in old:
         bench.updater.offer_layer(replay)
@@ -151,9 +151,9 @@ def test_replays_cost_a_host_no_layer_that_the_next_head_over_the_same_layers_ne
 def test_control_one_place_for_what_the_centre_and_the_broker_give_is_filled_by_whoever_is_last(tmp_path: Path) -> None:
     bench = LayeredBench(tmp_path / "host")
     bench.begin()
-    old = bench.publisher.layers[SITE]
+    old = bench.publisher.bundles[SITE]
     bench.sign(SITE, 2)
-    head, newest = HeadBundle.parse(bench.publisher.head()), bench.publisher.layers[SITE]
+    head, newest = HeadBundle.parse(bench.publisher.head()), bench.publisher.bundles[SITE]
     apart, together = Candidates(), Candidates()
     apart.pull(newest)
     together.hint(newest, None)

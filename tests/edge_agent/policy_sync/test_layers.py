@@ -42,7 +42,7 @@ def test_nothing_is_in_force_before_the_last_layer_has_come(bench: LayeredBench)
     seen = []
     for layer in LAYERS:
         seen.append((bench.acts_by(), bench.missing))
-        bench.updater.offer_layer(bench.publisher.layers[layer].encode())
+        bench.updater.offer_layer(bench.publisher.bundles[layer].encode())
 
     assert seen == [({}, 1), ({}, 2), ({}, 3)], "each layer that is missing is asked for"
     assert bench.acts_by() == dict.fromkeys(LAYERS, 1)
@@ -66,7 +66,7 @@ def test_all_bundles_are_handed_on_together_and_only_those_that_hold(bench: Laye
     bench.sign(TYPE, 1)
     bench.pull(head)
 
-    layers = {layer: bench.publisher.layers[layer].encode() for layer in (ORGANISATION, SITE)}
+    layers = {layer: bench.publisher.bundles[layer].encode() for layer in (ORGANISATION, SITE)}
     assert bench.current == [(head, layers)]
 
 
@@ -145,7 +145,7 @@ def test_refuses_the_layer_of_another_site(bench: LayeredBench) -> None:
     bench.begin()
     before = bench.state()
     bench.publisher.sign(ELSEWHERE, 1, bench.policy(ELSEWHERE, 1))
-    bench.updater.offer_layer(bench.publisher.layers[ELSEWHERE].encode())
+    bench.updater.offer_layer(bench.publisher.bundles[ELSEWHERE].encode())
 
     assert bench.updater.error == (
         "WrongLayer: policy is for layer site-south, expected organisation or modality-ct or site-north"
@@ -168,12 +168,12 @@ def test_refuses_an_older_version_of_a_part_beside_the_newest_of_the_others(
     bench: LayeredBench, between: Callable[[LayeredBench], None]
 ) -> None:
     bench.begin()
-    old = bench.publisher.layers[SITE]
+    old = bench.publisher.bundles[SITE]
     bench.sign(SITE, 2)
     bench.pull()
     before = bench.state()
     between(bench)
-    bench.publisher.layers[SITE] = old
+    bench.publisher.bundles[SITE] = old
     bench.sign(ORGANISATION, 2)
     bench.pull()
 
@@ -205,9 +205,9 @@ def test_control_without_what_is_held_a_part_is_withdrawn_once_tuf_s_cache_is_lo
         layers=LAYERS, host=bench.host.host_id, folder=tmp_path / "lost", root=bench.publisher.root
     )
 
-    assert [each.layer for each in verification.verify(head, bench.publisher.layers, {})] == [ORGANISATION, TYPE]
+    assert [each.layer for each in verification.verify(head, bench.publisher.bundles, {})] == [ORGANISATION, TYPE]
     with pytest.raises(PolicyRollback):
-        verification.verify(head, bench.publisher.layers, bench.host.store.held())
+        verification.verify(head, bench.publisher.bundles, bench.host.store.held())
 
 
 def test_refuses_two_stories_under_one_version_of_a_part(bench: LayeredBench) -> None:

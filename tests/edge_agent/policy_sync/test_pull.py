@@ -221,7 +221,7 @@ def pull_of_layers(layered: LayeredBench, enrolled: AgentFolder) -> Iterator[Pol
 
 
 def serve(centre: Centre, bench: LayeredBench) -> None:
-    bundles = {layer: bundle.encode() for layer, bundle in bench.publisher.layers.items()}
+    bundles = {layer: bundle.encode() for layer, bundle in bench.publisher.bundles.items()}
     centre.head, centre.layer = bench.publisher.head(), bundles.pop(ORGANISATION)
     centre.parts = bundles
 

@@ -445,7 +445,7 @@ def test_whatever_is_published_rolled_out_and_taken_back_a_host_acts_by_whole_se
         held = bench.held()
         if step in ("good", "bad"):
             publish(bench, expected, layer, ring, is_bad=step == "bad")
-        elif step == "roll out" and bench.publisher.layers[layer].stable:
+        elif step == "roll out" and bench.publisher.bundles[layer].stable:
             expected.is_reached[layer] = ring not in ("nobody", "elsewhere")
             bench.roll_out(layer, rings_named(bench, ring))
             bench.pull()  # as the puller does that was rung for a layer

@@ -7,22 +7,10 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from control_plane.policy.roles import (
-    RoleKeys,
-    build_layer,
-    build_root,
-    build_snapshot,
-    build_targets,
-    build_timestamp,
-    key_of,
-    sign_role,
-    signer_of,
-)
 from edge_agent.usb_policy.exchange import Offer
 from edge_agent.usb_policy.store import GuardPolicyStore
 from edge_agent.usb_policy.trust import Trust, trust_file
 from edge_agent.usb_policy.verifier import Verifier, child_command
-from shared.clock import SystemClock
 from shared.devices.parse import parse_rule
 from shared.devices.policy import DevicePolicy, DeviceRule
 from shared.identity import HostId
@@ -31,6 +19,7 @@ from shared.policy.document import ORGANISATION, PolicyDocument
 from shared.policy.part import PartContent, PartDocument
 from shared.policy.rollout import Rings
 from shared.signing import SoftwareSigner
+from tests.fakes.layer_signers import LayerSigners
 from tests.fakes.signers import CentreKeys, document
 
 NORTH, SOUTH, CT = "site-north", "site-south", "modality-ct"
@@ -53,40 +42,16 @@ def part(layer: str, version: int, devices: DevicePolicy | None = None) -> PartD
     return PartDocument(layer, version, PartContent(devices=devices))
 
 
-class LayeredSigners:
-    """`bundles` are what is current; whoever plays an attacker takes one out or puts an older one back."""
-
+class LayeredSigners(LayerSigners):
     def __init__(self) -> None:
-        self._person, self._online = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-        people, online = (RoleKeys((key_of(key.public_key()),)) for key in (self._person, self._online))
-        now = SystemClock().now()
-        self.root = sign_role(
-            build_root(root=people, targets=people, online=online, version=1, now=now), [signer_of(self._person)]
-        )
-        targets = build_targets(dict.fromkeys(EVERY_LAYER, people), version=1, now=now)
-        self._targets = sign_role(targets, [signer_of(self._person)])
-        self.bundles: dict[str, LayerBundle] = {}
-        self._heads = 0
+        super().__init__(EVERY_LAYER)
 
     def sign(self, newest: Document, stable: Document | None = None) -> LayerBundle:
-        """Make a document current; `stable` is what hosts keep that a roll-out does not reach."""
         stable_bytes = b"" if stable is None else stable.encode()
-        role = build_layer(
-            newest.layer, newest.encode(), version=newest.version, now=SystemClock().now(), stable=stable_bytes
-        )
-        metadata = sign_role(role, [signer_of(self._person)])
-        self.bundles[newest.layer] = LayerBundle(newest.layer, metadata, newest.encode(), stable_bytes)
-        return self.bundles[newest.layer]
+        return self.sign_layer(newest.layer, newest.version, newest.encode(), stable_bytes)
 
     def head(self, rollouts: Mapping[str, Rings] | None = None) -> HeadBundle:
-        self._heads += 1
-        now, online = SystemClock().now(), [signer_of(self._online)]
-        snapshot = sign_role(
-            build_snapshot(self._targets, self.bundles.values(), version=self._heads, now=now, rollouts=rollouts),
-            online,
-        )
-        timestamp = sign_role(build_timestamp(snapshot, version=self._heads, now=now), online)
-        return HeadBundle((self.root,), timestamp, snapshot, self._targets)
+        return self.head_over(self.bundles.values(), rollouts)
 
     def offer(self, *layers: str, rollouts: Mapping[str, Rings] | None = None) -> Offer:
         """Return what is current now, with the bundles of these layers."""
