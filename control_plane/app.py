@@ -37,7 +37,8 @@ from control_plane.http.enrolment_door import enrolment_door
 from control_plane.http.host_door import MAX_OBJECT_BYTES, host_door
 from control_plane.http.host_identity import HostIdentities
 from control_plane.http.limits import FailureLimit
-from control_plane.http.people_door import MAX_BODY_BYTES, PeopleServices, people_door
+from control_plane.http.people_door import MAX_BODY_BYTES, people_door
+from control_plane.http.people_services import PeopleServices
 from control_plane.http.serving import Door
 from control_plane.http.tls import TlsIdentity, server_context, tls_identity
 from control_plane.keys import store

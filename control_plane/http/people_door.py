@@ -2,28 +2,15 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from json import dumps
 
 from apiflask import APIFlask
-from flask import Response, abort, g, redirect, request
+from flask import Response, abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
-from control_plane.audit_log.journal import CentreJournal
-from control_plane.audit_log.reading import AuditReading
-from control_plane.coverage.runs import CoverageRuns
-from control_plane.coverage.showing import CoverageShowing
-from control_plane.custody.statements import CustodyStatements
-from control_plane.enrolment import codes
-from control_plane.enrolment.revocation import Revocation
-from control_plane.fleet.commands import FleetCommands
-from control_plane.fleet.devices import DeviceShowing
-from control_plane.fleet.doubts import Doubts
-from control_plane.fleet.overview import Overview
 from control_plane.http import problems
-from control_plane.http.limits import FailureLimit
 from control_plane.http.people_models import (
     AuditAnswer,
     AuditQuery,
@@ -44,90 +31,36 @@ from control_plane.http.people_models import (
     LinkAnswer,
     MoveRequest,
     MovesAnswer,
-    OnlineKeyAnswer,
     OpenRequest,
     PersonAnswer,
     PersonRemoval,
     PersonRemoved,
     PersonRequest,
-    PublishAnswer,
-    PublishRequest,
     RetryAnswer,
     RevocationAnswer,
     RevocationRequest,
-    RolloutsAnswer,
-    RolloutsQuery,
-    RootRequest,
     RoutesAnswer,
     SettleAnswer,
     SettleRequest,
-    SimulateAnswer,
-    SimulateRequest,
     StatusAnswer,
-    SteerRequest,
-    TargetsRequest,
     VerdictAnswer,
-    VersionAnswer,
-    VersionQuery,
-    VersionsAnswer,
-    VersionsQuery,
 )
-from control_plane.moving.grants import SpoolMoves
-from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
+from control_plane.http.people_policy import add_policy
+from control_plane.http.people_services import COOKIE, PeopleServices, count_failure, permitted, recognise, who_of
+from control_plane.people.accounts import NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
-from control_plane.people.permissions import verify_permitted
-from control_plane.policy.exchange import LayerAddition, Publication, RootChange
-from control_plane.policy.file.reading import parse_policy_file
-from control_plane.policy.publisher import PolicyPublisher
-from control_plane.policy.simulation.simulation import PolicySimulation
-from control_plane.policy.versions import PolicyVersions, bundle_json
-from control_plane.rollout.plan import Plan
-from control_plane.rollout.service import Rollouts, Steering
-from control_plane.routes.people import RoutesForPeople
-from control_plane.vault.finding import Finder
-from control_plane.vault.opening import VaultOpener
-from control_plane.vault.settling import Settling
 from control_plane.web import page
 from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import Action, Event, Happening, Outcome, Subject
 from shared.canonical import Json
-from shared.fields import decode_base64, encode_base64
+from shared.fields import decode_base64
 from shared.fleet.command import MAX_ENVELOPE_BYTES
 from shared.identity import CommandId, HostId, ObjectId
 from shared.policy.document import ORGANISATION
 from shared.policy.layer import named_parts
 
-_COOKIE = "leadglass_session"
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 MAX_BODY_BYTES = 8 << 20
-
-
-@dataclass(frozen=True)
-class PeopleServices:
-    """Everything that people can reach through their door."""
-
-    accounts: Accounts
-    overview: Overview
-    devices: DeviceShowing
-    finder: Finder
-    opener: VaultOpener
-    settling: Settling
-    doubts: Doubts
-    commands: FleetCommands
-    custody: CustodyStatements
-    policy: PolicyPublisher
-    rollouts: Rollouts
-    versions: PolicyVersions
-    simulation: PolicySimulation
-    audit: AuditReading
-    coverage: CoverageShowing
-    comparisons: CoverageRuns
-    routes: RoutesForPeople
-    moves: SpoolMoves
-    revocation: Revocation
-    journal: CentreJournal
-    issue_code: codes.Issuer
-    limit: FailureLimit
 
 
 def people_door(services: PeopleServices) -> APIFlask:
@@ -135,12 +68,12 @@ def people_door(services: PeopleServices) -> APIFlask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["SECURITY_SCHEMES"] = {"credential": {"type": "http", "scheme": "bearer"}}
     app.before_request(_verify_host)
-    app.before_request(partial(_recognise, services))
+    app.before_request(partial(recognise, services))
     app.after_request(_harden)
     _add_pages(app, services)
     _add_devices(app, services)
     _add_objects(app, services)
-    _add_policy(app, services)
+    add_policy(app, services)
     _add_accounts(app, services)
     _add_audit(app, services)
     _add_coverage(app, services)
@@ -156,7 +89,7 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
     def status_page() -> Response:
         """Show the status page to whoever is signed in."""
         try:
-            _permitted(services, Permission.STATUS_READ)
+            permitted(services, Permission.STATUS_READ)
         except NotSignedIn:
             return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
         return Response(page.render_status(services.overview.status()), content_type="text/html; charset=utf-8")
@@ -167,26 +100,26 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
         try:
             secret, person, expires = services.accounts.use_link(request.args.get("token", ""))
         except NotSignedIn:
-            _count_failure(services)
+            count_failure(services)
             services.journal.record(Happening(Event.SIGN_IN_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE))
             return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
-        services.journal.record(Happening(Event.SIGNED_IN, Action.EXECUTE, Outcome.SUCCESS, _who(person)))
+        services.journal.record(Happening(Event.SIGNED_IN, Action.EXECUTE, Outcome.SUCCESS, who_of(person)))
         response = redirect("/")
-        response.set_cookie(_COOKIE, secret, expires=expires, httponly=True, samesite="Strict")
+        response.set_cookie(COOKIE, secret, expires=expires, httponly=True, samesite="Strict")
         return response
 
     @app.post("/api/v1/sign-in-links")
     @app.output(LinkAnswer)
     def new_link() -> dict[str, Json]:
         """Return a one-time sign-in link for whoever asks, for their browser."""
-        person = _permitted(services, Permission.STATUS_READ)
+        person = permitted(services, Permission.STATUS_READ)
         return {"link": f"{request.host_url}sign-in?token={services.accounts.new_link(person.name)}"}
 
     @app.get("/api/v1/status")
     @app.output(StatusAnswer)
     def status() -> dict[str, Json]:
         """Return hosts, policy, objects, recovery, and what is not proved."""
-        _permitted(services, Permission.STATUS_READ)
+        permitted(services, Permission.STATUS_READ)
         return services.overview.status()
 
     @app.post("/api/v1/enrolment/codes")
@@ -194,13 +127,13 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
     @app.output(CodeAnswer)
     def issue_code(wanted: CodeRequest) -> dict[str, Json]:
         """Issue a one-time enrolment code."""
-        person = _permitted(services, Permission.CODE_ISSUE)
+        person = permitted(services, Permission.CODE_ISSUE)
         parts = named_parts(site=wanted.site, modality_type=wanted.modality_type)
         issued = services.issue_code(
             asset=wanted.asset, person=person.name, life=timedelta(seconds=wanted.valid_s), parts=parts
         )
         what = (Subject("asset", wanted.asset), *(Subject("layer", part) for part in parts))
-        services.journal.record(Happening(Event.CODE_ISSUED, Action.CREATE, Outcome.SUCCESS, _who(person), what))
+        services.journal.record(Happening(Event.CODE_ISSUED, Action.CREATE, Outcome.SUCCESS, who_of(person), what))
         return {"code": issued.code.text(), "expires": clocks.text(issued.expires), "layers": [ORGANISATION, *parts]}
 
 
@@ -210,7 +143,7 @@ def _add_devices(app: APIFlask, services: PeopleServices) -> None:
     def devices_page(wanted: DevicesQuery) -> Response:
         """Show what is plugged in to whoever is signed in."""
         try:
-            _permitted(services, Permission.STATUS_READ)
+            permitted(services, Permission.STATUS_READ)
         except NotSignedIn:
             return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
         shown = page.render_devices(services.devices.status(wanted.host))
@@ -221,7 +154,7 @@ def _add_devices(app: APIFlask, services: PeopleServices) -> None:
     @app.output(DevicesAnswer)
     def devices(wanted: DevicesQuery) -> dict[str, Json]:
         """Return each host's device tree with its verdicts, as its guard reported last."""
-        _permitted(services, Permission.STATUS_READ)
+        permitted(services, Permission.STATUS_READ)
         return services.devices.status(wanted.host)
 
 
@@ -232,7 +165,7 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
     def find(wanted: FindRequest) -> dict[str, Json]:
         """Look images up through the blind index; the look-up itself is recorded."""
         # A body and not a query string: addresses end up in the logs of proxies, and this one would hold a patient.
-        person = _permitted(services, Permission.OBJECT_FIND)
+        person = permitted(services, Permission.OBJECT_FIND)
         found = services.finder.find(
             person.name, patient_id=wanted.patient_id, study=wanted.study, sop_instance=wanted.sop_instance,
             conflicts=wanted.conflicts,
@@ -243,7 +176,7 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
     @app.input(OpenRequest, location="json", arg_name="wanted")
     def open_object(object_id: str, wanted: OpenRequest) -> Response:
         """Release one image, after it was verified as a whole."""
-        person = _permitted(services, Permission.OBJECT_OPEN)
+        person = permitted(services, Permission.OBJECT_OPEN)
         opened = services.opener.open(ObjectId.parse(object_id), person.name, wanted.reason, wanted.form)
         response = Response(opened.pieces, content_type="application/octet-stream")
         response.content_length = opened.size_bytes
@@ -255,7 +188,7 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
     @app.output(SettleAnswer)
     def settle(object_id: str, wanted: SettleRequest) -> dict[str, Json]:
         """Close the conflict of data sets that an object is in; everything is kept, and stays flagged."""
-        person = _permitted(services, Permission.CONFLICT_SETTLE)
+        person = permitted(services, Permission.CONFLICT_SETTLE)
         services.settling.settle(ObjectId.parse(object_id), person.name, wanted.reason)
         return {"settled": object_id}
 
@@ -264,75 +197,16 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
     @app.output(SettleAnswer)
     def settle_host(host_id: str, wanted: SettleRequest) -> dict[str, Json]:
         """Take note that somebody looked into a host whose reports told two histories."""
-        person = _permitted(services, Permission.HOST_SETTLE)
+        person = permitted(services, Permission.HOST_SETTLE)
         services.doubts.settle(HostId.parse(host_id), person.name, wanted.reason)
         return {"settled": host_id}
 
     @app.post("/api/v1/objects/<object_id>/custody")
     def custody(object_id: str) -> Response:
         """Return what proves an image elsewhere (`leadglass-verify image`): no part of the image, and no patient."""
-        person = _permitted(services, Permission.AUDIT_READ)
+        person = permitted(services, Permission.AUDIT_READ)
         statement = services.custody.write(person.name, ObjectId.parse(object_id))
         return Response(statement, content_type="application/json")
-
-
-def _add_policy(app: APIFlask, services: PeopleServices) -> None:
-    @app.get("/api/v1/policy/parts")
-    def policy_parts() -> dict[str, Json]:
-        """Return what a publisher signs on top of."""
-        _permitted(services, Permission.POLICY_PUBLISH)
-        return services.policy.parts().json()
-
-    @app.post("/api/v1/policy/publish")
-    @app.input(PublishRequest, location="json", arg_name="wanted")
-    @app.output(PublishAnswer)
-    def publish(wanted: PublishRequest) -> dict[str, Json]:
-        """Publish a policy layer that its author signed."""
-        person = _permitted(services, Permission.POLICY_PUBLISH)
-        sent: dict[str, Json] = wanted.model_dump(exclude_none=True)
-        plan = Plan.parse(sent.pop("plan")) if "plan" in sent else None
-        version = services.rollouts.publish(Publication.parse(sent), plan, person.name)
-        return {"version": version, "remark": services.policy.remark(wanted.layer, version)}
-
-    @app.get("/api/v1/policy/rollouts")
-    @app.input(RolloutsQuery, location="query", arg_name="wanted")
-    @app.output(RolloutsAnswer)
-    def rollouts(wanted: RolloutsQuery) -> dict[str, Json]:
-        """Return how far each roll-out is, ring by ring, and what it waits for."""
-        _permitted(services, Permission.STATUS_READ)
-        return _rollouts(services, wanted.layer)
-
-    @app.post("/api/v1/policy/rollouts")
-    @app.input(SteerRequest, location="json", arg_name="wanted")
-    @app.output(RolloutsAnswer)
-    def steer_rollout(wanted: SteerRequest) -> dict[str, Json]:
-        """Stop a roll-out, have it go on, take it a ring further, or take it back."""
-        person = _permitted(services, Permission.ROLLOUT_STEER)
-        services.rollouts.steer(wanted.layer, Steering(wanted.do), person.name, wanted.because)
-        return _rollouts(services, wanted.layer)
-
-    @app.post("/api/v1/policy/root")
-    @app.input(RootRequest, location="json", arg_name="wanted")
-    @app.output(PublishAnswer)
-    def change_root(wanted: RootRequest) -> dict[str, Json]:
-        """Publish a new policy root that enough people signed."""
-        person = _permitted(services, Permission.POLICY_PUBLISH)
-        return {"version": services.policy.change_root(RootChange.parse(wanted.model_dump()), person.name)}
-
-    @app.post("/api/v1/policy/targets")
-    @app.input(TargetsRequest, location="json", arg_name="wanted")
-    @app.output(PublishAnswer)
-    def add_layers(wanted: TargetsRequest) -> dict[str, Json]:
-        """Publish targets that delegate more layers, once enough people signed them."""
-        person = _permitted(services, Permission.POLICY_PUBLISH)
-        return {"version": services.policy.add_layers(LayerAddition.parse(wanted.model_dump()), person.name)}
-
-    @app.post("/api/v1/policy/online-key")
-    @app.output(OnlineKeyAnswer)
-    def next_online_key() -> dict[str, Json]:
-        """Return the key that may take over snapshot and timestamp, once people sign a root that says so."""
-        _permitted(services, Permission.POLICY_PUBLISH)
-        return {"public": encode_base64(services.policy.next_online_key())}
 
 
 def _add_accounts(app: APIFlask, services: PeopleServices) -> None:
@@ -341,7 +215,7 @@ def _add_accounts(app: APIFlask, services: PeopleServices) -> None:
     @app.output(PersonAnswer)
     def add_person(wanted: PersonRequest) -> dict[str, Json]:
         """Give somebody an account; what they sign counts only once a policy root names their key."""
-        person = _permitted(services, Permission.PERSON_ADD)
+        person = permitted(services, Permission.PERSON_ADD)
         token = services.accounts.create(wanted.name, wanted.role)
         _record_person(Event.PERSON_ADDED, Action.CREATE, person, wanted.name)
         return {"name": wanted.name, "token": token}
@@ -351,38 +225,13 @@ def _add_accounts(app: APIFlask, services: PeopleServices) -> None:
     @app.output(PersonRemoved)
     def remove_person(wanted: PersonRemoval) -> dict[str, Json]:
         """End somebody's account; their key signs on until a policy root leaves it out."""
-        person = _permitted(services, Permission.PERSON_ADD)
+        person = permitted(services, Permission.PERSON_ADD)
         services.accounts.remove(wanted.name, person.name)
         _record_person(Event.PERSON_REMOVED, Action.DELETE, person, wanted.name)
         return {"removed": wanted.name}
 
     def _record_person(event: Event, action: Action, by: SignedIn, name: str) -> None:
-        services.journal.record(Happening(event, action, Outcome.SUCCESS, _who(by), (Subject("person", name),)))
-
-    @app.get("/api/v1/policy/versions")
-    @app.input(VersionsQuery, location="query", arg_name="wanted")
-    @app.output(VersionsAnswer)
-    def versions(wanted: VersionsQuery) -> dict[str, Json]:
-        """Return who published which version of a layer when, and what each changed; the newest first."""
-        _permitted(services, Permission.STATUS_READ)
-        return {"versions": [one.json() for one in services.versions.history(wanted.most, wanted.layer)]}
-
-    @app.get("/api/v1/policy/versions/<int:version>")
-    @app.input(VersionQuery, location="query", arg_name="wanted")
-    @app.output(VersionAnswer)
-    def version(version: int, wanted: VersionQuery) -> dict[str, Json]:
-        """Return one version as it was signed, for whoever asks to verify."""
-        _permitted(services, Permission.POLICY_PUBLISH)
-        return bundle_json(services.versions.bundle(version, wanted.layer))
-
-    @app.post("/api/v1/policy/simulate")
-    @app.input(SimulateRequest, location="json", arg_name="wanted")
-    @app.output(SimulateAnswer)
-    def simulate(wanted: SimulateRequest) -> dict[str, Json]:
-        """Return which devices and captures a policy would treat otherwise; nothing is changed."""
-        _permitted(services, Permission.POLICY_PUBLISH)
-        policy = parse_policy_file(wanted.policy.encode(), "policy")
-        return services.simulation.run(policy, wanted.days)
+        services.journal.record(Happening(event, action, Outcome.SUCCESS, who_of(by), (Subject("person", name),)))
 
 
 def _add_audit(app: APIFlask, services: PeopleServices) -> None:
@@ -391,20 +240,20 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
     @app.output(AuditAnswer)
     def audit_records(wanted: AuditQuery) -> dict[str, Json]:
         """Return audit records: of one source in order, or the newest of all."""
-        person = _permitted(services, Permission.AUDIT_READ)
+        person = permitted(services, Permission.AUDIT_READ)
         return {"records": list(services.audit.records(person.name, wanted.source, wanted.after, wanted.limit))}
 
     @app.post("/api/v1/audit/verify")
     @app.output(VerdictAnswer)
     def audit_verify() -> dict[str, Json]:
         """Prove every stored record again, source by source."""
-        person = _permitted(services, Permission.AUDIT_READ)
+        person = permitted(services, Permission.AUDIT_READ)
         return {source: verdict.json() for source, verdict in services.audit.verify(person.name).items()}
 
     @app.get("/api/v1/audit/export")
     def audit_export() -> Response:
         """Return the whole log as lines that `leadglass-verify audit` judges offline."""
-        person = _permitted(services, Permission.AUDIT_READ)
+        person = permitted(services, Permission.AUDIT_READ)
         lines: Iterator[bytes] = services.audit.export(person.name)
         return Response(lines, content_type="application/jsonl")
 
@@ -415,7 +264,7 @@ def _add_coverage(app: APIFlask, services: PeopleServices) -> None:
     @app.output(CoverageStatus)
     def coverage(wanted: CoverageQuery) -> dict[str, Json]:
         """Return how far each modality's images are covered, on one day or the last ones."""
-        _permitted(services, Permission.STATUS_READ)
+        permitted(services, Permission.STATUS_READ)
         return services.coverage.status(wanted.day).json()
 
     @app.post("/api/v1/coverage/runs")
@@ -423,7 +272,7 @@ def _add_coverage(app: APIFlask, services: PeopleServices) -> None:
     @app.output(CoverageStatus, status_code=202)
     def compare(wanted: CoverageRunRequest) -> dict[str, Json]:
         """Begin to compare a day with the archive; `running` says until when."""
-        _permitted(services, Permission.COVERAGE_COMPARE)
+        permitted(services, Permission.COVERAGE_COMPARE)
         services.comparisons.start(wanted.on)
         return services.coverage.status(wanted.on).json()
 
@@ -432,7 +281,7 @@ def _add_coverage(app: APIFlask, services: PeopleServices) -> None:
     @app.output(CoverageGapAnswer)
     def gap(wanted: CoverageGapRequest) -> dict[str, Json]:
         """Return which instances a gap consists of; the look is recorded with its reason."""
-        person = _permitted(services, Permission.COVERAGE_OPEN)
+        person = permitted(services, Permission.COVERAGE_OPEN)
         return services.coverage.gap(wanted.on, wanted.modality, person.name, wanted.reason)
 
 
@@ -441,14 +290,14 @@ def _add_routes(app: APIFlask, services: PeopleServices) -> None:
     @app.output(RoutesAnswer)
     def routes() -> dict[str, Json]:
         """Return how each way to an archive does, and what an archive has to trust."""
-        _permitted(services, Permission.STATUS_READ)
+        permitted(services, Permission.STATUS_READ)
         return {"routes": list(services.routes.status()), "certificates": services.routes.certificates()}
 
     @app.post("/api/v1/routes/<name>/retry")
     @app.output(RetryAnswer)
     def retry(name: str) -> dict[str, Json]:
         """Have every image that was refused on a route tried again now."""
-        person = _permitted(services, Permission.ROUTE_RETRY)
+        person = permitted(services, Permission.ROUTE_RETRY)
         return {"count": services.routes.retry(name, person.name)}
 
 
@@ -457,7 +306,7 @@ def _add_moves(app: APIFlask, services: PeopleServices) -> None:
     @app.output(MovesAnswer)
     def moves() -> dict[str, Json]:
         """Return every move of a spool to another host that was ever allowed, the newest first."""
-        _permitted(services, Permission.STATUS_READ)
+        permitted(services, Permission.STATUS_READ)
         return {"moves": list(services.moves.status())}
 
     @app.post("/api/v1/spool-moves")
@@ -465,7 +314,7 @@ def _add_moves(app: APIFlask, services: PeopleServices) -> None:
     @app.output(MovesAnswer, status_code=201)
     def allow(wanted: MoveRequest) -> dict[str, Json]:
         """Let one host deliver what another one captured and signed."""
-        person = _permitted(services, Permission.SPOOL_MOVE)
+        person = permitted(services, Permission.SPOOL_MOVE)
         pair = HostId.parse(wanted.source), HostId.parse(wanted.bearer)
         move = services.moves.allow(person.name, *pair, wanted.reason, timedelta(days=wanted.days))
         return {"moves": [one for one in services.moves.status() if one["move"] == move.move_id]}
@@ -474,7 +323,7 @@ def _add_moves(app: APIFlask, services: PeopleServices) -> None:
     @app.output(MovesAnswer)
     def end(move_id: str) -> dict[str, Json]:
         """Take the word back; what came before it stays."""
-        person = _permitted(services, Permission.SPOOL_MOVE)
+        person = permitted(services, Permission.SPOOL_MOVE)
         services.moves.end(person.name, move_id)
         return {"moves": [one for one in services.moves.status() if one["move"] == move_id]}
 
@@ -485,7 +334,7 @@ def _add_revocation(app: APIFlask, services: PeopleServices) -> None:
     @app.output(RevocationAnswer, status_code=201)
     def revoke(host: str, wanted: RevocationRequest) -> dict[str, Json]:
         """Take a host's identity away for good, and end the session that it has with the broker."""
-        person = _permitted(services, Permission.HOST_REVOKE)
+        person = permitted(services, Permission.HOST_REVOKE)
         revoked = services.revocation.revoke(person.name, HostId.parse(host), wanted.reason)
         return {"host": str(revoked.host_id), "asset": revoked.asset, "session": revoked.session}
 
@@ -496,7 +345,7 @@ def _add_commands(app: APIFlask, services: PeopleServices) -> None:
     @app.output(CommandsAnswer)
     def commands(wanted: CommandsQuery) -> dict[str, Json]:
         """Return commands to hosts, the newest first, and what became of each."""
-        _permitted(services, Permission.STATUS_READ)
+        permitted(services, Permission.STATUS_READ)
         host = None if wanted.host is None else HostId.parse(wanted.host)
         command = None if wanted.command is None else CommandId.parse(wanted.command)
         return {"commands": list(services.commands.status(host, command))}
@@ -506,49 +355,10 @@ def _add_commands(app: APIFlask, services: PeopleServices) -> None:
     @app.output(CommandsAnswer, status_code=201)
     def issue_command(wanted: CommandRequest) -> dict[str, Json]:
         """Take a command that people signed, for its host to fetch."""
-        person = _permitted(services, Permission.HOST_COMMAND)
+        person = permitted(services, Permission.HOST_COMMAND)
         signed = decode_base64(wanted.signed, "command request field 'signed'", MAX_ENVELOPE_BYTES)
         command = services.commands.issue(person.name, signed)
         return {"commands": list(services.commands.status(command_id=command.command_id))}
-
-
-def _recognise(services: PeopleServices) -> None:
-    """Know who is asking before anything that they sent is read, so that a stranger learns nothing from refusals."""
-    if request.path.startswith("/api/") and request.path != "/api/v1/openapi.json":
-        g.person = _signed_in(services)
-
-
-def _rollouts(services: PeopleServices, layer: str | None) -> dict[str, Json]:
-    rollouts, unreadable = services.rollouts.told(layer)
-    return {"rollouts": list(rollouts), "unreadable": list(unreadable)}
-
-
-def _permitted(services: PeopleServices, permission: Permission) -> SignedIn:
-    """Return who is asking, once they may. Raises NotSignedIn, NotPermitted."""
-    person: SignedIn = g.person if "person" in g else _signed_in(services)
-    verify_permitted(person, permission)
-    return person
-
-
-def _signed_in(services: PeopleServices) -> SignedIn:
-    """Return who is asking. A cookie serves reading only, so no other site can act by it. Raises NotSignedIn."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme == "Bearer":
-        try:
-            return services.accounts.by_token(token)
-        except NotSignedIn:
-            _count_failure(services)
-            raise
-    if request.method == "GET":
-        return services.accounts.by_session(request.cookies.get(_COOKIE, ""))
-    raise NotSignedIn
-
-
-def _count_failure(services: PeopleServices) -> None:
-    """Raises TooManyFailures. After the secret was looked at: others' failures never keep a right one out."""
-    source = request.remote_addr or ""
-    services.limit.check(source)
-    services.limit.failed(source)
 
 
 def _verify_host() -> None:
@@ -563,7 +373,3 @@ def _harden(response: Response) -> Response:
     response.headers["Referrer-Policy"] = "no-referrer"
     response.headers.setdefault("Cache-Control", "no-store")
     return response
-
-
-def _who(person: SignedIn) -> tuple[Participant, ...]:
-    return (Participant("person", person.name, True),)

@@ -7,8 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from control_plane.people.name import PERSON_PATTERN
 from shared.errors import Malformed
-from shared.policy.document import ORGANISATION
-from shared.policy.layer import LAYER_PATTERN, PART_NAME_PATTERN
+from shared.policy.layer import PART_NAME_PATTERN
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _HOST = r"^host-[0-9a-f]{32}$"
@@ -22,96 +21,31 @@ def day_of(text: str) -> date:
         raise Malformed("day", str(exc)) from exc
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class OpenRequest(_Strict):
+class OpenRequest(Strict):
     """Why an image is opened, and in which form it is wanted."""
 
     reason: str = Field(min_length=3, max_length=300)
     form: Literal["part10", "dataset"] = Field(default="part10", alias="as")
 
 
-class PublishRequest(_Strict):
-    """A policy layer, signed by its author; everything base64 but the layer's name."""
-
-    layer: str = Field(pattern=f"^{LAYER_PATTERN}$")
-    metadata: str = Field(max_length=1 << 20)
-    policy: str = Field(max_length=1 << 20)
-    stable: str | None = Field(default=None, max_length=1 << 20)
-    plan: "RolloutPlan | None" = None
-
-
-class SignedLayer(_Strict):
-    """A layer's metadata and policy, base64."""
-
-    metadata: str = Field(max_length=1 << 20)
-    policy: str = Field(max_length=1 << 20)
-
-
-class RolloutRing(_Strict):
-    """Who a ring brings a policy to, in addition to those before it."""
-
-    hosts: list[str] = Field(max_length=64)
-    layers: list[str] = Field(max_length=16)
-    percent: int = Field(ge=0, le=100)
-
-
-class RolloutPlan(_Strict):
-    """The rings of a roll-out, the last of which is everybody, and what one has to show before the next one opens."""
-
-    rings: list[RolloutRing] = Field(min_length=2, max_length=16)
-    soak_s: int = Field(ge=0, le=30 * 86_400)
-    healthy_percent: int = Field(ge=1, le=100)
-    abort_percent: int = Field(ge=1, le=100)
-    on_abort: Literal["revert", "pause"]
-    quiet_s: int = Field(ge=1, le=7 * 86_400)
-
-
-class SteerRequest(_Strict):
-    """What is done to the roll-out of a layer, and why; the reason stands in the audit log."""
-
-    layer: str = Field(pattern=f"^{LAYER_PATTERN}$")
-    do: Literal["pause", "resume", "revert", "widen"]
-    because: str = Field(default="", max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")
-
-
-class RolloutsQuery(BaseModel):
-    """A layer; without one, all that have a roll-out."""
-
-    model_config = ConfigDict(extra="forbid")
-    layer: str | None = Field(default=None, pattern=f"^{LAYER_PATTERN}$")
-
-
-class RootRequest(_Strict):
-    """A new policy root, and what is signed anew under it: base64, each layer by its name."""
-
-    root: str = Field(max_length=1 << 20)
-    targets: str = Field(max_length=1 << 20)
-    layers: dict[str, SignedLayer] = Field(max_length=100)
-
-
-class TargetsRequest(_Strict):
-    """Targets that delegate more layers, base64."""
-
-    targets: str = Field(max_length=1 << 20)
-
-
-class PersonRequest(_Strict):
+class PersonRequest(Strict):
     """Who gets an account, and what they may do."""
 
     name: str = Field(max_length=64, pattern=f"^{PERSON_PATTERN}$")
     role: Literal["administrator"]
 
 
-class PersonRemoval(_Strict):
+class PersonRemoval(Strict):
     """Whose account ends."""
 
     name: str = Field(max_length=80)
 
 
-class CodeRequest(_Strict):
+class CodeRequest(Strict):
     """Which host an enrolment code is for, and how long it may be used.
 
     `site` and `modality_type` name the layers that the host has besides the organisation's, without `site-` and
@@ -124,7 +58,7 @@ class CodeRequest(_Strict):
     modality_type: str | None = Field(default=None, pattern=f"^{PART_NAME_PATTERN}$")
 
 
-class FindRequest(_Strict):
+class FindRequest(Strict):
     """At most one of the searched attributes, or conflicts; none asks for the newest objects."""
 
     patient_id: str | None = Field(default=None, min_length=1, max_length=64)
@@ -133,7 +67,7 @@ class FindRequest(_Strict):
     conflicts: bool = False
 
 
-class SettleRequest(_Strict):
+class SettleRequest(Strict):
     """Why a conflict, or a doubt about a host, is closed; the reason is sealed into the audit log."""
 
     reason: str = Field(min_length=3, max_length=300)
@@ -171,12 +105,6 @@ class PersonRemoved(BaseModel):
     removed: str
 
 
-class OnlineKeyAnswer(BaseModel):
-    """The key that may take over snapshot and timestamp: base64 of DER SubjectPublicKeyInfo."""
-
-    public: str
-
-
 class LinkAnswer(BaseModel):
     """A sign-in link that works once, within 15 minutes."""
 
@@ -207,114 +135,6 @@ class FoundObject(BaseModel):
 
 class FindAnswer(BaseModel):
     objects: list[FoundObject]
-
-
-class PublishAnswer(BaseModel):
-    """`remark` says where nobody else could look at what may do harm, and is empty otherwise."""
-
-    version: int
-    remark: str = ""
-
-
-class VersionsQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    most: int = Field(default=20, ge=1, le=200)
-    layer: str = Field(default=ORGANISATION, pattern=f"^{LAYER_PATTERN}$")
-
-
-class VersionQuery(BaseModel):
-    """Which layer a version is of."""
-
-    model_config = ConfigDict(extra="forbid")
-    layer: str = Field(default=ORGANISATION, pattern=f"^{LAYER_PATTERN}$")
-
-
-class PastVersion(BaseModel):
-    """`state` is signed, or why its signatures do not hold; `dangers` counts changes that may do harm."""
-
-    version: int
-    published: str
-    person: str
-    state: str
-    changed: str
-    dangers: int | None
-
-
-class VersionsAnswer(BaseModel):
-    versions: list[PastVersion]
-
-
-class VersionAnswer(BaseModel):
-    """A version as it was signed; everything base64 but the layer's name. `stable` is empty where it has none."""
-
-    layer: str
-    metadata: str
-    policy: str
-    stable: str = ""
-
-
-class SimulateRequest(_Strict):
-    """A policy as a file says it, and how many days back captures are looked at."""
-
-    policy: str = Field(max_length=1 << 20)
-    days: int = Field(default=30, ge=1, le=366)
-
-
-class DeviceDifference(BaseModel):
-    """`then` is null where it cannot be told; `why` says by which rule, or why not.
-
-    `last_attached` is null for a device that is in the report.
-    """
-
-    where: str
-    id: str
-    name: str
-    serial: str
-    now: str
-    then: str | None
-    why: str
-    loosens: bool
-    last_attached: str | None
-
-
-class SimulatedDevices(BaseModel):
-    """`policy` is the version that the guard reported them under."""
-
-    policy: int
-    same: int
-    gone_same: int
-    differ: list[DeviceDifference]
-    left_out: int
-
-
-class SimulatedCaptures(BaseModel):
-    ae_title: str
-    count: int
-    treated: Literal["as before", "refused", "otherwise", "not evaluated"]
-    then: str
-    why: str
-
-
-class SimulatedHost(BaseModel):
-    """`devices` is null where nothing is known of them: that is no *unchanged*."""
-
-    host: str
-    asset: str
-    last_seen: str | None
-    state: Literal["reported", "silent", "not evaluated", "unknown"]
-    why: str
-    devices: SimulatedDevices | None
-    captures: list[SimulatedCaptures]
-
-
-class SimulateAnswer(BaseModel):
-    time: str
-    days: int
-    hosts: list[SimulatedHost]
-    hosts_without_layer: int
-    captures_unreadable: int
-    captures_left_out: int
-    attachments_left_out: int
 
 
 class AuditParticipant(BaseModel):
@@ -582,13 +402,6 @@ class RolloutStatus(BaseModel):
     rings: list[RingStatus]
 
 
-class RolloutsAnswer(BaseModel):
-    """`unreadable` says of each roll-out that cannot be read what is wrong, and what to do."""
-
-    rollouts: list[RolloutStatus]
-    unreadable: list[str]
-
-
 class PolicyStatus(BaseModel):
     version: int
 
@@ -620,7 +433,7 @@ class CoverageQuery(BaseModel):
     day: date | None = None
 
 
-class CoverageRunRequest(_Strict):
+class CoverageRunRequest(Strict):
     """The day to compare, as 2026-03-01."""
 
     day: str = Field(pattern=_DAY)
@@ -724,7 +537,7 @@ class RetryAnswer(BaseModel):
     count: int
 
 
-class RevocationRequest(_Strict):
+class RevocationRequest(Strict):
     """Why a host's identity is taken away; the reason is kept sealed."""
 
     reason: str = Field(min_length=3, max_length=300)
@@ -738,7 +551,7 @@ class RevocationAnswer(BaseModel):
     session: str
 
 
-class MoveRequest(_Strict):
+class MoveRequest(Strict):
     """Which host may deliver for which other one, for how long, and why; the reason is kept sealed."""
 
     source: str = Field(alias="from", pattern=_HOST)
@@ -768,7 +581,7 @@ class MovesAnswer(BaseModel):
     moves: list[MoveStatus]
 
 
-class CommandRequest(_Strict):
+class CommandRequest(Strict):
     """A command as people signed it, base64."""
 
     signed: str = Field(min_length=1, max_length=128 << 10)
