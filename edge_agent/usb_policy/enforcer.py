@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from edge_agent.devices.attributes import DeviceGone
 from edge_agent.devices.ports import is_root_hub
 from edge_agent.devices.sysfs import UsbInterface
 from shared.devices.device import STORAGE_CLASS, Interface, UsbDevice
@@ -41,6 +42,7 @@ class Enforced:
     authorized: Authorized
     holds: bool
     why: str = ""  # why it does not hold, where that is known
+    is_gone: bool = False  # it is leaving the bus, or has left it
 
 
 class Enforcer:
@@ -72,8 +74,9 @@ class Enforcer:
             wrong = [now.name for now in self._bus.interfaces(device.port, instance) if not _is_right(now, verdict)]
         except (Unavailable, Refused) as exc:
             # A rejected device has left the bus; one that cannot be read any more is not bound to a driver either.
-            gone = verdict.target is Target.REJECT
-            return Enforced(Authorized.NO if gone else Authorized.UNKNOWN, gone, why or str(exc))
+            holds = verdict.target is Target.REJECT
+            authorized = Authorized.NO if holds else Authorized.UNKNOWN
+            return Enforced(authorized, holds, why or str(exc), isinstance(exc, DeviceGone))
         if wrong and not why:
             why = f"interfaces {', '.join(wrong)} are not as the verdict says"
         return Enforced(authorized, authorized is Authorized.YES and not wrong, why)

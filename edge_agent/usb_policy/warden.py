@@ -137,7 +137,8 @@ class Warden:
             return
         held = self._held[port] = replace(held, verdict=verdict)
         now = self._enforcer.read_back(held.device, held.mark.instance, verdict)
-        if not now.holds:
+        # What leaves is no failure of ours: its event, or the next look at sysfs, has it recorded as detached.
+        if not now.holds and not now.is_gone:
             self._enforce_again(held)
 
     def release_buses(self) -> None:
@@ -283,6 +284,8 @@ class Warden:
     def _enforce_again(self, held: Held) -> None:
         """Do what somebody undid, or what did not work before; a failure that stays the same is recorded once."""
         enforced = self._enforcer.enforce(held.device, held.mark.instance, held.verdict)
+        if enforced.is_gone:
+            return
         if enforced.holds or enforced != held.enforced:
             self._write(notes.enforced(held.device.port, held.verdict, enforced))
         self._held[held.device.port] = replace(held, enforced=enforced)

@@ -4,8 +4,9 @@ import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from pynetdicom import AE, _config, build_context
+from pynetdicom import AE, _config, build_context, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 
 from provisioning.demo.images import Image
 from shared.errors import Refused, Unavailable
@@ -76,12 +77,28 @@ class Modality:
         # One context for each pair, so that the other side cannot choose to have an image converted.
         pairs = sorted({(image.sop_class_uid, image.transfer_syntax_uid) for image in images})
         ae.requested_contexts = [build_context(sop_class, syntax) for sop_class, syntax in pairs]
-        association = ae.associate(self._host, self._port, ae_title=self._called)
-        if association.is_established:
-            return association
-        if association.is_rejected:
-            answer = association.acceptor.primitive
-            given = (answer.result_source, answer.diagnostic) if answer else (None, None)
+        association, rejection = associate(ae, self._host, self._port, self._called)
+        if rejection is not None:
+            given = (rejection.source, rejection.reason_diagnostic)
             why = next((words for codes, words in _WHY.items() if codes == given), "no reason given")
             raise AssociationRefused(self._ae_title, why)
-        raise AssociationFailed(self._ae_title)
+        if not association.is_established:
+            raise AssociationFailed(self._ae_title)
+        return association
+
+
+def associate(ae: AE, host: str, port: int, called_ae_title: str) -> tuple[Association, A_ASSOCIATE_RJ | None]:
+    """Ask for an association; return it, and the rejection that came instead.
+
+    Whether it `is_rejected` cannot be asked: where the rejection is there before pynetdicom's negotiating thread looks
+    at its connection, that thread finds it closed, and calls the association aborted.
+    """
+    rejections: list[A_ASSOCIATE_RJ] = []
+
+    def received(event: evt.Event) -> None:
+        if isinstance(event.pdu, A_ASSOCIATE_RJ):
+            rejections.append(event.pdu)
+
+    heard: list[evt.EventHandlerType] = [(evt.EVT_PDU_RECV, received)]
+    association = ae.associate(host, port, ae_title=called_ae_title, evt_handlers=heard)
+    return association, rejections[0] if rejections else None

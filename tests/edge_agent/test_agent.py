@@ -19,6 +19,7 @@ from edge_agent.agent import Agent, AlreadyRunning, Settings, locked
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
+from provisioning.demo import modality
 from provisioning.demo.processes import wait_until
 from shared.audit.record import AuditRecord, Event
 from shared.clock import SystemClock
@@ -63,8 +64,8 @@ def send(agent: Agent, image: Image, calling: str = "CT1") -> "int | None":
     assert agent.listener.port is not None
     entity = ApplicationEntity(calling)
     entity.add_requested_context(image.sop_class, image.transfer_syntax)
-    association = entity.associate("127.0.0.1", agent.listener.port)
-    if association.is_rejected:
+    association, rejection = modality.associate(entity, "127.0.0.1", agent.listener.port, "LEADGLASS")
+    if rejection is not None:
         return None
     status = association.send_c_store(image.path)
     association.release()

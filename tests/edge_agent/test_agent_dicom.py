@@ -20,6 +20,7 @@ from edge_agent.__main__ import main
 from edge_agent.agent import Agent, Settings
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
+from provisioning.demo import modality
 from shared.audit.record import AuditRecord, Event
 from shared.clock import SystemClock
 from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Status
@@ -114,7 +115,8 @@ def test_a_stranger_is_refused_counted_and_shown(
         for _ in range(3):
             entity = ApplicationEntity("STRANGER")
             entity.add_requested_context("1.2.840.10008.1.1")
-            assert entity.associate("127.0.0.1", agent.listener.port).is_rejected
+            _, rejection = modality.associate(entity, "127.0.0.1", agent.listener.port, "LEADGLASS")
+            assert rejection is not None
         agent._bells.report.ring()
         centre.wait_for(lambda: any(state.capture.senders_refused == 3 for state in centre.states))
     assert main(["status", "--data", str(enrolled.path), "--json"]) == 0

@@ -5,17 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from edge_agent.devices.attributes import DeviceGone
 from edge_agent.devices.sysfs import UsbInterface
 from shared.devices.device import Interface, UsbDevice
-from shared.errors import Refused, Unavailable
+from shared.errors import Refused
 from shared.fleet.devices import Authorized
 
 KEYBOARD = Interface(0x03, 0x01, 0x01)
 STORAGE = Interface(0x08, 0x06, 0x50)
-
-
-class NotThere(Unavailable):
-    pass
 
 
 class NotReadable(Refused):
@@ -140,12 +137,12 @@ class FakeBus:
         """Return what is plugged in as `instance`; whatever it is where that is empty."""
         plugged = self._there(port)
         if instance and plugged.instance != instance:
-            raise NotThere(f"{port} is gone")
+            raise DeviceGone(port)
         return plugged
 
     def _there(self, port: str) -> Plugged:
         if port not in self.plugged:
-            raise NotThere(f"{port} is gone")
+            raise DeviceGone(port)
         return self.plugged[port]
 
     def _names(self, plugged: Plugged) -> dict[str, Interface]:

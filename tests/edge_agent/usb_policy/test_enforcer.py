@@ -71,7 +71,7 @@ def test_a_device_that_went_is_unknown_and_not_enforced(bus: FakeBus) -> None:
     enforced = Enforcer(bus).enforce(usb_device("1-4"), "1", BLOCK)
 
     assert (enforced.authorized, enforced.holds) == (Authorized.UNKNOWN, False)
-    assert "gone" in enforced.why
+    assert enforced.is_gone
 
 
 def test_of_a_composite_device_no_driver_ever_meets_what_is_not_allowed(bus: FakeBus) -> None:

@@ -142,6 +142,21 @@ def test_a_device_that_somebody_authorised_behind_our_back_is_taken_back(bench: 
     assert bench.bus.authorized("1-1", "") is Authorized.NO
 
 
+@pytest.mark.parametrize("verdict", [ALLOW, BLOCK], ids=["allowed", "blocked"])
+def test_a_device_that_leaves_while_it_is_judged_anew_is_no_failure_to_enforce(bench: Bench, verdict: Verdict) -> None:
+    bench.rules["1-1"] = verdict
+    with bench.warden() as warden:
+        bench.bus.plug(usb_device("1-1"))
+        warden.attached("1-1")
+        bench.bus.unplug("1-1")
+
+        warden.decide_again()
+        warden.detached("1-1")
+
+    events = [record.event for record in bench.records()]
+    assert events == [GuardEvent.ATTACHED, GuardEvent.DECIDED, GuardEvent.ENFORCED, GuardEvent.DETACHED]
+
+
 def test_a_device_that_goes_on_not_obeying_is_tried_again_and_recorded_once(bench: Bench) -> None:
     bench.rules["1-1"] = ALLOW
     bench.bus.obeys = lambda port: port != "1-1"
