@@ -199,7 +199,7 @@ class ControlPlane:
             renewer,
             self._commands,
         )
-        any_address = "" if settings.host not in {"127.0.0.1", "localhost"} else "127.0.0.1"
+        any_address = _listen_on(settings.host)
         yield Door(
             "hosts", hosts, any_address, settings.host_port, server_context(tls, client_ca=self._ca.pem),
             max_body_bytes=MAX_OBJECT_BYTES, threads=16,
@@ -333,3 +333,10 @@ class ControlPlane:
         except (Refused, Unavailable) as exc:
             # Hosts keep what they have; the status names the role that has expired.
             _LOG.error("policy.refresh-failed", extra={"why": str(exc)})
+
+
+def _listen_on(host: str) -> str:
+    """Return the address for doors that hosts reach by `host`."""
+    if host in {"127.0.0.1", "localhost"}:
+        return "127.0.0.1"
+    return "::" if host.startswith("[") else "0.0.0.0"  # noqa: S104 (hosts reach it there)
