@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_moving(commands)
     _add_commanding(commands)
     _add_keys(commands)
+    _add_authority(commands)
     return parser
 
 
@@ -417,6 +418,46 @@ def _add_keys(commands: "Commands[argparse.ArgumentParser]") -> None:
     drill.set_defaults(run=_later("running", "drill"))
 
 
+def _add_authority(commands: "Commands[argparse.ArgumentParser]") -> None:
+    authority = commands.add_parser("authority", help="the certificate authority: its root, and what issues here")
+    actions = authority.add_subparsers(title="actions", required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="roots and issuing certificates, until when, and for which names")
+    show.add_argument("--pem", action="store_true", help="print the certificates, for whoever has to trust hosts")
+    request = _acts(actions.add_parser("request", help="ask the root to certify a fresh issuing key (audited)"))
+    request.add_argument("--host", action="append", default=[], metavar="NAME", help="a further name of this machine")
+    request.add_argument("--out", type=Path, required=True, metavar="FILE", help="request to make")
+    install = _acts(actions.add_parser("install", help="take in what the root signed (audited)"))
+    install.add_argument("file", type=Path)
+    for parser, run in ((show, "show"), (request, "request"), (install, "install")):
+        _data(_json(parser))
+        parser.set_defaults(run=_later("authority", run))
+    _add_root_key(actions)
+
+
+def _add_root_key(actions: "Commands[argparse.ArgumentParser]") -> None:
+    sign = actions.add_parser("sign", help="certify an issuing key, where the root's key is; needs no network")
+    sign.add_argument("file", type=Path, help="the request")
+    rotate = actions.add_parser("rotate-root", help="make a new root that the old one vouches for; needs no network")
+    rotate.add_argument("--root", type=Path, required=True, metavar="FILE", help="by `authority show --pem`")
+    new = rotate.add_mutually_exclusive_group(required=True)
+    new.add_argument("--new-key", type=Path, metavar="FILE", help="file to make for the new root's key")
+    new.add_argument("--new-token", metavar="LABEL", help="PKCS#11 token that has the new root's key already")
+    rotate.add_argument("--new-id", type=int, default=2, metavar="N", help="CKA_ID of the key on it [%(default)s]")
+    for parser, run in ((sign, "sign"), (rotate, "rotate_root")):
+        key = parser.add_mutually_exclusive_group(required=True)
+        key.add_argument("--key", type=Path, metavar="FILE", help="the newest root's key")
+        key.add_argument("--token", metavar="LABEL", help="PKCS#11 token that has it; asks for the PIN")
+        parser.add_argument("--id", type=int, default=2, metavar="N", help="CKA_ID of the key on it [%(default)s]")
+        parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.set_defaults(run=_later("authority", run))
+
+
+def _acts(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
+    return parser
+
+
 def _data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the control plane's data folder")
 
@@ -424,10 +465,14 @@ def _data(parser: argparse.ArgumentParser) -> None:
 def _made_once(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "--handover", type=Path, required=required, metavar="DIR",
-        help="empty folder for the administrator's credential and the recovery shares; take them off this machine",
+        help="empty folder for credential, recovery shares and the root's key; take them off this machine",
     )  # fmt: skip
     parser.add_argument("--person", default="first-administrator", help="the first administrator's name")
     parser.add_argument("--host", help="name or address by which hosts reach this machine [127.0.0.1]")
+    parser.add_argument(
+        "--root-token", metavar="LABEL", help="PKCS#11 token that has the root's key [it is a file that is handed over]"
+    )
+    parser.add_argument("--root-key-id", type=int, default=2, metavar="N", help="CKA_ID of it [%(default)s]")
 
 
 def _person(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from random import SystemRandom
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from control_plane import first_start
 from control_plane.audit_log.evidence_keys import EvidenceKeys
@@ -95,7 +95,7 @@ class ControlPlane:
         authority.issue_own(self._database, self._ca, self._keys, settings.host)
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
-        self._evidence = EvidenceKeys(self._database, self._ca.certificate)
+        self._evidence = EvidenceKeys(self._database, self._ca.trust)
         self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), clock)
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
         self._objects = LocalObjectStore(folders.objects)
@@ -104,7 +104,7 @@ class ControlPlane:
         reports = VerifiedReports()
         self._rollouts = Rollouts(self._database, self._policy, self._journal, clock, reports)
         self._states = StateIntake(self._database, self._journal, clock, reports)
-        self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
+        self._push = PolicyPush(settings, self._policy, self._states, self._ca.trust.pem(),
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
                                 revoked=RevokedHosts(self._database, self._ca))  # fmt: skip
         self._revocation = Revocation(self._database, self._journal, self._push.end_session)
@@ -174,7 +174,7 @@ class ControlPlane:
             self._database, self._ca, self._journal, self._clock,
             sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
         )  # fmt: skip
-        enrolment = enrolment_door(enroller, self._ca.pem, self._where, FailureLimit(self._clock))
+        enrolment = enrolment_door(enroller, self._ca, self._where, FailureLimit(self._clock))
         vault = VaultIntake(
             self._database,
             self._objects,
@@ -201,7 +201,7 @@ class ControlPlane:
         )
         any_address = _listen_on(settings.host)
         yield Door(
-            "hosts", hosts, any_address, settings.host_port, server_context(tls, client_ca=self._ca.pem),
+            "hosts", hosts, any_address, settings.host_port, server_context(tls, client_ca=self._ca.trust.pem()),
             max_body_bytes=MAX_OBJECT_BYTES, threads=16,
         )  # fmt: skip
         yield Door(
@@ -240,6 +240,7 @@ class ControlPlane:
                 self._versions,
                 self._commands,
                 self._rollouts,
+                self._ca,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
@@ -319,11 +320,12 @@ class ControlPlane:
         return FrameWorker(digester)
 
     def _where(self) -> Doors:
-        return self._push.doors(self._settings.host, self._doors["hosts"].port)
+        doors = self._push.doors(self._settings.host, self._doors["hosts"].port)
+        return replace(doors, enrol_port=self._doors["enrolment"].port)
 
     def _tls(self, name: str) -> TlsIdentity:
         key = self._keys.p256(name)
-        return tls_identity(authority.newest_certificate(self._database, key).public_bytes(Encoding.PEM), key)
+        return tls_identity(self._ca.shown(authority.newest_certificate(self._database, key)), key)
 
     def _refresh_policy(self) -> None:
         if not self._policy.refresh_due(self._clock.now()):

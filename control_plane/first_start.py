@@ -2,9 +2,10 @@
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
@@ -12,6 +13,7 @@ from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Fact
 from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
+from control_plane.enrolment.root_key import ROOT_KEY_FILE, NewKeyFile, RootKeyPlace
 from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
 from control_plane.keys.store import KeyStore
@@ -62,10 +64,11 @@ class HandoverInside(Refused):
 
 @dataclass(frozen=True)
 class HandedOver:
-    """Files that leave the machine: the administrator's credential, and three shares for three people."""
+    """Files that leave the machine: the administrator's credential, shares for three people, and the root's key."""
 
     credential: Path
     shares: tuple[Path, ...]
+    root_key: Path | None  # of the certificate authority; None: it lies on a token
 
 
 class NotInitialised(Refused):
@@ -88,9 +91,16 @@ def verify_initialised(folders: Folders) -> None:
 
 
 def host_of(folders: Folders) -> str:
-    """Return the name or address that the certificates were made for. Raises NotInitialised."""
+    """Return the name or address by which hosts reach this machine. Raises NotInitialised."""
     verify_initialised(folders)
     return _fact(folders, HOST) or "127.0.0.1"
+
+
+def remember_host(folders: Folders, host: str) -> None:
+    """Keep the name by which hosts reach this machine, once its certificates are for it."""
+    if host_of(folders) != host:
+        with open_database(sqlite_url(folders.database)).begin() as session:
+            session.merge(Fact(name=HOST, value=host))
 
 
 def _fact(folders: Folders, name: str) -> str | None:
@@ -102,9 +112,18 @@ def _fact(folders: Folders, name: str) -> str | None:
 
 
 def first_start(
-    folders: Folders, handover: Path, person: str, *, host: str, people_url: str, clock: Clock
+    folders: Folders,
+    handover: Path,
+    person: str,
+    *,
+    host: str,
+    people_url: str,
+    clock: Clock,
+    root_on: RootKeyPlace | None = None,
 ) -> HandedOver:
     """Make the centre in an empty data folder; once this returns, it and what was handed over survive a power cut.
+
+    The key of the authority's root lies where `root_on` says, else in a file beside the rest that is handed over.
 
     Raises AlreadyInitialised, FolderTaken, HandoverTaken, SettingRefused, DataInUse.
     """
@@ -121,20 +140,31 @@ def first_start(
             raise (AlreadyInitialised if _fact(folders, INITIALISED) else FolderTaken)(folders.data)
         if handover.exists() and any(handover.iterdir()):
             raise HandoverTaken(handover)
-        return _make(folders, handover, person, host=host, people_url=people_url, clock=clock)
+        handover.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handover.chmod(0o700)
+        root_key = (root_on or NewKeyFile(handover / ROOT_KEY_FILE)).make()
+        made = _make(folders, handover, person, root_key, host=host, people_url=people_url, clock=clock)
+        return made if root_on is None else replace(made, root_key=None)
 
 
-def _make(folders: Folders, handover: Path, person: str, *, host: str, people_url: str, clock: Clock) -> HandedOver:
+def _make(
+    folders: Folders,
+    handover: Path,
+    person: str,
+    root_key: ec.EllipticCurvePrivateKey,
+    *,
+    host: str,
+    people_url: str,
+    clock: Clock,
+) -> HandedOver:
     folders.data.chmod(0o700)
     folders.make()
-    handover.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handover.chmod(0o700)
     root = RootKey(secrets.token_bytes(ROOT_KEY_BYTES))
     store_root_key(folders.root_key, root)
     database = open_database(sqlite_url(folders.database))
     keys = KeyStore(database, root, clock)
     *data_keys, index_key, audit_key = _make_keys(keys)
-    ca = authority.establish(database, keys, clock)
+    ca = authority.establish(database, keys, clock, root_key, [host])
     authority.issue_own(database, ca, keys, host)
     journal = CentreJournal(database, keys.signer(store.JOURNAL), lambda: audit_key.key, clock)
     credential = _new_administrator(database, keys, person, people_url, clock)
@@ -185,4 +215,4 @@ def _hand_over(folder: Path, credential: Credential, words: tuple[str, ...]) -> 
     paths = tuple(folder / f"recovery-share-{number}.txt" for number in range(1, len(words) + 1))
     for share, text in zip(paths, words, strict=True):
         write_new(share, f"{text}\n".encode())
-    return HandedOver(path, paths)
+    return HandedOver(path, paths, folder / ROOT_KEY_FILE)

@@ -39,6 +39,7 @@ from edge_agent.commitment.store import CommitmentStore
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import DeliveryUploader
+from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.export_folder.ledger import Ledger
 from edge_agent.export_folder.named import ExportFolder
@@ -52,7 +53,7 @@ from edge_agent.forward.key import ForwardingKey
 from edge_agent.forward.queue import ForwardQueue
 from edge_agent.forward.spooled import SpoolObjects
 from edge_agent.health.report import NoBroker, StateReporter
-from edge_agent.https import HttpsDoor, verified_context
+from edge_agent.https import DoorUnavailable, HttpsDoor, fetch_unverified, verified_context
 from edge_agent.link.bundles import KeptBundles
 from edge_agent.link.client import SOCKET, GuardClient
 from edge_agent.link.relay import GuardRelay
@@ -67,7 +68,7 @@ from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.spool.keeper import SpoolKeeper, make_room
 from shared import canonical
-from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.fleet.state import CaptureState
@@ -129,6 +130,7 @@ class Agent:
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
         self._hints = Hints(has_broker=identity.config.doors.mqtt_port is not None, on_lost=self._bells.pull.ring)
         self._contexts: list[ssl.SSLContext] = []
+        self._trusting: list[ssl.SSLContext] = []  # those that trust the pinned root
         self._ready_lock = threading.Lock()
         make_folder(folder.database.parent)
         make_room(folder.spool, shutil.disk_usage(folder.database.parent).free)
@@ -405,11 +407,29 @@ class Agent:
             self._settings.folder,
             host_id=self._host_id,
             present=self._identity.tls_certificate,
-            ca=self._identity.ca,
+            root=self._make_root(),
             contexts=self._contexts,
             clock=self._clock,
             log=self._log,
         )
+
+    def _make_root(self) -> PinnedRoot:
+        doors = self._identity.config.doors
+
+        def fetch() -> bytes:
+            if doors.enrol_port is None:
+                raise DoorUnavailable(doors.host, "this host was not told where the enrolment door is")
+            return fetch_unverified(doors.host, doors.enrol_port, "/roots.pem")
+
+        def note(root_sha256: str) -> None:
+            what = (Subject("root", root_sha256),)
+            who = (Participant("host", str(self._host_id), True),)
+            self.journal.record(Happening(Event.ROOT_FOLLOWED, Action.UPDATE, Outcome.SUCCESS, who, what))
+
+        return PinnedRoot(
+            self._settings.folder.ca, self._identity.trust,
+            fetch=fetch, contexts=self._trusting, log=self._log, note=note,
+        )  # fmt: skip
 
     def _make_delivery(self) -> DeliveryUploader:
         return DeliveryUploader(
@@ -495,8 +515,11 @@ class Agent:
 
     def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:
         folder = self._settings.folder
-        self._contexts.append(verified_context(folder.ca, folder.tls, ca_pem=ca_pem))
-        return self._contexts[-1]
+        context = verified_context(folder.ca, folder.tls, ca_pem=ca_pem)
+        self._contexts.append(context)
+        if ca_pem is None:
+            self._trusting.append(context)
+        return context
 
     def _dicom_context(self, trust: str) -> ssl.SSLContext:
         self._certificate.ensure()

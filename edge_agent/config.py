@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared import canonical
 from shared.canonical import Json
+from shared.enrolment.chain import Trust, parse_chain
 from shared.enrolment.exchange import HOST_KEY_BYTES, Doors
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, encode_base64
@@ -65,6 +66,7 @@ class AgentFolder:
 
     @property
     def ca(self) -> Path:
+        """The root that this host pins, and behind it the links by which older ones lead to it."""
         return self.identity / "ca.pem"
 
     @property
@@ -142,7 +144,7 @@ class Identity:
     config: HostConfig
     signer: SoftwareSigner
     tls_certificate: x509.Certificate
-    ca: x509.Certificate
+    trust: Trust  # the root that this host pinned, or the newest one that it led to
 
 
 def load_identity(folder: AgentFolder) -> Identity:
@@ -163,10 +165,10 @@ def load_identity(folder: AgentFolder) -> Identity:
     except (ValueError, x509.InvalidVersion) as exc:
         raise IdentityUnreadable(certificate_file, "not a certificate in PEM") from exc
     try:
-        ca = x509.load_pem_x509_certificate(_read(folder.ca))
-    except (ValueError, x509.InvalidVersion) as exc:
+        root, *links = parse_chain(_read(folder.ca), str(folder.ca))
+    except (ValueError, Malformed) as exc:
         raise IdentityUnreadable(folder.ca, "not a certificate in PEM") from exc
-    return Identity(config, SoftwareSigner(key), certificate, ca)
+    return Identity(config, SoftwareSigner(key), certificate, Trust((root,), tuple(links)))
 
 
 def _read(file: Path) -> bytes:

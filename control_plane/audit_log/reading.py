@@ -17,7 +17,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.verify import KeyOf, verify_chain
 from control_plane.db.models import AuditRow, Certificate
 from control_plane.db.transactions import snapshot
-from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.authority import AUTHORITIES, Kind
 from shared import clock as clocks
 from shared.audit.batch import AuditAltered, Batch
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
@@ -84,15 +84,11 @@ class AuditReading:
     def _export(self) -> Iterator[bytes]:
         yield _line({"v": 1, "kind": "leadglass audit export", "exported": clocks.text(self._clock.now())})
         with snapshot(self._database) as session:
-            for kind, source, pem in session.execute(
-                select(Certificate.kind, Certificate.subject, Certificate.pem)
-                .where(Certificate.kind.in_([Kind.CA, Kind.EVIDENCE]))
-                .order_by(Certificate.kind, Certificate.subject, Certificate.issued)
-            ):
-                if kind == Kind.CA:
-                    yield _line({"kind": "ca", "pem": pem})
-                else:
-                    yield _line({"kind": "evidence", "source": source, "certificate": pem})
+            issued = select(Certificate.subject, Certificate.pem).order_by(Certificate.subject, Certificate.issued)
+            for _, pem in session.execute(issued.where(Certificate.kind.in_(AUTHORITIES))):
+                yield _line({"kind": "ca", "pem": pem})
+            for source, pem in session.execute(issued.where(Certificate.kind == Kind.EVIDENCE)):
+                yield _line({"kind": "evidence", "source": source, "certificate": pem})
             for source in sql.sources(session):
                 yield from _batches(session, source)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event as Flag
 
 from control_plane import first_start, logs
+from control_plane.enrolment.root_key import KeyOnToken
 from control_plane.first_start import HandedOver
 from control_plane.settings import Folders, SettingRefused, Settings, outside_broker
 from shared.clock import SystemClock
@@ -20,7 +21,9 @@ def init(options: Namespace) -> int:
     os.umask(_OWNER_ONLY)
     made = _first_start(options, Folders(options.data), Settings.people_port)
     if options.json:
-        print(json.dumps({"credential": str(made.credential), "shares": [str(share) for share in made.shares]}))
+        root_key = None if made.root_key is None else str(made.root_key)
+        shares = [str(share) for share in made.shares]
+        print(json.dumps({"credential": str(made.credential), "shares": shares, "root_key": root_key}))
     else:
         _tell(made)
     return 0
@@ -44,7 +47,9 @@ def run(options: Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     # Before the database is opened, which may bring it to a newer schema.
     with folders.sole_use():
-        centre = ControlPlane(_settings(options, folders), clock)
+        settings = _settings(options, folders)
+        centre = ControlPlane(settings, clock)
+        first_start.remember_host(folders, settings.host)
         centre.start()
         try:
             _announce(options.ready_file, centre.addresses())
@@ -55,9 +60,7 @@ def run(options: Namespace) -> int:
 
 
 def _settings(options: Namespace, folders: Folders) -> Settings:
-    host = first_start.host_of(folders)
-    if options.host not in (None, host):
-        raise SettingRefused("host", f"{options.host} is not {host}, which the first start made the certificates for")
+    host = options.host or first_start.host_of(folders)
     if options.broker_ca is not None and options.broker is None:
         raise SettingRefused("broker_ca", "says who certified the broker of --broker, and there is none")
     return Settings(
@@ -113,6 +116,7 @@ def _first_start(options: Namespace, folders: Folders, people_port: int) -> Hand
     return first_start.first_start(
         folders, options.handover, options.person,
         host=options.host or Settings.host, people_url=f"http://127.0.0.1:{people_port}", clock=SystemClock(),
+        root_on=None if options.root_token is None else KeyOnToken(options.root_token, options.root_key_id),
     )  # fmt: skip
 
 
@@ -121,6 +125,9 @@ def _tell(made: HandedOver) -> None:
     print("recovery shares, two of which are needed; give each to another person, off this machine:")
     for share in made.shares:
         print(f"  {share}")
+    if made.root_key is not None:
+        print(f"key of the certificate authority's root: {made.root_key}")
+        print("whoever has it makes hosts and centres that yours believe; keep it on a medium in a safe, twice")
     print("until `leadglass-server keys drill` has opened a test object from two of them, this is not recoverable",
           flush=True)  # fmt: skip
 

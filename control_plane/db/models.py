@@ -54,7 +54,7 @@ class Certificate(Base):
     __tablename__ = "certificates"
 
     serial: Mapped[str] = mapped_column(String(40), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # ca, server, service, host, evidence
+    kind: Mapped[str] = mapped_column(String(16))  # root, link, ca, server, service, host, evidence
     subject: Mapped[str] = mapped_column(String(80), index=True)
     pem: Mapped[str]
     issued: Mapped[datetime]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -54,19 +55,19 @@ class RevokedHosts:
             return tuple(HostId.parse(host) for host in revoked)
 
     def revocation_list(self) -> bytes:
-        """Return, in PEM, every certificate of a revoked host that has not run out by itself."""
+        """Return, in PEM and by issuing CA, every certificate of a revoked host that has not run out by itself."""
         now = self._authority.clock.now()
         unexpired = (
-            select(Certificate.serial)
+            select(Certificate.pem)
             .join(Host, Host.host_id == Certificate.subject)
             .where(Host.active.is_(False), Certificate.kind == Kind.HOST, Certificate.not_after > now)
         )
         with self._database() as session:
-            serials = [int(serial, 16) for serial in session.scalars(unexpired)]
+            revoked = [x509.load_pem_x509_certificate(pem.encode()) for pem in session.scalars(unexpired)]
         with self._lock:
             earliest = (now - _BACKDATED).replace(microsecond=0)
             self._newest = max(earliest, self._newest + timedelta(seconds=1)) if self._newest else earliest
-            return self._authority.revocation_list(serials, self._newest)
+            return self._authority.revocation_lists(revoked, self._newest)
 
     def stand_in(self, host_id: HostId) -> TlsIdentity:
         """Return a fresh identity in a revoked host's name, to end its session with; the key is kept nowhere."""

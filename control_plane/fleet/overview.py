@@ -12,7 +12,8 @@ from control_plane.audit_log.reading import AuditReading
 from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment import codes
-from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.authority import Authority, Kind
+from control_plane.enrolment.expiry import authority_gaps
 from control_plane.fleet import device_tree, doubts
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.commands import gaps as command_gaps
@@ -74,10 +75,12 @@ class Overview:
         versions: PolicyVersions,
         commands: FleetCommands,
         rollouts: Rollouts,
+        authority: Authority,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
         self._coverage, self._routes, self._moves = coverage, routes, moves
         self._versions, self._commands, self._rollouts = versions, commands, rollouts
+        self._authority = authority
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -131,6 +134,7 @@ class Overview:
                 *route_gaps(routes),
                 *move_gaps(moves),
                 *command_gaps(commands, now),
+                *authority_gaps(self._authority, now),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),
             ],

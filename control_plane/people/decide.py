@@ -24,6 +24,7 @@ class Permission(StrEnum):
     SPOOL_MOVE = "spool:move"
     HOST_SETTLE = "host:settle"
     HOST_COMMAND = "host:command"
+    AUTHORITY_CHANGE = "authority:change"
 
 
 _ROLES: dict[str, frozenset[Permission]] = {"administrator": frozenset(Permission)}

@@ -9,7 +9,8 @@ from edge_agent.config import AgentFolder, HostConfig
 from edge_agent.enrol.judge import verify_answer, verify_centre
 from edge_agent.enrol.keys import HostKeys, private_pem, request
 from edge_agent.enrol.store import refuse_if_enrolled, store
-from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
+from edge_agent.https import DoorUnavailable, HttpsDoor, accepted, fetch_unverified
+from shared.enrolment.chain import Trust
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.errors import Malformed, Refused
@@ -33,7 +34,7 @@ def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> Hos
     """
     refuse_if_enrolled(folder.identity)
     host, port = _address(url)
-    ca = verify_centre(_fetch_ca(host, port), code)
+    ca = verify_centre(fetch_unverified(host, port, "/ca.pem"), code)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=ca.public_bytes(Encoding.PEM).decode())
@@ -42,7 +43,7 @@ def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> Hos
         HttpsDoor(host, port, context),
         EnrolmentRequest(code.secret, request(keys.tls, "host"), request(keys.evidence, "evidence"), asset),
     )
-    verify_answer(answer, keys, ca)
+    verify_answer(answer, keys, Trust((ca,)))
     layer, *parts = answer.layers
     config = HostConfig(
         answer.host_id, asset, answer.doors, answer.sop_hash_key, answer.policy_root, layer, tuple(parts)
@@ -58,18 +59,6 @@ def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> Hos
         },
     )
     return answer.host_id
-
-
-def _fetch_ca(host: str, port: int) -> bytes:
-    """Fetch the CA certificate from whoever answers. Nothing is believed and nothing is sent: see `verify_centre`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    door = HttpsDoor(host, port, context)
-    try:
-        return accepted(door.name, door.get("/ca.pem")).body
-    finally:
-        door.close()
 
 
 def _exchange(door: HttpsDoor, sent: EnrolmentRequest) -> EnrolmentAnswer:

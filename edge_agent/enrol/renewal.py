@@ -13,6 +13,7 @@ from edge_agent.backoff import delay_s
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.judge import verify_certificate
 from edge_agent.enrol.keys import private_pem, request
+from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.store import replace
 from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
 from edge_agent.log import Log, why
@@ -49,13 +50,13 @@ class CertificateRenewal:
         *,
         host_id: HostId,
         present: x509.Certificate,
-        ca: x509.Certificate,
+        root: PinnedRoot,
         contexts: Sequence[ssl.SSLContext],
         clock: Clock,
         log: Log,
         spread: Callable[[], float] = random.random,
     ) -> None:
-        self._door, self._folder, self._host_id, self._ca = door, folder, host_id, ca
+        self._door, self._folder, self._host_id, self._root = door, folder, host_id, root
         self._contexts, self._clock, self._log, self._spread = contexts, clock, log, spread
         self._present = present
         self._turn = threading.Lock()  # the door is one thread's at a time
@@ -85,8 +86,10 @@ class CertificateRenewal:
     def renew_if_due(self) -> bool:
         """Return whether there is a new certificate. Raises what `renew` does; the old one then stays."""
         with self._turn:
-            present = self._present
-            if not renewal_due(present.not_valid_before_utc, present.not_valid_after_utc, self._clock.now()):
+            present, now = self._present, self._clock.now()
+            if self._root.has_ended(now):
+                self._root.follow()
+            if not renewal_due(present.not_valid_before_utc, present.not_valid_after_utc, now):
                 return False
             self._renew()
             return True
@@ -111,10 +114,15 @@ class CertificateRenewal:
 
     def _renew(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
+        # Before the pinned root is of no use any more, and without ever failing a renewal that works.
+        try:
+            self._root.follow()
+        except (Unavailable, Refused) as exc:
+            self._log.event("root.not-followed", why=why(exc))
         sent = RenewalRequest(request(key, "host"))
         answer = self._door.post("/api/v1/renewal", sent.encode(), "application/json")
         pem = RenewalAnswer.parse(accepted(self._door.name, answer).body).tls_certificate
-        certificate = verify_certificate(pem, "TLS", key, str(self._host_id), self._ca)
+        certificate = verify_certificate(pem, "TLS", key, str(self._host_id), self._root.trust)
         replace(self._folder.tls, pem.encode() + private_pem(key))
         for context in self._contexts:
             context.load_cert_chain(self._folder.tls)

@@ -114,7 +114,7 @@ def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str
         host.put_in_order()
         importer = SpoolImporter(
             host_id=host.identity.config.host_id,
-            ca=host.identity.ca,
+            trust=host.identity.trust,
             spool=host.spool,
             answered_for=host.captures.receipts.record_of,
             journal=host.journal,
@@ -159,7 +159,7 @@ def _signers(folder: AgentFolder, host: _Host) -> Signers:
         own = file.read_bytes()
     except OSError as exc:
         raise IdentityUnreadable(file, exc.strerror or "it cannot be read") from exc
-    signers = certified(own + host.captures.moved.certificates(), host.identity.ca)
+    signers = certified(own + host.captures.moved.certificates(), host.identity.trust)
     if signers.key(host.identity.config.host_id) != host.identity.signer.public:
         raise IdentityUnreadable(file, "it is not for this host's evidence key")
     return signers

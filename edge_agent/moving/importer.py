@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
-from cryptography import x509
-
 from edge_agent.audit.journal import Journal
 from edge_agent.database import DatabaseDamaged
 from edge_agent.moving.folder import CERTIFICATES, LIST, MANIFEST, GivenExport, part_folder
@@ -42,6 +40,7 @@ from edge_agent.spool.errors import SpoolUnavailable
 from shared.audit.attempt import failure
 from shared.audit.batch import Batch, ChainHead, verify_batch
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.enrolment.chain import Trust
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
@@ -109,14 +108,14 @@ class SpoolImporter:
         self,
         *,
         host_id: HostId,
-        ca: x509.Certificate,
+        trust: Trust,
         spool: TakingSpool,
         answered_for: Callable[[ObjectId], bytes | None],
         journal: Journal,
         moved: MovedStore,
         verify_manifest: VerifyManifest = verify_manifest,
     ) -> None:
-        self._host_id, self._ca, self._spool, self._answered_for = host_id, ca, spool, answered_for
+        self._host_id, self._trust, self._spool, self._answered_for = host_id, trust, spool, answered_for
         self._journal, self._moved, self._verify_manifest = journal, moved, verify_manifest
 
     def take_in(self, given: GivenExport) -> Imported:
@@ -142,7 +141,7 @@ class SpoolImporter:
 
     def _opened(self, given: GivenExport) -> tuple[Signers, Manifest]:
         """Return whose signatures count and what the exporting host says, once that is proved."""
-        signers = certified(given.read(CERTIFICATES, _MAX_CERTIFICATES_BYTES), self._ca)
+        signers = certified(given.read(CERTIFICATES, _MAX_CERTIFICATES_BYTES), self._trust)
         signed = given.read(MANIFEST, MAX_MANIFEST_BYTES)
         host = signers.host_of(signing_key_id(signed))
         if host is None:

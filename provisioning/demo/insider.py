@@ -55,12 +55,10 @@ class Insider:
         database = open_database(sqlite_url(folders.database))
         keys = KeyStore(database, load_root_key(folders.root_key), SystemClock())
         key = keys.p256(store.SERVICE_TLS)
-        ca = authority.load(database, keys, SystemClock()).pem
+        ca = authority.load(database, keys, SystemClock())
         self._port, self._layer = port, layer
         self._policy = PolicyPublisher(database, keys, _NoJournal(), SystemClock())
-        self._context = _context(
-            ca, authority.newest_certificate(database, key).public_bytes(serialization.Encoding.PEM) + _pem(key)
-        )
+        self._context = _context(ca.trust.pem(), ca.shown(authority.newest_certificate(database, key)) + _pem(key))
 
     def current(self) -> dict[str, bytes]:
         """Return the bundles that the broker keeps now, by topic: they are made of rows on the same disk."""

@@ -49,6 +49,10 @@ class Event(StrEnum):
     CERTIFICATE_RENEWED = "enrolment.certificate-renewed"
     RENEWAL_REFUSED = "enrolment.renewal-refused"
     HOST_REVOKED = "enrolment.host-revoked"
+    ROOT_FOLLOWED = "enrolment.root-followed"
+    ISSUING_REQUESTED = "authority.issuing-requested"
+    ISSUING_INSTALLED = "authority.issuing-installed"
+    ROOT_INSTALLED = "authority.root-installed"
     ASSOCIATION_REFUSED = "capture.association-refused"
     IMAGE_CAPTURED = "capture.image-captured"
     IMAGE_REFUSED = "capture.image-refused"
@@ -142,6 +146,10 @@ EVENT_CODES: dict[Event, str] = {
     Event.CERTIFICATE_RENEWED: "110113",
     Event.RENEWAL_REFUSED: "110113",
     Event.HOST_REVOKED: "110113",
+    Event.ROOT_FOLLOWED: "110113",
+    Event.ISSUING_REQUESTED: "110113",
+    Event.ISSUING_INSTALLED: "110113",
+    Event.ROOT_INSTALLED: "110113",
     Event.ASSOCIATION_REFUSED: "110113",
     Event.IMAGE_CAPTURED: "110107",
     Event.IMAGE_REFUSED: "110107",
@@ -256,7 +264,7 @@ class Participant:
 class Subject:
     """What it was done to.
 
-    Its kind is object, policy, layer, host, key, batch, code, association, address, export, file or move.
+    Its kind is object, policy, layer, host, key, batch, code, association, address, export, file, move, root, issuing.
     What a guard wrote has device, check or guard first, then record, digest, time and facts (the page's section 1).
     """
 

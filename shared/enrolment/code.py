@@ -1,7 +1,7 @@
 """The enrolment code: a one-time secret together with the fingerprint that lets the host judge the centre first.
 
     code     = "LG1-" and Crockford base32 of payload, in groups of six
-    payload  = secret (16) || SHA-256 of the CA certificate's DER (32) || first 2 bytes of SHA-256(secret || digest)
+    payload  = secret (16) || SHA-256 of the root certificate's DER (32) || first 2 bytes of SHA-256(secret || digest)
 
 The last two bytes tell a typing error from a wrong code without asking anybody.  docs/formats/enrolment.md section 1
 """

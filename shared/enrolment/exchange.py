@@ -18,6 +18,7 @@ MAX_BYTES = 256 * 1024
 HOST_KEY_BYTES = 32
 MAX_PEM_CHARS = 8192
 PEM_PATTERN = r"-----BEGIN [A-Z ]+-----\n[A-Za-z0-9+/=\n]+-----END [A-Z ]+-----\n"
+CHAIN_PATTERN = rf"(?:{PEM_PATTERN}){{1,8}}"
 ADDRESS_PATTERN = r"[A-Za-z0-9.\-]{1,253}|\[[0-9a-fA-F:]{2,39}\]"
 
 
@@ -69,14 +70,17 @@ class Doors:
     mqtt_port: int | None  # None: no broker here, policy is pulled over HTTPS
     mqtt_host: str | None = None  # None: the same as `host`
     mqtt_ca: str | None = None  # one certificate in PEM; None: the centre's own authority
+    enrol_port: int | None = None  # the enrolment door, on the same `host`; None: not told
 
     def json(self) -> dict[str, Json]:
-        """Return the members; the last two are left out where they say nothing."""
+        """Return the members; the last three are left out where they say nothing."""
         known: dict[str, Json] = {"host": self.host, "https_port": self.https_port, "mqtt_port": self.mqtt_port}
         if self.mqtt_host is not None:
             known["mqtt_host"] = self.mqtt_host
         if self.mqtt_ca is not None:
             known["mqtt_ca"] = self.mqtt_ca
+        if self.enrol_port is not None:
+            known["enrol_port"] = self.enrol_port
         return known
 
     @classmethod
@@ -88,6 +92,7 @@ class Doors:
             None if fields.is_null("mqtt_port") else fields.integer("mqtt_port", least=1, most=65_535),
             fields.text("mqtt_host", ADDRESS_PATTERN) if fields.has("mqtt_host") else None,
             fields.text("mqtt_ca", PEM_PATTERN, max_chars=MAX_PEM_CHARS) if fields.has("mqtt_ca") else None,
+            fields.integer("enrol_port", least=1, most=65_535) if fields.has("enrol_port") else None,
         )
         fields.done()
         return doors
@@ -95,6 +100,8 @@ class Doors:
 
 @dataclass(frozen=True)
 class EnrolmentAnswer:
+    """Each certificate has behind it those of the authorities that lead from it to the root."""
+
     host_id: HostId
     tls_certificate: str
     evidence_certificate: str
@@ -123,8 +130,8 @@ class EnrolmentAnswer:
         fields = read_message(data, "enrolment answer")
         answer = cls(
             host_id=HostId.parse(fields.text("host")),
-            tls_certificate=fields.text("tls_certificate", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
-            evidence_certificate=fields.text("evidence_certificate", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
+            tls_certificate=fields.text("tls_certificate", CHAIN_PATTERN, max_chars=MAX_PEM_CHARS),
+            evidence_certificate=fields.text("evidence_certificate", CHAIN_PATTERN, max_chars=MAX_PEM_CHARS),
             sop_hash_key=fields.base64("sop_hash_key", max_bytes=HOST_KEY_BYTES),
             doors=Doors.parse(fields.fields("doors")),
             policy_root=fields.base64("policy_root", max_bytes=65_536),

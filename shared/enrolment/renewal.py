@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared import canonical
-from shared.enrolment.exchange import MAX_PEM_CHARS, PEM_PATTERN, read_message
+from shared.enrolment.exchange import CHAIN_PATTERN, MAX_PEM_CHARS, PEM_PATTERN, read_message
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,8 @@ class RenewalRequest:
 
 @dataclass(frozen=True)
 class RenewalAnswer:
+    """The next certificate, and behind it those of the authorities that lead from it to the root."""
+
     tls_certificate: str
 
     def encode(self) -> bytes:
@@ -39,7 +41,7 @@ class RenewalAnswer:
     def parse(cls, data: bytes) -> "RenewalAnswer":
         """Raises Malformed."""
         fields = read_message(data, "renewal answer")
-        answer = cls(fields.text("tls_certificate", PEM_PATTERN, max_chars=MAX_PEM_CHARS))
+        answer = cls(fields.text("tls_certificate", CHAIN_PATTERN, max_chars=MAX_PEM_CHARS))
         fields.done()
         return answer
 

@@ -165,7 +165,7 @@ def _manifest(data: bytes) -> None:
 
 
 _AUTHORITY = Authority()
-_SIGNERS = certified(_AUTHORITY.issue(str(made.HOST), "evidence", made.HOST_SIGNER.public.key), _AUTHORITY.certificate)
+_SIGNERS = certified(_AUTHORITY.issue(str(made.HOST), "evidence", made.HOST_SIGNER.public.key), _AUTHORITY.trust)
 
 
 def _carried(data: bytes) -> None:
@@ -247,7 +247,7 @@ def _certificate(der: bytes) -> None:
     try:
         verify_centre(pem.encode(), EnrolmentCode(bytes(16), _AUTHORITY.fingerprint))
     except Refused:
-        verify_certificate(pem, "TLS", _HOST_KEY, str(made.HOST), _AUTHORITY.certificate)
+        verify_certificate(pem, "TLS", _HOST_KEY, str(made.HOST), _AUTHORITY.trust)
 
 
 def _centre_answer(data: bytes) -> None:

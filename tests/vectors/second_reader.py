@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -417,6 +417,7 @@ _CODES = {
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
     "fleet.host-settled people.added people.removed enrolment.host-revoked fleet.command-issued fleet.command-begun "
+    "enrolment.root-followed authority.issuing-requested authority.issuing-installed authority.root-installed "
     "fleet.command-ended fleet.command-refused fleet.command-answered",
     "110114": "people.signed-in people.sign-in-refused",
 }
@@ -828,6 +829,120 @@ def _matches(pattern: str, value: str) -> bool:
     return len(value) in reached
 
 
+# ---- enrolment.md sections 5 and 6
+
+_BETWEEN = 8
+_KNOWN_EXTENSIONS = {"basicConstraints", "keyUsage", "extendedKeyUsage", "nameConstraints", "subjectAltName"}
+
+
+def chain_to(
+    leaf: x509.Certificate, above: list[x509.Certificate], root: x509.Certificate, at: datetime | None = None
+) -> list[x509.Certificate]:
+    """Return the first way from `leaf` up to `root` that holds."""
+    _need(not _is_ca(leaf), "ChainBroken", "a CA itself")
+    for way in _ways([leaf], above, root):
+        if _holds(way) and (at is None or _dates_hold(way, at)):
+            return way
+    raise Refusal("ChainBroken", "no way holds")
+
+
+def _ways(
+    way: list[x509.Certificate], above: list[x509.Certificate], root: x509.Certificate
+) -> Iterator[list[x509.Certificate]]:
+    if _issues(root, way[-1]):
+        yield [*way, root]
+    if len(way) <= _BETWEEN:
+        for one in above:
+            if one not in way and _issues(one, way[-1]):
+                yield from _ways([*way, one], above, root)
+
+
+def _issues(issuer: x509.Certificate, issued: x509.Certificate) -> bool:
+    key = issuer.public_key()
+    if issued.issuer != issuer.subject or not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    try:
+        key.verify(issued.signature, issued.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _said(one: x509.Certificate, name: str) -> Any:
+    return next((extension.value for extension in one.extensions if extension.oid._name == name), None)
+
+
+def _is_ca(one: x509.Certificate) -> bool:
+    said = _said(one, "basicConstraints")
+    return said is not None and bool(said.ca)
+
+
+def _holds(way: list[x509.Certificate]) -> bool:
+    for place, issuer in enumerate(way[1:], 1):
+        said, usage, limits = (_said(issuer, name) for name in ("basicConstraints", "keyUsage", "nameConstraints"))
+        if not _is_ca(issuer) or (usage is not None and not usage.key_cert_sign):
+            return False
+        counted = [one for one in way[1:place] if one.subject != one.issuer]
+        if said.path_length is not None and len(counted) > said.path_length:
+            return False
+        limited = [way[0], *counted]
+        if limits is not None and not all(_within_limits(limits, one) for one in limited):
+            return False
+    centre = _organisation(way[-1])
+    known = all(
+        extension.oid._name in _KNOWN_EXTENSIONS for one in way for extension in one.extensions if extension.critical
+    )
+    return known and (centre is None or {_organisation(one) for one in way} == {centre})
+
+
+def _organisation(one: x509.Certificate) -> Any:
+    first: Any = one.subject.rdns[:1]
+    return next(
+        (attribute.value for rdn in first for attribute in rdn if attribute.oid == NameOID.ORGANIZATION_NAME), None
+    )
+
+
+def _within_limits(limits: Any, one: x509.Certificate) -> bool:
+    for name in _said(one, "subjectAltName") or ():
+        for kind, permitted in ((limits.permitted_subtrees, True), (limits.excluded_subtrees, False)):
+            bases = [base.value for base in kind or () if type(base) is type(name)]
+            inside = any(_is_inside(name.value, base) for base in bases)
+            if bases and inside is not permitted:
+                return False
+    return True
+
+
+def _is_inside(name: Any, base: Any) -> bool:
+    if isinstance(name, str):
+        return f".{name}".lower().endswith(f".{base}".lower())
+    return name in base
+
+
+def _dates_hold(way: list[x509.Certificate], at: datetime) -> bool:
+    instants = [at] + [one.not_valid_before_utc for one in way[:-1]]
+    return all(
+        one.not_valid_before_utc <= instant <= one.not_valid_after_utc
+        for one, instant, below in zip(way, instants, [None, *way], strict=False)
+        if below is None or below.subject != below.issuer
+    )
+
+
+def follow(pinned: x509.Certificate, offered: list[x509.Certificate]) -> x509.Certificate | None:
+    """Return the last root that `pinned` leads to, None where nothing later is shown."""
+    roots = [one for one in offered if _is_ca(one) and _issues(one, one)]
+    later = [one for one in roots if one.not_valid_before_utc > pinned.not_valid_before_utc]
+    at, moved = pinned, True
+    while moved:
+        moved = False
+        for root in later:
+            after = root.subject == at.subject and root.not_valid_before_utc > at.not_valid_before_utc
+            if after and any(_issues(at, one) and one.public_key() == root.public_key() for one in offered):
+                at, moved = root, True
+                break
+    _need(at is not pinned or not later, "ChainBroken", "it leads to none of them")
+    return None if at is pinned else at
+
+
 # ---- enrolment.md section 1
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -1096,7 +1211,7 @@ class _Judge:
     frames: Any = None
 
     def judge(self) -> None:
-        self.certified: list[tuple[str, bytes, x509.Certificate]] = []
+        self.certified: list[tuple[str, bytes, list[x509.Certificate]]] = []
         bad = [one for one in self.given.certificates if not self._is_good(one)]
         if bad or not self.certified:
             self.failed.append("certificates")
@@ -1119,35 +1234,35 @@ class _Judge:
 
     def _is_good(self, offered: Any) -> bool:
         try:
-            certificate = x509.load_pem_x509_certificate(offered["pem"].encode())
-            certificate.verify_directly_issued_by(self.authority)
+            certificate, *above = x509.load_pem_x509_certificates(offered["pem"].encode())
+            chain = chain_to(certificate, above, self.authority)
             spki = certificate.public_key().public_bytes(
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
             public_key(spki)
             usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-            constraints = self.authority.extensions.get_extension_for_class(x509.BasicConstraints).value
         except (ValueError, InvalidSignature, x509.ExtensionNotFound, Refusal):
             return False
         names = [[a.value for a in certificate.subject.get_attributes_for_oid(oid)] for oid in _NAMED]
-        good = names == [[offered["source"]], ["evidence"]] and usage.digital_signature and constraints.ca
+        good = names == [[offered["source"]], ["evidence"]] and usage.digital_signature
         if good:
-            self.certified.append((offered["source"], spki, certificate))
+            self.certified.append((offered["source"], spki, chain))
         return good
 
-    def _keys(self, signed: bytes, source: str | None) -> list[tuple[str, bytes, x509.Certificate]]:
+    def _keys(self, signed: bytes, source: str | None) -> list[tuple[str, bytes, list[x509.Certificate]]]:
         found = [one for one in self.certified if public_key(one[1])[1] == signed[8:24] and source in (None, one[0])]
         _need(bool(found), "WrongSigner", "nobody is certified for it")
         return found
 
     def _is_valid(self, signed: bytes, time: str, source: str) -> bool:
+        """The certificate at that time, and each authority when what it certified began."""
         at = datetime.fromisoformat(time)
-        periods = [
-            (one.not_valid_before_utc, one.not_valid_after_utc)
-            for one in (self.authority, *(certificate for _, _, certificate in self._keys(signed, source)))
-        ]
-        inside = [since <= at <= until for since, until in periods]
-        return inside[0] and any(inside[1:])
+        for _, _, chain in self._keys(signed, source):
+            instants = (at, *(one.not_valid_before_utc for one in chain))
+            periods = [(one.not_valid_before_utc, one.not_valid_after_utc) for one in chain]
+            if all(since <= then <= until for then, (since, until) in zip(instants, periods, strict=False)):
+                return True
+        return False
 
     def _judge_record(self) -> None:
         source, spki, _ = self._keys(self.given.record, None)[0]

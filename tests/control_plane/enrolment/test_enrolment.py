@@ -15,7 +15,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow, Certificate, EnrolmentCodeRow, Host
 from control_plane.enrolment import authority, codes
-from control_plane.enrolment.authority import HOST_LIFE, SERVER_LIFE, Authority
+from control_plane.enrolment.authority import HOST_LIFE, SERVER_LIFE, Authority, NameNotPermitted
 from control_plane.enrolment.codes import CodeRefused, IssuedCode
 from control_plane.enrolment.enroller import Enroller, Renewer, ReusedKey
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
@@ -43,7 +43,9 @@ class Centre:
         self.clock = FakeClock(START)
         self.database: sessionmaker[Session] = open_database(sqlite_url(folder / "centre.sqlite"))
         self.keys = keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
-        self.ca: Authority = authority.establish(self.database, keys, self.clock)
+        self.ca: Authority = authority.establish(
+            self.database, keys, self.clock, ec.generate_private_key(ec.SECP256R1()), ["centre.example"]
+        )
         keys.create_p256(store.JOURNAL)
         self.journal = journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
         Accounts(self.database, self.clock).create("ada", "administrator")
@@ -98,7 +100,7 @@ def test_an_enrolled_host_gets_two_certificates_each_for_one_purpose(centre: Cen
     tls = x509.load_pem_x509_certificate(answer.tls_certificate.encode())
     evidence = x509.load_pem_x509_certificate(answer.evidence_certificate.encode())
     for certificate in (tls, evidence):
-        certificate.verify_directly_issued_by(centre.ca.certificate)
+        certificate.verify_directly_issued_by(centre.ca.issuing.certificate)
         assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert usages(tls) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert usages(evidence) == [DOCUMENT_SIGNING]
@@ -237,21 +239,26 @@ def test_a_renewal_that_comes_before_a_revocation_is_on_the_list(centre: Centre)
     assert after.get_revoked_certificate_by_serial_number(renewed.serial_number) is not None
 
 
-def test_the_centre_renews_its_own_certificates_and_follows_its_new_name(centre: Centre) -> None:
+def test_the_centre_renews_its_own_certificates_for_every_name_that_its_root_permits(centre: Centre) -> None:
     for name in (store.SERVER_TLS, store.BROKER_TLS, store.SERVICE_TLS, store.RECEIPTS):
         centre.keys.create_p256(name)
 
-    def serial(host: str) -> int:
+    def newest(host: str) -> x509.Certificate:
         authority.issue_own(centre.database, centre.ca, centre.keys, host)
-        return authority.newest_certificate(centre.database, centre.keys.p256(store.SERVER_TLS)).serial_number
+        return authority.newest_certificate(centre.database, centre.keys.p256(store.SERVER_TLS))
 
-    first = serial("127.0.0.1")
+    first = newest("127.0.0.1")
+    names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["centre.example", "localhost"]
     centre.clock.advance(SERVER_LIFE / 2)
-    assert serial("127.0.0.1") == first
-    renamed = serial("centre.example")
-    assert renamed != first
-    centre.clock.advance(SERVER_LIFE * 2 / 3)
-    assert serial("centre.example") != renamed
+    assert newest("centre.example") == first
+    centre.clock.advance(SERVER_LIFE / 6)
+    assert newest("centre.example") != first
+
+
+def test_a_name_that_the_root_does_not_permit_is_refused_and_says_what_to_do(centre: Centre) -> None:
+    with pytest.raises(NameNotPermitted, match=r"authority request --host elsewhere\.example"):
+        authority.issue_own(centre.database, centre.ca, centre.keys, "elsewhere.example")
 
 
 def _with_flipped_signature(pem: str) -> str:

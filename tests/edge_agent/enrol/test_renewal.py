@@ -1,15 +1,16 @@
 """Renewal: a fresh certificate for a fresh key in good time, and the old one until the new one is safe."""
 
+import ssl
 from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from cryptography import x509
 
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.judge import AnswerUnusable
+from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal
-from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.https import DoorUnavailable, HttpsDoor, fetch_unverified, verified_context
 from shared.enrolment.renewal import RenewalAnswer
 from tests.fakes.centre import Authority, Centre
 from tests.fakes.clock import FakeClock
@@ -25,18 +26,33 @@ def clock(enrolled: AgentFolder) -> FakeClock:
 def renewal(enrolled: AgentFolder, clock: FakeClock) -> Iterator[CertificateRenewal]:
     identity = load_identity(enrolled)
     context = verified_context(enrolled.ca, enrolled.tls)
+
     door = HttpsDoor(identity.config.doors.host, identity.config.doors.https_port, context, timeout_s=5)
     yield CertificateRenewal(
         door,
         enrolled,
         host_id=identity.config.host_id,
         present=identity.tls_certificate,
-        ca=x509.load_pem_x509_certificate(enrolled.ca.read_bytes()),
+        root=pinned(enrolled, [context]),
         contexts=[context],
         clock=clock,
         log=MemoryLog(),
     )
     door.close()
+
+
+def pinned(folder: AgentFolder, contexts: list[ssl.SSLContext], noted: list[str] | None = None) -> PinnedRoot:
+    identity = load_identity(folder)
+    port = identity.config.doors.enrol_port
+    assert port is not None
+    return PinnedRoot(
+        folder.ca,
+        identity.trust,
+        fetch=lambda: fetch_unverified("127.0.0.1", port, "/roots.pem"),
+        contexts=contexts,
+        log=MemoryLog(),
+        note=(noted if noted is not None else []).append,
+    )
 
 
 def test_nothing_is_asked_for_in_the_first_two_thirds(
