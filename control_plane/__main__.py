@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from control_plane.cli.people_options import add_people
 from control_plane.cli.ring_options import add_ring_options
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.policy.layer import PART_PATTERN
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_people(commands)
     _add_policy(commands)
-    _add_accounts(commands)
+    add_people(commands, _person, _later)
     _add_audit(commands)
     _add_coverage(commands)
     _add_routes(commands)
@@ -284,19 +285,6 @@ def _add_key(actions: "Commands[argparse.ArgumentParser]") -> None:
         kind.add_argument("--name", required=True, help="whose key it is, or what for; people sign it with the key")
         _json(kind)
         kind.set_defaults(run=_later("signing", run))
-
-
-def _add_accounts(commands: "Commands[argparse.ArgumentParser]") -> None:
-    person = commands.add_parser("person", help="give somebody an account, or end it")
-    actions = person.add_subparsers(title="actions", required=True, metavar="ACTION")
-    add = _person(actions.add_parser("add", help="make a credential for a person, who has a key already (audited)"))
-    add.add_argument("--key", type=Path, required=True, metavar="FILE.pub", help="theirs, by `policy key`")
-    add.add_argument("--role", choices=("administrator",), required=True)
-    add.add_argument("--out", type=Path, required=True, metavar="FILE", help="credential to make; never overwritten")
-    add.set_defaults(run=_later("signing", "add_person"))
-    remove = _person(actions.add_parser("remove", help="end an account; what its token opened is closed (audited)"))
-    remove.add_argument("name")
-    remove.set_defaults(run=_later("signing", "remove_person"))
 
 
 def _draft_out(parser: argparse.ArgumentParser, *, required: bool) -> None:

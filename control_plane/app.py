@@ -46,6 +46,13 @@ from control_plane.keys.root import load_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
+from control_plane.people.factors import Factors
+from control_plane.people.passwords import Passwords
+from control_plane.people.people import People
+from control_plane.people.security_keys import SecurityKeys
+from control_plane.people.sessions import Sessions
+from control_plane.people.signing_in import SigningIn
+from control_plane.people.tokens import Tokens
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.signatories import signatories
 from control_plane.policy.simulation.simulation import PolicySimulation
@@ -100,6 +107,7 @@ class ControlPlane:
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
         self._objects = LocalObjectStore(folders.objects)
         self._accounts = Accounts(self._database, clock)
+        self._security_keys = SecurityKeys(lambda: f"http://localhost:{self._doors['people'].port}")
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
         reports = VerifiedReports()
         self._rollouts = Rollouts(self._database, self._policy, self._journal, clock, reports)
@@ -156,12 +164,12 @@ class ControlPlane:
         self._journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
 
     def addresses(self) -> dict[str, str | int | None]:
-        """Where the doors are, and a fresh one-time sign-in link for the first administrator."""
+        """Where the doors are, and a fresh one-time sign-in link until an administrator can do without one."""
         people = f"http://{self._settings.people_host}:{self._doors['people'].port}"
-        link = self._accounts.new_link(self._accounts.first_administrator())
+        first = self._accounts.first_administrator()
         return {
             "people_url": people,
-            "sign_in_url": f"{people}/sign-in?token={link}",
+            "sign_in_url": first and f"{people}/sign-in?token={self._accounts.new_link(first)}",
             "enrol_url": f"https://{self._settings.host}:{self._doors['enrolment'].port}",
             "hosts_url": f"https://{self._settings.host}:{self._doors['hosts'].port}",
             "mqtt_port": self._push.port,
@@ -226,8 +234,14 @@ class ControlPlane:
             self._verified.with_modalities_of_parts, self._clock,
         )  # fmt: skip
         routes = self._routes_for_people()
+        proofs = (self._database, self._journal, self._keys, Passwords(), self._security_keys, self._clock)
         return PeopleServices(
             accounts=self._accounts,
+            people=People(self._database, self._journal, self._clock),
+            factors=Factors(*proofs),
+            signing_in=SigningIn(*proofs),
+            sessions=Sessions(self._database, self._journal, self._clock),
+            tokens=Tokens(self._database, self._journal, self._clock),
             overview=Overview(
                 self._database,
                 self._policy,

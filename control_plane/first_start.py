@@ -16,6 +16,7 @@ from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.people.accounts import Accounts
+from control_plane.people.decide import ADMINISTRATOR
 from control_plane.people.name import PERSON_PATTERN, is_of_a_service
 from control_plane.policy.authoring import Credential, make_root_and_targets, new_credential, store_credential
 from control_plane.policy.publisher import PolicyPublisher
@@ -30,7 +31,6 @@ INITIALISED = "initialised"
 HOST = "host"
 GRADES = ("general", "restricted", "secret")
 """Those that keys are made for, the strictest last."""
-ADMINISTRATOR = "administrator"
 
 
 class AlreadyInitialised(Refused):

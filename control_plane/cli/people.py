@@ -66,6 +66,8 @@ def status(options: Namespace) -> int:
 
     for command in answer["commands"]:
         print(f"command    {line_of_command(command)}")
+    for token in answer["tokens_running_out"]:
+        print(f"token      {token['name']} of {token['person']} runs out {token['expires']}: see `person renew`")
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0

@@ -128,7 +128,8 @@ def _tell(made: HandedOver) -> None:
 def _announce(ready_file: Path | None, addresses: dict[str, str | int | None]) -> None:
     # The link is a secret for 15 minutes: for the person at a terminal, and not for whatever collects our output.
     link = addresses["sign_in_url"] if sys.stdout.isatty() else "`leadglass-server sign-in` makes a link"
-    print(f"people:    {addresses['people_url']}  (sign in once: {link})")
+    how = f"sign in once: {link}" if addresses["sign_in_url"] else f"sign in at {addresses['people_url']}/sign-in"
+    print(f"people:    {addresses['people_url']}  ({how})")
     print(f"enrolment: {addresses['enrol_url']}")
     print(f"hosts:     {addresses['hosts_url']}", flush=True)
     if ready_file is not None:

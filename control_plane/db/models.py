@@ -1,5 +1,6 @@
 """Every table. No column holds a patient's identity in clear, nor a private key outside the root key's seal."""
 
+import secrets
 from datetime import UTC, datetime
 
 from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Index, LargeBinary, String, Text, TypeDecorator
@@ -71,24 +72,120 @@ class Fact(Base):
 
 
 class Person(Base):
+    """Somebody with an account. The name stays taken once it is `removed`: records use it."""
+
     __tablename__ = "people"
 
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
     role: Mapped[str] = mapped_column(String(32))
-    token_sha256: Mapped[bytes] = mapped_column(unique=True)
+    # Of before tokens had a table, and no token's digest since: SQLite cannot take out a column that is unique.
+    token_sha256: Mapped[bytes] = mapped_column(unique=True, default=lambda: secrets.token_bytes(32))
     created: Mapped[datetime]
+    removed: Mapped[datetime | None]
 
 
-class SignIn(Base):
-    """A one-time sign-in link and, once used, the session it became. Digests only."""
+class ApiToken(Base):
+    """A bearer token of a person, by its digest. `scope` is `all`, or permissions with a space between them."""
 
-    __tablename__ = "sign_ins"
+    __tablename__ = "api_tokens"
+
+    token_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    secret_sha256: Mapped[bytes] = mapped_column(unique=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    scope: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime]
+    expires: Mapped[datetime]
+    ended: Mapped[datetime | None]
+
+
+class SignInLink(Base):
+    """A one-time sign-in link, by its digest. `token_id` is the token that it was made with."""
+
+    __tablename__ = "sign_in_links"
 
     link_sha256: Mapped[bytes] = mapped_column(primary_key=True)
-    person: Mapped[str] = mapped_column(ForeignKey("people.name"))
-    link_expires: Mapped[datetime]
-    session_sha256: Mapped[bytes | None] = mapped_column(unique=True)
-    session_expires: Mapped[datetime | None]
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    expires: Mapped[datetime]
+    used: Mapped[datetime | None]
+    token_id: Mapped[str | None] = mapped_column(String(16))
+
+
+class PersonSession(Base):
+    """A browser's session, by the digest of its cookie. `used` is when a person last did something in it."""
+
+    __tablename__ = "people_sessions"
+
+    session_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    secret_sha256: Mapped[bytes] = mapped_column(unique=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    how: Mapped[str] = mapped_column(String(32))  # link, totp, webauthn, recovery-code
+    began: Mapped[datetime]
+    used: Mapped[datetime]
+    expires: Mapped[datetime]
+    ended: Mapped[datetime | None]
+    token_id: Mapped[str | None] = mapped_column(String(16))  # of the link that it began with
+
+
+class SignInStep(Base):
+    """What a browser has shown so far of a sign-in, or the challenge of a key that is being registered."""
+
+    __tablename__ = "sign_in_steps"
+
+    step_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(String(80))  # as it was typed, so perhaps nobody
+    purpose: Mapped[str] = mapped_column(String(16))  # sign-in, register
+    password_right: Mapped[bool]
+    challenge: Mapped[bytes]
+    expires: Mapped[datetime]
+
+
+class SignInFailures(Base):
+    """How often a sign-in failed for one account from one address, and when last. Both are digests or empty."""
+
+    __tablename__ = "sign_in_failures"
+
+    account: Mapped[bytes] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int]
+    last: Mapped[datetime]
+
+
+class PasswordRow(Base):
+    __tablename__ = "passwords"
+
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), primary_key=True)
+    argon2: Mapped[str] = mapped_column(Text)  # with its parameters and salt, as PHC strings have them
+    changed: Mapped[datetime]
+
+
+class SecondFactor(Base):
+    """A one-time password generator or a security key. It counts once it is `confirmed`.
+
+    `sealed_seed` (TOTP) opens under the root key; `last_step` is the newest time step whose code was accepted.
+    """
+
+    __tablename__ = "second_factors"
+
+    factor_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    kind: Mapped[str] = mapped_column(String(16))  # totp, webauthn
+    name: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime]
+    confirmed: Mapped[datetime | None]
+    sealed_seed: Mapped[bytes | None]
+    last_step: Mapped[int]
+    credential_id: Mapped[bytes | None] = mapped_column(unique=True)
+    public_key: Mapped[bytes | None]
+    sign_count: Mapped[int]
+
+
+class RecoveryCode(Base):
+    __tablename__ = "recovery_codes"
+
+    code_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    used: Mapped[datetime | None]
 
 
 class EnrolmentCodeRow(Base):

@@ -7,10 +7,10 @@ from functools import partial
 from json import dumps
 
 from apiflask import APIFlask
-from flask import Response, abort, redirect, request
-from werkzeug.wrappers import Response as AnyResponse
+from flask import Response, abort, request
 
 from control_plane.http import problems
+from control_plane.http.people_accounts import add_accounts
 from control_plane.http.people_models import (
     AuditAnswer,
     AuditQuery,
@@ -28,14 +28,9 @@ from control_plane.http.people_models import (
     DevicesQuery,
     FindAnswer,
     FindRequest,
-    LinkAnswer,
     MoveRequest,
     MovesAnswer,
     OpenRequest,
-    PersonAnswer,
-    PersonRemoval,
-    PersonRemoved,
-    PersonRequest,
     RetryAnswer,
     RevocationAnswer,
     RevocationRequest,
@@ -46,8 +41,9 @@ from control_plane.http.people_models import (
     VerdictAnswer,
 )
 from control_plane.http.people_policy import add_policy
-from control_plane.http.people_services import COOKIE, PeopleServices, count_failure, permitted, recognise, who_of
-from control_plane.people.accounts import NotSignedIn, SignedIn
+from control_plane.http.people_services import PeopleServices, permitted, recognise, who_of
+from control_plane.http.people_sign_in import add_sign_in
+from control_plane.people.accounts import NotSignedIn
 from control_plane.people.decide import Permission
 from control_plane.web import page
 from shared import clock as clocks
@@ -74,7 +70,8 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_devices(app, services)
     _add_objects(app, services)
     add_policy(app, services)
-    _add_accounts(app, services)
+    add_accounts(app, services)
+    add_sign_in(app, services)
     _add_audit(app, services)
     _add_coverage(app, services)
     _add_routes(app, services)
@@ -92,35 +89,14 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
             permitted(services, Permission.STATUS_READ)
         except NotSignedIn:
             return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
-        return Response(page.render_status(services.overview.status()), content_type="text/html; charset=utf-8")
-
-    @app.get("/sign-in")
-    def sign_in() -> AnyResponse:
-        """Turn a one-time link into a session."""
-        try:
-            secret, person, expires = services.accounts.use_link(request.args.get("token", ""))
-        except NotSignedIn:
-            count_failure(services)
-            services.journal.record(Happening(Event.SIGN_IN_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE))
-            return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
-        services.journal.record(Happening(Event.SIGNED_IN, Action.EXECUTE, Outcome.SUCCESS, who_of(person)))
-        response = redirect("/")
-        response.set_cookie(COOKIE, secret, expires=expires, httponly=True, samesite="Strict")
-        return response
-
-    @app.post("/api/v1/sign-in-links")
-    @app.output(LinkAnswer)
-    def new_link() -> dict[str, Json]:
-        """Return a one-time sign-in link for whoever asks, for their browser."""
-        person = permitted(services, Permission.STATUS_READ)
-        return {"link": f"{request.host_url}sign-in?token={services.accounts.new_link(person.name)}"}
+        return Response(page.render_status(_status(services)), content_type="text/html; charset=utf-8")
 
     @app.get("/api/v1/status")
     @app.output(StatusAnswer)
     def status() -> dict[str, Json]:
         """Return hosts, policy, objects, recovery, and what is not proved."""
         permitted(services, Permission.STATUS_READ)
-        return services.overview.status()
+        return _status(services)
 
     @app.post("/api/v1/enrolment/codes")
     @app.input(CodeRequest, location="json", arg_name="wanted")
@@ -137,6 +113,10 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
         return {"code": issued.code.text(), "expires": clocks.text(issued.expires), "layers": [ORGANISATION, *parts]}
 
 
+def _status(services: PeopleServices) -> dict[str, Json]:
+    return {**services.overview.status(), "tokens_running_out": list(services.tokens.running_out())}
+
+
 def _add_devices(app: APIFlask, services: PeopleServices) -> None:
     @app.get("/devices")
     @app.input(DevicesQuery, location="query", arg_name="wanted")
@@ -146,7 +126,7 @@ def _add_devices(app: APIFlask, services: PeopleServices) -> None:
             permitted(services, Permission.STATUS_READ)
         except NotSignedIn:
             return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
-        shown = page.render_devices(services.devices.status(wanted.host))
+        shown = page.render_devices(services.devices.status(wanted.host), wanted.host)
         return Response(shown, content_type="text/html; charset=utf-8")
 
     @app.get("/api/v1/devices")
@@ -207,31 +187,6 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
         person = permitted(services, Permission.AUDIT_READ)
         statement = services.custody.write(person.name, ObjectId.parse(object_id))
         return Response(statement, content_type="application/json")
-
-
-def _add_accounts(app: APIFlask, services: PeopleServices) -> None:
-    @app.post("/api/v1/people")
-    @app.input(PersonRequest, location="json", arg_name="wanted")
-    @app.output(PersonAnswer)
-    def add_person(wanted: PersonRequest) -> dict[str, Json]:
-        """Give somebody an account; what they sign counts only once a policy root names their key."""
-        person = permitted(services, Permission.PERSON_ADD)
-        token = services.accounts.create(wanted.name, wanted.role)
-        _record_person(Event.PERSON_ADDED, Action.CREATE, person, wanted.name)
-        return {"name": wanted.name, "token": token}
-
-    @app.post("/api/v1/people/remove")
-    @app.input(PersonRemoval, location="json", arg_name="wanted")
-    @app.output(PersonRemoved)
-    def remove_person(wanted: PersonRemoval) -> dict[str, Json]:
-        """End somebody's account; their key signs on until a policy root leaves it out."""
-        person = permitted(services, Permission.PERSON_ADD)
-        services.accounts.remove(wanted.name, person.name)
-        _record_person(Event.PERSON_REMOVED, Action.DELETE, person, wanted.name)
-        return {"removed": wanted.name}
-
-    def _record_person(event: Event, action: Action, by: SignedIn, name: str) -> None:
-        services.journal.record(Happening(event, action, Outcome.SUCCESS, who_of(by), (Subject("person", name),)))
 
 
 def _add_audit(app: APIFlask, services: PeopleServices) -> None:
@@ -368,8 +323,8 @@ def _verify_host() -> None:
 
 
 def _harden(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = page.CONTENT_SECURITY_POLICY
+    response.headers.setdefault("Content-Security-Policy", page.CONTENT_SECURITY_POLICY)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -5,7 +5,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from control_plane.people.name import PERSON_PATTERN
 from shared.errors import Malformed
 from shared.policy.layer import PART_NAME_PATTERN
 
@@ -30,19 +29,6 @@ class OpenRequest(Strict):
 
     reason: str = Field(min_length=3, max_length=300)
     form: Literal["part10", "dataset"] = Field(default="part10", alias="as")
-
-
-class PersonRequest(Strict):
-    """Who gets an account, and what they may do."""
-
-    name: str = Field(max_length=64, pattern=f"^{PERSON_PATTERN}$")
-    role: Literal["administrator"]
-
-
-class PersonRemoval(Strict):
-    """Whose account ends."""
-
-    name: str = Field(max_length=80)
 
 
 class CodeRequest(Strict):
@@ -90,25 +76,6 @@ class CodeAnswer(BaseModel):
     code: str
     expires: str
     layers: list[str]
-
-
-class PersonAnswer(BaseModel):
-    """A new person's bearer token, shown this once."""
-
-    name: str
-    token: str
-
-
-class PersonRemoved(BaseModel):
-    """Whose account ended."""
-
-    removed: str
-
-
-class LinkAnswer(BaseModel):
-    """A sign-in link that works once, within 15 minutes."""
-
-    link: str
 
 
 class FoundObject(BaseModel):
@@ -253,10 +220,11 @@ class HostStatus(BaseModel):
 
 
 class DevicesQuery(BaseModel):
-    """A host's id or asset name; without one, all hosts."""
+    """A host's id or asset name; without one, all hosts. `renewed`: a browser asks again by itself."""
 
     model_config = ConfigDict(extra="forbid")
     host: str | None = Field(default=None, min_length=1, max_length=100)
+    renewed: Literal["1"] | None = None
 
 
 class AttachedDevice(BaseModel):
@@ -615,6 +583,14 @@ class CommandsAnswer(BaseModel):
     commands: list[CommandStatus]
 
 
+class TokenRunningOut(BaseModel):
+    """A token that opens nothing any more within 30 days."""
+
+    person: str
+    name: str
+    expires: str
+
+
 class StatusAnswer(BaseModel):
     """Everything the centre knows at a glance; `not_evaluated` says what nobody has proved."""
 
@@ -631,4 +607,5 @@ class StatusAnswer(BaseModel):
     drift: list[PolicyDrift]
     rollouts: list[RolloutStatus]
     commands: list[CommandStatus]
+    tokens_running_out: list[TokenRunningOut]
     not_evaluated: list[str]

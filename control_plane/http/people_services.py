@@ -19,7 +19,12 @@ from control_plane.http.limits import FailureLimit
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
+from control_plane.people.factors import Factors
+from control_plane.people.people import People
 from control_plane.people.permissions import verify_permitted
+from control_plane.people.sessions import Sessions
+from control_plane.people.signing_in import SigningIn
+from control_plane.people.tokens import Tokens
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.versions import PolicyVersions
@@ -31,6 +36,9 @@ from control_plane.vault.settling import Settling
 from shared.audit.record import Participant
 
 COOKIE = "leadglass_session"
+RENEWED = "renewed"
+"""In the address of a page that its browser fetched again by itself: nobody did anything in that session."""
+_OPEN = frozenset({"/api/v1/openapi.json", "/api/v1/sign-in"})
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,11 @@ class PeopleServices:
     """Everything that people can reach through their door."""
 
     accounts: Accounts
+    people: People
+    factors: Factors
+    signing_in: SigningIn
+    sessions: Sessions
+    tokens: Tokens
     overview: Overview
     devices: DeviceShowing
     finder: Finder
@@ -63,7 +76,7 @@ class PeopleServices:
 
 def recognise(services: PeopleServices) -> None:
     """Know who is asking before anything that they sent is read, so that a stranger learns nothing from refusals."""
-    if request.path.startswith("/api/") and request.path != "/api/v1/openapi.json":
+    if request.path.startswith("/api/") and request.path not in _OPEN:
         g.person = _signed_in(services)
 
 
@@ -84,8 +97,25 @@ def _signed_in(services: PeopleServices) -> SignedIn:
             count_failure(services)
             raise
     if request.method == "GET":
-        return services.accounts.by_session(request.cookies.get(COOKIE, ""))
+        acted = RENEWED not in request.args
+        return services.accounts.by_session(request.cookies.get(COOKIE, ""), acted=acted)
     raise NotSignedIn
+
+
+def by_own_page(services: PeopleServices) -> SignedIn:
+    """Return whose session a form of our own pages was sent in. Raises NotSignedIn: also for one of another page."""
+    verify_own_page()
+    return services.accounts.by_session(request.cookies.get(COOKIE, ""))
+
+
+def verify_own_page() -> None:
+    """Raises NotSignedIn. Cookies tell neither ports nor the pages of one host apart; the origin does."""
+    if request.headers.get("Origin", "") != request.host_url.rstrip("/"):
+        raise NotSignedIn
+
+
+def address_of_request() -> str:
+    return (request.remote_addr or "")[:64]
 
 
 def count_failure(services: PeopleServices) -> None:

@@ -14,8 +14,13 @@ from control_plane.enrolment.codes import CodeRefused
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.http.limits import TooManyFailures
 from control_plane.moving.grants import MoveUnknown
-from control_plane.people.accounts import NotSignedIn, PersonUnknown
+from control_plane.people.accounts import NotSignedIn
+from control_plane.people.attempts import NotProved
+from control_plane.people.factors import FactorUnknown
+from control_plane.people.people import PersonUnknown
 from control_plane.people.permissions import NotPermitted
+from control_plane.people.sessions import SessionUnknown
+from control_plane.people.tokens import TokenUnknown
 from control_plane.policy.versions import VersionUnknown
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import AuditGap
@@ -25,6 +30,7 @@ from shared.routes.queue import RouteUnknown
 _LOG = logging.getLogger(__name__)
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotSignedIn, 401),
+    (NotProved, 403),
     (CodeRefused, 403),
     (NotPermitted, 403),
     (TooManyFailures, 429),
@@ -33,6 +39,9 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (MoveUnknown, 404),
     (NoSuchHost, 404),
     (PersonUnknown, 404),
+    (FactorUnknown, 404),
+    (SessionUnknown, 404),
+    (TokenUnknown, 404),
     (VersionUnknown, 404),
     (AuditGap, 409),
     (Malformed, 400),

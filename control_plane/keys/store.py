@@ -130,6 +130,14 @@ class KeyStore:
         """Seal a secret made elsewhere under `name`, with the caller's commit."""
         session.add(self._row(name, name, b"", secret))
 
+    def seal(self, name: str, secret: bytes) -> bytes:
+        """Return a secret sealed under the root key, for a row of another table; it opens under this name alone."""
+        return self._root.seal(name, secret, self._random)
+
+    def unseal(self, name: str, sealed: bytes) -> bytes:
+        """Raises Malformed, KeyNotAuthentic."""
+        return self._root.open(name, sealed)
+
     def _insert(self, name: str, key_id: str, public: bytes, secret: bytes) -> None:
         with self._database.begin() as session:
             session.add(self._row(name, key_id, public, secret))

@@ -98,6 +98,14 @@ class Event(StrEnum):
     AUDIT_READ = "audit.read"
     PERSON_ADDED = "people.added"
     PERSON_REMOVED = "people.removed"
+    PERSON_CHANGED = "people.changed"
+    PASSWORD_SET = "people.password-set"  # noqa: S105 (an event)
+    FACTOR_ADDED = "people.factor-added"
+    FACTOR_REMOVED = "people.factor-removed"
+    TOKEN_MADE = "people.token-made"  # noqa: S105 (an event)
+    TOKEN_ENDED = "people.token-ended"  # noqa: S105 (an event)
+    LINK_MADE = "people.link-made"
+    SESSION_ENDED = "people.session-ended"
     SIGNED_IN = "people.signed-in"
     SIGN_IN_REFUSED = "people.sign-in-refused"
     GUARD_STARTED = "guard.started"
@@ -191,6 +199,14 @@ EVENT_CODES: dict[Event, str] = {
     Event.AUDIT_READ: "110101",
     Event.PERSON_ADDED: "110113",
     Event.PERSON_REMOVED: "110113",
+    Event.PERSON_CHANGED: "110113",
+    Event.PASSWORD_SET: "110113",
+    Event.FACTOR_ADDED: "110113",
+    Event.FACTOR_REMOVED: "110113",
+    Event.TOKEN_MADE: "110113",
+    Event.TOKEN_ENDED: "110113",
+    Event.LINK_MADE: "110113",
+    Event.SESSION_ENDED: "110114",
     Event.SIGNED_IN: "110114",
     Event.SIGN_IN_REFUSED: "110114",
     Event.GUARD_STARTED: "110100",

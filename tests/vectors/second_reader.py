@@ -416,9 +416,11 @@ _CODES = {
     "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
-    "fleet.host-settled people.added people.removed enrolment.host-revoked fleet.command-issued fleet.command-begun "
+    "fleet.host-settled people.added people.removed people.changed "
+    "people.password-set people.factor-added people.factor-removed people.token-made people.token-ended "
+    "people.link-made enrolment.host-revoked fleet.command-issued fleet.command-begun "
     "fleet.command-ended fleet.command-refused fleet.command-answered",
-    "110114": "people.signed-in people.sign-in-refused",
+    "110114": "people.signed-in people.sign-in-refused people.session-ended",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
 _NAME = _matching(r"[^\x00-\x1f\x7f]{1,200}")
