@@ -20,12 +20,13 @@ from control_plane.people.decide import Permission
 from control_plane.people.factors import PasswordMissing, TooManyFactors
 from control_plane.people.permissions import verify_permitted
 from control_plane.people.security_keys import MAX_PRESENTED_CHARS, RELYING_PARTY, KeyRefused
-from control_plane.people.signing_in import Shown
+from control_plane.people.signing_in import BROWSER_LIFE, Shown
 from control_plane.web import page
 from shared.audit.record import Action, Event, Happening, Outcome
 from shared.errors import Refused
 
 _MAX_TYPED = 1024
+_BROWSER = "leadglass_browser"
 
 
 def add_sign_in(app: APIFlask, services: PeopleServices) -> None:
@@ -65,7 +66,7 @@ def _add_password(app: APIFlask, services: PeopleServices) -> None:
         verify_own_page()
         shown = Shown(code=_typed("code"), key=_typed("key", MAX_PRESENTED_CHARS))
         try:
-            begun = services.signing_in.finish(_typed("step"), shown, address_of_request())
+            begun = services.signing_in.finish(_typed("step"), shown, address_of_request(), _browser())
         except NotProved as exc:
             return _shown(page.render_sign_in(str(exc)), 401)
         except TooManyFailures as exc:
@@ -144,6 +145,10 @@ def _account(
     return _shown(shown, 200 if refused is None else 403)
 
 
+def _browser() -> str:
+    return request.cookies.get(_BROWSER, "")[:_MAX_TYPED]
+
+
 def _typed(name: str, most: int = _MAX_TYPED) -> str:
     return request.form.get(name, "")[:most]
 
@@ -166,6 +171,8 @@ def _shown(text: str, status: int = 200) -> Response:
 def _signed_in(begun: NewSession) -> AnyResponse:
     response = redirect("/")
     response.set_cookie(COOKIE, begun.secret, expires=begun.expires, httponly=True, samesite="Strict")
+    # Opens nothing once the session is over; it says that somebody was signed in here.
+    response.set_cookie(_BROWSER, begun.secret, max_age=BROWSER_LIFE, path="/sign-in", httponly=True, samesite="Strict")
     return response
 
 

@@ -2,12 +2,13 @@
 
 import secrets
 from dataclasses import dataclass
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.db.models import PasswordRow, Person, SecondFactor, SignInStep
+from control_plane.db.models import PasswordRow, Person, PersonSession, SecondFactor, SignInStep
 from control_plane.db.transactions import in_one_commit
 from control_plane.keys.store import KeyStore
 from control_plane.people import factor_rows
@@ -24,10 +25,12 @@ from control_plane.people.accounts import (
 )
 from control_plane.people.attempts import Attempts, NotProved, Wrong
 from control_plane.people.passwords import MAX_CHARS, Passwords
+from control_plane.people.secret_text import digest
 from control_plane.people.security_keys import CHALLENGE_BYTES, KeyPresented, KeyRefused, SecurityKeys
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 
+BROWSER_LIFE = timedelta(days=180)
 _MAX_NAME_CHARS = 80
 
 
@@ -92,8 +95,12 @@ class SigningIn:
         )
         return Step(secret, self._security_keys.to_present(challenge))
 
-    def finish(self, step: str, shown: Shown, address: str) -> NewSession:
-        """Return a session. Raises NotProved, TooManyFailures. A step serves one attempt."""
+    def finish(self, step: str, shown: Shown, address: str, browser: str = "") -> NewSession:
+        """Return a session. Raises NotProved, TooManyFailures. A step serves one attempt.
+
+        `browser`: the secret of a session that this browser had before, if any. Its failures are counted by themselves,
+        so that nobody else's, at the same address, keep its person out.
+        """
         taken = in_one_commit(
             self._database,
             lambda session: factor_rows.take_step(session, step, factor_rows.SIGN_IN, self._clock.now()),
@@ -105,7 +112,9 @@ class SigningIn:
             person, how = self._judge(session, taken.person, shown, taken, password_right=taken.password_right)
             return self._signed_in(session, begin_session(session, person, how, self._clock.now()), how)
 
-        return self._attempts.judged("" if taken is None else taken.person, address, judge)
+        if taken is None:
+            return self._attempts.judged("", address, judge)
+        return self._attempts.judged(taken.person, self._known(taken.person, browser) or address, judge)
 
     def new_credential_token(self, name: str, password: str, code: str, address: str) -> str:
         """Return a token for a person's credential, for whoever has none that is good.
@@ -162,6 +171,16 @@ class SigningIn:
                 continue
             return True
         return False
+
+    def _known(self, person: str, browser: str) -> str:
+        """Return what a browser is known by in which this person was signed in lately; empty: it is not."""
+        lately = self._clock.now() - BROWSER_LIFE
+        had = select(PersonSession.session_id).where(
+            PersonSession.secret_sha256 == digest(browser), PersonSession.person == person, PersonSession.began > lately
+        )
+        with self._database() as session:
+            found = session.scalar(had)
+        return "" if found is None else f"browser {found}"
 
     def _is_password(self, name: str, password: str) -> bool:
         """Return whether it is; make its hash anew where our parameters rose since."""

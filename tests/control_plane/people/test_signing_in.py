@@ -154,6 +154,23 @@ def test_whoever_guesses_all_day_keeps_the_right_person_out_for_a_quarter_of_an_
     bench.sign_in("ada", phone.code())
 
 
+def test_a_browser_in_which_somebody_was_signed_in_is_kept_out_by_nobody_elses_guesses(bench: Bench) -> None:
+    _, phone, _ = bench.with_phone("ada")
+    bench.clock.advance(A_STEP)
+    known = bench.sign_in("ada", phone.code()).secret
+    _, evas_phone, _ = bench.with_phone("eva")
+    bench.clock.advance(A_STEP)
+    evas = bench.sign_in("eva", evas_phone.code()).secret
+    for _ in range(OF_AN_ACCOUNT.free):
+        with pytest.raises(NotProved):
+            bench.sign_in("ada", wrong_code(phone))
+    for browser in ("", "junk", evas):  # control: no other browser is let through
+        with pytest.raises(TooManyFailures):
+            bench.signing_in.finish(bench.signing_in.begin("ada", PASSWORD).secret, Shown(phone.code()), HERE, browser)
+
+    bench.signing_in.finish(bench.signing_in.begin("ada", PASSWORD).secret, Shown(phone.code()), HERE, known)
+
+
 def test_a_credential_opens_whatever_was_guessed(bench: Bench) -> None:
     ada, phone, _ = bench.with_phone("ada")
     for _ in range(OF_AN_ACCOUNT.free + 2):
