@@ -49,6 +49,7 @@ from control_plane.people.accounts import Accounts
 from control_plane.people.factors import Factors
 from control_plane.people.passwords import Passwords
 from control_plane.people.people import People
+from control_plane.people.provider_sign_in import ProviderSignIn
 from control_plane.people.security_keys import SecurityKeys
 from control_plane.people.sessions import Sessions
 from control_plane.people.signing_in import SigningIn
@@ -242,6 +243,7 @@ class ControlPlane:
             signing_in=SigningIn(*proofs),
             sessions=Sessions(self._database, self._journal, self._clock),
             tokens=Tokens(self._database, self._journal, self._clock),
+            provider=ProviderSignIn(self._database, self._journal, self._keys, self._security_keys, self._clock),
             overview=Overview(
                 self._database,
                 self._policy,

@@ -16,6 +16,7 @@ def add_people(commands: "Commands[argparse.ArgumentParser]", person: Person, la
     _add_person(commands, person, later)
     _add_tokens(commands, person, later)
     _add_sessions(commands, person, later)
+    _add_provider(commands, person, later)
 
 
 def _add_person(commands: "Commands[argparse.ArgumentParser]", person: Person, later: Later) -> None:
@@ -91,3 +92,28 @@ def _add_sessions(commands: "Commands[argparse.ArgumentParser]", person: Person,
     end = person(actions.add_parser("end", help="end one from its next request on, or all of yours (audited)"))
     end.add_argument("session", nargs="?", help="its id, as `session list` prints it [all of yours]")
     end.set_defaults(run=later("accounts", "end_session"))
+
+
+def _add_provider(commands: "Commands[argparse.ArgumentParser]", person: Person, later: Later) -> None:
+    parser = commands.add_parser("oidc", help="the identity provider by which people may sign in")
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+    setting = person(actions.add_parser("set", help="have people sign in by an OpenID Connect provider too (audited)"))
+    setting.add_argument("--issuer", required=True, metavar="URL", help="exactly as the provider writes it")
+    setting.add_argument("--client-id", required=True, metavar="ID", help="what it calls this control plane")
+    setting.add_argument("--client-secret-file", type=Path, metavar="FILE", help="its secret, unless it is public")
+    setting.add_argument("--ca", type=Path, metavar="FILE", help="who certified it, PEM [whom this machine trusts]")
+    for claim in ("amr", "acr"):
+        setting.add_argument(
+            f"--{claim}", action="append", default=[], metavar="VALUE",
+            help=f"value of its claim {claim} that means it saw a second factor, such as mfa [ours is asked for]",
+        )  # fmt: skip
+    setting.set_defaults(run=later("provider", "set_provider"))
+    show = person(actions.add_parser("show", help="which one, and who is bound to it"))
+    show.set_defaults(run=later("provider", "show"))
+    remove = person(actions.add_parser("remove", help="have nobody sign in by it any more (audited)"))
+    remove.set_defaults(run=later("provider", "remove"))
+    for name, told in (("bind", "let a subject of it sign in as a person"), ("unbind", "take that back")):
+        binding = person(actions.add_parser(name, help=f"{told} (audited)"))
+        binding.add_argument("name")
+        binding.add_argument("subject", help="its claim sub for them; never an e-mail address, which others can get")
+        binding.set_defaults(run=later("provider", name))

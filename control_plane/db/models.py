@@ -180,6 +180,16 @@ class SecondFactor(Base):
     sign_count: Mapped[int]
 
 
+class ProviderBinding(Base):
+    """Whom an identity provider calls `subject` is this person: an administrator said so."""
+
+    __tablename__ = "provider_bindings"
+
+    issuer: Mapped[str] = mapped_column(String(1000), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+
+
 class RecoveryCode(Base):
     __tablename__ = "recovery_codes"
 

@@ -170,3 +170,37 @@ class LinkAnswer(BaseModel):
     """A sign-in link that works once, within 15 minutes."""
 
     link: str
+
+
+class ProviderRequest(Strict):
+    """An OpenID Connect provider; `amr` and `acr` values of which one says that it saw a second factor."""
+
+    issuer: str = Field(min_length=8, max_length=1000)
+    client_id: str = Field(min_length=1, max_length=255)
+    secret: str = Field(default="", max_length=1024)
+    ca: str = Field(default="", max_length=32_768)
+    amr: list[str] = Field(default=[], max_length=32)
+    acr: list[str] = Field(default=[], max_length=32)
+
+
+class BindingRequest(Strict):
+    """Whom the identity provider calls by `subject` is this person."""
+
+    name: str = Field(max_length=80)
+    subject: str = Field(min_length=1, max_length=255, pattern=_NAME_OF_THING)
+
+
+class Binding(BaseModel):
+    person: str
+    issuer: str
+    subject: str
+
+
+class ProviderAnswer(BaseModel):
+    """By whom people may sign in; null: by nobody."""
+
+    issuer: str | None
+    client_id: str | None
+    amr: list[str]
+    acr: list[str]
+    bound: list[Binding]

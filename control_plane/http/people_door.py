@@ -41,6 +41,7 @@ from control_plane.http.people_models import (
     VerdictAnswer,
 )
 from control_plane.http.people_policy import add_policy
+from control_plane.http.people_provider import add_provider
 from control_plane.http.people_services import PeopleServices, permitted, recognise, who_of
 from control_plane.http.people_sign_in import add_sign_in
 from control_plane.people.accounts import NotSignedIn
@@ -72,6 +73,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     add_policy(app, services)
     add_accounts(app, services)
     add_sign_in(app, services)
+    add_provider(app, services)
     _add_audit(app, services)
     _add_coverage(app, services)
     _add_routes(app, services)

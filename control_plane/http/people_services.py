@@ -22,6 +22,7 @@ from control_plane.people.decide import Permission
 from control_plane.people.factors import Factors
 from control_plane.people.people import People
 from control_plane.people.permissions import verify_permitted
+from control_plane.people.provider_sign_in import ProviderSignIn
 from control_plane.people.sessions import Sessions
 from control_plane.people.signing_in import SigningIn
 from control_plane.people.tokens import Tokens
@@ -51,6 +52,7 @@ class PeopleServices:
     signing_in: SigningIn
     sessions: Sessions
     tokens: Tokens
+    provider: ProviderSignIn
     overview: Overview
     devices: DeviceShowing
     finder: Finder

@@ -19,6 +19,7 @@ from control_plane.people.attempts import NotProved
 from control_plane.people.factors import FactorUnknown
 from control_plane.people.people import PersonUnknown
 from control_plane.people.permissions import NotPermitted
+from control_plane.people.provider_sign_in import NotBound
 from control_plane.people.sessions import SessionUnknown
 from control_plane.people.tokens import TokenUnknown
 from control_plane.policy.versions import VersionUnknown
@@ -40,6 +41,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoSuchHost, 404),
     (PersonUnknown, 404),
     (FactorUnknown, 404),
+    (NotBound, 404),
     (SessionUnknown, 404),
     (TokenUnknown, 404),
     (VersionUnknown, 404),

@@ -24,6 +24,7 @@ class Wrong(StrEnum):
     FACTOR = "wrong second factor"
     NO_FACTOR = "no second factor set up"
     STEP = "sign-in took too long"
+    PROVIDER = "the identity provider's word does not hold"
 
 
 class NotProved(Refused):

@@ -7,7 +7,7 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.db.models import PasswordRow, Person, RecoveryCode, SecondFactor
+from control_plane.db.models import PasswordRow, Person, ProviderBinding, RecoveryCode, SecondFactor
 from control_plane.db.transactions import in_one_commit
 from control_plane.people.accounts import (
     ALL,
@@ -120,7 +120,7 @@ class People:
         return in_one_commit(self._database, act)
 
     def _forget_proofs(self, session: Session, name: str) -> None:
-        for table in (PasswordRow, SecondFactor, RecoveryCode):
+        for table in (PasswordRow, SecondFactor, RecoveryCode, ProviderBinding):
             session.execute(delete(table).where(table.person == name))
         end_everything(session, name, self._clock.now())
 

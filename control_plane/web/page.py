@@ -48,9 +48,14 @@ def render_signed_out() -> str:
     return _pages().get_template("signed_out.html").render()
 
 
-def render_sign_in(said: str = "") -> str:
-    """Return the form for name and password, under what was said of the last attempt."""
-    return _pages().get_template("sign_in.html").render(said=said)
+def render_sign_in(said: str = "", provider: str = "") -> str:
+    """Return the form for name and password, under what was said of the last attempt, and the way to a provider."""
+    return _pages().get_template("sign_in.html").render(said=said, provider=provider)
+
+
+def render_signed_in() -> str:
+    """Return a page that goes on to the status page by itself."""
+    return _pages().get_template("signed_in.html").render()
 
 
 def render_second_step(step: str, options: str, localhost: str) -> str:

@@ -105,6 +105,7 @@ class Event(StrEnum):
     TOKEN_MADE = "people.token-made"  # noqa: S105 (an event)
     TOKEN_ENDED = "people.token-ended"  # noqa: S105 (an event)
     LINK_MADE = "people.link-made"
+    PROVIDER_SET = "people.provider-set"
     SESSION_ENDED = "people.session-ended"
     SIGNED_IN = "people.signed-in"
     SIGN_IN_REFUSED = "people.sign-in-refused"
@@ -206,6 +207,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.TOKEN_MADE: "110113",
     Event.TOKEN_ENDED: "110113",
     Event.LINK_MADE: "110113",
+    Event.PROVIDER_SET: "110113",
     Event.SESSION_ENDED: "110114",
     Event.SIGNED_IN: "110114",
     Event.SIGN_IN_REFUSED: "110114",

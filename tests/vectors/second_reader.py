@@ -418,7 +418,7 @@ _CODES = {
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
     "fleet.host-settled people.added people.removed people.changed "
     "people.password-set people.factor-added people.factor-removed people.token-made people.token-ended "
-    "people.link-made enrolment.host-revoked fleet.command-issued fleet.command-begun "
+    "people.link-made people.provider-set enrolment.host-revoked fleet.command-issued fleet.command-begun "
     "fleet.command-ended fleet.command-refused fleet.command-answered",
     "110114": "people.signed-in people.sign-in-refused people.session-ended",
 }

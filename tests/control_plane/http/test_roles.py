@@ -19,7 +19,8 @@ from control_plane.people.permissions import NotPermitted
 NOBODY = "a role that holds nothing"
 FOR_WHOEVER_IS_NOT_SIGNED_IN = {
     ("GET", "/sign-in"), ("POST", "/sign-in"), ("POST", "/sign-in/second"), ("POST", "/api/v1/sign-in"),
-    ("GET", "/api/v1/openapi.json"), ("GET", "/static/<path:filename>"),
+    ("GET", "/sign-in/provider"), ("GET", "/sign-in/callback"), ("GET", "/api/v1/openapi.json"),
+    ("GET", "/static/<path:filename>"),
 }  # fmt: skip
 _NAMED = re.compile(r"does not hold (\S+)$")
 
@@ -127,6 +128,7 @@ def test_a_field_engineer_brings_hosts_in_and_images_on_and_looks_at_none() -> N
 def test_an_auditor_reads_log_and_people_and_opens_no_image() -> None:
     assert may("auditor") - may("technician") == {
         "GET /api/v1/audit/records", "POST /api/v1/audit/verify", "GET /api/v1/audit/export", "GET /api/v1/people",
+        "GET /api/v1/identity-provider",
         "POST /api/v1/objects/<object_id>/custody",
     }  # fmt: skip
 

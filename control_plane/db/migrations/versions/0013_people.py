@@ -29,6 +29,7 @@ def upgrade() -> None:
     _make_tokens()
     _make_sessions()
     _make_factors()
+    _make_bindings()
     _move_tokens()
 
 
@@ -114,6 +115,15 @@ def _make_factors() -> None:
     )
 
 
+def _make_bindings() -> None:
+    op.create_table(
+        "provider_bindings",
+        sa.Column("issuer", sa.String(length=1000), primary_key=True),
+        sa.Column("subject", sa.String(length=255), primary_key=True),
+        sa.Column("person", sa.String(length=80), sa.ForeignKey("people.name"), nullable=False, index=True),
+    )
+
+
 def _move_tokens() -> None:
     """Have every credential go on for a year. SQLite cannot take its old column out, which holds no token's digest."""
     connection, now = op.get_bind(), SystemClock().now().replace(tzinfo=None)
@@ -135,7 +145,7 @@ def downgrade() -> None:
         connection.execute(restored.values(token_sha256=row.secret_sha256))
     for table in (
         "recovery_codes", "second_factors", "passwords", "sign_in_failures", "sign_in_steps", "people_sessions",
-        "sign_in_links", "api_tokens",
+        "sign_in_links", "provider_bindings", "api_tokens",
     ):  # fmt: skip
         op.drop_table(table)
     op.create_table(
