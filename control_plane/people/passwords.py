@@ -58,4 +58,4 @@ class Passwords:
 
 def _normal(password: str) -> str:
     # RFC 8265 section 4.2.2: what two keyboards write differently and shows alike is one password.
-    return unicodedata.normalize("NFC", password)
+    return unicodedata.normalize("NFC", password.encode(errors="replace").decode())

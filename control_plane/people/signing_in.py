@@ -85,12 +85,12 @@ class SigningIn:
 
     def begin(self, name: str, password: str) -> Step:
         """Take name and password. Whether they are right is said with the second factor, and by nothing before."""
-        challenge = secrets.token_bytes(CHALLENGE_BYTES)
+        challenge, name = secrets.token_bytes(CHALLENGE_BYTES), _as_name(name)
         right = self._is_password(name, password)
         secret = in_one_commit(
             self._database,
             lambda session: factor_rows.insert_step(
-                session, name[:_MAX_NAME_CHARS], factor_rows.SIGN_IN, challenge, self._clock.now(), password_right=right
+                session, name, factor_rows.SIGN_IN, challenge, self._clock.now(), password_right=right
             ),
         )
         return Step(secret, self._security_keys.to_present(challenge))
@@ -121,10 +121,11 @@ class SigningIn:
 
         Raises NotProved, TooManyFailures.
         """
+        name = _as_name(name)
         right = self._is_password(name, password)
 
         def judge(session: Session) -> str:
-            person, how = self._judge(session, name[:_MAX_NAME_CHARS], Shown(code=code), None, password_right=right)
+            person, how = self._judge(session, name, Shown(code=code), None, password_right=right)
             now = self._clock.now()
             token, row = insert_token(session, person.name, CREDENTIAL, ALL, now, now + CREDENTIAL_LIFE)
             who = (Participant("person", person.name, True),)
@@ -133,7 +134,7 @@ class SigningIn:
             self._journal.append(session, Happening(Event.TOKEN_MADE, Action.CREATE, Outcome.SUCCESS, who, what))
             return token
 
-        return self._attempts.judged(name[:_MAX_NAME_CHARS], address, judge)
+        return self._attempts.judged(name, address, judge)
 
     def _judge(
         self, session: Session, name: str, shown: Shown, step: SignInStep | None, *, password_right: bool
@@ -197,3 +198,8 @@ class SigningIn:
         who, what = (Participant("person", begun.person.name, True),), (Subject("session", begun.person.session_id),)
         self._journal.append(session, Happening(Event.SIGNED_IN, Action.EXECUTE, Outcome.SUCCESS, who, what, how))
         return begun
+
+
+def _as_name(typed: str) -> str:
+    """Return what was typed as a database can be asked for it; what no name has in it makes it nobody's."""
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in typed[:_MAX_NAME_CHARS])
