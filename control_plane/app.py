@@ -75,7 +75,7 @@ from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
 from control_plane.vault.settling import Settling
-from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
 from shared.enrolment.exchange import Doors
@@ -167,14 +167,22 @@ class ControlPlane:
     def addresses(self) -> dict[str, str | int | None]:
         """Where the doors are, and a fresh one-time sign-in link until an administrator can do without one."""
         people = f"http://{self._settings.people_host}:{self._doors['people'].port}"
-        first = self._accounts.first_administrator()
+        link = self._first_link()
         return {
             "people_url": people,
-            "sign_in_url": first and f"{people}/sign-in?token={self._accounts.new_link(first)}",
+            "sign_in_url": link and f"{people}/sign-in?token={link}",
             "enrol_url": f"https://{self._settings.host}:{self._doors['enrolment'].port}",
             "hosts_url": f"https://{self._settings.host}:{self._doors['hosts'].port}",
             "mqtt_port": self._push.port,
         }
+
+    def _first_link(self) -> str | None:
+        first = self._accounts.first_administrator()
+        if first is None:
+            return None
+        what = (Subject("person", first),)
+        self._journal.record(Happening(Event.LINK_MADE, Action.CREATE, Outcome.SUCCESS, _CENTRE, what))
+        return self._accounts.new_link(first)
 
     def _make_doors(self) -> Iterator[Door]:
         settings = self._settings
