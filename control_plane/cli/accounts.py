@@ -97,7 +97,12 @@ def renew_credential(options: Namespace) -> int:
             "code": _ask("Code of your app, or a recovery code: ").strip(),
         }
         answer = PeopleDoor(url, token).post("/api/v1/sign-in", body)
-    replace_whole(options.credential, replace(credential, token=answer["token"]).encode())
+    mine: Any = PeopleDoor(url, answer["token"]).get("/api/v1/account")
+    renewed = replace(credential, token=answer["token"], role=mine["role"])
+    replace_whole(options.credential, renewed.encode())
+    if "before" in answer:
+        # Only now: whoever lost the answer could not have asked again.
+        PeopleDoor(url, answer["token"]).post("/api/v1/tokens/end", {"token": answer["before"]})
     return _print(options, {"file": str(options.credential)}, f"{options.credential}: renewed, for a year")
 
 

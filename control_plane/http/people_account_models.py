@@ -130,6 +130,12 @@ class TokenAnswer(BaseModel):
     expires: str
 
 
+class RenewedToken(TokenAnswer):
+    """A new token, and the id of the one `before` it, which is to be ended once this one is kept."""
+
+    before: str
+
+
 class TokenEnd(Strict):
     token: str = Field(pattern=_ID)
 

@@ -17,6 +17,7 @@ from control_plane.http.people_account_models import (
     PersonRequest,
     PersonShown,
     RecoveryCodesAnswer,
+    RenewedToken,
     RoleRequest,
     SessionEnd,
     SessionsAnswer,
@@ -168,11 +169,11 @@ def _add_tokens(app: APIFlask, services: PeopleServices) -> None:
         return _token(services.tokens.make(person, wanted.name, wanted.scope, timedelta(days=wanted.days)))
 
     @app.post("/api/v1/tokens/renew")
-    @app.output(TokenAnswer)
+    @app.output(RenewedToken)
     def renew_token() -> dict[str, Json]:
-        """Return a token for a year in the place of the one that this was asked with."""
+        """Return a token for a year in the place of the one that this was asked with, which ends in ten minutes."""
         person = permitted(services, Permission.ACCOUNT_OWN)
-        return _token(services.tokens.renew(person))
+        return {**_token(services.tokens.renew(person)), "before": person.token_id}
 
     @app.post("/api/v1/tokens/end")
     @app.input(TokenEnd, location="json", arg_name="wanted")

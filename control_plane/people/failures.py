@@ -23,7 +23,7 @@ def count_attempt(session: Session, name: str, address: str, now: datetime) -> d
     session.execute(delete(SignInFailures).where(SignInFailures.last <= now - FORGOTTEN_AFTER))
     rows: list[SignInFailures] = []
     for account, patience in ((_account(name), OF_AN_ACCOUNT), (_ANYBODY, OF_AN_ADDRESS)):
-        row = session.get(SignInFailures, (account, address))
+        row = session.get(SignInFailures, (account, address), with_for_update=True)
         if row is None:
             row = SignInFailures(account=account, address=address, count=0, last=now)
         elif (left := wait(patience, row.count, row.last, now)).total_seconds() > 0:
@@ -41,7 +41,7 @@ def forget(session: Session, name: str, address: str, before: datetime | None) -
     session.execute(
         delete(SignInFailures).where(SignInFailures.account == _account(name), SignInFailures.address == address)
     )
-    if row := session.get(SignInFailures, (_ANYBODY, address)):
+    if row := session.get(SignInFailures, (_ANYBODY, address), with_for_update=True):
         row.count, row.last = max(0, row.count - 1), before or row.last
 
 

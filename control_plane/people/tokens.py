@@ -28,6 +28,7 @@ from shared.clock import Clock
 from shared.errors import Refused
 
 RUNS_OUT_SOON = timedelta(days=30)
+RENEWED_ENDS = timedelta(minutes=10)
 DEFAULT_DAYS, MOST_DAYS = 90, 365
 _MOST_TOKENS = 100
 
@@ -76,14 +77,17 @@ class Tokens:
         return in_one_commit(self._database, make)
 
     def renew(self, person: SignedIn) -> NewToken:
-        """Return a token for a year in the place of the one in hand, which ends. Raises NotSignedIn: it is none."""
+        """Return a token for a year in the place of the one in hand, which ends: soon, for the answer may be lost.
+
+        Raises NotSignedIn: it is none.
+        """
 
         def renew(session: Session) -> NewToken:
             now = self._clock.now()
             held = session.get(ApiToken, person.token_id) if person.token_id else None
             if held is None or held.ended is not None:
                 raise NotSignedIn
-            held.ended = now
+            held.expires = min(held.expires, now + RENEWED_ENDS)
             self._record(session, Event.TOKEN_ENDED, Action.DELETE, person.name, person.name, held.token_id)
             return self._insert(session, person.name, CREDENTIAL, ALL, now + CREDENTIAL_LIFE)
 
@@ -115,7 +119,12 @@ class Tokens:
         asked = (
             select(ApiToken)
             .join(Person, Person.name == ApiToken.person)
-            .where(valid_token(now), ApiToken.expires <= now + RUNS_OUT_SOON, Person.removed.is_(None))
+            .where(
+                valid_token(now),
+                ApiToken.expires <= now + RUNS_OUT_SOON,
+                ApiToken.expires > now + RENEWED_ENDS,
+                Person.removed.is_(None),
+            )
             .order_by(ApiToken.expires)
         )
         with self._database() as session:

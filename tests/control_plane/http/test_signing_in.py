@@ -117,6 +117,20 @@ def test_whoever_is_signed_in_ends_all_their_sessions_on_the_page(centre: Centre
     assert [centre.door.people("GET", "/", Cookie=cookie).status for cookie in cookies] == [401, 401]
 
 
+def test_a_page_that_renews_itself_keeps_no_session_open(centre: Centre) -> None:
+    centre.set_up_phone()
+    idle, busy = (cookie_of(centre.sign_in(code=centre.fresh_code())) for _ in range(2))
+    shown = centre.door.people("GET", "/", Cookie=idle).body.decode()
+    again = re.findall(r'http-equiv="refresh" content="\d+; url=([^"]*)"', shown)[0]
+    answers = []
+    for _ in range(3):
+        centre.clock.advance(timedelta(minutes=12))
+        answers.append(centre.door.people("GET", again, Cookie=idle).status)
+        assert centre.door.people("GET", "/account", Cookie=busy).status == 200
+
+    assert answers == [200, 200, 401]
+
+
 def test_a_form_of_another_page_acts_for_nobody(centre: Centre) -> None:
     centre.set_up_phone()
     cookie = cookie_of(centre.sign_in(code=centre.fresh_code()))

@@ -10,7 +10,18 @@ import pytest
 from jinja2 import UndefinedError
 
 from control_plane.fleet.device_tree import gaps, tree
-from control_plane.web.page import STATIC, STYLE_SHEET, age, render_devices, render_signed_out, render_status
+from control_plane.web.page import (
+    STATIC,
+    STYLE_SHEET,
+    age,
+    render_account,
+    render_devices,
+    render_new_key,
+    render_second_step,
+    render_sign_in,
+    render_signed_out,
+    render_status,
+)
 from shared.devices.verdict import Cause, Target
 from shared.fleet.devices import Authorized, DeviceState, GuardReport, OtherState
 from tests.control_plane.fleet.test_device_tree import HOSTILE, REPORT, STICK
@@ -485,3 +496,35 @@ def test_what_became_of_a_command_is_shown_and_what_a_host_says_of_it_is_escaped
     kind = {"done": "good", "waiting": "unknown", "unknown": "unknown"}.get(state, "bad")
     assert f'<span class="badge {kind}">{state}</span>' in page
     assert "<script>alert" not in page
+
+
+PERSON = {
+    "name": "<b>ada</b>", "role": "administrator", "password": True, "recovery_codes_left": 9,
+    "second_factors": [{"factor": "0" * 16, "kind": "totp", "name": "<i>phone</i>", "added": STATUS["time"]}],
+}  # fmt: skip
+FORMS = {
+    "sign in": render_sign_in("<u>wrong</u>", "https://login.example/<b>"),
+    "second step": render_second_step("a step", '{"challenge": "<b>"}', ""),
+    "new key": render_new_key("a step", '{"challenge": "<b>"}', ""),
+    "account": render_account(PERSON, [], [], said="<u>wrong</u>", codes=["0000-1111-2222-3333"], localhost=""),
+}
+
+
+@pytest.mark.parametrize("page", FORMS.values(), ids=FORMS)
+def test_pages_with_forms_send_them_here_and_run_no_script_but_the_one_for_security_keys(page: str) -> None:
+    elements = Elements(page).found
+
+    assert {attrs["action"].partition("/")[0] for tag, attrs in elements if tag == "form"} == {""}
+    assert {attrs["method"] for tag, attrs in elements if tag == "form"} == {"post"}
+    assert {attrs.get("src") for tag, attrs in elements if tag == "script"} <= {"/static/security-key.js"}
+    assert not [attrs for _, attrs in elements if any(name.startswith("on") or name == "style" for name in attrs)]
+    assert not {tag for tag, _ in elements} & {"b", "i", "u"}
+    assert ("meta", {"name": "referrer", "content": "same-origin"}) in elements
+
+
+def test_what_runs_out_soon_stands_on_the_status_page() -> None:
+    soon = {"person": "<b>ada</b>", "name": "credential", "expires": "2026-03-20T08:00:00.000000Z"}
+    shown = words(render_status(changed(tokens_running_out=[soon])))
+
+    assert "Token credential of &lt;b&gt;ada&lt;/b&gt; opens nothing after 2026-03-20 08:00:00 UTC" in shown
+    assert "runs out" not in words(render_status(STATUS))
