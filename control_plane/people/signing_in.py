@@ -142,9 +142,10 @@ class SigningIn:
         person = session.get(Person, name)
         if person is None or person.removed is not None:
             raise NotProved(Wrong.PERSON)
+        # Also after a wrong password, so that time says nothing of it; what it used up is taken back with the commit.
+        how = self._factor_shown(session, name, shown, step)
         if not password_right:
             raise NotProved(Wrong.PASSWORD)
-        how = self._factor_shown(session, name, shown, step)
         if how is None:
             any_set_up = select(SecondFactor.person).where(
                 SecondFactor.person == name, SecondFactor.confirmed.is_not(None)

@@ -121,3 +121,22 @@ def test_tokens_and_sessions_are_made_listed_and_ended(centre: Running) -> None:
     assert "ended: 0 sessions" in told("session", "end", *centre.who)
     code, _, errors = run("token", "new", "--name", "x", "--scope", "account:own", *centre.who)
     assert (code, "no token can have account:own" in errors) == (1, True)
+
+
+def test_an_identity_provider_is_set_and_people_are_bound_to_it(centre: Running, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("of the client\n")
+    issuer = "https://login.hospital.example"
+    given = ("--issuer", issuer, "--client-id", "leadglass", "--client-secret-file", secret)
+    assert "so ours is asked for in any case" in told("oidc", "set", *given, *centre.who)
+    told("oidc", "bind", "first-administrator", "248289761001", *centre.who)
+
+    shown = told("oidc", "show", *centre.who)
+    assert f"provider   {issuer}" in shown
+    assert f"first-administrator: subject 248289761001 of {issuer}" in shown
+    told("oidc", "unbind", "first-administrator", "248289761001", *centre.who)
+    told("oidc", "remove", *centre.who)
+    assert told("oidc", "show", *centre.who).split() == ["provider", "none"]
+    assert "of the client" not in told("audit", "tail", "--json", *centre.who)
+    code, _, errors = run("oidc", "set", "--issuer", "http://login.example", "--client-id", "x", *centre.who)
+    assert (code, "has to begin with https://" in errors) == (1, True)

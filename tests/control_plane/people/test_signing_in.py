@@ -94,6 +94,15 @@ def test_the_first_step_answers_the_same_whether_the_password_is_right_or_not(be
     assert all('"allowCredentials": []' in answer.key_options for answer in answers)
 
 
+def test_a_wrong_password_uses_up_no_code(bench: Bench) -> None:
+    _, phone, codes = bench.with_phone("ada")
+    bench.clock.advance(A_STEP)
+    for code in (phone.code(), codes[0]):
+        with pytest.raises(NotProved):
+            bench.sign_in("ada", code, password="not the password")
+        bench.sign_in("ada", code)
+
+
 def test_a_password_alone_opens_nothing(bench: Bench) -> None:
     bench.factors.set_password(bench.person("ada"), "", PASSWORD, HERE)
 
