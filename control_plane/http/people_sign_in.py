@@ -44,7 +44,10 @@ def _add_link(app: APIFlask, services: PeopleServices) -> None:
             begun = services.signing_in.by_link(token)
         except NotSignedIn:
             count_failure(services)
-            services.journal.record(Happening(Event.SIGN_IN_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE))
+            why = "link unknown, used or expired"
+            services.journal.record(
+                Happening(Event.SIGN_IN_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE, reason=why)
+            )
             return shown(page.render_signed_out(), 401)
         return signed_in(begun)
 

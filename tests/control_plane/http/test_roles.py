@@ -4,12 +4,13 @@ import inspect
 import re
 from collections.abc import Iterator
 from datetime import date
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 from flask import g
 from werkzeug.routing import Rule
 
+from control_plane.http.people_account_models import Role
 from control_plane.http.people_door import people_door
 from control_plane.http.people_services import PeopleServices
 from control_plane.people.accounts import SignedIn
@@ -131,6 +132,10 @@ def test_an_auditor_reads_log_and_people_and_opens_no_image() -> None:
         "GET /api/v1/identity-provider",
         "POST /api/v1/objects/<object_id>/custody",
     }  # fmt: skip
+
+
+def test_a_role_can_be_given_to_somebody_exactly_if_there_is_one() -> None:
+    assert set(get_args(Role)) == set(ROLES)
 
 
 def test_an_administrator_may_do_everything() -> None:
