@@ -115,7 +115,7 @@ def test_guessing_the_second_factor_is_slowed_down_until_it_is_hopeless(bench: B
     _, phone, _ = bench.with_phone("ada")
     guesses = 0
     until = bench.clock.now() + timedelta(days=1)
-    while bench.clock.now() < until:
+    while bench.clock.now() < until and guesses < 200:
         try:
             bench.sign_in("ada", wrong_code(phone))
         except NotProved:

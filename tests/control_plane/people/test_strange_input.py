@@ -1,5 +1,6 @@
 """Whatever is typed, sent or answered is refused in our words or taken for what it is, and nothing else happens."""
 
+import base64
 import json
 import tempfile
 from collections.abc import Iterator
@@ -7,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
+import pyotp
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -73,6 +75,15 @@ def test_a_code_is_of_a_step_that_is_near_and_newer_or_of_none(code: str, last: 
     accepted = totp.accepted_step(bytes(20), code, START, last)
 
     assert accepted is None or (accepted > last and abs(accepted - int(START.timestamp()) // 30) <= 1)
+
+
+def test_a_step_that_was_accepted_is_accepted_no_more_nor_one_before_it() -> None:
+    generator = pyotp.TOTP(base64.b32encode(bytes(20)).decode())
+    now = int(START.timestamp()) // 30
+    codes = [generator.generate_otp(now + off) for off in (-1, 0, 1)]
+    accepted = [[totp.accepted_step(bytes(20), code, START, last) for code in codes] for last in (0, now)]
+
+    assert accepted == [[now - 1, now, now + 1], [None, None, now + 1]]
 
 
 MEMBERS = st.sampled_from(["id", "rawId", "type", "response", "clientDataJSON"])
