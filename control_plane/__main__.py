@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_running(commands)
     _add_people(commands)
+    _add_codes(commands)
+    _add_hosts(commands)
+    _add_requests(commands)
     _add_policy(commands)
     _add_accounts(commands)
     _add_audit(commands)
@@ -116,22 +119,6 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     signing_in.set_defaults(run=_later("people", "sign_in"))
 
-    code = _person(commands.add_parser("code", help="issue a one-time enrolment code for one host"))
-    code.add_argument("--asset", required=True, help="what people call the host, such as 'CT 2, room 1.14'")
-    code.add_argument("--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]")
-    code.add_argument("--site", metavar="NAME", help="the host is at this site and has the policy layer site-NAME too")
-    code.add_argument("--type", metavar="NAME", help="its type of modality: it has the policy layer modality-NAME too")
-    code.set_defaults(run=_later("people", "code"))
-
-    hosts = commands.add_parser("hosts", help="list hosts, or take one's identity away")
-    actions = hosts.add_subparsers(title="actions", required=True, metavar="ACTION")
-    listing = _person(actions.add_parser("list", help="the ids of hosts that are not revoked, one a line"))
-    listing.set_defaults(run=_later("hosts", "show"))
-    revoke = _person(actions.add_parser("revoke", help="refuse a host from now on, for good (audited)"))
-    revoke.add_argument("host", metavar="HOST", help="its id, as `status` prints it: host-...")
-    revoke.add_argument("--reason", required=True, help="why; it is kept sealed in the audit log, with your name")
-    revoke.set_defaults(run=_later("hosts", "revoke"))
-
     find = _person(commands.add_parser("find", help="look images up through the blind index (audited)"))
     wanted = find.add_mutually_exclusive_group()
     wanted.add_argument("--patient-id", metavar="ID", help="patient number, exactly as the image carries it")
@@ -151,15 +138,89 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     settle.add_argument("object", help="an object of it, as `find --conflicts` prints it")
     settle.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
     settle.set_defaults(run=_later("people", "settle"))
-    doubted = commands.add_parser("settle-host", help="close the doubt about a host that you looked into (audited)")
-    _person(doubted).add_argument("host", help="its host id, as `status` prints it")
-    doubted.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
-    doubted.set_defaults(run=_later("people", "settle_host"))
 
     custody = _person(commands.add_parser("custody", help="write what proves an image elsewhere (audited)"))
     custody.add_argument("object", help="object id, as `find` prints it")
     custody.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     custody.set_defaults(run=_later("people", "custody"))
+
+
+def _add_codes(commands: "Commands[argparse.ArgumentParser]") -> None:
+    code = commands.add_parser("code", help="issue one-time enrolment codes, look at them, cancel them")
+    # Not required here: the actions bring their own.
+    code.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    code.add_argument("--url", help="people's door, where it is not the one in the credential")
+    _json(code)
+    code.add_argument("--asset", help="the asset number, or what else people call the host, such as 'CT 2, room 1.14'")
+    code.add_argument("--list", type=Path, metavar="FILE.csv", help="asset, site, type: a code for each line, or none")
+    code.add_argument("--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]")
+    code.add_argument("--site", metavar="NAME", help="the host is at this site and has the policy layer site-NAME too")
+    code.add_argument("--type", metavar="NAME", help="its type of modality: it has the policy layer modality-NAME too")
+    code.add_argument("--qr", action="store_true", help="as QR code in this terminal too")
+    code.add_argument("--sheet", type=Path, metavar="FILE.svg", help="as QR codes to print; never overwritten")
+    code.set_defaults(run=_later("codes", "issue"))
+    actions = code.add_subparsers(title="actions", metavar="ACTION")
+    listing = _person(actions.add_parser("list", help="codes without their secrets, and what became of each"))
+    listing.set_defaults(run=_later("codes", "show"))
+    cancel = _person(actions.add_parser("cancel", help="have a code open nothing any more (audited)"))
+    cancel.add_argument("code_id", metavar="CODE", help="as `code list` names it")
+    cancel.set_defaults(run=_later("codes", "cancel"))
+    settle = _person(actions.add_parser("settle", help="close the doubt about a code that was tried twice (audited)"))
+    settle.add_argument("code_id", metavar="CODE", help="as `status` names it")
+    _reason(settle, "what you found")
+    settle.set_defaults(run=_later("codes", "settle"))
+
+
+def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
+    hosts = commands.add_parser("hosts", aliases=["host"], help="list hosts, and decide what becomes of one")
+    actions = hosts.add_subparsers(title="actions", required=True, metavar="ACTION")
+    listing = _person(actions.add_parser("list", help="the ids of hosts whose identity was not ended, one a line"))
+    listing.set_defaults(run=_later("hosts", "show"))
+    revoke = _host(actions, "revoke", "refuse a host from now on, for good; its asset enrols no other (audited)")
+    _reason(revoke, "why")
+    revoke.set_defaults(run=_later("hosts", "revoke"))
+    lift = _host(actions, "lift", "let a revoked host's asset and machine enrol again; takes two persons (audited)")
+    _reason(lift, "why")
+    lift.set_defaults(run=_later("hosts", "lift"))
+    asks = _person(actions.add_parser("asks", help="machines that ask to go on as hosts that have no certificate left"))
+    asks.set_defaults(run=_later("hosts", "asks"))
+    approve = _host(actions, "approve", "let the machine with this fresh key go on as the host (audited)")
+    approve.add_argument("--fingerprint", required=True, metavar="SHORT", help="as the machine shows it")
+    approve.set_defaults(run=_later("hosts", "approve"))
+    rename = _host(actions, "rename", "give a host another asset; it learns that when it renews (audited)")
+    rename.add_argument("--asset", required=True, metavar="NEW", help="what people call it from now on")
+    rename.set_defaults(run=_later("hosts", "rename"))
+    replace = _host(actions, "replace", "a code for other hardware in its place, which ends this identity (audited)")
+    replace.add_argument(
+        "--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]"
+    )
+    replace.set_defaults(run=_later("hosts", "replace"))
+    end = _host(actions, "decommission", "take a host out of service for good (audited)")
+    how = end.add_mutually_exclusive_group(required=True)
+    how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its wipe; not there yet")
+    how.add_argument("--exception", action="store_true", help="without one: takes two persons, and --reason")
+    end.add_argument("--reason", help="why; it is kept sealed in the audit log, with your name")
+    end.set_defaults(run=_later("hosts", "decommission"))
+
+    doubted = commands.add_parser("settle-host", help="close the doubt about a host that you looked into (audited)")
+    _person(doubted).add_argument("host", help="its host id, as `status` prints it")
+    doubted.add_argument("--rekey", action="store_true", help="two machines go on: bar both, then approve one")
+    _reason(doubted, "what you found")
+    doubted.set_defaults(run=_later("hosts", "settle"))
+
+
+def _add_requests(commands: "Commands[argparse.ArgumentParser]") -> None:
+    requests = commands.add_parser("requests", help="what waits for a second person")
+    actions = requests.add_subparsers(title="actions", required=True, metavar="ACTION")
+    listing = _person(actions.add_parser("list", help="every request that is open"))
+    listing.set_defaults(run=_later("requests", "show"))
+    for do, told in (
+        ("approve", "do what another person asked for (audited)"),
+        ("refuse", "close it undone (audited)"),
+    ):
+        deciding = _person(actions.add_parser(do, help=f"{told} (audited)"))
+        deciding.add_argument("request", metavar="REQUEST", help="as `requests list` names it")
+        deciding.set_defaults(run=_later("requests", "decide"), do=do)
 
 
 def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -434,6 +495,16 @@ def _person(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
     parser.add_argument("--url", help="people's door, where it is not the one in the credential")
     return _json(parser)
+
+
+def _host(actions: "Commands[argparse.ArgumentParser]", name: str, told: str) -> argparse.ArgumentParser:
+    parser = _person(actions.add_parser(name, help=told))
+    parser.add_argument("host", metavar="HOST", help="its id, as `status` prints it: host-...")
+    return parser
+
+
+def _reason(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--reason", required=True, help=f"{what}; it is kept sealed in the audit log, with your name")
 
 
 def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

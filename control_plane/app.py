@@ -23,9 +23,15 @@ from control_plane.custody.decoder import Decoder
 from control_plane.custody.frames import FrameDigester, FrameWorker
 from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import open_database, sqlite_url
-from control_plane.enrolment import authority, codes
+from control_plane.enrolment import authority
+from control_plane.enrolment.code_service import EnrolmentCodes
+from control_plane.enrolment.decommissioning import Decommissioning
 from control_plane.enrolment.enroller import Enroller, Renewer
+from control_plane.enrolment.lapsed import LapsedHosts
+from control_plane.enrolment.renaming import Renaming
+from control_plane.enrolment.replacing import Replacing, code_for_replacement
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
+from control_plane.enrolment.tombstones import Lifting
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
@@ -46,6 +52,7 @@ from control_plane.keys.root import load_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
+from control_plane.people.two_persons import TwoPersons
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.signatories import signatories
 from control_plane.policy.simulation.simulation import PolicySimulation
@@ -78,6 +85,7 @@ from shared.routes.sender import RouteSender, Services
 
 _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5
+_MOST_WRONG_CODES = 60  # a minute, from all addresses
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
 
@@ -108,6 +116,11 @@ class ControlPlane:
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
                                 revoked=RevokedHosts(self._database, self._ca))  # fmt: skip
         self._revocation = Revocation(self._database, self._journal, self._push.end_session)
+        self._codes = EnrolmentCodes(self._database, self._journal, clock, self._ca.fingerprint)
+        self._lapsed = LapsedHosts(self._database, self._ca, self._evidence, self._journal, clock)
+        close_session = self._revocation.close_session
+        acts = (Lifting(self._journal), Decommissioning(self._journal, close_session))
+        self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
             self._database, self._journal, clock,
             signatories=partial(signatories, self._policy), hint=self._push.hint_command,
@@ -172,9 +185,11 @@ class ControlPlane:
         tls = self._tls(store.SERVER_TLS)
         enroller = Enroller(
             self._database, self._ca, self._journal, self._clock,
+            Replacing(self._journal, self._moves, self._revocation.close_session),
             sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
         )  # fmt: skip
-        enrolment = enrolment_door(enroller, self._ca.pem, self._where, FailureLimit(self._clock))
+        limit = FailureLimit(self._clock, most_overall=_MOST_WRONG_CODES)
+        enrolment = enrolment_door(enroller, self._lapsed, self._ca.pem, self._where, limit)
         vault = VaultIntake(
             self._database,
             self._objects,
@@ -240,11 +255,13 @@ class ControlPlane:
                 self._versions,
                 self._commands,
                 self._rollouts,
+                self._lapsed,
+                self._two_persons,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
-            doubts=Doubts(self._database, self._journal),
+            doubts=Doubts(self._database, self._journal, self._clock, self._revocation.close_session),
             commands=self._commands,
             opener=self._opener(),
             custody=CustodyStatements(self._database, self._journal, self._clock),
@@ -259,7 +276,11 @@ class ControlPlane:
             moves=self._moves,
             revocation=self._revocation,
             journal=self._journal,
-            issue_code=partial(codes.issue, self._database, self._clock, self._ca.fingerprint),
+            codes=self._codes,
+            code_for_replacement=partial(code_for_replacement, self._database, self._codes),
+            lapsed=self._lapsed,
+            renaming=Renaming(self._database, self._journal),
+            two_persons=self._two_persons,
             limit=FailureLimit(self._clock),
         )
 

@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     enrol = commands.add_parser("enrol", help="give this host its identity, with a one-time code", epilog=_EPILOG)
     _add_data(enrol)
     enrol.add_argument("--url", required=True, help="the centre's enrolment door, https://HOST:PORT")
-    enrol.add_argument("--asset", required=True, help='what people call this host, such as "CT 2, room 1.14"')
+    enrol.add_argument("--asset", required=True, help="the asset that the code was issued for, as it came with it")
     code = enrol.add_mutually_exclusive_group()
     code.add_argument("--code", help="the code itself; it then shows in the process list, so prefer stdin")
     code.add_argument("--code-file", type=Path, help="a file that holds the code; without either it is read from stdin")
@@ -181,6 +181,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _enrol(arguments: argparse.Namespace) -> None:
     from edge_agent.enrol.enroller import enrol
+    from edge_agent.enrol.machine import machine_digests
     from shared.enrolment.code import EnrolmentCode
 
     if arguments.code is not None:
@@ -189,7 +190,8 @@ def _enrol(arguments: argparse.Namespace) -> None:
         text = _read_code(arguments.code_file)
     else:
         text = sys.stdin.readline()
-    host_id = enrol(_folder(arguments), arguments.url, EnrolmentCode.parse(text), arguments.asset)
+    code = EnrolmentCode.parse(text)
+    host_id = enrol(_folder(arguments), arguments.url, code, arguments.asset, machine_digests())
     sys.stdout.write(f"enrolled as {host_id}\n")
 
 
@@ -225,13 +227,23 @@ def _status(arguments: argparse.Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
-    for listed in ("policy_layers", "routes", "export_folders", "moved", "spool_quota_bytes", "spool_used_percent"):
+    for listed in (
+        "policy_layers",
+        "standing",
+        "routes",
+        "export_folders",
+        "moved",
+        "spool_quota_bytes",
+        "spool_used_percent",
+    ):
         del status[listed]
     used = read.spool_used_percent
     of_quota = "no quota" if used is None else f"{used} % of the {read.spool_quota_bytes} that policy lets it hold"
     status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
+    for line in read.standing.lines():
+        sys.stdout.write(f"{'standing':20} {line}\n")
     for layer in read.layers:
         sys.stdout.write(f"{'policy layer':20} {layer.layer}: accepted {layer.accepted}, in force {layer.in_force}\n")
     for route in read.routes:

@@ -39,7 +39,9 @@ from edge_agent.commitment.store import CommitmentStore
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import DeliveryUploader
+from edge_agent.enrol.lapsed import Asking
 from edge_agent.enrol.renewal import CertificateRenewal
+from edge_agent.enrol.standing import CentreSays
 from edge_agent.export_folder.ledger import Ledger
 from edge_agent.export_folder.named import ExportFolder
 from edge_agent.export_folder.watcher import ExportFolderWatcher
@@ -143,6 +145,7 @@ class Agent:
             on_record=self._bells.audit.ring,
         )
         self.isolation = Isolation(self.database)
+        self._centre_says = CentreSays(self.database, clock, log)
         self._forward_key = ForwardingKey(folder.forwarding, random_bytes)
         self._owed = ForwardQueue(self.database, self.journal, self._host_id, clock, self._bells.forward.ring)
         self.forwards = Forwards(self._forward_key, self._owed)
@@ -400,16 +403,20 @@ class Agent:
         return self.listener.port is not None
 
     def _make_renewal(self) -> CertificateRenewal:
-        return CertificateRenewal(
+        folder, identity = self._settings.folder, self._identity
+        renewal = CertificateRenewal(
             self._door(),
-            self._settings.folder,
+            folder,
             host_id=self._host_id,
+            asking=Asking(folder, identity.config, identity.signer, self._clock, self._log),
             present=self._identity.tls_certificate,
             ca=self._identity.ca,
             contexts=self._contexts,
             clock=self._clock,
             log=self._log,
         )
+        self._centre_says.on_barred(renewal.turned_away)
+        return renewal
 
     def _make_delivery(self) -> DeliveryUploader:
         return DeliveryUploader(
@@ -491,7 +498,7 @@ class Agent:
 
     def _door(self) -> HttpsDoor:
         doors = self._identity.config.doors
-        return HttpsDoor(doors.host, doors.https_port, self._context())
+        return HttpsDoor(doors.host, doors.https_port, self._context(), on_answer=self._centre_says.heard)
 
     def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:
         folder = self._settings.folder

@@ -1,6 +1,7 @@
 """What the agent reads once at its start: its folder, and the identity that enrolment left there.
 
-identity/   tls.pem dicom.pem forwarding.key evidence.key evidence.crt ca.pem host.json, all 0600
+identity/   tls.pem dicom.pem forwarding.key evidence.key evidence.crt ca.pem host.json, all 0600; fresh.key while this
+            host asks for a certificate
 policy/     TUF's cache of trusted metadata
 spool/      incoming/ files/ segments/ attempts
 journal/    agent.sqlite
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared import canonical
 from shared.canonical import Json
-from shared.enrolment.exchange import HOST_KEY_BYTES, Doors
+from shared.enrolment.exchange import ADDRESS_PATTERN, HOST_KEY_BYTES, Doors
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, encode_base64
 from shared.identity import HostId
@@ -23,6 +24,7 @@ from shared.policy.layer import read_parts
 from shared.signing import SoftwareSigner
 
 _MAX_ROOT_BYTES = 65_536
+_DOOR_PATTERN = rf"https://({ADDRESS_PATTERN})(:[1-9][0-9]{{0,4}})?/?"
 
 
 class NotEnrolled(Refused):
@@ -73,6 +75,15 @@ class AgentFolder:
         return self.identity / "tls.pem"
 
     @property
+    def fresh_key(self) -> Path:
+        """The key for which a host that has no certificate left asks for one; kept, so that its fingerprint stays."""
+        return self.identity / "fresh.key"
+
+    @property
+    def config(self) -> Path:
+        return self.identity / "host.json"
+
+    @property
     def dicom(self) -> Path:
         """The certificate that modalities see and, behind it, its key."""
         return self.identity / "dicom.pem"
@@ -94,6 +105,7 @@ class HostConfig:
     policy_root: bytes
     layer: str
     parts: tuple[str, ...] = ()  # the further layers: of its site, of its type of modality
+    enrolled_at: str | None = None  # the enrolment door, https://host:port; None: enrolled before it was noted
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -101,10 +113,12 @@ class HostConfig:
         return (self.layer, *self.parts)
 
     def encode(self) -> bytes:
-        parts: dict[str, Json] = {"parts": list(self.parts)} if self.parts else {}
+        known: dict[str, Json] = {"parts": list(self.parts)} if self.parts else {}
+        if self.enrolled_at is not None:
+            known["enrolled_at"] = self.enrolled_at
         return canonical.encode(
             {
-                **parts,
+                **known,
                 "v": 1,
                 "host": str(self.host_id),
                 "asset": self.asset,
@@ -128,6 +142,7 @@ class HostConfig:
             policy_root=fields.base64("policy_root", max_bytes=_MAX_ROOT_BYTES),
             layer=fields.text("layer", max_chars=32),
             parts=read_parts(fields),
+            enrolled_at=fields.text("enrolled_at", _DOOR_PATTERN) if fields.has("enrolled_at") else None,
         )
         fields.done()
         if len(config.sop_hash_key) != HOST_KEY_BYTES:
@@ -149,7 +164,7 @@ def load_identity(folder: AgentFolder) -> Identity:
     """Read the identity whole. Raises NotEnrolled, IdentityUnreadable, Malformed."""
     if not folder.identity.is_dir():
         raise NotEnrolled(folder.path)
-    config = HostConfig.parse(_read(folder.identity / "host.json"))
+    config = load_config(folder)
     key_file = folder.identity / "evidence.key"
     try:
         key = serialization.load_pem_private_key(_read(key_file), None)
@@ -167,6 +182,11 @@ def load_identity(folder: AgentFolder) -> Identity:
     except (ValueError, x509.InvalidVersion) as exc:
         raise IdentityUnreadable(folder.ca, "not a certificate in PEM") from exc
     return Identity(config, SoftwareSigner(key), certificate, ca)
+
+
+def load_config(folder: AgentFolder) -> HostConfig:
+    """Raises IdentityUnreadable, Malformed."""
+    return HostConfig.parse(_read(folder.config))
 
 
 def _read(file: Path) -> bytes:

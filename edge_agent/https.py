@@ -6,7 +6,7 @@ One connection, kept open, used by one thread. What comes back is bytes of a sta
 import http.client
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +16,7 @@ from shared.errors import Refused, Unavailable
 TIMEOUT_S = 30.0
 _BLOCK_BYTES = 256 << 10
 _MAX_ANSWER_BYTES = 4 << 20
+_EXPIRED = "ALERT_CERTIFICATE_EXPIRED"  # as OpenSSL names the alert of RFC 8446 section 6.2
 # These say something of the host or the moment and nothing of what was sent; another try may succeed.
 _NOT_NOW = {401, 403, 404, 408, 425, 429}
 
@@ -24,6 +25,10 @@ class DoorUnavailable(Unavailable):
     def __init__(self, door: str, why: str) -> None:
         super().__init__(f"{door} does not answer as it should: {why}")
         self.door, self.why = door, why
+
+
+class CertificateTurnedAway(DoorUnavailable):
+    """The other side says that our certificate has expired."""
 
 
 class DoorRefused(Refused):
@@ -57,8 +62,16 @@ class Answer:
 class HttpsDoor:
     """One door of the centre, `https://host:port`."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext, timeout_s: float = TIMEOUT_S) -> None:
-        self.name = f"https://{host}:{port}"
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        timeout_s: float = TIMEOUT_S,
+        on_answer: Callable[[str, Answer], None] = lambda _path, _answer: None,
+    ) -> None:
+        """`on_answer` is told of every answer, with the path that was asked."""
+        self.name, self._on_answer = f"https://{host}:{port}", on_answer
         self._connection = http.client.HTTPSConnection(
             host.strip("[]"), port, context=context, timeout=timeout_s, blocksize=_BLOCK_BYTES
         )
@@ -78,7 +91,12 @@ class HttpsDoor:
         self._connection.close()
 
     def _exchange(self, method: str, path: str, body: bytes | Source | None, headers: dict[str, str]) -> Answer:
-        """Return the answer to one request, whatever its status. Raises DoorUnavailable."""
+        """Return the answer to one request, whatever its status. Raises DoorUnavailable, CertificateTurnedAway."""
+        answer = self._answer(method, path, body, headers)
+        self._on_answer(path, answer)
+        return answer
+
+    def _answer(self, method: str, path: str, body: bytes | Source | None, headers: dict[str, str]) -> Answer:
         try:
             reused = self._connection.sock is not None
             try:
@@ -93,6 +111,8 @@ class HttpsDoor:
                 return self._once(method, path, body, headers)
         except (OSError, http.client.HTTPException) as exc:
             self._connection.close()
+            if isinstance(exc, ssl.SSLError) and _EXPIRED in (exc.reason or ""):
+                raise CertificateTurnedAway(self.name, _reason(exc)) from exc
             raise DoorUnavailable(self.name, _reason(exc)) from exc
         except Unavailable:
             # What was to be sent cannot be read; the other side waits for the rest of it.

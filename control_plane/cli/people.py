@@ -10,8 +10,7 @@ from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
 from control_plane.vault.siblings import Siblings, lines
 from shared.canonical import Json
-from shared.identity import HostId, ObjectId
-from shared.policy.layer import named_parts
+from shared.identity import ObjectId
 
 
 def door(options: Namespace) -> PeopleDoor:
@@ -90,18 +89,6 @@ def sign_in(options: Namespace) -> int:
     return 0
 
 
-def code(options: Namespace) -> int:
-    parts = named_parts(site=options.site, modality_type=options.type)
-    body = {"asset": options.asset, "valid_s": options.valid_s, "site": options.site, "modality_type": options.type}
-    answer: Any = door(options).post("/api/v1/enrolment/codes", body)
-    if options.json:
-        return _print_json(answer)
-    print(answer["code"])
-    layers = f", with the policy of {' and '.join(parts)} beside the organisation's" if parts else ""
-    print(f"works once, until {answer['expires']}, for {options.asset}{layers}")
-    return 0
-
-
 def find(options: Namespace) -> int:
     asked = {"patient_id": options.patient_id, "study": options.study, "sop_instance": options.sop_instance}
     given: dict[str, Json] = {name: value for name, value in asked.items() if value is not None}
@@ -131,15 +118,6 @@ def settle(options: Namespace) -> int:
     if options.json:
         return _print_json(answer)
     print(f"the conflict that {object_id} is in is settled; every object of it is kept, and stays flagged")
-    return 0
-
-
-def settle_host(options: Namespace) -> int:
-    host_id = HostId.parse(options.host)
-    answer: Any = door(options).post(f"/api/v1/hosts/{host_id}/settle", {"reason": options.reason})
-    if options.json:
-        return _print_json(answer)
-    print(f"{host_id} is in doubt no more; if two machines still report under its identity, it will be again")
     return 0
 
 

@@ -2,8 +2,23 @@
 
 from datetime import UTC, datetime
 
-from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Index, LargeBinary, String, Text, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    false,
+)
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from control_plane.enrolment.standing import ENDED, Standing
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -101,15 +116,26 @@ class EnrolmentCodeRow(Base):
     used: Mapped[datetime | None]
     host_id: Mapped[str | None] = mapped_column(String(40))
     parts: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # as of the host that it is for
+    cancelled: Mapped[datetime | None]
+    replaces: Mapped[str | None] = mapped_column(String(40))  # the host whose identity ends when this is used
+    tried_again: Mapped[datetime | None]  # somebody had it after it was used, and nobody has settled that yet
 
 
 class Host(Base):
+    """`standing` is what people decided; that a host lapsed is seen by its certificates.
+
+    With a `tombstone` nothing enrols under its asset or on its machine until people lift it.
+    """
+
     __tablename__ = "hosts"
 
     host_id: Mapped[str] = mapped_column(String(40), primary_key=True)
     asset: Mapped[str] = mapped_column(String(100))
     enrolled: Mapped[datetime]
-    active: Mapped[bool]
+    standing: Mapped[str] = mapped_column(String(16), default=Standing.ACTIVE, server_default=Standing.ACTIVE)
+    tombstone: Mapped[bool] = mapped_column(default=False, server_default=false())
+    machine: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see enrolment.tombstones
+    replaces: Mapped[str | None] = mapped_column(String(40))  # the host in whose place it came
     evidence_spki: Mapped[bytes]
     state: Mapped[bytes | None]  # the last signed state report
     state_number: Mapped[int]
@@ -118,6 +144,55 @@ class Host(Base):
     doubt: Mapped[str] = mapped_column(String(16), default="", server_default="")  # restored, cloned
     doubted: Mapped[datetime | None]
     parts: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see enrolment.codes
+
+    @hybrid_property
+    def active(self) -> bool:
+        """Whether nobody has ended its identity; a quarantined host still has it."""
+        return self.standing not in ENDED
+
+    @active.inplace.expression
+    @classmethod
+    def _active_expression(cls) -> ColumnElement[bool]:
+        return cls.standing.not_in(ENDED)
+
+
+class BarredCertificate(Base):
+    """A certificate that opens nothing any more, though its host has not been ended."""
+
+    __tablename__ = "barred_certificates"
+
+    serial: Mapped[str] = mapped_column(ForeignKey("certificates.serial"), primary_key=True)
+    barred: Mapped[datetime]
+
+
+class LapsedAskRow(Base):
+    """A fresh key for which a host without a certificate asks for one; it goes when the certificate is issued."""
+
+    __tablename__ = "lapsed_asks"
+
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(24), primary_key=True)  # of the fresh key, as people compare it
+    asked: Mapped[datetime]
+    address: Mapped[str] = mapped_column(String(64))
+    approved: Mapped[datetime | None]
+    approved_by: Mapped[str | None] = mapped_column(String(80))
+
+
+class TwoPersonRequest(Base):
+    """An act that one person asked for and another one has to approve; see people.two_persons."""
+
+    __tablename__ = "two_person_requests"
+
+    request_id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    action: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(80))
+    reason: Mapped[str] = mapped_column(String(300))
+    asked_by: Mapped[str] = mapped_column(String(80))
+    asked: Mapped[datetime]
+    expires: Mapped[datetime]
+    decided: Mapped[datetime | None]
+    decided_by: Mapped[str | None] = mapped_column(String(80))
+    approved: Mapped[bool | None]
 
 
 class CommandRow(Base):

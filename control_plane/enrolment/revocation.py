@@ -1,5 +1,7 @@
 """Takes a host's identity away: by a named person, with a reason, for good. What it signed stays signed.
 
+Its tombstone keeps its asset and its machine from being enrolled again (tombstones.py).
+
 where                    from when
 hosts' door              the next request; each looks at the host's row
 state over MQTT          the next report, the same row
@@ -13,16 +15,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import Certificate, Host
+from control_plane.db.models import BarredCertificate, Certificate, Host
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.authority import Authority, Kind
-from control_plane.enrolment.enroller import Journal
+from control_plane.enrolment.standing import ENDED, Standing
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.http.tls import TlsIdentity, tls_identity
+from control_plane.people.two_persons import Journal
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Refused, Unavailable
@@ -31,7 +35,7 @@ from shared.identity import HostId
 _LOG = logging.getLogger(__name__)
 # A list counts as newer by the second that it names, and there may be several in one.
 _BACKDATED = timedelta(minutes=5)
-ENDED = "ended"
+SESSION_ENDED = "ended"
 
 
 class AlreadyRevoked(Refused):
@@ -50,16 +54,18 @@ class RevokedHosts:
 
     def hosts(self) -> tuple[HostId, ...]:
         with self._database() as session:
-            revoked = session.scalars(select(Host.host_id).where(Host.active.is_(False)).order_by(Host.host_id))
+            revoked = session.scalars(select(Host.host_id).where(Host.standing.in_(ENDED)).order_by(Host.host_id))
             return tuple(HostId.parse(host) for host in revoked)
 
     def revocation_list(self) -> bytes:
-        """Return, in PEM, every certificate of a revoked host that has not run out by itself."""
+        """Return, in PEM, every certificate of an ended host, or barred by itself, that has not run out."""
         now = self._authority.clock.now()
         unexpired = (
             select(Certificate.serial)
             .join(Host, Host.host_id == Certificate.subject)
-            .where(Host.active.is_(False), Certificate.kind == Kind.HOST, Certificate.not_after > now)
+            .outerjoin(BarredCertificate, BarredCertificate.serial == Certificate.serial)
+            .where(or_(Host.standing.in_(ENDED), BarredCertificate.serial.is_not(None)))
+            .where(Certificate.kind == Kind.HOST, Certificate.not_after > now)
         )
         with self._database() as session:
             serials = [int(serial, 16) for serial in session.scalars(unexpired)]
@@ -69,10 +75,16 @@ class RevokedHosts:
             return self._authority.revocation_list(serials, self._newest)
 
     def stand_in(self, host_id: HostId) -> TlsIdentity:
-        """Return a fresh identity in a revoked host's name, to end its session with; the key is kept nowhere."""
+        """Return a fresh identity in a host's name, to end its session with; the key is kept nowhere.
+
+        It is barred from the beginning, so that no host has a certificate by it.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         with self._database.begin() as session:
             pem = self._authority.issue(session, Kind.HOST, str(host_id), key.public_key())
+            session.flush()
+            serial = x509.load_pem_x509_certificate(pem.encode()).serial_number
+            session.add(BarredCertificate(serial=f"{serial:x}", barred=self._authority.clock.now()))
         return tls_identity(pem.encode(), key)
 
 
@@ -80,7 +92,7 @@ class RevokedHosts:
 class Revoked:
     host_id: HostId
     asset: str
-    session: str  # ENDED, or why it may still be open
+    session: str  # SESSION_ENDED, or why it may still be open
 
 
 class Revocation:
@@ -110,7 +122,7 @@ class Revocation:
                 raise NoSuchHost(str(host_id))
             if not host.active:
                 raise AlreadyRevoked(host_id)
-            host.active = False
+            host.standing, host.tombstone = Standing.REVOKED, True
             self._journal.append(session, happening)
             return host.asset
 
@@ -119,9 +131,13 @@ class Revocation:
         except Refused as exc:
             self._journal.record(failure(happening, Event.HOST_REVOKED, exc))
             raise
+        return Revoked(host_id, asset, self.close_session(host_id))
+
+    def close_session(self, host_id: HostId) -> str:
+        """End what a host has open at the broker; return SESSION_ENDED, or why it may be open: it is tried again."""
         with self._lock:
             self._open.add(host_id)
-        return Revoked(host_id, asset, self._end(host_id) or ENDED)
+        return self._end(host_id) or SESSION_ENDED
 
     def end_open_sessions(self) -> None:
         """Try again what could not be ended when the host was revoked."""

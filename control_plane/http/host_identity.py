@@ -7,6 +7,8 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Certificate, Host
 from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.certified import is_barred
+from control_plane.enrolment.standing import Act, HostQuarantined, Standing, may
 from control_plane.fleet.states import HostUnknown
 from shared.clock import Clock
 from shared.errors import Refused
@@ -19,14 +21,22 @@ class NotAHost(Refused):
         self.why = why
 
 
+class CertificateBarred(Refused):
+    """The host may ask for another one: docs/formats/enrolment.md section 5."""
+
+    def __init__(self, host_id: HostId) -> None:
+        super().__init__(f"this certificate of {host_id} was taken out of use; a person has to approve the next one")
+        self.host_id = host_id
+
+
 class HostIdentities:
     def __init__(self, database: sessionmaker[Session], clock: Clock) -> None:
         self._database, self._clock = database, clock
 
-    def of(self, request: Request) -> HostId:
-        """Return the enrolled, active host whose certificate the TLS layer verified.
+    def of(self, request: Request, act: Act) -> HostId:
+        """Return the enrolled host whose certificate the TLS layer verified, once by its standing it may `act`.
 
-        Raises NotAHost, HostUnknown.
+        Raises NotAHost, CertificateBarred, HostUnknown, HostQuarantined.
         """
         pem = request.environ.get("SSL_CLIENT_CERT")
         if not pem or request.environ.get("SSL_CLIENT_VERIFY") != "SUCCESS":
@@ -42,8 +52,13 @@ class HostIdentities:
                 raise NotAHost("it was not issued to a host")
             host_id = HostId.parse(_common_name(shown))
             host = session.get(Host, str(host_id))
+            has_barred = is_barred(session, issued.serial)
         if host is None or not host.active:
             raise HostUnknown(host_id)
+        if has_barred:
+            raise CertificateBarred(host_id)
+        if not may(Standing(host.standing), act).allowed:
+            raise HostQuarantined(host_id)
         return host_id
 
 

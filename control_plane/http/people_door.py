@@ -11,11 +11,11 @@ from flask import Response, abort, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.http import problems
+from control_plane.http.people_codes import add_codes
+from control_plane.http.people_hosts import add_hosts
 from control_plane.http.people_models import (
     AuditAnswer,
     AuditQuery,
-    CodeAnswer,
-    CodeRequest,
     CommandRequest,
     CommandsAnswer,
     CommandsQuery,
@@ -37,8 +37,6 @@ from control_plane.http.people_models import (
     PersonRemoved,
     PersonRequest,
     RetryAnswer,
-    RevocationAnswer,
-    RevocationRequest,
     RoutesAnswer,
     SettleAnswer,
     SettleRequest,
@@ -50,14 +48,11 @@ from control_plane.http.people_services import COOKIE, PeopleServices, count_fai
 from control_plane.people.accounts import NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
 from control_plane.web import page
-from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Subject
 from shared.canonical import Json
 from shared.fields import decode_base64
 from shared.fleet.command import MAX_ENVELOPE_BYTES
 from shared.identity import CommandId, HostId, ObjectId
-from shared.policy.document import ORGANISATION
-from shared.policy.layer import named_parts
 
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 MAX_BODY_BYTES = 8 << 20
@@ -79,7 +74,8 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_coverage(app, services)
     _add_routes(app, services)
     _add_moves(app, services)
-    _add_revocation(app, services)
+    add_codes(app, services)
+    add_hosts(app, services)
     _add_commands(app, services)
     return app
 
@@ -121,20 +117,6 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
         """Return hosts, policy, objects, recovery, and what is not proved."""
         permitted(services, Permission.STATUS_READ)
         return services.overview.status()
-
-    @app.post("/api/v1/enrolment/codes")
-    @app.input(CodeRequest, location="json", arg_name="wanted")
-    @app.output(CodeAnswer)
-    def issue_code(wanted: CodeRequest) -> dict[str, Json]:
-        """Issue a one-time enrolment code."""
-        person = permitted(services, Permission.CODE_ISSUE)
-        parts = named_parts(site=wanted.site, modality_type=wanted.modality_type)
-        issued = services.issue_code(
-            asset=wanted.asset, person=person.name, life=timedelta(seconds=wanted.valid_s), parts=parts
-        )
-        what = (Subject("asset", wanted.asset), *(Subject("layer", part) for part in parts))
-        services.journal.record(Happening(Event.CODE_ISSUED, Action.CREATE, Outcome.SUCCESS, who_of(person), what))
-        return {"code": issued.code.text(), "expires": clocks.text(issued.expires), "layers": [ORGANISATION, *parts]}
 
 
 def _add_devices(app: APIFlask, services: PeopleServices) -> None:
@@ -191,15 +173,6 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
         person = permitted(services, Permission.CONFLICT_SETTLE)
         services.settling.settle(ObjectId.parse(object_id), person.name, wanted.reason)
         return {"settled": object_id}
-
-    @app.post("/api/v1/hosts/<host_id>/settle")
-    @app.input(SettleRequest, location="json", arg_name="wanted")
-    @app.output(SettleAnswer)
-    def settle_host(host_id: str, wanted: SettleRequest) -> dict[str, Json]:
-        """Take note that somebody looked into a host whose reports told two histories."""
-        person = permitted(services, Permission.HOST_SETTLE)
-        services.doubts.settle(HostId.parse(host_id), person.name, wanted.reason)
-        return {"settled": host_id}
 
     @app.post("/api/v1/objects/<object_id>/custody")
     def custody(object_id: str) -> Response:
@@ -326,17 +299,6 @@ def _add_moves(app: APIFlask, services: PeopleServices) -> None:
         person = permitted(services, Permission.SPOOL_MOVE)
         services.moves.end(person.name, move_id)
         return {"moves": [one for one in services.moves.status() if one["move"] == move_id]}
-
-
-def _add_revocation(app: APIFlask, services: PeopleServices) -> None:
-    @app.post("/api/v1/hosts/<host>/revocation")
-    @app.input(RevocationRequest, location="json", arg_name="wanted")
-    @app.output(RevocationAnswer, status_code=201)
-    def revoke(host: str, wanted: RevocationRequest) -> dict[str, Json]:
-        """Take a host's identity away for good, and end the session that it has with the broker."""
-        person = permitted(services, Permission.HOST_REVOKE)
-        revoked = services.revocation.revoke(person.name, HostId.parse(host), wanted.reason)
-        return {"host": str(revoked.host_id), "asset": revoked.asset, "session": revoked.session}
 
 
 def _add_commands(app: APIFlask, services: PeopleServices) -> None:

@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from control_plane.people.name import PERSON_PATTERN
 from shared.errors import Malformed
-from shared.policy.layer import PART_NAME_PATTERN
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _HOST = r"^host-[0-9a-f]{32}$"
@@ -45,19 +44,6 @@ class PersonRemoval(Strict):
     name: str = Field(max_length=80)
 
 
-class CodeRequest(Strict):
-    """Which host an enrolment code is for, and how long it may be used.
-
-    `site` and `modality_type` name the layers that the host has besides the organisation's, without `site-` and
-    `modality-`; it keeps them for good.
-    """
-
-    asset: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
-    valid_s: int = Field(default=86_400, ge=60, le=30 * 86_400)
-    site: str | None = Field(default=None, pattern=f"^{PART_NAME_PATTERN}$")
-    modality_type: str | None = Field(default=None, pattern=f"^{PART_NAME_PATTERN}$")
-
-
 class FindRequest(Strict):
     """At most one of the searched attributes, or conflicts; none asks for the newest objects."""
 
@@ -82,14 +68,6 @@ class AuditQuery(BaseModel):
     source: str | None = Field(default=None, max_length=40)
     after: int = Field(default=0, ge=0)
     limit: int = Field(default=100, ge=1, le=1000)
-
-
-class CodeAnswer(BaseModel):
-    """A one-time code, shown this once."""
-
-    code: str
-    expires: str
-    layers: list[str]
 
 
 class PersonAnswer(BaseModel):
@@ -225,6 +203,9 @@ class HostStatus(BaseModel):
     asset: str
     enrolled: str
     active: bool
+    standing: Literal["active", "quarantined", "lapsed", "revoked", "decommissioned", "replaced"]
+    tombstone: bool
+    replaces: str | None
     certificate_expires: str | None
     last_seen: str | None
     state: str
@@ -535,20 +516,6 @@ class RoutesAnswer(BaseModel):
 
 class RetryAnswer(BaseModel):
     count: int
-
-
-class RevocationRequest(Strict):
-    """Why a host's identity is taken away; the reason is kept sealed."""
-
-    reason: str = Field(min_length=3, max_length=300)
-
-
-class RevocationAnswer(BaseModel):
-    """`session` is *ended*, or says why the host may still be connected to the broker."""
-
-    host: str
-    asset: str
-    session: str
 
 
 class MoveRequest(Strict):

@@ -1,6 +1,8 @@
 """What the people's door reaches, and who is asking: joined by every part of the door."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from flask import g, request
 
@@ -9,7 +11,10 @@ from control_plane.audit_log.reading import AuditReading
 from control_plane.coverage.runs import CoverageRuns
 from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.statements import CustodyStatements
-from control_plane.enrolment import codes
+from control_plane.enrolment.code_service import EnrolmentCodes
+from control_plane.enrolment.codes import IssuedCode
+from control_plane.enrolment.lapsed import LapsedHosts
+from control_plane.enrolment.renaming import Renaming
 from control_plane.enrolment.revocation import Revocation
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
@@ -20,6 +25,7 @@ from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
+from control_plane.people.two_persons import TwoPersons
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.versions import PolicyVersions
@@ -29,6 +35,7 @@ from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.settling import Settling
 from shared.audit.record import Participant
+from shared.identity import HostId
 
 COOKIE = "leadglass_session"
 
@@ -57,7 +64,11 @@ class PeopleServices:
     moves: SpoolMoves
     revocation: Revocation
     journal: CentreJournal
-    issue_code: codes.Issuer
+    codes: EnrolmentCodes
+    code_for_replacement: Callable[[str, HostId, timedelta], IssuedCode]
+    lapsed: LapsedHosts
+    renaming: Renaming
+    two_persons: TwoPersons
     limit: FailureLimit
 
 

@@ -16,6 +16,7 @@ from shared.errors import Refused
 
 LINK_LIFE = timedelta(minutes=15)
 SESSION_LIFE = timedelta(hours=8)
+REMOVED = "removed"  # the role of nobody: it holds no permission, and nobody counts as a second person by it
 _TOKEN_PREFIX = "lgp_"  # noqa: S105 (marks a token for secret scanners; it is none)
 
 
@@ -90,7 +91,7 @@ class Accounts:
             person = session.get(Person, name)
             if person is None:
                 raise PersonUnknown(name)
-            person.token_sha256 = unknown
+            person.token_sha256, person.role = unknown, REMOVED
             session.execute(delete(SignIn).where(SignIn.person == name))
 
         in_one_commit(self._database, bar)

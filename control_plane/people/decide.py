@@ -24,6 +24,9 @@ class Permission(StrEnum):
     SPOOL_MOVE = "spool:move"
     HOST_SETTLE = "host:settle"
     HOST_COMMAND = "host:command"
+    HOST_APPROVE = "host:approve"
+    HOST_CHANGE = "host:change"
+    REQUEST_DECIDE = "request:decide"
 
 
 _ROLES: dict[str, frozenset[Permission]] = {"administrator": frozenset(Permission)}

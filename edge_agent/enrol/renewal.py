@@ -1,4 +1,7 @@
-"""Keeps the host's TLS certificate young: the next one, for a fresh key, at two thirds of its life."""
+"""Keeps the host's TLS certificate young: the next one, for a fresh key, at two thirds of its life.
+
+A host whose certificate opens no door any more asks for one instead, and a person has to approve that (lapsed.py).
+"""
 
 import random
 import ssl
@@ -9,12 +12,13 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge_agent.backoff import delay_s
-from edge_agent.config import AgentFolder
+from edge_agent.backoff import ask_again_s, delay_s
+from edge_agent.config import AgentFolder, load_config
 from edge_agent.enrol.judge import verify_certificate
 from edge_agent.enrol.keys import private_pem, request
-from edge_agent.enrol.store import replace
-from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
+from edge_agent.enrol.lapsed import Asking, AskTurnedDown
+from edge_agent.enrol.store import replace, take_name
+from edge_agent.https import CertificateTurnedAway, DoorUnavailable, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from shared import clock as clocks
@@ -24,6 +28,7 @@ from shared.errors import Refused, Unavailable
 from shared.identity import HostId
 
 _LOOK_EVERY_S = 3600.0
+_ASK_AGAIN_S = 5.0
 # How the door answers a host that it knows, whether or not a policy is published.
 _LET_IN = {200, 404}
 
@@ -48,6 +53,7 @@ class CertificateRenewal:
         folder: AgentFolder,
         *,
         host_id: HostId,
+        asking: Asking,
         present: x509.Certificate,
         ca: x509.Certificate,
         contexts: Sequence[ssl.SSLContext],
@@ -57,7 +63,9 @@ class CertificateRenewal:
     ) -> None:
         self._door, self._folder, self._host_id, self._ca = door, folder, host_id, ca
         self._contexts, self._clock, self._log, self._spread = contexts, clock, log, spread
-        self._present = present
+        self._present, self._asking = present, asking
+        self._is_turned_away = False
+        self._asks = 0  # in a row that no person has approved yet
         self._turn = threading.Lock()  # the door is one thread's at a time
         self.bell = Bell()
 
@@ -65,14 +73,54 @@ class CertificateRenewal:
         failures = 0
         while not stop.is_set():
             try:
-                self.renew_if_due()
+                wait_s = self._keep_certified()
                 failures = 0
-                self.bell.sleep(_LOOK_EVERY_S)
+                self.bell.sleep(wait_s)
             except (Unavailable, Refused) as exc:
                 failures += 1
                 self._log.event("certificate.renewal-waits", why=why(exc), failures=failures)
-                stop.wait(delay_s(failures, self._spread()))
+                if isinstance(exc, CertificateTurnedAway):
+                    self._is_turned_away = True
+                is_told_off = isinstance(exc, AskTurnedDown)
+                stop.wait((ask_again_s if is_told_off else delay_s)(failures, self._spread()))
         self._door.close()
+
+    def turned_away(self) -> None:
+        """Be told that the centre takes the present certificate no more."""
+        self._is_turned_away = True
+        self.bell.ring()
+
+    @property
+    def has_lapsed(self) -> bool:
+        return self._is_turned_away or self.valid_until <= self._clock.now()
+
+    def _keep_certified(self) -> float:
+        """Return how long to rest. Raises what `renew` and `regain` do."""
+        if not self.has_lapsed:
+            self._asks = 0
+            self.renew_if_due()
+            return _LOOK_EVERY_S
+        if self.regain():
+            return _LOOK_EVERY_S
+        self._asks += 1
+        return delay_s(self._asks, self._spread(), first_s=_ASK_AGAIN_S)
+
+    def regain(self) -> bool:
+        """Ask for a certificate; return whether it is there, and no person has to approve it first.
+
+        Where the centre does not think that this host has lapsed, its present certificate renews it.
+        Raises what `Asking.ask` and `renew` do.
+        """
+        with self._turn:
+            try:
+                has_one = self._asking.ask(self._take)
+            except AskTurnedDown:
+                if self._is_turned_away:
+                    raise
+                self._renew()
+                return True
+            self._is_turned_away = self._is_turned_away and not has_one
+            return has_one
 
     @property
     def valid_until(self) -> datetime:
@@ -111,9 +159,12 @@ class CertificateRenewal:
 
     def _renew(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
-        sent = RenewalRequest(request(key, "host"))
+        sent = RenewalRequest(request(key, "host"), load_config(self._folder).asset)
         answer = self._door.post("/api/v1/renewal", sent.encode(), "application/json")
-        pem = RenewalAnswer.parse(accepted(self._door.name, answer).body).tls_certificate
+        self._take(RenewalAnswer.parse(accepted(self._door.name, answer).body), key)
+
+    def _take(self, answer: RenewalAnswer, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+        pem = answer.tls_certificate
         certificate = verify_certificate(pem, "TLS", key, str(self._host_id), self._ca)
         replace(self._folder.tls, pem.encode() + private_pem(key))
         for context in self._contexts:
@@ -122,3 +173,6 @@ class CertificateRenewal:
         self._door.close()
         self._present = certificate
         self._log.event("certificate.renewed", expires=clocks.text(self.valid_until))
+        if answer.asset is not None:
+            take_name(self._folder, answer.asset)
+        return certificate

@@ -1,11 +1,13 @@
 """Writes the identity folder: whole and durable, or not at all."""
 
+import dataclasses
 import os
 import secrets
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+from edge_agent.config import AgentFolder, load_config
 from edge_agent.files import sync_folder
 from shared.errors import Refused, Unavailable
 
@@ -57,6 +59,13 @@ def replace(file: Path, content: bytes) -> None:
     except OSError as exc:
         draft.unlink(missing_ok=True)
         raise IdentityNotStored(file, exc.strerror or "it failed") from exc
+
+
+def take_name(folder: AgentFolder, asset: str) -> None:
+    """Keep what people call this host now. Raises IdentityUnreadable, IdentityNotStored."""
+    config = load_config(folder)
+    if config.asset != asset:
+        replace(folder.config, dataclasses.replace(config, asset=asset).encode())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from edge_agent.config import AgentFolder, HostConfig, load_identity
 from edge_agent.database import DatabaseUnavailable
+from edge_agent.enrol.standing import LocalStanding, read_standing
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
 from edge_agent.moving.store import MovedFrom, read_moved
@@ -38,6 +39,7 @@ class LocalStatus:
     host: str
     asset: str
     certificate_expires: datetime
+    standing: LocalStanding
     layers: tuple[LocalLayer, ...]  # the organisation's first
     isolated: bool
     coming_in: int
@@ -71,6 +73,7 @@ class LocalStatus:
             "host": self.host,
             "asset": self.asset,
             "certificate_expires": clock.text(self.certificate_expires),
+            "standing": self.standing.json(),
             "policy_accepted": self.policy_accepted,
             "policy_layers": [asdict(layer) for layer in self.layers],
             "coming_in": self.coming_in,
@@ -105,6 +108,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     openable = quota = damaged = 0
     layers = tuple(LocalLayer(layer, 0, 0) for layer in identity.config.layers)
     isolated = False
+    standing = read_standing(None, folder)
     routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
     moved: tuple[MovedFrom, ...] = ()
@@ -123,6 +127,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 routes = read_routes(connection) if _has(connection, "forward") else ()
                 folders, moved = read_folders(connection), read_moved(connection)
                 isolated = bool(_number(connection, "isolation", "SELECT isolated FROM isolation"))
+                standing = read_standing(connection if _has(connection, "standing") else None, folder)
                 spooled, damaged = read_counts(connection), read_amiss(connection)
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
@@ -130,6 +135,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         host=str(identity.config.host_id),
         asset=identity.config.asset,
         certificate_expires=identity.tls_certificate.not_valid_after_utc,
+        standing=standing,
         layers=layers,
         isolated=isolated,
         coming_in=coming_in,

@@ -44,11 +44,24 @@ class Event(StrEnum):
     KEYS_CREATED = "keys.created"
     RECOVERY_DRILLED = "keys.recovery-drilled"
     CODE_ISSUED = "enrolment.code-issued"
+    CODE_CANCELLED = "enrolment.code-cancelled"
+    CODE_REUSED = "enrolment.code-reused"
+    CODE_SETTLED = "enrolment.code-settled"
     HOST_ENROLLED = "enrolment.host-enrolled"
     ENROLMENT_REFUSED = "enrolment.refused"
     CERTIFICATE_RENEWED = "enrolment.certificate-renewed"
     RENEWAL_REFUSED = "enrolment.renewal-refused"
     HOST_REVOKED = "enrolment.host-revoked"
+    TOMBSTONE_LIFTED = "enrolment.tombstone-lifted"
+    HOST_QUARANTINED = "enrolment.host-quarantined"
+    HOST_REKEYED = "enrolment.host-rekeyed"
+    HOST_ASKED = "enrolment.host-asked"
+    ASK_APPROVED = "enrolment.ask-approved"
+    ASK_REFUSED = "enrolment.ask-refused"
+    CERTIFICATE_REGAINED = "enrolment.certificate-regained"
+    HOST_DECOMMISSIONED = "enrolment.host-decommissioned"
+    HOST_RENAMED = "enrolment.host-renamed"
+    HOST_REPLACED = "enrolment.host-replaced"
     ASSOCIATION_REFUSED = "capture.association-refused"
     IMAGE_CAPTURED = "capture.image-captured"
     IMAGE_REFUSED = "capture.image-refused"
@@ -100,6 +113,9 @@ class Event(StrEnum):
     PERSON_REMOVED = "people.removed"
     SIGNED_IN = "people.signed-in"
     SIGN_IN_REFUSED = "people.sign-in-refused"
+    REQUEST_MADE = "people.request-made"
+    REQUEST_APPROVED = "people.request-approved"
+    REQUEST_REFUSED = "people.request-refused"
     GUARD_STARTED = "guard.started"
     GUARD_STOPPED = "guard.stopped"
     GUARD_POLICY_ACCEPTED = "guard.policy-accepted"
@@ -137,11 +153,24 @@ EVENT_CODES: dict[Event, str] = {
     Event.KEYS_CREATED: "110113",
     Event.RECOVERY_DRILLED: "110113",
     Event.CODE_ISSUED: "110113",
+    Event.CODE_CANCELLED: "110113",
+    Event.CODE_REUSED: "110113",
+    Event.CODE_SETTLED: "110113",
     Event.HOST_ENROLLED: "110113",
     Event.ENROLMENT_REFUSED: "110113",
     Event.CERTIFICATE_RENEWED: "110113",
     Event.RENEWAL_REFUSED: "110113",
     Event.HOST_REVOKED: "110113",
+    Event.TOMBSTONE_LIFTED: "110113",
+    Event.HOST_QUARANTINED: "110113",
+    Event.HOST_REKEYED: "110113",
+    Event.HOST_ASKED: "110113",
+    Event.ASK_APPROVED: "110113",
+    Event.ASK_REFUSED: "110113",
+    Event.CERTIFICATE_REGAINED: "110113",
+    Event.HOST_DECOMMISSIONED: "110113",
+    Event.HOST_RENAMED: "110113",
+    Event.HOST_REPLACED: "110113",
     Event.ASSOCIATION_REFUSED: "110113",
     Event.IMAGE_CAPTURED: "110107",
     Event.IMAGE_REFUSED: "110107",
@@ -193,6 +222,9 @@ EVENT_CODES: dict[Event, str] = {
     Event.PERSON_REMOVED: "110113",
     Event.SIGNED_IN: "110114",
     Event.SIGN_IN_REFUSED: "110114",
+    Event.REQUEST_MADE: "110113",
+    Event.REQUEST_APPROVED: "110113",
+    Event.REQUEST_REFUSED: "110113",
     Event.GUARD_STARTED: "110100",
     Event.GUARD_STOPPED: "110100",
     Event.GUARD_POLICY_ACCEPTED: "110113",

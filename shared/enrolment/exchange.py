@@ -17,6 +17,8 @@ from shared.policy.layer import LAYER_PATTERN
 MAX_BYTES = 256 * 1024
 HOST_KEY_BYTES = 32
 MAX_PEM_CHARS = 8192
+MAX_ASSET_CHARS = 100
+MAX_MACHINE_DIGESTS = 4
 PEM_PATTERN = r"-----BEGIN [A-Z ]+-----\n[A-Za-z0-9+/=\n]+-----END [A-Z ]+-----\n"
 ADDRESS_PATTERN = r"[A-Za-z0-9.\-]{1,253}|\[[0-9a-fA-F:]{2,39}\]"
 
@@ -28,11 +30,14 @@ class EnrolmentRequest:
     secret: bytes
     tls_csr: str
     evidence_csr: str
-    asset: str  # what the engineer calls the host, such as "CT 2, room 1.14"
+    asset: str  # the asset number, or what else people call the host, as the code was issued for
+    machine: tuple[bytes, ...] = ()  # SHA-256 digests of what identifies the machine
 
     def encode(self) -> bytes:
+        machine: dict[str, Json] = {"machine": [digest.hex() for digest in self.machine]} if self.machine else {}
         return canonical.encode(
             {
+                **machine,
                 "v": 1,
                 "secret": encode_base64(self.secret),
                 "tls_csr": self.tls_csr,
@@ -49,7 +54,8 @@ class EnrolmentRequest:
             secret=fields.base64("secret", max_bytes=SECRET_BYTES),
             tls_csr=fields.text("tls_csr", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
             evidence_csr=fields.text("evidence_csr", PEM_PATTERN, max_chars=MAX_PEM_CHARS),
-            asset=fields.text("asset", max_chars=100),
+            asset=fields.text("asset", max_chars=MAX_ASSET_CHARS),
+            machine=_machine(fields.items("machine", most=MAX_MACHINE_DIGESTS)) if fields.has("machine") else (),
         )
         fields.done()
         if len(request.secret) != SECRET_BYTES:
@@ -143,6 +149,15 @@ def read_message(data: bytes, what: str) -> Fields:
     fields = Fields(canonical.parse(data, what), what)
     fields.version()
     return fields
+
+
+def _machine(values: list[Json]) -> tuple[bytes, ...]:
+    for value in values:
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9a-f]{64}", value):
+            raise Malformed("enrolment request field 'machine'", "expected SHA-256 digests in hexadecimal")
+    if not values or len(set(map(str, values))) != len(values):
+        raise Malformed("enrolment request field 'machine'", "expected at least one digest and none twice")
+    return tuple(bytes.fromhex(str(value)) for value in values)
 
 
 def _layer(value: Json) -> str:

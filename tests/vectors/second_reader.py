@@ -417,7 +417,11 @@ _CODES = {
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
     "fleet.host-settled people.added people.removed enrolment.host-revoked fleet.command-issued fleet.command-begun "
-    "fleet.command-ended fleet.command-refused fleet.command-answered",
+    "fleet.command-ended fleet.command-refused fleet.command-answered enrolment.code-cancelled enrolment.code-reused "
+    "enrolment.code-settled enrolment.tombstone-lifted enrolment.host-quarantined enrolment.host-rekeyed "
+    "enrolment.host-asked enrolment.ask-approved enrolment.ask-refused enrolment.certificate-regained "
+    "enrolment.host-decommissioned enrolment.host-renamed enrolment.host-replaced people.request-made "
+    "people.request-approved people.request-refused",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}

@@ -11,18 +11,23 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.proof import AuditProof
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow, Certificate, EnrolmentCodeRow, Host
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.authority import HOST_LIFE, SERVER_LIFE, Authority
+from control_plane.enrolment.code_service import EnrolmentCodes, WantedCode
 from control_plane.enrolment.codes import CodeRefused, IssuedCode
 from control_plane.enrolment.enroller import Enroller, Renewer, ReusedKey
+from control_plane.enrolment.replacing import Replacing
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
 from control_plane.fleet.states import HostUnknown
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
+from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
 from shared.audit.record import AuditRecord, Event
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
@@ -33,6 +38,7 @@ from tests.fakes.clock import FakeClock
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
 DOCUMENT_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # RFC 9336
+ASSET = "CT 2, room 1.14"
 DOORS = Doors("127.0.0.1", 8442, 8883)
 
 
@@ -48,14 +54,23 @@ class Centre:
         self.journal = journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
         Accounts(self.database, self.clock).create("ada", "administrator")
         self.renewer = Renewer(self.database, self.ca, journal)
+        self.evidence = EvidenceKeys(self.database, self.ca.certificate)
+        proof = AuditProof(self.database, self.evidence)
+        self.moves = SpoolMoves(self.database, journal, proof, self.clock)
+        self.closed: list[HostId] = []
+        self.codes = EnrolmentCodes(self.database, journal, self.clock, self.ca.fingerprint)
         self.enroller = Enroller(
-            self.database, self.ca, journal, self.clock, sop_hash_secret=bytes(32), policy_root=lambda: b"{}"
+            self.database,
+            self.ca,
+            journal,
+            self.clock,
+            Replacing(journal, self.moves, self.closed.append),
+            sop_hash_secret=bytes(32),
+            policy_root=lambda: b"{}",
         )
 
     def code(self, life: timedelta = timedelta(hours=1), parts: tuple[str, ...] = ()) -> IssuedCode:
-        return codes.issue(
-            self.database, self.clock, self.ca.fingerprint, asset="CT 2", person="ada", life=life, parts=parts
-        )
+        return self.codes.issue("ada", WantedCode(ASSET, parts), life)
 
     def events(self) -> list[Event]:
         with self.database() as session:
@@ -89,7 +104,7 @@ def request_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
 
 def a_request(secret: bytes) -> EnrolmentRequest:
     tls, evidence = (request_pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
-    return EnrolmentRequest(secret, tls, evidence, "CT 2, room 1.14")
+    return EnrolmentRequest(secret, tls, evidence, ASSET)
 
 
 def test_an_enrolled_host_gets_two_certificates_each_for_one_purpose(centre: Centre) -> None:
@@ -104,7 +119,7 @@ def test_an_enrolled_host_gets_two_certificates_each_for_one_purpose(centre: Cen
     assert usages(evidence) == [DOCUMENT_SIGNING]
     assert tls.not_valid_after_utc - START == HOST_LIFE
     assert EnrolmentAnswer.parse(answer.encode()) == answer
-    assert centre.events() == [Event.HOST_ENROLLED]
+    assert centre.events() == [Event.CODE_ISSUED, Event.HOST_ENROLLED]
 
 
 def test_a_host_gets_the_layers_that_its_code_was_issued_for(centre: Centre) -> None:
@@ -138,7 +153,7 @@ def test_a_code_works_once(centre: Centre) -> None:
     with pytest.raises(CodeRefused):
         centre.enroller.enrol(a_request(secret), DOORS)
     assert centre.hosts() == 1
-    assert centre.events() == [Event.HOST_ENROLLED, Event.ENROLMENT_REFUSED]
+    assert centre.events() == [Event.CODE_ISSUED, Event.HOST_ENROLLED, Event.CODE_REUSED]
 
 
 def test_wrong_used_and_expired_codes_are_refused_in_the_same_words(centre: Centre) -> None:
@@ -165,7 +180,7 @@ def test_a_request_that_fails_does_not_use_the_code_up(centre: Centre) -> None:
     one = request_pem(ec.generate_private_key(ec.SECP256R1()))
 
     with pytest.raises(Malformed, match="one key in two roles"):
-        centre.enroller.enrol(EnrolmentRequest(secret, one, one, "CT 2"), DOORS)
+        centre.enroller.enrol(EnrolmentRequest(secret, one, one, ASSET), DOORS)
     with centre.database() as session:
         assert session.scalars(select(EnrolmentCodeRow)).one().used is None
     centre.enroller.enrol(a_request(secret), DOORS)
@@ -182,7 +197,7 @@ def test_refuses_a_certificate_request_that_proves_no_p256_key(centre: Centre, w
     }[wrong]
 
     with pytest.raises(Malformed, match="certificate request"):
-        centre.enroller.enrol(EnrolmentRequest(good.secret, pem, good.evidence_csr, "CT 2"), DOORS)
+        centre.enroller.enrol(EnrolmentRequest(good.secret, pem, good.evidence_csr, ASSET), DOORS)
     assert centre.hosts() == 0
 
 
@@ -197,7 +212,7 @@ def test_a_host_renews_with_a_fresh_key(centre: Centre) -> None:
     assert renewed.subject == x509.load_pem_x509_certificate(host.tls_certificate.encode()).subject
     assert renewed.not_valid_after_utc - centre.clock.now() == HOST_LIFE
     assert usages(renewed) == [ExtendedKeyUsageOID.CLIENT_AUTH]
-    assert centre.events() == [Event.HOST_ENROLLED, Event.CERTIFICATE_RENEWED]
+    assert centre.events() == [Event.CODE_ISSUED, Event.HOST_ENROLLED, Event.CERTIFICATE_RENEWED]
 
 
 def test_refuses_to_renew_a_key_that_had_its_certificate(centre: Centre) -> None:

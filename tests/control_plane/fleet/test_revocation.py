@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from control_plane.app import ControlPlane
-from control_plane.enrolment.revocation import ENDED, RevokedHosts
+from control_plane.enrolment.revocation import SESSION_ENDED, RevokedHosts
 from control_plane.first_start import first_start
 from control_plane.fleet.broker import BrokerUnavailable, ManagedBroker
 from control_plane.fleet.broker_config import ACCESS_FILE, REVOKED_FILE, access_rules
@@ -53,7 +53,8 @@ class Enrolled:
 
     def __post_init__(self) -> None:
         self.folder.path.mkdir()
-        enrol(self.folder, str(self.door.addresses["enrol_url"]), issue_code(self.door), "CT 2")
+        asset = f"CT {self.folder.path}"[-100:]  # a revoked host's asset enrols no other
+        enrol(self.folder, str(self.door.addresses["enrol_url"]), issue_code(self.door, asset), asset)
         self.host_id = load_identity(self.folder).config.host_id
         self.context = verified_context(self.folder.ca, self.folder.tls)
         url = urlsplit(str(self.door.addresses["hosts_url"]))
@@ -130,7 +131,7 @@ def test_the_live_session_of_a_revoked_host_ends_for_good(door: Open, host: Enro
         assert eventually(lambda: not session.lost.empty())
         took_s = monotonic() - began
 
-        assert (answer.status, json.loads(answer.body)["session"]) == (201, ENDED)
+        assert (answer.status, json.loads(answer.body)["session"]) == (201, SESSION_ENDED)
         assert took_s < _PROMISED_S
         assert not eventually(lambda: not session.connected.empty(), _NOTHING_S)
         assert staying.paho.is_connected()
@@ -238,7 +239,7 @@ def test_two_revocations_at_once_do_not_undo_each_other(
     let_in = [lets_in(broker, one.context) for one in (host, other)]
     broker.tell_revoked(push._revoked.revocation_list(), access_rules(push._revoked.hosts()))
 
-    assert said == [ENDED, ENDED]
+    assert said == [SESSION_ENDED, SESSION_ENDED]
     assert in_the_rules == [True, held_together]
     assert let_in == [False, not held_together]
 

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from edge_agent.config import AgentFolder, Identity, load_identity
 from edge_agent.enrol.enroller import enrol
 from edge_agent.enrol.judge import AnswerUnusable
+from edge_agent.enrol.lapsed import Asking
 from edge_agent.enrol.renewal import CertificateRenewal, ConnectionUnproved
 from edge_agent.https import Answer, DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.log import JsonLog
@@ -60,6 +61,7 @@ def _renewal(
         to,
         folder,
         host_id=identity.config.host_id,
+        asking=Asking(folder, identity.config, identity.signer, clock, JsonLog(clock)),
         present=identity.tls_certificate,
         ca=identity.ca,
         contexts=[context],

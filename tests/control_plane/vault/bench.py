@@ -181,7 +181,7 @@ class Bench:
         with self.database.begin() as session:
             session.add(
                 Host(
-                    host_id=str(host_id), asset="CT 1", enrolled=self.clock.now(), active=True,
+                    host_id=str(host_id), asset="CT 1", enrolled=self.clock.now(),
                     evidence_spki=signer.public.spki, state_number=0,
                 )
             )  # fmt: skip

@@ -8,6 +8,7 @@ from cryptography import x509
 
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.judge import AnswerUnusable
+from edge_agent.enrol.lapsed import Asking
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from shared.enrolment.renewal import RenewalAnswer
@@ -30,6 +31,7 @@ def renewal(enrolled: AgentFolder, clock: FakeClock) -> Iterator[CertificateRene
         door,
         enrolled,
         host_id=identity.config.host_id,
+        asking=Asking(enrolled, identity.config, identity.signer, clock, MemoryLog()),
         present=identity.tls_certificate,
         ca=x509.load_pem_x509_certificate(enrolled.ca.read_bytes()),
         contexts=[context],
