@@ -16,6 +16,7 @@ from shared.errors import Refused, Unavailable
 TIMEOUT_S = 30.0
 _BLOCK_BYTES = 256 << 10
 _MAX_ANSWER_BYTES = 4 << 20
+_LISTEN_S = 5.0
 _EXPIRED = "ALERT_CERTIFICATE_EXPIRED"  # as OpenSSL names the alert of RFC 8446 section 6.2
 # These say something of the host or the moment and nothing of what was sent; another try may succeed.
 _NOT_NOW = {401, 403, 404, 408, 425, 429}
@@ -25,10 +26,6 @@ class DoorUnavailable(Unavailable):
     def __init__(self, door: str, why: str) -> None:
         super().__init__(f"{door} does not answer as it should: {why}")
         self.door, self.why = door, why
-
-
-class CertificateTurnedAway(DoorUnavailable):
-    """The other side says that our certificate has expired."""
 
 
 class DoorRefused(Refused):
@@ -87,11 +84,27 @@ class HttpsDoor:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
         return self._exchange("PUT", path, source, headers)
 
+    def says_expired(self) -> bool:
+        """Return whether the other side turns our certificate away as expired; False where that cannot be heard.
+
+        Nothing is sent after the handshake: who writes when the other side closes hears of a broken connection alone.
+        """
+        self._connection.close()
+        try:
+            self._connection.connect()
+            self._connection.sock.settimeout(_LISTEN_S)
+            self._connection.sock.recv(1)
+        except (OSError, http.client.HTTPException) as exc:
+            return isinstance(exc, ssl.SSLError) and _EXPIRED in (exc.reason or "")
+        finally:
+            self._connection.close()
+        return False
+
     def close(self) -> None:
         self._connection.close()
 
     def _exchange(self, method: str, path: str, body: bytes | Source | None, headers: dict[str, str]) -> Answer:
-        """Return the answer to one request, whatever its status. Raises DoorUnavailable, CertificateTurnedAway."""
+        """Return the answer to one request, whatever its status. Raises DoorUnavailable."""
         answer = self._answer(method, path, body, headers)
         self._on_answer(path, answer)
         return answer
@@ -111,8 +124,6 @@ class HttpsDoor:
                 return self._once(method, path, body, headers)
         except (OSError, http.client.HTTPException) as exc:
             self._connection.close()
-            if isinstance(exc, ssl.SSLError) and _EXPIRED in (exc.reason or ""):
-                raise CertificateTurnedAway(self.name, _reason(exc)) from exc
             raise DoorUnavailable(self.name, _reason(exc)) from exc
         except Unavailable:
             # What was to be sent cannot be read; the other side waits for the rest of it.

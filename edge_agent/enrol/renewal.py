@@ -18,7 +18,7 @@ from edge_agent.enrol.judge import verify_certificate
 from edge_agent.enrol.keys import private_pem, request
 from edge_agent.enrol.lapsed import Asking, AskTurnedDown
 from edge_agent.enrol.store import replace, take_name
-from edge_agent.https import CertificateTurnedAway, DoorUnavailable, HttpsDoor, accepted
+from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from shared import clock as clocks
@@ -27,10 +27,16 @@ from shared.enrolment.renewal import RenewalAnswer, RenewalRequest, renewal_due
 from shared.errors import Refused, Unavailable
 from shared.identity import HostId
 
+_HEAD = "/api/v1/policy/head"
 _LOOK_EVERY_S = 3600.0
 _ASK_AGAIN_S = 5.0
 # How the door answers a host that it knows, whether or not a policy is published.
 _LET_IN = {200, 404}
+
+
+class CertificateTurnedAway(Unavailable):
+    def __init__(self) -> None:
+        super().__init__("the centre says that this host's certificate has expired")
 
 
 class ConnectionUnproved(Unavailable):
@@ -148,7 +154,7 @@ class CertificateRenewal:
         with self._turn:
             self._renew()
             try:
-                answer = self._door.get("/api/v1/policy/head")
+                answer = self._door.get(_HEAD)
             except DoorUnavailable as exc:
                 raise ConnectionUnproved(why(exc)) from exc
             finally:
@@ -160,7 +166,12 @@ class CertificateRenewal:
     def _renew(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         sent = RenewalRequest(request(key, "host"), load_config(self._folder).asset)
-        answer = self._door.post("/api/v1/renewal", sent.encode(), "application/json")
+        try:
+            answer = self._door.post("/api/v1/renewal", sent.encode(), "application/json")
+        except DoorUnavailable as exc:
+            if self._door.says_expired():
+                raise CertificateTurnedAway from exc
+            raise
         self._take(RenewalAnswer.parse(accepted(self._door.name, answer).body), key)
 
     def _take(self, answer: RenewalAnswer, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
