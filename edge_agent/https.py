@@ -19,6 +19,7 @@ _MAX_ANSWER_BYTES = 4 << 20
 _LISTEN_S = 5.0
 _EXPIRED = "ALERT_CERTIFICATE_EXPIRED"  # as OpenSSL names the alert of RFC 8446 section 6.2
 # These say something of the host or the moment and nothing of what was sent; another try may succeed.
+_FORBIDDEN = 403
 _NOT_NOW = {401, 403, 404, 408, 425, 429}
 
 
@@ -106,6 +107,9 @@ class HttpsDoor:
     def _exchange(self, method: str, path: str, body: bytes | Source | None, headers: dict[str, str]) -> Answer:
         """Return the answer to one request, whatever its status. Raises DoorUnavailable."""
         answer = self._answer(method, path, body, headers)
+        if answer.status == _FORBIDDEN:
+            # It may be this connection's certificate that is not taken; the next one shows what there is by then.
+            self._connection.close()
         self._on_answer(path, answer)
         return answer
 
