@@ -311,6 +311,7 @@ class HostDevices(BaseModel):
     host: str
     asset: str
     active: bool
+    standing: str
     last_seen: str | None
     reported: str | None
     state: str

@@ -34,6 +34,7 @@ from shared.custody.frames import FrameStatement
 from shared.custody.statement import CustodyStatement
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.lapsed import LapsedAsk, LapsedRequest, ask
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.command import (
@@ -308,8 +309,10 @@ TARGETS = (
     _target("index-entry", IndexEntry.parse, made.ENTRY.encode(), IndexEntry(False, *[""] * 9).encode()),
     _target("enrolment-request", EnrolmentRequest.parse, EnrolmentRequest(bytes(16), _PEM, _PEM, "CT 2").encode()),
     _target("enrolment-answer", EnrolmentAnswer.parse, *(answer.encode() for answer in _ANSWERS)),
-    _target("renewal-request", RenewalRequest.parse, RenewalRequest(_PEM).encode()),
-    _target("renewal-answer", RenewalAnswer.parse, RenewalAnswer(_PEM).encode()),
+    _target("renewal-request", RenewalRequest.parse, *(RenewalRequest(_PEM, name).encode() for name in (None, "CT"))),
+    _target("renewal-answer", RenewalAnswer.parse, *(RenewalAnswer(_PEM, name).encode() for name in (None, "CT"))),
+    _target("lapsed-ask", LapsedAsk.parse, LapsedAsk(made.HOST, bytes(32), made.NOW).encode()),
+    _target("lapsed-request", LapsedRequest.parse, ask(made.HOST_SIGNER, made.HOST, _PEM, made.NOW).encode()),
     Target("guard-answer", _guard_answer, tuple(exchange.line(each) for each in _JUDGEMENTS)),
     _target(
         "guard-offer",

@@ -17,6 +17,8 @@ from shared.audit.batch import Batch, Statement, sign_batch
 from shared.audit.record import GENESIS, AuditRecord
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.lapsed import LapsedAsk, LapsedRequest, ask
+from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import Fields
 from shared.fleet.command import (
@@ -94,6 +96,12 @@ JSON_FORMS = {
     "layer bundle": Form(lambda data: LayerBundle.parse(data).encode(), LayerBundle("site", b"1", b"2").encode()),
     "enrolment request": Form(
         lambda data: EnrolmentRequest.parse(data).encode(), EnrolmentRequest(bytes(16), PEM, PEM, "CT 2").encode()
+    ),
+    "renewal request": Form(lambda data: RenewalRequest.parse(data).encode(), RenewalRequest(PEM).encode()),
+    "renewal answer": Form(lambda data: RenewalAnswer.parse(data).encode(), RenewalAnswer(PEM).encode()),
+    "lapsed ask": Form(lambda data: LapsedAsk.parse(data).encode(), LapsedAsk(made.HOST, bytes(32), made.NOW).encode()),
+    "lapsed request": Form(
+        lambda data: LapsedRequest.parse(data).encode(), ask(made.HOST_SIGNER, made.HOST, PEM, made.NOW).encode()
     ),
     "enrolment answer": Form(lambda data: EnrolmentAnswer.parse(data).encode(), _ANSWER.encode()),
     "state": Form(lambda data: HostState.parse(data).encode(), _STATE.encode()),

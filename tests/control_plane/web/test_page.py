@@ -20,6 +20,7 @@ HOST = {
     "asset": "CT 2",
     "enrolled": "2026-03-01T08:00:00.000000Z",
     "active": True,
+    "standing": "active",
     "certificate_expires": "2026-03-08T08:00:00.000000Z",
     "doubt": "",
     "layers": [],
@@ -52,7 +53,7 @@ HOST = {
         "not_allowed": 0,
     },
 }
-SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "certificate_expires")} | {
+SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "standing", "certificate_expires")} | {
     "asset": "MR 1",
     "doubt": "",
     "layers": [],
@@ -172,7 +173,8 @@ def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:
 
 def devices_of(of: GuardReport | None, **changes: Any) -> dict[str, Any]:
     host: dict[str, Any] = {
-        "host": HOST["host"], "asset": "CT 2", "active": True, "doubt": "", "last_seen": "2026-03-01T08:59:00.000000Z",
+        "host": HOST["host"], "asset": "CT 2", "active": True, "standing": "active", "doubt": "",
+        "last_seen": "2026-03-01T08:59:00.000000Z",
         "reported": "2026-03-01T08:59:00.000000Z", "state": "reporting", "guard": "watching" if of else "no guard",
         "report": tree(of, is_current=True) if of else None, "not_proved": list(gaps("CT 2", of)),
     }  # fmt: skip
