@@ -856,6 +856,28 @@ def written_code(secret: bytes, ca_sha256: bytes) -> str:
     return "LG1-" + "-".join(chars[at : at + 6] for at in range(0, 80, 6))
 
 
+# ---- enrolment.md section 5
+
+_ASK = _object_of(v=_one_of(1), host=_HOST_ID, tls_csr_sha256=_HEX32, time=_is_time)
+_CSR = r"-----BEGIN [A-Z ]+-----\n[A-Za-z0-9+/=\n]+-----END [A-Z ]+-----\n"
+_LAPSED = _object_of(v=_one_of(1), ask=_text(1400), tls_csr=_matching(_CSR, 8192))
+
+
+def lapsed(data: bytes, spki: bytes) -> tuple[Any, str]:
+    """Return what was signed, and the fingerprint of the fresh key."""
+    _need(len(data) <= 262_144, "Malformed", "too large")
+    request = _read(data, _LAPSED)
+    said = _read(statement(_base64(request["ask"], 1024), "leadglass lapsed ask v1", spki), _ASK)
+    csr = request["tls_csr"].encode()
+    _need(said["tls_csr_sha256"] == hashlib.sha256(csr).hexdigest(), "Malformed", "another request")
+    public = x509.load_pem_x509_csr(csr).public_key()
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    digest = hashlib.sha256(b"leadglass fresh key v1\0" + der).digest()[:10]
+    bits = "".join(f"{byte:08b}" for byte in digest)
+    chars = "".join(_ALPHABET[int(bits[at : at + 5], 2)] for at in range(0, 80, 5))
+    return said, "-".join(chars[at : at + 4] for at in range(0, 16, 4))
+
+
 # ---- host-state.md
 
 _FOLDER_STATE = _object_of(

@@ -14,6 +14,7 @@ import pytest
 
 from control_plane.custody import decoding
 from control_plane.custody.decoder import Decoder, NotDecoded, Why
+from control_plane.enrolment.enroller import requested_key
 from edge_agent.capture import grade
 from edge_agent.moving.manifest import PartList, verify_manifest
 from provisioning.verify.certificate import parse_certificate
@@ -28,7 +29,8 @@ from shared.custody.frames import FrameStatement, Pixels, verify_frames
 from shared.custody.statement import CustodyStatement, LogProof, verify_log_proof
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
-from shared.errors import IntegrityFailure, Refused
+from shared.enrolment.lapsed import LapsedRequest, csr_digest, fingerprint, verify_ask
+from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import Fields
 from shared.fleet.command import Signatories, SignedCommand, arguments_of, verify_command, verify_result
 from shared.fleet.receipt import verify_receipt
@@ -214,6 +216,16 @@ def our_request(given: Value) -> Value:
     return {"result": "parsed", "asset": request.asset, "secret_hex": request.secret.hex()}
 
 
+def our_lapsed(given: Value) -> Value:
+    request = LapsedRequest.parse(b64(given, "bytes"))
+    assert request.encode() == b64(given, "bytes")
+    said = verify_ask(request, EvidencePublicKey.parse(b64(given, "spki")))
+    if said.tls_csr_sha256 != csr_digest(request.tls_csr):
+        raise Malformed("lapsed request", "another certificate request")
+    short = fingerprint(requested_key(request.tls_csr))
+    return {"result": "verified", "payload": json.loads(said.encode()), "fingerprint": short}
+
+
 def our_answer(given: Value) -> Value:
     answer = EnrolmentAnswer.parse(b64(given, "bytes"))
     assert answer.encode() == b64(given, "bytes")
@@ -355,6 +367,7 @@ OURS: dict[str, Reader] = {
     "code": our_code,
     "request": our_request,
     "answer": our_answer,
+    "lapsed": our_lapsed,
     "state": our_state,
     "receipt": our_receipt,
     "command": our_command,
@@ -441,6 +454,11 @@ def second_code(given: Value) -> Value:
     return {"result": "parsed", "secret_hex": secret.hex(), "ca_sha256_hex": digest.hex(), "text": written}
 
 
+def second_lapsed(given: Value) -> Value:
+    payload, short = second_reader.lapsed(b64(given, "bytes"), b64(given, "spki"))
+    return {"result": "verified", "payload": payload, "fingerprint": short}
+
+
 def second_command(given: Value) -> Value:
     keys = [base64.b64decode(spki) for spki in given["spkis_base64"]]
     return {"result": "verified", "payload": second_reader.command(b64(given, "bytes"), keys, given["threshold"])}
@@ -498,6 +516,7 @@ SECOND: dict[str, Reader] = {
     "together": second_together,
     "grading": second_grading,
     "code": second_code,
+    "lapsed": second_lapsed,
     "state": lambda given: {
         "result": "verified", "payload": second_reader.host_state(b64(given, "signed"), b64(given, "spki")),
     },

@@ -3,6 +3,7 @@
 import io
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -30,7 +31,7 @@ class Terminal:
         assert (code, errors) == (0, "")
         return out
 
-    def json(self, *arguments: str | Path) -> object:
+    def json(self, *arguments: str | Path) -> Any:
         return json.loads(self.said(*arguments, "--json"))
 
 
@@ -56,7 +57,6 @@ def test_a_list_of_a_site_becomes_codes_and_a_sheet_to_print(terminal: Terminal,
     assert "<MR> & 1" in [text.text for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
     assert sheet.stat().st_mode & 0o077 == 0
     codes = terminal.json("code", "list")
-    assert isinstance(codes, list)
     assert {code["asset"] for code in codes} == {"CT-4711", "<MR> & 1"}
 
 
@@ -73,7 +73,7 @@ def test_a_faulty_list_issues_nothing_and_names_its_lines(terminal: Terminal, tm
 def test_a_code_is_shown_as_qr_and_can_be_cancelled(terminal: Terminal) -> None:
     out = terminal.said("code", "--asset", "CT 2", "--qr")
     assert "▀" in out
-    (listed,) = terminal.json("code", "list")  # type: ignore[misc]
+    (listed,) = terminal.json("code", "list")
 
     assert "opens nothing any more" in terminal.said("code", "cancel", listed["code"])
     assert "cancelled" in terminal.said("code", "list")
@@ -82,7 +82,6 @@ def test_a_code_is_shown_as_qr_and_can_be_cancelled(terminal: Terminal) -> None:
 
 def test_a_host_of_another_asset_is_told_what_is_wrong(terminal: Terminal) -> None:
     issued = terminal.json("code", "--asset", "CT 2")
-    assert isinstance(issued, dict)
 
     with pytest.raises(EnrolmentRefused, match="issued for another asset"):
         enrolled(terminal, issued["code"], "CT 3")
@@ -91,7 +90,6 @@ def test_a_host_of_another_asset_is_told_what_is_wrong(terminal: Terminal) -> No
 
 def test_renaming_replacing_and_ending_a_host(terminal: Terminal) -> None:
     issued = terminal.json("code", "--asset", "CT 2")
-    assert isinstance(issued, dict)
     host = enrolled(terminal, issued["code"], "CT 2")
 
     assert "CT 3 now, and was CT 2" in terminal.said("host", "rename", host, "--asset", "CT 3")
@@ -100,7 +98,6 @@ def test_renaming_replacing_and_ending_a_host(terminal: Terminal) -> None:
     code, _, errors = terminal.run("host", "decommission", host, "--exception", "--reason", "sold")
     assert (code, "takes two persons" in errors) == (1, True)
     replacement = terminal.json("host", "replace", host)
-    assert isinstance(replacement, dict)
     new = enrolled(terminal, replacement["code"], "CT 3")
     assert terminal.said("hosts", "list") == f"{new}\n"
     assert "no host asks" in terminal.said("host", "asks")
@@ -109,7 +106,6 @@ def test_renaming_replacing_and_ending_a_host(terminal: Terminal) -> None:
 
 def test_lifting_takes_a_second_person(terminal: Terminal) -> None:
     issued = terminal.json("code", "--asset", "CT 2")
-    assert isinstance(issued, dict)
     host = enrolled(terminal, issued["code"], "CT 2")
     terminal.said("host", "revoke", host, "--reason", "stolen")
     code, _, errors = terminal.run("code", "--asset", "CT 2")
