@@ -15,7 +15,7 @@ few that are kept for a host are for machines that both have it, of which a pers
 import hmac
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -44,6 +44,7 @@ from shared.identity import HostId
 from shared.signing import claimed_payload
 
 _MOST_ASKS = 2
+_PACE = timedelta(minutes=1)
 
 
 class AskRefused(Refused):
@@ -182,9 +183,14 @@ class LapsedHosts:
         return RenewalAnswer(self._authority.issue(session, Kind.HOST, host.host_id, key), host.asset)
 
     def _list(self, session: Session, host_id: HostId, short: str, address: str, now: datetime) -> None:
-        """Keep the ask in the place of the oldest one, where there are as many as are kept."""
+        """Keep the ask, where there are as many as are kept in the place of the oldest one.
+
+        Whoever copied the evidence key may ask for ever new keys; at this pace none is gone before it can be compared.
+        """
         present = _asks(session, host_id)
         if len(present) >= _MOST_ASKS:
+            if now - present[-1].asked < _PACE:
+                raise AskRefused(host_id, "other machines ask as this host too; it may ask again in a minute")
             oldest = next((row for row in present if row.approved is None), None)
             if oldest is None:
                 raise AskRefused(host_id, "others are approved already")

@@ -70,8 +70,12 @@ class Asking:
         if answer.status == _FORBIDDEN:
             raise AskTurnedDown(problem(answer).get("detail", "it does not say why"))
         take(RenewalAnswer.parse(accepted(door.name, answer).body), key)
-        self._folder.fresh_key.unlink(missing_ok=True)
+        self.withdraw()
         return True
+
+    def withdraw(self) -> None:
+        """Forget the fresh key: it has its certificate, or needs none."""
+        self._folder.fresh_key.unlink(missing_ok=True)
 
     def _fresh_key(self) -> ec.EllipticCurvePrivateKey:
         """Return the key that was made when this host began to ask; one that cannot be read is made anew."""

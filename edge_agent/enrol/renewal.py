@@ -101,7 +101,7 @@ class CertificateRenewal:
         return self._is_turned_away or self.valid_until <= self._clock.now()
 
     def _keep_certified(self) -> float:
-        """Return how long to rest. Raises what `renew` and `regain` do."""
+        """Return how long to rest. Raises what `renew_if_due` and `regain` do."""
         if not self.has_lapsed:
             self._asks = 0
             self.renew_if_due()
@@ -114,19 +114,27 @@ class CertificateRenewal:
     def regain(self) -> bool:
         """Ask for a certificate; return whether it is there, and no person has to approve it first.
 
-        Where the centre does not think that this host has lapsed, its present certificate renews it.
-        Raises what `Asking.ask` and `renew` do.
+        Raises DoorUnavailable, DoorRefused, AskTurnedDown, Malformed, AnswerUnusable, IdentityNotStored.
         """
         with self._turn:
             try:
                 has_one = self._asking.ask(self._take)
-            except AskTurnedDown:
-                if self._is_turned_away:
-                    raise
-                self._renew()
-                return True
+            except AskTurnedDown as exc:
+                # It may not have lapsed: by a clock that is ahead, or a late answer about the certificate before this.
+                if not self._is_renewed():
+                    raise exc from None
+                self._asking.withdraw()
+                has_one = True
             self._is_turned_away = self._is_turned_away and not has_one
             return has_one
+
+    def _is_renewed(self) -> bool:
+        try:
+            self._renew()
+        except (Unavailable, Refused) as exc:
+            self._log.event("certificate.renewal-waits", why=why(exc))
+            return False
+        return True
 
     @property
     def valid_until(self) -> datetime:

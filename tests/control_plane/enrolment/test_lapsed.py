@@ -8,9 +8,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
-from control_plane.db.models import AuditRow, Host
+from control_plane.db.models import AuditRow, Certificate, Host
 from control_plane.enrolment.authority import HOST_LIFE
+from control_plane.enrolment.certified import bar
 from control_plane.enrolment.lapsed import AskRefused, LapsedHosts, NoSuchAsk, Waits, gaps
+from control_plane.enrolment.revocation import RevokedHosts
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.states import HostUnknown
 from shared.audit.record import AuditRecord, Event
@@ -189,11 +191,21 @@ def test_of_two_machines_with_one_identity_the_approved_one_goes_on_alone(
         lapsed.ask(copy.request(), "")
 
 
-def test_no_more_asks_are_kept_than_people_can_compare(lapsed: LapsedHosts, machine: Machine) -> None:
-    for _ in range(5):
-        lapsed.ask(machine.copy().request(), "")
+def test_whoever_asks_for_ever_new_keys_pushes_none_out_before_it_can_be_compared(
+    centre: Centre, lapsed: LapsedHosts, machine: Machine
+) -> None:
+    """Not at once; after a minute the oldest gives way, so that a true machine comes in as well."""
+    first, second, third = (machine.copy() for _ in range(3))
+    for one in (first, second):
+        lapsed.ask(one.request(), "")
+        centre.clock.advance(timedelta(seconds=1))
+    with pytest.raises(AskRefused, match="in a minute"):
+        lapsed.ask(third.request(), "")
+    assert {ask["fingerprint"] for ask in lapsed.asks()} == {first.short, second.short}
 
-    assert len(lapsed.asks()) == 2
+    centre.clock.advance(timedelta(minutes=1))
+    lapsed.ask(third.request(), "")
+    assert {ask["fingerprint"] for ask in lapsed.asks()} == {second.short, third.short}
 
 
 def test_a_barred_host_waits_for_approval_and_its_old_certificate_is_given_to_nobody(
@@ -212,3 +224,29 @@ def test_a_barred_host_waits_for_approval_and_its_old_certificate_is_given_to_no
     assert isinstance(lapsed.ask(machine.request(), ""), Waits)
     lapsed.approve("ada", machine.host_id, machine.short)
     assert isinstance(lapsed.ask(machine.request(), ""), RenewalAnswer)
+
+
+def test_a_barred_certificate_is_on_the_list_of_the_broker_and_the_approved_one_is_not(
+    centre: Centre, lapsed: LapsedHosts
+) -> None:
+    machine, listed = Machine(centre), RevokedHosts(centre.database, centre.ca)
+    before = x509.load_pem_x509_crl(listed.revocation_list())
+    with centre.database.begin() as session:
+        bar(session, machine.host_id, centre.clock.now())
+    listed.stand_in(machine.host_id)  # what ends its session is no certificate of it
+    lapsed.ask(machine.request(), "")
+    lapsed.approve("ada", machine.host_id, machine.short)
+    lapsed.ask(machine.request(), "")
+    after = x509.load_pem_x509_crl(listed.revocation_list())
+
+    assert len(before) == 0
+    assert len(after) == 2
+    with centre.database() as session:
+        issued = session.scalars(select(Certificate).where(Certificate.subject == str(machine.host_id))).all()
+    approved = next(
+        row
+        for row in issued
+        if x509.load_pem_x509_certificate(row.pem.encode()).public_key() == machine.fresh.public_key()
+    )
+    assert after.get_revoked_certificate_by_serial_number(int(approved.serial, 16)) is None
+    assert listed.hosts() == ()

@@ -9,7 +9,11 @@ branch_labels = None
 depends_on = None
 
 _HOSTS = sa.table(
-    "hosts", sa.column("active", sa.Boolean), sa.column("standing", sa.String), sa.column("tombstone", sa.Boolean)
+    "hosts",
+    sa.column("active", sa.Boolean),
+    sa.column("doubt", sa.String),
+    sa.column("standing", sa.String),
+    sa.column("tombstone", sa.Boolean),
 )
 
 
@@ -18,6 +22,7 @@ def upgrade() -> None:
     op.add_column("hosts", sa.Column("tombstone", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("hosts", sa.Column("machine", sa.Text(), nullable=False, server_default="[]"))
     op.add_column("hosts", sa.Column("replaces", sa.String(length=40), nullable=True))
+    op.execute(_HOSTS.update().where(_HOSTS.c.doubt == "cloned").values(standing="quarantined"))
     op.execute(_HOSTS.update().where(_HOSTS.c.active.is_(False)).values(standing="revoked", tombstone=True))
     op.drop_column("hosts", "active")
     op.add_column("enrolment_codes", sa.Column("cancelled", sa.DateTime(), nullable=True))
