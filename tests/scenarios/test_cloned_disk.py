@@ -2,57 +2,56 @@
 
 import json
 import shutil
-import threading
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from sqlalchemy import func, select
+from pynetdicom import _config
 
 from control_plane.app import ControlPlane
-from control_plane.db.models import AuditRow
 from control_plane.first_start import first_start
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders, Settings
-from edge_agent.agent import Agent
-from edge_agent.agent import Settings as AgentSettings
-from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.enroller import enrol
-from edge_agent.health.local import read_status
-from provisioning.demo.processes import wait_until
-from shared.audit.record import Action, Event, Happening, Outcome
-from shared.clock import SystemClock
+from edge_agent.health.local import LocalStatus, read_status
+from provisioning.demo.processes import run, wait_until
 from tests.control_plane.http.conftest import Open
 from tests.control_plane.http.test_doors import issue_code
-from tests.fakes.log import MemoryLog
+from tests.edge_agent.capture.images import Image, load
+from tests.edge_agent.conftest import senders_close_their_sockets
+from tests.edge_agent.test_agent import send
+from tests.scenarios.agent_ahead import ClockAhead
+
+__all__ = ["senders_close_their_sockets"]
 
 _PATIENCE_S = 60
-
-
-class ClockAhead:
-    """The machine's clock, put forward: what tells a clone waits for a minute between two reports."""
-
-    def __init__(self) -> None:
-        self._ahead = timedelta()
-
-    def now(self) -> datetime:
-        return SystemClock().now() + self._ahead
-
-    def put_forward(self, by: timedelta) -> None:
-        self._ahead += by
+_IMAGES = [load(name) for name in ("CT_small.dcm", "MR_small.dcm")]
+_POLICY = """\
+layer: organisation
+modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
+grading: {default: restricted}
+timings: {state_every_s: 1, pull_every_s: 1}
+"""
 
 
 @pytest.fixture
-def clock() -> ClockAhead:
-    return ClockAhead()
+def clock(tmp_path: Path) -> ClockAhead:
+    file = tmp_path / "clock"
+    file.write_text("0")
+    return ClockAhead(file)
 
 
 @pytest.fixture
-def door(tmp_path: Path, clock: ClockAhead) -> Iterator[Open]:
+def door(tmp_path: Path, clock: ClockAhead, monkeypatch: pytest.MonkeyPatch) -> Iterator[Open]:
+    monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
     folders = Folders(tmp_path / "data")
     made = first_start(
         folders, tmp_path / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=clock
@@ -65,118 +64,126 @@ def door(tmp_path: Path, clock: ClockAhead) -> Iterator[Open]:
         centre.stop()
 
 
-@contextmanager
-def running(folder: AgentFolder, clock: ClockAhead) -> Iterator[Agent]:
-    agent = Agent(AgentSettings(folder, Address("127.0.0.1", 0, "LEADGLASS")), clock, MemoryLog())
-    stop = threading.Event()
-    thread = threading.Thread(target=agent.run, args=(stop,))
-    thread.start()
-    try:
-        yield agent
-    finally:
-        stop.set()
-        thread.join(30)
-        assert not thread.is_alive()
+@dataclass(frozen=True)
+class Machine:
+    """A disk with an agent's folder, and the process that runs on it."""
+
+    folder: AgentFolder
+    clock_file: Path
+
+    @contextmanager
+    def running(self) -> Iterator["Machine"]:
+        self.ready_file.unlink(missing_ok=True)
+        arguments = str(self.folder.path), str(self.ready_file), str(self.clock_file)
+        program = f"from tests.scenarios.agent_ahead import main; main(*{arguments!r})"
+        with subprocess.Popen([sys.executable, "-c", program]) as child:
+            try:
+                until(lambda: self.port is not None)
+                yield self
+            finally:
+                child.terminate()
+                child.wait(30)
+
+    @property
+    def ready_file(self) -> Path:
+        return self.folder.path.with_suffix(".ready")
+
+    @property
+    def port(self) -> int | None:
+        return json.loads(self.ready_file.read_bytes())["dicom_port"] if self.ready_file.exists() else None
+
+    def take(self, image: Image) -> None:
+        """Have a modality send an image to it, which it acknowledges whatever the centre thinks of it."""
+        assert send(cast(Any, SimpleNamespace(listener=SimpleNamespace(port=self.port))), image) == 0
+
+    @property
+    def status(self) -> LocalStatus:
+        """Return what `leadglass-agent status` shows there."""
+        return read_status(self.folder)
 
 
 class Ward:
-    """The host, its copy, and what the centre says of them."""
+    """A host with the copy of its disk, and the people who see what the centre says of it."""
 
-    def __init__(self, door: Open, folder: Path) -> None:
-        self.door = door
-        self.original, self.copy = AgentFolder(folder / "original"), AgentFolder(folder / "copy")
-        self.original.path.mkdir()
-        enrol(self.original, str(door.addresses["enrol_url"]), issue_code(door), "CT 2")
-        self.host = str(load_identity(self.original).config.host_id)
+    def __init__(self, door: Open, folder: Path, clock: ClockAhead) -> None:
+        self.door, self.clock = door, clock
+        original, copy = (AgentFolder(folder / name) for name in ("original", "copy"))
+        self.original, self.copy = (Machine(one, folder / "clock") for one in (original, copy))
+        policy = folder / "policy.yaml"
+        policy.write_text(_POLICY)
+        who = ("--as", str(door.handed_over.credential), "--url", str(door.addresses["people_url"]))
+        run("leadglass-server", "policy", "publish", str(policy), *who).succeeded()
+        original.path.mkdir()
+        enrol(original, str(door.addresses["enrol_url"]), issue_code(door), "CT 2")
+        self.host = str(load_identity(original).config.host_id)
+
+    @contextmanager
+    def cloned(self) -> Iterator[None]:
+        """Run both machines until the centre has found out: the first one goes on after the second has begun."""
+        with self.original.running():
+            self.original.take(_IMAGES[0])
+            until(lambda: self.objects() == 1)
+        shutil.copytree(self.original.folder.path, self.copy.folder.path)
+        with self.original.running():
+            until(lambda: self.original.status.audit_waiting == 0)
+            with self.copy.running():
+                until(lambda: self.shown()["doubt"] == "restored")  # so far it could be one machine, put back
+                self.clock.put_forward(timedelta(minutes=2))
+                until(lambda: self.shown()["standing"] == "quarantined")
+                yield
 
     def asked(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        return json.loads(self.door.signed_in(method, path, data).body)
+        return json.loads(self.door.signed_in(method, f"/api/v1/{path}", data).body)
 
-    def standing(self) -> str:
-        return str(self.asked("GET", "/api/v1/status")["hosts"][0]["standing"])
+    def shown(self) -> Any:
+        return self.asked("GET", "status")["hosts"][0]
 
-    def doubt(self) -> str:
-        return str(self.asked("GET", "/api/v1/status")["hosts"][0]["doubt"])
-
-    def has_reported(self) -> bool:
-        return self.asked("GET", "/api/v1/status")["hosts"][0]["last_seen"] is not None
-
-    def records(self) -> int:
-        """Return how many audit records of the host the centre holds."""
-        with self.door.centre._database() as session:
-            held = select(func.count()).select_from(AuditRow).where(AuditRow.source == self.host)
-            return session.scalar(held) or 0
-
-    def said(self, folder: AgentFolder) -> str:
-        """Return what the centre said last, as `leadglass-agent status` shows it."""
-        return read_status(folder).standing.said
-
-    def shown(self, folder: AgentFolder) -> str:
-        return read_status(folder).standing.fingerprint
+    def objects(self) -> int:
+        return int(self.asked("GET", "status")["objects"]["count"])
 
 
 def until(holds: Callable[[], bool]) -> None:
     assert wait_until(holds, _PATIENCE_S) is not None
 
 
-def record(agent: Agent) -> None:
-    """Have the agent record something that the centre then has not."""
-    agent.journal.record(Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS))
+@pytest.fixture
+def ward(door: Open, tmp_path: Path, clock: ClockAhead) -> Ward:
+    return Ward(door, tmp_path, clock)
 
 
-def report(agent: Agent) -> None:
-    agent._bells.report.ring()
+def test_cloned_disk_image(ward: Ward) -> None:
+    """Both are quarantined and keep what they take in; re-keyed, the approved one goes on and the copy gets nothing."""
+    both = ward.original, ward.copy
+    with ward.cloned():
+        for machine in both:
+            machine.take(_IMAGES[1])
+        until(lambda: [machine.status.standing.said for machine in both] == ["quarantined"] * 2)
+        assert (ward.objects(), [machine.status.waiting for machine in both]) == (1, [1, 1])
+
+        ward.asked("POST", f"hosts/{ward.host}/settle", {"reason": "a copied disk", "rekey": True})
+        until(lambda: len(ward.asked("GET", "hosts/asks")["asks"]) == 2)
+        fingerprints = [machine.status.standing.fingerprint for machine in both]
+        assert len(set(fingerprints)) == 2
+        assert ward.shown()["standing"] == "lapsed"
+        ward.asked("POST", f"hosts/{ward.host}/approval", {"fingerprint": fingerprints[0]})
+
+        until(lambda: ward.objects() == 2)
+        until(lambda: ward.original.status.waiting == 0)
+        assert ward.shown()["standing"] == "active"
+        assert ward.original.status.standing.fingerprint == ""
+        assert (ward.copy.status.waiting, ward.copy.status.standing.fingerprint) == (1, fingerprints[1])
 
 
-@contextmanager
-def both_running(ward: Ward, clock: ClockAhead) -> Iterator[tuple[Agent, Agent]]:
-    """Two machines from one disk, which the centre has found out: the first one went on after the second had begun."""
-    with running(ward.original, clock):
-        until(lambda: ward.records() > 0)
-    shutil.copytree(ward.original.path, ward.copy.path)
-    with running(ward.original, clock) as first:
-        until(lambda: ward.has_reported() and read_status(ward.original).audit_waiting == 0)
-        with running(ward.copy, clock) as second:
-            until(lambda: ward.doubt() == "restored")  # so far it could be one machine, put back
-            clock.put_forward(timedelta(minutes=2))
-            report(first)
-            until(lambda: ward.standing() == "quarantined")
-            yield first, second
-
-
-def test_cloned_disk_image(door: Open, clock: ClockAhead, tmp_path: Path) -> None:
-    """Both are quarantined and keep what they record; re-keyed, the approved one goes on and the copy gets nothing."""
-    ward = Ward(door, tmp_path)
-    with both_running(ward, clock) as machines:
-        held = ward.records()
-        for machine in machines:
-            record(machine)
-        until(lambda: {ward.said(ward.original), ward.said(ward.copy)} == {"quarantined"})
-        assert ward.records() == held
-        ward.asked("POST", f"/api/v1/hosts/{ward.host}/settle", {"reason": "a copied disk", "rekey": True})
-        until(lambda: bool(ward.shown(ward.original) and ward.shown(ward.copy)))
-        assert ward.shown(ward.original) != ward.shown(ward.copy)
-        until(lambda: len(ward.asked("GET", "/api/v1/hosts/asks")["asks"]) == 2)
-        assert ward.standing() == "lapsed"
-
-        chosen = {"fingerprint": ward.shown(ward.original)}
-        ward.asked("POST", f"/api/v1/hosts/{ward.host}/approval", chosen)
-        until(lambda: not ward.shown(ward.original))
-        until(lambda: ward.standing() == "active")
-        until(lambda: ward.records() > held)
-        assert ward.shown(ward.copy)
-        certificates = [load_identity(folder).tls_certificate for folder in (ward.original, ward.copy)]
-        assert certificates[0].not_valid_before_utc > certificates[1].not_valid_before_utc
-
-
-def test_a_doubt_that_was_harmless_lets_the_host_go_on(door: Open, clock: ClockAhead, tmp_path: Path) -> None:
+def test_a_doubt_that_was_harmless_lets_the_host_go_on(ward: Ward) -> None:
     """The control of `test_cloned_disk_image`: without the copy, a person's word alone ends the quarantine."""
-    ward = Ward(door, tmp_path)
-    with both_running(ward, clock):
-        held = ward.records()
-    with running(ward.original, clock):
-        assert door.signed_in("POST", f"/api/v1/hosts/{ward.host}/settle", b'{"reason": "harmless"}').status == 200
-        until(lambda: ward.records() > held)
-        assert ward.standing() == "active"
-    assert ward.said(ward.original) == ""
+    with ward.cloned():
+        ward.original.take(_IMAGES[1])
+    with ward.original.running():
+        until(lambda: ward.original.status.standing.said == "quarantined")
+        assert ward.objects() == 1
+
+        ward.asked("POST", f"hosts/{ward.host}/settle", {"reason": "the copy is wiped"})
+        until(lambda: ward.objects() == 2)
+        until(lambda: ward.original.status.standing.said == "")
+        assert ward.shown()["standing"] == "active"
