@@ -92,9 +92,10 @@ class CertificateRenewal:
         self._door.close()
 
     def turned_away(self) -> None:
-        """Be told that the centre takes the present certificate no more."""
-        self._is_turned_away = True
-        self.bell.ring()
+        """Be told that the centre takes the present certificate no more. Each part of the agent is, again and again."""
+        if not self._is_turned_away:
+            self._is_turned_away = True
+            self.bell.ring()
 
     @property
     def has_lapsed(self) -> bool:
