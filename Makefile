@@ -27,7 +27,7 @@ demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, K
 MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk,genisoimage,ntfs-3g,udftools,xfsprogs
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,softhsm2,systemd,udev,umockdev,usbguard,$(MEDIA_MAKERS),$(LAB)
+	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,softhsm2,systemd,udev,umockdev,usbguard,$(MEDIA_MAKERS),$(LAB)
 	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)

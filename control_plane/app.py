@@ -22,7 +22,8 @@ from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.decoder import Decoder
 from control_plane.custody.frames import FrameDigester, FrameWorker
 from control_plane.custody.statements import CustodyStatements
-from control_plane.db.engine import open_database, sqlite_url
+from control_plane.db.engine import close_database, open_database
+from control_plane.db.place import url_of
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
@@ -89,7 +90,7 @@ class ControlPlane:
         first_start.verify_initialised(settings.folders)
         self._settings, self._clock = settings, clock
         folders = settings.folders
-        self._database = open_database(sqlite_url(folders.database))
+        self._database = open_database(url_of(folders))
         self._keys = KeyStore(self._database, load_root_key(folders.root_key), clock)
         self._ca = authority.load(self._database, self._keys, clock)
         authority.issue_own(self._database, self._ca, self._keys, settings.host)
@@ -154,6 +155,7 @@ class ControlPlane:
         """Close what `start` opened, then record it."""
         self._closing.close()
         self._journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
+        close_database(self._database)
 
     def addresses(self) -> dict[str, str | int | None]:
         """Where the doors are, and a fresh one-time sign-in link for the first administrator."""

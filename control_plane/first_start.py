@@ -8,7 +8,8 @@ from pathlib import Path
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.db.engine import open_database, sqlite_url
+from control_plane.db import place
+from control_plane.db.engine import close_database, open_database, open_empty
 from control_plane.db.models import Fact
 from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
@@ -78,7 +79,7 @@ class NotInitialised(Refused):
 
 
 def is_begun(folders: Folders) -> bool:
-    return folders.database.exists()
+    return folders.database.exists() or folders.noted_url.exists()
 
 
 def verify_initialised(folders: Folders) -> None:
@@ -96,8 +97,10 @@ def host_of(folders: Folders) -> str:
 def _fact(folders: Folders, name: str) -> str | None:
     if not is_begun(folders):
         return None
-    with open_database(sqlite_url(folders.database))() as session:
+    database = open_database(place.url_of(folders))
+    with database() as session:
         fact = session.get(Fact, name)
+    close_database(database)
     return fact.value if fact else None
 
 
@@ -106,7 +109,7 @@ def first_start(
 ) -> HandedOver:
     """Make the centre in an empty data folder; once this returns, it and what was handed over survive a power cut.
 
-    Raises AlreadyInitialised, FolderTaken, HandoverTaken, SettingRefused, DataInUse.
+    Raises AlreadyInitialised, FolderTaken, HandoverTaken, SettingRefused, DataInUse, DatabaseRefused, ServerRefused.
     """
     verify_host_name(host)
     if not re.fullmatch(PERSON_PATTERN, person):
@@ -131,7 +134,8 @@ def _make(folders: Folders, handover: Path, person: str, *, host: str, people_ur
     handover.chmod(0o700)
     root = RootKey(secrets.token_bytes(ROOT_KEY_BYTES))
     store_root_key(folders.root_key, root)
-    database = open_database(sqlite_url(folders.database))
+    database = open_empty(place.url_of(folders))
+    place.note(folders)
     keys = KeyStore(database, root, clock)
     *data_keys, index_key, audit_key = _make_keys(keys)
     ca = authority.establish(database, keys, clock)

@@ -76,6 +76,7 @@ DEBIAN_PACKAGES = {
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
     "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
+    "postgresql": ("pg_ctlcluster", "is a database that the control plane is held with"),
     "qemu-system-x86": ("qemu-system-x86_64", "is the machine that the lab plugs devices into"),
     "rabbitmq-server": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "is a broker that the contract is held with"),
     "rclone": ("rclone", "is measured against"),
@@ -94,6 +95,7 @@ SERVICES = {
     "mosquitto": ("mosquitto.service",),
     "nginx-light": ("nginx.service",),
     "orthanc": ("orthanc.service",),
+    "postgresql": ("postgresql.service",),
     "rabbitmq-server": ("rabbitmq-server.service", "epmd.socket", "epmd.service"),
     "usbguard": ("usbguard.service", "usbguard-dbus.service"),
 }
