@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_moving(commands)
     _add_commanding(commands)
     _add_keys(commands)
+    _add_backups(commands)
     return parser
 
 
@@ -414,11 +415,59 @@ def _add_keys(commands: "Commands[argparse.ArgumentParser]") -> None:
     drill = _person(actions.add_parser("drill", help="open a test object from two shares and the database alone"))
     _data(drill)
     drill.add_argument("--share", type=Path, action="append", required=True, metavar="FILE", help="give it twice")
+    drill.add_argument("--backup", type=Path, metavar="DIR", help="from the newest backup there, and not the database")
     drill.set_defaults(run=_later("running", "drill"))
+
+
+def _add_backups(commands: "Commands[argparse.ArgumentParser]") -> None:
+    backup = _on_this_machine(
+        commands.add_parser("backup", help="copy the running control plane, without its root key")
+    )
+    backup.add_argument("folder", type=Path, metavar="DIR", help="where backups lie; what is there is not copied again")
+    backup.add_argument("--keep-days", type=int, metavar="N", help="how long you will keep it, for `backups list`")
+    backup.set_defaults(run=_later("backups", "backup"))
+    backups = commands.add_parser("backups", help="prove a copy, list copies, or say that one is gone")
+    actions = backups.add_subparsers(title="actions", required=True, metavar="ACTION")
+    verify = actions.add_parser(
+        "verify", help="read every byte of a copy; with shares also who signed it; 1 if damaged"
+    )
+    _from_backup(_json(verify))
+    verify.set_defaults(run=_later("backups", "verify"))
+    listing = _on_this_machine(actions.add_parser("list", help="every copy; 1 if any holds what was destroyed here"))
+    listing.set_defaults(run=_later("backups", "show"))
+    forget = _on_this_machine(actions.add_parser("forget", help="say that a copy is gone (audited)"))
+    forget.add_argument("label", help="as `backups list` prints it")
+    forget.set_defaults(run=_later("backups", "forget"))
+    restore = commands.add_parser("restore", help="make a lost control plane again from a backup and two shares")
+    _data(_json(restore))
+    _from_backup(restore)
+    restore.add_argument("--without-damaged", action="store_true", help="restore what is whole, where not all of it is")
+    restore.set_defaults(run=_later("backups", "restore"))
+    settle = _on_this_machine(commands.add_parser("settle-restore", help="close what a restore left open (audited)"))
+    settle.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
+    settle.set_defaults(run=_later("backups", "settle_restore"))
+
+
+def _from_backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where backups lie, or one of them")
+    parser.add_argument("--label", help="that one [the newest]")
+    root = parser.add_mutually_exclusive_group()
+    root.add_argument("--share", type=Path, action="append", metavar="FILE", help="a recovery share; give it twice")
+    root.add_argument("--root-key", type=Path, metavar="FILE", help="the root key's file instead of two shares")
+
+
+def _on_this_machine(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    _data(parser)
+    parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
+    return _json(parser)
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the control plane's data folder")
+    parser.add_argument(
+        "--database", metavar="URL",
+        help="its database, where that is not in the folder: postgresql+psycopg://USER@HOST/NAME?passfile=FILE",
+    )  # fmt: skip
 
 
 def _made_once(parser: argparse.ArgumentParser, *, required: bool) -> None:

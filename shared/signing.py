@@ -45,6 +45,7 @@ class Label(StrEnum):
     SPOOL_EXPORT = "leadglass spool export v1"
     COMMAND = "leadglass command v1"
     COMMAND_RESULT = "leadglass command result v1"
+    BACKUP = "leadglass backup v1"
 
 
 class SignatureInvalid(IntegrityFailure):

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Event as Flag
 
 from control_plane import first_start, logs
+from control_plane.db import place
 from control_plane.first_start import HandedOver
 from control_plane.settings import Folders, SettingRefused, Settings, outside_broker
 from shared.clock import SystemClock
@@ -16,9 +17,14 @@ from shared.clock import SystemClock
 _OWNER_ONLY = 0o077
 
 
+def folders_of(options: Namespace) -> Folders:
+    """Raises DatabaseRefused."""
+    return Folders(options.data, place.given(options.database))
+
+
 def init(options: Namespace) -> int:
     os.umask(_OWNER_ONLY)
-    made = _first_start(options, Folders(options.data), Settings.people_port)
+    made = _first_start(options, folders_of(options), Settings.people_port)
     if options.json:
         print(json.dumps({"credential": str(made.credential), "shares": [str(share) for share in made.shares]}))
     else:
@@ -29,7 +35,7 @@ def init(options: Namespace) -> int:
 def run(options: Namespace) -> int:
     from control_plane.app import ControlPlane
 
-    clock, folders = SystemClock(), Folders(options.data)
+    clock, folders = SystemClock(), folders_of(options)
     logs.configure(clock)
     os.umask(_OWNER_ONLY)
     if options.ready_file is not None:
@@ -73,9 +79,15 @@ def _settings(options: Namespace, folders: Folders) -> Settings:
 
 
 def drill(options: Namespace) -> int:
-    """Read two shares and the database, never the root key's file; remember and record what was proved."""
+    """Read two shares and the database or a backup, never the root key's file; record what was proved.
+
+    Where a backup was opened, that alone is recorded: whether the centre itself is recoverable was not looked at.
+    """
     from control_plane.audit_log.journal import CentreJournal
-    from control_plane.db.engine import open_database, sqlite_url
+    from control_plane.backup.folder import chosen
+    from control_plane.backup.manifest import TEST_OBJECT
+    from control_plane.backup.verifying import keys_of
+    from control_plane.db.engine import open_database
     from control_plane.keys import drill as drills
     from control_plane.keys.store import JOURNAL, KeyStore
     from control_plane.people.accounts import Accounts
@@ -85,27 +97,32 @@ def drill(options: Namespace) -> int:
     from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
     from shared.policy.document import KeyPurpose
 
-    folders, clock = Folders(options.data), SystemClock()
+    folders, clock = folders_of(options), SystemClock()
     first_start.verify_initialised(folders)
     os.umask(_OWNER_ONLY)
-    database = open_database(sqlite_url(folders.database))
+    database = open_database(place.url_of(folders))
     person = Accounts(database, clock).by_token(load_credential(options.credential).token)
     verify_permitted(person, Permission.RECOVERY_DRILL)
-    root, drilled = drills.drill(
-        database, drills.test_object_path(folders.data), [path.read_text(errors="replace") for path in options.share]
-    )
+    words = [path.read_text(errors="replace") for path in options.share]
+    backup = None if options.backup is None else chosen(options.backup)[1]
+    if backup is None:
+        root, drilled = drills.drill(drills.held_keys(database), drills.test_object_path(folders.data), words)
+    else:
+        root, drilled = drills.drill(keys_of(backup), backup / TEST_OBJECT, words)
     keys = KeyStore(database, root, clock)
     audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
     journal = CentreJournal(database, keys.signer(JOURNAL), lambda: audit_key, clock)
     what = (Subject("object", str(drilled.object_id)), Subject("key", drilled.key_name))
     who = (Participant("person", person.name, True),)
     journal.record(Happening(Event.RECOVERY_DRILLED, Action.EXECUTE, Outcome.SUCCESS, who, what))
-    drills.remember(database, clock.now())
+    if backup is None:
+        drills.remember(database, clock.now())
     if options.json:
         print(json.dumps({"object": str(drilled.object_id), "bytes": drilled.dataset_bytes, "state": "recoverable"}))
     else:
-        print(f"two shares and the database opened test object {drilled.object_id}: {drilled.dataset_bytes} bytes, "
-              "verified. The control plane is recoverable.")  # fmt: skip
+        opened = "the database" if backup is None else f"backup {backup.name}"
+        print(f"two shares and {opened} opened test object {drilled.object_id}: {drilled.dataset_bytes} bytes, "
+              f"verified. {'The control plane' if backup is None else 'It'} is recoverable.")  # fmt: skip
     return 0
 
 

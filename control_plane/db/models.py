@@ -362,3 +362,36 @@ class FrameDigests(Base):
     statement: Mapped[bytes | None]
     why: Mapped[str] = mapped_column(String(500))
     made: Mapped[datetime]
+
+
+class BackupRow(Base):
+    """A backup that was begun. What it holds is known before anything is written, so an interrupted one counts too.
+
+    `made` is None where it was not finished. `forgotten` is when a person said that the copy is gone.
+    """
+
+    __tablename__ = "backups"
+
+    label: Mapped[str] = mapped_column(String(32), primary_key=True)
+    place: Mapped[str] = mapped_column(Text)  # the folder, as whoever made it called it
+    begun: Mapped[datetime]
+    made: Mapped[datetime | None]
+    audit_seq: Mapped[int]  # the centre's last record in it
+    objects: Mapped[int]
+    body_bytes: Mapped[int]
+    keys: Mapped[str] = mapped_column(Text)  # JSON list of names
+    keep_until: Mapped[datetime | None]
+    forgotten: Mapped[datetime | None]
+    forgotten_by: Mapped[str] = mapped_column(String(80), default="", server_default="")
+
+
+class DestroyedRow(Base):
+    """What was destroyed here for good: a key by its name, or the wrap of an object by the object's id."""
+
+    __tablename__ = "destroyed"
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    since: Mapped[datetime]  # when it had come to be; a copy older than that does not hold it
+    destroyed: Mapped[datetime]
+    person: Mapped[str] = mapped_column(String(80))

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.reading import AuditReading
+from control_plane.backup.restored import gaps as restore_gaps
 from control_plane.coverage.showing import CoverageShowing, gaps
 from control_plane.db.models import Certificate, Fact, Host, Object
 from control_plane.enrolment import codes
@@ -102,6 +103,7 @@ class Overview:
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
+            restored = list(restore_gaps(session))
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
         commands, (rollouts, not_rolled_out) = self._commands.newest(), self._rollouts.overview()
@@ -123,6 +125,7 @@ class Overview:
             "rollouts": list(rollouts),
             "commands": list(commands),
             "not_evaluated": [
+                *restored,
                 *_gaps(recovery, broker, of_all if version else None, unindexed or 0, hosts),
                 *not_rolled_out,
                 *unproved,

@@ -43,6 +43,11 @@ class Event(StrEnum):
     SERVER_STOPPED = "server.stopped"
     KEYS_CREATED = "keys.created"
     RECOVERY_DRILLED = "keys.recovery-drilled"
+    KEY_DESTROYED = "keys.destroyed"
+    BACKUP_MADE = "backup.made"
+    BACKUP_FORGOTTEN = "backup.forgotten"
+    CENTRE_RESTORED = "backup.centre-restored"
+    RESTORE_SETTLED = "backup.restore-settled"
     CODE_ISSUED = "enrolment.code-issued"
     HOST_ENROLLED = "enrolment.host-enrolled"
     ENROLMENT_REFUSED = "enrolment.refused"
@@ -128,7 +133,7 @@ class Event(StrEnum):
 
 
 # DCM codes: 110100 Application Activity, 110101 Audit Log Used, 110103 Instances Accessed, 110104 Instances
-# Transferred, 110107 Import, 110112 Query, 110113 Security Alert, 110114 User Authentication.
+# Transferred, 110106 Export, 110107 Import, 110112 Query, 110113 Security Alert, 110114 User Authentication.
 EVENT_CODES: dict[Event, str] = {
     Event.AGENT_STARTED: "110100",
     Event.AGENT_STOPPED: "110100",
@@ -136,6 +141,11 @@ EVENT_CODES: dict[Event, str] = {
     Event.SERVER_STOPPED: "110100",
     Event.KEYS_CREATED: "110113",
     Event.RECOVERY_DRILLED: "110113",
+    Event.KEY_DESTROYED: "110113",
+    Event.BACKUP_MADE: "110106",
+    Event.BACKUP_FORGOTTEN: "110113",
+    Event.CENTRE_RESTORED: "110107",
+    Event.RESTORE_SETTLED: "110113",
     Event.CODE_ISSUED: "110113",
     Event.HOST_ENROLLED: "110113",
     Event.ENROLMENT_REFUSED: "110113",
