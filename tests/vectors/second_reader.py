@@ -403,9 +403,9 @@ _CODES = {
     "110104": "capture.image-delivered capture.delivery-refused capture.delivery-retried "
     "capture.commitment-requested capture.commitment-reported capture.commitment-refused capture.file-released "
     "route.delivered route.failed route.retried route.dropped vault.object-stored vault.object-refused",
-    "110106": "capture.spool-exported",
+    "110106": "capture.spool-exported backup.made",
     "110107": "capture.image-captured capture.image-refused capture.image-repeated capture.image-conflicts "
-    "capture.file-refused capture.object-damaged capture.spool-imported",
+    "capture.file-refused capture.object-damaged capture.spool-imported backup.centre-restored",
     "110112": "coverage.compared coverage.comparison-failed vault.looked-up",
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
@@ -417,7 +417,8 @@ _CODES = {
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
     "fleet.host-settled people.added people.removed enrolment.host-revoked fleet.command-issued fleet.command-begun "
-    "fleet.command-ended fleet.command-refused fleet.command-answered",
+    "fleet.command-ended fleet.command-refused fleet.command-answered keys.destroyed backup.forgotten "
+    "backup.restore-settled",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
