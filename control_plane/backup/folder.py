@@ -102,15 +102,15 @@ def chosen(path: Path, label: str | None = None) -> tuple[BackupFolder, Path]:
 class PartWriter:
     """Writes one file, and never the bytes of `never`."""
 
-    def __init__(self, file: BufferedWriter, never: bytes) -> None:
-        self._file, self._never, self._tail = file, never, b""
+    def __init__(self, name: str, file: BufferedWriter, never: bytes) -> None:
+        self._name, self._file, self._never, self._tail = name, file, never, b""
         self._digest, self._size_bytes = sha256(), 0
 
     def write(self, data: bytes) -> None:
         """Raises RootKeyInside."""
         seen = self._tail + data
         if self._never in seen:
-            raise RootKeyInside(Path(self._file.name).name)
+            raise RootKeyInside(self._name)
         self._tail = seen[1 - len(self._never) :]
         self._digest.update(data)
         self._size_bytes += len(data)
@@ -125,7 +125,7 @@ def part_writer(path: Path, never: bytes) -> Iterator[PartWriter]:
     """Yield a writer of a file that did not exist; once the block ends it survives a power cut."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        yield PartWriter(file, never)
+        yield PartWriter(path.name, file, never)
         file.flush()
         os.fsync(file.fileno())
 

@@ -5,12 +5,14 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pynetdicom import _config
 
+from edge_agent.agent import Agent
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.enroller import enrol
 from provisioning.demo.processes import Children, Ran, run, wait_until
@@ -46,6 +48,7 @@ class Site:
 
     folder: Path
     database: str = ""
+    new_database: str = ""  # for the machine that takes its place
     data: str = "data"
     host_port: int = field(default_factory=free_port)
     enrol_port: int = field(default_factory=free_port)
@@ -119,10 +122,11 @@ class Site:
 
     def lose_the_machine(self) -> None:
         shutil.rmtree(self.folder / self.data)
-        self.data, self.database = "data on the new machine", ""
+        self.data = "data on the new machine"
 
     def restore(self, *options: str) -> Ran:
-        return run("leadglass-server", "restore", str(self.backups), *self.here(), *options)
+        where = ("--database", self.new_database) if self.new_database else ()
+        return run("leadglass-server", "restore", str(self.backups), *self.here(), *where, *options)
 
 
 @pytest.fixture(autouse=True)
@@ -141,9 +145,13 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     site = Site(tmp_path)
     if request.param == "postgresql":
         started: Server = request.getfixturevalue("postgresql")
-        site.database = started.new_database()
+        site.database, site.new_database = started.new_database(), started.new_database()
     site.init()
     return site
+
+
+def _listens(agent: Agent) -> bool:
+    return agent.listener.port is not None
 
 
 def host_of(folder: AgentFolder) -> str:
@@ -161,10 +169,11 @@ def test_two_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             one, other = site.enrol("CT 1"), site.enrol("CT 2")
             first, second = (agents.enter_context(running(folder, MemoryLog())) for folder in (one, other))
             for agent in (first, second):
-                assert wait_until(lambda agent=agent: agent.listener.port is not None, 30) is not None
+                assert wait_until(partial(_listens, agent), 30) is not None
             assert send(first, FIRST) == send(second, SECOND) == 0
             assert wait_until(lambda: len(site.objects()) == 2, 30) is not None
             before = site.objects()
+            assert site.datasets() == sorted_datasets(FIRST, SECOND)
 
             said = site.on_the_machine("backup", str(site.backups)).succeeded().out
 

@@ -233,7 +233,7 @@ def test_a_power_cut_of_postgresql_takes_nothing_that_was_acknowledged(postgresq
 def _cut_short(folder: Path, url: str, cut: Callable[["subprocess.Popen[str]"], None]) -> list[str]:
     """Have records appended, cut that off after some, and return those that were said to be durable."""
     (folder / "writer").mkdir()
-    command = [sys.executable, "-m", "tests.contracts.database.appending", folder / "writer", url, "100000"]
+    command = [sys.executable, "-m", "tests.contracts.database.appending", str(folder / "writer"), url, "100000"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         said = [process.stdout.readline() for _ in range(40)]
