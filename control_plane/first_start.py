@@ -156,6 +156,7 @@ def _make(folders: Folders, handover: Path, person: str, *, host: str, people_ur
     with database.begin() as session:
         session.add(Fact(name=HOST, value=host))
         session.add(Fact(name=INITIALISED, value=clocks.text(clock.now())))
+    close_database(database)
     return handed_over
 
 

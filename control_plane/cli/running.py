@@ -87,7 +87,7 @@ def drill(options: Namespace) -> int:
     from control_plane.backup.folder import chosen
     from control_plane.backup.manifest import TEST_OBJECT
     from control_plane.backup.verifying import keys_of
-    from control_plane.db.engine import open_database
+    from control_plane.db.engine import close_database, open_database
     from control_plane.keys import drill as drills
     from control_plane.keys.store import JOURNAL, KeyStore
     from control_plane.people.accounts import Accounts
@@ -117,6 +117,7 @@ def drill(options: Namespace) -> int:
     journal.record(Happening(Event.RECOVERY_DRILLED, Action.EXECUTE, Outcome.SUCCESS, who, what))
     if backup is None:
         drills.remember(database, clock.now())
+    close_database(database)
     if options.json:
         print(json.dumps({"object": str(drilled.object_id), "bytes": drilled.dataset_bytes, "state": "recoverable"}))
     else:
