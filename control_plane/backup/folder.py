@@ -20,6 +20,7 @@ from control_plane.backup.lines import RootKeyInside
 from control_plane.backup.manifest import LABEL_PATTERN, MAX_BYTES, Part
 from control_plane.durable import sync_folder, write_new
 from shared.errors import IntegrityFailure, Malformed, Refused
+from shared.sealing.chunked import Readable
 
 MANIFEST = "manifest"
 _INCOMPLETE = ".incomplete"
@@ -100,7 +101,7 @@ def chosen(path: Path, label: str | None = None) -> tuple[BackupFolder, Path]:
 
 
 class PartWriter:
-    """Writes one file, and never the bytes of `never`."""
+    """Writes one file, and never the bytes of `never` where there are any."""
 
     def __init__(self, name: str, file: BufferedWriter, never: bytes) -> None:
         self._name, self._file, self._never, self._tail = name, file, never, b""
@@ -108,10 +109,11 @@ class PartWriter:
 
     def write(self, data: bytes) -> None:
         """Raises RootKeyInside."""
-        seen = self._tail + data
-        if self._never in seen:
-            raise RootKeyInside(self._name)
-        self._tail = seen[1 - len(self._never) :]
+        if self._never:
+            seen = self._tail + data
+            if self._never in seen:
+                raise RootKeyInside(self._name)
+            self._tail = seen[1 - len(self._never) :]
         self._digest.update(data)
         self._size_bytes += len(data)
         self._file.write(data)
@@ -121,13 +123,19 @@ class PartWriter:
 
 
 @contextmanager
-def part_writer(path: Path, never: bytes) -> Iterator[PartWriter]:
+def part_writer(path: Path, never: bytes = b"") -> Iterator[PartWriter]:
     """Yield a writer of a file that did not exist; once the block ends it survives a power cut."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         yield PartWriter(path.name, file, never)
         file.flush()
         os.fsync(file.fileno())
+
+
+def copy(source: Readable, writer: PartWriter) -> None:
+    buffer = memoryview(bytearray(_READ_BYTES))
+    while count := source.readinto(buffer):
+        writer.write(bytes(buffer[:count]))
 
 
 def digest_of(path: Path) -> Part:

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
 
 from sqlalchemy import func, select, text
@@ -20,6 +19,7 @@ from control_plane.backup.bodies import Body
 from control_plane.backup.folder import (
     BackupDamaged,
     BackupFolder,
+    copy,
     digest_of,
     load_manifest,
     part_writer,
@@ -29,21 +29,21 @@ from control_plane.backup.folder import (
 from control_plane.backup.manifest import BODIES, DATABASE, TEST_OBJECT, Manifest, Part
 from control_plane.db.models import KeyRow, Object
 from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.durable import sync_folder
 from control_plane.keys.root import RootKey
-from control_plane.vault.local import LocalBodies, LocalObjectStore
+from control_plane.vault.local import LocalBodies
 from control_plane.vault.object_store import BodyMissing
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE, ObjectId, RandomBytes
-from shared.sealing.chunked import Readable
 from shared.sealing.record import CaptureRecord
 from shared.signing import EvidenceSigner, Label, claimed_payload, sign_statement
 
 _WANTED = "wanted"  # the bodies to copy, for as long as that takes
+_NEW = ".part"
 _UNKNOWN = bytes(32)
 _AT_ONCE = 500
-_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class BackupMaker:
             label = f"{self._centre.clock.now():%Y%m%dT%H%M%SZ}-{self._random(2).hex()}"
             unfinished = folder.begin(label)
             manifest = self._dump(unfinished, label, folder.path, keep)
-            copied = _Copied(LocalObjectStore(folder.objects), self._centre.bodies)
+            copied = _Copied(LocalBodies(folder.objects), self._centre.bodies)
             manifest = self._finish(unfinished, manifest, copied)
             self._read_back(unfinished, manifest)
             path = folder.finish(label)
@@ -115,9 +115,11 @@ class BackupMaker:
                 writer.write(copied.take(body).line())
             manifest.parts[BODIES] = writer.part()
         (folder / _WANTED).unlink()
-        with part_writer(folder / TEST_OBJECT, never) as writer, self._centre.test_object.open("rb") as file:
-            while piece := file.read(_READ_BYTES):
-                writer.write(piece)
+        with (
+            part_writer(folder / TEST_OBJECT, never) as writer,
+            self._centre.test_object.open("rb", buffering=0) as file,
+        ):
+            copy(file, writer)
             manifest.parts[TEST_OBJECT] = writer.part()
         finished = Manifest(**{**vars(manifest), "damaged": len(copied.damaged)})
         store_manifest(folder, sign_statement(self._centre.signer, Label.BACKUP, finished.encode()))
@@ -167,7 +169,7 @@ def _digest(record: bytes) -> bytes:
 class _Copied:
     """Copies bodies that the folder does not have, and counts them."""
 
-    def __init__(self, here: LocalObjectStore, vault: LocalBodies) -> None:
+    def __init__(self, here: LocalBodies, vault: LocalBodies) -> None:
         self._here, self._vault = here, vault
         self.count, self.size_bytes, self.damaged = 0, 0, list[ObjectId]()
 
@@ -179,41 +181,26 @@ class _Copied:
 
     def _has(self, body: Body) -> bool:
         path = self._here.path(body.object_id)
-        if not path.exists():
-            return False
-        if path.stat().st_size == body.size_bytes:
-            return True
-        path.unlink()
-        return False
+        return path.exists() and path.stat().st_size == body.size_bytes
 
     def _copy(self, body: Body) -> bool:
         """Return whether the vault's body is what the host signed; then it is here, and was read back."""
-        path = self._here.path(body.object_id)
+        path, expected = self._here.path(body.object_id), Part(body.size_bytes, body.sha256)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Its own name comes last, by a rename, which every file system has: what a cut leaves has another one.
+        new = path.with_suffix(_NEW)
+        new.unlink(missing_ok=True)
         try:
-            with self._vault.open(body.object_id) as source:
-                hashed = _Hashed(source)
-                self._here.put(body.object_id, hashed)
+            with self._vault.open(body.object_id) as source, part_writer(new) as writer:
+                copy(source, writer)
         except BodyMissing:
             return False
-        expected = Part(body.size_bytes, body.sha256)
-        if hashed.part() != expected:
-            path.unlink()
+        if writer.part() != expected:
+            new.unlink()
             return False
-        if digest_of(path) != expected:
-            raise BackupDamaged(path, "holds other bytes than were written")
+        if digest_of(new) != expected:
+            raise BackupDamaged(new, "holds other bytes than were written")
+        new.rename(path)
+        sync_folder(path.parent)
         self.count, self.size_bytes = self.count + 1, self.size_bytes + body.size_bytes
         return True
-
-
-class _Hashed:
-    def __init__(self, source: Readable) -> None:
-        self._source, self._digest, self._size_bytes = source, sha256(), 0
-
-    def readinto(self, buffer: memoryview, /) -> int:
-        count = self._source.readinto(buffer) or 0
-        self._digest.update(buffer[:count])
-        self._size_bytes += count
-        return count
-
-    def part(self) -> Part:
-        return Part(self._size_bytes, self._digest.digest())
