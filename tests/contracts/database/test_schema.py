@@ -3,6 +3,7 @@
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.engine import DatabaseRefused, close_database, engine_of, open_empty
@@ -24,6 +25,16 @@ def test_opening_it_again_changes_nothing(place: Place, database: sessionmaker[S
     with engine_of(again).connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     close_database(again)
+
+
+def test_a_schema_of_a_newer_version_is_refused_and_named_as_such(
+    place: Place, database: sessionmaker[Session]
+) -> None:
+    with database.begin() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+
+    with pytest.raises(DatabaseRefused, match="newer version"):
+        place.open()
 
 
 def test_a_database_that_is_not_empty_is_not_taken_for_a_new_one(place: Place, database: sessionmaker[Session]) -> None:
