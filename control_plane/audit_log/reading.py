@@ -5,6 +5,7 @@ Every reading by a person is a record itself; the tail on the status page, which
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -103,7 +104,8 @@ class AuditReading:
     def _verdict(self, session: Session, source: str) -> SourceVerdict:
         records = sql.count(session, source)
         try:
-            verify_chain(source, sql.records(session, source), sql.statements(session, source), self._key_of(source))
+            with closing(sql.records(session, source)) as held, closing(sql.statements(session, source)) as signed:
+                verify_chain(source, held, signed, self._key_of(source))
         except AuditAltered as exc:
             return SourceVerdict(records, ChainState.ALTERED, exc.seq, exc.why)
         return SourceVerdict(records, ChainState.VERIFIED, None, "")

@@ -8,7 +8,7 @@ Each line is canonical JSON and a newline. TYPE is text, bytes (base64), instant
 in an order in which no row names one that follows.  docs/formats/backup.md section 3
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
@@ -61,7 +61,7 @@ def type_of(column: Column[Any]) -> str:
     raise TypeError(f"column {column} of a type that a backup does not know: {column.type!r}")
 
 
-def dump(session: Session, schema: str, never: bytes) -> Iterator[bytes]:
+def dump(session: Session, schema: str, never: bytes) -> Generator[bytes, None, None]:
     """Yield the lines of all tables as `session` sees them; memory stays constant.
 
     Raises RootKeyInside: a value holds the bytes of `never`. Raises NoPlaceInBackup, TypeError.
@@ -77,15 +77,20 @@ def _dump_table(session: Session, table: Table, never: bytes) -> Iterator[bytes]
     yield _line({"table": table.name, "columns": [list(column) for column in columns]})
     query = select(*table.columns).order_by(*table.primary_key.columns)
     count = 0
-    for row in session.execute(query.execution_options(yield_per=_AT_ONCE)):
-        if any(isinstance(value, bytes) and never in value for value in row):
-            raise RootKeyInside(f"table {table.name}")
-        try:
-            yield _line([_written(value) for value in row])
-        except Malformed as exc:
-            raise NoPlaceInBackup(table.name, exc.why) from exc
-        count += 1
+    with session.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
+        for row in rows:
+            if any(isinstance(value, bytes) and never in value for value in row):
+                raise RootKeyInside(f"table {table.name}")
+            yield _row(table.name, row)
+            count += 1
     yield _line({"rows": count})
+
+
+def _row(table: str, row: Iterable[object]) -> bytes:
+    try:
+        return _line([_written(value) for value in row])
+    except Malformed as exc:
+        raise NoPlaceInBackup(table, exc.why) from exc
 
 
 def _written(value: object) -> Json:

@@ -4,7 +4,8 @@ A body is in the vault before its row is, and none is ever taken away, so the bo
 """
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -101,11 +102,12 @@ class BackupMaker:
                 self._centre.database, lambda own: register.begin(own, manifest, str(place.absolute()), until)
             )
             with part_writer(folder / DATABASE, self._centre.root.raw) as writer:
-                for line in lines.dump(session, manifest.schema, self._centre.root.raw):
-                    writer.write(line)
+                with closing(lines.dump(session, manifest.schema, self._centre.root.raw)) as dumped:
+                    for line in dumped:
+                        writer.write(line)
                 manifest.parts[DATABASE] = writer.part()
-            with (folder / _WANTED).open("xb") as wanted:
-                wanted.writelines(body.line() for body in _wanted(session))
+            with (folder / _WANTED).open("xb") as wanted, closing(_wanted(session)) as named:
+                wanted.writelines(body.line() for body in named)
         return manifest
 
     def _finish(self, folder: Path, manifest: Manifest, copied: "_Copied") -> Manifest:
@@ -152,10 +154,11 @@ def _facts(session: Session, label: str, begun: datetime) -> Manifest:
     )
 
 
-def _wanted(session: Session) -> Iterator[Body]:
+def _wanted(session: Session) -> Generator[Body, None, None]:
     query = select(Object.object_id, Object.body_bytes, Object.record).order_by(Object.object_id)
-    for name, size_bytes, record in session.execute(query.execution_options(yield_per=_AT_ONCE)):
-        yield Body(ObjectId.parse(name), size_bytes, _digest(record), is_held=False)
+    with session.execute(query.execution_options(yield_per=_AT_ONCE)) as rows:
+        for name, size_bytes, record in rows:
+            yield Body(ObjectId.parse(name), size_bytes, _digest(record), is_held=False)
 
 
 def _digest(record: bytes) -> bytes:

@@ -4,7 +4,9 @@ Everything is proved before anything is written, but for the audit log, which is
 database. The fact that a centre is initialised is written last, so one that was restored by half does not start.
 """
 
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,7 +25,7 @@ from control_plane.backup.manifest import BODIES, DATABASE, TEST_OBJECT, Manifes
 from control_plane.backup.restored import RESTORED, Restored
 from control_plane.backup.verifying import Proved, prove
 from control_plane.db import place
-from control_plane.db.engine import close_database, engine_of, open_database, open_empty
+from control_plane.db.engine import close_database, empty_again, engine_of, open_database, open_empty
 from control_plane.db.models import EnrolmentCodeRow, Fact, SignIn
 from control_plane.db.transactions import in_one_commit
 from control_plane.durable import sync_folder, write_new
@@ -78,19 +80,36 @@ def restore(
         proved = prove(folder, backup, root)
         if proved.damaged and not without_damaged:
             raise RestoreRefused(proved.damaged)
-        _write(folder, backup, folders, root, proved)
-        return _Awakening(folders, root, clock).wake(proved, backup, without_damaged=without_damaged)
+        folders.data.chmod(0o700)
+        folders.make()
+        with _all_or_nothing(folders, proved.manifest.schema) as database:
+            _write(folder, backup, folders, root, database)
+            close_database(open_database(place.url_of(folders)))  # brings it to the schema that we know
+            return _Awakening(database, root, clock).wake(proved, backup, without_damaged=without_damaged)
 
 
-def _write(folder: BackupFolder, backup: Path, folders: Folders, root: RootKey, proved: Proved) -> None:
-    folders.data.chmod(0o700)
-    folders.make()
+@contextmanager
+def _all_or_nothing(folders: Folders, schema: str) -> Iterator[sessionmaker[Session]]:
+    """Yield a new database; where the block fails, leave folder and database as empty as they were."""
+    database = open_empty(place.url_of(folders), schema)
+    try:
+        yield database
+    except BaseException:
+        empty_again(database)
+        for made in folders.data.iterdir():
+            shutil.rmtree(made)
+        raise
+    finally:
+        close_database(database)
+
+
+def _write(
+    folder: BackupFolder, backup: Path, folders: Folders, root: RootKey, database: sessionmaker[Session]
+) -> None:
     store_root_key(folders.root_key, root)
-    database = open_empty(place.url_of(folders), proved.manifest.schema)
     place.note(folders)
     with open_part(backup, DATABASE) as file:
         _fill(database, Lines(file))
-    close_database(database)
     _copy_bodies(folder, backup, folders)
     test_object = drill.test_object_path(folders.data)
     test_object.parent.mkdir(mode=0o700, exist_ok=True)
@@ -124,22 +143,18 @@ def _copy_bodies(folder: BackupFolder, backup: Path, folders: Folders) -> None:
 class _Awakening:
     """The restored centre, from its first look at itself until it counts as one."""
 
-    def __init__(self, folders: Folders, root: RootKey, clock: Clock) -> None:
-        self._clock = clock
-        self._database = open_database(place.url_of(folders))
-        self._keys = keys = KeyStore(self._database, root, clock)
+    def __init__(self, database: sessionmaker[Session], root: RootKey, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+        self._keys = keys = KeyStore(database, root, clock)
         audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
-        self._journal = CentreJournal(self._database, keys.signer(store.JOURNAL), lambda: audit_key, clock)
+        self._journal = CentreJournal(database, keys.signer(store.JOURNAL), lambda: audit_key, clock)
 
     def wake(self, proved: Proved, backup: Path, *, without_damaged: bool) -> Done:
-        try:
-            damaged = (*proved.damaged, *self._altered_chains())
-            if damaged and not without_damaged:
-                raise RestoreRefused(damaged)
-            in_one_commit(self._database, lambda session: self._begin(session, proved.manifest, backup, damaged))
-            return Done(proved.manifest, damaged, self._leap(proved.manifest))
-        finally:
-            close_database(self._database)
+        damaged = (*proved.damaged, *self._altered_chains())
+        if damaged and not without_damaged:
+            raise RestoreRefused(damaged)
+        in_one_commit(self._database, lambda session: self._begin(session, proved.manifest, backup, damaged))
+        return Done(proved.manifest, damaged, self._leap(proved.manifest))
 
     def _altered_chains(self) -> list[str]:
         ca = authority.load(self._database, self._keys, self._clock)

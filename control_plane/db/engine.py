@@ -7,7 +7,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Engine, ExceptionContext, create_engine, event, inspect, make_url, text
+from sqlalchemy import URL, Engine, ExceptionContext, MetaData, create_engine, event, inspect, make_url, text
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -50,9 +50,7 @@ def open_database(url: str) -> sessionmaker[Session]:
 
     Raises DatabaseRefused, ServerRefused, DatabaseUnavailable.
     """
-    engine = _engine(parse_url(url))
-    _migrate(engine, "head")
-    return sessionmaker(engine, expire_on_commit=False)
+    return _migrated(_engine(parse_url(url)), "head")
 
 
 def open_empty(url: str, revision: str = "head") -> sessionmaker[Session]:
@@ -66,8 +64,15 @@ def open_empty(url: str, revision: str = "head") -> sessionmaker[Session]:
     if not is_empty:
         engine.dispose()
         raise DatabaseRefused("it holds tables already; give one that is empty, or drop it and create it again")
-    _migrate(engine, revision)
-    return sessionmaker(engine, expire_on_commit=False)
+    return _migrated(engine, revision)
+
+
+def empty_again(database: sessionmaker[Session]) -> None:
+    """Take every table out of a database that `open_empty` returned, so that it is empty as it was."""
+    engine = engine_of(database)
+    tables = MetaData()
+    tables.reflect(engine)
+    tables.drop_all(engine)
 
 
 def engine_of(database: sessionmaker[Session]) -> Engine:
@@ -109,6 +114,15 @@ def _translate(context: ExceptionContext) -> None:
         raise Overtaken from original
     if isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, IntegrityError | ProgrammingError):
         raise DatabaseUnavailable(str(original)) from original
+
+
+def _migrated(engine: Engine, revision: str) -> sessionmaker[Session]:
+    try:
+        _migrate(engine, revision)
+    except BaseException:
+        engine.dispose()
+        raise
+    return sessionmaker(engine, expire_on_commit=False)
 
 
 def _migrate(engine: Engine, revision: str) -> None:

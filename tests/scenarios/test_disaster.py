@@ -198,6 +198,7 @@ def test_two_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert wait_until(lambda: any(lost in gap for gap in site.gaps()), 60) is not None
             assert any("restored from backup" in gap for gap in site.gaps())
             assert wait_until(lambda: not any("not heard since" in gap for gap in site.gaps()), 30) is not None
+            assert {host["doubt"] for host in site.person("status")["hosts"]} == {""}
             verdicts = site.person("audit", "verify")
             assert {host_of(one), host_of(other), "control-plane"} <= verdicts.keys()
             assert {verdict["state"] for verdict in verdicts.values()} == {"verified"}

@@ -1,5 +1,6 @@
 """A centre made again from a backup: proved before it is written, whole or refused, and honest about what it lacks."""
 
+import sys
 from datetime import timedelta
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
+from control_plane.backup import restoring
 from control_plane.backup.folder import BackupDamaged
 from control_plane.backup.restored import NotRestored, RestoreSettling, gaps, unsettled
 from control_plane.backup.restoring import RestoreRefused
@@ -29,11 +31,6 @@ PARTS = ("manifest", "database", "bodies", "test-object", "body")
 def part(kept: Kept, name: str) -> Path:
     (backup,) = kept.backups.path.glob("2*")
     return next(kept.backups.objects.rglob("*.body")) if name == "body" else backup / name
-
-
-def nothing_runs(new: Folders) -> None:
-    with pytest.raises(NotInitialised):
-        verify_initialised(new)
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -115,13 +112,28 @@ def test_a_folder_that_is_not_empty_is_left_alone(kept: Kept, new: Folders) -> N
     assert list(everything(new.data).values()) == [b"theirs"]
 
 
-def test_an_audit_log_that_was_altered_is_refused_and_what_is_left_never_runs(kept: Kept, new: Folders) -> None:
+def test_an_audit_log_that_was_altered_is_refused_and_nothing_is_left_behind(kept: Kept, new: Folders) -> None:
     kept.bench.sql("UPDATE audit_records SET leaf = :leaf WHERE seq = 2 AND source = 'control-plane'", leaf=bytes(32))
     kept.back_up()
 
     with pytest.raises(RestoreRefused, match="audit log of control-plane: record 2"):
         kept.restore(new)
-    nothing_runs(new)
+    assert everything(new.data) == {}
+    assert len(kept.restore(new, without_damaged=True).damaged) == 1
+
+
+def test_a_restore_that_was_cut_off_never_runs(kept: Kept, new: Folders, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept.back_up()
+    # A kill, unlike an error, cleans nothing up.
+    monkeypatch.setattr(restoring, "empty_again", lambda _database: None)
+    monkeypatch.setattr(restoring, "shutil", None)
+    monkeypatch.setattr(restoring, "_copy_bodies", lambda *_: sys.exit("cut off"))
+
+    with pytest.raises((SystemExit, AttributeError)):
+        kept.restore(new)
+    assert new.database.exists()
+    with pytest.raises(NotInitialised):
+        verify_initialised(new)
 
 
 def test_what_is_damaged_is_left_out_only_when_a_person_says_so(kept: Kept, new: Folders) -> None:
