@@ -1,11 +1,13 @@
 """The commands of a backup and a restore, from the first start to the settling, without a running control plane."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from control_plane.__main__ import main
+from tests.control_plane.policy.file.test_reading import GUIDE
 from tests.fakes.postgresql import server
 
 
@@ -81,6 +83,39 @@ def test_a_centre_is_backed_up_proved_lost_and_made_again(machine: Machine, tmp_
     assert known["label"] == copy["label"]
     assert "by your word" in machine.succeeds("backups", "forget", copy["label"], *machine.here)
     assert json.loads(machine.succeeds("backups", "list", *machine.here, "--json")) == []
+
+
+def test_the_sessions_of_the_guide_go_as_it_says(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in (1, 3):
+        name = f"recovery-share-{number}.txt"
+        (tmp_path / name).write_text((tmp_path / "handover" / name).read_text())
+    (tmp_path / "credential-NAME.json").write_text((tmp_path / "handover" / "credential-ada.json").read_text())
+    (tmp_path / "credential-NAME.json").chmod(0o600)
+
+    for command, lines in [*shown("Backing up"), *shown("When the machine is lost")]:
+        if command.startswith("restore"):
+            (tmp_path / "data").rename(tmp_path / "lost")
+        arguments = command.replace("/mnt/backups", machine.backups).replace("DIR", str(tmp_path / "data")).split()
+        said = machine.succeeds(*arguments).replace(machine.backups, "/mnt/backups")
+        said = said.replace(str(tmp_path / "data"), "DIR")
+        assert [as_shown(line) for line in said.splitlines()] == [as_shown(line) for line in lines]
+
+
+def shown(heading: str) -> list[tuple[str, list[str]]]:
+    """Return each command that the guide shows under a heading, with the lines that it prints."""
+    below = GUIDE.read_text(encoding="utf-8").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    sessions = re.findall(r"```console\n(.*?)```", below, re.DOTALL)
+    steps = (step.splitlines() for session in sessions for step in session.split("$ leadglass-server ")[1:])
+    return [(step[0], step[1:]) for step in steps]
+
+
+def as_shown(line: str) -> str:
+    line = re.sub(r"20[0-9]{6}T[0-9]{6}Z-[0-9a-f]{4}", "LABEL", line)
+    line = re.sub(r"20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9:]{8}", "TIME", line)
+    return re.sub(r"\b[0-9]+\b", "N", line)
 
 
 def test_shares_of_another_centre_make_none_again(
