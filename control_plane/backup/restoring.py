@@ -6,7 +6,7 @@ database. The fact that a centre is initialised is written last, so one that was
 
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -19,9 +19,10 @@ from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.reading import AuditReading, ChainState
 from control_plane.backup import bodies, register
-from control_plane.backup.folder import BackupFolder, open_part
+from control_plane.backup.bodies import Body
+from control_plane.backup.folder import BackupDamaged, BackupFolder, open_part, verify_part
 from control_plane.backup.lines import TYPES, Header, Lines
-from control_plane.backup.manifest import BODIES, DATABASE, TEST_OBJECT, Manifest
+from control_plane.backup.manifest import BODIES, DATABASE, TEST_OBJECT, Manifest, Part
 from control_plane.backup.restored import RESTORED, Restored
 from control_plane.backup.verifying import Proved, prove
 from control_plane.db import place
@@ -80,10 +81,8 @@ def restore(
         proved = prove(folder, backup, root)
         if proved.damaged and not without_damaged:
             raise RestoreRefused(proved.damaged)
-        folders.data.chmod(0o700)
-        folders.make()
         with _all_or_nothing(folders, proved.manifest.schema) as database:
-            _write(folder, backup, folders, root, database)
+            _write(folder, backup, folders, root, database, verify=bool(proved.damaged))
             close_database(open_database(place.url_of(folders)))  # brings it to the schema that we know
             return _Awakening(database, root, clock).wake(proved, backup, without_damaged=without_damaged)
 
@@ -91,26 +90,36 @@ def restore(
 @contextmanager
 def _all_or_nothing(folders: Folders, schema: str) -> Iterator[sessionmaker[Session]]:
     """Yield a new database; where the block fails, leave folder and database as empty as they were."""
-    database = open_empty(place.url_of(folders), schema)
-    try:
+    with ExitStack() as undoing, ExitStack() as closing:
+        undoing.callback(_remove_all_in, folders.data)
+        folders.data.chmod(0o700)
+        folders.make()
+        database = open_empty(place.url_of(folders), schema)
+        closing.callback(close_database, database)
+        undoing.callback(empty_again, database)
         yield database
-    except BaseException:
-        empty_again(database)
-        for made in folders.data.iterdir():
-            shutil.rmtree(made)
-        raise
-    finally:
-        close_database(database)
+        undoing.pop_all()
+
+
+def _remove_all_in(folder: Path) -> None:
+    for made in folder.iterdir():
+        shutil.rmtree(made)
 
 
 def _write(
-    folder: BackupFolder, backup: Path, folders: Folders, root: RootKey, database: sessionmaker[Session]
+    folder: BackupFolder,
+    backup: Path,
+    folders: Folders,
+    root: RootKey,
+    database: sessionmaker[Session],
+    *,
+    verify: bool,
 ) -> None:
     store_root_key(folders.root_key, root)
     place.note(folders)
     with open_part(backup, DATABASE) as file:
         _fill(database, Lines(file))
-    _copy_bodies(folder, backup, folders)
+    _copy_bodies(folder, backup, folders, verify=verify)
     test_object = drill.test_object_path(folders.data)
     test_object.parent.mkdir(mode=0o700, exist_ok=True)
     write_new(test_object, (backup / TEST_OBJECT).read_bytes())
@@ -131,13 +140,22 @@ def _says_it_is_whole(header: Header, row: dict[str, Any]) -> bool:
     return header.table == Fact.__tablename__ and row["name"] == INITIALISED
 
 
-def _copy_bodies(folder: BackupFolder, backup: Path, folders: Folders) -> None:
+def _copy_bodies(folder: BackupFolder, backup: Path, folders: Folders, *, verify: bool) -> None:
+    """Copy every body that is held and, where `verify` says that not all are whole, only those that are."""
     here, vault = LocalBodies(folder.objects), LocalObjectStore(folders.objects)
     with open_part(backup, BODIES) as file:
         for body in bodies.read(file):
-            if body.is_held and here.path(body.object_id).exists():
+            if body.is_held and (not verify or _is_whole(here, body)):
                 with here.open(body.object_id) as source:
                     vault.put(body.object_id, source)
+
+
+def _is_whole(here: LocalBodies, body: Body) -> bool:
+    try:
+        verify_part(here.path(body.object_id), Part(body.size_bytes, body.sha256))
+    except BackupDamaged:
+        return False
+    return True
 
 
 class _Awakening:

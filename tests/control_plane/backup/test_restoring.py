@@ -12,6 +12,7 @@ from control_plane.backup import restoring
 from control_plane.backup.folder import BackupDamaged
 from control_plane.backup.restored import NotRestored, RestoreSettling, gaps, unsettled
 from control_plane.backup.restoring import RestoreRefused
+from control_plane.db.engine import DatabaseRefused
 from control_plane.db.models import EnrolmentCodeRow, SignIn
 from control_plane.enrolment import codes
 from control_plane.first_start import FolderTaken, NotInitialised, verify_initialised
@@ -126,10 +127,10 @@ def test_a_restore_that_was_cut_off_never_runs(kept: Kept, new: Folders, monkeyp
     kept.back_up()
     # A kill, unlike an error, cleans nothing up.
     monkeypatch.setattr(restoring, "empty_again", lambda _database: None)
-    monkeypatch.setattr(restoring, "shutil", None)
-    monkeypatch.setattr(restoring, "_copy_bodies", lambda *_: sys.exit("cut off"))
+    monkeypatch.setattr(restoring, "_remove_all_in", lambda _folder: None)
+    monkeypatch.setattr(restoring, "_copy_bodies", lambda *_, **__: sys.exit("cut off"))
 
-    with pytest.raises((SystemExit, AttributeError)):
+    with pytest.raises(SystemExit):
         kept.restore(new)
     assert new.database.exists()
     with pytest.raises(NotInitialised):
@@ -150,6 +151,26 @@ def test_what_is_damaged_is_left_out_only_when_a_person_says_so(kept: Kept, new:
     assert record.reason.startswith("1 objects")
     whole = [image for image in kept.images if str(image.object_id) != path.stem]
     assert [again.read(image) for image in whole] == [image.dataset for image in whole]
+
+
+def test_a_rotten_body_is_not_taken_along_where_the_rest_is_restored(kept: Kept, new: Folders) -> None:
+    kept.back_up()
+    path = part(kept, "body")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+    assert len(kept.restore(new, without_damaged=True).damaged) == 1
+    assert [body.name for body in new.objects.rglob("*.body")] == [
+        f"{image.object_id}.body" for image in kept.images if str(image.object_id) != path.stem
+    ]
+
+
+def test_a_database_that_is_refused_leaves_the_folder_empty_for_another_try(kept: Kept, new: Folders) -> None:
+    kept.back_up()
+
+    with pytest.raises(DatabaseRefused):
+        kept.restore(Folders(new.data, "mysql://leadglass@db/x"))
+    assert list(new.data.iterdir()) == []
+    kept.restore(new)
 
 
 def test_what_was_open_when_the_backup_was_made_opens_nothing_afterwards(kept: Kept, new: Folders) -> None:
