@@ -17,6 +17,7 @@ from shared.errors import Refused
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _MIGRATING = 0x6C656164  # any number that no other program locks in this database
+_CONNECT_TIMEOUT_S = "10"
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 
 
@@ -88,6 +89,9 @@ def close_database(database: sessionmaker[Session]) -> None:
 
 
 def _engine(url: URL) -> Engine:
+    if url.drivername != "sqlite":
+        # What the URL says itself goes before.
+        url = url.set(query={"connect_timeout": _CONNECT_TIMEOUT_S, **url.query})
     engine = create_engine(url, pool_pre_ping=True)
     event.listen(engine, "handle_error", _translate)
     if engine.dialect.name == "sqlite":
