@@ -10,7 +10,9 @@ from sqlalchemy.orm import Session
 
 from control_plane.backup.manifest import Manifest
 from control_plane.db.models import BackupRow, DestroyedRow
+from control_plane.fleet.states import Journal
 from shared import clock as clocks
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.errors import Refused
 
@@ -74,9 +76,21 @@ def forget(session: Session, label: str, person: str, now: datetime) -> None:
     row.forgotten, row.forgotten_by = now, person
 
 
-def destroyed(session: Session, kind: str, name: str, *, since: datetime, person: str, now: datetime) -> None:
-    """Note that a key or a wrap, which there was since `since`, was destroyed here for good."""
-    session.add(DestroyedRow(kind=kind, name=name, since=since, destroyed=now, person=person))
+@dataclass(frozen=True)
+class Destruction:
+    """A key by its name, or the wrap of an object by the object's id. `since`: when it had come to be."""
+
+    kind: str
+    name: str
+    since: datetime
+    person: str
+
+
+def destroyed(session: Session, journal: Journal, gone: Destruction, now: datetime) -> None:
+    """Note, with its record and with the caller's commit, what was destroyed here for good."""
+    who, what = (Participant("person", gone.person, True),), (Subject(gone.kind, gone.name),)
+    journal.append(session, Happening(Event.KEY_DESTROYED, Action.DELETE, Outcome.SUCCESS, who, what))
+    session.add(DestroyedRow(kind=gone.kind, name=gone.name, since=gone.since, destroyed=now, person=gone.person))
 
 
 def copies(session: Session) -> Iterator[Copy]:

@@ -11,9 +11,10 @@ from control_plane.backup import register
 from control_plane.backup.folder import BackupDamaged, BackupFolder, FolderInUse, NoBackup, chosen
 from control_plane.backup.lines import RootKeyInside, type_of
 from control_plane.backup.making import BackupMaker
-from control_plane.backup.register import KEY, WRAP, BackupUnknown, Copy
+from control_plane.backup.register import KEY, WRAP, BackupUnknown, Copy, Destruction
 from control_plane.backup.verifying import keys_of
 from control_plane.db.models import Base
+from control_plane.db.transactions import in_one_commit
 from control_plane.keys import drill, shares
 from control_plane.keys.root import KeyNotAuthentic, RootKey
 from shared.audit.record import Event
@@ -165,15 +166,18 @@ def test_two_shares_open_the_test_object_of_a_backup(kept: Kept) -> None:
         drill.drill(keys_of(made.folder), made.folder / "test-object", shares.split(RootKey(bytes(32)))[1:])
 
 
+def destroy(kept: Kept, gone: Destruction) -> None:
+    bench = kept.bench
+    in_one_commit(bench.database, lambda session: register.destroyed(session, bench.journal, gone, bench.clock.now()))
+
+
 def test_copies_that_still_hold_what_was_destroyed_are_named_until_a_person_says_they_are_gone(kept: Kept) -> None:
     made = kept.maker().make(kept.backups, "A. Admin", keep=timedelta(days=30))
     now, image = kept.bench.clock.now(), kept.images[0]
     kept.bench.clock.advance(timedelta(days=1))
-    with kept.bench.database.begin() as session:
-        gone = kept.bench.clock.now()
-        register.destroyed(session, KEY, "data/restricted/1", since=now, person="A. Admin", now=gone)
-        register.destroyed(session, WRAP, str(image.object_id), since=now, person="A. Admin", now=gone)
-        register.destroyed(session, KEY, "data/never-there/1", since=now, person="A. Admin", now=gone)
+    for kind, name in ((KEY, "data/restricted/1"), (WRAP, str(image.object_id)), (KEY, "data/never-there/1")):
+        destroy(kept, Destruction(kind, name, now, "A. Admin"))
+    assert kept.bench.events()[-1] is Event.KEY_DESTROYED
     kept.bench.clock.advance(timedelta(days=1))
     later = kept.back_up()
 
