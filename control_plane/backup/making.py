@@ -130,7 +130,7 @@ class BackupMaker:
     def _read_back(self, folder: Path, manifest: Manifest) -> None:
         for name, part in manifest.parts.items():
             verify_part(folder / name, part)
-        if claimed_payload(load_manifest(folder)) != manifest.encode():
+        if Manifest.parse(claimed_payload(load_manifest(folder))) != manifest:
             raise BackupDamaged(folder, "has another manifest than was written")
 
     def _note(self, session: Session, manifest: Manifest, person: str) -> None:

@@ -18,7 +18,7 @@ DATABASE, BODIES, TEST_OBJECT = "database", "bodies", "test-object"
 PARTS = (DATABASE, BODIES, TEST_OBJECT)
 MAX_BYTES = 1 << 20
 _REVISION_PATTERN = r"[0-9a-z]{1,32}"
-_KEY_PATTERN = r"[a-z0-9/-]{1,80}"
+_KEY_PATTERN = r"[!-~]{1,80}"
 _MAX_KEYS = 4096
 
 
