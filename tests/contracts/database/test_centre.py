@@ -13,6 +13,7 @@ from sqlalchemy import select
 
 from control_plane.db.engine import close_database
 from control_plane.db.models import Certificate, EnrolmentCodeRow, Host
+from control_plane.db.transactions import DatabaseUnavailable
 from control_plane.enrolment import codes
 from control_plane.enrolment.authority import Kind
 from control_plane.enrolment.codes import CodeRefused
@@ -227,6 +228,24 @@ def test_a_power_cut_of_postgresql_takes_nothing_that_was_acknowledged(postgresq
     postgresql.start()
 
     _all_are_there(bench, acknowledged)
+    close_database(bench.database)
+
+
+def test_a_server_that_was_away_is_said_to_be_and_used_again_once_it_is_back(
+    postgresql: Server, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path / "centre", url=postgresql.new_database())
+    image = bench.enrol().seal()
+    postgresql.stop("immediate")
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            bench.receive(image)
+    finally:
+        postgresql.start()
+
+    bench.receive(image)
+
+    assert bench.read(image) == image.dataset
     close_database(bench.database)
 
 
