@@ -90,7 +90,7 @@ def restore(
 @contextmanager
 def _all_or_nothing(folders: Folders, schema: str) -> Iterator[sessionmaker[Session]]:
     """Yield a new database; where the block fails, leave folder and database as empty as they were."""
-    with ExitStack() as undoing, ExitStack() as closing:
+    with ExitStack() as closing, ExitStack() as undoing:
         undoing.callback(_remove_all_in, folders.data)
         folders.data.chmod(0o700)
         folders.make()
