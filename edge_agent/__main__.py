@@ -21,6 +21,7 @@ A host's life:
   leadglass-agent enrol  --data DIR --url https://CENTRE:PORT --asset "CT 2, room 1.14"   (the code is read from stdin)
   leadglass-agent run    --data DIR --dicom-port 11112
   leadglass-agent status --data DIR
+  leadglass-agent keys move --data DIR --to tpm           (into this machine's TPM; `enrol` does so where there is one)
 
 A dead host's spool, taken along to another one:
   leadglass-agent spool export --data OLD_DIR FOLDER      (its own folder, or its disk mounted here)
@@ -53,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     commands = {
         "enrol": _enrol,
+        "keys": _keys,
         "run": _run,
         "status": _status,
         "dicom-certificate": _dicom_certificate,
@@ -92,6 +94,14 @@ def _parser() -> argparse.ArgumentParser:
     code.add_argument("--code", help="the code itself; it then shows in the process list, so prefer stdin")
     code.add_argument("--code-file", type=Path, help="a file that holds the code; without either it is read from stdin")
 
+    enrol.add_argument(
+        "--keys",
+        choices=("auto", "tpm", "file"),
+        default="auto",
+        help="what protects the private keys: this machine's TPM, or a file's permissions; auto: the TPM if it answers "
+        "(%(default)s)",
+    )
+
     run = commands.add_parser("run", help="capture, deliver and follow policy until SIGTERM", epilog=_EPILOG)
     _add_data(run)
     run.add_argument("--dicom-host", default="127.0.0.1", help="address to listen on for modalities (%(default)s)")
@@ -130,6 +140,12 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument(
         "--dicom-host", default="127.0.0.1", help="the address modalities use, named in a new certificate (%(default)s)"
     )
+    keys = commands.add_parser("keys", help="what protects this host's private keys", epilog=_EPILOG)
+    moving = keys.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "move", help="into this machine's TPM or out of it, whole or not at all; with the agent stopped", epilog=_EPILOG
+    )
+    _add_data(moving)
+    moving.add_argument("--to", choices=("tpm", "file"), required=True, help="where the keys are to be")
     _add_forward(commands.add_parser("forward", help="images that wait here for an archive", epilog=_EPILOG))
     _add_spool(
         commands.add_parser(
@@ -181,6 +197,8 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _enrol(arguments: argparse.Namespace) -> None:
     from edge_agent.enrol.enroller import enrol
+    from edge_agent.host_keys.commands import choose_protection
+    from edge_agent.host_keys.store import vault_of
     from shared.enrolment.code import EnrolmentCode
 
     if arguments.code is not None:
@@ -189,8 +207,22 @@ def _enrol(arguments: argparse.Namespace) -> None:
         text = _read_code(arguments.code_file)
     else:
         text = sys.stdin.readline()
-    host_id = enrol(_folder(arguments), arguments.url, EnrolmentCode.parse(text), arguments.asset)
-    sys.stdout.write(f"enrolled as {host_id}\n")
+    chosen = choose_protection(arguments.keys)
+    vault = vault_of(chosen.protection)
+    host_id = enrol(_folder(arguments), arguments.url, EnrolmentCode.parse(text), arguments.asset, vault)
+    sys.stdout.write(f"enrolled as {host_id}\nkeys: {chosen.protection.in_words}: {chosen.why}\n")
+
+
+def _keys(arguments: argparse.Namespace) -> None:
+    import os
+
+    from edge_agent.host_keys.commands import move_keys
+    from shared.clock import SystemClock
+    from shared.fleet.keys import KeyProtection
+
+    os.umask(0o077)
+    for line in move_keys(_folder(arguments), KeyProtection(arguments.to), SystemClock()):
+        sys.stdout.write(f"{line}\n")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -229,6 +261,7 @@ def _status(arguments: argparse.Namespace) -> None:
         del status[listed]
     used = read.spool_used_percent
     of_quota = "no quota" if used is None else f"{used} % of the {read.spool_quota_bytes} that policy lets it hold"
+    status["keys"] = read.keys.in_words
     status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
@@ -309,14 +342,15 @@ def _dicom_certificate(arguments: argparse.Namespace) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from edge_agent.capture.certificate import DicomCertificate, fingerprint, names_of
-    from edge_agent.config import load_identity
+    from edge_agent.config import load_enrolment
+    from edge_agent.host_keys.store import HostKeyStore, vault_of
     from edge_agent.log import JsonLog
     from shared.clock import SystemClock, text
 
     os.umask(0o077)
     folder, clock = _folder(arguments), SystemClock()
-    load_identity(folder)
-    certificate = DicomCertificate(folder.dicom, names_of(arguments.dicom_host), clock, JsonLog(clock)).ensure()
+    keys = HostKeyStore(folder.identity, vault_of(load_enrolment(folder).config.keys))
+    certificate = DicomCertificate(keys, names_of(arguments.dicom_host), clock, JsonLog(clock)).ensure()
     sys.stdout.write(
         f"SHA-256 {fingerprint(certificate)}\n"
         f"valid until {text(certificate.not_valid_after_utc)}\n"

@@ -8,7 +8,7 @@ import shutil
 import signal
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,7 +36,7 @@ from edge_agent.commitment.association import ReportAssociation
 from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.commitment.reporter import CommitmentReporter
 from edge_agent.commitment.store import CommitmentStore
-from edge_agent.config import AgentFolder, load_identity
+from edge_agent.config import AgentFolder, load_enrolment, load_identity
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.renewal import CertificateRenewal
@@ -52,11 +52,16 @@ from edge_agent.forward.key import ForwardingKey
 from edge_agent.forward.queue import ForwardQueue
 from edge_agent.forward.spooled import SpoolObjects
 from edge_agent.health.report import NoBroker, StateReporter
+from edge_agent.host_keys.move import KeyMove
+from edge_agent.host_keys.opened import OpenedKey
+from edge_agent.host_keys.store import vault_of
+from edge_agent.host_keys.vault import KeyName, KeyVault
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.link.bundles import KeptBundles
 from edge_agent.link.client import SOCKET, GuardClient
 from edge_agent.link.relay import GuardRelay
 from edge_agent.log import Log, RecentLog, where, why
+from edge_agent.memory_file import in_memory
 from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.hints import Hints
@@ -70,6 +75,7 @@ from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.clock import Clock
 from shared.errors import Unavailable
+from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState
 from shared.identity import RandomBytes
 from shared.policy.routes import Peer
@@ -122,10 +128,12 @@ class Agent:
         *,
         random_bytes: RandomBytes = secrets.token_bytes,
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
+        vault: Callable[[KeyProtection], KeyVault] = vault_of,
     ) -> None:
-        folder, identity = settings.folder, load_identity(settings.folder)
+        folder, identity = settings.folder, load_identity(settings.folder, vault)
         log = self._recent = RecentLog(log, clock)
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
+        self._vault = vault
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
         self._hints = Hints(has_broker=identity.config.doors.mqtt_port is not None, on_lost=self._bells.pull.ring)
         self._contexts: list[ssl.SSLContext] = []
@@ -143,7 +151,7 @@ class Agent:
             on_record=self._bells.audit.ring,
         )
         self.isolation = Isolation(self.database)
-        self._forward_key = ForwardingKey(folder.forwarding, random_bytes)
+        self._forward_key = ForwardingKey(identity.keys, random_bytes)
         self._owed = ForwardQueue(self.database, self.journal, self._host_id, clock, self._bells.forward.ring)
         self.forwards = Forwards(self._forward_key, self._owed)
         self.captures = CaptureStore(
@@ -156,7 +164,8 @@ class Agent:
             on_ready=self._bells.delivery.ring,
         )
         self.spool = self.captures.spool
-        self._certificate = DicomCertificate(folder.dicom, names_of(settings.dicom.host), clock, log)
+        self._certificate = DicomCertificate(identity.keys, names_of(settings.dicom.host), clock, log)
+        self._dicom_key = OpenedKey(identity.keys, KeyName.DICOM)
         self._interception = Interception(self.database, self.journal, self._host_id)
         self._commitments = CommitmentStore(self.database, random_bytes)
         self._bundles = KeptBundles(self.database, self._bells.guard.ring)
@@ -188,7 +197,11 @@ class Agent:
         ]
 
     def run(self, stop: threading.Event) -> None:
-        """Run until `stop` is set. Raises DatabaseUnavailable, DatabaseDamaged."""
+        """Run until `stop` is set.
+
+        Raises DatabaseUnavailable, DatabaseDamaged, KeyVaultUnavailable, IdentityNotStored.
+        """
+        self._finish_key_move()
         self.captures.recover(self._host_id, self._log)
         self._record(Event.AGENT_STARTED)
         self._log.event("agent.started", host=str(self._host_id))
@@ -201,6 +214,13 @@ class Agent:
         self._record(Event.AGENT_STOPPED)
         self.database.close()
         self._log.event("agent.stopped")
+
+    def _finish_key_move(self) -> None:
+        """See to what a move of the keys left that was cut off, and to a DICOM certificate that people put there."""
+        keys, who = self._identity.keys, (Participant("host", str(self._host_id), True),)
+        move = KeyMove(keys.folder, self._identity.config, self._vault, self.journal, who)
+        for file in move.finish():
+            self._log.event("keys.left-over-erased", file=file.name)
 
     def _make_updater(self) -> PolicyUpdater:
         config = self._identity.config
@@ -220,7 +240,8 @@ class Agent:
 
     def _try_dicom_tls(self, trust: str) -> None:
         self._certificate.ensure()
-        server_context(self._settings.folder.dicom, trust)
+        with self._dicom_key.readable() as file:
+            server_context(file, trust)
 
     def _make_relay(self) -> GuardRelay:
         settings = self._settings
@@ -263,14 +284,18 @@ class Agent:
         )
 
     def _make_listener(self, pipeline: CapturePipeline, desk: CommitmentDesk) -> DicomListener:
-        folder = self._settings.folder
         return DicomListener(
             self._settings.dicom,
             policy=self.store.in_force,
             pipeline=pipeline,
             interception=self._interception,
             log=self._log,
-            tls=DicomTls(folder.dicom, make_certificate=self._certificate.ensure, policy=self.store.in_force),
+            tls=DicomTls(
+                self._identity.keys.file(KeyName.DICOM),
+                make_certificate=self._certificate.ensure,
+                policy=self.store.in_force,
+                readable=self._dicom_key.readable,
+            ),
             commitments=desk,
             on_listening=self._on_listening,
             is_open=self.isolation.is_open,
@@ -402,7 +427,7 @@ class Agent:
     def _make_renewal(self) -> CertificateRenewal:
         return CertificateRenewal(
             self._door(),
-            self._settings.folder,
+            self._identity.keys,
             host_id=self._host_id,
             present=self._identity.tls_certificate,
             ca=self._identity.ca,
@@ -458,6 +483,7 @@ class Agent:
             guard=self.relay.report,
             brought_records=self.captures.moved.records_waiting,
             isolated=self.isolation.is_isolated,
+            keys=self._identity.config.keys,
             bell=self._bells.report,
             run_name=secrets.token_hex(16),
         )
@@ -494,13 +520,14 @@ class Agent:
         return HttpsDoor(doors.host, doors.https_port, self._context())
 
     def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:
-        folder = self._settings.folder
-        self._contexts.append(verified_context(folder.ca, folder.tls, ca_pem=ca_pem))
+        with in_memory(self._identity.tls) as file:
+            self._contexts.append(verified_context(self._settings.folder.ca, file, ca_pem=ca_pem))
         return self._contexts[-1]
 
     def _dicom_context(self, trust: str) -> ssl.SSLContext:
         self._certificate.ensure()
-        return client_context(self._settings.folder.dicom, trust)
+        with self._dicom_key.readable() as file:
+            return client_context(file, trust)
 
     def _connect(self, peer: Peer) -> AbstractContextManager[ArchiveConnection]:
         return connected(peer, self._dicom_context)
@@ -539,7 +566,7 @@ def run(settings: Settings, clock: Clock, log: Log) -> None:
     os.umask(0o077)
     # A core dump would hold whatever image is passing through.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    load_identity(settings.folder)
+    load_enrolment(settings.folder)
     with locked(settings.folder):
         stop = threading.Event()
 

@@ -1,27 +1,33 @@
 """What the agent reads once at its start: its folder, and the identity that enrolment left there.
 
-identity/   tls.pem dicom.pem forwarding.key evidence.key evidence.crt ca.pem host.json, all 0600
+identity/   host.json ca.pem evidence.crt, and the keys (host_keys/store.py), all 0600
 policy/     TUF's cache of trusted metadata
 spool/      incoming/ files/ segments/ attempts
 journal/    agent.sqlite
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edge_agent.enrol.store import IdentityUnreadable
+from edge_agent.host_keys.store import HostKeyStore, file_name, vault_of
+from edge_agent.host_keys.vault import KeyName, KeyVault
 from shared import canonical
 from shared.canonical import Json
 from shared.enrolment.exchange import HOST_KEY_BYTES, Doors
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, encode_base64
+from shared.fleet.keys import KeyProtection
 from shared.identity import HostId
 from shared.policy.layer import read_parts
 from shared.signing import SoftwareSigner
 
+HOST_CONFIG = "host.json"
 _MAX_ROOT_BYTES = 65_536
 
 
@@ -29,12 +35,6 @@ class NotEnrolled(Refused):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"{folder} holds no identity; run `leadglass-agent enrol` first")
         self.folder = folder
-
-
-class IdentityUnreadable(Refused):
-    def __init__(self, file: Path, why: str) -> None:
-        super().__init__(f"{file} cannot be used: {why}")
-        self.file, self.why = file, why
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,8 @@ class AgentFolder:
 
     @property
     def tls(self) -> Path:
-        """The TLS certificate and, behind it, its key: one file, so that a renewal changes both at once."""
-        return self.identity / "tls.pem"
-
-    @property
-    def dicom(self) -> Path:
-        """The certificate that modalities see and, behind it, its key."""
-        return self.identity / "dicom.pem"
-
-    @property
-    def forwarding(self) -> Path:
-        """The seed of the key that opens what waits here for an archive; there is none before the first such image."""
-        return self.identity / "forwarding.key"
+        """The TLS certificate and, behind it, its key, where keys are files: a renewal changes both at once."""
+        return self.identity / file_name(KeyName.TLS, KeyProtection.FILE)
 
 
 @dataclass(frozen=True)
@@ -94,6 +84,7 @@ class HostConfig:
     policy_root: bytes
     layer: str
     parts: tuple[str, ...] = ()  # the further layers: of its site, of its type of modality
+    keys: KeyProtection = KeyProtection.FILE
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -102,9 +93,11 @@ class HostConfig:
 
     def encode(self) -> bytes:
         parts: dict[str, Json] = {"parts": list(self.parts)} if self.parts else {}
+        keys: dict[str, Json] = {} if self.keys is KeyProtection.FILE else {"keys": self.keys.value}
         return canonical.encode(
             {
                 **parts,
+                **keys,
                 "v": 1,
                 "host": str(self.host_id),
                 "asset": self.asset,
@@ -128,6 +121,7 @@ class HostConfig:
             policy_root=fields.base64("policy_root", max_bytes=_MAX_ROOT_BYTES),
             layer=fields.text("layer", max_chars=32),
             parts=read_parts(fields),
+            keys=KeyProtection(fields.choice("keys", tuple(KeyProtection)) if fields.has("keys") else "file"),
         )
         fields.done()
         if len(config.sop_hash_key) != HOST_KEY_BYTES:
@@ -136,28 +130,29 @@ class HostConfig:
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Who this host is, ready for use."""
+class Enrolment:
+    """Who this host is, by what takes none of its private keys."""
 
     config: HostConfig
-    signer: SoftwareSigner
     tls_certificate: x509.Certificate
     ca: x509.Certificate
 
 
-def load_identity(folder: AgentFolder) -> Identity:
-    """Read the identity whole. Raises NotEnrolled, IdentityUnreadable, Malformed."""
+@dataclass(frozen=True)
+class Identity(Enrolment):
+    """Who this host is, ready for use. `tls` is the certificate and its key, in PEM and in clear."""
+
+    signer: SoftwareSigner
+    keys: HostKeyStore
+    tls: bytes = field(repr=False)
+
+
+def load_enrolment(folder: AgentFolder) -> Enrolment:
+    """Read what is not secret, and ask no TPM for anything. Raises NotEnrolled, IdentityUnreadable, Malformed."""
     if not folder.identity.is_dir():
         raise NotEnrolled(folder.path)
-    config = HostConfig.parse(_read(folder.identity / "host.json"))
-    key_file = folder.identity / "evidence.key"
-    try:
-        key = serialization.load_pem_private_key(_read(key_file), None)
-    except (ValueError, TypeError) as exc:
-        raise IdentityUnreadable(key_file, "not a private key in PEM") from exc
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise IdentityUnreadable(key_file, "not an ECDSA P-256 key")
-    certificate_file = folder.tls
+    config = HostConfig.parse(_read(folder.identity / HOST_CONFIG))
+    certificate_file = folder.identity / file_name(KeyName.TLS, config.keys)
     try:
         certificate = x509.load_pem_x509_certificate(_read(certificate_file))
     except (ValueError, x509.InvalidVersion) as exc:
@@ -166,7 +161,29 @@ def load_identity(folder: AgentFolder) -> Identity:
         ca = x509.load_pem_x509_certificate(_read(folder.ca))
     except (ValueError, x509.InvalidVersion) as exc:
         raise IdentityUnreadable(folder.ca, "not a certificate in PEM") from exc
-    return Identity(config, SoftwareSigner(key), certificate, ca)
+    return Enrolment(config, certificate, ca)
+
+
+def load_identity(folder: AgentFolder, vault: Callable[[KeyProtection], KeyVault] = vault_of) -> Identity:
+    """Read the identity whole.
+
+    Raises NotEnrolled, IdentityUnreadable, Malformed, KeyVaultUnavailable, KeyNotOfThisTpm, KeyMisplaced.
+    """
+    enrolment = load_enrolment(folder)
+    keys = HostKeyStore(folder.identity, vault(enrolment.config.keys))
+    signer = SoftwareSigner(_evidence_key(keys))
+    return Identity(**enrolment.__dict__, signer=signer, keys=keys, tls=keys.load(KeyName.TLS))
+
+
+def _evidence_key(keys: HostKeyStore) -> ec.EllipticCurvePrivateKey:
+    file = keys.file(KeyName.EVIDENCE)
+    try:
+        key = serialization.load_pem_private_key(keys.load(KeyName.EVIDENCE), None)
+    except (ValueError, TypeError) as exc:
+        raise IdentityUnreadable(file, "not a private key in PEM") from exc
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise IdentityUnreadable(file, "not an ECDSA P-256 key")
+    return key
 
 
 def _read(file: Path) -> bytes:

@@ -10,6 +10,7 @@ from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
 from control_plane.vault.siblings import Siblings, lines
 from shared.canonical import Json
+from shared.fleet.keys import KeyProtection
 from shared.identity import HostId, ObjectId
 from shared.policy.layer import named_parts
 
@@ -42,6 +43,8 @@ def status(options: Namespace) -> int:
             print(f"           spool: {host['spool_bytes']} bytes, {quota}{damaged}")
         if host["guard"] is not None:
             print(f"           device guard: {guard_line(host)}")
+        if host["keys"] is not None:
+            print(f"           keys: {KeyProtection(host['keys']).in_words}")
         if host["openable_here"]:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():

@@ -198,6 +198,7 @@ def _told(state: HostState) -> dict[str, Json]:
         "spool_used_percent": state.capture.spool_used_percent,
         "damaged": state.capture.damaged,
         "openable_here": state.capture.openable_here,
+        "keys": state.keys.value,
         "routes": [route.json() for route in state.capture.routes],
     }
 

@@ -245,6 +245,7 @@ class HostStatus(BaseModel):
     spool_used_percent: int | None = None
     damaged: int | None = None
     openable_here: int | None = None
+    keys: Literal["file", "tpm"] | None = None
     routes: list[HostRoute] | None = None
     guard: Literal["watching", "no guard", "unknown"] | None = None
     guard_policy: int | None = None

@@ -5,10 +5,13 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge_agent.config import AgentFolder, HostConfig
+from edge_agent.config import HOST_CONFIG, AgentFolder, HostConfig
 from edge_agent.enrol.judge import verify_answer, verify_centre
 from edge_agent.enrol.keys import HostKeys, private_pem, request
 from edge_agent.enrol.store import refuse_if_enrolled, store
+from edge_agent.host_keys.plain import FILES
+from edge_agent.host_keys.store import file_name
+from edge_agent.host_keys.vault import KeyName, KeyVault
 from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
@@ -25,11 +28,11 @@ class CodeRefused(Refused):
         super().__init__("the centre does not take this code: it is wrong, used or expired; ask for a new one")
 
 
-def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> HostId:
+def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str, vault: KeyVault = FILES) -> HostId:
     """Return the id that the centre gave this host, once its identity is stored durably.
 
-    Raises AlreadyEnrolled, Malformed, DoorUnavailable, StrangeCentre, CodeRefused, DoorRefused, AnswerUnusable,
-    IdentityNotStored.
+    Raises AlreadyEnrolled, Malformed, DoorUnavailable, StrangeCentre, KeyVaultUnavailable, CodeRefused, DoorRefused,
+    AnswerUnusable, IdentityNotStored.
     """
     refuse_if_enrolled(folder.identity)
     host, port = _address(url)
@@ -38,6 +41,10 @@ def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> Hos
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=ca.public_bytes(Encoding.PEM).decode())
     keys = HostKeys.new()
+    # First: a code that works once is not spent on keys that could not be kept.
+    tls, evidence = (
+        vault.wrap(name, private_pem(key)) for name, key in ((KeyName.TLS, keys.tls), (KeyName.EVIDENCE, keys.evidence))
+    )
     answer = _exchange(
         HttpsDoor(host, port, context),
         EnrolmentRequest(code.secret, request(keys.tls, "host"), request(keys.evidence, "evidence"), asset),
@@ -45,16 +52,23 @@ def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> Hos
     verify_answer(answer, keys, ca)
     layer, *parts = answer.layers
     config = HostConfig(
-        answer.host_id, asset, answer.doors, answer.sop_hash_key, answer.policy_root, layer, tuple(parts)
+        answer.host_id,
+        asset,
+        answer.doors,
+        answer.sop_hash_key,
+        answer.policy_root,
+        layer,
+        tuple(parts),
+        vault.protection,
     )
     store(
         folder.identity,
         {
-            "tls.pem": answer.tls_certificate.encode() + private_pem(keys.tls),
-            "evidence.key": private_pem(keys.evidence),
+            file_name(KeyName.TLS, vault.protection): answer.tls_certificate.encode() + tls,
+            file_name(KeyName.EVIDENCE, vault.protection): evidence,
             "evidence.crt": answer.evidence_certificate.encode(),
             "ca.pem": ca.public_bytes(Encoding.PEM),
-            "host.json": config.encode(),
+            HOST_CONFIG: config.encode(),
         },
     )
     return answer.host_id

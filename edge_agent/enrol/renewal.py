@@ -10,12 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge_agent.backoff import delay_s
-from edge_agent.config import AgentFolder
 from edge_agent.enrol.judge import verify_certificate
 from edge_agent.enrol.keys import private_pem, request
-from edge_agent.enrol.store import replace
+from edge_agent.host_keys.store import HostKeyStore
+from edge_agent.host_keys.vault import KeyName
 from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
 from edge_agent.log import Log, why
+from edge_agent.memory_file import in_memory
 from edge_agent.parts import Bell
 from shared import clock as clocks
 from shared.clock import Clock
@@ -45,7 +46,7 @@ class CertificateRenewal:
     def __init__(
         self,
         door: HttpsDoor,
-        folder: AgentFolder,
+        keys: HostKeyStore,
         *,
         host_id: HostId,
         present: x509.Certificate,
@@ -55,7 +56,7 @@ class CertificateRenewal:
         log: Log,
         spread: Callable[[], float] = random.random,
     ) -> None:
-        self._door, self._folder, self._host_id, self._ca = door, folder, host_id, ca
+        self._door, self._keys, self._host_id, self._ca = door, keys, host_id, ca
         self._contexts, self._clock, self._log, self._spread = contexts, clock, log, spread
         self._present = present
         self._turn = threading.Lock()  # the door is one thread's at a time
@@ -94,7 +95,8 @@ class CertificateRenewal:
     def renew(self) -> x509.Certificate:
         """Have the next certificate now, and return it once a connection with it was answered.
 
-        Raises DoorUnavailable, DoorRefused, Malformed, AnswerUnusable, IdentityNotStored; the old one then stays.
+        Raises DoorUnavailable, DoorRefused, Malformed, AnswerUnusable, IdentityNotStored, KeyVaultUnavailable; the old
+        one then stays.
         ConnectionUnproved: the new one is in use, and nothing has shown yet that it opens the door.
         """
         with self._turn:
@@ -111,13 +113,16 @@ class CertificateRenewal:
 
     def _renew(self) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
+        private = private_pem(key)
+        wrapped = self._keys.vault.wrap(KeyName.TLS, private)  # first: nothing is asked for that could not be kept
         sent = RenewalRequest(request(key, "host"))
         answer = self._door.post("/api/v1/renewal", sent.encode(), "application/json")
         pem = RenewalAnswer.parse(accepted(self._door.name, answer).body).tls_certificate
         certificate = verify_certificate(pem, "TLS", key, str(self._host_id), self._ca)
-        replace(self._folder.tls, pem.encode() + private_pem(key))
-        for context in self._contexts:
-            context.load_cert_chain(self._folder.tls)
+        self._keys.put(KeyName.TLS, pem.encode(), wrapped)
+        with in_memory(pem.encode() + private) as file:
+            for context in self._contexts:
+                context.load_cert_chain(file)
         # The next request opens a connection with the new certificate.
         self._door.close()
         self._present = certificate

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from edge_agent.config import AgentFolder, HostConfig, load_identity
+from edge_agent.config import AgentFolder, HostConfig, load_enrolment
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
@@ -19,6 +19,7 @@ from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
 from shared.errors import Refused
+from shared.fleet.keys import KeyProtection
 from shared.fleet.state import RouteState, percent_used
 
 _REFUSALS = (Event.ASSOCIATION_REFUSED, Event.IMAGE_REFUSED, Event.DELIVERY_REFUSED)
@@ -38,6 +39,7 @@ class LocalStatus:
     host: str
     asset: str
     certificate_expires: datetime
+    keys: KeyProtection
     layers: tuple[LocalLayer, ...]  # the organisation's first
     isolated: bool
     coming_in: int
@@ -71,6 +73,7 @@ class LocalStatus:
             "host": self.host,
             "asset": self.asset,
             "certificate_expires": clock.text(self.certificate_expires),
+            "keys": self.keys.value,
             "policy_accepted": self.policy_accepted,
             "policy_layers": [asdict(layer) for layer in self.layers],
             "coming_in": self.coming_in,
@@ -97,13 +100,13 @@ class LocalStatus:
 
 def read_status(folder: AgentFolder) -> LocalStatus:
     """Raises NotEnrolled, IdentityUnreadable, Malformed, DatabaseUnavailable."""
-    identity = load_identity(folder)
+    enrolment = load_enrolment(folder)
     # Before the database: an image leaves here once it stands there, so it is seen in one of them at least.
     coming_in = count(folder.spool / "attempts")
     counts: dict[str, int] = {}
     records = acknowledged = senders = commitments = 0
     openable = quota = damaged = 0
-    layers = tuple(LocalLayer(layer, 0, 0) for layer in identity.config.layers)
+    layers = tuple(LocalLayer(layer, 0, 0) for layer in enrolment.config.layers)
     isolated = False
     routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
@@ -114,7 +117,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
                 connection.execute("BEGIN")  # all of one moment
                 counts = dict(connection.execute("SELECT event, n FROM tally").fetchall())
-                layers, quota = _policy(connection, identity.config)
+                layers, quota = _policy(connection, enrolment.config)
                 (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
@@ -127,9 +130,10 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
-        host=str(identity.config.host_id),
-        asset=identity.config.asset,
-        certificate_expires=identity.tls_certificate.not_valid_after_utc,
+        host=str(enrolment.config.host_id),
+        asset=enrolment.config.asset,
+        certificate_expires=enrolment.tls_certificate.not_valid_after_utc,
+        keys=enrolment.config.keys,
         layers=layers,
         isolated=isolated,
         coming_in=coming_in,

@@ -13,8 +13,9 @@ from pathlib import Path
 from edge_agent.agent import locked
 from edge_agent.audit.journal import Journal
 from edge_agent.capture.store import CaptureStore
-from edge_agent.config import AgentFolder, Identity, IdentityUnreadable, load_identity
+from edge_agent.config import AgentFolder, Identity, load_identity
 from edge_agent.database import Database
+from edge_agent.enrol.store import IdentityUnreadable
 from edge_agent.forward.queue import ForwardQueue
 from edge_agent.log import JsonLog
 from edge_agent.moving.exporter import SpoolExporter

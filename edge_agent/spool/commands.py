@@ -172,7 +172,7 @@ def _deciding(folder: "AgentFolder") -> "Iterator[Decisions]":
             raise NothingSpooled
         clock = SystemClock()
         with opened(folder, clock) as beside:
-            host_id = beside.identity.config.host_id
+            host_id = beside.enrolment.config.host_id
             yield Decisions(
                 beside.database,
                 beside.journal,

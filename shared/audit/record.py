@@ -49,6 +49,7 @@ class Event(StrEnum):
     CERTIFICATE_RENEWED = "enrolment.certificate-renewed"
     RENEWAL_REFUSED = "enrolment.renewal-refused"
     HOST_REVOKED = "enrolment.host-revoked"
+    KEYS_MOVED = "enrolment.keys-moved"
     ASSOCIATION_REFUSED = "capture.association-refused"
     IMAGE_CAPTURED = "capture.image-captured"
     IMAGE_REFUSED = "capture.image-refused"
@@ -142,6 +143,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.CERTIFICATE_RENEWED: "110113",
     Event.RENEWAL_REFUSED: "110113",
     Event.HOST_REVOKED: "110113",
+    Event.KEYS_MOVED: "110113",
     Event.ASSOCIATION_REFUSED: "110113",
     Event.IMAGE_CAPTURED: "110107",
     Event.IMAGE_REFUSED: "110107",

@@ -9,6 +9,7 @@ from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields
 from shared.fleet.devices import DeviceState, Finding, GuardReport, OtherDevice
+from shared.fleet.keys import KeyProtection
 from shared.identity import HostId
 from shared.policy.layer import LAYER_PATTERN, MAX_PARTS, PART_PATTERN, verify_parts
 from shared.policy.routes import MAX_ROUTES
@@ -156,8 +157,8 @@ class HostState:
     `run` is drawn at each start of the agent, so that a disk that was put back, or copied, gives itself away; empty: an
     agent of an earlier version says nothing of it. It is not written then, `capture` is not where nothing of it differs
     from its defaults, `guard` is not where no guard answers, `isolated` is where it is true, `layers` where it has any,
-    and `failed` where anything did. `policy_in_force` is lower than `policy_accepted` where a roll-out has not reached
-    the host, or the newer one failed here.
+    `failed` where anything did, and `keys` where it is not *file*. `policy_in_force` is lower than `policy_accepted`
+    where a roll-out has not reached the host, or the newer one failed here.
     """
 
     host_id: HostId
@@ -179,6 +180,7 @@ class HostState:
     isolated: bool = False  # people had it take nothing in any more
     layers: tuple[LayerState, ...] = ()  # those besides the organisation's
     failed: tuple[FailedLayer, ...] = ()  # which together are why it acts by an earlier policy
+    keys: KeyProtection = KeyProtection.FILE
 
     def encode(self) -> bytes:
         capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}
@@ -187,6 +189,7 @@ class HostState:
         isolated: dict[str, Json] = {"isolated": True} if self.isolated else {}
         layers: dict[str, Json] = {"layers": [layer.json() for layer in self.layers]} if self.layers else {}
         failed: dict[str, Json] = {"failed": [layer.json() for layer in self.failed]} if self.failed else {}
+        keys: dict[str, Json] = {} if self.keys is KeyProtection.FILE else {"keys": self.keys.value}
         return canonical.encode(
             {
                 **capture,
@@ -195,6 +198,7 @@ class HostState:
                 **isolated,
                 **layers,
                 **failed,
+                **keys,
                 "v": 1,
                 "host": str(self.host_id),
                 "number": self.number,
@@ -257,12 +261,14 @@ class HostState:
             failed=tuple(
                 map(FailedLayer.parse, fields.items("failed", most=1 + MAX_PARTS) if fields.has("failed") else ())
             ),
+            keys=KeyProtection(fields.choice("keys", tuple(KeyProtection)) if fields.has("keys") else "file"),
         )
         fields.done()
         verify_parts([layer.layer for layer in state.layers])
         if state.encode() != payload:
             raise Malformed(
-                "host state", "a field that says nothing is written: 'capture', 'isolated', 'layers' or 'failed'"
+                "host state",
+                "a field that says nothing is written: 'capture', 'isolated', 'layers', 'failed' or 'keys'",
             )
         return state
 

@@ -416,8 +416,8 @@ _CODES = {
     "guard.policy-accepted guard.policy-refused guard.peer-refused guard.chain-broken guard.console-pinned "
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
-    "fleet.host-settled people.added people.removed enrolment.host-revoked fleet.command-issued fleet.command-begun "
-    "fleet.command-ended fleet.command-refused fleet.command-answered",
+    "fleet.host-settled people.added people.removed enrolment.host-revoked enrolment.keys-moved fleet.command-issued "
+    "fleet.command-begun fleet.command-ended fleet.command-refused fleet.command-answered",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
@@ -899,7 +899,7 @@ _GUARD_STATE = _object_of(
 _STATE = _object_of(
     {
         "capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}"),
-        "isolated": _one_of(True),
+        "isolated": _one_of(True), "keys": _one_of("tpm"),
         "failed": _list_of(_object_of(layer=_GRADE, version=_integer(1)), 3),
         "layers": _list_of(_object_of(layer=_PART_NAME, accepted=_integer(), in_force=_integer()), 2),
     },

@@ -48,17 +48,15 @@ def renewal(door: Open, enrolled: AgentFolder, clock: FakeClock) -> Renewal:
     def make(other: HttpsDoor | None) -> tuple[CertificateRenewal, ssl.SSLContext]:
         context = verified_context(enrolled.ca, enrolled.tls)
         to = other or HttpsDoor(url.hostname or "", url.port or 0, context)
-        return _renewal(to, enrolled, identity, context, clock), context
+        return _renewal(to, identity, context, clock), context
 
     return make
 
 
-def _renewal(
-    to: HttpsDoor, folder: AgentFolder, identity: Identity, context: ssl.SSLContext, clock: FakeClock
-) -> CertificateRenewal:
+def _renewal(to: HttpsDoor, identity: Identity, context: ssl.SSLContext, clock: FakeClock) -> CertificateRenewal:
     return CertificateRenewal(
         to,
-        folder,
+        identity.keys,
         host_id=identity.config.host_id,
         present=identity.tls_certificate,
         ca=identity.ca,

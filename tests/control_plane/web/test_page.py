@@ -40,6 +40,7 @@ HOST = {
     "spool_used_percent": None,
     "damaged": 0,
     "openable_here": 0,
+    "keys": "file",
     "routes": [],
     "guard": "watching",
     "devices": {
@@ -160,6 +161,13 @@ def test_shows_how_many_images_a_host_can_open_and_what_its_own_routes_hold_up()
     assert "Openable on this host 3" in shown
     assert "Route pacs 2 waiting Route second 1 waiting failing it is away" in shown
     assert "Openable" not in words(render_status(STATUS))
+
+
+def test_shows_what_protects_a_host_s_keys() -> None:
+    assert "Keys file readable by root and by whoever takes the disk" in words(render_status(STATUS))
+    shown = words(render_status(changed(hosts=[HOST | {"keys": "tpm"}])))
+    assert "Keys tpm" in shown
+    assert "readable by root" not in shown
 
 
 def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:

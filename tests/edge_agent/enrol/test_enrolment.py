@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from edge_agent.config import AgentFolder, HostConfig, IdentityUnreadable, NotEnrolled, load_identity
+from edge_agent.config import AgentFolder, HostConfig, NotEnrolled, load_identity
 from edge_agent.enrol.enroller import CodeRefused, enrol
 from edge_agent.enrol.judge import AnswerUnusable, StrangeCentre
-from edge_agent.enrol.store import AlreadyEnrolled, IdentityNotStored, store
+from edge_agent.enrol.store import AlreadyEnrolled, IdentityNotStored, IdentityUnreadable, store
 from edge_agent.https import CertificateUnusable, DoorUnavailable, verified_context
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest

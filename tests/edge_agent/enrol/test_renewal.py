@@ -28,7 +28,7 @@ def renewal(enrolled: AgentFolder, clock: FakeClock) -> Iterator[CertificateRene
     door = HttpsDoor(identity.config.doors.host, identity.config.doors.https_port, context, timeout_s=5)
     yield CertificateRenewal(
         door,
-        enrolled,
+        identity.keys,
         host_id=identity.config.host_id,
         present=identity.tls_certificate,
         ca=x509.load_pem_x509_certificate(enrolled.ca.read_bytes()),

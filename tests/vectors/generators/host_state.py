@@ -18,6 +18,7 @@ from shared.fleet.devices import (
     OtherState,
     Seen,
 )
+from shared.fleet.keys import KeyProtection
 from shared.fleet.receipt import Receipt, sign_receipt
 from shared.fleet.state import (
     LIES_ON,
@@ -126,6 +127,21 @@ def _runs() -> dict[str, tuple[str, bytes, str]]:
 
     return {
         "ok-run": ("A state report that names the run.", sign_state(replace(_STATE, run="0f" * 16), host), ""),
+        "ok-keys": (
+            "A host whose keys its TPM protects.",
+            sign_state(replace(_STATE, keys=KeyProtection.TPM), host),
+            "",
+        ),
+        "bad-keys-file": (
+            "Keys in files, which is said by saying nothing.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "keys": "file"})),
+            "Malformed",
+        ),
+        "bad-keys-unknown": (
+            "A protection that there is not.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "keys": "hsm"})),
+            "Malformed",
+        ),
         "ok-isolated": ("A host that takes nothing in.", sign_state(replace(_STATE, isolated=True), host), ""),
         "ok-layers": (
             "A host of a site, for a type of modality.",

@@ -1,0 +1,78 @@
+"""Keys that only this machine's TPM gives back, through systemd-creds.
+
+Bound to the TPM and to the key's name, and not to what was started: new firmware, another boot loader or another
+kernel change nothing. So whoever is root here, or runs here in the TPM's group, can open them too; whoever has the
+disk alone cannot.
+"""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from edge_agent.host_keys import classify, credential
+from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyVaultUnavailable
+from shared.errors import Malformed
+from shared.fleet.keys import KeyProtection
+
+DEVICE = "device:/dev/tpmrm0"
+_PROGRAM = "systemd-creds"
+_PATH = "/usr/bin:/bin"  # of the system alone, wherever we were started
+_MOST_S = 60.0
+
+
+class TpmVault:
+    """`device` is what tpm2-tss calls the way to the TPM: `driver:where`."""
+
+    protection = KeyProtection.TPM
+
+    def __init__(self, device: str = DEVICE, path: str = _PATH) -> None:
+        self.device, self._path = device, path
+
+    def wrap(self, name: KeyName, private: bytes, /) -> bytes:
+        made = self._run(name, "encrypt", private, "--with-key=tpm2", f"--tpm2-pcrs={credential.STILL_PCR}")
+        try:
+            credential.verify_kind(made)
+        except Malformed as exc:
+            raise KeyVaultUnavailable(f"systemd-creds did not do as it was told: {exc.why}") from exc
+        wrapped = credential.armour(made)
+        if self.unwrap(name, wrapped) != private:
+            raise KeyVaultUnavailable("the TPM does not give back what it was given")
+        return wrapped
+
+    def unwrap(self, name: KeyName, wrapped: bytes, /) -> bytes:
+        try:
+            given = credential.parse(wrapped)
+        except Malformed as exc:
+            raise KeyMisplaced(name, exc.why) from exc
+        return self._run(name, "decrypt", given)
+
+    def split(self, content: bytes, /) -> tuple[bytes, bytes]:
+        return credential.split(content)
+
+    def _run(self, name: KeyName, verb: str, given: bytes, *options: str) -> bytes:
+        program = shutil.which(_PROGRAM, path=self._path)
+        if program is None:
+            raise KeyVaultUnavailable(classify.NO_PROGRAM)
+        self._look_at_device()
+        command = [program, verb, f"--tpm2-device={self.device}", f"--name=leadglass-{name}", *options, "-", "-"]
+        try:
+            # An environment of its own: one of ours could name another TPM, or switch the check of the name off.
+            done = subprocess.run(command, input=given, capture_output=True, env={}, timeout=_MOST_S, check=False)
+        except subprocess.TimeoutExpired as exc:
+            raise KeyVaultUnavailable(f"the TPM has not answered within {_MOST_S:.0f} s; try again") from exc
+        except OSError as exc:
+            raise KeyVaultUnavailable(f"{program} cannot be started: {exc.strerror}") from exc
+        if done.returncode != 0:
+            raise classify.fault(name, done.stderr.decode(errors="replace"))
+        return done.stdout
+
+    def _look_at_device(self) -> None:
+        """What systemd-creds would say about these two is the library's number for any failure at all."""
+        driver, _, where = self.device.partition(":")
+        if driver != "device":
+            return
+        if not Path(where).exists():
+            raise KeyVaultUnavailable(classify.NO_TPM)
+        if not os.access(where, os.R_OK | os.W_OK):
+            raise KeyVaultUnavailable(classify.NOT_LET_IN)
