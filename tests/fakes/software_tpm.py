@@ -1,23 +1,37 @@
 """A TPM 2.0 of software and the real systemd-creds, which speaks to it without a kernel in between."""
 
 import socket
-import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from edge_agent.host_keys.credential import STILL_PCR
 from edge_agent.host_keys.tpm import TpmVault
 from edge_agent.host_keys.vault import KeyName
+from tests.fakes import tpm_commands
 from tests.fakes.ports import free_port
-from tests.lab.wire import until
+from tests.lab.wire import LabError, until
 
 _START_S = 20.0
-_SESSIONS, _PASSWORD = 0x8002, 0x40000009
-_LOCKOUT = 0x4000000A
-_PCRS = 24
-_HANDLES = [kind + number for kind in (0x02000000, 0x03000000, 0x80000000) for number in range(3)]
+_TRIES = 5
+
+
+class SoftwareTpm:
+    """One TPM while it is switched on. `vault` is ours on it."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.vault = port, UnmanagedVault(port)
+
+    def send(self, *commands: bytes) -> list[int]:
+        """Return what the TPM answers to each, 0 where it did it."""
+        return send(self.port, commands)
+
+    def answers(self) -> bool:
+        try:
+            self.send()
+        except OSError:
+            return False
+        return True
 
 
 class UnmanagedVault(TpmVault):
@@ -25,86 +39,54 @@ class UnmanagedVault(TpmVault):
 
     def __init__(self, port: int) -> None:
         super().__init__(f"swtpm:host=127.0.0.1,port={port}")
-        self._address = ("127.0.0.1", port)
+        self._port = port
 
     def _run(self, name: KeyName, verb: str, given: bytes, *options: str) -> bytes:
         try:
             return super()._run(name, verb, given, *options)
         finally:
             with suppress(OSError):
-                flush(self._address)
+                send(self._port, tpm_commands.flush())
 
 
-def flush(address: tuple[str, int]) -> None:
-    with socket.create_connection(address, timeout=10) as connection:
-        for handle in _HANDLES:
-            connection.sendall(struct.pack(">HIII", 0x8001, 14, 0x00000165, handle))
-            connection.recv(4096)
-
-
-class SoftwareTpm:
-    """One TPM while it is switched on. `vault` is ours on it, the rest is what others do to a TPM."""
-
-    def __init__(self, port: int) -> None:
-        self._address, self.port = ("127.0.0.1", port), port
-        self.vault = UnmanagedVault(port)
-
-    def flush(self) -> None:
-        flush(self._address)
-
-    def answers(self) -> bool:
-        try:
-            socket.create_connection(self._address, timeout=1).close()
-        except OSError:
-            return False
-        return True
-
-    def extend_pcrs(self) -> None:
-        """Do what firmware, boot loader and kernel do when they are new."""
-        for pcr in set(range(_PCRS)) - set(range(17, 23)):
-            digest = struct.pack(">IH32s", 1, 0x000B, b"\x01" * 32)
-            self._command(0x00000182, struct.pack(">I", pcr), digest)
-
-    def extend_the_still_pcr(self) -> None:
-        """Raises AssertionError: the TPM does not let anybody who is no dynamic launch."""
-        self._command(0x00000182, struct.pack(">I", STILL_PCR), struct.pack(">IH32s", 1, 0x000B, b"\x01" * 32))
-
-    def clear(self) -> None:
-        """Do what "clear TPM" in a firmware's menu does."""
-        self._command(0x00000126, struct.pack(">I", _LOCKOUT))
-
-    def lock_out(self) -> None:
-        """Allow no wrong answer at all, which is a TPM that has had too many."""
-        self._command(0x0000013A, struct.pack(">I", _LOCKOUT), struct.pack(">III", 0, 3600, 3600))
-
-    def _command(self, code: int, handle: bytes, parameters: bytes = b"") -> None:
-        """TPM 2.0 Library part 3, with an empty password; raises AssertionError where the TPM refuses."""
-        session = struct.pack(">IHBH", _PASSWORD, 0, 0, 0)
-        body = handle + struct.pack(">I", len(session)) + session + parameters
-        with socket.create_connection(self._address, timeout=10) as connection:
-            connection.sendall(struct.pack(">HII", _SESSIONS, 10 + len(body), code) + body)
-            answer = connection.recv(4096)
-        assert struct.unpack(">HII", answer[:10])[2] == 0, answer.hex()
+def send(port: int, commands: Iterable[bytes]) -> list[int]:
+    codes = []
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        for command in commands:
+            connection.sendall(command)
+            codes.append(tpm_commands.code_of(connection.recv(4096)))
+    return codes
 
 
 @contextmanager
 def software_tpm(state: Path) -> Iterator[SoftwareTpm]:
     """Yield the TPM that keeps what it keeps in `state`: the same folder is the same TPM, started again."""
     state.mkdir(exist_ok=True)
-    # tpm2-tss finds the control channel one port above the other.
-    port = next(port for port in iter(free_port, 0) if port % 2 == 0)
-    process = subprocess.Popen(
-        [
-            "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--flags", "not-need-init,startup-clear",
-            "--server", f"type=tcp,port={port},bindaddr=127.0.0.1",
-            "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1",
-        ],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    tpm = SoftwareTpm(port)
+    tpm, process = _started(state)
     try:
-        until("the TPM answers", tpm.answers, _START_S, 0.02)
         yield tpm
     finally:
         process.kill()
         process.wait()
+
+
+def _started(state: Path) -> "tuple[SoftwareTpm, subprocess.Popen[bytes]]":
+    """tpm2-tss finds the control channel one port above the other, which somebody else may have: then two others."""
+    for _ in range(_TRIES):
+        tpm = SoftwareTpm(free_port())
+        process = subprocess.Popen(
+            [
+                "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={state}", "--flags", "not-need-init,startup-clear",
+                "--server", f"type=tcp,port={tpm.port},bindaddr=127.0.0.1",
+                "--ctrl", f"type=tcp,port={tpm.port + 1},bindaddr=127.0.0.1",
+            ],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        if _is_up(tpm, process):
+            return tpm, process
+    raise LabError(f"swtpm did not start in {_TRIES} tries")
+
+
+def _is_up(tpm: SoftwareTpm, process: "subprocess.Popen[bytes]") -> bool:
+    until("the TPM answers", lambda: tpm.answers() or process.poll() is not None, _START_S, 0.02)
+    return process.poll() is None

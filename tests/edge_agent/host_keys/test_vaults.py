@@ -10,6 +10,7 @@ from edge_agent.host_keys import classify, credential
 from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.tpm import TpmVault
 from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyNotOfThisTpm, KeyVault, KeyVaultUnavailable
+from tests.fakes import tpm_commands
 from tests.fakes.software_tpm import SoftwareTpm, software_tpm
 
 PRIVATE = b"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n"
@@ -50,11 +51,10 @@ def test_what_a_tpm_wrapped_holds_nothing_of_the_key_and_a_file_does(tpm: Softwa
 def test_new_firmware_locks_nobody_out(own_tpm: SoftwareTpm) -> None:
     wrapped = own_tpm.vault.wrap(KeyName.TLS, PRIVATE)
     bound = _encrypted(own_tpm, "--with-key=tpm2", "--tpm2-pcrs=7")
-    own_tpm.extend_pcrs()
+    assert set(own_tpm.send(*tpm_commands.new_firmware())) == {0}
 
     assert own_tpm.vault.unwrap(KeyName.TLS, wrapped) == PRIVATE
-    with pytest.raises(AssertionError, match="00000907"):  # TPM_RC_LOCALITY
-        own_tpm.extend_the_still_pcr()
+    assert own_tpm.send(tpm_commands.extend_the_still_pcr()) == [tpm_commands.LOCALITY]
     # The control: one that is bound to the firmware's measurements does not open any more.
     assert _decrypted(own_tpm, bound).returncode != 0
 
@@ -73,11 +73,22 @@ def test_another_tpm_opens_nothing_and_says_so(tpm: SoftwareTpm, own_tpm: Softwa
 
 def test_a_tpm_that_was_cleared_opens_nothing_and_says_so(own_tpm: SoftwareTpm) -> None:
     wrapped = own_tpm.vault.wrap(KeyName.TLS, PRIVATE)
-    own_tpm.clear()
+    assert own_tpm.send(tpm_commands.clear()) == [0]
 
     with pytest.raises(KeyNotOfThisTpm, match="before it was cleared"):
         own_tpm.vault.unwrap(KeyName.TLS, wrapped)
     assert own_tpm.vault.unwrap(KeyName.TLS, own_tpm.vault.wrap(KeyName.TLS, PRIVATE)) == PRIVATE
+
+
+def test_a_tpm_that_is_locked_out_says_so_and_opens_again_afterwards(own_tpm: SoftwareTpm) -> None:
+    """What systemd seals counts as guessable to a TPM, though it has no password."""
+    wrapped = own_tpm.vault.wrap(KeyName.TLS, PRIVATE)
+    assert own_tpm.send(tpm_commands.allow_wrong_answers(0)) == [0]
+
+    with pytest.raises(KeyVaultUnavailable, match="until its lockout time is over"):
+        own_tpm.vault.unwrap(KeyName.TLS, wrapped)
+    assert own_tpm.send(tpm_commands.allow_wrong_answers(32)) == [0]
+    assert own_tpm.vault.unwrap(KeyName.TLS, wrapped) == PRIVATE
 
 
 def test_a_key_in_the_place_of_another_is_refused(tpm: SoftwareTpm) -> None:
@@ -157,12 +168,12 @@ def test_what_is_not_foreseen_is_told_in_one_printable_line() -> None:
 
 def _encrypted(tpm: SoftwareTpm, *options: str) -> bytes:
     """Return what systemd-creds makes when it is asked in another way than we ask it."""
-    tpm.flush()
+    tpm.send(*tpm_commands.flush())
     command = ["systemd-creds", "encrypt", f"--tpm2-device={tpm.vault.device}", "--name=leadglass-tls", *options]
     return subprocess.run([*command, "-", "-"], input=PRIVATE, capture_output=True, check=True).stdout
 
 
 def _decrypted(tpm: SoftwareTpm, given: bytes) -> "subprocess.CompletedProcess[bytes]":
-    tpm.flush()
+    tpm.send(*tpm_commands.flush())
     command = ["systemd-creds", "decrypt", f"--tpm2-device={tpm.vault.device}", "--name=leadglass-tls", "-", "-"]
     return subprocess.run(command, input=given, capture_output=True, check=False)
