@@ -207,9 +207,8 @@ def _enrol(arguments: argparse.Namespace) -> None:
         text = _read_code(arguments.code_file)
     else:
         text = sys.stdin.readline()
-    chosen = choose_protection(arguments.keys)
-    vault = vault_of(chosen.protection)
-    host_id = enrol(_folder(arguments), arguments.url, EnrolmentCode.parse(text), arguments.asset, vault)
+    code, chosen = EnrolmentCode.parse(text), choose_protection(arguments.keys)
+    host_id = enrol(_folder(arguments), arguments.url, code, arguments.asset, vault_of(chosen.protection))
     sys.stdout.write(f"enrolled as {host_id}\nkeys: {chosen.protection.in_words}: {chosen.why}\n")
 
 

@@ -24,7 +24,7 @@ class KeyVaultUnavailable(Unavailable):
     """Nothing is known of the key. It may open once somebody has seen to what the text says."""
 
     def __init__(self, why: str) -> None:
-        super().__init__(f"this host's keys cannot be reached in the TPM: {why}")
+        super().__init__(f"the TPM cannot serve for this host's keys: {why}")
         self.why = why
 
 

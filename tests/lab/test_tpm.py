@@ -1,4 +1,4 @@
-"""A host whose keys are in its TPM: the kernel's TPM device, the agent's own account, another machine, no TPM at all."""
+"""A host whose keys are in its TPM: the kernel's device for it, the agent's own account, another machine, no TPM."""
 
 import base64
 import io
@@ -45,8 +45,8 @@ class AgentHost:
         self._guest.put("/run/data.tar", data)
         self._guest.put("/run/tpm.py", (INSIDE / "tpm.py").read_bytes())
         self._guest.run(
-            f"cd / && tar xf /run/leadglass.tar && systemd-sysusers && mkdir -p {DATA} && tar xf /run/data.tar -C {DATA} "
-            f"&& chown -R leadglass: {DATA} && chmod 700 {DATA} && rm /run/*.tar"
+            f"cd / && tar xf /run/leadglass.tar && systemd-sysusers && mkdir -p {DATA} && "
+            f"tar xf /run/data.tar -C {DATA} && chown -R leadglass: {DATA} && chmod 700 {DATA} && rm /run/*.tar"
         )
 
     def agent(self, *arguments: str, account: str = "runuser -u leadglass --") -> Done:
@@ -145,7 +145,7 @@ def test_without_a_tpm_the_agent_says_what_to_do_and_takes_no_other_key(lab: Lab
     assert "KeyVaultUnavailable" in told.err
     assert "switch it on in the firmware" in told.err
     assert host.agent("keys", "move", "--to", "file").code == 3
-    assert host.data() == kept.data or b"evidence.tpm.key" in host.data()
+    assert not any(needle in host.data() for needle in kept.needles)
 
 
 def test_the_disk_in_another_machine_opens_nothing(guest_image: Image, kept: Kept) -> None:
