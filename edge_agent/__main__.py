@@ -197,9 +197,10 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _enrol(arguments: argparse.Namespace) -> None:
     from edge_agent.enrol.enroller import enrol
-    from edge_agent.host_keys.commands import choose_protection
+    from edge_agent.host_keys.commands import ENDS, choose_protection
     from edge_agent.host_keys.store import vault_of
     from shared.enrolment.code import EnrolmentCode
+    from shared.fleet.keys import KeyProtection
 
     if arguments.code is not None:
         text = arguments.code
@@ -210,6 +211,8 @@ def _enrol(arguments: argparse.Namespace) -> None:
     code, chosen = EnrolmentCode.parse(text), choose_protection(arguments.keys)
     host_id = enrol(_folder(arguments), arguments.url, code, arguments.asset, vault_of(chosen.protection))
     sys.stdout.write(f"enrolled as {host_id}\nkeys: {chosen.protection.in_words}: {chosen.why}\n")
+    if chosen.protection is KeyProtection.TPM:
+        sys.stdout.write(f"{ENDS}\n")
 
 
 def _keys(arguments: argparse.Namespace) -> None:

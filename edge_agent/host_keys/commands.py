@@ -22,6 +22,10 @@ from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.fleet.keys import KeyProtection
 
+ENDS = (
+    "a new mainboard or a cleared TPM ends these keys for good; before either, let the host deliver, or move them "
+    "to a file"
+)
 Vaults = Callable[[KeyProtection], KeyVault]
 
 
@@ -58,6 +62,8 @@ def move_keys(folder: AgentFolder, to: KeyProtection, clock: Clock, vault: Vault
             else:
                 erased = move.move(to)
                 yield f"keys: {to.in_words}"
+                if to is KeyProtection.TPM:
+                    yield ENDS
     yield from (f"erased: {file}" for file in erased)
     if erased and to is KeyProtection.TPM:
         yield MAY_REMAIN

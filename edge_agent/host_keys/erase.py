@@ -13,9 +13,18 @@ MAY_REMAIN = (
 
 
 def erase(file: Path) -> None:
-    """Write over the content, durably, then take the name away, durably. Raises OSError."""
-    with file.open("r+b", buffering=0) as opened:
-        opened.write(bytes(os.fstat(opened.fileno()).st_size))
-        os.fsync(opened.fileno())
+    """Write over the content, durably, then take the name away, durably.
+
+    What has another name too, or only a link here, is somebody else's: then the name goes and the content stays.
+    Raises OSError.
+    """
+    if not file.is_symlink() and file.stat().st_nlink == 1:
+        _write_over(file)
     file.unlink()
     sync_folder(file.parent)
+
+
+def _write_over(file: Path) -> None:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "wb", buffering=0) as opened:
+        opened.write(bytes(os.fstat(opened.fileno()).st_size))
+        os.fsync(opened.fileno())

@@ -14,6 +14,7 @@ from edge_agent.https import CertificateUnusable, DoorUnavailable, verified_cont
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.errors import Malformed
+from shared.fleet.keys import KeyProtection
 from tests.fakes.centre import Authority, Centre
 from tests.fakes.dicom_pki import of_version_41
 from tests.vectors.given import TRUST
@@ -179,6 +180,9 @@ def test_host_json_prints_back_unchanged(enrolled: AgentFolder) -> None:
     assert HostConfig.parse(data).encode() == data
     without_broker = HostConfig.parse(data)
     assert without_broker.doors.mqtt_port is None
+    in_tpm = HostConfig(**{**without_broker.__dict__, "keys": KeyProtection.TPM})
+    assert HostConfig.parse(in_tpm.encode()) == in_tpm
+    assert b"keys" not in data
     with_broker = HostConfig(**{**without_broker.__dict__, "doors": Doors("centre.example", 443, 8883)})
     assert HostConfig.parse(with_broker.encode()) == with_broker
 

@@ -18,7 +18,7 @@ from edge_agent.capture.certificate import DicomCertificate
 from edge_agent.config import AgentFolder, load_enrolment, load_identity
 from edge_agent.database import Database
 from edge_agent.forward.key import ForwardingKey
-from edge_agent.host_keys.commands import Vaults, move_keys
+from edge_agent.host_keys.commands import ENDS, Vaults, move_keys
 from edge_agent.host_keys.erase import MAY_REMAIN
 from edge_agent.host_keys.move import left_over
 from edge_agent.host_keys.plain import FILES
@@ -103,7 +103,7 @@ def test_the_same_keys_serve_afterwards(host: AgentFolder, vault: Vaults, there:
 def test_it_says_what_it_erased_and_what_may_remain_and_records_who_did_it(host: AgentFolder, vault: Vaults) -> None:
     told = moved(host, TPM, vault)
 
-    assert told[0] == "keys: tpm"
+    assert told[:2] == ["keys: tpm", ENDS]
     assert f"erased: {host.identity / 'evidence.key'}" in told
     assert told[-1] == MAY_REMAIN
     (record,) = [record for record in records(host) if record.event is Event.KEYS_MOVED]
@@ -242,6 +242,24 @@ def test_killed_in_the_middle_the_old_keys_count(host: AgentFolder, tpm: Softwar
 
 
 # ---- the hospital's certificate
+
+
+@pytest.mark.parametrize("linked", ["symlink", "hard link"])
+def test_a_file_of_theirs_that_is_only_linked_here_stays_as_it_is(
+    host: AgentFolder, vault: Vaults, tmp_path: Path, linked: str
+) -> None:
+    theirs = party(tmp_path, "hospital")
+    content, place = theirs.chain.read_bytes(), host.identity / "dicom.pem"
+    place.unlink()
+    if linked == "symlink":
+        place.symlink_to(theirs.chain)
+    else:
+        place.hardlink_to(theirs.chain)
+    moved(host, TPM, vault)
+
+    assert theirs.chain.read_bytes() == content
+    assert not place.exists()
+    assert load_identity(host, vault).keys.load(KeyName.DICOM) == content
 
 
 def test_a_certificate_that_people_put_there_is_taken_into_the_tpm(
