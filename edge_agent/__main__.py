@@ -26,6 +26,7 @@ A host's life:
 A dead host's spool, taken along to another one:
   leadglass-agent spool export --data OLD_DIR FOLDER      (its own folder, or its disk mounted here)
   leadglass-agent spool import --data DIR FOLDER          (an enrolled host that an administrator allowed to deliver it)
+  leadglass-agent spool rescue --data DIR OLD_DIR         (where the old host's keys went with its TPM)
 
 DICOM over TLS: run with --dicom-tls-port 2762; `leadglass-agent dicom-certificate --data DIR` prints the certificate
 that modalities have to trust, and policy says whose certificates are trusted here (dicom_trust) and whose is whose.
@@ -167,6 +168,13 @@ def _add_spool(spool: argparse.ArgumentParser) -> None:
         moving = actions.add_parser(action, help=what, epilog=_EPILOG)
         moving.add_argument("folder", type=Path, metavar="FOLDER", help="the export")
         moving.set_defaults(act=_move_spool)
+    rescue = actions.add_parser(
+        "rescue",
+        help="take in what lies in the folder of a host whose keys were in a TPM that is gone; may be repeated",
+        epilog=_EPILOG,
+    )
+    rescue.add_argument("old", type=Path, metavar="OLD_DIR", help="that host's data folder")
+    rescue.set_defaults(act=_rescue_spool)
     for parser in actions.choices.values():
         _add_data(parser)
 
@@ -369,6 +377,18 @@ def _move_spool(folder: "AgentFolder", arguments: argparse.Namespace) -> None:
     os.umask(0o077)
     act = {"export": export_spool, "import": import_spool}[arguments.action]
     for line in act(folder, arguments.folder.absolute(), SystemClock()):
+        sys.stdout.write(f"{line}\n")
+
+
+def _rescue_spool(folder: "AgentFolder", arguments: argparse.Namespace) -> None:
+    import os
+
+    from edge_agent.config import AgentFolder
+    from edge_agent.moving.commands import rescue_spool
+    from shared.clock import SystemClock
+
+    os.umask(0o077)
+    for line in rescue_spool(folder, AgentFolder(arguments.old.absolute()), SystemClock()):
         sys.stdout.write(f"{line}\n")
 
 
