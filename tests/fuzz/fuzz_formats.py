@@ -1,6 +1,7 @@
 """Our own formats, as they come from outside: sealed object files, policies, signed statements, batches, answers."""
 
 import ssl
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edge_agent.audit.uploader import held_by
 from edge_agent.config import HostConfig
 from edge_agent.enrol.judge import verify_centre, verify_certificate
+from edge_agent.host_keys import credential
 from edge_agent.https import Answer, problem
 from edge_agent.moving.judge import Passing, certified, verify_object
 from edge_agent.moving.manifest import (
@@ -46,6 +48,7 @@ from shared.fleet.command import (
     sign_command,
 )
 from shared.fleet.devices import GuardLayer
+from shared.fleet.keys import KeyProtection
 from shared.fleet.receipt import Receipt, sign_receipt, verify_receipt
 from shared.fleet.state import HostState, sign_state, verify_state
 from shared.identity import CommandId
@@ -232,6 +235,21 @@ _HEAD = b'{"signed":{"_type":"timestamp","version":7}}'
 _SNAPSHOT = b'{"signed":{"_type":"snapshot","meta":{"organisation.json":{"version":7}}}}'
 
 
+_CREDENTIAL = b64encode(
+    credential.BY_TPM_ALONE
+    + b"".join(size.to_bytes(4, "little") for size in (32, 16, 12, 16))
+    + bytes(16)
+    + (1 << credential.STILL_PCR).to_bytes(8, "little")
+)
+
+
+def _credential(data: bytes) -> None:
+    """These bytes as the block that lies on the disk, and as what stands in it."""
+    public, block = credential.split(data)
+    assert public + block == data
+    credential.parse(block)
+
+
 def _code(data: bytes) -> None:
     code = EnrolmentCode.parse(data.decode("utf-8", "replace"))
     assert EnrolmentCode.parse(code.text()) == code
@@ -321,7 +339,8 @@ TARGETS = (
         Trust.parse,
         *(Trust(made.HOST, ORGANISATION, b"{}", parts).encode() for parts in ((), ("site-north",))),
     ),
-    _target("host-config", HostConfig.parse, _CONFIG.encode()),
+    _target("host-config", HostConfig.parse, _CONFIG.encode(), replace(_CONFIG, keys=KeyProtection.TPM).encode()),
+    Target("tpm-credential", _credential, (credential.armour(_CREDENTIAL),)),
     Target("enrolment-code", _code, (EnrolmentCode(bytes(16), bytes(32)).text().encode(),)),
     Target("evidence-key", _evidence_key, (made.HOST_SIGNER.public.spki, made.VAULT_SIGNER.public.spki)),
     Target(
