@@ -217,7 +217,7 @@ def _enrol(arguments: argparse.Namespace) -> None:
     else:
         text = sys.stdin.readline()
     code, chosen = EnrolmentCode.parse(text), choose_protection(arguments.keys)
-    host_id = enrol(_folder(arguments), arguments.url, code, arguments.asset, vault_of(chosen.protection))
+    host_id = enrol(_folder(arguments), arguments.url, code, arguments.asset, vault=vault_of(chosen.protection))
     sys.stdout.write(f"enrolled as {host_id}\nkeys: {chosen.protection.in_words}: {chosen.why}\n")
     if chosen.protection is KeyProtection.TPM:
         sys.stdout.write(f"{ENDS}\n")

@@ -28,7 +28,7 @@ class CodeRefused(Refused):
         super().__init__("the centre does not take this code: it is wrong, used or expired; ask for a new one")
 
 
-def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str, vault: KeyVault = FILES) -> HostId:
+def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str, *, vault: KeyVault = FILES) -> HostId:
     """Return the id that the centre gave this host, once its identity is stored durably.
 
     Raises AlreadyEnrolled, Malformed, DoorUnavailable, StrangeCentre, KeyVaultUnavailable, CodeRefused, DoorRefused,

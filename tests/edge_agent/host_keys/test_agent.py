@@ -43,7 +43,7 @@ def vault(tpm: SoftwareTpm) -> Vaults:
 @pytest.fixture
 def in_tpm(centre: Centre, tpm: SoftwareTpm, tmp_path: Path) -> AgentFolder:
     folder = AgentFolder(tmp_path / "in-tpm")
-    enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2", tpm.vault)
+    enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2", vault=tpm.vault)
     return folder
 
 
@@ -93,7 +93,7 @@ def test_it_connects_to_the_broker(tpm: SoftwareTpm, vault: Vaults, tmp_path: Pa
     centre.start()
     with broker(tmp_path / "broker", centre.authority, centre.folder / "server.pem", centre.mqtt_port):
         folder, log = AgentFolder(tmp_path / "agent"), MemoryLog()
-        enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2", tpm.vault)
+        enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2", vault=tpm.vault)
         with running(folder, vault, log):
             centre.wait_for(lambda: "mqtt.connected" in log.names())
     centre.stop()
@@ -144,7 +144,9 @@ def test_a_tpm_that_does_not_answer_keeps_the_old_certificate_and_asks_the_centr
 def test_a_code_is_not_spent_where_the_keys_could_not_be_kept(centre: Centre, tmp_path: Path) -> None:
     code = centre.issue_code()
     with pytest.raises(KeyVaultUnavailable):
-        enrol(AgentFolder(tmp_path / "agent"), centre.enrol_url, code, "CT 2", TpmVault("device:/dev/no-such-tpm"))
+        enrol(
+            AgentFolder(tmp_path / "agent"), centre.enrol_url, code, "CT 2", vault=TpmVault("device:/dev/no-such-tpm")
+        )
 
     assert code.secret in centre.codes
     assert not (tmp_path / "agent").exists()
