@@ -1,16 +1,24 @@
 """Decides what is wrong with a TPM from what systemd-creds says, since its exit code is 1 for everything."""
 
+import re
+
 from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyNotOfThisTpm, KeyVaultUnavailable
 
 # systemd 252 and later, and the texts of tpm2-tss for the TPM's own codes. Compared in lower case.
+_NO_NAMESPACE = ("unshare:",)
 _NO_SUPPORT = ("tpm2 support is not installed", "failed to dlopen", "no tpm2 support")
 _NOT_LET_IN = ("permission denied", "operation not permitted")
 _LOCKED_OUT = ("lockout",)
 _OF_ANOTHER = ("integrity check failed", "structure is the wrong size", "unmarshal", "is out of range", "bad tag")
 _OTHER_NAME = ("does not match filename", "embedded credential name")
 _MOST_CHARS = 200
+_FIRST_WITH_SERVICE = 256
 
 NO_PROGRAM = "this system has no systemd-creds (systemd 250 or later); install it, or use --keys file"
+NO_NAMESPACE = (
+    "systemd-creds 256 and later lets an ordinary account use the TPM only in a user namespace, and this system makes "
+    "none for it (`unshare --map-root-user true` says why); allow that, or use --keys file"
+)
 NO_TPM = (
     "there is no TPM 2.0 at /dev/tpmrm0; switch it on in the firmware (it may be called PTT, fTPM or security device), "
     "then start again"
@@ -32,6 +40,8 @@ LOCKED_OUT = (
 def fault(name: KeyName, said: str) -> KeyVaultUnavailable | KeyNotOfThisTpm | KeyMisplaced:
     """Return what it means that systemd-creds failed and `said` this."""
     text = said.lower()
+    if any(part in text for part in _NO_NAMESPACE):
+        return KeyVaultUnavailable(NO_NAMESPACE)
     if any(part in text for part in _OTHER_NAME):
         return KeyMisplaced(name, "it was encrypted under another name")
     if any(part in text for part in _LOCKED_OUT):
@@ -43,6 +53,12 @@ def fault(name: KeyName, said: str) -> KeyVaultUnavailable | KeyNotOfThisTpm | K
     if any(part in text for part in _OF_ANOTHER):
         return KeyNotOfThisTpm(name)
     return KeyVaultUnavailable(f"systemd-creds failed and said: {_one_line(said)}")
+
+
+def asks_a_service(version: str) -> bool:
+    """Return whether systemd-creds of this `--version` leaves the work to a service where it is not root."""
+    found = re.match(r"systemd (\d+)", version)
+    return found is None or int(found[1]) >= _FIRST_WITH_SERVICE
 
 
 def _one_line(said: str) -> str:

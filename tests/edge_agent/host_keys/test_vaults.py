@@ -11,7 +11,7 @@ from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.tpm import TpmVault
 from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyNotOfThisTpm, KeyVault, KeyVaultUnavailable
 from tests.fakes import tpm_commands
-from tests.fakes.software_tpm import SoftwareTpm, software_tpm
+from tests.fakes.software_tpm import SoftwareTpm, UnmanagedVault, software_tpm
 
 PRIVATE = b"-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n"
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
@@ -124,7 +124,7 @@ def test_without_a_tpm_it_says_what_to_do() -> None:
 
 def test_without_systemd_creds_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(KeyVaultUnavailable, match="has no systemd-creds"):
-        TpmVault(path=str(tmp_path)).wrap(KeyName.TLS, PRIVATE)
+        TpmVault("swtpm:port=1", str(tmp_path)).wrap(KeyName.TLS, PRIVATE)
 
 
 def test_a_tpm_that_is_not_there_any_more_is_no_refusal_of_the_key(tmp_path: Path) -> None:
@@ -144,6 +144,61 @@ def test_an_environment_that_names_another_tpm_is_not_followed(
 
     with pytest.raises(KeyMisplaced):
         tpm.vault.unwrap(KeyName.TLS, wrapped)
+
+
+class AnAccount(UnmanagedVault):
+    """Ours under an account that is not root, with these programs."""
+
+    def __init__(self, port: int, programs: Path) -> None:
+        super().__init__(port)
+        self._path, self._account = str(programs), lambda: 1000
+
+
+def programs_of(folder: Path, version: int, **others: str) -> Path:
+    """Make the real systemd-creds say that it is of another version, and from 256 on refuse whoever is not root."""
+    folder.mkdir()
+    script = (
+        f'#!/bin/sh\n[ "$1" = --version ] && echo "systemd {version} (of a test)" && exit\n'
+        f'[ {version} -lt 256 ] || grep -q " 0 *1$" /proc/self/uid_map || exit 9\n'
+        'exec /usr/bin/systemd-creds "$@"\n'
+    )
+    for name, text in {"systemd-creds": script, **others}.items():
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def test_a_systemd_that_asks_a_service_is_had_to_speak_to_the_tpm_itself(tpm: SoftwareTpm, tmp_path: Path) -> None:
+    programs = programs_of(tmp_path / "bin", 257, unshare='#!/bin/sh\nexec /usr/bin/unshare "$@"\n')
+    vault = AnAccount(tpm.port, programs)
+
+    assert vault.unwrap(KeyName.TLS, vault.wrap(KeyName.TLS, PRIVATE)) == PRIVATE
+    # The control: without a namespace of its own this one does nothing.
+    (programs / "unshare").write_text('#!/bin/sh\nshift 2\nexec "$@"\n')
+    with pytest.raises(KeyVaultUnavailable):
+        vault.wrap(KeyName.TLS, PRIVATE)
+
+
+def test_where_no_namespace_is_to_be_had_it_says_so(tpm: SoftwareTpm, tmp_path: Path) -> None:
+    refusing = "#!/bin/sh\necho 'unshare: unshare failed: Operation not permitted' >&2\nexit 1\n"
+    vault = AnAccount(tpm.port, programs_of(tmp_path / "bin", 257, unshare=refusing))
+
+    with pytest.raises(KeyVaultUnavailable, match="only in a user namespace"):
+        vault.wrap(KeyName.TLS, PRIVATE)
+
+
+def test_the_systemd_of_debian_12_needs_no_namespace(tpm: SoftwareTpm, tmp_path: Path) -> None:
+    vault = AnAccount(tpm.port, programs_of(tmp_path / "bin", 252))
+
+    assert vault.unwrap(KeyName.TLS, vault.wrap(KeyName.TLS, PRIVATE)) == PRIVATE
+
+
+@pytest.mark.parametrize(
+    "version, asks",
+    [("systemd 252 (252.39-1~deb12u2)\n+PAM", False), ("systemd 255\n", False), ("systemd 256~rc1", True), ("", True)],
+)
+def test_from_256_on_it_asks_a_service(version: str, asks: bool) -> None:
+    assert classify.asks_a_service(version) is asks
 
 
 @pytest.mark.parametrize(
