@@ -9,7 +9,8 @@ _NO_NAMESPACE = ("unshare:",)
 _NO_SUPPORT = ("tpm2 support is not installed", "failed to dlopen", "no tpm2 support")
 _NOT_LET_IN = ("permission denied", "operation not permitted")
 _LOCKED_OUT = ("lockout",)
-_OF_ANOTHER = ("integrity check failed", "structure is the wrong size", "unmarshal", "is out of range", "bad tag")
+_OF_ANOTHER = ("integrity check failed",)
+_OTHER_LAUNCH = ("policy digest does not match", "policy check failed")
 _OTHER_NAME = ("does not match filename", "embedded credential name")
 _MOST_CHARS = 200
 _FIRST_WITH_SERVICE = 256
@@ -31,6 +32,10 @@ NOT_LET_IN = (
     "this account may not open /dev/tpmrm0; add it to the group that owns it (`usermod --append --groups tss "
     "leadglass`), then start it again"
 )
+OTHER_LAUNCH = (
+    "a dynamic launch (Intel TXT, tboot) was switched on or off since the key was encrypted, and PCR 22 shows it; "
+    "switch it back, move the keys to a file, and only then change it; or this is another machine than the key is of"
+)
 LOCKED_OUT = (
     "the TPM is locked, after too many wrong answers to something else on this machine or by whoever owns it; leave it "
     "switched on until its lockout time is over, or reset the lockout with its lockout password"
@@ -50,6 +55,8 @@ def fault(name: KeyName, said: str) -> KeyVaultUnavailable | KeyNotOfThisTpm | K
         return KeyVaultUnavailable(NO_LIBRARIES)
     if any(part in text for part in _NOT_LET_IN):
         return KeyVaultUnavailable(NOT_LET_IN)
+    if any(part in text for part in _OTHER_LAUNCH):
+        return KeyVaultUnavailable(OTHER_LAUNCH)
     if any(part in text for part in _OF_ANOTHER):
         return KeyNotOfThisTpm(name)
     return KeyVaultUnavailable(f"systemd-creds failed and said: {_one_line(said)}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edge_agent.host_keys import classify, credential
-from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyVaultUnavailable
+from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyNotOfThisTpm, KeyVaultUnavailable
 from shared.errors import Malformed
 from shared.fleet.keys import KeyProtection
 
@@ -39,7 +39,11 @@ class TpmVault:
         except Malformed as exc:
             raise KeyVaultUnavailable(f"systemd-creds did not do as it was told: {exc.why}") from exc
         wrapped = credential.armour(made)
-        if self.unwrap(name, wrapped) != private:
+        try:
+            given_back = self.unwrap(name, wrapped)
+        except (KeyMisplaced, KeyNotOfThisTpm) as exc:
+            raise KeyVaultUnavailable(f"the TPM does not give back what it was given: {exc}") from exc
+        if given_back != private:
             raise KeyVaultUnavailable("the TPM does not give back what it was given")
         return wrapped
 

@@ -31,8 +31,9 @@ class KeyVaultUnavailable(Unavailable):
 class KeyNotOfThisTpm(Refused):
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"the {name} key was encrypted by another TPM, or by this one before it was cleared: nothing opens it any "
-            "more; enrol this host anew, as after a change of its mainboard, and take its spool along"
+            f"the {name} key was encrypted by another TPM, or by this one before it was cleared, or its file is "
+            "damaged: nothing opens it here; enrol this host anew, as after a change of its mainboard, and rescue its "
+            "spool"
         )
         self.name = name
 

@@ -56,7 +56,9 @@ def test_new_firmware_locks_nobody_out(own_tpm: SoftwareTpm) -> None:
     assert own_tpm.vault.unwrap(KeyName.TLS, wrapped) == PRIVATE
     assert own_tpm.send(tpm_commands.extend_the_still_pcr()) == [tpm_commands.LOCALITY]
     # The control: one that is bound to the firmware's measurements does not open any more.
-    assert _decrypted(own_tpm, bound).returncode != 0
+    refused = _decrypted(own_tpm, bound)
+    assert refused.returncode != 0
+    assert str(classify.fault(KeyName.TLS, refused.stderr.decode())).endswith(classify.OTHER_LAUNCH)
 
 
 def test_a_restart_of_the_machine_changes_nothing(tmp_path: Path, tpm: SoftwareTpm) -> None:
