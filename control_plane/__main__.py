@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_policy(commands)
     _add_accounts(commands)
     _add_audit(commands)
+    _add_log(commands)
     _add_coverage(commands)
     _add_routes(commands)
     _add_moving(commands)
@@ -341,6 +342,17 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
     export = _person(actions.add_parser("export", help="write the log for `leadglass-verify audit`"))
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     export.set_defaults(run=_later("people", "audit_export"))
+
+
+def _add_log(commands: "Commands[argparse.ArgumentParser]") -> None:
+    log = commands.add_parser("log", help="go on after records of the centre's own log were lost")
+    actions = log.add_subparsers(title="actions", required=True, metavar="ACTION")
+    accept = _person(
+        actions.add_parser("accept-loss", help="give lost records up; certificates are issued again (audited)")
+    )
+    accept.add_argument("--reason", required=True, help="why; it is kept sealed in the audit log, with your name")
+    accept.add_argument("--yes", action="store_true", help="every host was looked at: whoever was revoked is again")
+    accept.set_defaults(run=_later("log", "accept_loss"))
 
 
 def _add_coverage(commands: "Commands[argparse.ArgumentParser]") -> None:

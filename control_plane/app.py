@@ -15,6 +15,9 @@ from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
+from control_plane.checkpoints.exchange import CheckpointExchange
+from control_plane.checkpoints.guard import IssuingStopped, LogGuard
+from control_plane.checkpoints.mark import MarkFile
 from control_plane.coverage.archive import Archives
 from control_plane.coverage.compare import Comparison
 from control_plane.coverage.runs import CoverageRuns
@@ -25,7 +28,9 @@ from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
+from control_plane.enrolment.issuance import Issuance, Why, record_what_was_issued
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
+from control_plane.enrolment.standings import Standings
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
@@ -78,6 +83,7 @@ from shared.routes.sender import RouteSender, Services
 
 _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5
+_LOOK_EVERY_S = 10
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
 
@@ -92,9 +98,11 @@ class ControlPlane:
         self._database = open_database(sqlite_url(folders.database))
         self._keys = KeyStore(self._database, load_root_key(folders.root_key), clock)
         self._ca = authority.load(self._database, self._keys, clock)
-        authority.issue_own(self._database, self._ca, self._keys, settings.host)
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
+        self._log = self._make_log_guard()
+        self._issuance = Issuance(self._ca, self._journal, self._log.verify_may_issue, self._log.look)
+        self._issue_own()
         self._evidence = EvidenceKeys(self._database, self._ca.certificate)
         self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), clock)
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
@@ -106,8 +114,12 @@ class ControlPlane:
         self._states = StateIntake(self._database, self._journal, clock, reports)
         self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
-                                revoked=RevokedHosts(self._database, self._ca))  # fmt: skip
-        self._revocation = Revocation(self._database, self._journal, self._push.end_session)
+                                revoked=RevokedHosts(self._database, self._ca,
+                                                     self._issuance.because(Why.STAND_IN)))  # fmt: skip
+        self._revocation = Revocation(self._database, self._journal, self._push.end_session, self._log.look)
+        self._standings = Standings(
+            self._database, self._journal, self._keys.signer(store.JOURNAL).public, self._revocation.has_open
+        )
         self._commands = FleetCommands(
             self._database, self._journal, clock,
             signatories=partial(signatories, self._policy), hint=self._push.hint_command,
@@ -120,8 +132,25 @@ class ControlPlane:
         self._doors: dict[str, Door] = {}
         self._closing = ExitStack()
 
+    def _make_log_guard(self) -> LogGuard:
+        """Hold the log against the mark first of all: whatever is written to it would be written over what is lost."""
+        own, mark = self._keys.signer(store.JOURNAL).public, MarkFile(self._settings.folders.log_mark)
+        guard = LogGuard(self._database, self._journal, own, mark, self._clock)
+        guard.begin()
+        return guard
+
+    def _issue_own(self) -> None:
+        record_what_was_issued(self._database, self._journal, Why.BEFORE_RECORDS)
+        try:
+            authority.issue_own(self._database, self._issuance.because(Why.OWN), self._keys, self._settings.host)
+        except IssuingStopped as exc:
+            # Those that there are serve on; the status says what it waits for.
+            _LOG.error("certificate.own-not-renewed", extra={"why": str(exc)})
+
     def start(self) -> None:
         """Open everything; what was opened is closed again when a later part fails."""
+        # Before the broker is told whom to keep out.
+        self._standings.rebuild()
         with ExitStack() as opened:
             self._push.start()
             opened.callback(self._push.stop)
@@ -133,6 +162,8 @@ class ControlPlane:
             scheduler = BackgroundScheduler(timezone="UTC")
             scheduler.add_job(self._refresh_policy, "interval", hours=1, id="refresh-policy")
             scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
+            scheduler.add_job(self._log.look, "interval", seconds=_LOOK_EVERY_S, id="log-mark")
+            scheduler.add_job(self._standings.rebuild, "interval", hours=1, id="standings")
             scheduler.start()
             opened.callback(scheduler.shutdown)
             scheduler.add_job(self._rollouts.step, "interval", seconds=_ROLLOUT_EVERY_S, id="rollouts")
@@ -171,7 +202,7 @@ class ControlPlane:
         settings = self._settings
         tls = self._tls(store.SERVER_TLS)
         enroller = Enroller(
-            self._database, self._ca, self._journal, self._clock,
+            self._database, self._issuance.because(Why.ENROLMENT), self._journal, self._clock,
             sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
         )  # fmt: skip
         enrolment = enrolment_door(enroller, self._ca.pem, self._where, FailureLimit(self._clock))
@@ -189,7 +220,7 @@ class ControlPlane:
             self._moves,
         )
         audit = AuditIntake(self._database, self._evidence, self._journal, self._clock, self._moves)
-        renewer = Renewer(self._database, self._ca, self._journal)
+        renewer = Renewer(self._database, self._issuance.because(Why.RENEWAL), self._journal)
         hosts = host_door(
             HostIdentities(self._database, self._clock),
             vault,
@@ -198,6 +229,12 @@ class ControlPlane:
             self._states,
             renewer,
             self._commands,
+            CheckpointExchange(
+                self._database,
+                self._log,
+                self._journal,
+                lambda: authority.newest_certificate(self._database, self._keys.p256(store.JOURNAL)),
+            ),
         )
         any_address = "" if settings.host not in {"127.0.0.1", "localhost"} else "127.0.0.1"
         yield Door(
@@ -240,6 +277,7 @@ class ControlPlane:
                 self._versions,
                 self._commands,
                 self._rollouts,
+                lambda: (*self._log.gaps(), *self._standings.gaps()),
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
@@ -258,6 +296,7 @@ class ControlPlane:
             routes=routes,
             moves=self._moves,
             revocation=self._revocation,
+            log=self._log,
             journal=self._journal,
             issue_code=partial(codes.issue, self._database, self._clock, self._ca.fingerprint),
             limit=FailureLimit(self._clock),

@@ -8,10 +8,13 @@ from pathlib import Path
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.checkpoints.guard import LogGuard
+from control_plane.checkpoints.mark import MarkFile
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Fact
 from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
+from control_plane.enrolment.issuance import Issuance, Why, record_what_was_issued
 from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
 from control_plane.keys.store import KeyStore
@@ -135,8 +138,11 @@ def _make(folders: Folders, handover: Path, person: str, *, host: str, people_ur
     keys = KeyStore(database, root, clock)
     *data_keys, index_key, audit_key = _make_keys(keys)
     ca = authority.establish(database, keys, clock)
-    authority.issue_own(database, ca, keys, host)
     journal = CentreJournal(database, keys.signer(store.JOURNAL), lambda: audit_key.key, clock)
+    guard = LogGuard(database, journal, keys.signer(store.JOURNAL).public, MarkFile(folders.log_mark), clock)
+    record_what_was_issued(database, journal, Why.FIRST_START)
+    issuance = Issuance(ca, journal, guard.verify_may_issue, guard.look)
+    authority.issue_own(database, issuance.because(Why.OWN), keys, host)
     credential = _new_administrator(database, keys, person, people_url, clock)
     publisher = PolicyPublisher(database, keys, journal, clock)
     online = keys.p256(store.POLICY_ONLINE).public_key()

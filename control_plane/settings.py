@@ -30,7 +30,7 @@ class DataInUse(Refused):
 
 @dataclass(frozen=True)
 class Folders:
-    """The data folder's parts. `root_key` is the one thing that no backup may hold."""
+    """The data folder's parts. What lies in the folder of `root_key` no backup may hold."""
 
     data: Path
 
@@ -49,6 +49,10 @@ class Folders:
     @property
     def root_key(self) -> Path:
         return self.data / "root-key" / "root.key"
+
+    @property
+    def log_mark(self) -> Path:
+        return self.root_key.parent / "log.mark"
 
     @property
     def broker(self) -> Path:

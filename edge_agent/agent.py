@@ -57,6 +57,8 @@ from edge_agent.link.bundles import KeptBundles
 from edge_agent.link.client import SOCKET, GuardClient
 from edge_agent.link.relay import GuardRelay
 from edge_agent.log import Log, RecentLog, where, why
+from edge_agent.log_witness.store import CheckpointStore
+from edge_agent.log_witness.witness import LogWitness
 from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.hints import Hints
@@ -143,6 +145,7 @@ class Agent:
             on_record=self._bells.audit.ring,
         )
         self.isolation = Isolation(self.database)
+        self._checkpoints = CheckpointStore(self.database)
         self._forward_key = ForwardingKey(folder.forwarding, random_bytes)
         self._owed = ForwardQueue(self.database, self.journal, self._host_id, clock, self._bells.forward.ring)
         self.forwards = Forwards(self._forward_key, self._owed)
@@ -181,10 +184,11 @@ class Agent:
             *([mqtt] if mqtt else []),
             self._make_commands(renewal),
             renewal,
+            self._make_witness(),
             self.relay,
             self._make_delivery(),
             *self._make_audit_uploads(),
-            self._make_reporter(mqtt),
+            self._make_reporter(mqtt, renewal),
         ]
 
     def run(self, stop: threading.Event) -> None:
@@ -440,7 +444,19 @@ class Agent:
         )
         return own, moved
 
-    def _make_reporter(self, mqtt: MqttLink | None) -> StateReporter:
+    def _make_witness(self) -> LogWitness:
+        return LogWitness(
+            self._door(),
+            host_id=self._host_id,
+            ca=self._identity.ca,
+            database=self.database,
+            store=self._checkpoints,
+            journal=self.journal,
+            log=self._log,
+            on_change=self._bells.report.ring,
+        )
+
+    def _make_reporter(self, mqtt: MqttLink | None, renewal: CertificateRenewal) -> StateReporter:
         return StateReporter(
             self._door(),
             mqtt or NoBroker(),
@@ -458,6 +474,8 @@ class Agent:
             guard=self.relay.report,
             brought_records=self.captures.moved.records_waiting,
             isolated=self.isolation.is_isolated,
+            centre_log=lambda: self._checkpoints.held().said,
+            renewal_error=lambda: renewal.error,
             bell=self._bells.report,
             run_name=secrets.token_hex(16),
         )

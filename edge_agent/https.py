@@ -138,7 +138,8 @@ def accepted(door: str, answer: Answer) -> Answer:
         return answer
     if 400 <= answer.status < 500 and answer.status not in _NOT_NOW:
         raise DoorRefused(door, answer.status, problem(answer).get("title", "no reason given"))
-    raise DoorUnavailable(door, f"status {answer.status}")
+    title = problem(answer).get("title", "")
+    raise DoorUnavailable(door, f"status {answer.status}" + f": {title}" * bool(title))
 
 
 def problem(answer: Answer) -> dict[str, str]:

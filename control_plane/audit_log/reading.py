@@ -11,7 +11,7 @@ from enum import StrEnum
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.audit_log import sql
+from control_plane.audit_log import certificates, sql
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.verify import KeyOf, verify_chain
@@ -26,6 +26,9 @@ from shared.clock import Clock
 from shared.errors import Malformed
 from shared.identity import KeyId
 from shared.signing import EvidencePublicKey, signing_key_id
+
+CERTIFICATES = "certificates"
+"""Stands beside the sources in what `verify` returns: the table of certificates, held against the log."""
 
 
 class ChainState(StrEnum):
@@ -68,10 +71,11 @@ class AuditReading:
             return [_shown(row) for row in session.scalars(theirs.limit(limit))]
 
     def verify(self, person: str) -> dict[str, SourceVerdict]:
-        """Prove every record held, source by source; memory stays constant."""
+        """Prove every record held, source by source, and hold the certificates against them; memory stays constant."""
         self._note(person, "verification", "every source")
         with snapshot(self._database) as session:
-            return {source: self._verdict(session, source) for source in sql.sources(session)}
+            verdicts = {source: self._verdict(session, source) for source in sql.sources(session)}
+            return {**verdicts, CERTIFICATES: _certificates(session)}
 
     def export(self, person: str) -> Iterator[bytes]:
         """Yield the lines of an export (docs/formats/audit-export.md), recorded before the first one.
@@ -119,6 +123,15 @@ class AuditReading:
         who = (Participant("person", person, True),)
         what = (Subject("log", f"{how} of {source}"),)
         self._journal.record(Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what))
+
+
+def _certificates(session: Session) -> SourceVerdict:
+    compared = certificates.compare(session)
+    if not compared.count:
+        return SourceVerdict(compared.certificates, ChainState.VERIFIED, None, "")
+    more = compared.count - len(compared.differences)
+    why = "; ".join((*compared.differences, *([f"and {more} more"] if more else [])))
+    return SourceVerdict(compared.certificates, ChainState.ALTERED, None, why)
 
 
 def _shown(row: AuditRow) -> dict[str, Json]:

@@ -182,8 +182,10 @@ def audit_verify(options: Namespace) -> int:
         _print_json(answer)
     else:
         for source, verdict in sorted(answer.items()):
-            bad = f"; record {verdict['first_bad']}: {verdict['why']}" if verdict["state"] != "verified" else ""
-            print(f"{source}: {verdict['records']} records, {verdict['state']}{bad}")
+            where = "" if verdict["first_bad"] is None else f"record {verdict['first_bad']}: "
+            bad = f"; {where}{verdict['why']}" if verdict["state"] != "verified" else ""
+            what = "held against the log" if source == "certificates" else "records"
+            print(f"{source}: {verdict['records']} {what}, {verdict['state']}{bad}")
     return 0 if all(verdict["state"] == "verified" for verdict in answer.values()) else 1
 
 

@@ -222,6 +222,25 @@ class AuditStatement(Base):
     statement: Mapped[bytes]
 
 
+class LogLoss(Base):
+    """What somebody had seen of the centre's own log and the log did not have: open until a person accepts it.
+
+    `statement` is ours, signed, as it was brought; `first` is the lowest number that is lost, as far as it is known.
+    """
+
+    __tablename__ = "log_losses"
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    leaf: Mapped[bytes] = mapped_column(primary_key=True)
+    statement: Mapped[bytes]
+    kind: Mapped[str] = mapped_column(String(16))  # shrank, forked
+    first: Mapped[int]
+    seen_by: Mapped[str] = mapped_column(String(80))
+    found: Mapped[datetime]
+    accepted: Mapped[datetime | None]
+    accepted_by: Mapped[str | None] = mapped_column(String(80))
+
+
 class AuditSubject(Base):
     """Which records are about a thing. A way to find them and no evidence: what is found is proved by itself."""
 

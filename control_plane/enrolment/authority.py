@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from ipaddress import ip_address
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -16,6 +17,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Certificate
+from control_plane.db.transactions import in_one_commit
 from control_plane.keys import store
 from control_plane.keys.store import KeyStore
 from shared.clock import Clock
@@ -73,9 +75,29 @@ class CertificateMissing(IntegrityFailure):
         super().__init__("the database holds no certificate for a key of the control plane's own")
 
 
+class Issuer(Protocol):
+    """Who issues certificates: the authority, or whoever stands before it and says when and why (issuance.py)."""
+
+    @property
+    def clock(self) -> Clock: ...
+
+    def issue(
+        self,
+        session: Session,
+        kind: Kind,
+        subject: str,
+        public_key: ec.EllipticCurvePublicKey,
+        names: tuple[str, ...] = (),
+    ) -> str:
+        """Return a new certificate as PEM; `names` are the DNS names and IP addresses a server answers to."""
+
+
 @dataclass(frozen=True)
 class Authority:
-    """Issues under one CA key. What it returns is committed with the caller's session."""
+    """Issues under one CA key. What it returns is committed with the caller's session.
+
+    Nobody but `Issuance` asks it for one: that keeps the record of each, and stops all while the log has lost any.
+    """
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey
@@ -161,13 +183,13 @@ def load(database: sessionmaker[Session], keys: KeyStore, clock: Clock) -> Autho
     return Authority(certificate, key, clock)
 
 
-def issue_own(database: sessionmaker[Session], authority: Authority, keys: KeyStore, host: str) -> None:
+def issue_own(database: sessionmaker[Session], issuer: Issuer, keys: KeyStore, host: str) -> None:
     """Issue the centre's own certificates where there is none, it does not name `host`, or two thirds of it are over.
 
     For the same keys, which are sealed under the root key.
     """
     names = tuple(dict.fromkeys((host, "localhost", "127.0.0.1")))
-    now = authority.clock.now()
+    now = issuer.clock.now()
     for name, kind in _OWN.items():
         key = keys.p256(name)
         own_names = names if kind is Kind.SERVER else ()
@@ -177,8 +199,17 @@ def issue_own(database: sessionmaker[Session], authority: Authority, keys: KeySt
                 continue
         except CertificateMissing:
             pass  # the first start
-        with database.begin() as session:
-            authority.issue(session, kind, CONTROL_PLANE, key.public_key(), own_names)
+        public_key = key.public_key()
+
+        def work(
+            session: Session,
+            kind: Kind = kind,
+            public_key: ec.EllipticCurvePublicKey = public_key,
+            own_names: tuple[str, ...] = own_names,
+        ) -> None:
+            issuer.issue(session, kind, CONTROL_PLANE, public_key, own_names)
+
+        in_one_commit(database, work)
 
 
 def newest_certificate(database: sessionmaker[Session], key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

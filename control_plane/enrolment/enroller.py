@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.db.models import Certificate, Host
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment import codes
-from control_plane.enrolment.authority import Authority, Kind
+from control_plane.enrolment.authority import Issuer, Kind
 from control_plane.fleet.states import HostUnknown
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -42,8 +42,8 @@ class Journal(Protocol):
 class Renewer:
     """Gives a host its next TLS certificate. The host door judged the present one, a revocation may have come since."""
 
-    def __init__(self, database: sessionmaker[Session], authority: Authority, journal: Journal) -> None:
-        self._database, self._authority, self._journal = database, authority, journal
+    def __init__(self, database: sessionmaker[Session], issuer: Issuer, journal: Journal) -> None:
+        self._database, self._issuer, self._journal = database, issuer, journal
 
     def renew(self, host_id: HostId, request: RenewalRequest) -> RenewalAnswer:
         """Raises Malformed, HostUnknown, ReusedKey. Every attempt leaves an audit record."""
@@ -68,21 +68,21 @@ class Renewer:
             raise ReusedKey(host_id)
         what = (Subject("host", str(host_id)),)
         self._journal.append(session, Happening(Event.CERTIFICATE_RENEWED, Action.UPDATE, Outcome.SUCCESS, who, what))
-        return self._authority.issue(session, Kind.HOST, str(host_id), key)
+        return self._issuer.issue(session, Kind.HOST, str(host_id), key)
 
 
 class Enroller:
     def __init__(
         self,
         database: sessionmaker[Session],
-        authority: Authority,
+        issuer: Issuer,
         journal: Journal,
         clock: Clock,
         *,
         sop_hash_secret: bytes,
         policy_root: Callable[[], bytes],
     ) -> None:
-        self._database, self._authority, self._journal, self._clock = database, authority, journal, clock
+        self._database, self._issuer, self._journal, self._clock = database, issuer, journal, clock
         self._sop_hash_secret, self._policy_root = sop_hash_secret, policy_root
 
     def enrol(self, request: EnrolmentRequest, doors: Doors) -> EnrolmentAnswer:
@@ -124,8 +124,8 @@ class Enroller:
             what = (Subject("host", str(host_id)), Subject("asset", request.asset), *layers)
             self._journal.append(session, Happening(Event.HOST_ENROLLED, Action.CREATE, Outcome.SUCCESS, who, what))
             return (
-                self._authority.issue(session, Kind.HOST, str(host_id), tls_key),
-                self._authority.issue(session, Kind.EVIDENCE, str(host_id), evidence_key),
+                self._issuer.issue(session, Kind.HOST, str(host_id), tls_key),
+                self._issuer.issue(session, Kind.EVIDENCE, str(host_id), evidence_key),
                 code.parts,
             )
 

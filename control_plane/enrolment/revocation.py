@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Certificate, Host
 from control_plane.db.transactions import in_one_commit
-from control_plane.enrolment.authority import Authority, Kind
+from control_plane.enrolment.authority import Authority, Issuer, Kind
 from control_plane.enrolment.enroller import Journal
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.http.tls import TlsIdentity, tls_identity
@@ -43,8 +43,9 @@ class AlreadyRevoked(Refused):
 class RevokedHosts:
     """What a broker is told about the hosts that are revoked."""
 
-    def __init__(self, database: sessionmaker[Session], authority: Authority) -> None:
-        self._database, self._authority = database, authority
+    def __init__(self, database: sessionmaker[Session], authority: Authority, issuer: Issuer) -> None:
+        """`authority` signs the list, `issuer` issues what a session is ended with."""
+        self._database, self._authority, self._issuer = database, authority, issuer
         self._lock = Lock()
         self._newest: datetime | None = None
 
@@ -71,8 +72,10 @@ class RevokedHosts:
     def stand_in(self, host_id: HostId) -> TlsIdentity:
         """Return a fresh identity in a revoked host's name, to end its session with; the key is kept nowhere."""
         key = ec.generate_private_key(ec.SECP256R1())
-        with self._database.begin() as session:
-            pem = self._authority.issue(session, Kind.HOST, str(host_id), key.public_key())
+        public_key = key.public_key()
+        pem = in_one_commit(
+            self._database, lambda session: self._issuer.issue(session, Kind.HOST, str(host_id), public_key)
+        )
         return tls_identity(pem.encode(), key)
 
 
@@ -91,8 +94,11 @@ class Revocation:
         database: sessionmaker[Session],
         journal: Journal,
         end_session: Callable[[HostId], str],
+        on_revoked: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_revoked` is called once a revocation is durable."""
         self._database, self._journal, self._end_session = database, journal, end_session
+        self._on_revoked = on_revoked
         self._open: set[HostId] = set()
         self._lock = Lock()
 
@@ -119,9 +125,14 @@ class Revocation:
         except Refused as exc:
             self._journal.record(failure(happening, Event.HOST_REVOKED, exc))
             raise
+        self._on_revoked()
+        self.has_open(host_id)
+        return Revoked(host_id, asset, self._end(host_id) or ENDED)
+
+    def has_open(self, host_id: HostId) -> None:
+        """Take note that a host is revoked whose session nobody has ended yet."""
         with self._lock:
             self._open.add(host_id)
-        return Revoked(host_id, asset, self._end(host_id) or ENDED)
 
     def end_open_sessions(self) -> None:
         """Try again what could not be ended when the host was revoked."""

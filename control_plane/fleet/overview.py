@@ -74,10 +74,12 @@ class Overview:
         versions: PolicyVersions,
         commands: FleetCommands,
         rollouts: Rollouts,
+        log_gaps: Callable[[], Sequence[str]],
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
         self._coverage, self._routes, self._moves = coverage, routes, moves
         self._versions, self._commands, self._rollouts = versions, commands, rollouts
+        self._log_gaps = log_gaps
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -123,6 +125,7 @@ class Overview:
             "rollouts": list(rollouts),
             "commands": list(commands),
             "not_evaluated": [
+                *self._log_gaps(),
                 *_gaps(recovery, broker, of_all if version else None, unindexed or 0, hosts),
                 *not_rolled_out,
                 *unproved,
@@ -188,6 +191,8 @@ def _told(state: HostState) -> dict[str, Json]:
         "policy_accepted": state.policy_accepted,
         "policy_in_force": state.policy_in_force,
         "policy_error": state.policy_error,
+        "centre_log": state.centre_log,
+        "renewal_error": state.renewal_error,
         "waiting": state.waiting,
         "captured": state.captured,
         "delivered": state.delivered,
@@ -319,6 +324,10 @@ def _gaps(
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):
             gaps.append(f"{host['asset']}: policy: {error}")
+        if said := host.get("centre_log"):
+            gaps.append(f"{host['asset']}: centre's log: {said}")
+        if error := host.get("renewal_error"):
+            gaps.append(f"{host['asset']}: its certificate is due and was not renewed: {error}")
         gaps += [*doubts.gaps(host), *_spool(host), *_forwarding(host)]
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

@@ -6,6 +6,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.audit_log.intake import AuditIntake, BatchOfAnotherHost
+from control_plane.checkpoints.exchange import CheckpointExchange
 from control_plane.enrolment.enroller import Renewer
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.states import HostUnknown, StateIntake, StateOfAnother, StateReplayed
@@ -14,7 +15,7 @@ from control_plane.http.host_identity import HostIdentities, NotAHost
 from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
-from shared.audit import batch
+from shared.audit import batch, checkpoint
 from shared.enrolment import exchange
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed
@@ -46,6 +47,7 @@ def host_door(
     states: StateIntake,
     renewer: Renewer,
     commands: FleetCommands,
+    checkpoints: CheckpointExchange,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
 
@@ -83,6 +85,13 @@ def host_door(
         host = identities.of(request)
         answer = renewer.renew(host, RenewalRequest.parse(_body(exchange.MAX_BYTES)))
         return Response(answer.encode(), content_type="application/json")
+
+    @app.post(checkpoint.PATH)
+    def hold_against_log() -> Response:
+        """Take what a host saw of the centre's log, and answer what it is now (docs/formats/log-checkpoint.md)."""
+        host = identities.certified(request)
+        question = checkpoint.CheckpointQuestion.parse(_body(checkpoint.MAX_QUESTION_BYTES))
+        return Response(checkpoints.answer(host, question).encode(), content_type="application/json")
 
     @app.post("/api/v1/state")
     def post_state() -> Response:

@@ -28,13 +28,7 @@ class HostIdentities:
 
         Raises NotAHost, HostUnknown.
         """
-        pem = request.environ.get("SSL_CLIENT_CERT")
-        if not pem or request.environ.get("SSL_CLIENT_VERIFY") != "SUCCESS":
-            raise NotAHost("there is none")
-        shown = x509.load_pem_x509_certificate(pem.encode())
-        # A connection or a resumed TLS session may outlive the certificate that began it.
-        if shown.not_valid_after_utc <= self._clock.now():
-            raise NotAHost("it has expired")
+        pem, shown = self._shown(request)
         with self._database() as session:
             issued = session.get(Certificate, f"{shown.serial_number:x}")
             # The row is not under the authority's signature, the certificate is; so they have to be one.
@@ -45,6 +39,36 @@ class HostIdentities:
         if host is None or not host.active:
             raise HostUnknown(host_id)
         return host_id
+
+    def certified(self, request: Request) -> HostId:
+        """Return the host that the authority's certificate names, also where the database has forgotten either.
+
+        For what a host says that proves itself: one that enrolled or renewed since the database was copied saw more of
+        the log than anybody else. One that is revoked is refused here too.
+
+        Raises NotAHost, HostUnknown.
+        """
+        _, shown = self._shown(request)
+        units = [name.value for name in shown.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
+        if units != [Kind.HOST.value]:
+            raise NotAHost("it was not issued to a host")
+        host_id = HostId.parse(_common_name(shown))
+        with self._database() as session:
+            host = session.get(Host, str(host_id))
+        if host is not None and not host.active:
+            raise HostUnknown(host_id)
+        return host_id
+
+    def _shown(self, request: Request) -> tuple[str, x509.Certificate]:
+        """Return the client certificate of the TLS session. Raises NotAHost."""
+        pem = request.environ.get("SSL_CLIENT_CERT")
+        if not pem or request.environ.get("SSL_CLIENT_VERIFY") != "SUCCESS":
+            raise NotAHost("there is none")
+        shown = x509.load_pem_x509_certificate(pem.encode())
+        # A connection or a resumed TLS session may outlive the certificate that began it.
+        if shown.not_valid_after_utc <= self._clock.now():
+            raise NotAHost("it has expired")
+        return str(pem), shown
 
 
 def _common_name(certificate: x509.Certificate) -> str:

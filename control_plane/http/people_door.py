@@ -29,6 +29,8 @@ from control_plane.http.people_models import (
     FindAnswer,
     FindRequest,
     LinkAnswer,
+    LossAnswer,
+    LossRequest,
     MoveRequest,
     MovesAnswer,
     OpenRequest,
@@ -249,6 +251,15 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
         """Prove every stored record again, source by source."""
         person = permitted(services, Permission.AUDIT_READ)
         return {source: verdict.json() for source, verdict in services.audit.verify(person.name).items()}
+
+    @app.post("/api/v1/log/accept-loss")
+    @app.input(LossRequest, location="json", arg_name="wanted")
+    @app.output(LossAnswer)
+    def accept_loss(wanted: LossRequest) -> dict[str, Json]:
+        """Go on without records of the centre's own log that are lost; certificates are issued again."""
+        person = permitted(services, Permission.LOSS_ACCEPT)
+        lost = services.log.accept(person.name, wanted.reason)
+        return {"first": lost.first, "last": lost.last}
 
     @app.get("/api/v1/audit/export")
     def audit_export() -> Response:

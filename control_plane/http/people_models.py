@@ -235,6 +235,8 @@ class HostStatus(BaseModel):
     policy_accepted: int | None = None
     policy_in_force: int | None = None
     policy_error: str | None = None
+    centre_log: str | None = None
+    renewal_error: str | None = None
     waiting: int | None = None
     captured: int | None = None
     delivered: int | None = None
@@ -541,6 +543,19 @@ class RevocationRequest(Strict):
     """Why a host's identity is taken away; the reason is kept sealed."""
 
     reason: str = Field(min_length=3, max_length=300)
+
+
+class LossRequest(Strict):
+    """Why records of the centre's own log are given up for lost; the reason is kept sealed."""
+
+    reason: str = Field(min_length=3, max_length=300)
+
+
+class LossAnswer(BaseModel):
+    """Records `first` to `last` are lost, as far as anybody saw them."""
+
+    first: int
+    last: int
 
 
 class RevocationAnswer(BaseModel):

@@ -6,6 +6,7 @@ from flask import g, request
 
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.reading import AuditReading
+from control_plane.checkpoints.guard import LogGuard
 from control_plane.coverage.runs import CoverageRuns
 from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.statements import CustodyStatements
@@ -56,6 +57,7 @@ class PeopleServices:
     routes: RoutesForPeople
     moves: SpoolMoves
     revocation: Revocation
+    log: LogGuard
     journal: CentreJournal
     issue_code: codes.Issuer
     limit: FailureLimit

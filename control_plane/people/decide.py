@@ -17,6 +17,7 @@ class Permission(StrEnum):
     CODE_ISSUE = "enrolment-code:issue"
     HOST_REVOKE = "host:revoke"
     AUDIT_READ = "audit:read"
+    LOSS_ACCEPT = "log:accept-loss"
     RECOVERY_DRILL = "recovery:drill"
     COVERAGE_COMPARE = "coverage:compare"
     COVERAGE_OPEN = "coverage:open"

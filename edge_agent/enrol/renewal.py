@@ -18,9 +18,11 @@ from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
 from shared import clock as clocks
+from shared.audit.record import readable
 from shared.clock import Clock
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest, renewal_due
 from shared.errors import Refused, Unavailable
+from shared.fleet.state import MAX_SAID_CHARS
 from shared.identity import HostId
 
 _LOOK_EVERY_S = 3600.0
@@ -57,7 +59,7 @@ class CertificateRenewal:
     ) -> None:
         self._door, self._folder, self._host_id, self._ca = door, folder, host_id, ca
         self._contexts, self._clock, self._log, self._spread = contexts, clock, log, spread
-        self._present = present
+        self._present, self._error = present, ""
         self._turn = threading.Lock()  # the door is one thread's at a time
         self.bell = Bell()
 
@@ -66,10 +68,11 @@ class CertificateRenewal:
         while not stop.is_set():
             try:
                 self.renew_if_due()
-                failures = 0
+                failures, self._error = 0, ""
                 self.bell.sleep(_LOOK_EVERY_S)
             except (Unavailable, Refused) as exc:
                 failures += 1
+                self._error = readable(why(exc), MAX_SAID_CHARS)
                 self._log.event("certificate.renewal-waits", why=why(exc), failures=failures)
                 stop.wait(delay_s(failures, self._spread()))
         self._door.close()
@@ -77,6 +80,11 @@ class CertificateRenewal:
     @property
     def valid_until(self) -> datetime:
         return self._present.not_valid_after_utc
+
+    @property
+    def error(self) -> str:
+        """Why the certificate is due and was not renewed, by the last attempt; empty where neither is so."""
+        return self._error
 
     @property
     def present(self) -> x509.Certificate:

@@ -11,6 +11,7 @@ from edge_agent.config import AgentFolder, HostConfig, load_identity
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
+from edge_agent.log_witness.store import read_said
 from edge_agent.moving.store import MovedFrom, read_moved
 from edge_agent.policy_sync.store import StoredPolicyAltered, read_held, read_in_force
 from edge_agent.spool.attempts import count
@@ -57,6 +58,8 @@ class LocalStatus:
     routes: tuple[RouteState, ...]
     export_folders: tuple[FolderRow, ...]
     moved: tuple[MovedFrom, ...]
+    centre_log_seen: int  # the highest number that this host saw of the centre's log; 0: none
+    centre_log: str  # what is wrong with that log, empty where nothing is
 
     @property
     def policy_accepted(self) -> int:
@@ -92,6 +95,8 @@ class LocalStatus:
             "routes": [route.json() for route in self.routes],
             "export_folders": [asdict(folder) for folder in self.export_folders],
             "moved": [asdict(moved) for moved in self.moved],
+            "centre_log_seen": self.centre_log_seen,
+            "centre_log": self.centre_log,
         }
 
 
@@ -109,6 +114,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     folders: tuple[FolderRow, ...] = ()
     moved: tuple[MovedFrom, ...] = ()
     spooled: dict[str, tuple[int, int]] = {}
+    log_seen, log_said = 0, ""
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
@@ -124,6 +130,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 folders, moved = read_folders(connection), read_moved(connection)
                 isolated = bool(_number(connection, "isolation", "SELECT isolated FROM isolation"))
                 spooled, damaged = read_counts(connection), read_amiss(connection)
+                log_seen, log_said = read_said(connection) if _has(connection, "log_checkpoint") else (0, "")
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
@@ -149,6 +156,8 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         routes=routes,
         export_folders=folders,
         moved=moved,
+        centre_log_seen=log_seen,
+        centre_log=log_said,
     )
 
 

@@ -66,6 +66,8 @@ class StateReporter:
         guard: Callable[[], GuardReport | None] = lambda: None,
         brought_records: Callable[[], int] = lambda: 0,
         isolated: Callable[[], bool] = lambda: False,
+        centre_log: Callable[[], str] = lambda: "",
+        renewal_error: Callable[[], str] = lambda: "",
         bell: Bell,
         run_name: str = "",
         spread: Callable[[], float] = random.random,
@@ -75,6 +77,7 @@ class StateReporter:
         self._clock, self._log, self._spread = clock, log, spread
         self._listening, self._policy_error, self._capture = listening, policy_error, capture
         self._guard, self._brought_records, self._isolated = guard, brought_records, isolated
+        self._centre_log, self._renewal_error = centre_log, renewal_error
         self.bell, self._run_name = bell, run_name
         database.create(_SCHEMA)
 
@@ -126,6 +129,8 @@ class StateReporter:
             isolated=self._isolated(),
             layers=tuple(parts),
             failed=tuple(FailedLayer(layer, version) for layer, version in self._store.failed_here().items()),
+            centre_log=self._centre_log(),
+            renewal_error=self._renewal_error(),
         )
 
     def _next_number(self) -> int:

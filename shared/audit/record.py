@@ -49,6 +49,7 @@ class Event(StrEnum):
     CERTIFICATE_RENEWED = "enrolment.certificate-renewed"
     RENEWAL_REFUSED = "enrolment.renewal-refused"
     HOST_REVOKED = "enrolment.host-revoked"
+    CERTIFICATE_ISSUED = "certificate.issued"
     ASSOCIATION_REFUSED = "capture.association-refused"
     IMAGE_CAPTURED = "capture.image-captured"
     IMAGE_REFUSED = "capture.image-refused"
@@ -96,6 +97,11 @@ class Event(StrEnum):
     ROLLOUT_FINISHED = "policy.rollout-finished"
     AUDIT_REFUSED = "audit.batch-refused"
     AUDIT_READ = "audit.read"
+    LOG_LOSS_FOUND = "log.loss-found"
+    LOG_LOSS_ACCEPTED = "log.loss-accepted"
+    CHECKPOINT_REFUSED = "log.checkpoint-refused"
+    LOG_NOT_CONTINUED = "log.not-continued"
+    LOG_LOSS_FOLLOWED = "log.loss-followed"
     PERSON_ADDED = "people.added"
     PERSON_REMOVED = "people.removed"
     SIGNED_IN = "people.signed-in"
@@ -120,6 +126,7 @@ class Event(StrEnum):
     HOST_RESTORED = "fleet.host-restored"
     HOST_CLONED = "fleet.host-cloned"
     HOST_SETTLED = "fleet.host-settled"
+    STANDING_PUT_RIGHT = "fleet.standing-put-right"
     COMMAND_ISSUED = "fleet.command-issued"
     COMMAND_BEGUN = "fleet.command-begun"
     COMMAND_ENDED = "fleet.command-ended"
@@ -142,6 +149,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.CERTIFICATE_RENEWED: "110113",
     Event.RENEWAL_REFUSED: "110113",
     Event.HOST_REVOKED: "110113",
+    Event.CERTIFICATE_ISSUED: "110113",
     Event.ASSOCIATION_REFUSED: "110113",
     Event.IMAGE_CAPTURED: "110107",
     Event.IMAGE_REFUSED: "110107",
@@ -189,6 +197,11 @@ EVENT_CODES: dict[Event, str] = {
     Event.ROLLOUT_FINISHED: "110113",
     Event.AUDIT_REFUSED: "110113",
     Event.AUDIT_READ: "110101",
+    Event.LOG_LOSS_FOUND: "110113",
+    Event.LOG_LOSS_ACCEPTED: "110113",
+    Event.CHECKPOINT_REFUSED: "110113",
+    Event.LOG_NOT_CONTINUED: "110113",
+    Event.LOG_LOSS_FOLLOWED: "110113",
     Event.PERSON_ADDED: "110113",
     Event.PERSON_REMOVED: "110113",
     Event.SIGNED_IN: "110114",
@@ -213,6 +226,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.HOST_RESTORED: "110113",
     Event.HOST_CLONED: "110113",
     Event.HOST_SETTLED: "110113",
+    Event.STANDING_PUT_RIGHT: "110113",
     Event.COMMAND_ISSUED: "110113",
     Event.COMMAND_BEGUN: "110113",
     Event.COMMAND_ENDED: "110113",
@@ -256,7 +270,8 @@ class Participant:
 class Subject:
     """What it was done to.
 
-    Its kind is object, policy, layer, host, key, batch, code, association, address, export, file or move.
+    Its kind is object, policy, layer, host, key, batch, code, association, address, export, file, move or log.
+    Of a certificate it is certificate (the serial number), host or holder, purpose, digest, time and fact.
     What a guard wrote has device, check or guard first, then record, digest, time and facts (the page's section 1).
     """
 

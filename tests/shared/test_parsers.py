@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from shared import canonical, clock
 from shared.audit.batch import Batch, Statement, sign_batch
+from shared.audit.checkpoint import AcceptedLoss, CheckpointAnswer, CheckpointQuestion
 from shared.audit.record import GENESIS, AuditRecord
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
@@ -87,6 +88,15 @@ JSON_FORMS = {
         lambda data: Statement.parse(data).encode(), Statement(str(made.HOST), 1, 3, GENESIS, bytes(32)).encode()
     ),
     "audit batch": Form(lambda data: Batch.parse(data).encode(), _BATCH.encode()),
+    "checkpoint question": Form(
+        lambda data: CheckpointQuestion.parse(data).encode(), CheckpointQuestion(_BATCH.statement).encode()
+    ),
+    "checkpoint answer": Form(
+        lambda data: CheckpointAnswer.parse(data).encode(),
+        CheckpointAnswer(
+            _BATCH.statement, _BATCH.statement, AcceptedLoss(_CHAIN[2].public, _BATCH.statement), PEM
+        ).encode(),
+    ),
     "policy": Form(lambda data: PolicyDocument.parse(data).encode(), made.policy().encode()),
     "head bundle": Form(
         lambda data: HeadBundle.parse(data).encode(), HeadBundle((b"1", b"2"), b"3", b"4", b"5").encode()

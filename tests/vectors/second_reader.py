@@ -417,7 +417,8 @@ _CODES = {
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
     "fleet.host-settled people.added people.removed enrolment.host-revoked fleet.command-issued fleet.command-begun "
-    "fleet.command-ended fleet.command-refused fleet.command-answered",
+    "fleet.command-ended fleet.command-refused fleet.command-answered certificate.issued log.loss-found "
+    "log.loss-accepted log.checkpoint-refused log.not-continued log.loss-followed fleet.standing-put-right",
     "110114": "people.signed-in people.sign-in-refused",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
@@ -899,7 +900,8 @@ _GUARD_STATE = _object_of(
 _STATE = _object_of(
     {
         "capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}"),
-        "isolated": _one_of(True),
+        "isolated": _one_of(True), "centre_log": _matching(r"[^\x00-\x1f\x7f]+", 300),
+        "renewal_error": _matching(r"[^\x00-\x1f\x7f]+", 300),
         "failed": _list_of(_object_of(layer=_GRADE, version=_integer(1)), 3),
         "layers": _list_of(_object_of(layer=_PART_NAME, accepted=_integer(), in_force=_integer()), 2),
     },

@@ -167,6 +167,26 @@ def _runs() -> dict[str, tuple[str, bytes, str]]:
             sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "isolated": False})),
             "Malformed",
         ),
+        "ok-centre-log": (
+            "A host that saw more of the centre's log than there is.",
+            sign_state(replace(_STATE, centre_log="shrank from 120 to 80"), host),
+            "",
+        ),
+        "ok-renewal-error": (
+            "A certificate that is due and was not renewed.",
+            sign_state(replace(_STATE, renewal_error="DoorUnavailable: status 503: Issuing stopped"), host),
+            "",
+        ),
+        "bad-centre-log-empty": (
+            "Nothing is wrong with the centre's log, and it is written.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "centre_log": ""})),
+            "Malformed",
+        ),
+        "bad-renewal-error-long": (
+            "More than is said of a renewal.",
+            sign_state(replace(_STATE, renewal_error="x" * 301), host),
+            "Malformed",
+        ),
         "bad-run-empty": ("A run without a name.", said(""), "Malformed"),
         "bad-run-short": ("A run of 31 digits.", said("0" * 31), "Malformed"),
         "bad-run-upper": ("A run in upper-case digits.", said("0F" * 16), "Malformed"),
