@@ -30,6 +30,7 @@ from control_plane.enrolment import authority, codes
 from control_plane.enrolment.enroller import Enroller, Renewer
 from control_plane.enrolment.issuance import Issuance, Why, record_what_was_issued
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
+from control_plane.enrolment.revoked_file import RevokedFile
 from control_plane.enrolment.standings import Standings
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
@@ -116,10 +117,11 @@ class ControlPlane:
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
                                 revoked=RevokedHosts(self._database, self._ca,
                                                      self._issuance.because(Why.STAND_IN)))  # fmt: skip
-        self._revocation = Revocation(self._database, self._journal, self._push.end_session, self._log.look)
+        self._revocation = Revocation(self._database, self._journal, self._push.end_session, self._revoked)
         self._standings = Standings(
-            self._database, self._journal, self._keys.signer(store.JOURNAL).public, self._revocation.has_open
-        )
+            self._database, self._journal, self._keys.signer(store.JOURNAL).public,
+            RevokedFile(folders.revoked), self._revocation.has_open,
+        )  # fmt: skip
         self._commands = FleetCommands(
             self._database, self._journal, clock,
             signatories=partial(signatories, self._policy), hint=self._push.hint_command,
@@ -138,6 +140,10 @@ class ControlPlane:
         guard = LogGuard(self._database, self._journal, own, mark, self._clock)
         guard.begin()
         return guard
+
+    def _revoked(self) -> None:
+        self._standings.keep()
+        self._log.look()
 
     def _issue_own(self) -> None:
         record_what_was_issued(self._database, self._journal, Why.BEFORE_RECORDS)

@@ -55,6 +55,10 @@ class Folders:
         return self.root_key.parent / "log.mark"
 
     @property
+    def revoked(self) -> Path:
+        return self.root_key.parent / "revoked.json"
+
+    @property
     def broker(self) -> Path:
         return self.data / "broker"
 

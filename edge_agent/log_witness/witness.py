@@ -101,29 +101,26 @@ class LogWitness:
             return
         with self._database.transaction():
             self._store.say(said)
-            if said:
+            # The number to which it shrank changes with every record; that it shrank is recorded once.
+            if said and said.split(maxsplit=1)[0] != held.said.partition(" ")[0]:
                 self._journal.record(self._not_continued(held.checkpoint, said))
         self._log.event("log.not-continued" if said else "log.continued", said=said)
         self._on_change()
 
     def _not_continued(self, held: Checkpoint | None, said: str) -> Happening:
-        what = (
-            ()
-            if held is None
-            else (Subject("record", f"{CONTROL_PLANE} {held.seq}"), Subject("digest", held.leaf.hex()))
-        )
+        what = () if held is None else _subjects(held)
         return Happening(
             Event.LOG_NOT_CONTINUED, Action.EXECUTE, Outcome.MAJOR_FAILURE, self._who(), what, f"centre's log: {said}"
         )
 
     def _followed(self, held: Checkpoint, lost: Loss) -> Happening:
-        what = (
-            loss_subject(lost.first, lost.last),
-            Subject("record", f"{CONTROL_PLANE} {held.seq}"),
-            Subject("digest", held.leaf.hex()),
-        )
+        what = (loss_subject(lost.first, lost.last), *_subjects(held))
         who = (*self._who(), Participant("person", lost.person, False))
         return Happening(Event.LOG_LOSS_FOLLOWED, Action.EXECUTE, Outcome.SUCCESS, who, what)
 
     def _who(self) -> tuple[Participant, ...]:
         return (Participant("host", str(self._host_id), True),)
+
+
+def _subjects(held: Checkpoint) -> tuple[Subject, ...]:
+    return Subject("record", f"{CONTROL_PLANE} {held.seq}"), Subject("digest", held.leaf.hex())

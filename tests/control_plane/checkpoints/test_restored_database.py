@@ -79,6 +79,28 @@ def test_what_was_found_outlives_a_restart_and_is_known_before_anybody_asks(ward
         a.renewal.renew()
 
 
+@pytest.mark.parametrize("with_list", [True, False])
+def test_whom_the_list_beside_the_root_key_names_stays_revoked_after_the_loss_is_accepted(
+    ward: Ward, with_list: bool
+) -> None:
+    """The control is the same without the list: whoever accepts the loss has to know it by themselves."""
+    a, b = ward.enrol("CT A"), ward.enrol("CT B")
+    copied = ward.copy()
+    ward.revoke(a)
+    if not with_list:
+        ward.folders.revoked.unlink()
+    ward.restore(copied, with_mark=True)
+    ward.people("POST", "/api/v1/log/accept-loss", {"reason": "the disk broke, ticket 9"})
+    b.renewal.renew()
+
+    if with_list:
+        with pytest.raises(DoorUnavailable, match="403"):
+            a.renewal.renew()
+        assert f"{a.host_id}: its row said active; it is revoked" in ward.gaps()
+    else:
+        a.renewal.renew()
+
+
 @pytest.mark.parametrize("busy", [0, 20], ids=["forked", "shrank"])
 def test_once_a_person_accepts_the_loss_everybody_goes_on_and_no_number_is_given_twice(ward: Ward, busy: int) -> None:
     _, b = put_back(ward, with_mark=False, busy=busy)

@@ -40,7 +40,7 @@ class Centre:
     """What enrolment needs of a centre, with nothing faked but the clock."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = FakeClock(START)
+        self.folder, self.clock = folder, FakeClock(START)
         self.database: sessionmaker[Session] = open_database(sqlite_url(folder / "centre.sqlite"))
         self.keys = keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         self.ca: Authority = authority.establish(self.database, keys, self.clock)
