@@ -41,12 +41,8 @@ def fold(records: Iterable[AuditRecord], effects: Mapping[Event, Standing] = EFF
 
 def with_kept(stands: Mapping[HostId, Stands], kept: Mapping[HostId, int]) -> dict[HostId, Stands]:
     """Return `stands`, but revoked whom a list kept elsewhere says a record revoked, unless a later one undid it."""
-    revoked = {
-        host: Stands(Standing.REVOKED, seq)
-        for host, seq in kept.items()
-        if host not in stands or stands[host].seq < seq
-    }
-    return {**stands, **revoked}
+    newer = {host: seq for host, seq in kept.items() if host not in stands or stands[host].seq < seq}
+    return {**stands, **{host: Stands(Standing.REVOKED, seq) for host, seq in newer.items()}}
 
 
 def _hosts(record: AuditRecord) -> Iterable[HostId]:

@@ -87,9 +87,7 @@ def test_whom_the_list_beside_the_root_key_names_stays_revoked_after_the_loss_is
     a, b = ward.enrol("CT A"), ward.enrol("CT B")
     copied = ward.copy()
     ward.revoke(a)
-    if not with_list:
-        ward.folders.revoked.unlink()
-    ward.restore(copied, with_mark=True)
+    ward.restore(copied, with_mark=True, with_list=with_list)
     ward.people("POST", "/api/v1/log/accept-loss", {"reason": "the disk broke, ticket 9"})
     b.renewal.renew()
 

@@ -133,11 +133,14 @@ class Ward:
             source.backup(target)
         return copied
 
-    def restore(self, copied: Path, *, with_mark: bool) -> None:
+    def restore(self, copied: Path, *, with_mark: bool, with_list: bool = False) -> None:
+        """Put a copy of the database back; what else lies on the machine is left or removed."""
         self.stop()
         for file in self.folders.database.parent.iterdir():
             file.unlink()
         shutil.copy(copied, self.folders.database)
         if not with_mark:
             self.folders.log_mark.unlink()
+        if not with_list:
+            self.folders.revoked.unlink()
         self.start()

@@ -243,7 +243,8 @@ def test_a_loss_that_nobody_accepted_is_not_followed(host: Witnessing, what: str
     host.witness.ask()
     host.log.back_to(2)
     host.log.grow(40, Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS))
-    who, event, last = (Participant("person", "ada", True),), Event.LOG_LOSS_ACCEPTED, 5
+    who: tuple[Participant, ...] = (Participant("person", "ada", True),)
+    event, last = Event.LOG_LOSS_ACCEPTED, 5
     match what:
         case "of fewer records":
             last = 4
