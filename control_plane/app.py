@@ -191,6 +191,7 @@ class ControlPlane:
         """Close what `start` opened, then record it."""
         self._closing.close()
         self._journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
+        self._log.look()
 
     def addresses(self) -> dict[str, str | int | None]:
         """Where the doors are, and a fresh one-time sign-in link for the first administrator."""

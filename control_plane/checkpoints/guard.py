@@ -20,7 +20,7 @@ from control_plane.db.models import Fact, LogLoss
 from control_plane.db.transactions import in_one_commit, snapshot
 from shared import clock as clocks
 from shared.audit.batch import Statement
-from shared.audit.checkpoint import Checkpoint, claimed_checkpoint, loss_subject, verify_checkpoint
+from shared.audit.checkpoint import Checkpoint, claimed_checkpoint, gap_subject, loss_subject, verify_checkpoint
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
@@ -124,11 +124,12 @@ class LogGuard:
                 # The journal goes on after the highest number that it ever signed, so none is given twice.
                 signed = Statement.parse(claimed_payload(loss.statement))
                 log_rows.keep_statement(session, CONTROL_PLANE, signed.first, signed.last, loss.statement)
+        gap = (gap_subject(head.seq + 1, last),) if found and last > head.seq else ()
         if restored is not None:
             session.delete(restored)
         private: dict[str, Json] = {"reason": reason}
         who = (Participant("person", person, True),)
-        what = (loss_subject(first, last), *(Subject("digest", loss.leaf.hex()) for loss in found[:60]))
+        what = (loss_subject(first, last), *gap, *(Subject("digest", loss.leaf.hex()) for loss in found[:60]))
         self._journal.append(
             session, Happening(Event.LOG_LOSS_ACCEPTED, Action.EXECUTE, Outcome.SUCCESS, who, what, private=private)
         )

@@ -183,7 +183,7 @@ def audit_verify(options: Namespace) -> int:
     else:
         for source, verdict in sorted(answer.items()):
             where = "" if verdict["first_bad"] is None else f"record {verdict['first_bad']}: "
-            bad = f"; {where}{verdict['why']}" if verdict["state"] != "verified" else ""
+            bad = f"; {where}{verdict['why']}" if verdict["why"] else ""
             what = "held against the log" if source == "certificates" else "records"
             print(f"{source}: {verdict['records']} {what}, {verdict['state']}{bad}")
     return 0 if all(verdict["state"] == "verified" for verdict in answer.values()) else 1

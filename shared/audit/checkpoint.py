@@ -25,7 +25,7 @@ PATH = "/api/v1/log/checkpoint"
 MAX_QUESTION_BYTES = 8192
 MAX_ANSWER_BYTES = 65_536
 _MAX_STATEMENT_BYTES = 4096
-_LOST = "log"
+_LOST, _GAP = "log", "gap"
 _RANGE = re.compile(r"([1-9][0-9]{0,15}) to ([1-9][0-9]{0,15})")
 
 
@@ -157,6 +157,19 @@ def read_loss(record: AuditRecord) -> Loss:
 def loss_subject(first: int, last: int) -> Subject:
     """Return how a record names the run of records that were lost."""
     return Subject(_LOST, f"{first} to {last}")
+
+
+def gap_subject(first: int, last: int) -> Subject:
+    """Return how the record of an accepted loss names the numbers that are left open before it."""
+    return Subject(_GAP, f"{first} to {last}")
+
+
+def read_gap(record: AuditRecord) -> tuple[int, int] | None:
+    """Return which numbers a record says are left open before it, None where it says that of none."""
+    if record.event is not Event.LOG_LOSS_ACCEPTED or record.outcome is not Outcome.SUCCESS:
+        return None
+    ranges = [_RANGE.fullmatch(what.name) for what in record.what if what.kind == _GAP]
+    return (int(ranges[0][1]), int(ranges[0][2])) if len(ranges) == 1 and ranges[0] is not None else None
 
 
 def _message(data: bytes, what: str, most: int) -> Fields:

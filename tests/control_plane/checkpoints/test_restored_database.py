@@ -111,7 +111,14 @@ def test_once_a_person_accepts_the_loss_everybody_goes_on_and_no_number_is_given
     b.renewal.renew()
     went_on = b.store.held()
 
+    verified = json.loads(ward.people("POST", "/api/v1/audit/verify", {}).body)["control-plane"]
+    export = ward.people("GET", "/api/v1/audit/export")
+
     assert (answer.status, lost["last"]) == (200, saw.seq)
+    assert (verified["state"], verified["first_bad"]) == ("verified", None)
+    assert bool(verified["why"]) == bool(busy)
+    assert export.status == 200
+    assert b'"records":[]' not in export.body
     assert 0 < lost["first"] <= saw.seq
     assert went_on.said == ""
     assert went_on.checkpoint is not None
