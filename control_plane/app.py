@@ -16,6 +16,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
 from control_plane.checkpoints.exchange import CheckpointExchange
+from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.checkpoints.guard import IssuingStopped, LogGuard
 from control_plane.checkpoints.mark import MarkFile
 from control_plane.coverage.archive import Archives
@@ -229,7 +230,7 @@ class ControlPlane:
         audit = AuditIntake(self._database, self._evidence, self._journal, self._clock, self._moves)
         renewer = Renewer(self._database, self._issuance.because(Why.RENEWAL), self._journal)
         hosts = host_door(
-            HostIdentities(self._database, self._clock),
+            HostIdentities(self._database, self._clock, ForgottenCertificates(self._database, self._journal)),
             vault,
             audit,
             self._policy,

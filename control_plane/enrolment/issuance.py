@@ -30,6 +30,7 @@ class Why(StrEnum):
 
     FIRST_START = "first start"
     BEFORE_RECORDS = "issued before certificates were recorded"
+    WITHIN_A_LOSS = "issued within what the log lost; its host showed it"
     OWN = "the centre's own"
     ENROLMENT = "enrolment"
     RENEWAL = "renewal"

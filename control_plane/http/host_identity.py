@@ -5,6 +5,7 @@ from cryptography.x509.oid import NameOID
 from flask import Request
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.db.models import Certificate, Host
 from control_plane.enrolment.authority import Kind
 from control_plane.fleet.states import HostUnknown
@@ -20,8 +21,8 @@ class NotAHost(Refused):
 
 
 class HostIdentities:
-    def __init__(self, database: sessionmaker[Session], clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: sessionmaker[Session], clock: Clock, forgotten: ForgottenCertificates) -> None:
+        self._database, self._clock, self._forgotten = database, clock, forgotten
 
     def of(self, request: Request) -> HostId:
         """Return the enrolled, active host whose certificate the TLS layer verified.
@@ -31,10 +32,13 @@ class HostIdentities:
         pem, shown = self._shown(request)
         with self._database() as session:
             issued = session.get(Certificate, f"{shown.serial_number:x}")
-            # The row is not under the authority's signature, the certificate is; so they have to be one.
-            if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
-                raise NotAHost("it was not issued to a host")
-            host_id = HostId.parse(_common_name(shown))
+        if issued is None and _is_of_a_host(shown) and self._forgotten.note(HostId.parse(_common_name(shown)), shown):
+            return HostId.parse(_common_name(shown))
+        # The row is not under the authority's signature, the certificate is; so they have to be one.
+        if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
+            raise NotAHost("it was not issued to a host")
+        host_id = HostId.parse(_common_name(shown))
+        with self._database() as session:
             host = session.get(Host, str(host_id))
         if host is None or not host.active:
             raise HostUnknown(host_id)
@@ -49,8 +53,7 @@ class HostIdentities:
         Raises NotAHost, HostUnknown.
         """
         _, shown = self._shown(request)
-        units = [name.value for name in shown.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
-        if units != [Kind.HOST.value]:
+        if not _is_of_a_host(shown):
             raise NotAHost("it was not issued to a host")
         host_id = HostId.parse(_common_name(shown))
         with self._database() as session:
@@ -69,6 +72,11 @@ class HostIdentities:
         if shown.not_valid_after_utc <= self._clock.now():
             raise NotAHost("it has expired")
         return str(pem), shown
+
+
+def _is_of_a_host(certificate: x509.Certificate) -> bool:
+    units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    return [unit.value for unit in units] == [Kind.HOST.value]
 
 
 def _common_name(certificate: x509.Certificate) -> str:
