@@ -230,6 +230,7 @@ def _status(arguments: argparse.Namespace) -> None:
     used = read.spool_used_percent
     of_quota = "no quota" if used is None else f"{used} % of the {read.spool_quota_bytes} that policy lets it hold"
     status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
+    status["centre_log"] = read.centre_log or "goes on from there"
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
     for layer in read.layers:

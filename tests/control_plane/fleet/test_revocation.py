@@ -16,8 +16,10 @@ from time import monotonic
 from urllib.parse import urlsplit
 
 import pytest
+from sqlalchemy import update
 
 from control_plane.app import ControlPlane
+from control_plane.db.models import Host
 from control_plane.enrolment.revocation import ENDED, RevokedHosts
 from control_plane.first_start import first_start
 from control_plane.fleet.broker import BrokerUnavailable, ManagedBroker
@@ -123,7 +125,9 @@ def revoked(door: Open) -> RevokedHosts:
     return door.centre._push._revoked
 
 
-def test_the_live_session_of_a_revoked_host_ends_for_good(door: Open, host: Enrolled, other: Enrolled) -> None:
+def test_session_after_revocation_ends_at_the_broker_within_60_s_and_for_good(
+    door: Open, host: Enrolled, other: Enrolled
+) -> None:
     with host.mqtt() as session, other.mqtt() as staying:
         began = monotonic()
         answer = revoke(door, host.host_id)
@@ -166,7 +170,9 @@ def test_a_list_that_is_read_again_leaves_an_open_session_open_with_nothing_to_h
     broker.tell_revoked(revoked.revocation_list(), access_rules(revoked.hosts()))
 
 
-def test_a_request_is_refused_on_a_connection_that_was_open_before(door: Open, host: Enrolled, other: Enrolled) -> None:
+def test_session_after_revocation_is_refused_at_the_next_request_over_https(
+    door: Open, host: Enrolled, other: Enrolled
+) -> None:
     before = (host.asks(), other.asks())
     revoke(door, host.host_id)
 
@@ -293,6 +299,25 @@ def test_a_resumed_tls_session_is_no_way_round_the_list(
 
     assert before == CONNACK
     assert not lets_in(broker, host.context, kept)
+
+
+def test_session_after_revocation_ends_too_where_a_row_was_edited_and_the_log_puts_it_right(
+    door: Open, broker: ManagedBroker, revoked: RevokedHosts, host: Enrolled
+) -> None:
+    """The control is the moment before: the edited row let the host in again, with a session at the broker."""
+    revoke(door, host.host_id)
+    with door.centre._database.begin() as session:
+        session.execute(update(Host).where(Host.host_id == str(host.host_id)).values(active=True))
+    broker.tell_revoked(revoked.revocation_list(), access_rules(revoked.hosts()))
+    revived = (host.asks(), eventually(lambda: lets_in(broker, host.context)))
+    with host.mqtt() as session_there:
+        door.centre._standings.rebuild()
+        door.centre._revocation.end_open_sessions()
+
+        assert revived == (422, True)
+        assert eventually(lambda: not session_there.lost.empty())
+    assert host.asks() == 403
+    assert not lets_in(broker, host.context)
 
 
 def test_a_reason_is_needed_and_kept_sealed_with_the_persons_name(door: Open, host: Enrolled) -> None:
