@@ -68,7 +68,7 @@ class CertificateRenewal:
         while not stop.is_set():
             try:
                 self.renew_if_due()
-                failures, self._error = 0, ""
+                failures = 0
                 self.bell.sleep(_LOOK_EVERY_S)
             except (Unavailable, Refused) as exc:
                 failures += 1
@@ -128,5 +128,5 @@ class CertificateRenewal:
             context.load_cert_chain(self._folder.tls)
         # The next request opens a connection with the new certificate.
         self._door.close()
-        self._present = certificate
+        self._present, self._error = certificate, ""
         self._log.event("certificate.renewed", expires=clocks.text(self.valid_until))

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from shared.audit.batch import AuditGap, Batch, ChainHead, judge_arrival, verify_batch
+from shared.audit.checkpoint import PATH
 from shared.audit.record import AuditRecord, StoredRecord
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
@@ -103,6 +104,7 @@ class Centre:
     commands: list[bytes] = field(default_factory=list)  # envelopes, offered until they are taken away
     results: list[tuple[str, CommandResult]] = field(default_factory=list)  # as they came, by the command in the path
     result_status: int = 204  # answer every result with this status
+    renewal_status: int = 0  # answer every renewal with this status
     mqtt_port: int | None = None
     names_itself: bool = True  # its certificate carries the names it is reached by
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -305,6 +307,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/v1/enrol":
             answer = centre.enrol(EnrolmentRequest.parse(body))
             return self._answer(403, b'{"title": "no"}') if answer is None else self._answer(200, answer.encode())
+        if self.path == PATH:
+            return self._answer(404, b"{}")  # it keeps no log of its own
+        if self.path == "/api/v1/renewal" and centre.renewal_status:
+            return self._answer(centre.renewal_status, b'{"title": "Issuing stopped"}')
         if self.path == "/api/v1/renewal":
             return self._answer(200, centre.renew(self._host(), RenewalRequest.parse(body)).encode())
         if self.path == "/api/v1/audit/batches":

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from control_plane.checkpoints.guard import THE_MARK, LogGuard
+from control_plane.checkpoints.guard import RESTORED, THE_MARK, LogGuard
+from control_plane.db.models import Fact
 from edge_agent.https import DoorUnavailable
 from tests.control_plane.checkpoints.ward import Host, Ward
 from tests.control_plane.http.test_doors import issue_code
@@ -55,6 +56,30 @@ def test_a_host_shows_that_the_log_shrank_and_keeps_what_it_saw(ward: Ward) -> N
     assert saw is not None
     assert b.said.startswith(f"shrank from {saw.seq} to ")
     assert b.store.held().checkpoint == saw
+
+
+def test_status_shows_what_a_host_says_of_the_log_and_of_its_renewal(ward: Ward) -> None:
+    _, b = put_back(ward, with_mark=False)
+    b.report(1)
+    before = ward.gaps()
+    b.witness.ask()
+    b.renewal._error = "DoorUnavailable: status 503: Issuing stopped"  # as its part leaves it
+    b.report(2)
+
+    assert "CT B: centre's log: " not in before
+    assert "CT B: centre's log: shrank from " in ward.gaps()
+    assert "CT B: its certificate is due and was not renewed: DoorUnavailable: status 503" in ward.gaps()
+
+
+def test_a_restore_that_says_so_of_itself_stops_issuing_too(ward: Ward) -> None:
+    b = ward.enrol("CT B")
+    with ward.door.centre._database.begin() as session:
+        session.add(Fact(name=RESTORED, value="from a copy of yesterday"))
+    with pytest.raises(DoorUnavailable, match="Issuing stopped"):
+        b.renewal.renew()
+    ward.people("POST", "/api/v1/log/accept-loss", {"reason": "planned"})
+
+    b.renewal.renew()
 
 
 def test_a_host_shows_that_the_log_grew_again_with_other_records(ward: Ward) -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from control_plane.app import ControlPlane
@@ -20,6 +20,7 @@ from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.log_witness.store import CheckpointStore
 from edge_agent.log_witness.witness import LogWitness
 from shared.clock import Clock, SystemClock
+from shared.fleet.state import HostState, sign_state
 from shared.identity import HostId
 from tests.control_plane.http.conftest import Answer, Open
 from tests.control_plane.http.test_doors import issue_code
@@ -69,6 +70,13 @@ class Host:
     @property
     def said(self) -> str:
         return self.store.held().said
+
+    def report(self, number: int) -> None:
+        """Send a state report, of which only what is said of the log and of the renewal matters."""
+        state = HostState(self.host_id, number, self.clock.now(), "leadglass", 0, 0, "", False, 0, 0, 0, 0, 0)
+        state = replace(state, centre_log=self.said, renewal_error=self.renewal.error)
+        signed = sign_state(state, load_identity(self.folder).signer)
+        assert self._doors[1].post("/api/v1/state", signed, "application/octet-stream").status == 204
 
     def hang_up(self) -> None:
         for door in self._doors:

@@ -1,5 +1,6 @@
 """Renewal: a fresh certificate for a fresh key in good time, and the old one until the new one is safe."""
 
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 
@@ -63,6 +64,27 @@ def test_the_next_certificate_is_for_a_fresh_key_and_serves_at_once_and_after_a_
     door = HttpsDoor("127.0.0.1", after.config.doors.https_port, verified_context(enrolled.ca, enrolled.tls))
     assert door.get("/api/v1/policy/head").status == 404
     door.close()
+
+
+class EndsAtItsFirstPause(threading.Event):
+    def wait(self, _timeout: float | None = None) -> bool:
+        self.set()
+        return True
+
+
+def test_why_it_was_not_renewed_is_said_until_it_is(
+    centre: Centre, renewal: CertificateRenewal, clock: FakeClock
+) -> None:
+    before = renewal.error
+    clock.advance(timedelta(days=5))
+    centre.renewal_status = 503
+    renewal.run(EndsAtItsFirstPause())
+    refused = renewal.error
+    centre.renewal_status = 0
+    renewal.renew_if_due()
+
+    assert (before, renewal.error) == ("", "")
+    assert refused.endswith("status 503: Issuing stopped")
 
 
 @pytest.mark.parametrize("answer", ["of another CA", "for another key"])
