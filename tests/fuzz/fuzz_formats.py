@@ -29,6 +29,7 @@ from edge_agent.policy_sync.fetcher import claimed_layer_version, claimed_versio
 from edge_agent.usb_policy import exchange
 from edge_agent.usb_policy.trust import Trust
 from shared.audit.batch import Batch, ChainHead, Statement, sign_batch, verify_batch
+from shared.audit.checkpoint import AcceptedLoss, CheckpointAnswer, CheckpointQuestion
 from shared.audit.record import AuditRecord
 from shared.custody.frames import FrameStatement
 from shared.custody.statement import CustodyStatement
@@ -180,6 +181,7 @@ def _receipt(data: bytes) -> None:
 
 
 _PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+_CHECKPOINT = sign_batch(str(made.HOST), bytes(32), made.chain(1), made.HOST_SIGNER).statement
 _ARCHIVE = Peer("PACS", "127.0.0.1", 104)
 _RICH_POLICY = replace(
     made.policy(),
@@ -305,6 +307,13 @@ TARGETS = (
     _target("layer-bundle", LayerBundle.parse, LayerBundle(ORGANISATION, b"metadata", b"policy", b"stable").encode()),
     _target("policy-part", PartDocument.parse, PartDocument("site-a", 1, PartContent(state_every_s=5)).encode()),
     _target("audit-statement", Statement.parse, Statement(str(made.HOST), 1, 3, bytes(32), bytes(32)).encode()),
+    _target("checkpoint-question", CheckpointQuestion.parse, CheckpointQuestion(_CHECKPOINT).encode()),
+    _target(
+        "checkpoint-answer",
+        CheckpointAnswer.parse,
+        CheckpointAnswer(_CHECKPOINT, None, None, _PEM).encode(),
+        CheckpointAnswer(_CHECKPOINT, _CHECKPOINT, AcceptedLoss(made.chain(1)[0].public, _CHECKPOINT), _PEM).encode(),
+    ),
     _target("index-entry", IndexEntry.parse, made.ENTRY.encode(), IndexEntry(False, *[""] * 9).encode()),
     _target("enrolment-request", EnrolmentRequest.parse, EnrolmentRequest(bytes(16), _PEM, _PEM, "CT 2").encode()),
     _target("enrolment-answer", EnrolmentAnswer.parse, *(answer.encode() for answer in _ANSWERS)),
