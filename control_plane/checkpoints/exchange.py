@@ -35,7 +35,7 @@ class CheckpointExchange:
 
     def answer(self, host_id: HostId, question: CheckpointQuestion) -> CheckpointAnswer:
         """Raises Malformed: what was seen is no statement at all; DatabaseUnavailable."""
-        at = 0
+        at = None
         if question.seen is not None:
             at = claimed_checkpoint(question.seen).seq
             self._take(host_id, question.seen)
@@ -43,7 +43,8 @@ class CheckpointExchange:
             present = rows.newest_statement(session)
             if present is None:
                 raise DatabaseUnavailable("the centre's log holds no statement")
-            at_seen, accepted = rows.statement_of(session, at), rows.accepted_loss(session, at)
+            at_seen = None if at is None else rows.statement_of(session, at)
+            accepted = None if at is None else rows.accepted_loss(session, at)
         pem = self._certificate().public_bytes(Encoding.PEM).decode()
         return CheckpointAnswer(present, at_seen, accepted, pem)
 

@@ -165,7 +165,12 @@ class LogGuard:
                 kept = [loss.seq for loss in rows.losses(session) if loss.accepted is not None]
                 if judge(mark, log_rows.head(session, CONTROL_PLANE), rows.leaf_at(session, mark.seq), kept):
                     return  # lost and not accepted: it stays for whoever puts the database back once more
-        verify_checkpoint(newest, self._own)
+        try:
+            verify_checkpoint(newest, self._own)
+        except (Malformed, IntegrityFailure) as exc:
+            self._fault = f"its newest statement does not hold: {exc}; `leadglass-server audit verify` says more"
+            _LOG.error("log.statement-altered", extra={"why": str(exc)})
+            return
         self._mark.write(newest)
 
     def _judged(self, session: Session, seen: Checkpoint) -> Finding | None:

@@ -6,6 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from control_plane.checkpoints import guard
+from control_plane.db.models import AuditStatement
 from shared.audit.batch import Statement
 from shared.audit.checkpoint import Checkpoint, CheckpointQuestion, verify_checkpoint
 from shared.identity import CONTROL_PLANE
@@ -93,3 +94,37 @@ def test_the_exchange_is_for_hosts_alone_and_not_for_one_that_is_revoked(ward: W
     statuses = [host._doors[1].post("/api/v1/log/checkpoint", asked, "application/json").status for host in (a, b)]
 
     assert statuses == [403, 200]
+
+
+def test_a_mark_that_is_not_of_this_log_is_said_and_left_for_whoever_looks_into_it(ward: Ward) -> None:
+    b, forged = ward.enrol("CT B"), stated(SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
+    for content in (b"junk", forged):
+        ward.folders.log_mark.write_bytes(content)
+        ward.door.centre._log.look()
+
+        assert "the mark beside the root key is not of this log" in ward.gaps()
+        assert ward.folders.log_mark.read_bytes() == content
+    b.renewal.renew()
+
+
+def test_a_mark_that_cannot_be_read_is_said(ward: Ward) -> None:
+    ward.folders.log_mark.unlink()
+    ward.folders.log_mark.mkdir()
+    ward.door.centre._log.look()
+
+    assert "the mark beside the root key: " in ward.gaps()
+    assert "cannot be read or written" in ward.gaps()
+
+
+def test_a_statement_that_somebody_wrote_into_the_log_does_not_become_the_mark(ward: Ward) -> None:
+    before = ward.folders.log_mark.read_bytes()
+    forged = stated(SoftwareSigner(ec.generate_private_key(ec.SECP256R1())))
+    row = AuditStatement(source=CONTROL_PLANE, first=FAR.seq, last=FAR.seq, statement=forged)
+    with ward.door.centre._database.begin() as session:
+        session.add(row)
+    ward.door.centre._log.look()
+
+    assert "its newest statement does not hold" in ward.gaps()
+    assert ward.folders.log_mark.read_bytes() == before
+    with ward.door.centre._database.begin() as session:
+        session.delete(row)
