@@ -190,6 +190,14 @@ def test_what_was_issued_before_there_were_records_is_recorded_once(tmp_path: Pa
     assert counts == [3, 0]
 
 
+def test_a_row_is_not_taken_over_by_emptying_the_index_of_the_log(issuing: Issuing) -> None:
+    insert_by_hand(issuing)
+    with issuing.centre.database.begin() as session:
+        session.execute(delete(AuditSubject))
+
+    assert record_what_was_issued(issuing.centre.database, issuing.centre.journal, Why.BEFORE_RECORDS) == 0
+
+
 def test_a_first_start_records_the_ca_and_every_certificate_of_the_centres_own(ward: Ward) -> None:
     host = ward.enrol("CT B")
     host.renewal.renew()
