@@ -1,11 +1,13 @@
 """A loss that a person accepted does not hide what else is missing."""
 
 import json
+from pathlib import Path
 
 import pytest
 from sqlalchemy import delete
 
 from control_plane.db.models import AuditRow, AuditStatement
+from provisioning.verify.__main__ import main
 from tests.control_plane.checkpoints.test_restored_database import put_back
 from tests.control_plane.checkpoints.ward import Ward
 
@@ -50,3 +52,16 @@ def test_without_the_record_that_accepts_it_the_gap_is_named(ward: Ward) -> None
         session.execute(delete(AuditRow).where(AuditRow.source == "control-plane", AuditRow.seq == last + 1))
 
     assert verdict(ward) == ("altered", first)
+
+
+def test_an_export_with_a_gap_is_incomplete_offline_and_the_lost_records_are_named(
+    ward: Ward, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, last = lose_and_accept(ward)
+    file, ca = tmp_path / "export.jsonl", tmp_path / "ca.pem"
+    file.write_bytes(ward.people("GET", "/api/v1/audit/export").body)
+    ca.write_bytes(ward.door.centre._ca.pem)
+    code = main(["audit", str(file), "--ca", str(ca)])
+
+    assert code == 1
+    assert f"control-plane is incomplete (records missing: {first} to {last})" in capsys.readouterr().out
