@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from hashlib import sha256
 from ipaddress import ip_address
 from typing import Protocol
@@ -199,17 +200,14 @@ def issue_own(database: sessionmaker[Session], issuer: Issuer, keys: KeyStore, h
                 continue
         except CertificateMissing:
             pass  # the first start
-        public_key = key.public_key()
-
-        def work(
-            session: Session,
-            kind: Kind = kind,
-            public_key: ec.EllipticCurvePublicKey = public_key,
-            own_names: tuple[str, ...] = own_names,
-        ) -> None:
-            issuer.issue(session, kind, CONTROL_PLANE, public_key, own_names)
-
+        work = partial(_issue_one, issuer=issuer, kind=kind, public_key=key.public_key(), names=own_names)
         in_one_commit(database, work)
+
+
+def _issue_one(
+    session: Session, *, issuer: Issuer, kind: Kind, public_key: ec.EllipticCurvePublicKey, names: tuple[str, ...]
+) -> str:
+    return issuer.issue(session, kind, CONTROL_PLANE, public_key, names)
 
 
 def newest_certificate(database: sessionmaker[Session], key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

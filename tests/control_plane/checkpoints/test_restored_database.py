@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from control_plane.checkpoints import rows
 from control_plane.checkpoints.guard import RESTORED, THE_MARK, LogGuard
 from control_plane.db.models import Fact
 from edge_agent.https import DoorUnavailable
@@ -168,3 +169,16 @@ def test_a_log_that_lost_nothing_is_no_finding(ward: Ward) -> None:
     b.renewal.renew()
     assert b.said == ""
     assert "centre's log" not in ward.gaps()
+
+
+def test_the_mark_is_moved_up_by_each_issue_and_each_revocation_at_once(ward: Ward) -> None:
+    marks = []
+    host = ward.enrol("CT A")
+    for act in (lambda: None, host.renewal.renew, lambda: ward.revoke(host)):
+        act()
+        with ward.door.centre._database() as session:
+            newest = rows.newest_statement(session)
+        marks.append((ward.folders.log_mark.read_bytes(), newest))
+
+    assert [mark for mark, _ in marks] == [newest for _, newest in marks]
+    assert len({mark for mark, _ in marks}) == 3
