@@ -182,3 +182,15 @@ def test_the_mark_is_moved_up_by_each_issue_and_each_revocation_at_once(ward: Wa
 
     assert [mark for mark, _ in marks] == [newest for _, newest in marks]
     assert len({mark for mark, _ in marks}) == 3
+
+
+def test_a_copy_that_is_put_back_once_more_is_found_once_more(ward: Ward) -> None:
+    """What was found is in the database that is put back, too; the mark stays where it was until it is accepted."""
+    a, _ = put_back(ward, with_mark=True)
+    mark = ward.folders.log_mark.read_bytes()
+    (copied,) = ward.folder.glob("yesterday.sqlite")
+    ward.restore(copied, with_mark=True, with_list=True)
+
+    with pytest.raises(DoorUnavailable, match="Issuing stopped"):
+        a.renewal.renew()
+    assert ward.folders.log_mark.read_bytes() == mark
