@@ -11,12 +11,14 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import sql
+from control_plane.audit_log.verify import HeldRecord
 from control_plane.db.models import AuditSubject, Host
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment.enroller import Journal
 from control_plane.enrolment.revoked_file import RevokedFile
 from control_plane.enrolment.standing import EFFECTS, Standing, Stands, fold, with_kept
 from shared.audit.batch import Statement
+from shared.audit.checkpoint import read_gap
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject, leaf_hash
 from shared.errors import IntegrityFailure, Malformed, Unavailable
 from shared.identity import CONTROL_PLANE, HostId
@@ -154,7 +156,8 @@ def _proved(session: Session, own: EvidencePublicKey, faults: list[str]) -> Iter
     seq, leaf = 0, bytes(32)
     for held in sql.records(session, CONTROL_PLANE):
         public = held.stored.public
-        if held.seq != seq + 1 or f'"prev":"{leaf.hex()}"'.encode() not in public:
+        follows = held.seq == seq + 1 and f'"prev":"{leaf.hex()}"'.encode() in public
+        if not follows and not _accepts_gap(session, own, held, seq):
             faults.append(
                 f"centre's log: record {held.seq} does not follow {seq}; revocations may be missing before it, and "
                 "`leadglass-server audit verify` says more"
@@ -167,6 +170,15 @@ def _proved(session: Session, own: EvidencePublicKey, faults: list[str]) -> Iter
             yield AuditRecord.parse(public)
         except (Malformed, IntegrityFailure) as exc:
             faults.append(f"centre's log: record {held.seq}, of how a host stands, is not proved: {exc}")
+
+
+def _accepts_gap(session: Session, own: EvidencePublicKey, held: HeldRecord, seq: int) -> bool:
+    """Return whether a record says, in a person's name, that what is missing between `seq` and itself is lost."""
+    try:
+        _verify_covered(session, own, held.seq, leaf_hash(held.stored.public))
+        return read_gap(AuditRecord.parse(held.stored.public)) == (seq + 1, held.seq - 1)
+    except (Malformed, IntegrityFailure):
+        return False
 
 
 def _verify_covered(session: Session, own: EvidencePublicKey, seq: int, leaf: bytes) -> None:

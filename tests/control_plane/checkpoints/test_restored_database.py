@@ -150,6 +150,9 @@ def test_once_a_person_accepts_the_loss_everybody_goes_on_and_no_number_is_given
     assert went_on.checkpoint is not None
     assert went_on.checkpoint.seq > saw.seq
     assert "centre's log: " not in ward.gaps().replace(f"centre's log: {THE_MARK} was missing", "")
+    ward.stop()
+    ward.start()
+    assert "centre's log: " not in ward.gaps()
 
 
 def test_nothing_is_accepted_where_nothing_is_lost(ward: Ward) -> None:
