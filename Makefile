@@ -11,7 +11,7 @@ unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 export PYTHONNOUSERSITE := 1
 
 # What the virtual-machine lab is made with (tests/lab/README.md).
-LAB := cryptsetup-bin,dosfstools,e2fsprogs,mmdebstrap,qemu-system-x86
+LAB := cryptsetup-bin,dosfstools,e2fsprogs,mmdebstrap,qemu-system-x86,swtpm
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lab lint fix type bench fuzz vectors soak lock check clean dev
@@ -23,11 +23,14 @@ demo:  ## the whole system on this machine (DATA=DIR keeps what it made there, K
 	@$(BOOTSTRAP) demo --with mosquitto
 	@$(RUN) -m provisioning.demo $(if $(DATA),--data "$(DATA)") $(if $(KEEP),--keep)
 
+# What systemd-creds needs to speak to a TPM, here one of software.
+TPM := libtss2-esys-3.0.2-0,libtss2-rc0,swtpm
+
 # What makes the storage media that the guard is tried with.
 MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk,genisoimage,ntfs-3g,udftools,xfsprogs
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,softhsm2,systemd,udev,umockdev,usbguard,$(MEDIA_MAKERS),$(LAB)
+	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,softhsm2,systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
 	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)

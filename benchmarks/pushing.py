@@ -240,7 +240,7 @@ def _bytes_a_publication(folder: Path) -> dict[int, int]:
         with centre.database.begin() as session:
             now = centre.clock.now()
             rows = [
-                {"host_id": str(HostId.new()), "asset": f"host {number}", "enrolled": now, "active": True,
+                {"host_id": str(HostId.new()), "asset": f"host {number}", "enrolled": now,
                  "evidence_spki": b"", "state_number": 0}
                 for number in range(hosts)
             ]  # fmt: skip
@@ -297,7 +297,7 @@ def _state_cpu_percent(folder: Path) -> float:
     ids = [HostId.new() for _ in range(REPORTING)]
     with centre.database.begin() as session:
         for host_id in ids:
-            session.add(HostRow(host_id=str(host_id), asset="a host", enrolled=centre.clock.now(), active=True,
+            session.add(HostRow(host_id=str(host_id), asset="a host", enrolled=centre.clock.now(),
                                 evidence_spki=host.signer.public.spki, state_number=0))  # fmt: skip
     intake, clock, run_name = StateIntake(centre.database, _NoJournal(), centre.clock), SystemClock(), "0" * 32
     took_s = 0.0

@@ -225,7 +225,7 @@ def _device(number: int) -> DeviceState:
 def _enrol(centre: Centre, hosts: int, spki: bytes = b"") -> list[HostId]:
     ids, now = [HostId.new() for _ in range(hosts)], centre.clock.now()
     rows = [
-        {"host_id": str(each), "asset": f"host {number}", "enrolled": now, "active": True, "evidence_spki": spki,
+        {"host_id": str(each), "asset": f"host {number}", "enrolled": now, "evidence_spki": spki,
          "state_number": 0}
         for number, each in enumerate(ids)
     ]  # fmt: skip

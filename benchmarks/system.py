@@ -60,6 +60,6 @@ def system(folder: Path) -> Iterator[System]:
             (work / "policy.yaml").write_text(POLICY)
             run("leadglass-server", "policy", "publish", str(work / "policy.yaml"), *person).succeeded()
             agent, url = AgentFolder(work / "agent"), str(ready["enrol_url"])
-            enrol = ("enrol", "--data", str(agent.path), "--url", url, "--asset", "benchmark")
+            enrol = ("enrol", "--data", str(agent.path), "--url", url, "--asset", "benchmark", "--keys", "file")
             run("leadglass-agent", *enrol, text_in=json.loads(code.out)["code"]).succeeded()
             yield System(children, agent, centre, int(urlsplit(str(ready["hosts_url"])).port or 0))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from control_plane.cli.people_options import add_people
 from control_plane.cli.ring_options import add_ring_options
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.policy.layer import PART_PATTERN
@@ -60,14 +61,20 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_running(commands)
     _add_people(commands)
+    _add_codes(commands)
+    _add_hosts(commands)
+    _add_requests(commands)
     _add_policy(commands)
-    _add_accounts(commands)
+    add_people(commands, _person, _later)
     _add_audit(commands)
+    _add_log(commands)
     _add_coverage(commands)
     _add_routes(commands)
     _add_moving(commands)
     _add_commanding(commands)
     _add_keys(commands)
+    _add_authority(commands)
+    _add_backups(commands)
     return parser
 
 
@@ -116,22 +123,6 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     signing_in.set_defaults(run=_later("people", "sign_in"))
 
-    code = _person(commands.add_parser("code", help="issue a one-time enrolment code for one host"))
-    code.add_argument("--asset", required=True, help="what people call the host, such as 'CT 2, room 1.14'")
-    code.add_argument("--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]")
-    code.add_argument("--site", metavar="NAME", help="the host is at this site and has the policy layer site-NAME too")
-    code.add_argument("--type", metavar="NAME", help="its type of modality: it has the policy layer modality-NAME too")
-    code.set_defaults(run=_later("people", "code"))
-
-    hosts = commands.add_parser("hosts", help="list hosts, or take one's identity away")
-    actions = hosts.add_subparsers(title="actions", required=True, metavar="ACTION")
-    listing = _person(actions.add_parser("list", help="the ids of hosts that are not revoked, one a line"))
-    listing.set_defaults(run=_later("hosts", "show"))
-    revoke = _person(actions.add_parser("revoke", help="refuse a host from now on, for good (audited)"))
-    revoke.add_argument("host", metavar="HOST", help="its id, as `status` prints it: host-...")
-    revoke.add_argument("--reason", required=True, help="why; it is kept sealed in the audit log, with your name")
-    revoke.set_defaults(run=_later("hosts", "revoke"))
-
     find = _person(commands.add_parser("find", help="look images up through the blind index (audited)"))
     wanted = find.add_mutually_exclusive_group()
     wanted.add_argument("--patient-id", metavar="ID", help="patient number, exactly as the image carries it")
@@ -151,15 +142,89 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
     settle.add_argument("object", help="an object of it, as `find --conflicts` prints it")
     settle.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
     settle.set_defaults(run=_later("people", "settle"))
-    doubted = commands.add_parser("settle-host", help="close the doubt about a host that you looked into (audited)")
-    _person(doubted).add_argument("host", help="its host id, as `status` prints it")
-    doubted.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
-    doubted.set_defaults(run=_later("people", "settle_host"))
 
     custody = _person(commands.add_parser("custody", help="write what proves an image elsewhere (audited)"))
     custody.add_argument("object", help="object id, as `find` prints it")
     custody.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     custody.set_defaults(run=_later("people", "custody"))
+
+
+def _add_codes(commands: "Commands[argparse.ArgumentParser]") -> None:
+    code = commands.add_parser("code", help="issue one-time enrolment codes, look at them, cancel them")
+    # Not required here: the actions bring their own.
+    code.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    code.add_argument("--url", help="people's door, where it is not the one in the credential")
+    _json(code)
+    code.add_argument("--asset", help="the asset number, or what else people call the host, such as 'CT 2, room 1.14'")
+    code.add_argument("--list", type=Path, metavar="FILE.csv", help="asset, site, type: a code for each line, or none")
+    code.add_argument("--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]")
+    code.add_argument("--site", metavar="NAME", help="the host is at this site and has the policy layer site-NAME too")
+    code.add_argument("--type", metavar="NAME", help="its type of modality: it has the policy layer modality-NAME too")
+    code.add_argument("--qr", action="store_true", help="as QR code in this terminal too")
+    code.add_argument("--sheet", type=Path, metavar="FILE.svg", help="as QR codes to print; never overwritten")
+    code.set_defaults(run=_later("codes", "issue"))
+    actions = code.add_subparsers(title="actions", metavar="ACTION")
+    listing = _person(actions.add_parser("list", help="codes without their secrets, and what became of each"))
+    listing.set_defaults(run=_later("codes", "show"))
+    cancel = _person(actions.add_parser("cancel", help="have a code open nothing any more (audited)"))
+    cancel.add_argument("code_id", metavar="CODE", help="as `code list` names it")
+    cancel.set_defaults(run=_later("codes", "cancel"))
+    settle = _person(actions.add_parser("settle", help="close the doubt about a code that was tried twice (audited)"))
+    settle.add_argument("code_id", metavar="CODE", help="as `status` names it")
+    _reason(settle, "what you found")
+    settle.set_defaults(run=_later("codes", "settle"))
+
+
+def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
+    hosts = commands.add_parser("hosts", aliases=["host"], help="list hosts, and decide what becomes of one")
+    actions = hosts.add_subparsers(title="actions", required=True, metavar="ACTION")
+    listing = _person(actions.add_parser("list", help="the ids of hosts whose identity was not ended, one a line"))
+    listing.set_defaults(run=_later("hosts", "show"))
+    revoke = _host(actions, "revoke", "refuse a host from now on, for good; its asset enrols no other (audited)")
+    _reason(revoke, "why")
+    revoke.set_defaults(run=_later("hosts", "revoke"))
+    lift = _host(actions, "lift", "let a revoked host's asset and machine enrol again; takes two persons (audited)")
+    _reason(lift, "why")
+    lift.set_defaults(run=_later("hosts", "lift"))
+    asks = _person(actions.add_parser("asks", help="machines that ask to go on as hosts that have no certificate left"))
+    asks.set_defaults(run=_later("hosts", "asks"))
+    approve = _host(actions, "approve", "let the machine with this fresh key go on as the host (audited)")
+    approve.add_argument("--fingerprint", required=True, metavar="SHORT", help="as the machine shows it")
+    approve.set_defaults(run=_later("hosts", "approve"))
+    rename = _host(actions, "rename", "give a host another asset; it learns that when it renews (audited)")
+    rename.add_argument("--asset", required=True, metavar="NEW", help="what people call it from now on")
+    rename.set_defaults(run=_later("hosts", "rename"))
+    replace = _host(actions, "replace", "a code for other hardware in its place, which ends this identity (audited)")
+    replace.add_argument(
+        "--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]"
+    )
+    replace.set_defaults(run=_later("hosts", "replace"))
+    end = _host(actions, "decommission", "take a host out of service for good (audited)")
+    how = end.add_mutually_exclusive_group(required=True)
+    how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its wipe; not there yet")
+    how.add_argument("--exception", action="store_true", help="without one: takes two persons, and --reason")
+    end.add_argument("--reason", help="why; it is kept sealed in the audit log, with your name")
+    end.set_defaults(run=_later("hosts", "decommission"))
+
+    doubted = commands.add_parser("settle-host", help="close the doubt about a host that you looked into (audited)")
+    _person(doubted).add_argument("host", help="its host id, as `status` prints it")
+    doubted.add_argument("--rekey", action="store_true", help="two machines go on: bar both, then approve one")
+    _reason(doubted, "what you found")
+    doubted.set_defaults(run=_later("hosts", "settle"))
+
+
+def _add_requests(commands: "Commands[argparse.ArgumentParser]") -> None:
+    requests = commands.add_parser("requests", help="what waits for a second person")
+    actions = requests.add_subparsers(title="actions", required=True, metavar="ACTION")
+    listing = _person(actions.add_parser("list", help="every request that is open"))
+    listing.set_defaults(run=_later("requests", "show"))
+    for do, told in (
+        ("approve", "do what another person asked for (audited)"),
+        ("refuse", "close it undone (audited)"),
+    ):
+        deciding = _person(actions.add_parser(do, help=f"{told} (audited)"))
+        deciding.add_argument("request", metavar="REQUEST", help="as `requests list` names it")
+        deciding.set_defaults(run=_later("requests", "decide"), do=do)
 
 
 def _add_policy(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -286,19 +351,6 @@ def _add_key(actions: "Commands[argparse.ArgumentParser]") -> None:
         kind.set_defaults(run=_later("signing", run))
 
 
-def _add_accounts(commands: "Commands[argparse.ArgumentParser]") -> None:
-    person = commands.add_parser("person", help="give somebody an account, or end it")
-    actions = person.add_subparsers(title="actions", required=True, metavar="ACTION")
-    add = _person(actions.add_parser("add", help="make a credential for a person, who has a key already (audited)"))
-    add.add_argument("--key", type=Path, required=True, metavar="FILE.pub", help="theirs, by `policy key`")
-    add.add_argument("--role", choices=("administrator",), required=True)
-    add.add_argument("--out", type=Path, required=True, metavar="FILE", help="credential to make; never overwritten")
-    add.set_defaults(run=_later("signing", "add_person"))
-    remove = _person(actions.add_parser("remove", help="end an account; what its token opened is closed (audited)"))
-    remove.add_argument("name")
-    remove.set_defaults(run=_later("signing", "remove_person"))
-
-
 def _draft_out(parser: argparse.ArgumentParser, *, required: bool) -> None:
     also = "" if required else "; not needed where your signature is enough"
     parser.add_argument(
@@ -341,6 +393,17 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
     export = _person(actions.add_parser("export", help="write the log for `leadglass-verify audit`"))
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     export.set_defaults(run=_later("people", "audit_export"))
+
+
+def _add_log(commands: "Commands[argparse.ArgumentParser]") -> None:
+    log = commands.add_parser("log", help="go on after records of the centre's own log were lost")
+    actions = log.add_subparsers(title="actions", required=True, metavar="ACTION")
+    accept = _person(
+        actions.add_parser("accept-loss", help="give lost records up; certificates are issued again (audited)")
+    )
+    accept.add_argument("--reason", required=True, help="why; it is kept sealed in the audit log, with your name")
+    accept.add_argument("--yes", action="store_true", help="every host was looked at: whoever was revoked is again")
+    accept.set_defaults(run=_later("log", "accept_loss"))
 
 
 def _add_coverage(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -414,26 +477,128 @@ def _add_keys(commands: "Commands[argparse.ArgumentParser]") -> None:
     drill = _person(actions.add_parser("drill", help="open a test object from two shares and the database alone"))
     _data(drill)
     drill.add_argument("--share", type=Path, action="append", required=True, metavar="FILE", help="give it twice")
+    drill.add_argument("--backup", type=Path, metavar="DIR", help="from the newest backup there, and not the database")
     drill.set_defaults(run=_later("running", "drill"))
+
+
+def _add_authority(commands: "Commands[argparse.ArgumentParser]") -> None:
+    authority = commands.add_parser("authority", help="the certificate authority: its root, and what issues here")
+    actions = authority.add_subparsers(title="actions", required=True, metavar="ACTION")
+    show = actions.add_parser("show", help="roots and issuing certificates, until when, and for which names")
+    show.add_argument("--pem", action="store_true", help="print the certificates, for whoever has to trust hosts")
+    request = _acts(actions.add_parser("request", help="ask the root to certify a fresh issuing key (audited)"))
+    request.add_argument("--host", action="append", default=[], metavar="NAME", help="a further name of this machine")
+    request.add_argument("--out", type=Path, required=True, metavar="FILE", help="request to make")
+    install = _acts(actions.add_parser("install", help="take in what the root signed (audited)"))
+    install.add_argument("file", type=Path)
+    for parser, run in ((show, "show"), (request, "request"), (install, "install")):
+        _data(_json(parser))
+        parser.set_defaults(run=_later("authority", run))
+    _add_root_key(actions)
+
+
+def _add_root_key(actions: "Commands[argparse.ArgumentParser]") -> None:
+    sign = actions.add_parser("sign", help="certify an issuing key, where the root's key is; needs no network")
+    sign.add_argument("file", type=Path, help="the request")
+    rotate = actions.add_parser("rotate-root", help="make a new root that the old one vouches for; needs no network")
+    rotate.add_argument("--root", type=Path, required=True, metavar="FILE", help="by `authority show --pem`")
+    new = rotate.add_mutually_exclusive_group(required=True)
+    new.add_argument("--new-key", type=Path, metavar="FILE", help="file to make for the new root's key")
+    new.add_argument("--new-token", metavar="LABEL", help="PKCS#11 token that has the new root's key already")
+    rotate.add_argument("--new-id", type=int, default=2, metavar="N", help="CKA_ID of the key on it [%(default)s]")
+    for parser, run in ((sign, "sign"), (rotate, "rotate_root")):
+        key = parser.add_mutually_exclusive_group(required=True)
+        key.add_argument("--key", type=Path, metavar="FILE", help="the newest root's key")
+        key.add_argument("--token", metavar="LABEL", help="PKCS#11 token that has it; asks for the PIN")
+        parser.add_argument("--id", type=int, default=2, metavar="N", help="CKA_ID of the key on it [%(default)s]")
+        parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make")
+        parser.add_argument("--yes", action="store_true", help="do not ask")
+        parser.set_defaults(run=_later("authority", run))
+
+
+def _acts(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
+    return parser
+
+
+def _add_backups(commands: "Commands[argparse.ArgumentParser]") -> None:
+    backup = _on_this_machine(
+        commands.add_parser("backup", help="copy the running control plane, without its root key")
+    )
+    backup.add_argument("folder", type=Path, metavar="DIR", help="where backups lie; what is there is not copied again")
+    backup.add_argument("--keep-days", type=int, metavar="N", help="how long you will keep it, for `backups list`")
+    backup.set_defaults(run=_later("backups", "backup"))
+    backups = commands.add_parser("backups", help="prove a copy, list copies, or say that one is gone")
+    actions = backups.add_subparsers(title="actions", required=True, metavar="ACTION")
+    verify = actions.add_parser(
+        "verify", help="read every byte of a copy; with shares also who signed it; 1 if damaged"
+    )
+    _from_backup(_json(verify))
+    verify.set_defaults(run=_later("backups", "verify"))
+    listing = _on_this_machine(actions.add_parser("list", help="every copy; 1 if any holds what was destroyed here"))
+    listing.set_defaults(run=_later("backups", "show"))
+    forget = _on_this_machine(actions.add_parser("forget", help="say that a copy is gone (audited)"))
+    forget.add_argument("label", help="as `backups list` prints it")
+    forget.set_defaults(run=_later("backups", "forget"))
+    restore = commands.add_parser("restore", help="make a lost control plane again from a backup and two shares")
+    _data(_json(restore))
+    _from_backup(restore)
+    restore.add_argument("--without-damaged", action="store_true", help="restore what is whole, where not all of it is")
+    restore.set_defaults(run=_later("backups", "restore"))
+    settle = _on_this_machine(commands.add_parser("settle-restore", help="close what a restore left open (audited)"))
+    settle.add_argument("--reason", required=True, help="what you found; sealed into the audit log with your name")
+    settle.set_defaults(run=_later("backups", "settle_restore"))
+
+
+def _from_backup(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="where backups lie, or one of them")
+    parser.add_argument("--label", help="that one [the newest]")
+    root = parser.add_mutually_exclusive_group()
+    root.add_argument("--share", type=Path, action="append", metavar="FILE", help="a recovery share; give it twice")
+    root.add_argument("--root-key", type=Path, metavar="FILE", help="the root key's file instead of two shares")
+
+
+def _on_this_machine(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    _data(parser)
+    parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
+    return _json(parser)
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the control plane's data folder")
+    parser.add_argument(
+        "--database", metavar="URL",
+        help="its database, where that is not in the folder: postgresql+psycopg://USER@HOST/NAME?passfile=FILE",
+    )  # fmt: skip
 
 
 def _made_once(parser: argparse.ArgumentParser, *, required: bool) -> None:
     parser.add_argument(
         "--handover", type=Path, required=required, metavar="DIR",
-        help="empty folder for the administrator's credential and the recovery shares; take them off this machine",
+        help="empty folder for credential, recovery shares and the root's key; take them off this machine",
     )  # fmt: skip
     parser.add_argument("--person", default="first-administrator", help="the first administrator's name")
     parser.add_argument("--host", help="name or address by which hosts reach this machine [127.0.0.1]")
+    parser.add_argument(
+        "--root-token", metavar="LABEL", help="PKCS#11 token that has the root's key [it is a file that is handed over]"
+    )
+    parser.add_argument("--root-key-id", type=int, default=2, metavar="N", help="CKA_ID of it [%(default)s]")
 
 
 def _person(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
     parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
     parser.add_argument("--url", help="people's door, where it is not the one in the credential")
     return _json(parser)
+
+
+def _host(actions: "Commands[argparse.ArgumentParser]", name: str, told: str) -> argparse.ArgumentParser:
+    parser = _person(actions.add_parser(name, help=told))
+    parser.add_argument("host", metavar="HOST", help="its id, as `status` prints it: host-...")
+    return parser
+
+
+def _reason(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--reason", required=True, help=f"{what}; it is kept sealed in the audit log, with your name")
 
 
 def _json(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

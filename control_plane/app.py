@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from random import SystemRandom
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from control_plane import first_start
 from control_plane.audit_log.evidence_keys import EvidenceKeys
@@ -15,6 +15,10 @@ from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
+from control_plane.checkpoints.exchange import CheckpointExchange
+from control_plane.checkpoints.forgotten import ForgottenCertificates
+from control_plane.checkpoints.guard import IssuingStopped, LogGuard
+from control_plane.checkpoints.mark import MarkFile
 from control_plane.coverage.archive import Archives
 from control_plane.coverage.compare import Comparison
 from control_plane.coverage.runs import CoverageRuns
@@ -22,10 +26,20 @@ from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.decoder import Decoder
 from control_plane.custody.frames import FrameDigester, FrameWorker
 from control_plane.custody.statements import CustodyStatements
-from control_plane.db.engine import open_database, sqlite_url
-from control_plane.enrolment import authority, codes
+from control_plane.db.engine import close_database, open_database
+from control_plane.db.place import url_of
+from control_plane.enrolment import authority
+from control_plane.enrolment.code_service import EnrolmentCodes
+from control_plane.enrolment.decommissioning import Decommissioning
 from control_plane.enrolment.enroller import Enroller, Renewer
+from control_plane.enrolment.issuance import Issuance, Why, record_what_was_issued
+from control_plane.enrolment.lapsed import LapsedHosts
+from control_plane.enrolment.renaming import Renaming
+from control_plane.enrolment.replacing import Replacing, code_for_replacement
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
+from control_plane.enrolment.revoked_file import RevokedFile
+from control_plane.enrolment.standings import Standings
+from control_plane.enrolment.tombstones import Lifting
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
@@ -46,6 +60,15 @@ from control_plane.keys.root import load_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
+from control_plane.people.factors import Factors
+from control_plane.people.passwords import Passwords
+from control_plane.people.people import People
+from control_plane.people.provider_sign_in import ProviderSignIn
+from control_plane.people.security_keys import SecurityKeys
+from control_plane.people.sessions import Sessions
+from control_plane.people.signing_in import SigningIn
+from control_plane.people.tokens import Tokens
+from control_plane.people.two_persons import TwoPersons
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.signatories import signatories
 from control_plane.policy.simulation.simulation import PolicySimulation
@@ -67,7 +90,7 @@ from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
 from control_plane.vault.settling import Settling
-from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
 from shared.enrolment.exchange import Doors
@@ -78,6 +101,8 @@ from shared.routes.sender import RouteSender, Services
 
 _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5
+_LOOK_EVERY_S = 10
+_MOST_WRONG_CODES = 60  # a minute, from all addresses
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
 
@@ -89,25 +114,39 @@ class ControlPlane:
         first_start.verify_initialised(settings.folders)
         self._settings, self._clock = settings, clock
         folders = settings.folders
-        self._database = open_database(sqlite_url(folders.database))
+        self._database = open_database(url_of(folders))
         self._keys = KeyStore(self._database, load_root_key(folders.root_key), clock)
         self._ca = authority.load(self._database, self._keys, clock)
-        authority.issue_own(self._database, self._ca, self._keys, settings.host)
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
-        self._evidence = EvidenceKeys(self._database, self._ca.certificate)
+        self._log = self._make_log_guard()
+        self._issuance = Issuance(self._ca, self._journal, self._log.verify_may_issue, self._log.look)
+        self._issue_own()
+        self._evidence = EvidenceKeys(self._database, self._ca.trust)
         self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), clock)
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
         self._objects = LocalObjectStore(folders.objects)
         self._accounts = Accounts(self._database, clock)
+        self._security_keys = SecurityKeys(lambda: f"http://localhost:{self._doors['people'].port}")
         self._policy = PolicyPublisher(self._database, self._keys, self._journal, clock)
         reports = VerifiedReports()
         self._rollouts = Rollouts(self._database, self._policy, self._journal, clock, reports)
         self._states = StateIntake(self._database, self._journal, clock, reports)
-        self._push = PolicyPush(settings, self._policy, self._states, self._ca.pem,
+        self._push = PolicyPush(settings, self._policy, self._states, self._ca.trust.pem(),
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
-                                revoked=RevokedHosts(self._database, self._ca))  # fmt: skip
-        self._revocation = Revocation(self._database, self._journal, self._push.end_session)
+                                revoked=RevokedHosts(self._database, self._ca,
+                                                     self._issuance.because(Why.STAND_IN)))  # fmt: skip
+        self._revocation = Revocation(self._database, self._journal, self._push.end_session, self._identity_ended)
+        self._standings = Standings(
+            self._database, self._journal, self._keys.signer(store.JOURNAL).public,
+            RevokedFile(folders.revoked), self._revocation.has_open,
+        )  # fmt: skip
+        self._codes = EnrolmentCodes(self._database, self._journal, clock, self._ca.fingerprint)
+        self._lapsed = LapsedHosts(
+            self._database, self._issuance.because(Why.LAPSED), self._evidence, self._journal, clock
+        )
+        acts = (Lifting(self._journal), Decommissioning(self._journal, self._revocation.ended))
+        self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
             self._database, self._journal, clock,
             signatories=partial(signatories, self._policy), hint=self._push.hint_command,
@@ -120,8 +159,30 @@ class ControlPlane:
         self._doors: dict[str, Door] = {}
         self._closing = ExitStack()
 
+    def _make_log_guard(self) -> LogGuard:
+        """Hold the log against the mark first of all: whatever is written to it would be written over what is lost."""
+        own, mark = self._keys.signer(store.JOURNAL).public, MarkFile(self._settings.folders.log_mark)
+        guard = LogGuard(self._database, self._journal, own, mark, self._clock)
+        guard.begin()
+        return guard
+
+    def _identity_ended(self) -> None:
+        self._standings.keep()
+        self._log.look()
+
+    def _issue_own(self) -> None:
+        record_what_was_issued(self._database, self._journal, Why.BEFORE_RECORDS)
+        try:
+            issuer = self._issuance.because(Why.OWN)
+            authority.issue_own(self._database, self._ca, issuer, self._keys, self._settings.host)
+        except IssuingStopped as exc:
+            # Those that there are serve on; the status says what it waits for.
+            _LOG.error("certificate.own-not-renewed", extra={"why": str(exc)})
+
     def start(self) -> None:
         """Open everything; what was opened is closed again when a later part fails."""
+        # Before the broker is told whom to keep out.
+        self._standings.rebuild()
         with ExitStack() as opened:
             self._push.start()
             opened.callback(self._push.stop)
@@ -133,6 +194,8 @@ class ControlPlane:
             scheduler = BackgroundScheduler(timezone="UTC")
             scheduler.add_job(self._refresh_policy, "interval", hours=1, id="refresh-policy")
             scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
+            scheduler.add_job(self._log.look, "interval", seconds=_LOOK_EVERY_S, id="log-mark")
+            scheduler.add_job(self._standings.rebuild, "interval", hours=1, id="standings")
             scheduler.start()
             opened.callback(scheduler.shutdown)
             scheduler.add_job(self._rollouts.step, "interval", seconds=_ROLLOUT_EVERY_S, id="rollouts")
@@ -154,27 +217,39 @@ class ControlPlane:
         """Close what `start` opened, then record it."""
         self._closing.close()
         self._journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
+        self._log.look()
+        close_database(self._database)
 
     def addresses(self) -> dict[str, str | int | None]:
-        """Where the doors are, and a fresh one-time sign-in link for the first administrator."""
+        """Where the doors are, and a fresh one-time sign-in link until an administrator can do without one."""
         people = f"http://{self._settings.people_host}:{self._doors['people'].port}"
-        link = self._accounts.new_link(self._accounts.first_administrator())
+        link = self._first_link()
         return {
             "people_url": people,
-            "sign_in_url": f"{people}/sign-in?token={link}",
+            "sign_in_url": link and f"{people}/sign-in?token={link}",
             "enrol_url": f"https://{self._settings.host}:{self._doors['enrolment'].port}",
             "hosts_url": f"https://{self._settings.host}:{self._doors['hosts'].port}",
             "mqtt_port": self._push.port,
         }
 
+    def _first_link(self) -> str | None:
+        first = self._accounts.first_administrator()
+        if first is None:
+            return None
+        what = (Subject("person", first),)
+        self._journal.record(Happening(Event.LINK_MADE, Action.CREATE, Outcome.SUCCESS, _CENTRE, what))
+        return self._accounts.new_link(first)
+
     def _make_doors(self) -> Iterator[Door]:
         settings = self._settings
         tls = self._tls(store.SERVER_TLS)
         enroller = Enroller(
-            self._database, self._ca, self._journal, self._clock,
+            self._database, self._issuance.because(Why.ENROLMENT), self._journal, self._clock,
+            Replacing(self._journal, self._moves, self._revocation.ended),
             sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
         )  # fmt: skip
-        enrolment = enrolment_door(enroller, self._ca.pem, self._where, FailureLimit(self._clock))
+        limit = FailureLimit(self._clock, most_overall=_MOST_WRONG_CODES)
+        enrolment = enrolment_door(enroller, self._lapsed, self._ca, self._where, limit)
         vault = VaultIntake(
             self._database,
             self._objects,
@@ -189,19 +264,25 @@ class ControlPlane:
             self._moves,
         )
         audit = AuditIntake(self._database, self._evidence, self._journal, self._clock, self._moves)
-        renewer = Renewer(self._database, self._ca, self._journal)
+        renewer = Renewer(self._database, self._issuance.because(Why.RENEWAL), self._journal)
         hosts = host_door(
-            HostIdentities(self._database, self._clock),
+            HostIdentities(self._database, self._clock, ForgottenCertificates(self._database, self._journal)),
             vault,
             audit,
             self._policy,
             self._states,
             renewer,
             self._commands,
+            CheckpointExchange(
+                self._database,
+                self._log,
+                self._journal,
+                lambda: self._shown(store.JOURNAL),
+            ),
         )
-        any_address = "" if settings.host not in {"127.0.0.1", "localhost"} else "127.0.0.1"
+        any_address = _listen_on(settings.host)
         yield Door(
-            "hosts", hosts, any_address, settings.host_port, server_context(tls, client_ca=self._ca.pem),
+            "hosts", hosts, any_address, settings.host_port, server_context(tls, client_ca=self._ca.trust.pem()),
             max_body_bytes=MAX_OBJECT_BYTES, threads=16,
         )  # fmt: skip
         yield Door(
@@ -226,8 +307,15 @@ class ControlPlane:
             self._verified.with_modalities_of_parts, self._clock,
         )  # fmt: skip
         routes = self._routes_for_people()
+        proofs = (self._database, self._journal, self._keys, Passwords(), self._security_keys, self._clock)
         return PeopleServices(
             accounts=self._accounts,
+            people=People(self._database, self._journal, self._clock),
+            factors=Factors(*proofs),
+            signing_in=SigningIn(*proofs),
+            sessions=Sessions(self._database, self._journal, self._clock),
+            tokens=Tokens(self._database, self._journal, self._clock),
+            provider=ProviderSignIn(self._database, self._journal, self._keys, self._security_keys, self._clock),
             overview=Overview(
                 self._database,
                 self._policy,
@@ -240,11 +328,15 @@ class ControlPlane:
                 self._versions,
                 self._commands,
                 self._rollouts,
+                lambda: (*self._log.gaps(), *self._standings.gaps()),
+                self._lapsed,
+                self._two_persons,
+                self._ca,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
             settling=Settling(self._database, self._journal, self._clock),
-            doubts=Doubts(self._database, self._journal),
+            doubts=Doubts(self._database, self._journal, self._clock, self._revocation.close_session),
             commands=self._commands,
             opener=self._opener(),
             custody=CustodyStatements(self._database, self._journal, self._clock),
@@ -258,8 +350,13 @@ class ControlPlane:
             routes=routes,
             moves=self._moves,
             revocation=self._revocation,
+            log=self._log,
             journal=self._journal,
-            issue_code=partial(codes.issue, self._database, self._clock, self._ca.fingerprint),
+            codes=self._codes,
+            code_for_replacement=partial(code_for_replacement, self._database, self._codes),
+            lapsed=self._lapsed,
+            renaming=Renaming(self._database, self._journal),
+            two_persons=self._two_persons,
             limit=FailureLimit(self._clock),
         )
 
@@ -319,11 +416,15 @@ class ControlPlane:
         return FrameWorker(digester)
 
     def _where(self) -> Doors:
-        return self._push.doors(self._settings.host, self._doors["hosts"].port)
+        doors = self._push.doors(self._settings.host, self._doors["hosts"].port)
+        return replace(doors, enrol_port=self._doors["enrolment"].port)
 
     def _tls(self, name: str) -> TlsIdentity:
-        key = self._keys.p256(name)
-        return tls_identity(authority.newest_certificate(self._database, key).public_bytes(Encoding.PEM), key)
+        return tls_identity(self._shown(name), self._keys.p256(name))
+
+    def _shown(self, name: str) -> bytes:
+        """Return the certificate of one of the centre's own keys as others get it to see."""
+        return self._ca.shown(authority.newest_certificate(self._database, self._keys.p256(name)))
 
     def _refresh_policy(self) -> None:
         if not self._policy.refresh_due(self._clock.now()):
@@ -333,3 +434,10 @@ class ControlPlane:
         except (Refused, Unavailable) as exc:
             # Hosts keep what they have; the status names the role that has expired.
             _LOG.error("policy.refresh-failed", extra={"why": str(exc)})
+
+
+def _listen_on(host: str) -> str:
+    """Return the address for doors that hosts reach by `host`."""
+    if host in {"127.0.0.1", "localhost"}:
+        return "127.0.0.1"
+    return "::" if host.startswith("[") else "0.0.0.0"  # noqa: S104 (hosts reach it there)

@@ -2,20 +2,27 @@
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.db.engine import open_database, sqlite_url
+from control_plane.checkpoints.guard import LogGuard
+from control_plane.checkpoints.mark import MarkFile
+from control_plane.db import place
+from control_plane.db.engine import close_database, open_database, open_empty
 from control_plane.db.models import Fact
 from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
+from control_plane.enrolment.issuance import Issuance, Why, record_what_was_issued
+from control_plane.enrolment.root_key import ROOT_KEY_FILE, NewKeyFile, RootKeyPlace
 from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.people.accounts import Accounts
+from control_plane.people.decide import ADMINISTRATOR
 from control_plane.people.name import PERSON_PATTERN, is_of_a_service
 from control_plane.policy.authoring import Credential, make_root_and_targets, new_credential, store_credential
 from control_plane.policy.publisher import PolicyPublisher
@@ -30,7 +37,6 @@ INITIALISED = "initialised"
 HOST = "host"
 GRADES = ("general", "restricted", "secret")
 """Those that keys are made for, the strictest last."""
-ADMINISTRATOR = "administrator"
 
 
 class AlreadyInitialised(Refused):
@@ -62,10 +68,11 @@ class HandoverInside(Refused):
 
 @dataclass(frozen=True)
 class HandedOver:
-    """Files that leave the machine: the administrator's credential, and three shares for three people."""
+    """Files that leave the machine: the administrator's credential, shares for three people, and the root's key."""
 
     credential: Path
     shares: tuple[Path, ...]
+    root_key: Path | None  # of the certificate authority; None: it lies on a token
 
 
 class NotInitialised(Refused):
@@ -78,7 +85,7 @@ class NotInitialised(Refused):
 
 
 def is_begun(folders: Folders) -> bool:
-    return folders.database.exists()
+    return folders.database.exists() or folders.noted_url.exists()
 
 
 def verify_initialised(folders: Folders) -> None:
@@ -88,25 +95,45 @@ def verify_initialised(folders: Folders) -> None:
 
 
 def host_of(folders: Folders) -> str:
-    """Return the name or address that the certificates were made for. Raises NotInitialised."""
+    """Return the name or address by which hosts reach this machine. Raises NotInitialised."""
     verify_initialised(folders)
     return _fact(folders, HOST) or "127.0.0.1"
+
+
+def remember_host(folders: Folders, host: str) -> None:
+    """Keep the name by which hosts reach this machine, once its certificates are for it."""
+    if host_of(folders) != host:
+        database = open_database(place.url_of(folders))
+        with database.begin() as session:
+            session.merge(Fact(name=HOST, value=host))
+        close_database(database)
 
 
 def _fact(folders: Folders, name: str) -> str | None:
     if not is_begun(folders):
         return None
-    with open_database(sqlite_url(folders.database))() as session:
+    database = open_database(place.url_of(folders))
+    with database() as session:
         fact = session.get(Fact, name)
+    close_database(database)
     return fact.value if fact else None
 
 
 def first_start(
-    folders: Folders, handover: Path, person: str, *, host: str, people_url: str, clock: Clock
+    folders: Folders,
+    handover: Path,
+    person: str,
+    *,
+    host: str,
+    people_url: str,
+    clock: Clock,
+    root_on: RootKeyPlace | None = None,
 ) -> HandedOver:
     """Make the centre in an empty data folder; once this returns, it and what was handed over survive a power cut.
 
-    Raises AlreadyInitialised, FolderTaken, HandoverTaken, SettingRefused, DataInUse.
+    The key of the authority's root lies where `root_on` says, else in a file beside the rest that is handed over.
+
+    Raises AlreadyInitialised, FolderTaken, HandoverTaken, SettingRefused, DataInUse, DatabaseRefused, ServerRefused.
     """
     verify_host_name(host)
     if not re.fullmatch(PERSON_PATTERN, person):
@@ -121,22 +148,37 @@ def first_start(
             raise (AlreadyInitialised if _fact(folders, INITIALISED) else FolderTaken)(folders.data)
         if handover.exists() and any(handover.iterdir()):
             raise HandoverTaken(handover)
-        return _make(folders, handover, person, host=host, people_url=people_url, clock=clock)
+        handover.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handover.chmod(0o700)
+        root_key = (root_on or NewKeyFile(handover / ROOT_KEY_FILE)).make()
+        made = _make(folders, handover, person, root_key, host=host, people_url=people_url, clock=clock)
+        return made if root_on is None else replace(made, root_key=None)
 
 
-def _make(folders: Folders, handover: Path, person: str, *, host: str, people_url: str, clock: Clock) -> HandedOver:
+def _make(
+    folders: Folders,
+    handover: Path,
+    person: str,
+    root_key: ec.EllipticCurvePrivateKey,
+    *,
+    host: str,
+    people_url: str,
+    clock: Clock,
+) -> HandedOver:
     folders.data.chmod(0o700)
     folders.make()
-    handover.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handover.chmod(0o700)
     root = RootKey(secrets.token_bytes(ROOT_KEY_BYTES))
     store_root_key(folders.root_key, root)
-    database = open_database(sqlite_url(folders.database))
+    database = open_empty(place.url_of(folders))
+    place.note(folders)
     keys = KeyStore(database, root, clock)
     *data_keys, index_key, audit_key = _make_keys(keys)
-    ca = authority.establish(database, keys, clock)
-    authority.issue_own(database, ca, keys, host)
+    ca = authority.establish(database, keys, clock, root_key, [host])
     journal = CentreJournal(database, keys.signer(store.JOURNAL), lambda: audit_key.key, clock)
+    guard = LogGuard(database, journal, keys.signer(store.JOURNAL).public, MarkFile(folders.log_mark), clock)
+    record_what_was_issued(database, journal, Why.FIRST_START)
+    issuance = Issuance(ca, journal, guard.verify_may_issue, guard.look)
+    authority.issue_own(database, ca, issuance.because(Why.OWN), keys, host)
     credential = _new_administrator(database, keys, person, people_url, clock)
     publisher = PolicyPublisher(database, keys, journal, clock)
     online = keys.p256(store.POLICY_ONLINE).public_key()
@@ -152,6 +194,7 @@ def _make(folders: Folders, handover: Path, person: str, *, host: str, people_ur
     with database.begin() as session:
         session.add(Fact(name=HOST, value=host))
         session.add(Fact(name=INITIALISED, value=clocks.text(clock.now())))
+    close_database(database)
     return handed_over
 
 
@@ -185,4 +228,4 @@ def _hand_over(folder: Path, credential: Credential, words: tuple[str, ...]) -> 
     paths = tuple(folder / f"recovery-share-{number}.txt" for number in range(1, len(words) + 1))
     for share, text in zip(paths, words, strict=True):
         write_new(share, f"{text}\n".encode())
-    return HandedOver(path, paths)
+    return HandedOver(path, paths, folder / ROOT_KEY_FILE)

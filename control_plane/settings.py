@@ -6,7 +6,7 @@ import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -30,13 +30,21 @@ class DataInUse(Refused):
 
 @dataclass(frozen=True)
 class Folders:
-    """The data folder's parts. `root_key` is the one thing that no backup may hold."""
+    """The data folder's parts. What lies in the folder of `root_key` no backup may hold.
+
+    `given_url` is that of the database, which may hold a password; None: as noted in `noted_url`, else `database`.
+    """
 
     data: Path
+    given_url: str | None = field(default=None, repr=False)
 
     @property
     def database(self) -> Path:
         return self.data / "db" / "leadglass.sqlite"
+
+    @property
+    def noted_url(self) -> Path:
+        return self.data / "db" / "url"
 
     @property
     def objects(self) -> Path:
@@ -49,6 +57,14 @@ class Folders:
     @property
     def root_key(self) -> Path:
         return self.data / "root-key" / "root.key"
+
+    @property
+    def log_mark(self) -> Path:
+        return self.root_key.parent / "log.mark"
+
+    @property
+    def revoked(self) -> Path:
+        return self.root_key.parent / "revoked.json"
 
     @property
     def broker(self) -> Path:

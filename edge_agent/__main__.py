@@ -21,10 +21,12 @@ A host's life:
   leadglass-agent enrol  --data DIR --url https://CENTRE:PORT --asset "CT 2, room 1.14"   (the code is read from stdin)
   leadglass-agent run    --data DIR --dicom-port 11112
   leadglass-agent status --data DIR
+  leadglass-agent keys move --data DIR --to tpm           (into this machine's TPM; `enrol` does so where there is one)
 
 A dead host's spool, taken along to another one:
   leadglass-agent spool export --data OLD_DIR FOLDER      (its own folder, or its disk mounted here)
   leadglass-agent spool import --data DIR FOLDER          (an enrolled host that an administrator allowed to deliver it)
+  leadglass-agent spool rescue --data DIR OLD_DIR         (where the old host's keys went with its TPM)
 
 DICOM over TLS: run with --dicom-tls-port 2762; `leadglass-agent dicom-certificate --data DIR` prints the certificate
 that modalities have to trust, and policy says whose certificates are trusted here (dicom_trust) and whose is whose.
@@ -53,6 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     commands = {
         "enrol": _enrol,
+        "keys": _keys,
         "run": _run,
         "status": _status,
         "dicom-certificate": _dicom_certificate,
@@ -87,10 +90,18 @@ def _parser() -> argparse.ArgumentParser:
     enrol = commands.add_parser("enrol", help="give this host its identity, with a one-time code", epilog=_EPILOG)
     _add_data(enrol)
     enrol.add_argument("--url", required=True, help="the centre's enrolment door, https://HOST:PORT")
-    enrol.add_argument("--asset", required=True, help='what people call this host, such as "CT 2, room 1.14"')
+    enrol.add_argument("--asset", required=True, help="the asset that the code was issued for, as it came with it")
     code = enrol.add_mutually_exclusive_group()
     code.add_argument("--code", help="the code itself; it then shows in the process list, so prefer stdin")
     code.add_argument("--code-file", type=Path, help="a file that holds the code; without either it is read from stdin")
+
+    enrol.add_argument(
+        "--keys",
+        choices=("auto", "tpm", "file"),
+        default="auto",
+        help="what protects the private keys: this machine's TPM, or a file's permissions; auto: the TPM if it answers "
+        "(%(default)s)",
+    )
 
     run = commands.add_parser("run", help="capture, deliver and follow policy until SIGTERM", epilog=_EPILOG)
     _add_data(run)
@@ -130,6 +141,12 @@ def _parser() -> argparse.ArgumentParser:
     certificate.add_argument(
         "--dicom-host", default="127.0.0.1", help="the address modalities use, named in a new certificate (%(default)s)"
     )
+    keys = commands.add_parser("keys", help="what protects this host's private keys", epilog=_EPILOG)
+    moving = keys.add_subparsers(dest="action", required=True, metavar="ACTION").add_parser(
+        "move", help="into this machine's TPM or out of it, whole or not at all; with the agent stopped", epilog=_EPILOG
+    )
+    _add_data(moving)
+    moving.add_argument("--to", choices=("tpm", "file"), required=True, help="where the keys are to be")
     _add_forward(commands.add_parser("forward", help="images that wait here for an archive", epilog=_EPILOG))
     _add_spool(
         commands.add_parser(
@@ -151,6 +168,13 @@ def _add_spool(spool: argparse.ArgumentParser) -> None:
         moving = actions.add_parser(action, help=what, epilog=_EPILOG)
         moving.add_argument("folder", type=Path, metavar="FOLDER", help="the export")
         moving.set_defaults(act=_move_spool)
+    rescue = actions.add_parser(
+        "rescue",
+        help="take in what lies in the folder of a host whose keys were in a TPM that is gone; may be repeated",
+        epilog=_EPILOG,
+    )
+    rescue.add_argument("old", type=Path, metavar="OLD_DIR", help="that host's data folder")
+    rescue.set_defaults(act=_rescue_spool)
     for parser in actions.choices.values():
         _add_data(parser)
 
@@ -181,7 +205,11 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _enrol(arguments: argparse.Namespace) -> None:
     from edge_agent.enrol.enroller import enrol
+    from edge_agent.enrol.machine import machine_digests
+    from edge_agent.host_keys.commands import ENDS, choose_protection
+    from edge_agent.host_keys.store import vault_of
     from shared.enrolment.code import EnrolmentCode
+    from shared.fleet.keys import KeyProtection
 
     if arguments.code is not None:
         text = arguments.code
@@ -189,8 +217,25 @@ def _enrol(arguments: argparse.Namespace) -> None:
         text = _read_code(arguments.code_file)
     else:
         text = sys.stdin.readline()
-    host_id = enrol(_folder(arguments), arguments.url, EnrolmentCode.parse(text), arguments.asset)
-    sys.stdout.write(f"enrolled as {host_id}\n")
+    code, chosen = EnrolmentCode.parse(text), choose_protection(arguments.keys)
+    host_id = enrol(
+        _folder(arguments), arguments.url, code, arguments.asset, machine_digests(), vault=vault_of(chosen.protection)
+    )
+    sys.stdout.write(f"enrolled as {host_id}\nkeys: {chosen.protection.in_words}: {chosen.why}\n")
+    if chosen.protection is KeyProtection.TPM:
+        sys.stdout.write(f"{ENDS}\n")
+
+
+def _keys(arguments: argparse.Namespace) -> None:
+    import os
+
+    from edge_agent.host_keys.commands import move_keys
+    from shared.clock import SystemClock
+    from shared.fleet.keys import KeyProtection
+
+    os.umask(0o077)
+    for line in move_keys(_folder(arguments), KeyProtection(arguments.to), SystemClock()):
+        sys.stdout.write(f"{line}\n")
 
 
 def _run(arguments: argparse.Namespace) -> None:
@@ -225,13 +270,25 @@ def _status(arguments: argparse.Namespace) -> None:
     if arguments.json:
         sys.stdout.write(json.dumps(status) + "\n")
         return
-    for listed in ("policy_layers", "routes", "export_folders", "moved", "spool_quota_bytes", "spool_used_percent"):
+    for listed in (
+        "policy_layers",
+        "standing",
+        "routes",
+        "export_folders",
+        "moved",
+        "spool_quota_bytes",
+        "spool_used_percent",
+    ):
         del status[listed]
     used = read.spool_used_percent
     of_quota = "no quota" if used is None else f"{used} % of the {read.spool_quota_bytes} that policy lets it hold"
+    status["keys"] = read.keys.in_words
     status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
+    status["centre_log"] = read.centre_log or "goes on from there"
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
+    for line in read.standing.lines():
+        sys.stdout.write(f"{'standing':20} {line}\n")
     for layer in read.layers:
         sys.stdout.write(f"{'policy layer':20} {layer.layer}: accepted {layer.accepted}, in force {layer.in_force}\n")
     for route in read.routes:
@@ -309,14 +366,15 @@ def _dicom_certificate(arguments: argparse.Namespace) -> None:
     from cryptography.hazmat.primitives.serialization import Encoding
 
     from edge_agent.capture.certificate import DicomCertificate, fingerprint, names_of
-    from edge_agent.config import load_identity
+    from edge_agent.config import load_enrolment
+    from edge_agent.host_keys.store import HostKeyStore, vault_of
     from edge_agent.log import JsonLog
     from shared.clock import SystemClock, text
 
     os.umask(0o077)
     folder, clock = _folder(arguments), SystemClock()
-    load_identity(folder)
-    certificate = DicomCertificate(folder.dicom, names_of(arguments.dicom_host), clock, JsonLog(clock)).ensure()
+    keys = HostKeyStore(folder.identity, vault_of(load_enrolment(folder).config.keys))
+    certificate = DicomCertificate(keys, names_of(arguments.dicom_host), clock, JsonLog(clock)).ensure()
     sys.stdout.write(
         f"SHA-256 {fingerprint(certificate)}\n"
         f"valid until {text(certificate.not_valid_after_utc)}\n"
@@ -333,6 +391,18 @@ def _move_spool(folder: "AgentFolder", arguments: argparse.Namespace) -> None:
     os.umask(0o077)
     act = {"export": export_spool, "import": import_spool}[arguments.action]
     for line in act(folder, arguments.folder.absolute(), SystemClock()):
+        sys.stdout.write(f"{line}\n")
+
+
+def _rescue_spool(folder: "AgentFolder", arguments: argparse.Namespace) -> None:
+    import os
+
+    from edge_agent.config import AgentFolder
+    from edge_agent.moving.commands import rescue_spool
+    from shared.clock import SystemClock
+
+    os.umask(0o077)
+    for line in rescue_spool(folder, AgentFolder(arguments.old.absolute()), SystemClock()):
         sys.stdout.write(f"{line}\n")
 
 

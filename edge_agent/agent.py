@@ -8,7 +8,7 @@ import shutil
 import signal
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,10 +36,13 @@ from edge_agent.commitment.association import ReportAssociation
 from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.commitment.reporter import CommitmentReporter
 from edge_agent.commitment.store import CommitmentStore
-from edge_agent.config import AgentFolder, load_identity
+from edge_agent.config import AgentFolder, load_enrolment, load_identity
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import DeliveryUploader
+from edge_agent.enrol.lapsed import Asking
+from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal
+from edge_agent.enrol.standing import CentreSays
 from edge_agent.export_folder.ledger import Ledger
 from edge_agent.export_folder.named import ExportFolder
 from edge_agent.export_folder.watcher import ExportFolderWatcher
@@ -52,11 +55,18 @@ from edge_agent.forward.key import ForwardingKey
 from edge_agent.forward.queue import ForwardQueue
 from edge_agent.forward.spooled import SpoolObjects
 from edge_agent.health.report import NoBroker, StateReporter
-from edge_agent.https import HttpsDoor, verified_context
+from edge_agent.host_keys.move import KeyMove
+from edge_agent.host_keys.opened import OpenedKey
+from edge_agent.host_keys.store import vault_of
+from edge_agent.host_keys.vault import KeyName, KeyVault
+from edge_agent.https import DoorUnavailable, HttpsDoor, fetch_unverified, verified_context
 from edge_agent.link.bundles import KeptBundles
 from edge_agent.link.client import SOCKET, GuardClient
 from edge_agent.link.relay import GuardRelay
 from edge_agent.log import Log, RecentLog, where, why
+from edge_agent.log_witness.store import CheckpointStore
+from edge_agent.log_witness.witness import LogWitness
+from edge_agent.memory_file import in_memory
 from edge_agent.moving.uploader import MovedAuditUploader
 from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.hints import Hints
@@ -67,9 +77,10 @@ from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.spool.keeper import SpoolKeeper, make_room
 from shared import canonical
-from shared.audit.record import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import Unavailable
+from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState
 from shared.identity import RandomBytes
 from shared.policy.routes import Peer
@@ -122,13 +133,16 @@ class Agent:
         *,
         random_bytes: RandomBytes = secrets.token_bytes,
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
+        vault: Callable[[KeyProtection], KeyVault] = vault_of,
     ) -> None:
-        folder, identity = settings.folder, load_identity(settings.folder)
+        folder, identity = settings.folder, load_identity(settings.folder, vault)
         log = self._recent = RecentLog(log, clock)
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
+        self._vault = vault
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
         self._hints = Hints(has_broker=identity.config.doors.mqtt_port is not None, on_lost=self._bells.pull.ring)
         self._contexts: list[ssl.SSLContext] = []
+        self._trusting: list[ssl.SSLContext] = []  # those that trust the pinned root
         self._ready_lock = threading.Lock()
         make_folder(folder.database.parent)
         make_room(folder.spool, shutil.disk_usage(folder.database.parent).free)
@@ -143,7 +157,9 @@ class Agent:
             on_record=self._bells.audit.ring,
         )
         self.isolation = Isolation(self.database)
-        self._forward_key = ForwardingKey(folder.forwarding, random_bytes)
+        self._checkpoints = CheckpointStore(self.database)
+        self._centre_says = CentreSays(self.database, clock, log)
+        self._forward_key = ForwardingKey(identity.keys, random_bytes)
         self._owed = ForwardQueue(self.database, self.journal, self._host_id, clock, self._bells.forward.ring)
         self.forwards = Forwards(self._forward_key, self._owed)
         self.captures = CaptureStore(
@@ -156,7 +172,8 @@ class Agent:
             on_ready=self._bells.delivery.ring,
         )
         self.spool = self.captures.spool
-        self._certificate = DicomCertificate(folder.dicom, names_of(settings.dicom.host), clock, log)
+        self._certificate = DicomCertificate(identity.keys, names_of(settings.dicom.host), clock, log)
+        self._dicom_key = OpenedKey(identity.keys, KeyName.DICOM)
         self._interception = Interception(self.database, self.journal, self._host_id)
         self._commitments = CommitmentStore(self.database, random_bytes)
         self._bundles = KeptBundles(self.database, self._bells.guard.ring)
@@ -167,6 +184,7 @@ class Agent:
         desk = self._make_desk()
         self.listener = self._make_listener(pipeline, desk)
         self._watchers = self._make_watchers(pipeline)
+        self._root = self._make_root()
         mqtt, renewal = self._make_mqtt(), self._make_renewal()
         self._let_parts_wake_each_other()
         # Stopped in this order: nothing new comes in before the rest is put down.
@@ -181,14 +199,19 @@ class Agent:
             *([mqtt] if mqtt else []),
             self._make_commands(renewal),
             renewal,
+            self._make_witness(),
             self.relay,
             self._make_delivery(),
             *self._make_audit_uploads(),
-            self._make_reporter(mqtt),
+            self._make_reporter(mqtt, renewal),
         ]
 
     def run(self, stop: threading.Event) -> None:
-        """Run until `stop` is set. Raises DatabaseUnavailable, DatabaseDamaged."""
+        """Run until `stop` is set.
+
+        Raises DatabaseUnavailable, DatabaseDamaged, KeyVaultUnavailable, IdentityNotStored.
+        """
+        self._finish_key_move()
         self.captures.recover(self._host_id, self._log)
         self._record(Event.AGENT_STARTED)
         self._log.event("agent.started", host=str(self._host_id))
@@ -201,6 +224,13 @@ class Agent:
         self._record(Event.AGENT_STOPPED)
         self.database.close()
         self._log.event("agent.stopped")
+
+    def _finish_key_move(self) -> None:
+        """See to what a move of the keys left that was cut off, and to a DICOM certificate that people put there."""
+        keys, who = self._identity.keys, (Participant("host", str(self._host_id), True),)
+        move = KeyMove(keys.folder, self._identity.config, self._vault, self.journal, who)
+        for file in move.finish():
+            self._log.event("keys.left-over-erased", file=file.name)
 
     def _make_updater(self) -> PolicyUpdater:
         config = self._identity.config
@@ -220,7 +250,8 @@ class Agent:
 
     def _try_dicom_tls(self, trust: str) -> None:
         self._certificate.ensure()
-        server_context(self._settings.folder.dicom, trust)
+        with self._dicom_key.readable() as file:
+            server_context(file, trust)
 
     def _make_relay(self) -> GuardRelay:
         settings = self._settings
@@ -263,14 +294,18 @@ class Agent:
         )
 
     def _make_listener(self, pipeline: CapturePipeline, desk: CommitmentDesk) -> DicomListener:
-        folder = self._settings.folder
         return DicomListener(
             self._settings.dicom,
             policy=self.store.in_force,
             pipeline=pipeline,
             interception=self._interception,
             log=self._log,
-            tls=DicomTls(folder.dicom, make_certificate=self._certificate.ensure, policy=self.store.in_force),
+            tls=DicomTls(
+                self._identity.keys.file(KeyName.DICOM),
+                make_certificate=self._certificate.ensure,
+                policy=self.store.in_force,
+                readable=self._dicom_key.readable,
+            ),
             commitments=desk,
             on_listening=self._on_listening,
             is_open=self.isolation.is_open,
@@ -400,16 +435,39 @@ class Agent:
         return self.listener.port is not None
 
     def _make_renewal(self) -> CertificateRenewal:
-        return CertificateRenewal(
+        folder, identity = self._settings.folder, self._identity
+        renewal = CertificateRenewal(
             self._door(),
-            self._settings.folder,
+            folder,
+            identity.keys,
             host_id=self._host_id,
+            asking=Asking(folder, identity, self._clock, self._log),
             present=self._identity.tls_certificate,
-            ca=self._identity.ca,
+            root=self._root,
             contexts=self._contexts,
             clock=self._clock,
             log=self._log,
         )
+        self._centre_says.on_barred(renewal.turned_away)
+        return renewal
+
+    def _make_root(self) -> PinnedRoot:
+        doors = self._identity.config.doors
+
+        def fetch() -> bytes:
+            if doors.enrol_port is None:
+                raise DoorUnavailable(doors.host, "this host was not told where the enrolment door is")
+            return fetch_unverified(doors.host, doors.enrol_port, "/roots.pem")
+
+        def note(root_sha256: str) -> None:
+            what = (Subject("root", root_sha256),)
+            who = (Participant("host", str(self._host_id), True),)
+            self.journal.record(Happening(Event.ROOT_FOLLOWED, Action.UPDATE, Outcome.SUCCESS, who, what))
+
+        return PinnedRoot(
+            self._settings.folder.ca, self._identity.trust,
+            fetch=fetch, contexts=self._trusting, log=self._log, note=note,
+        )  # fmt: skip
 
     def _make_delivery(self) -> DeliveryUploader:
         return DeliveryUploader(
@@ -440,7 +498,19 @@ class Agent:
         )
         return own, moved
 
-    def _make_reporter(self, mqtt: MqttLink | None) -> StateReporter:
+    def _make_witness(self) -> LogWitness:
+        return LogWitness(
+            self._door(),
+            host_id=self._host_id,
+            trust=lambda: self._root.trust,
+            database=self.database,
+            store=self._checkpoints,
+            journal=self.journal,
+            log=self._log,
+            on_change=self._bells.report.ring,
+        )
+
+    def _make_reporter(self, mqtt: MqttLink | None, renewal: CertificateRenewal) -> StateReporter:
         return StateReporter(
             self._door(),
             mqtt or NoBroker(),
@@ -458,6 +528,9 @@ class Agent:
             guard=self.relay.report,
             brought_records=self.captures.moved.records_waiting,
             isolated=self.isolation.is_isolated,
+            centre_log=lambda: self._checkpoints.held().said,
+            renewal_error=lambda: renewal.error,
+            keys=self._identity.config.keys,
             bell=self._bells.report,
             run_name=secrets.token_hex(16),
         )
@@ -491,16 +564,20 @@ class Agent:
 
     def _door(self) -> HttpsDoor:
         doors = self._identity.config.doors
-        return HttpsDoor(doors.host, doors.https_port, self._context())
+        return HttpsDoor(doors.host, doors.https_port, self._context(), on_answer=self._centre_says.heard)
 
     def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:
-        folder = self._settings.folder
-        self._contexts.append(verified_context(folder.ca, folder.tls, ca_pem=ca_pem))
-        return self._contexts[-1]
+        with in_memory(self._identity.tls) as file:
+            context = verified_context(self._settings.folder.ca, file, ca_pem=ca_pem)
+        self._contexts.append(context)
+        if ca_pem is None:
+            self._trusting.append(context)
+        return context
 
     def _dicom_context(self, trust: str) -> ssl.SSLContext:
         self._certificate.ensure()
-        return client_context(self._settings.folder.dicom, trust)
+        with self._dicom_key.readable() as file:
+            return client_context(file, trust)
 
     def _connect(self, peer: Peer) -> AbstractContextManager[ArchiveConnection]:
         return connected(peer, self._dicom_context)
@@ -539,7 +616,7 @@ def run(settings: Settings, clock: Clock, log: Log) -> None:
     os.umask(0o077)
     # A core dump would hold whatever image is passing through.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    load_identity(settings.folder)
+    load_enrolment(settings.folder)
     with locked(settings.folder):
         stop = threading.Event()
 

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 from edge_agent.audit.journal import Journal
-from edge_agent.config import AgentFolder, Identity, load_identity
+from edge_agent.config import AgentFolder, Enrolment, load_enrolment
 from edge_agent.database import Database
 from edge_agent.log import JsonLog
 from edge_agent.policy_sync.store import StoredPolicy
@@ -16,7 +16,7 @@ from shared.clock import Clock
 
 @dataclass(frozen=True)
 class Beside:
-    identity: Identity
+    enrolment: Enrolment
     database: Database
     journal: Journal
 
@@ -27,11 +27,11 @@ def opened(folder: AgentFolder, clock: Clock) -> Iterator[Beside]:
 
     Raises NotEnrolled, IdentityUnreadable, DatabaseUnavailable, DatabaseDamaged.
     """
-    identity = load_identity(folder)
+    enrolment = load_enrolment(folder)
     with closing(Database(folder.database)) as database:
-        config = identity.config
+        config = enrolment.config
         policy = StoredPolicy(database, config.layers, config.host_id, JsonLog(clock))
-        yield Beside(identity, database, Journal(database, config.host_id, key=policy.audit_key, clock=clock))
+        yield Beside(enrolment, database, Journal(database, config.host_id, key=policy.audit_key, clock=clock))
 
 
 def account() -> str:

@@ -1,40 +1,42 @@
 """What the agent reads once at its start: its folder, and the identity that enrolment left there.
 
-identity/   tls.pem dicom.pem forwarding.key evidence.key evidence.crt ca.pem host.json, all 0600
+identity/   host.json ca.pem evidence.crt, and the keys (host_keys/store.py), all 0600
 policy/     TUF's cache of trusted metadata
 spool/      incoming/ files/ segments/ attempts
 journal/    agent.sqlite
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edge_agent.enrol.store import IdentityUnreadable
+from edge_agent.host_keys.store import HostKeyStore, file_name, vault_of
+from edge_agent.host_keys.vault import KeyName, KeyVault
 from shared import canonical
 from shared.canonical import Json
-from shared.enrolment.exchange import HOST_KEY_BYTES, Doors
+from shared.enrolment.chain import Trust, parse_chain
+from shared.enrolment.exchange import ADDRESS_PATTERN, HOST_KEY_BYTES, Doors
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, encode_base64
+from shared.fleet.keys import KeyProtection
 from shared.identity import HostId
 from shared.policy.layer import read_parts
 from shared.signing import SoftwareSigner
 
+HOST_CONFIG = "host.json"
 _MAX_ROOT_BYTES = 65_536
+_DOOR_PATTERN = rf"https://({ADDRESS_PATTERN})(:[1-9][0-9]{{0,4}})?/?"
 
 
 class NotEnrolled(Refused):
     def __init__(self, folder: Path) -> None:
         super().__init__(f"{folder} holds no identity; run `leadglass-agent enrol` first")
         self.folder = folder
-
-
-class IdentityUnreadable(Refused):
-    def __init__(self, file: Path, why: str) -> None:
-        super().__init__(f"{file} cannot be used: {why}")
-        self.file, self.why = file, why
 
 
 @dataclass(frozen=True)
@@ -65,22 +67,17 @@ class AgentFolder:
 
     @property
     def ca(self) -> Path:
+        """The root that this host pins, and behind it the links by which older ones lead to it."""
         return self.identity / "ca.pem"
 
     @property
     def tls(self) -> Path:
-        """The TLS certificate and, behind it, its key: one file, so that a renewal changes both at once."""
-        return self.identity / "tls.pem"
+        """The TLS certificate and, behind it, its key, where keys are files: a renewal changes both at once."""
+        return self.identity / file_name(KeyName.TLS, KeyProtection.FILE)
 
     @property
-    def dicom(self) -> Path:
-        """The certificate that modalities see and, behind it, its key."""
-        return self.identity / "dicom.pem"
-
-    @property
-    def forwarding(self) -> Path:
-        """The seed of the key that opens what waits here for an archive; there is none before the first such image."""
-        return self.identity / "forwarding.key"
+    def config(self) -> Path:
+        return self.identity / HOST_CONFIG
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,8 @@ class HostConfig:
     policy_root: bytes
     layer: str
     parts: tuple[str, ...] = ()  # the further layers: of its site, of its type of modality
+    enrolled_at: str | None = None  # the enrolment door, https://host:port; None: enrolled before it was noted
+    keys: KeyProtection = KeyProtection.FILE
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -101,10 +100,14 @@ class HostConfig:
         return (self.layer, *self.parts)
 
     def encode(self) -> bytes:
-        parts: dict[str, Json] = {"parts": list(self.parts)} if self.parts else {}
+        known: dict[str, Json] = {"parts": list(self.parts)} if self.parts else {}
+        if self.enrolled_at is not None:
+            known["enrolled_at"] = self.enrolled_at
+        if self.keys is not KeyProtection.FILE:
+            known["keys"] = self.keys.value
         return canonical.encode(
             {
-                **parts,
+                **known,
                 "v": 1,
                 "host": str(self.host_id),
                 "asset": self.asset,
@@ -128,6 +131,8 @@ class HostConfig:
             policy_root=fields.base64("policy_root", max_bytes=_MAX_ROOT_BYTES),
             layer=fields.text("layer", max_chars=32),
             parts=read_parts(fields),
+            enrolled_at=fields.text("enrolled_at", _DOOR_PATTERN) if fields.has("enrolled_at") else None,
+            keys=KeyProtection(fields.choice("keys", tuple(KeyProtection)) if fields.has("keys") else "file"),
         )
         fields.done()
         if len(config.sop_hash_key) != HOST_KEY_BYTES:
@@ -136,37 +141,65 @@ class HostConfig:
 
 
 @dataclass(frozen=True)
-class Identity:
-    """Who this host is, ready for use."""
+class Enrolment:
+    """Who this host is, by what takes none of its private keys."""
 
     config: HostConfig
-    signer: SoftwareSigner
     tls_certificate: x509.Certificate
-    ca: x509.Certificate
+    trust: Trust  # the root that this host pinned, or the newest one that it led to
 
 
-def load_identity(folder: AgentFolder) -> Identity:
-    """Read the identity whole. Raises NotEnrolled, IdentityUnreadable, Malformed."""
+@dataclass(frozen=True)
+class Identity(Enrolment):
+    """Who this host is, ready for use. `tls` is the certificate and its key, in PEM and in clear."""
+
+    signer: SoftwareSigner
+    keys: HostKeyStore
+    tls: bytes = field(repr=False)
+
+
+def load_enrolment(folder: AgentFolder) -> Enrolment:
+    """Read what is not secret, and ask no TPM for anything. Raises NotEnrolled, IdentityUnreadable, Malformed."""
     if not folder.identity.is_dir():
         raise NotEnrolled(folder.path)
-    config = HostConfig.parse(_read(folder.identity / "host.json"))
-    key_file = folder.identity / "evidence.key"
-    try:
-        key = serialization.load_pem_private_key(_read(key_file), None)
-    except (ValueError, TypeError) as exc:
-        raise IdentityUnreadable(key_file, "not a private key in PEM") from exc
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise IdentityUnreadable(key_file, "not an ECDSA P-256 key")
-    certificate_file = folder.tls
+    config = load_config(folder)
+    certificate_file = folder.identity / file_name(KeyName.TLS, config.keys)
     try:
         certificate = x509.load_pem_x509_certificate(_read(certificate_file))
     except (ValueError, x509.InvalidVersion) as exc:
         raise IdentityUnreadable(certificate_file, "not a certificate in PEM") from exc
     try:
-        ca = x509.load_pem_x509_certificate(_read(folder.ca))
-    except (ValueError, x509.InvalidVersion) as exc:
+        root, *links = parse_chain(_read(folder.ca), str(folder.ca))
+    except (ValueError, Malformed) as exc:
         raise IdentityUnreadable(folder.ca, "not a certificate in PEM") from exc
-    return Identity(config, SoftwareSigner(key), certificate, ca)
+    return Enrolment(config, certificate, Trust((root,), tuple(links)))
+
+
+def load_identity(folder: AgentFolder, vault: Callable[[KeyProtection], KeyVault] = vault_of) -> Identity:
+    """Read the identity whole.
+
+    Raises NotEnrolled, IdentityUnreadable, Malformed, KeyVaultUnavailable, KeyNotOfThisTpm, KeyMisplaced.
+    """
+    enrolment = load_enrolment(folder)
+    keys = HostKeyStore(folder.identity, vault(enrolment.config.keys))
+    signer = SoftwareSigner(_evidence_key(keys))
+    return Identity(**enrolment.__dict__, signer=signer, keys=keys, tls=keys.load(KeyName.TLS))
+
+
+def _evidence_key(keys: HostKeyStore) -> ec.EllipticCurvePrivateKey:
+    file = keys.file(KeyName.EVIDENCE)
+    try:
+        key = serialization.load_pem_private_key(keys.load(KeyName.EVIDENCE), None)
+    except (ValueError, TypeError) as exc:
+        raise IdentityUnreadable(file, "not a private key in PEM") from exc
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise IdentityUnreadable(file, "not an ECDSA P-256 key")
+    return key
+
+
+def load_config(folder: AgentFolder) -> HostConfig:
+    """Raises IdentityUnreadable, Malformed."""
+    return HostConfig.parse(_read(folder.config))
 
 
 def _read(file: Path) -> bytes:

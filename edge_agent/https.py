@@ -6,7 +6,7 @@ One connection, kept open, used by one thread. What comes back is bytes of a sta
 import http.client
 import json
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -16,7 +16,10 @@ from shared.errors import Refused, Unavailable
 TIMEOUT_S = 30.0
 _BLOCK_BYTES = 256 << 10
 _MAX_ANSWER_BYTES = 4 << 20
+_LISTEN_S = 5.0
+_EXPIRED = "ALERT_CERTIFICATE_EXPIRED"  # as OpenSSL names the alert of RFC 8446 section 6.2
 # These say something of the host or the moment and nothing of what was sent; another try may succeed.
+_FORBIDDEN = 403
 _NOT_NOW = {401, 403, 404, 408, 425, 429}
 
 
@@ -57,8 +60,16 @@ class Answer:
 class HttpsDoor:
     """One door of the centre, `https://host:port`."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext, timeout_s: float = TIMEOUT_S) -> None:
-        self.name = f"https://{host}:{port}"
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        context: ssl.SSLContext,
+        timeout_s: float = TIMEOUT_S,
+        on_answer: Callable[[str, Answer], None] = lambda _path, _answer: None,
+    ) -> None:
+        """`on_answer` is told of every answer, with the path that was asked."""
+        self.name, self._on_answer = f"https://{host}:{port}", on_answer
         self._connection = http.client.HTTPSConnection(
             host.strip("[]"), port, context=context, timeout=timeout_s, blocksize=_BLOCK_BYTES
         )
@@ -74,11 +85,35 @@ class HttpsDoor:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size_bytes)}
         return self._exchange("PUT", path, source, headers)
 
+    def says_expired(self) -> bool:
+        """Return whether the other side turns our certificate away as expired; False where that cannot be heard.
+
+        Nothing is sent after the handshake: who writes when the other side closes hears of a broken connection alone.
+        """
+        self._connection.close()
+        try:
+            self._connection.connect()
+            self._connection.sock.settimeout(_LISTEN_S)
+            self._connection.sock.recv(1)
+        except (OSError, http.client.HTTPException) as exc:
+            return isinstance(exc, ssl.SSLError) and _EXPIRED in (exc.reason or "")
+        finally:
+            self._connection.close()
+        return False
+
     def close(self) -> None:
         self._connection.close()
 
     def _exchange(self, method: str, path: str, body: bytes | Source | None, headers: dict[str, str]) -> Answer:
         """Return the answer to one request, whatever its status. Raises DoorUnavailable."""
+        answer = self._answer(method, path, body, headers)
+        if answer.status == _FORBIDDEN:
+            # It may be this connection's certificate that is not taken; the next one shows what there is by then.
+            self._connection.close()
+        self._on_answer(path, answer)
+        return answer
+
+    def _answer(self, method: str, path: str, body: bytes | Source | None, headers: dict[str, str]) -> Answer:
         try:
             reused = self._connection.sock is not None
             try:
@@ -132,13 +167,29 @@ def verified_context(ca_file: Path, identity: Path | None = None, *, ca_pem: str
     return context
 
 
+def fetch_unverified(host: str, port: int, path: str) -> bytes:
+    """Fetch from whoever answers. Nothing is sent, and nothing of it may be believed before it has proved itself.
+
+    Raises DoorUnavailable, DoorRefused.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    door = HttpsDoor(host, port, context)
+    try:
+        return accepted(door.name, door.get(path)).body
+    finally:
+        door.close()
+
+
 def accepted(door: str, answer: Answer) -> Answer:
     """Return `answer` if its status is a success. Raises DoorRefused, DoorUnavailable."""
     if 200 <= answer.status < 300:
         return answer
     if 400 <= answer.status < 500 and answer.status not in _NOT_NOW:
         raise DoorRefused(door, answer.status, problem(answer).get("title", "no reason given"))
-    raise DoorUnavailable(door, f"status {answer.status}")
+    title = problem(answer).get("title", "")
+    raise DoorUnavailable(door, f"status {answer.status}" + f": {title}" * bool(title))
 
 
 def problem(answer: Answer) -> dict[str, str]:

@@ -83,7 +83,8 @@ def _add_broker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=_path, required=True, metavar="DIR", help="folder of the broker, made if missing")
     parser.add_argument("--hosts", type=Path, required=True, metavar="FILE", help="what `leadglass-server hosts list` "
                         "printed: one host id a line")  # fmt: skip
-    parser.add_argument("--client-ca", type=_path, required=True, metavar="FILE", help="Leadglass's authority, PEM")
+    parser.add_argument("--client-ca", type=_path, required=True, metavar="FILE", help="Leadglass's authority, PEM: "
+                        "what `leadglass-server authority show --pem` printed")  # fmt: skip
     parser.add_argument("--certificate", type=_path, required=True, metavar="FILE", help="the broker's own, PEM")
     parser.add_argument("--key", type=_path, required=True, metavar="FILE", help="the broker's private key, PEM")
     parser.add_argument("--address", type=_like(_ADDRESS), default="0.0.0.0", help="where it listens [%(default)s]")  # noqa: S104 (hosts reach it there)
@@ -92,11 +93,13 @@ def _add_broker(parser: argparse.ArgumentParser) -> None:
 
 def _broker(options: argparse.Namespace) -> int:
     from provisioning.broker import mosquitto, nats, rabbitmq
-    from provisioning.broker.layout import Plan, Tls, parse_hosts
+    from provisioning.broker.layout import Plan, Tls, centre_of, parse_hosts
 
     hosts = parse_hosts(options.hosts.read_text(encoding="ascii", errors="replace"))
     tls = Tls(options.client_ca, options.certificate, options.key)
-    plan = Plan(options.out, options.address, options.port, tls, hosts)
+    # Mosquitto goes by the common name alone.
+    centre = "" if options.kind == "mosquitto" else centre_of(options.client_ca.read_bytes())
+    plan = Plan(options.out, options.address, options.port, tls, hosts, centre)
     if options.kind == "nats":
         if len(options.peer) == _STOPS_WITH_EITHER:
             raise Malformed("--peer", "two nodes stop when either is lost; name three, or one alone")

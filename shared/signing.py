@@ -45,6 +45,8 @@ class Label(StrEnum):
     SPOOL_EXPORT = "leadglass spool export v1"
     COMMAND = "leadglass command v1"
     COMMAND_RESULT = "leadglass command result v1"
+    LAPSED_ASK = "leadglass lapsed ask v1"
+    BACKUP = "leadglass backup v1"
 
 
 class SignatureInvalid(IntegrityFailure):

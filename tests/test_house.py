@@ -17,11 +17,13 @@ PACKAGES = ("shared", "edge_agent", "control_plane", "provisioning")
 LOCKS = ("agent", "server", "verify", "demo", "dev")
 
 NEVER_ON_A_HOST = {
-    "alembic", "apiflask", "apscheduler", "cheroot", "flask", "jinja2", "pydantic", "pyyaml", "shamir-mnemonic",
-    "sqlalchemy", "werkzeug",
+    "alembic", "apiflask", "apscheduler", "argon2-cffi", "cheroot", "flask", "jinja2", "joserfc", "pydantic", "pyotp",
+    "pyyaml", "shamir-mnemonic", "sqlalchemy", "webauthn", "werkzeug",
 }  # fmt: skip
 NEVER_AT_THE_CENTRE = {"psutil", "pynetdicom", "pyudev"}
-NEVER_OUTSIDE_DEVELOPMENT = {"hypothesis", "import-linter", "mypy", "pytest", "ruff", "uv"}
+NEVER_OUTSIDE_DEVELOPMENT = {
+    "authlib", "hypothesis", "import-linter", "mypy", "oidc-provider-mock", "pytest", "ruff", "uv",
+}  # fmt: skip
 
 # ---- deciding modules
 

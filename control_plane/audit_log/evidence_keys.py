@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from sqlalchemy import select
@@ -13,6 +13,7 @@ from control_plane.db.models import Certificate, Host
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import Kind
 from control_plane.fleet.states import HostUnknown
+from shared.enrolment.chain import ChainBroken, Trust, verify_chain
 from shared.errors import IntegrityFailure
 from shared.identity import HostId
 from shared.signing import EvidencePublicKey, signing_key_id
@@ -27,13 +28,13 @@ class NotCertified(IntegrityFailure):
 
 
 class EvidenceKeys:
-    """Reads certificates from the database and believes only those that verify under the CA certificate given here.
+    """Reads certificates from the database and believes only those that lead to a root of `trust`.
 
     The dates of a certificate are not judged: evidence outlives it.
     """
 
-    def __init__(self, database: sessionmaker[Session], ca: x509.Certificate) -> None:
-        self._database, self._ca = database, ca
+    def __init__(self, database: sessionmaker[Session], trust: Trust) -> None:
+        self._database, self._trust = database, trust
 
     def of_active_host(self, host_id: HostId) -> EvidencePublicKey:
         """Return the key with which an active host signs now. Raises HostUnknown, NotCertified."""
@@ -72,8 +73,8 @@ class EvidenceKeys:
 
     def _is_ours(self, certificate: x509.Certificate) -> bool:
         try:
-            certificate.verify_directly_issued_by(self._ca)
-        except (InvalidSignature, ValueError, TypeError):
+            verify_chain(certificate, self._trust)
+        except ChainBroken:
             return False
         return True
 

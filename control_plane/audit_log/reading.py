@@ -4,28 +4,33 @@ Every reading by a person is a record itself; the tail on the status page, which
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.audit_log import sql
+from control_plane.audit_log import certificates, sql
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.audit_log.verify import KeyOf, verify_chain
-from control_plane.db.models import AuditRow, Certificate
+from control_plane.audit_log.verify import Gap, KeyOf, verify_chain
+from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.db.transactions import snapshot
-from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.authority import AUTHORITIES, Kind
 from shared import clock as clocks
-from shared.audit.batch import AuditAltered, Batch
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.audit.batch import AuditAltered, Batch, Statement
+from shared.audit.checkpoint import read_gap
+from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject, leaf_hash
 from shared.canonical import Json
 from shared.clock import Clock
-from shared.errors import Malformed
+from shared.errors import IntegrityFailure, Malformed
 from shared.identity import KeyId
-from shared.signing import EvidencePublicKey, signing_key_id
+from shared.signing import EvidencePublicKey, Label, signing_key_id, verify_statement
+
+CERTIFICATES = "certificates"
+"""Stands beside the sources in what `verify` returns: the table of certificates, held against the log."""
 
 
 class ChainState(StrEnum):
@@ -68,10 +73,15 @@ class AuditReading:
             return [_shown(row) for row in session.scalars(theirs.limit(limit))]
 
     def verify(self, person: str) -> dict[str, SourceVerdict]:
-        """Prove every record held, source by source; memory stays constant."""
+        """Prove every record held, source by source, and hold the certificates against them; memory stays constant."""
         self._note(person, "verification", "every source")
+        return self.prove()
+
+    def prove(self) -> dict[str, SourceVerdict]:
+        """Do what `verify` does, where nobody who could be named asks."""
         with snapshot(self._database) as session:
-            return {source: self._verdict(session, source) for source in sql.sources(session)}
+            verdicts = {source: self._verdict(session, source) for source in sql.sources(session)}
+            return {**verdicts, CERTIFICATES: _certificates(session)}
 
     def export(self, person: str) -> Iterator[bytes]:
         """Yield the lines of an export (docs/formats/audit-export.md), recorded before the first one.
@@ -84,25 +94,25 @@ class AuditReading:
     def _export(self) -> Iterator[bytes]:
         yield _line({"v": 1, "kind": "leadglass audit export", "exported": clocks.text(self._clock.now())})
         with snapshot(self._database) as session:
-            for kind, source, pem in session.execute(
-                select(Certificate.kind, Certificate.subject, Certificate.pem)
-                .where(Certificate.kind.in_([Kind.CA, Kind.EVIDENCE]))
-                .order_by(Certificate.kind, Certificate.subject, Certificate.issued)
-            ):
-                if kind == Kind.CA:
-                    yield _line({"kind": "ca", "pem": pem})
-                else:
-                    yield _line({"kind": "evidence", "source": source, "certificate": pem})
+            issued = select(Certificate.subject, Certificate.pem).order_by(Certificate.subject, Certificate.issued)
+            for _, pem in session.execute(issued.where(Certificate.kind.in_(AUTHORITIES))):
+                yield _line({"kind": "ca", "pem": pem})
+            for source, pem in session.execute(issued.where(Certificate.kind == Kind.EVIDENCE)):
+                yield _line({"kind": "evidence", "source": source, "certificate": pem})
             for source in sql.sources(session):
-                yield from _batches(session, source)
+                gaps = tuple(_accepted_gaps(session, source, self._key_of(source)))
+                yield from _batches(session, source, {gap.last for gap in gaps})
 
     def _verdict(self, session: Session, source: str) -> SourceVerdict:
-        records = sql.count(session, source)
+        records, key_of = sql.count(session, source), self._key_of(source)
+        gaps = tuple(_accepted_gaps(session, source, key_of))
         try:
-            verify_chain(source, sql.records(session, source), sql.statements(session, source), self._key_of(source))
+            with closing(sql.records(session, source)) as held, closing(sql.statements(session, source)) as signed:
+                verify_chain(source, held, signed, key_of, gaps)
         except AuditAltered as exc:
             return SourceVerdict(records, ChainState.ALTERED, exc.seq, exc.why)
-        return SourceVerdict(records, ChainState.VERIFIED, None, "")
+        lost = "; ".join(f"{gap.first} to {gap.last} are lost, which record {gap.by} accepts" for gap in gaps)
+        return SourceVerdict(records, ChainState.VERIFIED, None, lost)
 
     def _key_of(self, source: str) -> KeyOf:
         known: dict[KeyId, EvidencePublicKey] = {}
@@ -119,6 +129,33 @@ class AuditReading:
         who = (Participant("person", person, True),)
         what = (Subject("log", f"{how} of {source}"),)
         self._journal.record(Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what))
+
+
+def _accepted_gaps(session: Session, source: str, key_of: KeyOf) -> Iterator[Gap]:
+    """Yield the numbers that `source` left open, by records of it that it signed."""
+    named = select(AuditSubject.seq).where(
+        AuditSubject.source == source, AuditSubject.event == Event.LOG_LOSS_ACCEPTED.value
+    )
+    for seq in session.scalars(named.distinct().order_by(AuditSubject.seq)).all():
+        row, held = session.get(AuditRow, (source, seq)), sql.statement_about(session, source, seq)
+        if row is None or held is None:
+            continue
+        try:
+            signed = Statement.parse(verify_statement(held.signed, Label.AUDIT_BATCH, key_of(held.signed)))
+            gap = read_gap(AuditRecord.parse(row.public))
+        except (Malformed, IntegrityFailure):
+            continue  # the walk over the whole chain names it
+        if gap is not None and (signed.source, signed.last, signed.head) == (source, seq, leaf_hash(row.public)):
+            yield Gap(*gap, by=seq)
+
+
+def _certificates(session: Session) -> SourceVerdict:
+    compared = certificates.compare(session)
+    if not compared.count:
+        return SourceVerdict(compared.certificates, ChainState.VERIFIED, None, "")
+    more = compared.count - len(compared.differences)
+    why = "; ".join((*compared.differences, *([f"and {more} more"] if more else [])))
+    return SourceVerdict(compared.certificates, ChainState.ALTERED, None, why)
 
 
 def _shown(row: AuditRow) -> dict[str, Json]:
@@ -142,8 +179,11 @@ def _shown(row: AuditRow) -> dict[str, Json]:
     }
 
 
-def _batches(session: Session, source: str) -> Iterator[bytes]:
+def _batches(session: Session, source: str, lost: Collection[int]) -> Iterator[bytes]:
+    """Yield the batches of a source; a statement about a record that is `lost` has none to go with."""
     for held in sql.statements(session, source):
+        if held.last in lost:
+            continue
         records = tuple(row.stored for row in sql.records(session, source, first=held.first, last=held.last))
         try:
             text = Batch(records, held.signed).encode().decode()

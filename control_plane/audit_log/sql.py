@@ -1,6 +1,6 @@
 """Reads stored records and statements of one source, row by row and in order."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from sqlalchemy import func, select, union
 from sqlalchemy.orm import Session
@@ -22,20 +22,26 @@ def count(session: Session, source: str) -> int:
     return session.scalar(select(func.count()).select_from(AuditRow).where(AuditRow.source == source)) or 0
 
 
-def records(session: Session, source: str, *, first: int = 0, last: int | None = None) -> Iterator[HeldRecord]:
+def records(
+    session: Session, source: str, *, first: int = 0, last: int | None = None
+) -> Generator[HeldRecord, None, None]:
+    """Whoever does not read to the end closes it."""
     rows = select(AuditRow.seq, AuditRow.public, AuditRow.sealed, AuditRow.leaf)
     rows = rows.where(AuditRow.source == source, AuditRow.seq >= first).order_by(AuditRow.seq)
     if last is not None:
         rows = rows.where(AuditRow.seq <= last)
-    for seq, public, sealed, leaf in session.execute(rows.execution_options(yield_per=_AT_ONCE)):
-        yield HeldRecord(seq, StoredRecord(public, sealed), leaf)
+    with session.execute(rows.execution_options(yield_per=_AT_ONCE)) as found:
+        for seq, public, sealed, leaf in found:
+            yield HeldRecord(seq, StoredRecord(public, sealed), leaf)
 
 
-def statements(session: Session, source: str) -> Iterator[HeldStatement]:
+def statements(session: Session, source: str) -> Generator[HeldStatement, None, None]:
+    """Whoever does not read to the end closes it."""
     rows = select(AuditStatement.first, AuditStatement.last, AuditStatement.statement)
     rows = rows.where(AuditStatement.source == source).order_by(AuditStatement.last, AuditStatement.first)
-    for first, last, signed in session.execute(rows.execution_options(yield_per=_AT_ONCE)):
-        yield HeldStatement(first, last, signed)
+    with session.execute(rows.execution_options(yield_per=_AT_ONCE)) as found:
+        for first, last, signed in found:
+            yield HeldStatement(first, last, signed)
 
 
 def statement_about(session: Session, source: str, seq: int) -> HeldStatement | None:

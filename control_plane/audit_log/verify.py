@@ -3,11 +3,12 @@
 A record holds when its public part has the leaf hash noted on arrival, stands in its place, names the leaf before it,
 still has its sealed part, and is covered by a statement that its source signed. What is in a sealed part is not
 evaluated: that takes a key, and outlives it. A tail cut off together with every statement about it is not seen here;
-whoever holds a later copy of the chain sees it.
+whoever holds a later copy of the chain sees it. Numbers that the source left open, by a record of its own, because a
+person accepted that what had them is lost, are passed over; the chain goes on from the leaf that it had signed there.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from shared.audit.batch import MAX_RECORDS, AuditAltered, ChainHead, Statement, follow
@@ -38,15 +39,32 @@ KeyOf = Callable[[bytes], EvidencePublicKey]
 """Returns the source's key for a signed statement; raises IntegrityFailure or Malformed where there is none."""
 
 
-def verify_chain(source: str, records: Iterable[HeldRecord], statements: Iterable[HeldStatement], key_of: KeyOf) -> int:
-    """Return how many records of `source` were proved, all of them; memory stays constant.
+@dataclass(frozen=True)
+class Gap:
+    """Numbers that a source left open, by record `by` of it, which follows the last of them."""
 
-    `records` come by number, `statements` by their last record.
+    first: int
+    last: int
+    by: int
+
+
+def verify_chain(
+    source: str,
+    records: Iterable[HeldRecord],
+    statements: Iterable[HeldStatement],
+    key_of: KeyOf,
+    gaps: Collection[Gap] = (),
+) -> int:
+    """Return up to which number the records of `source` were proved, all of them; memory stays constant.
+
+    `records` come by number, `statements` by their last record. `gaps` are those of which the source signed a record.
     Raises AuditAltered, naming the first record that does not hold and why.
     """
-    walk = _Walk(source, iter(records))
+    walk = _Walk(source, iter(records), gaps)
     for held in statements:
         statement = _verified(source, held, key_of, walk.proved + 1)
+        if walk.passes_over(statement):
+            continue
         if statement.first > walk.proved + 1:
             raise AuditAltered(source, walk.proved + 1, "no signed statement covers it")
         walk.advance(statement)
@@ -55,12 +73,23 @@ def verify_chain(source: str, records: Iterable[HeldRecord], statements: Iterabl
 
 
 class _Walk:
-    def __init__(self, source: str, records: Iterator[HeldRecord]) -> None:
+    def __init__(self, source: str, records: Iterator[HeldRecord], gaps: Collection[Gap]) -> None:
         self._source, self._records = source, records
+        self._gaps = {(gap.first, gap.last): gap for gap in gaps}
         self._head = ChainHead()
         # Enough to reach back to the parent of any statement, which covers at most MAX_RECORDS.
         self._leaves = deque([self._head.leaf], MAX_RECORDS + 1)
         self.proved = 0
+
+    def passes_over(self, statement: Statement) -> bool:
+        """Go on from the last number of a gap, if that is what the statement is about and it begins right here."""
+        gap = self._gaps.get((self._head.seq + 1, statement.last))
+        if gap is None or self._head.seq != self.proved or gap.by != gap.last + 1:
+            return False
+        self._head = ChainHead(statement.last, statement.head)
+        self._leaves = deque([statement.head], MAX_RECORDS + 1)
+        self.proved = statement.last
+        return True
 
     def advance(self, statement: Statement) -> None:
         """Read on to the statement's last record and hold the chain against what it signs."""

@@ -5,7 +5,19 @@ from argparse import Namespace
 from typing import Any
 from urllib.parse import quote
 
+from control_plane.cli.codes import show_issued
 from control_plane.cli.people import door
+from shared.canonical import Json
+from shared.errors import Malformed, Refused
+from shared.identity import HostId
+
+
+class NoWipesYet(Refused):
+    def __init__(self) -> None:
+        super().__init__(
+            "no version of Leadglass wipes disks yet, so none can check the certificate of a wipe; a host is taken out "
+            "of service by `--exception --reason …`, which takes two persons"
+        )
 
 
 def show(options: Namespace) -> int:
@@ -29,3 +41,79 @@ def revoke(options: Namespace) -> int:
         print(f"{answer['asset']} ({answer['host']}) is revoked; its requests are refused from now on")
         print(f"session at the broker: {answer['session']}")
     return 0 if answer["session"] == "ended" else 1
+
+
+def settle(options: Namespace) -> int:
+    host_id = HostId.parse(options.host)
+    body: dict[str, Json] = {"reason": options.reason, "rekey": options.rekey}
+    answer: Any = door(options).post(f"/api/v1/hosts/{host_id}/settle", body)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    elif options.rekey:
+        print(f"{host_id}: every certificate is barred, and both machines ask for another one; compare fingerprints, "
+              "then `leadglass-server host approve` the right one")  # fmt: skip
+    else:
+        print(f"{host_id} is in doubt no more; if two machines still report under its identity, it will be again")
+    return 0
+
+
+def lift(options: Namespace) -> int:
+    return _asked(options, "lift", {"reason": options.reason})
+
+
+def decommission(options: Namespace) -> int:
+    if options.certificate is not None:
+        raise NoWipesYet
+    if not options.reason:
+        raise Malformed("--reason", "an exception takes one")
+    return _asked(options, "decommission", {"reason": options.reason})
+
+
+def asks(options: Namespace) -> int:
+    answer: Any = door(options).get("/api/v1/hosts/asks")
+    if options.json:
+        print(json.dumps(answer["asks"], indent=2))
+        return 0
+    for ask in answer["asks"]:
+        state = f"approved by {ask['approved_by']}" if ask["approved"] else "waits for approval"
+        print(f"{ask['host']} {ask['asset']}: {ask['fingerprint']} from {ask['address']} since {ask['asked']}, {state}")
+    if not answer["asks"]:
+        print("no host asks for a certificate")
+    return 0
+
+
+def approve(options: Namespace) -> int:
+    answer: Any = _post(options, "approval", {"fingerprint": options.fingerprint})
+    if options.json:
+        print(json.dumps(answer["asks"], indent=2))
+    else:
+        print(f"{options.host}: the machine with {options.fingerprint} gets its certificate when it asks next")
+    return 0
+
+
+def rename(options: Namespace) -> int:
+    answer: Any = _post(options, "name", {"asset": options.asset})
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print(f"{answer['host']} is {answer['asset']} now, and was {answer['before']}; it learns that when it renews")
+    return 0
+
+
+def replace(options: Namespace) -> int:
+    answer: Any = _post(options, "replacement", {"valid_s": options.valid_s})
+    return show_issued(options, answer)
+
+
+def _asked(options: Namespace, what: str, body: dict[str, Json]) -> int:
+    answer: Any = _post(options, what, body)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print(f"request {answer['request']}: {answer['action']} of {answer['subject']} waits for another person until "
+              f"{answer['expires']}: `leadglass-server requests approve {answer['request']}`")  # fmt: skip
+    return 0
+
+
+def _post(options: Namespace, what: str, body: dict[str, Json]) -> Json:
+    return door(options).post(f"/api/v1/hosts/{quote(options.host, safe='')}/{what}", body)

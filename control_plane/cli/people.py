@@ -10,8 +10,8 @@ from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
 from control_plane.vault.siblings import Siblings, lines
 from shared.canonical import Json
-from shared.identity import HostId, ObjectId
-from shared.policy.layer import named_parts
+from shared.fleet.keys import KeyProtection
+from shared.identity import ObjectId
 
 
 def door(options: Namespace) -> PeopleDoor:
@@ -22,7 +22,7 @@ def door(options: Namespace) -> PeopleDoor:
 def status(options: Namespace) -> int:
     answer: Any = door(options).get("/api/v1/status")
     if options.json:
-        return _print_json(answer)
+        return print_json(answer)
     print(f"policy     version {answer['policy']['version']}")
     conflicts = answer["objects"]["conflicts"]
     print(f"objects    {answer['objects']['count']}" + f", conflicts open: {conflicts}" * bool(conflicts))
@@ -42,6 +42,8 @@ def status(options: Namespace) -> int:
             print(f"           spool: {host['spool_bytes']} bytes, {quota}{damaged}")
         if host["guard"] is not None:
             print(f"           device guard: {guard_line(host)}")
+        if host["keys"] is not None:
+            print(f"           keys: {KeyProtection(host['keys']).in_words}")
         if host["openable_here"]:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():
@@ -66,6 +68,8 @@ def status(options: Namespace) -> int:
 
     for command in answer["commands"]:
         print(f"command    {line_of_command(command)}")
+    for token in answer["tokens_running_out"]:
+        print(f"token      {token['name']} of {token['person']} runs out {token['expires']}: see `person renew`")
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0
@@ -84,21 +88,9 @@ def layer_line(layer: Mapping[str, Any]) -> str:
 def sign_in(options: Namespace) -> int:
     answer: Any = door(options).post("/api/v1/sign-in-links", {})
     if options.json:
-        return _print_json(answer)
+        return print_json(answer)
     print(answer["link"])
     print("works once, within 15 minutes; open it in a browser on this machine")
-    return 0
-
-
-def code(options: Namespace) -> int:
-    parts = named_parts(site=options.site, modality_type=options.type)
-    body = {"asset": options.asset, "valid_s": options.valid_s, "site": options.site, "modality_type": options.type}
-    answer: Any = door(options).post("/api/v1/enrolment/codes", body)
-    if options.json:
-        return _print_json(answer)
-    print(answer["code"])
-    layers = f", with the policy of {' and '.join(parts)} beside the organisation's" if parts else ""
-    print(f"works once, until {answer['expires']}, for {options.asset}{layers}")
     return 0
 
 
@@ -109,7 +101,7 @@ def find(options: Namespace) -> int:
         given["conflicts"] = True
     answer: Any = door(options).post("/api/v1/objects/find", given)
     if options.json:
-        return _print_json(answer)
+        return print_json(answer)
     for found in answer["objects"]:
         print(f"{found['object']}  {found['captured']}  {found['host']}  {found['dataset_bytes']} bytes")
         for line in _siblings(found):
@@ -129,17 +121,8 @@ def settle(options: Namespace) -> int:
     object_id = ObjectId.parse(options.object)
     answer: Any = door(options).post(f"/api/v1/objects/{object_id}/settle", {"reason": options.reason})
     if options.json:
-        return _print_json(answer)
+        return print_json(answer)
     print(f"the conflict that {object_id} is in is settled; every object of it is kept, and stays flagged")
-    return 0
-
-
-def settle_host(options: Namespace) -> int:
-    host_id = HostId.parse(options.host)
-    answer: Any = door(options).post(f"/api/v1/hosts/{host_id}/settle", {"reason": options.reason})
-    if options.json:
-        return _print_json(answer)
-    print(f"{host_id} is in doubt no more; if two machines still report under its identity, it will be again")
     return 0
 
 
@@ -148,7 +131,7 @@ def open_image(options: Namespace) -> int:
     path = f"/api/v1/objects/{ObjectId.parse(options.object)}/open"
     size, checks = _download(options, "POST", path, body)
     if options.json:
-        return _print_json({"file": str(options.out), "bytes": size, "checks": json.loads(checks)})
+        return print_json({"file": str(options.out), "bytes": size, "checks": json.loads(checks)})
     for check in json.loads(checks):
         print(f"{check['state']:14} {check['check']}  {check['detail']}")
     print(f"{options.out}: {size} bytes")
@@ -158,7 +141,7 @@ def open_image(options: Namespace) -> int:
 def custody(options: Namespace) -> int:
     size, _ = _download(options, "POST", f"/api/v1/objects/{ObjectId.parse(options.object)}/custody", {})
     if options.json:
-        return _print_json({"file": str(options.out), "bytes": size})
+        return print_json({"file": str(options.out), "bytes": size})
     print(f"{options.out}: {size} bytes; prove an image with: "
           f"leadglass-verify image IMAGE --custody {options.out} --ca CA.pem")  # fmt: skip
     return 0
@@ -167,7 +150,7 @@ def custody(options: Namespace) -> int:
 def audit_tail(options: Namespace) -> int:
     answer: Any = door(options).get("/api/v1/audit/records")
     if options.json:
-        return _print_json(answer)
+        return print_json(answer)
     for record in answer["records"]:
         who = ", ".join(p["name"] for p in record["who"])
         what = ", ".join(s["name"] for s in record["what"])
@@ -179,18 +162,20 @@ def audit_tail(options: Namespace) -> int:
 def audit_verify(options: Namespace) -> int:
     answer: Any = door(options).post("/api/v1/audit/verify", {})
     if options.json:
-        _print_json(answer)
+        print_json(answer)
     else:
         for source, verdict in sorted(answer.items()):
-            bad = f"; record {verdict['first_bad']}: {verdict['why']}" if verdict["state"] != "verified" else ""
-            print(f"{source}: {verdict['records']} records, {verdict['state']}{bad}")
+            where = "" if verdict["first_bad"] is None else f"record {verdict['first_bad']}: "
+            bad = f"; {where}{verdict['why']}" if verdict["why"] else ""
+            what = "held against the log" if source == "certificates" else "records"
+            print(f"{source}: {verdict['records']} {what}, {verdict['state']}{bad}")
     return 0 if all(verdict["state"] == "verified" for verdict in answer.values()) else 1
 
 
 def audit_export(options: Namespace) -> int:
     size, _ = _download(options, "GET", "/api/v1/audit/export", None)
     if options.json:
-        return _print_json({"file": str(options.out), "bytes": size})
+        return print_json({"file": str(options.out), "bytes": size})
     print(f"{options.out}: {size} bytes; check it with: leadglass-verify audit {options.out}")
     return 0
 
@@ -211,6 +196,6 @@ def _download(options: Namespace, method: str, path: str, body: Mapping[str, Jso
         raise
 
 
-def _print_json(value: object) -> int:
+def print_json(value: object) -> int:
     print(json.dumps(value, indent=2))
     return 0

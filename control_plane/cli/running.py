@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Event as Flag
 
 from control_plane import first_start, logs
+from control_plane.db import place
+from control_plane.enrolment.root_key import KeyOnToken
 from control_plane.first_start import HandedOver
 from control_plane.settings import Folders, SettingRefused, Settings, outside_broker
 from shared.clock import SystemClock
@@ -16,11 +18,18 @@ from shared.clock import SystemClock
 _OWNER_ONLY = 0o077
 
 
+def folders_of(options: Namespace) -> Folders:
+    """Raises DatabaseRefused."""
+    return Folders(options.data, place.given(options.database))
+
+
 def init(options: Namespace) -> int:
     os.umask(_OWNER_ONLY)
-    made = _first_start(options, Folders(options.data), Settings.people_port)
+    made = _first_start(options, folders_of(options), Settings.people_port)
     if options.json:
-        print(json.dumps({"credential": str(made.credential), "shares": [str(share) for share in made.shares]}))
+        root_key = None if made.root_key is None else str(made.root_key)
+        shares = [str(share) for share in made.shares]
+        print(json.dumps({"credential": str(made.credential), "shares": shares, "root_key": root_key}))
     else:
         _tell(made)
     return 0
@@ -29,7 +38,7 @@ def init(options: Namespace) -> int:
 def run(options: Namespace) -> int:
     from control_plane.app import ControlPlane
 
-    clock, folders = SystemClock(), Folders(options.data)
+    clock, folders = SystemClock(), folders_of(options)
     logs.configure(clock)
     os.umask(_OWNER_ONLY)
     if options.ready_file is not None:
@@ -44,7 +53,9 @@ def run(options: Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     # Before the database is opened, which may bring it to a newer schema.
     with folders.sole_use():
-        centre = ControlPlane(_settings(options, folders), clock)
+        settings = _settings(options, folders)
+        centre = ControlPlane(settings, clock)
+        first_start.remember_host(folders, settings.host)
         centre.start()
         try:
             _announce(options.ready_file, centre.addresses())
@@ -55,9 +66,7 @@ def run(options: Namespace) -> int:
 
 
 def _settings(options: Namespace, folders: Folders) -> Settings:
-    host = first_start.host_of(folders)
-    if options.host not in (None, host):
-        raise SettingRefused("host", f"{options.host} is not {host}, which the first start made the certificates for")
+    host = options.host or first_start.host_of(folders)
     if options.broker_ca is not None and options.broker is None:
         raise SettingRefused("broker_ca", "says who certified the broker of --broker, and there is none")
     return Settings(
@@ -73,9 +82,15 @@ def _settings(options: Namespace, folders: Folders) -> Settings:
 
 
 def drill(options: Namespace) -> int:
-    """Read two shares and the database, never the root key's file; remember and record what was proved."""
+    """Read two shares and the database or a backup, never the root key's file; record what was proved.
+
+    Where a backup was opened, that alone is recorded: whether the centre itself is recoverable was not looked at.
+    """
     from control_plane.audit_log.journal import CentreJournal
-    from control_plane.db.engine import open_database, sqlite_url
+    from control_plane.backup.folder import chosen
+    from control_plane.backup.manifest import TEST_OBJECT
+    from control_plane.backup.verifying import keys_of
+    from control_plane.db.engine import close_database, open_database
     from control_plane.keys import drill as drills
     from control_plane.keys.store import JOURNAL, KeyStore
     from control_plane.people.accounts import Accounts
@@ -85,27 +100,33 @@ def drill(options: Namespace) -> int:
     from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
     from shared.policy.document import KeyPurpose
 
-    folders, clock = Folders(options.data), SystemClock()
+    folders, clock = folders_of(options), SystemClock()
     first_start.verify_initialised(folders)
     os.umask(_OWNER_ONLY)
-    database = open_database(sqlite_url(folders.database))
+    database = open_database(place.url_of(folders))
     person = Accounts(database, clock).by_token(load_credential(options.credential).token)
     verify_permitted(person, Permission.RECOVERY_DRILL)
-    root, drilled = drills.drill(
-        database, drills.test_object_path(folders.data), [path.read_text(errors="replace") for path in options.share]
-    )
+    words = [path.read_text(errors="replace") for path in options.share]
+    backup = None if options.backup is None else chosen(options.backup)[1]
+    if backup is None:
+        root, drilled = drills.drill(drills.held_keys(database), drills.test_object_path(folders.data), words)
+    else:
+        root, drilled = drills.drill(keys_of(backup), backup / TEST_OBJECT, words)
     keys = KeyStore(database, root, clock)
     audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
     journal = CentreJournal(database, keys.signer(JOURNAL), lambda: audit_key, clock)
     what = (Subject("object", str(drilled.object_id)), Subject("key", drilled.key_name))
     who = (Participant("person", person.name, True),)
     journal.record(Happening(Event.RECOVERY_DRILLED, Action.EXECUTE, Outcome.SUCCESS, who, what))
-    drills.remember(database, clock.now())
+    if backup is None:
+        drills.remember(database, clock.now())
+    close_database(database)
     if options.json:
         print(json.dumps({"object": str(drilled.object_id), "bytes": drilled.dataset_bytes, "state": "recoverable"}))
     else:
-        print(f"two shares and the database opened test object {drilled.object_id}: {drilled.dataset_bytes} bytes, "
-              "verified. The control plane is recoverable.")  # fmt: skip
+        opened = "the database" if backup is None else f"backup {backup.name}"
+        print(f"two shares and {opened} opened test object {drilled.object_id}: {drilled.dataset_bytes} bytes, "
+              f"verified. {'The control plane' if backup is None else 'It'} is recoverable.")  # fmt: skip
     return 0
 
 
@@ -113,6 +134,7 @@ def _first_start(options: Namespace, folders: Folders, people_port: int) -> Hand
     return first_start.first_start(
         folders, options.handover, options.person,
         host=options.host or Settings.host, people_url=f"http://127.0.0.1:{people_port}", clock=SystemClock(),
+        root_on=None if options.root_token is None else KeyOnToken(options.root_token, options.root_key_id),
     )  # fmt: skip
 
 
@@ -121,6 +143,9 @@ def _tell(made: HandedOver) -> None:
     print("recovery shares, two of which are needed; give each to another person, off this machine:")
     for share in made.shares:
         print(f"  {share}")
+    if made.root_key is not None:
+        print(f"key of the certificate authority's root: {made.root_key}")
+        print("whoever has it makes hosts and centres that yours believe; keep it on a medium in a safe, twice")
     print("until `leadglass-server keys drill` has opened a test object from two of them, this is not recoverable",
           flush=True)  # fmt: skip
 
@@ -128,7 +153,8 @@ def _tell(made: HandedOver) -> None:
 def _announce(ready_file: Path | None, addresses: dict[str, str | int | None]) -> None:
     # The link is a secret for 15 minutes: for the person at a terminal, and not for whatever collects our output.
     link = addresses["sign_in_url"] if sys.stdout.isatty() else "`leadglass-server sign-in` makes a link"
-    print(f"people:    {addresses['people_url']}  (sign in once: {link})")
+    how = f"sign in once: {link}" if addresses["sign_in_url"] else f"sign in at {addresses['people_url']}/sign-in"
+    print(f"people:    {addresses['people_url']}  ({how})")
     print(f"enrolment: {addresses['enrol_url']}")
     print(f"hosts:     {addresses['hosts_url']}", flush=True)
     if ready_file is not None:

@@ -3,7 +3,7 @@
 A statement reveals no image and no patient: signed records, certificates, and public parts of the log.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -19,7 +19,15 @@ from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import MAX_RECORDS, AuditAltered
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
-from shared.custody.statement import MAX_CERTIFICATES, MAX_LOG_PROOFS, CustodyStatement, EvidenceCertificate, LogProof
+from shared.custody.statement import (
+    MAX_CERTIFICATES,
+    MAX_LOG_PROOFS,
+    MAX_PEM_CHARS,
+    CustodyStatement,
+    EvidenceCertificate,
+    LogProof,
+)
+from shared.enrolment.chain import parse_chain
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE, ObjectId
 
@@ -116,4 +124,20 @@ def _certificates(session: Session, host_id: str, instants: set[datetime]) -> tu
     theirs = select(Certificate).where(Certificate.subject.in_((host_id, CONTROL_PLANE)))
     rows = session.scalars(theirs.where(Certificate.kind == Kind.EVIDENCE).order_by(Certificate.issued)).all()
     mattered = sorted(rows, key=lambda row: not any(row.issued - _BACKDATED <= at <= row.not_after for at in instants))
-    return tuple(EvidenceCertificate(row.subject, row.pem) for row in mattered[:MAX_CERTIFICATES])
+    above = session.scalars(
+        select(Certificate.pem).where(Certificate.kind.in_((Kind.CA, Kind.LINK))).order_by(Certificate.issued.desc())
+    ).all()
+    return tuple(
+        EvidenceCertificate(row.subject, _with_authorities(row.pem, above)) for row in mattered[:MAX_CERTIFICATES]
+    )
+
+
+def _with_authorities(pem: str, above: Sequence[str]) -> str:
+    """Return a certificate and behind it its issuing CA's and the links of roots, as many as a statement takes."""
+    with suppress(Malformed):
+        issuer = parse_chain(pem.encode(), "evidence certificate")[0].issuer
+        for text in above:
+            (one,) = parse_chain(text.encode(), "certificate of an authority", most=1)
+            if one.subject in (issuer, one.issuer) and len(pem) + len(text) <= MAX_PEM_CHARS:
+                pem += text
+    return pem

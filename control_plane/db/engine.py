@@ -6,27 +6,100 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, ExceptionContext, create_engine, event
-from sqlalchemy.exc import DatabaseError, IntegrityError, InterfaceError, ProgrammingError
+from alembic.util.exc import CommandError
+from sqlalchemy import URL, Engine, ExceptionContext, MetaData, create_engine, event, inspect, make_url, text
+from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.transactions import DatabaseUnavailable
+from control_plane.db import postgresql
+from control_plane.db.transactions import DatabaseUnavailable, Overtaken
+from shared.errors import Refused
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATING = 0x6C656164  # any number that no other program locks in this database
+_CONNECT_TIMEOUT_S = "10"
+_SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
+
+
+class DatabaseRefused(Refused):
+    """Never quotes the URL, which may hold a password."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"this is no database for the control plane: {why}")
+        self.why = why
 
 
 def sqlite_url(path: Path) -> str:
     return f"sqlite:///{path}"
 
 
+def parse_url(url: str) -> URL:
+    """Return the URL of an engine that we know. Raises DatabaseRefused."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as exc:
+        raise DatabaseRefused("its URL cannot be read; give postgresql+psycopg://USER@HOST/NAME") from exc
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in {"sqlite", "postgresql+psycopg"}:
+        raise DatabaseRefused(f"{parsed.drivername} is neither sqlite nor postgresql+psycopg")
+    return parsed
+
+
 def open_database(url: str) -> sessionmaker[Session]:
-    """Return a factory of sessions on the database at `url`, migrated. What a session commits survives a power cut."""
+    """Return a factory of sessions on the database at `url`, migrated. What a session commits survives a power cut.
+
+    Raises DatabaseRefused, ServerRefused, DatabaseUnavailable.
+    """
+    return _migrated(_engine(parse_url(url)), "head")
+
+
+def open_empty(url: str, revision: str = "head") -> sessionmaker[Session]:
+    """Return a database that held nothing, with the schema as of `revision`.
+
+    Raises what `open_database` does; DatabaseRefused: it holds tables already.
+    """
+    engine = _engine(parse_url(url))
+    with engine.connect() as connection:
+        is_empty = not inspect(connection).get_table_names()
+    if not is_empty:
+        engine.dispose()
+        raise DatabaseRefused("it holds tables already; give one that is empty, or drop it and create it again")
+    return _migrated(engine, revision)
+
+
+def empty_again(database: sessionmaker[Session]) -> None:
+    """Take every table out of a database that `open_empty` returned, so that it is empty as it was."""
+    engine = engine_of(database)
+    tables = MetaData()
+    tables.reflect(engine)
+    tables.drop_all(engine)
+
+
+def engine_of(database: sessionmaker[Session]) -> Engine:
+    with database() as session:
+        engine = session.get_bind()
+    assert isinstance(engine, Engine)  # noqa: S101 (we bound it to one)
+    return engine
+
+
+def close_database(database: sessionmaker[Session]) -> None:
+    """Close the connections that nobody uses; using the database again opens new ones."""
+    engine_of(database).dispose()
+
+
+def _engine(url: URL) -> Engine:
+    if url.drivername != "sqlite":
+        # What the URL says itself goes before.
+        url = url.set(query={"connect_timeout": _CONNECT_TIMEOUT_S, **url.query})
     engine = create_engine(url, pool_pre_ping=True)
     event.listen(engine, "handle_error", _translate)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _make_durable)
-    _migrate(engine)
-    return sessionmaker(engine, expire_on_commit=False)
+    else:
+        # First: what a refused server says may be nothing that SQLAlchemy can read.
+        event.listen(engine, "connect", postgresql.make_durable, insert=True)
+    return engine
 
 
 def _make_durable(connection: SqliteConnection, _record: Any) -> None:
@@ -38,16 +111,33 @@ def _make_durable(connection: SqliteConnection, _record: Any) -> None:
 
 def _translate(context: ExceptionContext) -> None:
     """Raise what our callers know where a database is locked, full, gone or damaged; our own mistakes stay theirs."""
-    error = context.sqlalchemy_exception
+    error, original = context.sqlalchemy_exception, context.original_exception
     if context.is_pre_ping:
         return
+    if getattr(original, "sqlstate", None) in {_SERIALIZATION_FAILURE, _DEADLOCK}:
+        raise Overtaken from original
     if isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, IntegrityError | ProgrammingError):
-        raise DatabaseUnavailable(str(context.original_exception)) from context.original_exception
+        raise DatabaseUnavailable(str(original)) from original
 
 
-def _migrate(engine: Engine) -> None:
+def _migrated(engine: Engine, revision: str) -> sessionmaker[Session]:
+    try:
+        _migrate(engine, revision)
+    except BaseException:
+        engine.dispose()
+        raise
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def _migrate(engine: Engine, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
+        if engine.dialect.name != "sqlite":
+            # Two processes that start at once would both make the same table.
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        try:
+            command.upgrade(config, revision)
+        except CommandError as exc:
+            raise DatabaseRefused("its schema is of a newer version than this one; upgrade the control plane") from exc

@@ -1,9 +1,25 @@
 """Every table. No column holds a patient's identity in clear, nor a private key outside the root key's seal."""
 
+import secrets
 from datetime import UTC, datetime
 
-from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Index, LargeBinary, String, Text, TypeDecorator
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    false,
+)
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from control_plane.enrolment.standing import ENDED, Standing
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -54,7 +70,7 @@ class Certificate(Base):
     __tablename__ = "certificates"
 
     serial: Mapped[str] = mapped_column(String(40), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # ca, server, service, host, evidence
+    kind: Mapped[str] = mapped_column(String(16))  # root, link, ca, server, service, host, evidence
     subject: Mapped[str] = mapped_column(String(80), index=True)
     pem: Mapped[str]
     issued: Mapped[datetime]
@@ -71,24 +87,130 @@ class Fact(Base):
 
 
 class Person(Base):
+    """Somebody with an account. The name stays taken once it is `removed`: records use it."""
+
     __tablename__ = "people"
 
     name: Mapped[str] = mapped_column(String(80), primary_key=True)
     role: Mapped[str] = mapped_column(String(32))
-    token_sha256: Mapped[bytes] = mapped_column(unique=True)
+    # Of before tokens had a table, and no token's digest since: SQLite cannot take out a column that is unique.
+    token_sha256: Mapped[bytes] = mapped_column(unique=True, default=lambda: secrets.token_bytes(32))
     created: Mapped[datetime]
+    removed: Mapped[datetime | None]
 
 
-class SignIn(Base):
-    """A one-time sign-in link and, once used, the session it became. Digests only."""
+class ApiToken(Base):
+    """A bearer token of a person, by its digest. `scope` is `all`, or permissions with a space between them."""
 
-    __tablename__ = "sign_ins"
+    __tablename__ = "api_tokens"
+
+    token_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    secret_sha256: Mapped[bytes] = mapped_column(unique=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    name: Mapped[str] = mapped_column(String(64))
+    scope: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime]
+    expires: Mapped[datetime]
+    ended: Mapped[datetime | None]
+
+
+class SignInLink(Base):
+    """A one-time sign-in link, by its digest. `token_id` is the token that it was made with."""
+
+    __tablename__ = "sign_in_links"
 
     link_sha256: Mapped[bytes] = mapped_column(primary_key=True)
-    person: Mapped[str] = mapped_column(ForeignKey("people.name"))
-    link_expires: Mapped[datetime]
-    session_sha256: Mapped[bytes | None] = mapped_column(unique=True)
-    session_expires: Mapped[datetime | None]
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    expires: Mapped[datetime]
+    used: Mapped[datetime | None]
+    token_id: Mapped[str | None] = mapped_column(String(16))
+
+
+class PersonSession(Base):
+    """A browser's session, by the digest of its cookie. `used` is when a person last did something in it."""
+
+    __tablename__ = "people_sessions"
+
+    session_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    secret_sha256: Mapped[bytes] = mapped_column(unique=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    how: Mapped[str] = mapped_column(String(32))  # link, totp, webauthn, recovery-code
+    began: Mapped[datetime]
+    used: Mapped[datetime]
+    expires: Mapped[datetime]
+    ended: Mapped[datetime | None]
+    token_id: Mapped[str | None] = mapped_column(String(16))  # of the link that it began with
+
+
+class SignInStep(Base):
+    """What a browser has shown so far of a sign-in, or the challenge of a key that is being registered."""
+
+    __tablename__ = "sign_in_steps"
+
+    step_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(String(80))  # as it was typed, so perhaps nobody
+    purpose: Mapped[str] = mapped_column(String(16))  # sign-in, register
+    password_right: Mapped[bool]
+    challenge: Mapped[bytes]
+    expires: Mapped[datetime]
+
+
+class SignInFailures(Base):
+    """How often a sign-in failed for one account from one address, and when last. Both are digests or empty."""
+
+    __tablename__ = "sign_in_failures"
+
+    account: Mapped[bytes] = mapped_column(primary_key=True)
+    address: Mapped[str] = mapped_column(String(64), primary_key=True)
+    count: Mapped[int]
+    last: Mapped[datetime]
+
+
+class PasswordRow(Base):
+    __tablename__ = "passwords"
+
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), primary_key=True)
+    argon2: Mapped[str] = mapped_column(Text)  # with its parameters and salt, as PHC strings have them
+    changed: Mapped[datetime]
+
+
+class SecondFactor(Base):
+    """A one-time password generator or a security key. It counts once it is `confirmed`.
+
+    `sealed_seed` (TOTP) opens under the root key; `last_step` is the newest time step whose code was accepted.
+    """
+
+    __tablename__ = "second_factors"
+
+    factor_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    kind: Mapped[str] = mapped_column(String(16))  # totp, webauthn
+    name: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime]
+    confirmed: Mapped[datetime | None]
+    sealed_seed: Mapped[bytes | None]
+    last_step: Mapped[int]
+    credential_id: Mapped[bytes | None] = mapped_column(unique=True)
+    public_key: Mapped[bytes | None]
+    sign_count: Mapped[int]
+
+
+class ProviderBinding(Base):
+    """Whom an identity provider calls `subject` is this person: an administrator said so."""
+
+    __tablename__ = "provider_bindings"
+
+    issuer: Mapped[str] = mapped_column(String(1000), primary_key=True)
+    subject: Mapped[str] = mapped_column(String(255), primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+
+
+class RecoveryCode(Base):
+    __tablename__ = "recovery_codes"
+
+    code_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
+    used: Mapped[datetime | None]
 
 
 class EnrolmentCodeRow(Base):
@@ -101,15 +223,26 @@ class EnrolmentCodeRow(Base):
     used: Mapped[datetime | None]
     host_id: Mapped[str | None] = mapped_column(String(40))
     parts: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # as of the host that it is for
+    cancelled: Mapped[datetime | None]
+    replaces: Mapped[str | None] = mapped_column(String(40))  # the host whose identity ends when this is used
+    tried_again: Mapped[datetime | None]  # somebody had it after it was used, and nobody has settled that yet
 
 
 class Host(Base):
+    """`standing` is what people decided; that a host lapsed is seen by its certificates.
+
+    With a `tombstone` nothing enrols under its asset or on its machine until people lift it.
+    """
+
     __tablename__ = "hosts"
 
     host_id: Mapped[str] = mapped_column(String(40), primary_key=True)
     asset: Mapped[str] = mapped_column(String(100))
     enrolled: Mapped[datetime]
-    active: Mapped[bool]
+    standing: Mapped[str] = mapped_column(String(16), default=Standing.ACTIVE, server_default=Standing.ACTIVE)
+    tombstone: Mapped[bool] = mapped_column(default=False, server_default=false())
+    machine: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see enrolment.tombstones
+    replaces: Mapped[str | None] = mapped_column(String(40))  # the host in whose place it came
     evidence_spki: Mapped[bytes]
     state: Mapped[bytes | None]  # the last signed state report
     state_number: Mapped[int]
@@ -118,6 +251,55 @@ class Host(Base):
     doubt: Mapped[str] = mapped_column(String(16), default="", server_default="")  # restored, cloned
     doubted: Mapped[datetime | None]
     parts: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see enrolment.codes
+
+    @hybrid_property
+    def active(self) -> bool:
+        """Whether nobody has ended its identity; a quarantined host still has it."""
+        return self.standing not in ENDED
+
+    @active.inplace.expression
+    @classmethod
+    def _active_expression(cls) -> ColumnElement[bool]:
+        return cls.standing.not_in(ENDED)
+
+
+class BarredCertificate(Base):
+    """A certificate that opens nothing any more, though its host has not been ended."""
+
+    __tablename__ = "barred_certificates"
+
+    serial: Mapped[str] = mapped_column(ForeignKey("certificates.serial"), primary_key=True)
+    barred: Mapped[datetime]
+
+
+class LapsedAskRow(Base):
+    """A fresh key for which a host without a certificate asks for one; it goes when the certificate is issued."""
+
+    __tablename__ = "lapsed_asks"
+
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), primary_key=True)
+    fingerprint: Mapped[str] = mapped_column(String(24), primary_key=True)  # of the fresh key, as people compare it
+    asked: Mapped[datetime]
+    address: Mapped[str] = mapped_column(String(64))
+    approved: Mapped[datetime | None]
+    approved_by: Mapped[str | None] = mapped_column(String(80))
+
+
+class TwoPersonRequest(Base):
+    """An act that one person asked for and another one has to approve; see people.two_persons."""
+
+    __tablename__ = "two_person_requests"
+
+    request_id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    action: Mapped[str] = mapped_column(String(40))
+    subject: Mapped[str] = mapped_column(String(80))
+    reason: Mapped[str] = mapped_column(String(300))
+    asked_by: Mapped[str] = mapped_column(String(80))
+    asked: Mapped[datetime]
+    expires: Mapped[datetime]
+    decided: Mapped[datetime | None]
+    decided_by: Mapped[str | None] = mapped_column(String(80))
+    approved: Mapped[bool | None]
 
 
 class CommandRow(Base):
@@ -220,6 +402,25 @@ class AuditStatement(Base):
     first: Mapped[int] = mapped_column(primary_key=True)
     last: Mapped[int] = mapped_column(primary_key=True)
     statement: Mapped[bytes]
+
+
+class LogLoss(Base):
+    """What somebody had seen of the centre's own log and the log did not have: open until a person accepts it.
+
+    `statement` is ours, signed, as it was brought; `first` is the lowest number that is lost, as far as it is known.
+    """
+
+    __tablename__ = "log_losses"
+
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    leaf: Mapped[bytes] = mapped_column(primary_key=True)
+    statement: Mapped[bytes]
+    kind: Mapped[str] = mapped_column(String(16))  # shrank, forked
+    first: Mapped[int]
+    seen_by: Mapped[str] = mapped_column(String(80))
+    found: Mapped[datetime]
+    accepted: Mapped[datetime | None]
+    accepted_by: Mapped[str | None] = mapped_column(String(80))
 
 
 class AuditSubject(Base):
@@ -362,3 +563,36 @@ class FrameDigests(Base):
     statement: Mapped[bytes | None]
     why: Mapped[str] = mapped_column(String(500))
     made: Mapped[datetime]
+
+
+class BackupRow(Base):
+    """A backup that was begun. What it holds is known before anything is written, so an interrupted one counts too.
+
+    `made` is None where it was not finished. `forgotten` is when a person said that the copy is gone.
+    """
+
+    __tablename__ = "backups"
+
+    label: Mapped[str] = mapped_column(String(32), primary_key=True)
+    place: Mapped[str] = mapped_column(Text)  # the folder, as whoever made it called it
+    begun: Mapped[datetime]
+    made: Mapped[datetime | None]
+    audit_seq: Mapped[int]  # the centre's last record in it
+    objects: Mapped[int]
+    body_bytes: Mapped[int]
+    keys: Mapped[str] = mapped_column(Text)  # JSON list of names
+    keep_until: Mapped[datetime | None]
+    forgotten: Mapped[datetime | None]
+    forgotten_by: Mapped[str] = mapped_column(String(80), default="", server_default="")
+
+
+class DestroyedRow(Base):
+    """What was destroyed here for good: a key by its name, or the wrap of an object by the object's id."""
+
+    __tablename__ = "destroyed"
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(80), primary_key=True)
+    since: Mapped[datetime]  # when it had come to be; a copy older than that does not hold it
+    destroyed: Mapped[datetime]
+    person: Mapped[str] = mapped_column(String(80))

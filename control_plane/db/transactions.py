@@ -23,24 +23,41 @@ class DatabaseUnavailable(Unavailable):
         self.why = why
 
 
+class Overtaken(DatabaseUnavailable):
+    """Another transaction changed first what this one read or changed. Nothing was written; it may be tried again."""
+
+    def __init__(self) -> None:
+        super().__init__("another transaction was in the way")
+
+
 def in_one_commit(database: sessionmaker[Session], work: Callable[[Session], T]) -> T:
     """Run `work` in one transaction and return its result once that survives a power cut.
 
-    In SQLite no other writer overlaps it. Elsewhere a number that another worker took first violates a unique
-    constraint and `work` runs again, so it must touch nothing but its session.
+    No other `work` overlaps it, in whatever process. One that a writer of another kind overtakes, or that violates a
+    unique constraint, runs again, so it must touch nothing but its session.
 
     Raises DatabaseUnavailable, and whatever `work` raises; then nothing was written.
     """
     for left in reversed(range(_TRIES)):
         try:
             with _answering(), database.begin() as session:
-                if session.get_bind().dialect.name == "sqlite":
-                    session.execute(text("BEGIN IMMEDIATE"))
+                _write_alone(session)
                 return work(session)
-        except IntegrityError:
+        except (IntegrityError, Overtaken):
             if not left:
                 raise
     raise AssertionError("unreachable")
+
+
+def _write_alone(session: Session) -> None:
+    """Begin a transaction that sees everything committed before it and that no other `work` overlaps."""
+    if session.get_bind().dialect.name == "sqlite":
+        session.execute(text("BEGIN IMMEDIATE"))
+        return
+    session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    # What the transaction sees is fixed by its first query, and this is none: it waits first and looks then. A table
+    # that only migrations write, so that nobody else waits, and these do.
+    session.execute(text("LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE"))
 
 
 @contextmanager

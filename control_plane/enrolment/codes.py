@@ -1,18 +1,14 @@
-"""One-time enrolment codes: issued by a named person, used once, stored as a digest."""
+"""One-time enrolment codes: for one asset, by a named person, used once, stored as a digest."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
-from sqlalchemy import update
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from control_plane.db.models import EnrolmentCodeRow
 from shared import canonical
-from shared.clock import Clock
-from shared.enrolment.code import SECRET_BYTES, EnrolmentCode, secret_digest
+from shared.enrolment.code import EnrolmentCode, secret_digest
 from shared.errors import Malformed, Refused
 from shared.fields import Fields
 from shared.identity import HostId
@@ -20,68 +16,88 @@ from shared.policy.layer import read_parts
 
 DEFAULT_LIFE = timedelta(hours=24)
 LONGEST_LIFE = timedelta(days=30)
+_ID_CHARS = 12
 
 
 class CodeRefused(Refused):
-    """One wording for a wrong, used and expired code: a guesser learns nothing."""
+    """One wording for a wrong, used, cancelled and expired code: a guesser learns nothing. `why` is for the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, why: str) -> None:
         super().__init__("this enrolment code is not valid: it is wrong, was used already, or has expired")
+        self.why = why
+
+
+class CodeOfAnotherAsset(Refused):
+    """Whoever sent it has the code, and is told which mistake they made; not which asset it is for."""
+
+    def __init__(self, code_id: str) -> None:
+        super().__init__(
+            "this enrolment code was issued for another asset, and still may be used for that one; compare the asset "
+            "number with what the code came with"
+        )
+        self.code_id = code_id
 
 
 @dataclass(frozen=True)
 class IssuedCode:
     code: EnrolmentCode
     expires: datetime
+    asset: str
+    parts: tuple[str, ...]
+
+    @property
+    def code_id(self) -> str:
+        return code_id(secret_digest(self.code.secret))
 
 
 @dataclass(frozen=True)
 class UsedCode:
     """What the person who issued a code said with it. `parts` are the host's layers besides the organisation's."""
 
+    asset: str
     issued_by: str
     parts: tuple[str, ...]
+    replaces: HostId | None
 
 
-class Issuer(Protocol):
-    """`issue` with the centre's own parts given already."""
-
-    def __call__(self, *, asset: str, person: str, life: timedelta, parts: Sequence[str] = ()) -> IssuedCode: ...
-
-
-def issue(
-    database: sessionmaker[Session],
-    clock: Clock,
-    ca_sha256: bytes,
-    *,
-    asset: str,
-    person: str,
-    life: timedelta,
-    parts: Sequence[str] = (),
-) -> IssuedCode:
-    code = EnrolmentCode(secrets.token_bytes(SECRET_BYTES), ca_sha256)
-    expires = clock.now() + min(life, LONGEST_LIFE)
-    with database.begin() as session:
-        session.add(
-            EnrolmentCodeRow(
-                secret_sha256=secret_digest(code.secret),
-                asset=asset,
-                issued_by=person,
-                expires=expires,
-                parts=parts_text(parts),
-            )
-        )
-    return IssuedCode(code, expires)
+def code_id(secret_sha256: bytes) -> str:
+    """Return what people call a code: a piece of the digest, which is no secret."""
+    return secret_sha256.hex()[:_ID_CHARS]
 
 
-def consume(session: Session, secret: bytes, host_id: HostId, now: datetime) -> UsedCode:
-    """Use a code up within `session` and return who issued it, and for which parts. Raises CodeRefused."""
-    row = EnrolmentCodeRow
-    usable = update(row).where(row.secret_sha256 == secret_digest(secret), row.used.is_(None), row.expires > now)
-    used = session.execute(usable.values(used=now, host_id=str(host_id)).returning(row.issued_by, row.parts)).first()
-    if used is None:
-        raise CodeRefused
-    return UsedCode(used.issued_by, parts_of(used.parts))
+def asset_key(asset: str) -> str:
+    """Return what two spellings of one asset have in common: neither case nor white space makes another one."""
+    return " ".join(asset.split()).casefold()
+
+
+def unusable(row: EnrolmentCodeRow, now: datetime) -> str:
+    """Return why a code can not be used any more, empty if it can."""
+    if row.used is not None:
+        return "used"
+    if row.cancelled is not None:
+        return "cancelled"
+    return "expired" if row.expires <= now else ""
+
+
+def find(session: Session, secret: bytes) -> EnrolmentCodeRow | None:
+    return session.get(EnrolmentCodeRow, secret_digest(secret), with_for_update=True)
+
+
+def consume(session: Session, secret: bytes, asset: str, host_id: HostId, now: datetime) -> UsedCode:
+    """Use a code up within `session` and return what was said with it.
+
+    Raises CodeRefused, CodeOfAnotherAsset; the code is as it was then.
+    """
+    row = find(session, secret)
+    if row is None:
+        raise CodeRefused("unknown")
+    if why := unusable(row, now):
+        raise CodeRefused(why)
+    if asset_key(asset) != asset_key(row.asset):
+        raise CodeOfAnotherAsset(code_id(row.secret_sha256))
+    row.used, row.host_id = now, str(host_id)
+    replaces = HostId.parse(row.replaces) if row.replaces else None
+    return UsedCode(row.asset, row.issued_by, parts_of(row.parts), replaces)
 
 
 def parts_text(parts: Sequence[str]) -> str:

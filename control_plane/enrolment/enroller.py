@@ -2,6 +2,8 @@
 
 import hmac
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from cryptography import x509
@@ -12,8 +14,10 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Certificate, Host
 from control_plane.db.transactions import in_one_commit
-from control_plane.enrolment import codes
-from control_plane.enrolment.authority import Authority, Kind
+from control_plane.enrolment import codes, tombstones
+from control_plane.enrolment.authority import Issuer, Kind
+from control_plane.enrolment.replacing import Replacing
+from control_plane.enrolment.standing import HostQuarantined, Standing
 from control_plane.fleet.states import HostUnknown
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -42,15 +46,17 @@ class Journal(Protocol):
 class Renewer:
     """Gives a host its next TLS certificate. The host door judged the present one, a revocation may have come since."""
 
-    def __init__(self, database: sessionmaker[Session], authority: Authority, journal: Journal) -> None:
-        self._database, self._authority, self._journal = database, authority, journal
+    def __init__(self, database: sessionmaker[Session], issuer: Issuer, journal: Journal) -> None:
+        self._database, self._issuer, self._journal = database, issuer, journal
 
     def renew(self, host_id: HostId, request: RenewalRequest) -> RenewalAnswer:
-        """Raises Malformed, HostUnknown, ReusedKey. Every attempt leaves an audit record."""
+        """Raises Malformed, HostUnknown, HostQuarantined, ReusedKey. Every attempt leaves an audit record."""
         who = (Participant("host", str(host_id), True),)
         try:
             key = requested_key(request.tls_csr)
-            return RenewalAnswer(in_one_commit(self._database, lambda session: self._issue(session, host_id, key, who)))
+            pem, asset = in_one_commit(self._database, lambda session: self._issue(session, host_id, key, who))
+            is_news = request.asset is not None and request.asset != asset
+            return RenewalAnswer(pem, asset if is_news else None)
         except Refused as exc:
             happening = Happening(Event.RENEWAL_REFUSED, Action.UPDATE, Outcome.SERIOUS_FAILURE, who, (), str(exc))
             self._journal.record(happening)
@@ -58,87 +64,124 @@ class Renewer:
 
     def _issue(
         self, session: Session, host_id: HostId, key: ec.EllipticCurvePublicKey, who: tuple[Participant, ...]
-    ) -> str:
+    ) -> tuple[str, str]:
         # Locked: a revocation comes wholly before this, or after it and then finds the new certificate for its list.
         host = session.get(Host, str(host_id), with_for_update=True)
         if host is None or not host.active:
             raise HostUnknown(host_id)
+        if host.standing == Standing.QUARANTINED:
+            raise HostQuarantined(host_id)
         issued = session.scalars(select(Certificate.pem).where(Certificate.subject == str(host_id)))
         if any(x509.load_pem_x509_certificate(pem.encode()).public_key() == key for pem in issued):
             raise ReusedKey(host_id)
         what = (Subject("host", str(host_id)),)
         self._journal.append(session, Happening(Event.CERTIFICATE_RENEWED, Action.UPDATE, Outcome.SUCCESS, who, what))
-        return self._authority.issue(session, Kind.HOST, str(host_id), key)
+        return self._issuer.issue(session, Kind.HOST, str(host_id), key), host.asset
 
 
 class Enroller:
     def __init__(
         self,
         database: sessionmaker[Session],
-        authority: Authority,
+        issuer: Issuer,
         journal: Journal,
         clock: Clock,
+        replacing: Replacing,
         *,
         sop_hash_secret: bytes,
         policy_root: Callable[[], bytes],
     ) -> None:
-        self._database, self._authority, self._journal, self._clock = database, authority, journal, clock
+        self._replacing = replacing
+        self._database, self._issuer, self._journal, self._clock = database, issuer, journal, clock
         self._sop_hash_secret, self._policy_root = sop_hash_secret, policy_root
 
     def enrol(self, request: EnrolmentRequest, doors: Doors) -> EnrolmentAnswer:
         """Return the host's identity; the code is used up in the same transaction that makes the host.
 
-        Raises Malformed, CodeRefused. Every attempt leaves an audit record.
+        Raises Malformed, CodeRefused, CodeOfAnotherAsset, Tombstoned. Every attempt leaves an audit record.
         """
         try:
-            answer = self._enrol(request, doors)
+            answer, replaced = self._enrol(request, doors)
         except Refused as exc:
-            self._journal.record(
-                Happening(Event.ENROLMENT_REFUSED, Action.CREATE, Outcome.SERIOUS_FAILURE, reason=str(exc)[:500])
-            )
+            in_one_commit(self._database, partial(self._record_refusal, request, exc))
             raise
+        if replaced is not None:
+            self._replacing.afterwards(replaced)
         return answer
 
-    def _enrol(self, request: EnrolmentRequest, doors: Doors) -> EnrolmentAnswer:
+    def _record_refusal(self, request: EnrolmentRequest, exc: Refused, session: Session) -> None:
+        """Say why, and of a code that had been used which asset it is for and which host it made."""
+        refused = Happening(
+            Event.ENROLMENT_REFUSED, Action.CREATE, Outcome.SERIOUS_FAILURE, reason=_reason(exc), what=_about(exc)
+        )
+        code = codes.find(session, request.secret)
+        if code is not None and isinstance(exc, codes.CodeRefused):
+            name = codes.code_id(code.secret_sha256)
+            refused = replace(refused, what=(Subject("code", name), Subject("asset", code.asset)))
+            if code.host_id is not None:
+                code.tried_again = self._clock.now()
+                what = (*refused.what, Subject("host", code.host_id))
+                refused = replace(refused, event=Event.CODE_REUSED, what=what)
+        self._journal.append(session, refused)
+
+    def _enrol(self, request: EnrolmentRequest, doors: Doors) -> tuple[EnrolmentAnswer, HostId | None]:
         tls_key, evidence_key = requested_key(request.tls_csr), requested_key(request.evidence_csr)
         if tls_key.public_numbers() == evidence_key.public_numbers():
             raise Malformed("enrolment request", "asks for one key in two roles; TLS and evidence keys are apart")
         host_id = HostId.new()
 
-        def make_host(session: Session) -> tuple[str, str, tuple[str, ...]]:
+        def make_host(session: Session) -> tuple[str, str, codes.UsedCode]:
             now = self._clock.now()
-            code = codes.consume(session, request.secret, host_id, now)
+            code = codes.consume(session, request.secret, request.asset, host_id, now)
+            tombstones.verify_none(session, code.asset, request.machine)
             session.add(
                 Host(
                     host_id=str(host_id),
-                    asset=request.asset,
+                    asset=code.asset,
                     enrolled=now,
-                    active=True,
                     evidence_spki=EvidencePublicKey(evidence_key).spki,
                     state_number=0,
                     parts=codes.parts_text(code.parts),
+                    machine=tombstones.machine_text(request.machine),
+                    replaces=str(code.replaces) if code.replaces else None,
                 )
             )
             who = (Participant("host", str(host_id), True), Participant("person", code.issued_by, False))
             layers = tuple(Subject("layer", part) for part in code.parts)
-            what = (Subject("host", str(host_id)), Subject("asset", request.asset), *layers)
+            what = (Subject("host", str(host_id)), Subject("asset", code.asset), *layers)
             self._journal.append(session, Happening(Event.HOST_ENROLLED, Action.CREATE, Outcome.SUCCESS, who, what))
+            if code.replaces is not None:
+                session.flush()
+                self._replacing.perform(session, code.replaces, host_id, code.issued_by)
             return (
-                self._authority.issue(session, Kind.HOST, str(host_id), tls_key),
-                self._authority.issue(session, Kind.EVIDENCE, str(host_id), evidence_key),
-                code.parts,
+                self._issuer.issue(session, Kind.HOST, str(host_id), tls_key),
+                self._issuer.issue(session, Kind.EVIDENCE, str(host_id), evidence_key),
+                code,
             )
 
-        tls_certificate, evidence_certificate, parts = in_one_commit(self._database, make_host)
-        return EnrolmentAnswer(
+        tls_certificate, evidence_certificate, code = in_one_commit(self._database, make_host)
+        answer = EnrolmentAnswer(
             host_id,
             tls_certificate,
             evidence_certificate,
             sop_hash_key=hmac.digest(self._sop_hash_secret, host_id.raw, "sha256"),
             doors=doors,
             policy_root=self._policy_root(),
-            layers=(ORGANISATION, *parts),
+            layers=(ORGANISATION, *code.parts),
         )
+        return answer, code.replaces
+
+
+def _reason(exc: Refused) -> str:
+    """Return why, for the log: what is not told to whoever tries codes out stands there."""
+    why = f"{exc}: {exc.why}" if isinstance(exc, codes.CodeRefused) else str(exc)
+    return f"{type(exc).__name__}: {why}"[:500]
+
+
+def _about(exc: Refused) -> tuple[Subject, ...]:
+    if isinstance(exc, codes.CodeOfAnotherAsset):
+        return (Subject("code", exc.code_id),)
+    return (Subject("host", exc.host_id),) if isinstance(exc, tombstones.Tombstoned) else ()
 
 
 def requested_key(csr_pem: str) -> ec.EllipticCurvePublicKey:

@@ -1,5 +1,7 @@
 """Takes a host's identity away: by a named person, with a reason, for good. What it signed stays signed.
 
+Its tombstone keeps its asset and its machine from being enrolled again (tombstones.py).
+
 where                    from when
 hosts' door              the next request; each looks at the host's row
 state over MQTT          the next report, the same row
@@ -13,16 +15,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import Certificate, Host
+from control_plane.db.models import BarredCertificate, Certificate, Host
 from control_plane.db.transactions import in_one_commit
-from control_plane.enrolment.authority import Authority, Kind
-from control_plane.enrolment.enroller import Journal
+from control_plane.enrolment.authority import Authority, Issuer, Kind
+from control_plane.enrolment.standing import ENDED, Standing
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.http.tls import TlsIdentity, tls_identity
+from control_plane.people.two_persons import Journal
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Refused, Unavailable
@@ -31,7 +35,7 @@ from shared.identity import HostId
 _LOG = logging.getLogger(__name__)
 # A list counts as newer by the second that it names, and there may be several in one.
 _BACKDATED = timedelta(minutes=5)
-ENDED = "ended"
+SESSION_ENDED = "ended"
 
 
 class AlreadyRevoked(Refused):
@@ -43,36 +47,50 @@ class AlreadyRevoked(Refused):
 class RevokedHosts:
     """What a broker is told about the hosts that are revoked."""
 
-    def __init__(self, database: sessionmaker[Session], authority: Authority) -> None:
-        self._database, self._authority = database, authority
+    def __init__(self, database: sessionmaker[Session], authority: Authority, issuer: Issuer) -> None:
+        """`authority` signs the list, `issuer` issues what a session is ended with."""
+        self._database, self._authority, self._issuer = database, authority, issuer
         self._lock = Lock()
         self._newest: datetime | None = None
 
     def hosts(self) -> tuple[HostId, ...]:
         with self._database() as session:
-            revoked = session.scalars(select(Host.host_id).where(Host.active.is_(False)).order_by(Host.host_id))
+            revoked = session.scalars(select(Host.host_id).where(Host.standing.in_(ENDED)).order_by(Host.host_id))
             return tuple(HostId.parse(host) for host in revoked)
 
     def revocation_list(self) -> bytes:
-        """Return, in PEM, every certificate of a revoked host that has not run out by itself."""
+        """Return, in PEM by issuing CA, every live certificate of an ended host, or that is barred by itself."""
         now = self._authority.clock.now()
         unexpired = (
-            select(Certificate.serial)
+            select(Certificate.pem)
             .join(Host, Host.host_id == Certificate.subject)
-            .where(Host.active.is_(False), Certificate.kind == Kind.HOST, Certificate.not_after > now)
+            .outerjoin(BarredCertificate, BarredCertificate.serial == Certificate.serial)
+            .where(or_(Host.standing.in_(ENDED), BarredCertificate.serial.is_not(None)))
+            .where(Certificate.kind == Kind.HOST, Certificate.not_after > now)
         )
         with self._database() as session:
-            serials = [int(serial, 16) for serial in session.scalars(unexpired)]
+            revoked = [x509.load_pem_x509_certificate(pem.encode()) for pem in session.scalars(unexpired)]
         with self._lock:
             earliest = (now - _BACKDATED).replace(microsecond=0)
             self._newest = max(earliest, self._newest + timedelta(seconds=1)) if self._newest else earliest
-            return self._authority.revocation_list(serials, self._newest)
+            return self._authority.revocation_lists(revoked, self._newest)
 
     def stand_in(self, host_id: HostId) -> TlsIdentity:
-        """Return a fresh identity in a revoked host's name, to end its session with; the key is kept nowhere."""
+        """Return a fresh identity in a host's name, to end its session with; the key is kept nowhere.
+
+        It is barred from the beginning, so that no host has a certificate by it.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
-        with self._database.begin() as session:
-            pem = self._authority.issue(session, Kind.HOST, str(host_id), key.public_key())
+        public_key = key.public_key()
+
+        def work(session: Session) -> str:
+            pem = self._issuer.issue(session, Kind.HOST, str(host_id), public_key)
+            session.flush()
+            serial = x509.load_pem_x509_certificate(pem.encode()).serial_number
+            session.add(BarredCertificate(serial=f"{serial:x}", barred=self._authority.clock.now()))
+            return pem
+
+        pem = in_one_commit(self._database, work)
         return tls_identity(pem.encode(), key)
 
 
@@ -80,7 +98,7 @@ class RevokedHosts:
 class Revoked:
     host_id: HostId
     asset: str
-    session: str  # ENDED, or why it may still be open
+    session: str  # SESSION_ENDED, or why it may still be open
 
 
 class Revocation:
@@ -91,8 +109,11 @@ class Revocation:
         database: sessionmaker[Session],
         journal: Journal,
         end_session: Callable[[HostId], str],
+        on_ended: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_ended` is called once the end of an identity is durable."""
         self._database, self._journal, self._end_session = database, journal, end_session
+        self._on_ended = on_ended
         self._open: set[HostId] = set()
         self._lock = Lock()
 
@@ -110,7 +131,7 @@ class Revocation:
                 raise NoSuchHost(str(host_id))
             if not host.active:
                 raise AlreadyRevoked(host_id)
-            host.active = False
+            host.standing, host.tombstone = Standing.REVOKED, True
             self._journal.append(session, happening)
             return host.asset
 
@@ -119,9 +140,22 @@ class Revocation:
         except Refused as exc:
             self._journal.record(failure(happening, Event.HOST_REVOKED, exc))
             raise
+        return Revoked(host_id, asset, self.ended(host_id))
+
+    def ended(self, host_id: HostId) -> str:
+        """Do what has to follow once the end of a host's identity is durable; return what `close_session` does."""
+        self._on_ended()
+        return self.close_session(host_id)
+
+    def close_session(self, host_id: HostId) -> str:
+        """End what a host has open at the broker; return SESSION_ENDED, or why it may be open: it is tried again."""
+        self.has_open(host_id)
+        return self._end(host_id) or SESSION_ENDED
+
+    def has_open(self, host_id: HostId) -> None:
+        """Take note that a host may have a session that nobody has ended yet."""
         with self._lock:
             self._open.add(host_id)
-        return Revoked(host_id, asset, self._end(host_id) or ENDED)
 
     def end_open_sessions(self) -> None:
         """Try again what could not be ended when the host was revoked."""

@@ -52,6 +52,7 @@ def _host(host: Host, since: datetime) -> Json:
         "host": host.host_id,
         "asset": host.asset,
         "active": host.active,
+        "standing": host.standing,
         "last_seen": clocks.text(host.state_received) if host.state_received else None,
         "reported": None,
         "guard": "unknown",

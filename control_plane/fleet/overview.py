@@ -9,10 +9,17 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.reading import AuditReading
+from control_plane.backup.restored import gaps as restore_gaps
 from control_plane.coverage.showing import CoverageShowing, gaps
-from control_plane.db.models import Certificate, Fact, Host, Object
+from control_plane.db.models import Fact, Host, Object
 from control_plane.enrolment import codes
-from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.authority import Authority
+from control_plane.enrolment.certified import certified_until
+from control_plane.enrolment.code_service import gaps as code_gaps
+from control_plane.enrolment.expiry import authority_gaps
+from control_plane.enrolment.lapsed import LapsedHosts
+from control_plane.enrolment.lapsed import gaps as ask_gaps
+from control_plane.enrolment.standing import standing_of
 from control_plane.fleet import device_tree, doubts
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.commands import gaps as command_gaps
@@ -24,6 +31,8 @@ from control_plane.keys.drill import DRILLED
 from control_plane.moving.grants import NOT_AUTHENTIC, SpoolMoves
 from control_plane.moving.grants import gaps as move_gaps
 from control_plane.moving.move import State as MoveState
+from control_plane.people.two_persons import TwoPersons
+from control_plane.people.two_persons import gaps as request_gaps
 from control_plane.policy.publisher import PolicyPublisher, Published
 from control_plane.policy.roles import SNAPSHOT, TIMESTAMP
 from control_plane.policy.versions import PolicyVersions
@@ -43,7 +52,6 @@ from shared.policy.layer import is_part
 from shared.signing import EvidencePublicKey
 
 NOT_RECOVERABLE = "not recoverable"
-REVOKED = "revoked"
 # People need weeks to renew a signature; the centre renews its own after a week, so less than six days left is a fault.
 _EXPIRY_WARNING = {False: timedelta(days=30), True: timedelta(days=6)}
 # A host renews its certificate of seven days with more than two left.
@@ -74,10 +82,17 @@ class Overview:
         versions: PolicyVersions,
         commands: FleetCommands,
         rollouts: Rollouts,
+        log_gaps: Callable[[], Sequence[str]],
+        lapsed: LapsedHosts,
+        two_persons: TwoPersons,
+        authority: Authority,
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
         self._coverage, self._routes, self._moves = coverage, routes, moves
         self._versions, self._commands, self._rollouts = versions, commands, rollouts
+        self._log_gaps = log_gaps
+        self._lapsed, self._two_persons = lapsed, two_persons
+        self._authority = authority
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -96,12 +111,14 @@ class Overview:
             }
             newest_of = {layer: max(at, default=0) for layer, at in parts.items()}
             hosts = [
-                _host(session, row, since, LayersOf(row, expected.get(row.host_id, {}), newest_of), unproved)
+                _host(session, row, since, LayersOf(row, expected.get(row.host_id, {}), newest_of), unproved, now)
                 for row in rows
             ]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
             unindexed = session.scalar(select(func.count()).select_from(Object).where(Object.index_state != "indexed"))
             drilled, conflicts = session.get(Fact, DRILLED), count_open(session)
+            tried_again = list(code_gaps(session))
+            restored = list(restore_gaps(session))
         broker, coverage, routes = self._broker(), self._coverage.status(), self._routes.status()
         moves = [move for move in self._moves.status() if move["state"] in {MoveState.OPEN, NOT_AUTHENTIC}]
         commands, (rollouts, not_rolled_out) = self._commands.newest(), self._rollouts.overview()
@@ -123,6 +140,8 @@ class Overview:
             "rollouts": list(rollouts),
             "commands": list(commands),
             "not_evaluated": [
+                *restored,
+                *self._log_gaps(),
                 *_gaps(recovery, broker, of_all if version else None, unindexed or 0, hosts),
                 *not_rolled_out,
                 *unproved,
@@ -131,6 +150,10 @@ class Overview:
                 *route_gaps(routes),
                 *move_gaps(moves),
                 *command_gaps(commands, now),
+                *tried_again,
+                *ask_gaps(self._lapsed.asks()),
+                *request_gaps(self._two_persons.open()),
+                *authority_gaps(self._authority, now),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),
             ],
@@ -141,10 +164,12 @@ def _parts(published: Published) -> Iterator[str]:
     return (layer.layer for layer in published.layers if is_part(layer.layer))
 
 
-def _host(session: Session, host: Host, since: HeardSince, layers: LayersOf, unproved: list[str]) -> dict[str, Json]:
-    facts = _facts(session, host, layers)
+def _host(
+    session: Session, host: Host, since: HeardSince, layers: LayersOf, unproved: list[str], now: datetime
+) -> dict[str, Json]:
+    facts = _facts(session, host, layers, now)
     if not host.active:
-        return {**facts, "state": REVOKED}
+        return {**facts, "state": host.standing}
     unproved += layers.unreadable()
     if host.state is None or host.state_received is None:
         return facts
@@ -160,19 +185,17 @@ def _host(session: Session, host: Host, since: HeardSince, layers: LayersOf, unp
     return {**facts, "layers": layers.json(state), "state": _state(state, is_heard=is_heard), **told}
 
 
-def _facts(session: Session, host: Host, layers: LayersOf) -> dict[str, Json]:
+def _facts(session: Session, host: Host, layers: LayersOf, now: datetime) -> dict[str, Json]:
     """Return what is known of a host that has said nothing yet."""
-    newest = (
-        select(Certificate.not_after)
-        .where(Certificate.subject == host.host_id, Certificate.kind == Kind.HOST)
-        .order_by(Certificate.not_after.desc())
-    )
-    expires = session.scalars(newest).first()
+    expires = certified_until(session, host.host_id)
     return {
         "host": host.host_id,
         "asset": host.asset,
         "enrolled": clocks.text(host.enrolled),
         "active": host.active,
+        "standing": standing_of(host.standing, expires, now),
+        "tombstone": host.tombstone,
+        "replaces": host.replaces,
         "certificate_expires": clocks.text(expires) if expires else None,
         "last_seen": clocks.text(host.state_received) if host.state_received else None,
         "state": "never reported",
@@ -188,6 +211,8 @@ def _told(state: HostState) -> dict[str, Json]:
         "policy_accepted": state.policy_accepted,
         "policy_in_force": state.policy_in_force,
         "policy_error": state.policy_error,
+        "centre_log": state.centre_log,
+        "renewal_error": state.renewal_error,
         "waiting": state.waiting,
         "captured": state.captured,
         "delivered": state.delivered,
@@ -198,6 +223,7 @@ def _told(state: HostState) -> dict[str, Json]:
         "spool_used_percent": state.capture.spool_used_percent,
         "damaged": state.capture.damaged,
         "openable_here": state.capture.openable_here,
+        "keys": state.keys.value,
         "routes": [route.json() for route in state.capture.routes],
     }
 
@@ -226,7 +252,8 @@ def _certificates(hosts: Sequence[Mapping[str, Json]], now: datetime) -> Iterato
         if host["active"] and isinstance(expires, str) and clocks.parse(expires) - now < _CERTIFICATE_WARNING:
             has_expired = clocks.parse(expires) <= now
             yield f"{host['asset']}: its certificate " + (
-                f"expired at {expires}; nothing it captures is delivered until it is enrolled again"
+                f"expired at {expires}; nothing it captures is delivered until it has asked for another one and a "
+                "person has approved it"
                 if has_expired else f"expires at {expires} and was not renewed in time"
             )  # fmt: skip
 
@@ -302,7 +329,7 @@ def _gaps(
     if unindexed:
         gaps.append(f"{unindexed} objects: attributes not evaluated, so no look-up finds them")
     for host in hosts:
-        if host["state"] == REVOKED:
+        if not host["active"]:
             continue
         if host["state"] == "silent":
             gaps.append(f"{host['asset']}: silent since {host['last_seen']}; what it does now is unknown")
@@ -319,6 +346,10 @@ def _gaps(
             gaps.append(f"{host['asset']}: its clock is wrong, or its report of {host['reported']} came late")
         if error := host.get("policy_error"):
             gaps.append(f"{host['asset']}: policy: {error}")
+        if said := host.get("centre_log"):
+            gaps.append(f"{host['asset']}: centre's log: {said}")
+        if error := host.get("renewal_error"):
+            gaps.append(f"{host['asset']}: its certificate is due and was not renewed: {error}")
         gaps += [*doubts.gaps(host), *_spool(host), *_forwarding(host)]
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import Host
 from control_plane.db.transactions import in_one_commit
+from control_plane.enrolment.standing import Standing
 from control_plane.fleet.histories import MOST_RUNS, History, Known, Run, follow
 from control_plane.fleet.reports import VerifiedReports, verify_report
 from shared import canonical
@@ -47,7 +48,10 @@ class Journal(Protocol):
 
 
 class StateIntake:
-    """A host whose history is another one is doubted until a person settles it; its reports are taken all the same."""
+    """A host whose history is another one is doubted until a person settles it; its reports are taken all the same.
+
+    One that was cloned is quarantined in the same commit: of which machine the rest would come, nobody could tell.
+    """
 
     def __init__(
         self,
@@ -102,3 +106,8 @@ class StateIntake:
             session, Happening(_EVENTS[history], Action.EXECUTE, Outcome.SERIOUS_FAILURE, who, what, why)
         )
         host.doubt, host.doubted = history.value, self._clock.now()
+        if history is History.CLONED and host.standing == Standing.ACTIVE:
+            host.standing = Standing.QUARANTINED
+            self._journal.append(
+                session, Happening(Event.HOST_QUARANTINED, Action.UPDATE, Outcome.SUCCESS, who, what, why)
+            )

@@ -1,36 +1,82 @@
 """The enrolment door: server TLS only, for hosts that have no identity yet."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
 
 from apiflask import APIFlask
 from flask import Response, request
 
 from control_plane.enrolment.enroller import Enroller
+from control_plane.enrolment.lapsed import AskRefused, LapsedHosts, Waits
+from control_plane.fleet.states import HostUnknown
 from control_plane.http import problems
 from control_plane.http.limits import FailureLimit
+from shared import canonical
 from shared.enrolment.exchange import MAX_BYTES, Doors, EnrolmentRequest
-from shared.errors import Refused
+from shared.enrolment.lapsed import LapsedRequest
+from shared.errors import IntegrityFailure, Refused
+
+_OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
+    (HostUnknown, 403),
+    (AskRefused, 403),
+    (IntegrityFailure, 403),
+)
 
 
-def enrolment_door(enroller: Enroller, ca_pem: bytes, doors: Callable[[], Doors], limit: FailureLimit) -> APIFlask:
-    app = problems.new_app("Leadglass enrolment door")
+class Roots(Protocol):
+    """Who certifies here, in PEM: what codes name, and all of it."""
+
+    @property
+    def pem(self) -> bytes: ...
+
+    @property
+    def roots_pem(self) -> bytes: ...
+
+
+def enrolment_door(
+    enroller: Enroller, lapsed: LapsedHosts, authority: Roots, doors: Callable[[], Doors], limit: FailureLimit
+) -> APIFlask:
+    app = problems.new_app("Leadglass enrolment door", _OVERRIDES)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
 
     @app.get("/ca.pem")
     def ca_certificate() -> Response:
-        """The CA certificate. Compare its SHA-256 with the enrolment code before believing it."""
-        return Response(ca_pem, content_type="application/x-pem-file")
+        """The root's certificate. Compare its SHA-256 with the enrolment code before believing it."""
+        return Response(authority.pem, content_type="application/x-pem-file")
+
+    @app.get("/roots.pem")
+    def roots() -> Response:
+        """The newest root, the ones before it, and their links. Believe what the root that you pinned has signed."""
+        return Response(authority.roots_pem, content_type="application/x-pem-file")
 
     @app.post("/api/v1/enrol")
     def enrol() -> Response:
         """Enrol a host: one EnrolmentRequest in, one EnrolmentAnswer out (docs/formats/enrolment.md)."""
-        source = request.remote_addr or ""
-        limit.check(source)
-        try:
+        with _limited(limit):
             answer = enroller.enrol(EnrolmentRequest.parse(request.get_data()), doors())
-        except Refused:
-            limit.failed(source)
-            raise
+        return Response(answer.encode(), content_type="application/json")
+
+    @app.post("/api/v1/lapsed")
+    def ask() -> Response:
+        """Take the ask of a host that has no certificate left; 202 until a person approves it, then its next one."""
+        with _limited(limit):
+            answer = lapsed.ask(LapsedRequest.parse(request.get_data()), request.remote_addr or "")
+        if isinstance(answer, Waits):
+            waits = canonical.encode({"v": 1, "waits": answer.fingerprint})
+            return Response(waits, 202, content_type="application/json")
         return Response(answer.encode(), content_type="application/json")
 
     return app
+
+
+@contextmanager
+def _limited(limit: FailureLimit) -> Iterator[None]:
+    """Raises TooManyFailures, before anything is looked at."""
+    source = request.remote_addr or ""
+    limit.check(source)
+    try:
+        yield
+    except (Refused, IntegrityFailure):
+        limit.failed(source)
+        raise

@@ -6,15 +6,17 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.audit_log.intake import AuditIntake, BatchOfAnotherHost
+from control_plane.checkpoints.exchange import CheckpointExchange
 from control_plane.enrolment.enroller import Renewer
+from control_plane.enrolment.standing import Act, HostQuarantined
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.states import HostUnknown, StateIntake, StateOfAnother, StateReplayed
 from control_plane.http import problems
-from control_plane.http.host_identity import HostIdentities, NotAHost
+from control_plane.http.host_identity import CertificateBarred, HostIdentities, NotAHost
 from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
-from shared.audit import batch
+from shared.audit import batch, checkpoint
 from shared.enrolment import exchange
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed
@@ -26,7 +28,9 @@ _MAX_SIGNED_RESULT_BYTES = command.MAX_RESULT_BYTES + 256
 _OCTETS = "application/octet-stream"
 _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (NotAHost, 403),
+    (CertificateBarred, 403),
     (HostUnknown, 403),
+    (HostQuarantined, 403),
     (StateOfAnother, 403),
     # Somebody may allow it later, so what was sent is not at fault and the host keeps it waiting.
     (ObjectOfAnotherHost, 403),
@@ -46,13 +50,14 @@ def host_door(
     states: StateIntake,
     renewer: Renewer,
     commands: FleetCommands,
+    checkpoints: CheckpointExchange,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
 
     @app.put("/api/v1/objects/<object_id>")
     def put_object(object_id: str) -> Response:
         """Take one sealed object file; the answer is the vault's signed receipt (docs/formats/sealed-object.md)."""
-        host = identities.of(request)
+        host = identities.of(request, Act.DELIVER)
         size = _content_length(MAX_OBJECT_BYTES)
         receipt = vault.receive(ObjectId.parse(object_id), host, request.stream, size)
         return Response(receipt, content_type=_OCTETS)
@@ -60,46 +65,53 @@ def host_door(
     @app.post("/api/v1/audit/batches")
     def post_batch() -> dict[str, int]:
         """Take one signed batch of audit records; `held` is the last record that is durable here."""
-        host = identities.of(request)
+        host = identities.of(request, Act.DELIVER)
         return {"held": audit.take(host, _body(batch.MAX_BYTES))}
 
     @app.get("/api/v1/policy/head")
     def policy_head() -> AnyResponse:
         """Return the current policy head bundle (docs/formats/policy.md)."""
-        identities.of(request)
+        identities.of(request, Act.REPORT)
         head = policy.head()
         return _bundle(None if head is None else head.encode())
 
     @app.get("/api/v1/policy/layers/<name>")
     def policy_layer(name: str) -> AnyResponse:
         """Return the current bundle of one policy layer."""
-        identities.of(request)
+        identities.of(request, Act.REPORT)
         layer = policy.layer(name)
         return _bundle(None if layer is None else layer.encode())
 
     @app.post("/api/v1/renewal")
     def renew() -> Response:
         """Give the host its next certificate, for a fresh key (docs/formats/enrolment.md)."""
-        host = identities.of(request)
+        host = identities.of(request, Act.RENEW)
         answer = renewer.renew(host, RenewalRequest.parse(_body(exchange.MAX_BYTES)))
         return Response(answer.encode(), content_type="application/json")
+
+    @app.post(checkpoint.PATH)
+    def hold_against_log() -> Response:
+        """Take what a host saw of the centre's log, and answer what it is now (docs/formats/log-checkpoint.md)."""
+        host = identities.certified(request)
+        question = checkpoint.CheckpointQuestion.parse(_body(checkpoint.MAX_QUESTION_BYTES))
+        return Response(checkpoints.answer(host, question).encode(), content_type="application/json")
 
     @app.post("/api/v1/state")
     def post_state() -> Response:
         """Take one signed state report (docs/formats/host-state.md)."""
-        states.take(identities.of(request), _body(state.MAX_BYTES))
+        states.take(identities.of(request, Act.REPORT), _body(state.MAX_BYTES))
         return Response(status=204)
 
     @app.get("/api/v1/commands")
     def get_commands() -> Response:
         """Return the commands that the host has not answered yet (docs/formats/command.md)."""
-        listed = command.encode_commands(commands.waiting(identities.of(request)))
+        listed = command.encode_commands(commands.waiting(identities.of(request, Act.REPORT)))
         return Response(listed, content_type="application/json")
 
     @app.post("/api/v1/commands/<command_id>/result")
     def post_result(command_id: str) -> Response:
         """Take the host's signed word on what became of a command."""
-        host = identities.of(request)
+        host = identities.of(request, Act.REPORT)
         commands.take_result(host, CommandId.parse(command_id), _body(_MAX_SIGNED_RESULT_BYTES))
         return Response(status=204)
 

@@ -5,8 +5,11 @@ from cryptography.x509.oid import NameOID
 from flask import Request
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.db.models import Certificate, Host
 from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.certified import is_barred
+from control_plane.enrolment.standing import Act, HostQuarantined, Standing, may
 from control_plane.fleet.states import HostUnknown
 from shared.clock import Clock
 from shared.errors import Refused
@@ -19,15 +22,63 @@ class NotAHost(Refused):
         self.why = why
 
 
-class HostIdentities:
-    def __init__(self, database: sessionmaker[Session], clock: Clock) -> None:
-        self._database, self._clock = database, clock
+class CertificateBarred(Refused):
+    """The host may ask for another one: docs/formats/enrolment.md section 7."""
 
-    def of(self, request: Request) -> HostId:
-        """Return the enrolled, active host whose certificate the TLS layer verified.
+    def __init__(self, host_id: HostId) -> None:
+        super().__init__(f"this certificate of {host_id} was taken out of use; a person has to approve the next one")
+        self.host_id = host_id
+
+
+class HostIdentities:
+    def __init__(self, database: sessionmaker[Session], clock: Clock, forgotten: ForgottenCertificates) -> None:
+        self._database, self._clock, self._forgotten = database, clock, forgotten
+
+    def of(self, request: Request, act: Act) -> HostId:
+        """Return the enrolled host whose certificate the TLS layer verified, once by its standing it may `act`.
+
+        Raises NotAHost, CertificateBarred, HostUnknown, HostQuarantined.
+        """
+        pem, shown = self._shown(request)
+        with self._database() as session:
+            issued = session.get(Certificate, f"{shown.serial_number:x}")
+        if issued is None and _is_of_a_host(shown) and self._forgotten.note(HostId.parse(_common_name(shown)), shown):
+            return HostId.parse(_common_name(shown))
+        # The row is not under the authority's signature, the certificate is; so they have to be one.
+        if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
+            raise NotAHost("it was not issued to a host")
+        host_id = HostId.parse(_common_name(shown))
+        with self._database() as session:
+            host = session.get(Host, str(host_id))
+            has_barred = is_barred(session, issued.serial)
+        if host is None or not host.active:
+            raise HostUnknown(host_id)
+        if has_barred:
+            raise CertificateBarred(host_id)
+        if not may(Standing(host.standing), act).allowed:
+            raise HostQuarantined(host_id)
+        return host_id
+
+    def certified(self, request: Request) -> HostId:
+        """Return the host that the authority's certificate names, also where the database has forgotten either.
+
+        For what a host says that proves itself: one that enrolled or renewed since the database was copied saw more of
+        the log than anybody else. One that is revoked is refused here too.
 
         Raises NotAHost, HostUnknown.
         """
+        _, shown = self._shown(request)
+        if not _is_of_a_host(shown):
+            raise NotAHost("it was not issued to a host")
+        host_id = HostId.parse(_common_name(shown))
+        with self._database() as session:
+            host = session.get(Host, str(host_id))
+        if host is not None and not host.active:
+            raise HostUnknown(host_id)
+        return host_id
+
+    def _shown(self, request: Request) -> tuple[str, x509.Certificate]:
+        """Return the client certificate of the TLS session. Raises NotAHost."""
         pem = request.environ.get("SSL_CLIENT_CERT")
         if not pem or request.environ.get("SSL_CLIENT_VERIFY") != "SUCCESS":
             raise NotAHost("there is none")
@@ -35,16 +86,12 @@ class HostIdentities:
         # A connection or a resumed TLS session may outlive the certificate that began it.
         if shown.not_valid_after_utc <= self._clock.now():
             raise NotAHost("it has expired")
-        with self._database() as session:
-            issued = session.get(Certificate, f"{shown.serial_number:x}")
-            # The row is not under the authority's signature, the certificate is; so they have to be one.
-            if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
-                raise NotAHost("it was not issued to a host")
-            host_id = HostId.parse(_common_name(shown))
-            host = session.get(Host, str(host_id))
-        if host is None or not host.active:
-            raise HostUnknown(host_id)
-        return host_id
+        return str(pem), shown
+
+
+def _is_of_a_host(certificate: x509.Certificate) -> bool:
+    units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    return [unit.value for unit in units] == [Kind.HOST.value]
 
 
 def _common_name(certificate: x509.Certificate) -> str:

@@ -7,15 +7,15 @@ from functools import partial
 from json import dumps
 
 from apiflask import APIFlask
-from flask import Response, abort, redirect, request
-from werkzeug.wrappers import Response as AnyResponse
+from flask import Response, abort, request
 
 from control_plane.http import problems
+from control_plane.http.people_accounts import add_accounts
+from control_plane.http.people_codes import add_codes
+from control_plane.http.people_hosts import add_hosts
 from control_plane.http.people_models import (
     AuditAnswer,
     AuditQuery,
-    CodeAnswer,
-    CodeRequest,
     CommandRequest,
     CommandsAnswer,
     CommandsQuery,
@@ -28,17 +28,12 @@ from control_plane.http.people_models import (
     DevicesQuery,
     FindAnswer,
     FindRequest,
-    LinkAnswer,
+    LossAnswer,
+    LossRequest,
     MoveRequest,
     MovesAnswer,
     OpenRequest,
-    PersonAnswer,
-    PersonRemoval,
-    PersonRemoved,
-    PersonRequest,
     RetryAnswer,
-    RevocationAnswer,
-    RevocationRequest,
     RoutesAnswer,
     SettleAnswer,
     SettleRequest,
@@ -46,18 +41,16 @@ from control_plane.http.people_models import (
     VerdictAnswer,
 )
 from control_plane.http.people_policy import add_policy
-from control_plane.http.people_services import COOKIE, PeopleServices, count_failure, permitted, recognise, who_of
-from control_plane.people.accounts import NotSignedIn, SignedIn
+from control_plane.http.people_provider import add_provider
+from control_plane.http.people_services import PeopleServices, permitted, recognise
+from control_plane.http.people_sign_in import add_sign_in
+from control_plane.people.accounts import NotSignedIn
 from control_plane.people.decide import Permission
 from control_plane.web import page
-from shared import clock as clocks
-from shared.audit.record import Action, Event, Happening, Outcome, Subject
 from shared.canonical import Json
 from shared.fields import decode_base64
 from shared.fleet.command import MAX_ENVELOPE_BYTES
 from shared.identity import CommandId, HostId, ObjectId
-from shared.policy.document import ORGANISATION
-from shared.policy.layer import named_parts
 
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
 MAX_BODY_BYTES = 8 << 20
@@ -74,12 +67,15 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_devices(app, services)
     _add_objects(app, services)
     add_policy(app, services)
-    _add_accounts(app, services)
+    add_accounts(app, services)
+    add_sign_in(app, services)
+    add_provider(app, services)
     _add_audit(app, services)
     _add_coverage(app, services)
     _add_routes(app, services)
     _add_moves(app, services)
-    _add_revocation(app, services)
+    add_codes(app, services)
+    add_hosts(app, services)
     _add_commands(app, services)
     return app
 
@@ -92,49 +88,18 @@ def _add_pages(app: APIFlask, services: PeopleServices) -> None:
             permitted(services, Permission.STATUS_READ)
         except NotSignedIn:
             return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
-        return Response(page.render_status(services.overview.status()), content_type="text/html; charset=utf-8")
-
-    @app.get("/sign-in")
-    def sign_in() -> AnyResponse:
-        """Turn a one-time link into a session."""
-        try:
-            secret, person, expires = services.accounts.use_link(request.args.get("token", ""))
-        except NotSignedIn:
-            count_failure(services)
-            services.journal.record(Happening(Event.SIGN_IN_REFUSED, Action.EXECUTE, Outcome.SERIOUS_FAILURE))
-            return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
-        services.journal.record(Happening(Event.SIGNED_IN, Action.EXECUTE, Outcome.SUCCESS, who_of(person)))
-        response = redirect("/")
-        response.set_cookie(COOKIE, secret, expires=expires, httponly=True, samesite="Strict")
-        return response
-
-    @app.post("/api/v1/sign-in-links")
-    @app.output(LinkAnswer)
-    def new_link() -> dict[str, Json]:
-        """Return a one-time sign-in link for whoever asks, for their browser."""
-        person = permitted(services, Permission.STATUS_READ)
-        return {"link": f"{request.host_url}sign-in?token={services.accounts.new_link(person.name)}"}
+        return Response(page.render_status(_status(services)), content_type="text/html; charset=utf-8")
 
     @app.get("/api/v1/status")
     @app.output(StatusAnswer)
     def status() -> dict[str, Json]:
         """Return hosts, policy, objects, recovery, and what is not proved."""
         permitted(services, Permission.STATUS_READ)
-        return services.overview.status()
+        return _status(services)
 
-    @app.post("/api/v1/enrolment/codes")
-    @app.input(CodeRequest, location="json", arg_name="wanted")
-    @app.output(CodeAnswer)
-    def issue_code(wanted: CodeRequest) -> dict[str, Json]:
-        """Issue a one-time enrolment code."""
-        person = permitted(services, Permission.CODE_ISSUE)
-        parts = named_parts(site=wanted.site, modality_type=wanted.modality_type)
-        issued = services.issue_code(
-            asset=wanted.asset, person=person.name, life=timedelta(seconds=wanted.valid_s), parts=parts
-        )
-        what = (Subject("asset", wanted.asset), *(Subject("layer", part) for part in parts))
-        services.journal.record(Happening(Event.CODE_ISSUED, Action.CREATE, Outcome.SUCCESS, who_of(person), what))
-        return {"code": issued.code.text(), "expires": clocks.text(issued.expires), "layers": [ORGANISATION, *parts]}
+
+def _status(services: PeopleServices) -> dict[str, Json]:
+    return {**services.overview.status(), "tokens_running_out": list(services.tokens.running_out())}
 
 
 def _add_devices(app: APIFlask, services: PeopleServices) -> None:
@@ -146,7 +111,7 @@ def _add_devices(app: APIFlask, services: PeopleServices) -> None:
             permitted(services, Permission.STATUS_READ)
         except NotSignedIn:
             return Response(page.render_signed_out(), 401, content_type="text/html; charset=utf-8")
-        shown = page.render_devices(services.devices.status(wanted.host))
+        shown = page.render_devices(services.devices.status(wanted.host), wanted.host)
         return Response(shown, content_type="text/html; charset=utf-8")
 
     @app.get("/api/v1/devices")
@@ -192,46 +157,12 @@ def _add_objects(app: APIFlask, services: PeopleServices) -> None:
         services.settling.settle(ObjectId.parse(object_id), person.name, wanted.reason)
         return {"settled": object_id}
 
-    @app.post("/api/v1/hosts/<host_id>/settle")
-    @app.input(SettleRequest, location="json", arg_name="wanted")
-    @app.output(SettleAnswer)
-    def settle_host(host_id: str, wanted: SettleRequest) -> dict[str, Json]:
-        """Take note that somebody looked into a host whose reports told two histories."""
-        person = permitted(services, Permission.HOST_SETTLE)
-        services.doubts.settle(HostId.parse(host_id), person.name, wanted.reason)
-        return {"settled": host_id}
-
     @app.post("/api/v1/objects/<object_id>/custody")
     def custody(object_id: str) -> Response:
         """Return what proves an image elsewhere (`leadglass-verify image`): no part of the image, and no patient."""
         person = permitted(services, Permission.AUDIT_READ)
         statement = services.custody.write(person.name, ObjectId.parse(object_id))
         return Response(statement, content_type="application/json")
-
-
-def _add_accounts(app: APIFlask, services: PeopleServices) -> None:
-    @app.post("/api/v1/people")
-    @app.input(PersonRequest, location="json", arg_name="wanted")
-    @app.output(PersonAnswer)
-    def add_person(wanted: PersonRequest) -> dict[str, Json]:
-        """Give somebody an account; what they sign counts only once a policy root names their key."""
-        person = permitted(services, Permission.PERSON_ADD)
-        token = services.accounts.create(wanted.name, wanted.role)
-        _record_person(Event.PERSON_ADDED, Action.CREATE, person, wanted.name)
-        return {"name": wanted.name, "token": token}
-
-    @app.post("/api/v1/people/remove")
-    @app.input(PersonRemoval, location="json", arg_name="wanted")
-    @app.output(PersonRemoved)
-    def remove_person(wanted: PersonRemoval) -> dict[str, Json]:
-        """End somebody's account; their key signs on until a policy root leaves it out."""
-        person = permitted(services, Permission.PERSON_ADD)
-        services.accounts.remove(wanted.name, person.name)
-        _record_person(Event.PERSON_REMOVED, Action.DELETE, person, wanted.name)
-        return {"removed": wanted.name}
-
-    def _record_person(event: Event, action: Action, by: SignedIn, name: str) -> None:
-        services.journal.record(Happening(event, action, Outcome.SUCCESS, who_of(by), (Subject("person", name),)))
 
 
 def _add_audit(app: APIFlask, services: PeopleServices) -> None:
@@ -249,6 +180,15 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
         """Prove every stored record again, source by source."""
         person = permitted(services, Permission.AUDIT_READ)
         return {source: verdict.json() for source, verdict in services.audit.verify(person.name).items()}
+
+    @app.post("/api/v1/log/accept-loss")
+    @app.input(LossRequest, location="json", arg_name="wanted")
+    @app.output(LossAnswer)
+    def accept_loss(wanted: LossRequest) -> dict[str, Json]:
+        """Go on without records of the centre's own log that are lost; certificates are issued again."""
+        person = permitted(services, Permission.LOSS_ACCEPT)
+        lost = services.log.accept(person.name, wanted.reason)
+        return {"first": lost.first, "last": lost.last}
 
     @app.get("/api/v1/audit/export")
     def audit_export() -> Response:
@@ -328,17 +268,6 @@ def _add_moves(app: APIFlask, services: PeopleServices) -> None:
         return {"moves": [one for one in services.moves.status() if one["move"] == move_id]}
 
 
-def _add_revocation(app: APIFlask, services: PeopleServices) -> None:
-    @app.post("/api/v1/hosts/<host>/revocation")
-    @app.input(RevocationRequest, location="json", arg_name="wanted")
-    @app.output(RevocationAnswer, status_code=201)
-    def revoke(host: str, wanted: RevocationRequest) -> dict[str, Json]:
-        """Take a host's identity away for good, and end the session that it has with the broker."""
-        person = permitted(services, Permission.HOST_REVOKE)
-        revoked = services.revocation.revoke(person.name, HostId.parse(host), wanted.reason)
-        return {"host": str(revoked.host_id), "asset": revoked.asset, "session": revoked.session}
-
-
 def _add_commands(app: APIFlask, services: PeopleServices) -> None:
     @app.get("/api/v1/commands")
     @app.input(CommandsQuery, location="query", arg_name="wanted")
@@ -368,8 +297,8 @@ def _verify_host() -> None:
 
 
 def _harden(response: Response) -> Response:
-    response.headers["Content-Security-Policy"] = page.CONTENT_SECURITY_POLICY
+    response.headers.setdefault("Content-Security-Policy", page.CONTENT_SECURITY_POLICY)
     response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Referrer-Policy"] = "no-referrer"
+    response.headers.setdefault("Referrer-Policy", "no-referrer")
     response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -5,9 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
-from control_plane.people.name import PERSON_PATTERN
 from shared.errors import Malformed
-from shared.policy.layer import PART_NAME_PATTERN
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _HOST = r"^host-[0-9a-f]{32}$"
@@ -30,32 +28,6 @@ class OpenRequest(Strict):
 
     reason: str = Field(min_length=3, max_length=300)
     form: Literal["part10", "dataset"] = Field(default="part10", alias="as")
-
-
-class PersonRequest(Strict):
-    """Who gets an account, and what they may do."""
-
-    name: str = Field(max_length=64, pattern=f"^{PERSON_PATTERN}$")
-    role: Literal["administrator"]
-
-
-class PersonRemoval(Strict):
-    """Whose account ends."""
-
-    name: str = Field(max_length=80)
-
-
-class CodeRequest(Strict):
-    """Which host an enrolment code is for, and how long it may be used.
-
-    `site` and `modality_type` name the layers that the host has besides the organisation's, without `site-` and
-    `modality-`; it keeps them for good.
-    """
-
-    asset: str = Field(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")
-    valid_s: int = Field(default=86_400, ge=60, le=30 * 86_400)
-    site: str | None = Field(default=None, pattern=f"^{PART_NAME_PATTERN}$")
-    modality_type: str | None = Field(default=None, pattern=f"^{PART_NAME_PATTERN}$")
 
 
 class FindRequest(Strict):
@@ -82,33 +54,6 @@ class AuditQuery(BaseModel):
     source: str | None = Field(default=None, max_length=40)
     after: int = Field(default=0, ge=0)
     limit: int = Field(default=100, ge=1, le=1000)
-
-
-class CodeAnswer(BaseModel):
-    """A one-time code, shown this once."""
-
-    code: str
-    expires: str
-    layers: list[str]
-
-
-class PersonAnswer(BaseModel):
-    """A new person's bearer token, shown this once."""
-
-    name: str
-    token: str
-
-
-class PersonRemoved(BaseModel):
-    """Whose account ended."""
-
-    removed: str
-
-
-class LinkAnswer(BaseModel):
-    """A sign-in link that works once, within 15 minutes."""
-
-    link: str
 
 
 class FoundObject(BaseModel):
@@ -225,6 +170,9 @@ class HostStatus(BaseModel):
     asset: str
     enrolled: str
     active: bool
+    standing: Literal["active", "quarantined", "lapsed", "revoked", "decommissioned", "replaced"]
+    tombstone: bool
+    replaces: str | None
     certificate_expires: str | None
     last_seen: str | None
     state: str
@@ -235,6 +183,8 @@ class HostStatus(BaseModel):
     policy_accepted: int | None = None
     policy_in_force: int | None = None
     policy_error: str | None = None
+    centre_log: str | None = None
+    renewal_error: str | None = None
     waiting: int | None = None
     captured: int | None = None
     delivered: int | None = None
@@ -245,6 +195,7 @@ class HostStatus(BaseModel):
     spool_used_percent: int | None = None
     damaged: int | None = None
     openable_here: int | None = None
+    keys: Literal["file", "tpm"] | None = None
     routes: list[HostRoute] | None = None
     guard: Literal["watching", "no guard", "unknown"] | None = None
     guard_policy: int | None = None
@@ -253,10 +204,11 @@ class HostStatus(BaseModel):
 
 
 class DevicesQuery(BaseModel):
-    """A host's id or asset name; without one, all hosts."""
+    """A host's id or asset name; without one, all hosts. `renewed`: a browser asks again by itself."""
 
     model_config = ConfigDict(extra="forbid")
     host: str | None = Field(default=None, min_length=1, max_length=100)
+    renewed: Literal["1"] | None = None
 
 
 class AttachedDevice(BaseModel):
@@ -330,6 +282,7 @@ class HostDevices(BaseModel):
     host: str
     asset: str
     active: bool
+    standing: str
     last_seen: str | None
     reported: str | None
     state: str
@@ -537,18 +490,17 @@ class RetryAnswer(BaseModel):
     count: int
 
 
-class RevocationRequest(Strict):
-    """Why a host's identity is taken away; the reason is kept sealed."""
+class LossRequest(Strict):
+    """Why records of the centre's own log are given up for lost; the reason is kept sealed."""
 
     reason: str = Field(min_length=3, max_length=300)
 
 
-class RevocationAnswer(BaseModel):
-    """`session` is *ended*, or says why the host may still be connected to the broker."""
+class LossAnswer(BaseModel):
+    """Records `first` to `last` are lost, as far as anybody saw them."""
 
-    host: str
-    asset: str
-    session: str
+    first: int
+    last: int
 
 
 class MoveRequest(Strict):
@@ -615,6 +567,14 @@ class CommandsAnswer(BaseModel):
     commands: list[CommandStatus]
 
 
+class TokenRunningOut(BaseModel):
+    """A token that opens nothing any more within 30 days."""
+
+    person: str
+    name: str
+    expires: str
+
+
 class StatusAnswer(BaseModel):
     """Everything the centre knows at a glance; `not_evaluated` says what nobody has proved."""
 
@@ -631,4 +591,5 @@ class StatusAnswer(BaseModel):
     drift: list[PolicyDrift]
     rollouts: list[RolloutStatus]
     commands: list[CommandStatus]
+    tokens_running_out: list[TokenRunningOut]
     not_evaluated: list[str]

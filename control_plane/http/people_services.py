@@ -1,15 +1,21 @@
 """What the people's door reaches, and who is asking: joined by every part of the door."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 
 from flask import g, request
 
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.reading import AuditReading
+from control_plane.checkpoints.guard import LogGuard
 from control_plane.coverage.runs import CoverageRuns
 from control_plane.coverage.showing import CoverageShowing
 from control_plane.custody.statements import CustodyStatements
-from control_plane.enrolment import codes
+from control_plane.enrolment.code_service import EnrolmentCodes
+from control_plane.enrolment.codes import IssuedCode
+from control_plane.enrolment.lapsed import LapsedHosts
+from control_plane.enrolment.renaming import Renaming
 from control_plane.enrolment.revocation import Revocation
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
@@ -19,7 +25,14 @@ from control_plane.http.limits import FailureLimit
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
 from control_plane.people.decide import Permission
+from control_plane.people.factors import Factors
+from control_plane.people.people import People
 from control_plane.people.permissions import verify_permitted
+from control_plane.people.provider_sign_in import ProviderSignIn
+from control_plane.people.sessions import Sessions
+from control_plane.people.signing_in import SigningIn
+from control_plane.people.tokens import Tokens
+from control_plane.people.two_persons import TwoPersons
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.versions import PolicyVersions
@@ -29,8 +42,12 @@ from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.settling import Settling
 from shared.audit.record import Participant
+from shared.identity import HostId
 
 COOKIE = "leadglass_session"
+RENEWED = "renewed"
+"""In the address of a page that its browser fetched again by itself: nobody did anything in that session."""
+_OPEN = frozenset({"/api/v1/openapi.json", "/api/v1/sign-in"})
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,12 @@ class PeopleServices:
     """Everything that people can reach through their door."""
 
     accounts: Accounts
+    people: People
+    factors: Factors
+    signing_in: SigningIn
+    sessions: Sessions
+    tokens: Tokens
+    provider: ProviderSignIn
     overview: Overview
     devices: DeviceShowing
     finder: Finder
@@ -56,14 +79,19 @@ class PeopleServices:
     routes: RoutesForPeople
     moves: SpoolMoves
     revocation: Revocation
+    log: LogGuard
     journal: CentreJournal
-    issue_code: codes.Issuer
+    codes: EnrolmentCodes
+    code_for_replacement: Callable[[str, HostId, timedelta], IssuedCode]
+    lapsed: LapsedHosts
+    renaming: Renaming
+    two_persons: TwoPersons
     limit: FailureLimit
 
 
 def recognise(services: PeopleServices) -> None:
     """Know who is asking before anything that they sent is read, so that a stranger learns nothing from refusals."""
-    if request.path.startswith("/api/") and request.path != "/api/v1/openapi.json":
+    if request.path.startswith("/api/") and request.path not in _OPEN:
         g.person = _signed_in(services)
 
 
@@ -84,8 +112,25 @@ def _signed_in(services: PeopleServices) -> SignedIn:
             count_failure(services)
             raise
     if request.method == "GET":
-        return services.accounts.by_session(request.cookies.get(COOKIE, ""))
+        acted = RENEWED not in request.args
+        return services.accounts.by_session(request.cookies.get(COOKIE, ""), acted=acted)
     raise NotSignedIn
+
+
+def by_own_page(services: PeopleServices) -> SignedIn:
+    """Return whose session a form of our own pages was sent in. Raises NotSignedIn: also for one of another page."""
+    verify_own_page()
+    return services.accounts.by_session(request.cookies.get(COOKIE, ""))
+
+
+def verify_own_page() -> None:
+    """Raises NotSignedIn. Cookies tell neither ports nor the pages of one host apart; the origin does."""
+    if request.headers.get("Origin", "") != request.host_url.rstrip("/"):
+        raise NotSignedIn
+
+
+def address_of_request() -> str:
+    return (request.remote_addr or "")[:64]
 
 
 def count_failure(services: PeopleServices) -> None:

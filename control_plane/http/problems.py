@@ -10,12 +10,22 @@ from apiflask import APIFlask, HTTPError
 from flask import Response
 from werkzeug.exceptions import HTTPException
 
-from control_plane.enrolment.codes import CodeRefused
+from control_plane.enrolment.code_service import CodeUnknown
+from control_plane.enrolment.codes import CodeOfAnotherAsset, CodeRefused
+from control_plane.enrolment.lapsed import NoSuchAsk
+from control_plane.enrolment.tombstones import Tombstoned
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.http.limits import TooManyFailures
 from control_plane.moving.grants import MoveUnknown
-from control_plane.people.accounts import NotSignedIn, PersonUnknown
+from control_plane.people.accounts import NotSignedIn
+from control_plane.people.attempts import NotProved
+from control_plane.people.factors import FactorUnknown
+from control_plane.people.people import PersonUnknown
 from control_plane.people.permissions import NotPermitted
+from control_plane.people.provider_sign_in import NotBound
+from control_plane.people.sessions import SessionUnknown
+from control_plane.people.tokens import TokenUnknown
+from control_plane.people.two_persons import RequestUnknown
 from control_plane.policy.versions import VersionUnknown
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import AuditGap
@@ -25,14 +35,24 @@ from shared.routes.queue import RouteUnknown
 _LOG = logging.getLogger(__name__)
 _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotSignedIn, 401),
+    (NotProved, 403),
     (CodeRefused, 403),
+    (CodeOfAnotherAsset, 403),
+    (Tombstoned, 403),
     (NotPermitted, 403),
     (TooManyFailures, 429),
     (ObjectUnknown, 404),
     (RouteUnknown, 404),
     (MoveUnknown, 404),
     (NoSuchHost, 404),
+    (NoSuchAsk, 404),
+    (CodeUnknown, 404),
+    (RequestUnknown, 404),
     (PersonUnknown, 404),
+    (FactorUnknown, 404),
+    (NotBound, 404),
+    (SessionUnknown, 404),
+    (TokenUnknown, 404),
     (VersionUnknown, 404),
     (AuditGap, 409),
     (Malformed, 400),

@@ -72,20 +72,35 @@ def seal_test_object(path: Path, data_key: SealingKey, index_key: SealingKey, si
     sync_folder(path.parent)
 
 
-def drill(database: sessionmaker[Session], test_object: Path, shares: Sequence[str]) -> tuple[RootKey, Drilled]:
-    """Open the test object from `shares` and the database alone.
+@dataclass(frozen=True)
+class HeldKey:
+    """A row of the key table, from wherever that lies."""
+
+    name: str
+    key_id: str
+    public: bytes
+    sealed: bytes
+
+
+def held_keys(database: sessionmaker[Session]) -> list[HeldKey]:
+    with database() as session:
+        rows = session.scalars(select(KeyRow)).all()
+    return [HeldKey(row.name, row.key_id, row.public, row.sealed) for row in rows]
+
+
+def drill(keys: Sequence[HeldKey], test_object: Path, shares: Sequence[str]) -> tuple[RootKey, Drilled]:
+    """Open the test object from `shares` and the rows of keys alone.
 
     Raises SharesRefused, KeyNotAuthentic, DrillFailed, and whatever opening an object raises.
     """
     root = recovery_shares.combine(shares)
     with test_object.open("rb") as file:
         parts = object_file.parse(file)
-        with database() as session:
-            wanted = str(SealedBox.parse(parts.wrap).key_id)
-            key = session.scalar(select(KeyRow).where(KeyRow.key_id == wanted))
-            signer = session.get(KeyRow, JOURNAL)
+        wanted = str(SealedBox.parse(parts.wrap).key_id)
+        key = next((key for key in keys if key.key_id == wanted), None)
+        signer = next((key for key in keys if key.name == JOURNAL), None)
         if key is None or signer is None:
-            raise DrillFailed("the database no longer holds the key that the test object needs")
+            raise DrillFailed("the key that the test object needs is not held any more")
         private = SealingPrivateKey(root.open(key.name, key.sealed))
         stored = StoredObject(parts.binding.object_id, parts.binding.encode(), parts.wrap, parts.record)
         pieces = open_verified(stored, BodyWindow(file, parts), EvidencePublicKey.parse(signer.public), private)

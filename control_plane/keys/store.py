@@ -19,6 +19,8 @@ from shared.sealing.hpke import SEED_BYTES, SealingPrivateKey, SealingPublicKey
 from shared.signing import SoftwareSigner
 
 CA = "ca/1"
+_CA_ALL = "ca/"
+_ROOT_ALL = "authority/root-sha256/"
 SERVER_TLS = "tls/server/1"
 BROKER_TLS = "tls/broker/1"
 SERVICE_TLS = "tls/service/1"
@@ -81,15 +83,28 @@ class KeyStore:
 
     def online_keys(self) -> tuple[str, ...]:
         """Return the names of all keys that say which policy is the newest, oldest first."""
-        with self._database() as session:
-            names = session.scalars(select(KeyRow.name).where(KeyRow.name.startswith(_POLICY_ONLINE_ALL))).all()
-        return tuple(sorted(names, key=_epoch))
+        return self._numbered(_POLICY_ONLINE_ALL)
 
     def create_online_key(self) -> str:
         """Return the name of one more key that says which policy is the newest; nothing names it yet."""
         name = f"{_POLICY_ONLINE_ALL}{_epoch(self.online_keys()[-1]) + 1}"
         self.create_p256(name)
         return name
+
+    def issuing_keys(self) -> tuple[str, ...]:
+        """Return the names of all keys of issuing CAs, oldest first; the root may not have certified the newest yet."""
+        return self._numbered(_CA_ALL)
+
+    def create_issuing_key(self) -> ec.EllipticCurvePrivateKey:
+        return self.create_p256(f"{_CA_ALL}{_epoch(self.issuing_keys()[-1]) + 1}")
+
+    def roots(self) -> tuple[bytes, ...]:
+        """Return the SHA-256 of each of the authority's roots, oldest first. Raises KeyNotAuthentic."""
+        return tuple(self.secret(name) for name in self._numbered(_ROOT_ALL))
+
+    def keep_root(self, session: Session, root_sha256: bytes) -> None:
+        """Believe one more root, the newest from now on, with the caller's commit."""
+        self.keep(session, f"{_ROOT_ALL}{len(self._numbered(_ROOT_ALL)) + 1}", root_sha256)
 
     def signer(self, name: str) -> SoftwareSigner:
         """Raises KeyUnknown, KeyNotAuthentic."""
@@ -126,9 +141,22 @@ class KeyStore:
             raise KeyNotAuthentic(row.name)
         return proved
 
+    def _numbered(self, prefix: str) -> tuple[str, ...]:
+        with self._database() as session:
+            names = session.scalars(select(KeyRow.name).where(KeyRow.name.startswith(prefix))).all()
+        return tuple(sorted(names, key=_epoch))
+
     def keep(self, session: Session, name: str, secret: bytes) -> None:
         """Seal a secret made elsewhere under `name`, with the caller's commit."""
         session.add(self._row(name, name, b"", secret))
+
+    def seal(self, name: str, secret: bytes) -> bytes:
+        """Return a secret sealed under the root key, for a row of another table; it opens under this name alone."""
+        return self._root.seal(name, secret, self._random)
+
+    def unseal(self, name: str, sealed: bytes) -> bytes:
+        """Raises Malformed, KeyNotAuthentic."""
+        return self._root.open(name, sealed)
 
     def _insert(self, name: str, key_id: str, public: bytes, secret: bytes) -> None:
         with self._database.begin() as session:

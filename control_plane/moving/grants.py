@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import CursorResult, select, update
 from sqlalchemy.orm import Session, sessionmaker
@@ -71,28 +71,21 @@ class SpoolMoves:
         Raises NoSuchHost, MoveToItself, AlreadyAllowed, DatabaseUnavailable.
         """
         now = self._clock.now()
-        move = Move(secrets.token_hex(_ID_BYTES), source, bearer, now + life)
-        who = (Participant("person", person, True),)
-        happening = Happening(
-            Event.MOVE_ALLOWED, Action.CREATE, Outcome.SUCCESS, who, move.subjects(), private={"reason": reason}
-        )
-
-        def keep(session: Session) -> None:
-            self._verify_allowable(session, move)
-            session.add(
-                SpoolMove(
-                    move_id=move.move_id, source=str(source), bearer=str(bearer), allowed_by=person, allowed=now,
-                    until=move.until, ended=None, objects=0, records=0,
-                )
-            )  # fmt: skip
-            self._journal.append(session, happening)
-
+        move, happening = self._drawn_up(person, source, bearer, reason, now + life)
         try:
-            in_one_commit(self._database, keep)
+            in_one_commit(self._database, lambda session: self._keep(session, person, move, now, happening))
         except Refused as exc:
             self._journal.record(failure(happening, Event.MOVE_ALLOWED, exc))
             raise
         return move
+
+    def allow_within(
+        self, session: Session, person: str, source: HostId, bearer: HostId, reason: str, life: timedelta
+    ) -> None:
+        """Do what `allow` does, within `session`. Raises NoSuchHost, MoveToItself, AlreadyAllowed."""
+        now = self._clock.now()
+        move, happening = self._drawn_up(person, source, bearer, reason, now + life)
+        self._keep(session, person, move, now, happening)
 
     def end(self, person: str, move_id: str) -> None:
         """Take the word back; what came before it stays. Raises MoveUnknown, MoveOver, DatabaseUnavailable."""
@@ -138,6 +131,26 @@ class SpoolMoves:
             raise MoveOver(move.move_id)
 
     # ---- row and record
+
+    def _drawn_up(
+        self, person: str, source: HostId, bearer: HostId, reason: str, until: datetime
+    ) -> tuple[Move, Happening]:
+        move = Move(secrets.token_hex(_ID_BYTES), source, bearer, until)
+        who, private = (Participant("person", person, True),), {"reason": reason}
+        happening = Happening(
+            Event.MOVE_ALLOWED, Action.CREATE, Outcome.SUCCESS, who, move.subjects(), private={**private}
+        )
+        return move, happening
+
+    def _keep(self, session: Session, person: str, move: Move, now: datetime, happening: Happening) -> None:
+        self._verify_allowable(session, move)
+        session.add(
+            SpoolMove(
+                move_id=move.move_id, source=str(move.source), bearer=str(move.bearer), allowed_by=person,
+                allowed=now, until=move.until, ended=None, objects=0, records=0,
+            )
+        )  # fmt: skip
+        self._journal.append(session, happening)
 
     def _verify_allowable(self, session: Session, move: Move) -> None:
         if move.source == move.bearer:

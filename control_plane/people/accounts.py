@@ -1,27 +1,30 @@
-"""Accounts of named people: bearer tokens for tools, one-time links for browsers. Only digests are stored."""
+"""Who is asking: by a bearer token, by the cookie of a session, or once by a link. Only digests are stored."""
 
-import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from hashlib import sha256
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import Person, SignIn
+from control_plane.db.models import ApiToken, PasswordRow, Person, PersonSession, SecondFactor, SignInLink
 from control_plane.db.transactions import in_one_commit
+from control_plane.people.decide import ADMINISTRATOR, Permission, Scope
 from control_plane.people.name import is_of_a_service
+from control_plane.people.secret_text import TOKEN_PATTERN, digest, new_id, new_secret, new_token
 from shared.clock import Clock
 from shared.errors import Refused
 
 LINK_LIFE = timedelta(minutes=15)
 SESSION_LIFE = timedelta(hours=8)
-_TOKEN_PREFIX = "lgp_"  # noqa: S105 (marks a token for secret scanners; it is none)
+IDLE_LIFE = timedelta(minutes=30)
+CREDENTIAL_LIFE = timedelta(days=365)
+CREDENTIAL, ALL = "credential", "all"
+_TOUCHED_EVERY = timedelta(minutes=1)
 
 
 class NotSignedIn(Refused):
     def __init__(self) -> None:
-        super().__init__("no valid sign-in: the link, session or token is unknown, used or expired")
+        super().__init__("no valid sign-in: the link, session or token is unknown, used, ended or expired")
 
 
 class PersonExists(Refused):
@@ -39,24 +42,24 @@ class NameOfAService(Refused):
         self.name = name
 
 
-class PersonUnknown(Refused):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"nobody named {name} has an account here")
-        self.name = name
-
-
-class RemovesThemselves(Refused):
-    def __init__(self, name: str) -> None:
-        super().__init__(f"{name} cannot remove their own account, so that somebody is always left; ask another person")
-        self.name = name
-
-
 @dataclass(frozen=True)
 class SignedIn:
-    """A person whom the door has recognised."""
+    """A person whom the door has recognised, and what they hold: the id of a token or a session."""
 
     name: str
     role: str
+    scope: Scope = None
+    token_id: str = field(default="", compare=False)
+    session_id: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class NewSession:
+    """A session that has just begun. Its `secret` is the cookie's value, known to nobody else."""
+
+    secret: str
+    person: SignedIn
+    expires: datetime
 
 
 class Accounts:
@@ -65,84 +68,142 @@ class Accounts:
 
     def create(self, name: str, role: str) -> str:
         """Return the new person's bearer token, which is shown this once. Raises PersonExists, NameOfAService."""
-        if is_of_a_service(name):
-            raise NameOfAService(name)
-        token = _TOKEN_PREFIX + secrets.token_urlsafe(32)
-
-        def add(session: Session) -> None:
-            if session.get(Person, name):
-                raise PersonExists(name)
-            session.add(Person(name=name, role=role, token_sha256=_digest(token), created=self._clock.now()))
-
-        in_one_commit(self._database, add)
-        return token
-
-    def remove(self, name: str, by: str) -> None:
-        """Have the person's token, links and sessions no longer open anything. The name stays taken: records use it.
-
-        Raises PersonUnknown, RemovesThemselves.
-        """
-        if name == by:
-            raise RemovesThemselves(name)
-        unknown = secrets.token_bytes(32)  # the digest of no token
-
-        def bar(session: Session) -> None:
-            person = session.get(Person, name)
-            if person is None:
-                raise PersonUnknown(name)
-            person.token_sha256 = unknown
-            session.execute(delete(SignIn).where(SignIn.person == name))
-
-        in_one_commit(self._database, bar)
+        return in_one_commit(self._database, lambda session: insert(session, name, role, self._clock.now()))
 
     def by_token(self, token: str) -> SignedIn:
-        """Raises NotSignedIn."""
-        with self._database() as session:
-            person = session.scalar(select(Person).where(Person.token_sha256 == _digest(token)))
-        if person is None:
+        """Raises NotSignedIn: unknown, ended or expired, or its person's account is."""
+        if not TOKEN_PATTERN.fullmatch(token):
             raise NotSignedIn
-        return SignedIn(person.name, person.role)
-
-    def first_administrator(self) -> str:
-        with self._database() as session:
-            return session.scalars(
-                select(Person.name).where(Person.role == "administrator").order_by(Person.created).limit(1)
-            ).one()
-
-    def new_link(self, person: str) -> str:
-        """Return the secret of a sign-in link that works once, within 15 minutes."""
-        secret = secrets.token_urlsafe(32)
-        expires = self._clock.now() + LINK_LIFE
-        with self._database.begin() as session:
-            session.add(SignIn(link_sha256=_digest(secret), person=person, link_expires=expires))
-        return secret
-
-    def use_link(self, secret: str) -> tuple[str, SignedIn, datetime]:
-        """Return a new session's secret, its person and its end. Raises NotSignedIn: unknown, used or expired."""
-        now, session_secret = self._clock.now(), secrets.token_urlsafe(32)
-        unused = update(SignIn).where(
-            SignIn.link_sha256 == _digest(secret), SignIn.session_sha256.is_(None), SignIn.link_expires > now
+        asked = (
+            select(Person, ApiToken)
+            .join(ApiToken, ApiToken.person == Person.name)
+            .where(ApiToken.secret_sha256 == digest(token), valid_token(self._clock.now()), Person.removed.is_(None))
         )
-        expires = now + SESSION_LIFE
-        with self._database.begin() as session:
-            used = session.scalar(
-                unused.values(session_sha256=_digest(session_secret), session_expires=expires).returning(SignIn.person)
-            )
-            person = session.get(Person, used) if used is not None else None
-        if person is None:
-            raise NotSignedIn
-        return session_secret, SignedIn(person.name, person.role), expires
-
-    def by_session(self, secret: str) -> SignedIn:
-        """Raises NotSignedIn."""
-        valid = (SignIn.session_sha256 == _digest(secret), SignIn.session_expires > self._clock.now())
         with self._database() as session:
-            person = session.scalar(select(Person).join(SignIn, SignIn.person == Person.name).where(*valid))
-        if person is None:
+            found = session.execute(asked).one_or_none()
+        if found is None:
             raise NotSignedIn
-        return SignedIn(person.name, person.role)
+        person, row = found
+        return SignedIn(person.name, person.role, parse_scope(row.scope), token_id=row.token_id)
+
+    def first_administrator(self) -> str | None:
+        """Return who may sign in by the link of a start: nobody, once an administrator has all it takes without one."""
+        administrators = (Person.role == ADMINISTRATOR, Person.removed.is_(None))
+        complete = (
+            exists().where(PasswordRow.person == Person.name),
+            exists().where(SecondFactor.person == Person.name, SecondFactor.confirmed.is_not(None)),
+        )
+        with self._database() as session:
+            if session.scalar(select(Person.name).where(*administrators, *complete).limit(1)) is not None:
+                return None
+            return session.scalar(select(Person.name).where(*administrators).order_by(Person.created).limit(1))
+
+    def new_link(self, person: str, token_id: str | None = None) -> str:
+        """Return the secret of a sign-in link that works once, within 15 minutes."""
+        with self._database.begin() as session:
+            return insert_link(session, person, self._clock.now(), token_id)
+
+    def by_session(self, secret: str, *, acted: bool = True) -> SignedIn:
+        """Return whose session it is. `acted`: a person did something, so that the time until it ends begins anew.
+
+        Raises NotSignedIn: unknown, ended, or nobody did anything in it for too long.
+        """
+        now = self._clock.now()
+        asked = (
+            select(Person, PersonSession)
+            .join(PersonSession, PersonSession.person == Person.name)
+            .where(PersonSession.secret_sha256 == digest(secret), valid_session(now), Person.removed.is_(None))
+        )
+        with self._database() as session:
+            found = session.execute(asked).one_or_none()
+        if found is None:
+            raise NotSignedIn
+        person, row = found
+        if acted and now - row.used >= _TOUCHED_EVERY:
+            with self._database.begin() as session:
+                session.execute(
+                    update(PersonSession).where(PersonSession.session_id == row.session_id).values(used=now)
+                )
+        return SignedIn(person.name, person.role, session_id=row.session_id)
 
 
-def _digest(secret: str) -> bytes:
-    # Secrets are 256 random bits, so a plain hash is not open to guessing as one of a password would be.
-    return sha256(secret.encode()).digest()
+def valid_token(now: datetime) -> ColumnElement[bool]:
+    return ApiToken.ended.is_(None) & (ApiToken.expires > now)
+
+
+def valid_session(now: datetime) -> ColumnElement[bool]:
+    """Not ended, not idle for too long, and neither is the token whose link it began with."""
+    itself = PersonSession.ended.is_(None) & (PersonSession.expires > now) & (PersonSession.used > now - IDLE_LIFE)
+    token = exists().where(ApiToken.token_id == PersonSession.token_id, valid_token(now))
+    return itself & (PersonSession.token_id.is_(None) | token)
+
+
+def parse_scope(text: str) -> Scope:
+    """Read a token's row. A permission that this version does not know is none."""
+    known = {permission.value: permission for permission in Permission}
+    return None if text == ALL else frozenset(known[word] for word in text.split() if word in known)
+
+
+def insert(session: Session, name: str, role: str, now: datetime) -> str:
+    """Add a person and return their credential's token. Raises PersonExists, NameOfAService."""
+    if is_of_a_service(name):
+        raise NameOfAService(name)
+    if session.get(Person, name):
+        raise PersonExists(name)
+    session.add(Person(name=name, role=role, created=now))
+    session.flush()
+    return insert_token(session, name, CREDENTIAL, ALL, now, now + CREDENTIAL_LIFE)[0]
+
+
+def insert_token(
+    session: Session, person: str, name: str, scope: str, now: datetime, expires: datetime
+) -> tuple[str, ApiToken]:
+    token = new_token()
+    row = ApiToken(
+        token_id=new_id(), secret_sha256=digest(token), person=person, name=name, scope=scope, created=now,
+        expires=expires,
+    )  # fmt: skip
+    session.add(row)
+    return token, row
+
+
+def insert_link(session: Session, person: str, now: datetime, token_id: str | None) -> str:
+    secret = new_secret()
+    session.add(SignInLink(link_sha256=digest(secret), person=person, expires=now + LINK_LIFE, token_id=token_id))
+    return secret
+
+
+def open_link(session: Session, secret: str, now: datetime) -> NewSession:
+    """Turn a link into a session. Raises NotSignedIn: unknown, used or expired."""
+    unused = update(SignInLink).where(
+        SignInLink.link_sha256 == digest(secret), SignInLink.used.is_(None), SignInLink.expires > now
+    )
+    link = session.scalar(unused.values(used=now).returning(SignInLink))
+    person = session.get(Person, link.person) if link is not None else None
+    if link is None or person is None or person.removed is not None:
+        raise NotSignedIn
+    return begin_session(session, person, "link", now, link.token_id)
+
+
+def begin_session(session: Session, person: Person, how: str, now: datetime, token_id: str | None = None) -> NewSession:
+    secret, session_id, expires = new_secret(), new_id(), now + SESSION_LIFE
+    session.add(
+        PersonSession(
+            session_id=session_id, secret_sha256=digest(secret), person=person.name, how=how, began=now, used=now,
+            expires=expires, token_id=token_id,
+        )
+    )  # fmt: skip
+    return NewSession(secret, SignedIn(person.name, person.role, session_id=session_id), expires)
+
+
+def end_everything(session: Session, person: str, now: datetime, keep: SignedIn | None = None) -> None:
+    """End whatever opens the door for `person` but what they hold in `keep`."""
+    tokens = update(ApiToken).where(ApiToken.person == person, ApiToken.ended.is_(None))
+    sessions = update(PersonSession).where(PersonSession.person == person, PersonSession.ended.is_(None))
+    links = update(SignInLink).where(SignInLink.person == person, SignInLink.used.is_(None))
+    if keep is not None:
+        tokens = tokens.where(ApiToken.token_id != keep.token_id)
+        sessions = sessions.where(PersonSession.session_id != keep.session_id)
+    session.execute(tokens.values(ended=now))
+    session.execute(sessions.values(ended=now))
+    session.execute(links.values(used=now))

@@ -14,19 +14,46 @@ class Permission(StrEnum):
     POLICY_PUBLISH = "policy:publish"
     ROLLOUT_STEER = "rollout:steer"
     PERSON_ADD = "person:add"
+    PERSON_CHANGE = "person:change"
+    PERSON_LIST = "person:list"
+    ACCOUNT_OWN = "account:own"
     CODE_ISSUE = "enrolment-code:issue"
     HOST_REVOKE = "host:revoke"
     AUDIT_READ = "audit:read"
+    LOSS_ACCEPT = "log:accept-loss"
     RECOVERY_DRILL = "recovery:drill"
+    BACKUP_MAKE = "backup:make"
+    BACKUP_READ = "backup:read"
+    BACKUP_FORGET = "backup:forget"
+    RESTORE_SETTLE = "restore:settle"
     COVERAGE_COMPARE = "coverage:compare"
     COVERAGE_OPEN = "coverage:open"
     ROUTE_RETRY = "route:retry"
     SPOOL_MOVE = "spool:move"
     HOST_SETTLE = "host:settle"
     HOST_COMMAND = "host:command"
+    AUTHORITY_CHANGE = "authority:change"
+    HOST_APPROVE = "host:approve"
+    HOST_CHANGE = "host:change"
+    REQUEST_DECIDE = "request:decide"
 
 
-_ROLES: dict[str, frozenset[Permission]] = {"administrator": frozenset(Permission)}
+Scope = frozenset[Permission] | None
+"""What a token is good for; None: for whatever its person may do."""
+
+_P = Permission
+_ROLES: dict[str, frozenset[Permission]] = {
+    "administrator": frozenset(Permission),
+    "field-engineer": frozenset(
+        {_P.STATUS_READ, _P.CODE_ISSUE, _P.ROUTE_RETRY, _P.SPOOL_MOVE, _P.ACCOUNT_OWN},
+    ),
+    "technician": frozenset({_P.STATUS_READ, _P.ACCOUNT_OWN}),
+    "auditor": frozenset({_P.STATUS_READ, _P.AUDIT_READ, _P.PERSON_LIST, _P.ACCOUNT_OWN}),
+}
+ADMINISTRATOR = "administrator"
+ROLES = tuple(_ROLES)
+NEVER_IN_A_SCOPE = frozenset({_P.ACCOUNT_OWN, _P.PERSON_ADD, _P.PERSON_CHANGE})
+"""What makes other ways in: whoever holds a token for a part of a person's work must not make one for all of it."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +62,13 @@ class Decision:
     reason: str
 
 
-def decide(role: str, permission: Permission) -> Decision:
-    if permission in _ROLES.get(role, frozenset()):
-        return Decision(True, f"role {role} holds {permission.value}")
-    return Decision(False, f"role {role} does not hold {permission.value}")
+def decide(role: str, permission: Permission, scope: Scope = None) -> Decision:
+    if permission not in _ROLES.get(role, frozenset()):
+        return Decision(False, f"role {role} does not hold {permission.value}")
+    if scope is not None and permission not in scope - NEVER_IN_A_SCOPE:
+        return Decision(False, f"this token's scope does not hold {permission.value}")
+    return Decision(True, f"role {role} holds {permission.value}")
+
+
+def holds(role: str) -> frozenset[Permission]:
+    return _ROLES.get(role, frozenset())

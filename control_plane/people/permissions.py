@@ -13,6 +13,6 @@ class NotPermitted(Refused):
 
 def verify_permitted(person: SignedIn, permission: Permission) -> None:
     """Raises NotPermitted."""
-    decision = decide(person.role, permission)
+    decision = decide(person.role, permission, person.scope)
     if not decision.allowed:
         raise NotPermitted(person.name, decision.reason)

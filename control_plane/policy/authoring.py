@@ -17,6 +17,7 @@ from securesystemslib.signer import Signer
 from tuf.api.metadata import Key, Root
 
 from control_plane.durable import write_new
+from control_plane.people.decide import ROLES
 from control_plane.policy.dangers import dangers
 from control_plane.policy.exchange import PolicyParts, Publication
 from control_plane.policy.file.authored import Authored, AuthoredPart
@@ -162,7 +163,7 @@ class Credential:
         key = PersonKey.read(fields.fields("key")) if kept_elsewhere else _inline_key(fields.fields("tuf"))
         credential = cls(
             person=fields.text("person", max_chars=80),
-            role=fields.choice("role", ["administrator"]),
+            role=fields.choice("role", ROLES),
             url=fields.text("url", r"https?://[!-~]{1,1000}"),
             token=fields.text("token", r"[!-~]{1,200}"),
             pinned_keys=tuple(_key_id(item) for item in fields.items("pinned_keys", most=MAX_KEYS)),

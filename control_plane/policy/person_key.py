@@ -144,15 +144,20 @@ def key_on_token(path: Path, name: str, *, token: str, key_id: int, ask_pin: Ask
 
     Raises KeyFileRefused, TokenUnavailable, PinRefused.
     """
+    person = token_key(name, token=token, key_id=key_id, ask_pin=ask_pin)
+    _write_new(public_file(path), PersonKey.parse(person.encode()).encode())
+    return person
+
+
+def token_key(name: str, *, token: str, key_id: int, ask_pin: AskPin = getpass) -> PersonKey:
+    """Return a key that lies on a token, and where. Raises TokenUnavailable, PinRefused."""
     with _of_token():
         kept, key = HSMSigner.import_(key_id, token, lambda _: ask_pin(_prompt(token)))
     pem = str(key.keyval["public"]).encode()
     public = serialization.load_pem_public_key(pem)
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP256R1):
         raise TokenUnavailable(f"key {key_id} is not an ECDSA P-256 key")
-    person = PersonKey(name, public, kept)
-    _write_new(public_file(path), PersonKey.parse(person.encode()).encode())
-    return person
+    return PersonKey(name, public, kept)
 
 
 def public_file(path: Path) -> Path:
@@ -229,6 +234,11 @@ def _of_token() -> Iterator[None]:
     except ValueError as exc:
         # How securesystemslib says that there is no library, token or key.
         raise TokenUnavailable(str(exc)) from exc
+
+
+def read_private(path: Path) -> bytes:
+    """Return a file that only its owner may read. Raises KeyFileRefused."""
+    return _read(path, private=True)
 
 
 def _read(path: Path, *, private: bool) -> bytes:

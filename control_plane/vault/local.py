@@ -19,11 +19,30 @@ from shared.sealing.chunked import Readable
 _COPY_BYTES = 1 << 18
 
 
-class LocalObjectStore:
+class LocalBodies:
+    """The bodies in a folder, for reading alone; whoever writes there meanwhile is not disturbed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def open(self, object_id: ObjectId) -> "_LocalBody":
+        with _translated():
+            try:
+                return _LocalBody(self.path(object_id))
+            except FileNotFoundError as exc:
+                raise BodyMissing(object_id) from exc
+
+    def path(self, object_id: ObjectId) -> Path:
+        name = str(object_id)
+        return self._folder / name[:2] / f"{name}.body"
+
+
+class LocalObjectStore(LocalBodies):
     """`sync` is the system's fsync; a test sees in it every point at which a power cut makes a difference."""
 
     def __init__(self, folder: Path, sync: Callable[[int], None] = os.fsync) -> None:
-        self._folder, self._new, self._sync = folder, folder / "new", sync
+        super().__init__(folder)
+        self._new, self._sync = folder / "new", sync
         with _translated():
             self._new.mkdir(mode=0o700, parents=True, exist_ok=True)
             for first in range(256):
@@ -33,7 +52,7 @@ class LocalObjectStore:
                 leftover.unlink(missing_ok=True)
 
     def put(self, object_id: ObjectId, body: Readable) -> None:
-        path = self._path(object_id)
+        path = self.path(object_id)
         with _translated():
             descriptor, name = tempfile.mkstemp(dir=self._new)
             new = Path(name)
@@ -50,17 +69,6 @@ class LocalObjectStore:
                 self._sync_folder(path.parent)
             finally:
                 new.unlink(missing_ok=True)
-
-    def open(self, object_id: ObjectId) -> "_LocalBody":
-        with _translated():
-            try:
-                return _LocalBody(self._path(object_id))
-            except FileNotFoundError as exc:
-                raise BodyMissing(object_id) from exc
-
-    def _path(self, object_id: ObjectId) -> Path:
-        name = str(object_id)
-        return self._folder / name[:2] / f"{name}.body"
 
     def _sync_folder(self, folder: Path) -> None:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

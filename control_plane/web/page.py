@@ -1,8 +1,8 @@
 """Writes the pages of the people door from what the API says. Nothing here reads a database or a clock.
 
-Every value is escaped, no page needs a script, and the only asset is the style sheet beside this module, so
-`CONTENT_SECURITY_POLICY` can forbid everything else. A value that the API left out is an error and never a blank:
-a page that silently shows less would be a false green.
+Every value is escaped. No page but those of signing in needs a script, and the only other asset is the style sheet
+beside this module, so `CONTENT_SECURITY_POLICY` can forbid everything else. A value that the API left out is an error
+and never a blank: a page that silently shows less would be a false green.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -21,6 +22,11 @@ STYLE_SHEET = "status.css"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; img-src data:; form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
 )
+FORMS_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+"""Of the pages on which people sign in: they have forms, and the one script that speaks to security keys."""
 REFRESH_S = 5
 
 _OUTCOMES = {0: "done", 4: "refused or failed", 8: "failed, serious", 12: "failed, major"}
@@ -31,14 +37,52 @@ def render_status(status: Mapping[str, Any], *, refresh_s: int = REFRESH_S) -> s
     return _pages().get_template("status.html").render(status=status, refresh_s=refresh_s)
 
 
-def render_devices(devices: Mapping[str, Any], *, refresh_s: int = REFRESH_S) -> str:
-    """Return the page of what is plugged in, for the JSON of `/api/v1/devices`."""
-    return _pages().get_template("devices.html").render(devices=devices, refresh_s=refresh_s)
+def render_devices(devices: Mapping[str, Any], host: str | None = None, *, refresh_s: int = REFRESH_S) -> str:
+    """Return the page of what is plugged in, for the JSON of `/api/v1/devices` of one host or all."""
+    again = "/devices?" + urlencode({"renewed": "1"} | ({} if host is None else {"host": host}))
+    return _pages().get_template("devices.html").render(devices=devices, refresh_s=refresh_s, again=again)
 
 
 def render_signed_out() -> str:
     """Return what somebody sees who has no session: how to get one, and nothing about this installation."""
     return _pages().get_template("signed_out.html").render()
+
+
+def render_sign_in(said: str = "", provider: str = "") -> str:
+    """Return the form for name and password, under what was said of the last attempt, and the way to a provider."""
+    return _pages().get_template("sign_in.html").render(said=said, provider=provider)
+
+
+def render_signed_in() -> str:
+    """Return a page that goes on to the status page by itself."""
+    return _pages().get_template("signed_in.html").render()
+
+
+def render_second_step(step: str, options: str, localhost: str) -> str:
+    """Return the form for the second factor. `localhost`: where it has to be opened for a security key, if not here."""
+    return _pages().get_template("second_step.html").render(step=step, options=options, localhost=localhost)
+
+
+def render_new_key(step: str, options: str, localhost: str) -> str:
+    """Return the form that has a new security key answer."""
+    return _pages().get_template("new_key.html").render(step=step, options=options, localhost=localhost)
+
+
+def render_account(
+    person: Mapping[str, Any],
+    sessions: Sequence[Mapping[str, Any]],
+    tokens: Sequence[Mapping[str, Any]],
+    *,
+    said: str,
+    codes: Sequence[str],
+    localhost: str,
+) -> str:
+    """Return somebody's own page. `codes`: recovery codes that are shown this once."""
+    return (
+        _pages()
+        .get_template("account.html")
+        .render(person=person, sessions=sessions, tokens=tokens, said=said, codes=codes, localhost=localhost)
+    )
 
 
 @cache

@@ -20,6 +20,7 @@ PATH = "/api/v1/audit/batches"
 _MOST_RECORDS = 500
 _MOST_BYTES = 4 << 20
 _LOOK_AGAIN_S = 60.0  # for what a person's command recorded in another process
+_LOOKS_BETWEEN_CONFIRMING = 15  # that found nothing to send: about a quarter of an hour
 _GATHER_S = 0.2  # one image makes two records; let them travel together
 _CONFLICT = 409
 
@@ -47,15 +48,20 @@ class AuditUploader:
         self.bell = bell
 
     def run(self, stop: threading.Event) -> None:
-        failures = 0
+        failures = idle = 0
         while not stop.is_set():
             try:
-                if not self.send_next():
+                if self.send_next():
+                    idle = 0
+                elif idle % _LOOKS_BETWEEN_CONFIRMING == 0 and self.is_behind():
+                    continue
+                else:
+                    idle += 1
                     self.bell.sleep(self._look_again_s)
                     stop.wait(_GATHER_S)
                 failures = 0
             except (Unavailable, DoorRefused) as exc:
-                failures += 1
+                failures, idle = failures + 1, 0
                 self._log.event("audit.waits", why=why(exc), failures=failures)
                 stop.wait(delay_s(failures, self._spread()))
         self._door.close()
@@ -83,6 +89,25 @@ class AuditUploader:
             raise
         if held is None or held < unsent.acknowledged + len(unsent.records):
             raise DoorUnavailable(self._door.name, "it does not confirm the audit records that it took")
+        self._journal.acknowledge(held)
+        return True
+
+    def is_behind(self) -> bool:
+        """Send the last confirmed record again; return whether the centre turns out to hold less than it confirmed.
+
+        It was restored from a backup then. What it lost is sent once more, which is how it learns what else it lost.
+        Raises DoorUnavailable, DatabaseUnavailable.
+        """
+        acknowledged = self._journal.acknowledged()
+        last = self._journal.after(acknowledged - 1, most=1, most_bytes=_MOST_BYTES) if acknowledged else None
+        if last is None:
+            return False
+        batch = sign_batch(str(self._host_id), last.prev, last.records, self._signer)
+        answer = self._door.post(PATH, batch.encode(), "application/json")
+        held = held_by(answer)
+        if answer.status != _CONFLICT or held is None or held >= acknowledged:
+            return False
+        self._log.event("audit.gap", held=held)
         self._journal.acknowledge(held)
         return True
 

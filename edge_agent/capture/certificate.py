@@ -1,6 +1,6 @@
 """The certificate that this host shows modalities: one of its own making, or the hospital's.
 
-    identity/dicom.pem = certificate (and chain, if any) || private key, all PEM, 0600
+    identity/dicom.pem = certificate (and chain, if any) || private key, all PEM, 0600; host_keys/store.py
 
 Ours is made at first need, lasts two years, and is made again in its last week, with a log line: modalities then have
 to trust the new one. One that is not ours is never touched; whether it has ended is for whoever put it there.
@@ -10,16 +10,16 @@ import socket
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from ipaddress import ip_address
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from edge_agent.config import IdentityUnreadable
 from edge_agent.enrol.keys import private_pem
-from edge_agent.enrol.store import replace
+from edge_agent.enrol.store import IdentityUnreadable
+from edge_agent.host_keys.store import HostKeyStore
+from edge_agent.host_keys.vault import KeyName
 from edge_agent.log import Log
 from shared import clock as clocks
 from shared.clock import Clock
@@ -40,19 +40,20 @@ _OURS = x509.Name(
 class DicomCertificate:
     """`names` are the host names and IP addresses under which modalities reach this host."""
 
-    def __init__(self, file: Path, names: Sequence[str], clock: Clock, log: Log) -> None:
-        self._file, self._names, self._clock, self._log = file, names, clock, log
+    def __init__(self, keys: HostKeyStore, names: Sequence[str], clock: Clock, log: Log) -> None:
+        self._keys, self._names, self._clock, self._log = keys, names, clock, log
+        self._file = keys.file(KeyName.DICOM)
         self._present: x509.Certificate | None = None
         self._read_at: tuple[int, int] | None = None
 
     def ensure(self) -> x509.Certificate:
         """Return the certificate, made first where there is none of use.
 
-        Raises IdentityUnreadable, IdentityNotStored.
+        Raises IdentityUnreadable, IdentityNotStored, KeyVaultUnavailable.
         """
         present = self._load()
         if present is None or (is_ours(present) and is_due(present, self._clock.now())):
-            replace(self._file, make(self._names, self._clock.now()))
+            self._keys.store(KeyName.DICOM, *make(self._names, self._clock.now()))
             present = self._load()
             if present is None:
                 raise IdentityUnreadable(self._file, "it is gone as soon as it is written")
@@ -96,8 +97,8 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
 
 
-def make(names: Sequence[str], now: datetime) -> bytes:
-    """Return a self-signed certificate for `names`, and behind it its key, in PEM."""
+def make(names: Sequence[str], now: datetime) -> tuple[bytes, bytes]:
+    """Return a self-signed certificate for `names`, and its key, in PEM."""
     key = ec.generate_private_key(ec.SECP256R1())
     usage = x509.KeyUsage(
         digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
@@ -119,7 +120,7 @@ def make(names: Sequence[str], now: datetime) -> bytes:
         )
         .sign(key, hashes.SHA256())
     )
-    return certificate.public_bytes(serialization.Encoding.PEM) + private_pem(key)
+    return certificate.public_bytes(serialization.Encoding.PEM), private_pem(key)
 
 
 def _general_name(name: str) -> x509.GeneralName:

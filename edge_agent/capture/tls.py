@@ -9,6 +9,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -47,8 +48,9 @@ class Secured:
 class DicomTls:
     """Secures what modalities open. Follows changes of policy, and of the certificate in `file`, by itself.
 
-    `make_certificate` sees to it that `file` holds certificate and key. `context` is what a test replaces to see that
-    it is the context that refuses.
+    `make_certificate` sees to it that `file` holds certificate and key, `readable` yields a file that has them in
+    clear: `file` itself, unless told otherwise. `context` is what a test replaces to see that it is the context that
+    refuses.
     """
 
     def __init__(
@@ -57,9 +59,11 @@ class DicomTls:
         *,
         make_certificate: Callable[[], object],
         policy: Callable[[], PolicyDocument | None],
+        readable: Callable[[], AbstractContextManager[Path]] | None = None,
         context: Callable[[Path, str], ssl.SSLContext] | None = None,
     ) -> None:
         self._file, self._make, self._policy = file, make_certificate, policy
+        self._readable = readable or (lambda: nullcontext(file))
         self._new_context = context or server_context
         self._lock = threading.Lock()
         self._made: tuple[object, ssl.SSLContext] | None = None
@@ -99,7 +103,8 @@ class DicomTls:
                 raise DicomTlsUnusable(str(self._file), exc.strerror or "it cannot be read") from exc
             key = (trust, status.st_ino, status.st_mtime_ns, status.st_size)
             if self._made is None or self._made[0] != key:
-                self._made = (key, self._new_context(self._file, trust))
+                with self._readable() as file:
+                    self._made = (key, self._new_context(file, trust))
             return self._made[1]
 
 

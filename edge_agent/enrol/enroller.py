@@ -5,17 +5,22 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge_agent.config import AgentFolder, HostConfig
+from edge_agent.config import HOST_CONFIG, AgentFolder, HostConfig
 from edge_agent.enrol.judge import verify_answer, verify_centre
 from edge_agent.enrol.keys import HostKeys, private_pem, request
 from edge_agent.enrol.store import refuse_if_enrolled, store
-from edge_agent.https import DoorUnavailable, HttpsDoor, accepted
+from edge_agent.host_keys.plain import FILES
+from edge_agent.host_keys.store import file_name
+from edge_agent.host_keys.vault import KeyName, KeyVault
+from edge_agent.https import DoorUnavailable, HttpsDoor, accepted, fetch_unverified, problem
+from shared.enrolment.chain import Trust
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.errors import Malformed, Refused
 from shared.identity import HostId
 
 _FORBIDDEN, _TOO_MANY = 403, 429
+_NOT_THE_CODE = {"CodeOfAnotherAsset", "Tombstoned"}
 
 
 class CodeRefused(Refused):
@@ -25,51 +30,62 @@ class CodeRefused(Refused):
         super().__init__("the centre does not take this code: it is wrong, used or expired; ask for a new one")
 
 
-def enrol(folder: AgentFolder, url: str, code: EnrolmentCode, asset: str) -> HostId:
+class EnrolmentRefused(Refused):
+    """The code is right, and something else is in the way."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the centre does not enrol this host: {why}")
+        self.why = why
+
+
+def enrol(
+    folder: AgentFolder,
+    url: str,
+    code: EnrolmentCode,
+    asset: str,
+    machine: tuple[bytes, ...] = (),
+    *,
+    vault: KeyVault = FILES,
+) -> HostId:
     """Return the id that the centre gave this host, once its identity is stored durably.
 
-    Raises AlreadyEnrolled, Malformed, DoorUnavailable, StrangeCentre, CodeRefused, DoorRefused, AnswerUnusable,
-    IdentityNotStored.
+    `machine` are the digests by which the centre knows this machine again.
+    Raises AlreadyEnrolled, Malformed, DoorUnavailable, StrangeCentre, KeyVaultUnavailable, CodeRefused,
+    EnrolmentRefused, DoorRefused,
+    AnswerUnusable, IdentityNotStored.
     """
     refuse_if_enrolled(folder.identity)
-    host, port = _address(url)
-    ca = verify_centre(_fetch_ca(host, port), code)
+    host, port = address(url)
+    ca = verify_centre(fetch_unverified(host, port, "/ca.pem"), code)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=ca.public_bytes(Encoding.PEM).decode())
     keys = HostKeys.new()
+    # First: a code that works once is not spent on keys that could not be kept.
+    tls, evidence = (
+        vault.wrap(name, private_pem(key)) for name, key in ((KeyName.TLS, keys.tls), (KeyName.EVIDENCE, keys.evidence))
+    )
     answer = _exchange(
         HttpsDoor(host, port, context),
-        EnrolmentRequest(code.secret, request(keys.tls, "host"), request(keys.evidence, "evidence"), asset),
+        EnrolmentRequest(code.secret, request(keys.tls, "host"), request(keys.evidence, "evidence"), asset, machine),
     )
-    verify_answer(answer, keys, ca)
+    verify_answer(answer, keys, Trust((ca,)))
     layer, *parts = answer.layers
     config = HostConfig(
-        answer.host_id, asset, answer.doors, answer.sop_hash_key, answer.policy_root, layer, tuple(parts)
-    )
+        answer.host_id, asset, answer.doors, answer.sop_hash_key, answer.policy_root, layer, tuple(parts),
+        enrolled_at=url, keys=vault.protection,
+    )  # fmt: skip
     store(
         folder.identity,
         {
-            "tls.pem": answer.tls_certificate.encode() + private_pem(keys.tls),
-            "evidence.key": private_pem(keys.evidence),
+            file_name(KeyName.TLS, vault.protection): answer.tls_certificate.encode() + tls,
+            file_name(KeyName.EVIDENCE, vault.protection): evidence,
             "evidence.crt": answer.evidence_certificate.encode(),
             "ca.pem": ca.public_bytes(Encoding.PEM),
-            "host.json": config.encode(),
+            HOST_CONFIG: config.encode(),
         },
     )
     return answer.host_id
-
-
-def _fetch_ca(host: str, port: int) -> bytes:
-    """Fetch the CA certificate from whoever answers. Nothing is believed and nothing is sent: see `verify_centre`."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    door = HttpsDoor(host, port, context)
-    try:
-        return accepted(door.name, door.get("/ca.pem")).body
-    finally:
-        door.close()
 
 
 def _exchange(door: HttpsDoor, sent: EnrolmentRequest) -> EnrolmentAnswer:
@@ -78,13 +94,16 @@ def _exchange(door: HttpsDoor, sent: EnrolmentRequest) -> EnrolmentAnswer:
     finally:
         door.close()
     if answer.status == _FORBIDDEN:
+        told = problem(answer)
+        if told.get("error") in _NOT_THE_CODE:
+            raise EnrolmentRefused(told.get("detail", ""))
         raise CodeRefused
     if answer.status == _TOO_MANY:
         raise DoorUnavailable(door.name, f"too many attempts; try again in {answer.headers.get('retry-after', '60')} s")
     return EnrolmentAnswer.parse(accepted(door.name, answer).body)
 
 
-def _address(url: str) -> tuple[str, int]:
+def address(url: str) -> tuple[str, int]:
     """Raises Malformed."""
     try:
         parts = urlsplit(url)

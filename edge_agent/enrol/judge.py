@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from edge_agent.enrol.keys import HostKeys
+from shared.enrolment.chain import ChainBroken, Trust, parse_chain, verify_chain
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer
 from shared.errors import Malformed, Refused
@@ -38,13 +38,13 @@ class AnswerUnusable(Refused):
 
 
 def verify_centre(ca_pem: bytes, code: EnrolmentCode) -> x509.Certificate:
-    """Return the CA certificate once it is the one whose fingerprint the code carries.
+    """Return the root's certificate once it is the one whose fingerprint the code carries.
 
     Raises Malformed, StrangeCentre.
     """
     try:
-        (certificate,) = x509.load_pem_x509_certificates(ca_pem)
-    except (ValueError, x509.InvalidVersion) as exc:
+        (certificate,) = parse_chain(ca_pem, "CA certificate")
+    except (ValueError, Malformed) as exc:
         raise Malformed("CA certificate", "expected exactly one certificate in PEM") from exc
     found = sha256(certificate.public_bytes(Encoding.DER)).digest()
     if not hmac.compare_digest(found, code.ca_sha256):
@@ -52,10 +52,10 @@ def verify_centre(ca_pem: bytes, code: EnrolmentCode) -> x509.Certificate:
     return certificate
 
 
-def verify_answer(answer: EnrolmentAnswer, keys: HostKeys, ca: x509.Certificate) -> None:
-    """Raise AnswerUnusable unless both certificates are the CA's, for our keys, and named as the answer says."""
-    verify_certificate(answer.tls_certificate, "TLS", keys.tls, str(answer.host_id), ca)
-    verify_certificate(answer.evidence_certificate, "evidence", keys.evidence, str(answer.host_id), ca)
+def verify_answer(answer: EnrolmentAnswer, keys: HostKeys, trust: Trust) -> None:
+    """Raise AnswerUnusable unless both certificates lead to the root, are for our keys, and named as the answer is."""
+    verify_certificate(answer.tls_certificate, "TLS", keys.tls, str(answer.host_id), trust)
+    verify_certificate(answer.evidence_certificate, "evidence", keys.evidence, str(answer.host_id), trust)
     _verify_layers(answer.layers)
 
 
@@ -73,14 +73,17 @@ def _verify_layers(layers: Sequence[str]) -> None:
 
 
 def verify_certificate(
-    pem: str, what: str, key: ec.EllipticCurvePrivateKey, name: str, ca: x509.Certificate
+    pem: str, what: str, key: ec.EllipticCurvePrivateKey, name: str, trust: Trust
 ) -> x509.Certificate:
-    """Return the certificate once it is the CA's, for `key`, and names `name`. Raises AnswerUnusable."""
+    """Return the first certificate of `pem` once the others lead from it to the root, and it is for `key` and `name`.
+
+    Raises AnswerUnusable.
+    """
     try:
-        certificate = x509.load_pem_x509_certificate(pem.encode())
-        certificate.verify_directly_issued_by(ca)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.InvalidVersion) as exc:
-        raise AnswerUnusable(f"the {what} certificate was not issued by the centre's CA") from exc
+        certificate, *between = parse_chain(pem.encode(), f"{what} certificate")
+        verify_chain(certificate, trust, between)
+    except (ChainBroken, Malformed) as exc:
+        raise AnswerUnusable(f"the {what} certificate was not issued by the centre's CA: {exc}") from exc
     if certificate.public_key() != key.public_key():
         raise AnswerUnusable(f"the {what} certificate is for another key")
     names = [n.value for n in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]

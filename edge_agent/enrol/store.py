@@ -22,6 +22,12 @@ class IdentityNotStored(Unavailable):
         self.folder, self.why = folder, why
 
 
+class IdentityUnreadable(Refused):
+    def __init__(self, file: Path, why: str) -> None:
+        super().__init__(f"{file} cannot be used: {why}")
+        self.file, self.why = file, why
+
+
 def refuse_if_enrolled(folder: Path) -> None:
     """Raises AlreadyEnrolled."""
     if folder.exists():

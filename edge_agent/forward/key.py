@@ -1,6 +1,6 @@
 """The forwarding key: the one key on a host that opens images, and only those that wait here for an archive.
 
-    identity/forwarding.key = seed of a sealing key pair (32), 0600
+    identity/forwarding.key = seed of a sealing key pair (32), 0600; host_keys/store.py
 
 Made when the first image needs it, so a host without such routes has none. One that is there and cannot be read is
 never replaced: what waits was sealed to it.
@@ -10,7 +10,9 @@ import secrets
 import threading
 from pathlib import Path
 
-from edge_agent.enrol.store import IdentityNotStored, replace
+from edge_agent.enrol.store import IdentityNotStored, IdentityUnreadable
+from edge_agent.host_keys.store import HostKeyStore
+from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyNotOfThisTpm, KeyVaultUnavailable
 from shared.errors import Malformed, Unavailable
 from shared.identity import RandomBytes
 from shared.sealing.hpke import SEED_BYTES, SealingPrivateKey, SealingPublicKey
@@ -25,8 +27,8 @@ class ForwardingKeyUnusable(Unavailable):
 class ForwardingKey:
     """For any thread. Read once; a file that is exchanged counts after the next start."""
 
-    def __init__(self, file: Path, random_bytes: RandomBytes = secrets.token_bytes) -> None:
-        self._file, self._random = file, random_bytes
+    def __init__(self, keys: HostKeyStore, random_bytes: RandomBytes = secrets.token_bytes) -> None:
+        self._keys, self._file, self._random = keys, keys.file(KeyName.FORWARDING), random_bytes
         self._lock = threading.Lock()
         self._key: SealingPrivateKey | None = None
 
@@ -35,8 +37,8 @@ class ForwardingKey:
         with self._lock:
             if self._load() is None:
                 try:
-                    replace(self._file, self._random(SEED_BYTES))
-                except IdentityNotStored as exc:
+                    self._keys.store(KeyName.FORWARDING, b"", self._random(SEED_BYTES))
+                except (IdentityNotStored, KeyVaultUnavailable) as exc:
                     raise ForwardingKeyUnusable(self._file, exc.why) from exc
             return self._present().public
 
@@ -53,12 +55,12 @@ class ForwardingKey:
 
     def _load(self) -> SealingPrivateKey | None:
         if self._key is None:
-            try:
-                self._key = SealingPrivateKey(self._file.read_bytes())
-            except FileNotFoundError:
+            if not self._keys.has(KeyName.FORWARDING):
                 return None
-            except OSError as exc:
-                raise ForwardingKeyUnusable(self._file, exc.strerror or "it cannot be read") from exc
-            except Malformed as exc:
+            try:
+                self._key = SealingPrivateKey(self._keys.load(KeyName.FORWARDING))
+            except (IdentityUnreadable, KeyVaultUnavailable, KeyMisplaced, Malformed) as exc:
                 raise ForwardingKeyUnusable(self._file, exc.why) from exc
+            except KeyNotOfThisTpm as exc:
+                raise ForwardingKeyUnusable(self._file, str(exc)) from exc
         return self._key

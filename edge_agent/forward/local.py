@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 
 from edge_agent.beside import opened
-from edge_agent.config import AgentFolder, load_identity
+from edge_agent.config import AgentFolder, load_enrolment
 from edge_agent.database import DatabaseUnavailable
 from edge_agent.forward.queue import ForwardQueue
 from shared.canonical import Json
@@ -60,7 +60,7 @@ class Listing:
 
 def read_listing(folder: AgentFolder) -> Listing:
     """Return everything that waits here for an archive, oldest first. Raises NotEnrolled, DatabaseUnavailable."""
-    load_identity(folder)
+    load_enrolment(folder)
     if not folder.database.exists():
         return Listing(0, (), ())
     try:
@@ -89,11 +89,11 @@ def opened_queue(folder: AgentFolder) -> Iterator[ForwardQueue]:
 
     Raises NotEnrolled, NothingForwarded, DatabaseUnavailable, DatabaseDamaged.
     """
-    load_identity(folder)
+    load_enrolment(folder)
     if not folder.database.exists():
         raise NothingForwarded
     clock = SystemClock()
     with opened(folder, clock) as beside:
-        queue = ForwardQueue(beside.database, beside.journal, beside.identity.config.host_id, clock)
+        queue = ForwardQueue(beside.database, beside.journal, beside.enrolment.config.host_id, clock)
         yield queue
         queue.tidy()

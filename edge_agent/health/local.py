@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from edge_agent.config import AgentFolder, HostConfig, load_identity
+from edge_agent.config import AgentFolder, HostConfig, load_enrolment
 from edge_agent.database import DatabaseUnavailable
+from edge_agent.enrol.standing import LocalStanding, read_standing
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
+from edge_agent.log_witness.store import read_said
 from edge_agent.moving.store import MovedFrom, read_moved
 from edge_agent.policy_sync.store import StoredPolicyAltered, read_held, read_in_force
 from edge_agent.spool.attempts import count
@@ -19,6 +21,7 @@ from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
 from shared.errors import Refused
+from shared.fleet.keys import KeyProtection
 from shared.fleet.state import RouteState, percent_used
 
 _REFUSALS = (Event.ASSOCIATION_REFUSED, Event.IMAGE_REFUSED, Event.DELIVERY_REFUSED)
@@ -38,6 +41,8 @@ class LocalStatus:
     host: str
     asset: str
     certificate_expires: datetime
+    standing: LocalStanding
+    keys: KeyProtection
     layers: tuple[LocalLayer, ...]  # the organisation's first
     isolated: bool
     coming_in: int
@@ -57,6 +62,8 @@ class LocalStatus:
     routes: tuple[RouteState, ...]
     export_folders: tuple[FolderRow, ...]
     moved: tuple[MovedFrom, ...]
+    centre_log_seen: int  # the highest number that this host saw of the centre's log; 0: none
+    centre_log: str  # what is wrong with that log, empty where nothing is
 
     @property
     def policy_accepted(self) -> int:
@@ -71,6 +78,8 @@ class LocalStatus:
             "host": self.host,
             "asset": self.asset,
             "certificate_expires": clock.text(self.certificate_expires),
+            "standing": self.standing.json(),
+            "keys": self.keys.value,
             "policy_accepted": self.policy_accepted,
             "policy_layers": [asdict(layer) for layer in self.layers],
             "coming_in": self.coming_in,
@@ -92,29 +101,33 @@ class LocalStatus:
             "routes": [route.json() for route in self.routes],
             "export_folders": [asdict(folder) for folder in self.export_folders],
             "moved": [asdict(moved) for moved in self.moved],
+            "centre_log_seen": self.centre_log_seen,
+            "centre_log": self.centre_log,
         }
 
 
 def read_status(folder: AgentFolder) -> LocalStatus:
     """Raises NotEnrolled, IdentityUnreadable, Malformed, DatabaseUnavailable."""
-    identity = load_identity(folder)
+    enrolment = load_enrolment(folder)
     # Before the database: an image leaves here once it stands there, so it is seen in one of them at least.
     coming_in = count(folder.spool / "attempts")
     counts: dict[str, int] = {}
     records = acknowledged = senders = commitments = 0
     openable = quota = damaged = 0
-    layers = tuple(LocalLayer(layer, 0, 0) for layer in identity.config.layers)
+    layers = tuple(LocalLayer(layer, 0, 0) for layer in enrolment.config.layers)
     isolated = False
+    standing = read_standing(None, folder)
     routes: tuple[RouteState, ...] = ()
     folders: tuple[FolderRow, ...] = ()
     moved: tuple[MovedFrom, ...] = ()
     spooled: dict[str, tuple[int, int]] = {}
+    log_seen, log_said = 0, ""
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
                 connection.execute("BEGIN")  # all of one moment
                 counts = dict(connection.execute("SELECT event, n FROM tally").fetchall())
-                layers, quota = _policy(connection, identity.config)
+                layers, quota = _policy(connection, enrolment.config)
                 (records,) = connection.execute("SELECT coalesce(max(seq), 0) FROM record").fetchone()
                 (acknowledged,) = connection.execute("SELECT seq FROM acknowledged").fetchone()
                 senders = _number(connection, "senders_refused", "SELECT n FROM senders_refused")
@@ -123,13 +136,17 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 routes = read_routes(connection) if _has(connection, "forward") else ()
                 folders, moved = read_folders(connection), read_moved(connection)
                 isolated = bool(_number(connection, "isolation", "SELECT isolated FROM isolation"))
+                standing = read_standing(connection if _has(connection, "standing") else None, folder)
                 spooled, damaged = read_counts(connection), read_amiss(connection)
+                log_seen, log_said = read_said(connection) if _has(connection, "log_checkpoint") else (0, "")
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
-        host=str(identity.config.host_id),
-        asset=identity.config.asset,
-        certificate_expires=identity.tls_certificate.not_valid_after_utc,
+        host=str(enrolment.config.host_id),
+        asset=enrolment.config.asset,
+        certificate_expires=enrolment.tls_certificate.not_valid_after_utc,
+        standing=standing,
+        keys=enrolment.config.keys,
         layers=layers,
         isolated=isolated,
         coming_in=coming_in,
@@ -149,6 +166,8 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         routes=routes,
         export_folders=folders,
         moved=moved,
+        centre_log_seen=log_seen,
+        centre_log=log_said,
     )
 
 

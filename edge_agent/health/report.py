@@ -18,6 +18,7 @@ from shared.audit.record import Event
 from shared.clock import Clock
 from shared.errors import Refused, Unavailable
 from shared.fleet.devices import GuardReport
+from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState, FailedLayer, HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.signing import EvidenceSigner
@@ -66,6 +67,9 @@ class StateReporter:
         guard: Callable[[], GuardReport | None] = lambda: None,
         brought_records: Callable[[], int] = lambda: 0,
         isolated: Callable[[], bool] = lambda: False,
+        centre_log: Callable[[], str] = lambda: "",
+        renewal_error: Callable[[], str] = lambda: "",
+        keys: KeyProtection = KeyProtection.FILE,
         bell: Bell,
         run_name: str = "",
         spread: Callable[[], float] = random.random,
@@ -75,6 +79,8 @@ class StateReporter:
         self._clock, self._log, self._spread = clock, log, spread
         self._listening, self._policy_error, self._capture = listening, policy_error, capture
         self._guard, self._brought_records, self._isolated = guard, brought_records, isolated
+        self._centre_log, self._renewal_error = centre_log, renewal_error
+        self._keys = keys
         self.bell, self._run_name = bell, run_name
         database.create(_SCHEMA)
 
@@ -126,6 +132,9 @@ class StateReporter:
             isolated=self._isolated(),
             layers=tuple(parts),
             failed=tuple(FailedLayer(layer, version) for layer, version in self._store.failed_here().items()),
+            centre_log=self._centre_log(),
+            renewal_error=self._renewal_error(),
+            keys=self._keys,
         )
 
     def _next_number(self) -> int:

@@ -13,9 +13,11 @@ from pathlib import Path
 from edge_agent.agent import locked
 from edge_agent.audit.journal import Journal
 from edge_agent.capture.store import CaptureStore
-from edge_agent.config import AgentFolder, Identity, IdentityUnreadable, load_identity
+from edge_agent.config import AgentFolder, Identity, load_enrolment, load_identity
 from edge_agent.database import Database
+from edge_agent.enrol.store import IdentityUnreadable
 from edge_agent.forward.queue import ForwardQueue
+from edge_agent.host_keys.vault import KeyNotOfThisTpm, KeyVaultUnavailable
 from edge_agent.log import JsonLog
 from edge_agent.moving.exporter import SpoolExporter
 from edge_agent.moving.folder import GivenExport, NewExport
@@ -28,7 +30,11 @@ from edge_agent.spool.catalogue import State
 from edge_agent.spool.errors import SpoolUnavailable
 from shared import clock as clocks
 from shared.clock import Clock
+from shared.enrolment.chain import Trust
 from shared.errors import Refused
+from shared.identity import HostId
+
+_EVIDENCE = "evidence.crt"
 
 
 class LeftBehind(Refused):
@@ -41,6 +47,21 @@ class LeftBehind(Refused):
         told = "".join(f"\n  {one}" for one in named)
         super().__init__(f"the export is complete but for these, which lie on this host only; keep its disk:{told}")
         self.left, self.unsettled = left, unsettled
+
+
+class KeysOpen(Refused):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"the keys in {folder} open on this machine: use `spool export` and `spool import`, which take its audit "
+            "records along too"
+        )
+        self.folder = folder
+
+
+class SameHost(Refused):
+    def __init__(self, host_id: HostId) -> None:
+        super().__init__(f"both folders are those of {host_id}; a spool is rescued into another host's")
+        self.host_id = host_id
 
 
 @dataclass(frozen=True)
@@ -114,7 +135,7 @@ def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str
         host.put_in_order()
         importer = SpoolImporter(
             host_id=host.identity.config.host_id,
-            ca=host.identity.ca,
+            trust=host.identity.trust,
             spool=host.spool,
             answered_for=host.captures.receipts.record_of,
             journal=host.journal,
@@ -136,6 +157,70 @@ def import_spool(folder: AgentFolder, given: Path, clock: Clock) -> Iterator[str
     imported.verify_whole()
 
 
+def rescue_spool(folder: AgentFolder, old: AgentFolder, clock: Clock) -> Iterator[str]:
+    """Take in what lies in the folder of a host whose keys do not open any more; yield what to tell.
+
+    Raises NotEnrolled, IdentityUnreadable, AlreadyRunning, KeysOpen, SameHost, NotAllTakenIn, and what importing
+    raises.
+    """
+    _verify_lost(old)
+    with _opened(folder, clock) as host, _opened_without_keys(old, host.identity.trust, clock) as dead:
+        if dead.host_id == host.identity.config.host_id:
+            raise SameHost(dead.host_id)
+        dead.captures.recover(dead.host_id, host.log)
+        importer = SpoolImporter(
+            host_id=host.identity.config.host_id,
+            trust=host.identity.trust,
+            spool=host.spool,
+            answered_for=host.captures.receipts.record_of,
+            journal=host.journal,
+            moved=host.captures.moved,
+        )
+        lying = HostSpool(dead.captures.spool, dead.captures.database).undelivered()
+        rescued = importer.rescue(dead.host_id, lying, dead.signers)
+        left = dead.journal.waiting() + dead.captures.moved.records_waiting()
+    yield f"{rescued.taken} objects of {dead.host_id} taken in, {rescued.held} here already or delivered"
+    yield "nobody signed for how many there were; nothing was deleted there, so keep that disk"
+    yield f"{left} audit records of it stay behind: its own key alone could have sent them"
+    yield (
+        f"delivered once an administrator has said: leadglass-server spool allow --from {dead.host_id} "
+        f"--to {host.identity.config.host_id}"
+    )
+    rescued.verify_whole()
+
+
+def _verify_lost(old: AgentFolder) -> None:
+    """Raises KeysOpen: an export is then possible, and more than a rescue."""
+    try:
+        load_identity(old)
+    except (KeyNotOfThisTpm, KeyVaultUnavailable):
+        return
+    raise KeysOpen(old.path)
+
+
+@dataclass(frozen=True)
+class _DeadHost:
+    """The folder of a host whose keys are gone, and whose signatures lie in it."""
+
+    host_id: HostId
+    signers: Signers
+    captures: CaptureStore
+    journal: Journal
+
+
+@contextmanager
+def _opened_without_keys(folder: AgentFolder, trust: Trust, clock: Clock) -> Iterator[_DeadHost]:
+    config = load_enrolment(folder).config
+    with locked(folder), closing(Database(folder.database)) as database:
+        policy = StoredPolicy(database, config.layers, config.host_id, JsonLog(clock))
+        journal = Journal(database, config.host_id, key=policy.audit_key, clock=clock)
+        own = certified(_evidence_certificate(folder), trust)
+        key, quota = own.key(config.host_id), policy.spool_quota_bytes
+        captures = CaptureStore(folder.spool, database, journal, key, quota=quota)
+        signers = certified(own.pem() + captures.moved.certificates(), trust)
+        yield _DeadHost(config.host_id, signers, captures, journal)
+
+
 @contextmanager
 def _opened(folder: AgentFolder, clock: Clock) -> Iterator[_Host]:
     identity = load_identity(folder)
@@ -154,12 +239,15 @@ def _opened(folder: AgentFolder, clock: Clock) -> Iterator[_Host]:
 
 def _signers(folder: AgentFolder, host: _Host) -> Signers:
     """Return whose signatures lie in the spool: this host's, and those of hosts whose spool was brought here."""
-    file = folder.identity / "evidence.crt"
+    signers = certified(_evidence_certificate(folder) + host.captures.moved.certificates(), host.identity.trust)
+    if signers.key(host.identity.config.host_id) != host.identity.signer.public:
+        raise IdentityUnreadable(folder.identity / _EVIDENCE, "it is not for this host's evidence key")
+    return signers
+
+
+def _evidence_certificate(folder: AgentFolder) -> bytes:
+    file = folder.identity / _EVIDENCE
     try:
-        own = file.read_bytes()
+        return file.read_bytes()
     except OSError as exc:
         raise IdentityUnreadable(file, exc.strerror or "it cannot be read") from exc
-    signers = certified(own + host.captures.moved.certificates(), host.identity.ca)
-    if signers.key(host.identity.config.host_id) != host.identity.signer.public:
-        raise IdentityUnreadable(file, "it is not for this host's evidence key")
-    return signers

@@ -7,12 +7,10 @@ cut off is begun anew; what is here already, and sound, is left as it is.
 import errno
 import hmac
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-
-from cryptography import x509
 
 from edge_agent.audit.journal import Journal
 from edge_agent.database import DatabaseDamaged
@@ -36,12 +34,13 @@ from edge_agent.moving.manifest import (
     PartList,
     verify_manifest,
 )
-from edge_agent.moving.spools import Held, TakingSpool
+from edge_agent.moving.spools import Held, TakingSpool, Undelivered
 from edge_agent.moving.store import MovedBatch, MovedStore
 from edge_agent.spool.errors import SpoolUnavailable
 from shared.audit.attempt import failure
 from shared.audit.batch import Batch, ChainHead, verify_batch
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.enrolment.chain import Trust
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
@@ -79,13 +78,12 @@ class NotAllTakenIn(Refused):
 
 
 @dataclass
-class Imported:
-    """What became of an export. `held` was here already, or delivered from here.
+class Taken:
+    """What became of objects that were brought. `held` was here already, or delivered from here.
 
     Of those `taken`, so many were `mended`: what was here of them had been put aside, or could not be read.
     """
 
-    manifest: Manifest
     taken: int = 0
     mended: int = 0
     held: int = 0
@@ -99,6 +97,11 @@ class Imported:
             raise NotAllTakenIn(tuple(self.refused), tuple(self.left))
 
 
+@dataclass
+class Imported(Taken):
+    manifest: Manifest = field(kw_only=True)
+
+
 class SpoolImporter:
     """Holding the folder's lock is the caller's. `verify_manifest` is what a test replaces to see that it protects.
 
@@ -109,14 +112,14 @@ class SpoolImporter:
         self,
         *,
         host_id: HostId,
-        ca: x509.Certificate,
+        trust: Trust,
         spool: TakingSpool,
         answered_for: Callable[[ObjectId], bytes | None],
         journal: Journal,
         moved: MovedStore,
         verify_manifest: VerifyManifest = verify_manifest,
     ) -> None:
-        self._host_id, self._ca, self._spool, self._answered_for = host_id, ca, spool, answered_for
+        self._host_id, self._trust, self._spool, self._answered_for = host_id, trust, spool, answered_for
         self._journal, self._moved, self._verify_manifest = journal, moved, verify_manifest
 
     def take_in(self, given: GivenExport) -> Imported:
@@ -130,7 +133,7 @@ class SpoolImporter:
         who = (Participant("host", str(self._host_id), True),)
         what = (Subject("host", str(manifest.host_id)), Subject("export", str(manifest.export_id)))
         happening = Happening(Event.SPOOL_IMPORTED, Action.CREATE, Outcome.SUCCESS, who, what)
-        imported = Imported(manifest)
+        imported = Imported(manifest=manifest)
         try:
             for number, digest in enumerate(manifest.parts, 1):
                 self._part(given, signers, part_folder(number), digest, imported)
@@ -140,9 +143,44 @@ class SpoolImporter:
         self._record(happening, imported)
         return imported
 
+    def rescue(self, source: HostId, lying: Iterable[Undelivered], signers: Signers) -> Taken:
+        """Take in what lies on the disk of `source`, whose keys are gone, so that it exports nothing any more.
+
+        Each object proves itself by the signature of the host that captured it. That these are all, nobody signed for.
+        Raises like `take_in`.
+        """
+        who = (Participant("host", str(self._host_id), True),)
+        happening = Happening(
+            Event.SPOOL_IMPORTED, Action.CREATE, Outcome.SUCCESS, who, (Subject("host", str(source)),)
+        )
+        taken = Taken()
+        try:
+            for undelivered in lying:
+                self._rescue_one(undelivered, signers, taken)
+        except (DatabaseDamaged, Unavailable) as exc:
+            self._journal.record(failure(happening, Event.SPOOL_IMPORTED, exc))
+            raise
+        self._record(happening, taken)
+        return taken
+
+    def _rescue_one(self, undelivered: Undelivered, signers: Signers, taken: Taken) -> None:
+        object_id = undelivered.object_id
+        with _naming(f"object {object_id}", taken):
+            try:
+                source = undelivered.open()
+            except SpoolUnavailable as exc:
+                raise Malformed(f"object {object_id}", f"that disk does not give it: {exc}") from exc
+            with source:
+                parts, record = verify_object(source, object_id, signers)
+                held, digest = self._spool.held(object_id), record_digest(parts.record)
+                if self._is_here(held, object_id, digest):
+                    taken.held += 1
+                else:
+                    self._put(held, digest, record, Passing(source, parts, record), signers, taken)
+
     def _opened(self, given: GivenExport) -> tuple[Signers, Manifest]:
         """Return whose signatures count and what the exporting host says, once that is proved."""
-        signers = certified(given.read(CERTIFICATES, _MAX_CERTIFICATES_BYTES), self._ca)
+        signers = certified(given.read(CERTIFICATES, _MAX_CERTIFICATES_BYTES), self._trust)
         signed = given.read(MANIFEST, MAX_MANIFEST_BYTES)
         host = signers.host_of(signing_key_id(signed))
         if host is None:
@@ -173,7 +211,7 @@ class SpoolImporter:
     ) -> None:
         name, object_id = f"{folder}/{listed.name}", listed.object_id
         held = self._spool.held(object_id)
-        if self._is_here(held, listed):
+        if self._is_here(held, object_id, listed.record_sha256):
             imported.held += 1
             return
 
@@ -186,38 +224,44 @@ class SpoolImporter:
             if record_digest(parts.record) != listed.record_sha256:
                 raise FileAltered(name)
             passing = Passing(source, parts, record, verify)
-            if held is None:
-                self._take_in_new(record, signers, passing)
-            else:
-                self._verify_same(held, listed, record.host_id, signers)
-                self._spool.take_in(object_id, passing)
-                imported.mended += 1
-        imported.taken += 1
+            self._put(held, listed.record_sha256, record, passing, signers, imported)
 
-    def _is_here(self, held: Held | None, listed: ListedObject) -> bool:
-        """Return whether there is nothing to be done for an object. Raises HeldOtherwise."""
-        answered_for = self._answered_for(listed.object_id)
-        if answered_for is not None and answered_for != listed.record_sha256:
-            raise HeldOtherwise(listed.object_id)
+    def _put(
+        self, held: Held | None, digest: bytes, record: CaptureRecord, passing: Passing, signers: Signers, taken: Taken
+    ) -> None:
+        if held is None:
+            self._take_in_new(record, signers, passing)
+        else:
+            self._verify_same(held, record, digest, signers)
+            self._spool.take_in(record.object_id, passing)
+            taken.mended += 1
+        taken.taken += 1
+
+    def _is_here(self, held: Held | None, object_id: ObjectId, digest: bytes) -> bool:
+        """Return whether there is nothing to be done for an object with this capture record. Raises HeldOtherwise."""
+        answered_for = self._answered_for(object_id)
+        if answered_for is not None and answered_for != digest:
+            raise HeldOtherwise(object_id)
         if answered_for is not None or held is None or not held.is_sound:
             return answered_for is not None
         try:
             with held.open() as source:
-                return record_digest(object_file.parse(source).record) == listed.record_sha256
+                return record_digest(object_file.parse(source).record) == digest
         except (Malformed, OSError, SpoolUnavailable):
             return False
 
-    def _verify_same(self, held: Held, listed: ListedObject, host_id: HostId, signers: Signers) -> None:
+    def _verify_same(self, held: Held, record: CaptureRecord, digest: bytes, signers: Signers) -> None:
         """Raises HeldOtherwise: what is held is another host's, or another record that its host did sign."""
-        if (self._moved.source_of(listed.object_id) or self._host_id) != host_id:
-            raise HeldOtherwise(listed.object_id)
+        object_id = record.object_id
+        if (self._moved.source_of(object_id) or self._host_id) != record.host_id:
+            raise HeldOtherwise(object_id)
         try:
             with held.open() as source:
-                parts, _ = verify_object(source, listed.object_id, signers)
+                parts, _ = verify_object(source, object_id, signers)
         except (Malformed, SignerUnknown, IntegrityFailure, OSError, SpoolUnavailable):
             return  # damaged, so it says nothing
-        if record_digest(parts.record) != listed.record_sha256:
-            raise HeldOtherwise(listed.object_id)
+        if record_digest(parts.record) != digest:
+            raise HeldOtherwise(object_id)
 
     def _take_in_new(self, record: CaptureRecord, signers: Signers, passing: Passing) -> None:
         self._moved.expect(record.object_id, record.host_id, signers.pem(record.host_id))
@@ -244,7 +288,7 @@ class SpoolImporter:
         self._moved.keep_batch(kept, signers.pem(listed.source))
         imported.batches += 1
 
-    def _record(self, happening: Happening, imported: Imported) -> None:
+    def _record(self, happening: Happening, imported: Taken) -> None:
         """Record each file that was refused by itself, and then what became of the whole."""
         for name, why in imported.refused:
             refused = replace(happening, what=(*happening.what, Subject("file", name)), reason=why)
@@ -259,7 +303,7 @@ class SpoolImporter:
 
 
 @contextmanager
-def _naming(name: str, imported: Imported) -> Iterator[None]:
+def _naming(name: str, imported: Taken) -> Iterator[None]:
     """Refuse one file by name and go on; what is wrong with this host's own disk is no fault of a file."""
     try:
         yield

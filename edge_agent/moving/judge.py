@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 
+from shared.enrolment.chain import Chain, ChainBroken, Trust, is_authority, parse_chain, pem_of, verify_chain
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId, KeyId, ObjectId
 from shared.sealing import object_file
@@ -22,6 +22,7 @@ from shared.sealing.record import CaptureRecord
 from shared.signing import EvidencePublicKey
 
 MAX_CERTIFICATES = 64
+_MAX_WITH_AUTHORITIES = 4 * MAX_CERTIFICATES  # each host's may have come with their own copies
 _UNIT = "evidence"
 _PIECE_BYTES = 1 << 18
 
@@ -49,6 +50,7 @@ class Signers:
     """The evidence keys that an authority certified, by host, with the certificates that say so."""
 
     certificates: Mapping[HostId, x509.Certificate]
+    authorities: Chain = ()  # what leads from them to the root
 
     def key(self, host_id: HostId) -> EvidencePublicKey:
         """Raises SignerUnknown."""
@@ -62,23 +64,22 @@ class Signers:
         return next((host for host, one in self.certificates.items() if _key(one).key_id == key_id), None)
 
     def pem(self, host_id: HostId | None = None) -> bytes:
-        """Return the certificates of one host, or of all."""
-        wanted = (one for host, one in self.certificates.items() if host_id in (None, host))
-        return b"".join(one.public_bytes(Encoding.PEM) for one in wanted)
+        """Return the certificates of one host, or of all, and what leads from them to the root."""
+        wanted = [one for host, one in self.certificates.items() if host_id in (None, host)]
+        return pem_of((*wanted, *self.authorities))
 
 
-def certified(pem: bytes, ca: x509.Certificate) -> Signers:
-    """Return the signers that `pem` names, once each certificate is an evidence certificate by `ca`.
+def certified(pem: bytes, trust: Trust) -> Signers:
+    """Return the signers that `pem` names, once each certificate is an evidence certificate that leads to `trust`.
 
-    Raises Malformed, StrangeCertificate.
+    Those of authorities may stand anywhere between them, and prove nothing. Raises Malformed, StrangeCertificate.
     """
-    try:
-        found = x509.load_pem_x509_certificates(pem)
-    except ValueError as exc:
-        raise Malformed("certificates of the export", "not certificates in PEM") from exc
-    if len(found) > MAX_CERTIFICATES:
+    found = dict.fromkeys(parse_chain(pem, "certificates of the export", most=_MAX_WITH_AUTHORITIES))
+    authorities = tuple(one for one in found if is_authority(one))
+    hosts = [one for one in found if one not in authorities]
+    if len(hosts) > MAX_CERTIFICATES:
         raise Malformed("certificates of the export", f"more than {MAX_CERTIFICATES}")
-    return Signers({_verified(certificate, ca): certificate for certificate in found})
+    return Signers({_verified(one, trust, authorities): one for one in hosts}, authorities)
 
 
 def verify_object(source: SeekableSource, object_id: ObjectId, signers: Signers) -> tuple[ObjectParts, CaptureRecord]:
@@ -141,14 +142,13 @@ class Passing:
         return self._whole.digest()
 
 
-def _verified(certificate: x509.Certificate, ca: x509.Certificate) -> HostId:
+def _verified(certificate: x509.Certificate, trust: Trust, authorities: Chain) -> HostId:
     try:
-        may_issue = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        certificate.verify_directly_issued_by(ca)
+        verify_chain(certificate, trust, authorities)
         may_sign = certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as exc:
-        raise StrangeCertificate("it was not issued by this host's authority") from exc
-    if not may_issue or not may_sign or _named(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME) != _UNIT:
+    except (ChainBroken, x509.ExtensionNotFound) as exc:
+        raise StrangeCertificate(f"it was not issued by this host's authority ({exc})") from exc
+    if not may_sign or _named(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME) != _UNIT:
         raise StrangeCertificate("it is not for evidence")
     try:
         _key(certificate)

@@ -154,7 +154,7 @@ def _reading(folder: "AgentFolder") -> "Iterator[_Reading]":
         yield _Reading(CatalogueReader(NothingCatalogued()), files, keys)
         return
     with closing(ReadingDatabase(folder.database)) as database:
-        keys = either(keys, keys_of_brought(database, identity.ca))
+        keys = either(keys, keys_of_brought(database, identity.trust))
         yield _Reading(CatalogueReader(database if database.has("spooled") else NothingCatalogued()), files, keys)
 
 
@@ -172,7 +172,7 @@ def _deciding(folder: "AgentFolder") -> "Iterator[Decisions]":
             raise NothingSpooled
         clock = SystemClock()
         with opened(folder, clock) as beside:
-            host_id = beside.identity.config.host_id
+            host_id = beside.enrolment.config.host_id
             yield Decisions(
                 beside.database,
                 beside.journal,

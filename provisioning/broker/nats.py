@@ -92,10 +92,10 @@ cluster {{
 
 def _users(plan: Plan) -> Iterator[str]:
     writes = [_subject(HEAD), _subject(LAYERS) + "*", _subject(HOSTS) + "*.commands"]
-    yield _user(CENTRE_SUBJECT, reads=[_subject(HOSTS) + "*.state"], writes=writes)
+    yield _user(plan.subject(CENTRE_SUBJECT), reads=[_subject(HOSTS) + "*.state"], writes=writes)
     for host in plan.hosts:
         reads = [_subject(HEAD), _subject(LAYERS) + "*", _subject(command_topic(str(host)))]
-        yield _user(host_subject(host), reads=reads, writes=[_subject(state_topic(str(host)))])
+        yield _user(plan.subject(host_subject(host)), reads=reads, writes=[_subject(state_topic(str(host)))])
 
 
 def _user(name: str, *, reads: list[str], writes: list[str]) -> str:

@@ -75,10 +75,11 @@ def _rights(plan: Plan) -> Iterator[tuple[str, str, str, str]]:
     """Yield each user, its queues, and what it may write and read, as regular expressions."""
     policy = f"{_key(HEAD)}|{_key(LAYERS)}[a-z0-9-]+"
     writes = rf"^({policy}|{_key(HOSTS)}[^.]+\.commands)$"
-    yield CENTRE_SUBJECT, _queues(CONTROL_PLANE), writes, rf"^{_key(HOSTS)}[^.]+\.state$"
+    yield plan.subject(CENTRE_SUBJECT), _queues(CONTROL_PLANE), writes, rf"^{_key(HOSTS)}[^.]+\.state$"
     for host in plan.hosts:
         reads = f"^({policy}|{_key(command_topic(str(host)))})$"
-        yield host_subject(host), _queues(str(host)), f"^{_key(state_topic(str(host)))}$", reads
+        writes = f"^{_key(state_topic(str(host)))}$"
+        yield plan.subject(host_subject(host)), _queues(str(host)), writes, reads
 
 
 def _queues(client_id: str) -> str:

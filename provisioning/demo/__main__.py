@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from control_plane.db.engine import open_database, sqlite_url
+from control_plane.db.engine import open_database
+from control_plane.db.place import url_of
 from control_plane.fleet.broker import find_mosquitto
 from control_plane.people.accounts import Accounts
 from control_plane.settings import Folders as CentreFolders
@@ -77,7 +78,7 @@ def _folder(given: Path | None, display: Display) -> Iterator[Path]:
 def _keep(stage: Stage, centre: Centre) -> None:
     """Say where to look and stay until somebody ends it."""
     folders = CentreFolders(stage.folders.control_plane)
-    accounts = Accounts(open_database(sqlite_url(folders.database)), SystemClock())
+    accounts = Accounts(open_database(url_of(folders)), SystemClock())
     link = f"{centre.people.url}/sign-in?token={accounts.new_link(centre.people.person)}"
     display = stage.display
     display.say(f"Status page, for one sign-in within 15 minutes: {link}")

@@ -14,7 +14,8 @@ import paho.mqtt.client as paho
 from cryptography.hazmat.primitives import serialization
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from control_plane.db.engine import open_database, sqlite_url
+from control_plane.db.engine import open_database
+from control_plane.db.place import url_of
 from control_plane.enrolment import authority
 from control_plane.keys import store
 from control_plane.keys.root import load_root_key
@@ -52,15 +53,13 @@ class Insider:
 
     def __init__(self, data: Path, port: int, layer: str) -> None:
         folders = Folders(data)
-        database = open_database(sqlite_url(folders.database))
+        database = open_database(url_of(folders))
         keys = KeyStore(database, load_root_key(folders.root_key), SystemClock())
         key = keys.p256(store.SERVICE_TLS)
-        ca = authority.load(database, keys, SystemClock()).pem
+        ca = authority.load(database, keys, SystemClock())
         self._port, self._layer = port, layer
         self._policy = PolicyPublisher(database, keys, _NoJournal(), SystemClock())
-        self._context = _context(
-            ca, authority.newest_certificate(database, key).public_bytes(serialization.Encoding.PEM) + _pem(key)
-        )
+        self._context = _context(ca.trust.pem(), ca.shown(authority.newest_certificate(database, key)) + _pem(key))
 
     def current(self) -> dict[str, bytes]:
         """Return the bundles that the broker keeps now, by topic: they are made of rows on the same disk."""

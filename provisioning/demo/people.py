@@ -90,7 +90,8 @@ def fetch(url: str, method: str, path: str, headers: Mapping[str, str], body: by
     try:
         connection.request(method, path, body, dict(headers))
         response = connection.getresponse()
-        lowered = {name.lower(): value for name, value in response.getheaders()}
+        # Of several with one name the first: of the cookies of a sign-in, its session.
+        lowered = {name.lower(): value for name, value in reversed(response.getheaders())}
         return Answer(response.status, lowered, response.read())
     except (OSError, HTTPException) as exc:
         raise NoAnswer(url, str(exc) or type(exc).__name__) from exc

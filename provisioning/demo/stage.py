@@ -52,6 +52,10 @@ class Folders:
     def credential(self) -> Path:
         return next(self.handover.glob("credential-*.json"))
 
+    @property
+    def authority_root_key(self) -> Path:
+        return self.handover / "authority-root-key.pem"
+
     def share(self, number: int) -> Path:
         return self.handover / f"recovery-share-{number}.txt"
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from cryptography import x509
-
     from provisioning.verify.sealed_object import DatasetFacts
+    from shared.enrolment.chain import Trust
 
 OK, FAILED, BAD_INPUT = 0, 1, 2
 _READ_BYTES = 1 << 20
@@ -73,15 +72,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _object(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
     from provisioning.verify import checks
+    from provisioning.verify.certificate import parse_certified
     from provisioning.verify.sealed_object import judge_object
 
-    certificate = _certificate(arguments.evidence_cert, "evidence certificate")
-    ca = _certificate(arguments.ca, "CA certificate") if arguments.ca else None
+    certified = parse_certified(arguments.evidence_cert.read_bytes(), "evidence certificate")
+    trust = _trust(arguments.ca) if arguments.ca else None
     dataset = _dataset(arguments.dataset, bare=arguments.bare) if arguments.dataset else None
     with arguments.file.open("rb") as file:
         _require_seekable(file)
         _require_object(file)
-        report = judge_object(file, certificate, ca, dataset)
+        report = judge_object(file, certified, trust, dataset)
     as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
     return report.ok, checks.lines(report.checks), report.conclusion, as_json
 
@@ -90,9 +90,9 @@ def _audit(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
     from provisioning.verify import checks
     from provisioning.verify.audit_export import judge_export
 
-    ca = _certificate(arguments.ca, "CA certificate") if arguments.ca else None
+    trust = _trust(arguments.ca) if arguments.ca else None
     with arguments.file.open("rb") as file:
-        report = judge_export(_lines(file), ca)
+        report = judge_export(_lines(file), trust)
     shown = checks.lines(report.checks) + [
         f"{one.state.value:13}  {one.source}  {one.records} records; {one.why}" for one in report.sources
     ]
@@ -111,17 +111,17 @@ def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
     from provisioning.verify.part10 import Split, split
     from shared.custody.statement import MAX_BYTES, CustodyStatement
 
-    ca = _certificate(arguments.ca, "CA certificate")
+    trust = _trust(arguments.ca)
     with arguments.custody.open("rb") as file:
         statement = CustodyStatement.parse(file.read(MAX_BYTES + 1))
     log = None
     if arguments.log is not None:
         with arguments.log.open("rb") as file:
-            log = judge_export(_lines(file), ca)
+            log = judge_export(_lines(file), trust)
     with arguments.file.open("rb") as file:
         _require_seekable(file)
         where = Split(0, None, "a dataset alone") if arguments.bare else split(file)
-        report = ImageJudge(Decoder()).judge(file, where, statement, ca, log)
+        report = ImageJudge(Decoder()).judge(file, where, statement, trust, log)
     as_json: dict[str, object] = {
         "checks": [check.json() for check in report.checks],
         "state": report.state.value,
@@ -131,10 +131,10 @@ def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
     return report.ok, shown, report.conclusion, as_json
 
 
-def _certificate(path: Path, what: str) -> "x509.Certificate":
-    from provisioning.verify.certificate import parse_certificate
+def _trust(path: Path) -> "Trust":
+    from provisioning.verify.certificate import parse_trust
 
-    return parse_certificate(path.read_bytes(), what)
+    return parse_trust(path.read_bytes(), "CA certificate")
 
 
 def _require_seekable(file: BinaryIO) -> None:

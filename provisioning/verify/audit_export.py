@@ -11,11 +11,13 @@ from enum import StrEnum
 from cryptography import x509
 
 from provisioning.verify import certificate as certificates
-from provisioning.verify.checks import Check, State, failures, judged, not_evaluated
+from provisioning.verify.certificate import Certified
+from provisioning.verify.checks import Check, failures, judged, not_evaluated
 from shared import clock
 from shared.audit.batch import AuditAltered, Batch, ChainHead, Statement, follow, verify_batch
 from shared.audit.record import AuditRecord, StoredRecord
 from shared.canonical import Json
+from shared.enrolment.chain import Trust, is_valid_at
 from shared.errors import Malformed
 from shared.fields import Fields
 from shared.identity import SOURCE_PATTERN, KeyId
@@ -24,7 +26,7 @@ from shared.signing import EvidencePublicKey, Label, SignatureInvalid, WrongSign
 KIND = "leadglass audit export"
 MAX_LINE_BYTES = 64 << 20
 _MAX_PEM_CHARS = 16_384
-_MAX_CAS = 16
+_MAX_CAS = 64
 
 
 class ChainState(StrEnum):
@@ -80,6 +82,21 @@ class Signer:
 
 
 @dataclass
+class _Authorities:
+    """Who certifies: the root that the reader trusts, else what the export itself says are roots."""
+
+    given: Trust | None
+    offered: list[x509.Certificate] = field(default_factory=list)
+
+    @property
+    def trust(self) -> Trust:
+        if self.given is not None:
+            return self.given.with_between(self.offered)
+        roots = tuple(one for one in self.offered if one.subject == one.issuer)
+        return Trust(roots, tuple(one for one in self.offered if one not in roots))
+
+
+@dataclass
 class _Chain:
     """One source as far as it was read."""
 
@@ -114,7 +131,7 @@ class _Chain:
         except Malformed as exc:
             self.altered = (statement.first, str(exc))
             return
-        if not certificates.is_valid_at(signer.certificate, records[-1].time):
+        if not is_valid_at(signer.certificate, records[-1].time):
             self.outside_validity += 1
         self._join(batch.records, records[0])
 
@@ -168,29 +185,27 @@ class _Chain:
         return SourceReport(self.source, state, self.records, first_bad, why)
 
 
-def judge_export(export: Iterable[bytes], ca: x509.Certificate | None) -> AuditReport:
-    """Judge an export line by line; `ca` is the authority that the auditor trusts, if there is one.
+def judge_export(export: Iterable[bytes], given: Trust | None) -> AuditReport:
+    """Judge an export line by line; `given` is the root that the auditor trusts, if there is one.
 
     Raises Malformed: not an export. What was altered within one is in the report, not raised.
     """
     lines = _parsed(export)
     exported = _header(next(lines, None))
-    authorities = [ca] if ca is not None else []
+    authorities = _Authorities(given)
     checks: list[Check] = [judged("export", True, f"written {exported}")]
     signers: dict[KeyId, Signer] = {}
     chains: dict[str, _Chain] = {}
     good = batches = 0
     for fields in lines:
         match fields.choice("kind", ("ca", "evidence", "batch")):
-            case "ca" if not signers and not batches and len(authorities) < _MAX_CAS:
-                offered = certificates.parse_certificate(_pem(fields, "pem"), "audit export CA")
-                if ca is None:
-                    authorities.append(offered)
+            case "ca" if not signers and not batches and len(authorities.offered) < _MAX_CAS:
+                authorities.offered.append(_certificate(fields, "pem", "audit export CA"))
             case "evidence" if not batches:
                 source = fields.text("source", SOURCE_PATTERN)
-                certificate = certificates.parse_certificate(_pem(fields, "certificate"), "evidence certificate")
+                certificate = _certificate(fields, "certificate", "evidence certificate")
                 chains.setdefault(source, _Chain(source))
-                bad = _judge_certificate(certificate, source, authorities)
+                bad = _judge_certificate(certificate, source, authorities.trust)
                 checks += bad
                 if not bad:
                     key = certificates.evidence_key(certificate)
@@ -203,10 +218,10 @@ def judge_export(export: Iterable[bytes], ca: x509.Certificate | None) -> AuditR
             case other:
                 raise Malformed("audit export", f"a line of kind {other!r} does not belong there")
         fields.done()
-    checks += _summary(ca, authorities, good, chains)
+    checks += _summary(authorities, good, chains)
     reports = tuple(chain.report() for _, chain in sorted(chains.items()))
     leaves = {source: chain.leaves for source, chain in chains.items()}
-    return AuditReport(tuple(checks), reports, _conclude(checks, reports, ca), leaves)
+    return AuditReport(tuple(checks), reports, _conclude(checks, reports, given), leaves)
 
 
 def _parsed(export: Iterable[bytes]) -> Iterator[Fields]:
@@ -238,18 +253,16 @@ def _header(fields: Fields | None) -> str:
     return exported
 
 
-def _pem(fields: Fields, name: str) -> bytes:
-    return fields.text(name, r"(?s:.*)", max_chars=_MAX_PEM_CHARS).encode()
+def _certificate(fields: Fields, name: str, what: str) -> x509.Certificate:
+    pem = fields.text(name, r"(?s:.*)", max_chars=_MAX_PEM_CHARS).encode()
+    return certificates.parse_certified(pem, what).certificate
 
 
-def _judge_certificate(
-    certificate: x509.Certificate, source: str, authorities: list[x509.Certificate]
-) -> tuple[Check, ...]:
+def _judge_certificate(certificate: x509.Certificate, source: str, trust: Trust) -> tuple[Check, ...]:
     """Return what is wrong with an evidence certificate; nothing when it is good."""
     checks = [certificates.check_purpose(certificate, source)]
-    issued = [certificates.check_issuer(certificate, authority) for authority in authorities]
-    if issued and not any(check.state is State.PASSED for check in issued):
-        checks.append(issued[0])
+    if trust.roots:
+        checks.append(certificates.check_issuer(Certified(certificate), trust))
     return tuple(judged(check.name, False, f"{source}: {check.detail}") for check in failures(checks))
 
 
@@ -303,14 +316,12 @@ def _pinpoint(batch: Batch, statement: Statement, found: AuditAltered) -> tuple[
     return found.seq, found.why
 
 
-def _summary(
-    ca: x509.Certificate | None, authorities: list[x509.Certificate], good: int, chains: dict[str, _Chain]
-) -> list[Check]:
+def _summary(authorities: _Authorities, good: int, chains: dict[str, _Chain]) -> list[Check]:
     checks = []
-    known = ", ".join(certificates.fingerprint(authority) for authority in authorities)
-    if not authorities:
+    known = certificates.fingerprints(authorities.trust)
+    if not known:
         checks.append(not_evaluated("authority", "neither given (--ca) nor in the export"))
-    elif ca is None:
+    elif authorities.given is None:
         why = f"it comes from the export itself; compare with the one you know, or give --ca: SHA-256 {known}"
         checks.append(not_evaluated("authority", why))
     else:
@@ -325,7 +336,7 @@ def _summary(
     return checks
 
 
-def _conclude(checks: list[Check], reports: tuple[SourceReport, ...], ca: x509.Certificate | None) -> str:
+def _conclude(checks: list[Check], reports: tuple[SourceReport, ...], given: Trust | None) -> str:
     bad = [report for report in reports if not report.ok]
     if bad or failures(checks):
         named = [f"{report.source} is {report.state.value} ({report.why})" for report in bad]
@@ -335,7 +346,7 @@ def _conclude(checks: list[Check], reports: tuple[SourceReport, ...], ca: x509.C
         return "Nothing was proven: the export holds no records."
     count, sources = sum(report.records for report in reports), sum(report.records > 0 for report in reports)
     open_points = ["that there are no later records", "what the sealed private parts say"]
-    if ca is None:
+    if given is None:
         open_points.append("who stands behind the certificates (no --ca)")
     return (
         f"Proven: these {count} records of {sources} sources are those that their sources signed, "

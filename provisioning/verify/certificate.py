@@ -1,34 +1,44 @@
 """Judges an evidence certificate: who issued it, for whom, and whether it was valid at an instant of the past.
 
 It is judged at the time of what it signed, never at the time of looking: certificates last days, evidence 30 years.
+The authorities between it and the root that the reader trusts come with it, and are believed in nothing of themselves.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import NameOID
 
 from provisioning.verify.checks import Check, judged
 from shared import clock
-from shared.errors import Malformed
+from shared.enrolment.chain import Chain, ChainBroken, Trust, is_valid_at, parse_chain, verify_chain
 from shared.signing import EvidencePublicKey
 
 _UNIT = "evidence"
-_BROKEN = (x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
+_MAX_CHAIN = 16
 
 
-def parse_certificate(pem: bytes, what: str) -> x509.Certificate:
-    """Read one certificate, all of it that is looked at here. Raises Malformed."""
-    try:
-        certificate = x509.load_pem_x509_certificate(pem)
-        # Read only when they are asked for, which is too late to refuse them.
-        _ = certificate.subject, certificate.issuer, certificate.extensions, certificate.public_key()
-    except (ValueError, TypeError, *_BROKEN) as exc:
-        raise Malformed(what, "not a certificate in PEM") from exc
-    return certificate
+@dataclass(frozen=True)
+class Certified:
+    """A certificate, and those of authorities that came with it."""
+
+    certificate: x509.Certificate
+    between: Chain = ()
+
+
+def parse_certified(pem: bytes, what: str) -> Certified:
+    """Read a certificate and what stands behind it. Raises Malformed."""
+    first, *between = parse_chain(pem, what, most=_MAX_CHAIN)
+    return Certified(first, tuple(between))
+
+
+def parse_trust(pem: bytes, what: str) -> Trust:
+    """Read a root that the reader trusts; behind it may stand what leads to it. Raises Malformed."""
+    read = parse_certified(pem, what)
+    return Trust((read.certificate,), read.between)
 
 
 def evidence_key(certificate: x509.Certificate) -> EvidencePublicKey:
@@ -41,32 +51,38 @@ def fingerprint(certificate: x509.Certificate) -> str:
     return sha256(certificate.public_bytes(serialization.Encoding.DER)).hexdigest()
 
 
-def check_issuer(certificate: x509.Certificate, ca: x509.Certificate) -> Check:
+def fingerprints(trust: Trust) -> str:
+    return ", ".join(fingerprint(root) for root in trust.roots)
+
+
+def check_issuer(one: Certified, trust: Trust) -> Check:
     name = "certificate issued by the authority"
     try:
-        may_issue = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        certificate.verify_directly_issued_by(ca)
-    except x509.ExtensionNotFound:
-        may_issue = False
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return judged(name, False, f"not by the one with SHA-256 {fingerprint(ca)}")
-    if not may_issue:
-        return judged(name, False, "the one given is not a certificate authority")
-    return judged(name, True, f"authority with SHA-256 {fingerprint(ca)}")
+        *_, root = verify_chain(one.certificate, trust, one.between)
+    except ChainBroken as exc:
+        return judged(name, False, f"not by the one with SHA-256 {fingerprints(trust)}: {exc}")
+    return judged(name, True, f"authority with SHA-256 {fingerprint(root)}")
 
 
-def check_validity(certificate: x509.Certificate, ca: x509.Certificate | None, instant: datetime, when: str) -> Check:
-    """Judge whether certificate and authority were valid at `instant`, which is the time `when`."""
-    holders = [("certificate", certificate)] + ([("authority", ca)] if ca is not None else [])
-    outside = [what for what, one in holders if not is_valid_at(one, instant)]
+def check_validity(one: Certified, trust: Trust | None, instant: datetime, when: str) -> Check:
+    """Judge whether the certificate was valid at `instant`, which is the time `when`, and its authorities before it."""
+    certificate = one.certificate
+    outside = [] if is_valid_at(certificate, instant) else ["certificate"]
+    if trust is not None and not _was_certified(one, trust):
+        outside.append("authority")
     detail = f"{when} is {clock.text(instant)}, the certificate's own period {_period(certificate)}"
     if outside:
         detail += f"; outside the period of the {' and the '.join(outside)}"
     return judged(f"certificate valid at {when}", not outside, detail)
 
 
-def is_valid_at(certificate: x509.Certificate, instant: datetime) -> bool:
-    return certificate.not_valid_before_utc <= instant <= certificate.not_valid_after_utc
+def _was_certified(one: Certified, trust: Trust) -> bool:
+    """Tell whether every authority was valid when what it certified began."""
+    try:
+        verify_chain(one.certificate, trust, one.between, at=one.certificate.not_valid_before_utc)
+    except ChainBroken:
+        return False
+    return True
 
 
 def check_purpose(certificate: x509.Certificate, name: str) -> Check:

@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 
-from cryptography import x509
-
 from provisioning.verify import certificate as certificates
 from provisioning.verify.audit_export import AuditReport, ChainState
+from provisioning.verify.certificate import Certified
 from provisioning.verify.checks import Check, judged, not_evaluated
 from provisioning.verify.pixels import counted
 from shared import clock
 from shared.audit.record import AuditRecord, Event, leaf_hash
 from shared.custody.frames import FrameStatement, verify_frames
 from shared.custody.statement import CustodyStatement, LogProof, verify_log_proof
+from shared.enrolment.chain import Trust, is_valid_at
 from shared.errors import IntegrityFailure, Malformed
 from shared.fleet.receipt import Receipt, verify_receipt
 from shared.identity import CONTROL_PLANE
@@ -34,7 +34,7 @@ _RECORD = "capture record signed by the host"
 class Signer:
     source: str
     key: EvidencePublicKey
-    certificate: x509.Certificate
+    certified: Certified
 
 
 @dataclass(frozen=True)
@@ -73,23 +73,23 @@ class Evidence:
         return None if self.enrolled is None else next(iter(self.enrolled.names("asset")), None)
 
 
-def judge_evidence(statement: CustodyStatement, ca: x509.Certificate, log: AuditReport | None) -> Evidence:
+def judge_evidence(statement: CustodyStatement, trust: Trust, log: AuditReport | None) -> Evidence:
     """Judge everything but the image; `log` is the whole audit log, where the reader has it."""
     evidence = Evidence()
-    signers = _Signers(statement, ca, evidence.checks)
-    record = _judge_record(statement, signers, evidence, ca)
+    signers = _Signers(statement, trust, evidence.checks)
+    record = _judge_record(statement, signers, evidence, trust)
     if record is None:
         evidence.checks.append(not_evaluated("everything else", "there is no capture record that could be believed"))
         return evidence
     _judge_binding(statement, record, evidence)
-    _judge_receipt(statement, record, signers, evidence, ca)
+    _judge_receipt(statement, record, signers, evidence, trust)
     shown = list(_judge_proofs(statement, signers, evidence.checks))
     _judge_captured(statement, record, shown, evidence)
     _judge_stored(statement, record, shown, evidence)
     enrolled = _about(shown, Event.HOST_ENROLLED, CONTROL_PLANE, "host", str(record.host_id))
     evidence.enrolled = enrolled[0] if enrolled else None
     evidence.conflicts = _conflicts(shown, record)
-    _judge_frames(statement, record, shown, signers, evidence, ca)
+    _judge_frames(statement, record, shown, signers, evidence, trust)
     evidence.checks.append(_whole_log(shown, log))
     return evidence
 
@@ -97,26 +97,26 @@ def judge_evidence(statement: CustodyStatement, ca: x509.Certificate, log: Audit
 class _Signers:
     """The keys of the statement that the authority certified, each for its source."""
 
-    def __init__(self, statement: CustodyStatement, ca: x509.Certificate, checks: list[Check]) -> None:
+    def __init__(self, statement: CustodyStatement, trust: Trust, checks: list[Check]) -> None:
         self._signers: list[Signer] = []
         bad: list[str] = []
         for offered in statement.certificates:
             try:
-                certificate = certificates.parse_certificate(offered.pem.encode(), "evidence certificate")
-                signer = Signer(offered.source, certificates.evidence_key(certificate), certificate)
+                certified = certificates.parse_certified(offered.pem.encode(), "evidence certificate")
+                signer = Signer(offered.source, certificates.evidence_key(certified.certificate), certified)
             except Malformed as exc:
                 bad.append(f"{offered.source}: {exc}")
                 continue
             judgements = (
-                certificates.check_purpose(certificate, offered.source),
-                certificates.check_issuer(certificate, ca),
+                certificates.check_purpose(certified.certificate, offered.source),
+                certificates.check_issuer(certified, trust),
             )
             problems = [f"{offered.source}: {one.detail}" for one in judgements if not one.holds]
             bad += problems
             if not problems:
                 self._signers.append(signer)
         detail = "; ".join(bad) or f"{len(self._signers)} good, by the authority with SHA-256 " + (
-            certificates.fingerprint(ca)
+            certificates.fingerprints(trust)
         )
         checks.append(judged("evidence certificates", not bad and bool(self._signers), detail))
 
@@ -129,7 +129,7 @@ class _Signers:
         found = [one for one in self._signers if one.key.key_id == named and source in (None, one.source)]
         if not found:
             raise NobodyCertified(str(named), source)
-        valid = [one for one in found if at is not None and certificates.is_valid_at(one.certificate, at)]
+        valid = [one for one in found if at is not None and is_valid_at(one.certified.certificate, at)]
         return (valid or found)[0]
 
 
@@ -139,7 +139,7 @@ class NobodyCertified(IntegrityFailure):
 
 
 def _judge_record(
-    statement: CustodyStatement, signers: _Signers, evidence: Evidence, ca: x509.Certificate
+    statement: CustodyStatement, signers: _Signers, evidence: Evidence, trust: Trust
 ) -> CaptureRecord | None:
     try:
         signer = signers.of(statement.record, None)
@@ -154,8 +154,8 @@ def _judge_record(
     evidence.checks.append(
         judged(_RECORD, True, f"object {record.object_id}, {record.host_id}, key {signer.key.key_id}")
     )
-    certificate = signers.of(statement.record, signer.source, record.captured).certificate
-    evidence.checks.append(certificates.check_validity(certificate, ca, record.captured, "time of capture"))
+    certified = signers.of(statement.record, signer.source, record.captured).certified
+    evidence.checks.append(certificates.check_validity(certified, trust, record.captured, "time of capture"))
     evidence.record = record
     return record
 
@@ -176,7 +176,7 @@ def _judge_binding(statement: CustodyStatement, record: CaptureRecord, evidence:
 
 
 def _judge_receipt(
-    statement: CustodyStatement, record: CaptureRecord, signers: _Signers, evidence: Evidence, ca: x509.Certificate
+    statement: CustodyStatement, record: CaptureRecord, signers: _Signers, evidence: Evidence, trust: Trust
 ) -> None:
     name = "receipt signed by the vault"
     try:
@@ -186,8 +186,8 @@ def _judge_receipt(
         evidence.checks.append(judged(name, False, str(exc)))
         return
     evidence.checks.append(judged(name, True, f"received {clock.text(receipt.received)}"))
-    certificate = signers.of(statement.receipt, CONTROL_PLANE, receipt.received).certificate
-    evidence.checks.append(certificates.check_validity(certificate, ca, receipt.received, "time of the receipt"))
+    certified = signers.of(statement.receipt, CONTROL_PLANE, receipt.received).certified
+    evidence.checks.append(certificates.check_validity(certified, trust, receipt.received, "time of the receipt"))
     evidence.receipt = receipt
 
 
@@ -252,7 +252,7 @@ def _judge_frames(
     shown: list[Shown],
     signers: _Signers,
     evidence: Evidence,
-    ca: x509.Certificate,
+    trust: Trust,
 ) -> None:
     name = "frame digests signed by the centre"
     if statement.frames is None:
@@ -269,8 +269,8 @@ def _judge_frames(
     ours = about == (record.object_id, record_digest(statement.record), record.dataset_sha256, syntax)
     detail = f"{counted(frames.pixels)}, decoded by {frames.pixels.decoder}"
     evidence.checks.append(judged(name, ours, detail if ours else "they are about another image"))
-    certificate = signers.of(statement.frames, CONTROL_PLANE, frames.made).certificate
-    evidence.checks.append(certificates.check_validity(certificate, ca, frames.made, "time of the frame digests"))
+    certified = signers.of(statement.frames, CONTROL_PLANE, frames.made).certified
+    evidence.checks.append(certificates.check_validity(certified, trust, frames.made, "time of the frame digests"))
     logged = _about(shown, Event.FRAMES_DIGESTED, CONTROL_PLANE, "object", str(record.object_id))
     named = any(sha256(statement.frames).hexdigest() in one.names("frames") for one in logged)
     evidence.checks.append(judged("frame digests in the centre's log", named, "by their SHA-256"))

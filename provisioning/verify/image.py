@@ -7,8 +7,6 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Protocol
 
-from cryptography import x509
-
 from provisioning.verify.audit_export import AuditReport
 from provisioning.verify.checks import Check, failures, judged, not_evaluated
 from provisioning.verify.custody import Evidence, judge_evidence
@@ -18,6 +16,7 @@ from shared import clock
 from shared.canonical import Json
 from shared.custody.frames import LOSSY_SYNTAXES, Pixels
 from shared.custody.statement import CustodyStatement
+from shared.enrolment.chain import Trust
 from shared.errors import Refused
 
 DATASET = "data set is the one captured"
@@ -77,11 +76,11 @@ class ImageJudge:
         source: SeekableSource,
         split: Split,
         statement: CustodyStatement,
-        ca: x509.Certificate,
+        trust: Trust,
         log: AuditReport | None,
     ) -> ImageReport:
         """Judge the file at `source`, in which the dataset begins where `split` says."""
-        evidence = judge_evidence(statement, ca, log)
+        evidence = judge_evidence(statement, trust, log)
         checks = evidence.checks
         if evidence.record is None or evidence.binding is None:
             checks.append(not_evaluated(DATASET, "nothing says what was captured"))

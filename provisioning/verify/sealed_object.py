@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from hashlib import sha256
 
-from cryptography import x509
-
 from provisioning.verify import certificate as certificates
+from provisioning.verify.certificate import Certified
 from provisioning.verify.checks import Check, failures, judged, not_evaluated
 from shared import clock
+from shared.enrolment.chain import Trust
 from shared.errors import IntegrityFailure, Malformed
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
@@ -41,44 +41,42 @@ class ObjectReport:
 
 def judge_object(
     source: SeekableSource,
-    certificate: x509.Certificate,
-    ca: x509.Certificate | None,
+    certified: Certified,
+    trust: Trust | None,
     dataset: DatasetFacts | None,
 ) -> ObjectReport:
     """Judge everything that can be judged without a private key; the body is read once, in constant memory."""
-    key = certificates.evidence_key(certificate)
+    key = certificates.evidence_key(certified.certificate)
     try:
         parts = object_file.parse(source)
     except Malformed as exc:
-        return _report((judged("object file", False, str(exc)),), None, ca, dataset)
+        return _report((judged("object file", False, str(exc)),), None, trust, dataset)
     checks = [judged("object file", True, f"object {parts.binding.object_id}")]
     try:
         record = verify_record(parts.record, key)
     except (Malformed, IntegrityFailure) as exc:
         checks.append(judged("capture record signed by the certificate's key", False, str(exc)))
         checks.append(not_evaluated("everything else", "there is no capture record that could be believed"))
-        return _report(tuple(checks), None, ca, dataset)
+        return _report(tuple(checks), None, trust, dataset)
     checks.append(judged("capture record signed by the certificate's key", True, f"key {key.key_id}"))
-    checks += _check_certificate(certificate, ca, record)
+    checks += _check_certificate(certified, trust, record)
     checks += _check_parts(parts, record)
     checks += _check_body(source, parts, record)
     checks.append(not_evaluated("entry in the audit log", "an object file does not hold it; see `audit`"))
     checks += _check_dataset(dataset, parts.binding, record)
-    return _report(tuple(checks), record, ca, dataset)
+    return _report(tuple(checks), record, trust, dataset)
 
 
-def _check_certificate(
-    certificate: x509.Certificate, ca: x509.Certificate | None, record: CaptureRecord
-) -> tuple[Check, ...]:
+def _check_certificate(certified: Certified, trust: Trust | None, record: CaptureRecord) -> tuple[Check, ...]:
     issued = (
-        certificates.check_issuer(certificate, ca)
-        if ca is not None
+        certificates.check_issuer(certified, trust)
+        if trust is not None
         else not_evaluated("certificate issued by the authority", "no authority was given (--ca)")
     )
     return (
-        certificates.check_purpose(certificate, str(record.host_id)),
+        certificates.check_purpose(certified.certificate, str(record.host_id)),
         issued,
-        certificates.check_validity(certificate, ca, record.captured, "time of capture"),
+        certificates.check_validity(certified, trust, record.captured, "time of capture"),
     )
 
 
@@ -144,7 +142,7 @@ def _check_dataset(dataset: DatasetFacts | None, binding: Binding, record: Captu
 
 
 def _report(
-    checks: tuple[Check, ...], record: CaptureRecord | None, ca: x509.Certificate | None, dataset: DatasetFacts | None
+    checks: tuple[Check, ...], record: CaptureRecord | None, trust: Trust | None, dataset: DatasetFacts | None
 ) -> ObjectReport:
     failed = failures(checks)
     if failed or record is None:
@@ -155,6 +153,6 @@ def _report(
         proven += ", and the given dataset, bit for bit, as what was captured"
     open_points = ["what the sealed body holds", f"that its clock was right ({clock.text(record.captured)})"]
     open_points += ["that the audit log has this capture"]
-    if ca is None:
+    if trust is None:
         open_points.append("who stands behind the certificate (no --ca)")
     return ObjectReport(checks, f"Proven: {proven}. Not proven: {'; '.join(open_points)}.")

@@ -43,12 +43,36 @@ class Event(StrEnum):
     SERVER_STOPPED = "server.stopped"
     KEYS_CREATED = "keys.created"
     RECOVERY_DRILLED = "keys.recovery-drilled"
+    KEY_DESTROYED = "keys.destroyed"
+    BACKUP_MADE = "backup.made"
+    BACKUP_FORGOTTEN = "backup.forgotten"
+    CENTRE_RESTORED = "backup.centre-restored"
+    RESTORE_SETTLED = "backup.restore-settled"
     CODE_ISSUED = "enrolment.code-issued"
+    CODE_CANCELLED = "enrolment.code-cancelled"
+    CODE_REUSED = "enrolment.code-reused"
+    CODE_SETTLED = "enrolment.code-settled"
     HOST_ENROLLED = "enrolment.host-enrolled"
     ENROLMENT_REFUSED = "enrolment.refused"
     CERTIFICATE_RENEWED = "enrolment.certificate-renewed"
     RENEWAL_REFUSED = "enrolment.renewal-refused"
     HOST_REVOKED = "enrolment.host-revoked"
+    ROOT_FOLLOWED = "enrolment.root-followed"
+    ISSUING_REQUESTED = "authority.issuing-requested"
+    ISSUING_INSTALLED = "authority.issuing-installed"
+    ROOT_INSTALLED = "authority.root-installed"
+    CERTIFICATE_ISSUED = "certificate.issued"
+    TOMBSTONE_LIFTED = "enrolment.tombstone-lifted"
+    HOST_QUARANTINED = "enrolment.host-quarantined"
+    HOST_REKEYED = "enrolment.host-rekeyed"
+    HOST_ASKED = "enrolment.host-asked"
+    ASK_APPROVED = "enrolment.ask-approved"
+    ASK_REFUSED = "enrolment.ask-refused"
+    CERTIFICATE_REGAINED = "enrolment.certificate-regained"
+    HOST_DECOMMISSIONED = "enrolment.host-decommissioned"
+    HOST_RENAMED = "enrolment.host-renamed"
+    HOST_REPLACED = "enrolment.host-replaced"
+    KEYS_MOVED = "enrolment.keys-moved"
     ASSOCIATION_REFUSED = "capture.association-refused"
     IMAGE_CAPTURED = "capture.image-captured"
     IMAGE_REFUSED = "capture.image-refused"
@@ -96,10 +120,27 @@ class Event(StrEnum):
     ROLLOUT_FINISHED = "policy.rollout-finished"
     AUDIT_REFUSED = "audit.batch-refused"
     AUDIT_READ = "audit.read"
+    LOG_LOSS_FOUND = "log.loss-found"
+    LOG_LOSS_ACCEPTED = "log.loss-accepted"
+    CHECKPOINT_REFUSED = "log.checkpoint-refused"
+    LOG_NOT_CONTINUED = "log.not-continued"
+    LOG_LOSS_FOLLOWED = "log.loss-followed"
     PERSON_ADDED = "people.added"
     PERSON_REMOVED = "people.removed"
+    PERSON_CHANGED = "people.changed"
+    PASSWORD_SET = "people.password-set"  # noqa: S105 (an event)
+    FACTOR_ADDED = "people.factor-added"
+    FACTOR_REMOVED = "people.factor-removed"
+    TOKEN_MADE = "people.token-made"  # noqa: S105 (an event)
+    TOKEN_ENDED = "people.token-ended"  # noqa: S105 (an event)
+    LINK_MADE = "people.link-made"
+    PROVIDER_SET = "people.provider-set"
+    SESSION_ENDED = "people.session-ended"
     SIGNED_IN = "people.signed-in"
     SIGN_IN_REFUSED = "people.sign-in-refused"
+    REQUEST_MADE = "people.request-made"
+    REQUEST_APPROVED = "people.request-approved"
+    REQUEST_REFUSED = "people.request-refused"
     GUARD_STARTED = "guard.started"
     GUARD_STOPPED = "guard.stopped"
     GUARD_POLICY_ACCEPTED = "guard.policy-accepted"
@@ -120,6 +161,7 @@ class Event(StrEnum):
     HOST_RESTORED = "fleet.host-restored"
     HOST_CLONED = "fleet.host-cloned"
     HOST_SETTLED = "fleet.host-settled"
+    STANDING_PUT_RIGHT = "fleet.standing-put-right"
     COMMAND_ISSUED = "fleet.command-issued"
     COMMAND_BEGUN = "fleet.command-begun"
     COMMAND_ENDED = "fleet.command-ended"
@@ -128,7 +170,7 @@ class Event(StrEnum):
 
 
 # DCM codes: 110100 Application Activity, 110101 Audit Log Used, 110103 Instances Accessed, 110104 Instances
-# Transferred, 110107 Import, 110112 Query, 110113 Security Alert, 110114 User Authentication.
+# Transferred, 110106 Export, 110107 Import, 110112 Query, 110113 Security Alert, 110114 User Authentication.
 EVENT_CODES: dict[Event, str] = {
     Event.AGENT_STARTED: "110100",
     Event.AGENT_STOPPED: "110100",
@@ -136,12 +178,36 @@ EVENT_CODES: dict[Event, str] = {
     Event.SERVER_STOPPED: "110100",
     Event.KEYS_CREATED: "110113",
     Event.RECOVERY_DRILLED: "110113",
+    Event.KEY_DESTROYED: "110113",
+    Event.BACKUP_MADE: "110106",
+    Event.BACKUP_FORGOTTEN: "110113",
+    Event.CENTRE_RESTORED: "110107",
+    Event.RESTORE_SETTLED: "110113",
     Event.CODE_ISSUED: "110113",
+    Event.CODE_CANCELLED: "110113",
+    Event.CODE_REUSED: "110113",
+    Event.CODE_SETTLED: "110113",
     Event.HOST_ENROLLED: "110113",
     Event.ENROLMENT_REFUSED: "110113",
     Event.CERTIFICATE_RENEWED: "110113",
     Event.RENEWAL_REFUSED: "110113",
     Event.HOST_REVOKED: "110113",
+    Event.ROOT_FOLLOWED: "110113",
+    Event.ISSUING_REQUESTED: "110113",
+    Event.ISSUING_INSTALLED: "110113",
+    Event.ROOT_INSTALLED: "110113",
+    Event.CERTIFICATE_ISSUED: "110113",
+    Event.TOMBSTONE_LIFTED: "110113",
+    Event.HOST_QUARANTINED: "110113",
+    Event.HOST_REKEYED: "110113",
+    Event.HOST_ASKED: "110113",
+    Event.ASK_APPROVED: "110113",
+    Event.ASK_REFUSED: "110113",
+    Event.CERTIFICATE_REGAINED: "110113",
+    Event.HOST_DECOMMISSIONED: "110113",
+    Event.HOST_RENAMED: "110113",
+    Event.HOST_REPLACED: "110113",
+    Event.KEYS_MOVED: "110113",
     Event.ASSOCIATION_REFUSED: "110113",
     Event.IMAGE_CAPTURED: "110107",
     Event.IMAGE_REFUSED: "110107",
@@ -189,10 +255,27 @@ EVENT_CODES: dict[Event, str] = {
     Event.ROLLOUT_FINISHED: "110113",
     Event.AUDIT_REFUSED: "110113",
     Event.AUDIT_READ: "110101",
+    Event.LOG_LOSS_FOUND: "110113",
+    Event.LOG_LOSS_ACCEPTED: "110113",
+    Event.CHECKPOINT_REFUSED: "110113",
+    Event.LOG_NOT_CONTINUED: "110113",
+    Event.LOG_LOSS_FOLLOWED: "110113",
     Event.PERSON_ADDED: "110113",
     Event.PERSON_REMOVED: "110113",
+    Event.PERSON_CHANGED: "110113",
+    Event.PASSWORD_SET: "110113",
+    Event.FACTOR_ADDED: "110113",
+    Event.FACTOR_REMOVED: "110113",
+    Event.TOKEN_MADE: "110113",
+    Event.TOKEN_ENDED: "110113",
+    Event.LINK_MADE: "110113",
+    Event.PROVIDER_SET: "110113",
+    Event.SESSION_ENDED: "110114",
     Event.SIGNED_IN: "110114",
     Event.SIGN_IN_REFUSED: "110114",
+    Event.REQUEST_MADE: "110113",
+    Event.REQUEST_APPROVED: "110113",
+    Event.REQUEST_REFUSED: "110113",
     Event.GUARD_STARTED: "110100",
     Event.GUARD_STOPPED: "110100",
     Event.GUARD_POLICY_ACCEPTED: "110113",
@@ -213,6 +296,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.HOST_RESTORED: "110113",
     Event.HOST_CLONED: "110113",
     Event.HOST_SETTLED: "110113",
+    Event.STANDING_PUT_RIGHT: "110113",
     Event.COMMAND_ISSUED: "110113",
     Event.COMMAND_BEGUN: "110113",
     Event.COMMAND_ENDED: "110113",
@@ -256,7 +340,8 @@ class Participant:
 class Subject:
     """What it was done to.
 
-    Its kind is object, policy, layer, host, key, batch, code, association, address, export, file or move.
+    Its kind is object, policy, layer, host, key, batch, code, association, address, export, file, move, root, issuing
+    or log. Of a certificate it is certificate (the serial number), host or holder, purpose, digest, time and fact.
     What a guard wrote has device, check or guard first, then record, digest, time and facts (the page's section 1).
     """
 

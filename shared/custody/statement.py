@@ -25,14 +25,17 @@ KIND = "leadglass custody statement"
 MAX_BYTES = 64 << 20
 MAX_LOG_PROOFS = 64
 MAX_CERTIFICATES = 64
-_MAX_PEM_CHARS = 16_384
+MAX_PEM_CHARS = 16_384
 _MAX_SIGNED_BYTES = (1 << 20) + 1024
 _MAX_BINDING_BYTES = 256
 
 
 @dataclass(frozen=True)
 class EvidenceCertificate:
-    """A certificate (PEM) that is said to be an evidence certificate of `source`; nothing of it is believed yet."""
+    """A certificate (PEM) that is said to be an evidence certificate of `source`, and those of authorities above it.
+
+    Nothing of it is believed yet.
+    """
 
     source: str
     pem: str
@@ -143,7 +146,7 @@ def _public(item: Json) -> bytes:
 def _certificate(item: Json) -> EvidenceCertificate:
     fields = Fields(item, "custody statement certificate")
     certificate = EvidenceCertificate(
-        fields.text("source", SOURCE_PATTERN), fields.text("pem", r"(?s:.*)", max_chars=_MAX_PEM_CHARS)
+        fields.text("source", SOURCE_PATTERN), fields.text("pem", r"(?s:.*)", max_chars=MAX_PEM_CHARS)
     )
     fields.done()
     return certificate

@@ -1,7 +1,7 @@
 """The enrolment code: a one-time secret together with the fingerprint that lets the host judge the centre first.
 
     code     = "LG1-" and Crockford base32 of payload, in groups of six
-    payload  = secret (16) || SHA-256 of the CA certificate's DER (32) || first 2 bytes of SHA-256(secret || digest)
+    payload  = secret (16) || SHA-256 of the root certificate's DER (32) || first 2 bytes of SHA-256(secret || digest)
 
 The last two bytes tell a typing error from a wrong code without asking anybody.  docs/formats/enrolment.md section 1
 """
@@ -16,7 +16,7 @@ SECRET_BYTES = 16
 _DIGEST_BYTES = 32
 _PAYLOAD_BYTES = SECRET_BYTES + _DIGEST_BYTES + 2
 _CHARS = 80  # 50 bytes are exactly 80 characters of five bits
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PREFIX = "LG1-"
 _LOOKALIKES = str.maketrans({"O": "0", "I": "1", "L": "1"})
 
@@ -37,7 +37,7 @@ class EnrolmentCode:
     def text(self) -> str:
         payload = self.secret + self.ca_sha256
         bits = int.from_bytes(payload + _check(payload))
-        chars = "".join(_ALPHABET[bits >> shift & 31] for shift in range(_CHARS * 5 - 5, -1, -5))
+        chars = "".join(ALPHABET[bits >> shift & 31] for shift in range(_CHARS * 5 - 5, -1, -5))
         return _PREFIX + "-".join(chars[i : i + 6] for i in range(0, _CHARS, 6))
 
     @classmethod
@@ -50,11 +50,11 @@ class EnrolmentCode:
         if not compact.startswith("LG1"):
             raise CodeUnreadable("it does not begin with LG1")
         chars = compact.removeprefix("LG1").translate(_LOOKALIKES)
-        if len(chars) != _CHARS or any(c not in _ALPHABET for c in chars):
+        if len(chars) != _CHARS or any(c not in ALPHABET for c in chars):
             raise CodeUnreadable(f"expected {_CHARS} letters and digits after LG1, found {len(chars)}")
         bits = 0
         for char in chars:
-            bits = bits << 5 | _ALPHABET.index(char)
+            bits = bits << 5 | ALPHABET.index(char)
         payload = bits.to_bytes(_PAYLOAD_BYTES)
         if not hmac.compare_digest(_check(payload[:-2]), payload[-2:]):
             raise CodeUnreadable("a character was mistyped; compare it with the original")

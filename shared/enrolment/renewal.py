@@ -7,41 +7,58 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared import canonical
-from shared.enrolment.exchange import MAX_PEM_CHARS, PEM_PATTERN, read_message
+from shared.canonical import Json
+from shared.enrolment.exchange import CHAIN_PATTERN, MAX_ASSET_CHARS, MAX_PEM_CHARS, PEM_PATTERN, read_message
+from shared.fields import Fields
 
 
 @dataclass(frozen=True)
 class RenewalRequest:
-    """A certificate request (PKCS #10) that proves possession of a new ECDSA P-256 TLS key."""
+    """A certificate request (PKCS #10) that proves possession of a new ECDSA P-256 TLS key.
+
+    `asset` is what the host takes itself to be called; one that says nothing is told no other name.
+    """
 
     tls_csr: str
+    asset: str | None = None
 
     def encode(self) -> bytes:
-        return canonical.encode({"v": 1, "tls_csr": self.tls_csr})
+        return canonical.encode({"v": 1, "tls_csr": self.tls_csr, **_named(self.asset)})
 
     @classmethod
     def parse(cls, data: bytes) -> "RenewalRequest":
         """Raises Malformed."""
         fields = read_message(data, "renewal request")
-        request = cls(fields.text("tls_csr", PEM_PATTERN, max_chars=MAX_PEM_CHARS))
+        request = cls(fields.text("tls_csr", PEM_PATTERN, max_chars=MAX_PEM_CHARS), _asset(fields))
         fields.done()
         return request
 
 
 @dataclass(frozen=True)
 class RenewalAnswer:
+    """The next certificate, and behind it those of the authorities that lead from it to the root."""
+
     tls_certificate: str
+    asset: str | None = None  # what people call the host now, where it takes itself to be called otherwise
 
     def encode(self) -> bytes:
-        return canonical.encode({"v": 1, "tls_certificate": self.tls_certificate})
+        return canonical.encode({"v": 1, "tls_certificate": self.tls_certificate, **_named(self.asset)})
 
     @classmethod
     def parse(cls, data: bytes) -> "RenewalAnswer":
         """Raises Malformed."""
         fields = read_message(data, "renewal answer")
-        answer = cls(fields.text("tls_certificate", PEM_PATTERN, max_chars=MAX_PEM_CHARS))
+        answer = cls(fields.text("tls_certificate", CHAIN_PATTERN, max_chars=MAX_PEM_CHARS), _asset(fields))
         fields.done()
         return answer
+
+
+def _named(asset: str | None) -> dict[str, Json]:
+    return {} if asset is None else {"asset": asset}
+
+
+def _asset(fields: Fields) -> str | None:
+    return fields.text("asset", max_chars=MAX_ASSET_CHARS) if fields.has("asset") else None
 
 
 def renewal_due(not_before: datetime, not_after: datetime, now: datetime) -> bool:

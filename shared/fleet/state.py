@@ -9,6 +9,7 @@ from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields
 from shared.fleet.devices import DeviceState, Finding, GuardReport, OtherDevice
+from shared.fleet.keys import KeyProtection
 from shared.identity import HostId
 from shared.policy.layer import LAYER_PATTERN, MAX_PARTS, PART_PATTERN, verify_parts
 from shared.policy.routes import MAX_ROUTES
@@ -18,6 +19,7 @@ MAX_BYTES = 256 << 10  # signed; room for the device tree of a guard at all its 
 _SIGNED_BYTES = 92  # what a signed statement adds
 _COUNT_BYTES = 16  # more digits in `left_out`
 MAX_FOLDERS, MAX_ERROR_CHARS = 16, 200
+MAX_SAID_CHARS = 300
 RUN_PATTERN = r"[0-9a-f]{32}"
 LIES_ON = ("memory", "encrypted disk", "plain disk", "unknown", "missing")
 
@@ -156,8 +158,9 @@ class HostState:
     `run` is drawn at each start of the agent, so that a disk that was put back, or copied, gives itself away; empty: an
     agent of an earlier version says nothing of it. It is not written then, `capture` is not where nothing of it differs
     from its defaults, `guard` is not where no guard answers, `isolated` is where it is true, `layers` where it has any,
-    and `failed` where anything did. `policy_in_force` is lower than `policy_accepted` where a roll-out has not reached
-    the host, or the newer one failed here.
+    `failed` where anything did, and `keys` where it is not *file*. `policy_in_force` is lower than `policy_accepted`
+    where a roll-out has not reached the host, or the newer one failed here. `centre_log` and `renewal_error` are not
+    written where they are empty.
     """
 
     host_id: HostId
@@ -179,6 +182,9 @@ class HostState:
     isolated: bool = False  # people had it take nothing in any more
     layers: tuple[LayerState, ...] = ()  # those besides the organisation's
     failed: tuple[FailedLayer, ...] = ()  # which together are why it acts by an earlier policy
+    centre_log: str = ""  # what is wrong with the centre's log, by what this host saw of it
+    renewal_error: str = ""  # why its certificate is due and was not renewed
+    keys: KeyProtection = KeyProtection.FILE
 
     def encode(self) -> bytes:
         capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}
@@ -187,6 +193,8 @@ class HostState:
         isolated: dict[str, Json] = {"isolated": True} if self.isolated else {}
         layers: dict[str, Json] = {"layers": [layer.json() for layer in self.layers]} if self.layers else {}
         failed: dict[str, Json] = {"failed": [layer.json() for layer in self.failed]} if self.failed else {}
+        said: dict[str, Json] = {"centre_log": self.centre_log, "renewal_error": self.renewal_error}
+        keys: dict[str, Json] = {} if self.keys is KeyProtection.FILE else {"keys": self.keys.value}
         return canonical.encode(
             {
                 **capture,
@@ -195,6 +203,8 @@ class HostState:
                 **isolated,
                 **layers,
                 **failed,
+                **{name: text for name, text in said.items() if text},
+                **keys,
                 "v": 1,
                 "host": str(self.host_id),
                 "number": self.number,
@@ -257,14 +267,23 @@ class HostState:
             failed=tuple(
                 map(FailedLayer.parse, fields.items("failed", most=1 + MAX_PARTS) if fields.has("failed") else ())
             ),
+            centre_log=_said(fields, "centre_log"),
+            renewal_error=_said(fields, "renewal_error"),
+            keys=KeyProtection(fields.choice("keys", tuple(KeyProtection)) if fields.has("keys") else "file"),
         )
         fields.done()
         verify_parts([layer.layer for layer in state.layers])
         if state.encode() != payload:
             raise Malformed(
-                "host state", "a field that says nothing is written: 'capture', 'isolated', 'layers' or 'failed'"
+                "host state",
+                "a field that says nothing is written: 'capture', 'isolated', 'layers', 'failed', 'keys', 'centre_log' "
+                "or 'renewal_error'",
             )
         return state
+
+
+def _said(fields: Fields, name: str) -> str:
+    return fields.text(name, max_chars=MAX_SAID_CHARS) if fields.has(name) else ""
 
 
 class _Room:

@@ -1,6 +1,7 @@
-"""What the agent's tests share: a centre on loopback, and an agent that enrolled with it."""
+"""What the agent's tests share: a centre on loopback, an agent that enrolled with it, and TPMs."""
 
 import contextlib
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from pynetdicom.transport import AssociationSocket
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
 from tests.fakes.centre import Centre
+from tests.fakes.software_tpm import SoftwareTpm, software_tpm
 
 
 @pytest.fixture
@@ -44,3 +46,25 @@ def senders_close_their_sockets(monkeypatch: pytest.MonkeyPatch) -> None:
             self.socket.close()
 
     monkeypatch.setattr(AssociationSocket, "_shutdown_socket", shut_down)
+
+
+# ---- a TPM of software for whoever needs one, and another one to be disappointed by
+
+
+def _started(factory: pytest.TempPathFactory, name: str) -> Iterator[SoftwareTpm]:
+    if shutil.which("swtpm") is None or shutil.which("systemd-creds") is None:
+        pytest.skip("swtpm or systemd-creds is not installed")
+    with software_tpm(factory.mktemp("tpm") / name) as tpm:
+        yield tpm
+
+
+@pytest.fixture(scope="session")
+def tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftwareTpm]:
+    """For whoever leaves it as it is."""
+    yield from _started(tmp_path_factory, "ours")
+
+
+@pytest.fixture
+def own_tpm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SoftwareTpm]:
+    """For whoever does something to it."""
+    yield from _started(tmp_path_factory, "own")

@@ -315,6 +315,13 @@ def test_policy_comes_by_mqtt_and_the_report_goes_back_the_same_way(mqtt_centre:
     assert (again.policy_accepted, again.policy_in_force) == (2, 2)
 
 
+def test_asks_at_its_start_how_far_the_centres_log_is(centre: Centre, tmp_path: Path) -> None:
+    folder = AgentFolder(tmp_path / "agent")
+    enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2")
+    with running(folder, MemoryLog()):
+        centre.wait_for(lambda: "POST /api/v1/log/checkpoint" in centre.requests)
+
+
 def test_a_message_that_cannot_be_read_does_not_end_the_connection(mqtt_centre: Centre, tmp_path: Path) -> None:
     centre, folder = mqtt_centre, AgentFolder(tmp_path / "agent")
     enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2")

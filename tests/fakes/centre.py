@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from shared.audit.batch import AuditGap, Batch, ChainHead, judge_arrival, verify_batch
+from shared.audit.checkpoint import PATH
 from shared.audit.record import AuditRecord, StoredRecord
+from shared.enrolment.chain import Trust, pem_of
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
@@ -45,16 +47,27 @@ from tests.fakes.signers import CentreKeys, PolicySigners, document
 
 
 class Authority:
-    """A certificate authority for one test."""
+    """A certificate authority for one test: a root, and an issuing CA below it."""
 
     def __init__(self, *, may_issue: bool = True) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
+        root_key, self._key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        root, issuing = _name("root", "test root"), _name("ca", "test issuing")
         self.certificate = (
-            _builder(name, name, self._key.public_key())
-            .add_extension(x509.BasicConstraints(ca=may_issue, path_length=0 if may_issue else None), critical=True)
-            .sign(self._key, hashes.SHA256())
+            _builder(root, root, root_key.public_key())
+            .add_extension(x509.BasicConstraints(ca=may_issue, path_length=1 if may_issue else None), critical=True)
+            .sign(root_key, hashes.SHA256())
         )
+        names = [x509.DNSName("localhost"), x509.IPAddress(IPv4Network("127.0.0.0/8"))]
+        self.issuing = (
+            _builder(issuing, root, self._key.public_key())
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(x509.NameConstraints(names, None), critical=True)
+            .sign(root_key, hashes.SHA256())
+        )
+
+    @property
+    def trust(self) -> Trust:
+        return Trust((self.certificate,))
 
     @property
     def pem(self) -> bytes:
@@ -65,17 +78,14 @@ class Authority:
         return sha256(self.certificate.public_bytes(serialization.Encoding.DER)).digest()
 
     def issue(self, common_name: str, unit: str, key: Any, *, server: bool = False, signs: bool = True) -> bytes:
-        names = [
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
-        ]
-        builder = _builder(x509.Name(names), self.certificate.subject, key).add_extension(
+        """Return the certificate, and behind it the issuing CA's."""
+        builder = _builder(_name(unit, common_name), self.issuing.subject, key).add_extension(
             _usage(signs=signs), critical=True
         )
         if server:
             addresses = [x509.DNSName("localhost"), x509.IPAddress(IPv4Address("127.0.0.1"))]
             builder = builder.add_extension(x509.SubjectAlternativeName(addresses), critical=False)
-        return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        return pem_of([builder.sign(self._key, hashes.SHA256()), self.issuing])
 
 
 @dataclass
@@ -103,7 +113,9 @@ class Centre:
     commands: list[bytes] = field(default_factory=list)  # envelopes, offered until they are taken away
     results: list[tuple[str, CommandResult]] = field(default_factory=list)  # as they came, by the command in the path
     result_status: int = 204  # answer every result with this status
+    renewal_status: int = 0  # answer every renewal with this status
     mqtt_port: int | None = None
+    roots_pem: bytes = b""  # what it shows of its roots, where that is not the one of its authority
     names_itself: bool = True  # its certificate carries the names it is reached by
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -174,7 +186,12 @@ class Centre:
             tls_certificate=self.authority.issue(str(host), "host", tls.public_key()).decode(),
             evidence_certificate=self.authority.issue(str(host), "evidence", public).decode(),
             sop_hash_key=secrets.token_bytes(32),
-            doors=Doors("127.0.0.1", int(self.host_door.server_address[1]), self.mqtt_port),
+            doors=Doors(
+                "127.0.0.1",
+                int(self.host_door.server_address[1]),
+                self.mqtt_port,
+                enrol_port=int(self.enrol_door.server_address[1]),
+            ),
             policy_root=self.signers.root,
             layers=(ORGANISATION,),
         )
@@ -285,6 +302,8 @@ class _Handler(BaseHTTPRequestHandler):
         centre.requests.append(f"GET {self.path}")
         if self.path == "/ca.pem":
             return self._answer(200, centre.authority.pem)
+        if self.path == "/roots.pem":
+            return self._answer(200, centre.roots_pem or centre.authority.pem)
         parts = {f"/api/v1/policy/layers/{layer}": bundle for layer, bundle in centre.parts.items()}
         data = {
             **parts,
@@ -305,6 +324,10 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/v1/enrol":
             answer = centre.enrol(EnrolmentRequest.parse(body))
             return self._answer(403, b'{"title": "no"}') if answer is None else self._answer(200, answer.encode())
+        if self.path == PATH:
+            return self._answer(404, b"{}")  # it keeps no log of its own
+        if self.path == "/api/v1/renewal" and centre.renewal_status:
+            return self._answer(centre.renewal_status, b'{"title": "Issuing stopped"}')
         if self.path == "/api/v1/renewal":
             return self._answer(200, centre.renew(self._host(), RenewalRequest.parse(body)).encode())
         if self.path == "/api/v1/audit/batches":
@@ -348,6 +371,15 @@ def _usage(*, signs: bool) -> x509.KeyUsage:
         digital_signature=signs, key_cert_sign=False, crl_sign=False, content_commitment=not signs,
         key_encipherment=False, data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
     )  # fmt: skip
+
+
+def _name(unit: str, common_name: str) -> x509.Name:
+    values = (
+        (NameOID.ORGANIZATION_NAME, "test centre"),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
+        (NameOID.COMMON_NAME, common_name),
+    )
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in values])
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.CertificateBuilder:

@@ -1,6 +1,7 @@
 """Our own formats, as they come from outside: sealed object files, policies, signed statements, batches, answers."""
 
 import ssl
+from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from edge_agent.audit.uploader import held_by
 from edge_agent.config import HostConfig
 from edge_agent.enrol.judge import verify_centre, verify_certificate
+from edge_agent.host_keys import credential
 from edge_agent.https import Answer, problem
 from edge_agent.moving.judge import Passing, certified, verify_object
 from edge_agent.moving.manifest import (
@@ -29,11 +31,13 @@ from edge_agent.policy_sync.fetcher import claimed_layer_version, claimed_versio
 from edge_agent.usb_policy import exchange
 from edge_agent.usb_policy.trust import Trust
 from shared.audit.batch import Batch, ChainHead, Statement, sign_batch, verify_batch
+from shared.audit.checkpoint import AcceptedLoss, CheckpointAnswer, CheckpointQuestion
 from shared.audit.record import AuditRecord
 from shared.custody.frames import FrameStatement
 from shared.custody.statement import CustodyStatement
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.lapsed import LapsedAsk, LapsedRequest, ask
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.command import (
@@ -46,6 +50,7 @@ from shared.fleet.command import (
     sign_command,
 )
 from shared.fleet.devices import GuardLayer
+from shared.fleet.keys import KeyProtection
 from shared.fleet.receipt import Receipt, sign_receipt, verify_receipt
 from shared.fleet.state import HostState, sign_state, verify_state
 from shared.identity import CommandId
@@ -165,7 +170,7 @@ def _manifest(data: bytes) -> None:
 
 
 _AUTHORITY = Authority()
-_SIGNERS = certified(_AUTHORITY.issue(str(made.HOST), "evidence", made.HOST_SIGNER.public.key), _AUTHORITY.certificate)
+_SIGNERS = certified(_AUTHORITY.issue(str(made.HOST), "evidence", made.HOST_SIGNER.public.key), _AUTHORITY.trust)
 
 
 def _carried(data: bytes) -> None:
@@ -180,6 +185,7 @@ def _receipt(data: bytes) -> None:
 
 
 _PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+_CHECKPOINT = sign_batch(str(made.HOST), bytes(32), made.chain(1), made.HOST_SIGNER).statement
 _ARCHIVE = Peer("PACS", "127.0.0.1", 104)
 _RICH_POLICY = replace(
     made.policy(),
@@ -232,6 +238,21 @@ _HEAD = b'{"signed":{"_type":"timestamp","version":7}}'
 _SNAPSHOT = b'{"signed":{"_type":"snapshot","meta":{"organisation.json":{"version":7}}}}'
 
 
+_CREDENTIAL = b64encode(
+    credential.BY_TPM_ALONE
+    + b"".join(size.to_bytes(4, "little") for size in (32, 16, 12, 16))
+    + bytes(16)
+    + (1 << credential.STILL_PCR).to_bytes(8, "little")
+)
+
+
+def _credential(data: bytes) -> None:
+    """These bytes as the block that lies on the disk, and as what stands in it."""
+    public, block = credential.split(data)
+    assert public + block == data
+    credential.parse(block)
+
+
 def _code(data: bytes) -> None:
     code = EnrolmentCode.parse(data.decode("utf-8", "replace"))
     assert EnrolmentCode.parse(code.text()) == code
@@ -247,7 +268,7 @@ def _certificate(der: bytes) -> None:
     try:
         verify_centre(pem.encode(), EnrolmentCode(bytes(16), _AUTHORITY.fingerprint))
     except Refused:
-        verify_certificate(pem, "TLS", _HOST_KEY, str(made.HOST), _AUTHORITY.certificate)
+        verify_certificate(pem, "TLS", _HOST_KEY, str(made.HOST), _AUTHORITY.trust)
 
 
 def _centre_answer(data: bytes) -> None:
@@ -305,11 +326,20 @@ TARGETS = (
     _target("layer-bundle", LayerBundle.parse, LayerBundle(ORGANISATION, b"metadata", b"policy", b"stable").encode()),
     _target("policy-part", PartDocument.parse, PartDocument("site-a", 1, PartContent(state_every_s=5)).encode()),
     _target("audit-statement", Statement.parse, Statement(str(made.HOST), 1, 3, bytes(32), bytes(32)).encode()),
+    _target("checkpoint-question", CheckpointQuestion.parse, CheckpointQuestion(_CHECKPOINT).encode()),
+    _target(
+        "checkpoint-answer",
+        CheckpointAnswer.parse,
+        CheckpointAnswer(_CHECKPOINT, None, None, _PEM).encode(),
+        CheckpointAnswer(_CHECKPOINT, _CHECKPOINT, AcceptedLoss(made.chain(1)[0].public, _CHECKPOINT), _PEM).encode(),
+    ),
     _target("index-entry", IndexEntry.parse, made.ENTRY.encode(), IndexEntry(False, *[""] * 9).encode()),
     _target("enrolment-request", EnrolmentRequest.parse, EnrolmentRequest(bytes(16), _PEM, _PEM, "CT 2").encode()),
     _target("enrolment-answer", EnrolmentAnswer.parse, *(answer.encode() for answer in _ANSWERS)),
-    _target("renewal-request", RenewalRequest.parse, RenewalRequest(_PEM).encode()),
-    _target("renewal-answer", RenewalAnswer.parse, RenewalAnswer(_PEM).encode()),
+    _target("renewal-request", RenewalRequest.parse, *(RenewalRequest(_PEM, name).encode() for name in (None, "CT"))),
+    _target("renewal-answer", RenewalAnswer.parse, *(RenewalAnswer(_PEM, name).encode() for name in (None, "CT"))),
+    _target("lapsed-ask", LapsedAsk.parse, LapsedAsk(made.HOST, bytes(32), made.NOW).encode()),
+    _target("lapsed-request", LapsedRequest.parse, ask(made.HOST_SIGNER, made.HOST, _PEM, made.NOW).encode()),
     Target("guard-answer", _guard_answer, tuple(exchange.line(each) for each in _JUDGEMENTS)),
     _target(
         "guard-offer",
@@ -321,7 +351,8 @@ TARGETS = (
         Trust.parse,
         *(Trust(made.HOST, ORGANISATION, b"{}", parts).encode() for parts in ((), ("site-north",))),
     ),
-    _target("host-config", HostConfig.parse, _CONFIG.encode()),
+    _target("host-config", HostConfig.parse, _CONFIG.encode(), replace(_CONFIG, keys=KeyProtection.TPM).encode()),
+    Target("tpm-credential", _credential, (credential.armour(_CREDENTIAL),)),
     Target("enrolment-code", _code, (EnrolmentCode(bytes(16), bytes(32)).text().encode(),)),
     Target("evidence-key", _evidence_key, (made.HOST_SIGNER.public.spki, made.VAULT_SIGNER.public.spki)),
     Target(

@@ -27,6 +27,7 @@ LOCK = ROOT / "requirements" / "agent.txt"
 PACKAGES = (
     "linux-image-amd64", "initramfs-tools", "busybox", "udev", "systemd-sysv", "dbus", "kmod", "procps", "python3",
     "cryptsetup-bin", "dosfstools", "e2fsprogs", "fdisk", "usbguard",
+    "libtss2-esys-3.0.2-0", "libtss2-mu0", "libtss2-rc0", "libtss2-tcti-device0",
 )  # fmt: skip
 # Debian's kernel package without the drivers of what the machine does not have.
 DRIVERS = (
@@ -51,7 +52,7 @@ SOURCES = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/source
 SIZE = "1500M"
 PROGRAMS = {
     "cryptsetup": "cryptsetup-bin", "mkfs.vfat": "dosfstools", "mke2fs": "e2fsprogs", "mmdebstrap": "mmdebstrap",
-    "qemu-system-x86_64": "qemu-system-x86",
+    "qemu-system-x86_64": "qemu-system-x86", "swtpm": "swtpm",
 }  # fmt: skip
 
 

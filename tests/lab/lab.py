@@ -18,9 +18,10 @@ from tests.lab.console import Console
 from tests.lab.gadgets import Gadgets
 from tests.lab.guest import Guest
 from tests.lab.image import Image
-from tests.lab.machine import Boot, Memory, arguments
+from tests.lab.machine import TPM_SOCKET, Boot, Memory, arguments
 from tests.lab.newc import Entry, File, Link, archive
 from tests.lab.qmp import Qmp
+from tests.lab.tpm import SoftwareTpm
 from tests.lab.tree import Tree
 from tests.lab.usb import Usb
 from tests.lab.wire import LabError, until
@@ -55,6 +56,7 @@ class Lab:
         self, image: Image, boot: Boot | None = None, *, restored: bool = True, saved: Path | None = None
     ) -> None:
         self._image, self._boot, self._restored, self._saved = image, boot or Boot(), restored, saved
+        self._tpm: SoftwareTpm | None = None
         self._kept: Path | None = None
         self._qmp: Qmp | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -78,6 +80,8 @@ class Lab:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+        if self._tpm is not None:
+            self._tpm.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def keeping(self, folder: Path) -> "Lab":
@@ -105,6 +109,8 @@ class Lab:
         initramfs.write_bytes(base + bytes(-len(base) % 4) + archive(laid_over(self._boot, self._image)))
         command = arguments(self._image, self._boot, initramfs, self._folder, memory)
         command += ["-incoming", "defer"] if incoming else []
+        if self._boot.tpm:
+            self._tpm = SoftwareTpm(self._folder / "tpm", self._folder / TPM_SOCKET)
         with (self._folder / "qemu.log").open("wb") as log:
             # It ends with the thread that started it, also when that is killed.
             self._process = subprocess.Popen(
@@ -170,7 +176,10 @@ def laid_over(boot: Boot, image: Image) -> dict[str, Entry]:
 
 def snapshot(image: Image, boot: Boot) -> Path:
     """Return the folder with a machine that has just started this way, made now if it is not in the cache."""
-    parts = (Path(__file__).with_name("machine.py").read_bytes(), Path(__file__).read_bytes(), boot.command_line)
+    parts = (
+        Path(__file__).with_name("machine.py").read_bytes(), Path(__file__).read_bytes(), boot.command_line,
+        str(boot.tpm),
+    )  # fmt: skip
     version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, check=True).stdout
     name = cache.key(image.folder.name, version, archive(laid_over(boot, image)), *parts)
     return cache.kept("snapshot", name, lambda folder: _start_and_save(image, boot, folder))

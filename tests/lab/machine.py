@@ -4,6 +4,8 @@
     bus xhci.0     USB 3 controller, always there          buses 2-* (USB 2 speeds) and 3-* (USB 3)
     slot0..slot3   free PCI Express ports, for a controller that is added later
 
+A TPM 2.0 where a boot asks for one: swtpm, whose socket is beside the others.
+
 No network card, no PS/2 keyboard: the only keys that a guest can see come over USB.
 """
 
@@ -20,6 +22,7 @@ QUIET = (
     "quiet loglevel=4 mitigations=off nokaslr random.trust_cpu=on net.ifnames=0 no_timer_check tsc=reliable "
     "systemd.show_status=0 fsck.mode=skip audit=0 root=/dev/vda ro rootfstype=ext4"
 )
+TPM_SOCKET = "tpm.sock"
 DEFAULT_DENY = "usbcore.authorized_default=0"
 
 
@@ -30,6 +33,7 @@ class Boot:
     append: str = f"{DEFAULT_DENY} panic=-1"  # the initramfs opens no shell where `panic` is set
     console: str = "console=ttyS0"
     extra: dict[str, Entry] = field(default_factory=dict)
+    tpm: bool = False
 
     @property
     def command_line(self) -> str:
@@ -63,6 +67,9 @@ def arguments(image: Image, boot: Boot, initramfs: Path, folder: Path, memory: M
         "-device", "virtserialport,chardev=agent,name=leadglass.lab",
         "-device", "usb-ehci,id=ehci", "-device", "qemu-xhci,id=xhci,p2=8,p3=8",
     ]  # fmt: skip
+    if boot.tpm:
+        command += ["-chardev", f"socket,id=tpm,path={folder}/{TPM_SOCKET}"]
+        command += ["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"]
     for number in range(SLOTS):
         command += ["-device", f"pcie-root-port,id=slot{number},chassis={number + 1},slot={number + 1}"]
     return command

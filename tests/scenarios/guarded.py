@@ -100,7 +100,7 @@ class Site:
     def enrol(self) -> None:
         code = self.person("code", "--asset", ASSET, "--json").json()["code"]
         where = ("--data", str(self.agent_data), "--url", f"https://127.0.0.1:{self.ports['enrol']}")
-        run("leadglass-agent", "enrol", *where, "--asset", ASSET, text_in=code).succeeded()
+        run("leadglass-agent", "enrol", *where, "--asset", ASSET, "--keys", "file", text_in=code).succeeded()
         (host,) = self.people.status()["hosts"]
         self.host_id = host["host"]
         trust = ("trust", "--state", str(self.state), "--agent-data", str(self.agent_data))

@@ -77,7 +77,7 @@ class RolloutHospital:
         code = self.person("code", "--asset", asset, *layers, "--json").json()["code"]
         folder = self.folder / asset / "agent"
         folder.parent.mkdir()
-        doors = ("--url", f"https://127.0.0.1:{self._ports['enrol']}", "--asset", asset)
+        doors = ("--url", f"https://127.0.0.1:{self._ports['enrol']}", "--asset", asset, "--keys", "file")
         run("leadglass-agent", "enrol", "--data", str(folder), *doors, text_in=code + "\n").succeeded()
         return folder
 

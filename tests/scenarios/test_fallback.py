@@ -63,7 +63,7 @@ def hospital(tmp_path: Path) -> Iterator[Hospital]:
         policy.write_text(_POLICY.format(station=STATION, port=pacs.dicom_port))
         inside.person("policy", "publish", str(policy)).succeeded()
         code = json.loads(inside.person("code", "--asset", "CT 2", "--json").out)["code"]
-        enrol = ("enrol", "--data", agent, "--url", where["enrol_url"], "--asset", "CT 2")
+        enrol = ("enrol", "--data", agent, "--url", where["enrol_url"], "--asset", "CT 2", "--keys", "file")
         run("leadglass-agent", *enrol, text_in=code + "\n").succeeded()
         running = children.start(
             "leadglass-agent", "run", "--data", agent, "--dicom-port", str(port), "--ready-file", str(agent_ready)

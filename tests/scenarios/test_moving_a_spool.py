@@ -15,16 +15,20 @@ from control_plane.settings import Folders, Settings
 from edge_agent.agent import Agent
 from edge_agent.config import AgentFolder, HostConfig, load_identity
 from edge_agent.enrol.enroller import enrol
+from edge_agent.host_keys.commands import move_keys
+from edge_agent.host_keys.plain import FILES
 from edge_agent.moving.store import MovedStore
 from provisioning.demo.processes import Ran, run, wait_until
 from shared.clock import SystemClock
 from shared.enrolment.code import EnrolmentCode
+from shared.fleet.keys import KeyProtection
 from tests.edge_agent.capture.images import Image, load
-from tests.edge_agent.conftest import senders_close_their_sockets
+from tests.edge_agent.conftest import senders_close_their_sockets, tpm
 from tests.edge_agent.test_agent import running, send
 from tests.fakes.log import MemoryLog
+from tests.fakes.software_tpm import SoftwareTpm
 
-__all__ = ["senders_close_their_sockets"]
+__all__ = ["senders_close_their_sockets", "tpm"]
 
 IMAGES = [load(name) for name in ("CT_small.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm")]
 ANOTHER = load("MR_small.dcm")
@@ -143,6 +147,25 @@ def test_what_a_dead_host_left_behind_opens_at_the_centre_byte_for_byte(hospital
         (shown,) = hospital.person("spool", "list")
         assert (shown["move"], shown["state"], shown["objects"]) == (move["move"], "open", len(IMAGES))
         assert any("3 objects so far" in gap for gap in hospital.person("status")["not_evaluated"])
+
+
+def test_what_a_host_captured_opens_at_the_centre_though_its_keys_went_with_its_tpm(
+    hospital: Hospital, tpm: SoftwareTpm
+) -> None:
+    old = captured_while_the_centre_is_away(hospital, IMAGES)
+    source = host_of(old)
+    list(move_keys(old, KeyProtection.TPM, SystemClock(), lambda kind: FILES if kind == "file" else tpm.vault))
+    with hospital.centre():
+        new = hospital.enrol("CT 2, its replacement")
+        # This machine has another TPM, or none.
+        assert hospital.engineer("export", "--data", str(old.path), str(hospital.folder / "stick")).exit_code != 0
+        hospital.engineer("rescue", "--data", str(new.path), str(old.path)).succeeded()
+        hospital.person("spool", "allow", "--from", source, "--to", host_of(new), "--reason", "its mainboard died")
+        with running(new, MemoryLog()):
+            assert wait_until(lambda: len(hospital.objects()) == len(IMAGES), 30) is not None
+
+        assert {hospital.opened(one) for one in hospital.objects()} == {image.dataset for image in IMAGES}
+        assert {verdict["state"] for verdict in hospital.person("audit", "verify").values()} == {"verified"}
 
 
 def test_a_host_that_comes_back_from_the_dead_delivers_nothing_twice(hospital: Hospital) -> None:

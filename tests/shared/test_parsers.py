@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 
 from shared import canonical, clock
 from shared.audit.batch import Batch, Statement, sign_batch
+from shared.audit.checkpoint import AcceptedLoss, CheckpointAnswer, CheckpointQuestion
 from shared.audit.record import GENESIS, AuditRecord
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.lapsed import LapsedAsk, LapsedRequest, ask
+from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import Fields
 from shared.fleet.command import (
@@ -87,6 +90,15 @@ JSON_FORMS = {
         lambda data: Statement.parse(data).encode(), Statement(str(made.HOST), 1, 3, GENESIS, bytes(32)).encode()
     ),
     "audit batch": Form(lambda data: Batch.parse(data).encode(), _BATCH.encode()),
+    "checkpoint question": Form(
+        lambda data: CheckpointQuestion.parse(data).encode(), CheckpointQuestion(_BATCH.statement).encode()
+    ),
+    "checkpoint answer": Form(
+        lambda data: CheckpointAnswer.parse(data).encode(),
+        CheckpointAnswer(
+            _BATCH.statement, _BATCH.statement, AcceptedLoss(_CHAIN[2].public, _BATCH.statement), PEM
+        ).encode(),
+    ),
     "policy": Form(lambda data: PolicyDocument.parse(data).encode(), made.policy().encode()),
     "head bundle": Form(
         lambda data: HeadBundle.parse(data).encode(), HeadBundle((b"1", b"2"), b"3", b"4", b"5").encode()
@@ -94,6 +106,12 @@ JSON_FORMS = {
     "layer bundle": Form(lambda data: LayerBundle.parse(data).encode(), LayerBundle("site", b"1", b"2").encode()),
     "enrolment request": Form(
         lambda data: EnrolmentRequest.parse(data).encode(), EnrolmentRequest(bytes(16), PEM, PEM, "CT 2").encode()
+    ),
+    "renewal request": Form(lambda data: RenewalRequest.parse(data).encode(), RenewalRequest(PEM).encode()),
+    "renewal answer": Form(lambda data: RenewalAnswer.parse(data).encode(), RenewalAnswer(PEM).encode()),
+    "lapsed ask": Form(lambda data: LapsedAsk.parse(data).encode(), LapsedAsk(made.HOST, bytes(32), made.NOW).encode()),
+    "lapsed request": Form(
+        lambda data: LapsedRequest.parse(data).encode(), ask(made.HOST_SIGNER, made.HOST, PEM, made.NOW).encode()
     ),
     "enrolment answer": Form(lambda data: EnrolmentAnswer.parse(data).encode(), _ANSWER.encode()),
     "state": Form(lambda data: HostState.parse(data).encode(), _STATE.encode()),

@@ -13,6 +13,7 @@ from tests.vectors.generators import (
     custody_image,
     custody_pixels,
     enrolment,
+    enrolment_chain,
     host_state,
     policy,
     policy_devices,
@@ -35,7 +36,7 @@ def make_all() -> Files:
     boxes = KeptBoxes.load()
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
     for made in (
-        signed_statement, policy, policy_options, policy_devices, policy_parts, enrolment, host_state,
+        signed_statement, policy, policy_options, policy_devices, policy_parts, enrolment, enrolment_chain, host_state,
         canonical_json, spool_export, command, custody, custody_image, custody_pixels,
     ):  # fmt: skip
         files |= made.scenarios()

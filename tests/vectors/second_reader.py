@@ -10,7 +10,7 @@ import hmac
 import ipaddress
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -403,9 +403,9 @@ _CODES = {
     "110104": "capture.image-delivered capture.delivery-refused capture.delivery-retried "
     "capture.commitment-requested capture.commitment-reported capture.commitment-refused capture.file-released "
     "route.delivered route.failed route.retried route.dropped vault.object-stored vault.object-refused",
-    "110106": "capture.spool-exported",
+    "110106": "capture.spool-exported backup.made",
     "110107": "capture.image-captured capture.image-refused capture.image-repeated capture.image-conflicts "
-    "capture.file-refused capture.object-damaged capture.spool-imported",
+    "capture.file-refused capture.object-damaged capture.spool-imported backup.centre-restored",
     "110112": "coverage.compared coverage.comparison-failed vault.looked-up",
     "110113": "keys.created keys.recovery-drilled enrolment.code-issued enrolment.host-enrolled enrolment.refused "
     "enrolment.certificate-renewed enrolment.renewal-refused capture.association-refused "
@@ -417,8 +417,16 @@ _CODES = {
     "guard.rescue-used guard.rescue-ended device.attached device.decided device.enforced device.detached "
     "device.detected device.gap device.storage-judged host.finding fleet.host-restored fleet.host-cloned "
     "fleet.host-settled people.added people.removed enrolment.host-revoked fleet.command-issued fleet.command-begun "
-    "fleet.command-ended fleet.command-refused fleet.command-answered",
-    "110114": "people.signed-in people.sign-in-refused",
+    "enrolment.root-followed authority.issuing-requested authority.issuing-installed authority.root-installed "
+    "fleet.command-ended fleet.command-refused fleet.command-answered certificate.issued log.loss-found "
+    "log.loss-accepted log.checkpoint-refused log.not-continued log.loss-followed fleet.standing-put-right "
+    "enrolment.code-cancelled enrolment.code-reused enrolment.code-settled enrolment.tombstone-lifted "
+    "enrolment.host-quarantined enrolment.host-rekeyed enrolment.host-asked enrolment.ask-approved "
+    "enrolment.ask-refused enrolment.certificate-regained enrolment.host-decommissioned enrolment.host-renamed "
+    "enrolment.host-replaced people.request-made people.request-approved people.request-refused enrolment.keys-moved "
+    "keys.destroyed backup.forgotten backup.restore-settled people.changed people.password-set people.factor-added "
+    "people.factor-removed people.token-made people.token-ended people.link-made people.provider-set",
+    "110114": "people.signed-in people.sign-in-refused people.session-ended",
 }
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
 _NAME = _matching(r"[^\x00-\x1f\x7f]{1,200}")
@@ -828,6 +836,120 @@ def _matches(pattern: str, value: str) -> bool:
     return len(value) in reached
 
 
+# ---- enrolment.md sections 5 and 6
+
+_BETWEEN = 8
+_KNOWN_EXTENSIONS = {"basicConstraints", "keyUsage", "extendedKeyUsage", "nameConstraints", "subjectAltName"}
+
+
+def chain_to(
+    leaf: x509.Certificate, above: list[x509.Certificate], root: x509.Certificate, at: datetime | None = None
+) -> list[x509.Certificate]:
+    """Return the first way from `leaf` up to `root` that holds."""
+    _need(not _is_ca(leaf), "ChainBroken", "a CA itself")
+    for way in _ways([leaf], above, root):
+        if _holds(way) and (at is None or _dates_hold(way, at)):
+            return way
+    raise Refusal("ChainBroken", "no way holds")
+
+
+def _ways(
+    way: list[x509.Certificate], above: list[x509.Certificate], root: x509.Certificate
+) -> Iterator[list[x509.Certificate]]:
+    if _issues(root, way[-1]):
+        yield [*way, root]
+    if len(way) <= _BETWEEN:
+        for one in above:
+            if one not in way and _issues(one, way[-1]):
+                yield from _ways([*way, one], above, root)
+
+
+def _issues(issuer: x509.Certificate, issued: x509.Certificate) -> bool:
+    key = issuer.public_key()
+    if issued.issuer != issuer.subject or not isinstance(key, ec.EllipticCurvePublicKey):
+        return False
+    try:
+        key.verify(issued.signature, issued.tbs_certificate_bytes, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def _said(one: x509.Certificate, name: str) -> Any:
+    return next((extension.value for extension in one.extensions if extension.oid._name == name), None)
+
+
+def _is_ca(one: x509.Certificate) -> bool:
+    said = _said(one, "basicConstraints")
+    return said is not None and bool(said.ca)
+
+
+def _holds(way: list[x509.Certificate]) -> bool:
+    for place, issuer in enumerate(way[1:], 1):
+        said, usage, limits = (_said(issuer, name) for name in ("basicConstraints", "keyUsage", "nameConstraints"))
+        if not _is_ca(issuer) or (usage is not None and not usage.key_cert_sign):
+            return False
+        counted = [one for one in way[1:place] if one.subject != one.issuer]
+        if said.path_length is not None and len(counted) > said.path_length:
+            return False
+        limited = [way[0], *counted]
+        if limits is not None and not all(_within_limits(limits, one) for one in limited):
+            return False
+    centre = _organisation(way[-1])
+    known = all(
+        extension.oid._name in _KNOWN_EXTENSIONS for one in way for extension in one.extensions if extension.critical
+    )
+    return known and (centre is None or {_organisation(one) for one in way} == {centre})
+
+
+def _organisation(one: x509.Certificate) -> Any:
+    first: Any = one.subject.rdns[:1]
+    return next(
+        (attribute.value for rdn in first for attribute in rdn if attribute.oid == NameOID.ORGANIZATION_NAME), None
+    )
+
+
+def _within_limits(limits: Any, one: x509.Certificate) -> bool:
+    for name in _said(one, "subjectAltName") or ():
+        for kind, permitted in ((limits.permitted_subtrees, True), (limits.excluded_subtrees, False)):
+            bases = [base.value for base in kind or () if type(base) is type(name)]
+            inside = any(_is_inside(name.value, base) for base in bases)
+            if bases and inside is not permitted:
+                return False
+    return True
+
+
+def _is_inside(name: Any, base: Any) -> bool:
+    if isinstance(name, str):
+        return f".{name}".lower().endswith(f".{base}".lower())
+    return name in base
+
+
+def _dates_hold(way: list[x509.Certificate], at: datetime) -> bool:
+    instants = [at] + [one.not_valid_before_utc for one in way[:-1]]
+    return all(
+        one.not_valid_before_utc <= instant <= one.not_valid_after_utc
+        for one, instant, below in zip(way, instants, [None, *way], strict=False)
+        if below is None or below.subject != below.issuer
+    )
+
+
+def follow(pinned: x509.Certificate, offered: list[x509.Certificate]) -> x509.Certificate | None:
+    """Return the last root that `pinned` leads to, None where nothing later is shown."""
+    roots = [one for one in offered if _is_ca(one) and _issues(one, one)]
+    later = [one for one in roots if one.not_valid_before_utc > pinned.not_valid_before_utc]
+    at, moved = pinned, True
+    while moved:
+        moved = False
+        for root in later:
+            after = root.subject == at.subject and root.not_valid_before_utc > at.not_valid_before_utc
+            if after and any(_issues(at, one) and one.public_key() == root.public_key() for one in offered):
+                at, moved = root, True
+                break
+    _need(at is not pinned or not later, "ChainBroken", "it leads to none of them")
+    return None if at is pinned else at
+
+
 # ---- enrolment.md section 1
 
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -850,6 +972,28 @@ def written_code(secret: bytes, ca_sha256: bytes) -> str:
     bits = "".join(f"{byte:08b}" for byte in payload + hashlib.sha256(payload).digest()[:2])
     chars = "".join(_ALPHABET[int(bits[at : at + 5], 2)] for at in range(0, 400, 5))
     return "LG1-" + "-".join(chars[at : at + 6] for at in range(0, 80, 6))
+
+
+# ---- enrolment.md section 7
+
+_ASK = _object_of(v=_one_of(1), host=_HOST_ID, tls_csr_sha256=_HEX32, time=_is_time)
+_CSR = r"-----BEGIN [A-Z ]+-----\n[A-Za-z0-9+/=\n]+-----END [A-Z ]+-----\n"
+_LAPSED = _object_of(v=_one_of(1), ask=_text(1400), tls_csr=_matching(_CSR, 8192))
+
+
+def lapsed(data: bytes, spki: bytes) -> tuple[Any, str]:
+    """Return what was signed, and the fingerprint of the fresh key."""
+    _need(len(data) <= 262_144, "Malformed", "too large")
+    request = _read(data, _LAPSED)
+    said = _read(statement(_base64(request["ask"], 1024), "leadglass lapsed ask v1", spki), _ASK)
+    csr = request["tls_csr"].encode()
+    _need(said["tls_csr_sha256"] == hashlib.sha256(csr).hexdigest(), "Malformed", "another request")
+    public = x509.load_pem_x509_csr(csr).public_key()
+    der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    digest = hashlib.sha256(b"leadglass fresh key v1\0" + der).digest()[:10]
+    bits = "".join(f"{byte:08b}" for byte in digest)
+    chars = "".join(_ALPHABET[int(bits[at : at + 5], 2)] for at in range(0, 80, 5))
+    return said, "-".join(chars[at : at + 4] for at in range(0, 16, 4))
 
 
 # ---- host-state.md
@@ -899,7 +1043,9 @@ _GUARD_STATE = _object_of(
 _STATE = _object_of(
     {
         "capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}"),
-        "isolated": _one_of(True),
+        "isolated": _one_of(True), "centre_log": _matching(r"[^\x00-\x1f\x7f]+", 300),
+        "renewal_error": _matching(r"[^\x00-\x1f\x7f]+", 300),
+        "keys": _one_of("tpm"),
         "failed": _list_of(_object_of(layer=_GRADE, version=_integer(1)), 3),
         "layers": _list_of(_object_of(layer=_PART_NAME, accepted=_integer(), in_force=_integer()), 2),
     },
@@ -1096,7 +1242,7 @@ class _Judge:
     frames: Any = None
 
     def judge(self) -> None:
-        self.certified: list[tuple[str, bytes, x509.Certificate]] = []
+        self.certified: list[tuple[str, bytes, list[x509.Certificate]]] = []
         bad = [one for one in self.given.certificates if not self._is_good(one)]
         if bad or not self.certified:
             self.failed.append("certificates")
@@ -1119,35 +1265,35 @@ class _Judge:
 
     def _is_good(self, offered: Any) -> bool:
         try:
-            certificate = x509.load_pem_x509_certificate(offered["pem"].encode())
-            certificate.verify_directly_issued_by(self.authority)
+            certificate, *above = x509.load_pem_x509_certificates(offered["pem"].encode())
+            chain = chain_to(certificate, above, self.authority)
             spki = certificate.public_key().public_bytes(
                 serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
             )
             public_key(spki)
             usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
-            constraints = self.authority.extensions.get_extension_for_class(x509.BasicConstraints).value
         except (ValueError, InvalidSignature, x509.ExtensionNotFound, Refusal):
             return False
         names = [[a.value for a in certificate.subject.get_attributes_for_oid(oid)] for oid in _NAMED]
-        good = names == [[offered["source"]], ["evidence"]] and usage.digital_signature and constraints.ca
+        good = names == [[offered["source"]], ["evidence"]] and usage.digital_signature
         if good:
-            self.certified.append((offered["source"], spki, certificate))
+            self.certified.append((offered["source"], spki, chain))
         return good
 
-    def _keys(self, signed: bytes, source: str | None) -> list[tuple[str, bytes, x509.Certificate]]:
+    def _keys(self, signed: bytes, source: str | None) -> list[tuple[str, bytes, list[x509.Certificate]]]:
         found = [one for one in self.certified if public_key(one[1])[1] == signed[8:24] and source in (None, one[0])]
         _need(bool(found), "WrongSigner", "nobody is certified for it")
         return found
 
     def _is_valid(self, signed: bytes, time: str, source: str) -> bool:
+        """The certificate at that time, and each authority when what it certified began."""
         at = datetime.fromisoformat(time)
-        periods = [
-            (one.not_valid_before_utc, one.not_valid_after_utc)
-            for one in (self.authority, *(certificate for _, _, certificate in self._keys(signed, source)))
-        ]
-        inside = [since <= at <= until for since, until in periods]
-        return inside[0] and any(inside[1:])
+        for _, _, chain in self._keys(signed, source):
+            instants = (at, *(one.not_valid_before_utc for one in chain))
+            periods = [(one.not_valid_before_utc, one.not_valid_after_utc) for one in chain]
+            if all(since <= then <= until for then, (since, until) in zip(instants, periods, strict=False)):
+                return True
+        return False
 
     def _judge_record(self) -> None:
         source, spki, _ = self._keys(self.given.record, None)[0]

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+import control_plane.http.enrolment_door
+import control_plane.http.host_identity  # noqa: F401 (as below)
 import edge_agent.commands.executor
 import edge_agent.moving.importer  # noqa: F401 (its refusals stand on a page)
 from provisioning.verify.image import ImageState

@@ -6,29 +6,35 @@ import json
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from control_plane.custody import decoding
 from control_plane.custody.decoder import Decoder, NotDecoded, Why
+from control_plane.enrolment.enroller import requested_key
 from edge_agent.capture import grade
 from edge_agent.moving.manifest import PartList, verify_manifest
-from provisioning.verify.certificate import parse_certificate
+from provisioning.verify.certificate import parse_trust
 from provisioning.verify.checks import failures
 from provisioning.verify.image import DATASET, PIXELS, SYNTAX, ImageJudge
 from provisioning.verify.part10 import split
 from provisioning.verify.pixels import compare
-from shared import canonical
+from shared import canonical, clock
 from shared.audit.batch import Batch, ChainHead, judge_arrival, verify_batch
 from shared.audit.record import StoredRecord, open_private
 from shared.custody.frames import FrameStatement, Pixels, verify_frames
 from shared.custody.statement import CustodyStatement, LogProof, verify_log_proof
+from shared.enrolment.chain import Trust, follow, parse_chain, verify_chain
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
-from shared.errors import IntegrityFailure, Refused
+from shared.enrolment.lapsed import LapsedRequest, csr_digest, fingerprint, verify_ask
+from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import Fields
 from shared.fleet.command import Signatories, SignedCommand, arguments_of, verify_command, verify_result
 from shared.fleet.receipt import verify_receipt
@@ -202,6 +208,24 @@ def our_acceptance(given: Value) -> Value:
     return {"each": each}
 
 
+def our_chain(given: Value) -> Value:
+    leaf, *between = parse_chain(given["pem"].encode(), "chain")
+    at = None if given["at"] is None else clock.parse(given["at"])
+    verify_chain(leaf, Trust(parse_chain(given["root_pem"].encode(), "root")), between, at=at)
+    return {"result": "holds"}
+
+
+def our_follow(given: Value) -> Value:
+    pinned, *_ = parse_chain(given["pinned_pem"].encode(), "pinned")
+    return followed(next(iter(follow(pinned, parse_chain(given["offered_pem"].encode(), "offered"))), None))
+
+
+def followed(root: x509.Certificate | None) -> Value:
+    if root is None:
+        return {"result": "nothing later"}
+    return {"result": "followed", "sha256_hex": root.fingerprint(hashes.SHA256()).hex()}
+
+
 def our_code(given: Value) -> Value:
     code = EnrolmentCode.parse(given["text"])
     secrets = {"secret_hex": code.secret.hex(), "ca_sha256_hex": code.ca_sha256.hex()}
@@ -212,6 +236,16 @@ def our_request(given: Value) -> Value:
     request = EnrolmentRequest.parse(b64(given, "bytes"))
     assert request.encode() == b64(given, "bytes")
     return {"result": "parsed", "asset": request.asset, "secret_hex": request.secret.hex()}
+
+
+def our_lapsed(given: Value) -> Value:
+    request = LapsedRequest.parse(b64(given, "bytes"))
+    assert request.encode() == b64(given, "bytes")
+    said = verify_ask(request, EvidencePublicKey.parse(b64(given, "spki")))
+    if said.tls_csr_sha256 != csr_digest(request.tls_csr):
+        raise Malformed("lapsed request", "another certificate request")
+    short = fingerprint(requested_key(request.tls_csr))
+    return {"result": "verified", "payload": json.loads(said.encode()), "fingerprint": short}
 
 
 def our_answer(given: Value) -> Value:
@@ -330,7 +364,7 @@ STEPS = {
 
 def our_image(given: Value) -> Value:
     file = io.BytesIO(b64(given, "file"))
-    authority = parse_certificate(given["authority_pem"].encode(), "authority")
+    authority = parse_trust(given["authority_pem"].encode(), "authority")
     custody = CustodyStatement.parse(b64(given, "statement"))
     report = ImageJudge(Decoder()).judge(file, split(file), custody, authority, None)
     of_the_image = {DATASET, SYNTAX, PIXELS}
@@ -353,8 +387,11 @@ OURS: dict[str, Reader] = {
     "layer": our_layer,
     "acceptance": our_acceptance,
     "code": our_code,
+    "chain": our_chain,
+    "follow": our_follow,
     "request": our_request,
     "answer": our_answer,
+    "lapsed": our_lapsed,
     "state": our_state,
     "receipt": our_receipt,
     "command": our_command,
@@ -441,6 +478,23 @@ def second_code(given: Value) -> Value:
     return {"result": "parsed", "secret_hex": secret.hex(), "ca_sha256_hex": digest.hex(), "text": written}
 
 
+def second_chain(given: Value) -> Value:
+    leaf, *above = x509.load_pem_x509_certificates(given["pem"].encode())
+    at = None if given["at"] is None else datetime.fromisoformat(given["at"])
+    second_reader.chain_to(leaf, above, x509.load_pem_x509_certificate(given["root_pem"].encode()), at)
+    return {"result": "holds"}
+
+
+def second_follow(given: Value) -> Value:
+    offered = x509.load_pem_x509_certificates(given["offered_pem"].encode())
+    return followed(second_reader.follow(x509.load_pem_x509_certificate(given["pinned_pem"].encode()), offered))
+
+
+def second_lapsed(given: Value) -> Value:
+    payload, short = second_reader.lapsed(b64(given, "bytes"), b64(given, "spki"))
+    return {"result": "verified", "payload": payload, "fingerprint": short}
+
+
 def second_command(given: Value) -> Value:
     keys = [base64.b64decode(spki) for spki in given["spkis_base64"]]
     return {"result": "verified", "payload": second_reader.command(b64(given, "bytes"), keys, given["threshold"])}
@@ -498,6 +552,9 @@ SECOND: dict[str, Reader] = {
     "together": second_together,
     "grading": second_grading,
     "code": second_code,
+    "chain": second_chain,
+    "follow": second_follow,
+    "lapsed": second_lapsed,
     "state": lambda given: {
         "result": "verified", "payload": second_reader.host_state(b64(given, "signed"), b64(given, "spki")),
     },

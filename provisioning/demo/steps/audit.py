@@ -10,10 +10,14 @@ from provisioning.demo.steps.enrolment import Host
 from shared.identity import CONTROL_PLANE
 
 _WAIT_S = 30.0
+_CERTIFICATES = "certificates"  # stands beside the sources
 
 EXPECTED = (
     Expectation("audit-delivered", "the host's audit records have all been delivered"),
-    Expectation("audit-verified", "every source's chain and signatures verify, record by record"),
+    Expectation(
+        "audit-verified",
+        "every source's chain and signatures verify, record by record; the certificates are those that it names",
+    ),
     Expectation(
         "audit-verified-offline", "leadglass-verify comes to the same from an export, without the control plane"
     ),
@@ -26,7 +30,8 @@ def audit(stage: Stage, centre: Centre, host: Host) -> None:
     stage.judge("audit-delivered", waited is not None, f"{centre.people.host(host.host_id)['audit_waiting']} waiting")
     with stage.display.doing("leadglass-server audit verify"):
         verdicts = verify(stage, centre)
-    held = set(verdicts) == {CONTROL_PLANE, host.host_id} and all(v["state"] == "verified" for v in verdicts.values())
+    sources = {CONTROL_PLANE, host.host_id, _CERTIFICATES}
+    held = set(verdicts) == sources and all(v["state"] == "verified" for v in verdicts.values())
     said = "; ".join(f"{source[:13]} {v['records']} records {v['state']}" for source, v in sorted(verdicts.items()))
     stage.judge("audit-verified", held, said)
     _verify_offline(stage, centre)

@@ -68,7 +68,7 @@ def start(stage: Stage, *, broker: bool) -> Centre:
     )
     status = centre.people.status()
     made = sorted(path.name for path in folders.handover.iterdir())
-    stage.judge("centre-started", len(made) == 4, f"process {child.pid}; handed over once: {', '.join(made)}")
+    stage.judge("centre-started", len(made) == 5, f"process {child.pid}; handed over once: {', '.join(made)}")
     if broker:
         waited = wait_until(lambda: centre.people.status()["broker"]["state"] == "running", 20)
         evidence = f"{centre.people.status()['broker']['state']}, port {centre.mqtt_port}, mutual TLS only"

@@ -17,7 +17,8 @@ EXPECTED = (
     Expectation("no-identity-on-disk", "no identity of any image stands in any byte of either side's data"),
     Expectation("no-pixel-on-disk", "neither does any image data"),
     Expectation(
-        "no-secret-on-disk", "root key, recovery shares and credential are in neither, but for the root key's file"
+        "no-secret-on-disk",
+        "root key, shares, credential and the key of the authority's root are in neither, but for the root key's file",
     ),
     Expectation("search-can-find", "the same search finds every one of the images in the files that were sent"),
 )
@@ -53,11 +54,12 @@ def _show_that_it_can_find(stage: Stage, images: Sequence[Image], wanted: Sequen
 def _secrets(stage: Stage) -> Iterator[Needle]:
     folders = stage.folders
     credential = json.loads(folders.credential.read_text())
-    pem = "".join(credential["tuf"]["private_pem"].splitlines()[1:-1])
+    authority = folders.authority_root_key.read_text()
     values = {
         "root key": (folders.control_plane / "root-key" / "root.key").read_bytes(),
         "bearer token": credential["token"].encode(),
-        "policy key": base64.b64decode(pem),
+        "policy key": _der(credential["tuf"]["private_pem"]),
+        "key of the authority's root": _der(authority),
     }
     for number in (1, 2, 3):
         # The words before differ from share to share in few places; the last ones are its own.
@@ -68,6 +70,10 @@ def _secrets(stage: Stage) -> Iterator[Needle]:
         yield Needle(value.hex().encode(), Counts.ANYWHERE, f"{what} in hexadecimal")
         # Without the last character, which depends on what stands behind it.
         yield Needle(base64.b64encode(value).rstrip(b"=")[:-1], Counts.ANYWHERE, f"{what} in base64")
+
+
+def _der(pem: str) -> bytes:
+    return base64.b64decode("".join(pem.splitlines()[1:-1]))
 
 
 def _said(stage: Stage, found: Sequence[Found], searched_for: str) -> str:

@@ -139,7 +139,7 @@ def test_a_batch_of_another_host_is_refused(bench: Bench, host: HostBench) -> No
 
 def test_a_host_that_is_not_active_is_refused(bench: Bench, host: HostBench) -> None:
     data = noted(host, 1).batch(1, 1)
-    bench.sql("UPDATE hosts SET active = 0")
+    bench.sql("UPDATE hosts SET standing = 'revoked'")
 
     assert_refused(bench, host, data, HostUnknown)
 

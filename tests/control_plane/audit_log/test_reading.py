@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.audit.batch import Batch, verify_batch
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant
+from shared.enrolment.chain import Trust, verify_chain
 from shared.identity import CONTROL_PLANE
 from shared.signing import EvidencePublicKey
 from tests.control_plane.vault.bench import Bench, HostBench
@@ -75,11 +76,12 @@ def test_an_export_holds_all_that_a_stranger_needs(bench: Bench, host: HostBench
     lines = [json.loads(line) for line in bench.reading.export(PERSON)]
 
     assert lines[0].items() >= {"v": 1, "kind": "leadglass audit export"}.items()
-    (ca,) = [x509.load_pem_x509_certificate(line["pem"].encode()) for line in lines if line["kind"] == "ca"]
+    offered = [x509.load_pem_x509_certificate(line["pem"].encode()) for line in lines if line["kind"] == "ca"]
+    trust = Trust(tuple(one for one in offered if one == bench.ca.root), tuple(offered))
     keys: dict[str, list[EvidencePublicKey]] = {}
     for line in (line for line in lines if line["kind"] == "evidence"):
         certificate = x509.load_pem_x509_certificate(line["certificate"].encode())
-        certificate.verify_directly_issued_by(ca)
+        verify_chain(certificate, trust)
         keys.setdefault(line["source"], []).append(EvidencePublicKey.parse(spki(certificate)))
     seen: dict[str, set[int]] = {}
     for line in (line for line in lines if line["kind"] == "batch"):

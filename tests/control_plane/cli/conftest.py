@@ -25,6 +25,7 @@ class Administrator:
     who: tuple[str, ...]
     terminal: pytest.CaptureFixture[str]
     keyboard: pytest.MonkeyPatch
+    enrol_url: str
 
     def run(self, *arguments: str | Path, typed: str = "") -> tuple[int, str, str]:
         """Return exit code, what was printed and what was complained about."""
@@ -52,6 +53,9 @@ def ada(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     )
     centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), SystemClock())
     centre.start()
-    who = ("--as", str(made.credential), "--url", str(centre.addresses()["people_url"]))
-    yield Administrator(tmp_path, open_database(sqlite_url(folders.database)), who, capsys, monkeypatch)
+    addresses = centre.addresses()
+    who = ("--as", str(made.credential), "--url", str(addresses["people_url"]))
+    yield Administrator(
+        tmp_path, open_database(sqlite_url(folders.database)), who, capsys, monkeypatch, str(addresses["enrol_url"])
+    )
     centre.stop()

@@ -12,9 +12,11 @@ from pathlib import Path
 PORTS = ("--host-port", "0", "--enrol-port", "0", "--people-port", "0", "--no-broker")
 
 
-def command(*arguments: str | Path) -> "subprocess.Popen[str]":
+def command(*arguments: str | Path, typing: bool = False) -> "subprocess.Popen[str]":
+    """Begin a command. `typing`: somebody answers what it asks."""
     program = [sys.executable, "-m", "control_plane", *map(str, arguments)]
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    keyboard = subprocess.PIPE if typing else None
+    return subprocess.Popen(program, stdin=keyboard, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def run(*arguments: str | Path) -> tuple[int, str, str]:

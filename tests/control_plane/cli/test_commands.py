@@ -123,7 +123,8 @@ def test_another_host_name_than_the_certificates_carry_is_refused(tmp_path: Path
 
     code, _, errors = run("run", "--data", tmp_path / "data", *PORTS, "--host", "10.0.0.1")
     assert code == 1
-    assert "10.0.0.1 is not centre.example" in errors
+    assert "certify itself for centre.example, localhost, and not for 10.0.0.1" in errors
+    assert "leadglass-server authority request --host 10.0.0.1" in errors
 
 
 def test_an_export_that_cannot_be_kept_is_neither_made_nor_recorded(centre: Running, tmp_path: Path) -> None:

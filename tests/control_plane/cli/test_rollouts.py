@@ -52,7 +52,7 @@ class Reporter:
         # By its name and number of its kind, so that its place in a share is always the same.
         self.host = HostId(sha256(f"{self.asset} {self.twin}".encode()).digest()[:16])
         self.signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
-        row = Host(host_id=str(self.host), asset=self.asset, active=True, evidence_spki=self.signer.public.spki,
+        row = Host(host_id=str(self.host), asset=self.asset, evidence_spki=self.signer.public.spki,
                    enrolled=SystemClock().now(), state=None, state_number=0, state_received=None,
                    parts=parts_text(self.parts))  # fmt: skip
         with self.database.begin() as session:

@@ -11,18 +11,23 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.proof import AuditProof
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow, Certificate, EnrolmentCodeRow, Host
 from control_plane.enrolment import authority, codes
-from control_plane.enrolment.authority import HOST_LIFE, SERVER_LIFE, Authority
+from control_plane.enrolment.authority import HOST_LIFE, SERVER_LIFE, Authority, NameNotPermitted
+from control_plane.enrolment.code_service import EnrolmentCodes, WantedCode
 from control_plane.enrolment.codes import CodeRefused, IssuedCode
 from control_plane.enrolment.enroller import Enroller, Renewer, ReusedKey
+from control_plane.enrolment.replacing import Replacing
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
 from control_plane.fleet.states import HostUnknown
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
+from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
 from shared.audit.record import AuditRecord, Event
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
@@ -33,6 +38,7 @@ from tests.fakes.clock import FakeClock
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
 DOCUMENT_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")  # RFC 9336
+ASSET = "CT 2, room 1.14"
 DOORS = Doors("127.0.0.1", 8442, 8883)
 
 
@@ -40,22 +46,33 @@ class Centre:
     """What enrolment needs of a centre, with nothing faked but the clock."""
 
     def __init__(self, folder: Path) -> None:
-        self.clock = FakeClock(START)
+        self.folder, self.clock = folder, FakeClock(START)
         self.database: sessionmaker[Session] = open_database(sqlite_url(folder / "centre.sqlite"))
         self.keys = keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
-        self.ca: Authority = authority.establish(self.database, keys, self.clock)
+        self.ca: Authority = authority.establish(
+            self.database, keys, self.clock, ec.generate_private_key(ec.SECP256R1()), ["centre.example"]
+        )
         keys.create_p256(store.JOURNAL)
         self.journal = journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
         Accounts(self.database, self.clock).create("ada", "administrator")
         self.renewer = Renewer(self.database, self.ca, journal)
+        self.evidence = EvidenceKeys(self.database, self.ca.trust)
+        proof = AuditProof(self.database, self.evidence)
+        self.moves = SpoolMoves(self.database, journal, proof, self.clock)
+        self.closed: list[HostId] = []
+        self.codes = EnrolmentCodes(self.database, journal, self.clock, self.ca.fingerprint)
         self.enroller = Enroller(
-            self.database, self.ca, journal, self.clock, sop_hash_secret=bytes(32), policy_root=lambda: b"{}"
+            self.database,
+            self.ca,
+            journal,
+            self.clock,
+            Replacing(journal, self.moves, self.closed.append),
+            sop_hash_secret=bytes(32),
+            policy_root=lambda: b"{}",
         )
 
     def code(self, life: timedelta = timedelta(hours=1), parts: tuple[str, ...] = ()) -> IssuedCode:
-        return codes.issue(
-            self.database, self.clock, self.ca.fingerprint, asset="CT 2", person="ada", life=life, parts=parts
-        )
+        return self.codes.issue("ada", WantedCode(ASSET, parts), life)
 
     def events(self) -> list[Event]:
         with self.database() as session:
@@ -89,7 +106,7 @@ def request_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> str:
 
 def a_request(secret: bytes) -> EnrolmentRequest:
     tls, evidence = (request_pem(ec.generate_private_key(ec.SECP256R1())) for _ in range(2))
-    return EnrolmentRequest(secret, tls, evidence, "CT 2, room 1.14")
+    return EnrolmentRequest(secret, tls, evidence, ASSET)
 
 
 def test_an_enrolled_host_gets_two_certificates_each_for_one_purpose(centre: Centre) -> None:
@@ -98,13 +115,13 @@ def test_an_enrolled_host_gets_two_certificates_each_for_one_purpose(centre: Cen
     tls = x509.load_pem_x509_certificate(answer.tls_certificate.encode())
     evidence = x509.load_pem_x509_certificate(answer.evidence_certificate.encode())
     for certificate in (tls, evidence):
-        certificate.verify_directly_issued_by(centre.ca.certificate)
+        certificate.verify_directly_issued_by(centre.ca.issuing.certificate)
         assert not certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     assert usages(tls) == [ExtendedKeyUsageOID.CLIENT_AUTH]
     assert usages(evidence) == [DOCUMENT_SIGNING]
     assert tls.not_valid_after_utc - START == HOST_LIFE
     assert EnrolmentAnswer.parse(answer.encode()) == answer
-    assert centre.events() == [Event.HOST_ENROLLED]
+    assert centre.events() == [Event.CODE_ISSUED, Event.HOST_ENROLLED]
 
 
 def test_a_host_gets_the_layers_that_its_code_was_issued_for(centre: Centre) -> None:
@@ -138,7 +155,7 @@ def test_a_code_works_once(centre: Centre) -> None:
     with pytest.raises(CodeRefused):
         centre.enroller.enrol(a_request(secret), DOORS)
     assert centre.hosts() == 1
-    assert centre.events() == [Event.HOST_ENROLLED, Event.ENROLMENT_REFUSED]
+    assert centre.events() == [Event.CODE_ISSUED, Event.HOST_ENROLLED, Event.CODE_REUSED]
 
 
 def test_wrong_used_and_expired_codes_are_refused_in_the_same_words(centre: Centre) -> None:
@@ -165,7 +182,7 @@ def test_a_request_that_fails_does_not_use_the_code_up(centre: Centre) -> None:
     one = request_pem(ec.generate_private_key(ec.SECP256R1()))
 
     with pytest.raises(Malformed, match="one key in two roles"):
-        centre.enroller.enrol(EnrolmentRequest(secret, one, one, "CT 2"), DOORS)
+        centre.enroller.enrol(EnrolmentRequest(secret, one, one, ASSET), DOORS)
     with centre.database() as session:
         assert session.scalars(select(EnrolmentCodeRow)).one().used is None
     centre.enroller.enrol(a_request(secret), DOORS)
@@ -182,7 +199,7 @@ def test_refuses_a_certificate_request_that_proves_no_p256_key(centre: Centre, w
     }[wrong]
 
     with pytest.raises(Malformed, match="certificate request"):
-        centre.enroller.enrol(EnrolmentRequest(good.secret, pem, good.evidence_csr, "CT 2"), DOORS)
+        centre.enroller.enrol(EnrolmentRequest(good.secret, pem, good.evidence_csr, ASSET), DOORS)
     assert centre.hosts() == 0
 
 
@@ -197,7 +214,7 @@ def test_a_host_renews_with_a_fresh_key(centre: Centre) -> None:
     assert renewed.subject == x509.load_pem_x509_certificate(host.tls_certificate.encode()).subject
     assert renewed.not_valid_after_utc - centre.clock.now() == HOST_LIFE
     assert usages(renewed) == [ExtendedKeyUsageOID.CLIENT_AUTH]
-    assert centre.events() == [Event.HOST_ENROLLED, Event.CERTIFICATE_RENEWED]
+    assert centre.events() == [Event.CODE_ISSUED, Event.HOST_ENROLLED, Event.CERTIFICATE_RENEWED]
 
 
 def test_refuses_to_renew_a_key_that_had_its_certificate(centre: Centre) -> None:
@@ -228,7 +245,7 @@ def test_a_renewal_that_comes_before_a_revocation_is_on_the_list(centre: Centre)
     host = centre.enroller.enrol(a_request(centre.code().code.secret), DOORS)
     request = RenewalRequest(request_pem(ec.generate_private_key(ec.SECP256R1())))
     renewed = x509.load_pem_x509_certificate(centre.renewer.renew(host.host_id, request).tls_certificate.encode())
-    listed = RevokedHosts(centre.database, centre.ca)
+    listed = RevokedHosts(centre.database, centre.ca, centre.ca)
     before = x509.load_pem_x509_crl(listed.revocation_list())
     centre.revoke(host.host_id)
     after = x509.load_pem_x509_crl(listed.revocation_list())
@@ -237,21 +254,26 @@ def test_a_renewal_that_comes_before_a_revocation_is_on_the_list(centre: Centre)
     assert after.get_revoked_certificate_by_serial_number(renewed.serial_number) is not None
 
 
-def test_the_centre_renews_its_own_certificates_and_follows_its_new_name(centre: Centre) -> None:
+def test_the_centre_renews_its_own_certificates_for_every_name_that_its_root_permits(centre: Centre) -> None:
     for name in (store.SERVER_TLS, store.BROKER_TLS, store.SERVICE_TLS, store.RECEIPTS):
         centre.keys.create_p256(name)
 
-    def serial(host: str) -> int:
-        authority.issue_own(centre.database, centre.ca, centre.keys, host)
-        return authority.newest_certificate(centre.database, centre.keys.p256(store.SERVER_TLS)).serial_number
+    def newest(host: str) -> x509.Certificate:
+        authority.issue_own(centre.database, centre.ca, centre.ca, centre.keys, host)
+        return authority.newest_certificate(centre.database, centre.keys.p256(store.SERVER_TLS))
 
-    first = serial("127.0.0.1")
+    first = newest("127.0.0.1")
+    names = first.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["centre.example", "localhost"]
     centre.clock.advance(SERVER_LIFE / 2)
-    assert serial("127.0.0.1") == first
-    renamed = serial("centre.example")
-    assert renamed != first
-    centre.clock.advance(SERVER_LIFE * 2 / 3)
-    assert serial("centre.example") != renamed
+    assert newest("centre.example") == first
+    centre.clock.advance(SERVER_LIFE / 6)
+    assert newest("centre.example") != first
+
+
+def test_a_name_that_the_root_does_not_permit_is_refused_and_says_what_to_do(centre: Centre) -> None:
+    with pytest.raises(NameNotPermitted, match=r"authority request --host elsewhere\.example"):
+        authority.issue_own(centre.database, centre.ca, centre.ca, centre.keys, "elsewhere.example")
 
 
 def _with_flipped_signature(pem: str) -> str:

@@ -84,7 +84,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     with database.begin() as session:
         week = clock.now() + timedelta(days=7)
         session.add(Certificate(serial="1", kind="host", subject=str(HOST), pem="", issued=clock.now(), not_after=week))
-        session.add(Host(host_id=str(HOST), asset="CT 2", enrolled=clock.now(), active=True,
+        session.add(Host(host_id=str(HOST), asset="CT 2", enrolled=clock.now(),
                          evidence_spki=signer.public.spki, state_number=0))  # fmt: skip
     url = str(centre.addresses()["people_url"])
     yield Fleet(clock, database, signer, centre._states, url, made.credential)

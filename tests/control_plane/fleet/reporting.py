@@ -18,6 +18,7 @@ from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
 from control_plane.policy.authoring import load_credential
 from shared.fleet.devices import GuardReport
+from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState, HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.signing import SoftwareSigner
@@ -50,11 +51,13 @@ class Fleet:
         policy: int = 0,
         policy_error: str = "",
         layers: tuple[LayerState, ...] = (),
+        keys: KeyProtection = KeyProtection.FILE,
     ) -> None:
         self.reports = self.reports + 1 if number is None else number
         state = HostState(
             HOST, self.reports, self.clock.now() + of, "test", policy, policy, policy_error, listening, 0, 0, 0, 0, 0,
             capture or CaptureState(), guard, run, layers=layers,
+            keys=keys,
         )  # fmt: skip
         self.intake.take(HOST, sign_state(state, self.signer))
 

@@ -247,7 +247,7 @@ def test_a_revoked_host_is_commanded_by_nobody_and_answers_nobody(desk: Desk) ->
     with desk.fleet.database.begin() as session:
         host = session.get(Host, str(HOST))
         assert host is not None
-        host.active = False
+        host.standing = "revoked"
     with pytest.raises(HostUnknown):
         desk.issue()
     with pytest.raises(HostUnknown):

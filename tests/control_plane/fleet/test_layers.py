@@ -166,7 +166,7 @@ def test_a_layer_that_is_not_the_host_s_is_not_said_to_be_unpublished(layered: F
     layered.enrolled_with(*((NORTH,) if is_revoked else ()))
     layered.report(policy=1, layers=(LayerState(NORTH, 1, 1), LayerState(CT, 0, 0))[: 1 if is_revoked else 2])
     with layered.database.begin() as session:
-        session.execute(update(Host).values(active=not is_revoked))
+        session.execute(update(Host).values(standing="revoked" if is_revoked else "active"))
 
     north = layered.answer()["hosts"][0]["layers"][0]
     assert (north["layer"], north["newest"], north["published"]) == (NORTH, 0, 1)

@@ -26,8 +26,8 @@ def problem(answer: Answer) -> dict[str, object]:
     return body
 
 
-def issue_code(door: Open) -> EnrolmentCode:
-    answer = door.signed_in("POST", "/api/v1/enrolment/codes", b'{"asset": "CT 2"}')
+def issue_code(door: Open, asset: str = "CT 2") -> EnrolmentCode:
+    answer = door.signed_in("POST", "/api/v1/enrolment/codes", json.dumps({"asset": asset}).encode())
     return EnrolmentCode.parse(json.loads(answer.body)["code"])
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.config import AgentFolder, Identity, load_identity
 from edge_agent.enrol.enroller import enrol
 from edge_agent.enrol.judge import AnswerUnusable
+from edge_agent.enrol.lapsed import Asking
+from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal, ConnectionUnproved
-from edge_agent.https import Answer, DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.https import Answer, DoorUnavailable, HttpsDoor, fetch_unverified, verified_context
 from edge_agent.log import JsonLog
 from shared.clock import SystemClock
 from shared.enrolment.renewal import RenewalAnswer
@@ -59,9 +59,18 @@ def _renewal(
     return CertificateRenewal(
         to,
         folder,
+        identity.keys,
         host_id=identity.config.host_id,
+        asking=Asking(folder, identity, clock, JsonLog(clock)),
         present=identity.tls_certificate,
-        ca=identity.ca,
+        root=PinnedRoot(
+            folder.ca,
+            identity.trust,
+            fetch=lambda: fetch_unverified("127.0.0.1", identity.config.doors.enrol_port or 0, "/roots.pem"),
+            contexts=[context],
+            log=JsonLog(clock),
+            note=lambda _: None,
+        ),
         contexts=[context],
         clock=clock,
         log=JsonLog(clock),
@@ -96,9 +105,9 @@ def test_at_two_thirds_of_its_life_the_next_one_is_there_and_works(
 class LyingDoor(HttpsDoor):
     """Answers with a certificate that is not for the key that was sent."""
 
-    def __init__(self, certificate: x509.Certificate, context: ssl.SSLContext) -> None:
+    def __init__(self, chain: str, context: ssl.SSLContext) -> None:
         super().__init__("127.0.0.1", 1, context)
-        self._pem = certificate.public_bytes(Encoding.PEM).decode()
+        self._pem = chain
 
     def post(self, path: str, body: bytes, content_type: str) -> Answer:
         return Answer(200, RenewalAnswer(self._pem).encode())
@@ -109,7 +118,8 @@ def test_a_certificate_for_another_key_is_refused_and_the_old_one_stays(
 ) -> None:
     before = enrolled.tls.read_bytes()
     clock.advance(LIFE * 2 / 3)
-    lying = LyingDoor(load_identity(enrolled).tls_certificate, verified_context(enrolled.ca))
+    chain = before.decode().partition("-----BEGIN PRIVATE KEY-----")[0]
+    lying = LyingDoor(chain, verified_context(enrolled.ca))
 
     with pytest.raises(AnswerUnusable, match="another key"):
         renewal(lying)[0].renew_if_due()

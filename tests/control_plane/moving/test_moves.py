@@ -77,7 +77,7 @@ def test_a_host_that_was_revoked_meanwhile_has_signed_what_it_signed(
 ) -> None:
     image = old.seal()
     old.note()
-    bench.sql("UPDATE hosts SET active = 0 WHERE host_id = :host", host=str(old.host_id))
+    bench.sql("UPDATE hosts SET standing = 'revoked' WHERE host_id = :host", host=str(old.host_id))
     allow(bench, old, new)
 
     bring(bench, new, image)
@@ -192,7 +192,7 @@ def test_nor_replace_what_is_held(bench: Bench, old: HostBench, new: HostBench) 
 
 def test_a_host_that_was_revoked_brings_nothing(bench: Bench, old: HostBench, new: HostBench) -> None:
     allow(bench, old, new)
-    bench.sql("UPDATE hosts SET active = 0 WHERE host_id = :host", host=str(new.host_id))
+    bench.sql("UPDATE hosts SET standing = 'revoked' WHERE host_id = :host", host=str(new.host_id))
 
     with pytest.raises(HostUnknown):
         bring(bench, new, old.seal())
@@ -465,7 +465,7 @@ def test_what_makes_no_sense_is_refused_and_recorded(bench: Bench, old: HostBenc
         case "bearer":
             bearer = HostId.new()
         case "revoked":
-            bench.sql("UPDATE hosts SET active = 0 WHERE host_id = :host", host=str(bearer))
+            bench.sql("UPDATE hosts SET standing = 'revoked' WHERE host_id = :host", host=str(bearer))
         case "twice":
             allow(bench, old, new)
             refusal = AlreadyAllowed  # type: ignore[assignment]
@@ -479,10 +479,10 @@ def test_what_makes_no_sense_is_refused_and_recorded(bench: Bench, old: HostBenc
 
 def test_a_refused_wish_allows_nothing_afterwards(bench: Bench, old: HostBench, new: HostBench) -> None:
     """Its record is signed like any other, and says of itself that it failed."""
-    bench.sql("UPDATE hosts SET active = 0 WHERE host_id = :host", host=str(new.host_id))
+    bench.sql("UPDATE hosts SET standing = 'revoked' WHERE host_id = :host", host=str(new.host_id))
     with pytest.raises(NoSuchHost):
         allow(bench, old, new)
-    bench.sql("UPDATE hosts SET active = 1 WHERE host_id = :host", host=str(new.host_id))
+    bench.sql("UPDATE hosts SET standing = 'active' WHERE host_id = :host", host=str(new.host_id))
     wished = {subject.kind: subject.name for subject in bench.last_record().what}
     bench.sql("INSERT INTO spool_moves VALUES (:move, :old, :new, 'A. Admin', '2026-03-01', :until, NULL, 0, 0)",
               move=wished["move"], old=wished["from"], new=wished["to"],

@@ -110,9 +110,9 @@ def credential_for(keys: KeyStore) -> Credential:
     )
 
 
-def new_centre(folder: Path) -> Centre:
-    """Return a centre that is established and has published nothing."""
-    database, clock = open_database(sqlite_url(folder / "centre.sqlite")), SetClock()
+def new_centre(folder: Path, url: str = "") -> Centre:
+    """Return a centre that is established and has published nothing; `url` is that of a database elsewhere."""
+    database, clock = open_database(url or sqlite_url(folder / "centre.sqlite")), SetClock()
     keys, journal = new_keys(database, clock), MemoryJournal()
     credential = credential_for(keys)
     publisher = PolicyPublisher(database, keys, journal, clock)

@@ -1,7 +1,10 @@
 """What the publisher publishes, judged by python-tuf's client and by nothing of ours."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -13,6 +16,7 @@ from tuf.api.exceptions import (
     UnsignedMetadataError,
 )
 
+from control_plane.db.engine import engine_of, open_database, sqlite_url
 from control_plane.keys.store import POLICY_ONLINE
 from control_plane.policy.roles import ONLINE_HOLDS_FOR, build_snapshot, build_timestamp, sign_role, signer_of
 from shared.policy.bundle import HeadBundle, LayerBundle
@@ -75,6 +79,33 @@ def test_a_refresh_thaws_a_frozen_head(centre: Centre, host: Host) -> None:
     centre.publisher.refresh()
 
     assert PolicyDocument.parse(host.accept(*published(centre))).version == 1
+
+
+def test_a_host_follows_a_centre_restored_from_a_backup_that_leaps_over_what_the_lost_one_signed(
+    centre: Centre, host: Host, tmp_path: Path
+) -> None:
+    centre.publish()
+    backed_up = centre.clock.now()
+    restored = copied(centre, tmp_path / "restored.sqlite")
+    centre.clock.pass_time(timedelta(minutes=1))
+    for _ in range(2):
+        centre.publisher.refresh()
+    host.accept(*published(centre))
+
+    restored.publisher.refresh()
+    with pytest.raises(BadVersionNumberError):
+        host.accept(*published(restored))
+    restored.publisher.leap(backed_up)
+
+    assert PolicyDocument.parse(host.accept(*published(restored))).version == 1
+
+
+def copied(centre: Centre, path: Path) -> Centre:
+    """Return a centre on a copy of the database as it stands."""
+    held = str(engine_of(centre.database).url.database)
+    with closing(sqlite3.connect(held)) as source, closing(sqlite3.connect(path)) as target:
+        source.backup(target)
+    return replace(centre, database=open_database(sqlite_url(path))).restarted()
 
 
 def test_a_host_refuses_an_old_layer_under_a_new_head(centre: Centre, host: Host) -> None:

@@ -103,7 +103,7 @@ class Bench:
         with self.centre.database.begin() as session:
             session.add(
                 Host(
-                    host_id=str(host), asset=asset, enrolled=self.centre.clock.now(), active=True,
+                    host_id=str(host), asset=asset, enrolled=self.centre.clock.now(),
                     evidence_spki=signer.public.spki, state=None, state_number=0, state_received=None,
                     parts=parts_text(parts),
                 )

@@ -84,7 +84,7 @@ def test_more_hosts_than_are_kept_in_memory_are_all_known(bench: Bench) -> None:
 def test_only_the_hosts_of_a_part_are_asked_about_it(bench: Bench) -> None:
     north, northern, elsewhere, off = bench.machines
     for machine, parts in ((north, (NORTH,)), (northern, (NORTHERN,)), (elsewhere, ()), (off, (NORTH,))):
-        change(bench, machine, parts=parts_text(parts), active=machine is not off)
+        change(bench, machine, parts=parts_text(parts), standing="revoked" if machine is off else "active")
     state = HostState(
         north.host, 9, bench.centre.clock.now(), "test", 1, 1, "", True, 0, 0, 0, 0, 0,
         layers=(LayerState(NORTH, 7, 6),),

@@ -358,7 +358,7 @@ def test_rings_that_name_what_is_not_there_are_refused_with_what_is(bench: Bench
     with pytest.raises(RingsNameNobody, match=r"is: site-nroth; there are: organisation$"):
         bench.publish(plan=replace(bench.plan(), rings=(Rings((known,)), Rings(layers=("site-nroth",)), everybody)))
     with bench.centre.database.begin() as session:
-        session.execute(update(Host).where(Host.host_id == str(known)).values(active=False))
+        session.execute(update(Host).where(Host.host_id == str(known)).values(standing="revoked"))
     with pytest.raises(RingsNameNobody, match=f"{known}; there are: CT 2"):
         bench.publish(plan=bench.plan(bench.machines[0]))
 
@@ -449,7 +449,7 @@ def test_who_pauses_has_nothing_opened_and_keeps_the_way_back(bench: Bench) -> N
 def test_a_ring_whose_hosts_are_all_revoked_says_what_to_do(bench: Bench) -> None:
     published_and_seen(bench)
     with bench.centre.database.begin() as session:
-        session.execute(update(Host).where(Host.host_id == str(bench.machines[0].host)).values(active=False))
+        session.execute(update(Host).where(Host.host_id == str(bench.machines[0].host)).values(standing="revoked"))
     bench.later()
     bench.rollouts.step()
 

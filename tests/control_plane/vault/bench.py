@@ -83,6 +83,14 @@ def _template() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = Path(folder) / "template.sqlite"
     database = open_database(sqlite_url(path))
+    _fill(database)
+    with database() as session:
+        session.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
+    engine_of(database).dispose()
+    return path
+
+
+def _fill(database: sessionmaker[Session]) -> None:
     keys = KeyStore(database, ROOT, FakeClock())
     for name in (store.RECEIPTS, store.JOURNAL, store.SERVER_TLS, store.BROKER_TLS, store.SERVICE_TLS):
         keys.create_p256(name)
@@ -91,11 +99,9 @@ def _template() -> Path:
     keys.create_sealing_key(KeyPurpose.DATA, "plain")
     keys.create_sealing_key(KeyPurpose.INDEX)
     keys.create_sealing_key(KeyPurpose.AUDIT)
-    authority.issue_own(database, authority.establish(database, keys, FakeClock()), keys, "localhost")
-    with database() as session:
-        session.execute(text("PRAGMA wal_checkpoint(TRUNCATE)"))
-    engine_of(database).dispose()
-    return path
+    root_key = ec.generate_private_key(ec.SECP256R1())
+    ca = authority.establish(database, keys, FakeClock(), root_key, ["localhost"])
+    authority.issue_own(database, ca, ca, keys, "localhost")
 
 
 def engine_of(database: sessionmaker[Session]) -> Engine:
@@ -121,19 +127,24 @@ class Nowhere:
 class Bench:
     """Built over a folder; built again over the same folder, it is the centre after a restart."""
 
-    def __init__(self, folder: Path, *, object_store: Callable[[Path], ObjectStore] = LocalObjectStore) -> None:
+    def __init__(
+        self, folder: Path, *, object_store: Callable[[Path], ObjectStore] = LocalObjectStore, url: str = ""
+    ) -> None:
+        """`url` is that of a database elsewhere; empty, or one that a bench was built over before."""
         self.folder, self.clock = folder, FakeClock()
         path = folder / "leadglass.sqlite"
         (folder / "incoming").mkdir(parents=True, exist_ok=True)
-        if not path.exists():
+        if not url and not path.exists():
             shutil.copyfile(_template(), path)
-        self.database = open_database(sqlite_url(path))
+        self.database = open_database(url or sqlite_url(path))
         self.engine = engine_of(self.database)
+        if not self.rows("SELECT name FROM keys"):
+            _fill(self.database)
         self.keys = KeyStore(self.database, ROOT, self.clock)
         self.ca: Authority = authority.load(self.database, self.keys, self.clock)
         audit_key = self.public(KeyPurpose.AUDIT)
         self.journal = CentreJournal(self.database, self.keys.signer(store.JOURNAL), lambda: audit_key, self.clock)
-        self.evidence = EvidenceKeys(self.database, self.ca.certificate)
+        self.evidence = EvidenceKeys(self.database, self.ca.trust)
         self.index = IndexService(self.keys, self.keys.secret(store.BLIND_INDEX))
         self.objects = object_store(folder / "objects")
         self.receipts = self.keys.signer(store.RECEIPTS)
@@ -181,7 +192,7 @@ class Bench:
         with self.database.begin() as session:
             session.add(
                 Host(
-                    host_id=str(host_id), asset="CT 1", enrolled=self.clock.now(), active=True,
+                    host_id=str(host_id), asset="CT 1", enrolled=self.clock.now(),
                     evidence_spki=signer.public.spki, state_number=0,
                 )
             )  # fmt: skip

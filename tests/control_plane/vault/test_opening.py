@@ -300,7 +300,7 @@ def forge_and_insert_a_certificate(scene: Scene) -> None:
     """The forger runs a CA of the same name, and writes its certificate among ours."""
     forger, ca_key = new_signer(), ec.generate_private_key(ec.SECP256R1())
     scene.replace_by(scene.host.seal(b"forged", object_id=scene.image.object_id, signer=forger))
-    false_ca = replace(scene.bench.ca, key=ca_key)
+    false_ca = replace(scene.bench.ca, issuing=replace(scene.bench.ca.issuing, key=ca_key))
     with scene.bench.database.begin() as session:
         scene.bench.clock.advance(timedelta(seconds=1))
         false_ca.issue(session, Kind.EVIDENCE, str(scene.host.host_id), forger.public.key)
@@ -502,7 +502,7 @@ class AttackersKeys(EvidenceKeys):
     """A look-up of host keys that has been talked into the attacker's."""
 
     def __init__(self, bench: Bench, key: EvidencePublicKey) -> None:
-        super().__init__(bench.database, bench.ca.certificate)
+        super().__init__(bench.database, bench.ca.trust)
         self._key = key
 
     def of_active_host(self, host_id: HostId) -> EvidencePublicKey:

@@ -270,7 +270,7 @@ def test_refuses_an_object_under_another_id(bench: Bench, host: HostBench) -> No
 
 
 def test_refuses_a_host_that_is_not_active(bench: Bench, host: HostBench) -> None:
-    bench.sql("UPDATE hosts SET active = 0")
+    bench.sql("UPDATE hosts SET standing = 'revoked'")
 
     assert_refused(bench, host.seal(), HostUnknown)
 

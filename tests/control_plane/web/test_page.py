@@ -10,7 +10,18 @@ import pytest
 from jinja2 import UndefinedError
 
 from control_plane.fleet.device_tree import gaps, tree
-from control_plane.web.page import STATIC, STYLE_SHEET, age, render_devices, render_signed_out, render_status
+from control_plane.web.page import (
+    STATIC,
+    STYLE_SHEET,
+    age,
+    render_account,
+    render_devices,
+    render_new_key,
+    render_second_step,
+    render_sign_in,
+    render_signed_out,
+    render_status,
+)
 from shared.devices.verdict import Cause, Target
 from shared.fleet.devices import Authorized, DeviceState, GuardReport, OtherState
 from tests.control_plane.fleet.test_device_tree import HOSTILE, REPORT, STICK
@@ -20,6 +31,7 @@ HOST = {
     "asset": "CT 2",
     "enrolled": "2026-03-01T08:00:00.000000Z",
     "active": True,
+    "standing": "active",
     "certificate_expires": "2026-03-08T08:00:00.000000Z",
     "doubt": "",
     "layers": [],
@@ -40,6 +52,7 @@ HOST = {
     "spool_used_percent": None,
     "damaged": 0,
     "openable_here": 0,
+    "keys": "file",
     "routes": [],
     "guard": "watching",
     "devices": {
@@ -52,7 +65,7 @@ HOST = {
         "not_allowed": 0,
     },
 }
-SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "certificate_expires")} | {
+SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "standing", "certificate_expires")} | {
     "asset": "MR 1",
     "doubt": "",
     "layers": [],
@@ -86,6 +99,7 @@ STATUS: dict[str, Any] = {
     "drift": [],
     "rollouts": [],
     "commands": [],
+    "tokens_running_out": [],
     "not_evaluated": [],
 }
 
@@ -162,6 +176,13 @@ def test_shows_how_many_images_a_host_can_open_and_what_its_own_routes_hold_up()
     assert "Openable" not in words(render_status(STATUS))
 
 
+def test_shows_what_protects_a_host_s_keys() -> None:
+    assert "Keys file readable by root and by whoever takes the disk" in words(render_status(STATUS))
+    shown = words(render_status(changed(hosts=[HOST | {"keys": "tpm"}])))
+    assert "Keys tpm" in shown
+    assert "readable by root" not in shown
+
+
 def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:
     quota = {"spool_quota_bytes": 4 << 20, "spool_used_percent": 75}
 
@@ -172,7 +193,8 @@ def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:
 
 def devices_of(of: GuardReport | None, **changes: Any) -> dict[str, Any]:
     host: dict[str, Any] = {
-        "host": HOST["host"], "asset": "CT 2", "active": True, "doubt": "", "last_seen": "2026-03-01T08:59:00.000000Z",
+        "host": HOST["host"], "asset": "CT 2", "active": True, "standing": "active", "doubt": "",
+        "last_seen": "2026-03-01T08:59:00.000000Z",
         "reported": "2026-03-01T08:59:00.000000Z", "state": "reporting", "guard": "watching" if of else "no guard",
         "report": tree(of, is_current=True) if of else None, "not_proved": list(gaps("CT 2", of)),
     }  # fmt: skip
@@ -194,14 +216,14 @@ def test_needs_no_script_and_nothing_from_elsewhere(page: str) -> None:
     assert not [attrs for _, attrs in elements if any(name.startswith("on") or name == "style" for name in attrs)]
     leads = [attrs["href"] for _, attrs in elements if "href" in attrs]
     assert leads[:2] == ["data:,", f"/static/{STYLE_SHEET}"]
-    assert leads[2:] in ([], ["/devices"], ["/"])
+    assert leads[2:] in (["/account", "/devices"], ["/"], ["/sign-in"])
     assert (STATIC / STYLE_SHEET).is_file()
 
 
 def test_renews_itself_and_says_how_often() -> None:
     page = render_status(STATUS, refresh_s=5)
 
-    assert ("meta", {"http-equiv": "refresh", "content": "5"}) in Elements(page).found
+    assert ("meta", {"http-equiv": "refresh", "content": "5; url=/?renewed=1"}) in Elements(page).found
     assert "renewed every 5 seconds" in words(page)
 
 
@@ -484,3 +506,35 @@ def test_what_became_of_a_command_is_shown_and_what_a_host_says_of_it_is_escaped
     kind = {"done": "good", "waiting": "unknown", "unknown": "unknown"}.get(state, "bad")
     assert f'<span class="badge {kind}">{state}</span>' in page
     assert "<script>alert" not in page
+
+
+PERSON = {
+    "name": "<b>ada</b>", "role": "administrator", "password": True, "recovery_codes_left": 9,
+    "second_factors": [{"factor": "0" * 16, "kind": "totp", "name": "<i>phone</i>", "added": STATUS["time"]}],
+}  # fmt: skip
+FORMS = {
+    "sign in": render_sign_in("<u>wrong</u>", "https://login.example/<b>"),
+    "second step": render_second_step("a step", '{"challenge": "<b>"}', ""),
+    "new key": render_new_key("a step", '{"challenge": "<b>"}', ""),
+    "account": render_account(PERSON, [], [], said="<u>wrong</u>", codes=["0000-1111-2222-3333"], localhost=""),
+}
+
+
+@pytest.mark.parametrize("page", FORMS.values(), ids=FORMS)
+def test_pages_with_forms_send_them_here_and_run_no_script_but_the_one_for_security_keys(page: str) -> None:
+    elements = Elements(page).found
+
+    assert {str(attrs["action"]).partition("/")[0] for tag, attrs in elements if tag == "form"} == {""}
+    assert {attrs["method"] for tag, attrs in elements if tag == "form"} == {"post"}
+    assert {attrs.get("src") for tag, attrs in elements if tag == "script"} <= {"/static/security-key.js"}
+    assert not [attrs for _, attrs in elements if any(name.startswith("on") or name == "style" for name in attrs)]
+    assert not {tag for tag, _ in elements} & {"b", "i", "u"}
+    assert ("meta", {"name": "referrer", "content": "same-origin"}) in elements
+
+
+def test_what_runs_out_soon_stands_on_the_status_page() -> None:
+    soon = {"person": "<b>ada</b>", "name": "credential", "expires": "2026-03-20T08:00:00.000000Z"}
+    shown = words(render_status(changed(tokens_running_out=[soon])))
+
+    assert "Token credential of &lt;b&gt;ada&lt;/b&gt; opens nothing after 2026-03-20 08:00:00 UTC" in shown
+    assert "runs out" not in words(render_status(STATUS))

@@ -90,6 +90,36 @@ def test_a_centre_that_lost_records_is_brought_up_again(centre: Centre, host: Ho
     assert arrived(centre) == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_centre_that_lost_records_learns_of_them_though_nothing_new_happens(
+    centre: Centre, host: Host, upload: AuditUploader
+) -> None:
+    for _ in range(5):
+        host.journal.record(STARTED)
+    upload.send_next()
+    del centre.audit[2:]
+    stop = threading.Event()
+    thread = threading.Thread(target=upload.run, args=(stop,))
+    thread.start()
+    try:
+        centre.wait_for(lambda: arrived(centre) == [1, 2, 3, 4, 5])
+    finally:
+        stop.set()
+        upload.bell.ring()
+        thread.join(20)
+    assert not thread.is_alive()
+
+
+def test_a_centre_that_holds_all_that_it_confirmed_is_sent_nothing_again(
+    centre: Centre, host: Host, upload: AuditUploader
+) -> None:
+    assert not upload.is_behind()
+    host.journal.record(STARTED)
+    upload.send_next()
+
+    assert not upload.is_behind()
+    assert host.journal.waiting() == 0
+
+
 def test_a_centre_that_does_not_answer_loses_nothing(centre: Centre, host: Host, upload: AuditUploader) -> None:
     host.journal.record(STARTED)
     centre.stop()

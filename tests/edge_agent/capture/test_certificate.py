@@ -8,7 +8,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge_agent.capture.certificate import DUE, LASTS, DicomCertificate, fingerprint, names_of
-from edge_agent.config import IdentityUnreadable
+from edge_agent.enrol.store import IdentityUnreadable
+from edge_agent.host_keys.plain import FILES
+from edge_agent.host_keys.store import HostKeyStore
 from tests.fakes.clock import FakeClock
 from tests.fakes.dicom_pki import expired, of_version_41
 from tests.fakes.log import MemoryLog
@@ -16,7 +18,7 @@ from tests.vectors.given import TRUST
 
 
 def certificate_of(file: Path, clock: FakeClock, *names: str) -> DicomCertificate:
-    return DicomCertificate(file, names or ("192.0.2.7", "ct-2"), clock, MemoryLog())
+    return DicomCertificate(HostKeyStore(file.parent, FILES), names or ("192.0.2.7", "ct-2"), clock, MemoryLog())
 
 
 def test_it_is_made_at_first_need_and_kept(tmp_path: Path) -> None:
@@ -49,7 +51,8 @@ def test_ours_is_made_again_in_its_last_week_and_not_before(tmp_path: Path) -> N
 
 def test_the_hospital_s_own_is_never_touched(tmp_path: Path) -> None:
     theirs = expired(tmp_path, "hospital")
-    found = certificate_of(theirs.chain, FakeClock()).ensure()
+    file = theirs.chain.rename(tmp_path / "dicom.pem")
+    found = certificate_of(file, FakeClock()).ensure()
 
     assert fingerprint(found) == theirs.sha256
 

@@ -16,6 +16,8 @@ from edge_agent.forward.forwards import Forwards
 from edge_agent.forward.image import SpoolImages
 from edge_agent.forward.key import ForwardingKey
 from edge_agent.forward.queue import ForwardQueue
+from edge_agent.host_keys.plain import FILES
+from edge_agent.host_keys.store import HostKeyStore
 from edge_agent.parts import Bell
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
 from shared.dicom.requestor import Patience
@@ -101,7 +103,7 @@ class ForwardBench:
     def _open(self) -> None:
         host = self.host
         self.bell = Bell()
-        self.key = ForwardingKey(self.folder / "forwarding.key")
+        self.key = ForwardingKey(HostKeyStore(self.folder, FILES))
         self.queue = self._queue(host.database, host.journal, host.host_id, host.clock, self.bell.ring)
         self.forwards = Forwards(self.key, self.queue)
         self.forwards.on_let_go(self.let_go.set)

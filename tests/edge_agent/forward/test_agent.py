@@ -13,6 +13,8 @@ from edge_agent.capture.certificate import DicomCertificate
 from edge_agent.capture.listener import Address
 from edge_agent.capture.tls import server_context
 from edge_agent.config import AgentFolder
+from edge_agent.host_keys.plain import FILES
+from edge_agent.host_keys.store import HostKeyStore
 from edge_agent.spool.catalogue import State
 from shared.clock import SystemClock
 from shared.dicom.dimse import Status
@@ -70,7 +72,7 @@ def test_an_image_goes_to_vault_and_archive_and_stays_on_the_host_until_both_hav
     centre: Centre, enrolled: AgentFolder, tmp_path: Path
 ) -> None:
     theirs = party(tmp_path / "pki", "archive")
-    ours = DicomCertificate(enrolled.dicom, ["127.0.0.1"], SystemClock(), MemoryLog()).ensure()
+    ours = DicomCertificate(HostKeyStore(enrolled.identity, FILES), ["127.0.0.1"], SystemClock(), MemoryLog()).ensure()
     release = threading.Event()
     with archive(tls=server_context(theirs.chain, ours.public_bytes(Encoding.PEM).decode())) as pacs:
         pacs.status_of = lambda _: 0 if release.wait(30) else 0xC000

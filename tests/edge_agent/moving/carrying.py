@@ -6,8 +6,6 @@ from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
-from cryptography import x509
-
 from edge_agent.moving.exporter import Exported, SpoolExporter
 from edge_agent.moving.folder import LIST, MANIFEST, GivenExport, NewExport
 from edge_agent.moving.importer import Imported, SpoolImporter
@@ -15,6 +13,7 @@ from edge_agent.moving.judge import certified
 from edge_agent.moving.manifest import Manifest, PartList, sign_manifest
 from edge_agent.moving.spools import HostSpool, LeavingSpool, TakingSpool
 from edge_agent.moving.store import MovedStore
+from shared.enrolment.chain import Trust
 from shared.identity import HostId, ObjectId
 from shared.sealing import object_file
 from shared.signing import EvidencePublicKey, SoftwareSigner
@@ -55,8 +54,8 @@ class Carrier:
         return HostSpool(self.host.spool, self.host.database)
 
     @property
-    def ca(self) -> x509.Certificate:
-        return self.authority.certificate
+    def trust(self) -> Trust:
+        return self.authority.trust
 
     def capture(self, dataset: bytes = b"\x08\x00") -> ObjectId:
         """Have a new image arrive."""
@@ -84,7 +83,7 @@ class Carrier:
         exporter = SpoolExporter(
             host_id=self.host_id,
             signer=self.host.signer,
-            signers=certified(self.certificate + moved.certificates(), self.ca),
+            signers=certified(self.certificate + moved.certificates(), self.trust),
             spool=spool or self.spool,
             has_receipt=self.host.captures.receipts.holds,
             journal=self.host.journal,
@@ -105,7 +104,7 @@ class Carrier:
         more = {"verify_manifest": verify_manifest} if verify_manifest else {}
         return SpoolImporter(
             host_id=self.host_id,
-            ca=self.ca,
+            trust=self.trust,
             spool=spool or self.spool,
             answered_for=self.host.captures.receipts.record_of,
             journal=self.host.journal,

@@ -829,7 +829,7 @@ def test_an_authority_that_is_none_proves_nothing(tmp_path: Path) -> None:
     old, new = Carrier.new(tmp_path / "old", none), Carrier.new(tmp_path / "new", none)
 
     with pytest.raises(StrangeCertificate):
-        certified(old.certificate, new.ca)
+        certified(old.certificate, new.trust)
 
 
 def test_an_authority_s_own_certificate_is_nobody_s(authority: Authority, new: Carrier, carried: Path) -> None:

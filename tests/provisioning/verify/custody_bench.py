@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from control_plane.custody.decoder import Decoder
 from control_plane.custody.frames import FrameDecoder, FrameDigester
@@ -72,14 +71,14 @@ class Custody:
         judge: ImageJudge | None = None,
         log: list[bytes] | None = None,
     ) -> ImageReport:
-        ca = self.bench.ca.certificate
+        ca = self.bench.ca.trust
         source = io.BytesIO(file)
         report = None if log is None else judge_export(log, ca)
         return (judge or ImageJudge(Decoder())).judge(source, split(source), statement, ca, report)
 
     @property
     def ca_pem(self) -> bytes:
-        return self.bench.ca.certificate.public_bytes(Encoding.PEM)
+        return self.bench.ca.pem
 
 
 def as_image(path: Path) -> Image:

@@ -15,6 +15,7 @@ from shared import clock
 from shared.audit.batch import Batch, sign_batch
 from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, StoredRecord, compose
 from shared.canonical import Json
+from shared.enrolment.chain import Trust
 from shared.identity import HostId, ObjectId
 from shared.sealing.binding import Binding
 from shared.sealing.hpke import SealingPrivateKey
@@ -39,6 +40,10 @@ class Authority:
     @property
     def certificate(self) -> x509.Certificate:
         return self.certify("Leadglass CA", "ca", self.key, authority=True, until=NOW + 3650 * DAY)
+
+    @property
+    def trust(self) -> Trust:
+        return Trust((self.certificate,))
 
     def certify(
         self,

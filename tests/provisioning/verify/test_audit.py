@@ -25,7 +25,7 @@ EVIDENCE = [(NAME, CERTIFICATE)]
 
 
 def judge(*batches: Batch) -> AuditReport:
-    return judge_export(export(batches, EVIDENCE), AUTHORITY.certificate)
+    return judge_export(export(batches, EVIDENCE), AUTHORITY.trust)
 
 
 def only(report: AuditReport) -> SourceReport:
@@ -49,7 +49,7 @@ def test_whole_chains_are_verified() -> None:
     certificate = AUTHORITY.certify(str(other.host), "evidence", other.key)
 
     lines = export([HOST.batch(1, 4), other.batch(1, 3), HOST.batch(5, 9)], [*EVIDENCE, (str(other.host), certificate)])
-    report = judge_export(lines, AUTHORITY.certificate)
+    report = judge_export(lines, AUTHORITY.trust)
 
     assert report.ok
     assert {(s.source, s.state, s.records) for s in report.sources} == {
@@ -150,7 +150,7 @@ def test_missing_batches_leave_a_source_incomplete(batches: list[Batch], missing
 
 
 def test_without_its_certificate_a_source_is_not_evaluated() -> None:
-    report = judge_export(export([HOST.batch(1, 9)]), AUTHORITY.certificate)
+    report = judge_export(export([HOST.batch(1, 9)]), AUTHORITY.trust)
 
     assert not report.ok
     assert (only(report).state, only(report).records) == (ChainState.NOT_EVALUATED, 9)
@@ -174,7 +174,7 @@ def test_a_renewed_key_continues_the_chain() -> None:
 
     lines = export([HOST.batch(1, 4), renewed.batch(5, 9)], [*EVIDENCE, (NAME, certificate)])
 
-    assert judge_export(lines, AUTHORITY.certificate).ok
+    assert judge_export(lines, AUTHORITY.trust).ok
 
 
 def test_a_certificate_of_another_authority_judges_nothing() -> None:
@@ -182,7 +182,7 @@ def test_a_certificate_of_another_authority_judges_nothing() -> None:
     forged.note(3)
     certificate = Authority().certify(NAME, "evidence", forged.key)
 
-    report = judge_export(export([forged.batch(1, 3)], [(NAME, certificate)]), AUTHORITY.certificate)
+    report = judge_export(export([forged.batch(1, 3)], [(NAME, certificate)]), AUTHORITY.trust)
 
     assert not report.ok
     assert any(check.state is State.FAILED for check in report.checks)
@@ -193,7 +193,7 @@ def test_a_certificate_of_another_authority_judges_nothing() -> None:
 def test_a_certificate_for_another_name_or_purpose_judges_nothing(source: str, unit: str) -> None:
     certificate = AUTHORITY.certify(source, unit, HOST.key)
 
-    report = judge_export(export([HOST.batch(1, 3)], [(NAME, certificate)]), AUTHORITY.certificate)
+    report = judge_export(export([HOST.batch(1, 3)], [(NAME, certificate)]), AUTHORITY.trust)
 
     assert not report.ok
 
@@ -203,7 +203,7 @@ def test_a_host_cannot_speak_for_another() -> None:
     victim.note(2)
     forged = Source(victim.host, HOST.key, victim.records)
 
-    report = judge_export(export([forged.batch(1, 2)], EVIDENCE), AUTHORITY.certificate)
+    report = judge_export(export([forged.batch(1, 2)], EVIDENCE), AUTHORITY.trust)
 
     assert only(report).state is ChainState.ALTERED
 
@@ -220,7 +220,7 @@ def test_the_exports_own_authority_is_not_taken_for_proven() -> None:
 def test_a_batch_outside_its_certificates_period_is_reported() -> None:
     late = AUTHORITY.certify(NAME, "evidence", HOST.key, since=NOW + DAY, until=NOW + 2 * DAY)
 
-    report = judge_export(export([HOST.batch(1, 9)], [(NAME, late)]), AUTHORITY.certificate)
+    report = judge_export(export([HOST.batch(1, 9)], [(NAME, late)]), AUTHORITY.trust)
 
     assert any(check.name.startswith("validity of") for check in report.checks)
 

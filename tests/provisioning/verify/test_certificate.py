@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from provisioning.verify.certificate import check_issuer, check_purpose, check_validity, evidence_key, parse_certificate
+from provisioning.verify.certificate import check_issuer, check_purpose, check_validity, evidence_key, parse_certified
 from shared.errors import Malformed
 from tests.provisioning.verify.evidence import NOW, Authority
 
@@ -22,16 +22,16 @@ def as_pem(der: bytes) -> bytes:
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")  # which makes it no better and no worse
 @pytest.mark.parametrize("mask", [0x01, 0x80, 0xFF])
 def test_a_broken_certificate_ends_in_a_judgement_or_a_refusal(mask: int) -> None:
-    der, ca = CERTIFICATE.public_bytes(Encoding.DER), AUTHORITY.certificate
+    der, ca = CERTIFICATE.public_bytes(Encoding.DER), AUTHORITY.trust
     signed = der.index(CERTIFICATE.tbs_certificate_bytes) + len(CERTIFICATE.tbs_certificate_bytes)
     for at in range(len(der)):
         broken = bytearray(der)
         broken[at] ^= mask
         with suppress(Malformed):
-            certificate = parse_certificate(as_pem(bytes(broken)), "evidence certificate")
-            evidence_key(certificate)
-            held = check_purpose(certificate, "control-plane").holds and check_issuer(certificate, ca).holds
-            valid = check_validity(certificate, ca, NOW, "time of capture").holds
+            one = parse_certified(as_pem(bytes(broken)), "evidence certificate")
+            evidence_key(one.certificate)
+            held = check_purpose(one.certificate, "control-plane").holds and check_issuer(one, ca).holds
+            valid = check_validity(one, ca, NOW, "time of capture").holds
             assert at >= signed or not (held and valid), f"byte {at}"
 
 

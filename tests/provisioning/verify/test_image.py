@@ -579,7 +579,7 @@ def test_a_gigabyte_is_judged_in_constant_memory(custody: Custody, image: Image,
         file.truncate(1 << 30)
 
     with large.open("rb") as file, peak() as held:
-        report = ImageJudge(Decoder()).judge(file, split(file), statement, custody.bench.ca.certificate, None)
+        report = ImageJudge(Decoder()).judge(file, split(file), statement, custody.bench.ca.trust, None)
 
     assert report.state is ImageState.ALTERED
     assert held() < most

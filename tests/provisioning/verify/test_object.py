@@ -13,6 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from provisioning.verify.__main__ import BAD_INPUT, FAILED, OK, main
+from provisioning.verify.certificate import Certified
 from provisioning.verify.checks import State
 from provisioning.verify.sealed_object import ObjectReport, judge_object
 from shared.sealing import object_file
@@ -144,8 +145,8 @@ def test_refuses_a_certificate_for_another_name_or_purpose(
 def test_no_changed_bit_goes_unseen_but_in_what_is_sealed_for_others(authority: Authority, source: Source) -> None:
     # Wrap and index are boxes for the key holder: an outsider sees their form only, and is told so.
     sealed = source.seal(b"a small dataset")
-    certificate = authority.certify(str(source.host), "evidence", source.key)
-    good = judge_object(io.BytesIO(sealed), certificate, None, None)
+    certified = Certified(authority.certify(str(source.host), "evidence", source.key))
+    good = judge_object(io.BytesIO(sealed), certified, None, None)
     parts = object_file.parse(io.BytesIO(sealed))
     boxes = parts.body_offset + parts.body_bytes
     unseen = []
@@ -153,7 +154,7 @@ def test_no_changed_bit_goes_unseen_but_in_what_is_sealed_for_others(authority: 
     for offset in range(len(sealed)):
         changed = bytearray(sealed)
         changed[offset] ^= 1
-        if judge_object(io.BytesIO(bytes(changed)), certificate, None, None).ok:
+        if judge_object(io.BytesIO(bytes(changed)), certified, None, None).ok:
             unseen.append(offset)
     assert good.ok
     assert state_of(good, "contents of key wrap and sealed index") is State.NOT_EVALUATED

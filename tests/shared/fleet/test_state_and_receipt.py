@@ -20,6 +20,7 @@ from shared.fleet.devices import (
     OtherState,
     Seen,
 )
+from shared.fleet.keys import KeyProtection
 from shared.fleet.receipt import Receipt, ReceiptMismatch, sign_receipt, verify_receipt
 from shared.fleet.state import (
     MAX_BYTES,
@@ -116,6 +117,14 @@ def test_a_report_of_a_guard_reads_back_with_the_state() -> None:
     state = with_guard(2, 1, 1)
 
     assert verify_state(sign_state(state, HOST_SIGNER), HOST_SIGNER.public) == state
+
+
+def test_keys_in_a_tpm_read_back_and_files_are_said_by_saying_nothing() -> None:
+    state = replace(STATE, keys=KeyProtection.TPM)
+
+    assert HostState.parse(state.encode()) == state
+    assert b"keys" not in STATE.encode()
+    assert HostState.parse(STATE.encode()).keys is KeyProtection.FILE
 
 
 def test_a_guard_s_layers_read_back_and_one_that_says_nothing_of_them_is_what_it_was_before() -> None:

@@ -105,6 +105,21 @@ def _unchanged() -> dict[str, _Case]:
             _about(sign_record(story.record_of(story.binding_of(), astray), signer("host"))), part10(astray),
         ),
         "ok-bare": ("The data set alone.", plain, data),
+        "ok-issuing-authority": (
+            "The host's certificate is of an issuing authority's, which the root certified.",
+            story.statement(certificates=(
+                EvidenceCertificate(str(HOST), story.pem(story.issued()) + story.pem(story.issuing())),
+                *story.CERTIFICATES[1:],
+            )), _TRUE,
+        ),
+        "ok-issuing-authority-ended-since": (
+            "Its period has ended by the time of the capture; it was valid when the host's certificate began.",
+            story.statement(certificates=(
+                EvidenceCertificate(str(HOST), story.pem(story.issued()) + story.pem(
+                    story.issuing(until=TIME.replace(microsecond=0) - timedelta(minutes=1)))),
+                *story.CERTIFICATES[1:],
+            )), _TRUE,
+        ),
         "ok-host-log-late": (
             "The host's log has not reached the centre: not evaluated, which is no failure.",
             story.statement(host_tells=()), _TRUE,
@@ -361,6 +376,31 @@ def _certificates() -> _Forgeries:
         "certificate-may-not-sign": ("A key that may not sign.", instead(pem(may_sign=False)), both),
         "certificates-swapped": (
             "Certificates under one another's names.", story.statement(certificates=swapped), both,
+        ),
+        "certificate-without-its-issuer": (
+            "The certificate of an issuing authority's, without that one's.", instead(story.pem(story.issued())), both,
+        ),
+        "certificate-below-a-stranger": (
+            "An issuing authority that somebody else certified.",
+            instead(story.pem(story.issued()) + story.pem(story.issuing(by=stranger))), both,
+        ),
+        "certificate-too-far-down": (
+            "An authority below one that may have none below it.",
+            instead("".join(map(story.pem, (
+                story.issued(stranger, issuer="below"),
+                story.certificate("below", stranger, unit="ca", by=story.ISSUING, issuer="issuing", authority=True),
+                story.issuing(),
+            )))), both,
+        ),
+        "certificate-of-a-host": (
+            "A certificate that another host's key issued.",
+            instead("".join(map(story.pem, (
+                story.issued(stranger, issuer="issuing"), story.certificate("issuing", stranger, unit="ca"),
+            )))), both,
+        ),
+        "certificate-issuer-retired": (
+            "The issuing authority's period ended before the certificate's began.",
+            instead(story.pem(story.issued()) + story.pem(story.issuing(until=noon - timedelta(days=2)))), ["record"],
         ),
         "certificate-too-early": (
             "A certificate whose period ended before the capture.",

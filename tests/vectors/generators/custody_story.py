@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -33,9 +34,11 @@ def certificate(
     *,
     unit: str = "evidence",
     by: RepeatableSigner = _AUTHORITY,
+    issuer: str = "Leadglass CA",
     since: datetime = _NOON - timedelta(days=1),
     until: datetime = _NOON + timedelta(days=7),
     authority: bool = False,
+    path_length: int | None = None,
     may_sign: bool = True,
 ) -> x509.Certificate:
     """Return a certificate that comes out the same each time."""
@@ -44,12 +47,12 @@ def certificate(
     return (
         x509.CertificateBuilder()
         .subject_name(_name(name, unit))
-        .issuer_name(_name("Leadglass CA", "ca"))
+        .issuer_name(_name(issuer, "ca"))
         .public_key(key.key.public_key())
         .serial_number(number or 1)
         .not_valid_before(since)
         .not_valid_after(until)
-        .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=authority, path_length=path_length), critical=True)
         .add_extension(usage, critical=True)
         .sign(by.key, hashes.SHA256(), ecdsa_deterministic=True)
     )
@@ -67,6 +70,22 @@ def pem(one: x509.Certificate) -> str:
 def authority(*, until: datetime = datetime(2056, 1, 1, tzinfo=UTC), is_one: bool = True) -> x509.Certificate:
     since = datetime(2026, 1, 1, tzinfo=UTC)
     return certificate("Leadglass CA", _AUTHORITY, unit="ca", since=since, until=until, authority=is_one)
+
+
+ISSUING = signer("issuing")
+
+
+def issuing(*, until: datetime = datetime(2028, 1, 1, tzinfo=UTC), **options: Any) -> x509.Certificate:
+    """Return an authority that the root certified for two years, with nobody below it."""
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    return certificate(
+        "issuing", ISSUING, unit="ca", since=since, until=until, authority=True, path_length=0, **options
+    )  # fmt: skip
+
+
+def issued(key: RepeatableSigner = ISSUING, *, issuer: str = "issuing") -> x509.Certificate:
+    """Return the host's certificate by an issuing authority."""
+    return certificate(str(HOST), signer("host"), by=key, issuer=issuer)
 
 
 CERTIFICATES = tuple(

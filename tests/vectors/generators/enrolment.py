@@ -1,4 +1,4 @@
-"""Makes the scenarios of docs/formats/enrolment.md: `code`, `request` and `answer`."""
+"""Makes the scenarios of docs/formats/enrolment.md: `code`, `request`, `answer` and `lapsed`."""
 
 import json
 from datetime import timedelta
@@ -11,6 +11,8 @@ from cryptography.x509.oid import NameOID
 from shared import canonical
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
+from shared.enrolment.lapsed import LapsedRequest, ask, fingerprint
+from shared.signing import Label, claimed_payload, sign_statement
 from tests.vectors.given import HOST, TIME, Files, Scenario, as_file, b64, bytes_of, signer
 
 _REFUSED = {"result": "refused", "error": "Malformed"}
@@ -18,7 +20,7 @@ _SECRET, _FINGERPRINT = bytes_of("enrolment secret", 16), bytes_of("CA certifica
 
 
 def scenarios() -> Files:
-    return {f"enrolment/{name}.json": text for name, text in (_codes() | _requests() | _answers()).items()}
+    return {f"enrolment/{name}.json": text for name, text in (_codes() | _requests() | _answers() | _lapsed()).items()}
 
 
 def _codes() -> Files:
@@ -101,6 +103,12 @@ def _requests() -> Files:
     csr = value["tls_csr"]
     cases: list[tuple[str, str, bytes, Scenario | None]] = [
         ("ok", "An enrolment request.", good, parsed),
+        ("ok-machine", "With what identifies the machine.", with_(machine=["0a" * 32, "0b" * 32]), parsed),
+        ("bad-machine-none", "A list of no digest.", with_(machine=[]), None),
+        ("bad-machine-too-many", "Five digests.", with_(machine=[f"{number:064x}" for number in range(5)]), None),
+        ("bad-machine-twice", "One digest twice.", with_(machine=["0a" * 32, "0a" * 32]), None),
+        ("bad-machine-short", "A digest of 31 bytes.", with_(machine=["0a" * 31]), None),
+        ("bad-machine-capitals", "A digest in capitals.", with_(machine=["0A" * 32]), None),
         ("bad-version", "Version 2.", with_(v=2), None),
         ("bad-secret-short", "A secret of 15 bytes.", with_(secret=b64(_SECRET[:15])), None),
         ("bad-secret-long", "A secret of 17 bytes.", with_(secret=b64(_SECRET + b"\0")), None),
@@ -124,6 +132,48 @@ def _requests() -> Files:
         ("bad-empty", "No bytes.", b"", None),
     ]
     return dict(_parsing("request", *case) for case in cases)
+
+
+def _lapsed() -> Files:
+    host, csr = signer("host"), _csr("fresh TLS")
+    good = ask(host, HOST, csr, TIME)
+    said = json.loads(claimed_payload(good.signed))
+
+    def saying(**members: canonical.Json) -> bytes:
+        signed = sign_statement(host, Label.LAPSED_ASK, canonical.encode({**said, **members}))
+        return LapsedRequest(signed, csr).encode()
+
+    def labelled(label: Label) -> bytes:
+        return LapsedRequest(sign_statement(host, label, claimed_payload(good.signed)), csr).encode()
+
+    value = json.loads(good.encode())
+    flipped = LapsedRequest(good.signed[:-1] + bytes([good.signed[-1] ^ 1]), csr)
+    stranger, other = ask(signer("vault"), HOST, csr, TIME), LapsedRequest(good.signed, _csr("host TLS"))
+    short = fingerprint(signer("fresh TLS").key.public_key())
+    ok = {"result": "verified", "payload": said, "fingerprint": short}
+    cases: list[tuple[str, str, bytes, str | None]] = [
+        ("ok", "The ask of a host that has no certificate left.", good.encode(), None),
+        ("bad-another-key", "Signed with another evidence key.", stranger.encode(), "WrongSigner"),
+        ("bad-signature", "A bit of the signature is another.", flipped.encode(), "SignatureInvalid"),
+        ("bad-label", "A host state's label.", labelled(Label.HOST_STATE), "SignatureInvalid"),
+        ("bad-another-request", "A certificate request that was not signed.", other.encode(), "Malformed"),
+        ("bad-version", "Version 2 of the statement.", saying(v=2), "Malformed"),
+        ("bad-host", "No host id.", saying(host="CT 2"), "Malformed"),
+        ("bad-field-unknown", "A field more in the statement.", saying(why="please"), "Malformed"),
+        ("bad-time", "A time without a fraction.", saying(time="2026-03-01T08:00:00Z"), "Malformed"),
+        ("bad-ask-too-long", "A statement of more than 1,024 bytes.", saying(host="host-" + "0" * 1024), "Malformed"),
+        ("bad-csr-not-pem", "No PEM.", canonical.encode({**value, "tls_csr": "MIIB"}), "Malformed"),
+        ("bad-empty", "No bytes.", b"", "Malformed"),
+    ]  # fmt: skip
+    return {
+        f"lapsed-{name}": as_file({
+            "about": about,
+            "kind": "lapsed",
+            "given": {"bytes_base64": b64(data), "spki_base64": b64(host.public.spki)},
+            "expect": ok if error is None else {"result": "refused", "error": error},
+        })
+        for name, about, data, error in cases
+    }  # fmt: skip
 
 
 def _answers() -> Files:
@@ -152,6 +202,31 @@ def _answers() -> Files:
             "A broker that others run, under an authority of its own.",
             doors_with(mqtt_host="broker.example", mqtt_ca=certificates[0]),
             {**parsed, "mqtt_port": 8883},
+        ),
+        (
+            "ok-chain",
+            "A certificate, and that of the authority which issued it.",
+            with_(tls_certificate="".join(certificates)),
+            {**parsed, "mqtt_port": 8883},
+        ),
+        (
+            "ok-enrolment-door",
+            "Where the enrolment door is.",
+            doors_with(enrol_port=8441),
+            {**parsed, "mqtt_port": 8883},
+        ),
+        ("bad-enrolment-door", "An enrolment door at port 0.", doors_with(enrol_port=0), None),
+        (
+            "bad-broker-ca-two",
+            "Two certificates as a broker's authority.",
+            doors_with(mqtt_ca="".join(certificates)),
+            None,
+        ),
+        (
+            "bad-chain-too-long",
+            "Nine certificates.",
+            with_(tls_certificate=certificates[0] * 9),
+            None,
         ),
         ("bad-broker-null", "A broker's address that is null.", doors_with(mqtt_host=None), None),
         ("bad-broker-ca", "A broker's authority that is not PEM.", doors_with(mqtt_ca="MIIB"), None),

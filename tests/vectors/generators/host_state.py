@@ -18,6 +18,7 @@ from shared.fleet.devices import (
     OtherState,
     Seen,
 )
+from shared.fleet.keys import KeyProtection
 from shared.fleet.receipt import Receipt, sign_receipt
 from shared.fleet.state import (
     LIES_ON,
@@ -126,6 +127,21 @@ def _runs() -> dict[str, tuple[str, bytes, str]]:
 
     return {
         "ok-run": ("A state report that names the run.", sign_state(replace(_STATE, run="0f" * 16), host), ""),
+        "ok-keys": (
+            "A host whose keys its TPM protects.",
+            sign_state(replace(_STATE, keys=KeyProtection.TPM), host),
+            "",
+        ),
+        "bad-keys-file": (
+            "Keys in files, which is said by saying nothing.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "keys": "file"})),
+            "Malformed",
+        ),
+        "bad-keys-unknown": (
+            "A protection that there is not.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "keys": "hsm"})),
+            "Malformed",
+        ),
         "ok-isolated": ("A host that takes nothing in.", sign_state(replace(_STATE, isolated=True), host), ""),
         "ok-layers": (
             "A host of a site, for a type of modality.",
@@ -165,6 +181,26 @@ def _runs() -> dict[str, tuple[str, bytes, str]]:
         "bad-isolated-false": (
             "Isolated, and written as false.",
             sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "isolated": False})),
+            "Malformed",
+        ),
+        "ok-centre-log": (
+            "A host that saw more of the centre's log than there is.",
+            sign_state(replace(_STATE, centre_log="shrank from 120 to 80"), host),
+            "",
+        ),
+        "ok-renewal-error": (
+            "A certificate that is due and was not renewed.",
+            sign_state(replace(_STATE, renewal_error="DoorUnavailable: status 503: Issuing stopped"), host),
+            "",
+        ),
+        "bad-centre-log-empty": (
+            "Nothing is wrong with the centre's log, and it is written.",
+            sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "centre_log": ""})),
+            "Malformed",
+        ),
+        "bad-renewal-error-long": (
+            "More than is said of a renewal.",
+            sign_state(replace(_STATE, renewal_error="x" * 301), host),
             "Malformed",
         ),
         "bad-run-empty": ("A run without a name.", said(""), "Malformed"),

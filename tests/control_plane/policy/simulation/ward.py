@@ -40,7 +40,7 @@ class Ward:
         host_id, signer = HostId.new(), SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
         state = HostState(host_id, 1, self._now, "test", 1, 1, "", True, 0, 0, 0, 0, 0, guard=report)
         row = Host(
-            host_id=str(host_id), asset=asset, active=True, evidence_spki=signer.public.spki,
+            host_id=str(host_id), asset=asset, evidence_spki=signer.public.spki,
             enrolled=self._now + timedelta(microseconds=self._hosts),
             state=sign_state(state, signer) if reported else None, state_number=int(reported),
             state_received=self._now - ago if reported else None, parts=codes.parts_text(parts),

@@ -1,0 +1,140 @@
+"""A centre that was made again from a backup, until a person settles it: what it may lack, as far as anybody can know.
+
+Hosts go on where they stood. Their audit chains come again from where the backup ends, and say which images had been
+delivered since: those the vault acknowledged, lost with its disk, and can only name.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import AuditSubject, Fact, Host, Object
+from control_plane.db.transactions import in_one_commit
+from control_plane.fleet.states import Journal
+from control_plane.vault.opening import ReasonMissing
+from shared import canonical
+from shared import clock as clocks
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.canonical import Json
+from shared.errors import Refused
+from shared.fields import Fields
+
+RESTORED = "restored"
+_MOST_NAMED = 5
+
+
+class NotRestored(Refused):
+    def __init__(self) -> None:
+        super().__init__("this control plane was not restored from a backup, or that is settled already")
+
+
+@dataclass(frozen=True)
+class Restored:
+    """From which backup, begun when, with which last record of the centre; and when that was."""
+
+    label: str
+    begun: datetime
+    audit_seq: int
+    when: datetime
+
+    def text(self) -> str:
+        members: dict[str, Json] = {
+            "v": 1,
+            "from": self.label,
+            "begun": clocks.text(self.begun),
+            "audit_seq": self.audit_seq,
+            "when": clocks.text(self.when),
+        }
+        return canonical.encode(members).decode()
+
+    @classmethod
+    def parse(cls, text: str) -> "Restored":
+        """Raises Malformed."""
+        fields = Fields(canonical.parse(text.encode(), "fact restored"), "fact restored")
+        fields.version()
+        restored = cls(
+            fields.text("from"), fields.instant("begun"), fields.integer("audit_seq"), fields.instant("when")
+        )
+        fields.done()
+        return restored
+
+
+def unsettled(session: Session) -> Restored | None:
+    """Return what this centre was restored from, None where it was not, or a person settled it. Raises Malformed."""
+    fact = session.get(Fact, RESTORED)
+    return None if fact is None else Restored.parse(fact.value)
+
+
+class RestoreSettling:
+    def __init__(self, database: sessionmaker[Session], journal: Journal) -> None:
+        self._database, self._journal = database, journal
+
+    def settle(self, person: str, reason: str) -> None:
+        """Take note that `person` looked into what is missing. Raises ReasonMissing, NotRestored."""
+        if not reason.strip():
+            raise ReasonMissing
+        in_one_commit(self._database, lambda session: self._settle(session, person, reason))
+
+    def _settle(self, session: Session, person: str, reason: str) -> None:
+        restored = unsettled(session)
+        if restored is None:
+            raise NotRestored
+        session.delete(session.get_one(Fact, RESTORED))
+        who, what = (Participant("person", person, True),), (Subject("backup", restored.label),)
+        private: dict[str, Json] = {"reason": reason}
+        self._journal.append(
+            session, Happening(Event.RESTORE_SETTLED, Action.UPDATE, Outcome.SUCCESS, who, what, private=private)
+        )
+
+
+def gaps(session: Session) -> Iterator[str]:
+    """Say what is not proved since a restore, until a person settles it."""
+    restored = unsettled(session)
+    if restored is None:
+        return
+    yield (
+        f"restored from backup {restored.label}: what was done after {clocks.text(restored.begun)} is not here: hosts "
+        "and people added or taken away, policy published, codes and keys; look into it, then "
+        "`leadglass-server settle-restore --reason …`"
+    )
+    yield from _lost(session)
+    yield from _unheard(session, restored)
+
+
+def lost_objects(session: Session, host_id: str, most: int) -> list[str]:
+    """Return objects that a host says it delivered and that the vault does not hold."""
+    theirs = select(AuditSubject.name).where(AuditSubject.source == host_id, *_lacks())
+    return list(session.scalars(theirs.order_by(AuditSubject.name).limit(most)))
+
+
+def _lacks() -> tuple[ColumnElement[bool], ...]:
+    return (
+        AuditSubject.kind == "object",
+        AuditSubject.event == Event.IMAGE_DELIVERED.value,
+        ~exists().where(Object.object_id == AuditSubject.name),
+    )
+
+
+def _lost(session: Session) -> Iterator[str]:
+    by_host = select(AuditSubject.source, func.count()).where(*_lacks()).group_by(AuditSubject.source)
+    for host_id, count in session.execute(by_host.order_by(AuditSubject.source)):
+        host = session.get(Host, host_id)
+        named = lost_objects(session, host_id, _MOST_NAMED)
+        more = f" and {count - len(named)} more" if count > len(named) else ""
+        images = "1 image" if count == 1 else f"{count} images"
+        yield (
+            f"{host.asset if host else host_id}: {images} had been delivered after the backup was made and the vault "
+            f"does not hold them: {', '.join(named)}{more}; the host's own journal says so, and its spool has let "
+            "go of them"
+        )
+
+
+def _unheard(session: Session, restored: Restored) -> Iterator[str]:
+    silent = select(Host.asset).where(
+        Host.active, Host.state_received.is_(None) | (Host.state_received < restored.when)
+    )
+    for asset in session.scalars(silent.order_by(Host.enrolled)):
+        yield f"{asset}: not heard since the restore; what it delivered after the backup is unknown until then"

@@ -1,0 +1,220 @@
+"""Holds the centre's own log against whatever somebody saw of it, and stops all issuing while it has less.
+
+Those who saw it: a file beside the root key, and every host. What they bring counts if the centre's own journal key
+signed it, so nobody stops the centre by a lie. What was found is kept until a named person accepts the loss.
+"""
+
+import logging
+from dataclasses import dataclass
+from threading import Lock
+from typing import Protocol
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.audit_log import rows as log_rows
+from control_plane.checkpoints import rows
+from control_plane.checkpoints.judge import Finding, Kind, judge
+from control_plane.checkpoints.mark import MarkFile, MarkUnusable
+from control_plane.db.models import Fact, LogLoss
+from control_plane.db.transactions import in_one_commit, snapshot
+from shared import clock as clocks
+from shared.audit.batch import Statement
+from shared.audit.checkpoint import Checkpoint, claimed_checkpoint, gap_subject, loss_subject, verify_checkpoint
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.canonical import Json
+from shared.clock import Clock
+from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
+from shared.identity import CONTROL_PLANE
+from shared.signing import EvidencePublicKey, claimed_payload
+
+_LOG = logging.getLogger(__name__)
+RESTORED = "restored"
+"""The fact that a restore leaves in the database that it wrote; it stops issuing as a finding does."""
+THE_MARK = "the mark beside the root key"
+_WHAT_TO_DO = (
+    "no certificate is issued or renewed until, after a look at every host, "
+    "`leadglass-server log accept-loss --reason …`"
+)
+
+
+class IssuingStopped(Unavailable):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"no certificate is issued now: {why}")
+        self.why = why
+
+
+class NothingToAccept(Refused):
+    def __init__(self) -> None:
+        super().__init__("nothing of the centre's log is known to be lost, so there is nothing to accept")
+
+
+class Journal(Protocol):
+    def append(self, session: Session, happening: Happening, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class Accepted:
+    first: int
+    last: int
+
+
+class LogGuard:
+    """Safe for several threads."""
+
+    def __init__(
+        self, database: sessionmaker[Session], journal: Journal, own: EvidencePublicKey, mark: MarkFile, clock: Clock
+    ) -> None:
+        self._database, self._journal, self._own, self._mark, self._clock = database, journal, own, mark, clock
+        self._one_look = Lock()
+        self._at_start, self._fault = "", ""  # what was wrong with the mark then, and is by the last look
+
+    def begin(self) -> None:
+        """Hold the log against the mark before this process writes anything to it."""
+        was_there = self._looked()
+        if not was_there:
+            self._at_start = (
+                f"{THE_MARK} was missing at this start, so only hosts can say whether this log is the newest"
+            )
+            _LOG.warning("log.mark-missing", extra={"path": str(self._mark.path)})
+
+    def look(self) -> None:
+        """Hold the log against the mark and move the mark up. Never raises: what is wrong is in `gaps`."""
+        self._looked()
+
+    def seen(self, who: str, signed: bytes) -> None:
+        """Take note of a statement of this log that `who` had.
+
+        Raises Malformed, WrongSigner, SignatureInvalid, NotOfThisLog: it is none; DatabaseUnavailable.
+        """
+        checkpoint = verify_checkpoint(signed, self._own)
+        with snapshot(self._database) as session:
+            if self._judged(session, checkpoint) is None:
+                return
+        in_one_commit(self._database, lambda session: self._keep(session, checkpoint, signed, who))
+
+    def verify_may_issue(self, session: Session) -> None:
+        """Raises IssuingStopped."""
+        for why in _reasons(session):
+            raise IssuingStopped(why)
+
+    def gaps(self) -> list[str]:
+        """Say what is not proved of the log, in words a person can act on."""
+        with self._database() as session:
+            reasons = _reasons(session)
+        faults = [fault for fault in (self._at_start, self._fault) if fault]
+        return [f"centre's log: {said}" for said in (*(f"{why}; {_WHAT_TO_DO}" for why in reasons), *faults)]
+
+    def accept(self, person: str, reason: str) -> Accepted:
+        """Go on without what is lost, in the name of `person`. Raises NothingToAccept, DatabaseUnavailable."""
+        accepted = in_one_commit(self._database, lambda session: self._accept(session, person, reason))
+        self.look()
+        return accepted
+
+    def _accept(self, session: Session, person: str, reason: str) -> Accepted:
+        found, restored = _open(session), session.get(Fact, RESTORED)
+        if not found and restored is None:
+            raise NothingToAccept
+        head = log_rows.head(session, CONTROL_PLANE)
+        first = min((loss.first for loss in found), default=head.seq + 1)
+        last = max((loss.seq for loss in found), default=head.seq + 1)
+        for loss in found:
+            loss.accepted, loss.accepted_by = self._clock.now(), person
+            if loss.seq > head.seq:
+                # The journal goes on after the highest number that it ever signed, so none is given twice.
+                signed = Statement.parse(claimed_payload(loss.statement))
+                log_rows.keep_statement(session, CONTROL_PLANE, signed.first, signed.last, loss.statement)
+        gap = (gap_subject(head.seq + 1, last),) if found and last > head.seq else ()
+        if restored is not None:
+            session.delete(restored)
+        private: dict[str, Json] = {"reason": reason}
+        who = (Participant("person", person, True),)
+        what = (loss_subject(first, last), *gap, *(Subject("digest", loss.leaf.hex()) for loss in found[:60]))
+        self._journal.append(
+            session, Happening(Event.LOG_LOSS_ACCEPTED, Action.EXECUTE, Outcome.SUCCESS, who, what, private=private)
+        )
+        return Accepted(first, last)
+
+    def _looked(self) -> bool:
+        """Return whether there was a mark."""
+        with self._one_look:
+            try:
+                held = self._mark.read()
+                self._fault = ""
+                if held is not None:
+                    self.seen(THE_MARK, held)
+                self._move_up(held)
+            except MarkUnusable as exc:
+                self._fault, held = f"{THE_MARK}: {exc}", b""
+                _LOG.warning("log.mark-unusable", extra={"why": str(exc)})
+            except (Malformed, IntegrityFailure) as exc:
+                self._fault, held = f"{THE_MARK} is not of this log: {exc}; find out who changed it", b""
+                _LOG.error("log.mark-altered", extra={"why": str(exc)})
+            except Unavailable as exc:
+                _LOG.warning("log.look-waits", extra={"why": str(exc)})
+                held = b""
+            return held is not None
+
+    def _move_up(self, held: bytes | None) -> None:
+        with snapshot(self._database) as session:
+            newest = rows.newest_statement(session)
+            if newest is None or newest == held:
+                return
+            if held is not None:
+                mark = claimed_checkpoint(held)
+                kept = [loss.seq for loss in rows.losses(session) if loss.accepted is not None]
+                if judge(mark, log_rows.head(session, CONTROL_PLANE), rows.leaf_at(session, mark.seq), kept):
+                    return  # lost and not accepted: it stays for whoever puts the database back once more
+        try:
+            verify_checkpoint(newest, self._own)
+        except (Malformed, IntegrityFailure) as exc:
+            self._fault = f"its newest statement does not hold: {exc}; `leadglass-server audit verify` says more"
+            _LOG.error("log.statement-altered", extra={"why": str(exc)})
+            return
+        self._mark.write(newest)
+
+    def _judged(self, session: Session, seen: Checkpoint) -> Finding | None:
+        known = [loss.seq for loss in rows.losses(session)]
+        return judge(seen, log_rows.head(session, CONTROL_PLANE), rows.leaf_at(session, seen.seq), known)
+
+    def _keep(self, session: Session, seen: Checkpoint, signed: bytes, who: str) -> None:
+        finding = self._judged(session, seen)
+        if finding is None:
+            return
+        loss = LogLoss(
+            seq=seen.seq,
+            leaf=seen.leaf,
+            statement=signed,
+            kind=finding.kind.value,
+            first=finding.first,
+            seen_by=who,
+            found=self._clock.now(),
+        )
+        session.add(loss)
+        what = (loss_subject(finding.first, seen.seq), Subject("digest", seen.leaf.hex()))
+        by = Participant("host", who, True) if who != THE_MARK else Participant("service", CONTROL_PLANE, True)
+        self._journal.append(
+            session,
+            Happening(Event.LOG_LOSS_FOUND, Action.EXECUTE, Outcome.MAJOR_FAILURE, (by,), what, _words(loss)),
+        )
+
+
+def _open(session: Session) -> list[LogLoss]:
+    return [loss for loss in rows.losses(session) if loss.accepted is None]
+
+
+def _reasons(session: Session) -> list[str]:
+    restored = session.scalars(select(Fact).where(Fact.name == RESTORED)).first()
+    reasons = [_words(loss) for loss in _open(session)]
+    if restored is not None:
+        reasons.append(f"the database was restored ({restored.value}), and what was recorded after that is unknown")
+    return reasons
+
+
+def _words(loss: LogLoss) -> str:
+    found = clocks.text(loss.found)
+    what = f"ended at {loss.first - 1}" if loss.kind == Kind.SHRANK else "said something else there"
+    return (
+        f"{loss.seen_by} saw number {loss.seq} of it, and at {found} it {what}; records {loss.first} to {loss.seq} "
+        "are lost, and revocations among them are unknown"
+    )

@@ -1,0 +1,48 @@
+"""What the database says of the centre's own log at one number, and of what was found missing of it."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from control_plane.db.models import AuditRow, AuditStatement, AuditSubject, LogLoss
+from shared.audit.checkpoint import AcceptedLoss, read_loss
+from shared.audit.record import AuditRecord, Event, leaf_hash
+from shared.errors import Malformed
+from shared.identity import CONTROL_PLANE
+
+
+def leaf_at(session: Session, seq: int) -> bytes | None:
+    """Return the leaf of record `seq`, None where there is none."""
+    public = session.scalar(select(AuditRow.public).where(AuditRow.source == CONTROL_PLANE, AuditRow.seq == seq))
+    return None if public is None else leaf_hash(public)
+
+
+def statement_of(session: Session, seq: int) -> bytes | None:
+    """Return what the log signed of its record `seq`, None where it did not."""
+    ends_there = (AuditStatement.source == CONTROL_PLANE, AuditStatement.last == seq)
+    return session.scalars(select(AuditStatement.statement).where(*ends_there).limit(1)).first()
+
+
+def newest_statement(session: Session) -> bytes | None:
+    theirs = select(AuditStatement.statement).where(AuditStatement.source == CONTROL_PLANE)
+    return session.scalars(theirs.order_by(AuditStatement.last.desc()).limit(1)).first()
+
+
+def losses(session: Session) -> Sequence[LogLoss]:
+    return session.scalars(select(LogLoss).order_by(LogLoss.seq, LogLoss.leaf)).all()
+
+
+def accepted_loss(session: Session, seq: int) -> AcceptedLoss | None:
+    """Return the newest record by which a person accepted that record `seq` is lost."""
+    named = select(AuditSubject.seq).where(
+        AuditSubject.source == CONTROL_PLANE, AuditSubject.event == Event.LOG_LOSS_ACCEPTED.value
+    )
+    for number in session.scalars(named.order_by(AuditSubject.seq.desc()).distinct()):
+        row, statement = session.get(AuditRow, (CONTROL_PLANE, number)), statement_of(session, number)
+        try:
+            if row is not None and statement is not None and read_loss(AuditRecord.parse(row.public)).last >= seq:
+                return AcceptedLoss(row.public, statement)
+        except Malformed:
+            continue  # altered; whoever asks verifies what it gets, and another one may serve
+    return None

@@ -1,0 +1,42 @@
+"""What people say of the centre's own log, each told to the people's door."""
+
+import json
+from argparse import Namespace
+from typing import Any
+
+from control_plane.cli.people import door
+from shared.errors import Refused
+
+_OF_THE_LOG = "centre's log:"
+
+
+class HostsNotLookedAt(Refused):
+    def __init__(self) -> None:
+        super().__init__(
+            "revocations may be among what is lost: look at every host above, and revoke again whoever was revoked "
+            "(`hosts revoke`); then say so with --yes"
+        )
+
+
+def accept_loss(options: Namespace) -> int:
+    """Accept what is lost, once somebody says that every host was looked at. Raises HostsNotLookedAt."""
+    people = door(options)
+    if not options.yes:
+        _show(people.get("/api/v1/status"))
+        raise HostsNotLookedAt
+    answer: Any = people.post("/api/v1/log/accept-loss", {"reason": options.reason})
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print(f"records {answer['first']} to {answer['last']} of the centre's log are given up for lost, in your name; "
+              "certificates are issued again")  # fmt: skip
+    return 0
+
+
+def _show(status: Any) -> None:
+    for gap in status["not_evaluated"]:
+        if gap.startswith(_OF_THE_LOG):
+            print(gap)
+    for host in status["hosts"]:
+        standing = "enrolled" if host["active"] else "revoked"
+        print(f"host       {host['asset']} ({host['host']}): {standing}, last heard {host['last_seen'] or 'never'}")

@@ -1,0 +1,59 @@
+"""What the pages of signing in have in common: how they are answered, and the cookies that they leave."""
+
+from flask import Response, make_response, redirect, request
+from werkzeug.wrappers import Response as AnyResponse
+
+from control_plane.http.people_services import COOKIE
+from control_plane.people.accounts import NewSession
+from control_plane.people.security_keys import RELYING_PARTY
+from control_plane.people.signing_in import BROWSER_LIFE, Step
+from control_plane.web import page
+
+MAX_TYPED = 1024
+_BROWSER = "leadglass_browser"
+
+
+def shown(text: str, status: int = 200) -> Response:
+    response = make_response(text, status)
+    response.headers["Content-Type"] = "text/html; charset=utf-8"
+    response.headers["Content-Security-Policy"] = page.FORMS_SECURITY_POLICY
+    # With no-referrer a browser would send "Origin: null" with our own forms.
+    response.headers["Referrer-Policy"] = "same-origin"
+    return response
+
+
+def second_step(step: Step) -> Response:
+    return shown(page.render_second_step(step.secret, step.key_options, where_keys_work()))
+
+
+def typed(name: str, most: int = MAX_TYPED) -> str:
+    return request.form.get(name, "")[:most]
+
+
+def where_keys_work() -> str:
+    """Return where this page has to be opened for security keys to work; empty: it is."""
+    host, _, port = request.host.rpartition(":")
+    return "" if host == RELYING_PARTY else f"http://{RELYING_PARTY}:{port}/sign-in"
+
+
+def browser() -> str:
+    """Return the secret of a session that this browser had before, if any."""
+    return request.cookies.get(_BROWSER, "")[:MAX_TYPED]
+
+
+def signed_in(begun: NewSession, *, came_from_elsewhere: bool = False) -> AnyResponse:
+    """Leave the session's cookie and go to the status page.
+
+    `came_from_elsewhere`: another site sent the browser here, and what it follows from there has no cookie of ours yet.
+    """
+    response: AnyResponse = shown(page.render_signed_in()) if came_from_elsewhere else redirect("/")
+    response.set_cookie(COOKIE, begun.secret, expires=begun.expires, httponly=True, samesite="Strict")
+    # Opens nothing once the session is over; it says that somebody was signed in here.
+    response.set_cookie(_BROWSER, begun.secret, max_age=BROWSER_LIFE, path="/sign-in", httponly=True, samesite="Strict")
+    return response
+
+
+def signed_out() -> AnyResponse:
+    response = redirect("/sign-in")
+    response.delete_cookie(COOKIE, httponly=True, samesite="Strict")
+    return response

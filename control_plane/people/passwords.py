@@ -1,0 +1,61 @@
+"""Passwords by Argon2id with the second recommended parameters of RFC 9106 section 4: 3 passes, 64 MiB, 4 lanes."""
+
+import unicodedata
+from threading import BoundedSemaphore
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.profiles import RFC_9106_LOW_MEMORY
+
+from shared.errors import Refused
+
+MIN_CHARS, MAX_CHARS = 12, 128
+_AT_ONCE = 2
+
+
+class PasswordUnfit(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"this password is not taken: {why}")
+        self.why = why
+
+
+def verify_fit(password: str, person: str) -> None:
+    """Raises PasswordUnfit. No rule asks for digits or signs: they make passwords worse (NIST SP 800-63B)."""
+    text = _normal(password)
+    if not MIN_CHARS <= len(text) <= MAX_CHARS:
+        raise PasswordUnfit(f"it has to have {MIN_CHARS} to {MAX_CHARS} characters, such as four words")
+    if len(set(text)) < MIN_CHARS // 2:
+        raise PasswordUnfit("it is made of too few different characters")
+    if person.casefold() in text.casefold():
+        raise PasswordUnfit("the person's name is in it")
+
+
+class Passwords:
+    """Hashes and verifies, few at once: each costs 64 MiB, and a stranger may ask for it."""
+
+    def __init__(self, hasher: PasswordHasher | None = None) -> None:
+        self._hasher = hasher or PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
+        self._room = BoundedSemaphore(_AT_ONCE)
+        self._nobodys = self.hash("the password of nobody")
+
+    def hash(self, password: str) -> str:
+        with self._room:
+            return self._hasher.hash(_normal(password))
+
+    def is_right(self, password: str, stored: str | None) -> bool:
+        """Return whether it is the password. Without a stored one it takes as long and is not."""
+        with self._room:
+            try:
+                self._hasher.verify(stored or self._nobodys, _normal(password))
+            except (VerificationError, InvalidHashError):
+                return False
+        return stored is not None
+
+    def is_outdated(self, stored: str) -> bool:
+        """Return whether it was made with other parameters than these, so that it should be made anew."""
+        return self._hasher.check_needs_rehash(stored)
+
+
+def _normal(password: str) -> str:
+    # RFC 8265 section 4.2.2: what two keyboards write differently and shows alike is one password.
+    return unicodedata.normalize("NFC", password.encode(errors="replace").decode())

@@ -1,0 +1,241 @@
+"""What takes two persons: one asks, another one approves, and only then it is done, in the commit of the approval."""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import Person, TwoPersonRequest
+from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.people.decide import Permission, decide
+from shared import clock as clocks
+from shared.audit.attempt import failure
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.canonical import Json
+from shared.clock import Clock
+from shared.errors import Refused
+from shared.identity import HostId
+
+LIFE = timedelta(days=7)
+_ID_BYTES = 4
+
+
+class Journal(Protocol):
+    def record(self, happening: Happening) -> None: ...
+
+    def append(self, session: Session, happening: Happening) -> None: ...
+
+
+class OnePerson(Refused):
+    def __init__(self, person: str) -> None:
+        super().__init__(
+            f"this takes two persons, and nobody but {person} has an account here that may approve it; give another "
+            "person an account first"
+        )
+        self.person = person
+
+
+class RequestUnknown(Refused):
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"there is no request {request_id}")
+        self.request_id = request_id
+
+
+class AlreadyAsked(Refused):
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"request {request_id} asks for just this and is still open")
+        self.request_id = request_id
+
+
+class RequestOver(Refused):
+    def __init__(self, request_id: str, why: str) -> None:
+        super().__init__(f"request {request_id} cannot be decided: {why}")
+        self.request_id, self.why = request_id, why
+
+
+class OwnRequest(Refused):
+    def __init__(self, request_id: str, person: str) -> None:
+        super().__init__(f"{person} asked for {request_id} and cannot approve it; that takes another person")
+        self.request_id, self.person = request_id, person
+
+
+@dataclass(frozen=True)
+class Request:
+    request_id: str
+    action: str
+    subject: str
+    reason: str
+    asked_by: str
+    asked: datetime
+    expires: datetime
+    decided: datetime | None
+
+    @classmethod
+    def of(cls, row: TwoPersonRequest) -> "Request":
+        return cls(
+            row.request_id, row.action, row.subject, row.reason, row.asked_by, row.asked, row.expires, row.decided
+        )
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "request": self.request_id,
+            "action": self.action,
+            "subject": self.subject,
+            "reason": self.reason,
+            "asked_by": self.asked_by,
+            "asked": clocks.text(self.asked),
+            "expires": clocks.text(self.expires),
+        }
+
+
+class TwoPersonAct(Protocol):
+    """Something that two persons do together to one host."""
+
+    @property
+    def action(self) -> str: ...
+
+    def verify(self, session: Session, subject: str) -> None:
+        """Raise what is in the way of it already, before anybody is asked."""
+
+    def perform(self, session: Session, request: Request, approver: str) -> None:
+        """Do it and record it within `session`. Raises what `verify` does."""
+
+    def afterwards(self, host_id: HostId) -> None:
+        """Do what follows from it, once it is durable."""
+
+
+def verify_decidable(request: Request, person: str, entitled: Sequence[str], now: datetime) -> None:
+    """Raises RequestOver, OwnRequest: `person` cannot approve it now. `entitled` are those who may approve."""
+    if request.decided is not None:
+        raise RequestOver(request.request_id, "it has been already")
+    if request.expires <= now:
+        raise RequestOver(request.request_id, f"it ended at {clocks.text(request.expires)}; ask again")
+    if request.asked_by not in entitled:
+        raise RequestOver(request.request_id, f"{request.asked_by}, who asked, may not any more")
+    if request.asked_by == person:
+        raise OwnRequest(request.request_id, person)
+
+
+class TwoPersons:
+    def __init__(
+        self, database: sessionmaker[Session], journal: Journal, clock: Clock, acts: Iterable[TwoPersonAct]
+    ) -> None:
+        self._database, self._journal, self._clock = database, journal, clock
+        self._acts = {act.action: act for act in acts}
+
+    def ask(self, person: str, action: str, subject: str, reason: str) -> Request:
+        """Raises OnePerson, AlreadyAsked, and what the act itself refuses. Every attempt leaves an audit record."""
+        now = self._clock.now()
+        request = Request(secrets.token_hex(_ID_BYTES), action, subject, reason, person, now, now + LIFE, None)
+        happening = self._happening(Event.REQUEST_MADE, request, person)
+
+        def work(session: Session) -> None:
+            if set(_entitled(session)) <= {person}:
+                raise OnePerson(person)
+            for row in session.scalars(_open(now)):
+                if (row.action, row.subject) == (action, subject):
+                    raise AlreadyAsked(row.request_id)
+            self._acts[action].verify(session, subject)
+            session.add(
+                TwoPersonRequest(
+                    request_id=request.request_id, action=action, subject=subject, reason=reason, asked_by=person,
+                    asked=now, expires=request.expires,
+                )
+            )  # fmt: skip
+            self._journal.append(session, happening)
+
+        self._recorded(happening, work)
+        return request
+
+    def approve(self, person: str, request_id: str) -> Request:
+        """Do what was asked for. Raises RequestUnknown, RequestOver, OwnRequest, and what the act itself refuses."""
+        row = self._found(request_id)
+        happening = self._happening(Event.REQUEST_APPROVED, row, person)
+
+        def work(session: Session) -> None:
+            request = self._decide(session, request_id, person, approved=True)
+            self._journal.append(session, happening)
+            self._acts[request.action].perform(session, request, person)
+
+        self._recorded(happening, work)
+        self._acts[row.action].afterwards(HostId.parse(row.subject))
+        return row
+
+    def refuse(self, person: str, request_id: str) -> Request:
+        """Close a request undone; whoever made it may take it back so. Raises RequestUnknown, RequestOver."""
+        row = self._found(request_id)
+        happening = self._happening(Event.REQUEST_REFUSED, row, person)
+
+        def work(session: Session) -> None:
+            self._decide(session, request_id, person, approved=False)
+            self._journal.append(session, happening)
+
+        self._recorded(happening, work)
+        return row
+
+    def open(self) -> list[Request]:
+        with snapshot(self._database) as session:
+            return [Request.of(row) for row in session.scalars(_open(self._clock.now()))]
+
+    def _decide(self, session: Session, request_id: str, person: str, *, approved: bool) -> Request:
+        row = session.get(TwoPersonRequest, request_id, with_for_update=True)
+        if row is None:
+            raise RequestUnknown(request_id)
+        request, now = Request.of(row), self._clock.now()
+        if approved:
+            verify_decidable(request, person, _entitled(session), now)
+        elif row.decided is not None:
+            raise RequestOver(request_id, "it has been already")
+        row.decided, row.decided_by, row.approved = now, person, approved
+        return request
+
+    def _found(self, request_id: str) -> Request:
+        with snapshot(self._database) as session:
+            row = session.get(TwoPersonRequest, request_id)
+        if row is None:
+            raise RequestUnknown(request_id)
+        return Request.of(row)
+
+    def _recorded(self, happening: Happening, work: Callable[[Session], None]) -> None:
+        try:
+            in_one_commit(self._database, work)
+        except Refused as exc:
+            self._journal.record(failure(happening, happening.event, exc))
+            raise
+
+    @staticmethod
+    def _happening(event: Event, request: Request, person: str) -> Happening:
+        who = [Participant("person", person, True)]
+        if request.asked_by != person:
+            who.append(Participant("person", request.asked_by, False))
+        what = (
+            Subject("request", request.request_id),
+            Subject("act", request.action),
+            Subject("host", request.subject),
+        )
+        private: dict[str, Json] = {"reason": request.reason}
+        return Happening(event, Action.EXECUTE, Outcome.SUCCESS, tuple(who), what, private=private)
+
+
+def _entitled(session: Session) -> list[str]:
+    people = session.execute(select(Person.name, Person.role).where(Person.removed.is_(None)).order_by(Person.created))
+    return [name for name, role in people if decide(role, Permission.REQUEST_DECIDE).allowed]
+
+
+def _open(now: datetime) -> Select[TwoPersonRequest]:
+    undecided = TwoPersonRequest.decided.is_(None), TwoPersonRequest.expires > now
+    return select(TwoPersonRequest).where(*undecided).order_by(TwoPersonRequest.asked)
+
+
+def gaps(requests: Iterable[Request]) -> Iterator[str]:
+    """Say what waits for a second person."""
+    for request in requests:
+        name, until = request.request_id, clocks.text(request.expires)
+        yield (
+            f"request {name} of {request.asked_by}: {request.action} of {request.subject} waits for another person "
+            f"until {until}: `leadglass-server requests approve {name}`"
+        )

@@ -1,0 +1,60 @@
+"""Keeps the highest checkpoint that this host verified of the centre's log, and what it lost of it, for good."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from edge_agent.database import Database
+from shared.audit.checkpoint import Checkpoint
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS log_checkpoint (
+    one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, leaf BLOB NOT NULL, signed BLOB, said TEXT NOT NULL
+) STRICT;
+INSERT OR IGNORE INTO log_checkpoint VALUES (1, 0, x'', NULL, '');
+CREATE TABLE IF NOT EXISTS log_checkpoint_lost (
+    seq INTEGER NOT NULL, leaf BLOB NOT NULL, signed BLOB NOT NULL, accepted BLOB NOT NULL
+) STRICT;
+"""
+
+
+@dataclass(frozen=True)
+class Held:
+    checkpoint: Checkpoint | None
+    signed: bytes | None
+    said: str  # what is wrong with the centre's log, empty where nothing is
+
+
+class CheckpointStore:
+    """Within a transaction of the same database each change becomes durable together with that."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        database.create(_SCHEMA)
+
+    def held(self) -> Held:
+        ((seq, leaf, signed, said),) = self._database.read("SELECT seq, leaf, signed, said FROM log_checkpoint")
+        return Held(None if signed is None else Checkpoint(seq, leaf), signed, said)
+
+    def keep(self, checkpoint: Checkpoint, signed: bytes) -> None:
+        """Put a verified checkpoint in the place of the one before; it then survives a power cut."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "UPDATE log_checkpoint SET seq = ?, leaf = ?, signed = ?", (checkpoint.seq, checkpoint.leaf, signed)
+            )
+
+    def lose(self, accepted: bytes) -> None:
+        """Put what is held aside for good, with the centre's record by which a person accepted that it is lost."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO log_checkpoint_lost SELECT seq, leaf, signed, ? FROM log_checkpoint", (accepted,)
+            )
+
+    def say(self, said: str) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("UPDATE log_checkpoint SET said = ?", (said,))
+
+
+def read_said(connection: sqlite3.Connection) -> tuple[int, str]:
+    """Return the number of what is held, 0 for none, and what is wrong with the centre's log."""
+    seq, said = connection.execute("SELECT seq, said FROM log_checkpoint").fetchone()
+    return int(seq), str(said)

@@ -1,0 +1,42 @@
+"""The migrations make what the models say, on every engine."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.engine import DatabaseRefused, close_database, engine_of, open_empty
+from control_plane.db.models import Base
+from tests.contracts.database.conftest import Place
+
+
+def test_migrated_up_from_nothing_the_schema_is_that_of_the_models(database: sessionmaker[Session]) -> None:
+    with engine_of(database).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        differences = compare_metadata(context, Base.metadata)
+
+    assert differences == []
+
+
+def test_opening_it_again_changes_nothing(place: Place, database: sessionmaker[Session]) -> None:
+    again = place.open()
+
+    with engine_of(again).connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    close_database(again)
+
+
+def test_a_schema_of_a_newer_version_is_refused_and_named_as_such(
+    place: Place, database: sessionmaker[Session]
+) -> None:
+    with database.begin() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = 'ffff'"))
+
+    with pytest.raises(DatabaseRefused, match="newer version"):
+        place.open()
+
+
+def test_a_database_that_is_not_empty_is_not_taken_for_a_new_one(place: Place, database: sessionmaker[Session]) -> None:
+    with pytest.raises(DatabaseRefused, match="holds tables already"):
+        open_empty(place.url)

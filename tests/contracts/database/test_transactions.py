@@ -1,0 +1,144 @@
+"""What several writers may rely on: nothing is lost, nothing is given twice, nothing is seen by halves."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+from sqlalchemy import text, update
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.models import Fact
+from control_plane.db.transactions import Overtaken, in_one_commit, snapshot
+
+T = TypeVar("T")
+# SQLite has one writer at a time: there nobody overlaps, and no two wait for each other.
+ON_POSTGRESQL = pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+
+
+def at_once(works: list[Callable[[], T]]) -> list[T]:
+    """Run all of `works` in threads that begin together, and return what each returned."""
+    gate = threading.Barrier(len(works))
+
+    def begin(work: Callable[[], T]) -> T:
+        gate.wait(30)
+        return work()
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(begin, works))
+
+
+def put(database: sessionmaker[Session], value: str) -> None:
+    with database.begin() as session:
+        session.merge(Fact(name="n", value=value))
+
+
+def value(session: Session) -> str:
+    return session.get_one(Fact, "n").value
+
+
+def test_of_two_writers_that_read_and_then_write_neither_undoes_the_other(database: sessionmaker[Session]) -> None:
+    put(database, "0")
+
+    def add(session: Session) -> None:
+        session.get_one(Fact, "n").value = str(int(value(session)) + 1)
+
+    def many() -> None:
+        for _ in range(20):
+            in_one_commit(database, add)
+
+    at_once([many, many])
+    with database() as session:
+        assert value(session) == "40"
+
+
+@ON_POSTGRESQL
+def test_writers_that_read_and_write_without_it_do_undo_each_other(database: sessionmaker[Session]) -> None:
+    put(database, "0")
+    both_read = threading.Barrier(2)
+
+    def careless() -> None:
+        with database.begin() as session:
+            read = int(value(session))
+            both_read.wait(30)
+            session.execute(update(Fact).where(Fact.name == "n").values(value=str(read + 1)))
+
+    at_once([careless, careless])
+    with database() as session:
+        assert value(session) == "1"
+
+
+def test_one_that_a_writer_of_another_kind_overtakes_runs_again(database: sessionmaker[Session]) -> None:
+    put(database, "before")
+    seen: list[str] = []
+
+    def work(session: Session) -> None:
+        seen.append(value(session))
+        if len(seen) == 1 and session.get_bind().dialect.name != "sqlite":
+            put(database, "meanwhile")
+        session.execute(update(Fact).where(Fact.name == "n").values(value=f"{seen[-1]}, then this"))
+
+    in_one_commit(database, work)
+
+    with database() as session:
+        assert value(session) == f"{seen[-1]}, then this"
+    assert seen in (["before"], ["before", "meanwhile"])
+
+
+def test_one_that_is_always_overtaken_gives_up_and_says_so(database: sessionmaker[Session]) -> None:
+    runs: list[int] = []
+
+    def work(_session: Session) -> None:
+        runs.append(1)
+        raise Overtaken
+
+    with pytest.raises(Overtaken):
+        in_one_commit(database, work)
+    assert len(runs) == 8
+
+
+def test_a_snapshot_stays_as_it_was_at_its_first_look(database: sessionmaker[Session]) -> None:
+    put(database, "before")
+
+    with snapshot(database) as still:
+        first = value(still)
+        put(database, "after")
+        still.expire_all()
+        again = value(still)
+
+    assert (first, again) == ("before", "before")
+
+
+@ON_POSTGRESQL
+def test_a_deadlock_is_ended_and_tried_again(database: sessionmaker[Session]) -> None:
+    put(database, "0")
+    with database.begin() as session:
+        session.add(Fact(name="m", value="0"))
+    holds_m, wants_n = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with database.begin() as session:
+            session.execute(text("UPDATE facts SET value = 'other' WHERE name = 'm'"))
+            holds_m.set()
+            wants_n.wait(30)
+            session.execute(text("UPDATE facts SET value = 'other' WHERE name = 'n'"))
+
+    runs: list[int] = []
+
+    def work(session: Session) -> None:
+        runs.append(1)
+        session.execute(text("SET LOCAL deadlock_timeout = '50ms'"))
+        session.execute(text("UPDATE facts SET value = 'mine' WHERE name = 'n'"))
+        wants_n.set()
+        session.execute(text("UPDATE facts SET value = 'mine' WHERE name = 'm'"))
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    holds_m.wait(30)
+    in_one_commit(database, work)
+    thread.join(30)
+
+    assert len(runs) == 2
+    with database() as session:
+        assert [session.get_one(Fact, name).value for name in "nm"] == ["mine", "mine"]

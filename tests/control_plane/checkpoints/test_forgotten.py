@@ -1,0 +1,68 @@
+"""Hosts that renewed since the copy was made go on with what they have; nobody else gets in by that."""
+
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from sqlalchemy.orm import Session
+
+from control_plane.checkpoints.forgotten import ForgottenCertificates
+from control_plane.enrolment.authority import Kind
+from edge_agent.https import HttpsDoor, verified_context
+from tests.control_plane.checkpoints.ward import Host, Ward
+from tests.control_plane.http.test_doors import issue_code
+
+IN, OUT = 404, 403  # no policy is published; not let in
+
+
+def renewed_since(ward: Ward) -> Host:
+    b = ward.enrol("CT B")
+    copied = ward.copy()
+    b.renewal.renew()
+    for _ in range(20):
+        issue_code(ward.door)
+    ward.revoke(ward.enrol("CT A"))
+    ward.restore(copied, with_mark=True)
+    return b
+
+
+def asks(host: Host) -> int:
+    return host._doors[1].get("/api/v1/policy/head").status
+
+
+def minted(ward: Ward, host: Host, folder: Path) -> HttpsDoor:
+    """Return a door that is asked with a certificate which the CA's key signed now, and which is noted nowhere."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    with Session(ward.door.centre._database.kw["bind"]) as session:
+        pem = ward.door.centre._ca.issue(session, Kind.HOST, str(host.host_id), key.public_key())
+        session.rollback()
+    file = folder / "minted.pem"
+    file.write_bytes(pem.encode() + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return HttpsDoor("127.0.0.1", ward.door.centre._doors["hosts"].port, verified_context(host.folder.ca, file))
+
+
+def test_a_host_that_renewed_since_goes_on_and_its_certificate_is_noted_again(ward: Ward) -> None:
+    b = renewed_since(ward)
+
+    assert asks(b) == IN
+    assert "issued within what the log lost" in ward.people("GET", "/api/v1/audit/records").body.decode()
+    ward.people("POST", "/api/v1/log/accept-loss", {"reason": "the disk broke"})
+    b.renewal.renew()
+    assert b'"certificates":{"first_bad":null' in ward.people("POST", "/api/v1/audit/verify", {}).body
+
+
+def test_without_being_noted_it_is_kept_out(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this as the control: what lets it in is that it was issued within a loss."""
+    monkeypatch.setattr(ForgottenCertificates, "note", lambda *_: False)
+
+    assert asks(renewed_since(ward)) == OUT
+
+
+def test_a_certificate_that_nobody_issued_is_kept_out_where_nothing_was_lost(ward: Ward, tmp_path: Path) -> None:
+    b = ward.enrol("CT B")
+    door = minted(ward, b, tmp_path)
+    status = door.get("/api/v1/policy/head").status
+    door.close()
+
+    assert status == OUT

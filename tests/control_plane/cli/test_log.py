@@ -1,0 +1,50 @@
+"""`leadglass-server log`, on a control plane whose database says that it was restored."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from control_plane.checkpoints.guard import RESTORED
+from control_plane.db.engine import open_database, sqlite_url
+from control_plane.db.models import Fact
+from control_plane.settings import Folders
+from tests.control_plane.cli.running import Running, run, running
+
+
+@pytest.fixture(scope="module")
+def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("centre")) as centre:
+        yield centre
+
+
+def restored(data: Path) -> None:
+    database = open_database(sqlite_url(Folders(data).database))
+    with database.begin() as session:
+        session.add(Fact(name=RESTORED, value="from a copy of 2026-11-28"))
+    database.kw["bind"].dispose()
+
+
+def test_a_loss_is_accepted_by_a_person_who_says_that_every_host_was_looked_at(centre: Running) -> None:
+    _, before, _ = run("status", *centre.who)
+    restored(centre.data)
+    _, stopped, _ = run("status", *centre.who)
+    refused, hosts, why = run("log", "accept-loss", "--reason", "disk broke", *centre.who)
+    accepted, told, _ = run("log", "accept-loss", "--reason", "disk broke", "--yes", *centre.who)
+    _, after, _ = run("status", *centre.who)
+    again, _, nothing = run("log", "accept-loss", "--reason", "disk broke", "--yes", *centre.who)
+
+    said = "not proved centre's log: the database was restored (from a copy of 2026-11-28)"
+    assert [said in out for out in (before, stopped, after)] == [False, True, False]
+    assert (refused, accepted, again) == (1, 0, 1)
+    assert "the database was restored" in hosts
+    assert "revoke again whoever was revoked" in why
+    assert "given up for lost, in your name" in told
+    assert "nothing to accept" in nothing
+
+
+def test_audit_verify_holds_the_certificates_against_the_log(centre: Running) -> None:
+    code, out, _ = run("audit", "verify", *centre.who)
+
+    assert code == 0
+    assert "certificates: 6 held against the log, verified\n" in out
