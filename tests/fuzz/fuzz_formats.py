@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.audit.uploader import held_by
 from edge_agent.config import HostConfig
@@ -268,7 +270,7 @@ def _certificate(der: bytes) -> None:
     try:
         verify_centre(pem.encode(), EnrolmentCode(bytes(16), _AUTHORITY.fingerprint))
     except Refused:
-        verify_certificate(pem, "TLS", _HOST_KEY, str(made.HOST), _AUTHORITY.trust)
+        verify_certificate(pem, "TLS", _HOST_KEY, str(made.HOST), _AUTHORITY.trust.with_between([_AUTHORITY.issuing]))
 
 
 def _centre_answer(data: bytes) -> None:
@@ -356,7 +358,9 @@ TARGETS = (
     Target("enrolment-code", _code, (EnrolmentCode(bytes(16), bytes(32)).text().encode(),)),
     Target("evidence-key", _evidence_key, (made.HOST_SIGNER.public.spki, made.VAULT_SIGNER.public.spki)),
     Target(
-        "certificate", _certificate, tuple(map(ssl.PEM_cert_to_DER_cert, (_AUTHORITY.pem.decode(), _ISSUED.decode())))
+        "certificate",
+        _certificate,
+        tuple(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER) for pem in (_AUTHORITY.pem, _ISSUED)),
     ),
     _target("custody-statement", CustodyStatement.parse, STATEMENT.encode(), replace(STATEMENT, frames=None).encode()),
     _target("frame-statement", FrameStatement.parse, FRAMES.encode()),
