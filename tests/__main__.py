@@ -1,44 +1,54 @@
-"""Run all tests, in two lanes side by side, since most tests wait for other processes.
+"""Run all tests, in three lanes side by side, since most tests wait for other processes.
 
-The first lane begins with the virtual-machine lab, which waits most, and has about half of the whole. What it has to
-say comes after the other is done. It is several runs: one of them alone would come to more descriptors than the
-select() of the DICOM peers in tests can watch. The exit code is pytest's own, the worst of all.
+One lane begins with the virtual-machine lab, which waits most; each has about a third of the whole. What the first two
+have to say comes after the last one is done. The control plane's tests are several runs: one of them alone would come to more
+descriptors than the select() of the DICOM peers in tests can watch. The exit code is pytest's own, the worst of all.
 """
 
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from threading import Thread
 from typing import IO
 
-FIRST = ("tests/lab", "tests/control_plane", "tests/contracts")
 WITH_PEERS = ("tests/control_plane/routes", "tests/control_plane/coverage")
-RUNS = (
-    ("tests/lab",),
-    ("tests/contracts", *WITH_PEERS),
-    ("tests/control_plane", *(f"--ignore={path}" for path in WITH_PEERS)),
+LANES = (
+    (("tests/lab",), ("tests/contracts", *WITH_PEERS)),
+    (("tests/control_plane", *(f"--ignore={path}" for path in WITH_PEERS)),),
 )
+IN_LANES = ("tests/lab", "tests/contracts", "tests/control_plane")
 
 
 def main(options: Sequence[str]) -> int:
     pytest = [sys.executable, "-m", "pytest", "-q", *options]
-    codes: list[int] = []
-    with tempfile.TemporaryFile("w+") as said:
-        lane = Thread(target=_first_lane, args=(pytest, said, codes))
-        lane.start()
-        others = subprocess.run([*pytest, *(f"--ignore={path}" for path in FIRST)], check=False).returncode
-        lane.join()
-        said.seek(0)
-        print(f"\n{', '.join(FIRST)}\n{said.read()}", end="", flush=True)
-    return max(others, *codes)
+    with ExitStack() as said:
+        lanes = [_Lane(pytest, runs, said.enter_context(tempfile.TemporaryFile("w+"))) for runs in LANES]
+        code = subprocess.run([*pytest, *(f"--ignore={path}" for path in IN_LANES)], check=False).returncode
+        return max(code, *(lane.finish() for lane in lanes))
 
 
-def _first_lane(pytest: Sequence[str], said: IO[str], codes: list[int]) -> None:
-    for run in RUNS:
-        # Two runs at once would write one cache of what failed last.
-        command = [*pytest, "-p", "no:cacheprovider", *run]
-        codes.append(subprocess.run(command, check=False, stdout=said, stderr=subprocess.STDOUT).returncode)
+class _Lane:
+    def __init__(self, pytest: Sequence[str], runs: Sequence[Sequence[str]], said: IO[str]) -> None:
+        self._runs, self._said, self._codes = runs, said, [0]
+        self._thread = Thread(target=self._run, args=(pytest,))
+        self._thread.start()
+
+    def finish(self) -> int:
+        """Wait for it, print what it had to say, and return the worst of its exit codes."""
+        self._thread.join()
+        self._said.seek(0)
+        print(f"\n{', '.join(run[0] for run in self._runs)}\n{self._said.read()}", end="", flush=True)
+        return max(self._codes)
+
+    def _run(self, pytest: Sequence[str]) -> None:
+        for run in self._runs:
+            # Two runs at once would write one cache of what failed last.
+            command = [*pytest, "-p", "no:cacheprovider", *run]
+            self._codes.append(
+                subprocess.run(command, check=False, stdout=self._said, stderr=subprocess.STDOUT).returncode
+            )
 
 
 if __name__ == "__main__":
