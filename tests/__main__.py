@@ -1,9 +1,9 @@
 """Run all tests, in three lanes side by side, since most tests wait for other processes.
 
 One lane begins with the virtual-machine lab, which waits most; each has about a third of the whole. What the first two
-have to say comes after the last one is done. The control plane's tests are several runs: one of them alone would come to
-more descriptors than the select() of the DICOM peers in tests can watch. The exit code is pytest's own, the worst of
-all.
+have to say comes after the last one is done. The control plane's tests are several runs: one of them alone would come
+to more descriptors than the select() of the DICOM peers in tests can watch. The exit code is pytest's own, the worst
+of all.
 """
 
 import subprocess
