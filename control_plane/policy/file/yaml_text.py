@@ -10,7 +10,7 @@ from shared.policy.document import MAX_BYTES
 
 # The deepest that a policy goes is 6, and 8 in the exception for a host; what nests without end never reaches the
 # recursive half of the reader.
-_DEEPEST = 8
+_DEEPEST = 16
 
 
 def compose(data: bytes, file: str) -> yaml.Node:

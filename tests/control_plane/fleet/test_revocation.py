@@ -308,7 +308,7 @@ def test_session_after_revocation_ends_too_where_a_row_was_edited_and_the_log_pu
     """The control is the moment before: the edited row let the host in again, with a session at the broker."""
     revoke(door, host.host_id)
     with door.centre._database.begin() as session:
-        session.execute(update(Host).where(Host.host_id == str(host.host_id)).values(active=True))
+        session.execute(update(Host).where(Host.host_id == str(host.host_id)).values(standing="active"))
     broker.tell_revoked(revoked.revocation_list(), access_rules(revoked.hosts()))
     revived = (host.asks(), eventually(lambda: lets_in(broker, host.context)))
     with host.mqtt() as session_there:

@@ -172,7 +172,7 @@ def test_names_all_problems_at_once_in_the_order_of_lines() -> None:
         ("layer: [", "1: not YAML: "),
         (GOOD.replace("grading", "\tgrading"), "7: not YAML: "),
         (GOOD.replace("CT1", "\x07"), "3: holds a character that YAML does not allow"),
-        ("[" * 20_000, "1: nested deeper than 8"),
+        ("[" * 20_000, "1: nested deeper than 16"),
         ("- organisation\n", "1: expected the fields layer, modalities, grading, timings"),
     ],
 )
