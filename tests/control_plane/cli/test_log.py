@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.checkpoints.guard import RESTORED
+from control_plane.checkpoints.guard import STOPPED
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Fact
 from control_plane.settings import Folders
@@ -21,7 +21,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def restored(data: Path) -> None:
     database = open_database(sqlite_url(Folders(data).database))
     with database.begin() as session:
-        session.add(Fact(name=RESTORED, value="from a copy of 2026-11-28"))
+        session.add(Fact(name=STOPPED, value="from a copy of 2026-11-28"))
     database.kw["bind"].dispose()
 
 
