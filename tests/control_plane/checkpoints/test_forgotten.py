@@ -1,5 +1,6 @@
 """Hosts that renewed since the copy was made go on with what they have; nobody else gets in by that."""
 
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -8,12 +9,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from sqlalchemy.orm import Session
 
 from control_plane.checkpoints.forgotten import ForgottenCertificates
+from control_plane.db.models import Host as HostRow
 from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.certified import bar
 from edge_agent.https import HttpsDoor, verified_context
 from tests.control_plane.checkpoints.ward import Host, Ward
 from tests.control_plane.http.test_doors import issue_code
 
-IN, OUT = 404, 403  # no policy is published; not let in
+IN, OUT, NO_OBJECT = 404, 403, 422  # no policy is published; not let in; let in, and sends none
 
 
 def renewed_since(ward: Ward) -> Host:
@@ -57,6 +60,29 @@ def test_without_being_noted_it_is_kept_out(ward: Ward, monkeypatch: pytest.Monk
     monkeypatch.setattr(ForgottenCertificates, "note", lambda *_: False)
 
     assert asks(renewed_since(ward)) == OUT
+
+
+@pytest.mark.parametrize("standing, answer", [("quarantined", OUT), ("active", NO_OBJECT)])
+def test_a_quarantined_host_delivers_nothing_by_a_certificate_that_is_noted_again(
+    ward: Ward, standing: str, answer: int
+) -> None:
+    """Not even once. The control is a host in good standing, which is told that this is no object."""
+    b = renewed_since(ward)
+    with ward.door.centre._database.begin() as session:
+        session.get_one(HostRow, str(b.host_id)).standing = standing
+
+    assert b._doors[1].put_file(f"/api/v1/objects/{'0' * 32}", BytesIO(b"none"), 4).status == answer
+
+
+def test_what_was_barred_since_stays_barred_though_its_certificate_was_forgotten(ward: Ward) -> None:
+    """The control is `test_a_host_that_renewed_since_goes_on_and_its_certificate_is_noted_again`."""
+    b = renewed_since(ward)
+    centre = ward.door.centre
+    with centre._database.begin() as session:
+        bar(session, b.host_id, ward.clock.now())
+
+    assert asks(b) == OUT
+    assert asks(b) == OUT
 
 
 def test_a_certificate_that_nobody_issued_is_kept_out_where_nothing_was_lost(ward: Ward, tmp_path: Path) -> None:
