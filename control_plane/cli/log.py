@@ -38,5 +38,5 @@ def _show(status: Any) -> None:
         if gap.startswith(_OF_THE_LOG):
             print(gap)
     for host in status["hosts"]:
-        standing = "enrolled" if host["active"] else "revoked"
-        print(f"host       {host['asset']} ({host['host']}): {standing}, last heard {host['last_seen'] or 'never'}")
+        last = host["last_seen"] or "never"
+        print(f"host       {host['asset']} ({host['host']}): {host['standing']}, last heard {last}")
