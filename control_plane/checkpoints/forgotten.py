@@ -7,6 +7,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.backup.restored import unsettled
 from control_plane.checkpoints import rows
 from control_plane.db.models import AuditRow, BarredCertificate, Certificate, Host, LogLoss
 from control_plane.db.transactions import in_one_commit
@@ -25,7 +26,7 @@ class ForgottenCertificates:
         self._database, self._journal = database, journal
 
     def note(self, host_id: HostId, shown: x509.Certificate) -> Certificate | None:
-        """Return the row of a certificate, which TLS verified, if it was issued to `host_id` within a loss.
+        """Return the row of a certificate, which TLS verified, if it was issued to `host_id` within what is lost.
 
         It is noted then, with its record. The host has to be one that is known and active: a loss makes nobody known.
         """
@@ -59,7 +60,20 @@ class ForgottenCertificates:
 
 def _is_of(session: Session, host_id: HostId, shown: x509.Certificate) -> bool:
     host = session.get(Host, str(host_id))
-    return host is not None and host.active and any(_covers(session, loss, shown) for loss in rows.losses(session))
+    if host is None or not host.active:
+        return False
+    return _is_of_before_a_restore(session, shown) or any(
+        _covers(session, loss, shown) for loss in rows.losses(session)
+    )
+
+
+def _is_of_before_a_restore(session: Session, shown: x509.Certificate) -> bool:
+    """Return whether a certificate's life began between a backup and the restore from it, which nobody has settled yet.
+
+    By then the log may have grown past what is lost, so that no finding says any more where the loss begins.
+    """
+    restored = unsettled(session)
+    return restored is not None and restored.begun - _BACKDATED <= shown.not_valid_before_utc <= restored.when
 
 
 def _barred_since(session: Session, host_id: HostId, shown: x509.Certificate) -> datetime | None:
