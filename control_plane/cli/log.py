@@ -22,7 +22,7 @@ def accept_loss(options: Namespace) -> int:
     """Accept what is lost, once somebody says that every host was looked at. Raises HostsNotLookedAt."""
     people = door(options)
     if not options.yes:
-        _show(people.get("/api/v1/status"))
+        show(people.get("/api/v1/status"))
         raise HostsNotLookedAt
     answer: Any = people.post("/api/v1/log/accept-loss", {"reason": options.reason})
     if options.json:
@@ -33,7 +33,7 @@ def accept_loss(options: Namespace) -> int:
     return 0
 
 
-def _show(status: Any) -> None:
+def show(status: Any) -> None:
     for gap in status["not_evaluated"]:
         if gap.startswith(_OF_THE_LOG):
             print(gap)
