@@ -25,9 +25,19 @@ from control_plane.backup.lines import TYPES, Header, Lines
 from control_plane.backup.manifest import BODIES, DATABASE, TEST_OBJECT, Manifest, Part
 from control_plane.backup.restored import RESTORED, Restored
 from control_plane.backup.verifying import Proved, prove
+from control_plane.checkpoints.guard import STOPPED
 from control_plane.db import place
 from control_plane.db.engine import close_database, empty_again, engine_of, open_database, open_empty
-from control_plane.db.models import ApiToken, EnrolmentCodeRow, Fact, PersonSession, SignInLink, SignInStep
+from control_plane.db.models import (
+    ApiToken,
+    EnrolmentCodeRow,
+    Fact,
+    LapsedAskRow,
+    PersonSession,
+    SignInLink,
+    SignInStep,
+    TwoPersonRequest,
+)
 from control_plane.db.transactions import in_one_commit
 from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
@@ -189,13 +199,16 @@ class _Awakening:
         now = self._clock.now()
         restored = Restored(manifest.label, manifest.begun, manifest.audit_seq, now)
         # What was used up or ended after the backup would otherwise open something again.
-        for opens in (PersonSession, SignInLink, SignInStep):
+        for opens in (PersonSession, SignInLink, SignInStep, LapsedAskRow):
             session.execute(delete(opens))
         # Without a credential nobody could look through the others that the backup revives.
         session.execute(update(ApiToken).where(ApiToken.name != CREDENTIAL, ApiToken.ended.is_(None)).values(ended=now))
+        undecided = (TwoPersonRequest.decided.is_(None), TwoPersonRequest.expires > now)
+        session.execute(update(TwoPersonRequest).where(*undecided).values(expires=now))
         unused = (EnrolmentCodeRow.used.is_(None), EnrolmentCodeRow.expires > now)
         session.execute(update(EnrolmentCodeRow).where(*unused).values(expires=now))
         session.merge(Fact(name=RESTORED, value=restored.text()))
+        session.merge(Fact(name=STOPPED, value=f"from backup {manifest.label}"))
         session.merge(Fact(name=INITIALISED, value=f"restored from {manifest.label}"))
         register.know(session, manifest, str(backup.absolute().parent), now)
         who, what = (Participant("service", CONTROL_PLANE, True),), (Subject("backup", manifest.label),)

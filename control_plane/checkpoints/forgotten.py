@@ -1,13 +1,15 @@
 """Certificates that the authority issued within what the log lost: their hosts show them, and they are noted again."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.backup.restored import unsettled
 from control_plane.checkpoints import rows
-from control_plane.db.models import AuditRow, Certificate, Host, LogLoss
+from control_plane.db.models import AuditRow, BarredCertificate, Certificate, Host, LogLoss
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.authority import Kind
 from control_plane.enrolment.enroller import Journal
@@ -23,38 +25,64 @@ class ForgottenCertificates:
     def __init__(self, database: sessionmaker[Session], journal: Journal) -> None:
         self._database, self._journal = database, journal
 
-    def note(self, host_id: HostId, shown: x509.Certificate) -> bool:
-        """Return whether a certificate, which TLS verified and no row is of, was issued to `host_id` within a loss.
+    def note(self, host_id: HostId, shown: x509.Certificate) -> Certificate | None:
+        """Return the row of a certificate, which TLS verified, if it was issued to `host_id` within what is lost.
 
         It is noted then, with its record. The host has to be one that is known and active: a loss makes nobody known.
         """
         with self._database() as session:
             if not _is_of(session, host_id, shown):
-                return False
+                return None
         return in_one_commit(self._database, lambda session: self._note(session, host_id, shown))
 
-    def _note(self, session: Session, host_id: HostId, shown: x509.Certificate) -> bool:
+    def _note(self, session: Session, host_id: HostId, shown: x509.Certificate) -> Certificate | None:
         serial = f"{shown.serial_number:x}"
-        if not _is_of(session, host_id, shown) or session.get(Certificate, serial) is not None:
-            return False
-        session.add(
-            Certificate(
-                serial=serial,
-                kind=Kind.HOST.value,
-                subject=str(host_id),
-                pem=shown.public_bytes(Encoding.PEM).decode(),
-                issued=shown.not_valid_before_utc,
-                not_after=shown.not_valid_after_utc,
-            )
+        if not _is_of(session, host_id, shown):
+            return None
+        if (noted := session.get(Certificate, serial)) is not None:
+            return noted
+        row = Certificate(
+            serial=serial,
+            kind=Kind.HOST.value,
+            subject=str(host_id),
+            pem=shown.public_bytes(Encoding.PEM).decode(),
+            issued=shown.not_valid_before_utc,
+            not_after=shown.not_valid_after_utc,
         )
+        session.add(row)
+        if (barred := _barred_since(session, host_id, shown)) is not None:
+            session.flush()
+            session.add(BarredCertificate(serial=serial, barred=barred))
         issued = Issued.of(shown, Kind.HOST.value, str(host_id), Why.WITHIN_A_LOSS.value)
         self._journal.append(session, issued.happening())
-        return True
+        return row
 
 
 def _is_of(session: Session, host_id: HostId, shown: x509.Certificate) -> bool:
     host = session.get(Host, str(host_id))
-    return host is not None and host.active and any(_covers(session, loss, shown) for loss in rows.losses(session))
+    if host is None or not host.active:
+        return False
+    return _is_of_before_a_restore(session, shown) or any(
+        _covers(session, loss, shown) for loss in rows.losses(session)
+    )
+
+
+def _is_of_before_a_restore(session: Session, shown: x509.Certificate) -> bool:
+    """Return whether a certificate's life began between a backup and the restore from it, which nobody has settled yet.
+
+    By then the log may have grown past what is lost, so that no finding says any more where the loss begins.
+    """
+    restored = unsettled(session)
+    return restored is not None and restored.begun - _BACKDATED <= shown.not_valid_before_utc <= restored.when
+
+
+def _barred_since(session: Session, host_id: HostId, shown: x509.Certificate) -> datetime | None:
+    """Return when people barred what this host had, if that was after `shown` was issued: it was meant too."""
+    theirs = select(func.max(BarredCertificate.barred)).join(
+        Certificate, Certificate.serial == BarredCertificate.serial
+    )
+    barred = session.scalar(theirs.where(Certificate.subject == str(host_id)))
+    return barred if barred is not None and barred >= shown.not_valid_before_utc else None
 
 
 def _covers(session: Session, loss: LogLoss, shown: x509.Certificate) -> bool:

@@ -29,7 +29,7 @@ from shared.identity import CONTROL_PLANE
 from shared.signing import EvidencePublicKey, claimed_payload
 
 _LOG = logging.getLogger(__name__)
-RESTORED = "restored"
+STOPPED = "issuing-stopped"
 """The fact that a restore leaves in the database that it wrote; it stops issuing as a finding does."""
 THE_MARK = "the mark beside the root key"
 _WHAT_TO_DO = (
@@ -112,7 +112,7 @@ class LogGuard:
         return accepted
 
     def _accept(self, session: Session, person: str, reason: str) -> Accepted:
-        found, restored = _open(session), session.get(Fact, RESTORED)
+        found, restored = _open(session), session.get(Fact, STOPPED)
         if not found and restored is None:
             raise NothingToAccept
         head = log_rows.head(session, CONTROL_PLANE)
@@ -204,7 +204,7 @@ def _open(session: Session) -> list[LogLoss]:
 
 
 def _reasons(session: Session) -> list[str]:
-    restored = session.scalars(select(Fact).where(Fact.name == RESTORED)).first()
+    restored = session.scalars(select(Fact).where(Fact.name == STOPPED)).first()
     reasons = [_words(loss) for loss in _open(session)]
     if restored is not None:
         reasons.append(f"the database was restored ({restored.value}), and what was recorded after that is unknown")

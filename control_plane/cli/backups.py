@@ -196,6 +196,7 @@ def _tell_restored(done: Done, data: Path) -> None:
     print("  what hosts delivered since: they send their journals again, and `status` names each image that is lost")
     print("  hosts enrolled or revoked, people added or removed, policy published: look through the days since")
     print("  open enrolment codes and sign-ins were ended; `status` says so until `leadglass-server settle-restore`")
+    print("  whom you revoked since: no certificate is issued until `leadglass-server log accept-loss`")
     print(f"Next: leadglass-server run --data {data}", flush=True)
 
 

@@ -22,7 +22,7 @@ def accept_loss(options: Namespace) -> int:
     """Accept what is lost, once somebody says that every host was looked at. Raises HostsNotLookedAt."""
     people = door(options)
     if not options.yes:
-        _show(people.get("/api/v1/status"))
+        show(people.get("/api/v1/status"))
         raise HostsNotLookedAt
     answer: Any = people.post("/api/v1/log/accept-loss", {"reason": options.reason})
     if options.json:
@@ -33,10 +33,10 @@ def accept_loss(options: Namespace) -> int:
     return 0
 
 
-def _show(status: Any) -> None:
+def show(status: Any) -> None:
     for gap in status["not_evaluated"]:
         if gap.startswith(_OF_THE_LOG):
             print(gap)
     for host in status["hosts"]:
-        standing = "enrolled" if host["active"] else "revoked"
-        print(f"host       {host['asset']} ({host['host']}): {standing}, last heard {host['last_seen'] or 'never'}")
+        last = host["last_seen"] or "never"
+        print(f"host       {host['asset']} ({host['host']}): {host['standing']}, last heard {last}")

@@ -133,11 +133,12 @@ class Enroller:
         def make_host(session: Session) -> tuple[str, str, codes.UsedCode]:
             now = self._clock.now()
             code = codes.consume(session, request.secret, request.asset, host_id, now)
-            tombstones.verify_none(session, code.asset, request.machine)
+            asset = _asset_now(session, code)
+            tombstones.verify_none(session, asset, request.machine)
             session.add(
                 Host(
                     host_id=str(host_id),
-                    asset=code.asset,
+                    asset=asset,
                     enrolled=now,
                     evidence_spki=EvidencePublicKey(evidence_key).spki,
                     state_number=0,
@@ -148,7 +149,7 @@ class Enroller:
             )
             who = (Participant("host", str(host_id), True), Participant("person", code.issued_by, False))
             layers = tuple(Subject("layer", part) for part in code.parts)
-            what = (Subject("host", str(host_id)), Subject("asset", code.asset), *layers)
+            what = (Subject("host", str(host_id)), Subject("asset", asset), *layers)
             self._journal.append(session, Happening(Event.HOST_ENROLLED, Action.CREATE, Outcome.SUCCESS, who, what))
             if code.replaces is not None:
                 session.flush()
@@ -170,6 +171,11 @@ class Enroller:
             layers=(ORGANISATION, *code.parts),
         )
         return answer, code.replaces
+
+
+def _asset_now(session: Session, code: codes.UsedCode) -> str:
+    """Return what the new host is called: what it replaces may have been renamed since the code was made."""
+    return code.asset if code.replaces is None else session.get_one(Host, str(code.replaces)).asset
 
 
 def _reason(exc: Refused) -> str:

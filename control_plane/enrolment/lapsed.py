@@ -53,6 +53,11 @@ class AskRefused(Refused):
         self.host_id, self.why = host_id, why
 
 
+class KeyHadCertificate(AskRefused):
+    def __init__(self, host_id: HostId) -> None:
+        super().__init__(host_id, "this key had its certificate; a fresh one is needed")
+
+
 class NoSuchAsk(Refused):
     def __init__(self, host_id: HostId, wanted: str) -> None:
         super().__init__(
@@ -107,8 +112,8 @@ class LapsedHosts:
             if ask is None:
                 raise NoSuchAsk(host_id, wanted)
             for other in _asks(session, host_id):
-                if other.approved is not None and other is not ask:
-                    raise AskRefused(host_id, f"another key of it, {other.fingerprint}, is approved already")
+                # A machine whose key was approved may be gone, or was the wrong one: the later word counts.
+                other.approved = other.approved_by = None
             ask.approved, ask.approved_by = self._clock.now(), person
             self._journal.append(session, happening)
 
@@ -154,7 +159,7 @@ class LapsedHosts:
     def _given(
         self, session: Session, host: Host, key: ec.EllipticCurvePublicKey, now: datetime
     ) -> RenewalAnswer | None:
-        """Return the certificate that this very key has. Raises AskRefused: it had one."""
+        """Return the certificate that this very key has. Raises KeyHadCertificate."""
         for row in session.scalars(select(Certificate).where(Certificate.subject == host.host_id)):
             certificate = x509.load_pem_x509_certificate(row.pem.encode())
             if certificate.public_key() != key:
@@ -165,7 +170,7 @@ class LapsedHosts:
                 or row.not_after <= now
                 or is_barred(session, row.serial)
             ):
-                raise AskRefused(HostId.parse(host.host_id), "this key had its certificate; a fresh one is needed")
+                raise KeyHadCertificate(HostId.parse(host.host_id))
             return RenewalAnswer(self._issuer.as_issued(certificate), host.asset)
         return None
 

@@ -66,7 +66,10 @@ class Standings:
             put_right = tuple(host for host in revoked if self._put_right(host, revoked[host]))
             if kept is not None:
                 self._write(kept, {host: found.seq for host, found in revoked.items()}, faults)
-            said = (f"{host}: its row said active; it is revoked, and was made so again" for host in put_right)
+            said = (
+                f"{host}: its row said active; it is {revoked[host].standing}, and was made so again"
+                for host in put_right
+            )
             self._revived, self._faults = (*self._revived, *said), tuple(faults)
         for host in put_right:
             self._on_revoked(host)

@@ -42,8 +42,8 @@ class HostIdentities:
         pem, shown = self._shown(request)
         with self._database() as session:
             issued = session.get(Certificate, f"{shown.serial_number:x}")
-        if issued is None and _is_of_a_host(shown) and self._forgotten.note(HostId.parse(_common_name(shown)), shown):
-            return HostId.parse(_common_name(shown))
+        if issued is None and _is_of_a_host(shown):
+            issued = self._forgotten.note(HostId.parse(_common_name(shown)), shown)
         # The row is not under the authority's signature, the certificate is; so they have to be one.
         if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
             raise NotAHost("it was not issued to a host")

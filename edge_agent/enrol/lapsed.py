@@ -24,6 +24,7 @@ from shared.errors import Unavailable
 
 _PATH = "/api/v1/lapsed"
 _WAITS, _FORBIDDEN = 202, 403
+_HAD_CERTIFICATE = "KeyHadCertificate"
 _USUAL_PORT = 8441
 
 
@@ -69,7 +70,10 @@ class Asking:
         if answer.status == _WAITS:
             return False
         if answer.status == _FORBIDDEN:
-            raise AskTurnedDown(problem(answer).get("detail", "it does not say why"))
+            told = problem(answer)
+            if told.get("error") == _HAD_CERTIFICATE:
+                self.withdraw()  # or this key would be asked for, in vain, for ever
+            raise AskTurnedDown(told.get("detail", "it does not say why"))
         take(RenewalAnswer.parse(accepted(door.name, answer).body), key)
         self.withdraw()
         return True

@@ -99,11 +99,18 @@ def read_standing(connection: sqlite3.Connection | None, folder: AgentFolder) ->
 
 
 def _asked_for(folder: AgentFolder) -> str:
-    """Return the fingerprint of the key that this host asks for, by the request beside it: no vault is opened."""
+    """Return the fingerprint of the key that this host asks for, by the request beside it: no vault is opened.
+
+    A key that has its certificate is asked for no more, also where the agent was killed before it took the key away.
+    """
     try:
-        file = folder.identity / file_name(KeyName.FRESH, load_config(folder).keys)
-        request, end, _ = file.read_bytes().partition(b"-----END CERTIFICATE REQUEST-----\n")
+        present, fresh = (
+            (folder.identity / file_name(name, load_config(folder).keys)).read_bytes()
+            for name in (KeyName.TLS, KeyName.FRESH)
+        )
+        request, end, _ = fresh.partition(b"-----END CERTIFICATE REQUEST-----\n")
         key = x509.load_pem_x509_csr(request + end).public_key()
+        has_it = x509.load_pem_x509_certificate(present).public_key() == key
     except (OSError, ValueError, Refused):
         return ""
-    return fingerprint(key) if isinstance(key, ec.EllipticCurvePublicKey) else ""
+    return fingerprint(key) if isinstance(key, ec.EllipticCurvePublicKey) and not has_it else ""

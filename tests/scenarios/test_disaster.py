@@ -203,6 +203,9 @@ def test_two_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert {host_of(one), host_of(other), "control-plane"} <= verdicts.keys()
             assert {verdict["state"] for verdict in verdicts.values()} == {"verified"}
 
+            assert any("the database was restored (from backup" in gap for gap in site.gaps())
+            site.person("log", "accept-loss", "--reason", "the machine is lost", "--yes")
+            assert any(lost in gap for gap in site.gaps())
             site.on_the_machine("settle-restore", "--reason", "CT 1 sent it again from the console").succeeded()
 
             assert not any("restore" in gap or lost in gap for gap in site.gaps())

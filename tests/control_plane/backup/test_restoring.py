@@ -12,11 +12,21 @@ from control_plane.backup import restoring
 from control_plane.backup.folder import BackupDamaged
 from control_plane.backup.restored import NotRestored, RestoreSettling, gaps, unsettled
 from control_plane.backup.restoring import RestoreRefused
+from control_plane.checkpoints.guard import IssuingStopped, LogGuard
+from control_plane.checkpoints.mark import MarkFile
 from control_plane.db.engine import DatabaseRefused
-from control_plane.db.models import EnrolmentCodeRow, Person, PersonSession, SignInLink
+from control_plane.db.models import (
+    EnrolmentCodeRow,
+    LapsedAskRow,
+    Person,
+    PersonSession,
+    SignInLink,
+    TwoPersonRequest,
+)
 from control_plane.enrolment.code_service import EnrolmentCodes, WantedCode
 from control_plane.first_start import FolderTaken, NotInitialised, verify_initialised
 from control_plane.keys.root import KeyNotAuthentic, RootKey
+from control_plane.keys.store import JOURNAL
 from control_plane.people.accounts import ALL, Accounts, NotSignedIn, begin_session, insert_token, open_link
 from control_plane.settings import Folders
 from control_plane.vault.opening import ReasonMissing
@@ -183,6 +193,19 @@ def test_what_was_open_when_the_backup_was_made_opens_nothing_afterwards(kept: K
     link = accounts.new_link("ada")
     codes = EnrolmentCodes(bench.database, bench.journal, bench.clock, bytes(32))
     codes.issue("ada", WantedCode("CT 1"), timedelta(hours=9))
+    host, now = str(kept.spare.host_id), bench.clock.now()
+    with bench.database.begin() as rows:
+        rows.add(
+            LapsedAskRow(
+                host_id=host, fingerprint="7K3M-7K3M-7K3M-7K3M", asked=now, address="", approved=now, approved_by="ada"
+            )
+        )
+        rows.add(
+            TwoPersonRequest(
+                request_id="0a0a0a0a", action="lift-tombstone", subject=host, reason="found again", asked_by="ada",
+                asked=now, expires=now + timedelta(days=7),
+            )
+        )  # fmt: skip
     kept.back_up()
 
     kept.restore(new)
@@ -201,7 +224,9 @@ def test_what_was_open_when_the_backup_was_made_opens_nothing_afterwards(kept: K
     with again.database() as rows:
         assert not rows.scalars(select(PersonSession)).all()
         assert not rows.scalars(select(SignInLink)).all()
-        assert all(code.expires <= bench.clock.now() for code in rows.scalars(select(EnrolmentCodeRow)))
+        assert not rows.scalars(select(LapsedAskRow)).all()
+        ends = (*rows.scalars(select(EnrolmentCodeRow.expires)), *rows.scalars(select(TwoPersonRequest.expires)))
+        assert ends == (bench.clock.now(),) * 2
 
 
 def test_what_was_acknowledged_after_the_backup_is_named_once_the_host_says_so(kept: Kept, new: Folders) -> None:
@@ -240,6 +265,41 @@ def test_a_restore_stays_open_until_a_named_person_settles_it_with_a_reason(kept
     assert again.last_record().event is Event.RESTORE_SETTLED
     with pytest.raises(NotRestored):
         settling.settle("A. Admin", "again")
+
+
+def test_to_settle_a_restore_and_to_issue_again_are_two_words_of_which_neither_says_the_other(
+    kept: Kept, new: Folders
+) -> None:
+    """Who looked through what is lost has not looked at every host; and who has, has not looked at what is lost."""
+    made = kept.back_up()
+    kept.restore(new)
+    again = kept.restored(new)
+    own = again.keys.signer(JOURNAL).public
+    guard = LogGuard(again.database, again.journal, own, MarkFile(new.data / "log.mark"), again.clock)
+
+    assert f"the database was restored (from backup {made.manifest.label})" in " ".join(guard.gaps())
+    with again.database() as session, pytest.raises(IssuingStopped):
+        guard.verify_may_issue(session)
+    guard.accept("A. Admin", "looked at every host")
+    with again.database() as session:
+        guard.verify_may_issue(session)
+        assert unsettled(session) is not None
+
+    RestoreSettling(again.database, again.journal).settle("A. Admin", "looked through the days since")
+    with again.database() as session:
+        assert unsettled(session) is None
+
+
+def test_who_settles_a_restore_lets_nothing_be_issued_by_that(kept: Kept, new: Folders) -> None:
+    kept.back_up()
+    kept.restore(new)
+    again = kept.restored(new)
+    own = again.keys.signer(JOURNAL).public
+    guard = LogGuard(again.database, again.journal, own, MarkFile(new.data / "log.mark"), again.clock)
+    RestoreSettling(again.database, again.journal).settle("A. Admin", "looked through the days since")
+
+    with again.database() as session, pytest.raises(IssuingStopped):
+        guard.verify_may_issue(session)
 
 
 def _gaps_naming(bench: Bench, words: str) -> list[str]:

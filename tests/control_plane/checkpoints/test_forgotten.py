@@ -1,5 +1,7 @@
 """Hosts that renewed since the copy was made go on with what they have; nobody else gets in by that."""
 
+from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -7,13 +9,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from sqlalchemy.orm import Session
 
+from control_plane.backup.restored import RESTORED, Restored
 from control_plane.checkpoints.forgotten import ForgottenCertificates
+from control_plane.db.models import Fact
+from control_plane.db.models import Host as HostRow
 from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.certified import bar
 from edge_agent.https import HttpsDoor, verified_context
 from tests.control_plane.checkpoints.ward import Host, Ward
 from tests.control_plane.http.test_doors import issue_code
 
-IN, OUT = 404, 403  # no policy is published; not let in
+IN, OUT, NO_OBJECT = 404, 403, 422  # no policy is published; not let in; let in, and sends none
 
 
 def renewed_since(ward: Ward) -> Host:
@@ -54,9 +60,48 @@ def test_a_host_that_renewed_since_goes_on_and_its_certificate_is_noted_again(wa
 
 def test_without_being_noted_it_is_kept_out(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep this as the control: what lets it in is that it was issued within a loss."""
-    monkeypatch.setattr(ForgottenCertificates, "note", lambda *_: False)
+    monkeypatch.setattr(ForgottenCertificates, "note", lambda *_: None)
 
     assert asks(renewed_since(ward)) == OUT
+
+
+@pytest.mark.parametrize("standing, answer", [("quarantined", OUT), ("active", NO_OBJECT)])
+def test_a_quarantined_host_delivers_nothing_by_a_certificate_that_is_noted_again(
+    ward: Ward, standing: str, answer: int
+) -> None:
+    """Not even once. The control is a host in good standing, which is told that this is no object."""
+    b = renewed_since(ward)
+    with ward.door.centre._database.begin() as session:
+        session.get_one(HostRow, str(b.host_id)).standing = standing
+
+    assert b._doors[1].put_file(f"/api/v1/objects/{'0' * 32}", BytesIO(b"none"), 4).status == answer
+
+
+def test_what_was_barred_since_stays_barred_though_its_certificate_was_forgotten(ward: Ward) -> None:
+    """The control is `test_a_host_that_renewed_since_goes_on_and_its_certificate_is_noted_again`."""
+    b = renewed_since(ward)
+    centre = ward.door.centre
+    with centre._database.begin() as session:
+        bar(session, b.host_id, ward.clock.now())
+
+    assert asks(b) == OUT
+    assert asks(b) == OUT
+
+
+@pytest.mark.parametrize("age, answer", [(0, IN), (1, OUT)], ids=["after the backup", "before it"])
+def test_after_a_restore_a_host_that_renewed_since_goes_on_before_anybody_shows_how_far_the_log_went(
+    ward: Ward, age: int, answer: int
+) -> None:
+    """Images that are delivered at once are records, so the log may have grown past what is lost by then."""
+    b, begun = ward.enrol("CT B"), ward.clock.now() + timedelta(days=age)
+    copied = ward.copy()
+    b.renewal.renew()
+    ward.restore(copied, with_mark=False, with_list=True)
+    with ward.door.centre._database.begin() as session:
+        when = max(begun, ward.clock.now())
+        session.add(Fact(name=RESTORED, value=Restored("a backup", begun, 1, when).text()))
+
+    assert asks(b) == answer
 
 
 def test_a_certificate_that_nobody_issued_is_kept_out_where_nothing_was_lost(ward: Ward, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from control_plane.checkpoints import rows
-from control_plane.checkpoints.guard import RESTORED, THE_MARK, LogGuard
+from control_plane.checkpoints.guard import STOPPED, THE_MARK, LogGuard
 from control_plane.db.models import Fact
 from edge_agent.https import DoorUnavailable
 from tests.control_plane.checkpoints.ward import Host, Ward
@@ -75,7 +75,7 @@ def test_status_shows_what_a_host_says_of_the_log_and_of_its_renewal(ward: Ward)
 def test_a_restore_that_says_so_of_itself_stops_issuing_too(ward: Ward) -> None:
     b = ward.enrol("CT B")
     with ward.door.centre._database.begin() as session:
-        session.add(Fact(name=RESTORED, value="from a copy of yesterday"))
+        session.add(Fact(name=STOPPED, value="from a copy of yesterday"))
     with pytest.raises(DoorUnavailable, match="Issuing stopped"):
         b.renewal.renew()
     ward.people("POST", "/api/v1/log/accept-loss", {"reason": "planned"})

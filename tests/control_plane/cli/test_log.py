@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.checkpoints.guard import RESTORED
+from control_plane.checkpoints.guard import STOPPED
+from control_plane.cli import log
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Fact
 from control_plane.settings import Folders
@@ -21,7 +22,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def restored(data: Path) -> None:
     database = open_database(sqlite_url(Folders(data).database))
     with database.begin() as session:
-        session.add(Fact(name=RESTORED, value="from a copy of 2026-11-28"))
+        session.add(Fact(name=STOPPED, value="from a copy of 2026-11-28"))
     database.kw["bind"].dispose()
 
 
@@ -48,3 +49,13 @@ def test_audit_verify_holds_the_certificates_against_the_log(centre: Running) ->
 
     assert code == 0
     assert "certificates: 7 held against the log, verified\n" in out
+
+
+@pytest.mark.parametrize("standing", ["active", "quarantined", "replaced", "decommissioned"])
+def test_whoever_looks_at_every_host_sees_how_it_stands(standing: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Not one that was sold called revoked, nor one that is quarantined called good."""
+    host = {"asset": "CT 1", "host": "host-1", "active": standing == "active", "standing": standing, "last_seen": None}
+
+    log.show({"not_evaluated": [], "hosts": [host]})
+
+    assert capsys.readouterr().out == f"host       CT 1 (host-1): {standing}, last heard never\n"

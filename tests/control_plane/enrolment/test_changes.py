@@ -116,6 +116,19 @@ def test_new_hardware_takes_a_hosts_place_and_may_bring_its_spool(centre: Centre
         centre.renewer.renew(host.host_id, renewal())
 
 
+def test_what_replaces_a_host_that_was_renamed_meanwhile_has_its_present_name(
+    centre: Centre, host: EnrolmentAnswer
+) -> None:
+    """Or two hosts could have one name. It learns that when it renews."""
+    issued = code_for_replacement(centre.database, centre.codes, "ada", host.host_id, DAY)
+    Renaming(centre.database, centre.journal).rename("ada", host.host_id, "CT 2, room 3")
+
+    new = centre.enroller.enrol(a_request(issued.code.secret), DOORS)
+
+    assert row(centre, new).asset == "CT 2, room 3"
+    assert centre.renewer.renew(new.host_id, renewal(ASSET)).asset == "CT 2, room 3"
+
+
 def test_a_host_that_was_revoked_is_not_replaced(centre: Centre, host: EnrolmentAnswer) -> None:
     """Neither before the code is made nor after it: the code is then not used up either."""
     issued = code_for_replacement(centre.database, centre.codes, "ada", host.host_id, DAY)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from control_plane.app import ControlPlane
+from control_plane.enrolment.certified import bar
 from control_plane.first_start import first_start
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders, Settings
@@ -131,6 +132,31 @@ def test_ninety_days_off(door: Open, machine: Machine) -> None:
     assert after.tls_certificate.not_valid_after_utc > SystemClock().now()
     assert machine.shown == ""
     assert status(door)[0] == "active"
+
+
+def test_a_key_that_had_its_certificate_is_shown_no_more_and_keeps_no_host_out_later(
+    door: Open, machine: Machine, clock: FakeClock
+) -> None:
+    """As where the agent was killed between the certificate and the end of its ask."""
+    part = machine.start()
+    part.regain()
+    fresh = machine.folder.identity / "fresh.pem"
+    asked, kept = machine.shown, fresh.read_bytes()
+    approve(door, machine)
+    assert part.regain()
+    fresh.write_bytes(kept)
+    assert machine.shown == ""
+
+    with door.centre._database.begin() as session:
+        bar(session, load_identity(machine.folder).config.host_id, clock.now())
+    restarted = machine.start()
+    restarted.turned_away()
+    with pytest.raises(AskTurnedDown, match="a fresh one is needed"):
+        restarted.regain()
+    assert not restarted.regain()
+    assert machine.shown not in {"", asked}
+    assert approve(door, machine) == 200
+    assert restarted.regain()
 
 
 def test_a_host_that_nobody_approved_gets_nothing(door: Open, machine: Machine) -> None:
