@@ -103,7 +103,7 @@ def _add_account(app: APIFlask, services: PeopleServices) -> None:
 
     @app.post("/account/end-session")
     @or_signed_out
-    def end_session() -> AnyResponse:
+    def end_one_session() -> AnyResponse:
         """End another session of whoever asks."""
         person = _acting(services)
         try:

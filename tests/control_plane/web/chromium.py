@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.chrome.options import Options
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.chrome.webdriver import WebDriver
@@ -97,13 +97,13 @@ class Browser:
         self.complaints()
 
     def _text(self, selector: str) -> str:
-        found = self._driver.find_elements(By.CSS_SELECTOR, selector)
-        return found[0].text if found else ""
+        # In one question: between two the page may have become another.
+        found: str = self._driver.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
+        return found.strip()
 
     def _until(self, holds: Callable[[], bool], what: str) -> None:
-        wait = WebDriverWait(self._driver, PATIENCE_S, 0.05, [StaleElementReferenceException])
         try:
-            wait.until(lambda _: holds())
+            WebDriverWait(self._driver, PATIENCE_S, 0.05).until(lambda _: holds())
         except TimeoutException as exc:
             raise AssertionError(f"{what} did not come; there is: {self._text('body')}") from exc
 

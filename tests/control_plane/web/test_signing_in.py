@@ -120,9 +120,12 @@ def test_from_the_first_link_to_a_password_and_a_key_by_which_alone_one_gets_in(
     browser.shows(SIGNED_OUT)
 
     browser.plug_in()
+    tool = centre.ok("POST", "/api/v1/tokens", {"name": "monitoring", "scope": ["status:read"], "days": 1})["token"]
     account = add_key(centre, browser)
     assert "blue (security key)" in account
     assert "Recovery codes left: 10" in account
+    # The session goes on, and so does the credential that its link came from; what else there was is ended.
+    assert [centre.api("GET", "/api/v1/status", token=one).status for one in ("", tool)] == [200, 401]
     assert centre.plane.addresses()["sign_in_url"] is None
     browser.press("Sign out here")
     browser.shows(SIGN_IN)
