@@ -51,6 +51,7 @@ for (const form of document.querySelectorAll("form[data-present], form[data-regi
       waits.textContent = "";
       failed.textContent = WHY[error.name] || `The security key did not answer: ${error.name}.`;
       button.disabled = false;
+      button.focus();
     }
   });
 }

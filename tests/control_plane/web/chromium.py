@@ -98,7 +98,8 @@ class Browser:
 
     def _text(self, selector: str) -> str:
         # In one question: between two the page may have become another.
-        found: str = self._driver.execute_script("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
+        script = "return document.querySelector(arguments[0])?.innerText ?? ''"
+        found: str = self._driver.execute_script(script, selector)
         return found.strip()
 
     def _until(self, holds: Callable[[], bool], what: str) -> None:

@@ -186,6 +186,7 @@ def test_a_key_that_is_registered_already_is_not_added_again(centre: Centre, bro
     browser.fill(password=PASSWORD)
     browser.press("Add a security key")
     browser.shows(NEW_KEY)
+    browser.fill(name="again")
     browser.press("Register the key")
     assert browser.comes_to_say("alert") == "This security key is registered already."
 
