@@ -29,8 +29,11 @@ TPM := libtss2-esys-3.0.2-0,libtss2-rc0,swtpm
 # What makes the storage media that the guard is tried with.
 MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk,genisoimage,ntfs-3g,udftools,xfsprogs
 
+# What the pages of signing in are tried with.
+BROWSER := chromium,chromium-driver
+
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,softhsm2,systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
+	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,softhsm2,$(BROWSER),systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
 	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)

@@ -59,6 +59,8 @@ OUR_PACKAGES = ("control_plane", "edge_agent", "provisioning", "shared")
 DEBIAN_PACKAGES = {
     "age": ("age", "checks sealed backups with an implementation that is not ours"),
     "btrfs-progs": ("mkfs.btrfs", "makes media that the guard has to know"),
+    "chromium": ("chromium", "is the browser that people sign in with"),
+    "chromium-driver": ("chromedriver", "steers that browser"),
     "cryptsetup-bin": ("cryptsetup", "makes encrypted media that the guard has to know"),
     "curl": ("curl", "sends what our own delivery is measured against"),
     "dcmtk": ("storescu", "plays the modality with an implementation that is not ours"),

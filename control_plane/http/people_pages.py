@@ -1,10 +1,13 @@
 """What the pages of signing in have in common: how they are answered, and the cookies that they leave."""
 
+from collections.abc import Callable
+from functools import wraps
+
 from flask import Response, make_response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.http.people_services import COOKIE
-from control_plane.people.accounts import NewSession
+from control_plane.people.accounts import NewSession, NotSignedIn
 from control_plane.people.security_keys import RELYING_PARTY
 from control_plane.people.signing_in import BROWSER_LIFE, Step
 from control_plane.web import page
@@ -20,6 +23,19 @@ def shown(text: str, status: int = 200) -> Response:
     # With no-referrer a browser would send "Origin: null" with our own forms.
     response.headers["Referrer-Policy"] = "same-origin"
     return response
+
+
+def or_signed_out(view: Callable[[], AnyResponse]) -> Callable[[], AnyResponse]:
+    """Return a view that shows whoever is not signed in a page that says so, and no document for tools."""
+
+    @wraps(view)
+    def page_for_a_browser() -> AnyResponse:
+        try:
+            return view()
+        except NotSignedIn:
+            return shown(page.render_signed_out(), 401)
+
+    return page_for_a_browser
 
 
 def second_step(step: Step) -> Response:

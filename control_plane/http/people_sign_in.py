@@ -1,11 +1,20 @@
 """Pages on which people sign in and see what opens the door for them. Forms of these pages alone act by a cookie."""
 
 from apiflask import APIFlask
-from flask import Response, request
+from flask import Response, redirect, request
 from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.http.limits import TooManyFailures
-from control_plane.http.people_pages import browser, second_step, shown, signed_in, signed_out, typed, where_keys_work
+from control_plane.http.people_pages import (
+    browser,
+    or_signed_out,
+    second_step,
+    shown,
+    signed_in,
+    signed_out,
+    typed,
+    where_keys_work,
+)
 from control_plane.http.people_services import (
     PeopleServices,
     address_of_request,
@@ -20,6 +29,7 @@ from control_plane.people.decide import Permission
 from control_plane.people.factors import PasswordMissing, TooManyFactors
 from control_plane.people.permissions import verify_permitted
 from control_plane.people.security_keys import MAX_PRESENTED_CHARS, KeyRefused
+from control_plane.people.sessions import SessionUnknown
 from control_plane.people.signing_in import Shown
 from control_plane.web import page
 from shared.audit.record import Action, Event, Happening, Outcome
@@ -78,22 +88,32 @@ def _add_password(app: APIFlask, services: PeopleServices) -> None:
 
 def _add_account(app: APIFlask, services: PeopleServices) -> None:
     @app.get("/account")
+    @or_signed_out
     def account_page() -> AnyResponse:
         """Show somebody their second factors, sessions and tokens."""
-        try:
-            person = permitted(services, Permission.ACCOUNT_OWN)
-        except NotSignedIn:
-            return shown(page.render_signed_out(), 401)
-        return _account(services, person)
+        return _account(services, permitted(services, Permission.ACCOUNT_OWN))
 
     @app.post("/account/sign-out")
+    @or_signed_out
     def sign_out() -> AnyResponse:
         """End the session that this comes in."""
         person = _acting(services)
         services.sessions.end(person, person.session_id, of_anybody=False)
         return signed_out()
 
+    @app.post("/account/end-session")
+    @or_signed_out
+    def end_one_session() -> AnyResponse:
+        """End another session of whoever asks."""
+        person = _acting(services)
+        try:
+            services.sessions.end(person, typed("session"), of_anybody=False)
+        except SessionUnknown as exc:
+            return _account(services, person, exc)
+        return redirect("/account")
+
     @app.post("/account/end-sessions")
+    @or_signed_out
     def end_sessions() -> AnyResponse:
         """End every session of whoever asks."""
         person = _acting(services)
@@ -103,6 +123,7 @@ def _add_account(app: APIFlask, services: PeopleServices) -> None:
 
 def _add_keys(app: APIFlask, services: PeopleServices) -> None:
     @app.post("/account/keys/offer")
+    @or_signed_out
     def offer_key() -> AnyResponse:
         """Ask the browser for a new security key, once the password was shown."""
         person = _acting(services)
@@ -113,6 +134,7 @@ def _add_keys(app: APIFlask, services: PeopleServices) -> None:
         return shown(page.render_new_key(step, options, where_keys_work()))
 
     @app.post("/account/keys")
+    @or_signed_out
     def add_key() -> AnyResponse:
         """Take what a new security key answered."""
         person = _acting(services)
@@ -144,6 +166,7 @@ def _account(
         services.sessions.listed(person.name),
         services.tokens.listed(person.name),
         said="" if refused is None else str(refused),
+        here=person.session_id,
         codes=codes,
         localhost=where_keys_work(),
     )

@@ -197,12 +197,15 @@ def begin_session(session: Session, person: Person, how: str, now: datetime, tok
 
 
 def end_everything(session: Session, person: str, now: datetime, keep: SignedIn | None = None) -> None:
-    """End whatever opens the door for `person` but what they hold in `keep`."""
+    """End whatever opens the door for `person` but what they hold in `keep`, and what that hangs on."""
     tokens = update(ApiToken).where(ApiToken.person == person, ApiToken.ended.is_(None))
     sessions = update(PersonSession).where(PersonSession.person == person, PersonSession.ended.is_(None))
     links = update(SignInLink).where(SignInLink.person == person, SignInLink.used.is_(None))
     if keep is not None:
-        tokens = tokens.where(ApiToken.token_id != keep.token_id)
+        began_with = exists().where(
+            PersonSession.session_id == keep.session_id, PersonSession.token_id == ApiToken.token_id
+        )
+        tokens = tokens.where(ApiToken.token_id != keep.token_id, ~began_with)
         sessions = sessions.where(PersonSession.session_id != keep.session_id)
     session.execute(tokens.values(ended=now))
     session.execute(sessions.values(ended=now))

@@ -74,14 +74,15 @@ def render_account(
     tokens: Sequence[Mapping[str, Any]],
     *,
     said: str,
+    here: str,
     codes: Sequence[str],
     localhost: str,
 ) -> str:
-    """Return somebody's own page. `codes`: recovery codes that are shown this once."""
+    """Return somebody's own page. `here`: the session of this browser. `codes`: recovery codes, shown this once."""
     return (
         _pages()
         .get_template("account.html")
-        .render(person=person, sessions=sessions, tokens=tokens, said=said, codes=codes, localhost=localhost)
+        .render(person=person, sessions=sessions, tokens=tokens, said=said, here=here, codes=codes, localhost=localhost)
     )
 
 

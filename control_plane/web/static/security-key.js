@@ -30,14 +30,28 @@ function answer(credential, response) {
   });
 }
 
+const WHY = {
+  InvalidStateError: "This security key is registered already.",
+  NotAllowedError: "No security key answered, or it holds nothing for this page.",
+};
+
 for (const form of document.querySelectorAll("form[data-present], form[data-register]")) {
-  form.querySelector("[data-key]").addEventListener("click", async () => {
+  const [button, waits, failed] = ["button", "[role=status]", "[role=alert]"].map((one) => form.querySelector(one));
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
     const { present, register } = form.dataset;
+    // Browsers refuse a second question while the first is open.
+    button.disabled = true;
+    failed.textContent = "";
+    waits.textContent = "Touch your security key now.";
     try {
       form.elements.key.value = register ? await registered(JSON.parse(register)) : await presented(JSON.parse(present));
       form.submit();
     } catch (error) {
-      form.querySelector("[role=alert]").textContent = `the security key did not answer: ${error.name}`;
+      waits.textContent = "";
+      failed.textContent = WHY[error.name] || `The security key did not answer: ${error.name}.`;
+      button.disabled = false;
+      button.focus();
     }
   });
 }

@@ -27,8 +27,8 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 class Centre:
     """An open control plane whose clock stands still, and one administrator of it with a phone."""
 
-    def __init__(self, folder: Path) -> None:
-        self.clock, folders = FakeClock(), Folders(folder / "data")
+    def __init__(self, folder: Path, clock: FakeClock | None = None) -> None:
+        self.clock, folders = clock or FakeClock(), Folders(folder / "data")
         made = first_start(
             folders, folder / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=self.clock
         )

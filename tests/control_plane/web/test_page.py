@@ -516,7 +516,9 @@ FORMS = {
     "sign in": render_sign_in("<u>wrong</u>", "https://login.example/<b>"),
     "second step": render_second_step("a step", '{"challenge": "<b>"}', ""),
     "new key": render_new_key("a step", '{"challenge": "<b>"}', ""),
-    "account": render_account(PERSON, [], [], said="<u>wrong</u>", codes=["0000-1111-2222-3333"], localhost=""),
+    "account": render_account(
+        PERSON, [], [], said="<u>wrong</u>", here="", codes=["0000-1111-2222-3333"], localhost=""
+    ),
 }
 
 
