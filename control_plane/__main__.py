@@ -194,6 +194,12 @@ def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
     rename = _host(actions, "rename", "give a host another asset; it learns that when it renews (audited)")
     rename.add_argument("--asset", required=True, metavar="NEW", help="what people call it from now on")
     rename.set_defaults(run=_later("hosts", "rename"))
+    move = _host(actions, "move", "to another site or type of modality: a command to it, signed here (audited)")
+    move.add_argument("--site", metavar="NAME", help="its site, such as north; without it, none")
+    move.add_argument("--type", metavar="NAME", help="its type of modality, such as ct; without it, none")
+    move.add_argument("--lasts", default="1h", metavar="TIME", help="when it is too late, such as 30m [%(default)s]")
+    move.add_argument("--out", type=Path, metavar="FILE", help="write it there for the next signer; send nothing")
+    move.set_defaults(run=_later("placing", "move"))
     replace = _host(actions, "replace", "a code for other hardware in its place, which ends this identity (audited)")
     replace.add_argument(
         "--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]"

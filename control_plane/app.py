@@ -149,7 +149,8 @@ class ControlPlane:
         self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
             self._database, self._journal, clock,
-            signatories=partial(signatories, self._policy), hint=self._push.hint_command,
+            signatories=partial(signatories, self._policy),
+            layers=lambda: [layer.layer for layer in self._policy.published().layers], hint=self._push.hint_command,
         )  # fmt: skip
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
         self._versions = PolicyVersions(self._database, self._verified)

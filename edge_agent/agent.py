@@ -72,6 +72,7 @@ from edge_agent.parts import Bell, Part, Supervisor
 from edge_agent.policy_sync.hints import Hints
 from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPull, PolicyPuller
+from edge_agent.policy_sync.relocation import LayerMove
 from edge_agent.policy_sync.self_check import SelfCheck
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
@@ -134,11 +135,13 @@ class Agent:
         random_bytes: RandomBytes = secrets.token_bytes,
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
         vault: Callable[[KeyProtection], KeyVault] = vault_of,
+        start_anew: Callable[[], None] = lambda: None,
     ) -> None:
+        """`start_anew` has whoever runs this end the run, and make another agent of what is in the folder then."""
         folder, identity = settings.folder, load_identity(settings.folder, vault)
         log = self._recent = RecentLog(log, clock)
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
-        self._vault = vault
+        self._vault, self._start_anew = vault, start_anew
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
         self._hints = Hints(has_broker=identity.config.doors.mqtt_port is not None, on_lost=self._bells.pull.ring)
         self._contexts: list[ssl.SSLContext] = []
@@ -394,11 +397,22 @@ class Agent:
 
     def _make_commands(self, renewal: CertificateRenewal) -> CommandPart:
         store, door = CommandStore(self.database), self._door()
+        refresh = PolicyPull(door, self._identity.config.layers, self.updater).refresh
+        move = LayerMove(
+            self._settings.folder,
+            door,
+            updater=self.updater,
+            store=self.store,
+            database=self.database,
+            self_check=SelfCheck(self._try_dicom_tls),
+            refresh=refresh,
+            undisturbed=renewal.turn,
+        )
         executor = CommandExecutor(
-            self._actions(renewal).all(),
+            self._actions(renewal, move).all(),
             host_id=self._host_id,
             delegation=self.updater.delegation,
-            refresh=PolicyPull(door, self._identity.config.layers, self.updater).refresh,
+            refresh=refresh,
             store=store,
             database=self.database,
             journal=self.journal,
@@ -408,7 +422,7 @@ class Agent:
         )
         return CommandPart(door, executor, store, policy=self.store.in_force, log=self._log, bell=self._bells.commands)
 
-    def _actions(self, renewal: CertificateRenewal) -> HostActions:
+    def _actions(self, renewal: CertificateRenewal, move: LayerMove) -> HostActions:
         diagnostics = Diagnostics(
             disk=self._settings.folder.spool,
             store=self.store,
@@ -429,6 +443,8 @@ class Agent:
             isolation=self.isolation,
             is_listening=self._is_listening,
             is_serving=lambda: self.listener.is_serving,
+            layers=move,
+            start_anew=self._start_anew,
         )
 
     def _is_listening(self) -> bool:
@@ -611,6 +627,24 @@ class Agent:
         self.journal.record(Happening(event, Action.EXECUTE, Outcome.SUCCESS, who))
 
 
+class Runs:
+    """One run of an agent after the other, until somebody ends them all. A run that is not ended so is followed."""
+
+    def __init__(self) -> None:
+        self._stop, self._is_over = threading.Event(), False
+
+    def begin(self) -> threading.Event | None:
+        """Return what ends the next run, None: there is none."""
+        # Made before it is looked whether all is over: what ends them in between ends this one.
+        self._stop = threading.Event()
+        return None if self._is_over else self._stop
+
+    def end(self) -> None:
+        """End the run that is under way, and begin no other. A signal may call this."""
+        self._is_over = True
+        self._stop.set()
+
+
 def run(settings: Settings, clock: Clock, log: Log) -> None:
     """Run one agent until SIGTERM or SIGINT. Raises NotEnrolled, IdentityUnreadable, AlreadyRunning and others."""
     os.umask(0o077)
@@ -618,10 +652,10 @@ def run(settings: Settings, clock: Clock, log: Log) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     load_enrolment(settings.folder)
     with locked(settings.folder):
-        stop = threading.Event()
+        runs = Runs()
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
-            stop.set()
+            runs.end()
 
         def on_thread_failure(failure: threading.ExceptHookArgs) -> None:
             # Threads that a library started; its own report would quote what it read.
@@ -631,7 +665,8 @@ def run(settings: Settings, clock: Clock, log: Log) -> None:
         threading.excepthook = on_thread_failure
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
-        Agent(settings, clock, log).run(stop)
+        while (stop := runs.begin()) is not None:
+            Agent(settings, clock, log, start_anew=stop.set).run(stop)
 
 
 @contextmanager

@@ -49,7 +49,7 @@ def issue(options: Namespace) -> int:
         raise NotConfirmed(_PROTECTS_NOTHING)
     credential, given = load_credential(options.credential), _arguments(action, options.argument)
     command = draw_up(credential.person, HostId.parse(options.host), action, given, lasts(options.lasts), SystemClock())
-    return _send_or_keep(options, sign_command(command, [PersonSigner(credential.signer)]))
+    return send_or_keep(options, sign_command(command, [PersonSigner(credential.signer)]))
 
 
 def sign(options: Namespace) -> int:
@@ -64,7 +64,7 @@ def sign(options: Namespace) -> int:
             f"it has {command.host_id} do {action} {dict(arguments) or ''} until {clocks.text(command.expires)}, and "
             f"says that {command.person} drew it up; say --yes to sign it"
         )
-    return _send_or_keep(options, countersign(offered, PersonSigner(credential.signer)))
+    return send_or_keep(options, countersign(offered, PersonSigner(credential.signer)))
 
 
 def show(options: Namespace) -> int:
@@ -136,7 +136,7 @@ def _number(value: str) -> int:
     return int(value)
 
 
-def _send_or_keep(options: Namespace, signed: SignedCommand) -> int:
+def send_or_keep(options: Namespace, signed: SignedCommand) -> int:
     out: Path | None = options.out
     if out is not None:
         write_new(out, signed.encode())

@@ -29,12 +29,15 @@ def status(options: Namespace) -> int:
     print(f"recovery   {answer['recovery']['state']}")
     print(f"broker     {answer['broker']['state']}")
     from control_plane.cli.devices import guard_line
+    from control_plane.cli.placing import layers_named
 
     for host in answer["hosts"]:
         in_force = "unknown" if host["policy_in_force"] is None else host["policy_in_force"]
         print(f"host       {host['asset']} ({host['host']}): {host['state']}, policy in force {in_force}")
         for layer in host["layers"]:
             print(f"           layer {layer_line(layer)}")
+        if host["moves_to"] is not None:
+            print(f"           asked to move to {layers_named(host['moves_to'])}, and has not answered")
         if host["spool_bytes"] is not None:
             used = host["spool_used_percent"]
             quota = "no quota" if used is None else f"{used} % of its quota"
@@ -82,7 +85,7 @@ def layer_line(layer: Mapping[str, Any]) -> str:
         newest += f", to have {layer['newest']}"
     said = "not reported" if layer["in_force"] is None else f"in force {layer['in_force'] or 'none'}"
     guard = "" if layer["guard_in_force"] is None else f", device guard {layer['guard_in_force'] or 'none'}"
-    return f"{layer['layer']}: {said}{guard}, {newest}" + ("" if layer["enrolled"] else "; not of its enrolment")
+    return f"{layer['layer']}: {said}{guard}, {newest}" + ("" if layer["enrolled"] else "; not given to it")
 
 
 def sign_in(options: Namespace) -> int:

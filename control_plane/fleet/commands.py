@@ -5,7 +5,7 @@ result a command is *waiting* until it expires and *unknown* after that, never d
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -13,22 +13,25 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import CommandRow, Host
 from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import HostUnknown, Journal
 from shared import clock as clocks
 from shared.audit import record as audit
 from shared.audit.record import Event, Happening, Participant, Subject, readable
 from shared.canonical import Json
 from shared.clock import Clock
-from shared.errors import IntegrityFailure, Refused
+from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.command import (
     MAX_LISTED,
     Command,
+    CommandAction,
     CommandResult,
     Outcome,
     Signatories,
     SignedCommand,
     Signer,
     arguments_of,
+    parts_of,
     recorded_as,
     recorded_keys,
     recorded_people,
@@ -66,6 +69,15 @@ class CommandExists(Refused):
         self.command_id = command_id
 
 
+class LayerNotPublished(Refused):
+    def __init__(self, layer: str) -> None:
+        super().__init__(
+            f"nothing is published of layer {layer}, so no host can go by it; `leadglass-server policy layer list` "
+            "lists those there are"
+        )
+        self.layer = layer
+
+
 class CommandUnknown(Refused):
     def __init__(self, command_id: CommandId) -> None:
         super().__init__(f"no command {command_id} was issued to this host")
@@ -87,7 +99,9 @@ class ResultHeld(Refused):
 
 
 class FleetCommands:
-    """`signatories` are those whom the published policy names; `hint` tells a host that something waits for it."""
+    """`signatories` are those whom the published policy names; `layers` are those of which something
+    is published; `hint` tells a host that something waits for it.
+    """
 
     def __init__(
         self,
@@ -96,10 +110,11 @@ class FleetCommands:
         clock: Clock,
         *,
         signatories: Callable[[], Signatories],
+        layers: Callable[[], Collection[str]],
         hint: Callable[[HostId], None] = lambda _host: None,
     ) -> None:
         self._database, self._journal, self._clock = database, journal, clock
-        self._signatories, self._hint = signatories, hint
+        self._signatories, self._layers, self._hint = signatories, layers, hint
 
     # ---- people
 
@@ -107,7 +122,7 @@ class FleetCommands:
         """Keep a signed command for its host, which judges it for itself once more.
 
         Raises Malformed, SignerUnknown, SignatureInvalid, TooFewSignatures, ActionUnknown, CommandNotInTime,
-        CommandOfAnotherPerson, HostUnknown, CommandExists, NobodySigns, DatabaseUnavailable.
+        CommandOfAnotherPerson, HostUnknown, CommandExists, LayerNotPublished, NobodySigns, DatabaseUnavailable.
         """
         envelope = SignedCommand.parse(offered)
         claimed = envelope.claimed
@@ -115,6 +130,7 @@ class FleetCommands:
             signatories = self._signatories()
             command, signers = verify_command(envelope, signatories), signers_of(envelope, signatories)
             arguments_of(command)
+            self._verify_layers(command)
             if command.person != person and len(envelope.statements) == 1:
                 raise CommandOfAnotherPerson(named=command.person, sender=person)
             in_one_commit(self._database, lambda session: self._keep(session, person, command, envelope, signers))
@@ -132,6 +148,22 @@ class FleetCommands:
     def newest(self) -> list[dict[str, Json]]:
         """Return the few that were issued last, without what they proved."""
         return [{**one, "facts": {}} for one in self._status(_SHOWN_BRIEFLY)]
+
+    def moves(self) -> Mapping[str, tuple[str, ...]]:
+        """Return, by host, the layers that it was asked last to move to and has not answered in time."""
+        waiting = (
+            select(CommandRow.host_id, CommandRow.envelope)
+            .where(
+                CommandRow.action == CommandAction.SET_LAYERS.value,
+                CommandRow.result.is_(None),
+                CommandRow.expires > self._clock.now(),
+            )
+            .order_by(CommandRow.issued, CommandRow.command_id)
+        )
+        with snapshot(self._database) as session:
+            rows = [(host, envelope) for host, envelope in session.execute(waiting)]
+        asked = {host: _claimed_parts(envelope) for host, envelope in rows}
+        return {host: parts for host, parts in asked.items() if parts is not None}
 
     # ---- hosts
 
@@ -156,6 +188,14 @@ class FleetCommands:
         Raises HostUnknown, Malformed, WrongSigner, SignatureInvalid, CommandUnknown, ResultOfAnother, ResultHeld.
         """
         in_one_commit(self._database, lambda session: self._keep_result(session, host_id, command_id, signed))
+
+    def _verify_layers(self, command: Command) -> None:
+        """Raises Malformed, LayerNotPublished."""
+        parts = _asked_for(command)
+        published = self._layers() if parts else ()
+        for layer in parts or ():
+            if layer not in published:
+                raise LayerNotPublished(layer)
 
     # ---- rows
 
@@ -196,6 +236,17 @@ class FleetCommands:
         who = (Participant("host", str(host_id), True), Participant("person", row.person, False))
         reason = "" if is_done else f"{result.outcome}: {result.detail}"
         self._journal.append(session, _happening(Event.COMMAND_ANSWERED, command, who, outcome, reason))
+        if is_done and (parts := _asked_for(command)) is not None:
+            self._move(session, host, parts, command, who)
+
+    def _move(
+        self, session: Session, host: Host, parts: Sequence[str], command: Command, who: tuple[Participant, ...]
+    ) -> None:
+        host.parts = parts_text(parts)
+        layers = tuple(Subject("layer", part) for part in parts)
+        what = Subject("host", host.host_id), Subject("asset", host.asset), Subject("command", str(command.command_id))
+        moved = Happening(Event.HOST_MOVED, audit.Action.UPDATE, audit.Outcome.SUCCESS, who, (*what, *layers))
+        self._journal.append(session, moved)
 
     def _status(
         self, most: int, host_id: HostId | None = None, command_id: CommandId | None = None
@@ -261,6 +312,19 @@ def _verified(signed: bytes, host: Host, command: Command) -> CommandResult:
     if about != (command.command_id, command.digest, host.host_id):
         raise ResultOfAnother(command.command_id)
     return result
+
+
+def _asked_for(command: Command) -> tuple[str, ...] | None:
+    """Return the layers that a host is to have, None where that is not what it is told. Raises Malformed."""
+    return parts_of(arguments_of(command)[1]) if command.action == CommandAction.SET_LAYERS else None
+
+
+def _claimed_parts(envelope: bytes) -> tuple[str, ...] | None:
+    """Return it as a row says it, None also where somebody changed that."""
+    try:
+        return _asked_for(SignedCommand.parse(envelope).claimed)
+    except Malformed:
+        return None
 
 
 def _person(name: str) -> tuple[Participant, ...]:

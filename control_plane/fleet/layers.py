@@ -1,4 +1,7 @@
-"""Which layers a host has besides the organisation's: those of its enrolment, and what its report says of them."""
+"""Which layers a host has besides the organisation's: those people gave it, and what its report says of them.
+
+People give them with the enrolment code, or later with a signed command to move.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -20,7 +23,7 @@ class LayersOf:
         self._is_readable, self.enrolled = enrolled is not None, enrolled or ()
 
     def json(self, state: HostState | None = None) -> list[Json]:
-        """Return the layers of the enrolment, then what an authentic report names besides."""
+        """Return the layers that people gave it, then what an authentic report names besides."""
         reported, guard = _reported(state), None if state is None else state.guard
         besides = [layer for layer in reported if layer not in self.enrolled]
         return [self._facts(layer, reported.get(layer), guard) for layer in (*self.enrolled, *besides)]
@@ -40,8 +43,8 @@ class LayersOf:
         reported = _reported(state)
         if sorted(reported) != sorted(self.enrolled):
             yield (
-                f"{self._asset}: it reports the policy layers {_named(reported)} besides the organisation's, and was "
-                f"enrolled with {_named(self.enrolled)}; enrol it again with a code for the right ones"
+                f"{self._asset}: it reports the policy layers {_named(reported)} besides the organisation's, and has "
+                f"been given {_named(self.enrolled)}; `leadglass-server host move` gives it the right ones"
             )
         for layer in self.enrolled:
             if not self._published.get(layer):

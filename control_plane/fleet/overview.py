@@ -99,7 +99,7 @@ class Overview:
         since = HeardSince(self._policy.acted_by(), now)
         unproved: list[str] = []
         published = self._policy.published()
-        versions = ExpectedVersions(published)
+        versions, moves_to = ExpectedVersions(published), self._commands.moves()
         with self._database() as session:
             rows = session.scalars(select(Host).order_by(Host.enrolled)).all()
             enrolled = {row.host_id: codes.readable_parts(row.parts) or () for row in rows}
@@ -112,6 +112,7 @@ class Overview:
             newest_of = {layer: max(at, default=0) for layer, at in parts.items()}
             hosts = [
                 _host(session, row, since, LayersOf(row, expected.get(row.host_id, {}), newest_of), unproved, now)
+                | {"moves_to": _moves_to(moves_to, row.host_id)}
                 for row in rows
             ]
             objects = session.scalar(select(func.count()).select_from(Object)) or 0
@@ -162,6 +163,10 @@ class Overview:
 
 def _parts(published: Published) -> Iterator[str]:
     return (layer.layer for layer in published.layers if is_part(layer.layer))
+
+
+def _moves_to(moves: Mapping[str, tuple[str, ...]], host: str) -> list[Json] | None:
+    return [*moves[host]] if host in moves else None
 
 
 def _host(

@@ -145,7 +145,7 @@ class DeviceCounts(BaseModel):
 
 
 class HostLayer(BaseModel):
-    """A layer that a host was enrolled with, besides the organisation's; where `enrolled` is false, that it reports.
+    """A layer that people gave a host, besides the organisation's; where `enrolled` is false, that it reports.
 
     `newest` is what the host should have by now, 0 where that is nothing; `published` is the newest there is, 0 where
     nothing of it is published. The others are null where the host, or its guard, reports nothing of it.
@@ -178,6 +178,7 @@ class HostStatus(BaseModel):
     state: str
     doubt: Literal["", "restored", "cloned"]
     layers: list[HostLayer]
+    moves_to: list[str] | None
     reported: str | None = None
     software: str | None = None
     policy_accepted: int | None = None

@@ -10,15 +10,19 @@ from edge_agent.commands.isolation import Isolation
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.export_folder.asked import Rescan
 from edge_agent.export_folder.watcher import ExportFolderWatcher
+from edge_agent.policy_sync.relocation import LayerMove
 from shared import clock as clocks
-from shared.fleet.command import Argument, CommandAction, Fact, Outcome
+from shared.fleet.command import Argument, CommandAction, Fact, Outcome, parts_of
 
 # Other commands wait meanwhile, so none takes longer than this.
 _RESCAN_S, _CLOSING_S, _LOOK_S = 120.0, 30.0, 0.1
 
 
 class HostActions:
-    """`is_listening` says whether modalities can send, `is_serving` whether anything of what they sent is under way."""
+    """`is_listening` says whether modalities can send, `is_serving` whether anything of what they sent is under way.
+
+    `start_anew` has the agent end its run in order, which keeps and tells this result first, and begin another.
+    """
 
     def __init__(
         self,
@@ -29,11 +33,14 @@ class HostActions:
         isolation: Isolation,
         is_listening: Callable[[], bool],
         is_serving: Callable[[], bool],
+        layers: LayerMove,
+        start_anew: Callable[[], None],
         rescan_s: float = _RESCAN_S,
         closing_s: float = _CLOSING_S,
     ) -> None:
         self._diagnostics, self._renewal, self._watchers = diagnostics, renewal, watchers
         self._isolation, self._is_listening, self._is_serving = isolation, is_listening, is_serving
+        self._layers, self._start_anew = layers, start_anew
         self._rescan_s, self._closing_s = rescan_s, closing_s
 
     def all(self) -> Mapping[CommandAction, Do]:
@@ -43,6 +50,7 @@ class HostActions:
             CommandAction.RESCAN: self._rescan,
             CommandAction.ISOLATE: self._isolate,
             CommandAction.REJOIN: self._rejoin,
+            CommandAction.SET_LAYERS: self._set_layers,
         }
 
     def _diagnose(self, arguments: Mapping[str, Argument], _stop: threading.Event) -> Done:
@@ -90,6 +98,14 @@ class HostActions:
         if not self._is_listening():
             return Done(Outcome.FAILED, "this host is isolated no more, and its DICOM port is not open yet")
         return Done(Outcome.DONE, "modalities can send again", {"listening": True})
+
+    def _set_layers(self, arguments: Mapping[str, Argument], _stop: threading.Event) -> Done:
+        parts = parts_of(arguments)
+        facts: dict[str, Fact] = {"layers": list(parts)}
+        if not self._layers.to(parts):
+            return Done(Outcome.DONE, "this host had these layers already", facts)
+        self._start_anew()
+        return Done(Outcome.DONE, "verified and kept; the agent starts anew now, and goes by them from then on", facts)
 
     def _takes_in(self) -> bool:
         return self._is_serving() or any(watcher.is_reading for watcher in self._watchers)

@@ -7,6 +7,7 @@ import random
 import ssl
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from cryptography import x509
@@ -79,7 +80,7 @@ class CertificateRenewal:
         self._present, self._asking, self._error = present, asking, ""
         self._is_turned_away = False
         self._asks = 0  # in a row that no person has approved yet
-        self._turn = threading.Lock()  # the door is one thread's at a time
+        self._turn = threading.Lock()  # the door, and the files of the identity, are one thread's at a time
         self.bell = Bell()
 
     def run(self, stop: threading.Event) -> None:
@@ -98,6 +99,11 @@ class CertificateRenewal:
                 is_told_off = isinstance(exc, AskTurnedDown)
                 stop.wait((ask_again_s if is_told_off else delay_s)(failures, self._spread()))
         self._door.close()
+
+    @property
+    def turn(self) -> AbstractContextManager[object]:
+        """Return what whoever else writes to the identity holds meanwhile."""
+        return self._turn
 
     def turned_away(self) -> None:
         """Be told that the centre takes the present certificate no more. Each part of the agent is, again and again."""

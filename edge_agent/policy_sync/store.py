@@ -142,10 +142,10 @@ class PolicyStore(StoredPolicy):
         """Have `listener` called after each switch to another policy."""
         self._listeners.append(listener)
 
-    def held(self) -> Mapping[str, AcceptedPolicy]:
-        """Return the highest version ever accepted here of each layer that has one."""
+    def held(self, layers: Sequence[str] = ()) -> Mapping[str, AcceptedPolicy]:
+        """Return the highest version ever accepted here of each layer that has one; `layers` for others than now."""
         with self._database.transaction() as connection:
-            rows = {layer: connection.execute(_HIGHEST, (layer,)).fetchone() for layer in self.layers}
+            rows = {layer: connection.execute(_HIGHEST, (layer,)).fetchone() for layer in layers or self.layers}
         return {layer: AcceptedPolicy(layer, *row) for layer, row in rows.items() if row}
 
     def accepted(self, layer: str, version: int) -> AcceptedPolicy | None:

@@ -7,7 +7,8 @@ force: capture goes on by what was before, and that is said.
 """
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
@@ -63,6 +64,7 @@ class PolicyUpdater:
         self._log, self._on_layer_missing, self._on_refused = log, on_layer_missing, on_refused
         self._on_current = on_current
         self._lock = threading.Lock()
+        self._is_over = False  # this host has other layers, which an updater that is made anew goes by
         self._pending: HeadBundle | None = None  # a head that waits for its layers; it itself is verified
         self._bundles = Candidates()
         self._done = b""  # digest of the head that was accepted last
@@ -90,6 +92,8 @@ class PolicyUpdater:
         `head` is None where it gave none, or the one that it gave before. Raises as `offer_head` does.
         """
         with self._lock:
+            if self._is_over:
+                return
             for layer in layers:
                 self._judge(layer, partial(self._take_layer, layer, self._bundles.pull))
             if head is not None:
@@ -105,12 +109,23 @@ class PolicyUpdater:
         recorded, and `error` says why.
         """
         with self._lock:
-            self._take_head(data)
+            if not self._is_over:
+                self._take_head(data)
 
     def offer_layer(self, data: bytes) -> None:
         """Take a layer bundle that somebody brought; otherwise as `offer_head`."""
         with self._lock:
-            self._judge(data, lambda: self._take_hint(data))
+            if not self._is_over:
+                self._judge(data, lambda: self._take_hint(data))
+
+    @contextmanager
+    def held_still(self) -> Iterator[Callable[[], None]]:
+        """Take no offer meanwhile, and none ever after once what is handed out was called."""
+        with self._lock:
+            yield self._end
+
+    def _end(self) -> None:
+        self._is_over = True
 
     def delegation(self) -> Delegation:
         """Return who signs for this host's layers, who are the same for all, by the metadata that was verified last.

@@ -72,6 +72,7 @@ class Event(StrEnum):
     HOST_DECOMMISSIONED = "enrolment.host-decommissioned"
     HOST_RENAMED = "enrolment.host-renamed"
     HOST_REPLACED = "enrolment.host-replaced"
+    HOST_MOVED = "enrolment.host-moved"
     KEYS_MOVED = "enrolment.keys-moved"
     ASSOCIATION_REFUSED = "capture.association-refused"
     IMAGE_CAPTURED = "capture.image-captured"
@@ -207,6 +208,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.HOST_DECOMMISSIONED: "110113",
     Event.HOST_RENAMED: "110113",
     Event.HOST_REPLACED: "110113",
+    Event.HOST_MOVED: "110113",
     Event.KEYS_MOVED: "110113",
     Event.ASSOCIATION_REFUSED: "110113",
     Event.IMAGE_CAPTURED: "110107",

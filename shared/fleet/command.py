@@ -24,6 +24,7 @@ from shared.canonical import Json
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, decode_base64, encode_base64
 from shared.identity import CommandId, HostId, KeyId
+from shared.policy.layer import PART_NAME_PATTERN, named_parts
 from shared.signing import (
     EvidencePublicKey,
     EvidenceSigner,
@@ -58,6 +59,7 @@ class CommandAction(StrEnum):
     RESCAN = "rescan"
     ISOLATE = "isolate"
     REJOIN = "rejoin"
+    SET_LAYERS = "set-layers"
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,17 @@ def _text(most: int) -> Callable[[Fields, str], Argument]:
     return lambda fields, name: fields.text(name, max_chars=most)
 
 
+def _part_name(fields: Fields, name: str) -> Argument:
+    return fields.text(name, rf"({PART_NAME_PATTERN})?")
+
+
 ARGUMENTS: dict[CommandAction, dict[str, Parameter]] = {
     CommandAction.DIAGNOSTICS: {"events": Parameter(_whole(0, 100), 20)},
     CommandAction.ROTATE_CERTIFICATE: {},
     CommandAction.RESCAN: {"ae_title": Parameter(_text(16), "")},
     CommandAction.ISOLATE: {},
     CommandAction.REJOIN: {},
+    CommandAction.SET_LAYERS: {"site": Parameter(_part_name, ""), "modality_type": Parameter(_part_name, "")},
 }
 
 
@@ -319,6 +326,12 @@ def arguments_of(command: Command) -> tuple[CommandAction, Mapping[str, Argument
     arguments = {name: parameter.take(fields, name) for name, parameter in ARGUMENTS[action].items()}
     fields.done()
     return action, arguments
+
+
+def parts_of(arguments: Mapping[str, Argument]) -> tuple[str, ...]:
+    """Return the layers that `set-layers` names besides the organisation's. Raises Malformed."""
+    site, modality_type = (str(arguments[name]) or None for name in ("site", "modality_type"))
+    return named_parts(site=site, modality_type=modality_type)
 
 
 def sign_command(command: Command, signers: Sequence[EvidenceSigner]) -> SignedCommand:

@@ -424,6 +424,7 @@ _CODES = {
     "enrolment.host-quarantined enrolment.host-rekeyed enrolment.host-asked enrolment.ask-approved "
     "enrolment.ask-refused enrolment.certificate-regained enrolment.host-decommissioned enrolment.host-renamed "
     "enrolment.host-replaced people.request-made people.request-approved people.request-refused enrolment.keys-moved "
+    "enrolment.host-moved "
     "keys.destroyed backup.forgotten backup.restore-settled people.changed people.password-set people.factor-added "
     "people.factor-removed people.token-made people.token-ended people.link-made people.provider-set",
     "110114": "people.signed-in people.sign-in-refused people.session-ended",
@@ -1076,12 +1077,14 @@ def receipt(signed: bytes, spki: bytes, object_id: str, record_sha256: str) -> A
 # ---- command.md
 
 _FLAT = (_is_flag, _integer(-(2**53) + 1), _text(300))
+_PART_NAME = _matching(r"([a-z0-9][a-z0-9-]{0,22})?")
 _ARGUMENTS = {
     "diagnostics": _object_of(events=_integer(0, 100)),
     "rotate-certificate": _object_of(),
     "rescan": _object_of(ae_title=_text(16)),
     "isolate": _object_of(),
     "rejoin": _object_of(),
+    "set-layers": _object_of(site=_PART_NAME, modality_type=_PART_NAME),
 }
 
 

@@ -7,14 +7,17 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from sqlalchemy import select
 
 from control_plane.db.models import CommandRow, Host
+from control_plane.enrolment.codes import parts_of
 from control_plane.fleet.commands import (
     CommandExists,
     CommandNotInTime,
     CommandOfAnotherPerson,
     CommandUnknown,
     FleetCommands,
+    LayerNotPublished,
     ResultHeld,
     ResultOfAnother,
     gaps,
@@ -38,6 +41,7 @@ from shared.signing import SoftwareSigner, WrongSigner
 from tests.control_plane.fleet.reporting import HOST, Fleet
 
 HOUR = timedelta(hours=1)
+NORTH, CT = "site-north", "modality-ct"
 
 
 def new_signer() -> SoftwareSigner:
@@ -55,12 +59,21 @@ class Desk:
         names = {ADA.public.key_id: "ada", BEA.public.key_id: "bea"}
         people = Signatories((ADA.public, BEA.public), threshold, names)
         self.commands = FleetCommands(
-            fleet.database, fleet.intake._journal, fleet.clock, signatories=lambda: people, hint=self.hinted.append
-        )
+            fleet.database, fleet.intake._journal, fleet.clock,
+            signatories=lambda: people, layers=lambda: ("organisation", NORTH, CT), hint=self.hinted.append,
+        )  # fmt: skip
 
     def drawn_up(self, action: str = "isolate", life: timedelta = HOUR, host: HostId = HOST) -> Command:
         now = self.fleet.clock.now()
         return Command(CommandId.new(), host, action, {}, now, now + life, "ada")
+
+    def move_to(self, site: str, modality_type: str = "") -> Command:
+        arguments = {"site": site, "modality_type": modality_type}
+        return self.issue(dataclasses.replace(self.drawn_up("set-layers"), arguments=arguments))
+
+    def parts(self) -> tuple[str, ...]:
+        with self.fleet.database() as session:
+            return parts_of(session.scalars(select(Host.parts)).one())
 
     def issue(self, command: Command | None = None, *signers: SoftwareSigner, by: str = "ada") -> Command:
         return self.commands.issue(by, sign_command(command or self.drawn_up(), signers or [ADA]).encode())
@@ -271,3 +284,71 @@ def test_a_person_reads_what_became_of_a_command_and_what_proves_it(desk: Desk) 
     assert line in all_of_host[1]
     assert f"command    {line}" in status[1]
     assert "a connection was answered" in desk.fleet.get("/")[1]
+
+
+# ---- moving
+
+
+def test_a_host_has_other_layers_once_it_says_so_and_not_before(desk: Desk) -> None:
+    command = desk.move_to("north", "ct")
+    asked = desk.parts(), desk.commands.moves(), desk.fleet.answer()["hosts"][0]["moves_to"]
+    printed = desk.fleet.command("status")[1]
+    shown = desk.fleet.get("/")[1]
+    desk.answer(command)
+
+    assert asked == ((), {str(HOST): (NORTH, CT)}, [NORTH, CT])
+    assert "asked to move to site-north and modality-ct" in printed
+    assert "Asked to move to" in shown
+    assert (desk.parts(), desk.commands.moves()) == ((NORTH, CT), {})
+    assert "asked to move to" not in desk.fleet.command("status")[1]
+    (moved,) = [
+        record for record in desk.fleet.answer("/api/v1/audit/records")["records"]
+        if record["event"] == "enrolment.host-moved"
+    ]  # fmt: skip
+    assert [what["name"] for what in moved["what"] if what["kind"] == "layer"] == [NORTH, CT]
+
+
+@pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.DONE])
+def test_a_host_that_did_not_move_stays_where_it_is(desk: Desk, outcome: Outcome) -> None:
+    desk.fleet.enrolled_with(CT)
+    desk.answer(desk.move_to("north"), outcome)
+
+    assert desk.parts() == (CT,)
+
+
+def test_a_host_moves_by_its_own_word_alone(desk: Desk) -> None:
+    command = desk.move_to("north")
+    said = CommandResult(command.command_id, command.digest, HOST, Outcome.DONE, "", desk.fleet.clock.now(), {})
+    with pytest.raises(WrongSigner):
+        desk.commands.take_result(HOST, command.command_id, sign_result(said, STRANGER))
+
+    assert desk.parts() == ()
+
+
+def test_a_result_that_is_sent_again_takes_nobody_back(desk: Desk) -> None:
+    first = desk.move_to("north")
+    done = desk.result(first)
+    desk.commands.take_result(HOST, first.command_id, done)
+    desk.answer(desk.move_to("", "ct"))
+    desk.commands.take_result(HOST, first.command_id, done)
+
+    assert desk.parts() == (CT,)
+
+
+def test_nobody_is_asked_to_move_to_a_layer_of_which_nothing_is_published(desk: Desk) -> None:
+    with pytest.raises(LayerNotPublished):
+        desk.move_to("nowhere")
+
+    assert desk.commands.waiting(HOST) == ()
+    desk.move_to("")  # the control: the organisation's alone needs none
+    assert len(desk.commands.waiting(HOST)) == 1
+
+
+def test_a_row_that_somebody_changed_says_nothing_of_a_move(desk: Desk) -> None:
+    command = desk.move_to("north")
+    with desk.fleet.database.begin() as session:
+        row = session.get(CommandRow, str(command.command_id))
+        assert row is not None
+        row.envelope = b"{}"
+
+    assert desk.commands.moves() == {}

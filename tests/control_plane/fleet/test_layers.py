@@ -137,9 +137,9 @@ def test_a_guard_that_is_behind_in_its_site_alone_is_said_to_be(layered: Fleet) 
 @pytest.mark.parametrize(
     "enrolled, reported, said",
     [
-        ((NORTH,), (), "the policy layers none besides the organisation's, and was enrolled with site-north"),
-        ((), (CT,), "the policy layers modality-ct besides the organisation's, and was enrolled with none"),
-        ((NORTH,), (CT,), "the policy layers modality-ct besides the organisation's, and was enrolled with site-north"),
+        ((NORTH,), (), "the policy layers none besides the organisation's, and has been given site-north"),
+        ((), (CT,), "the policy layers modality-ct besides the organisation's, and has been given none"),
+        ((NORTH,), (CT,), "the policy layers modality-ct besides the organisation's, and has been given site-north"),
     ],
 )
 def test_a_host_that_reports_other_layers_than_it_was_enrolled_with_is_said_to(
@@ -151,7 +151,7 @@ def test_a_host_that_reports_other_layers_than_it_was_enrolled_with_is_said_to(
     assert any(said in gap for gap in layered.answer()["not_evaluated"])
     # The control: the same report of a host that has these layers says nothing of the kind.
     layered.enrolled_with(*reported)
-    assert "was enrolled with" not in layered.status()[1]
+    assert "has been given" not in layered.status()[1]
 
 
 def test_a_layer_of_which_nothing_is_published_is_said(layered: Fleet) -> None:

@@ -34,6 +34,7 @@ HOST = {
     "standing": "active",
     "certificate_expires": "2026-03-08T08:00:00.000000Z",
     "doubt": "",
+    "moves_to": None,
     "layers": [],
     "last_seen": "2026-03-01T09:00:00.000000Z",
     "state": "capturing",
@@ -68,6 +69,7 @@ HOST = {
 SILENT_HOST = {name: HOST[name] for name in ("host", "enrolled", "active", "standing", "certificate_expires")} | {
     "asset": "MR 1",
     "doubt": "",
+    "moves_to": None,
     "layers": [],
     "last_seen": None,
     "state": "never reported",
@@ -194,6 +196,7 @@ def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:
 def devices_of(of: GuardReport | None, **changes: Any) -> dict[str, Any]:
     host: dict[str, Any] = {
         "host": HOST["host"], "asset": "CT 2", "active": True, "standing": "active", "doubt": "",
+        "moves_to": None,
         "last_seen": "2026-03-01T08:59:00.000000Z",
         "reported": "2026-03-01T08:59:00.000000Z", "state": "reporting", "guard": "watching" if of else "no guard",
         "report": tree(of, is_current=True) if of else None, "not_proved": list(gaps("CT 2", of)),

@@ -62,6 +62,8 @@ def _commands() -> dict[str, _Case]:
         "ok-rescan-all": ("Every folder looked through.", doing("rescan", ae_title=""), 1, ""),
         "ok-isolate": ("Nothing more taken in.", doing("isolate"), 1, ""),
         "ok-rejoin": ("Taken in again.", doing("rejoin"), 1, ""),
+        "ok-set-layers": ("Another site and type.", doing("set-layers", site="north", modality_type="ct"), 1, ""),
+        "ok-set-layers-none": ("No part any more.", doing("set-layers", site="", modality_type=""), 1, ""),
         "ok-longest": ("24 hours.", said(expires="2026-02-01T08:00:00.123456Z"), 1, ""),
         "bad-too-few": ("One of two.", one.encode(), 2, "TooFewSignatures"),
         "bad-stranger": ("Signed by somebody whom policy does not name.",
@@ -97,6 +99,10 @@ def _commands() -> dict[str, _Case]:
         "bad-argument-unknown": ("An argument more.", doing("rejoin", events=20), 1, "Malformed"),
         "bad-argument-type": ("A number in quotes.", doing("diagnostics", events="20"), 1, "Malformed"),
         "bad-argument-range": ("One more than the most.", doing("diagnostics", events=101), 1, "Malformed"),
+        "bad-argument-layer": ("A layer where its name stands.", doing(
+            "set-layers", site="Site-North", modality_type=""), 1, "Malformed"),
+        "bad-argument-layer-long": ("A name of 24 characters.", doing(
+            "set-layers", site="n" * 24, modality_type=""), 1, "Malformed"),
         "bad-argument-deep": ("An argument that is a list.", doing("diagnostics", events=[20]), 1, "Malformed"),
         "bad-argument-name": ("A name with a dash.", doing("wipe", **{"a-b": 1}), 1, "Malformed"),
     }  # fmt: skip
