@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import AuditSubject, Fact, Host, Object
@@ -23,6 +23,8 @@ from shared.errors import Refused
 from shared.fields import Fields
 
 RESTORED = "restored"
+ACCEPTED = "restored-accepted"
+"""The restore in spite of which a person has certificates issued again (checkpoints.guard)."""
 _MOST_NAMED = 5
 
 
@@ -82,7 +84,7 @@ class RestoreSettling:
         restored = unsettled(session)
         if restored is None:
             raise NotRestored
-        session.delete(session.get_one(Fact, RESTORED))
+        session.execute(delete(Fact).where(Fact.name.in_((RESTORED, ACCEPTED))))
         who, what = (Participant("person", person, True),), (Subject("backup", restored.label),)
         private: dict[str, Json] = {"reason": reason}
         self._journal.append(

@@ -7,11 +7,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.checkpoints import rows
-from control_plane.db.models import AuditRow, Certificate, Host, LogLoss
+from control_plane.db.models import AuditRow, BarredCertificate, Certificate, Host, LogLoss
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.certified import barred_after
 from control_plane.enrolment.enroller import Journal
 from control_plane.enrolment.issuance import Issued, Why
+from control_plane.enrolment.profiles import BACKDATED
 from shared.audit.record import AuditRecord
 from shared.identity import CONTROL_PLANE, HostId
 
@@ -47,6 +49,10 @@ class ForgottenCertificates:
                 not_after=shown.not_valid_after_utc,
             )
         )
+        # Who decided since then that two machines go on meant this one too.
+        if barred := barred_after(session, host_id, shown.not_valid_before_utc + BACKDATED):
+            session.flush()
+            session.add(BarredCertificate(serial=serial, barred=barred))
         issued = Issued.of(shown, Kind.HOST.value, str(host_id), Why.WITHIN_A_LOSS.value)
         self._journal.append(session, issued.happening())
         return True

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows as log_rows
+from control_plane.backup.restored import ACCEPTED, Restored, unsettled
 from control_plane.checkpoints import rows
 from control_plane.checkpoints.judge import Finding, Kind, judge
 from control_plane.checkpoints.mark import MarkFile, MarkUnusable
@@ -29,8 +29,6 @@ from shared.identity import CONTROL_PLANE
 from shared.signing import EvidencePublicKey, claimed_payload
 
 _LOG = logging.getLogger(__name__)
-RESTORED = "restored"
-"""The fact that a restore leaves in the database that it wrote; it stops issuing as a finding does."""
 THE_MARK = "the mark beside the root key"
 _WHAT_TO_DO = (
     "no certificate is issued or renewed until, after a look at every host, "
@@ -112,7 +110,7 @@ class LogGuard:
         return accepted
 
     def _accept(self, session: Session, person: str, reason: str) -> Accepted:
-        found, restored = _open(session), session.get(Fact, RESTORED)
+        found, restored = _open(session), _unaccepted(session)
         if not found and restored is None:
             raise NothingToAccept
         head = log_rows.head(session, CONTROL_PLANE)
@@ -126,7 +124,8 @@ class LogGuard:
                 log_rows.keep_statement(session, CONTROL_PLANE, signed.first, signed.last, loss.statement)
         gap = (gap_subject(head.seq + 1, last),) if found and last > head.seq else ()
         if restored is not None:
-            session.delete(restored)
+            # What else it may lack is still open: the status names that until a person settles it.
+            session.merge(Fact(name=ACCEPTED, value=restored.text()))
         private: dict[str, Json] = {"reason": reason}
         who = (Participant("person", person, True),)
         what = (loss_subject(first, last), *gap, *(Subject("digest", loss.leaf.hex()) for loss in found[:60]))
@@ -203,11 +202,18 @@ def _open(session: Session) -> list[LogLoss]:
     return [loss for loss in rows.losses(session) if loss.accepted is None]
 
 
+def _unaccepted(session: Session) -> Restored | None:
+    """Return the restore that stops issuing as a finding does, None where there is none or a person accepted it."""
+    restored, accepted = unsettled(session), session.get(Fact, ACCEPTED)
+    return None if restored is None or (accepted is not None and accepted.value == restored.text()) else restored
+
+
 def _reasons(session: Session) -> list[str]:
-    restored = session.scalars(select(Fact).where(Fact.name == RESTORED)).first()
+    restored = _unaccepted(session)
     reasons = [_words(loss) for loss in _open(session)]
     if restored is not None:
-        reasons.append(f"the database was restored ({restored.value}), and what was recorded after that is unknown")
+        begun = clocks.text(restored.begun)
+        reasons.append(f"restored from backup {restored.label}, and what was recorded after {begun} is unknown")
     return reasons
 
 

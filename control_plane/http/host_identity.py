@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.db.models import Certificate, Host
 from control_plane.enrolment.authority import Kind
-from control_plane.enrolment.certified import is_barred
+from control_plane.enrolment.certified import CertificateBarred, is_barred
 from control_plane.enrolment.standing import Act, HostQuarantined, Standing, may
 from control_plane.fleet.states import HostUnknown
 from shared.clock import Clock
@@ -22,14 +22,6 @@ class NotAHost(Refused):
         self.why = why
 
 
-class CertificateBarred(Refused):
-    """The host may ask for another one: docs/formats/enrolment.md section 7."""
-
-    def __init__(self, host_id: HostId) -> None:
-        super().__init__(f"this certificate of {host_id} was taken out of use; a person has to approve the next one")
-        self.host_id = host_id
-
-
 class HostIdentities:
     def __init__(self, database: sessionmaker[Session], clock: Clock, forgotten: ForgottenCertificates) -> None:
         self._database, self._clock, self._forgotten = database, clock, forgotten
@@ -40,10 +32,9 @@ class HostIdentities:
         Raises NotAHost, CertificateBarred, HostUnknown, HostQuarantined.
         """
         pem, shown = self._shown(request)
-        with self._database() as session:
-            issued = session.get(Certificate, f"{shown.serial_number:x}")
+        issued = self._issued(shown)
         if issued is None and _is_of_a_host(shown) and self._forgotten.note(HostId.parse(_common_name(shown)), shown):
-            return HostId.parse(_common_name(shown))
+            issued = self._issued(shown)
         # The row is not under the authority's signature, the certificate is; so they have to be one.
         if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
             raise NotAHost("it was not issued to a host")
@@ -76,6 +67,10 @@ class HostIdentities:
         if host is not None and not host.active:
             raise HostUnknown(host_id)
         return host_id
+
+    def _issued(self, shown: x509.Certificate) -> Certificate | None:
+        with self._database() as session:
+            return session.get(Certificate, f"{shown.serial_number:x}")
 
     def _shown(self, request: Request) -> tuple[str, x509.Certificate]:
         """Return the client certificate of the TLS session. Raises NotAHost."""

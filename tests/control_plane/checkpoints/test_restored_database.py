@@ -1,11 +1,13 @@
 """Somebody puts yesterday's database back, of before a host was revoked: nobody gets a certificate by that."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
+from control_plane.backup.restored import RESTORED, Restored, RestoreSettling
 from control_plane.checkpoints import rows
-from control_plane.checkpoints.guard import RESTORED, THE_MARK, LogGuard
+from control_plane.checkpoints.guard import THE_MARK, LogGuard
 from control_plane.db.models import Fact
 from edge_agent.https import DoorUnavailable
 from tests.control_plane.checkpoints.ward import Host, Ward
@@ -74,13 +76,41 @@ def test_status_shows_what_a_host_says_of_the_log_and_of_its_renewal(ward: Ward)
 
 def test_a_restore_that_says_so_of_itself_stops_issuing_too(ward: Ward) -> None:
     b = ward.enrol("CT B")
-    with ward.door.centre._database.begin() as session:
-        session.add(Fact(name=RESTORED, value="from a copy of yesterday"))
+    as_restored(ward)
     with pytest.raises(DoorUnavailable, match="Issuing stopped"):
         b.renewal.renew()
+    assert "centre's log: restored from backup 20261128T220017Z-47f7, and what was recorded after" in ward.gaps()
     ward.people("POST", "/api/v1/log/accept-loss", {"reason": "planned"})
 
     b.renewal.renew()
+    assert ward.people("POST", "/api/v1/log/accept-loss", {"reason": "again"}).status == 409
+
+
+def as_restored(ward: Ward, label: str = "20261128T220017Z-47f7") -> None:
+    """Note what a restore notes in the database that it wrote."""
+    now = ward.clock.now()
+    with ward.door.centre._database.begin() as session:
+        session.merge(Fact(name=RESTORED, value=Restored(label, now - timedelta(days=1), 1, now).text()))
+
+
+def test_who_accepts_what_the_log_lost_has_not_settled_what_else_a_restore_left_open(ward: Ward) -> None:
+    as_restored(ward)
+    ward.people("POST", "/api/v1/log/accept-loss", {"reason": "planned"})
+    still_open = ward.gaps()
+    RestoreSettling(ward.door.centre._database, ward.door.centre._journal).settle("ada", "looked into it")
+
+    assert "restored from backup 20261128T220017Z-47f7: what was done after" in still_open
+    assert "restored from backup" not in ward.gaps()
+
+
+def test_a_second_restore_stops_issuing_once_more(ward: Ward) -> None:
+    b = ward.enrol("CT B")
+    as_restored(ward)
+    ward.people("POST", "/api/v1/log/accept-loss", {"reason": "planned"})
+    as_restored(ward, "20261129T220017Z-11aa")
+
+    with pytest.raises(DoorUnavailable, match="Issuing stopped"):
+        b.renewal.renew()
 
 
 def test_a_host_shows_that_the_log_grew_again_with_other_records(ward: Ward) -> None:
