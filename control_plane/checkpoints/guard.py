@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows as log_rows
-from control_plane.backup.restored import ACCEPTED, Restored, unsettled
+from control_plane.backup.restored import ACCEPTED, Restored, end_what_opens_again, unsettled
 from control_plane.checkpoints import rows
 from control_plane.checkpoints.judge import Finding, Kind, judge
 from control_plane.checkpoints.mark import MarkFile, MarkUnusable
@@ -126,6 +126,7 @@ class LogGuard:
         if restored is not None:
             # What else it may lack is still open: the status names that until a person settles it.
             session.merge(Fact(name=ACCEPTED, value=restored.text()))
+        end_what_opens_again(session, self._clock.now())
         private: dict[str, Json] = {"reason": reason}
         who = (Participant("person", person, True),)
         what = (loss_subject(first, last), *gap, *(Subject("digest", loss.leaf.hex()) for loss in found[:60]))

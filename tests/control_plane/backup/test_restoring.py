@@ -13,7 +13,14 @@ from control_plane.backup.folder import BackupDamaged
 from control_plane.backup.restored import NotRestored, RestoreSettling, gaps, unsettled
 from control_plane.backup.restoring import RestoreRefused
 from control_plane.db.engine import DatabaseRefused
-from control_plane.db.models import EnrolmentCodeRow, Person, PersonSession, SignInLink
+from control_plane.db.models import (
+    EnrolmentCodeRow,
+    LapsedAskRow,
+    Person,
+    PersonSession,
+    SignInLink,
+    TwoPersonRequest,
+)
 from control_plane.enrolment.code_service import EnrolmentCodes, WantedCode
 from control_plane.first_start import FolderTaken, NotInitialised, verify_initialised
 from control_plane.keys.root import KeyNotAuthentic, RootKey
@@ -180,6 +187,16 @@ def test_what_was_open_when_the_backup_was_made_opens_nothing_afterwards(kept: K
     with bench.database.begin() as rows:
         session = begin_session(rows, rows.get_one(Person, "ada"), "link", bench.clock.now()).secret
         scoped, _ = insert_token(rows, "ada", "a robot", ALL, bench.clock.now(), bench.clock.now() + timedelta(days=1))
+        host, later = str(kept.spare.host_id), bench.clock.now() + timedelta(days=1)
+        rows.add(
+            LapsedAskRow(host_id=host, fingerprint="a", asked=later, address="", approved=later, approved_by="ada")
+        )
+        rows.add(
+            TwoPersonRequest(
+                request_id="00000001", action="lift-tombstone", subject=host, reason="", asked_by="ada",
+                asked=bench.clock.now(), expires=later,
+            )
+        )  # fmt: skip
     link = accounts.new_link("ada")
     codes = EnrolmentCodes(bench.database, bench.journal, bench.clock, bytes(32))
     codes.issue("ada", WantedCode("CT 1"), timedelta(hours=9))
@@ -201,6 +218,8 @@ def test_what_was_open_when_the_backup_was_made_opens_nothing_afterwards(kept: K
     with again.database() as rows:
         assert not rows.scalars(select(PersonSession)).all()
         assert not rows.scalars(select(SignInLink)).all()
+        assert not rows.scalars(select(LapsedAskRow)).all()
+        assert rows.get_one(TwoPersonRequest, "00000001").expires <= bench.clock.now()
         assert all(code.expires <= bench.clock.now() for code in rows.scalars(select(EnrolmentCodeRow)))
 
 

@@ -9,6 +9,7 @@ from control_plane.backup.restored import RESTORED, Restored, RestoreSettling
 from control_plane.checkpoints import rows
 from control_plane.checkpoints.guard import THE_MARK, LogGuard
 from control_plane.db.models import Fact
+from edge_agent.enrol.enroller import CodeRefused
 from edge_agent.https import DoorUnavailable
 from tests.control_plane.checkpoints.ward import Host, Ward
 from tests.control_plane.http.test_doors import issue_code
@@ -183,6 +184,19 @@ def test_once_a_person_accepts_the_loss_everybody_goes_on_and_no_number_is_given
     ward.stop()
     ward.start()
     assert "centre's log: " not in ward.gaps()
+
+
+def test_a_code_that_was_used_within_what_is_lost_is_not_good_once_more(ward: Ward) -> None:
+    """The control is a code of after the loss."""
+    code = issue_code(ward.door, "CT B")
+    copied = ward.copy()
+    ward.enrol_with(code, "CT B")
+    ward.restore(copied, with_mark=True)
+    ward.people("POST", "/api/v1/log/accept-loss", {"reason": "the disk broke"})
+
+    with pytest.raises(CodeRefused):
+        ward.enrol_with(code, "CT B", again=True)
+    ward.enrol("CT C")
 
 
 def test_nothing_is_accepted_where_nothing_is_lost(ward: Ward) -> None:
