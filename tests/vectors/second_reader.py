@@ -921,7 +921,8 @@ def _within_limits(limits: Any, one: x509.Certificate) -> bool:
 
 def _is_inside(name: Any, base: Any) -> bool:
     if isinstance(name, str):
-        return f".{name}".lower().endswith(f".{base}".lower())
+        below = base.lower().strip(".")
+        return not below or f".{name}".lower().rstrip(".").endswith(f".{below}")
     return name in base
 
 

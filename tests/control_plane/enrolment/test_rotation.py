@@ -119,10 +119,12 @@ def test_a_request_for_anything_else_than_an_issuing_authority_of_this_centre_is
     right = profiles.request_issuing(key, root, [HOST])
     empty = x509.CertificateSigningRequestBuilder().subject_name(right.csr.subject)
     permitted = profiles.constraints_for([HOST])
+    anything = x509.NameConstraints([*(permitted.permitted_subtrees or ()), x509.DNSName("")], None)
     whole_world = x509.NameConstraints([x509.DNSName(HOST)], None)
     for builder in (
         empty,
         empty.add_extension(whole_world, critical=True),
+        empty.add_extension(anything, critical=True),
         empty.add_extension(x509.NameConstraints(None, [x509.DNSName(HOST)]), critical=True),
         empty.add_extension(permitted, critical=True).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
