@@ -113,8 +113,8 @@ class AuthorityChanges:
         )
 
         def work(session: Session) -> None:
-            self._keep(session, Kind.CA, issuing, now)
             self._journal.append(session, happening)
+            self._keep(session, Kind.CA, issuing, now)
 
         in_one_commit(self._database, work)
         return Installed(Kind.CA, issuing)
@@ -133,12 +133,12 @@ class AuthorityChanges:
         )
 
         def work(session: Session) -> None:
+            self._journal.append(session, happening)
             self._keys.keep_root(session, digest)
             self._keep(session, Kind.ROOT, newest, now)
             for link in links:
                 if link not in self._ca.links:
                     self._keep(session, Kind.LINK, link, now)
-            self._journal.append(session, happening)
 
         in_one_commit(self._database, work)
         return Installed(Kind.ROOT, newest)

@@ -191,7 +191,7 @@ def test_a_code_that_was_used_within_what_is_lost_is_not_good_once_more(ward: Wa
     code = issue_code(ward.door, "CT B")
     copied = ward.copy()
     ward.enrol_with(code, "CT B")
-    ward.restore(copied, with_mark=True)
+    ward.restore(copied, with_mark=True, with_list=True)
     ward.people("POST", "/api/v1/log/accept-loss", {"reason": "the disk broke"})
 
     with pytest.raises(CodeRefused):

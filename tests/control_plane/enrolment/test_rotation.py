@@ -87,8 +87,8 @@ def test_a_fresh_issuing_key_takes_over_and_what_the_old_one_issued_goes_on(plac
         verify_chain(leaf, place.ca.trust)
     assert [(record.event, record.who[0].name) for record in place.records()] == [
         (Event.ISSUING_REQUESTED, "ada"),
-        (Event.CERTIFICATE_ISSUED, "control-plane"),
         (Event.ISSUING_INSTALLED, "ada"),
+        (Event.CERTIFICATE_ISSUED, "control-plane"),
     ]
 
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.utils import Buffer
 from werkzeug.test import Client
 
 from control_plane.enrolment.authority import Kind
@@ -178,10 +179,10 @@ class Dribbling(BytesIO):
         super().__init__(body)
         self._meanwhile: list[Callable[[], None]] = [meanwhile]
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def readinto(self, buffer: Buffer, /) -> int:
         while self._meanwhile:
             self._meanwhile.pop()()
-        return super().read(size)
+        return super().readinto(buffer)
 
 
 @pytest.mark.parametrize("approved", [True, False], ids=["the other is approved", "nobody is approved yet"])
@@ -206,7 +207,7 @@ def test_a_renewal_that_began_before_its_certificate_was_barred_gets_nothing(
         },
     )  # fmt: skip
 
-    assert (answer.status_code, answer.json and answer.json["error"]) == (403, "CertificateBarred")
+    assert (answer.status_code, (answer.json or {}).get("error")) == (403, "CertificateBarred"), answer.json
 
 
 def test_once_the_door_let_it_in_a_host_without_a_certificate_that_opens_doors_gets_no_further_one(
