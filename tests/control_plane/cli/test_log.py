@@ -50,4 +50,4 @@ def test_audit_verify_holds_the_certificates_against_the_log(centre: Running) ->
     code, out, _ = run("audit", "verify", *centre.who)
 
     assert code == 0
-    assert "certificates: 6 held against the log, verified\n" in out
+    assert "certificates: 7 held against the log, verified\n" in out

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.utils import Buffer
 from werkzeug.test import Client
 
 from control_plane.enrolment.authority import Kind
@@ -179,7 +179,7 @@ class Dribbling(BytesIO):
         super().__init__(body)
         self._meanwhile: list[Callable[[], None]] = [meanwhile]
 
-    def readinto(self, buffer: Buffer, /) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         while self._meanwhile:
             self._meanwhile.pop()()
         return super().readinto(buffer)
