@@ -99,14 +99,14 @@ def _add_two_persons(app: APIFlask, services: PeopleServices) -> None:
     @app.output(PendingRequest, status_code=202)
     def lift(host_id: str, wanted: ReasonRequest) -> dict[str, Json]:
         """Ask that a revoked host's asset and machine may be enrolled again; another person approves it."""
-        return _asked(host_id, LIFT, wanted.reason)
+        return _asked(host_id, LIFT, wanted)
 
     @app.post("/api/v1/hosts/<host_id>/decommission")
     @app.input(ReasonRequest, location="json", arg_name="wanted")
     @app.output(PendingRequest, status_code=202)
     def decommission(host_id: str, wanted: ReasonRequest) -> dict[str, Json]:
         """Ask that a host be taken out of service without proof of a wipe; another person approves it."""
-        return _asked(host_id, DECOMMISSION, wanted.reason)
+        return _asked(host_id, DECOMMISSION, wanted)
 
     @app.get("/api/v1/requests")
     @app.output(RequestsAnswer)
@@ -129,6 +129,6 @@ def _add_two_persons(app: APIFlask, services: PeopleServices) -> None:
         person = permitted(services, Permission.REQUEST_DECIDE)
         return services.two_persons.refuse(person.name, request_id).json()
 
-    def _asked(host_id: str, action: str, reason: str) -> dict[str, Json]:
+    def _asked(host_id: str, action: str, wanted: ReasonRequest) -> dict[str, Json]:
         person = permitted(services, Permission.HOST_CHANGE)
-        return services.two_persons.ask(person.name, action, str(HostId.parse(host_id)), reason).json()
+        return services.two_persons.ask(person.name, action, str(HostId.parse(host_id)), wanted.reason).json()

@@ -123,6 +123,9 @@ def test_a_field_engineer_brings_hosts_in_and_images_on_and_looks_at_none() -> N
     assert may("field-engineer") - may("technician") == {
         "POST /api/v1/enrolment/codes", "POST /api/v1/routes/<name>/retry", "POST /api/v1/spool-moves",
         "POST /api/v1/spool-moves/<move_id>/end",
+        "GET /api/v1/enrolment/codes",
+        "POST /api/v1/enrolment/code-lists",
+        "POST /api/v1/enrolment/codes/<code>/cancel",
     }  # fmt: skip
 
 
