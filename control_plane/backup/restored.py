@@ -8,10 +8,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import AuditSubject, Fact, Host, Object
+from control_plane.db.models import (
+    AuditSubject,
+    EnrolmentCodeRow,
+    Fact,
+    Host,
+    LapsedAskRow,
+    Object,
+    PersonSession,
+    SignInLink,
+    SignInStep,
+    TwoPersonRequest,
+)
 from control_plane.db.transactions import in_one_commit
 from control_plane.fleet.states import Journal
 from control_plane.vault.opening import ReasonMissing
@@ -66,6 +77,16 @@ def unsettled(session: Session) -> Restored | None:
     """Return what this centre was restored from, None where it was not, or a person settled it. Raises Malformed."""
     fact = session.get(Fact, RESTORED)
     return None if fact is None else Restored.parse(fact.value)
+
+
+def end_what_opens_again(session: Session, now: datetime) -> None:
+    """End what an older database calls open, and what may have been used up, refused or ended since it was copied."""
+    for opens in (PersonSession, SignInLink, SignInStep, LapsedAskRow):
+        session.execute(delete(opens))
+    unused = (EnrolmentCodeRow.used.is_(None), EnrolmentCodeRow.expires > now)
+    session.execute(update(EnrolmentCodeRow).where(*unused).values(expires=now))
+    undecided = (TwoPersonRequest.decided.is_(None), TwoPersonRequest.expires > now)
+    session.execute(update(TwoPersonRequest).where(*undecided).values(expires=now))
 
 
 class RestoreSettling:

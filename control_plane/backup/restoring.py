@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import column, delete, insert, table, update
+from sqlalchemy import column, insert, table, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
@@ -23,21 +23,12 @@ from control_plane.backup.bodies import Body
 from control_plane.backup.folder import BackupDamaged, BackupFolder, open_part, verify_part
 from control_plane.backup.lines import TYPES, Header, Lines
 from control_plane.backup.manifest import BODIES, DATABASE, TEST_OBJECT, Manifest, Part
-from control_plane.backup.restored import RESTORED, Restored
+from control_plane.backup.restored import RESTORED, Restored, end_what_opens_again
 from control_plane.backup.verifying import Proved, prove
 from control_plane.checkpoints.guard import STOPPED
 from control_plane.db import place
 from control_plane.db.engine import close_database, empty_again, engine_of, open_database, open_empty
-from control_plane.db.models import (
-    ApiToken,
-    EnrolmentCodeRow,
-    Fact,
-    LapsedAskRow,
-    PersonSession,
-    SignInLink,
-    SignInStep,
-    TwoPersonRequest,
-)
+from control_plane.db.models import ApiToken, Fact
 from control_plane.db.transactions import in_one_commit
 from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
@@ -198,15 +189,9 @@ class _Awakening:
     def _begin(self, session: Session, manifest: Manifest, backup: Path, damaged: tuple[str, ...]) -> None:
         now = self._clock.now()
         restored = Restored(manifest.label, manifest.begun, manifest.audit_seq, now)
-        # What was used up or ended after the backup would otherwise open something again.
-        for opens in (PersonSession, SignInLink, SignInStep, LapsedAskRow):
-            session.execute(delete(opens))
+        end_what_opens_again(session, now)
         # Without a credential nobody could look through the others that the backup revives.
         session.execute(update(ApiToken).where(ApiToken.name != CREDENTIAL, ApiToken.ended.is_(None)).values(ended=now))
-        undecided = (TwoPersonRequest.decided.is_(None), TwoPersonRequest.expires > now)
-        session.execute(update(TwoPersonRequest).where(*undecided).values(expires=now))
-        unused = (EnrolmentCodeRow.used.is_(None), EnrolmentCodeRow.expires > now)
-        session.execute(update(EnrolmentCodeRow).where(*unused).values(expires=now))
         session.merge(Fact(name=RESTORED, value=restored.text()))
         session.merge(Fact(name=STOPPED, value=f"from backup {manifest.label}"))
         session.merge(Fact(name=INITIALISED, value=f"restored from {manifest.label}"))

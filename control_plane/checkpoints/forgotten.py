@@ -1,10 +1,9 @@
 """Certificates that the authority issued within what the log lost: their hosts show them, and they are noted again."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.backup.restored import unsettled
@@ -12,8 +11,10 @@ from control_plane.checkpoints import rows
 from control_plane.db.models import AuditRow, BarredCertificate, Certificate, Host, LogLoss
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.certified import barred_after
 from control_plane.enrolment.enroller import Journal
 from control_plane.enrolment.issuance import Issued, Why
+from control_plane.enrolment.profiles import BACKDATED
 from shared.audit.record import AuditRecord
 from shared.identity import CONTROL_PLANE, HostId
 
@@ -50,7 +51,8 @@ class ForgottenCertificates:
             not_after=shown.not_valid_after_utc,
         )
         session.add(row)
-        if (barred := _barred_since(session, host_id, shown)) is not None:
+        # Who decided since then that two machines go on meant this one too.
+        if barred := barred_after(session, host_id, shown.not_valid_before_utc + BACKDATED):
             session.flush()
             session.add(BarredCertificate(serial=serial, barred=barred))
         issued = Issued.of(shown, Kind.HOST.value, str(host_id), Why.WITHIN_A_LOSS.value)
@@ -74,15 +76,6 @@ def _is_of_before_a_restore(session: Session, shown: x509.Certificate) -> bool:
     """
     restored = unsettled(session)
     return restored is not None and restored.begun - _BACKDATED <= shown.not_valid_before_utc <= restored.when
-
-
-def _barred_since(session: Session, host_id: HostId, shown: x509.Certificate) -> datetime | None:
-    """Return when people barred what this host had, if that was after `shown` was issued: it was meant too."""
-    theirs = select(func.max(BarredCertificate.barred)).join(
-        Certificate, Certificate.serial == BarredCertificate.serial
-    )
-    barred = session.scalar(theirs.where(Certificate.subject == str(host_id)))
-    return barred if barred is not None and barred >= shown.not_valid_before_utc else None
 
 
 def _covers(session: Session, loss: LogLoss, shown: x509.Certificate) -> bool:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Protocol
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows as log_rows
+from control_plane.backup.restored import end_what_opens_again
 from control_plane.checkpoints import rows
 from control_plane.checkpoints.judge import Finding, Kind, judge
 from control_plane.checkpoints.mark import MarkFile, MarkUnusable
@@ -127,6 +127,7 @@ class LogGuard:
         gap = (gap_subject(head.seq + 1, last),) if found and last > head.seq else ()
         if restored is not None:
             session.delete(restored)
+        end_what_opens_again(session, self._clock.now())
         private: dict[str, Json] = {"reason": reason}
         who = (Participant("person", person, True),)
         what = (loss_subject(first, last), *gap, *(Subject("digest", loss.leaf.hex()) for loss in found[:60]))
@@ -204,7 +205,7 @@ def _open(session: Session) -> list[LogLoss]:
 
 
 def _reasons(session: Session) -> list[str]:
-    restored = session.scalars(select(Fact).where(Fact.name == STOPPED)).first()
+    restored = session.get(Fact, STOPPED)
     reasons = [_words(loss) for loss in _open(session)]
     if restored is not None:
         reasons.append(f"the database was restored ({restored.value}), and what was recorded after that is unknown")

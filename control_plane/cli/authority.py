@@ -11,7 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from control_plane import first_start
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.db.engine import open_database, sqlite_url
+from control_plane.cli.running import folders_of
+from control_plane.db.engine import open_database
+from control_plane.db.place import url_of
 from control_plane.durable import write_new
 from control_plane.enrolment import authority, profiles, rotation
 from control_plane.enrolment.authority import Authority, Kind
@@ -23,7 +25,7 @@ from control_plane.people.accounts import Accounts
 from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
 from control_plane.policy.authoring import load_credential
-from control_plane.settings import Folders, verify_host_name
+from control_plane.settings import verify_host_name
 from shared import clock as clocks
 from shared.clock import SystemClock
 from shared.enrolment.chain import organisation, parse_chain, pem_of, permitted_names
@@ -79,7 +81,7 @@ def sign(options: Namespace) -> int:
 
 
 def install(options: Namespace) -> int:
-    installed = _changes(options).install(options.file.read_bytes(), first_start.host_of(Folders(options.data)))
+    installed = _changes(options).install(options.file.read_bytes(), first_start.host_of(folders_of(options)))
     digest = authority.fingerprint(installed.certificate).hex()
     if options.json:
         print(json.dumps({"kind": installed.kind.value, "sha256": digest}))
@@ -131,10 +133,10 @@ def _refuse_to_overwrite(file: Path) -> None:
 
 
 def _authority(options: Namespace) -> tuple[KeyStore, "CentreJournal", Authority]:
-    folders, clock = Folders(options.data), SystemClock()
+    folders, clock = folders_of(options), SystemClock()
     first_start.verify_initialised(folders)
     os.umask(_OWNER_ONLY)
-    database = open_database(sqlite_url(folders.database))
+    database = open_database(url_of(folders))
     keys = KeyStore(database, load_root_key(folders.root_key), clock)
     audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
     journal = CentreJournal(database, keys.signer(JOURNAL), lambda: audit_key, clock)
@@ -144,7 +146,7 @@ def _authority(options: Namespace) -> tuple[KeyStore, "CentreJournal", Authority
 def _changes(options: Namespace) -> AuthorityChanges:
     """Raises NotSignedIn, NotPermitted, and what `authority.load` raises."""
     keys, journal, ca = _authority(options)
-    database = open_database(sqlite_url(Folders(options.data).database))
+    database = open_database(url_of(folders_of(options)))
     person = Accounts(database, SystemClock()).by_token(load_credential(options.credential).token)
     verify_permitted(person, Permission.AUTHORITY_CHANGE)
     return AuthorityChanges(database, keys, journal, ca, person.name)

@@ -3,7 +3,8 @@
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -66,6 +67,10 @@ class ListRefused(Refused):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__(f"no code was issued: {'; '.join(faults)}")
         self.faults = tuple(faults)
+
+
+class Appending(Protocol):
+    def append(self, session: Session, happening: Happening, /) -> None: ...
 
 
 class EnrolmentCodes:
@@ -183,6 +188,16 @@ class EnrolmentCodes:
         what = (Subject("asset", wanted.asset), Subject("code", issued.code_id), *layers, *replaced)
         who = (Participant("person", person, True),)
         self._journal.append(session, Happening(Event.CODE_ISSUED, Action.CREATE, Outcome.SUCCESS, who, what))
+
+
+def cancel_those_of(session: Session, journal: Appending, issuer: str, by: str, now: datetime) -> None:
+    """Cancel what `issuer`, who may issue none any more, has issued and nobody has used."""
+    theirs = (EnrolmentCodeRow.issued_by == issuer, EnrolmentCodeRow.used.is_(None))
+    still_good = (EnrolmentCodeRow.cancelled.is_(None), EnrolmentCodeRow.expires > now)
+    for row in session.scalars(select(EnrolmentCodeRow).where(*theirs, *still_good).with_for_update()):
+        row.cancelled = now
+        who, what = (Participant("person", by, True),), (Subject("code", code_id(row.secret_sha256)),)
+        journal.append(session, Happening(Event.CODE_CANCELLED, Action.UPDATE, Outcome.SUCCESS, who, what))
 
 
 def gaps(session: Session) -> Iterator[str]:

@@ -16,6 +16,7 @@ from control_plane.db.models import Certificate, Host
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment import codes, tombstones
 from control_plane.enrolment.authority import Issuer, Kind
+from control_plane.enrolment.certified import CertificateBarred, certified_until
 from control_plane.enrolment.replacing import Replacing
 from control_plane.enrolment.standing import HostQuarantined, Standing
 from control_plane.fleet.states import HostUnknown
@@ -50,7 +51,10 @@ class Renewer:
         self._database, self._issuer, self._journal = database, issuer, journal
 
     def renew(self, host_id: HostId, request: RenewalRequest) -> RenewalAnswer:
-        """Raises Malformed, HostUnknown, HostQuarantined, ReusedKey. Every attempt leaves an audit record."""
+        """Every attempt leaves an audit record.
+
+        Raises Malformed, HostUnknown, HostQuarantined, CertificateBarred, ReusedKey.
+        """
         who = (Participant("host", str(host_id), True),)
         try:
             key = requested_key(request.tls_csr)
@@ -71,6 +75,8 @@ class Renewer:
             raise HostUnknown(host_id)
         if host.standing == Standing.QUARANTINED:
             raise HostQuarantined(host_id)
+        if certified_until(session, str(host_id)) is None:
+            raise CertificateBarred(host_id)
         issued = session.scalars(select(Certificate.pem).where(Certificate.subject == str(host_id)))
         if any(x509.load_pem_x509_certificate(pem.encode()).public_key() == key for pem in issued):
             raise ReusedKey(host_id)

@@ -31,6 +31,7 @@ class Why(StrEnum):
     """What a certificate was issued for; stands in its record."""
 
     FIRST_START = "first start"
+    INSTALLED = "the root signed it, and a person installed it"
     BEFORE_RECORDS = "issued before certificates were recorded"
     WITHIN_A_LOSS = "issued within what the log lost; its host showed it"
     OWN = "the centre's own"

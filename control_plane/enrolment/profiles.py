@@ -223,6 +223,8 @@ def _verify_constraints(constraints: x509.NameConstraints) -> None:
     kinds = {type(one) for one in constraints.permitted_subtrees or ()}
     if constraints.excluded_subtrees or kinds != {x509.DNSName, x509.IPAddress}:
         raise NotRequested("its names are not a list of DNS names and networks that are permitted")
+    if any(isinstance(one, x509.DNSName) and not one.value.strip(".") for one in constraints.permitted_subtrees or ()):
+        raise NotRequested("one of its names is empty, which stands for all names and is seen by nobody who is asked")
 
 
 def _subtree(name: str) -> x509.GeneralName:

@@ -19,6 +19,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment import authority, profiles
 from control_plane.enrolment.authority import Authority, Kind
+from control_plane.enrolment.issuance import Issued, Why
 from control_plane.enrolment.profiles import BACKDATED, IssuingRequest, NotRequested
 from control_plane.enrolment.root_key import KeyOfAnotherRoot
 from control_plane.keys.store import KeyStore
@@ -112,8 +113,8 @@ class AuthorityChanges:
         )
 
         def work(session: Session) -> None:
-            authority.keep(session, Kind.CA, name, issuing, issued=now)
             self._journal.append(session, happening)
+            self._keep(session, Kind.CA, issuing, now)
 
         in_one_commit(self._database, work)
         return Installed(Kind.CA, issuing)
@@ -132,15 +133,22 @@ class AuthorityChanges:
         )
 
         def work(session: Session) -> None:
+            self._journal.append(session, happening)
             self._keys.keep_root(session, digest)
-            authority.keep(session, Kind.ROOT, profiles.common_name(newest), newest, issued=now)
+            self._keep(session, Kind.ROOT, newest, now)
             for link in links:
                 if link not in self._ca.links:
-                    authority.keep(session, Kind.LINK, profiles.common_name(link), link, issued=now)
-            self._journal.append(session, happening)
+                    self._keep(session, Kind.LINK, link, now)
 
         in_one_commit(self._database, work)
         return Installed(Kind.ROOT, newest)
+
+    def _keep(self, session: Session, kind: Kind, certificate: x509.Certificate, now: datetime) -> None:
+        """Keep what the root's holder issued elsewhere, and the record of it that every certificate has."""
+        name = profiles.common_name(certificate)
+        authority.keep(session, kind, name, certificate, issued=now)
+        issued = Issued.of(certificate, kind.value, name, Why.INSTALLED.value)
+        self._journal.append(session, issued.happening())
 
 
 def sign(request: IssuingRequest, key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:

@@ -7,12 +7,13 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from control_plane.audit_log.intake import AuditIntake, BatchOfAnotherHost
 from control_plane.checkpoints.exchange import CheckpointExchange
+from control_plane.enrolment.certified import CertificateBarred
 from control_plane.enrolment.enroller import Renewer
 from control_plane.enrolment.standing import Act, HostQuarantined
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.states import HostUnknown, StateIntake, StateOfAnother, StateReplayed
 from control_plane.http import problems
-from control_plane.http.host_identity import CertificateBarred, HostIdentities, NotAHost
+from control_plane.http.host_identity import HostIdentities, NotAHost
 from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
@@ -65,8 +66,8 @@ def host_door(
     @app.post("/api/v1/audit/batches")
     def post_batch() -> dict[str, int]:
         """Take one signed batch of audit records; `held` is the last record that is durable here."""
-        host = identities.of(request, Act.DELIVER)
-        return {"held": audit.take(host, _body(batch.MAX_BYTES))}
+        sent = _body(batch.MAX_BYTES)
+        return {"held": audit.take(identities.of(request, Act.DELIVER), sent)}
 
     @app.get("/api/v1/policy/head")
     def policy_head() -> AnyResponse:
@@ -85,8 +86,8 @@ def host_door(
     @app.post("/api/v1/renewal")
     def renew() -> Response:
         """Give the host its next certificate, for a fresh key (docs/formats/enrolment.md)."""
-        host = identities.of(request, Act.RENEW)
-        answer = renewer.renew(host, RenewalRequest.parse(_body(exchange.MAX_BYTES)))
+        sent = _body(exchange.MAX_BYTES)
+        answer = renewer.renew(identities.of(request, Act.RENEW), RenewalRequest.parse(sent))
         return Response(answer.encode(), content_type="application/json")
 
     @app.post(checkpoint.PATH)
@@ -99,7 +100,8 @@ def host_door(
     @app.post("/api/v1/state")
     def post_state() -> Response:
         """Take one signed state report (docs/formats/host-state.md)."""
-        states.take(identities.of(request, Act.REPORT), _body(state.MAX_BYTES))
+        sent = _body(state.MAX_BYTES)
+        states.take(identities.of(request, Act.REPORT), sent)
         return Response(status=204)
 
     @app.get("/api/v1/commands")
@@ -111,8 +113,8 @@ def host_door(
     @app.post("/api/v1/commands/<command_id>/result")
     def post_result(command_id: str) -> Response:
         """Take the host's signed word on what became of a command."""
-        host = identities.of(request, Act.REPORT)
-        commands.take_result(host, CommandId.parse(command_id), _body(_MAX_SIGNED_RESULT_BYTES))
+        sent = _body(_MAX_SIGNED_RESULT_BYTES)
+        commands.take_result(identities.of(request, Act.REPORT), CommandId.parse(command_id), sent)
         return Response(status=204)
 
     return app
@@ -128,6 +130,7 @@ def _content_length(most: int) -> int:
 
 
 def _body(most: int) -> bytes:
+    """Read the whole body. Before the sender is judged: who sends slowly is not let in by what held when it began."""
     return request.stream.read(_content_length(most))
 
 

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.db.models import Certificate, Host
 from control_plane.enrolment.authority import Kind
-from control_plane.enrolment.certified import is_barred
+from control_plane.enrolment.certified import CertificateBarred, is_barred
 from control_plane.enrolment.standing import Act, HostQuarantined, Standing, may
 from control_plane.fleet.states import HostUnknown
 from shared.clock import Clock
@@ -20,14 +20,6 @@ class NotAHost(Refused):
     def __init__(self, why: str) -> None:
         super().__init__(f"the client certificate does not open this door: {why}")
         self.why = why
-
-
-class CertificateBarred(Refused):
-    """The host may ask for another one: docs/formats/enrolment.md section 7."""
-
-    def __init__(self, host_id: HostId) -> None:
-        super().__init__(f"this certificate of {host_id} was taken out of use; a person has to approve the next one")
-        self.host_id = host_id
 
 
 class HostIdentities:

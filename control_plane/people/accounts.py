@@ -138,6 +138,14 @@ def valid_session(now: datetime) -> ColumnElement[bool]:
     return itself & (PersonSession.token_id.is_(None) | token)
 
 
+def verify_still_in(session: Session, person: SignedIn, now: datetime) -> None:
+    """Raises NotSignedIn: what `person` came in by was ended since the door let it in, and makes no further way in."""
+    token = select(ApiToken.token_id).where(ApiToken.token_id == person.token_id, valid_token(now))
+    begun = select(PersonSession.session_id).where(PersonSession.session_id == person.session_id, valid_session(now))
+    if session.scalar(token) is None and session.scalar(begun) is None:
+        raise NotSignedIn
+
+
 def parse_scope(text: str) -> Scope:
     """Read a token's row. A permission that this version does not know is none."""
     known = {permission.value: permission for permission in Permission}

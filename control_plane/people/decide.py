@@ -52,8 +52,10 @@ _ROLES: dict[str, frozenset[Permission]] = {
 }
 ADMINISTRATOR = "administrator"
 ROLES = tuple(_ROLES)
-NEVER_IN_A_SCOPE = frozenset({_P.ACCOUNT_OWN, _P.PERSON_ADD, _P.PERSON_CHANGE})
-"""What makes other ways in: whoever holds a token for a part of a person's work must not make one for all of it."""
+NEVER_IN_A_SCOPE = frozenset(
+    {_P.ACCOUNT_OWN, _P.PERSON_ADD, _P.PERSON_CHANGE, _P.REQUEST_DECIDE, _P.AUTHORITY_CHANGE, _P.LOSS_ACCEPT}
+)
+"""What makes other ways in, or takes a person's own judgement: no script for a part of their work is to have it."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from control_plane.db.models import PasswordRow, RecoveryCode, SecondFactor
 from control_plane.db.transactions import in_one_commit
 from control_plane.keys.store import KeyStore
 from control_plane.people import factor_rows, totp
-from control_plane.people.accounts import SignedIn, end_everything
+from control_plane.people.accounts import SignedIn, end_everything, verify_still_in
 from control_plane.people.attempts import Attempts, NotProved, Wrong
 from control_plane.people.passwords import Passwords, verify_fit
 from control_plane.people.secret_text import new_id
@@ -196,7 +196,9 @@ class Factors:
             raise TooManyFactors
 
     def _changed(self, session: Session, person: SignedIn, event: Event, action: Action, *what: Subject) -> None:
-        end_everything(session, person.name, self._clock.now(), keep=person)
+        now = self._clock.now()
+        verify_still_in(session, person, now)
+        end_everything(session, person.name, now, keep=person)
         who = (Participant("person", person.name, True),)
         about = (Subject("person", person.name), *what)
         self._journal.append(session, Happening(event, action, Outcome.SUCCESS, who, about))

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.models import PasswordRow, Person, ProviderBinding, RecoveryCode, SecondFactor
 from control_plane.db.transactions import in_one_commit
+from control_plane.enrolment.code_service import cancel_those_of
 from control_plane.people.accounts import (
     ALL,
     CREDENTIAL,
@@ -17,6 +18,7 @@ from control_plane.people.accounts import (
     insert,
     insert_token,
 )
+from control_plane.people.decide import Permission, decide
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
@@ -73,6 +75,7 @@ class People:
             person = _present(session, name)
             person.removed = self._clock.now()
             self._forget_proofs(session, name)
+            cancel_those_of(session, self._journal, name, by, self._clock.now())
             self._record(session, Event.PERSON_REMOVED, Action.DELETE, by, name)
 
         in_one_commit(self._database, remove)
@@ -84,6 +87,8 @@ class People:
             person = _present(session, name)
             before, person.role = person.role, role
             end_everything(session, name, self._clock.now())
+            if not decide(role, Permission.CODE_ISSUE).allowed:
+                cancel_those_of(session, self._journal, name, by, self._clock.now())
             what = (Subject("role", role), Subject("before", before))
             self._record(session, Event.PERSON_CHANGED, Action.UPDATE, by, name, *what)
             return self._new_token(session, name, by)

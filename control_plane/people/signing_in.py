@@ -4,7 +4,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
@@ -190,9 +190,10 @@ class SigningIn:
             row = session.get(PasswordRow, name)
         right = self._passwords.is_right(password[: MAX_CHARS + 1], None if row is None else row.argon2)
         if right and row is not None and self._passwords.is_outdated(row.argon2):
-            row.argon2 = self._passwords.hash(password)
+            again, same = self._passwords.hash(password), (PasswordRow.person == name, PasswordRow.argon2 == row.argon2)
+            # Whoever changed or reset it meanwhile is not overruled.
             with self._database.begin() as session:
-                session.merge(row)
+                session.execute(update(PasswordRow).where(*same).values(argon2=again))
         return right
 
     def _signed_in(self, session: Session, begun: NewSession, how: str) -> NewSession:

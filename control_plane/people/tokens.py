@@ -19,6 +19,7 @@ from control_plane.people.accounts import (
     insert_token,
     parse_scope,
     valid_token,
+    verify_still_in,
 )
 from control_plane.people.decide import NEVER_IN_A_SCOPE, Permission, decide, holds
 from shared import clock as clocks
@@ -64,11 +65,15 @@ class Tokens:
         self._database, self._journal, self._clock = database, journal, clock
 
     def make(self, person: SignedIn, name: str, scope: Sequence[str] | None, life: timedelta) -> NewToken:
-        """Make a token with a scope, or for all that the person may do. Raises ScopeRefused, TooManyTokens."""
+        """Make a token with a scope, or for all that the person may do.
+
+        Raises ScopeRefused, TooManyTokens; NotSignedIn: what they came in by was ended meanwhile.
+        """
         text = ALL if scope is None else " ".join(sorted(verified_scope(person.role, scope)))
 
         def make(session: Session) -> NewToken:
             now = self._clock.now()
+            verify_still_in(session, person, now)
             valid = select(ApiToken.token_id).where(ApiToken.person == person.name, valid_token(now))
             if len(session.scalars(valid).all()) >= _MOST_TOKENS:
                 raise TooManyTokens

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.db.models import Person, TwoPersonRequest
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.people.decide import Permission, decide
+from control_plane.people.ways_in import perhaps_one
 from shared import clock as clocks
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -21,6 +22,7 @@ from shared.errors import Refused
 from shared.identity import HostId
 
 LIFE = timedelta(days=7)
+_SHOWN = timedelta(days=30)
 _ID_BYTES = 4
 
 
@@ -158,7 +160,8 @@ class TwoPersons:
 
         def work(session: Session) -> None:
             request = self._decide(session, request_id, person, approved=True)
-            self._journal.append(session, happening)
+            said = perhaps_one(session, request.asked_by, person, self._clock.now())
+            self._journal.append(session, replace(happening, reason=said))
             self._acts[request.action].perform(session, request, person)
 
         self._recorded(happening, work)
@@ -180,6 +183,14 @@ class TwoPersons:
     def open(self) -> list[Request]:
         with snapshot(self._database) as session:
             return [Request.of(row) for row in session.scalars(_open(self._clock.now()))]
+
+    def perhaps_by_one(self) -> list[str]:
+        """Say what was approved in the last 30 days where one person may have been both."""
+        since = self._clock.now() - _SHOWN
+        approved = select(TwoPersonRequest).where(TwoPersonRequest.approved.is_(True), TwoPersonRequest.decided > since)
+        with snapshot(self._database) as session:
+            rows = session.scalars(approved.order_by(TwoPersonRequest.decided)).all()
+            return [said for row in rows if (said := _perhaps_by_one(session, row))]
 
     def _decide(self, session: Session, request_id: str, person: str, *, approved: bool) -> Request:
         row = session.get(TwoPersonRequest, request_id, with_for_update=True)
@@ -219,6 +230,16 @@ class TwoPersons:
         )
         private: dict[str, Json] = {"reason": request.reason}
         return Happening(event, Action.EXECUTE, Outcome.SUCCESS, tuple(who), what, private=private)
+
+
+def _perhaps_by_one(session: Session, row: TwoPersonRequest) -> str:
+    if row.decided is None or row.decided_by is None:
+        return ""
+    why = perhaps_one(session, row.asked_by, row.decided_by, row.decided)
+    return why and (
+        f"request {row.request_id}, {row.action} of {row.subject}, which {row.asked_by} made and {row.decided_by} "
+        f"approved, may be the act of one person: {why}; ask both of them"
+    )
 
 
 def _entitled(session: Session) -> list[str]:

@@ -185,13 +185,20 @@ def _followed(pinned: x509.Certificate, offered: Sequence[x509.Certificate]) -> 
 def _next(
     present: x509.Certificate, roots: Sequence[x509.Certificate], offered: Sequence[x509.Certificate]
 ) -> x509.Certificate | None:
-    """Return a later root that `present` certified."""
+    """Return a later root that `present` certified.
+
+    As a root, with its name: `present` certifies issuing CAs too, whose keys are online and must become no roots.
+    """
     for root in roots:
         if root.not_valid_before_utc <= present.not_valid_before_utc or root.subject != present.subject:
             continue
-        if any(one.public_key() == root.public_key() and _issued(one, present) for one in offered):
+        if any(_is_link(one, root) and _issued(one, present) for one in offered):
             return root
     return None
+
+
+def _is_link(one: x509.Certificate, root: x509.Certificate) -> bool:
+    return is_authority(one) and one.subject == root.subject and one.public_key() == root.public_key()
 
 
 def _is_root(one: x509.Certificate) -> bool:
@@ -273,8 +280,8 @@ def _names(certificate: x509.Certificate) -> list[x509.GeneralName]:
 def _within(name: x509.GeneralName, base: x509.GeneralName) -> bool:
     match name, base:
         case x509.DNSName(), x509.DNSName():
-            at, below = name.value.lower(), base.value.lower().removeprefix(".")
-            return at == below or at.endswith(f".{below}")
+            at, below = name.value.lower().removesuffix("."), base.value.lower().strip(".")
+            return below in ("", at) or at.endswith(f".{below}")
         case x509.IPAddress(), x509.IPAddress():
             network = base.value
             return (

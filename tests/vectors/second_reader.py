@@ -922,7 +922,8 @@ def _within_limits(limits: Any, one: x509.Certificate) -> bool:
 
 def _is_inside(name: Any, base: Any) -> bool:
     if isinstance(name, str):
-        return f".{name}".lower().endswith(f".{base}".lower())
+        below = base.lower().strip(".")
+        return not below or f".{name}".lower().rstrip(".").endswith(f".{below}")
     return name in base
 
 
@@ -944,7 +945,8 @@ def follow(pinned: x509.Certificate, offered: list[x509.Certificate]) -> x509.Ce
         moved = False
         for root in later:
             after = root.subject == at.subject and root.not_valid_before_utc > at.not_valid_before_utc
-            if after and any(_issues(at, one) and one.public_key() == root.public_key() for one in offered):
+            links = [one for one in offered if _is_ca(one) and one.subject == root.subject and _issues(at, one)]
+            if after and any(one.public_key() == root.public_key() for one in links):
                 at, moved = root, True
                 break
     _need(at is not pinned or not later, "ChainBroken", "it leads to none of them")

@@ -15,6 +15,7 @@ from control_plane.db.models import Fact
 from control_plane.db.models import Host as HostRow
 from control_plane.enrolment.authority import Kind
 from control_plane.enrolment.certified import bar
+from control_plane.enrolment.standing import Standing
 from edge_agent.https import HttpsDoor, verified_context
 from tests.control_plane.checkpoints.ward import Host, Ward
 from tests.control_plane.http.test_doors import issue_code
@@ -56,6 +57,25 @@ def test_a_host_that_renewed_since_goes_on_and_its_certificate_is_noted_again(wa
     ward.people("POST", "/api/v1/log/accept-loss", {"reason": "the disk broke"})
     b.renewal.renew()
     assert b'"certificates":{"first_bad":null' in ward.people("POST", "/api/v1/audit/verify", {}).body
+
+
+def test_a_forgotten_certificate_lets_nobody_past_a_quarantine(ward: Ward) -> None:
+    b = renewed_since(ward)
+    with ward.door.centre._database.begin() as session:
+        session.get_one(HostRow, str(b.host_id)).standing = Standing.QUARANTINED
+
+    first = b._doors[1].post("/api/v1/audit/batches", b"no batch", "application/octet-stream")
+
+    assert (first.status, b"HostQuarantined" in first.body) == (OUT, True)
+
+
+def test_a_forgotten_certificate_is_barred_where_the_host_was_rekeyed_since(ward: Ward) -> None:
+    """Two machines went on, both were barred, and one of them had a certificate that the database had forgotten."""
+    b = renewed_since(ward)
+    with ward.door.centre._database.begin() as session:
+        bar(session, b.host_id, ward.clock.now())
+
+    assert [asks(b), asks(b)] == [OUT, OUT]
 
 
 def test_without_being_noted_it_is_kept_out(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:

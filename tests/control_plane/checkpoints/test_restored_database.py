@@ -1,12 +1,15 @@
 """Somebody puts yesterday's database back, of before a host was revoked: nobody gets a certificate by that."""
 
 import json
+from datetime import timedelta
 
 import pytest
 
+from control_plane.backup.restored import RESTORED, Restored, RestoreSettling
 from control_plane.checkpoints import rows
 from control_plane.checkpoints.guard import STOPPED, THE_MARK, LogGuard
 from control_plane.db.models import Fact
+from edge_agent.enrol.enroller import CodeRefused
 from edge_agent.https import DoorUnavailable
 from tests.control_plane.checkpoints.ward import Host, Ward
 from tests.control_plane.http.test_doors import issue_code
@@ -74,13 +77,42 @@ def test_status_shows_what_a_host_says_of_the_log_and_of_its_renewal(ward: Ward)
 
 def test_a_restore_that_says_so_of_itself_stops_issuing_too(ward: Ward) -> None:
     b = ward.enrol("CT B")
-    with ward.door.centre._database.begin() as session:
-        session.add(Fact(name=STOPPED, value="from a copy of yesterday"))
+    as_restored(ward)
     with pytest.raises(DoorUnavailable, match="Issuing stopped"):
         b.renewal.renew()
+    assert "centre's log: the database was restored (from backup 20261128T220017Z-47f7), and what was" in ward.gaps()
     ward.people("POST", "/api/v1/log/accept-loss", {"reason": "planned"})
 
     b.renewal.renew()
+    assert ward.people("POST", "/api/v1/log/accept-loss", {"reason": "again"}).status == 409
+
+
+def as_restored(ward: Ward, label: str = "20261128T220017Z-47f7") -> None:
+    """Note what a restore notes in the database that it wrote."""
+    now = ward.clock.now()
+    with ward.door.centre._database.begin() as session:
+        session.merge(Fact(name=RESTORED, value=Restored(label, now - timedelta(days=1), 1, now).text()))
+        session.merge(Fact(name=STOPPED, value=f"from backup {label}"))
+
+
+def test_who_accepts_what_the_log_lost_has_not_settled_what_else_a_restore_left_open(ward: Ward) -> None:
+    as_restored(ward)
+    ward.people("POST", "/api/v1/log/accept-loss", {"reason": "planned"})
+    still_open = ward.gaps()
+    RestoreSettling(ward.door.centre._database, ward.door.centre._journal).settle("ada", "looked into it")
+
+    assert "restored from backup 20261128T220017Z-47f7: what was done after" in still_open
+    assert "restored from backup" not in ward.gaps()
+
+
+def test_a_second_restore_stops_issuing_once_more(ward: Ward) -> None:
+    b = ward.enrol("CT B")
+    as_restored(ward)
+    ward.people("POST", "/api/v1/log/accept-loss", {"reason": "planned"})
+    as_restored(ward, "20261129T220017Z-11aa")
+
+    with pytest.raises(DoorUnavailable, match="Issuing stopped"):
+        b.renewal.renew()
 
 
 def test_a_host_shows_that_the_log_grew_again_with_other_records(ward: Ward) -> None:
@@ -153,6 +185,19 @@ def test_once_a_person_accepts_the_loss_everybody_goes_on_and_no_number_is_given
     ward.stop()
     ward.start()
     assert "centre's log: " not in ward.gaps()
+
+
+def test_a_code_that_was_used_within_what_is_lost_is_not_good_once_more(ward: Ward) -> None:
+    """The control is a code of after the loss."""
+    code = issue_code(ward.door, "CT B")
+    copied = ward.copy()
+    ward.enrol_with(code, "CT B")
+    ward.restore(copied, with_mark=True, with_list=True)
+    ward.people("POST", "/api/v1/log/accept-loss", {"reason": "the disk broke"})
+
+    with pytest.raises(CodeRefused):
+        ward.enrol_with(code, "CT B", again=True)
+    ward.enrol("CT C")
 
 
 def test_nothing_is_accepted_where_nothing_is_lost(ward: Ward) -> None:

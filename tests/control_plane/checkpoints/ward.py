@@ -22,6 +22,7 @@ from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.log_witness.store import CheckpointStore
 from edge_agent.log_witness.witness import LogWitness
 from shared.clock import Clock, SystemClock
+from shared.enrolment.code import EnrolmentCode
 from shared.fleet.state import HostState, sign_state
 from shared.identity import HostId
 from tests.control_plane.http.conftest import Answer, Open
@@ -129,9 +130,12 @@ class Ward:
             host.close()
 
     def enrol(self, asset: str) -> Host:
-        folder = AgentFolder(self.folder / asset.replace(" ", "-"))
+        return self.enrol_with(issue_code(self.door, asset), asset)
+
+    def enrol_with(self, code: EnrolmentCode, asset: str, *, again: bool = False) -> Host:
+        folder = AgentFolder(self.folder / f"{asset.replace(' ', '-')}{'-again' * again}")
         folder.path.mkdir()
-        enrol(folder, str(self.door.addresses["enrol_url"]), issue_code(self.door, asset), asset)
+        enrol(folder, str(self.door.addresses["enrol_url"]), code, asset)
         self._hosts.append(Host(folder, self.clock))
         return self._hosts[-1]
 

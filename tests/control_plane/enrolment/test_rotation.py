@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.audit_log.certificates import compare
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow
+from control_plane.db.transactions import snapshot
 from control_plane.enrolment import authority, profiles, rotation
 from control_plane.enrolment.authority import Authority, Kind
+from control_plane.enrolment.issuance import Why, record_what_was_issued
 from control_plane.enrolment.profiles import ISSUING_LIFE, NotRequested, parse_request
 from control_plane.enrolment.root_key import KeyOfAnotherRoot
 from control_plane.enrolment.rotation import AuthorityChanges, NotInstalled
@@ -82,8 +85,11 @@ def test_a_fresh_issuing_key_takes_over_and_what_the_old_one_issued_goes_on(plac
     assert (before.issuer, after.issuer) == (old.certificate.subject, new.certificate.subject)
     for leaf in (before, after):
         verify_chain(leaf, place.ca.trust)
-    assert [record.event for record in place.records()] == [Event.ISSUING_REQUESTED, Event.ISSUING_INSTALLED]
-    assert [record.who[0].name for record in place.records()] == ["ada", "ada"]
+    assert [(record.event, record.who[0].name) for record in place.records()] == [
+        (Event.ISSUING_REQUESTED, "ada"),
+        (Event.ISSUING_INSTALLED, "ada"),
+        (Event.CERTIFICATE_ISSUED, "control-plane"),
+    ]
 
 
 def test_a_second_request_is_for_the_key_of_the_first_until_it_has_a_certificate(place: Place) -> None:
@@ -113,10 +119,12 @@ def test_a_request_for_anything_else_than_an_issuing_authority_of_this_centre_is
     right = profiles.request_issuing(key, root, [HOST])
     empty = x509.CertificateSigningRequestBuilder().subject_name(right.csr.subject)
     permitted = profiles.constraints_for([HOST])
+    anything = x509.NameConstraints([*(permitted.permitted_subtrees or ()), x509.DNSName("")], None)
     whole_world = x509.NameConstraints([x509.DNSName(HOST)], None)
     for builder in (
         empty,
         empty.add_extension(whole_world, critical=True),
+        empty.add_extension(anything, critical=True),
         empty.add_extension(x509.NameConstraints(None, [x509.DNSName(HOST)]), critical=True),
         empty.add_extension(permitted, critical=True).add_extension(
             x509.BasicConstraints(ca=True, path_length=None), critical=True
@@ -170,6 +178,19 @@ def test_only_what_the_newest_root_signed_for_the_newest_key_is_installed(place:
 
 
 # ---- roots
+
+
+def test_what_is_installed_is_recorded_as_every_certificate_is(place: Place) -> None:
+    """Else `audit verify` calls the root, its links and the next issuing CA certificates that nobody issued."""
+    record_what_was_issued(place.database, place.journal, Why.FIRST_START)
+    place.clock.advance(DAY)
+    pem, place.root_key = rotated(place)
+    place.install(pem)
+    place.install(place.sign(place.changes.request().pem()))
+
+    with snapshot(place.database) as session:
+        compared = compare(session)
+    assert (compared.certificates, compared.differences) == (6, ())
 
 
 def rotated(place: Place) -> tuple[bytes, ec.EllipticCurvePrivateKey]:

@@ -3,23 +3,33 @@
 import ssl
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from werkzeug.test import Client
 
+from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.certified import CertificateBarred, bar
+from control_plane.enrolment.enroller import Renewer
+from control_plane.enrolment.issuance import Why
 from edge_agent.config import AgentFolder, Identity, load_identity
 from edge_agent.enrol.enroller import enrol
 from edge_agent.enrol.judge import AnswerUnusable
+from edge_agent.enrol.keys import request
 from edge_agent.enrol.lapsed import Asking
 from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal, ConnectionUnproved
 from edge_agent.https import Answer, DoorUnavailable, HttpsDoor, fetch_unverified, verified_context
 from edge_agent.log import JsonLog
 from shared.clock import SystemClock
-from shared.enrolment.renewal import RenewalAnswer
+from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
 from tests.control_plane.http.conftest import Open
 from tests.control_plane.http.test_doors import issue_code
+from tests.fakes.authority import new_key
 from tests.fakes.clock import FakeClock
 
 LIFE = timedelta(days=7)
@@ -160,3 +170,54 @@ def test_a_certificate_that_opens_no_door_is_not_called_proved(
 
     with pytest.raises(ConnectionUnproved):
         renewal(shut)[0].renew()
+
+
+class Dribbling(BytesIO):
+    """A body that a clone sends slowly: meanwhile a person bars both machines, and approves the other one."""
+
+    def __init__(self, body: bytes, meanwhile: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._meanwhile: list[Callable[[], None]] = [meanwhile]
+
+    def readinto(self, buffer: Any, /) -> int:
+        while self._meanwhile:
+            self._meanwhile.pop()()
+        return super().readinto(buffer)
+
+
+@pytest.mark.parametrize("approved", [True, False], ids=["the other is approved", "nobody is approved yet"])
+def test_a_renewal_that_began_before_its_certificate_was_barred_gets_nothing(
+    door: Open, enrolled: AgentFolder, *, approved: bool
+) -> None:
+    identity, database = load_identity(enrolled), door.centre._database
+    host_id = identity.config.host_id
+
+    def barred() -> None:
+        with database.begin() as session:
+            bar(session, host_id, SystemClock().now())
+            if approved:
+                door.centre._ca.issue(session, Kind.HOST, str(host_id), new_key().public_key())
+
+    body = RenewalRequest(request(new_key(), "host")).encode()
+    answer = Client(door.centre._doors["hosts"]._server.wsgi_app).post(
+        "/api/v1/renewal", content_length=len(body), input_stream=Dribbling(body, barred),
+        environ_overrides={
+            "SSL_CLIENT_VERIFY": "SUCCESS",
+            "SSL_CLIENT_CERT": identity.tls_certificate.public_bytes(Encoding.PEM).decode(),
+        },
+    )  # fmt: skip
+
+    assert (answer.status_code, (answer.json or {}).get("error")) == (403, "CertificateBarred"), answer.json
+
+
+def test_once_the_door_let_it_in_a_host_without_a_certificate_that_opens_doors_gets_no_further_one(
+    door: Open, enrolled: AgentFolder
+) -> None:
+    host_id, centre = load_identity(enrolled).config.host_id, door.centre
+    renewer = Renewer(centre._database, centre._issuance.because(Why.RENEWAL), centre._journal)
+    renewer.renew(host_id, RenewalRequest(request(new_key(), "host")))
+    with centre._database.begin() as session:
+        bar(session, host_id, SystemClock().now())
+
+    with pytest.raises(CertificateBarred):
+        renewer.renew(host_id, RenewalRequest(request(new_key(), "host")))

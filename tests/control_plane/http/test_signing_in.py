@@ -5,18 +5,21 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pyotp
 import pytest
+from apiflask import APIFlask
 
 from control_plane.app import ControlPlane
 from control_plane.first_start import first_start
+from control_plane.http.people_services import address_of_request
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders, Settings
-from tests.control_plane.http.conftest import Answer, Open
+from tests.control_plane.http.conftest import Answer, Open, ask
 from tests.fakes.clock import FakeClock
 from tests.fakes.security_key import SecurityKey
 
@@ -233,3 +236,31 @@ def test_a_credential_whose_token_ran_out_is_renewed_by_password_and_code(centre
     token = centre.ok("POST", "/api/v1/sign-in", body)["token"]
     assert centre.api("GET", "/api/v1/status", token=token).status == 200
     assert centre.api("POST", "/api/v1/sign-in", body).status == 403
+
+
+def test_whoever_guesses_on_the_machine_itself_is_slowed_down_from_whichever_of_its_addresses(centre: Centre) -> None:
+    """All of 127.0.0.0/8 is this machine; with each address counted by itself six digits are guessed within hours."""
+    centre.set_up_phone()
+    wrong = json.dumps({"name": "ada", "password": PASSWORD, "code": "000000"}).encode()
+
+    def guess(number: int) -> int:
+        connection = HTTPConnection("127.0.0.1", centre.port, timeout=20, source_address=(f"127.0.0.{number}", 0))
+        return ask(connection, "POST", "/api/v1/sign-in", wrong, {"Content-Type": "application/json"}).status
+
+    assert [guess(number) for number in range(2, 9)] == [403] * 5 + [429] * 2
+
+
+@pytest.mark.parametrize(
+    "address, counts_as",
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.7.7.7", "127.0.0.1"),
+        ("::1", "127.0.0.1"),
+        ("::ffff:127.0.0.9", "127.0.0.1"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("", ""),
+    ],
+)
+def test_where_a_request_comes_from(address: str, counts_as: str) -> None:
+    with APIFlask("test").test_request_context(environ_base={"REMOTE_ADDR": address}):
+        assert address_of_request() == counts_as

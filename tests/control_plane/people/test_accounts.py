@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.enrolment.code_service import EnrolmentCodes, WantedCode
 from control_plane.first_start import first_start
 from control_plane.people.accounts import (
     CREDENTIAL_LIFE,
@@ -21,6 +22,7 @@ from control_plane.people.decide import Permission, decide
 from control_plane.people.people import ChangesThemselves, PersonUnknown, RemovesThemselves
 from control_plane.people.permissions import NotPermitted, verify_permitted
 from control_plane.settings import Folders, SettingRefused
+from shared.audit.record import Event
 from tests.control_plane.people.bench import ELSEWHERE, PASSWORD, Bench
 from tests.fakes.clock import FakeClock
 
@@ -216,3 +218,24 @@ def test_nobody_closes_or_changes_their_own_account_or_one_that_is_not_there(ben
     with pytest.raises(PersonUnknown):
         bench.people.remove("nobody", by="ada")
     assert bench.accounts.by_token(token).name == "ada"
+
+
+@pytest.mark.parametrize("end", ["removed", "technician"])
+def test_a_code_of_somebody_who_may_issue_none_any_more_enrols_nothing(bench: Bench, end: str) -> None:
+    """The control is the code of somebody who still may, and one role that may."""
+    codes = EnrolmentCodes(bench.database, bench.journal, bench.clock, bytes(32))
+    for name in ("ada", "eve"):
+        bench.person(name, role="field-engineer")
+        codes.issue(name, WantedCode(f"CT of {name}"), timedelta(days=30))
+    bench.people.change_role("eve", "administrator", by="ada")
+    before = {code["issued_by"]: code["state"] for code in codes.listed()}
+
+    if end == "removed":
+        bench.people.remove("eve", by="ada")
+    else:
+        bench.people.change_role("eve", end, by="ada")
+
+    assert before == {"ada": "open", "eve": "open"}
+    assert {code["issued_by"]: code["state"] for code in codes.listed()} == {"ada": "open", "eve": "cancelled"}
+    cancelled = [record for record in bench.records() if record.event is Event.CODE_CANCELLED]
+    assert [record.who[0].name for record in cancelled] == ["ada"]

@@ -1,6 +1,7 @@
 """Password and second factor: what opens, what does not, and what guessing costs."""
 
 import base64
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -286,6 +287,30 @@ def test_passwords_are_hashed_as_rfc_9106_recommends_and_anew_when_that_rises(be
         assert session.scalars(select(PasswordRow.argon2)).one().startswith("$argon2id$v=19$m=65536,t=3,p=4$")
     bench.clock.advance(A_STEP)
     bench.sign_in("ada", phone.code())
+
+
+class Slow(Passwords):
+    """Takes so long for a hash that somebody else has done something by then."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        super().__init__(PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY))
+        self._meanwhile: list[Callable[[], object]] = [meanwhile]
+
+    def is_outdated(self, stored: str) -> bool:
+        while self._meanwhile:
+            self._meanwhile.pop()()
+        return super().is_outdated(stored)
+
+
+def test_a_password_that_was_reset_while_it_is_hashed_anew_does_not_come_back(bench: Bench) -> None:
+    _, phone, _ = bench.with_phone("ada")
+    bench.restart(Slow(lambda: bench.people.reset("ada", by="ben")))
+    bench.clock.advance(A_STEP)
+
+    with pytest.raises(NotProved):
+        bench.sign_in("ada", phone.code())
+    with bench.database() as session:
+        assert session.scalars(select(PasswordRow)).all() == []
 
 
 def test_passwords_that_are_easily_guessed_are_not_taken(bench: Bench) -> None:

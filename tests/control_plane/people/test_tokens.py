@@ -8,7 +8,7 @@ from control_plane.people.accounts import NotSignedIn
 from control_plane.people.decide import NEVER_IN_A_SCOPE, Permission
 from control_plane.people.permissions import NotPermitted, verify_permitted
 from control_plane.people.tokens import RENEWED_ENDS, ScopeRefused, TokenUnknown
-from tests.control_plane.people.bench import Bench
+from tests.control_plane.people.bench import HERE, PASSWORD, Bench
 
 A_DAY = timedelta(days=1)
 
@@ -86,3 +86,16 @@ def test_what_runs_out_within_thirty_days_is_named(bench: Bench) -> None:
     bench.clock.advance(timedelta(days=2))
 
     assert [(one["person"], one["name"]) for one in bench.tokens.running_out()] == [("ada", "monitoring")]
+
+
+def test_who_was_reset_while_asking_for_a_token_has_none(bench: Bench) -> None:
+    """The door had let them in by then. The control is that the same makes one before."""
+    ada = bench.person("ada")
+    bench.tokens.make(ada, "tool", None, A_DAY)
+    bench.people.reset("ada", by="ben")
+
+    with pytest.raises(NotSignedIn):
+        bench.tokens.make(ada, "tool", None, A_DAY)
+    with pytest.raises(NotSignedIn):
+        bench.factors.set_password(ada, "", PASSWORD, HERE)
+    assert [token["name"] for token in bench.tokens.listed("ada")] == ["credential"]

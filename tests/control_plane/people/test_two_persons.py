@@ -26,6 +26,7 @@ from control_plane.people.two_persons import (
     TwoPersons,
     gaps,
 )
+from control_plane.people.ways_in import LATELY
 from shared.audit.record import AuditRecord, Event, Outcome
 from shared.errors import Refused
 from shared.identity import HostId
@@ -79,6 +80,11 @@ class Office:
         with self.database() as session:
             records = [AuditRecord.parse(public) for public in session.scalars(select(AuditRow.public))]
         return [(record.event, record.outcome) for record in records]
+
+    def reason_of(self, event: Event) -> str:
+        with self.database() as session:
+            records = [AuditRecord.parse(public) for public in session.scalars(select(AuditRow.public))]
+        return next(record.reason for record in records if record.event is event)
 
 
 @pytest.fixture
@@ -169,3 +175,36 @@ def test_one_thing_is_asked_for_once_and_whoever_asked_may_take_it_back(with_ben
         with_ben.two.approve("ben", request.request_id)
     with_ben.clock.advance(timedelta(minutes=1))
     assert with_ben.asked() != request
+
+
+def test_one_person_with_a_second_account_is_told_of_in_the_record_and_in_the_status(office: Office) -> None:
+    """Whoever adds a person holds that one's token, so what both did may be the act of one."""
+    office.people.add("ben", "administrator", by="ada")
+    request = office.asked()
+    office.two.approve("ben", request.request_id)
+
+    assert "ada gave ben a way in at " in office.reason_of(Event.REQUEST_APPROVED)
+    (said,) = office.two.perhaps_by_one()
+    assert f"request {request.request_id}, act of {HOST}, which ada made and ben approved" in said
+    office.clock.advance(timedelta(days=31))
+    assert office.two.perhaps_by_one() == []
+
+
+@pytest.mark.parametrize("asker", ["ada", "ben"])
+def test_so_is_one_who_reset_the_other(with_ben: Office, asker: str) -> None:
+    approver = "ben" if asker == "ada" else "ada"
+    with_ben.people.reset("ben", by="ada")
+    with_ben.two.approve(approver, with_ben.two.ask(asker, "act", HOST, "there is a reason").request_id)
+
+    assert "ada gave ben a way in at " in with_ben.reason_of(Event.REQUEST_APPROVED)
+    assert len(with_ben.two.perhaps_by_one()) == 1
+
+
+def test_two_who_have_had_their_own_ways_in_for_a_week_are_two(office: Office) -> None:
+    """The control for the two above."""
+    office.people.add("ben", "administrator", by="ada")
+    office.clock.advance(LATELY)
+    office.two.approve("ben", office.asked().request_id)
+
+    assert "a way in" not in office.reason_of(Event.REQUEST_APPROVED)
+    assert office.two.perhaps_by_one() == []

@@ -11,6 +11,7 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from control_plane.enrolment import profiles
 from shared.enrolment.chain import (
     MAX_CERTIFICATES,
     ChainBroken,
@@ -18,6 +19,7 @@ from shared.enrolment.chain import (
     follow,
     parse_chain,
     pem_of,
+    permits,
     verify_authority,
     verify_chain,
 )
@@ -90,6 +92,23 @@ def addresses(*names: str) -> list[x509.GeneralName]:
 def test_a_stolen_issuing_key_makes_no_server_of_another_name(names: list[x509.GeneralName]) -> None:
     with pytest.raises(ChainBroken, match="may not certify"):
         verify_chain(ISSUING.leaf(unit="server", names=names), ROOT.trust, [ISSUING.certificate])
+
+
+@pytest.mark.parametrize(
+    "base, name",
+    [
+        ("", "pacs.example"),
+        ("pacs.example", "pacs.example."),
+        (".pacs.example", "a.PACS.example."),
+        ("a.example.", "a.example"),
+    ],
+)
+def test_a_name_that_is_excluded_is_so_however_it_is_written(base: str, name: str) -> None:
+    """RFC 5280 section 4.2.1.10: an empty DNS name stands for all of them; RFC 1034: a dot at the end says nothing."""
+    excluded = x509.NameConstraints(None, [x509.DNSName(base)])
+
+    assert not permits(excluded, x509.DNSName(name))
+    assert permits(excluded, x509.DNSName("pacs.example.org")) is (base != "")
 
 
 def test_without_name_constraints_a_thief_would_make_a_server_of_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +263,28 @@ def test_without_that_signature_the_impostor_would_be_followed(monkeypatch: pyte
     monkeypatch.setattr("shared.enrolment.chain._issued", lambda *_: True)
 
     assert follow(ROOT.root, shown(impostor))[0] == impostor.root
+
+
+def test_a_stolen_issuing_key_makes_no_root() -> None:
+    """The pinned root signed for the thief's key, but as an issuing CA: that is no word for a root."""
+    thief = ISSUING.key
+    made = profiles.make_root(thief, "Leadglass test", NOW)
+
+    assert made.subject == ROOT.root.subject
+    with pytest.raises(ChainBroken, match="nothing signed by the root pinned here"):
+        follow(ROOT.root, [made, ISSUING.certificate])
+    with pytest.raises(ChainBroken, match="nothing signed by the root pinned here"):
+        follow(ROOT.root, [made, ISSUING.certificate, profiles.make_link(ROOT.root, made, thief)])
+
+
+def test_if_any_word_of_the_root_were_a_link_a_stolen_issuing_key_would_make_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The negative control: with the certificate that names the key not judged, the attack above goes through."""
+    monkeypatch.setattr("shared.enrolment.chain._is_link", lambda one, root: one.public_key() == root.public_key())
+    made = profiles.make_root(ISSUING.key, "Leadglass test", NOW)
+
+    assert follow(ROOT.root, [made, ISSUING.certificate])[0] == made
 
 
 def test_nobody_leads_back_to_an_earlier_root() -> None:

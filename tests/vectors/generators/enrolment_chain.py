@@ -209,6 +209,18 @@ def _follows() -> dict[str, dict[str, Any]]:
             (_ROOT_2, replace(second, key="stranger")),
             refused,
         ),
+        "bad-link-of-an-issuing-authority": (
+            "A later root with the key of an issuing CA, which is all that the pinned root certified.",
+            _ROOT,
+            (replace(_ROOT_2, key=_ISSUING.key, by=_ISSUING.key), _ISSUING),
+            refused,
+        ),
+        "bad-link-no-authority": (
+            "A certificate with the name and the key of the later root, which is no CA's.",
+            _ROOT,
+            (_ROOT_2, replace(second, ca=False)),
+            refused,
+        ),
         "bad-root-not-self-signed": (
             "The later root is not signed with its own key.",
             _ROOT_2,
