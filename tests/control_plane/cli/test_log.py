@@ -1,7 +1,6 @@
 """`leadglass-server log`, on a control plane whose database says that it was restored."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,6 @@ from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Fact
 from control_plane.settings import Folders
 from tests.control_plane.cli.running import Running, run, running
-
-YESTERDAY = datetime(2026, 11, 28, 22, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +35,10 @@ def test_a_loss_is_accepted_by_a_person_who_says_that_every_host_was_looked_at(c
     _, after, _ = run("status", *centre.who)
     again, _, nothing = run("log", "accept-loss", "--reason", "disk broke", "--yes", *centre.who)
 
-    said = "not proved centre's log: restored from backup 20261128T220017Z-47f7, and what was recorded after 2026-11-28"
+    said = "not proved centre's log: the database was restored (from a copy of 2026-11-28)"
     assert [said in out for out in (before, stopped, after)] == [False, True, False]
     assert (refused, accepted, again) == (1, 0, 1)
-    assert "restored from backup 20261128T220017Z-47f7" in hosts
+    assert "the database was restored" in hosts
     assert "revoke again whoever was revoked" in why
     assert "given up for lost, in your name" in told
     assert "nothing to accept" in nothing
