@@ -144,8 +144,10 @@ class Revocation:
 
     def ended(self, host_id: HostId) -> str:
         """Do what has to follow once the end of a host's identity is durable; return what `close_session` does."""
+        # The session first: what follows may wait for the whole log to be read.
+        session = self.close_session(host_id)
         self._on_ended()
-        return self.close_session(host_id)
+        return session
 
     def close_session(self, host_id: HostId) -> str:
         """End what a host has open at the broker; return SESSION_ENDED, or why it may be open: it is tried again."""
