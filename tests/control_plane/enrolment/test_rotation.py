@@ -1,5 +1,6 @@
 """Rotation: what a centre asks for, what the root's holder signs, and what is taken in."""
 
+from base64 import encodebytes
 from pathlib import Path
 
 import pytest
@@ -143,10 +144,10 @@ def test_a_request_that_was_changed_on_the_way_is_refused_or_means_the_same(data
     request = A_REQUEST
     der = bytearray(request.csr.public_bytes(serialization.Encoding.DER))
     der[data.draw(st.integers(0, len(der) - 1))] ^= data.draw(st.integers(1, 255))
+    csr = f"-----BEGIN CERTIFICATE REQUEST-----\n{encodebytes(der).decode()}-----END CERTIFICATE REQUEST-----\n"
     try:
-        csr = x509.load_der_x509_csr(bytes(der)).public_bytes(serialization.Encoding.PEM)
-        read = parse_request(csr + pem_of([request.root]))
-    except (Refused, ValueError):
+        read = parse_request(csr.encode() + pem_of([request.root]))
+    except Refused:
         return
     assert (read.key, read.names) == (request.key, request.names)
 
