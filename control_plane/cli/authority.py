@@ -41,7 +41,7 @@ class NotConfirmed(Refused):
 
 
 def show(options: Namespace) -> int:
-    _, _, ca = _authority(options)
+    ca = _Opened(options).ca
     if options.pem:
         print(ca.trust.pem().decode(), end="")
     elif options.json:
@@ -55,7 +55,7 @@ def request(options: Namespace) -> int:
     for host in options.host:
         verify_host_name(host)
     _refuse_to_overwrite(options.out)
-    made = _changes(options).request(options.host)
+    made = _Opened(options).changes(options.credential).request(options.host)
     write_new(options.out, made.pem())
     if options.json:
         print(json.dumps({"request": str(options.out), "names": list(made.names)}))
@@ -81,7 +81,11 @@ def sign(options: Namespace) -> int:
 
 
 def install(options: Namespace) -> int:
-    installed = _changes(options).install(options.file.read_bytes(), first_start.host_of(folders_of(options)))
+    installed = (
+        _Opened(options)
+        .changes(options.credential)
+        .install(options.file.read_bytes(), first_start.host_of(folders_of(options)))
+    )
     digest = authority.fingerprint(installed.certificate).hex()
     if options.json:
         print(json.dumps({"kind": installed.kind.value, "sha256": digest}))
@@ -132,24 +136,25 @@ def _refuse_to_overwrite(file: Path) -> None:
         raise FileExistsError(17, "exists already; it is never overwritten", str(file))
 
 
-def _authority(options: Namespace) -> tuple[KeyStore, "CentreJournal", Authority]:
-    folders, clock = folders_of(options), SystemClock()
-    first_start.verify_initialised(folders)
-    os.umask(_OWNER_ONLY)
-    database = open_database(url_of(folders))
-    keys = KeyStore(database, load_root_key(folders.root_key), clock)
-    audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
-    journal = CentreJournal(database, keys.signer(JOURNAL), lambda: audit_key, clock)
-    return keys, journal, authority.load(database, keys, clock)
+class _Opened:
+    """A data folder whose authority is looked at or changed, beside a control plane that may be running."""
 
+    def __init__(self, options: Namespace) -> None:
+        """Raises NotInitialised, RootKeyMissing, and what `authority.load` raises."""
+        folders, self._clock = folders_of(options), SystemClock()
+        first_start.verify_initialised(folders)
+        os.umask(_OWNER_ONLY)
+        self._database = open_database(url_of(folders))
+        self._keys = KeyStore(self._database, load_root_key(folders.root_key), self._clock)
+        self.ca = authority.load(self._database, self._keys, self._clock)
 
-def _changes(options: Namespace) -> AuthorityChanges:
-    """Raises NotSignedIn, NotPermitted, and what `authority.load` raises."""
-    keys, journal, ca = _authority(options)
-    database = open_database(url_of(folders_of(options)))
-    person = Accounts(database, SystemClock()).by_token(load_credential(options.credential).token)
-    verify_permitted(person, Permission.AUTHORITY_CHANGE)
-    return AuthorityChanges(database, keys, journal, ca, person.name)
+    def changes(self, credential: Path) -> AuthorityChanges:
+        """Raises NotSignedIn, NotPermitted."""
+        person = Accounts(self._database, self._clock).by_token(load_credential(credential).token)
+        verify_permitted(person, Permission.AUTHORITY_CHANGE)
+        audit_key = next(key.key for key in self._keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
+        journal = CentreJournal(self._database, self._keys.signer(JOURNAL), lambda: audit_key, self._clock)
+        return AuthorityChanges(self._database, self._keys, journal, self.ca, person.name)
 
 
 def _facts(ca: Authority) -> dict[str, object]:

@@ -28,8 +28,11 @@ def accept_loss(options: Namespace) -> int:
     if options.json:
         print(json.dumps(answer, indent=2))
     else:
-        print(f"records {answer['first']} to {answer['last']} of the centre's log are given up for lost, in your name; "
-              "certificates are issued again")  # fmt: skip
+        # After a restore nobody may have seen a number that is lost; it is said to begin with the next one then.
+        print(
+            f"what is lost of the centre's log from record {answer['first']} on, to {answer['last']} as far as is "
+            "known, is given up for lost, in your name; certificates are issued again"
+        )
     return 0
 
 

@@ -143,11 +143,11 @@ def _tell(made: HandedOver) -> None:
     print("recovery shares, two of which are needed; give each to another person, off this machine:")
     for share in made.shares:
         print(f"  {share}")
+    print("until `leadglass-server keys drill` has opened a test object from two of them, this is not recoverable")
     if made.root_key is not None:
         print(f"key of the certificate authority's root: {made.root_key}")
         print("whoever has it makes hosts and centres that yours believe; keep it on a medium in a safe, twice")
-    print("until `leadglass-server keys drill` has opened a test object from two of them, this is not recoverable",
-          flush=True)  # fmt: skip
+    sys.stdout.flush()
 
 
 def _announce(ready_file: Path | None, addresses: dict[str, str | int | None]) -> None:

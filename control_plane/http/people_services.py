@@ -42,7 +42,6 @@ from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.settling import Settling
-from shared.audit.record import Participant
 from shared.identity import HostId
 
 COOKIE = "leadglass_session"
@@ -147,7 +146,3 @@ def count_failure(services: PeopleServices) -> None:
     source = address_of_request()
     services.limit.check(source)
     services.limit.failed(source)
-
-
-def who_of(person: SignedIn) -> tuple[Participant, ...]:
-    return (Participant("person", person.name, True),)
