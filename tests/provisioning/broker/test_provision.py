@@ -9,9 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from control_plane.enrolment.profiles import make_root
-from provisioning.__main__ import BAD_INPUT, OK, main
+from provisioning.__main__ import main
 from provisioning.broker import mosquitto, nats, rabbitmq
 from provisioning.broker.layout import Plan, Tls, host_subject, parse_hosts
+from provisioning.command import BAD_INPUT, OK
 from shared.enrolment.chain import pem_of
 from shared.errors import Malformed
 from shared.identity import HostId
