@@ -9,7 +9,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -77,10 +77,11 @@ from edge_agent.policy_sync.self_check import SelfCheck
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.spool.keeper import SpoolKeeper, make_room
+from edge_agent.watchdog import ServiceManager, service_manager
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
-from shared.errors import Unavailable
+from shared.errors import IntegrityFailure, Unavailable
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState
 from shared.identity import RandomBytes
@@ -136,12 +137,14 @@ class Agent:
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
         vault: Callable[[KeyProtection], KeyVault] = vault_of,
         start_anew: Callable[[], None] = lambda: None,
+        manager: ServiceManager | None = None,
     ) -> None:
         """`start_anew` has whoever runs this end the run, and make another agent of what is in the folder then."""
         folder, identity = settings.folder, load_identity(settings.folder, vault)
         log = self._recent = RecentLog(log, clock)
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
         self._vault, self._start_anew = vault, start_anew
+        self._manager = manager or ServiceManager()
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
         self._hints = Hints(has_broker=identity.config.doors.mqtt_port is not None, on_lost=self._bells.pull.ring)
         self._contexts: list[ssl.SSLContext] = []
@@ -222,11 +225,24 @@ class Agent:
         for part in self._parts:
             supervisor.start(part)
         self._write_ready_file()
-        stop.wait()
+        self._manager.ready(f"host {self._host_id}")
+        while not stop.wait(self._manager.interval_s or None):
+            if self._is_working(supervisor):
+                self._manager.alive()
+        self._manager.alive()
         supervisor.stop()
         self._record(Event.AGENT_STOPPED)
         self.database.close()
         self._log.event("agent.stopped")
+
+    def _is_working(self, supervisor: Supervisor) -> bool:
+        """Return whether every part has its thread; does not return while some thread does not let go of the database.
+
+        What a part fails at is in the log and tried again. A new start helps against what hangs.
+        """
+        with suppress(Unavailable, IntegrityFailure), self.database.transaction():
+            pass
+        return supervisor.is_whole()
 
     def _finish_key_move(self) -> None:
         """See to what a move of the keys left that was cut off, and to a DICOM certificate that people put there."""
@@ -651,6 +667,7 @@ def run(settings: Settings, clock: Clock, log: Log) -> None:
     # A core dump would hold whatever image is passing through.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     load_enrolment(settings.folder)
+    manager = service_manager()
     with locked(settings.folder):
         runs = Runs()
 
@@ -666,7 +683,8 @@ def run(settings: Settings, clock: Clock, log: Log) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
         while (stop := runs.begin()) is not None:
-            Agent(settings, clock, log, start_anew=stop.set).run(stop)
+            Agent(settings, clock, log, start_anew=stop.set, manager=manager).run(stop)
+        manager.stopping()
 
 
 @contextmanager
