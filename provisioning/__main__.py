@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 
 from provisioning.broker import command as broker
 from provisioning.command import BAD_INPUT, REFUSED, UNAVAILABLE
+from provisioning.install import command as install
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
-_COMMANDS = (broker,)
+_COMMANDS = (install, broker)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

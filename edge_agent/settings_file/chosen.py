@@ -37,10 +37,11 @@ def chosen(options: Namespace) -> AgentSettings:
         if (path := getattr(options, name)) is not None:
             given[name] = str(path)
     if options.export_folder is not None:
-        given["export_folders"] = tuple(map(_folder, options.export_folder))
+        given["export_folders"] = tuple(map(named_folder, options.export_folder))
     return replace(settings, **given)
 
 
-def _folder(text: str) -> NamedFolder:
+def named_folder(text: str) -> NamedFolder:
+    """Read `AE_TITLE=/path`. Raises Malformed."""
     named = parse_named(text)
     return NamedFolder(named.ae_title, os.fsdecode(named.path))

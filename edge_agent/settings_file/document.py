@@ -76,7 +76,7 @@ class AgentSettings:
         """Return the file, with what a person has to know to change it."""
         tls = "# tls_port = 2762" if self.dicom_tls_port is None else f"tls_port = {self.dicom_tls_port}"
         lines = [
-            "# The agent of this host. After a change: leadglass-provision install && systemctl restart leadglass-agent",
+            "# The agent of this host. After a change: leadglass-provision install, systemctl restart leadglass-agent",
             f"version = {VERSION}",
             f"data = {_quoted(self.data)}",
             f"guard_socket = {_quoted(self.guard_socket)}",
@@ -121,7 +121,7 @@ class _Table(Fields):
     def networks(self, name: str, *, or_names: bool) -> tuple[str, ...]:
         items = self.items(name, most=_MAX_NETWORKS) if self.has(name) else []
         for item in items:
-            if not isinstance(item, str) or not (is_network(item) or or_names and re.fullmatch(HOST_PATTERN, item)):
+            if not isinstance(item, str) or not (is_network(item) or (or_names and re.fullmatch(HOST_PATTERN, item))):
                 also = ", or a name" if or_names else ""
                 raise self._bad(name, f"expected networks such as 10.1.2.0/24, or addresses{also}")
         return tuple(map(str, items))
