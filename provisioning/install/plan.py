@@ -147,9 +147,7 @@ def plan_removal(installed: Installed, there: Mapping[str, There], *, erase_chan
     return Plan(tuple(steps), (), (), actions, replace(installed, pending=actions), Installed(kept, installed.accounts))
 
 
-def _folders_of_ours(
-    wanted: Sequence[Wanted], there: Mapping[str, There], noted: Mapping[str, Noted]
-) -> list[Wanted]:
+def _folders_of_ours(wanted: Sequence[Wanted], there: Mapping[str, There], noted: Mapping[str, Noted]) -> list[Wanted]:
     """Return the folders on the way to what is wanted that are not there, or were not before us."""
     named = {item.path for item in wanted}
     folders = []

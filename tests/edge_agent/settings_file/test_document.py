@@ -63,7 +63,7 @@ def test_only_the_version_has_to_be_there() -> None:
         ("data = '/x'\n", "x, version is malformed: missing"),
         ("version = '1'\n", "x line 1, version"),
         ("version = 0\n", "x line 1, version"),
-        ("version = 1\ndata = \"/a\\u0000\"\n", "x line 2, data"),
+        ('version = 1\ndata = "/a\\u0000"\n', "x line 2, data"),
         ("version = 1\ndata == 3\n", "line 2, column"),
         ("version = 1\nversion = 1\n", "x is malformed: not TOML"),
         ("version = 1\n# \udcff", "x line 2 is malformed: not UTF-8"),

@@ -35,7 +35,7 @@ PARTS = {AGENT, GUARD}
 @st.composite
 def hosts(draw: st.DrawFn) -> ModelHost:
     """A host with some of the folders, and at each path nothing, what we want there, or something else."""
-    files = {path: FOLDER for path in ("/etc", "/var", "/var/lib")}
+    files = dict.fromkeys(("/etc", "/var", "/var/lib"), FOLDER)
     for path in ("/etc/systemd", "/etc/systemd/system", "/etc/udev"):
         if path.rpartition("/")[0] in files and draw(st.booleans()):
             files[path] = FOLDER
