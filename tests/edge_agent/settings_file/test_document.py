@@ -1,10 +1,11 @@
 """The agent's settings file: what it says, what it refuses and on which line, and how another version of it is met."""
 
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.__main__ import _parser
@@ -25,7 +26,7 @@ WHOLE = AgentSettings(
 )
 paths = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=30).map(lambda text: f"/{text}")
 titles = st.from_regex(r"[A-Z0-9=\"']{1,16}", fullmatch=True)
-settings = st.builds(
+values = st.builds(
     AgentSettings,
     data=paths,
     guard_socket=paths,
@@ -38,7 +39,8 @@ settings = st.builds(
 )
 
 
-@given(settings)
+@settings(max_examples=40)
+@given(values)
 def test_what_is_written_reads_back(value: AgentSettings) -> None:
     assert parse(value.text().encode()) == value
 
@@ -82,10 +84,8 @@ def test_a_file_that_was_altered_is_read_or_refused_and_nothing_else(data: st.Da
     text = bytearray(WHOLE.text().encode())
     place = data.draw(st.integers(0, len(text) - 1))
     text[place : place + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
-    try:
-        parse(bytes(text))
-    except Refused as exc:
-        assert "agent.toml" in str(exc)
+    with suppress(Refused):
+        assert parse(parse(bytes(text)).text().encode()) == parse(bytes(text))
 
 
 # ---- the program's options
@@ -100,9 +100,9 @@ def test_options_win_over_the_file_and_the_file_over_what_is_usual(tmp_path: Pat
     file.write_text(WHOLE.text())
 
     assert chosen(options("--config", str(file))) == WHOLE
-    asked = ("--dicom-port", "0", "--export-folder", "CT9=/srv/ct9", "--data", "/tmp/x")
+    asked = ("--dicom-port", "0", "--export-folder", "CT9=/srv/ct9", "--data", "/srv/x")
     changed = chosen(options("--config", str(file), *asked))
-    assert (changed.dicom_port, changed.dicom_host, changed.data) == (0, "10.1.2.3", "/tmp/x")
+    assert (changed.dicom_port, changed.dicom_host, changed.data) == (0, "10.1.2.3", "/srv/x")
     assert changed.export_folders == (NamedFolder("CT9", "/srv/ct9"),)
     assert chosen(options("--data", "/x")) == AgentSettings(data="/x")
 

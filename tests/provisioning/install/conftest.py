@@ -1,7 +1,6 @@
 """A host below a folder: accounts, some folders of Debian's, and what else lies there."""
 
 import hashlib
-import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,7 @@ def tree(root: Path) -> dict[str, tuple[str, str]]:
         if name.rstrip("-") in _ACCOUNTS or name.endswith(_OF_SQLITE):
             continue
         status = path.lstat()
-        content = os.readlink(path) if path.is_symlink() else ""
+        content = str(path.readlink()) if path.is_symlink() else ""
         if path.is_file() and not path.is_symlink():
             content = hashlib.sha256(path.read_bytes()).hexdigest()
         found[name] = (f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}", content)

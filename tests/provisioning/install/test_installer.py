@@ -164,7 +164,7 @@ def test_nothing_is_denied_before_the_console_is_proved(root: Path) -> None:
         b'"port":"1-2","ports":"2","product":"0001","role":"keyboard","vendor":"0001"}],"v":1}\n'
     )
     (root / "var/lib/leadglass-guard/pins.json").write_bytes(pins)
-    with pytest.raises(ConsoleNotProved, match="60-leadglass-console.rules is not there"):
+    with pytest.raises(ConsoleNotProved, match=r"60-leadglass-console.rules is not there"):
         install(root, EVERYTHING, "update-grub")
     assert not (root / "etc/udev/rules.d/58-leadglass-default-deny.rules").exists()
 

@@ -1,4 +1,4 @@
-"""Whatever lies on a host: installing twice is installing once, cut off anywhere it goes on, and uninstalling undoes it."""
+"""Whatever lies on a host: installing twice is installing once, cut off it goes on, and uninstalling undoes it."""
 
 from dataclasses import replace
 
