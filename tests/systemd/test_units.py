@@ -1,4 +1,4 @@
-"""Every unit: systemd understands all of it, it is exposed no more than it has to be, and each exposure has its reason."""
+"""Every unit: systemd understands all of it, it is exposed no more than it has to be, and it says why."""
 
 import json
 import re

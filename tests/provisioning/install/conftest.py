@@ -2,7 +2,7 @@
 
 import hashlib
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -50,7 +50,7 @@ def root(tmp_path: Path) -> Path:
     return make_root(tmp_path / "root")
 
 
-def resolving(peers: "tuple[Peer, ...] | list[Peer]") -> dict[str, tuple[str, ...]]:
+def resolving(peers: Sequence[Peer]) -> dict[str, tuple[str, ...]]:
     return {peer.address: ("10.3.0.9", "10.3.0.7") for peer in peers if peer.is_name}
 
 
