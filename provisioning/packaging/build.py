@@ -83,11 +83,12 @@ def build(fetched: Path, out: Path, work: Path, root: Path = ROOT) -> Path:
     for path in (*tree.rglob("*"), tree):
         os.utime(path, (age, age), follow_symlinks=False)
     out.mkdir(parents=True, exist_ok=True)
+    package = out / made.file_name
     _run(
-        ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zzstd", "-z9", "--build", str(tree), str(out / made.file_name)],
+        ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zzstd", "-z9", "--build", str(tree), str(package)],
         {"SOURCE_DATE_EPOCH": str(age)},
     )  # fmt: skip
-    return out / made.file_name
+    return package
 
 
 def _place_ours(root: Path, site: Path) -> None:

@@ -1,4 +1,6 @@
-"""What goes into the package of a modality host, and where: decided by the names of what there is.
+"""What goes into the package of a modality host, and where.
+
+Decided by names alone, of what there is:
 
 /opt/leadglass/pyvenv.cfg, bin/python        an environment on Debian's own Python, of exactly one minor version
 /opt/leadglass/bin/leadglass-*               launchers
