@@ -78,6 +78,7 @@ from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.spool.keeper import SpoolKeeper, make_room
 from edge_agent.watchdog import ServiceManager, service_manager
+from edge_agent.state_formats import claim
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -662,13 +663,17 @@ class Runs:
 
 
 def run(settings: Settings, clock: Clock, log: Log) -> None:
-    """Run one agent until SIGTERM or SIGINT. Raises NotEnrolled, IdentityUnreadable, AlreadyRunning and others."""
+    """Run one agent until SIGTERM or SIGINT.
+
+    Raises NotEnrolled, IdentityUnreadable, AlreadyRunning, StateTooNew and others.
+    """
     os.umask(0o077)
     # A core dump would hold whatever image is passing through.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     load_enrolment(settings.folder)
     manager = service_manager()
     with locked(settings.folder):
+        claim(settings.folder.path)
         runs = Runs()
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
