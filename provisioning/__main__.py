@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 
 from provisioning.broker import command as broker
 from provisioning.command import BAD_INPUT, REFUSED, UNAVAILABLE
+from provisioning.self_test import command as self_test
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
-_COMMANDS = (broker,)
+_COMMANDS = (self_test, broker)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
