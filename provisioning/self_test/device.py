@@ -1,4 +1,4 @@
-"""What the guard of this host decides about a keyboard that nobody knows. Nothing is plugged in and nothing enforced."""
+"""What this host's guard decides about a keyboard that nobody knows. Nothing is plugged in, and nothing enforced."""
 
 from collections.abc import Callable
 

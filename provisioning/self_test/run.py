@@ -9,6 +9,7 @@ from edge_agent.config import AgentFolder, Identity, load_identity
 from edge_agent.host_watch.adjtimex import read_clock
 from edge_agent.link.client import GuardClient
 from provisioning.finding import Finding, Verdict
+from provisioning.outcome import Outcome
 from provisioning.self_test import host
 from provisioning.self_test.centre import Centre, connected
 from provisioning.self_test.device import judge_device
@@ -19,7 +20,6 @@ from provisioning.self_test.made import make_phantom
 from provisioning.self_test.patience import Patience
 from provisioning.self_test.policy import judge_policy
 from provisioning.self_test.sending import AgentPort, send
-from provisioning.step import Step
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import RandomBytes
@@ -40,7 +40,7 @@ class Context:
     random_bytes: RandomBytes = secrets.token_bytes
 
 
-def run(context: Context) -> Step:
+def run(context: Context) -> Outcome:
     """Return what was found; whatever keeps the test from being made is a finding itself."""
     try:
         with ExitStack() as stack:
@@ -51,8 +51,8 @@ def run(context: Context) -> Step:
             findings = [*_everything(context, identity, local, centre, journey)]
     except (Refused, IntegrityFailure, Unavailable) as exc:
         fix = "enrol this host and start the agent first: leadglass-provision enrol"
-        return Step(NAME, context.clock.now(), (Finding("identity", Verdict.FAIL, said(exc), fix),))
-    return Step(NAME, context.clock.now(), tuple(findings), journey.word)
+        return Outcome(NAME, context.clock.now(), (Finding("identity", Verdict.FAIL, said(exc), fix),))
+    return Outcome(NAME, context.clock.now(), tuple(findings), journey.word)
 
 
 def _image(context: Context, identity: Identity, local: LocalAgent, centre: Centre) -> Journey:
