@@ -89,6 +89,7 @@ from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
+from control_plane.vault.self_test import SelfTestDesk
 from control_plane.vault.settling import Settling
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -280,6 +281,7 @@ class ControlPlane:
                 self._journal,
                 lambda: self._shown(store.JOURNAL),
             ),
+            self._make_self_tests(),
         )
         any_address = _listen_on(settings.host)
         yield Door(
@@ -299,6 +301,18 @@ class ControlPlane:
             None,
             max_body_bytes=MAX_BODY_BYTES,
             timeout_s=30,
+        )
+
+    def _make_self_tests(self) -> SelfTestDesk:
+        return SelfTestDesk(
+            self._database,
+            self._evidence,
+            self._opener(),
+            AuditProof(self._database, self._evidence),
+            self._journal,
+            self._keys.signer(store.JOURNAL),
+            lambda: self._shown(store.JOURNAL),
+            self._clock,
         )
 
     def _people_services(self) -> PeopleServices:
