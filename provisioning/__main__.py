@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 
 from provisioning.broker import command as broker
 from provisioning.command import BAD_INPUT, REFUSED, UNAVAILABLE
+from provisioning.preflight import command as preflight
+from provisioning.visit import command as visit
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
-_COMMANDS = (broker,)
+_COMMANDS = (preflight, visit, broker)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
