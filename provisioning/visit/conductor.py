@@ -35,7 +35,8 @@ class Conductor:
 
     def _findings(self, step: Step) -> Sequence[Finding]:
         try:
-            return step.run(self._context)
+            # A step that says nothing proved nothing.
+            return step.run(self._context) or [Finding(step.name, Verdict.FAIL, "it looked at nothing", fix(""))]
         except (Refused, IntegrityFailure, Unavailable) as exc:
             said = printable(str(exc), _MOST_CHARS)
         except OSError as exc:
@@ -52,9 +53,7 @@ class Conductor:
 
 
 def breaking(step: Step, findings: Sequence[Finding]) -> list[Finding]:
-    """Return what the visit breaks off for; a step that says nothing proved nothing."""
-    if not findings:
-        return [Finding(step.name, Verdict.FAIL, "it looked at nothing", fix(""))]
+    """Return what the visit breaks off for."""
     return [one for one in findings if one.verdict is Verdict.FAIL and one.check not in step.advised]
 
 

@@ -50,7 +50,5 @@ def _trust(context: Context) -> Iterator[Finding]:
     elif expected == trust.fingerprint:
         yield Finding("policy-root", Verdict.PASS, f"{pinned}, as the administrator named it")
     else:
-        do = (
-            f"stop: what answered the enrolment is not your centre; tell the administrator. If it was mistyped, {AGAIN}"
-        )
+        do = f"stop: what enrolled this host is not your centre; tell the administrator. If it was mistyped, {AGAIN}"
         yield Finding("policy-root", Verdict.FAIL, f"{pinned}, and the administrator named {expected}", do)
