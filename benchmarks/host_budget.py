@@ -58,9 +58,9 @@ class Budgets:
 
     def markdown(self) -> str:
         rounds = len(next(iter(self._taken.values())))
+        what = f"{A_SECOND} CT images of 0.5 MiB a second for {self._seconds} s, then {self._seconds} s of nothing"
         rows = [
-            f"{A_SECOND} CT images of 0.5 MiB a second for {self._seconds} s, then {self._seconds} s of nothing; "
-            f"{rounds} rounds, taking turns, medians. {cpu()}.",
+            f"{what}; {rounds} rounds, taking turns, medians. {cpu()}.",
             "",
             "| | % of a core, capturing | idle | anonymous MiB | resident MiB | CPU, ms an image | / ours |",
             "| --- | --- | --- | --- | --- | --- | --- |",
@@ -157,12 +157,7 @@ class Meter:
         return sum(_kib(text, "RssAnon") for text in status) / 1024, sum(_kib(text, "VmRSS") for text in status) / 1024
 
     def _used(self) -> float:
-        return sum(_scheduled_s(pid) for pid in self._pids)
-
-
-def _scheduled_s(pid: int) -> float:
-    """Return the processor time of a process's threads and of its ended children, finer than by ticks where it can."""
-    return cpu_of(pid)
+        return sum(cpu_of(pid) for pid in self._pids)
 
 
 def _kib(status: str, name: str) -> int:

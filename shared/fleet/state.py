@@ -161,9 +161,9 @@ class HostState:
     `run` is drawn at each start of the agent, so that a disk that was put back, or copied, gives itself away; empty: an
     agent of an earlier version says nothing of it. It is not written then, `capture` is not where nothing of it differs
     from its defaults, `guard` is not where no guard answers, `isolated` is where it is true, `layers` where it has any,
-    `failed` where anything did, `budget` where it is known, and `keys` where it is not *file*. `policy_in_force` is lower than `policy_accepted`
-    where a roll-out has not reached the host, or the newer one failed here. `centre_log` and `renewal_error` are not
-    written where they are empty.
+    `failed` where anything did, `budget` where the centre says that it reads it, and `keys` where it is not *file*.
+    `policy_in_force` is lower than `policy_accepted` where a roll-out has not reached the host, or the newer one failed
+    here. `centre_log` and `renewal_error` are not written where they are empty.
     """
 
     host_id: HostId
@@ -188,7 +188,7 @@ class HostState:
     centre_log: str = ""  # what is wrong with the centre's log, by what this host saw of it
     renewal_error: str = ""  # why its certificate is due and was not renewed
     keys: KeyProtection = KeyProtection.FILE
-    budget: Budget | None = None  # None: an agent that says nothing of it, or speaks to a centre that reads nothing
+    budget: Budget | None = None  # what agent and guard take
 
     def encode(self) -> bytes:
         capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}

@@ -2,7 +2,18 @@
 
 from pathlib import Path
 
-_STAT = "anon {anon}\nfile {file}\nkernel 2097152\ninactive_anon 0\nactive_anon {anon}\ninactive_file {file}\nactive_file 0\n"
+_STAT = """\
+anon {anon}
+file {file}
+kernel 2097152
+active_anon {anon}
+inactive_file {file}
+active_file 0
+"""
+_PRESSURE = """\
+some avg10=0.00 avg60=0.00 avg300=0.00 total=1234567
+full avg10=0.00 avg60=0.00 avg300=0.00 total=1
+"""
 
 
 class FakeSlice:
@@ -16,9 +27,7 @@ class FakeSlice:
         self.own.write_text(f"0::/{slice_name}/leadglass-agent.service\n")
         self.takes(cpu_us=0)
         for name in ("cpu", "io", "memory"):
-            self.write(
-                f"{name}.pressure", "some avg10=0.00 avg60=0.00 avg300=0.00 total=1234567\nfull avg10=0.00 total=1\n"
-            )
+            self.write(f"{name}.pressure", _PRESSURE)
 
     def takes(self, *, cpu_us: int, agent_mib: int = 70, guard_mib: int = 28, cached_mib: int = 40) -> None:
         for folder, mib in ((self._slice, agent_mib + guard_mib), (self.agent, agent_mib), (self.guard, guard_mib)):
