@@ -47,6 +47,9 @@ def status(options: Namespace) -> int:
             print(f"           device guard: {guard_line(host)}")
         if host["keys"] is not None:
             print(f"           keys: {KeyProtection(host['keys']).in_words}")
+        if (budget := host["budget"]) is not None:
+            verdict = budget["verdict"].upper() if budget["verdict"] == "exceeded" else budget["verdict"]
+            print(f"           budget: {verdict}: {', '.join(budget['findings'])}")
         if host["openable_here"]:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():
