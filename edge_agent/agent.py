@@ -82,8 +82,8 @@ from edge_agent.policy_sync.self_check import SelfCheck
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.spool.keeper import SpoolKeeper, make_room
-from edge_agent.watchdog import ServiceManager, service_manager
 from edge_agent.state_formats import claim
+from edge_agent.watchdog import ServiceManager, service_manager
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
