@@ -270,6 +270,7 @@ def _status(arguments: argparse.Namespace) -> None:
     import json
 
     from edge_agent.health.local import read_status
+    from shared.fleet.budget import judge
 
     read = read_status(_folder(arguments))
     status = read.json()
@@ -291,6 +292,7 @@ def _status(arguments: argparse.Namespace) -> None:
     status["keys"] = read.keys.in_words
     status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
     status["centre_log"] = read.centre_log or "goes on from there"
+    status["budget"] = judge(read.budget).line()
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
     for line in read.standing.lines():
