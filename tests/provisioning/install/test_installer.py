@@ -170,12 +170,20 @@ def test_nothing_is_denied_before_the_console_is_proved(root: Path) -> None:
 
 
 def test_a_boot_loader_that_is_not_known_is_a_person_s_to_set(root: Path) -> None:
-    with pytest.raises(NoWayToDeny, match="--boot-is-set"):
+    with pytest.raises(NoWayToDeny, match=r"usbcore.authorized_default=0 on the kernel's command line"):
         install(root, EVERYTHING)
-    host = install(root, replace(EVERYTHING, boot_is_set=True))
+    (root / "proc").mkdir()
+    (root / "proc/cmdline").write_text("root=/dev/sda1 usbcore.authorized_default=0 quiet\n")
+    told = install(root, EVERYTHING, "update-initramfs")
+    assert told.plan(AGENT).is_nothing
+    assert not (root / "etc/modprobe.d/leadglass.conf").exists()
+    Remover(root).apply(Erasing())
 
-    assert host.plan(AGENT).is_nothing
-    host = install(root, EVERYTHING, "update-initramfs")
+    # Where it is we who tell the kernel, we go on doing so after it started that way.
+    (root / "proc/cmdline").write_text("root=/dev/sda1\n")
+    ours = install(root, EVERYTHING, "update-initramfs")
+    (root / "proc/cmdline").write_text("root=/dev/sda1 usbcore.authorized_default=0\n")
+    assert ours.plan(AGENT).is_nothing
     assert (root / "etc/modprobe.d/leadglass.conf").is_file()
 
 
