@@ -117,7 +117,7 @@ class ControlPlane:
         self._settings, self._clock = settings, clock
         folders = settings.folders
         self._database = open_database(url_of(folders))
-        self._keys = KeyStore(self._database, load_root_key(folders.root_key), clock)
+        self._keys = KeyStore(self._database, load_root_key(folders.root_key_now), clock)
         self._ca = authority.load(self._database, self._keys, clock)
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
@@ -222,6 +222,10 @@ class ControlPlane:
         self._journal.record(Happening(Event.SERVER_STOPPED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
         self._log.look()
         close_database(self._database)
+
+    def answers(self) -> bool:
+        """Return whether every door answers."""
+        return all(door.answers() for door in self._doors.values())
 
     def addresses(self) -> dict[str, str | int | None]:
         """Where the doors are, and a fresh one-time sign-in link until an administrator can do without one."""
