@@ -9,16 +9,17 @@ from collections.abc import Callable, Sequence
 
 from provisioning.broker import command as broker
 from provisioning.command import BAD_INPUT, REFUSED, UNAVAILABLE
+from provisioning.completion import command as completion
 from provisioning.preflight import command as preflight
 from provisioning.visit import command as visit
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
-_COMMANDS = (preflight, visit, broker)
+_COMMANDS = (preflight, visit, broker, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -37,7 +38,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="leadglass-provision", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in _COMMANDS:

@@ -176,15 +176,14 @@ def test_whatever_is_killed_the_visit_goes_on_where_it_was_and_spends_one_code(
 
     # The worst moment: the centre has taken the code, and its answer is on the way.
     with engineer.begins() as visit:
-        visit.stdin.write(f"{code}\n")
-        visit.stdin.flush()
+        typed(visit, code)
         assert held.holding.wait(30)
         assert wait_until(lambda: len(centre.person("status")["hosts"]) == 1, 10) is not None
         assert code.replace("-", "") not in command_lines().replace("-", "")
         visit.kill()
     assert not engineer.identity.identity.exists()
     with engineer.begins() as visit:
-        assert visit.stdout.readline().startswith("waiting for what another visit")
+        assert said_next(visit).startswith("waiting for what another visit")
         held.released.set()
         said, _ = visit.communicate(timeout=60)
 
@@ -255,6 +254,17 @@ def test_on_a_full_disk_the_code_is_not_asked_for_and_the_visit_goes_on_when_the
     ballast.unlink()
     roomy = engineer.types("--only", "enrol", code=code)
     assert roomy.returncode == 0, roomy.stdout
+
+
+def typed(visit: "subprocess.Popen[str]", line: str) -> None:
+    assert visit.stdin is not None
+    visit.stdin.write(f"{line}\n")
+    visit.stdin.flush()
+
+
+def said_next(visit: "subprocess.Popen[str]") -> str:
+    assert visit.stdout is not None
+    return visit.stdout.readline()
 
 
 def command_lines() -> str:
