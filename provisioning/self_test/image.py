@@ -15,6 +15,7 @@ from provisioning.self_test.centre import Centre
 from provisioning.self_test.local import LocalAgent
 from provisioning.self_test.made import EXPLICIT_LITTLE_ENDIAN, Phantom
 from provisioning.self_test.patience import Patience
+from shared.devices.printable import printable
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.fleet.receipt import Receipt, verify_receipt
 from shared.identity import ObjectId, RandomBytes
@@ -43,6 +44,7 @@ _NO_ROUTES = (
     "with a grade and routes: []"
 )
 _LOOPBACK = "127.0.0.1"
+_MAX_SAID_CHARS = 500
 
 
 @dataclass(frozen=True)
@@ -170,4 +172,4 @@ def _judged(check: str, step: Callable[[], Finding]) -> Finding:
 
 
 def said(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}"
+    return printable(f"{type(exc).__name__}: {exc}", _MAX_SAID_CHARS)
