@@ -16,6 +16,7 @@ from provisioning.self_test.local import LocalAgent
 from provisioning.self_test.made import EXPLICIT_LITTLE_ENDIAN, Phantom
 from provisioning.self_test.patience import Patience
 from shared.devices.printable import printable
+from shared.enrolment.chain import Trust
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.fleet.receipt import Receipt, verify_receipt
 from shared.identity import ObjectId, RandomBytes
@@ -127,9 +128,7 @@ class ImageTest:
         )
         signed = sign_question(question, self.identity.signer)
         word = self._asked(signed)
-        answer = verify_answer(word.statement, verify_centre_key(word.certificate, self.identity.trust))
-        verify_answers(answer, question, signed)
-        if answer.comparison is not Comparison.EQUAL:
+        if said_of(word, question, signed, self.identity.trust) is not Comparison.EQUAL:
             why = "the centre opened the phantom, and it is not what was sent"
             return Finding(OPENED, Verdict.FAIL, why, "stop here and call the administrator: this is an incident")
         self._word = word
@@ -154,6 +153,16 @@ class ImageTest:
     def _captured_as(self) -> ObjectId:
         assert self._object_id is not None  # noqa: S101 (no step is made before the one that finds it has passed)
         return self._object_id
+
+
+def said_of(word: CentresWord, question: SelfTestQuestion, signed: bytes, trust: Trust) -> Comparison:
+    """Return what the centre says to a signed question, once it is the centre that says it, and to this question.
+
+    Raises NotTheCentresKey, Malformed, WrongSigner, SignatureInvalid, NotTheAnswer.
+    """
+    answer = verify_answer(word.statement, verify_centre_key(word.certificate, trust))
+    verify_answers(answer, question, signed)
+    return answer.comparison
 
 
 def _routes(policy: PolicyDocument, made: Phantom) -> tuple[str, ...]:
