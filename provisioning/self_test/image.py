@@ -88,7 +88,7 @@ class ImageTest:
         judged = admission(policy, phantom.AE_TITLE, _LOOPBACK, None)
         if judged.refused is not None:
             return Finding(ADMITTED, Verdict.FAIL, f"{phantom.AE_TITLE} from {_LOOPBACK}: {judged.reason}", _ADMIT)
-        if routes := _routes(policy, made):
+        if routes := routes_of(policy, made):
             why = f"policy {policy.version} would send the phantom to {', '.join(routes)}; it was not sent"
             return Finding(ADMITTED, Verdict.FAIL, why, _NO_ROUTES)
         bound = "" if judged.bound else "; policy binds it to no address, so anybody may say it"
@@ -165,7 +165,7 @@ def said_of(word: CentresWord, question: SelfTestQuestion, signed: bytes, trust:
     return answer.comparison
 
 
-def _routes(policy: PolicyDocument, made: Phantom) -> tuple[str, ...]:
+def routes_of(policy: PolicyDocument, made: Phantom) -> tuple[str, ...]:
     """Return where policy would send the phantom besides the vault, as the agent's capture finds it."""
     reader = IndexReader(EXPLICIT_LITTLE_ENDIAN, policy.grading.looks_at)
     reader.update(memoryview(made.dataset))

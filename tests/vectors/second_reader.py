@@ -1109,7 +1109,7 @@ _STEP = _object_of(
     {"centres_word": _object_of(statement=_text(4096), certificate=_matching(_PEMS, 8192))},
     step=_text(), at=_or_null(_is_time), findings=_list_of(_FINDING, 200),
 )  # fmt: skip
-_NAMED = _matching(r"[^\x00-\x1f\x7f]+", 100)
+_A_NAME = _matching(r"[^\x00-\x1f\x7f]+", 100)
 
 
 def _keyed(name: str, form: Form) -> Form:
@@ -1119,7 +1119,7 @@ def _keyed(name: str, form: Form) -> Form:
 
 
 _HAND_OVER = _object_of(
-    v=_one_of(1), host=_HOST_ID, asset=_NAMED, made=_is_time, engineer=_NAMED, received_by=_NAMED,
+    v=_one_of(1), host=_HOST_ID, asset=_A_NAME, made=_is_time, engineer=_A_NAME, received_by=_A_NAME,
     software=_keyed(r"[a-z]{1,32}", _text(64)), keys=_one_of("file", "tpm"), certificate_until=_is_time,
     policy=_keyed(r"[a-z][a-z0-9-]{0,31}", _integer()), steps=_list_of(_STEP, 5),
 )  # fmt: skip
