@@ -14,7 +14,7 @@ export PYTHONNOUSERSITE := 1
 LAB := cryptsetup-bin,dosfstools,e2fsprogs,mmdebstrap,qemu-system-x86,swtpm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab lint fix type bench fuzz vectors soak lock check clean dev
+.PHONY: help demo test lab lint fix type bench fuzz vectors soak lock check clean dev deb
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +40,9 @@ lab:  ## real USB devices in a virtual machine: make its guest, then run its sce
 	@$(BOOTSTRAP) dev --with $(LAB)
 	@$(RUN) -m tests.lab
 	@$(RUN) -m pytest -q $(or $(T),tests/lab)
+
+deb: dev  ## the Debian package of a modality host, in dist/
+	@$(RUN) -m provisioning.packaging
 
 lint: dev  ## style, formatting and who may import whom
 	@$(RUN) -m ruff check .

@@ -57,6 +57,7 @@ def host_door(
     self_tests: SelfTestDesk,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
+    app.after_request(_says_what_it_reads)
 
     @app.put("/api/v1/objects/<object_id>")
     def put_object(object_id: str) -> Response:
@@ -128,6 +129,11 @@ def host_door(
         return Response(status=204)
 
     return app
+
+
+def _says_what_it_reads(response: AnyResponse) -> AnyResponse:
+    response.headers[state.READS_HEADER] = ", ".join(state.READS)
+    return response
 
 
 def _content_length(most: int) -> int:

@@ -25,7 +25,7 @@ exit status: 0 nothing failed, 1 something failed or could not be judged, 2 bad 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
-    from shared.errors import Malformed
+    from shared.errors import Malformed, Unavailable
 
     try:
         judge = {"object": _object, "audit": _audit, "image": _image, "hand-over": _hand_over}[arguments.what]
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(json.dumps({"v": 1, "ok": ok, **as_json, "conclusion": conclusion}, indent=2), flush=True)
         else:
             print(*shown, conclusion, sep="\n", flush=True)
-    except Malformed as exc:
+    except (Malformed, Unavailable) as exc:
         return _bad_input(str(exc))
     except OSError as exc:
         return _bad_input(str(exc) if exc.filename is None else f"{exc.filename}: {exc.strerror}")
@@ -110,6 +110,9 @@ def _audit(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
 
 
 def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from provisioning.command import verify_centre_is_here
+
+    verify_centre_is_here("checking an image's pixels")
     from control_plane.custody.decoder import Decoder
     from provisioning.verify import checks
     from provisioning.verify.audit_export import judge_export
