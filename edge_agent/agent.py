@@ -9,7 +9,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -82,10 +82,12 @@ from edge_agent.policy_sync.self_check import SelfCheck
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.spool.keeper import SpoolKeeper, make_room
+from edge_agent.state_formats import claim
+from edge_agent.watchdog import ServiceManager, service_manager
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
-from shared.errors import Unavailable
+from shared.errors import IntegrityFailure, Unavailable
 from shared.fleet.budget import MEMBER
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState
@@ -142,12 +144,14 @@ class Agent:
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
         vault: Callable[[KeyProtection], KeyVault] = vault_of,
         start_anew: Callable[[], None] = lambda: None,
+        manager: ServiceManager | None = None,
     ) -> None:
         """`start_anew` has whoever runs this end the run, and make another agent of what is in the folder then."""
         folder, identity = settings.folder, load_identity(settings.folder, vault)
         log = self._recent = RecentLog(log, clock)
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
         self._vault, self._start_anew = vault, start_anew
+        self._manager = manager or ServiceManager()
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
         self._hints = Hints(has_broker=identity.config.doors.mqtt_port is not None, on_lost=self._bells.pull.ring)
         self._examination = Examination()
@@ -232,11 +236,24 @@ class Agent:
         for part in self._parts:
             supervisor.start(part)
         self._write_ready_file()
-        stop.wait()
+        self._manager.ready(f"host {self._host_id}")
+        while not stop.wait(self._manager.interval_s or None):
+            if self._is_working(supervisor):
+                self._manager.alive()
+        self._manager.alive()
         supervisor.stop()
         self._record(Event.AGENT_STOPPED)
         self.database.close()
         self._log.event("agent.stopped")
+
+    def _is_working(self, supervisor: Supervisor) -> bool:
+        """Return whether every part has its thread; does not return while some thread does not let go of the database.
+
+        What a part fails at is in the log and tried again. A new start helps against what hangs.
+        """
+        with suppress(Unavailable, IntegrityFailure), self.database.transaction():
+            pass
+        return supervisor.is_whole()
 
     def _finish_key_move(self) -> None:
         """See to what a move of the keys left that was cut off, and to a DICOM certificate that people put there."""
@@ -681,12 +698,17 @@ class Runs:
 
 
 def run(settings: Settings, clock: Clock, log: Log) -> None:
-    """Run one agent until SIGTERM or SIGINT. Raises NotEnrolled, IdentityUnreadable, AlreadyRunning and others."""
+    """Run one agent until SIGTERM or SIGINT.
+
+    Raises NotEnrolled, IdentityUnreadable, AlreadyRunning, StateTooNew and others.
+    """
     os.umask(0o077)
     # A core dump would hold whatever image is passing through.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     load_enrolment(settings.folder)
+    manager = service_manager()
     with locked(settings.folder):
+        claim(settings.folder.path)
         runs = Runs()
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -701,7 +723,8 @@ def run(settings: Settings, clock: Clock, log: Log) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
         while (stop := runs.begin()) is not None:
-            Agent(settings, clock, log, start_anew=stop.set).run(stop)
+            Agent(settings, clock, log, start_anew=stop.set, manager=manager).run(stop)
+        manager.stopping()
 
 
 @contextmanager

@@ -399,7 +399,8 @@ def open_range(parts: Parts, asked: Asked, start: int, length: int) -> bytes:
 _CODES = {
     "110100": "agent.started agent.stopped server.started server.stopped guard.started guard.stopped",
     "110101": "audit.read",
-    "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused",
+    "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused "
+    "vault.self-test-compared",
     "110104": "capture.image-delivered capture.delivery-refused capture.delivery-retried "
     "capture.commitment-requested capture.commitment-reported capture.commitment-refused capture.file-released "
     "route.delivered route.failed route.retried route.dropped vault.object-stored vault.object-refused",
