@@ -84,6 +84,7 @@ from control_plane.routes.queue import RouteQueue
 from control_plane.routes.service import RouteService
 from control_plane.settings import Settings
 from control_plane.tlog.proofs import LogProofs
+from control_plane.tlog.reading import LogReading
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
@@ -358,6 +359,7 @@ class ControlPlane:
             versions=self._versions,
             simulation=PolicySimulation(self._database, self._verified, self._clock),
             audit=audit,
+            merkle=LogReading(self._database, self._journal, self._log_proofs),
             coverage=coverage,
             comparisons=self._comparisons,
             routes=routes,

@@ -38,6 +38,10 @@ class LogProofs:
         """Return a tlog-proof of record `seq` of `source`. Raises what `of_leaf` does."""
         return self._proof((AuditRow.source == source) & (AuditRow.seq == seq), source, f"record {seq}")
 
+    def offer(self) -> bytes:
+        """Return by which key checkpoints are signed, and who says so, encoded."""
+        return self._offer().encode()
+
     def checkpoint(self) -> str:
         """Raises LogAltered, DatabaseUnavailable."""
         with snapshot(self._database) as session:
@@ -53,4 +57,4 @@ class LogProofs:
                 path = make_inclusion(entry, size, nodes_of(rows.reader(session)))
             except Malformed as exc:
                 raise LogAltered(str(exc)) from exc
-        return ProofText(entry, tuple(path), checkpoint, self._offer().encode()).encode()
+        return ProofText(entry, tuple(path), checkpoint, self.offer()).encode()

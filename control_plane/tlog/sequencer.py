@@ -42,6 +42,12 @@ class Sequencer:
         self._keep_head(session, grown)
         return size
 
+    def sign(self, session: Session) -> None:
+        """Sign what a migration entered, where nobody has signed yet, in a transaction of `in_one_commit`."""
+        size, encoded, checkpoint = rows.head(session)
+        if size and not checkpoint:
+            self._keep_head(session, self._verify(size, encoded, checkpoint))
+
     def _keep_head(self, session: Session, grown: CompactRange) -> None:
         signed = sign_checkpoint(TreeHead(self.key.name, grown.size, grown.root()), self._signer)
         rows.keep_head(session, grown, signed)
