@@ -33,7 +33,7 @@ MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk
 BROWSER := chromium,chromium-driver
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,shellcheck,softhsm2,$(BROWSER),systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
+	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,shellcheck,softhsm2,poppler-utils,$(BROWSER),systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
 	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)
@@ -72,7 +72,7 @@ soak: dev  ## the tests that take minutes on purpose
 
 # dev is locked first and the others within it, so that one environment can serve them all.
 lock: dev  ## pin and hash every dependency again (requirements/*.txt)
-	@set -e; for extra in dev demo server agent verify; do \
+	@set -e; for extra in dev demo server agent provision verify; do \
 	  case $$extra in dev) within= ;; *) within="--constraint requirements/dev.txt" ;; esac; \
 	  $(VENV)/bin/uv pip compile pyproject.toml --extra $$extra --group build $$within \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \
