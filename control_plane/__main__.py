@@ -152,8 +152,7 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _add_codes(commands: "Commands[argparse.ArgumentParser]") -> None:
     code = commands.add_parser("code", help="issue one-time enrolment codes, look at them, cancel them")
     # Not required here: the actions bring their own.
-    code.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
-    code.add_argument("--url", help="people's door, where it is not the one in the credential")
+    _credential(code, required=False)
     _json(code)
     code.add_argument("--asset", help="the asset number, or what else people call the host, such as 'CT 2, room 1.14'")
     code.add_argument("--list", type=Path, metavar="FILE.csv", help="asset, site, type: a code for each line, or none")
@@ -322,8 +321,7 @@ def _add_layers(actions: "Commands[argparse.ArgumentParser]") -> None:
 
 def _add_root(actions: "Commands[argparse.ArgumentParser]") -> None:
     root = actions.add_parser("root", help="fingerprints of the policy roots, which a host's guard pins; or a new root")
-    root.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
-    root.add_argument("--url", help="people's door, where it is not the one in the credential")
+    _credential(root, required=False)
     _json(root)
     root.set_defaults(run=_later("policies", "root"))
     changes = root.add_subparsers(title="changes", metavar="CHANGE")
@@ -592,9 +590,16 @@ def _made_once(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _person(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
+    return _json(_credential(parser, required=True))
+
+
+def _credential(parser: argparse.ArgumentParser, *, required: bool) -> argparse.ArgumentParser:
+    parser.add_argument("--as", dest="credential", type=Path, required=required, metavar="FILE", help="your credential")
     parser.add_argument("--url", help="people's door, where it is not the one in the credential")
-    return _json(parser)
+    parser.add_argument(
+        "--signed-by", type=Path, metavar="FILE", help="your certificate, in the place of the credential's token"
+    )
+    return parser
 
 
 def _host(actions: "Commands[argparse.ArgumentParser]", name: str, told: str) -> argparse.ArgumentParser:

@@ -60,6 +60,7 @@ from control_plane.keys.root import load_root_key
 from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
+from control_plane.people.certificates import PersonCertificates
 from control_plane.people.factors import Factors
 from control_plane.people.passwords import Passwords
 from control_plane.people.people import People
@@ -89,6 +90,7 @@ from control_plane.vault.index_service import IndexService
 from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
+from control_plane.vault.self_test import SelfTestDesk
 from control_plane.vault.settling import Settling
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -280,6 +282,7 @@ class ControlPlane:
                 self._journal,
                 lambda: self._shown(store.JOURNAL),
             ),
+            self._make_self_tests(),
         )
         any_address = _listen_on(settings.host)
         yield Door(
@@ -301,6 +304,18 @@ class ControlPlane:
             timeout_s=30,
         )
 
+    def _make_self_tests(self) -> SelfTestDesk:
+        return SelfTestDesk(
+            self._database,
+            self._evidence,
+            self._opener(),
+            AuditProof(self._database, self._evidence),
+            self._journal,
+            self._keys.signer(store.JOURNAL),
+            lambda: self._shown(store.JOURNAL),
+            self._clock,
+        )
+
     def _people_services(self) -> PeopleServices:
         audit = AuditReading(self._database, self._evidence, self._journal, self._clock)
         coverage = CoverageShowing(
@@ -309,13 +324,22 @@ class ControlPlane:
         )  # fmt: skip
         routes = self._routes_for_people()
         proofs = (self._database, self._journal, self._keys, Passwords(), self._security_keys, self._clock)
+        signing_in = SigningIn(*proofs)
         return PeopleServices(
             accounts=self._accounts,
             people=People(self._database, self._journal, self._clock),
             factors=Factors(*proofs),
-            signing_in=SigningIn(*proofs),
+            signing_in=signing_in,
             sessions=Sessions(self._database, self._journal, self._clock),
             tokens=Tokens(self._database, self._journal, self._clock),
+            certificates=PersonCertificates(
+                self._database,
+                self._journal,
+                self._issuance.because(Why.SIGN_IN),
+                self._ca.trust,
+                signing_in,
+                self._clock,
+            ),
             provider=ProviderSignIn(self._database, self._journal, self._keys, self._security_keys, self._clock),
             overview=Overview(
                 self._database,

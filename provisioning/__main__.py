@@ -9,9 +9,14 @@ from collections.abc import Callable, Sequence
 
 from provisioning.broker import command as broker
 from provisioning.command import BAD_INPUT, REFUSED, UNAVAILABLE
+from provisioning.handover import command as hand_over
+from provisioning.install import command as install
+from provisioning.preflight import command as preflight
+from provisioning.self_test import command as self_test
+from provisioning.visit import command as visit
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
-_COMMANDS = (broker,)
+_COMMANDS = (visit, preflight, install, self_test, hand_over, broker)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,10 @@ from getpass import getpass
 from pathlib import Path
 from typing import Any
 
-from control_plane.cli.client import DoorRefused, PeopleDoor
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from control_plane.cli import certified
+from control_plane.cli.client import DoorRefused, Nobody, PeopleDoor
 from control_plane.cli.people import door
 from control_plane.durable import replace_whole, write_new
 from control_plane.people.secret_text import TOKEN_PATTERN
@@ -104,6 +107,26 @@ def renew_credential(options: Namespace) -> int:
         # Only now: whoever lost the answer could not have asked again.
         PeopleDoor(url, answer["token"]).post("/api/v1/tokens/end", {"token": answer["before"]})
     return _print(options, {"file": str(options.credential)}, f"{options.credential}: renewed, for a year")
+
+
+def certificate(options: Namespace) -> int:
+    """Have a key that is made here certified for some hours; whoever asks shows password and second factor."""
+    credential = load_credential(options.credential)
+    if options.out.exists():
+        raise FileExistsError(17, "exists already; it is never overwritten", str(options.out))
+    key = ec.generate_private_key(ec.SECP256R1())
+    body: dict[str, Json] = {
+        "name": credential.person,
+        "password": _ask(f"Password of {credential.person}: "),
+        "code": _ask("Code of your app, or a recovery code: ").strip(),
+        "csr": certified.request_for(key),
+    }
+    answer: Any = PeopleDoor(options.url or credential.url, Nobody()).post("/api/v1/sign-in/certificate", body)
+    certified.keep(options.out, key, answer["certificate"])
+    shown: Json = {"file": str(options.out), "session": answer["session"], "expires": answer["expires"]}
+    said = f"{options.out}: until {answer['expires']}; show it as --signed-by {options.out}, beside --as"
+    ends = f"it ends sooner with: leadglass-server session end {answer['session']} --as CREDENTIAL"
+    return _print(options, shown, said, ends)
 
 
 def new_token(options: Namespace) -> int:

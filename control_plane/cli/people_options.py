@@ -55,6 +55,11 @@ def _add_own(actions: "Commands[argparse.ArgumentParser]", person: Person, later
     renew = person(actions.add_parser("renew", help="put a token for a year into your credential (audited)"))
     renew.add_argument("--token-file", type=Path, metavar="FILE", help="a token that an administrator handed to you")
     renew.set_defaults(run=later("accounts", "renew_credential"))
+    certificate = person(
+        actions.add_parser("certificate", help="have a key of this machine certified for some hours (audited)")
+    )
+    certificate.add_argument("--out", type=Path, required=True, metavar="FILE", help="key and certificate, to make")
+    certificate.set_defaults(run=later("accounts", "certificate"))
     factor = actions.add_parser("second-factor", help="what you show beside your password")
     steps = factor.add_subparsers(title="actions", required=True, metavar="ACTION")
     add = person(steps.add_parser("add", help="an app with codes (TOTP); security keys are added on the page"))

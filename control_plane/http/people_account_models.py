@@ -114,6 +114,20 @@ class SignInRequest(Strict):
     code: str = Field(max_length=64)
 
 
+class CertificateRequest(SignInRequest):
+    """`csr` is a PKCS #10 request in PEM for an ECDSA P-256 key; what it says of a name is not read."""
+
+    csr: str = Field(max_length=4096)
+
+
+class CertificateAnswer(BaseModel):
+    """A person's certificate, and behind it the issuing CA's; `session` ends it."""
+
+    certificate: str
+    session: str
+    expires: str
+
+
 class TokenRequest(Strict):
     """`scope` is a list of permissions; without one the token is for all that its person may do."""
 

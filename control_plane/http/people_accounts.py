@@ -6,6 +6,8 @@ from apiflask import APIFlask
 from flask import request
 
 from control_plane.http.people_account_models import (
+    CertificateAnswer,
+    CertificateRequest,
     Done,
     FactorRemoval,
     LinkAnswer,
@@ -152,6 +154,14 @@ def _add_tokens(app: APIFlask, services: PeopleServices) -> None:
             wanted.name, wanted.password, wanted.code, address_of_request()
         )
         return {"name": wanted.name, "token": token}
+
+    @app.post("/api/v1/sign-in/certificate")
+    @app.input(CertificateRequest, location="json", arg_name="wanted")
+    @app.output(CertificateAnswer, status_code=201)
+    def sign_in_for_certificate(wanted: CertificateRequest) -> dict[str, Json]:
+        """Certify a key for some hours, by name, password and second factor; requests are then signed with it."""
+        made = services.certificates.issue(wanted.name, wanted.password, wanted.code, wanted.csr, address_of_request())
+        return {"certificate": made.pem, "session": made.session_id, "expires": clocks.text(made.expires)}
 
     @app.get("/api/v1/tokens")
     @app.output(TokensAnswer)

@@ -124,6 +124,13 @@ class VerdictAnswer(RootModel[dict[str, SourceVerdict]]):
     """One verdict for each source of audit records."""
 
 
+class HostBudget(BaseModel):
+    """What agent and guard take of the host, against what they may."""
+
+    verdict: Literal["within", "exceeded", "not evaluated"]
+    findings: list[str]
+
+
 class HostRoute(BaseModel):
     """A route that a host serves by itself; `error` is empty where its last attempt did not fail."""
 
@@ -197,6 +204,7 @@ class HostStatus(BaseModel):
     damaged: int | None = None
     openable_here: int | None = None
     keys: Literal["file", "tpm"] | None = None
+    budget: HostBudget | None = None
     routes: list[HostRoute] | None = None
     guard: Literal["watching", "no guard", "unknown"] | None = None
     guard_policy: int | None = None

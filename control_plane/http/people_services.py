@@ -24,7 +24,9 @@ from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
 from control_plane.http.limits import FailureLimit
 from control_plane.moving.grants import SpoolMoves
+from control_plane.people import signed_request
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
+from control_plane.people.certificates import PersonCertificates
 from control_plane.people.decide import Permission
 from control_plane.people.factors import Factors
 from control_plane.people.people import People
@@ -48,7 +50,7 @@ COOKIE = "leadglass_session"
 RENEWED = "renewed"
 """In the address of a page that its browser fetched again by itself: nobody did anything in that session."""
 _THIS_MACHINE = "127.0.0.1"
-_OPEN = frozenset({"/api/v1/openapi.json", "/api/v1/sign-in"})
+_OPEN = frozenset({"/api/v1/openapi.json", "/api/v1/sign-in", "/api/v1/sign-in/certificate"})
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class PeopleServices:
     signing_in: SigningIn
     sessions: Sessions
     tokens: Tokens
+    certificates: PersonCertificates
     provider: ProviderSignIn
     overview: Overview
     devices: DeviceShowing
@@ -106,16 +109,29 @@ def permitted(services: PeopleServices, permission: Permission) -> SignedIn:
 def _signed_in(services: PeopleServices) -> SignedIn:
     """Return who is asking. A cookie serves reading only, so no other site can act by it. Raises NotSignedIn."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme == "Bearer":
-        try:
+    try:
+        if scheme == "Bearer":
             return services.accounts.by_token(token)
-        except NotSignedIn:
-            count_failure(services)
-            raise
+        if signed_request.INPUT in request.headers:
+            return services.certificates.by_request(_proof(), request.get_data)
+    except NotSignedIn:
+        count_failure(services)
+        raise
     if request.method == "GET":
         acted = RENEWED not in request.args
         return services.accounts.by_session(request.cookies.get(COOKIE, ""), acted=acted)
     raise NotSignedIn
+
+
+def _proof() -> signed_request.Proof:
+    """Raises NotSignedIn: it is of another form."""
+    target = str(request.environ.get("REQUEST_URI", request.full_path))
+    asked = signed_request.Asked(request.method, request.headers.get("Host", ""), target)
+    names = signed_request.CERTIFICATE, signed_request.DIGEST, signed_request.INPUT, signed_request.SIGNATURE
+    try:
+        return signed_request.Proof.parse(asked, *(request.headers.get(name, "") for name in names))
+    except signed_request.SignatureWrong as exc:
+        raise NotSignedIn from exc
 
 
 def by_own_page(services: PeopleServices) -> SignedIn:

@@ -19,6 +19,8 @@ SESSION_LIFE = timedelta(hours=8)
 IDLE_LIFE = timedelta(minutes=30)
 CREDENTIAL_LIFE = timedelta(days=365)
 CREDENTIAL, ALL = "credential", "all"
+CERTIFICATE = "certificate"
+"""How a session began that is one of requests signed with a certificate's key, and of no cookie."""
 _TOUCHED_EVERY = timedelta(minutes=1)
 
 
@@ -112,7 +114,8 @@ class Accounts:
         asked = (
             select(Person, PersonSession)
             .join(PersonSession, PersonSession.person == Person.name)
-            .where(PersonSession.secret_sha256 == digest(secret), valid_session(now), Person.removed.is_(None))
+            .where(PersonSession.secret_sha256 == digest(secret), PersonSession.how != CERTIFICATE)
+            .where(valid_session(now), Person.removed.is_(None))
         )
         with self._database() as session:
             found = session.execute(asked).one_or_none()
@@ -132,8 +135,12 @@ def valid_token(now: datetime) -> ColumnElement[bool]:
 
 
 def valid_session(now: datetime) -> ColumnElement[bool]:
-    """Not ended, not idle for too long, and neither is the token whose link it began with."""
-    itself = PersonSession.ended.is_(None) & (PersonSession.expires > now) & (PersonSession.used > now - IDLE_LIFE)
+    """Not ended, not idle for too long, and neither is the token whose link it began with.
+
+    One of a certificate is never idle: it is not a browser that somebody left open.
+    """
+    is_used = (PersonSession.how == CERTIFICATE) | (PersonSession.used > now - IDLE_LIFE)
+    itself = PersonSession.ended.is_(None) & (PersonSession.expires > now) & is_used
     token = exists().where(ApiToken.token_id == PersonSession.token_id, valid_token(now))
     return itself & (PersonSession.token_id.is_(None) | token)
 

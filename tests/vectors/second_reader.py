@@ -399,7 +399,8 @@ def open_range(parts: Parts, asked: Asked, start: int, length: int) -> bytes:
 _CODES = {
     "110100": "agent.started agent.stopped server.started server.stopped guard.started guard.stopped",
     "110101": "audit.read",
-    "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused",
+    "110103": "custody.frames-digested custody.frames-refused vault.object-opened vault.open-refused "
+    "vault.self-test-compared",
     "110104": "capture.image-delivered capture.delivery-refused capture.delivery-retried "
     "capture.commitment-requested capture.commitment-reported capture.commitment-refused capture.file-released "
     "route.delivered route.failed route.retried route.dropped vault.object-stored vault.object-refused",
@@ -1043,8 +1044,19 @@ _GUARD_STATE = _object_of(
     ),
     left_out=_integer(),
 )  # fmt: skip
+_SPENT = _object_of(cpu_ms=_integer(), over_ms=_integer(1), images=_integer(), dataset_bytes=_integer())
+_COUNTED = _object_of(
+    {
+        "guard_bytes": _integer(), "capturing": _SPENT, "idle": _SPENT,
+        "stalled": _object_of(cpu_ms=_integer(), io_ms=_integer(), memory_ms=_integer()),
+    },
+    memory_bytes=_integer(), most_bytes=_integer(), peak_bytes=_integer(), limit_bytes=_integer(),
+    agent_bytes=_integer(), held_back=_integer(), killed=_integer(),
+)  # fmt: skip
+_NOT_COUNTED = _object_of(not_counted=_matching(r"[^\x00-\x1f\x7f]+", 200))
 _STATE = _object_of(
     {
+        "budget": lambda value: _COUNTED(value) or _NOT_COUNTED(value),
         "capture": _CAPTURE_STATE, "guard": _GUARD_STATE, "run": _matching(r"[0-9a-f]{32}"),
         "isolated": _one_of(True), "centre_log": _matching(r"[^\x00-\x1f\x7f]+", 300),
         "renewal_error": _matching(r"[^\x00-\x1f\x7f]+", 300),

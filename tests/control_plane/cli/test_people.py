@@ -95,12 +95,21 @@ def replaced(credential: Path, token: str) -> Path:
     return stolen
 
 
-def test_a_lost_token_is_got_again_by_password_and_recovery_code(centre: Centre) -> None:
-    code = set_up_phone(centre.who)[0]
+def test_a_lost_token_is_got_again_by_password_and_recovery_code(centre: Centre, tmp_path: Path) -> None:
+    code, another, *_ = set_up_phone(centre.who)
     credential = Path(centre.who[1])
     tokens = json.loads(told("token", "list", "--json", *centre.who))["tokens"]
     told("token", "end", tokens[0]["token"], *centre.who)
     assert run("status", *centre.who)[0] == 1
+
+    # Nor does it take a token: a certificate for some hours does what the token did.
+    certificate = tmp_path / "today.pem"
+    made = told("person", "certificate", "--out", certificate, *centre.who, typed=f"{PASSWORD}\n{another}\n")
+    told("status", *centre.who, "--signed-by", certificate)
+    assert oct(certificate.stat().st_mode & 0o777) == "0o600"
+    told("session", "end", *re.findall(r"session end ([0-9a-f]{16})", made), *centre.who, "--signed-by", certificate)
+    refused, _, errors = run("status", *centre.who, "--signed-by", certificate)
+    assert (refused, "no valid sign-in" in errors) == (1, True)
 
     told("person", "renew", *centre.who, typed=f"{PASSWORD}\n{code}\n")
     assert json.loads(told("status", "--json", *centre.who))["tokens_running_out"] == []

@@ -16,6 +16,7 @@ from control_plane.db.models import Host
 from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
 from control_plane.policy.authoring import load_credential
+from shared.fleet.budget import Budget
 from shared.fleet.devices import GuardReport
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState, HostState, LayerState, sign_state
@@ -52,12 +53,13 @@ class Fleet:
         policy_error: str = "",
         layers: tuple[LayerState, ...] = (),
         keys: KeyProtection = KeyProtection.FILE,
+        budget: Budget | None = None,
     ) -> None:
         self.reports = self.reports + 1 if number is None else number
         state = HostState(
             HOST, self.reports, self.clock.now() + of, "test", policy, policy, policy_error, listening, 0, 0, 0, 0, 0,
             capture or CaptureState(), guard, run, layers=layers,
-            keys=keys,
+            keys=keys, budget=budget,
         )  # fmt: skip
         self.intake.take(HOST, sign_state(state, self.signer))
 

@@ -1,11 +1,14 @@
 """The status shows what a host said as what it does now only for as long as that is so."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from control_plane.db.models import Conflict
+from shared.fleet.budget import Budget, NotCounted
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState, RouteState
 from tests.control_plane.fleet.reporting import Fleet
+from tests.shared.fleet.test_budget import FINE
 
 
 def test_a_host_that_reports_is_capturing_until_it_falls_silent(fleet: Fleet) -> None:
@@ -88,3 +91,21 @@ def test_open_conflicts_are_counted_and_said_until_they_are_settled(fleet: Fleet
     answer = fleet.answer()
     assert answer["objects"]["conflicts"] == 2
     assert [line for line in answer["not_evaluated"] if line.startswith("2 SOP Instance UIDs: several data sets")]
+
+
+def test_what_a_host_takes_is_said_and_loudly_where_it_is_too_much(fleet: Fleet) -> None:
+    def budget_of(taken: Budget | None) -> tuple[object, list[str]]:
+        fleet.report(budget=taken)
+        answer = fleet.answer()
+        (host,) = answer["hosts"]
+        return host["budget"]["verdict"], [gap for gap in answer["not_evaluated"] if "BUDGET" in gap]
+
+    assert budget_of(None) == ("not evaluated", [])
+    assert budget_of(NotCounted("no cgroup v2")) == ("not evaluated", [])
+    assert budget_of(FINE) == ("within", [])
+    verdict, (gap,) = budget_of(replace(FINE, most_bytes=163 << 20))
+    assert (verdict, gap.partition(", ")[0]) == ("exceeded", "CT 2: BUDGET EXCEEDED: 163 of 150 MiB at the most")
+    shown = fleet.command("status")[1]
+    assert "           budget: EXCEEDED: 163 of 150 MiB at the most" in shown
+    fleet.clock.advance(timedelta(hours=4))
+    assert fleet.answer()["hosts"][0]["budget"] == {"verdict": "not evaluated", "findings": ["the host is silent"]}

@@ -22,6 +22,7 @@ from control_plane.people.permissions import NotPermitted
 NOBODY = "a role that holds nothing"
 FOR_WHOEVER_IS_NOT_SIGNED_IN = {
     ("GET", "/sign-in"), ("POST", "/sign-in"), ("POST", "/sign-in/second"), ("POST", "/api/v1/sign-in"),
+    ("POST", "/api/v1/sign-in/certificate"),
     ("GET", "/sign-in/provider"), ("GET", "/sign-in/callback"), ("GET", "/api/v1/openapi.json"),
     ("GET", "/static/<path:filename>"),
 }  # fmt: skip
