@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.health.cgroup import GUARD_UNIT, SLICE
+from shared.fleet.budget import MEMORY_BYTES
+
+SERVER = "leadglass-server.service"
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNITS = tuple(sorted(path.name for kind in ("service", "timer", "slice") for path in FOLDER.glob(f"*.{kind}")))
 # The most that each may be exposed, in tenths, as systemd-analyze takes its threshold.
@@ -111,7 +115,7 @@ def test_a_unit_with_less_protection_or_without_a_reason_would_be_seen(tmp_path:
     "line",
     [
         "Type=notify", "NotifyAccess=main", "Restart=always", "StartLimitIntervalSec=0", "MemorySwapMax=0",
-        "LimitCORE=0", "NoNewPrivileges=yes", "UMask=0077", "Slice=leadglass.slice", "ProtectSystem=strict",
+        "LimitCORE=0", "NoNewPrivileges=yes", "UMask=0077", "ProtectSystem=strict",
     ],
 )  # fmt: skip
 def test_every_service_that_stays_says(unit: str, line: str) -> None:
@@ -119,6 +123,23 @@ def test_every_service_that_stays_says(unit: str, line: str) -> None:
 
     assert line in text.splitlines()
     assert re.search(r"^WatchdogSec=[0-9]+$", text, re.MULTILINE)
+
+
+def of(unit: str, key: str) -> str | None:
+    return dict(line.split("=", 1) for line in (FOLDER / unit).read_text().splitlines() if line[:1].isupper()).get(key)
+
+
+def test_agent_and_guard_alone_are_in_the_slice_that_has_the_budget() -> None:
+    in_slice = {name for name in MOST_EXPOSED if of(name, "Slice") == SLICE}
+
+    assert in_slice == {"leadglass-agent.service", GUARD_UNIT}
+    assert (of(SLICE, "MemoryHigh"), of(SLICE, "MemorySwapMax")) == (f"{MEMORY_BYTES >> 20}M", "0")
+    assert int(str(of(SLICE, "MemoryMax"))[:-1]) << 20 > MEMORY_BYTES
+    assert all(of(name, "Slice") == "leadglass-background.slice" for name in set(MOST_EXPOSED) - in_slice - {SERVER})
+
+
+def test_no_limit_of_ours_makes_an_image_wait_for_the_processor() -> None:
+    assert [name for name in UNITS if of(name, "CPUQuota") is not None] == []
 
 
 def test_the_centre_s_account_is_made_as_its_file_says(tmp_path: Path) -> None:
