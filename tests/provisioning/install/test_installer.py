@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -41,6 +42,11 @@ def install(root: Path, choice: Choice = AGENT, *programs: str) -> Installer:
     return host
 
 
+def slices_named(root: Path) -> set[str]:
+    units = [path.read_text() for path in (root / UNITS).iterdir() if path.is_file()]
+    return {name for text in units for name in re.findall(r"(?m)^Slice=(.+)$", text)}
+
+
 def test_everything_is_there_once_and_nothing_of_it_after_it_is_taken_away(root: Path) -> None:
     (root / "etc/default/grub.d").mkdir()
     (root / "etc/udev/rules.d/70-other.rules").write_text("# of somebody else\n")
@@ -49,6 +55,7 @@ def test_everything_is_there_once_and_nothing_of_it_after_it_is_taken_away(root:
     there = tree(root)
 
     assert host.plan(AGENT).is_nothing
+    assert slices_named(root) <= {path.name for path in (root / UNITS).iterdir()}
     assert (root / FILE.lstrip("/")).read_bytes() == SETTINGS.text().encode()
     assert there[DATA][0].startswith("drwx------")
     assert (root / f"{UNITS}/multi-user.target.wants/leadglass-agent.service").is_symlink()
@@ -277,6 +284,7 @@ def test_the_centre_s_service_is_put_into_place_and_its_data_are_never_taken(roo
     before = tree(root)
     install(root, Choice(frozenset({Part.CENTRE})))
     assert "leadglass-server" in accounts(root)
+    assert slices_named(root) <= {path.name for path in (root / UNITS).iterdir()}
     assert not (root / FILE.lstrip("/")).exists()
     data = root / "var/lib/leadglass-server"
     (data / "objects").mkdir()
