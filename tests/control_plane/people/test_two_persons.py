@@ -27,6 +27,7 @@ from control_plane.people.two_persons import (
     gaps,
 )
 from control_plane.people.ways_in import LATELY
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.record import AuditRecord, Event, Outcome
 from shared.errors import Refused
 from shared.identity import HostId
@@ -67,7 +68,9 @@ class Office:
         self.database: sessionmaker[Session] = open_database(sqlite_url(folder / "centre.sqlite"))
         keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         keys.create_p256(store.JOURNAL)
-        self.journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
+        self.journal = CentreJournal(
+            self.database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: None, self.clock
+        )
         self.accounts = Accounts(self.database, self.clock)
         self.people = People(self.database, self.journal, self.clock)
         self.accounts.create("ada", "administrator")
