@@ -226,7 +226,7 @@ def _by_name(pen: _Pen, rest: Sequence[tuple[str, Finding]]) -> list[str]:
     """Return lines that name findings without their reasons; those for which there is no room at all are counted."""
     lines = [f"{words.more(len(rest)).en}  {words.more(len(rest)).zh}:"]
     for verdict in (Verdict.FAIL, Verdict.NOT_EVALUATED):
-        names = [f"{found.check} {words.CHECKS.get(found.check, '')}" for _, found in rest if found.verdict is verdict]
+        names = [f"{found.check} {words.check_zh(found.check)}" for _, found in rest if found.verdict is verdict]
         if names:
             said = words.VERDICTS[verdict]
             listed = "; ".join(name.rstrip() for name in names)
@@ -255,7 +255,7 @@ def _row(pen: _Pen, step: str, found: Finding, reason: Sequence[str]) -> None:
     pen.text(_LEFT + 1, pen.y + 0.1, said.en, 7.5, _WHITE)
     pen.text(_LEFT + 1, pen.y + line - 0.1, said.zh, 7.5, _WHITE)
     named = words.STEPS[step]
-    for down, (left, right) in enumerate(((named.en, found.check), (named.zh, words.CHECKS.get(found.check, "")))):
+    for down, (left, right) in enumerate(((named.en, found.check), (named.zh, words.check_zh(found.check)))):
         pen.text(_LEFT + 27, pen.y + down * line, left, 7.5, _GREY)
         pen.text(_LEFT + 50, pen.y + down * line, *_fitting(pen, right, 33))
     for down, text in enumerate(reason):
@@ -278,7 +278,7 @@ def _passing(pen: _Pen, report: HandOver, size: float) -> list[str]:
         passed = [found.check for found in outcome.findings if found.verdict is Verdict.PASS]
         if passed:
             named = words.STEPS[outcome.step]
-            checks = "; ".join(f"{check} {words.CHECKS.get(check, '')}".rstrip() for check in passed)
+            checks = "; ".join(f"{check} {words.check_zh(check)}".rstrip() for check in passed)
             lines += pen.wrapped(f"{named.en} {named.zh}: {checks}", _WIDTH, size, 4)
     return lines
 
