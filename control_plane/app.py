@@ -64,6 +64,7 @@ from control_plane.people.certificates import PersonCertificates
 from control_plane.people.factors import Factors
 from control_plane.people.passwords import Passwords
 from control_plane.people.people import People
+from control_plane.people.promotion import Promotion
 from control_plane.people.provider_sign_in import ProviderSignIn
 from control_plane.people.security_keys import SecurityKeys
 from control_plane.people.sessions import Sessions
@@ -159,7 +160,11 @@ class ControlPlane:
         self._lapsed = LapsedHosts(
             self._database, self._issuance.because(Why.LAPSED), self._evidence, self._journal, clock
         )
-        acts = (Lifting(self._journal), Decommissioning(self._journal, self._revocation.ended))
+        acts = (
+            Lifting(self._journal),
+            Decommissioning(self._journal, self._revocation.ended),
+            Promotion(self._journal, clock),
+        )
         self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
             self._database, self._journal, clock,

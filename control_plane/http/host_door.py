@@ -22,7 +22,7 @@ from control_plane.vault.self_test import SelfTestDesk
 from shared.audit import batch, checkpoint
 from shared.audit.tlog import exchange as log_exchange
 from shared.enrolment import exchange
-from shared.enrolment.renewal import RenewalRequest
+from shared.enrolment.renewal import EVIDENCE_PATH, EvidenceRenewalRequest, RenewalRequest
 from shared.errors import Malformed
 from shared.fleet import command, state
 from shared.identity import CommandId, ObjectId
@@ -95,6 +95,13 @@ def host_door(
         """Give the host its next certificate, for a fresh key (docs/formats/enrolment.md)."""
         sent = _body(exchange.MAX_BYTES)
         answer = renewer.renew(identities.of(request, Act.RENEW), RenewalRequest.parse(sent))
+        return Response(answer.encode(), content_type="application/json")
+
+    @app.post(EVIDENCE_PATH)
+    def renew_evidence() -> Response:
+        """Certify the host's evidence key for another year, when that is due (docs/formats/enrolment.md)."""
+        sent = _body(exchange.MAX_BYTES)
+        answer = renewer.renew_evidence(identities.of(request, Act.RENEW), EvidenceRenewalRequest.parse(sent))
         return Response(answer.encode(), content_type="application/json")
 
     @app.post(checkpoint.PATH)

@@ -24,7 +24,7 @@ exit status: 0 nothing failed, 1 something failed or could not be judged, 2 bad 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = command_line().parse_args(argv)
     from shared.errors import Malformed, Unavailable
 
     try:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return OK if ok else FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-verify", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
