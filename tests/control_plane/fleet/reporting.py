@@ -1,7 +1,5 @@
 """A control plane with one host that reports, looked at from the people's door."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from http.client import HTTPConnection
@@ -13,6 +11,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.__main__ import main
 from control_plane.db.models import Host
 from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
@@ -24,6 +23,7 @@ from shared.fleet.state import CaptureState, HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.signing import SoftwareSigner
 from tests.fakes.clock import FakeClock
+from tests.fakes.terminal import done
 
 HOST = HostId(bytes(range(16)))
 
@@ -87,10 +87,6 @@ class Fleet:
         return answer
 
     def command(self, *arguments: str) -> tuple[int, str]:
-        """Run `leadglass-server` as a person would; return its exit code and what it printed."""
-        program = [sys.executable, "-m", "control_plane", *arguments, "--as", str(self.credential)]
-        done = subprocess.run(
-            [*program, "--url", self.people_url], check=False, capture_output=True, text=True, timeout=60
-        )
-        assert "Traceback" not in done.stderr
-        return done.returncode, done.stdout
+        """Do a command of `leadglass-server` as a person would; return its exit code and what it printed."""
+        ended = done(main, [*arguments, "--as", self.credential, "--url", self.people_url])
+        return ended.returncode, ended.stdout
