@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.__main__ import _parser
+from edge_agent.__main__ import command_line
 from edge_agent.settings_file.chosen import SettingsUnreadable, chosen
 from edge_agent.settings_file.document import AgentSettings, NamedFolder, OtherVersion, parse
 from edge_agent.settings_file.migrate import MigrationFailed, migrate
@@ -92,7 +92,7 @@ def test_a_file_that_was_altered_is_read_or_refused_and_nothing_else(data: st.Da
 
 
 def options(*given: str) -> Namespace:
-    return _parser().parse_args(["run", *given])
+    return command_line().parse_args(["run", *given])
 
 
 def test_options_win_over_the_file_and_the_file_over_what_is_usual(tmp_path: Path) -> None:
