@@ -9,12 +9,12 @@ from edge_agent.capture.admission import evaluate as admission
 from edge_agent.capture.attributes import IndexReader
 from edge_agent.config import Identity
 from edge_agent.https import DoorUnavailable
-from edge_agent.log_witness.judge import verify_centre_key
 from provisioning.finding import Finding, Verdict
 from provisioning.self_test.centre import Centre
 from provisioning.self_test.local import LocalAgent
 from provisioning.self_test.made import EXPLICIT_LITTLE_ENDIAN, Phantom
 from provisioning.self_test.patience import Patience
+from shared.audit.centre_key import verify_centre_key
 from shared.devices.printable import printable
 from shared.enrolment.chain import Trust
 from shared.errors import IntegrityFailure, Refused, Unavailable
