@@ -71,5 +71,6 @@ def _everything(
     yield host.judge_clock(*read_clock(), centre.date, context.clock.now())
     yield from journey.findings
     captured = None if journey.object_id is None else local.captured(journey.object_id)
-    yield judge_inclusion(None if captured is None else captured[1])
+    leaf = None if captured is None else captured[1]
+    yield judge_inclusion(leaf, centre, identity.trust, context.patience)
     yield judge_device(context.guard, has_guard=context.has_guard)
