@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(exc), REFUSED)
     except Unavailable as exc:
         return _say(str(exc), UNAVAILABLE)
+    except KeyboardInterrupt:
+        return _say("stopped; the same command goes on, or begins again", REFUSED)
     except OSError as exc:
         return _say(f"{exc.filename}: {exc.strerror}", BAD_INPUT)
 
