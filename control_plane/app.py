@@ -39,6 +39,7 @@ from control_plane.enrolment.replacing import Replacing, code_for_replacement
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
 from control_plane.enrolment.revoked_file import RevokedFile
 from control_plane.enrolment.standings import Standings
+from control_plane.enrolment.taking_back import TakingBack
 from control_plane.enrolment.tombstones import Lifting
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
@@ -147,7 +148,11 @@ class ControlPlane:
         self._lapsed = LapsedHosts(
             self._database, self._issuance.because(Why.LAPSED), self._evidence, self._journal, clock
         )
+        self._taking_back = TakingBack(
+            self._database, self._journal, self._ca.trust, RevokedFile(folders.revoked).read, clock
+        )
         acts = (
+            self._taking_back,
             Lifting(self._journal),
             Decommissioning(self._journal, self._revocation.ended),
             Promotion(self._journal, clock),
@@ -371,6 +376,7 @@ class ControlPlane:
             codes=self._codes,
             code_for_replacement=partial(code_for_replacement, self._database, self._codes),
             lapsed=self._lapsed,
+            taking_back=self._taking_back,
             renaming=Renaming(self._database, self._journal),
             two_persons=self._two_persons,
             limit=FailureLimit(self._clock),

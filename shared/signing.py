@@ -47,6 +47,7 @@ class Label(StrEnum):
     COMMAND_RESULT = "leadglass command result v1"
     LAPSED_ASK = "leadglass lapsed ask v1"
     BACKUP = "leadglass backup v1"
+    HOST_CLAIM = "leadglass host claim v1"
 
 
 class SignatureInvalid(IntegrityFailure):

@@ -158,7 +158,7 @@ def test_the_first_link_retires_once_an_administrator_can_sign_in_without_one(be
 
 def everything_of(bench: Bench, name: str) -> list[Callable[[], object]]:
     """Return every way in that somebody has."""
-    token = bench.people.add(name, "administrator", by="ada")
+    token = bench.accounts.create(name, "administrator")
     person = bench.accounts.by_token(token)
     tool = bench.tokens.make(person, "tool", ["status:read"], timedelta(days=1)).secret
     link, session = (bench.signing_in.new_link(person) for _ in range(2))
