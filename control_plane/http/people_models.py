@@ -1,11 +1,12 @@
 """What people send to their door and what it answers: checked on the way in, described in the OpenAPI document."""
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from shared.errors import Malformed
+from shared.identity import SOURCE_PATTERN
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _HOST = r"^host-[0-9a-f]{32}$"
@@ -120,8 +121,33 @@ class SourceVerdict(BaseModel):
     why: str
 
 
+class VerifyRequest(Strict):
+    """Checkpoints of the Merkle log that somebody kept, each as it was signed; the log has to go on from them."""
+
+    checkpoints: list[Annotated[str, Field(max_length=131_072)]] = Field(default_factory=list, max_length=16)
+
+
+class LogProofRequest(Strict):
+    source: str = Field(pattern=f"^({SOURCE_PATTERN})$")
+    seq: int = Field(ge=1, le=2**53 - 1)
+
+
+class LogProofAnswer(BaseModel):
+    """A record's public part, and a C2SP tlog-proof of it."""
+
+    public: str
+    proof: str
+
+
 class VerdictAnswer(RootModel[dict[str, SourceVerdict]]):
     """One verdict for each source of audit records."""
+
+
+class HostBudget(BaseModel):
+    """What agent and guard take of the host, against what they may."""
+
+    verdict: Literal["within", "exceeded", "not evaluated"]
+    findings: list[str]
 
 
 class HostRoute(BaseModel):
@@ -197,6 +223,7 @@ class HostStatus(BaseModel):
     damaged: int | None = None
     openable_here: int | None = None
     keys: Literal["file", "tpm"] | None = None
+    budget: HostBudget | None = None
     routes: list[HostRoute] | None = None
     guard: Literal["watching", "no guard", "unknown"] | None = None
     guard_policy: int | None = None

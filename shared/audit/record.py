@@ -105,6 +105,7 @@ class Event(StrEnum):
     OBJECT_REFUSED = "vault.object-refused"
     OBJECT_OPENED = "vault.object-opened"
     OPEN_REFUSED = "vault.open-refused"
+    SELF_TEST_COMPARED = "vault.self-test-compared"
     MOVE_ALLOWED = "vault.move-allowed"
     MOVE_ENDED = "vault.move-ended"
     LOOKED_UP = "vault.looked-up"
@@ -242,6 +243,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.OBJECT_REFUSED: "110104",
     Event.OBJECT_OPENED: "110103",
     Event.OPEN_REFUSED: "110103",
+    Event.SELF_TEST_COMPARED: "110103",
     Event.MOVE_ALLOWED: "110113",
     Event.MOVE_ENDED: "110113",
     Event.LOOKED_UP: "110112",

@@ -39,7 +39,7 @@ from shared.enrolment.renewal import (
 )
 from shared.fleet.command import MAX_LISTED, CommandResult, encode_commands, verify_result
 from shared.fleet.receipt import Receipt, sign_receipt
-from shared.fleet.state import HostState, verify_state
+from shared.fleet.state import READS_HEADER, HostState, verify_state
 from shared.identity import HostId, ObjectId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
@@ -124,6 +124,7 @@ class Centre:
     renewal_status: int = 0  # answer every renewal with this status
     mqtt_port: int | None = None
     roots_pem: bytes = b""  # what it shows of its roots, where that is not the one of its authority
+    reads: str = ""  # of a state report, besides what a centre of an earlier version reads
     names_itself: bool = True  # its certificate carries the names it is reached by
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -372,6 +373,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if etag:
             self.send_header("ETag", etag)
+        if self.server.centre.reads:
+            self.send_header(READS_HEADER, self.server.centre.reads)
         if status not in (204, 304):
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()

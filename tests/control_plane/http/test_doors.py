@@ -77,6 +77,7 @@ def test_a_host_that_enrolled_is_let_in(door: Open, host: EnrolledHost, trusting
     answer = door.hosts(context, "GET", "/api/v1/policy/head")
     assert answer.status == 404
     assert problem(answer)["detail"] == "no policy is published yet"
+    assert answer.headers["Leadglass-Reads"] == "budget", "as agents ask before they tell"
 
 
 def test_the_host_door_stays_shut_without_a_client_certificate(door: Open, trusting: Trusting) -> None:
@@ -159,6 +160,9 @@ def test_an_enrolment_that_is_not_one_gets_a_clear_answer(door: Open) -> None:
         ("/api/v1/audit/records", "GET"),
         ("/api/v1/audit/export", "GET"),
         ("/api/v1/audit/verify", "POST"),
+        ("/api/v1/log/checkpoint", "GET"),
+        ("/api/v1/log/tile/0/000", "GET"),
+        ("/api/v1/log/proof", "POST"),
     ],
 )
 def test_the_people_door_answers_nobody_who_is_not_signed_in(door: Open, path: str, method: str) -> None:

@@ -4,9 +4,11 @@ import inspect
 import re
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from typing import Any, cast, get_args
 
 import pytest
+from apiflask import APIFlask
 from flask import g
 from werkzeug.routing import Rule
 
@@ -54,10 +56,15 @@ class Anything:
         raise Reached(name)
 
 
+@cache
+def door_of(role: str) -> tuple[APIFlask, SignedIn]:
+    person = SignedIn("somebody", role)
+    return people_door(cast(PeopleServices, Unreachable(person))), person
+
+
 def asked(rule: Rule, method: str, role: str) -> Exception | None:
     """Return what a route answers a person of this role before it does anything."""
-    person = SignedIn("somebody", role)
-    app = people_door(cast(PeopleServices, Unreachable(person)))
+    app, person = door_of(role)
     # Beneath what reads a body: a refusal of what was sent must not be mistaken for one of who sent it.
     view = inspect.unwrap(app.view_functions[rule.endpoint])
     given = {name: Anything() if name == "wanted" else "1" for name in inspect.signature(view).parameters}
@@ -71,8 +78,7 @@ def asked(rule: Rule, method: str, role: str) -> Exception | None:
 
 
 def routes() -> Iterator[tuple[str, Rule]]:
-    app = people_door(cast(PeopleServices, Unreachable(SignedIn("somebody", NOBODY))))
-    for rule in app.url_map.iter_rules():
+    for rule in door_of(NOBODY)[0].url_map.iter_rules():
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             if (method, rule.rule) not in FOR_WHOEVER_IS_NOT_SIGNED_IN:
                 yield method, rule
@@ -132,7 +138,8 @@ def test_an_auditor_reads_log_and_people_and_opens_no_image() -> None:
     assert may("auditor") - may("technician") == {
         "GET /api/v1/audit/records", "POST /api/v1/audit/verify", "GET /api/v1/audit/export", "GET /api/v1/people",
         "GET /api/v1/identity-provider",
-        "POST /api/v1/objects/<object_id>/custody",
+        "POST /api/v1/objects/<object_id>/custody", "GET /api/v1/log/checkpoint", "GET /api/v1/log/key",
+        "GET /api/v1/log/tile/<path:name>", "POST /api/v1/log/proof",
     }  # fmt: skip
 
 

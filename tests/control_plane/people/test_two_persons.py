@@ -8,7 +8,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow, PasswordRow, Person, ProviderBinding, SecondFactor
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
@@ -29,9 +28,11 @@ from control_plane.people.two_persons import (
     gaps,
 )
 from control_plane.people.ways_in import LATELY
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Refused
 from shared.identity import HostId
+from tests.control_plane.begun import database_at
 from tests.fakes.clock import FakeClock
 
 HOST, OTHER = (str(HostId(bytes([one] * 16))) for one in (0, 1))
@@ -66,10 +67,12 @@ class Act:
 class Office:
     def __init__(self, folder: Path) -> None:
         self.clock, self.act = FakeClock(), Act()
-        self.database: sessionmaker[Session] = open_database(sqlite_url(folder / "centre.sqlite"))
+        self.database: sessionmaker[Session] = database_at(folder / "centre.sqlite")
         keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         keys.create_p256(store.JOURNAL)
-        self.journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
+        self.journal = CentreJournal(
+            self.database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: None, self.clock
+        )
         self.accounts = Accounts(self.database, self.clock)
         self.people = People(self.database, self.journal, self.clock)
         self.accounts.create("ada", "administrator")
