@@ -4,9 +4,9 @@ Each leaves to the others what is theirs, so that a new folder is in the run of 
 tests are several: one run of them all would come to more descriptors than the select() of the DICOM peers in tests can
 watch.
 
-What runs whole programs does so on a disk, as a hospital has it. The others have their files in memory: an agent that
-starts writes a segment of 32 MiB and waits until it is synced, and a thousand tests start one. What a file system
-promises is tried in memory as well, by what asks for a disk of its own.
+What runs whole programs, or takes something away from them, does so on a disk as a hospital has it. The others have
+their files in memory: an agent that starts writes a segment of 32 MiB and waits until it is synced, and a thousand
+tests start one.
 
 What a run has to say comes when it is done, and at the end what became of each. The exit code is pytest's own, the
 worst of all.
@@ -27,7 +27,7 @@ RUNS = (
     "tests/lab", "tests/edge_agent", "tests/scenarios", "tests/control_plane", "tests/faults", "tests/provisioning",
     "tests/contracts", "tests", "tests/control_plane/cli", "tests/control_plane/routes", "tests/control_plane/coverage",
 )  # fmt: skip
-ON_DISK = {"tests/lab", "tests/scenarios", "tests/contracts"}
+ON_DISK = {"tests/lab", "tests/scenarios", "tests/contracts", "tests/faults"}
 _AT_ONCE = 4
 _MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of our own in it)
 _MEMORY_BYTES = 6 << 30

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from ssl import SSLContext
 from threading import Thread
-from typing import Any, cast
+from typing import Any
 
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.transport import ThreadedAssociationServer
@@ -25,7 +25,6 @@ def serve(
     server = entity.make_server(
         ("127.0.0.1", port), ssl_context=tls, evt_handlers=list(handlers), server_class=_Server
     )  # fmt: skip
-    running = cast(ThreadedAssociationServer, server)
-    entity._servers.append(running)  # whence the entity ends it
-    Thread(target=running.serve_forever, daemon=True).start()
-    return running
+    entity._servers.append(server)  # whence the entity ends it
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server
