@@ -20,7 +20,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOMEM}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 refused or not authentic, 2 bad input, 3 no answer."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         code = run(options)
@@ -52,7 +52,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-server",
         description="The Leadglass control plane: identity, policy, keys, vault and audit log.",
@@ -393,7 +393,22 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
     tail = _person(actions.add_parser("tail", help="the newest records"))
     tail.set_defaults(run=_later("people", "audit_tail"))
     verify = _person(actions.add_parser("verify", help="prove every stored record again; names the first that fails"))
+    verify.add_argument(
+        "--kept", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint that you kept; repeatable"
+    )
     verify.set_defaults(run=_later("people", "audit_verify"))
+    checkpoint = _person(actions.add_parser("checkpoint", help="what the log is now, signed: keep it elsewhere"))
+    checkpoint.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
+    checkpoint.set_defaults(run=_later("merkle", "checkpoint"))
+    proof = _person(actions.add_parser("proof", help="prove one record to whoever trusts the authority alone"))
+    proof.add_argument(
+        "--record", nargs=2, required=True, metavar=("SOURCE", "NUMBER"), help="as `audit tail` names it"
+    )
+    proof.add_argument("--out", type=Path, required=True, metavar="FILE", help="FILE.tlog-proof and FILE.json are made")
+    proof.set_defaults(run=_later("merkle", "proof"))
+    tiles = _person(actions.add_parser("tiles", help="write the whole Merkle log as C2SP tlog-tiles has it"))
+    tiles.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    tiles.set_defaults(run=_later("merkle", "tiles"))
     export = _person(actions.add_parser("export", help="write the log for `leadglass-verify audit`"))
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     export.set_defaults(run=_later("people", "audit_export"))

@@ -64,6 +64,7 @@ from control_plane.people.certificates import PersonCertificates
 from control_plane.people.factors import Factors
 from control_plane.people.passwords import Passwords
 from control_plane.people.people import People
+from control_plane.people.promotion import Promotion
 from control_plane.people.provider_sign_in import ProviderSignIn
 from control_plane.people.security_keys import SecurityKeys
 from control_plane.people.sessions import Sessions
@@ -84,6 +85,9 @@ from control_plane.routes.people import RoutesForPeople
 from control_plane.routes.queue import RouteQueue
 from control_plane.routes.service import RouteService
 from control_plane.settings import Settings
+from control_plane.tlog.proofs import LogProofs
+from control_plane.tlog.reading import LogReading
+from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
@@ -93,6 +97,7 @@ from control_plane.vault.receive import VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.vault.settling import Settling
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.clock import Clock
 from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
 from shared.enrolment.exchange import Doors
@@ -120,11 +125,19 @@ class ControlPlane:
         self._keys = KeyStore(self._database, load_root_key(folders.root_key), clock)
         self._ca = authority.load(self._database, self._keys, clock)
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
-        self._journal = CentreJournal(self._database, self._keys.signer(store.JOURNAL), lambda: audit_key, clock)
+        self._journal = CentreJournal(
+            self._database,
+            self._keys.signer(store.JOURNAL),
+            Sequencer(self._keys.log_signer()),
+            lambda: audit_key,
+            clock,
+        )
         self._log = self._make_log_guard()
         self._issuance = Issuance(self._ca, self._journal, self._log.verify_may_issue, self._log.look)
         self._issue_own()
         self._evidence = EvidenceKeys(self._database, self._ca.trust)
+        signed = sign_log_key(self._keys.signer(store.JOURNAL), self._journal.sequencer.key)
+        self._log_proofs = LogProofs(self._database, lambda: LogKeyOffer(signed, self._shown(store.JOURNAL).decode()))
         self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), clock)
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
         self._objects = LocalObjectStore(folders.objects)
@@ -147,7 +160,11 @@ class ControlPlane:
         self._lapsed = LapsedHosts(
             self._database, self._issuance.because(Why.LAPSED), self._evidence, self._journal, clock
         )
-        acts = (Lifting(self._journal), Decommissioning(self._journal, self._revocation.ended))
+        acts = (
+            Lifting(self._journal),
+            Decommissioning(self._journal, self._revocation.ended),
+            Promotion(self._journal, clock),
+        )
         self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
             self._database, self._journal, clock,
@@ -283,6 +300,7 @@ class ControlPlane:
                 lambda: self._shown(store.JOURNAL),
             ),
             self._make_self_tests(),
+            self._log_proofs,
         )
         any_address = _listen_on(settings.host)
         yield Door(
@@ -370,6 +388,7 @@ class ControlPlane:
             versions=self._versions,
             simulation=PolicySimulation(self._database, self._verified, self._clock),
             audit=audit,
+            merkle=LogReading(self._database, self._journal, self._log_proofs),
             coverage=coverage,
             comparisons=self._comparisons,
             routes=routes,

@@ -46,7 +46,7 @@ _EPILOG = "exit codes: 0 done, 1 refused, 2 usage or bad input, 3 something it n
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = command_line().parse_args(argv)
     # Imported here so that --help answers at once.
     from edge_agent.log import JsonLog, where, why
     from shared.clock import SystemClock
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "leadglass-agent",
         description=_DESCRIPTION,

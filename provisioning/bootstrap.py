@@ -87,6 +87,7 @@ DEBIAN_PACKAGES = {
     "rabbitmq-server": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "is a broker that the contract is held with"),
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
+    "shellcheck": ("shellcheck", "reads the scripts of our Debian package as every shell may"),
     "softhsm2": ("softhsm2-util", "stands in for a token that holds a person's key"),
     "swtpm": ("swtpm", "is a TPM of software, for the lab's machine and beside it"),
     "systemd": ("systemd-analyze", "reads the guard's unit as a host does"),

@@ -50,6 +50,7 @@ class Label(StrEnum):
     SELF_TEST_QUESTION = "leadglass self-test question v1"
     SELF_TEST_ANSWER = "leadglass self-test answer v1"
     HAND_OVER = "leadglass hand-over v1"
+    LOG_KEY = "leadglass log key v1"
 
 
 class SignatureInvalid(IntegrityFailure):

@@ -50,6 +50,18 @@ def reset_person(options: Namespace) -> int:
     return _handed_over(options, "/api/v1/people/reset", {"name": options.name})
 
 
+def propose_administrator(options: Namespace) -> int:
+    body = {"name": options.name, "reason": options.reason}
+    answer: Any = door(options).post("/api/v1/people/administrators", body)
+    said = f"request {answer['request']} waits for another administrator, until {answer['expires']}"
+    return _print(options, answer, said, f"they approve it with: leadglass-server requests approve {answer['request']}")
+
+
+def vouch(options: Namespace) -> int:
+    answer = door(options).post("/api/v1/people/vouch", {"name": options.name})
+    return _print(options, answer, f"{options.name} counts as another person from now on, by your word")
+
+
 def set_password(options: Namespace) -> int:
     people = door(options)
     mine: Any = people.get("/api/v1/account")

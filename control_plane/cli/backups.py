@@ -31,6 +31,7 @@ from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders
+from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.local import LocalBodies
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import SystemClock
@@ -61,7 +62,9 @@ class _Here:
         keys = KeyStore(self.database, self.root, self.clock)
         self.signer = keys.signer(store.JOURNAL)
         audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
-        self.journal = CentreJournal(self.database, self.signer, lambda: audit_key, self.clock)
+        self.journal = CentreJournal(
+            self.database, self.signer, Sequencer(keys.log_signer()), lambda: audit_key, self.clock
+        )
 
     def __enter__(self) -> "_Here":
         return self

@@ -97,6 +97,7 @@ def drill(options: Namespace) -> int:
     from control_plane.people.decide import Permission
     from control_plane.people.permissions import verify_permitted
     from control_plane.policy.authoring import load_credential
+    from control_plane.tlog.sequencer import Sequencer
     from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
     from shared.policy.document import KeyPurpose
 
@@ -114,7 +115,7 @@ def drill(options: Namespace) -> int:
         root, drilled = drills.drill(keys_of(backup), backup / TEST_OBJECT, words)
     keys = KeyStore(database, root, clock)
     audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
-    journal = CentreJournal(database, keys.signer(JOURNAL), lambda: audit_key, clock)
+    journal = CentreJournal(database, keys.signer(JOURNAL), Sequencer(keys.log_signer()), lambda: audit_key, clock)
     what = (Subject("object", str(drilled.object_id)), Subject("key", drilled.key_name))
     who = (Participant("person", person.name, True),)
     journal.record(Happening(Event.RECOVERY_DRILLED, Action.EXECUTE, Outcome.SUCCESS, who, what))

@@ -41,6 +41,7 @@ from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.versions import PolicyVersions
 from control_plane.rollout.service import Rollouts
 from control_plane.routes.people import RoutesForPeople
+from control_plane.tlog.reading import LogReading
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.settling import Settling
@@ -78,6 +79,7 @@ class PeopleServices:
     versions: PolicyVersions
     simulation: PolicySimulation
     audit: AuditReading
+    merkle: LogReading
     coverage: CoverageShowing
     comparisons: CoverageRuns
     routes: RoutesForPeople

@@ -10,6 +10,7 @@ from shared.errors import Refused
 
 UNITS = "/etc/systemd/system"
 AGENT_UNIT, GUARD_UNIT, SERVER_UNIT = "leadglass-agent.service", "leadglass-guard.service", "leadglass-server.service"
+SLICE, HOST_SLICE, BACKGROUND_SLICE = "leadglass.slice", "leadglass-host.slice", "leadglass-background.slice"
 HOST_TIMERS = ("leadglass-spool-verify.timer", "leadglass-addresses.timer")
 CENTRE_TIMERS = ("leadglass-backup.timer", "leadglass-backups-verify.timer")
 GUARD_STATE = "/var/lib/leadglass-guard"
@@ -45,7 +46,7 @@ def agent(data: ProgramData, settings: AgentSettings) -> list[Wanted]:
         Wanted("/etc/leadglass", part, Kind.FOLDER, rights=Rights(0o755)),
         Wanted(FILE, part, content=settings.text().encode(), theirs=True),
         Wanted(settings.data, part, Kind.FOLDER, rights=Rights(0o700, "leadglass", "leadglass")),
-        _unit(data, "leadglass.slice", part),
+        *(_unit(data, name, part) for name in (SLICE, HOST_SLICE, BACKGROUND_SLICE)),
         _unit(data, AGENT_UNIT, part),
         *_timers(data, HOST_TIMERS, part),
         *export_folders(settings),
@@ -73,7 +74,7 @@ def guard(data: ProgramData) -> list[Wanted]:
     part = Part.GUARD
     return [
         Wanted(GUARD_STATE, part, Kind.FOLDER, rights=Rights(0o700)),
-        _unit(data, "leadglass.slice", part),
+        *(_unit(data, name, part) for name in (SLICE, HOST_SLICE)),
         _unit(data, GUARD_UNIT, part),
         Wanted("/etc/tmpfiles.d/leadglass-guard.conf", part, content=data["tmpfiles.d/leadglass-guard.conf"]),
     ]
@@ -114,7 +115,7 @@ def centre(data: ProgramData) -> list[Wanted]:
     return [
         Wanted("/etc/leadglass", part, Kind.FOLDER, rights=Rights(0o755)),
         Wanted(CENTRE_DATA, part, Kind.FOLDER, rights=Rights(0o700, "leadglass-server", "leadglass-server")),
-        _unit(data, "leadglass.slice", part),
+        *(_unit(data, name, part) for name in (SLICE, BACKGROUND_SLICE)),
         _unit(data, SERVER_UNIT, part),
         *_timers(data, CENTRE_TIMERS, part),
         _enabled(SERVER_UNIT, "multi-user.target", part),

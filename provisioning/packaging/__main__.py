@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from provisioning.packaging.build import ROOT, build, fetch
+from provisioning.packaging.build import ROOT, build, epoch, fetch
 from shared.errors import Malformed, Unavailable
 
 
@@ -13,7 +13,7 @@ def main(out: Path = ROOT / "dist") -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="leadglass-deb-") as work:
             fetch(Path(work) / "fetched")
-            print(build(Path(work) / "fetched", out, Path(work)))
+            print(build(Path(work) / "fetched", out, Path(work), epoch()))
     except (Malformed, Unavailable) as exc:
         print(f"leadglass: {exc}", file=sys.stderr)
         return 1

@@ -30,9 +30,9 @@ def release(root: Path = ROOT) -> plan.Release:
     return plan.Release(project["version"], (root / "edge_agent" / "formats").read_text())
 
 
-def epoch(root: Path = ROOT) -> int:
-    """Return how old everything in the package is to be. Raises NotBuilt."""
-    named = os.environ.get("SOURCE_DATE_EPOCH") or _run(["git", "-C", str(root), "log", "-1", "--format=%ct"])
+def epoch() -> int:
+    """Return how old everything in the package is to be: as said, or as the newest commit. Raises NotBuilt."""
+    named = os.environ.get("SOURCE_DATE_EPOCH") or _run(["git", "-C", str(ROOT), "log", "-1", "--format=%ct"])
     try:
         return int(named)
     except ValueError as exc:
@@ -55,12 +55,14 @@ def fetch(site: Path, root: Path = ROOT) -> None:
     _compile(site, f"/{plan.SITE}")
 
 
-def build(fetched: Path, out: Path, work: Path, root: Path = ROOT) -> Path:
+def build(fetched: Path, out: Path, work: Path, age: int, root: Path = ROOT) -> Path:
     """Return the package of the tree `root`, made in `out` with the libraries in `fetched`. `work` is a new folder.
+
+    `age` is the time of every file, in seconds since 1970.
 
     Raises NotBuilt, Malformed, OSError.
     """
-    made, tree, age = release(root), work / "tree", epoch(root)
+    made, tree = release(root), work / "tree"
     site, share = tree / plan.SITE, tree / plan.SHARE
     shutil.copytree(fetched, site, symlinks=True)
     _place_ours(root, site)
@@ -73,10 +75,11 @@ def build(fetched: Path, out: Path, work: Path, root: Path = ROOT) -> Path:
     for place, target in plan.links().items():
         (tree / place).parent.mkdir(parents=True, exist_ok=True)
         (tree / place).symlink_to(target)
-    _settle_modes(tree)
     control = tree / "DEBIAN"
-    control.mkdir(mode=0o755)
-    size = sum(path.lstat().st_size for path in tree.rglob("*"))
+    control.mkdir()
+    _settle_modes(tree)
+    # Of a folder each file system has another size.
+    size = sum(path.lstat().st_size for path in tree.rglob("*") if not path.is_dir())
     (control / "control").write_text(made.control(size // 1024))
     for name in plan.SCRIPTS:
         _script(control / name, made.fill((_SCRIPTS / name).read_text()))

@@ -27,7 +27,7 @@ LAUNCHED: Mapping[str, str] = {
     "leadglass-verify": "provisioning.verify",
 }
 VENV = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {PYTHON}\n"
-LOCKS = ("agent",)
+LOCKS = ("provision",)  # which holds the agent's
 OUR_PACKAGES = ("edge_agent", "provisioning", "shared")
 
 # What `pip` builds our own package with is not what it runs with.

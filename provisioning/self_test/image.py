@@ -9,12 +9,14 @@ from edge_agent.capture.admission import evaluate as admission
 from edge_agent.capture.attributes import IndexReader
 from edge_agent.config import Identity
 from edge_agent.https import DoorUnavailable
-from edge_agent.log_witness.judge import verify_centre_key
 from provisioning.finding import Finding, Verdict
 from provisioning.self_test.centre import Centre
 from provisioning.self_test.local import LocalAgent
 from provisioning.self_test.made import EXPLICIT_LITTLE_ENDIAN, Phantom
 from provisioning.self_test.patience import Patience
+from shared.audit.centre_key import verify_centre_key
+from shared.devices.printable import printable
+from shared.enrolment.chain import Trust
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.fleet.receipt import Receipt, verify_receipt
 from shared.identity import ObjectId, RandomBytes
@@ -43,6 +45,7 @@ _NO_ROUTES = (
     "with a grade and routes: []"
 )
 _LOOPBACK = "127.0.0.1"
+_MAX_SAID_CHARS = 500
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class ImageTest:
         judged = admission(policy, phantom.AE_TITLE, _LOOPBACK, None)
         if judged.refused is not None:
             return Finding(ADMITTED, Verdict.FAIL, f"{phantom.AE_TITLE} from {_LOOPBACK}: {judged.reason}", _ADMIT)
-        if routes := _routes(policy, made):
+        if routes := routes_of(policy, made):
             why = f"policy {policy.version} would send the phantom to {', '.join(routes)}; it was not sent"
             return Finding(ADMITTED, Verdict.FAIL, why, _NO_ROUTES)
         bound = "" if judged.bound else "; policy binds it to no address, so anybody may say it"
@@ -125,9 +128,7 @@ class ImageTest:
         )
         signed = sign_question(question, self.identity.signer)
         word = self._asked(signed)
-        answer = verify_answer(word.statement, verify_centre_key(word.certificate, self.identity.trust))
-        verify_answers(answer, question, signed)
-        if answer.comparison is not Comparison.EQUAL:
+        if said_of(word, question, signed, self.identity.trust) is not Comparison.EQUAL:
             why = "the centre opened the phantom, and it is not what was sent"
             return Finding(OPENED, Verdict.FAIL, why, "stop here and call the administrator: this is an incident")
         self._word = word
@@ -154,7 +155,17 @@ class ImageTest:
         return self._object_id
 
 
-def _routes(policy: PolicyDocument, made: Phantom) -> tuple[str, ...]:
+def said_of(word: CentresWord, question: SelfTestQuestion, signed: bytes, trust: Trust) -> Comparison:
+    """Return what the centre says to a signed question, once it is the centre that says it, and to this question.
+
+    Raises NotTheCentresKey, Malformed, WrongSigner, SignatureInvalid, NotTheAnswer.
+    """
+    answer = verify_answer(word.statement, verify_centre_key(word.certificate, trust))
+    verify_answers(answer, question, signed)
+    return answer.comparison
+
+
+def routes_of(policy: PolicyDocument, made: Phantom) -> tuple[str, ...]:
     """Return where policy would send the phantom besides the vault, as the agent's capture finds it."""
     reader = IndexReader(EXPLICIT_LITTLE_ENDIAN, policy.grading.looks_at)
     reader.update(memoryview(made.dataset))
@@ -170,4 +181,4 @@ def _judged(check: str, step: Callable[[], Finding]) -> Finding:
 
 
 def said(exc: Exception) -> str:
-    return f"{type(exc).__name__}: {exc}"
+    return printable(f"{type(exc).__name__}: {exc}", _MAX_SAID_CHARS)

@@ -15,6 +15,7 @@ from provisioning.finding import Finding, Verdict
 from provisioning.outcome import Outcome
 from provisioning.self_test import sending
 from provisioning.self_test.centre import connected
+from provisioning.self_test.image import said_of
 from provisioning.self_test.made import Phantom, make_phantom
 from provisioning.self_test.patience import Patience
 from provisioning.self_test.run import Context, run
@@ -22,7 +23,7 @@ from provisioning.self_test.sending import AgentPort
 from provisioning.verify import __main__ as verify
 from shared.clock import SystemClock
 from shared.identity import ObjectId
-from shared.self_test.exchange import SelfTestQuestion, sign_question
+from shared.self_test.exchange import Comparison, SelfTestQuestion, sign_question
 from tests.edge_agent.capture.images import load
 from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.edge_agent.test_agent import running, send
@@ -63,6 +64,7 @@ def test_a_visit_ends_with_a_phantom_compared_at_the_centre(
             outcome = self_tested(folder, agent)
             refuses_what_is_no_phantom_of_the_asking_host(hospital, folder, agent)
             opened = events(hospital, "vault.self-test-compared")
+            finds_what_was_altered(hospital, folder, agent)
             pdf = handed_over(hospital, folder, outcome, capsys)
 
     assert found(before, "phantom-admitted").verdict is Verdict.FAIL
@@ -118,6 +120,24 @@ def refuses_what_is_no_phantom_of_the_asking_host(hospital: Hospital, folder: Ag
     assert "of this host" in refused(other, theirs, unmarked.dataset)
     reasons = [record["reason"] for record in events(hospital, "vault.open-refused")]
     assert [reason.partition(":")[0] for reason in reasons] == ["NotOfThisHost", "NotAPhantom", "NotAPhantom"]
+
+
+def finds_what_was_altered(hospital: Hospital, folder: AgentFolder, agent: Agent) -> None:
+    """Ask whether a phantom is another one; then alter its body at the centre, and ask again."""
+    made = make_phantom(SystemClock().now())
+    sending.send(made, AgentPort(port=agent.listener.port or 0))
+    object_id, identity = captured(agent, made.sop_instance_uid), load_identity(folder)
+    question = SelfTestQuestion(identity.config.host_id, object_id, make_phantom(SystemClock().now()).sha256, bytes(32))
+    signed = sign_question(question, identity.signer)
+    with connected(folder, identity) as centre:
+        assert said_of(centre.compare(signed), question, signed, identity.trust) is Comparison.DIFFERS
+    assert events(hospital, "vault.self-test-compared")[0]["outcome"] == 8
+
+    (body,) = (hospital.folder / "data").rglob(f"{object_id}.body")
+    data = bytearray(body.read_bytes())
+    data[len(data) // 2] ^= 1
+    body.write_bytes(data)
+    assert "status 422" in refused(folder, object_id, made.dataset)
 
 
 def captured(agent: Agent, sop_instance_uid: str) -> ObjectId:

@@ -28,6 +28,7 @@ from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.record import AuditRecord, Event
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalRequest
@@ -53,7 +54,9 @@ class Centre:
             self.database, keys, self.clock, ec.generate_private_key(ec.SECP256R1()), ["centre.example"]
         )
         keys.create_p256(store.JOURNAL)
-        self.journal = journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
+        self.journal = journal = CentreJournal(
+            self.database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: None, self.clock
+        )
         Accounts(self.database, self.clock).create("ada", "administrator")
         self.renewer = Renewer(self.database, self.ca, journal)
         self.evidence = EvidenceKeys(self.database, self.ca.trust)

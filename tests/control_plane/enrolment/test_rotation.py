@@ -25,6 +25,7 @@ from control_plane.enrolment.rotation import AuthorityChanges, NotInstalled
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.record import AuditRecord, Event, Outcome
 from shared.enrolment.chain import ChainBroken, parse_chain, pem_of, verify_chain
 from shared.errors import Malformed, Refused
@@ -44,7 +45,9 @@ class Place:
         self.keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         authority.establish(self.database, self.keys, self.clock, self.root_key, [HOST])
         self.keys.create_p256(store.JOURNAL)
-        self.journal = CentreJournal(self.database, self.keys.signer(store.JOURNAL), lambda: None, self.clock)
+        self.journal = CentreJournal(
+            self.database, self.keys.signer(store.JOURNAL), Sequencer(self.keys.log_signer()), lambda: None, self.clock
+        )
 
     @property
     def ca(self) -> Authority:

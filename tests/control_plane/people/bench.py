@@ -22,6 +22,7 @@ from control_plane.people.security_keys import SecurityKeys
 from control_plane.people.sessions import Sessions
 from control_plane.people.signing_in import Shown, SigningIn
 from control_plane.people.tokens import Tokens
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.record import AuditRecord
 from tests.control_plane.begun import database_at
 from tests.fakes.clock import FakeClock
@@ -58,7 +59,9 @@ class Bench:
     def restart(self, passwords: Passwords | None = None) -> None:
         """Have a new process on the same database."""
         self.open()
-        self.journal = CentreJournal(self.database, self.keys.signer(store.JOURNAL), lambda: None, self.clock)
+        self.journal = CentreJournal(
+            self.database, self.keys.signer(store.JOURNAL), Sequencer(self.keys.log_signer()), lambda: None, self.clock
+        )
         common = (self.database, self.journal)
         proofs = (*common, self.keys, passwords or Passwords(QUICK), SecurityKeys(lambda: ORIGIN), self.clock)
         self.accounts = Accounts(self.database, self.clock)

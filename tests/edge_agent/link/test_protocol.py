@@ -104,7 +104,7 @@ def said(**members: Any) -> bytes:
         (b'{"ask": "hello", "v": 1}', "not in canonical form"),
         (said(ask="hello", v=2), "version 1 only"),
         (said(), "'ask'"),
-        (said(ask="allow", port="1-2"), "expected one of hello, offer, report, records, confirm, explain"),
+        (said(ask="allow", port="1-2"), "expected one of hello, offer, report, records, confirm, explain, rehearse"),
         (said(ask="hello", target="allow"), "unknown field 'target'"),
         (said(ask="offer", head="!"), "not base64"),
         (said(ask="offer", head=None), "expected base64"),
