@@ -36,8 +36,8 @@ from edge_agent.media.disks import announce, usb_disks
 from edge_agent.media.gate import StorageGate
 from edge_agent.notices.board import NoticeBoard, NoticesUnavailable
 from edge_agent.notices.notice import told_of
-from edge_agent.turns import Turns
 from edge_agent.state_formats import claim
+from edge_agent.turns import Turns
 from edge_agent.usb_policy.acquaintance import Acquaintances
 from edge_agent.usb_policy.clock_trust import Reading
 from edge_agent.usb_policy.default_deny import Denial

@@ -14,7 +14,14 @@ from provisioning.bundle.verify import BundleAltered, UnknownReleaseKey
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.signing import Label, SignatureInvalid, SoftwareSigner, sign_detached
 from tests.provisioning.bundle.making import (
-    WHEN, field, judged, members, packed, release_key, signed_again, small_bundle,
+    WHEN,
+    field,
+    judged,
+    members,
+    packed,
+    release_key,
+    signed_again,
+    small_bundle,
 )  # fmt: skip
 
 
@@ -43,7 +50,7 @@ def test_a_bundle_gives_back_what_went_in(bundle: bytes, signer: SoftwareSigner)
 
 def test_refuses_a_byte_changed_anywhere(bundle: bytes, signer: SoftwareSigner) -> None:
     contents = members(bundle)
-    spots = {at for at in range(0, len(bundle), 61)} | set(range(512)) | {len(bundle) - 1}
+    spots = set(range(0, len(bundle), 61)) | set(range(512)) | {len(bundle) - 1}
     # Every member, header, padding and the end are met; and in each the last byte.
     assert len(spots) > len(contents) * 10
     for at in sorted(spots):
@@ -159,7 +166,7 @@ def test_a_key_in_another_encoding_is_another_key(signer: SoftwareSigner) -> Non
         b"",
     ):
         with pytest.raises(Malformed):
-            parse_pem(data)
+            parse_pem(other)
 
 
 def test_what_is_missing_is_named_at_the_office(tmp_path: Path, signer: SoftwareSigner) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from edge_agent import SOFTWARE
-from edge_agent.state_formats import StateTooNew, claim, known
 from edge_agent.settings_file.document import VERSION as settings_version
+from edge_agent.state_formats import StateTooNew, claim, known
 from provisioning.packaging import plan
 from provisioning.packaging.build import ROOT, build, release
 from shared.errors import Malformed
