@@ -27,7 +27,7 @@ from control_plane.people.two_persons import (
     gaps,
 )
 from control_plane.people.ways_in import LATELY
-from shared.audit.record import AuditRecord, Event, Outcome
+from shared.audit.record import AuditRecord, Event, EventName, Outcome
 from shared.errors import Refused
 from shared.identity import HostId
 from tests.fakes.clock import FakeClock
@@ -76,7 +76,7 @@ class Office:
     def asked(self) -> Request:
         return self.two.ask("ada", "act", HOST, "there is a reason")
 
-    def records(self) -> list[tuple[Event, Outcome]]:
+    def records(self) -> list[tuple[EventName, Outcome]]:
         with self.database() as session:
             records = [AuditRecord.parse(public) for public in session.scalars(select(AuditRow.public))]
         return [(record.event, record.outcome) for record in records]

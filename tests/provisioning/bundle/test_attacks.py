@@ -159,12 +159,8 @@ def test_a_list_that_sha256sum_reads_otherwise_is_refused() -> None:
 
 
 def test_a_key_in_another_encoding_is_another_key(signer: SoftwareSigner) -> None:
-    for data in (
-        pem(signer.public) + b"\n",
-        b"x" + pem(signer.public),
-        pem(signer.public).replace(b"\n", b"\r\n"),
-        b"",
-    ):
+    data = pem(signer.public)
+    for other in (data + b"\n", b"x" + data, data.replace(b"\n", b"\r\n"), b""):
         with pytest.raises(Malformed):
             parse_pem(other)
 

@@ -130,10 +130,8 @@ def test_a_machine_with_nothing_of_ours_verifies_a_bundle_with_its_own_programs_
     upgraded = bench.run("leadglass-provision", "bundle", "install", following)
     assert upgraded.returncode == 0, upgraded.stderr
     assert f"version {NEXT} is installed" in upgraded.stdout
-    assert (
-        bench.run("leadglass-provision", "bundle", "verify", office.bundle(bench, packages.next, "later")).returncode
-        == 0
-    )
+    rotated = office.bundle(bench, packages.next, "later")
+    assert bench.run("leadglass-provision", "bundle", "verify", rotated).returncode == 0
 
     older = bench.run("leadglass-provision", "bundle", "install", bundle)
     assert older.returncode == 1

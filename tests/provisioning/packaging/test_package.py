@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent import SOFTWARE
-from edge_agent.settings_file.document import VERSION as settings_version
+from edge_agent.settings_file import document
 from edge_agent.state_formats import StateTooNew, claim, known
 from provisioning.packaging import plan
 from provisioning.packaging.build import ROOT, build, release
@@ -77,7 +77,7 @@ def test_the_state_keeps_who_first_wrote_each_form(tmp_path: Path) -> None:
         f"configuration 1 {SOFTWARE}",
     ]
     assert (tmp_path / "formats").stat().st_mtime_ns == before
-    assert known()["configuration"] == settings_version
+    assert known()["configuration"] == document.VERSION
 
 
 @pytest.mark.parametrize("newer", ["spool 2 leadglass-agent 9.0.0", "something-new 1 leadglass-agent 9.0.0"])
