@@ -65,6 +65,7 @@ CHECKS = {
     "preflight": "安装前检查",
     "self-test": "自检",
     "services": "服务",
+    "settings": "设置",
     "swap-encryption": "交换区加密",
     "systemd": "服务管理器",
     "systemd-udevd": "设备管理服务",
