@@ -39,7 +39,9 @@ _POLICY = """\
 layer: organisation
 modalities:
   - {ae_title: CT1, description: "CT, room 1.14"}
-ADMITSgrading: {default: restricted}
+ADMITSgrading:
+  default: restricted
+  rules: [{when: {calling_ae_title: [LEADGLASS-TEST]}, grade: restricted}]
 timings: {state_every_s: 1, pull_every_s: 1}
 """
 
