@@ -33,6 +33,9 @@ def add_to(commands: Commands) -> None:
     install.add_argument(
         "--no-usb-console", action="store_true", help="this machine has no keyboard and no mouse on the USB, ever"
     )
+    install.add_argument(
+        "--boot-is-set", action="store_true", help="usbcore.authorized_default=0 is on the kernel's command line"
+    )
     install.add_argument("--centre", action="store_true", help="the control plane's service instead of an agent")
     install.add_argument(
         "--replace", action="store_true", help="what somebody else put in the way; a copy is kept and put back"
@@ -165,7 +168,9 @@ def _choice(options: argparse.Namespace) -> "Choice":
     if parts:
         parts.add(Part.GUARD)
     parts.add(Part.CENTRE if options.centre else Part.AGENT)
-    return Choice(frozenset(parts), _new_settings(options), options.replace, options.no_usb_console)
+    return Choice(
+        frozenset(parts), _new_settings(options), options.replace, options.no_usb_console, options.boot_is_set
+    )
 
 
 def _new_settings(options: argparse.Namespace) -> "AgentSettings":
