@@ -136,7 +136,7 @@ def finds_what_was_altered(hospital: Hospital, folder: AgentFolder, agent: Agent
     question = SelfTestQuestion(identity.config.host_id, object_id, make_phantom(SystemClock().now()).sha256, bytes(32))
     signed = sign_question(question, identity.signer)
     with connected(folder, identity) as centre:
-        assert said_of(centre.compare(signed), question, signed, identity.trust) is Comparison.DIFFERS
+        assert said_of(centre.compare(signed), question, signed, identity.trust).comparison is Comparison.DIFFERS
     assert events(hospital, "vault.self-test-compared")[0]["outcome"] == 8
 
     (body,) = (hospital.folder / "data").rglob(f"{object_id}.body")
