@@ -184,6 +184,7 @@ def test_an_image_is_received_found_opened_and_its_log_proved(bench: Bench) -> N
     assert {source: verdict.state for source, verdict in verdicts.items()} == {
         "certificates": "verified",
         "control-plane": "verified",
+        "merkle-log": "verified",
         str(host.host_id): "verified",
     }
 
