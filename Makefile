@@ -14,7 +14,7 @@ export PYTHONNOUSERSITE := 1
 LAB := cryptsetup-bin,dosfstools,e2fsprogs,mmdebstrap,qemu-system-x86,swtpm
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lab lint fix type bench fuzz vectors soak lock check clean dev
+.PHONY: help demo test lab lint fix type bench fuzz vectors soak lock check clean dev deb
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,13 +33,16 @@ MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk
 BROWSER := chromium,chromium-driver
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,softhsm2,golang-go,golang-golang-x-mod-dev,$(BROWSER),systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
+	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,shellcheck,softhsm2,golang-go,golang-golang-x-mod-dev,poppler-utils,$(BROWSER),systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
 	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)
 	@$(BOOTSTRAP) dev --with $(LAB)
 	@$(RUN) -m tests.lab
 	@$(RUN) -m pytest -q $(or $(T),tests/lab)
+
+deb: dev  ## the Debian package of a modality host, in dist/
+	@$(RUN) -m provisioning.packaging
 
 lint: dev  ## style, formatting and who may import whom
 	@$(RUN) -m ruff check .
@@ -69,7 +72,7 @@ soak: dev  ## the tests that take minutes on purpose
 
 # dev is locked first and the others within it, so that one environment can serve them all.
 lock: dev  ## pin and hash every dependency again (requirements/*.txt)
-	@set -e; for extra in dev demo server agent verify; do \
+	@set -e; for extra in dev demo server agent provision verify; do \
 	  case $$extra in dev) within= ;; *) within="--constraint requirements/dev.txt" ;; esac; \
 	  $(VENV)/bin/uv pip compile pyproject.toml --extra $$extra --group build $$within \
 	    --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate \

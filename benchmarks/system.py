@@ -42,8 +42,8 @@ class System:
 
 
 @contextmanager
-def system(folder: Path) -> Iterator[System]:
-    """Start a control plane with one policy in `folder`, and enrol a host there."""
+def system(folder: Path, *, policy: str = POLICY) -> Iterator[System]:
+    """Start a control plane with `policy` in `folder`, and enrol a host there."""
     with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as name:
         work = Path(name)
         logs, handover, ready_file = work / "logs", work / "handover", work / "ready.json"
@@ -57,7 +57,7 @@ def system(folder: Path) -> Iterator[System]:
             ready = centre.wait_ready(ready_file)
             person = ("--as", str(next(handover.glob("credential-*.json"))), "--url", str(ready["people_url"]))
             code = run("leadglass-server", "code", "--asset", "benchmark", "--json", *person).succeeded()
-            (work / "policy.yaml").write_text(POLICY)
+            (work / "policy.yaml").write_text(policy)
             run("leadglass-server", "policy", "publish", str(work / "policy.yaml"), *person).succeeded()
             agent, url = AgentFolder(work / "agent"), str(ready["enrol_url"])
             enrol = ("enrol", "--data", str(agent.path), "--url", url, "--asset", "benchmark", "--keys", "file")

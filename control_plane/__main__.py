@@ -20,7 +20,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOMEM}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 refused or not authentic, 2 bad input, 3 no answer."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         code = run(options)
@@ -52,7 +52,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-server",
         description="The Leadglass control plane: identity, policy, keys, vault and audit log.",
@@ -152,8 +152,7 @@ def _add_people(commands: "Commands[argparse.ArgumentParser]") -> None:
 def _add_codes(commands: "Commands[argparse.ArgumentParser]") -> None:
     code = commands.add_parser("code", help="issue one-time enrolment codes, look at them, cancel them")
     # Not required here: the actions bring their own.
-    code.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
-    code.add_argument("--url", help="people's door, where it is not the one in the credential")
+    _credential(code, required=False)
     _json(code)
     code.add_argument("--asset", help="the asset number, or what else people call the host, such as 'CT 2, room 1.14'")
     code.add_argument("--list", type=Path, metavar="FILE.csv", help="asset, site, type: a code for each line, or none")
@@ -205,6 +204,10 @@ def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]"
     )
     replace.set_defaults(run=_later("hosts", "replace"))
+    back = _person(actions.add_parser("take-back", help="a host that the log lost, by its claim; takes two (audited)"))
+    back.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-agent claim` wrote on that host")
+    back.add_argument("--reason", required=True, metavar="TEXT", help="told to whoever approves it")
+    back.set_defaults(run=_later("hosts", "take_back"))
     end = _host(actions, "decommission", "take a host out of service for good (audited)")
     how = end.add_mutually_exclusive_group(required=True)
     how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its wipe; not there yet")
@@ -322,8 +325,7 @@ def _add_layers(actions: "Commands[argparse.ArgumentParser]") -> None:
 
 def _add_root(actions: "Commands[argparse.ArgumentParser]") -> None:
     root = actions.add_parser("root", help="fingerprints of the policy roots, which a host's guard pins; or a new root")
-    root.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
-    root.add_argument("--url", help="people's door, where it is not the one in the credential")
+    _credential(root, required=False)
     _json(root)
     root.set_defaults(run=_later("policies", "root"))
     changes = root.add_subparsers(title="changes", metavar="CHANGE")
@@ -543,9 +545,11 @@ def _acts(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _add_backups(commands: "Commands[argparse.ArgumentParser]") -> None:
-    backup = _on_this_machine(
-        commands.add_parser("backup", help="copy the running control plane, without its root key")
-    )
+    backup = commands.add_parser("backup", help="copy the running control plane, without its root key")
+    _data(_json(backup))
+    who = backup.add_mutually_exclusive_group(required=True)
+    who.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    who.add_argument("--token-file", type=Path, metavar="FILE", help="a token whose scope is backup:make, for a timer")
     backup.add_argument("folder", type=Path, metavar="DIR", help="where backups lie; what is there is not copied again")
     backup.add_argument("--keep-days", type=int, metavar="N", help="how long you will keep it, for `backups list`")
     backup.set_defaults(run=_later("backups", "backup"))
@@ -607,9 +611,16 @@ def _made_once(parser: argparse.ArgumentParser, *, required: bool) -> None:
 
 
 def _person(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
-    parser.add_argument("--as", dest="credential", type=Path, required=True, metavar="FILE", help="your credential")
+    return _json(_credential(parser, required=True))
+
+
+def _credential(parser: argparse.ArgumentParser, *, required: bool) -> argparse.ArgumentParser:
+    parser.add_argument("--as", dest="credential", type=Path, required=required, metavar="FILE", help="your credential")
     parser.add_argument("--url", help="people's door, where it is not the one in the credential")
-    return _json(parser)
+    parser.add_argument(
+        "--signed-by", type=Path, metavar="FILE", help="your certificate, in the place of the credential's token"
+    )
+    return parser
 
 
 def _host(actions: "Commands[argparse.ArgumentParser]", name: str, told: str) -> argparse.ArgumentParser:

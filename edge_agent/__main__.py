@@ -19,7 +19,7 @@ Leadglass agent: seals every image that a modality sends, delivers it to the vau
 
 A host's life:
   leadglass-agent enrol  --data DIR --url https://CENTRE:PORT --asset "CT 2, room 1.14"   (the code is read from stdin)
-  leadglass-agent run    --data DIR --dicom-port 11112
+  leadglass-agent run    --config /etc/leadglass/agent.toml   (or --data DIR and other options)
   leadglass-agent status --data DIR
   leadglass-agent keys move --data DIR --to tpm           (into this machine's TPM; `enrol` does so where there is one)
 
@@ -46,7 +46,7 @@ _EPILOG = "exit codes: 0 done, 1 refused, 2 usage or bad input, 3 something it n
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = command_line().parse_args(argv)
     # Imported here so that --help answers at once.
     from edge_agent.log import JsonLog, where, why
     from shared.clock import SystemClock
@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = {
         "enrol": _enrol,
         "keys": _keys,
+        "claim": _claim,
         "run": _run,
         "status": _status,
         "dicom-certificate": _dicom_certificate,
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "leadglass-agent",
         description=_DESCRIPTION,
@@ -103,35 +104,15 @@ def _parser() -> argparse.ArgumentParser:
         "(%(default)s)",
     )
 
-    run = commands.add_parser("run", help="capture, deliver and follow policy until SIGTERM", epilog=_EPILOG)
-    _add_data(run)
-    run.add_argument("--dicom-host", default="127.0.0.1", help="address to listen on for modalities (%(default)s)")
-    run.add_argument("--dicom-port", type=_port, default=11112, help="port, 0 for any free one (%(default)s)")
-    run.add_argument(
-        "--dicom-tls-port",
-        type=_port,
-        help="port for DICOM over TLS, beside the other one; 2762 is the registered one (off unless given)",
-    )
-    run.add_argument("--ae-title", type=_ae_title, default="LEADGLASS", help="our own AE title (%(default)s)")
-    run.add_argument(
-        "--export-folder",
-        action="append",
-        default=[],
-        metavar="AE_TITLE=PATH",
-        help="a folder into which this modality exports files; policy says what becomes of them (repeatable)",
-    )
-    run.add_argument(
-        "--guard-socket",
-        type=Path,
-        default=Path("/run/leadglass-guard/guard.sock"),
-        help="where the device guard of this host listens (%(default)s)",
-    )
-    run.add_argument("--ready-file", type=Path, help="write host id, pid and DICOM port there, as JSON, when up")
+    _add_run(commands.add_parser("run", help="capture, deliver and follow policy until SIGTERM", epilog=_EPILOG))
 
     status = commands.add_parser("status", help="counts, policy version and certificate expiry", epilog=_EPILOG)
     _add_data(status)
     status.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
+    claim = commands.add_parser("claim", help="say who this host is, for a centre that lost it", epilog=_EPILOG)
+    _add_data(claim)
+    claim.add_argument("--out", type=Path, required=True, metavar="FILE", help="what an administrator takes it back by")
     certificate = commands.add_parser(
         "dicom-certificate",
         help="print the certificate that modalities see on the TLS port, made first if there is none",
@@ -154,6 +135,31 @@ def _parser() -> argparse.ArgumentParser:
         )
     )
     return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--config", type=Path, metavar="FILE", help="what people settled; an option here wins over it")
+    run.add_argument("--data", type=Path, help="the agent's folder; needed without --config")
+    run.add_argument("--dicom-host", help="address to listen on for modalities (127.0.0.1)")
+    run.add_argument("--dicom-port", type=_port, help="port, 0 for any free one (11112)")
+    run.add_argument(
+        "--dicom-tls-port",
+        type=_port,
+        help="port for DICOM over TLS, beside the other one; 2762 is the registered one (off unless given)",
+    )
+    run.add_argument("--ae-title", type=_ae_title, help="our own AE title (LEADGLASS)")
+    run.add_argument(
+        "--export-folder",
+        action="append",
+        metavar="AE_TITLE=PATH",
+        help="a folder into which this modality exports files; policy says what becomes of them (repeatable)",
+    )
+    run.add_argument(
+        "--guard-socket",
+        type=Path,
+        help="where the device guard of this host listens (/run/leadglass-guard/guard.sock)",
+    )
+    run.add_argument("--ready-file", type=Path, help="write host id, pid and DICOM port there, as JSON, when up")
 
 
 def _add_spool(spool: argparse.ArgumentParser) -> None:
@@ -226,6 +232,19 @@ def _enrol(arguments: argparse.Namespace) -> None:
         sys.stdout.write(f"{ENDS}\n")
 
 
+def _claim(arguments: argparse.Namespace) -> None:
+    # Not needed by a host that serves.
+    from edge_agent.enrol.claiming import write_claim
+    from edge_agent.enrol.machine import machine_digests
+    from shared.clock import SystemClock
+
+    host_id = write_claim(_folder(arguments), machine_digests(), SystemClock().now(), arguments.out)
+    sys.stdout.write(
+        f"{arguments.out}: who {host_id} is, signed; it holds no key. At the centre: leadglass-server host take-back "
+        f"{arguments.out.name} --reason TEXT\n"
+    )
+
+
 def _keys(arguments: argparse.Namespace) -> None:
     import os
 
@@ -244,19 +263,23 @@ def _run(arguments: argparse.Namespace) -> None:
 
     from edge_agent.agent import Settings, run
     from edge_agent.capture.listener import Address
+    from edge_agent.config import AgentFolder
     from edge_agent.export_folder.named import parse as parse_export_folder
     from edge_agent.export_folder.named import verify_apart
     from edge_agent.log import JsonLog
+    from edge_agent.settings_file.chosen import chosen
     from shared.clock import SystemClock
 
-    exports = tuple(parse_export_folder(text) for text in arguments.export_folder)
-    verify_apart(exports, arguments.data.absolute())
+    settled = chosen(arguments)
+    data = Path(settled.data).absolute()
+    exports = tuple(parse_export_folder(f"{folder.ae_title}={folder.path}") for folder in settled.export_folders)
+    verify_apart(exports, data)
     # Libraries quote what they read in warnings and log lines, and what they read here are patients' images.
     logging.disable()
     warnings.simplefilter("ignore")
-    address = Address(arguments.dicom_host, arguments.dicom_port, arguments.ae_title, arguments.dicom_tls_port)
+    address = Address(settled.dicom_host, settled.dicom_port, settled.ae_title, settled.dicom_tls_port)
     clock = SystemClock()
-    settings = Settings(_folder(arguments), address, arguments.ready_file, exports, arguments.guard_socket)
+    settings = Settings(AgentFolder(data), address, arguments.ready_file, exports, Path(settled.guard_socket))
     run(settings, clock, JsonLog(clock))
 
 
@@ -264,6 +287,7 @@ def _status(arguments: argparse.Namespace) -> None:
     import json
 
     from edge_agent.health.local import read_status
+    from shared.fleet.budget import judge
 
     read = read_status(_folder(arguments))
     status = read.json()
@@ -285,6 +309,7 @@ def _status(arguments: argparse.Namespace) -> None:
     status["keys"] = read.keys.in_words
     status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
     status["centre_log"] = read.centre_log or "goes on from there"
+    status["budget"] = judge(read.budget).line()
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")
     for line in read.standing.lines():

@@ -9,7 +9,7 @@ import signal
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -36,13 +36,16 @@ from edge_agent.commitment.association import ReportAssociation
 from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.commitment.reporter import CommitmentReporter
 from edge_agent.commitment.store import CommitmentStore
-from edge_agent.config import AgentFolder, load_enrolment, load_identity
+from edge_agent.config import AgentFolder, evidence_key, load_enrolment, load_identity
+from edge_agent.courtesy import DELIVERY, RECORDS, REGISTRATION, Courtesy, Pace, Yields
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import DeliveryUploader
+from edge_agent.enrol.evidence import EvidenceRenewal
 from edge_agent.enrol.lapsed import Asking
 from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.enrol.standing import CentreSays
+from edge_agent.examination import Examination
 from edge_agent.export_folder.ledger import Ledger
 from edge_agent.export_folder.named import ExportFolder
 from edge_agent.export_folder.watcher import ExportFolderWatcher
@@ -54,12 +57,15 @@ from edge_agent.forward.image import SpoolImages
 from edge_agent.forward.key import ForwardingKey
 from edge_agent.forward.queue import ForwardQueue
 from edge_agent.forward.spooled import SpoolObjects
+from edge_agent.health.budget import BudgetWatch
+from edge_agent.health.cgroup import SliceFiles
+from edge_agent.health.readers import CentreReads
 from edge_agent.health.report import NoBroker, StateReporter
 from edge_agent.host_keys.move import KeyMove
 from edge_agent.host_keys.opened import OpenedKey
 from edge_agent.host_keys.store import vault_of
 from edge_agent.host_keys.vault import KeyName, KeyVault
-from edge_agent.https import DoorUnavailable, HttpsDoor, fetch_unverified, verified_context
+from edge_agent.https import Answer, DoorUnavailable, HttpsDoor, fetch_unverified, verified_context
 from edge_agent.link.bundles import KeptBundles
 from edge_agent.link.client import SOCKET, GuardClient
 from edge_agent.link.relay import GuardRelay
@@ -77,10 +83,13 @@ from edge_agent.policy_sync.self_check import SelfCheck
 from edge_agent.policy_sync.store import PolicyStore
 from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.spool.keeper import SpoolKeeper, make_room
+from edge_agent.state_formats import claim
+from edge_agent.watchdog import ServiceManager, service_manager
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
-from shared.errors import Unavailable
+from shared.errors import IntegrityFailure, Unavailable
+from shared.fleet.budget import MEMBER
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState
 from shared.identity import RandomBytes
@@ -136,14 +145,17 @@ class Agent:
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
         vault: Callable[[KeyProtection], KeyVault] = vault_of,
         start_anew: Callable[[], None] = lambda: None,
+        manager: ServiceManager | None = None,
     ) -> None:
         """`start_anew` has whoever runs this end the run, and make another agent of what is in the folder then."""
         folder, identity = settings.folder, load_identity(settings.folder, vault)
         log = self._recent = RecentLog(log, clock)
         self._settings, self._identity, self._log, self._clock = settings, identity, log, clock
         self._vault, self._start_anew = vault, start_anew
+        self._manager = manager or ServiceManager()
         self._host_id, self._random, self._bells = identity.config.host_id, random_bytes, _Bells()
         self._hints = Hints(has_broker=identity.config.doors.mqtt_port is not None, on_lost=self._bells.pull.ring)
+        self._examination = Examination()
         self._contexts: list[ssl.SSLContext] = []
         self._trusting: list[ssl.SSLContext] = []  # those that trust the pinned root
         self._ready_lock = threading.Lock()
@@ -161,6 +173,7 @@ class Agent:
         )
         self.isolation = Isolation(self.database)
         self._checkpoints = CheckpointStore(self.database)
+        self._centre_reads = CentreReads()
         self._centre_says = CentreSays(self.database, clock, log)
         self._forward_key = ForwardingKey(identity.keys, random_bytes)
         self._owed = ForwardQueue(self.database, self.journal, self._host_id, clock, self._bells.forward.ring)
@@ -182,13 +195,14 @@ class Agent:
         self._bundles = KeptBundles(self.database, self._bells.guard.ring)
         self.relay = self._make_relay()
         self.updater = self._make_updater()
-        registrar = GroupRegistrar(self.captures.entries, log)
+        registrar = GroupRegistrar(self.captures.entries, log, self._yielding(REGISTRATION))
         pipeline = self._make_pipeline(registrar, encryptor)
         desk = self._make_desk()
         self.listener = self._make_listener(pipeline, desk)
         self._watchers = self._make_watchers(pipeline)
         self._root = self._make_root()
         mqtt, renewal = self._make_mqtt(), self._make_renewal()
+        budget = self._make_budget()
         self._let_parts_wake_each_other()
         # Stopped in this order: nothing new comes in before the rest is put down.
         self._parts: list[Part] = [
@@ -206,7 +220,8 @@ class Agent:
             self.relay,
             self._make_delivery(),
             *self._make_audit_uploads(),
-            self._make_reporter(mqtt, renewal),
+            budget,
+            self._make_reporter(mqtt, renewal, budget),
         ]
 
     def run(self, stop: threading.Event) -> None:
@@ -222,11 +237,24 @@ class Agent:
         for part in self._parts:
             supervisor.start(part)
         self._write_ready_file()
-        stop.wait()
+        self._manager.ready(f"host {self._host_id}")
+        while not stop.wait(self._manager.interval_s or None):
+            if self._is_working(supervisor):
+                self._manager.alive()
+        self._manager.alive()
         supervisor.stop()
         self._record(Event.AGENT_STOPPED)
         self.database.close()
         self._log.event("agent.stopped")
+
+    def _is_working(self, supervisor: Supervisor) -> bool:
+        """Return whether every part has its thread; does not return while some thread does not let go of the database.
+
+        What a part fails at is in the log and tried again. A new start helps against what hangs.
+        """
+        with suppress(Unavailable, IntegrityFailure), self.database.transaction():
+            pass
+        return supervisor.is_whole()
 
     def _finish_key_move(self) -> None:
         """See to what a move of the keys left that was cut off, and to a DICOM certificate that people put there."""
@@ -281,6 +309,7 @@ class Agent:
             forwards=self.forwards,
             journal=self.journal,
             clock=self._clock,
+            examination=self._examination,
             random_bytes=self._random,
             encryptor=encryptor,
         )
@@ -452,8 +481,13 @@ class Agent:
 
     def _make_renewal(self) -> CertificateRenewal:
         folder, identity = self._settings.folder, self._identity
+        door = self._door()
+        evidence = EvidenceRenewal(
+            door, folder, self._host_id, key=lambda: evidence_key(identity.keys), trust=lambda: self._root.trust,
+            clock=self._clock, log=self._log,
+        )  # fmt: skip
         renewal = CertificateRenewal(
-            self._door(),
+            door,
             folder,
             identity.keys,
             host_id=self._host_id,
@@ -463,6 +497,7 @@ class Agent:
             contexts=self._contexts,
             clock=self._clock,
             log=self._log,
+            evidence=evidence.renew_if_due,
         )
         self._centre_says.on_barred(renewal.turned_away)
         return renewal
@@ -498,6 +533,7 @@ class Agent:
             log=self._log,
             bell=self._bells.delivery,
             brought=self.captures.moved,
+            yields=self._yielding(DELIVERY),
         )
 
     def _make_audit_uploads(self) -> tuple[Part, Part]:
@@ -508,9 +544,15 @@ class Agent:
             signer=self._identity.signer,
             log=self._log,
             bell=self._bells.audit,
+            yields=self._yielding(RECORDS),
         )
         moved = MovedAuditUploader(
-            self._door(), host_id=self._host_id, moved=self.captures.moved, journal=self.journal, log=self._log
+            self._door(),
+            host_id=self._host_id,
+            moved=self.captures.moved,
+            journal=self.journal,
+            log=self._log,
+            yields=self._yielding(RECORDS),
         )
         return own, moved
 
@@ -526,7 +568,16 @@ class Agent:
             on_change=self._bells.report.ring,
         )
 
-    def _make_reporter(self, mqtt: MqttLink | None, renewal: CertificateRenewal) -> StateReporter:
+    def _make_budget(self) -> BudgetWatch:
+        return BudgetWatch(
+            SliceFiles().read,
+            self._examination,
+            lambda: self.spool.waiting() + self.journal.waiting() > 0,
+            database=self.database,
+            log=self._log,
+        )
+
+    def _make_reporter(self, mqtt: MqttLink | None, renewal: CertificateRenewal, budget: BudgetWatch) -> StateReporter:
         return StateReporter(
             self._door(),
             mqtt or NoBroker(),
@@ -547,6 +598,7 @@ class Agent:
             centre_log=lambda: self._checkpoints.held().said,
             renewal_error=lambda: renewal.error,
             keys=self._identity.config.keys,
+            budget=lambda: budget.budget() if self._centre_reads.knows(MEMBER) else None,
             bell=self._bells.report,
             run_name=secrets.token_hex(16),
         )
@@ -578,9 +630,16 @@ class Agent:
             folders=tuple(watcher.state() for watcher in self._watchers),
         )
 
+    def _yielding(self, pace: Pace) -> Yields:
+        return Courtesy(self._examination.ends_in_s, pace).yield_to_it
+
     def _door(self) -> HttpsDoor:
         doors = self._identity.config.doors
-        return HttpsDoor(doors.host, doors.https_port, self._context(), on_answer=self._centre_says.heard)
+        return HttpsDoor(doors.host, doors.https_port, self._context(), on_answer=self._on_answer)
+
+    def _on_answer(self, path: str, answer: Answer) -> None:
+        self._centre_reads.heard(answer)
+        self._centre_says.heard(path, answer)
 
     def _context(self, ca_pem: str | None = None) -> ssl.SSLContext:
         with in_memory(self._identity.tls) as file:
@@ -646,12 +705,17 @@ class Runs:
 
 
 def run(settings: Settings, clock: Clock, log: Log) -> None:
-    """Run one agent until SIGTERM or SIGINT. Raises NotEnrolled, IdentityUnreadable, AlreadyRunning and others."""
+    """Run one agent until SIGTERM or SIGINT.
+
+    Raises NotEnrolled, IdentityUnreadable, AlreadyRunning, StateTooNew and others.
+    """
     os.umask(0o077)
     # A core dump would hold whatever image is passing through.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     load_enrolment(settings.folder)
+    manager = service_manager()
     with locked(settings.folder):
+        claim(settings.folder.path)
         runs = Runs()
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
@@ -666,7 +730,8 @@ def run(settings: Settings, clock: Clock, log: Log) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
         while (stop := runs.begin()) is not None:
-            Agent(settings, clock, log, start_anew=stop.set).run(stop)
+            Agent(settings, clock, log, start_anew=stop.set, manager=manager).run(stop)
+        manager.stopping()
 
 
 @contextmanager

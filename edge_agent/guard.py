@@ -136,7 +136,15 @@ class Guard:
         self._make_policy(verifying)
         self._make_devices()
         self._watcher = HostWatcher(self._children, self.turns, self.journal, clock, log, sidecar=options.sidecar)
-        desk = GuardDesk(self._warden, self._keeper, self.journal, log, policy=self._policy, report=self._report)
+        desk = GuardDesk(
+            self._warden,
+            self._keeper,
+            self.journal,
+            log,
+            policy=self._policy,
+            report=self._report,
+            rehearse=self._judge.rehearse,
+        )
         users, group = askers(options.agent_user)
         self._link = LinkServer(
             options.socket,
@@ -202,7 +210,7 @@ class Guard:
         self._keeper.unusable("; ".join(problems)[:_MOST_ERROR_CHARS])
 
     def _make_devices(self) -> None:
-        judge = DeviceJudge(
+        self._judge = DeviceJudge(
             self._policy,
             self._is_pinned,
             self._certain,
@@ -216,7 +224,7 @@ class Guard:
         self._warden = Warden(
             self._usb,
             Enforcer(self._usb),
-            judge,
+            self._judge,
             database=self._database,
             journal=self.journal,
             presence=Presence(self._database, boot),

@@ -6,17 +6,24 @@ from typing import TypeVar
 
 from edge_agent import SOFTWARE
 from edge_agent.devices.journal import GuardJournal, Note
-from edge_agent.link.protocol import MAX_RULE_CHARS, Explanation, Welcome
+from edge_agent.link.protocol import MAX_RULE_CHARS, Explanation, Rehearsal, Welcome
 from edge_agent.log import Log, why
 from edge_agent.usb_policy.keeper import PolicyKeeper
 from edge_agent.usb_policy.warden import Warden
+from shared.devices.device import HID_CLASS, Interface, UsbDevice
 from shared.devices.policy import DevicePolicy
 from shared.devices.record import GuardEvent
+from shared.devices.verdict import Verdict
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.fleet.devices import MAX_DEVICES, MAX_FINDINGS, MAX_OTHERS, GuardReport
 
 _MINOR = 4
 _T = TypeVar("_T")
+# What a BadUSB stick turns into: a keyboard that nobody knows. Vendor and product are those that are free for tests.
+_NOBODYS_KEYBOARD = UsbDevice(
+    port="self-test", parent="", vendor=0x1209, product=0x0001, name="Leadglass self-test", serial="",
+    fingerprint="", parent_fingerprint="", interfaces=(Interface(HID_CLASS, 1, 1),),
+)  # fmt: skip
 
 
 class NoSuchDevice(Refused):
@@ -32,7 +39,10 @@ class NotYetWritten(Refused):
 
 
 class GuardDesk:
-    """`report` returns one whose lists are of any length; they are cut here, and what is left out is counted."""
+    """`report` returns one whose lists are of any length; they are cut here, and what is left out is counted.
+
+    `rehearse` judges a device that is not there, and nothing comes of it.
+    """
 
     def __init__(
         self,
@@ -43,9 +53,10 @@ class GuardDesk:
         *,
         policy: Callable[[], DevicePolicy | None],
         report: Callable[[], GuardReport],
+        rehearse: Callable[[UsbDevice], Verdict],
     ) -> None:
         self._warden, self._keeper, self._journal, self._log = warden, keeper, journal, log
-        self._policy, self._report = policy, report
+        self._policy, self._report, self._rehearse = policy, report, rehearse
 
     def welcome(self) -> Welcome:
         return Welcome(SOFTWARE, self._journal.written(), self._journal.confirmed())
@@ -81,6 +92,20 @@ class GuardDesk:
         rule = policy.rules[state.rule - 1].rule.text() if policy and 0 < state.rule <= len(policy.rules) else ""
         contact, language = (policy.contact, policy.language) if policy else ("", "en")
         return Explanation(state, rule[:MAX_RULE_CHARS], contact, language)
+
+    def rehearse(self) -> Rehearsal:
+        device = _NOBODYS_KEYBOARD
+        verdict = self._rehearse(device)
+        return Rehearsal(
+            id=device.id,
+            name=device.name,
+            interfaces=" ".join(map(str, device.interfaces)),
+            target=verdict.target,
+            would_be=verdict.would_be or verdict.target,
+            cause=verdict.cause,
+            rule=verdict.rule,
+            detail=verdict.detail,
+        )
 
     def stranger(self, uid: int, pid: int) -> None:
         try:

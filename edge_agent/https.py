@@ -167,15 +167,20 @@ def verified_context(ca_file: Path, identity: Path | None = None, *, ca_pem: str
     return context
 
 
+def unverified_door(host: str, port: int, timeout_s: float = TIMEOUT_S) -> HttpsDoor:
+    """Return a door to whoever answers. Nothing secret may be sent, and nothing of it believed that is not proved."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return HttpsDoor(host, port, context, timeout_s)
+
+
 def fetch_unverified(host: str, port: int, path: str) -> bytes:
     """Fetch from whoever answers. Nothing is sent, and nothing of it may be believed before it has proved itself.
 
     Raises DoorUnavailable, DoorRefused.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    door = HttpsDoor(host, port, context)
+    door = unverified_door(host, port)
     try:
         return accepted(door.name, door.get(path)).body
     finally:

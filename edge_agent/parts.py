@@ -46,6 +46,10 @@ class Supervisor:
         self._threads.append((part, thread))
         thread.start()
 
+    def is_whole(self) -> bool:
+        """Return whether every part has its thread still."""
+        return all(thread.is_alive() for _, thread in self._threads)
+
     def stop(self, timeout_s: float = 15.0) -> None:
         """Stop every part, in the order in which they were started."""
         self._stop.set()

@@ -1,6 +1,6 @@
 """Make the Python environment, and the few Debian packages, that Leadglass runs with.
 
-    python3 provisioning/bootstrap.py {agent,server,demo,dev} [--with mosquitto,dcmtk] [--quiet]
+    python3 provisioning/bootstrap.py {agent,provision,server,demo,dev} [--with mosquitto,dcmtk] [--quiet]
 
 `make` calls this before anything else. It leaves `.venv` (or `$LEADGLASS_VENV`) with exactly what the lock
 `requirements/<profile>.txt` pins, and Leadglass itself in editable form.
@@ -47,7 +47,8 @@ from typing import NoReturn
 
 # The locks are resolved within dev.txt, so a larger profile holds a smaller one with the very same versions.
 COVERED_BY = {
-    "agent": ("agent", "demo", "dev"),
+    "agent": ("agent", "provision", "demo", "dev"),
+    "provision": ("provision", "demo", "dev"),
     "server": ("server", "demo", "dev"),
     "demo": ("demo", "dev"),
     "dev": ("dev",),
@@ -80,11 +81,13 @@ DEBIAN_PACKAGES = {
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
     "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
+    "poppler-utils": ("pdftoppm", "renders the hand-over report to a picture and reads its text"),
     "postgresql": ("pg_ctlcluster", "is a database that the control plane is held with"),
     "qemu-system-x86": ("qemu-system-x86_64", "is the machine that the lab plugs devices into"),
     "rabbitmq-server": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "is a broker that the contract is held with"),
     "rclone": ("rclone", "is measured against"),
     "restic": ("restic", "is measured against"),
+    "shellcheck": ("shellcheck", "reads the scripts of our Debian package as every shell may"),
     "softhsm2": ("softhsm2-util", "stands in for a token that holds a person's key"),
     "swtpm": ("swtpm", "is a TPM of software, for the lab's machine and beside it"),
     "systemd": ("systemd-analyze", "reads the guard's unit as a host does"),

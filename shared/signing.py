@@ -47,6 +47,10 @@ class Label(StrEnum):
     COMMAND_RESULT = "leadglass command result v1"
     LAPSED_ASK = "leadglass lapsed ask v1"
     BACKUP = "leadglass backup v1"
+    HOST_CLAIM = "leadglass host claim v1"
+    SELF_TEST_QUESTION = "leadglass self-test question v1"
+    SELF_TEST_ANSWER = "leadglass self-test answer v1"
+    HAND_OVER = "leadglass hand-over v1"
     LOG_KEY = "leadglass log key v1"
 
 
@@ -147,6 +151,16 @@ def verify_statement(signed: bytes, label: Label, key: EvidencePublicKey) -> byt
     except InvalidSignature as exc:
         raise SignatureInvalid(label, key_id) from exc
     return payload
+
+
+def detached(signed: bytes) -> bytes:
+    """Return the signature alone of a signed statement, whose payload stands elsewhere. Raises Malformed."""
+    return _split(signed)[2]
+
+
+def attached(key_id: KeyId, payload: bytes, signature: bytes) -> bytes:
+    """Return the signed statement that a payload and its signature make; nothing is verified."""
+    return _HEAD.pack(_MAGIC, _VERSION, key_id.raw, len(payload)) + payload + signature
 
 
 def _message(label: Label, payload: bytes) -> bytes:

@@ -1,55 +1,79 @@
-"""Run all tests, in three lanes side by side, since most tests wait for other processes.
+"""Run all tests, as several runs of pytest of which four are under way, since most tests wait for other processes.
 
-One lane begins with the virtual-machine lab, which waits most; each has about a third of the whole. What the first two
-have to say comes after the last one is done. The control plane's tests are several runs: one of them alone would come
-to more descriptors than the select() of the DICOM peers in tests can watch. The exit code is pytest's own, the worst
-of all.
+Each leaves to the others what is theirs, so that a new folder is in the run of what is around it. The control plane's
+tests are several: one run of them all would come to more descriptors than the select() of the DICOM peers in tests can
+watch.
+
+What runs whole programs, or takes something away from them, does so on a disk as a hospital has it. The others have
+their files in memory: an agent that starts writes a segment of 32 MiB and waits until it is synced, and a thousand
+tests start one.
+
+What a run has to say comes when it is done, and at the end what became of each. The exit code is pytest's own, the
+worst of all.
 """
 
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from contextlib import ExitStack
-from threading import Thread
-from typing import IO
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from shutil import disk_usage
 
-WITH_PEERS = ("tests/control_plane/routes", "tests/control_plane/coverage")
-LANES = (
-    (("tests/lab",), ("tests/contracts", *WITH_PEERS)),
-    (("tests/control_plane", *(f"--ignore={path}" for path in WITH_PEERS)),),
-)
-IN_LANES = ("tests/lab", "tests/contracts", "tests/control_plane")
+# The longest first: what is begun last should not be what the others wait for.
+RUNS = (
+    "tests/lab", "tests/edge_agent", "tests/scenarios", "tests/control_plane", "tests/faults", "tests/provisioning",
+    "tests/contracts", "tests", "tests/control_plane/cli", "tests/control_plane/routes", "tests/control_plane/coverage",
+)  # fmt: skip
+ON_DISK = {"tests/lab", "tests/scenarios", "tests/contracts", "tests/faults"}
+_AT_ONCE = 4
+_MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of our own in it)
+_MEMORY_BYTES = 6 << 30
+
+
+def left_to_others(run: str) -> Iterator[str]:
+    """Yield what lies in `run` and is a run of its own."""
+    yield from (other for other in RUNS if other.startswith(f"{run}/"))
 
 
 def main(options: Sequence[str]) -> int:
-    pytest = [sys.executable, "-m", "pytest", "-q", *options]
-    with ExitStack() as said:
-        lanes = [_Lane(pytest, runs, said.enter_context(tempfile.TemporaryFile("w+"))) for runs in LANES]
-        code = subprocess.run([*pytest, *(f"--ignore={path}" for path in IN_LANES)], check=False).returncode
-        return max(code, *(lane.finish() for lane in lanes))
+    # Two runs at once would write one cache of what failed last.
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
+    ended: list[tuple[str, str, int]] = []
+    with _in_memory() as memory, ThreadPoolExecutor(_AT_ONCE) as pool:
+        begun = [pool.submit(_done, pytest, run, None if run in ON_DISK else memory) for run in RUNS]
+        for each in as_completed(begun):
+            run, said, code = each.result()
+            print(f"\n{run}\n{said}", end="", flush=True)
+            ended.append((run, said.rstrip().rpartition("\n")[2], code))
+    print("\n", *(f"{run:30} {last}\n" for run, last, _ in ended), sep="", end="")
+    return max(code for *_, code in ended)
 
 
-class _Lane:
-    def __init__(self, pytest: Sequence[str], runs: Sequence[Sequence[str]], said: IO[str]) -> None:
-        self._runs, self._said, self._codes = runs, said, [0]
-        self._thread = Thread(target=self._run, args=(pytest,))
-        self._thread.start()
+@contextmanager
+def _in_memory() -> Iterator[Path | None]:
+    """Yield a folder in memory, None where there is none to spare."""
+    if not _MEMORY.is_mount() or disk_usage(_MEMORY).free < _MEMORY_BYTES:
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="lg-", dir=_MEMORY, ignore_cleanup_errors=True) as folder:
+        # Every account may pass, as through /tmp: some tests are about what another one may read.
+        Path(folder).chmod(0o711)
+        yield Path(folder)
 
-    def finish(self) -> int:
-        """Wait for it, print what it had to say, and return the worst of its exit codes."""
-        self._thread.join()
-        self._said.seek(0)
-        print(f"\n{', '.join(run[0] for run in self._runs)}\n{self._said.read()}", end="", flush=True)
-        return max(self._codes)
 
-    def _run(self, pytest: Sequence[str]) -> None:
-        for run in self._runs:
-            # Two runs at once would write one cache of what failed last.
-            command = [*pytest, "-p", "no:cacheprovider", *run]
-            self._codes.append(
-                subprocess.run(command, check=False, stdout=self._said, stderr=subprocess.STDOUT).returncode
-            )
+def _done(pytest: Sequence[str], run: str, memory: Path | None) -> tuple[str, str, int]:
+    command, environment = [*pytest, run, *(f"--ignore={other}" for other in left_to_others(run))], dict(os.environ)
+    if memory is not None:
+        # Short, for the sockets that lie in it.
+        command.append(f"--basetemp={memory / str(RUNS.index(run))}")
+        environment["TMPDIR"] = str(memory)
+    done = subprocess.run(
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    return run, done.stdout, done.returncode
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("shared", "edge_agent", "control_plane", "provisioning")
-LOCKS = ("agent", "server", "verify", "demo", "dev")
+LOCKS = ("agent", "provision", "server", "verify", "demo", "dev")
 
 NEVER_ON_A_HOST = {
     "alembic", "apiflask", "apscheduler", "argon2-cffi", "cheroot", "flask", "jinja2", "joserfc", "pydantic", "pyotp",
@@ -99,6 +99,7 @@ def locked(lock: str) -> dict[str, str]:
     "extra, never",
     [
         ("agent", NEVER_ON_A_HOST | NEVER_OUTSIDE_DEVELOPMENT),
+        ("provision", NEVER_ON_A_HOST | NEVER_OUTSIDE_DEVELOPMENT),
         ("server", NEVER_AT_THE_CENTRE | NEVER_OUTSIDE_DEVELOPMENT),
         ("verify", NEVER_ON_A_HOST | NEVER_AT_THE_CENTRE | NEVER_OUTSIDE_DEVELOPMENT),
         ("demo", NEVER_OUTSIDE_DEVELOPMENT),
@@ -146,7 +147,7 @@ def test_a_lock_says_nothing_about_where_packages_come_from(lock: str) -> None:
     assert not re.findall(r"^.*(?:://|index|find-links|trusted-host|^-i\b|file:).*$", text, re.MULTILINE)
 
 
-@pytest.mark.parametrize("lock", ["agent", "server", "verify", "demo"])
+@pytest.mark.parametrize("lock", ["agent", "provision", "server", "verify", "demo"])
 def test_locks_agree_so_that_one_environment_can_serve_several(lock: str) -> None:
     assert locked(lock).items() <= locked("dev").items()
 

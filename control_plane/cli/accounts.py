@@ -9,7 +9,10 @@ from getpass import getpass
 from pathlib import Path
 from typing import Any
 
-from control_plane.cli.client import DoorRefused, PeopleDoor
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from control_plane.cli import certified
+from control_plane.cli.client import DoorRefused, Nobody, PeopleDoor
 from control_plane.cli.people import door
 from control_plane.durable import replace_whole, write_new
 from control_plane.people.secret_text import TOKEN_PATTERN
@@ -45,6 +48,18 @@ def change_role(options: Namespace) -> int:
 
 def reset_person(options: Namespace) -> int:
     return _handed_over(options, "/api/v1/people/reset", {"name": options.name})
+
+
+def propose_administrator(options: Namespace) -> int:
+    body = {"name": options.name, "reason": options.reason}
+    answer: Any = door(options).post("/api/v1/people/administrators", body)
+    said = f"request {answer['request']} waits for another administrator, until {answer['expires']}"
+    return _print(options, answer, said, f"they approve it with: leadglass-server requests approve {answer['request']}")
+
+
+def vouch(options: Namespace) -> int:
+    answer = door(options).post("/api/v1/people/vouch", {"name": options.name})
+    return _print(options, answer, f"{options.name} counts as another person from now on, by your word")
 
 
 def set_password(options: Namespace) -> int:
@@ -85,7 +100,7 @@ def renew_credential(options: Namespace) -> int:
     """Put a token for a year into the credential: with the one in it, one that was handed over, or all proofs."""
     credential = load_credential(options.credential)
     url = options.url or credential.url
-    token = _token_file(options.token_file) if options.token_file else credential.token
+    token = token_in(options.token_file) if options.token_file else credential.token
     try:
         answer: Any = PeopleDoor(url, token).post("/api/v1/tokens/renew", {})
     except DoorRefused as exc:
@@ -104,6 +119,26 @@ def renew_credential(options: Namespace) -> int:
         # Only now: whoever lost the answer could not have asked again.
         PeopleDoor(url, answer["token"]).post("/api/v1/tokens/end", {"token": answer["before"]})
     return _print(options, {"file": str(options.credential)}, f"{options.credential}: renewed, for a year")
+
+
+def certificate(options: Namespace) -> int:
+    """Have a key that is made here certified for some hours; whoever asks shows password and second factor."""
+    credential = load_credential(options.credential)
+    if options.out.exists():
+        raise FileExistsError(17, "exists already; it is never overwritten", str(options.out))
+    key = ec.generate_private_key(ec.SECP256R1())
+    body: dict[str, Json] = {
+        "name": credential.person,
+        "password": _ask(f"Password of {credential.person}: "),
+        "code": _ask("Code of your app, or a recovery code: ").strip(),
+        "csr": certified.request_for(key),
+    }
+    answer: Any = PeopleDoor(options.url or credential.url, Nobody()).post("/api/v1/sign-in/certificate", body)
+    certified.keep(options.out, key, answer["certificate"])
+    shown: Json = {"file": str(options.out), "session": answer["session"], "expires": answer["expires"]}
+    said = f"{options.out}: until {answer['expires']}; show it as --signed-by {options.out}, beside --as"
+    ends = f"it ends sooner with: leadglass-server session end {answer['session']} --as CREDENTIAL"
+    return _print(options, shown, said, ends)
 
 
 def new_token(options: Namespace) -> int:
@@ -154,7 +189,8 @@ def _handed_over(options: Namespace, path: str, body: Mapping[str, Json]) -> int
     return _print(options, {"name": options.name, "file": str(options.token_out)}, said)
 
 
-def _token_file(path: Path) -> str:
+def token_in(path: Path) -> str:
+    """Raises Malformed, OSError."""
     with path.open(encoding="ascii", errors="replace") as file:
         token = file.read(_MAX_TOKEN_BYTES).strip()
     if not TOKEN_PATTERN.fullmatch(token):

@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPResponse
+from typing import Protocol
 from urllib.parse import urlencode
 
 from shared.canonical import Json
@@ -47,14 +49,36 @@ class AddressRefused(Refused):
         self.url = url
 
 
+class Proving(Protocol):
+    """What shows who asks: the fields that it adds to a request."""
+
+    def fields(self, method: str, authority: str, target: str, body: bytes, /) -> Mapping[str, str]: ...
+
+
+@dataclass(frozen=True)
+class Bearer:
+    token: str
+
+    def fields(self, *_: object) -> Mapping[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+class Nobody:
+    """For what is asked by whoever has nothing to show yet."""
+
+    def fields(self, *_: object) -> Mapping[str, str]:
+        return {}
+
+
 class PeopleDoor:
-    def __init__(self, url: str, token: str) -> None:
-        """Raises AddressRefused."""
+    def __init__(self, url: str, shown: str | Proving) -> None:
+        """`shown` is a token, or what signs each request. Raises AddressRefused."""
         found = _ADDRESS.fullmatch(url)
         if found is None or int(found["port"]) > _LARGEST_PORT:
             raise AddressRefused(url)
-        self._url, self._token = url, token
+        self._url, self._shown = url, Bearer(shown) if isinstance(shown, str) else shown
         self._address = found["host"].strip("[]"), int(found["port"])
+        self._authority = f"{found['host']}:{found['port']}"
 
     def get(self, path: str, query: Mapping[str, str | int | None] | None = None) -> Json:
         asked = {name: value for name, value in (query or {}).items() if value is not None}
@@ -88,12 +112,14 @@ class PeopleDoor:
 
     def _ask(self, method: str, path: str, body: Mapping[str, Json] | None) -> HTTPResponse:
         connection = HTTPConnection(*self._address, timeout=_TIMEOUT_S)
+        sent = b"" if body is None else json.dumps(body).encode()
         # One question a connection, which ends with the answer.
         headers = {
-            "Authorization": f"Bearer {self._token}", "Content-Type": "application/json", "Connection": "close",
+            "Host": self._authority, "Content-Type": "application/json", "Connection": "close",
+            **self._shown.fields(method, self._authority, path, sent),
         }  # fmt: skip
         try:
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
+            connection.request(method, path, None if body is None else sent, headers)
             response = connection.getresponse()
         except (OSError, HTTPException) as exc:
             raise DoorUnavailable(self._url, str(exc) or type(exc).__name__) from exc

@@ -6,17 +6,20 @@ from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from control_plane.cli import certified
 from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
 from control_plane.vault.siblings import Siblings, lines
 from shared.canonical import Json
+from shared.clock import SystemClock
 from shared.fleet.keys import KeyProtection
 from shared.identity import ObjectId
 
 
 def door(options: Namespace) -> PeopleDoor:
     credential = load_credential(options.credential)
-    return PeopleDoor(options.url or credential.url, credential.token)
+    signed_by = certified.load(options.signed_by, SystemClock()) if options.signed_by else None
+    return PeopleDoor(options.url or credential.url, signed_by or credential.token)
 
 
 def status(options: Namespace) -> int:
@@ -47,6 +50,9 @@ def status(options: Namespace) -> int:
             print(f"           device guard: {guard_line(host)}")
         if host["keys"] is not None:
             print(f"           keys: {KeyProtection(host['keys']).in_words}")
+        if (budget := host["budget"]) is not None:
+            verdict = budget["verdict"].upper() if budget["verdict"] == "exceeded" else budget["verdict"]
+            print(f"           budget: {verdict}: {', '.join(budget['findings'])}")
         if host["openable_here"]:
             print(f"           openable on this host: {host['openable_here']}")
         for route in host["routes"] or ():

@@ -46,6 +46,13 @@ def _add_person(commands: "Commands[argparse.ArgumentParser]", person: Person, l
         handed_over.add_argument(
             "--token-out", type=Path, required=True, metavar="FILE", help="their new token, to make"
         )
+    propose = person(actions.add_parser("propose", help="ask that somebody be an administrator (audited)"))
+    propose.add_argument("name")
+    propose.add_argument("--reason", required=True, metavar="TEXT", help="told to whoever approves it")
+    propose.set_defaults(run=later("accounts", "propose_administrator"))
+    vouch = person(actions.add_parser("vouch", help="say that a new or reset account is a person's own (audited)"))
+    vouch.add_argument("name")
+    vouch.set_defaults(run=later("accounts", "vouch"))
     _add_own(actions, person, later)
 
 
@@ -55,6 +62,11 @@ def _add_own(actions: "Commands[argparse.ArgumentParser]", person: Person, later
     renew = person(actions.add_parser("renew", help="put a token for a year into your credential (audited)"))
     renew.add_argument("--token-file", type=Path, metavar="FILE", help="a token that an administrator handed to you")
     renew.set_defaults(run=later("accounts", "renew_credential"))
+    certificate = person(
+        actions.add_parser("certificate", help="have a key of this machine certified for some hours (audited)")
+    )
+    certificate.add_argument("--out", type=Path, required=True, metavar="FILE", help="key and certificate, to make")
+    certificate.set_defaults(run=later("accounts", "certificate"))
     factor = actions.add_parser("second-factor", help="what you show beside your password")
     steps = factor.add_subparsers(title="actions", required=True, metavar="ACTION")
     add = person(steps.add_parser("add", help="an app with codes (TOTP); security keys are added on the page"))

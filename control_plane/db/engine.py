@@ -4,10 +4,18 @@ from pathlib import Path
 from sqlite3 import Connection as SqliteConnection
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
-from sqlalchemy import URL, Engine, ExceptionContext, MetaData, create_engine, event, inspect, make_url, text
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    ExceptionContext,
+    MetaData,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    text,
+)
 from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError, ProgrammingError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -16,6 +24,8 @@ from control_plane.db.transactions import DatabaseUnavailable, Overtaken
 from shared.errors import Refused
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+NEWEST = max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("versions/[0-9]*.py"))
+"""The revision of the schema that this version knows."""
 _MIGRATING = 0x6C656164  # any number that no other program locks in this database
 _CONNECT_TIMEOUT_S = "10"
 _SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
@@ -130,14 +140,30 @@ def _migrated(engine: Engine, revision: str) -> sessionmaker[Session]:
 
 
 def _migrate(engine: Engine, revision: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
     with engine.begin() as connection:
         if engine.dialect.name != "sqlite":
             # Two processes that start at once would both make the same table.
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATING})
-        config.attributes["connection"] = connection
-        try:
-            command.upgrade(config, revision)
-        except CommandError as exc:
-            raise DatabaseRefused("its schema is of a newer version than this one; upgrade the control plane") from exc
+        if revision != "head" or not _is_newest(connection):
+            _upgrade(connection, revision)
+
+
+def _is_newest(connection: Connection) -> bool:
+    if not inspect(connection).has_table("alembic_version"):
+        return False
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all() == [NEWEST]
+
+
+def _upgrade(connection: Connection, revision: str) -> None:
+    # Loaded only where there is something to do: it takes longer than most commands do.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.util.exc import CommandError
+
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.attributes["connection"] = connection
+    try:
+        command.upgrade(config, revision)
+    except CommandError as exc:
+        raise DatabaseRefused("its schema is of a newer version than this one; upgrade the control plane") from exc

@@ -70,7 +70,7 @@ class Certificate(Base):
     __tablename__ = "certificates"
 
     serial: Mapped[str] = mapped_column(String(40), primary_key=True)
-    kind: Mapped[str] = mapped_column(String(16))  # root, link, ca, server, service, host, evidence
+    kind: Mapped[str] = mapped_column(String(16))  # root, link, ca, server, service, host, evidence, person
     subject: Mapped[str] = mapped_column(String(80), index=True)
     pem: Mapped[str]
     issued: Mapped[datetime]
@@ -127,14 +127,17 @@ class SignInLink(Base):
 
 
 class PersonSession(Base):
-    """A browser's session, by the digest of its cookie. `used` is when a person last did something in it."""
+    """A browser's session, by the digest of its cookie, or a certificate's, by that of its DER.
+
+    `used` is when a person last did something in it.
+    """
 
     __tablename__ = "people_sessions"
 
     session_id: Mapped[str] = mapped_column(String(16), primary_key=True)
     secret_sha256: Mapped[bytes] = mapped_column(unique=True)
     person: Mapped[str] = mapped_column(ForeignKey("people.name"), index=True)
-    how: Mapped[str] = mapped_column(String(32))  # link, totp, webauthn, recovery-code
+    how: Mapped[str] = mapped_column(String(32))  # link, totp, webauthn, recovery-code, certificate
     began: Mapped[datetime]
     used: Mapped[datetime]
     expires: Mapped[datetime]

@@ -34,6 +34,7 @@ from shared.identity import CONTROL_PLANE
 SERVER_LIFE = timedelta(days=90)
 HOST_LIFE = timedelta(days=7)
 EVIDENCE_LIFE = timedelta(days=365)
+PERSON_LIFE = timedelta(hours=8)
 NEXT_ISSUING = "`leadglass-server authority request`, `sign` where the root's key is, and `install`"
 
 
@@ -47,6 +48,7 @@ class Kind(StrEnum):
     SERVICE = "service"
     HOST = "host"
     EVIDENCE = "evidence"
+    PERSON = "person"
 
 
 AUTHORITIES = (Kind.ROOT, Kind.LINK, Kind.CA)
@@ -55,6 +57,7 @@ _LIVES = {
     Kind.SERVICE: SERVER_LIFE,
     Kind.HOST: HOST_LIFE,
     Kind.EVIDENCE: EVIDENCE_LIFE,
+    Kind.PERSON: PERSON_LIFE,
 }
 _OWN = {
     store.SERVER_TLS: Kind.SERVER,
@@ -63,12 +66,15 @@ _OWN = {
     store.JOURNAL: Kind.EVIDENCE,
     store.RECEIPTS: Kind.EVIDENCE,
 }
+_DOCUMENT_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")
 _USAGES = {
     Kind.SERVER: [ExtendedKeyUsageOID.SERVER_AUTH],
     Kind.SERVICE: [ExtendedKeyUsageOID.CLIENT_AUTH],
     Kind.HOST: [ExtendedKeyUsageOID.CLIENT_AUTH],
     # Document signing (RFC 9336): a certificate without any usage would serve as a TLS client too.
-    Kind.EVIDENCE: [x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")],
+    Kind.EVIDENCE: [_DOCUMENT_SIGNING],
+    # Signs requests, and is no TLS client: whoever lets clients in by a name is to meet no person (ADR 0029).
+    Kind.PERSON: [_DOCUMENT_SIGNING],
 }
 
 

@@ -38,6 +38,7 @@ class Why(StrEnum):
     ENROLMENT = "enrolment"
     RENEWAL = "renewal"
     LAPSED = "a lapsed host asked, and a person approved"
+    SIGN_IN = "a person showed password and second factor"
     STAND_IN = "stand-in, to end a session; its key is kept nowhere"
 
 

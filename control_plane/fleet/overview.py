@@ -20,7 +20,7 @@ from control_plane.enrolment.expiry import authority_gaps
 from control_plane.enrolment.lapsed import LapsedHosts
 from control_plane.enrolment.lapsed import gaps as ask_gaps
 from control_plane.enrolment.standing import standing_of
-from control_plane.fleet import device_tree, doubts
+from control_plane.fleet import budgets, device_tree, doubts
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.commands import gaps as command_gaps
 from control_plane.fleet.devices import guard_of
@@ -154,7 +154,7 @@ class Overview:
                 *tried_again,
                 *ask_gaps(self._lapsed.asks()),
                 *request_gaps(self._two_persons.open()),
-                *self._two_persons.perhaps_by_one(),
+                *self._two_persons.not_yet_another(),
                 *authority_gaps(self._authority, now),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),
@@ -187,7 +187,8 @@ def _host(
     unproved += layers.gaps(state)
     if is_heard:
         unproved += device_tree.gaps(host.asset, state.guard)
-    told = {**_told(state), **_told_of_guard(state, is_heard=is_heard)}
+    budget = budgets.told(state, is_heard=is_heard)
+    told = {**_told(state), "budget": budget, **_told_of_guard(state, is_heard=is_heard)}
     return {**facts, "layers": layers.json(state), "state": _state(state, is_heard=is_heard), **told}
 
 
@@ -356,6 +357,6 @@ def _gaps(
             gaps.append(f"{host['asset']}: centre's log: {said}")
         if error := host.get("renewal_error"):
             gaps.append(f"{host['asset']}: its certificate is due and was not renewed: {error}")
-        gaps += [*doubts.gaps(host), *_spool(host), *_forwarding(host)]
+        gaps += [*doubts.gaps(host), *_spool(host), *_forwarding(host), *budgets.gaps(host)]
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

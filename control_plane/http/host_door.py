@@ -18,13 +18,15 @@ from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.tlog.proofs import LogProofs
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
+from control_plane.vault.self_test import SelfTestDesk
 from shared.audit import batch, checkpoint
 from shared.audit.tlog import exchange as log_exchange
 from shared.enrolment import exchange
-from shared.enrolment.renewal import RenewalRequest
+from shared.enrolment.renewal import EVIDENCE_PATH, EvidenceRenewalRequest, RenewalRequest
 from shared.errors import Malformed
 from shared.fleet import command, state
 from shared.identity import CommandId, ObjectId
+from shared.self_test import exchange as self_test
 
 MAX_OBJECT_BYTES = 8 << 30
 _MAX_SIGNED_RESULT_BYTES = command.MAX_RESULT_BYTES + 256
@@ -54,9 +56,11 @@ def host_door(
     renewer: Renewer,
     commands: FleetCommands,
     checkpoints: CheckpointExchange,
+    self_tests: SelfTestDesk,
     proofs: LogProofs,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
+    app.after_request(_says_what_it_reads)
 
     @app.put("/api/v1/objects/<object_id>")
     def put_object(object_id: str) -> Response:
@@ -93,12 +97,26 @@ def host_door(
         answer = renewer.renew(identities.of(request, Act.RENEW), RenewalRequest.parse(sent))
         return Response(answer.encode(), content_type="application/json")
 
+    @app.post(EVIDENCE_PATH)
+    def renew_evidence() -> Response:
+        """Certify the host's evidence key for another year, when that is due (docs/formats/enrolment.md)."""
+        sent = _body(exchange.MAX_BYTES)
+        answer = renewer.renew_evidence(identities.of(request, Act.RENEW), EvidenceRenewalRequest.parse(sent))
+        return Response(answer.encode(), content_type="application/json")
+
     @app.post(checkpoint.PATH)
     def hold_against_log() -> Response:
         """Take what a host saw of the centre's log, and answer what it is now (docs/formats/log-checkpoint.md)."""
         host = identities.certified(request)
         question = checkpoint.CheckpointQuestion.parse(_body(checkpoint.MAX_QUESTION_BYTES))
         return Response(checkpoints.answer(host, question).encode(), content_type="application/json")
+
+    @app.post(self_test.PATH)
+    def compare_phantom() -> Response:
+        """Open a host's own phantom, and say whether it is what that host sent (docs/formats/self-test.md)."""
+        sent = _body(self_test.MAX_QUESTION_BYTES)
+        word = self_tests.answer(identities.of(request, Act.DELIVER), sent)
+        return Response(word.encode(), content_type="application/json")
 
     @app.post(log_exchange.PATH)
     def prove_inclusion() -> Response:
@@ -129,6 +147,11 @@ def host_door(
         return Response(status=204)
 
     return app
+
+
+def _says_what_it_reads(response: AnyResponse) -> AnyResponse:
+    response.headers[state.READS_HEADER] = ", ".join(state.READS)
+    return response
 
 
 def _content_length(most: int) -> int:

@@ -29,6 +29,12 @@ class RoleRequest(NamedPerson):
     role: Role
 
 
+class PromotionRequest(NamedPerson):
+    """Who is to be an administrator, and why; the reason is told to whoever approves it."""
+
+    reason: str = Field(min_length=3, max_length=300)
+
+
 class TokenOfPerson(BaseModel):
     """A token for somebody's credential, shown this once."""
 
@@ -112,6 +118,20 @@ class SignInRequest(Strict):
     name: str = Field(max_length=80)
     password: str = Field(max_length=_MAX_TYPED)
     code: str = Field(max_length=64)
+
+
+class CertificateRequest(SignInRequest):
+    """`csr` is a PKCS #10 request in PEM for an ECDSA P-256 key; what it says of a name is not read."""
+
+    csr: str = Field(max_length=4096)
+
+
+class CertificateAnswer(BaseModel):
+    """A person's certificate, and behind it the issuing CA's; `session` ends it."""
+
+    certificate: str
+    session: str
+    expires: str
 
 
 class TokenRequest(Strict):

@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from shared.errors import Malformed
 from shared.identity import SOURCE_PATTERN
@@ -21,7 +21,27 @@ def day_of(text: str) -> date:
 
 
 class Strict(BaseModel):
+    """What somebody sent. No text in it has the character NUL, which PostgreSQL keeps none of."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nul(cls, sent: object) -> object:
+        if _has_nul(sent):
+            raise ValueError("a text in it has the character NUL")
+        return sent
+
+
+def _has_nul(sent: object) -> bool:
+    match sent:
+        case str():
+            return "\x00" in sent
+        case dict():
+            return any(_has_nul(one) for pair in sent.items() for one in pair)
+        case list() | tuple():
+            return any(_has_nul(one) for one in sent)
+    return False
 
 
 class OpenRequest(Strict):
@@ -143,6 +163,13 @@ class VerdictAnswer(RootModel[dict[str, SourceVerdict]]):
     """One verdict for each source of audit records."""
 
 
+class HostBudget(BaseModel):
+    """What agent and guard take of the host, against what they may."""
+
+    verdict: Literal["within", "exceeded", "not evaluated"]
+    findings: list[str]
+
+
 class HostRoute(BaseModel):
     """A route that a host serves by itself; `error` is empty where its last attempt did not fail."""
 
@@ -216,6 +243,7 @@ class HostStatus(BaseModel):
     damaged: int | None = None
     openable_here: int | None = None
     keys: Literal["file", "tpm"] | None = None
+    budget: HostBudget | None = None
     routes: list[HostRoute] | None = None
     guard: Literal["watching", "no guard", "unknown"] | None = None
     guard_policy: int | None = None

@@ -18,13 +18,16 @@ from control_plane.enrolment.codes import IssuedCode
 from control_plane.enrolment.lapsed import LapsedHosts
 from control_plane.enrolment.renaming import Renaming
 from control_plane.enrolment.revocation import Revocation
+from control_plane.enrolment.taking_back import TakingBack
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
 from control_plane.fleet.overview import Overview
 from control_plane.http.limits import FailureLimit
 from control_plane.moving.grants import SpoolMoves
+from control_plane.people import signed_request
 from control_plane.people.accounts import Accounts, NotSignedIn, SignedIn
+from control_plane.people.certificates import PersonCertificates
 from control_plane.people.decide import Permission
 from control_plane.people.factors import Factors
 from control_plane.people.people import People
@@ -49,7 +52,7 @@ COOKIE = "leadglass_session"
 RENEWED = "renewed"
 """In the address of a page that its browser fetched again by itself: nobody did anything in that session."""
 _THIS_MACHINE = "127.0.0.1"
-_OPEN = frozenset({"/api/v1/openapi.json", "/api/v1/sign-in"})
+_OPEN = frozenset({"/api/v1/openapi.json", "/api/v1/sign-in", "/api/v1/sign-in/certificate"})
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class PeopleServices:
     signing_in: SigningIn
     sessions: Sessions
     tokens: Tokens
+    certificates: PersonCertificates
     provider: ProviderSignIn
     overview: Overview
     devices: DeviceShowing
@@ -87,6 +91,7 @@ class PeopleServices:
     codes: EnrolmentCodes
     code_for_replacement: Callable[[str, HostId, timedelta], IssuedCode]
     lapsed: LapsedHosts
+    taking_back: TakingBack
     renaming: Renaming
     two_persons: TwoPersons
     limit: FailureLimit
@@ -108,16 +113,29 @@ def permitted(services: PeopleServices, permission: Permission) -> SignedIn:
 def _signed_in(services: PeopleServices) -> SignedIn:
     """Return who is asking. A cookie serves reading only, so no other site can act by it. Raises NotSignedIn."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme == "Bearer":
-        try:
+    try:
+        if scheme == "Bearer":
             return services.accounts.by_token(token)
-        except NotSignedIn:
-            count_failure(services)
-            raise
+        if signed_request.INPUT in request.headers:
+            return services.certificates.by_request(_proof(), request.get_data)
+    except NotSignedIn:
+        count_failure(services)
+        raise
     if request.method == "GET":
         acted = RENEWED not in request.args
         return services.accounts.by_session(request.cookies.get(COOKIE, ""), acted=acted)
     raise NotSignedIn
+
+
+def _proof() -> signed_request.Proof:
+    """Raises NotSignedIn: it is of another form."""
+    target = str(request.environ.get("REQUEST_URI", request.full_path))
+    asked = signed_request.Asked(request.method, request.headers.get("Host", ""), target)
+    names = signed_request.CERTIFICATE, signed_request.DIGEST, signed_request.INPUT, signed_request.SIGNATURE
+    try:
+        return signed_request.Proof.parse(asked, *(request.headers.get(name, "") for name in names))
+    except signed_request.SignatureWrong as exc:
+        raise NotSignedIn from exc
 
 
 def by_own_page(services: PeopleServices) -> SignedIn:

@@ -1,15 +1,27 @@
 """Who is asking: by a bearer token, by the cookie of a session, or once by a link. Only digests are stored."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import ApiToken, PasswordRow, Person, PersonSession, SecondFactor, SignInLink
+from control_plane.db.models import (
+    ApiToken,
+    Fact,
+    PasswordRow,
+    Person,
+    PersonSession,
+    ProviderBinding,
+    SecondFactor,
+    SignInLink,
+)
 from control_plane.db.transactions import in_one_commit
 from control_plane.people.decide import ADMINISTRATOR, Permission, Scope
 from control_plane.people.name import is_of_a_service
+from control_plane.people.provider_settings import FACT
 from control_plane.people.secret_text import TOKEN_PATTERN, digest, new_id, new_secret, new_token
 from shared.clock import Clock
 from shared.errors import Refused
@@ -19,6 +31,8 @@ SESSION_LIFE = timedelta(hours=8)
 IDLE_LIFE = timedelta(minutes=30)
 CREDENTIAL_LIFE = timedelta(days=365)
 CREDENTIAL, ALL = "credential", "all"
+CERTIFICATE = "certificate"
+"""How a session began that is one of requests signed with a certificate's key, and of no cookie."""
 _TOUCHED_EVERY = timedelta(minutes=1)
 
 
@@ -89,12 +103,9 @@ class Accounts:
     def first_administrator(self) -> str | None:
         """Return who may sign in by the link of a start: nobody, once an administrator has all it takes without one."""
         administrators = (Person.role == ADMINISTRATOR, Person.removed.is_(None))
-        complete = (
-            exists().where(PasswordRow.person == Person.name),
-            exists().where(SecondFactor.person == Person.name, SecondFactor.confirmed.is_not(None)),
-        )
         with self._database() as session:
-            if session.scalar(select(Person.name).where(*administrators, *complete).limit(1)) is not None:
+            complete = select(Person.name).where(*administrators, _signs_in_alone(session))
+            if session.scalar(complete.limit(1)) is not None:
                 return None
             return session.scalar(select(Person.name).where(*administrators).order_by(Person.created).limit(1))
 
@@ -112,7 +123,8 @@ class Accounts:
         asked = (
             select(Person, PersonSession)
             .join(PersonSession, PersonSession.person == Person.name)
-            .where(PersonSession.secret_sha256 == digest(secret), valid_session(now), Person.removed.is_(None))
+            .where(PersonSession.secret_sha256 == digest(secret), PersonSession.how != CERTIFICATE)
+            .where(valid_session(now), Person.removed.is_(None))
         )
         with self._database() as session:
             found = session.execute(asked).one_or_none()
@@ -127,13 +139,33 @@ class Accounts:
         return SignedIn(person.name, person.role, session_id=row.session_id)
 
 
+def _signs_in_alone(session: Session) -> ColumnElement[bool]:
+    """Return whether somebody has all it takes without a link: password or a provider's word, and a second factor.
+
+    The second factor is their own, or what the provider is believed to have seen.
+    """
+    fact = session.get(Fact, FACT)
+    provider: dict[str, Any] = {} if fact is None else json.loads(fact.value)
+    password = exists().where(PasswordRow.person == Person.name)
+    factor = exists().where(SecondFactor.person == Person.name, SecondFactor.confirmed.is_not(None))
+    of_provider = (ProviderBinding.person == Person.name, ProviderBinding.issuer == provider.get("issuer", ""))
+    bound = exists().where(*of_provider)
+    if provider.get("amr") or provider.get("acr"):
+        return (password & factor) | bound
+    return (password | bound) & factor
+
+
 def valid_token(now: datetime) -> ColumnElement[bool]:
     return ApiToken.ended.is_(None) & (ApiToken.expires > now)
 
 
 def valid_session(now: datetime) -> ColumnElement[bool]:
-    """Not ended, not idle for too long, and neither is the token whose link it began with."""
-    itself = PersonSession.ended.is_(None) & (PersonSession.expires > now) & (PersonSession.used > now - IDLE_LIFE)
+    """Not ended, not idle for too long, and neither is the token whose link it began with.
+
+    One of a certificate is never idle: it is not a browser that somebody left open.
+    """
+    is_used = (PersonSession.how == CERTIFICATE) | (PersonSession.used > now - IDLE_LIFE)
+    itself = PersonSession.ended.is_(None) & (PersonSession.expires > now) & is_used
     token = exists().where(ApiToken.token_id == PersonSession.token_id, valid_token(now))
     return itself & (PersonSession.token_id.is_(None) | token)
 

@@ -1,6 +1,7 @@
 """One attempt to prove who somebody is: counted before it is judged, forgotten if it was right, else recorded."""
 
 from collections.abc import Callable
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar
 
@@ -41,9 +42,24 @@ class Attempts:
 
     def judged(self, name: str, address: str, judge: Callable[[Session], T]) -> T:
         """Return what `judge` does in one commit. Raises TooManyFailures: it is too early; what `judge` raises."""
-        before = in_one_commit(
+        return self.judged_after(name, address, self.count(name, address), judge)
+
+    def verify_in_time(self, name: str, address: str) -> None:
+        """Raises TooManyFailures: it is too early for another attempt. Counts nothing."""
+        with self._database() as session:
+            failures.verify_in_time(session, name, address, self._clock.now())
+
+    def count(self, name: str, address: str) -> datetime | None:
+        """Count an attempt that `judged_after` is to judge, before anything costly is done for it.
+
+        Raises TooManyFailures: it is too early.
+        """
+        return in_one_commit(
             self._database, lambda session: failures.count_attempt(session, name, address, self._clock.now())
         )
+
+    def judged_after(self, name: str, address: str, before: datetime | None, judge: Callable[[Session], T]) -> T:
+        """Return what `judge` does in one commit, for an attempt that was counted. Raises what `judge` raises."""
 
         def judge_and_forget(session: Session) -> T:
             judged = judge(session)

@@ -1,6 +1,8 @@
 """Passwords by Argon2id with the second recommended parameters of RFC 9106 section 4: 3 passes, 64 MiB, 4 lanes."""
 
 import unicodedata
+from base64 import b64encode
+from secrets import token_bytes
 from threading import BoundedSemaphore
 
 from argon2 import PasswordHasher
@@ -36,7 +38,7 @@ class Passwords:
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
         self._room = BoundedSemaphore(_AT_ONCE)
-        self._nobodys = self.hash("the password of nobody")
+        self._nobodys = _nobodys(self._hasher)
 
     def hash(self, password: str) -> str:
         with self._room:
@@ -54,6 +56,13 @@ class Passwords:
     def is_outdated(self, stored: str) -> bool:
         """Return whether it was made with other parameters than these, so that it should be made anew."""
         return self._hasher.check_needs_rehash(stored)
+
+
+def _nobodys(hasher: PasswordHasher) -> str:
+    """Return what no password hashes to, and costs as much to compare with as what this hasher makes."""
+    cost = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    salt, digest = (b64encode(token_bytes(size)).decode().rstrip("=") for size in (hasher.salt_len, hasher.hash_len))
+    return f"$argon2id$v=19${cost}${salt}${digest}"
 
 
 def _normal(password: str) -> str:

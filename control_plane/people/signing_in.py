@@ -1,8 +1,10 @@
 """Signs people in: by a one-time link, or by name, password and second factor, which are judged together at the end."""
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TypeVar
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
@@ -30,6 +32,7 @@ from control_plane.people.security_keys import CHALLENGE_BYTES, KeyPresented, Ke
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 
+T = TypeVar("T")
 BROWSER_LIFE = timedelta(days=180)
 _MAX_NAME_CHARS = 80
 
@@ -83,9 +86,13 @@ class SigningIn:
 
         return in_one_commit(self._database, use)
 
-    def begin(self, name: str, password: str) -> Step:
-        """Take name and password. Whether they are right is said with the second factor, and by nothing before."""
+    def begin(self, name: str, password: str, address: str, browser: str = "") -> Step:
+        """Take name and password. Whether they are right is said with the second factor, and by nothing before.
+
+        Raises TooManyFailures: it is too early for another attempt, and the password is not looked at.
+        """
         challenge, name = secrets.token_bytes(CHALLENGE_BYTES), _as_name(name)
+        self._attempts.verify_in_time(name, self._known(name, browser) or address)
         right = self._is_password(name, password)
         secret = in_one_commit(
             self._database,
@@ -121,11 +128,8 @@ class SigningIn:
 
         Raises NotProved, TooManyFailures.
         """
-        name = _as_name(name)
-        right = self._is_password(name, password)
 
-        def judge(session: Session) -> str:
-            person, how = self._judge(session, name, Shown(code=code), None, password_right=right)
+        def give(session: Session, person: Person, how: str) -> str:
             now = self._clock.now()
             token, row = insert_token(session, person.name, CREDENTIAL, ALL, now, now + CREDENTIAL_LIFE)
             who = (Participant("person", person.name, True),)
@@ -134,7 +138,23 @@ class SigningIn:
             self._journal.append(session, Happening(Event.TOKEN_MADE, Action.CREATE, Outcome.SUCCESS, who, what))
             return token
 
-        return self._attempts.judged(name, address, judge)
+        return self.judged_at_once(name, password, code, address, give)
+
+    def judged_at_once(
+        self, name: str, password: str, code: str, address: str, then: Callable[[Session, Person, str], T]
+    ) -> T:
+        """Return what `then` gives to whoever showed name, password and second factor, in the commit that judges them.
+
+        Counted before the password is looked at: that is what costs memory and time. Raises NotProved, TooManyFailures.
+        """
+        name = _as_name(name)
+        before = self._attempts.count(name, address)
+        right = self._is_password(name, password)
+
+        def judge(session: Session) -> T:
+            return then(session, *self._judge(session, name, Shown(code=code), None, password_right=right))
+
+        return self._attempts.judged_after(name, address, before, judge)
 
     def _judge(
         self, session: Session, name: str, shown: Shown, step: SignInStep | None, *, password_right: bool

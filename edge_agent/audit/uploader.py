@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from edge_agent.audit.journal import Journal
 from edge_agent.backoff import delay_s
+from edge_agent.courtesy import Yields, at_once
 from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
@@ -39,11 +40,13 @@ class AuditUploader:
         signer: EvidenceSigner,
         log: Log,
         bell: Bell,
+        yields: Yields = at_once,
         spread: Callable[[], float] = random.random,
         look_again_s: float = _LOOK_AGAIN_S,
     ) -> None:
         self._door, self._host_id, self._journal, self._signer = door, host_id, journal, signer
         self._log, self._spread, self._look_again_s = log, spread, look_again_s
+        self._yields = yields
         self._refused = ""  # why the centre refused last, so that it is recorded once
         self.bell = bell
 
@@ -51,6 +54,7 @@ class AuditUploader:
         failures = idle = 0
         while not stop.is_set():
             try:
+                self._yields(stop)
                 if self.send_next():
                     idle = 0
                 elif idle % _LOOKS_BETWEEN_CONFIRMING == 0 and self.is_behind():

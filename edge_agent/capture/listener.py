@@ -231,7 +231,10 @@ class DicomListener:
         if rejection is not None:
             return rejection
         with self._lock:
-            return None if self._crowd.associate(association, bound=bound) else LOCAL_LIMIT
+            is_in = self._crowd.associate(association, bound=bound)
+        if is_in:
+            self._pipeline.examination.association()
+        return None if is_in else LOCAL_LIMIT
 
     def _suspect(self, address: str, reason: Reason, calling: str) -> None:
         contained(self._log, "dicom.interception", lambda: self._interception.note(address, reason, calling=calling))

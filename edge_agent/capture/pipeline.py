@@ -14,6 +14,7 @@ from edge_agent.capture.attributes import IndexReader
 from edge_agent.capture.behind import WORTH_IT_BYTES, HashedBehind
 from edge_agent.capture.claims import Claim, Claims, Repeated
 from edge_agent.capture.registrar import Captured, Registrar
+from edge_agent.examination import Examination
 from edge_agent.forward.queue import Forward
 from edge_agent.spool.entry import Note
 from edge_agent.spool.incoming import Incoming
@@ -77,12 +78,13 @@ class CapturePipeline:
         forwards: SecondWraps | None = None,
         journal: Journal,
         clock: Clock,
+        examination: Examination | None = None,
         random_bytes: RandomBytes = secrets.token_bytes,
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
     ) -> None:
         self.host_id, self.signer, self.clock = host_id, signer, clock
         self.spool, self.claims, self.registrar, self.journal = spool, claims, registrar, journal
-        self.forwards = forwards
+        self.forwards, self.examination = forwards, examination or Examination()
         self._sop_hash_key, self._policy, self._random, self._encryptor = sop_hash_key, policy, random_bytes, encryptor
 
     @contextmanager
@@ -95,6 +97,7 @@ class CapturePipeline:
         """
         happening = self._happening(header, ObjectId.new(self._random))
         capture: Capture | None = None
+        self.examination.image_begins()
         try:
             capture = self._begun(header, happening)
             yield capture
@@ -106,6 +109,7 @@ class CapturePipeline:
             if not capture.is_kept:
                 self._refused(happening, header, None)
         finally:
+            self.examination.image_ends(capture.dataset_bytes if capture is not None else 0)
             if capture is not None:
                 capture.end()
 

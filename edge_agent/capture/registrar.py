@@ -15,6 +15,7 @@ from edge_agent.audit.journal import Journal
 from edge_agent.backoff import delay_s
 from edge_agent.capture.claims import Claim, Claims
 from edge_agent.capture.instances import Instance, Instances
+from edge_agent.courtesy import Yields, at_once
 from edge_agent.database import Database
 from edge_agent.forward.queue import Forward
 from edge_agent.log import Log, why
@@ -112,8 +113,8 @@ class GroupRegistrar:
 
     name = "registrar"
 
-    def __init__(self, entries: Entries, log: Log) -> None:
-        self._entries, self._log = entries, log
+    def __init__(self, entries: Entries, log: Log, yields: Yields = at_once) -> None:
+        self._entries, self._log, self._yields = entries, log, yields
         self._lock, self._entering = threading.Condition(), threading.Lock()
         self._waiting: deque[Captured] = deque()
         self._failed: BaseException | None = None
@@ -154,6 +155,7 @@ class GroupRegistrar:
                 return
             self.bell.sleep()
             stop.wait(_GATHER_S)
+            self._yields(stop)
 
     def _enter_some(self) -> bool:
         with self._entering:

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from edge_agent.audit.journal import Journal
 from edge_agent.backoff import ask_again_s, delay_s
+from edge_agent.courtesy import Yields, at_once
 from edge_agent.database import Database
 from edge_agent.deliver.receipts import Receipts
 from edge_agent.https import DoorRefused, HttpsDoor, accepted
@@ -107,13 +108,14 @@ class DeliveryUploader:
         log: Log,
         bell: Bell,
         brought: Brought,
+        yields: Yields = at_once,
         spread: Callable[[], float] = random.random,
         monotonic: Callable[[], float] = time.monotonic,
         look_again_s: float = _LOOK_AGAIN_S,
     ) -> None:
         self._door, self._host_id, self._spool, self._journal = door, host_id, spool, journal
         self._database, self._receipts, self._policy = database, receipts, policy
-        self._is_owed = is_owed
+        self._is_owed, self._yields = is_owed, yields
         self._log, self._spread, self._monotonic, self._look_again_s = log, spread, monotonic, look_again_s
         self._unreadable: dict[int, _HeldUp] = {}
         self._brought = brought
@@ -132,6 +134,7 @@ class DeliveryUploader:
                     self.let_go_of_what_was_discarded()
                     # All that is owed is gone through: with an archive away for days not once for each image.
                     self._look_s = self._monotonic() + self._look_again_s
+                self._yields(stop)
                 if self.deliver_oldest() is Delivery.NOTHING:
                     self.bell.sleep(self._look_again_s)
                     self._look_s = 0.0

@@ -12,6 +12,7 @@ from edge_agent.database import DatabaseUnavailable
 from edge_agent.enrol.standing import LocalStanding, read_standing
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
+from edge_agent.health.budget import NEVER_LOOKED, read_budget
 from edge_agent.log_witness.store import read_said
 from edge_agent.moving.store import MovedFrom, read_moved
 from edge_agent.policy_sync.store import StoredPolicyAltered, read_held, read_in_force
@@ -21,6 +22,7 @@ from shared import clock
 from shared.audit.record import Event
 from shared.canonical import Json
 from shared.errors import Refused
+from shared.fleet.budget import Budget, judge
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import RouteState, percent_used
 
@@ -64,6 +66,7 @@ class LocalStatus:
     moved: tuple[MovedFrom, ...]
     centre_log_seen: int  # the highest number that this host saw of the centre's log; 0: none
     centre_log: str  # what is wrong with that log, empty where nothing is
+    budget: Budget
 
     @property
     def policy_accepted(self) -> int:
@@ -103,6 +106,7 @@ class LocalStatus:
             "moved": [asdict(moved) for moved in self.moved],
             "centre_log_seen": self.centre_log_seen,
             "centre_log": self.centre_log,
+            "budget": {"verdict": judge(self.budget).verdict.value, **self.budget.json()},
         }
 
 
@@ -122,6 +126,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     moved: tuple[MovedFrom, ...] = ()
     spooled: dict[str, tuple[int, int]] = {}
     log_seen, log_said = 0, ""
+    budget: Budget = NEVER_LOOKED
     if folder.database.exists():
         try:
             with closing(sqlite3.connect(f"{folder.database.as_uri()}?mode=ro", uri=True)) as connection:
@@ -139,6 +144,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 standing = read_standing(connection if _has(connection, "standing") else None, folder)
                 spooled, damaged = read_counts(connection), read_amiss(connection)
                 log_seen, log_said = read_said(connection) if _has(connection, "log_checkpoint") else (0, "")
+                budget = read_budget(connection) if _has(connection, "budget") else NEVER_LOOKED
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
     return LocalStatus(
@@ -168,6 +174,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         moved=moved,
         centre_log_seen=log_seen,
         centre_log=log_said,
+        budget=budget,
     )
 
 

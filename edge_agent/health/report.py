@@ -17,6 +17,7 @@ from edge_agent.spool.spool import Spool
 from shared.audit.record import Event
 from shared.clock import Clock
 from shared.errors import Refused, Unavailable
+from shared.fleet.budget import Budget
 from shared.fleet.devices import GuardReport
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState, FailedLayer, HostState, LayerState, sign_state
@@ -70,6 +71,7 @@ class StateReporter:
         centre_log: Callable[[], str] = lambda: "",
         renewal_error: Callable[[], str] = lambda: "",
         keys: KeyProtection = KeyProtection.FILE,
+        budget: Callable[[], Budget | None] = lambda: None,
         bell: Bell,
         run_name: str = "",
         spread: Callable[[], float] = random.random,
@@ -80,7 +82,7 @@ class StateReporter:
         self._listening, self._policy_error, self._capture = listening, policy_error, capture
         self._guard, self._brought_records, self._isolated = guard, brought_records, isolated
         self._centre_log, self._renewal_error = centre_log, renewal_error
-        self._keys = keys
+        self._keys, self._budget = keys, budget
         self.bell, self._run_name = bell, run_name
         database.create(_SCHEMA)
 
@@ -135,6 +137,7 @@ class StateReporter:
             centre_log=self._centre_log(),
             renewal_error=self._renewal_error(),
             keys=self._keys,
+            budget=self._budget(),
         )
 
     def _next_number(self) -> int:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from edge_agent.link import protocol
 from edge_agent.link.frames import FrameReader, frame
-from edge_agent.link.protocol import Answer, Error, Explanation, Request, Welcome
+from edge_agent.link.protocol import Answer, Error, Explanation, Rehearsal, Request, Welcome
 from shared.errors import Malformed, Refused, Unavailable
 from shared.fleet.devices import GuardReport
 
@@ -73,6 +73,9 @@ class GuardClient:
 
     def explain(self, port: str) -> Explanation:
         return self._ask(protocol.Explain(port), Explanation)
+
+    def rehearse(self) -> Rehearsal:
+        return self._ask(protocol.Rehearse(), Rehearsal)
 
     def close(self) -> None:
         with suppress(OSError):

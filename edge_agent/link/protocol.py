@@ -1,7 +1,8 @@
 """What agent and commands may ask the guard, and what it answers.  docs/formats/guard-link.md
 
-    request = canonical JSON {"v": 1, "ask": hello | offer | report | records | confirm | explain, …}
-    answer  = canonical JSON {"v": 1, "answer": welcome | taken | report | records | confirmed | explanation | error, …}
+    request = canonical JSON {"v": 1, "ask": hello | offer | report | records | confirm | explain | rehearse, …}
+    answer  = canonical JSON {"v": 1, "answer": welcome | taken | report | records | confirmed | explanation | rehearsal
+              | error, …}
 
 Each travels as one frame, one answer to one request, in order. No request decides anything: an offer is verified by
 the guard itself. A member more or less is another version, and a reader refuses any other than its own.
@@ -13,11 +14,13 @@ from typing import ClassVar, TypeAlias
 
 from shared import canonical
 from shared.canonical import Json
+from shared.devices.device import MAX_TEXT_CHARS
 from shared.devices.printable import printable
 from shared.devices.record import MAX_BYTES as MAX_RECORD_BYTES
+from shared.devices.verdict import Cause, Target
 from shared.errors import Malformed
 from shared.fields import Fields, decode_base64, encode_base64
-from shared.fleet.devices import DeviceState, GuardReport
+from shared.fleet.devices import MAX_DETAIL_CHARS, DeviceState, GuardReport
 
 VERSION = 1
 MAX_REQUEST_BYTES, MAX_ANSWER_BYTES = 5 << 18, 1 << 20  # an offer of the largest bundles in base64; the rest is small
@@ -125,7 +128,21 @@ class Explain:
         return cls(fields.text("port", _PORT))
 
 
-Request: TypeAlias = Hello | Offer | Report | Records | Confirm | Explain
+@dataclass(frozen=True)
+class Rehearse:
+    """Asks what would be decided about a device that nobody plugged in: a keyboard of the guard's own making."""
+
+    ask: ClassVar = "rehearse"
+
+    def json(self) -> dict[str, Json]:
+        return {}
+
+    @classmethod
+    def parse(cls, _fields: Fields) -> "Rehearse":
+        return cls()
+
+
+Request: TypeAlias = Hello | Offer | Report | Records | Confirm | Explain | Rehearse
 
 
 # ---- answers
@@ -233,6 +250,40 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class Rehearsal:
+    """A verdict about what was never there: it was decided, and nothing was enforced."""
+
+    id: str
+    name: str
+    interfaces: str
+    target: Target
+    would_be: Target
+    cause: Cause
+    rule: int
+    detail: str
+    answer: ClassVar = "rehearsal"
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "id": self.id, "name": self.name, "interfaces": self.interfaces, "target": self.target.value,
+            "would_be": self.would_be.value, "cause": self.cause.value, "rule": self.rule, "detail": self.detail,
+        }  # fmt: skip
+
+    @classmethod
+    def parse(cls, fields: Fields) -> "Rehearsal":
+        return cls(
+            fields.text("id", r"[0-9a-f]{4}:[0-9a-f]{4}"),
+            fields.text("name", max_chars=MAX_TEXT_CHARS),
+            fields.text("interfaces", r"[0-9a-f]{2}:[0-9a-f]{2}:[0-9a-f]{2}"),
+            Target(fields.choice("target", list(Target))),
+            Target(fields.choice("would_be", list(Target))),
+            Cause(fields.choice("cause", list(Cause))),
+            fields.integer("rule", most=1_000_000),
+            fields.text("detail", max_chars=MAX_DETAIL_CHARS),
+        )
+
+
+@dataclass(frozen=True)
 class Error:
     """The request was not granted, and why. After one for a request out of form the guard hangs up."""
 
@@ -251,11 +302,13 @@ class Error:
         return cls(fields.text("text", max_chars=MAX_ERROR_CHARS))
 
 
-Answer: TypeAlias = Welcome | Taken | Reported | Given | Confirmed | Explanation | Error
+Answer: TypeAlias = Welcome | Taken | Reported | Given | Confirmed | Explanation | Rehearsal | Error
 
-_ASKS: Mapping[str, type[Request]] = {kind.ask: kind for kind in (Hello, Offer, Report, Records, Confirm, Explain)}
+_ASKS: Mapping[str, type[Request]] = {
+    kind.ask: kind for kind in (Hello, Offer, Report, Records, Confirm, Explain, Rehearse)
+}
 _ANSWERS: Mapping[str, type[Answer]] = {
-    kind.answer: kind for kind in (Welcome, Taken, Reported, Given, Confirmed, Explanation, Error)
+    kind.answer: kind for kind in (Welcome, Taken, Reported, Given, Confirmed, Explanation, Rehearsal, Error)
 }
 
 

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from edge_agent.link import protocol
 from edge_agent.link.frames import FrameReader, frame
-from edge_agent.link.protocol import Answer, Error, Explanation, Given, Request, Welcome
+from edge_agent.link.protocol import Answer, Error, Explanation, Given, Rehearsal, Request, Welcome
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.fleet.devices import GuardReport
 
@@ -66,6 +66,9 @@ class Desk(Protocol):
 
     def explain(self, port: str) -> Explanation:
         """Raises Refused: there is no such device."""
+
+    def rehearse(self) -> Rehearsal:
+        """Decide about a device that is not there."""
 
     def stranger(self, uid: int, pid: int) -> None:
         """Record that a process was refused because of who runs it."""
@@ -272,6 +275,8 @@ def _answer(desk: Desk, request: Request) -> Answer:
             return protocol.Confirmed(request.upto)
         case protocol.Explain():
             return desk.explain(request.port)
+        case protocol.Rehearse():
+            return desk.rehearse()
 
 
 def _verify_folder(folder: Path) -> None:

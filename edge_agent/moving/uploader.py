@@ -11,6 +11,7 @@ from collections.abc import Callable
 from edge_agent.audit.journal import Journal
 from edge_agent.audit.uploader import PATH, held_by
 from edge_agent.backoff import ask_again_s, delay_s
+from edge_agent.courtesy import Yields, at_once
 from edge_agent.deliver.uploader import FORBIDDEN, NOT_ALLOWED
 from edge_agent.https import DoorRefused, DoorUnavailable, HttpsDoor, accepted, problem
 from edge_agent.log import Log, why
@@ -34,14 +35,17 @@ class MovedAuditUploader:
         moved: MovedStore,
         journal: Journal,
         log: Log,
+        yields: Yields = at_once,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._host_id, self._moved, self._journal = door, host_id, moved, journal
-        self._log, self._spread = log, spread
+        self._log, self._spread, self._yields = log, spread, yields
+        self._stop = threading.Event()
         self._refused: dict[HostId, str] = {}  # why the centre refused last, so that it is recorded once
         self.bell = Bell()
 
     def run(self, stop: threading.Event) -> None:
+        self._stop = stop
         failures = refusals = 0
         while not stop.is_set():
             try:
@@ -72,6 +76,7 @@ class MovedAuditUploader:
 
     def _send(self, host: HostId) -> None:
         while (batch := self._moved.next_batch(host)) is not None:
+            self._yields(self._stop)
             try:
                 held = self._deliver(batch)
             except DoorRefused as exc:

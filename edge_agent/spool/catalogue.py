@@ -159,10 +159,10 @@ class CatalogueReader:
 
     def last_number(self) -> int:
         """Return the highest number that an object had which is, or was, in the catalogue."""
-        ((number,),) = self._database.read(
+        rows = self._database.read(
             "SELECT max(coalesce((SELECT max(number) FROM spooled), 0), coalesce((SELECT number FROM last_number), 0))"
         )
-        return int(number)
+        return int(rows[0][0]) if rows else 0
 
     def segments(self) -> list[int]:
         """Return the numbers of all segments of which something is said here, whether or not they are still there."""

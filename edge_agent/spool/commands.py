@@ -100,6 +100,8 @@ def _list(folder: "AgentFolder", arguments: argparse.Namespace) -> None:
 
 
 def _verify(folder: "AgentFolder", arguments: argparse.Namespace) -> None:
+    from edge_agent.courtesy import READING, Courtesy, courteously
+    from edge_agent.examination import SeenFromBeside
     from edge_agent.spool import named
     from edge_agent.spool.quiet import step_back
     from edge_agent.spool.telling import json_lines, lines
@@ -111,6 +113,7 @@ def _verify(folder: "AgentFolder", arguments: argparse.Namespace) -> None:
         verifier = SpoolVerifier(spool.catalogue, spool.files, spool.keys, lambda: time.sleep(_SETTLE_S))
         results = map(verifier.result, named.rows(spool.catalogue, names)) if names else verifier.everything()
         found = Counter[Finding]()
+        results = courteously(results, Courtesy(SeenFromBeside(spool.catalogue.last_number).ends_in_s, READING))
         _write((json_lines if arguments.json else lines)(results, found))
     if bad := sum(found[finding] for finding in BAD):
         raise NotWhole(bad)

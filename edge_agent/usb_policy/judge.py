@@ -45,8 +45,23 @@ class DeviceJudge:
         if policy is not self._history_of:
             self._history, self._history_of = _still_asked(self._history, policy), policy
         attached, drawn = self._drawn.setdefault(device.port, (self._uptime(), []))
+        around = self._around(device, company, attached, _again(drawn, self._random))
+        verdict = evaluate(policy, device, around)
+        self._history = history_after(policy, device, around, verdict)
+        return verdict
+
+    def rehearse(self, device: UsbDevice) -> Verdict:
+        """Return what would be decided about a device that is not there, and remember nothing of it.
+
+        Raises DatabaseUnavailable, DatabaseDamaged.
+        """
+        return evaluate(self._policy(), device, self._around(device, Company((), ()), self._uptime(), self._random))
+
+    def _around(
+        self, device: UsbDevice, company: Company, attached: timedelta, random: Callable[[], float]
+    ) -> Surroundings:
         sure, expired = self._certain()
-        around = Surroundings(
+        return Surroundings(
             now=self._clock.now(),
             clock_sure=sure,
             policy_expired=expired,
@@ -56,12 +71,9 @@ class DeviceJudge:
             allowed=company.allowed,
             remembered=self._acquaintances.remembered(device, attached),
             history=self._history,
-            random=_again(drawn, self._random),
+            random=random,
             zone=self._zone,
         )
-        verdict = evaluate(policy, device, around)
-        self._history = history_after(policy, device, around, verdict)
-        return verdict
 
     def carried_out(self, device: UsbDevice, verdict: Verdict) -> None:
         """Take note of a device that was judged and treated so."""

@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from provisioning.broker.nats import DEFAULT_CLIENT_LISTEN
-from provisioning.command import OK, Commands
+from provisioning.broker.layout import DEFAULT_CLIENT_LISTEN
+from provisioning.command import OK, Commands, verify_centre_is_here
 from shared.errors import Malformed
 
 # What goes into a configuration as it is: none of the four languages needs it quoted, and it can end no line.
@@ -70,6 +70,7 @@ def _add_broker(parser: argparse.ArgumentParser) -> None:
 
 
 def _broker(options: argparse.Namespace) -> int:
+    verify_centre_is_here("the configuration of a broker")
     from provisioning.broker import mosquitto, nats, rabbitmq
     from provisioning.broker.layout import Plan, Tls, centre_of, parse_hosts
 

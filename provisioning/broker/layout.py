@@ -23,6 +23,7 @@ from shared.policy.bundle import HEAD_TOPIC, HOST_TOPIC_PREFIX, LAYER_TOPIC_PREF
 CENTRE_SUBJECT = f"CN={CONTROL_PLANE},OU=service"
 _CENTRE = r"[A-Za-z0-9]+( [A-Za-z0-9]+)*"
 HEAD, LAYERS, HOSTS = HEAD_TOPIC, LAYER_TOPIC_PREFIX, HOST_TOPIC_PREFIX
+DEFAULT_CLIENT_LISTEN = "127.0.0.1:4222"  # for NATS's own protocol, which nobody may use
 
 
 @dataclass(frozen=True)

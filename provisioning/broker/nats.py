@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from control_plane.fleet.broker_config import MAX_PACKET_BYTES
-from provisioning.broker.layout import CENTRE_SUBJECT, HEAD, HOSTS, LAYERS, Plan, host_subject
+from provisioning.broker.layout import CENTRE_SUBJECT, DEFAULT_CLIENT_LISTEN, HEAD, HOSTS, LAYERS, Plan, host_subject
 from shared.policy.bundle import command_topic, state_topic
 
-CONFIGURATION, DEFAULT_CLIENT_LISTEN = "nats.conf", "127.0.0.1:4222"
+CONFIGURATION = "nats.conf"
 _SERVED_THROUGH = "$MQTT.sub.>"
 
 

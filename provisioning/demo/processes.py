@@ -20,7 +20,7 @@ from typing import Any
 from shared.errors import Unavailable
 
 _STOP_S = 15.0
-_LOOK_EVERY_S = 0.02
+_LOOK_EVERY_S = 0.05
 _TAIL_LINES = 12
 
 MODULES = {

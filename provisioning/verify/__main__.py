@@ -1,4 +1,4 @@
-"""leadglass-verify: check images, sealed objects and the audit log without the control plane or any private key."""
+"""leadglass-verify: check images, sealed objects, the audit log and hand-over reports, with no private key."""
 
 import argparse
 import json
@@ -24,28 +24,29 @@ exit status: 0 nothing failed, 1 something failed or could not be judged, 2 bad 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
-    from shared.errors import Malformed
+    arguments = command_line().parse_args(argv)
+    from shared.errors import Malformed, Unavailable
 
     try:
-        judge = {"object": _object, "audit": _audit, "image": _image, "log": _log}[arguments.what]
+        judges = {"object": _object, "audit": _audit, "image": _image, "log": _log, "hand-over": _hand_over}
+        judge = judges[arguments.what]
         ok, shown, conclusion, as_json = judge(arguments)
         if arguments.json:
             print(json.dumps({"v": 1, "ok": ok, **as_json, "conclusion": conclusion}, indent=2), flush=True)
         else:
             print(*shown, conclusion, sep="\n", flush=True)
-    except Malformed as exc:
+    except (Malformed, Unavailable) as exc:
         return _bad_input(str(exc))
     except OSError as exc:
         return _bad_input(str(exc) if exc.filename is None else f"{exc.filename}: {exc.strerror}")
     return OK if ok else FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-verify", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(dest="what", required=True, metavar="{image,object,audit,log}")
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="{image,object,audit,log,hand-over}")
     image = kinds.add_parser("image", help="check a DICOM file: who captured it, when, and is it unchanged?")
     image.add_argument("file", type=Path, metavar="FILE", help="the image, as an archive gives it back")
     image.add_argument(
@@ -62,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     sealed.add_argument("--bare", action="store_true", help="--dataset is a dataset alone, not a DICOM Part 10 file")
     audit = kinds.add_parser("audit", help="check an audit export: signatures, chains, gaps")
     audit.add_argument("file", type=Path, metavar="EXPORT", help="the export, as JSON lines")
+    hand_over = kinds.add_parser("hand-over", help="check the report of a visit: did that host sign it, unchanged?")
+    hand_over.add_argument("file", type=Path, metavar="FILE", help="the signed file, or the PDF that it is attached to")
+    hand_over.add_argument(
+        "--root", type=Path, required=True, metavar="PEM", help="certificate of the authority you trust", dest="ca"
+    )
+    hand_over.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     log = kinds.add_parser("log", help="check the Merkle log: a proof of one record, or all of it")
     log.add_argument("file", type=Path, metavar="PROOF|DIR", help="what `audit proof` or `audit tiles` wrote")
     log.add_argument("--record", type=Path, metavar="FILE", help="the record that PROOF is of")
@@ -129,6 +136,9 @@ def _log(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str,
 
 
 def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from provisioning.command import verify_centre_is_here
+
+    verify_centre_is_here("checking an image's pixels")
     from control_plane.custody.decoder import Decoder
     from provisioning.verify import checks
     from provisioning.verify.audit_export import judge_export
@@ -154,6 +164,20 @@ def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
     }
     shown = [*checks.lines(report.checks), report.state.value.upper()]
     return report.ok, shown, report.conclusion, as_json
+
+
+def _hand_over(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from provisioning.handover.attachment import MAX_PDF_BYTES, attached_report, is_pdf
+    from provisioning.handover.report import SignedHandOver
+    from provisioning.verify import checks
+    from provisioning.verify.hand_over import judge_hand_over
+
+    trust = _trust(arguments.ca)
+    with arguments.file.open("rb") as file:
+        data = file.read(MAX_PDF_BYTES + 1)
+    judged = judge_hand_over(SignedHandOver.parse(attached_report(data) if is_pdf(data) else data), trust)
+    as_json: dict[str, object] = dict(judged.json())
+    return judged.ok, [*checks.lines(judged.checks), *judged.lines()], judged.conclusion, as_json
 
 
 def _trust(path: Path) -> "Trust":

@@ -108,6 +108,7 @@ class Event(StrEnum):
     OBJECT_REFUSED = "vault.object-refused"
     OBJECT_OPENED = "vault.object-opened"
     OPEN_REFUSED = "vault.open-refused"
+    SELF_TEST_COMPARED = "vault.self-test-compared"
     MOVE_ALLOWED = "vault.move-allowed"
     MOVE_ENDED = "vault.move-ended"
     LOOKED_UP = "vault.looked-up"
@@ -132,6 +133,7 @@ class Event(StrEnum):
     PERSON_ADDED = "people.added"
     PERSON_REMOVED = "people.removed"
     PERSON_CHANGED = "people.changed"
+    PERSON_VOUCHED = "people.vouched-for"
     PASSWORD_SET = "people.password-set"  # noqa: S105 (an event)
     FACTOR_ADDED = "people.factor-added"
     FACTOR_REMOVED = "people.factor-removed"
@@ -244,6 +246,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.OBJECT_REFUSED: "110104",
     Event.OBJECT_OPENED: "110103",
     Event.OPEN_REFUSED: "110103",
+    Event.SELF_TEST_COMPARED: "110103",
     Event.MOVE_ALLOWED: "110113",
     Event.MOVE_ENDED: "110113",
     Event.LOOKED_UP: "110112",
@@ -268,6 +271,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.PERSON_ADDED: "110113",
     Event.PERSON_REMOVED: "110113",
     Event.PERSON_CHANGED: "110113",
+    Event.PERSON_VOUCHED: "110113",
     Event.PASSWORD_SET: "110113",
     Event.FACTOR_ADDED: "110113",
     Event.FACTOR_REMOVED: "110113",

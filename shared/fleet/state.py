@@ -8,6 +8,7 @@ from shared import canonical, clock
 from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields
+from shared.fleet.budget import MEMBER, Budget, parse_budget
 from shared.fleet.devices import DeviceState, Finding, GuardReport, OtherDevice
 from shared.fleet.keys import KeyProtection
 from shared.identity import HostId
@@ -21,6 +22,8 @@ _COUNT_BYTES = 16  # more digits in `left_out`
 MAX_FOLDERS, MAX_ERROR_CHARS = 16, 200
 MAX_SAID_CHARS = 300
 RUN_PATTERN = r"[0-9a-f]{32}"
+# Members that came once others were in use. A centre that reads them says so with every answer at the hosts' door.
+READS_HEADER, READS = "Leadglass-Reads", (MEMBER,)
 LIES_ON = ("memory", "encrypted disk", "plain disk", "unknown", "missing")
 
 
@@ -158,9 +161,9 @@ class HostState:
     `run` is drawn at each start of the agent, so that a disk that was put back, or copied, gives itself away; empty: an
     agent of an earlier version says nothing of it. It is not written then, `capture` is not where nothing of it differs
     from its defaults, `guard` is not where no guard answers, `isolated` is where it is true, `layers` where it has any,
-    `failed` where anything did, and `keys` where it is not *file*. `policy_in_force` is lower than `policy_accepted`
-    where a roll-out has not reached the host, or the newer one failed here. `centre_log` and `renewal_error` are not
-    written where they are empty.
+    `failed` where anything did, `budget` where the centre says that it reads it, and `keys` where it is not *file*.
+    `policy_in_force` is lower than `policy_accepted` where a roll-out has not reached the host, or the newer one failed
+    here. `centre_log` and `renewal_error` are not written where they are empty.
     """
 
     host_id: HostId
@@ -185,6 +188,7 @@ class HostState:
     centre_log: str = ""  # what is wrong with the centre's log, by what this host saw of it
     renewal_error: str = ""  # why its certificate is due and was not renewed
     keys: KeyProtection = KeyProtection.FILE
+    budget: Budget | None = None  # what agent and guard take
 
     def encode(self) -> bytes:
         capture: dict[str, Json] = {} if self.capture == CaptureState() else {"capture": self.capture.json()}
@@ -195,6 +199,7 @@ class HostState:
         failed: dict[str, Json] = {"failed": [layer.json() for layer in self.failed]} if self.failed else {}
         said: dict[str, Json] = {"centre_log": self.centre_log, "renewal_error": self.renewal_error}
         keys: dict[str, Json] = {} if self.keys is KeyProtection.FILE else {"keys": self.keys.value}
+        budget: dict[str, Json] = {} if self.budget is None else {"budget": self.budget.json()}
         return canonical.encode(
             {
                 **capture,
@@ -205,6 +210,7 @@ class HostState:
                 **failed,
                 **{name: text for name, text in said.items() if text},
                 **keys,
+                **budget,
                 "v": 1,
                 "host": str(self.host_id),
                 "number": self.number,
@@ -270,6 +276,7 @@ class HostState:
             centre_log=_said(fields, "centre_log"),
             renewal_error=_said(fields, "renewal_error"),
             keys=KeyProtection(fields.choice("keys", tuple(KeyProtection)) if fields.has("keys") else "file"),
+            budget=parse_budget(fields.fields("budget")) if fields.has("budget") else None,
         )
         fields.done()
         verify_parts([layer.layer for layer in state.layers])

@@ -23,6 +23,7 @@ from provisioning.demo import modality
 from provisioning.demo.processes import wait_until
 from shared.audit.record import AuditRecord, Event
 from shared.clock import SystemClock
+from shared.fleet.budget import NotCounted
 from shared.fleet.state import HostState
 from shared.identity import RandomBytes
 from shared.policy.bundle import HEAD_TOPIC, layer_topic, state_topic
@@ -115,6 +116,20 @@ def test_a_host_without_policy_listens_only_once_it_has_one(centre: Centre, enro
 
     assert before[0] is None
     assert (before[1].policy_in_force, before[1].listening) == (0, False)
+
+
+def test_only_a_centre_that_says_that_it_reads_it_is_told_what_agent_and_guard_take(
+    centre: Centre, enrolled: AgentFolder
+) -> None:
+    with running(enrolled, MemoryLog()) as agent:
+        centre.wait_for(lambda: len(centre.states) > 0)
+        centre.reads = "budget"
+        for part in agent._parts:
+            part.bell.ring()
+        centre.wait_for(lambda: centre.states[-1].budget is not None)
+
+    assert centre.states[0].budget is None
+    assert isinstance(centre.states[-1].budget, NotCounted), "these tests run in no slice of ours"
 
 
 def test_a_ready_file_that_cannot_be_written_keeps_no_port_closed(

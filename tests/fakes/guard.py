@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edge_agent.link.protocol import Explanation, Welcome
+from edge_agent.link.protocol import Explanation, Rehearsal, Welcome
 from edge_agent.link.server import LinkServer
 from shared.devices.record import GENESIS, GuardEvent, GuardRecord
 from shared.devices.verdict import Access, Cause, Target
@@ -28,6 +28,10 @@ STICK = DeviceState(
     Authorized.NO,
 )  # fmt: skip
 REPORT = GuardReport("leadglass-guard 0.1.0", 3, "", True, "boot", False, 0, 0, (HUB, STICK))
+
+REHEARSAL = Rehearsal(
+    "1209:0001", "Leadglass self-test", "03:01:01", Target.BLOCK, Target.BLOCK, Cause.DEFAULT, 0, "no rule matches"
+)
 
 
 class NoSuchDevice(Refused):
@@ -62,6 +66,7 @@ class MemoryDesk:
         self.strangers: list[tuple[int, int]] = []
         self.tree = REPORT
         self.busy: Exception | None = None
+        self.rehearsal = REHEARSAL
 
     def add(self, count: int) -> None:
         after = GuardRecord.parse(self.lines[-1]) if self.lines else None
@@ -93,6 +98,10 @@ class MemoryDesk:
         if not found:
             raise NoSuchDevice(f"nothing is attached to port {port}")
         return Explanation(found[0], "allow 0781:5581 serial 4C52", "IT service, 4711", "en")
+
+    def rehearse(self) -> Rehearsal:
+        self._ask("rehearse")
+        return self.rehearsal
 
     def stranger(self, uid: int, pid: int) -> None:
         self.strangers.append((uid, pid))

@@ -16,11 +16,13 @@ from edge_agent.link.bundles import KeptBundles
 from edge_agent.link.client import GuardClient, GuardUnavailable
 from edge_agent.usb_policy.exchange import Offer
 from provisioning.demo.people import PeopleDoor
-from provisioning.demo.processes import Child, Children, Ran, run, wait_until
+from provisioning.demo.processes import Child, Children, Ran, wait_until
+from provisioning.demo.processes import run as run_program
 from shared.devices.record import GuardEvent, GuardRecord
 from shared.fleet.devices import GuardReport
 from tests.edge_agent.test_guard_process import HUB, Bus, plugging
 from tests.fakes.ports import free_port
+from tests.scenarios.desk import run
 
 _T = TypeVar("_T")
 ASSET = "CT 2"
@@ -104,7 +106,7 @@ class Site:
         (host,) = self.people.status()["hosts"]
         self.host_id = host["host"]
         trust = ("trust", "--state", str(self.state), "--agent-data", str(self.agent_data))
-        pinned = run("leadglass-guard", *trust).succeeded().out
+        pinned = run_program("leadglass-guard", *trust).succeeded().out
         (root,) = self.person("policy", "root", "--json").json()["roots"].values()
         assert root in pinned, "the guard has pinned another root than the administrator's"
 

@@ -12,8 +12,9 @@ from control_plane.cli.client import PeopleDoor
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders
 from provisioning.demo import processes
-from provisioning.demo.processes import Child, Children, Ran, run, wait_until
+from provisioning.demo.processes import Child, Children, Ran, wait_until
 from tests.fakes.ports import free_port
+from tests.scenarios.desk import run
 
 CENTRE = "leadglass-server"
 CANARY, NORTH = "CT 2", "CT 7"  # the second one is at the site

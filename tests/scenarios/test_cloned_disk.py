@@ -22,13 +22,14 @@ from control_plane.settings import Folders, Settings
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.enroller import enrol
 from edge_agent.health.local import LocalStatus, read_status
-from provisioning.demo.processes import run, wait_until
+from provisioning.demo.processes import wait_until
 from tests.control_plane.http.conftest import Open
 from tests.control_plane.http.test_doors import issue_code
 from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.edge_agent.test_agent import send
 from tests.scenarios.agent_ahead import ClockAhead
+from tests.scenarios.desk import run
 
 __all__ = ["senders_close_their_sockets"]
 

@@ -15,12 +15,13 @@ from edge_agent.agent import Agent, Settings
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
 from edge_agent.export_folder.named import ExportFolder
-from provisioning.demo.processes import run, wait_until
+from provisioning.demo.processes import wait_until
 from shared.clock import SystemClock
 from tests.edge_agent.capture.images import load
 from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.edge_agent.test_agent import send
 from tests.fakes.log import MemoryLog
+from tests.scenarios.desk import run
 from tests.scenarios.test_moving_a_spool import Hospital, host_of, listening
 
 __all__ = ["senders_close_their_sockets"]
@@ -65,7 +66,7 @@ def told(hospital: Hospital, *command: str) -> dict[str, Any]:
         ended[:] = hospital.person("commands", "--command", issued["command"])
         return bool(ended[0]["state"] != "waiting")
 
-    assert wait_until(has_ended, 40) is not None
+    assert wait_until(has_ended, 40, look_every_s=0.2) is not None
     return ended[0]
 
 

@@ -22,6 +22,7 @@ from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.edge_agent.test_agent import running, send
 from tests.fakes.log import MemoryLog
 from tests.fakes.postgresql import Server, server
+from tests.scenarios import desk
 
 __all__ = ["senders_close_their_sockets"]
 
@@ -89,7 +90,7 @@ class Site:
 
     def person(self, *command: str) -> Any:
         who = ("--as", str(self.credential), "--url", self.people_url)
-        return run("leadglass-server", *command, *who, "--json").json()
+        return desk.run("leadglass-server", *command, *who, "--json").json()
 
     def on_the_machine(self, *command: str) -> Ran:
         return run("leadglass-server", *command, *self.here(), "--as", str(self.credential))

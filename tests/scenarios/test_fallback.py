@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from provisioning.demo.processes import Child, Children, Ran, run, wait_until
+from provisioning.demo.processes import Child, Children, Ran, wait_until
 from tests.control_plane.coverage.day import STATION, Image, series_of
 from tests.fakes.orthanc import Orthanc, orthanc
 from tests.fakes.ports import free_port
+from tests.scenarios.desk import run
 
 DAY = date(2026, 2, 27)
 _POLICY = """\

@@ -13,11 +13,12 @@ from edge_agent.agent import Agent, Runs, Settings
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder, load_config
 from edge_agent.enrol.enroller import enrol
-from provisioning.demo.processes import run, wait_until
+from provisioning.demo.processes import wait_until
 from shared.clock import SystemClock
 from shared.enrolment.code import EnrolmentCode
 from tests.edge_agent.conftest import senders_close_their_sockets
 from tests.fakes.log import MemoryLog
+from tests.scenarios.desk import run
 from tests.scenarios.test_moving_a_spool import Hospital, host_of
 
 __all__ = ["senders_close_their_sockets"]

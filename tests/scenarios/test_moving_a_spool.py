@@ -10,7 +10,6 @@ import pytest
 from pynetdicom import _config
 
 from control_plane.app import ControlPlane
-from control_plane.first_start import first_start
 from control_plane.settings import Folders, Settings
 from edge_agent.agent import Agent
 from edge_agent.config import AgentFolder, HostConfig, load_identity
@@ -18,15 +17,17 @@ from edge_agent.enrol.enroller import enrol
 from edge_agent.host_keys.commands import move_keys
 from edge_agent.host_keys.plain import FILES
 from edge_agent.moving.store import MovedStore
-from provisioning.demo.processes import Ran, run, wait_until
+from provisioning.demo.processes import Ran, wait_until
 from shared.clock import SystemClock
 from shared.enrolment.code import EnrolmentCode
 from shared.fleet.keys import KeyProtection
+from tests.control_plane.begun import begun
 from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.conftest import senders_close_their_sockets, tpm
 from tests.edge_agent.test_agent import running, send
 from tests.fakes.log import MemoryLog
 from tests.fakes.software_tpm import SoftwareTpm
+from tests.scenarios.desk import run
 
 __all__ = ["senders_close_their_sockets", "tpm"]
 
@@ -52,8 +53,7 @@ class Hospital:
     def centre(self, *, with_broker: bool = False) -> Iterator[None]:
         folders = Folders(self.folder / "data")
         if not folders.data.exists():
-            first_start(folders, self.folder / "handover", "ada", host="127.0.0.1",
-                        people_url="http://127.0.0.1:1", clock=SystemClock())  # fmt: skip
+            begun(self.folder)
         settings = Settings(folders, host_port=0, enrol_port=0, people_port=0, mqtt_port=0, with_broker=with_broker)
         centre = ControlPlane(settings, SystemClock())
         centre.start()

@@ -3,10 +3,12 @@
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.engine import DatabaseRefused, close_database, engine_of, open_empty
+from control_plane.db import engine
+from control_plane.db.engine import NEWEST, DatabaseRefused, close_database, engine_of, open_empty
 from control_plane.db.models import Base
 from tests.contracts.database.conftest import Place
 
@@ -17,6 +19,10 @@ def test_migrated_up_from_nothing_the_schema_is_that_of_the_models(database: ses
         differences = compare_metadata(context, Base.metadata)
 
     assert differences == []
+
+
+def test_the_newest_revision_is_the_one_that_the_migrations_end_with() -> None:
+    assert ScriptDirectory(str(engine._MIGRATIONS)).get_current_head() == NEWEST
 
 
 def test_opening_it_again_changes_nothing(place: Place, database: sessionmaker[Session]) -> None:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from control_plane.app import ControlPlane
-from control_plane.first_start import first_start
 from control_plane.policy.authoring import load_credential
-from control_plane.settings import Folders, Settings
+from control_plane.settings import Settings
 from edge_agent.audit.journal import Journal
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
@@ -25,6 +24,7 @@ from shared.clock import Clock, SystemClock
 from shared.enrolment.code import EnrolmentCode
 from shared.fleet.state import HostState, sign_state
 from shared.identity import HostId
+from tests.control_plane.begun import begun
 from tests.control_plane.http.conftest import Answer, Open
 from tests.control_plane.http.test_doors import issue_code
 from tests.fakes.log import MemoryLog
@@ -101,11 +101,8 @@ class Host:
 
 class Ward:
     def __init__(self, folder: Path) -> None:
-        self.folder, self.folders, self.clock = folder, Folders(folder / "data"), SystemClock()
-        self.made = first_start(
-            self.folders, folder / "handover", "ada",
-            host="127.0.0.1", people_url="http://127.0.0.1:1", clock=self.clock,
-        )  # fmt: skip
+        self.folder, self.clock = folder, SystemClock()
+        self.folders, self.made = begun(folder)
         host_port, enrol_port = free_ports(2)
         self._settings = Settings(
             self.folders, host_port=host_port, enrol_port=enrol_port, people_port=0, with_broker=False

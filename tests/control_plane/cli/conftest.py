@@ -11,9 +11,9 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.__main__ import main
 from control_plane.app import ControlPlane
 from control_plane.db.engine import open_database, sqlite_url
-from control_plane.first_start import first_start
-from control_plane.settings import Folders, Settings
+from control_plane.settings import Settings
 from shared.clock import SystemClock
+from tests.control_plane.begun import begun
 
 
 @dataclass
@@ -47,10 +47,7 @@ class Administrator:
 
 @pytest.fixture
 def ada(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Administrator]:
-    folders = Folders(tmp_path / "data")
-    made = first_start(
-        folders, tmp_path / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=SystemClock()
-    )
+    folders, made = begun(tmp_path)
     centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), SystemClock())
     centre.start()
     addresses = centre.addresses()

@@ -1,4 +1,4 @@
-"""`leadglass-server` in processes of its own."""
+"""`leadglass-server` as people run it: in this process where it only answers, else in one of its own."""
 
 import json
 import signal
@@ -8,6 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from control_plane.__main__ import main
+from control_plane.app import ControlPlane
+from control_plane.settings import Settings
+from shared.clock import SystemClock
+from tests.control_plane.begun import begun
+from tests.fakes.terminal import done
 
 PORTS = ("--host-port", "0", "--enrol-port", "0", "--people-port", "0", "--no-broker")
 
@@ -19,27 +26,50 @@ def command(*arguments: str | Path, typing: bool = False) -> "subprocess.Popen[s
     return subprocess.Popen(program, stdin=keyboard, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run(*arguments: str | Path) -> tuple[int, str, str]:
+def run_apart(*arguments: str | Path) -> tuple[int, str, str]:
     process = command(*arguments)
     out, errors = process.communicate(timeout=60)
     assert "Traceback" not in errors
     return process.returncode, out, errors
 
 
-@dataclass(frozen=True)
-class Running:
-    """A control plane in a process of its own."""
+def run(*arguments: str | Path, typed: str = "") -> tuple[int, str, str]:
+    ended = done(main, arguments, typed)
+    return ended.returncode, ended.stdout, ended.stderr
 
-    process: "subprocess.Popen[str]"
+
+@dataclass(frozen=True)
+class Centre:
+    """A control plane that answers."""
+
     data: Path
     handover: Path
-    ready: Path
-    told: list[str]
+    url: str
 
     @property
     def who(self) -> tuple[str | Path, ...]:
-        url = json.loads(self.ready.read_text())["people_url"]
-        return "--as", self.handover / "credential-first-administrator.json", "--url", url
+        return "--as", self.handover / "credential-first-administrator.json", "--url", self.url
+
+
+@dataclass(frozen=True)
+class Running(Centre):
+    """One in a process of its own."""
+
+    process: "subprocess.Popen[str]"
+    ready: Path
+    told: list[str]
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Centre]:
+    """One in this process, for whoever asks it things and never kills it."""
+    folders, made = begun(folder, "first-administrator")
+    centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), SystemClock())
+    centre.start()
+    try:
+        yield Centre(folders.data, made.credential.parent, str(centre.addresses()["people_url"]))
+    finally:
+        centre.stop()
 
 
 @contextmanager
@@ -55,7 +85,7 @@ def running(folder: Path) -> Iterator[Running]:
         told.append(process.stdout.readline())
     while not ready.exists():  # it comes, whole, right after that line
         assert process.poll() is None, process.communicate()[1]
-    yield Running(process, data, handover, ready, told)
+    yield Running(data, handover, json.loads(ready.read_text())["people_url"], process, ready, told)
     process.send_signal(signal.SIGINT)
     assert (process.wait(timeout=60), process.stdout.read()) == (0, "")
     process.communicate()

@@ -1,4 +1,4 @@
-"""`leadglass-server` as a person or a script meets it: real processes on real folders and sockets."""
+"""`leadglass-server` as a person or a script meets it: real folders and sockets."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from control_plane.cli.client import AddressRefused, PeopleDoor
-from tests.control_plane.cli.running import PORTS, Running, run, running
+from tests.control_plane.cli.running import PORTS, Running, run, run_apart, running
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def centre(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def test_a_second_server_on_the_same_data_is_refused(centre: Running) -> None:
-    code, _, errors = run("run", "--data", centre.data, *PORTS)
+    code, _, errors = run_apart("run", "--data", centre.data, *PORTS)
 
     assert code == 1
     assert "in use by another control plane process" in errors
@@ -65,7 +65,7 @@ def test_a_port_in_use_stops_the_start_and_leaves_nothing_running(centre: Runnin
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         ports = ("--host-port", "0", "--enrol-port", "0", "--people-port", str(port), "--no-broker")
-        code, _, errors = run("run", "--data", data, "--handover", tmp_path / "h", *ports, "--ready-file", ready)
+        code, _, errors = run_apart("run", "--data", data, "--handover", tmp_path / "h", *ports, "--ready-file", ready)
 
     assert code == 3
     assert f"the door of people cannot be opened on port {port}: Address already in use" in errors
@@ -88,8 +88,8 @@ def test_a_finished_control_plane_is_not_made_again(centre: Running, tmp_path: P
 def test_what_an_interrupted_first_start_left_is_called_that(tmp_path: Path, left: str) -> None:
     (tmp_path / "data" / left).mkdir(parents=True)
 
-    for act in (("init",), ("run", *PORTS)):
-        code, _, errors = run(*act, "--data", tmp_path / "data", "--handover", tmp_path / "handover")
+    folders = ("--data", tmp_path / "data", "--handover", tmp_path / "handover")
+    for code, _, errors in (run("init", *folders), run_apart("run", *PORTS, *folders)):
         assert code == 1
         assert "if a first start was interrupted here, nothing relies on what it left" in errors
 
@@ -98,7 +98,7 @@ def test_a_damaged_database_is_said_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "db").mkdir()
     (tmp_path / "db" / "leadglass.sqlite").write_bytes(b"no database at all" * 100)
 
-    code, _, errors = run("run", "--data", tmp_path, *PORTS)
+    code, _, errors = run_apart("run", "--data", tmp_path, *PORTS)
     assert code == 3
     assert "file is not a database" in errors
 
@@ -121,7 +121,7 @@ def test_init_refuses_what_it_cannot_make_sense_of(tmp_path: Path, wrong: tuple[
 def test_another_host_name_than_the_certificates_carry_is_refused(tmp_path: Path) -> None:
     run("init", "--data", tmp_path / "data", "--handover", tmp_path / "handover", "--host", "centre.example")
 
-    code, _, errors = run("run", "--data", tmp_path / "data", *PORTS, "--host", "10.0.0.1")
+    code, _, errors = run_apart("run", "--data", tmp_path / "data", *PORTS, "--host", "10.0.0.1")
     assert code == 1
     assert "certify itself for centre.example, localhost, and not for 10.0.0.1" in errors
     assert "leadglass-server authority request --host 10.0.0.1" in errors

@@ -10,21 +10,20 @@ import pyotp
 import pytest
 
 from shared.clock import SystemClock
-from tests.control_plane.cli.running import Running, command, run, running
+from tests.control_plane.cli.running import Centre, command, opened, run, running
 
 PASSWORD = "four plain words here"
 
 
 @pytest.fixture
-def centre(tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path / "centre") as centre:
+def centre(tmp_path: Path) -> Iterator[Centre]:
+    with opened(tmp_path / "centre") as centre:
         yield centre
 
 
 def told(*arguments: str | Path, typed: str = "") -> str:
-    process = command(*arguments, typing=True)
-    out, errors = process.communicate(typed, timeout=60)
-    assert process.returncode == 0, errors
+    code, out, errors = run(*arguments, typed=typed)
+    assert code == 0, errors
     return out
 
 
@@ -43,7 +42,7 @@ def set_up_phone(who: tuple[str | Path, ...]) -> list[str]:
     return re.findall(r"(?:[0-9A-Z]{4}-){3}[0-9A-Z]{4}", out)
 
 
-def test_a_person_sets_up_a_phone_and_is_told_ten_recovery_codes(centre: Running) -> None:
+def test_a_person_sets_up_a_phone_and_is_told_ten_recovery_codes(centre: Centre) -> None:
     codes = set_up_phone(centre.who)
     shown = told("person", "show", *centre.who)
 
@@ -53,11 +52,10 @@ def test_a_person_sets_up_a_phone_and_is_told_ten_recovery_codes(centre: Running
     assert "people.factor-added" in told("audit", "tail", *centre.who)
 
 
-def test_once_an_administrator_has_a_phone_no_start_makes_a_link(centre: Running, tmp_path: Path) -> None:
-    assert json.loads(centre.ready.read_text())["sign_in_url"] is not None
-    set_up_phone(centre.who)
-    centre.process.terminate()
-    centre.process.wait(timeout=60)
+def test_once_an_administrator_has_a_phone_no_start_makes_a_link(tmp_path: Path) -> None:
+    with running(tmp_path / "centre") as centre:
+        assert json.loads(centre.ready.read_text())["sign_in_url"] is not None
+        set_up_phone(centre.who)
 
     ready = tmp_path / "again.json"
     ports = ("--host-port", "0", "--enrol-port", "0", "--people-port", "0", "--no-broker")
@@ -70,7 +68,7 @@ def test_once_an_administrator_has_a_phone_no_start_makes_a_link(centre: Running
     assert json.loads(ready.read_text())["sign_in_url"] is None
 
 
-def test_a_role_is_changed_and_taken_over_with_the_token_that_is_handed_over(centre: Running, tmp_path: Path) -> None:
+def test_a_role_is_changed_and_taken_over_with_the_token_that_is_handed_over(centre: Centre, tmp_path: Path) -> None:
     told("policy", "key", "new", tmp_path / "grace", "--name", "Grace")
     credential, handed_over = tmp_path / "credential-Grace.json", tmp_path / "grace.token"
     told("person", "add", "--key", tmp_path / "grace.pub", "--role", "technician", "--out", credential, *centre.who)
@@ -97,19 +95,28 @@ def replaced(credential: Path, token: str) -> Path:
     return stolen
 
 
-def test_a_lost_token_is_got_again_by_password_and_recovery_code(centre: Running) -> None:
-    code = set_up_phone(centre.who)[0]
+def test_a_lost_token_is_got_again_by_password_and_recovery_code(centre: Centre, tmp_path: Path) -> None:
+    code, another, *_ = set_up_phone(centre.who)
     credential = Path(centre.who[1])
     tokens = json.loads(told("token", "list", "--json", *centre.who))["tokens"]
     told("token", "end", tokens[0]["token"], *centre.who)
     assert run("status", *centre.who)[0] == 1
+
+    # Nor does it take a token: a certificate for some hours does what the token did.
+    certificate = tmp_path / "today.pem"
+    made = told("person", "certificate", "--out", certificate, *centre.who, typed=f"{PASSWORD}\n{another}\n")
+    told("status", *centre.who, "--signed-by", certificate)
+    assert oct(certificate.stat().st_mode & 0o777) == "0o600"
+    told("session", "end", *re.findall(r"session end ([0-9a-f]{16})", made), *centre.who, "--signed-by", certificate)
+    refused, _, errors = run("status", *centre.who, "--signed-by", certificate)
+    assert (refused, "no valid sign-in" in errors) == (1, True)
 
     told("person", "renew", *centre.who, typed=f"{PASSWORD}\n{code}\n")
     assert json.loads(told("status", "--json", *centre.who))["tokens_running_out"] == []
     assert oct(credential.stat().st_mode & 0o777) == "0o600"
 
 
-def test_tokens_and_sessions_are_made_listed_and_ended(centre: Running) -> None:
+def test_tokens_and_sessions_are_made_listed_and_ended(centre: Centre) -> None:
     made = told("token", "new", "--name", "monitoring", "--scope", "status:read", "--days", "30", *centre.who)
     listed = told("token", "list", *centre.who)
     token_id = re.findall(r"^([0-9a-f]{16})  first-administrator: monitoring, status:read", listed, re.MULTILINE)[0]
@@ -123,7 +130,7 @@ def test_tokens_and_sessions_are_made_listed_and_ended(centre: Running) -> None:
     assert (code, "no token can have account:own" in errors) == (1, True)
 
 
-def test_an_identity_provider_is_set_and_people_are_bound_to_it(centre: Running, tmp_path: Path) -> None:
+def test_an_identity_provider_is_set_and_people_are_bound_to_it(centre: Centre, tmp_path: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("of the client\n")
     issuer = "https://login.hospital.example"

@@ -1,4 +1,4 @@
-"""Two administrators, as they meet it: commands, files that travel, a token, and a centre in a process of its own."""
+"""Two administrators, as they meet it: commands, files that travel, a token, and a centre."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from control_plane.__main__ import main
-from tests.control_plane.cli.running import Running, run, running
+from tests.control_plane.cli.running import Centre, opened, run
 
 POLICY = """\
 layer: organisation
@@ -27,8 +27,8 @@ PIN = "4711-0815"
 
 
 @pytest.fixture
-def centre(tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path / "centre") as centre:
+def centre(tmp_path: Path) -> Iterator[Centre]:
+    with opened(tmp_path / "centre") as centre:
         yield centre
 
 
@@ -47,13 +47,13 @@ def told(*arguments: str | Path) -> Any:
     return json.loads(said.getvalue())
 
 
-def compared(centre: Running) -> tuple[str, str]:
+def compared(centre: Centre) -> tuple[str, str]:
     """Return what a signer reads to somebody who becomes one."""
     roots = told("policy", "root", *centre.who)["roots"]
     return "--root", roots[max(roots, key=int)]
 
 
-def make_second(centre: Running, folder: Path) -> tuple[str | Path, ...]:
+def make_second(centre: Centre, folder: Path) -> tuple[str | Path, ...]:
     """Make Grace an administrator beside the first one, both needed; return what she acts with."""
     url = centre.who[2:]
     told("policy", "key", "new", folder / "grace", "--name", "Grace")
@@ -65,7 +65,7 @@ def make_second(centre: Running, folder: Path) -> tuple[str | Path, ...]:
     return "--as", credential, *url
 
 
-def test_two_administrators_add_a_layer(centre: Running, policy: Path, tmp_path: Path) -> None:
+def test_two_administrators_add_a_layer(centre: Centre, policy: Path, tmp_path: Path) -> None:
     told("policy", "publish", policy, *centre.who)
     assert told("policy", "layer", "list", *centre.who)["layers"] == {"organisation": 1}
     grace, draft = make_second(centre, tmp_path), tmp_path / "layers.draft"
@@ -86,7 +86,7 @@ def test_two_administrators_add_a_layer(centre: Running, policy: Path, tmp_path:
     assert run("policy", "layer", "add", "North", *centre.who)[0] == 2
 
 
-def test_two_administrators_approve_a_policy(centre: Running, policy: Path, tmp_path: Path) -> None:
+def test_two_administrators_approve_a_policy(centre: Centre, policy: Path, tmp_path: Path) -> None:
     told("policy", "publish", policy, *centre.who)
     grace = make_second(centre, tmp_path)
     code, _, errors = run("policy", "publish", policy, *centre.who)
@@ -109,7 +109,7 @@ def test_two_administrators_approve_a_policy(centre: Running, policy: Path, tmp_
     assert "organisation  2 of 2: first-administrator, Grace; until " in out
 
 
-def test_a_lost_key_is_replaced_with_the_one_in_the_safe(centre: Running, policy: Path, tmp_path: Path) -> None:
+def test_a_lost_key_is_replaced_with_the_one_in_the_safe(centre: Centre, policy: Path, tmp_path: Path) -> None:
     for name in ("grace", "recovery", "edsger"):
         told("policy", "key", "new", tmp_path / name, "--name", name.title())
     grace, recovery, edsger = (tmp_path / f"{name}.pub" for name in ("grace", "recovery", "edsger"))
@@ -131,7 +131,7 @@ def test_a_lost_key_is_replaced_with_the_one_in_the_safe(centre: Running, policy
     assert sorted(keys.values()) == ["Edsger", "Recovery", "first-administrator"]
 
 
-def test_with_one_administrator_renewing_is_one_command(centre: Running, policy: Path) -> None:
+def test_with_one_administrator_renewing_is_one_command(centre: Centre, policy: Path) -> None:
     told("policy", "publish", policy, *centre.who)
 
     assert told("policy", "root", "renew", *centre.who) == {"version": 2}
@@ -140,7 +140,7 @@ def test_with_one_administrator_renewing_is_one_command(centre: Running, policy:
     assert [line.split("  ")[0] for line in out.splitlines()] == ["policy root 1", "policy root 2"]
 
 
-def test_a_centre_that_hides_a_root_has_nothing_signed(centre: Running, policy: Path) -> None:
+def test_a_centre_that_hides_a_root_has_nothing_signed(centre: Centre, policy: Path) -> None:
     told("policy", "root", "renew", *centre.who)
     told("policy", "publish", policy, *centre.who)
     seen = centre.handover / "credential-first-administrator.json.root"
@@ -156,7 +156,7 @@ def test_a_centre_that_hides_a_root_has_nothing_signed(centre: Running, policy: 
 
 
 def test_who_has_an_account_alone_is_told_that_the_list_of_signers_is_not_proved(
-    centre: Running, tmp_path: Path
+    centre: Centre, tmp_path: Path
 ) -> None:
     told("policy", "key", "new", tmp_path / "grace", "--name", "Grace")
     credential = tmp_path / "credential-Grace.json"
@@ -166,7 +166,7 @@ def test_who_has_an_account_alone_is_told_that_the_list_of_signers_is_not_proved
     assert "not proved" not in run("policy", "signers", *centre.who)[1]
 
 
-def test_the_online_key_is_replaced_in_one_command(centre: Running, policy: Path) -> None:
+def test_the_online_key_is_replaced_in_one_command(centre: Centre, policy: Path) -> None:
     told("policy", "publish", policy, *centre.who)
     before = told("policy", "signers", *centre.who)["roles"]
     told("policy", "root", "propose", "--new-online-key", *centre.who)
@@ -176,7 +176,7 @@ def test_the_online_key_is_replaced_in_one_command(centre: Running, policy: Path
     assert after["root"]["keys"].keys() == before["root"]["keys"].keys()
 
 
-def test_whose_account_is_closed_asks_the_centre_for_nothing_more(centre: Running, tmp_path: Path) -> None:
+def test_whose_account_is_closed_asks_the_centre_for_nothing_more(centre: Centre, tmp_path: Path) -> None:
     grace = make_second(centre, tmp_path)
     told("policy", "signers", *grace)
     told("person", "remove", "Grace", *centre.who)
@@ -188,7 +188,7 @@ def test_whose_account_is_closed_asks_the_centre_for_nothing_more(centre: Runnin
     assert "cannot remove their own account" in errors
 
 
-def test_what_is_made_once_is_never_overwritten(centre: Running, tmp_path: Path) -> None:
+def test_what_is_made_once_is_never_overwritten(centre: Centre, tmp_path: Path) -> None:
     key = ("policy", "key", "new", tmp_path / "grace", "--name", "Grace")
     told(*key)
     before = (tmp_path / "grace").read_bytes()
@@ -200,7 +200,7 @@ def test_what_is_made_once_is_never_overwritten(centre: Running, tmp_path: Path)
     assert (tmp_path / "grace").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_key_that_others_can_read_does_not_sign(centre: Running, tmp_path: Path) -> None:
+def test_a_key_that_others_can_read_does_not_sign(centre: Centre, tmp_path: Path) -> None:
     grace = make_second(centre, tmp_path)
     draft = tmp_path / "again.draft"
     told("policy", "root", "renew", "--out", draft, *centre.who)
@@ -270,7 +270,7 @@ def at_a_terminal(environment: dict[str, str], pin: str, *arguments: str | Path)
 
 
 def test_a_key_on_a_token_signs_and_never_leaves_it(
-    centre: Running, policy: Path, token: dict[str, str], tmp_path: Path
+    centre: Centre, policy: Path, token: dict[str, str], tmp_path: Path
 ) -> None:
     made = subprocess.run(
         [sys.executable, "-m", "control_plane", "policy", "key", "on-token", tmp_path / "grace", "--token", "grace",
@@ -295,7 +295,7 @@ def test_a_key_on_a_token_signs_and_never_leaves_it(
         assert "PRIVATE" not in text
 
 
-def test_a_wrong_pin_signs_nothing_and_is_named(centre: Running, token: dict[str, str], tmp_path: Path) -> None:
+def test_a_wrong_pin_signs_nothing_and_is_named(centre: Centre, token: dict[str, str], tmp_path: Path) -> None:
     arguments = ("policy", "key", "on-token", tmp_path / "grace", "--token", "grace", "--name", "Grace")
     subprocess.run([sys.executable, "-m", "control_plane", *arguments], env=token, check=True, capture_output=True)
     draft = tmp_path / "root.draft"

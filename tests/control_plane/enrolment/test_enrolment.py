@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow, Certificate, EnrolmentCodeRow, Host
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.authority import HOST_LIFE, SERVER_LIFE, Authority, NameNotPermitted
@@ -35,6 +34,7 @@ from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed
 from shared.identity import HostId
+from tests.control_plane.begun import database_at
 from tests.fakes.clock import FakeClock
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -48,7 +48,7 @@ class Centre:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.clock = folder, FakeClock(START)
-        self.database: sessionmaker[Session] = open_database(sqlite_url(folder / "centre.sqlite"))
+        self.database: sessionmaker[Session] = database_at(folder / "centre.sqlite")
         self.keys = keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         self.ca: Authority = authority.establish(
             self.database, keys, self.clock, ec.generate_private_key(ec.SECP256R1()), ["centre.example"]

@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from control_plane.app import ControlPlane
 from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Certificate, Host
-from control_plane.first_start import first_start
 from control_plane.fleet.broker import ManagedBroker, find_mosquitto
 from control_plane.fleet.broker_config import ACCESS_RULES, Listener, configuration
-from control_plane.settings import Folders, Settings
+from control_plane.settings import Settings
 from shared.clock import SystemClock
 from shared.signing import SoftwareSigner
+from tests.control_plane.begun import begun
 from tests.control_plane.fleet.pki import TestCa
 from tests.control_plane.fleet.reporting import HOST, Fleet
 from tests.fakes.clock import FakeClock
@@ -71,10 +71,8 @@ def broker(start_broker: StartBroker) -> ManagedBroker:
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    clock, folders = FakeClock(SystemClock().now()), Folders(tmp_path / "data")
-    made = first_start(
-        folders, tmp_path / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=clock
-    )
+    folders, made = begun(tmp_path)
+    clock = FakeClock(SystemClock().now())
     centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), clock)
     centre.start()
     database, signer = (

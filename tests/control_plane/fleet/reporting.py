@@ -1,7 +1,5 @@
 """A control plane with one host that reports, looked at from the people's door."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from http.client import HTTPConnection
@@ -13,16 +11,19 @@ from urllib.parse import urlsplit
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.__main__ import main
 from control_plane.db.models import Host
 from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
 from control_plane.policy.authoring import load_credential
+from shared.fleet.budget import Budget
 from shared.fleet.devices import GuardReport
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState, HostState, LayerState, sign_state
 from shared.identity import HostId
 from shared.signing import SoftwareSigner
 from tests.fakes.clock import FakeClock
+from tests.fakes.terminal import done
 
 HOST = HostId(bytes(range(16)))
 
@@ -52,12 +53,13 @@ class Fleet:
         policy_error: str = "",
         layers: tuple[LayerState, ...] = (),
         keys: KeyProtection = KeyProtection.FILE,
+        budget: Budget | None = None,
     ) -> None:
         self.reports = self.reports + 1 if number is None else number
         state = HostState(
             HOST, self.reports, self.clock.now() + of, "test", policy, policy, policy_error, listening, 0, 0, 0, 0, 0,
             capture or CaptureState(), guard, run, layers=layers,
-            keys=keys,
+            keys=keys, budget=budget,
         )  # fmt: skip
         self.intake.take(HOST, sign_state(state, self.signer))
 
@@ -85,10 +87,6 @@ class Fleet:
         return answer
 
     def command(self, *arguments: str) -> tuple[int, str]:
-        """Run `leadglass-server` as a person would; return its exit code and what it printed."""
-        program = [sys.executable, "-m", "control_plane", *arguments, "--as", str(self.credential)]
-        done = subprocess.run(
-            [*program, "--url", self.people_url], check=False, capture_output=True, text=True, timeout=60
-        )
-        assert "Traceback" not in done.stderr
-        return done.returncode, done.stdout
+        """Do a command of `leadglass-server` as a person would; return its exit code and what it printed."""
+        ended = done(main, [*arguments, "--as", self.credential, "--url", self.people_url])
+        return ended.returncode, ended.stdout

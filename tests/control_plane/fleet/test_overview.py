@@ -1,13 +1,14 @@
 """The status shows what a host said as what it does now only for as long as that is so."""
 
-import subprocess
-import sys
+from dataclasses import replace
 from datetime import timedelta
 
 from control_plane.db.models import Conflict
+from shared.fleet.budget import Budget, NotCounted
 from shared.fleet.keys import KeyProtection
 from shared.fleet.state import CaptureState, RouteState
 from tests.control_plane.fleet.reporting import Fleet
+from tests.shared.fleet.test_budget import FINE
 
 
 def test_a_host_that_reports_is_capturing_until_it_falls_silent(fleet: Fleet) -> None:
@@ -35,33 +36,19 @@ def test_what_a_host_can_open_and_what_its_own_routes_hold_up_is_said(fleet: Fle
     assert host["routes"] == [good.json(), bad.json()]
     told = [gap for gap in answer["not_evaluated"] if "route" in gap]
     assert told == ["CT 2: route second: 1 images wait on the host: PeerUnreachable: nobody is there"]
-    command = [
-        sys.executable,
-        "-m",
-        "control_plane",
-        "status",
-        "--as",
-        str(fleet.credential),
-        "--url",
-        fleet.people_url,
-    ]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    shown = fleet.command("status")[1]
     assert "spool: 900 bytes, 90 % of its quota; 1 damaged or refused" in shown
     assert "openable on this host: 3" in shown
     assert "route second: 1 waiting on this host" in shown
 
 
 def test_what_protects_a_host_s_keys_is_said(fleet: Fleet) -> None:
-    def shown() -> str:
-        command = [sys.executable, "-m", "control_plane", "status", "--as", str(fleet.credential)]
-        return subprocess.run([*command, "--url", fleet.people_url], check=True, capture_output=True, text=True).stdout
-
     fleet.report()
     assert [host["keys"] for host in fleet.answer()["hosts"]] == ["file"]
-    assert "keys: file (readable by root and by whoever takes the disk)\n" in shown()
+    assert "keys: file (readable by root and by whoever takes the disk)\n" in fleet.command("status")[1]
     fleet.report(keys=KeyProtection.TPM)
     assert [host["keys"] for host in fleet.answer()["hosts"]] == ["tpm"]
-    assert "keys: tpm\n" in shown()
+    assert "keys: tpm\n" in fleet.command("status")[1]
 
 
 def test_a_spool_that_is_nearly_full_and_objects_that_stay_in_it_are_said(fleet: Fleet) -> None:
@@ -104,3 +91,21 @@ def test_open_conflicts_are_counted_and_said_until_they_are_settled(fleet: Fleet
     answer = fleet.answer()
     assert answer["objects"]["conflicts"] == 2
     assert [line for line in answer["not_evaluated"] if line.startswith("2 SOP Instance UIDs: several data sets")]
+
+
+def test_what_a_host_takes_is_said_and_loudly_where_it_is_too_much(fleet: Fleet) -> None:
+    def budget_of(taken: Budget | None) -> tuple[object, list[str]]:
+        fleet.report(budget=taken)
+        answer = fleet.answer()
+        (host,) = answer["hosts"]
+        return host["budget"]["verdict"], [gap for gap in answer["not_evaluated"] if "BUDGET" in gap]
+
+    assert budget_of(None) == ("not evaluated", [])
+    assert budget_of(NotCounted("no cgroup v2")) == ("not evaluated", [])
+    assert budget_of(FINE) == ("within", [])
+    verdict, (gap,) = budget_of(replace(FINE, most_bytes=163 << 20))
+    assert (verdict, gap.partition(", ")[0]) == ("exceeded", "CT 2: BUDGET EXCEEDED: 163 of 150 MiB at the most")
+    shown = fleet.command("status")[1]
+    assert "           budget: EXCEEDED: 163 of 150 MiB at the most" in shown
+    fleet.clock.advance(timedelta(hours=4))
+    assert fleet.answer()["hosts"][0]["budget"] == {"verdict": "not evaluated", "findings": ["the host is silent"]}

@@ -4,9 +4,11 @@ import inspect
 import re
 from collections.abc import Iterator
 from datetime import date
+from functools import cache
 from typing import Any, cast, get_args
 
 import pytest
+from apiflask import APIFlask
 from flask import g
 from werkzeug.routing import Rule
 
@@ -20,6 +22,7 @@ from control_plane.people.permissions import NotPermitted
 NOBODY = "a role that holds nothing"
 FOR_WHOEVER_IS_NOT_SIGNED_IN = {
     ("GET", "/sign-in"), ("POST", "/sign-in"), ("POST", "/sign-in/second"), ("POST", "/api/v1/sign-in"),
+    ("POST", "/api/v1/sign-in/certificate"),
     ("GET", "/sign-in/provider"), ("GET", "/sign-in/callback"), ("GET", "/api/v1/openapi.json"),
     ("GET", "/static/<path:filename>"),
 }  # fmt: skip
@@ -53,10 +56,15 @@ class Anything:
         raise Reached(name)
 
 
+@cache
+def door_of(role: str) -> tuple[APIFlask, SignedIn]:
+    person = SignedIn("somebody", role)
+    return people_door(cast(PeopleServices, Unreachable(person))), person
+
+
 def asked(rule: Rule, method: str, role: str) -> Exception | None:
     """Return what a route answers a person of this role before it does anything."""
-    person = SignedIn("somebody", role)
-    app = people_door(cast(PeopleServices, Unreachable(person)))
+    app, person = door_of(role)
     # Beneath what reads a body: a refusal of what was sent must not be mistaken for one of who sent it.
     view = inspect.unwrap(app.view_functions[rule.endpoint])
     given = {name: Anything() if name == "wanted" else "1" for name in inspect.signature(view).parameters}
@@ -70,8 +78,7 @@ def asked(rule: Rule, method: str, role: str) -> Exception | None:
 
 
 def routes() -> Iterator[tuple[str, Rule]]:
-    app = people_door(cast(PeopleServices, Unreachable(SignedIn("somebody", NOBODY))))
-    for rule in app.url_map.iter_rules():
+    for rule in door_of(NOBODY)[0].url_map.iter_rules():
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
             if (method, rule.rule) not in FOR_WHOEVER_IS_NOT_SIGNED_IN:
                 yield method, rule

@@ -15,7 +15,7 @@ from control_plane.__main__ import main
 from control_plane.app import ControlPlane
 from control_plane.enrolment.profiles import make_root
 from control_plane.enrolment.root_key import load_key_file
-from control_plane.first_start import HandedOver, first_start
+from control_plane.first_start import HandedOver
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders, Settings
 from edge_agent.config import AgentFolder, load_identity
@@ -26,6 +26,7 @@ from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.https import DoorUnavailable, HttpsDoor, fetch_unverified, verified_context
 from shared.clock import SystemClock
 from shared.enrolment.chain import ChainBroken, organisation, parse_chain, pem_of, verify_chain
+from tests.control_plane.begun import begun
 from tests.control_plane.http.conftest import Open
 from tests.control_plane.http.test_doors import issue_code
 from tests.fakes.authority import NOW, new_key
@@ -119,11 +120,7 @@ class Hospital:
 
 @pytest.fixture
 def hospital(tmp_path: Path) -> Iterator[Hospital]:
-    made = first_start(
-        Folders(tmp_path / "data"), tmp_path / "handover", "ada",
-        host="127.0.0.1", people_url="http://127.0.0.1:1", clock=SystemClock(),
-    )  # fmt: skip
-    hospital = Hospital(tmp_path, made)
+    hospital = Hospital(tmp_path, begun(tmp_path)[1])
     hospital.host.path.mkdir()
     opened = hospital.start()
     enrol(hospital.host, str(opened.addresses["enrol_url"]), issue_code(opened), "CT 2")

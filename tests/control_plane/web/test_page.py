@@ -54,6 +54,7 @@ HOST = {
     "damaged": 0,
     "openable_here": 0,
     "keys": "file",
+    "budget": {"verdict": "within", "findings": ["112 of 150 MiB at the most"]},
     "routes": [],
     "guard": "watching",
     "devices": {
@@ -183,6 +184,13 @@ def test_shows_what_protects_a_host_s_keys() -> None:
     shown = words(render_status(changed(hosts=[HOST | {"keys": "tpm"}])))
     assert "Keys tpm" in shown
     assert "readable by root" not in shown
+
+
+def test_a_budget_that_is_exceeded_is_no_small_print() -> None:
+    assert "Budget within 112 of 150 MiB at the most" in words(render_status(STATUS))
+    exceeded = {"verdict": "exceeded", "findings": ["163 of 150 MiB at the most"]}
+    page = render_status(changed(hosts=[HOST | {"budget": exceeded}]))
+    assert '<span class="badge bad">exceeded</span>' in page
 
 
 def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:

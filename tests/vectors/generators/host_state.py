@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from shared import canonical
 from shared.devices.verdict import Access, Cause, Target
+from shared.fleet.budget import BudgetState, NotCounted, Spent, Stalled
 from shared.fleet.devices import (
     Authorized,
     DeviceState,
@@ -106,7 +107,7 @@ def _states() -> Files:
         "bad-field-unknown": ("A field more.", said(x=0), "Malformed"),
         "bad-field-missing": ("A field less.", sign_statement(host, Label.HOST_STATE, without), "Malformed"),
     }  # fmt: skip
-    cases |= _runs() | _captures() | _guards()
+    cases |= _runs() | _budgets() | _captures() | _guards()
     return {
         f"state-{name}": as_file({
             "about": about, "kind": "state",
@@ -117,6 +118,52 @@ def _states() -> Files:
         })
         for name, (about, data, error) in cases.items()
     }  # fmt: skip
+
+
+_BUDGET = BudgetState(
+    memory_bytes=98 << 20,
+    most_bytes=112 << 20,
+    peak_bytes=150 << 20,
+    limit_bytes=150 << 20,
+    agent_bytes=70 << 20,
+    guard_bytes=28 << 20,
+    held_back=3,
+    killed=0,
+    capturing=Spent(1_860, 60_000, 600, 600 << 19),
+    idle=Spent(1_200, 600_000),
+    stalled=Stalled(5_000, 700, 0),
+)
+
+
+def _budgets() -> dict[str, tuple[str, bytes, str]]:
+    host, payload = signer("host"), json.loads(_STATE.encode())
+
+    def said(budget: canonical.Json) -> bytes:
+        return sign_statement(host, Label.HOST_STATE, canonical.encode({**payload, "budget": budget}))
+
+    bare = replace(_BUDGET, guard_bytes=None, capturing=None, idle=None, stalled=None)
+    timeless: canonical.Json = {**Spent(1, 1).json(), "over_ms": 0}
+    cases: dict[str, tuple[str, canonical.Json]] = {
+        "reason": ("Not counted, and no reason.", {"not_counted": ""}),
+        "both": ("Figures, and why there are none.", {**bare.json(), "not_counted": "no cgroup v2"}),
+        "null": ("Nothing, and it is written.", None),
+        "field-missing": ("Without the peak.", {k: v for k, v in bare.json().items() if k != "peak_bytes"}),
+        "timeless": ("Processor time in no time.", {**bare.json(), "idle": timeless}),
+    }
+    return {
+        "ok-budget": ("What agent and guard take.", sign_state(replace(_STATE, budget=_BUDGET), host), ""),
+        "ok-budget-bare": (
+            "The same, of a host that just started.",
+            sign_state(replace(_STATE, budget=bare), host),
+            "",
+        ),
+        "ok-budget-not-counted": (
+            "A host that cannot tell.",
+            sign_state(replace(_STATE, budget=NotCounted("no cgroup v2")), host),
+            "",
+        ),
+        **{f"bad-budget-{name}": (what, said(budget), "Malformed") for name, (what, budget) in cases.items()},
+    }
 
 
 def _runs() -> dict[str, tuple[str, bytes, str]]:

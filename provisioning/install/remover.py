@@ -1,0 +1,173 @@
+"""Takes Leadglass away from a host again, and says what it leaves: never an image that nobody else has."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edge_agent.config import AgentFolder
+from edge_agent.console.initramfs import rebuild
+from edge_agent.console.pinned import load_pins
+from edge_agent.console.pinning import Machine
+from edge_agent.console.pinning import store as store_pins
+from edge_agent.console.pins import Pins
+from edge_agent.health.local import read_status
+from edge_agent.settings_file.document import FILE, AgentSettings
+from edge_agent.settings_file.document import parse as parse_settings
+from provisioning.install import wanted as catalogue
+from provisioning.install.item import Part
+from provisioning.install.local import LocalFiles
+from provisioning.install.noted import Installed
+from provisioning.install.plan import Plan, plan_removal
+from provisioning.install.system import RunningSystem, System, SystemBelow
+from shared.errors import IntegrityFailure, Refused, Unavailable
+
+_ROOT = Path("/")
+_UNIT_ENDS = (".service", ".timer")
+
+
+class ImagesWait(Refused):
+    """Nothing was erased."""
+
+    def __init__(self, folder: str, what: str) -> None:
+        super().__init__(
+            f"{folder} is not erased: {what}; let the agent deliver it, or take it along with "
+            "`leadglass-agent spool export`, and then move the folder away yourself"
+        )
+        self.folder, self.what = folder, what
+
+
+@dataclass(frozen=True)
+class Erasing:
+    """What goes beside what was installed; by itself nothing of it does."""
+
+    identity: bool = False
+    guard_records: bool = False
+    changed: bool = False
+
+
+class Remover:
+    def __init__(self, root: Path = _ROOT, system: System | None = None, sys: Path = Path("/sys")) -> None:
+        self._files, self._root, self._sys = LocalFiles(root), root, sys
+        self._system: System = system or (RunningSystem() if root == _ROOT else SystemBelow(root))
+
+    def plan(self, erasing: Erasing) -> Plan:
+        """Raises Malformed, OSError."""
+        installed = self._files.noted()
+        there = self._files.there(entry.path for entry in installed.entries)
+        return plan_removal(installed, there, erase_changed=erasing.changed)
+
+    def apply(self, erasing: Erasing) -> list[str]:
+        """Take everything away, and return what is left, a line each. Cut off anywhere, the next one goes on.
+
+        Raises ImagesWait: nothing was done; CannotChange, ProgramFailed, Malformed, OSError.
+        """
+        installed, data = self._files.noted(), self._data()
+        if erasing.identity:
+            self.verify_delivered(data)
+        self._stop(installed)
+        if erasing.identity:
+            self._erase_identity(installed, data)
+        self._unpin(installed)
+        if erasing.guard_records:
+            shutil.rmtree(self._at(catalogue.GUARD_STATE), ignore_errors=True)
+        plan = self.plan(erasing)
+        self._files.note(plan.before)
+        self._files.sweep(entry.path for entry in installed.entries)
+        stay = [step.path for step in plan.changes if not self._files.take(step)]
+        for action in plan.actions:
+            self._system.act(action)
+        left = [f"{step.path}: {step.why}" for step in plan.left]
+        left += [self._why_left(path, data) for path in stay]
+        left += self._remove_accounts(installed)
+        if Part.GUARD in installed.parts:
+            shutil.rmtree(self._at("/run/leadglass-guard"), ignore_errors=True)
+        self._settle(plan, installed, stay)
+        if Part.DENIAL in installed.parts:
+            left.append("the kernel that runs now still authorises nothing on the USB; the next start ends that")
+        return left
+
+    def verify_delivered(self, data: str) -> None:
+        """Raises ImagesWait unless nothing that was captured lies here alone."""
+        folder = AgentFolder(self._at(data))
+        if not folder.spool.exists():
+            return
+        try:
+            status = read_status(folder)
+        except (Refused, Unavailable, IntegrityFailure) as exc:
+            raise ImagesWait(data, f"whether an image waits there cannot be told: {exc}") from exc
+        waiting = {
+            "are coming in": status.coming_in,
+            "wait for the vault": status.waiting,
+            "are put aside": status.put_aside,
+            "brought here wait": sum(moved.objects for moved in status.moved),
+            "wait for an archive": sum(route.waiting for route in status.routes),
+        }
+        named = [f"{count} images {what}" for what, count in waiting.items() if count]
+        if named:
+            raise ImagesWait(data, ", ".join(named))
+
+    def _data(self) -> str:
+        if not self._files.has(FILE):
+            return AgentSettings().data
+        try:
+            return parse_settings(self._files.read(FILE), FILE).data
+        except Refused:
+            return AgentSettings().data
+
+    def _stop(self, installed: Installed) -> None:
+        for entry in installed.entries:
+            name = entry.path.rpartition("/")[2]
+            if entry.path == f"{catalogue.UNITS}/{name}" and name.endswith(_UNIT_ENDS) and self._files.has(entry.path):
+                self._system.stop(name)
+
+    def _erase_identity(self, installed: Installed, data: str) -> None:
+        try:
+            self.verify_delivered(data)
+        except ImagesWait:
+            # One came in while it was being stopped.
+            if self._files.has(f"{catalogue.UNITS}/{catalogue.AGENT_UNIT}"):
+                self._system.start(catalogue.AGENT_UNIT)
+            raise
+        if installed.of(data) is not None:
+            shutil.rmtree(self._at(data), ignore_errors=True)
+
+    def _unpin(self, installed: Installed) -> None:
+        if Part.GUARD not in installed.parts:
+            return
+        machine = Machine(self._root, self._at(catalogue.GUARD_STATE), self._sys)
+        if load_pins(machine.state).pins:
+            store_pins(machine, Pins())
+            if self._root == _ROOT:
+                rebuild()
+
+    def _why_left(self, path: str, data: str) -> str:
+        if path == data:
+            return f"{path}: identity, spool and journal; --erase-identity erases them once everything is delivered"
+        if path == catalogue.GUARD_STATE:
+            return f"{path}: whom the guard trusts, and its records; --erase-guard-records erases them"
+        if path == catalogue.CENTRE_DATA:
+            return f"{path}: the centre itself; only you erase that"
+        return f"{path}: it is not empty"
+
+    def _remove_accounts(self, installed: Installed) -> list[str]:
+        left = []
+        homes = {"leadglass": self._data(), "leadglass-server": catalogue.CENTRE_DATA}
+        for name in installed.accounts:
+            if self._files.has(homes[name]):
+                left.append(f"account {name}: {homes[name]} is its")
+            elif self._files.is_account(name):
+                self._system.remove_account(name)
+        return left
+
+    def _settle(self, plan: Plan, installed: Installed, stay: Sequence[str]) -> None:
+        kept = {*(step.path for step in plan.left), *stay}
+        entries = tuple(entry for entry in installed.entries if entry.path in kept)
+        accounts = tuple(name for name in installed.accounts if self._files.is_account(name))
+        if entries or accounts:
+            self._files.note(replace(plan.after, entries=entries, accounts=accounts))
+        else:
+            self._files.forget()
+
+    def _at(self, path: str) -> Path:
+        return self._root / path.lstrip("/")

@@ -1,0 +1,40 @@
+"""What this host's guard decides about a keyboard that nobody knows. Nothing is plugged in, and nothing enforced."""
+
+from collections.abc import Callable
+
+from edge_agent.link.client import GuardClient, GuardRefused, GuardUnavailable
+from edge_agent.link.protocol import Rehearsal
+from provisioning.finding import Finding, Verdict
+from shared.devices.verdict import Target
+from shared.fleet.devices import GuardReport
+
+CHECK = "device-decided"
+_POLICY = "see that the guard has a policy: leadglass-guard status"
+
+
+def judge_device(connect: Callable[[], GuardClient], *, has_guard: bool) -> Finding:
+    """`has_guard`: this host is meant to have one."""
+    if not has_guard:
+        return Finding(CHECK, Verdict.NOT_EVALUATED, "no device guard is installed on this host")
+    try:
+        with connect() as guard:
+            return _judged(guard.report(), guard.rehearse())
+    except (GuardUnavailable, GuardRefused) as exc:
+        return Finding(CHECK, Verdict.FAIL, str(exc), "systemctl status leadglass-guard")
+
+
+def _judged(report: GuardReport, said: Rehearsal) -> Finding:
+    if report.policy == 0:
+        return Finding(
+            CHECK, Verdict.FAIL, f"the guard has no device policy: {report.policy_error or 'none came'}", _POLICY
+        )
+    observed = (
+        f"; it only observes: enforced it would be {said.would_be.value}" if said.would_be is not said.target else ""
+    )
+    why = (
+        f"decided (simulated, nothing was plugged in and nothing enforced) by policy {report.policy}: "
+        f"a keyboard nobody knows: {said.target.value} ({said.cause.value}){observed}"
+    )
+    if said.would_be is Target.ALLOW:
+        return Finding(CHECK, Verdict.FAIL, why, "have the administrator read the policy's device rules")
+    return Finding(CHECK, Verdict.PASS, why)
