@@ -29,8 +29,9 @@ def last_statement(session: Session, source: str) -> AuditStatement | None:
 
 def keep_statement(session: Session, source: str, first: int, last: int, signed: bytes) -> None:
     """Keep what `source` signed, unless it has signed about just these records before: the first word stays."""
-    if session.get(AuditStatement, (source, first, last)) is None:
-        session.add(AuditStatement(source=source, first=first, last=last, statement=signed))
+    _insert(
+        session, "audit_statements (source, first, last, statement)", [(source, first, last, signed)], where_new=True
+    )
 
 
 @dataclass(frozen=True)
@@ -57,15 +58,16 @@ def insert(session: Session, new: Sequence[New], received: datetime, sequencer: 
         for subject in set(one.record.what)
     ]
     # Where records were cut off and come again, their entries may still be there.
-    _insert(session, "audit_subjects (kind, name, event, source, seq)", subjects, " ON CONFLICT DO NOTHING")
+    _insert(session, "audit_subjects (kind, name, event, source, seq)", subjects, where_new=True)
 
 
-def _insert(session: Session, into: str, rows: Sequence[tuple[object, ...]], more: str = "") -> None:
-    """Insert many rows with what the driver itself takes: this is the path that every record takes."""
+def _insert(session: Session, into: str, rows: Sequence[tuple[object, ...]], *, where_new: bool = False) -> None:
+    """Insert rows as the driver itself takes them: this is the path that every record takes."""
     if rows:
         place = "?" if session.get_bind().dialect.name == "sqlite" else "%s"
         places = ", ".join([place] * len(rows[0]))
-        statement = f"INSERT INTO {into} VALUES ({places}){more}"  # noqa: S608 (every part is ours)
+        statement = f"INSERT INTO {into} VALUES ({places})"  # noqa: S608 (every part is ours)
+        statement += " ON CONFLICT DO NOTHING" * where_new
         session.connection().exec_driver_sql(statement, list(rows))
 
 
