@@ -20,7 +20,7 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOMEM}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 refused or not authentic, 2 bad input, 3 no answer."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         code = run(options)
@@ -52,7 +52,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-server",
         description="The Leadglass control plane: identity, policy, keys, vault and audit log.",
@@ -204,6 +204,10 @@ def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]"
     )
     replace.set_defaults(run=_later("hosts", "replace"))
+    back = _person(actions.add_parser("take-back", help="a host that the log lost, by its claim; takes two (audited)"))
+    back.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-agent claim` wrote on that host")
+    back.add_argument("--reason", required=True, metavar="TEXT", help="told to whoever approves it")
+    back.set_defaults(run=_later("hosts", "take_back"))
     end = _host(actions, "decommission", "take a host out of service for good (audited)")
     how = end.add_mutually_exclusive_group(required=True)
     how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its wipe; not there yet")
@@ -393,7 +397,22 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
     tail = _person(actions.add_parser("tail", help="the newest records"))
     tail.set_defaults(run=_later("people", "audit_tail"))
     verify = _person(actions.add_parser("verify", help="prove every stored record again; names the first that fails"))
+    verify.add_argument(
+        "--kept", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint that you kept; repeatable"
+    )
     verify.set_defaults(run=_later("people", "audit_verify"))
+    checkpoint = _person(actions.add_parser("checkpoint", help="what the log is now, signed: keep it elsewhere"))
+    checkpoint.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
+    checkpoint.set_defaults(run=_later("merkle", "checkpoint"))
+    proof = _person(actions.add_parser("proof", help="prove one record to whoever trusts the authority alone"))
+    proof.add_argument(
+        "--record", nargs=2, required=True, metavar=("SOURCE", "NUMBER"), help="as `audit tail` names it"
+    )
+    proof.add_argument("--out", type=Path, required=True, metavar="FILE", help="FILE.tlog-proof and FILE.json are made")
+    proof.set_defaults(run=_later("merkle", "proof"))
+    tiles = _person(actions.add_parser("tiles", help="write the whole Merkle log as C2SP tlog-tiles has it"))
+    tiles.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    tiles.set_defaults(run=_later("merkle", "tiles"))
     export = _person(actions.add_parser("export", help="write the log for `leadglass-verify audit`"))
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     export.set_defaults(run=_later("people", "audit_export"))
@@ -526,9 +545,11 @@ def _acts(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _add_backups(commands: "Commands[argparse.ArgumentParser]") -> None:
-    backup = _on_this_machine(
-        commands.add_parser("backup", help="copy the running control plane, without its root key")
-    )
+    backup = commands.add_parser("backup", help="copy the running control plane, without its root key")
+    _data(_json(backup))
+    who = backup.add_mutually_exclusive_group(required=True)
+    who.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    who.add_argument("--token-file", type=Path, metavar="FILE", help="a token whose scope is backup:make, for a timer")
     backup.add_argument("folder", type=Path, metavar="DIR", help="where backups lie; what is there is not copied again")
     backup.add_argument("--keep-days", type=int, metavar="N", help="how long you will keep it, for `backups list`")
     backup.set_defaults(run=_later("backups", "backup"))

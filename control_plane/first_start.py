@@ -27,6 +27,7 @@ from control_plane.people.name import PERSON_PATTERN, is_of_a_service
 from control_plane.policy.authoring import Credential, make_root_and_targets, new_credential, store_credential
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders, SettingRefused, verify_host_name
+from control_plane.tlog.sequencer import Sequencer
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -174,7 +175,9 @@ def _make(
     keys = KeyStore(database, root, clock)
     *data_keys, index_key, audit_key = _make_keys(keys)
     ca = authority.establish(database, keys, clock, root_key, [host])
-    journal = CentreJournal(database, keys.signer(store.JOURNAL), lambda: audit_key.key, clock)
+    journal = CentreJournal(
+        database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: audit_key.key, clock
+    )
     guard = LogGuard(database, journal, keys.signer(store.JOURNAL).public, MarkFile(folders.log_mark), clock)
     record_what_was_issued(database, journal, Why.FIRST_START)
     issuance = Issuance(ca, journal, guard.verify_may_issue, guard.look)

@@ -36,10 +36,11 @@ from edge_agent.commitment.association import ReportAssociation
 from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.commitment.reporter import CommitmentReporter
 from edge_agent.commitment.store import CommitmentStore
-from edge_agent.config import AgentFolder, load_enrolment, load_identity
+from edge_agent.config import AgentFolder, evidence_key, load_enrolment, load_identity
 from edge_agent.courtesy import DELIVERY, RECORDS, REGISTRATION, Courtesy, Pace, Yields
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import DeliveryUploader
+from edge_agent.enrol.evidence import EvidenceRenewal
 from edge_agent.enrol.lapsed import Asking
 from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal
@@ -480,8 +481,13 @@ class Agent:
 
     def _make_renewal(self) -> CertificateRenewal:
         folder, identity = self._settings.folder, self._identity
+        door = self._door()
+        evidence = EvidenceRenewal(
+            door, folder, self._host_id, key=lambda: evidence_key(identity.keys), trust=lambda: self._root.trust,
+            clock=self._clock, log=self._log,
+        )  # fmt: skip
         renewal = CertificateRenewal(
-            self._door(),
+            door,
             folder,
             identity.keys,
             host_id=self._host_id,
@@ -491,6 +497,7 @@ class Agent:
             contexts=self._contexts,
             clock=self._clock,
             log=self._log,
+            evidence=evidence.renew_if_due,
         )
         self._centre_says.on_barred(renewal.turned_away)
         return renewal

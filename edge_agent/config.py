@@ -29,6 +29,7 @@ from shared.policy.layer import read_parts
 from shared.signing import SoftwareSigner
 
 HOST_CONFIG = "host.json"
+EVIDENCE_CERTIFICATE = "evidence.crt"
 _MAX_ROOT_BYTES = 65_536
 _DOOR_PATTERN = rf"https://({ADDRESS_PATTERN})(:[1-9][0-9]{{0,4}})?/?"
 
@@ -182,11 +183,12 @@ def load_identity(folder: AgentFolder, vault: Callable[[KeyProtection], KeyVault
     """
     enrolment = load_enrolment(folder)
     keys = HostKeyStore(folder.identity, vault(enrolment.config.keys))
-    signer = SoftwareSigner(_evidence_key(keys))
+    signer = SoftwareSigner(evidence_key(keys))
     return Identity(**enrolment.__dict__, signer=signer, keys=keys, tls=keys.load(KeyName.TLS))
 
 
-def _evidence_key(keys: HostKeyStore) -> ec.EllipticCurvePrivateKey:
+def evidence_key(keys: HostKeyStore) -> ec.EllipticCurvePrivateKey:
+    """Raises IdentityUnreadable, KeyVaultUnavailable, KeyNotOfThisTpm, KeyMisplaced."""
     file = keys.file(KeyName.EVIDENCE)
     try:
         key = serialization.load_pem_private_key(keys.load(KeyName.EVIDENCE), None)

@@ -33,7 +33,7 @@ _EPILOG = "exit codes: 0 done, 1 refused, 2 usage or bad input, 3 something it n
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = command_line().parse_args(argv)
     # Imported here so that --help answers at once.
     from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _OK
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "leadglass-guard",
         description=_DESCRIPTION,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from provisioning.broker import command as broker
 from provisioning.bundle import command as bundle
 from provisioning.command import BAD_INPUT, REFUSED, UNAVAILABLE
+from provisioning.completion import command as completion
 from provisioning.handover import command as hand_over
 from provisioning.install import command as install
 from provisioning.preflight import command as preflight
@@ -17,12 +18,12 @@ from provisioning.self_test import command as self_test
 from provisioning.visit import command as visit
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
-_COMMANDS = (visit, preflight, install, self_test, hand_over, bundle, broker)
+_COMMANDS = (visit, preflight, install, self_test, hand_over, bundle, broker, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    options = command_line().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(exc), REFUSED)
     except Unavailable as exc:
         return _say(str(exc), UNAVAILABLE)
+    except KeyboardInterrupt:
+        return _say("stopped; the same command goes on, or begins again", REFUSED)
     except OSError as exc:
         return _say(f"{exc.filename}: {exc.strerror}", BAD_INPUT)
 
@@ -41,7 +44,7 @@ def _say(message: str, code: int) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="leadglass-provision", description=__doc__)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in _COMMANDS:

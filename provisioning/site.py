@@ -23,10 +23,11 @@ from shared.policy.routes import AE_TITLE_PATTERN
 _WHAT = "site"
 _ASSET = r"[^\x00-\x1f\x7f]{1,100}"
 _NAME = r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:]{2,39}\]"
+_FOLDER = r"[^=\x00-\x1f\x7f]{1,16}=/[^\x00-\x1f\x7f]{0,1023}"
 _USB_PORT = r"[0-9]+-[0-9]+(\.[0-9]+)*"
 _DIGEST = r"[0-9a-f]{64}"
 _PORT = {"least": 1, "most": 65_535}
-_MOST_NETWORKS, _MOST_PEERS, _MOST_CONSOLES, _MOST_GIB = 64, 16, 8, 1 << 20
+_MOST_LISTED, _MOST_GIB = 64, 1 << 20
 KEYS = ("auto", "tpm", "file")
 
 
@@ -60,16 +61,22 @@ class Site:
     dicom_host: str = "127.0.0.1"
     dicom_port: int = 11112
     dicom_tls_port: int | None = None
-    networks: tuple[str, ...] = ()  # from which modalities call
+    modalities: tuple[str, ...] = ()  # the networks from which they call
+    archives: tuple[str, ...] = ()  # whom this host forwards to
+    export_folders: tuple[str, ...] = ()  # AE_TITLE=PATH
     peers: tuple[Peer, ...] = ()
     guard: bool = False
     sidecar: bool = False
+    deny_by_default: bool = False  # nothing on the USB works by itself once the console is pinned
+    no_usb_console: bool = False  # this machine has no keyboard and no mouse on the USB, ever
     keys: str = "auto"
     console_ports: tuple[str, ...] = ()  # for `pin-console`, where it would have to ask
     policy_root: str | None = None  # SHA-256, as the administrator's `leadglass-server policy root` prints it
     hosts_port: int = 8442
     broker_port: int = 8883
     day_gib: int = 20  # what one day of images needs at the most
+    engineer: str | None = None
+    received_by: str | None = None
 
     @property
     def centre_host(self) -> str:
@@ -142,16 +149,16 @@ def _texts(read: Fields, name: str, most: int) -> tuple[str, ...]:
 
 def _networks(read: Fields, name: str) -> tuple[str, ...]:
     try:
-        return tuple(str(ip_network(text)) for text in _texts(read, name, _MOST_NETWORKS))
+        return tuple(str(ip_network(text)) for text in _texts(read, name, _MOST_LISTED))
     except ValueError as exc:
         raise Malformed(f"{_WHAT} field {name!r}", "expected networks such as 10.1.2.0/24") from exc
 
 
-def _consoles(read: Fields, name: str) -> tuple[str, ...]:
-    ports = _texts(read, name, _MOST_CONSOLES)
-    if not all(re.fullmatch(_USB_PORT, port) for port in ports):
-        raise Malformed(f"{_WHAT} field {name!r}", "expected ports such as 1-2.4")
-    return ports
+def _matching(read: Fields, name: str, pattern: str, what: str) -> tuple[str, ...]:
+    texts = _texts(read, name, _MOST_LISTED)
+    if not all(re.fullmatch(pattern, text) for text in texts):
+        raise Malformed(f"{_WHAT} field {name!r}", f"expected {what}")
+    return texts
 
 
 def _port(read: Fields, name: str) -> int:
@@ -163,14 +170,20 @@ _OPTIONAL: Mapping[str, Callable[[Fields, str], Any]] = {
     "dicom_host": lambda read, name: read.text(name, _NAME),
     "dicom_port": _port,
     "dicom_tls_port": _port,
-    "networks": _networks,
-    "peers": lambda read, name: tuple(map(Peer.parse, _texts(read, name, _MOST_PEERS))),
+    "modalities": _networks,
+    "archives": lambda read, name: _matching(read, name, _NAME, "addresses or names"),
+    "export_folders": lambda read, name: _matching(read, name, _FOLDER, "AE_TITLE=PATH"),
+    "peers": lambda read, name: tuple(map(Peer.parse, _texts(read, name, _MOST_LISTED))),
     "guard": Fields.flag,
     "sidecar": Fields.flag,
+    "deny_by_default": Fields.flag,
+    "no_usb_console": Fields.flag,
     "keys": lambda read, name: read.choice(name, KEYS),
-    "console_ports": _consoles,
+    "console_ports": lambda read, name: _matching(read, name, _USB_PORT, "ports such as 1-2.4"),
     "policy_root": lambda read, name: read.text(name, _DIGEST),
     "hosts_port": _port,
     "broker_port": _port,
+    "engineer": lambda read, name: read.text(name, _ASSET),
+    "received_by": lambda read, name: read.text(name, _ASSET),
     "day_gib": lambda read, name: read.integer(name, least=1, most=_MOST_GIB),
 }

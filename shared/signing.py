@@ -47,10 +47,12 @@ class Label(StrEnum):
     COMMAND_RESULT = "leadglass command result v1"
     LAPSED_ASK = "leadglass lapsed ask v1"
     BACKUP = "leadglass backup v1"
+    HOST_CLAIM = "leadglass host claim v1"
     BUNDLE = "leadglass bundle v1"
     SELF_TEST_QUESTION = "leadglass self-test question v1"
     SELF_TEST_ANSWER = "leadglass self-test answer v1"
     HAND_OVER = "leadglass hand-over v1"
+    LOG_KEY = "leadglass log key v1"
 
 
 class SignatureInvalid(IntegrityFailure):

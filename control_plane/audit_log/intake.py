@@ -40,6 +40,7 @@ class AuditIntake:
         moves: Moves,
     ) -> None:
         self._database, self._keys, self._clock = database, keys, clock
+        self._sequencer = journal.sequencer
         self._moves, self._refusals = moves, Refusals(journal)
 
     def take(self, host_id: HostId, data: bytes) -> int:
@@ -83,8 +84,8 @@ class AuditIntake:
         if move is not None:
             self._moves.count(session, move, records=len(new))
         now = self._clock.now()
-        for record, stored in zip(records[-len(new) :], new, strict=True):
-            rows.insert(session, record, stored, now)
+        kept = [rows.New(*one, one[1].leaf) for one in zip(records[-len(new) :], new, strict=True)]
+        rows.insert(session, kept, now, self._sequencer)
         rows.keep_statement(session, source, first, last, batch.statement)
         return last
 

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows
 from control_plane.db.transactions import in_one_commit
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.attempt import Attempt
 from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
 from shared.audit.record import SALT_BYTES, AuditRecord, Event, Happening, compose
@@ -25,11 +26,13 @@ class CentreJournal:
         self,
         database: sessionmaker[Session],
         signer: EvidenceSigner,
+        sequencer: Sequencer,
         audit_key: Callable[[], SealingPublicKey | None],
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
         self._database, self._signer, self._audit_key = database, signer, audit_key
+        self.sequencer = sequencer
         self._clock, self._random = clock, random_bytes
         # One writer of this process at a time asks the database, so that they queue fairly instead of polling.
         self._one_writer = Lock()
@@ -38,7 +41,7 @@ class CentreJournal:
         """Append a record of `happening`; once this returns, it survives a power cut.
 
         Raises DatabaseUnavailable; Malformed: it has no place in one record; AuditAltered: the journal was cut and its
-        last statement changed. Then nothing is recorded.
+        last statement changed; LogAltered. Then nothing is recorded.
         """
         with self._one_writer:
             in_one_commit(self._database, lambda session: self.append(session, happening))
@@ -60,7 +63,7 @@ class CentreJournal:
         )
         if happening.private is not None and key is not None and stored.sealed is None:
             raise Malformed("audit private part", "too large, or no JSON")
-        rows.insert(session, AuditRecord.parse(stored.public), stored, now)
+        rows.insert(session, [rows.New(AuditRecord.parse(stored.public), stored, stored.leaf)], now, self.sequencer)
         statement = sign_batch(CONTROL_PLANE, head.leaf, [stored], self._signer).statement
         rows.keep_statement(session, CONTROL_PLANE, head.seq + 1, head.seq + 1, statement)
 

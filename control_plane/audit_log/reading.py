@@ -4,7 +4,7 @@ Every reading by a person is a record itself; the tail on the status page, which
 """
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +19,7 @@ from control_plane.audit_log.verify import Gap, KeyOf, verify_chain
 from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import AUTHORITIES, Kind
+from control_plane.tlog.verify import LogVerdict, verify_log
 from shared import clock as clocks
 from shared.audit.batch import AuditAltered, Batch, Statement
 from shared.audit.checkpoint import read_gap
@@ -29,8 +30,9 @@ from shared.errors import IntegrityFailure, Malformed
 from shared.identity import KeyId
 from shared.signing import EvidencePublicKey, Label, signing_key_id, verify_statement
 
+MERKLE_LOG = "merkle-log"
 CERTIFICATES = "certificates"
-"""Stands beside the sources in what `verify` returns: the table of certificates, held against the log."""
+"""Stand beside the sources in what `verify` returns: the log of all, and the certificates, held against it."""
 
 
 class ChainState(StrEnum):
@@ -72,16 +74,20 @@ class AuditReading:
         with snapshot(self._database) as session:
             return [_shown(row) for row in session.scalars(theirs.limit(limit))]
 
-    def verify(self, person: str) -> dict[str, SourceVerdict]:
-        """Prove every record held, source by source, and hold the certificates against them; memory stays constant."""
-        self._note(person, "verification", "every source")
-        return self.prove()
+    def verify(self, person: str, kept: Sequence[str] = ()) -> dict[str, SourceVerdict]:
+        """Prove every record held, source by source, the Merkle log of all, and the certificates, in constant memory.
 
-    def prove(self) -> dict[str, SourceVerdict]:
+        Raises Malformed, NoteUnverified: a checkpoint that somebody `kept` is none of this log.
+        """
+        self._note(person, "verification", "every source")
+        return self.prove(kept)
+
+    def prove(self, kept: Sequence[str] = ()) -> dict[str, SourceVerdict]:
         """Do what `verify` does, where nobody who could be named asks."""
         with snapshot(self._database) as session:
             verdicts = {source: self._verdict(session, source) for source in sql.sources(session)}
-            return {**verdicts, CERTIFICATES: _certificates(session)}
+            merkle = _merkle(verify_log(session, self._journal.sequencer.key, kept))
+            return {**verdicts, MERKLE_LOG: merkle, CERTIFICATES: _certificates(session)}
 
     def export(self, person: str) -> Iterator[bytes]:
         """Yield the lines of an export (docs/formats/audit-export.md), recorded before the first one.
@@ -147,6 +153,11 @@ def _accepted_gaps(session: Session, source: str, key_of: KeyOf) -> Iterator[Gap
             continue  # the walk over the whole chain names it
         if gap is not None and (signed.source, signed.last, signed.head) == (source, seq, leaf_hash(row.public)):
             yield Gap(*gap, by=seq)
+
+
+def _merkle(found: LogVerdict) -> SourceVerdict:
+    state = ChainState.ALTERED if found.why else ChainState.VERIFIED
+    return SourceVerdict(found.size, state, found.first_bad, found.why)
 
 
 def _certificates(session: Session) -> SourceVerdict:

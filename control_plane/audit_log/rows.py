@@ -1,13 +1,25 @@
 """Records as rows: the end of a chain, and one more record or statement after it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import cast
 
-from sqlalchemy import select
+from sqlalchemy import Table, select, text
+from sqlalchemy import insert as sql_insert
 from sqlalchemy.orm import Session
 
-from control_plane.db.models import AuditRow, AuditStatement, AuditSubject
+from control_plane.db.models import AuditRow, AuditStatement
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.batch import ChainHead
 from shared.audit.record import AuditRecord, StoredRecord
+
+_RECORDS = cast(Table, AuditRow.__table__)
+# Where records were cut off and come again, their entries may still be there.
+_KEEP_SUBJECT = text(
+    "INSERT INTO audit_subjects (kind, name, event, source, seq) VALUES (:kind, :name, :event, :source, :seq) "
+    "ON CONFLICT DO NOTHING"
+)
 
 
 def head(session: Session, source: str) -> ChainHead:
@@ -28,25 +40,43 @@ def keep_statement(session: Session, source: str, first: int, last: int, signed:
         session.add(AuditStatement(source=source, first=first, last=last, statement=signed))
 
 
-def insert(session: Session, record: AuditRecord, stored: StoredRecord, received: datetime) -> None:
-    session.add(
-        AuditRow(
-            source=record.source,
-            seq=record.seq,
-            public=stored.public,
-            sealed=stored.sealed,
-            leaf=stored.leaf,
-            received=received,
-        )
+@dataclass(frozen=True)
+class New:
+    """A record that is to be kept, as it came and as it reads, with its leaf."""
+
+    record: AuditRecord
+    stored: StoredRecord
+    leaf: bytes
+
+
+def insert(session: Session, new: Sequence[New], received: datetime, sequencer: Sequencer) -> None:
+    """Keep records and enter them in the Merkle log, in a transaction of `in_one_commit`. Raises LogAltered."""
+    entry = sequencer.enter(session, [one.leaf for one in new])
+    session.execute(
+        sql_insert(_RECORDS),
+        [
+            {
+                "source": one.record.source,
+                "seq": one.record.seq,
+                "public": one.stored.public,
+                "sealed": one.stored.sealed,
+                "leaf": one.leaf,
+                "received": received,
+                "entry": at,
+            }
+            for at, one in enumerate(new, entry)
+        ],
     )
-    for subject in set(record.what):
-        # Where records were cut off and come again, their entries may still be there.
-        session.merge(
-            AuditSubject(
-                kind=subject.kind,
-                name=subject.name,
-                event=record.event.value,
-                source=record.source,
-                seq=record.seq,
-            )
-        )
+    subjects = [
+        {
+            "kind": subject.kind,
+            "name": subject.name,
+            "event": one.record.event.value,
+            "source": one.record.source,
+            "seq": one.record.seq,
+        }
+        for one in new
+        for subject in set(one.record.what)
+    ]
+    if subjects:
+        session.execute(_KEEP_SUBJECT, subjects)

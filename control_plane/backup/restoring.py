@@ -39,6 +39,7 @@ from control_plane.keys.store import KeyStore
 from control_plane.people.accounts import CREDENTIAL
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.settings import Folders
+from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.local import LocalBodies, LocalObjectStore
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -167,9 +168,12 @@ class _Awakening:
         self._database, self._clock = database, clock
         self._keys = keys = KeyStore(database, root, clock)
         audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
-        self._journal = CentreJournal(database, keys.signer(store.JOURNAL), lambda: audit_key, clock)
+        self._journal = CentreJournal(
+            database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: audit_key, clock
+        )
 
     def wake(self, proved: Proved, backup: Path, *, without_damaged: bool) -> Done:
+        in_one_commit(self._database, self._journal.sequencer.sign)
         damaged = (*proved.damaged, *self._altered_chains())
         if damaged and not without_damaged:
             raise RestoreRefused(damaged)

@@ -26,6 +26,7 @@ from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import verify_host_name
+from control_plane.tlog.sequencer import Sequencer
 from shared import clock as clocks
 from shared.clock import SystemClock
 from shared.enrolment.chain import organisation, parse_chain, pem_of, permitted_names
@@ -145,7 +146,7 @@ class _Opened:
         first_start.verify_initialised(folders)
         os.umask(_OWNER_ONLY)
         self._database = open_database(url_of(folders))
-        self._keys = KeyStore(self._database, load_root_key(folders.root_key), self._clock)
+        self._keys = KeyStore(self._database, load_root_key(folders.root_key_now), self._clock)
         self.ca = authority.load(self._database, self._keys, self._clock)
 
     def changes(self, credential: Path) -> AuthorityChanges:
@@ -153,7 +154,13 @@ class _Opened:
         person = Accounts(self._database, self._clock).by_token(load_credential(credential).token)
         verify_permitted(person, Permission.AUTHORITY_CHANGE)
         audit_key = next(key.key for key in self._keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
-        journal = CentreJournal(self._database, self._keys.signer(JOURNAL), lambda: audit_key, self._clock)
+        journal = CentreJournal(
+            self._database,
+            self._keys.signer(JOURNAL),
+            Sequencer(self._keys.log_signer()),
+            lambda: audit_key,
+            self._clock,
+        )
         return AuthorityChanges(self._database, self._keys, journal, self.ca, person.name)
 
 

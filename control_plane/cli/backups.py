@@ -19,6 +19,7 @@ from control_plane.backup.restored import RestoreSettling
 from control_plane.backup.restoring import Done
 from control_plane.backup.restoring import restore as make_again
 from control_plane.backup.verifying import prove
+from control_plane.cli.accounts import token_in
 from control_plane.cli.running import folders_of
 from control_plane.db.engine import close_database, open_database
 from control_plane.db.place import url_of
@@ -31,6 +32,7 @@ from control_plane.people.decide import Permission
 from control_plane.people.permissions import verify_permitted
 from control_plane.policy.authoring import load_credential
 from control_plane.settings import Folders
+from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.local import LocalBodies
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import SystemClock
@@ -55,19 +57,28 @@ class _Here:
         self.folders, self.clock = folders_of(options), SystemClock()
         first_start.verify_initialised(self.folders)
         self.database = open_database(url_of(self.folders))
-        person = Accounts(self.database, self.clock).by_token(load_credential(options.credential).token)
+        person = Accounts(self.database, self.clock).by_token(_token(options))
         verify_permitted(person, permission)
-        self.person, self.root = person.name, load_root_key(self.folders.root_key)
+        self.person, self.root = person.name, load_root_key(self.folders.root_key_now)
         keys = KeyStore(self.database, self.root, self.clock)
         self.signer = keys.signer(store.JOURNAL)
         audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
-        self.journal = CentreJournal(self.database, self.signer, lambda: audit_key, self.clock)
+        self.journal = CentreJournal(
+            self.database, self.signer, Sequencer(keys.log_signer()), lambda: audit_key, self.clock
+        )
 
     def __enter__(self) -> "_Here":
         return self
 
     def __exit__(self, *_: object) -> None:
         close_database(self.database)
+
+
+def _token(options: Namespace) -> str:
+    """Raises Malformed, CredentialMissing, CredentialExposed, OSError."""
+    if options.credential is None:
+        return token_in(options.token_file)
+    return load_credential(options.credential).token
 
 
 def backup(options: Namespace) -> int:

@@ -169,14 +169,16 @@ def audit_tail(options: Namespace) -> int:
 
 
 def audit_verify(options: Namespace) -> int:
-    answer: Any = door(options).post("/api/v1/audit/verify", {})
+    kept: list[Json] = [path.read_text() for path in options.kept]
+    answer: Any = door(options).post("/api/v1/audit/verify", {"checkpoints": kept} if kept else {})
     if options.json:
         print_json(answer)
     else:
         for source, verdict in sorted(answer.items()):
-            where = "" if verdict["first_bad"] is None else f"record {verdict['first_bad']}: "
+            one = "entry" if source == "merkle-log" else "record"
+            where = "" if verdict["first_bad"] is None else f"{one} {verdict['first_bad']}: "
             bad = f"; {where}{verdict['why']}" if verdict["why"] else ""
-            what = "held against the log" if source == "certificates" else "records"
+            what = {"certificates": "held against the log", "merkle-log": "entries"}.get(source, "records")
             print(f"{source}: {verdict['records']} {what}, {verdict['state']}{bad}")
     return 0 if all(verdict["state"] == "verified" for verdict in answer.values()) else 1
 

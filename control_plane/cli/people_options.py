@@ -46,6 +46,13 @@ def _add_person(commands: "Commands[argparse.ArgumentParser]", person: Person, l
         handed_over.add_argument(
             "--token-out", type=Path, required=True, metavar="FILE", help="their new token, to make"
         )
+    propose = person(actions.add_parser("propose", help="ask that somebody be an administrator (audited)"))
+    propose.add_argument("name")
+    propose.add_argument("--reason", required=True, metavar="TEXT", help="told to whoever approves it")
+    propose.set_defaults(run=later("accounts", "propose_administrator"))
+    vouch = person(actions.add_parser("vouch", help="say that a new or reset account is a person's own (audited)"))
+    vouch.add_argument("name")
+    vouch.set_defaults(run=later("accounts", "vouch"))
     _add_own(actions, person, later)
 
 

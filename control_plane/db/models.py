@@ -383,10 +383,15 @@ class Conflict(Base):
 
 
 class AuditRow(Base):
-    """One record exactly as its source sent it."""
+    """One record exactly as its source sent it, and its number in the Merkle log, counted from 0."""
 
     __tablename__ = "audit_records"
-    __table_args__ = (Index("audit_by_arrival", "received"),)
+    __table_args__ = (
+        Index("audit_by_arrival", "received"),
+        Index("audit_by_entry", "entry", unique=True),
+        # Under its source, because hashes alone would scatter every batch over the whole index.
+        Index("audit_by_leaf", "source", "leaf"),
+    )
 
     source: Mapped[str] = mapped_column(String(40), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
@@ -394,6 +399,28 @@ class AuditRow(Base):
     sealed: Mapped[bytes | None]
     leaf: Mapped[bytes]
     received: Mapped[datetime]
+    entry: Mapped[int | None]
+
+
+class LogTile(Base):
+    """Up to 256 hashes of one level of the Merkle log, as C2SP tlog-tiles has them; a full one never changes."""
+
+    __tablename__ = "log_tiles"
+
+    level: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hashes: Mapped[bytes]
+
+
+class LogHead(Base):
+    """The Merkle log as it is now. `range` is its compact range; `checkpoint` is empty before anything was signed."""
+
+    __tablename__ = "log_head"
+
+    one: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    size: Mapped[int]
+    range: Mapped[bytes]
+    checkpoint: Mapped[str] = mapped_column(Text)
 
 
 class AuditStatement(Base):

@@ -18,7 +18,7 @@ DECOMMISSION = "decommission-by-exception"
 class Decommissioning:
     """What two persons do together. It leaves no tombstone: the asset may be enrolled again, and the history stays."""
 
-    action = DECOMMISSION
+    action, kind = DECOMMISSION, "host"
 
     def __init__(self, journal: Journal, close_session: Callable[[HostId], object]) -> None:
         self._journal, self._close_session = journal, close_session
@@ -44,5 +44,5 @@ class Decommissioning:
                       "by exception: nothing proves that its disk was wiped", private={"reason": request.reason}),
         )  # fmt: skip
 
-    def afterwards(self, host_id: HostId) -> None:
-        self._close_session(host_id)
+    def afterwards(self, subject: str) -> None:
+        self._close_session(HostId.parse(subject))

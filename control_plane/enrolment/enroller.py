@@ -23,7 +23,13 @@ from control_plane.fleet.states import HostUnknown
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
-from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
+from shared.enrolment.renewal import (
+    EvidenceRenewalAnswer,
+    EvidenceRenewalRequest,
+    RenewalAnswer,
+    RenewalRequest,
+    renewal_due,
+)
 from shared.errors import Malformed, Refused
 from shared.identity import HostId
 from shared.policy.document import ORGANISATION
@@ -38,6 +44,12 @@ class ReusedKey(Refused):
         self.host_id = host_id
 
 
+class AnotherKey(Refused):
+    def __init__(self, host_id: HostId) -> None:
+        super().__init__(f"{host_id} signs its evidence with another key than the one that it wants certified")
+        self.host_id = host_id
+
+
 class Journal(Protocol):
     def record(self, happening: Happening) -> None: ...
 
@@ -45,7 +57,7 @@ class Journal(Protocol):
 
 
 class Renewer:
-    """Gives a host its next TLS certificate. The host door judged the present one, a revocation may have come since."""
+    """Gives a host its next certificates. The host door judged the present one, a revocation may have come since."""
 
     def __init__(self, database: sessionmaker[Session], issuer: Issuer, journal: Journal) -> None:
         self._database, self._issuer, self._journal = database, issuer, journal
@@ -66,23 +78,64 @@ class Renewer:
             self._journal.record(happening)
             raise
 
+    def renew_evidence(self, host_id: HostId, request: EvidenceRenewalRequest) -> EvidenceRenewalAnswer:
+        """Certify the host's evidence key for another year, once two thirds are over; before that, say it again.
+
+        What is refused leaves an audit record. Raises Malformed, HostUnknown, HostQuarantined, CertificateBarred,
+        AnotherKey.
+        """
+        who = (Participant("host", str(host_id), True),)
+        try:
+            key = requested_key(request.evidence_csr)
+            pem = in_one_commit(self._database, lambda session: self._issue_evidence(session, host_id, key, who))
+            return EvidenceRenewalAnswer(pem)
+        except Refused as exc:
+            happening = Happening(Event.RENEWAL_REFUSED, Action.UPDATE, Outcome.SERIOUS_FAILURE, who, (), str(exc))
+            self._journal.record(happening)
+            raise
+
+    def _issue_evidence(
+        self, session: Session, host_id: HostId, key: ec.EllipticCurvePublicKey, who: tuple[Participant, ...]
+    ) -> str:
+        host = _renewable(session, host_id)
+        if EvidencePublicKey(key).spki != host.evidence_spki:
+            raise AnotherKey(host_id)
+        theirs = select(Certificate.pem).where(Certificate.subject == str(host_id), Certificate.kind == Kind.EVIDENCE)
+        newest = session.scalars(theirs.order_by(Certificate.not_after.desc()).limit(1)).first()
+        if newest is not None:
+            held = x509.load_pem_x509_certificate(newest.encode())
+            # The answer to an earlier question may have been lost.
+            if not renewal_due(held.not_valid_before_utc, held.not_valid_after_utc, self._issuer.clock.now()):
+                return self._issuer.as_issued(held)
+        what = (Subject("host", str(host_id)), Subject("purpose", Kind.EVIDENCE.value))
+        self._journal.append(session, Happening(Event.CERTIFICATE_RENEWED, Action.UPDATE, Outcome.SUCCESS, who, what))
+        return self._issuer.issue(session, Kind.EVIDENCE, str(host_id), key)
+
     def _issue(
         self, session: Session, host_id: HostId, key: ec.EllipticCurvePublicKey, who: tuple[Participant, ...]
     ) -> tuple[str, str]:
-        # Locked: a revocation comes wholly before this, or after it and then finds the new certificate for its list.
-        host = session.get(Host, str(host_id), with_for_update=True)
-        if host is None or not host.active:
-            raise HostUnknown(host_id)
-        if host.standing == Standing.QUARANTINED:
-            raise HostQuarantined(host_id)
-        if certified_until(session, str(host_id)) is None:
-            raise CertificateBarred(host_id)
+        host = _renewable(session, host_id)
         issued = session.scalars(select(Certificate.pem).where(Certificate.subject == str(host_id)))
         if any(x509.load_pem_x509_certificate(pem.encode()).public_key() == key for pem in issued):
             raise ReusedKey(host_id)
         what = (Subject("host", str(host_id)),)
         self._journal.append(session, Happening(Event.CERTIFICATE_RENEWED, Action.UPDATE, Outcome.SUCCESS, who, what))
         return self._issuer.issue(session, Kind.HOST, str(host_id), key), host.asset
+
+
+def _renewable(session: Session, host_id: HostId) -> Host:
+    """Return a host that may renew now. Raises HostUnknown, HostQuarantined, CertificateBarred.
+
+    Locked: a revocation comes wholly before this, or after it and then finds the new certificate for its list.
+    """
+    host = session.get(Host, str(host_id), with_for_update=True)
+    if host is None or not host.active:
+        raise HostUnknown(host_id)
+    if host.standing == Standing.QUARANTINED:
+        raise HostQuarantined(host_id)
+    if certified_until(session, str(host_id)) is None:
+        raise CertificateBarred(host_id)
+    return host
 
 
 class Enroller:

@@ -15,7 +15,6 @@ from control_plane.people.two_persons import Journal, Request
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import Malformed, Refused
-from shared.identity import HostId
 
 LIFT = "lift-tombstone"
 
@@ -61,7 +60,7 @@ def _digests(host: Host) -> list[str]:
 class Lifting:
     """What two persons do together."""
 
-    action = LIFT
+    action, kind = LIFT, "host"
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -85,5 +84,5 @@ class Lifting:
                       private={"reason": request.reason}),
         )  # fmt: skip
 
-    def afterwards(self, host_id: HostId) -> None:
+    def afterwards(self, subject: str) -> None:
         """Nothing is left to do."""

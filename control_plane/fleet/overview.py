@@ -154,7 +154,7 @@ class Overview:
                 *tried_again,
                 *ask_gaps(self._lapsed.asks()),
                 *request_gaps(self._two_persons.open()),
-                *self._two_persons.perhaps_by_one(),
+                *self._two_persons.not_yet_another(),
                 *authority_gaps(self._authority, now),
                 *_certificates(hosts, now),
                 *_expiring(self._policy.expiries(), now),

@@ -16,11 +16,13 @@ from control_plane.http import problems
 from control_plane.http.host_identity import HostIdentities, NotAHost
 from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.tlog.proofs import LogProofs
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
 from shared.audit import batch, checkpoint
+from shared.audit.tlog import exchange as log_exchange
 from shared.enrolment import exchange
-from shared.enrolment.renewal import RenewalRequest
+from shared.enrolment.renewal import EVIDENCE_PATH, EvidenceRenewalRequest, RenewalRequest
 from shared.errors import Malformed
 from shared.fleet import command, state
 from shared.identity import CommandId, ObjectId
@@ -55,6 +57,7 @@ def host_door(
     commands: FleetCommands,
     checkpoints: CheckpointExchange,
     self_tests: SelfTestDesk,
+    proofs: LogProofs,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
     app.after_request(_says_what_it_reads)
@@ -94,6 +97,13 @@ def host_door(
         answer = renewer.renew(identities.of(request, Act.RENEW), RenewalRequest.parse(sent))
         return Response(answer.encode(), content_type="application/json")
 
+    @app.post(EVIDENCE_PATH)
+    def renew_evidence() -> Response:
+        """Certify the host's evidence key for another year, when that is due (docs/formats/enrolment.md)."""
+        sent = _body(exchange.MAX_BYTES)
+        answer = renewer.renew_evidence(identities.of(request, Act.RENEW), EvidenceRenewalRequest.parse(sent))
+        return Response(answer.encode(), content_type="application/json")
+
     @app.post(checkpoint.PATH)
     def hold_against_log() -> Response:
         """Take what a host saw of the centre's log, and answer what it is now (docs/formats/log-checkpoint.md)."""
@@ -107,6 +117,14 @@ def host_door(
         sent = _body(self_test.MAX_QUESTION_BYTES)
         word = self_tests.answer(identities.of(request, Act.DELIVER), sent)
         return Response(word.encode(), content_type="application/json")
+
+    @app.post(log_exchange.PATH)
+    def prove_inclusion() -> Response:
+        """Prove where one of the host's own records is in the Merkle log (docs/formats/audit-log.md)."""
+        host = identities.of(request, Act.REPORT)
+        question = log_exchange.InclusionQuestion.parse(_body(log_exchange.MAX_QUESTION_BYTES))
+        answer = log_exchange.InclusionAnswer(proofs.of_leaf(host, question.leaf))
+        return Response(answer.encode(), content_type="application/json")
 
     @app.post("/api/v1/state")
     def post_state() -> Response:

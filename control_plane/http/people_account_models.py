@@ -29,6 +29,12 @@ class RoleRequest(NamedPerson):
     role: Role
 
 
+class PromotionRequest(NamedPerson):
+    """Who is to be an administrator, and why; the reason is told to whoever approves it."""
+
+    reason: str = Field(min_length=3, max_length=300)
+
+
 class TokenOfPerson(BaseModel):
     """A token for somebody's credential, shown this once."""
 

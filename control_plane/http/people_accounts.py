@@ -18,6 +18,7 @@ from control_plane.http.people_account_models import (
     PersonRemoved,
     PersonRequest,
     PersonShown,
+    PromotionRequest,
     RecoveryCodesAnswer,
     RenewedToken,
     RoleRequest,
@@ -33,9 +34,11 @@ from control_plane.http.people_account_models import (
     TotpConfirmation,
     TotpRequest,
 )
+from control_plane.http.people_hosts_models import PendingRequest
 from control_plane.http.people_services import PeopleServices, address_of_request, permitted
 from control_plane.people.accounts import SignedIn
 from control_plane.people.decide import Permission, decide
+from control_plane.people.promotion import PROMOTE
 from control_plane.people.tokens import NewToken
 from shared import clock as clocks
 from shared.canonical import Json
@@ -88,6 +91,23 @@ def _add_people(app: APIFlask, services: PeopleServices) -> None:
         """Take password and second factors from somebody who lost theirs; the token answered lets them set new ones."""
         person = permitted(services, Permission.PERSON_CHANGE)
         return {"name": wanted.name, "token": services.people.reset(wanted.name, person.name)}
+
+    @app.post("/api/v1/people/administrators")
+    @app.input(PromotionRequest, location="json", arg_name="wanted")
+    @app.output(PendingRequest, status_code=202)
+    def propose_administrator(wanted: PromotionRequest) -> dict[str, Json]:
+        """Ask that somebody be an administrator; another one approves it."""
+        person = permitted(services, Permission.PERSON_CHANGE)
+        return services.two_persons.ask(person.name, PROMOTE, wanted.name, wanted.reason).json()
+
+    @app.post("/api/v1/people/vouch")
+    @app.input(NamedPerson, location="json", arg_name="wanted")
+    @app.output(Done)
+    def vouch(wanted: NamedPerson) -> dict[str, Json]:
+        """Say that an account to which another administrator gave a way in is that of a person of its own."""
+        person = permitted(services, Permission.REQUEST_DECIDE)
+        services.people.vouch(wanted.name, person.name)
+        return {"done": wanted.name}
 
 
 def _add_proofs(app: APIFlask, services: PeopleServices) -> None:

@@ -13,6 +13,7 @@ from control_plane.http import problems
 from control_plane.http.people_accounts import add_accounts
 from control_plane.http.people_codes import add_codes
 from control_plane.http.people_hosts import add_hosts
+from control_plane.http.people_log import add_log
 from control_plane.http.people_models import (
     AuditAnswer,
     AuditQuery,
@@ -39,6 +40,7 @@ from control_plane.http.people_models import (
     SettleRequest,
     StatusAnswer,
     VerdictAnswer,
+    VerifyRequest,
 )
 from control_plane.http.people_policy import add_policy
 from control_plane.http.people_provider import add_provider
@@ -76,6 +78,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_moves(app, services)
     add_codes(app, services)
     add_hosts(app, services)
+    add_log(app, services)
     _add_commands(app, services)
     return app
 
@@ -175,11 +178,13 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
         return {"records": list(services.audit.records(person.name, wanted.source, wanted.after, wanted.limit))}
 
     @app.post("/api/v1/audit/verify")
+    @app.input(VerifyRequest, location="json", arg_name="wanted")
     @app.output(VerdictAnswer)
-    def audit_verify() -> dict[str, Json]:
-        """Prove every stored record again, source by source."""
+    def audit_verify(wanted: VerifyRequest) -> dict[str, Json]:
+        """Prove every stored record again, source by source, and the Merkle log that they are in."""
         person = permitted(services, Permission.AUDIT_READ)
-        return {source: verdict.json() for source, verdict in services.audit.verify(person.name).items()}
+        verdicts = services.audit.verify(person.name, wanted.checkpoints)
+        return {source: verdict.json() for source, verdict in verdicts.items()}
 
     @app.post("/api/v1/log/accept-loss")
     @app.input(LossRequest, location="json", arg_name="wanted")
@@ -294,6 +299,8 @@ def _verify_host() -> None:
     # A name of somebody else's that resolves to this machine must not reach this door (DNS rebinding).
     if not _LOOPBACK.fullmatch(request.headers.get("Host", "")):
         abort(421, "this door answers to loopback names only")
+    if "\x00" in request.path or any("\x00" in one for pair in request.args.items(multi=True) for one in pair):
+        abort(422, "a text in the address has the character NUL")
 
 
 def _harden(response: Response) -> Response:

@@ -1,11 +1,12 @@
 """What people send to their door and what it answers: checked on the way in, described in the OpenAPI document."""
 
 from datetime import date
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from shared.errors import Malformed
+from shared.identity import SOURCE_PATTERN
 
 _DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
 _HOST = r"^host-[0-9a-f]{32}$"
@@ -20,7 +21,27 @@ def day_of(text: str) -> date:
 
 
 class Strict(BaseModel):
+    """What somebody sent. No text in it has the character NUL, which PostgreSQL keeps none of."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nul(cls, sent: object) -> object:
+        if _has_nul(sent):
+            raise ValueError("a text in it has the character NUL")
+        return sent
+
+
+def _has_nul(sent: object) -> bool:
+    match sent:
+        case str():
+            return "\x00" in sent
+        case dict():
+            return any(_has_nul(one) for pair in sent.items() for one in pair)
+        case list() | tuple():
+            return any(_has_nul(one) for one in sent)
+    return False
 
 
 class OpenRequest(Strict):
@@ -118,6 +139,24 @@ class SourceVerdict(BaseModel):
     state: Literal["verified", "altered"]
     first_bad: int | None
     why: str
+
+
+class VerifyRequest(Strict):
+    """Checkpoints of the Merkle log that somebody kept, each as it was signed; the log has to go on from them."""
+
+    checkpoints: list[Annotated[str, Field(max_length=131_072)]] = Field(default_factory=list, max_length=16)
+
+
+class LogProofRequest(Strict):
+    source: str = Field(pattern=f"^({SOURCE_PATTERN})$")
+    seq: int = Field(ge=1, le=2**53 - 1)
+
+
+class LogProofAnswer(BaseModel):
+    """A record's public part, and a C2SP tlog-proof of it."""
+
+    public: str
+    proof: str
 
 
 class VerdictAnswer(RootModel[dict[str, SourceVerdict]]):

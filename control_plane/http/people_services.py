@@ -18,6 +18,7 @@ from control_plane.enrolment.codes import IssuedCode
 from control_plane.enrolment.lapsed import LapsedHosts
 from control_plane.enrolment.renaming import Renaming
 from control_plane.enrolment.revocation import Revocation
+from control_plane.enrolment.taking_back import TakingBack
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
@@ -41,6 +42,7 @@ from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.versions import PolicyVersions
 from control_plane.rollout.service import Rollouts
 from control_plane.routes.people import RoutesForPeople
+from control_plane.tlog.reading import LogReading
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.settling import Settling
@@ -78,6 +80,7 @@ class PeopleServices:
     versions: PolicyVersions
     simulation: PolicySimulation
     audit: AuditReading
+    merkle: LogReading
     coverage: CoverageShowing
     comparisons: CoverageRuns
     routes: RoutesForPeople
@@ -88,6 +91,7 @@ class PeopleServices:
     codes: EnrolmentCodes
     code_for_replacement: Callable[[str, HostId, timedelta], IssuedCode]
     lapsed: LapsedHosts
+    taking_back: TakingBack
     renaming: Renaming
     two_persons: TwoPersons
     limit: FailureLimit

@@ -27,6 +27,8 @@ from control_plane.people.sessions import SessionUnknown
 from control_plane.people.tokens import TokenUnknown
 from control_plane.people.two_persons import RequestUnknown
 from control_plane.policy.versions import VersionUnknown
+from control_plane.tlog.proofs import NotInLog
+from control_plane.tlog.reading import NoSuchTile
 from control_plane.vault.opening import ObjectUnknown
 from shared.audit.batch import AuditGap
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
@@ -54,6 +56,8 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (SessionUnknown, 404),
     (TokenUnknown, 404),
     (VersionUnknown, 404),
+    (NotInLog, 404),
+    (NoSuchTile, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

@@ -1,16 +1,21 @@
 """The key store: every key of the centre by name, private parts opened only here and only in memory."""
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from threading import Lock
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import KeyRow
 from control_plane.keys.root import KeyNotAuthentic, RootKey
+from shared.audit.tlog.keys import NoteSigner
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import KeyId, RandomBytes
@@ -26,6 +31,8 @@ BROKER_TLS = "tls/broker/1"
 SERVICE_TLS = "tls/service/1"
 RECEIPTS = "evidence/receipts/1"
 JOURNAL = "evidence/journal/1"
+LOG = "log/checkpoints/1"
+_LOG_NAME = "leadglass/log/"
 POLICY_ONLINE = "policy/online/1"
 _POLICY_ONLINE_ALL = "policy/online/"
 POLICY_TRUST = "policy/first-root-sha256/1"
@@ -109,6 +116,22 @@ class KeyStore:
     def signer(self, name: str) -> SoftwareSigner:
         """Raises KeyUnknown, KeyNotAuthentic."""
         return SoftwareSigner(self.p256(name))
+
+    def log_signer(self) -> NoteSigner:
+        """Return the key that signs checkpoints of the Merkle log, made where there has never been one.
+
+        Its name, which is the log's too, has its digest in it, so no two centres have the same.
+        Raises KeyNotAuthentic.
+        """
+        try:
+            secret = self._open(LOG).secret
+        except KeyUnknown:
+            made = Ed25519PrivateKey.generate()
+            with suppress(IntegrityError):  # another worker was first
+                self._insert(LOG, LOG, made.public_key().public_bytes_raw(), made.private_bytes_raw())
+            secret = self._open(LOG).secret
+        key = Ed25519PrivateKey.from_private_bytes(secret)
+        return NoteSigner(_LOG_NAME + sha256(key.public_key().public_bytes_raw()).hexdigest()[:16], key)
 
     def secret(self, name: str) -> bytes:
         """Raises KeyUnknown, KeyNotAuthentic."""

@@ -18,7 +18,8 @@ from control_plane.people.accounts import (
     insert,
     insert_token,
 )
-from control_plane.people.decide import Permission, decide
+from control_plane.people.decide import ADMINISTRATOR, Permission, decide
+from control_plane.people.ways_in import given_lately
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
@@ -26,6 +27,7 @@ from shared.clock import Clock
 from shared.errors import Refused
 
 T = TypeVar("T")
+_ALONE = "by the only administrator, alone"
 
 
 class PersonUnknown(Refused):
@@ -49,16 +51,33 @@ class ChangesThemselves(Refused):
         self.name = name
 
 
+class TakesTwo(Refused):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"there are two administrators or more, so it takes two to make {name} another one: give {name} another "
+            "role first; once they have a password and a second factor, `leadglass-server person propose "
+            f"'{name}' --reason …`, which another administrator approves"
+        )
+        self.name = name
+
+
+class NotForThemselves(Refused):
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"you cannot vouch for {name}: {why}")
+        self.name, self.why = name, why
+
+
 class People:
     def __init__(self, database: sessionmaker[Session], journal: CentreJournal, clock: Clock) -> None:
         self._database, self._journal, self._clock = database, journal, clock
 
     def add(self, name: str, role: str, by: str) -> str:
-        """Return the new person's token, which is shown this once. Raises PersonExists, NameOfAService."""
+        """Return the new person's token, which is shown this once. Raises PersonExists, NameOfAService, TakesTwo."""
 
         def add(session: Session) -> str:
+            reason = _may_alone(session, name, role)
             token = insert(session, name, role, self._clock.now())
-            self._record(session, Event.PERSON_ADDED, Action.CREATE, by, name, Subject("role", role))
+            self._record(session, Event.PERSON_ADDED, Action.CREATE, by, name, Subject("role", role), reason=reason)
             return token
 
         return in_one_commit(self._database, add)
@@ -81,16 +100,19 @@ class People:
         in_one_commit(self._database, remove)
 
     def change_role(self, name: str, role: str, by: str) -> str:
-        """Return a token for their credential: what they had is ended. Raises PersonUnknown, ChangesThemselves."""
+        """Return a token for their credential: what they had is ended.
+
+        Raises PersonUnknown, ChangesThemselves, TakesTwo.
+        """
 
         def change(session: Session) -> str:
-            person = _present(session, name)
+            person, reason = _present(session, name), _may_alone(session, name, role)
             before, person.role = person.role, role
             end_everything(session, name, self._clock.now())
             if not decide(role, Permission.CODE_ISSUE).allowed:
                 cancel_those_of(session, self._journal, name, by, self._clock.now())
             what = (Subject("role", role), Subject("before", before))
-            self._record(session, Event.PERSON_CHANGED, Action.UPDATE, by, name, *what)
+            self._record(session, Event.PERSON_CHANGED, Action.UPDATE, by, name, *what, reason=reason)
             return self._new_token(session, name, by)
 
         return self._of_another(name, by, change)
@@ -108,6 +130,28 @@ class People:
             return self._new_token(session, name, by)
 
         return self._of_another(name, by, reset)
+
+    def vouch(self, name: str, by: str) -> None:
+        """Say that somebody who was given a way in lately is a person of their own, so that they count as one at once.
+
+        Raises PersonUnknown, NotForThemselves.
+        """
+
+        def vouch(session: Session) -> None:
+            _present(session, name)
+            now = self._clock.now()
+            way, own = given_lately(session, name, now), given_lately(session, by, now)
+            if name == by:
+                raise NotForThemselves(name, "that is you")
+            if way is None:
+                raise NotForThemselves(name, f"nobody gave {name} a way in lately, so it is not needed")
+            if way.given_by == by:
+                raise NotForThemselves(name, "you gave them their way in; it takes another administrator")
+            if own is not None:
+                raise NotForThemselves(name, f"{own}, so you do not count as another person yourself yet")
+            self._record(session, Event.PERSON_VOUCHED, Action.UPDATE, by, name)
+
+        in_one_commit(self._database, vouch)
 
     def listed(self) -> tuple[dict[str, Json], ...]:
         """Return everybody, also who was removed, by name; what they prove themselves with, and no secret of it."""
@@ -135,9 +179,21 @@ class People:
         self._record(session, Event.TOKEN_MADE, Action.CREATE, by, name, Subject("token", row.token_id))
         return token
 
-    def _record(self, session: Session, event: Event, action: Action, by: str, name: str, *what: Subject) -> None:
+    def _record(
+        self, session: Session, event: Event, action: Action, by: str, name: str, *what: Subject, reason: str = ""
+    ) -> None:
         who, about = (Participant("person", by, True),), (Subject("person", name), *what)
-        self._journal.append(session, Happening(event, action, Outcome.SUCCESS, who, about))
+        self._journal.append(session, Happening(event, action, Outcome.SUCCESS, who, about, reason))
+
+
+def _may_alone(session: Session, name: str, role: str) -> str:
+    """Return what the record is to say of one person alone giving `role`; empty: it takes no more. Raises TakesTwo."""
+    if role != ADMINISTRATOR:
+        return ""
+    administrators = select(func.count()).where(Person.role == ADMINISTRATOR, Person.removed.is_(None))
+    if (session.scalar(administrators) or 0) > 1:
+        raise TakesTwo(name)
+    return _ALONE
 
 
 def _present(session: Session, name: str) -> Person:

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -12,17 +12,15 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.db.models import Person, TwoPersonRequest
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.people.decide import Permission, decide
-from control_plane.people.ways_in import perhaps_one
+from control_plane.people.ways_in import WayIn, given_lately
 from shared import clock as clocks
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused
-from shared.identity import HostId
 
 LIFE = timedelta(days=7)
-_SHOWN = timedelta(days=30)
 _ID_BYTES = 4
 
 
@@ -65,6 +63,18 @@ class OwnRequest(Refused):
         self.request_id, self.person = request_id, person
 
 
+class PerhapsOne(Refused):
+    """Two accounts, one of which somebody else got into lately."""
+
+    def __init__(self, way: WayIn) -> None:
+        super().__init__(
+            f"{way.person} does not count as another person yet: {way}. That ends at {clocks.text(way.counts_again)}, "
+            f"or when an administrator other than {way.given_by} says who {way.person} is: `leadglass-server person "
+            f"vouch '{way.person}'`"
+        )
+        self.way = way
+
+
 @dataclass(frozen=True)
 class Request:
     request_id: str
@@ -95,10 +105,13 @@ class Request:
 
 
 class TwoPersonAct(Protocol):
-    """Something that two persons do together to one host."""
+    """Something that two persons do together to one host, or about one person: `kind` says which."""
 
     @property
     def action(self) -> str: ...
+
+    @property
+    def kind(self) -> str: ...
 
     def verify(self, session: Session, subject: str) -> None:
         """Raise what is in the way of it already, before anybody is asked."""
@@ -106,7 +119,7 @@ class TwoPersonAct(Protocol):
     def perform(self, session: Session, request: Request, approver: str) -> None:
         """Do it and record it within `session`. Raises what `verify` does."""
 
-    def afterwards(self, host_id: HostId) -> None:
+    def afterwards(self, subject: str) -> None:
         """Do what follows from it, once it is durable."""
 
 
@@ -154,18 +167,20 @@ class TwoPersons:
         return request
 
     def approve(self, person: str, request_id: str) -> Request:
-        """Do what was asked for. Raises RequestUnknown, RequestOver, OwnRequest, and what the act itself refuses."""
+        """Do what was asked for.
+
+        Raises RequestUnknown, RequestOver, OwnRequest, PerhapsOne, and what the act itself refuses.
+        """
         row = self._found(request_id)
         happening = self._happening(Event.REQUEST_APPROVED, row, person)
 
         def work(session: Session) -> None:
             request = self._decide(session, request_id, person, approved=True)
-            said = perhaps_one(session, request.asked_by, person, self._clock.now())
-            self._journal.append(session, replace(happening, reason=said))
+            self._journal.append(session, happening)
             self._acts[request.action].perform(session, request, person)
 
         self._recorded(happening, work)
-        self._acts[row.action].afterwards(HostId.parse(row.subject))
+        self._acts[row.action].afterwards(row.subject)
         return row
 
     def refuse(self, person: str, request_id: str) -> Request:
@@ -184,13 +199,11 @@ class TwoPersons:
         with snapshot(self._database) as session:
             return [Request.of(row) for row in session.scalars(_open(self._clock.now()))]
 
-    def perhaps_by_one(self) -> list[str]:
-        """Say what was approved in the last 30 days where one person may have been both."""
-        since = self._clock.now() - _SHOWN
-        approved = select(TwoPersonRequest).where(TwoPersonRequest.approved.is_(True), TwoPersonRequest.decided > since)
+    def not_yet_another(self) -> list[str]:
+        """Say which of those who may approve do not count as another person yet."""
         with snapshot(self._database) as session:
-            rows = session.scalars(approved.order_by(TwoPersonRequest.decided)).all()
-            return [said for row in rows if (said := _perhaps_by_one(session, row))]
+            ways = [given_lately(session, person, self._clock.now()) for person in _entitled(session)]
+        return [str(PerhapsOne(way)) for way in ways if way is not None]
 
     def _decide(self, session: Session, request_id: str, person: str, *, approved: bool) -> Request:
         row = session.get(TwoPersonRequest, request_id, with_for_update=True)
@@ -199,6 +212,9 @@ class TwoPersons:
         request, now = Request.of(row), self._clock.now()
         if approved:
             verify_decidable(request, person, _entitled(session), now)
+            for one in (request.asked_by, person):
+                if (way := given_lately(session, one, now)) is not None:
+                    raise PerhapsOne(way)
         elif row.decided is not None:
             raise RequestOver(request_id, "it has been already")
         row.decided, row.decided_by, row.approved = now, person, approved
@@ -218,28 +234,17 @@ class TwoPersons:
             self._journal.record(failure(happening, happening.event, exc))
             raise
 
-    @staticmethod
-    def _happening(event: Event, request: Request, person: str) -> Happening:
+    def _happening(self, event: Event, request: Request, person: str) -> Happening:
         who = [Participant("person", person, True)]
         if request.asked_by != person:
             who.append(Participant("person", request.asked_by, False))
         what = (
             Subject("request", request.request_id),
             Subject("act", request.action),
-            Subject("host", request.subject),
+            Subject(self._acts[request.action].kind, request.subject),
         )
         private: dict[str, Json] = {"reason": request.reason}
         return Happening(event, Action.EXECUTE, Outcome.SUCCESS, tuple(who), what, private=private)
-
-
-def _perhaps_by_one(session: Session, row: TwoPersonRequest) -> str:
-    if row.decided is None or row.decided_by is None:
-        return ""
-    why = perhaps_one(session, row.asked_by, row.decided_by, row.decided)
-    return why and (
-        f"request {row.request_id}, {row.action} of {row.subject}, which {row.asked_by} made and {row.decided_by} "
-        f"approved, may be the act of one person: {why}; ask both of them"
-    )
 
 
 def _entitled(session: Session) -> list[str]:

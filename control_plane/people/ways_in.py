@@ -1,22 +1,30 @@
 """Who was given a way in lately by somebody else: so one person alone could act as two.
 
-Whoever may add people holds the token of each that they add or reset, and may bind them to an identity of their own.
+Whoever may add people holds the token of each that they add or reset, may bind them to an identity of their own, and
+says which provider tells who is who. So such an account is nobody's second person for a week, or until a third one, who
+gave it nothing, has vouched for it.  docs/adr/0030-one-administrator-is-one-person.md
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
-from control_plane.db.models import AuditRow, AuditSubject
+from control_plane.db.models import AuditRow, AuditSubject, ProviderBinding
 from shared import clock as clocks
 from shared.audit.record import AuditRecord, Event
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE
 
 LATELY = timedelta(days=7)
-_GIVES = (Event.PERSON_ADDED.value, Event.TOKEN_MADE.value, Event.FACTOR_ADDED.value)
+_COUNTS = (
+    Event.PERSON_ADDED.value,
+    Event.TOKEN_MADE.value,
+    Event.FACTOR_ADDED.value,
+    Event.PERSON_VOUCHED.value,
+)
 
 
 @dataclass(frozen=True)
@@ -28,26 +36,41 @@ class WayIn:
     def __str__(self) -> str:
         return f"{self.given_by} gave {self.person} a way in at {clocks.text(self.given)}"
 
+    @property
+    def counts_again(self) -> datetime:
+        return self.given + LATELY
+
 
 def given_lately(session: Session, person: str, instant: datetime) -> WayIn | None:
-    """Return the newest way in that another one gave `person` in the days before `instant`, None where nobody did."""
-    named = (AuditSubject.kind == "person", AuditSubject.name == person, AuditSubject.event.in_(_GIVES))
-    held = (AuditRow.source == AuditSubject.source) & (AuditRow.seq == AuditSubject.seq)
-    rows = select(AuditRow.public).join(AuditSubject, held).where(*named, AuditSubject.source == CONTROL_PLANE)
-    for public in session.scalars(rows.order_by(AuditRow.seq.desc())):
-        try:
-            record = AuditRecord.parse(public)
-        except Malformed:
-            continue  # altered; the log's own verification says so
+    """Return the newest way in that another one gave `person` in the days before `instant`, None where nobody did.
+
+    One does not count for which somebody else than who gave it has vouched since.
+    """
+    vouched = set[str]()
+    for record in _records(session, person):
         if record.time <= instant - LATELY:
             return None
         by = next((who.name for who in record.who if who.requestor), person)
-        if by != person and record.time <= instant:
+        if by == person or record.time > instant:
+            continue
+        if record.event is Event.PERSON_VOUCHED:
+            vouched.add(by)
+        elif not vouched - {by}:
             return WayIn(person, by, record.time)
     return None
 
 
-def perhaps_one(session: Session, asker: str, approver: str, instant: datetime) -> str:
-    """Say why two persons may have been one at `instant`; empty: nothing says so."""
-    ways = (given_lately(session, person, instant) for person in (asker, approver))
-    return "; ".join(str(way) for way in ways if way is not None)
+def _records(session: Session, person: str) -> Iterator[AuditRecord]:
+    """Yield what gave `person` a way in, or vouched for them, the newest first."""
+    named = and_(AuditSubject.kind == "person", AuditSubject.name == person, AuditSubject.event.in_(_COUNTS))
+    issuers = select(ProviderBinding.issuer).where(ProviderBinding.person == person)
+    provided = and_(
+        AuditSubject.kind == "issuer", AuditSubject.name.in_(issuers), AuditSubject.event == Event.PROVIDER_SET.value
+    )
+    held = (AuditRow.source == AuditSubject.source) & (AuditRow.seq == AuditSubject.seq)
+    rows = select(AuditRow.public).join(AuditSubject, held).where(AuditSubject.source == CONTROL_PLANE)
+    for public in session.scalars(rows.where(or_(named, provided)).order_by(AuditRow.seq.desc())):
+        try:
+            yield AuditRecord.parse(public)
+        except Malformed:
+            continue  # altered; the log's own verification says so

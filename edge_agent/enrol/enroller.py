@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from edge_agent.config import HOST_CONFIG, AgentFolder, HostConfig
+from edge_agent.config import EVIDENCE_CERTIFICATE, HOST_CONFIG, AgentFolder, HostConfig
 from edge_agent.enrol.judge import verify_answer, verify_centre
 from edge_agent.enrol.keys import HostKeys, private_pem, request
 from edge_agent.enrol.store import refuse_if_enrolled, store
@@ -80,7 +80,7 @@ def enrol(
         {
             file_name(KeyName.TLS, vault.protection): answer.tls_certificate.encode() + tls,
             file_name(KeyName.EVIDENCE, vault.protection): evidence,
-            "evidence.crt": answer.evidence_certificate.encode(),
+            EVIDENCE_CERTIFICATE: answer.evidence_certificate.encode(),
             "ca.pem": ca.public_bytes(Encoding.PEM),
             HOST_CONFIG: config.encode(),
         },

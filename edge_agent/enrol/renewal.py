@@ -1,4 +1,4 @@
-"""Keeps the host's TLS certificate young: the next one, for a fresh key, at two thirds of its life.
+"""Keeps the host's certificates young: for TLS the next one, for a fresh key, at two thirds of its life.
 
 A host whose certificate opens no door any more asks for one instead, and a person has to approve that (lapsed.py).
 """
@@ -55,6 +55,8 @@ class ConnectionUnproved(Unavailable):
 class CertificateRenewal:
     """A part of the agent. `contexts` are those of its connections; each new connection then uses the new certificate.
 
+    `evidence` does the same for the evidence key (evidence.py), after TLS, which it needs.
+
     The old certificate serves until the new one is verified and durable.
     """
 
@@ -73,11 +75,13 @@ class CertificateRenewal:
         contexts: Sequence[ssl.SSLContext],
         clock: Clock,
         log: Log,
+        evidence: Callable[[], object] = lambda: None,
         spread: Callable[[], float] = random.random,
     ) -> None:
         self._door, self._folder, self._keys, self._host_id, self._root = door, folder, keys, host_id, root
         self._contexts, self._clock, self._log, self._spread = contexts, clock, log, spread
         self._present, self._asking, self._error = present, asking, ""
+        self._evidence = evidence
         self._is_turned_away = False
         self._asks = 0  # in a row that no person has approved yet
         self._turn = threading.Lock()  # the door, and the files of the identity, are one thread's at a time
@@ -120,6 +124,8 @@ class CertificateRenewal:
         if not self.has_lapsed:
             self._asks = 0
             self.renew_if_due()
+            with self._turn:
+                self._evidence()
             return _LOOK_EVERY_S
         if self.regain():
             return _LOOK_EVERY_S

@@ -7,7 +7,7 @@ from pathlib import Path
 from shared.errors import Unavailable
 from shared.fleet.budget import Stalled
 
-SLICE, GUARD_UNIT = "leadglass.slice", "leadglass-guard.service"
+SLICE, GUARD_UNIT = "leadglass-host.slice", "leadglass-guard.service"
 ROOT, OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 _MAX_BYTES = 64 << 10
 

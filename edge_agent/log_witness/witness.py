@@ -9,9 +9,10 @@ from edge_agent.backoff import delay_s
 from edge_agent.database import Database
 from edge_agent.https import HttpsDoor, accepted
 from edge_agent.log import Log, why
-from edge_agent.log_witness.judge import judge, verify_centre_key
+from edge_agent.log_witness.judge import judge
 from edge_agent.log_witness.store import CheckpointStore, Held
 from edge_agent.parts import Bell
+from shared.audit.centre_key import verify_centre_key
 from shared.audit.checkpoint import (
     PATH,
     Checkpoint,

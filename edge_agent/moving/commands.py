@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_agent.agent import locked
 from edge_agent.audit.journal import Journal
 from edge_agent.capture.store import CaptureStore
-from edge_agent.config import AgentFolder, Identity, load_enrolment, load_identity
+from edge_agent.config import EVIDENCE_CERTIFICATE, AgentFolder, Identity, load_enrolment, load_identity
 from edge_agent.database import Database
 from edge_agent.enrol.store import IdentityUnreadable
 from edge_agent.forward.queue import ForwardQueue
@@ -33,8 +33,6 @@ from shared.clock import Clock
 from shared.enrolment.chain import Trust
 from shared.errors import Refused
 from shared.identity import HostId
-
-_EVIDENCE = "evidence.crt"
 
 
 class LeftBehind(Refused):
@@ -241,12 +239,12 @@ def _signers(folder: AgentFolder, host: _Host) -> Signers:
     """Return whose signatures lie in the spool: this host's, and those of hosts whose spool was brought here."""
     signers = certified(_evidence_certificate(folder) + host.captures.moved.certificates(), host.identity.trust)
     if signers.key(host.identity.config.host_id) != host.identity.signer.public:
-        raise IdentityUnreadable(folder.identity / _EVIDENCE, "it is not for this host's evidence key")
+        raise IdentityUnreadable(folder.identity / EVIDENCE_CERTIFICATE, "it is not for this host's evidence key")
     return signers
 
 
 def _evidence_certificate(folder: AgentFolder) -> bytes:
-    file = folder.identity / _EVIDENCE
+    file = folder.identity / EVIDENCE_CERTIFICATE
     try:
         return file.read_bytes()
     except OSError as exc:

@@ -33,11 +33,6 @@ def add_to(commands: Commands) -> None:
     install.add_argument(
         "--no-usb-console", action="store_true", help="this machine has no keyboard and no mouse on the USB, ever"
     )
-    install.add_argument(
-        "--boot-is-set",
-        action="store_true",
-        help="usbcore.authorized_default=0 is on the kernel's command line",
-    )
     install.add_argument("--centre", action="store_true", help="the control plane's service instead of an agent")
     install.add_argument(
         "--replace", action="store_true", help="what somebody else put in the way; a copy is kept and put back"
@@ -174,9 +169,7 @@ def _choice(options: argparse.Namespace) -> "Choice":
         parts.add(Part.GUARD)
     if not options.refresh:
         parts.add(Part.CENTRE if options.centre else Part.AGENT)
-    return Choice(
-        frozenset(parts), _new_settings(options), options.replace, options.no_usb_console, options.boot_is_set
-    )
+    return Choice(frozenset(parts), _new_settings(options), options.replace, options.no_usb_console)
 
 
 def _new_settings(options: argparse.Namespace) -> "AgentSettings":

@@ -111,7 +111,7 @@ def plan_install(
     conflicts: list[Step] = []
     before = {entry.path: entry for entry in installed.entries}
     after = dict(before)
-    for item in (*_missing_folders(wanted, there, by_path), *wanted):
+    for item in (*_folders_of_ours(wanted, there, before), *wanted):
         noted, now = before.get(item.path), there.get(item.path)
         step = _step(item, now, noted, replacing=replacing)
         if step is not None:
@@ -147,15 +147,15 @@ def plan_removal(installed: Installed, there: Mapping[str, There], *, erase_chan
     return Plan(tuple(steps), (), (), actions, replace(installed, pending=actions), Installed(kept, installed.accounts))
 
 
-def _missing_folders(
-    wanted: Sequence[Wanted], there: Mapping[str, There], by_path: Mapping[str, Wanted]
-) -> list[Wanted]:
-    missing = []
-    for path in folders_above(item.path for item in wanted):
-        if path not in by_path and path not in there:
+def _folders_of_ours(wanted: Sequence[Wanted], there: Mapping[str, There], noted: Mapping[str, Noted]) -> list[Wanted]:
+    """Return the folders on the way to what is wanted that are not there, or were not before us."""
+    named = {item.path for item in wanted}
+    folders = []
+    for path in folders_above(named):
+        if path not in named and (path not in there or path in noted):
             part = next(item.part for item in wanted if item.path.startswith(f"{path}/"))
-            missing.append(Wanted(path, part, Kind.FOLDER, rights=Rights(0o755)))
-    return missing
+            folders.append(Wanted(path, part, Kind.FOLDER, rights=Rights(0o755)))
+    return folders
 
 
 def _step(item: Wanted, now: There | None, noted: Noted | None, *, replacing: bool) -> Step | None:

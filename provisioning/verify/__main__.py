@@ -1,4 +1,4 @@
-"""leadglass-verify: check images, sealed objects, audit exports and hand-over reports, with no private key."""
+"""leadglass-verify: check images, sealed objects, the audit log and hand-over reports, with no private key."""
 
 import argparse
 import json
@@ -24,11 +24,12 @@ exit status: 0 nothing failed, 1 something failed or could not be judged, 2 bad 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = _parser().parse_args(argv)
+    arguments = command_line().parse_args(argv)
     from shared.errors import Malformed, Unavailable
 
     try:
-        judge = {"object": _object, "audit": _audit, "image": _image, "hand-over": _hand_over}[arguments.what]
+        judges = {"object": _object, "audit": _audit, "image": _image, "log": _log, "hand-over": _hand_over}
+        judge = judges[arguments.what]
         ok, shown, conclusion, as_json = judge(arguments)
         if arguments.json:
             print(json.dumps({"v": 1, "ok": ok, **as_json, "conclusion": conclusion}, indent=2), flush=True)
@@ -41,11 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return OK if ok else FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
+def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-verify", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(dest="what", required=True, metavar="{image,object,audit,hand-over}")
+    kinds = parser.add_subparsers(dest="what", required=True, metavar="{image,object,audit,log,hand-over}")
     image = kinds.add_parser("image", help="check a DICOM file: who captured it, when, and is it unchanged?")
     image.add_argument("file", type=Path, metavar="FILE", help="the image, as an archive gives it back")
     image.add_argument(
@@ -68,7 +69,14 @@ def _parser() -> argparse.ArgumentParser:
         "--root", type=Path, required=True, metavar="PEM", help="certificate of the authority you trust", dest="ca"
     )
     hand_over.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-    for command in (image, sealed, audit):
+    log = kinds.add_parser("log", help="check the Merkle log: a proof of one record, or all of it")
+    log.add_argument("file", type=Path, metavar="PROOF|DIR", help="what `audit proof` or `audit tiles` wrote")
+    log.add_argument("--record", type=Path, metavar="FILE", help="the record that PROOF is of")
+    log.add_argument(
+        "--kept", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint of before; repeatable"
+    )
+    log.add_argument("--key", metavar="VKEY", help="the log's key, instead of --ca")
+    for command in (image, sealed, audit, log):
         command.add_argument(
             "--ca", type=Path, required=command is image, metavar="PEM", help="certificate of the authority you trust"
         )
@@ -107,6 +115,24 @@ def _audit(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
         "sources": [one.json() for one in report.sources],
     }
     return report.ok, shown, report.conclusion, as_json
+
+
+def _log(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from provisioning.verify import checks
+    from provisioning.verify.log import judge_folder, judge_proof, read_proof
+    from shared.audit.tlog.keys import NoteKey
+    from shared.errors import Malformed
+
+    if (arguments.ca is None) == (arguments.key is None):
+        raise Malformed("command", "give --ca, or the log's key by --key")
+    trusted = _trust(arguments.ca) if arguments.key is None else NoteKey.parse(arguments.key)
+    if arguments.file.is_dir():
+        report = judge_folder(arguments.file, trusted, [path.read_text() for path in arguments.kept])
+    else:
+        record = None if arguments.record is None else arguments.record.read_bytes()
+        report = judge_proof(read_proof(arguments.file), record, trusted)
+    as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
+    return report.ok, checks.lines(report.checks), report.conclusion, as_json
 
 
 def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:

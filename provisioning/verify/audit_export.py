@@ -6,6 +6,7 @@ docs/formats/audit-export.md
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 
 from cryptography import x509
@@ -76,9 +77,14 @@ class AuditReport:
 
 @dataclass(frozen=True)
 class Signer:
+    """A key is certified anew each year; each of its certificates counts for its own time."""
+
     source: str
     key: EvidencePublicKey
-    certificate: x509.Certificate
+    certificates: tuple[x509.Certificate, ...]
+
+    def was_certified_at(self, instant: datetime) -> bool:
+        return any(is_valid_at(one, instant) for one in self.certificates)
 
 
 @dataclass
@@ -131,7 +137,7 @@ class _Chain:
         except Malformed as exc:
             self.altered = (statement.first, str(exc))
             return
-        if not is_valid_at(signer.certificate, records[-1].time):
+        if not signer.was_certified_at(records[-1].time):
             self.outside_validity += 1
         self._join(batch.records, records[0])
 
@@ -209,7 +215,7 @@ def judge_export(export: Iterable[bytes], given: Trust | None) -> AuditReport:
                 checks += bad
                 if not bad:
                     key = certificates.evidence_key(certificate)
-                    signers[key.key_id] = _longest(signers.get(key.key_id), Signer(source, key, certificate))
+                    signers[key.key_id] = _joined(signers.get(key.key_id), Signer(source, key, (certificate,)))
                     good += 1
             case "batch":
                 batches += 1
@@ -266,13 +272,13 @@ def _judge_certificate(certificate: x509.Certificate, source: str, trust: Trust)
     return tuple(judged(check.name, False, f"{source}: {check.detail}") for check in failures(checks))
 
 
-def _longest(held: Signer | None, offered: Signer) -> Signer:
-    """Return of two certificates for one key the one that lasts longer; one key has one source."""
+def _joined(held: Signer | None, offered: Signer) -> Signer:
+    """Return a signer with the certificates of both; one key has one source."""
     if held is None:
         return offered
     if held.source != offered.source:
         raise Malformed("audit export", f"{held.source} and {offered.source} have one evidence key")
-    return max(held, offered, key=lambda signer: signer.certificate.not_valid_after_utc)
+    return Signer(held.source, held.key, (*held.certificates, *offered.certificates))
 
 
 def _take(batch: Batch, signers: dict[KeyId, Signer], chains: dict[str, _Chain]) -> None:

@@ -11,7 +11,7 @@ from shared.devices.printable import printable
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
 _MOST_CHARS = 800
-_WIDE = 12
+_WIDE, _FEW = 12, 3
 
 
 class Conductor:
@@ -38,7 +38,7 @@ class Conductor:
             # A step that says nothing proved nothing.
             return step.run(self._context) or [Finding(step.name, Verdict.FAIL, "it looked at nothing", fix(""))]
         except (Refused, IntegrityFailure, Unavailable) as exc:
-            said = printable(str(exc), _MOST_CHARS)
+            said = printable("; ".join(line.strip() for line in str(exc).splitlines()), _MOST_CHARS)
         except OSError as exc:
             said = printable(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc), _MOST_CHARS)
         return [Finding(step.name, Verdict.FAIL, said, fix(said))]
@@ -47,7 +47,7 @@ class Conductor:
         doubtful = [one for one in findings if one.verdict is not Verdict.PASS]
         word = "broken" if broken else "ok"
         counted = f"{len(findings) - len(doubtful)} of {len(findings)} passed"
-        self._say(f"{step.name:{_WIDE}} {word:6}  {counted if len(findings) > 1 else findings[0].reason}")
+        self._say(f"{step.name:{_WIDE}} {word:6}  {counted if len(findings) > _FEW else findings[0].reason}")
         for line in lines(broken or doubtful):
             self._say(f"  {line}")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from edge_agent.config import AgentFolder, HostConfig, load_config
 from provisioning.finding import Finding, Verdict
 from provisioning.visit.answers import fix
+from provisioning.visit.install import after_enrolment
 from provisioning.visit.step import Context
 from shared.enrolment.code import CodeUnreadable, EnrolmentCode
 from shared.errors import Unavailable
@@ -28,7 +29,7 @@ class Enrol:
     def run(self, context: Context) -> Sequence[Finding]:
         folder = AgentFolder(context.places.agent_data)
         if folder.identity.exists():
-            return [_held(context, load_config(folder), "already")]
+            return _enrolled(context, _held(context, load_config(folder), "already"))
         context.programs.own_folder(folder.path)
         _verify_room(folder.path)
         try:
@@ -41,8 +42,8 @@ class Enrol:
         )  # fmt: skip
         # What lies there counts, whatever the program managed to say of it.
         if folder.identity.exists():
-            return [Finding("code", Verdict.PASS, "taken, and of no more use to anybody"),
-                    _held(context, load_config(folder), "now")]  # fmt: skip
+            taken = Finding("code", Verdict.PASS, "taken, and of no more use to anybody")
+            return [*_enrolled(context, _held(context, load_config(folder), "now")), taken]
         return [_failed("identity", ended.message or f"leadglass-agent ended with exit code {ended.exit_code}")]
 
 
@@ -75,6 +76,10 @@ def _held(context: Context, config: HostConfig, when: str) -> Finding:
             "say --asset as it is, or have the administrator replace the host first",
         )  # fmt: skip
     return Finding("identity", Verdict.PASS, f"enrolled {when} as {config.host_id}; {config.keys.in_words}")
+
+
+def _enrolled(context: Context, held: Finding) -> Sequence[Finding]:
+    return [held, *after_enrolment(context)] if held.verdict is Verdict.PASS else [held]
 
 
 def _failed(check: str, said: str) -> Finding:

@@ -2,11 +2,13 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
+from edge_agent.config import AgentFolder, load_config
 from edge_agent.console.choose import NoConsole
 from edge_agent.console.pinned import load_pins
-from edge_agent.usb_policy.trust import load_trust
+from edge_agent.usb_policy.trust import Trust
 from provisioning.finding import Finding, Verdict
 from provisioning.visit.answers import AGAIN, fix
+from provisioning.visit.install import deny, restart_guard
 from provisioning.visit.step import Context
 
 
@@ -15,7 +17,9 @@ class PinConsole:
     advised: Collection[str] = ()
 
     def run(self, context: Context) -> Sequence[Finding]:
-        return [*_console(context), *_trust(context)]
+        found = [*_console(context), *_trust(context)]
+        proved = all(one.verdict is not Verdict.FAIL for one in found)
+        return [*found, *deny(context)] if context.site.deny_by_default and proved else found
 
 
 def _console(context: Context) -> Iterator[Finding]:
@@ -29,26 +33,31 @@ def _console(context: Context) -> Iterator[Finding]:
                 f"console-{number}", Verdict.PASS, f"{pin.role} {pin.name} at {pin.port}, and its check takes it"
             )
     elif ended.message == str(NoConsole()):
-        yield Finding("console", Verdict.NOT_EVALUATED, f"{ended.message}: PS/2, serial, or over the network")
+        verdict = Verdict.PASS if context.site.no_usb_console else Verdict.NOT_EVALUATED
+        do = "attach it and repeat this step, or say --no-usb-console: PS/2, serial, or over the network"
+        yield Finding("console", verdict, ended.message, do)
     else:
         yield Finding("console", Verdict.FAIL, ended.message, fix(ended.message))
 
 
 def _trust(context: Context) -> Iterator[Finding]:
-    places = context.places
-    ended = context.programs.guard(
-        "trust", "--state", str(places.guard_state), "--agent-data", str(places.agent_data)
-    )  # fmt: skip
+    places, expected = context.places, context.site.policy_root
+    config = load_config(AgentFolder(places.agent_data))
+    trust = Trust(config.host_id, config.layer, config.policy_root, config.parts)
+    said = f"policy root {trust.fingerprint}, layers {', '.join(trust.layers)}"
+    if expected not in (None, trust.fingerprint):
+        do = f"stop: what enrolled this host is not your centre; tell the administrator. If it was mistyped, {AGAIN}"
+        yield Finding(
+            "policy-root", Verdict.FAIL, f"{said}; the administrator named {expected}; nothing was pinned", do
+        )
+        return
+    ended = context.programs.guard("trust", "--state", str(places.guard_state), "--agent-data", str(places.agent_data))
     if ended.exit_code != 0:
         yield Finding("policy-root", Verdict.FAIL, ended.message, fix(ended.message))
         return
-    trust, expected = load_trust(places.guard_state), context.site.policy_root
-    pinned = f"the guard follows policy root {trust.fingerprint} with {', '.join(trust.layers)}"
+    restart_guard(places.root)  # each time: whoever was cut off before it had pinned what no guard went by
     if expected is None:
         do = "read root and layers to the administrator, who compares them with `leadglass-server policy root`"
-        yield Finding("policy-root", Verdict.NOT_EVALUATED, f"{pinned}; nobody has compared it yet", do)
-    elif expected == trust.fingerprint:
-        yield Finding("policy-root", Verdict.PASS, f"{pinned}, as the administrator named it")
+        yield Finding("policy-root", Verdict.NOT_EVALUATED, f"{said}; pinned, and nobody has compared it yet", do)
     else:
-        do = f"stop: what enrolled this host is not your centre; tell the administrator. If it was mistyped, {AGAIN}"
-        yield Finding("policy-root", Verdict.FAIL, f"{pinned}, and the administrator named {expected}", do)
+        yield Finding("policy-root", Verdict.PASS, f"{said}; pinned, as the administrator named it")

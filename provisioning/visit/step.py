@@ -31,6 +31,14 @@ class Places:
     def own(self) -> Path:
         return self.below(layout.OWN_FOLDER)
 
+    @property
+    def guard_socket(self) -> Path:
+        return self.below(layout.GUARD_SOCKET)
+
+    @property
+    def self_test(self) -> Path:
+        return self.own / "self-test.json"
+
     def below(self, path: Path) -> Path:
         return self.root / path.relative_to("/")
 

@@ -133,6 +133,7 @@ class Event(StrEnum):
     PERSON_ADDED = "people.added"
     PERSON_REMOVED = "people.removed"
     PERSON_CHANGED = "people.changed"
+    PERSON_VOUCHED = "people.vouched-for"
     PASSWORD_SET = "people.password-set"  # noqa: S105 (an event)
     FACTOR_ADDED = "people.factor-added"
     FACTOR_REMOVED = "people.factor-removed"
@@ -270,6 +271,7 @@ EVENT_CODES: dict[Event, str] = {
     Event.PERSON_ADDED: "110113",
     Event.PERSON_REMOVED: "110113",
     Event.PERSON_CHANGED: "110113",
+    Event.PERSON_VOUCHED: "110113",
     Event.PASSWORD_SET: "110113",
     Event.FACTOR_ADDED: "110113",
     Event.FACTOR_REMOVED: "110113",

@@ -11,6 +11,8 @@ from shared.canonical import Json
 from shared.enrolment.exchange import CHAIN_PATTERN, MAX_ASSET_CHARS, MAX_PEM_CHARS, PEM_PATTERN, read_message
 from shared.fields import Fields
 
+EVIDENCE_PATH = "/api/v1/renewal/evidence"
+
 
 @dataclass(frozen=True)
 class RenewalRequest:
@@ -32,6 +34,42 @@ class RenewalRequest:
         request = cls(fields.text("tls_csr", PEM_PATTERN, max_chars=MAX_PEM_CHARS), _asset(fields))
         fields.done()
         return request
+
+
+@dataclass(frozen=True)
+class EvidenceRenewalRequest:
+    """A certificate request (PKCS #10) by the evidence key that this host has."""
+
+    evidence_csr: str
+
+    def encode(self) -> bytes:
+        return canonical.encode({"v": 1, "evidence_csr": self.evidence_csr})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "EvidenceRenewalRequest":
+        """Raises Malformed."""
+        fields = read_message(data, "renewal of evidence")
+        request = cls(fields.text("evidence_csr", PEM_PATTERN, max_chars=MAX_PEM_CHARS))
+        fields.done()
+        return request
+
+
+@dataclass(frozen=True)
+class EvidenceRenewalAnswer:
+    """The newest certificate of the evidence key, and behind it those that lead from it to the root."""
+
+    evidence_certificate: str
+
+    def encode(self) -> bytes:
+        return canonical.encode({"v": 1, "evidence_certificate": self.evidence_certificate})
+
+    @classmethod
+    def parse(cls, data: bytes) -> "EvidenceRenewalAnswer":
+        """Raises Malformed."""
+        fields = read_message(data, "answer to a renewal of evidence")
+        answer = cls(fields.text("evidence_certificate", CHAIN_PATTERN, max_chars=MAX_PEM_CHARS))
+        fields.done()
+        return answer
 
 
 @dataclass(frozen=True)

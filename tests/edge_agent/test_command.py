@@ -27,7 +27,7 @@ def test_help_starts_in_under_a_third_of_a_second() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    script = "import sys, edge_agent.__main__ as m; m._parser().format_help(); print(*sys.modules)"
+    script = "import sys, edge_agent.__main__ as m; m.command_line().format_help(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
 
     assert not {"cryptography", "pydicom", "pynetdicom", "tuf", "paho", "sqlite3", "ssl"} & set(done.stdout.split())

@@ -42,7 +42,7 @@ def test_help_takes_less_than_fifty_milliseconds_beyond_python_itself() -> None:
 
 
 def test_help_imports_nothing_heavy() -> None:
-    script = "import sys, edge_agent.guard_main as m; m._parser().format_help(); print(*sys.modules)"
+    script = "import sys, edge_agent.guard_main as m; m.command_line().format_help(); print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
 
     heavy = {"cryptography", "tuf", "psutil", "pyudev", "sqlite3", "socket", "json", "dataclasses", "subprocess"}

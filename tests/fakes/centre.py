@@ -30,7 +30,13 @@ from shared.audit.record import AuditRecord, StoredRecord
 from shared.enrolment.chain import Trust, pem_of
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
-from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
+from shared.enrolment.renewal import (
+    EVIDENCE_PATH,
+    EvidenceRenewalAnswer,
+    EvidenceRenewalRequest,
+    RenewalAnswer,
+    RenewalRequest,
+)
 from shared.fleet.command import MAX_LISTED, CommandResult, encode_commands, verify_result
 from shared.fleet.receipt import Receipt, sign_receipt
 from shared.fleet.state import READS_HEADER, HostState, verify_state
@@ -77,9 +83,11 @@ class Authority:
     def fingerprint(self) -> bytes:
         return sha256(self.certificate.public_bytes(serialization.Encoding.DER)).digest()
 
-    def issue(self, common_name: str, unit: str, key: Any, *, server: bool = False, signs: bool = True) -> bytes:
+    def issue(
+        self, common_name: str, unit: str, key: Any, *, server: bool = False, signs: bool = True, days: int = 7
+    ) -> bytes:
         """Return the certificate, and behind it the issuing CA's."""
-        builder = _builder(_name(unit, common_name), self.issuing.subject, key).add_extension(
+        builder = _builder(_name(unit, common_name), self.issuing.subject, key, days).add_extension(
             _usage(signs=signs), critical=True
         )
         if server:
@@ -200,6 +208,10 @@ class Centre:
     def renew(self, host: str, sent: RenewalRequest) -> RenewalAnswer:
         csr = x509.load_pem_x509_csr(sent.tls_csr.encode())
         return RenewalAnswer(self.authority.issue(host, "host", csr.public_key()).decode())
+
+    def renew_evidence(self, host: str, sent: EvidenceRenewalRequest) -> EvidenceRenewalAnswer:
+        key = x509.load_pem_x509_csr(sent.evidence_csr.encode()).public_key()
+        return EvidenceRenewalAnswer(self.authority.issue(host, "evidence", key, days=30).decode())
 
     def take_object(self, object_id: str, host: str, sealed: bytes) -> tuple[int, bytes]:
         if self.vault_status:
@@ -331,6 +343,8 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(centre.renewal_status, b'{"title": "Issuing stopped"}')
         if self.path == "/api/v1/renewal":
             return self._answer(200, centre.renew(self._host(), RenewalRequest.parse(body)).encode())
+        if self.path == EVIDENCE_PATH:
+            return self._answer(200, centre.renew_evidence(self._host(), EvidenceRenewalRequest.parse(body)).encode())
         if self.path == "/api/v1/audit/batches":
             return self._answer(*centre.take_batch(self._host(), body))
         if self.path.startswith("/api/v1/commands/"):
@@ -385,7 +399,7 @@ def _name(unit: str, common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in values])
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: Any, days: int = 7) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -393,7 +407,7 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: Any) -> x509.Certificat
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(datetime.now(UTC) - timedelta(hours=1))  # noqa: TID251
-        .not_valid_after(datetime.now(UTC) + timedelta(days=7))  # noqa: TID251
+        .not_valid_after(datetime.now(UTC) + timedelta(days=days))  # noqa: TID251
     )
 
 

@@ -67,6 +67,7 @@ from shared.sealing.binding import Binding
 from shared.sealing.hpke import SealedBox
 from shared.sealing.index import IndexEntry
 from shared.sealing.record import CaptureRecord, record_digest
+from shared.self_test.exchange import CentresWord, SelfTestQuestion
 from shared.signing import EvidencePublicKey, Label, SoftwareSigner, sign_statement, verify_statement
 from tests.fakes.centre import Authority
 from tests.fuzz.target import Target
@@ -340,6 +341,12 @@ TARGETS = (
     _target("enrolment-answer", EnrolmentAnswer.parse, *(answer.encode() for answer in _ANSWERS)),
     _target("renewal-request", RenewalRequest.parse, *(RenewalRequest(_PEM, name).encode() for name in (None, "CT"))),
     _target("renewal-answer", RenewalAnswer.parse, *(RenewalAnswer(_PEM, name).encode() for name in (None, "CT"))),
+    _target(
+        "self-test-question",
+        SelfTestQuestion.parse,
+        SelfTestQuestion(made.HOST, made.OBJECT, bytes(32), bytes(32)).encode(),
+    ),
+    _target("centres-word", CentresWord.parse, CentresWord(b"signed", _PEM).encode()),
     _target("lapsed-ask", LapsedAsk.parse, LapsedAsk(made.HOST, bytes(32), made.NOW).encode()),
     _target("lapsed-request", LapsedRequest.parse, ask(made.HOST_SIGNER, made.HOST, _PEM, made.NOW).encode()),
     Target("guard-answer", _guard_answer, tuple(exchange.line(each) for each in _JUDGEMENTS)),

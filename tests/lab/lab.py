@@ -19,6 +19,7 @@ from tests.lab.gadgets import Gadgets
 from tests.lab.guest import Guest
 from tests.lab.image import Image
 from tests.lab.machine import TPM_SOCKET, Boot, Memory, arguments
+from tests.lab.network import Network
 from tests.lab.newc import Entry, File, Link, archive
 from tests.lab.qmp import Qmp
 from tests.lab.tpm import SoftwareTpm
@@ -51,6 +52,7 @@ class Lab:
     gadgets: Gadgets
     tree: Tree
     console: Console
+    network: Network
 
     def __init__(
         self, image: Image, boot: Boot | None = None, *, restored: bool = True, saved: Path | None = None
@@ -121,6 +123,7 @@ class Lab:
         self.usb = Usb(self._qmp, self._folder)
         self.gadgets = Gadgets(self.guest)
         self.tree = Tree(self.guest)
+        self.network = Network(self._qmp, self.guest)
         self.console = Console(self._qmp, self._folder / "console.log")
 
     def _answers(self) -> bool:

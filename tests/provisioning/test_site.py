@@ -15,14 +15,14 @@ centre = "https://leadglass.hospital.example:8441"
 asset = "CT 2, room 1.14"
 dicom_host = "10.1.2.3"
 dicom_tls_port = 2762
-networks = ["10.1.2.0/24"]
+modalities = ["10.1.2.0/24"]
 peers = ["PACS@10.1.9.1:104"]
 guard = true
 console_ports = ["1-2.4"]
 """
 SITE = Site(
     "https://leadglass.hospital.example:8441", "CT 2, room 1.14", dicom_host="10.1.2.3", dicom_tls_port=2762,
-    networks=("10.1.2.0/24",), peers=(Peer("PACS", "10.1.9.1", 104),), guard=True, console_ports=("1-2.4",),
+    modalities=("10.1.2.0/24",), peers=(Peer("PACS", "10.1.9.1", 104),), guard=True, console_ports=("1-2.4",),
 )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_an_option_counts_more_than_the_file_and_a_file_is_not_needed(tmp_path: 
         ("asset = ''", "asset"),
         ("dicom_port = 0", "dicom_port"),
         ("dicom_port = 11112.5", "dicom_port"),
-        ("networks = ['10.1.2.3/24']", "networks"),
+        ("modalities = ['10.1.2.3/24']", "modalities"),
         ("peers = ['10.1.9.1:104']", "peers"),
         ("keys = 'paper'", "keys"),
         ("console_ports = ['keyboard']", "console_ports"),

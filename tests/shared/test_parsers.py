@@ -42,6 +42,7 @@ from shared.sealing.binding import Binding
 from shared.sealing.hpke import BoxLabel, SealedBox, SealingPublicKey
 from shared.sealing.index import IndexEntry
 from shared.sealing.record import CaptureRecord
+from shared.self_test.exchange import CentresWord, Comparison, SelfTestAnswer, SelfTestQuestion
 from shared.signing import EvidencePublicKey, Label, sign_statement, verify_statement
 from tests.shared import made
 
@@ -129,6 +130,15 @@ JSON_FORMS = {
         lambda data: encode_commands(parse_commands(data)),
         encode_commands([sign_command(_COMMAND, [made.HOST_SIGNER]).encode()]),
     ),
+    "self-test question": Form(
+        lambda data: SelfTestQuestion.parse(data).encode(),
+        SelfTestQuestion(made.HOST, made.OBJECT, bytes(32), bytes(32)).encode(),
+    ),
+    "self-test answer": Form(
+        lambda data: SelfTestAnswer.parse(data).encode(),
+        SelfTestAnswer(bytes(32), made.HOST, made.OBJECT, bytes(32), made.NOW, Comparison.DIFFERS).encode(),
+    ),
+    "the centre's word": Form(lambda data: CentresWord.parse(data).encode(), CentresWord(b"signed", PEM).encode()),
     "receipt": Form(
         lambda data: Receipt.parse(data).encode(), Receipt(made.OBJECT, bytes(32), made.NOW).encode()
     ),

@@ -14,12 +14,14 @@ from tests.vectors.generators import (
     custody_pixels,
     enrolment,
     enrolment_chain,
+    hand_over,
     host_state,
     policy,
     policy_devices,
     policy_options,
     policy_parts,
     sealed_object,
+    self_test,
     signed_statement,
     spool_export,
 )
@@ -27,7 +29,7 @@ from tests.vectors.given import BOXES_FILE, FOLDER, Files, KeptBoxes
 
 FORMATS = (
     "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
-    "spool-export", "custody", "command",
+    "spool-export", "custody", "command", "self-test", "hand-over",
 )  # fmt: skip
 
 
@@ -37,7 +39,7 @@ def make_all() -> Files:
     files = sealed_object.scenarios(boxes) | audit_record.scenarios(boxes)
     for made in (
         signed_statement, policy, policy_options, policy_devices, policy_parts, enrolment, enrolment_chain, host_state,
-        canonical_json, spool_export, command, custody, custody_image, custody_pixels,
+        canonical_json, spool_export, command, custody, custody_image, custody_pixels, self_test, hand_over,
     ):  # fmt: skip
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()

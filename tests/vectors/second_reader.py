@@ -1095,6 +1095,74 @@ def receipt(signed: bytes, spki: bytes, object_id: str, record_sha256: str) -> A
     return value
 
 
+# ---- self-test.md
+
+_QUESTION = _object_of(v=_one_of(1), host=_HOST_ID, object=_OBJECT_ID, dataset_sha256=_HEX32, nonce=_HEX32)
+_COMPARED = _object_of(
+    v=_one_of(1), question_sha256=_HEX32, host=_HOST_ID, object=_OBJECT_ID, record_sha256=_HEX32, opened=_is_time,
+    comparison=_one_of("equal", "differs"),
+)  # fmt: skip
+
+
+def self_test_question(signed: bytes, spki: bytes) -> Any:
+    return _read(statement(signed, "leadglass self-test question v1", spki), _QUESTION)
+
+
+def self_test_answer(signed: bytes, spki: bytes, question: bytes) -> Any:
+    value = _read(statement(signed, "leadglass self-test answer v1", spki), _COMPARED)
+    asked = json.loads(question[28:-64])
+    of_it = value["host"] == asked["host"] and value["object"] == asked["object"]
+    _need(of_it and value["question_sha256"] == hashlib.sha256(question).hexdigest(), "NotTheAnswer")
+    return value
+
+
+# ---- hand-over.md
+
+_FINDING = _object_of(
+    check=_matching(r"[a-z0-9]+(-[a-z0-9]+)*", 64), verdict=_one_of("pass", "fail", "not evaluated"),
+    reason=_text(), fix=_text(),
+)  # fmt: skip
+_PEMS = r"(-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=]{1,64}\n)+-----END CERTIFICATE-----\n){1,8}"
+_STEP = _object_of(
+    {"centres_word": _object_of(statement=_text(4096), certificate=_matching(_PEMS, 8192))},
+    step=_text(), at=_or_null(_is_time), findings=_list_of(_FINDING, 200),
+)  # fmt: skip
+_A_NAME = _matching(r"[^\x00-\x1f\x7f]+", 100)
+
+
+def _keyed(name: str, form: Form) -> Form:
+    return lambda value: isinstance(value, dict) and len(value) <= 8 and all(
+        re.fullmatch(name, key) is not None and form(value[key]) for key in value
+    )  # fmt: skip
+
+
+_HAND_OVER = _object_of(
+    v=_one_of(1), host=_HOST_ID, asset=_A_NAME, made=_is_time, engineer=_A_NAME, received_by=_A_NAME,
+    software=_keyed(r"[a-z]{1,32}", _text(64)), keys=_one_of("file", "tpm"), certificate_until=_is_time,
+    policy=_keyed(r"[a-z][a-z0-9-]{0,31}", _integer()), steps=_list_of(_STEP, 5),
+)  # fmt: skip
+_SIGNED_FILE = _object_of(
+    v=_one_of(1), report=_HAND_OVER, key=_OBJECT_ID, signature=_text(), certificate=_matching(_PEMS, 65_536)
+)
+_STEPS = ["preflight", "install", "enrol", "pin-console", "self-test"]
+
+
+def hand_over(data: bytes, spki: bytes) -> Any:
+    _need(len(data) <= 524_288, "Malformed", "too large")
+    file = _read(data, _SIGNED_FILE)
+    report, signature = file["report"], _base64(file["signature"], 64)
+    _need(len(signature) == 64 and [step["step"] for step in report["steps"]] == _STEPS, "Malformed", "steps")
+    for step in report["steps"]:
+        made = step["at"] is not None
+        _need(made or (not step["findings"] and "centres_word" not in step), "Malformed", "found by nobody")
+        if "centres_word" in step:
+            _base64(step["centres_word"]["statement"], 2048)
+    payload = _print(report, 0)
+    head = b"LGSIGN\x00\x01" + bytes.fromhex(file["key"]) + len(payload).to_bytes(4, "big")
+    statement(head + payload + signature, "leadglass hand-over v1", spki)
+    return report
+
+
 # ---- command.md
 
 _FLAT = (_is_flag, _integer(-(2**53) + 1), _text(300))

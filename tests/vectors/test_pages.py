@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import control_plane.http.enrolment_door
-import control_plane.http.host_identity  # noqa: F401 (as below)
+import control_plane.http.host_identity
+import control_plane.vault.self_test  # noqa: F401 (as below)
 import edge_agent.commands.executor
 import edge_agent.moving.importer  # noqa: F401 (its refusals stand on a page)
 from provisioning.verify.image import ImageState
@@ -147,6 +148,12 @@ def test_the_manifest_and_the_list_of_the_page_are_the_vectors() -> None:
     manifest = given("spool-export/manifest-ok.json", "signed")[28:-64]
 
     assert objects("spool-export.md") == [manifest, given("spool-export/list-ok.json", "bytes")]
+
+
+def test_the_question_and_the_answer_of_the_page_are_the_vectors() -> None:
+    expected = [given(f"self-test/{name}-ok.json", "signed")[28:-64] for name in ("question", "answer")]
+
+    assert objects("self-test.md") == expected
 
 
 def test_the_command_of_the_page_is_the_vector() -> None:

@@ -20,6 +20,7 @@ from control_plane.custody.decoder import Decoder, NotDecoded, Why
 from control_plane.enrolment.enroller import requested_key
 from edge_agent.capture import grade
 from edge_agent.moving.manifest import PartList, verify_manifest
+from provisioning.handover.report import SignedHandOver
 from provisioning.verify.certificate import parse_trust
 from provisioning.verify.checks import failures
 from provisioning.verify.image import DATASET, PIXELS, SYNTAX, ImageJudge
@@ -51,7 +52,8 @@ from shared.sealing.hpke import SealingPrivateKey
 from shared.sealing.index import SealedIndex, open_index
 from shared.sealing.object_file import BodyWindow
 from shared.sealing.open import StoredObject, open_range, open_verified, verify_parts
-from shared.signing import EvidencePublicKey, Label, verify_statement
+from shared.self_test.exchange import SelfTestQuestion, verify_answer, verify_answers, verify_question
+from shared.signing import EvidencePublicKey, Label, claimed_payload, verify_statement
 from tests.vectors import second_reader
 from tests.vectors.generate import FORMATS
 from tests.vectors.generators import policy as policy_generator
@@ -372,6 +374,25 @@ def our_image(given: Value) -> Value:
     return {"result": "judged", "state": report.state.value, "failed": list(dict.fromkeys(failed))}
 
 
+def our_self_test_question(given: Value) -> Value:
+    question = verify_question(b64(given, "signed"), EvidencePublicKey.parse(b64(given, "spki")))
+    return {"result": "verified", "payload": json.loads(question.encode())}
+
+
+def our_self_test_answer(given: Value) -> Value:
+    asked = b64(given, "question")
+    answer = verify_answer(b64(given, "signed"), EvidencePublicKey.parse(b64(given, "spki")))
+    verify_answers(answer, SelfTestQuestion.parse(claimed_payload(asked)), asked)
+    return {"result": "verified", "payload": json.loads(answer.encode())}
+
+
+def our_hand_over(given: Value) -> Value:
+    signed = SignedHandOver.parse(b64(given, "bytes"))
+    assert signed.encode() == b64(given, "bytes")
+    signed.verify(EvidencePublicKey.parse(b64(given, "spki")))
+    return {"result": "verified", "report": signed.report.json()}
+
+
 OURS: dict[str, Reader] = {
     "open": our_open,
     "range": our_range,
@@ -405,6 +426,9 @@ OURS: dict[str, Reader] = {
     "pixels": our_pixels,
     "comparison": our_comparison,
     "image": our_image,
+    "self-test-question": our_self_test_question,
+    "self-test-answer": our_self_test_answer,
+    "hand-over": our_hand_over,
 }
 
 # ---- read by the second reader
@@ -576,6 +600,16 @@ SECOND: dict[str, Reader] = {
     },
     "comparison": second_comparison,
     "image": second_image,
+    "self-test-question": lambda given: {
+        "result": "verified", "payload": second_reader.self_test_question(b64(given, "signed"), b64(given, "spki")),
+    },
+    "self-test-answer": lambda given: {
+        "result": "verified",
+        "payload": second_reader.self_test_answer(b64(given, "signed"), b64(given, "spki"), b64(given, "question")),
+    },
+    "hand-over": lambda given: {
+        "result": "verified", "report": second_reader.hand_over(b64(given, "bytes"), b64(given, "spki")),
+    },
 }  # fmt: skip
 
 READ_TWICE = [name for name, vector in VECTORS.items() if vector["kind"] in SECOND]

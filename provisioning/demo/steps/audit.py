@@ -10,7 +10,7 @@ from provisioning.demo.steps.enrolment import Host
 from shared.identity import CONTROL_PLANE
 
 _WAIT_S = 30.0
-_CERTIFICATES = "certificates"  # stands beside the sources
+_BESIDE = {"certificates", "merkle-log"}  # stand beside the sources
 
 EXPECTED = (
     Expectation("audit-delivered", "the host's audit records have all been delivered"),
@@ -30,7 +30,7 @@ def audit(stage: Stage, centre: Centre, host: Host) -> None:
     stage.judge("audit-delivered", waited is not None, f"{centre.people.host(host.host_id)['audit_waiting']} waiting")
     with stage.display.doing("leadglass-server audit verify"):
         verdicts = verify(stage, centre)
-    sources = {CONTROL_PLANE, host.host_id, _CERTIFICATES}
+    sources = {CONTROL_PLANE, host.host_id, *_BESIDE}
     held = set(verdicts) == sources and all(v["state"] == "verified" for v in verdicts.values())
     said = "; ".join(f"{source[:13]} {v['records']} records {v['state']}" for source, v in sorted(verdicts.items()))
     stage.judge("audit-verified", held, said)

@@ -13,6 +13,7 @@ from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.reading import ChainState
 from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from control_plane.keys import store
+from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.object_store import BodyMissing
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, StoredRecord, Subject, open_private
 from shared.errors import Malformed, Unavailable
@@ -110,7 +111,9 @@ def test_a_private_part_is_sealed_and_opens_with_the_audit_key_only(bench: Bench
 
 
 def test_without_an_audit_key_a_private_part_is_left_out_and_that_is_said(bench: Bench) -> None:
-    journal = CentreJournal(bench.database, bench.keys.signer(store.JOURNAL), lambda: None, bench.clock)
+    journal = CentreJournal(
+        bench.database, bench.keys.signer(store.JOURNAL), Sequencer(bench.keys.log_signer()), lambda: None, bench.clock
+    )
 
     journal.record(replace(STARTED, private={"patient": "Grabowski"}))
 

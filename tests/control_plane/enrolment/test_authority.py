@@ -10,7 +10,6 @@ import pytest
 from cryptography import x509
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.enrolment import authority
 from control_plane.enrolment.authority import EVIDENCE_LIFE, HOST_LIFE, Authority, IssuingEnded, Kind
 from control_plane.enrolment.expiry import authority_gaps
@@ -21,6 +20,7 @@ from control_plane.keys.store import KeyStore
 from shared.clock import SystemClock
 from shared.enrolment.chain import ChainBroken, organisation, parse_chain, pem_of, verify_chain
 from shared.identity import CONTROL_PLANE
+from tests.control_plane.begun import database_at
 from tests.fakes.authority import DAY, TestIssuing, TestRoot, new_key
 from tests.fakes.clock import FakeClock
 
@@ -30,7 +30,7 @@ OpenSsl = Callable[..., str]
 
 @pytest.fixture
 def database(tmp_path: Path) -> sessionmaker[Session]:
-    return open_database(sqlite_url(tmp_path / "centre.sqlite"))
+    return database_at(tmp_path / "centre.sqlite")
 
 
 @pytest.fixture

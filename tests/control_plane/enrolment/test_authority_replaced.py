@@ -10,13 +10,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import delete, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Certificate, KeyRow
 from control_plane.enrolment import authority, profiles
 from control_plane.enrolment.authority import Authority, AuthorityOutdated, AuthorityReplaced, Kind
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
 from shared.enrolment.chain import organisation, pem_of
+from tests.control_plane.begun import database_at
 from tests.fakes.clock import FakeClock
 
 HOSTS = ["centre.example"]
@@ -25,7 +25,7 @@ NOW = FakeClock().now()
 
 @pytest.fixture
 def database(tmp_path: Path) -> sessionmaker[Session]:
-    return open_database(sqlite_url(tmp_path / "centre.sqlite"))
+    return database_at(tmp_path / "centre.sqlite")
 
 
 @pytest.fixture

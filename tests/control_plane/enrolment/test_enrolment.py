@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow, Certificate, EnrolmentCodeRow, Host
 from control_plane.enrolment import authority, codes
 from control_plane.enrolment.authority import HOST_LIFE, SERVER_LIFE, Authority, NameNotPermitted
@@ -29,11 +28,13 @@ from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.record import AuditRecord, Event, EventName
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed
 from shared.identity import HostId
+from tests.control_plane.begun import database_at
 from tests.fakes.clock import FakeClock
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -47,13 +48,15 @@ class Centre:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.clock = folder, FakeClock(START)
-        self.database: sessionmaker[Session] = open_database(sqlite_url(folder / "centre.sqlite"))
+        self.database: sessionmaker[Session] = database_at(folder / "centre.sqlite")
         self.keys = keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         self.ca: Authority = authority.establish(
             self.database, keys, self.clock, ec.generate_private_key(ec.SECP256R1()), ["centre.example"]
         )
         keys.create_p256(store.JOURNAL)
-        self.journal = journal = CentreJournal(self.database, keys.signer(store.JOURNAL), lambda: None, self.clock)
+        self.journal = journal = CentreJournal(
+            self.database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: None, self.clock
+        )
         Accounts(self.database, self.clock).create("ada", "administrator")
         self.renewer = Renewer(self.database, self.ca, journal)
         self.evidence = EvidenceKeys(self.database, self.ca.trust)

@@ -160,7 +160,9 @@ def test_a_record_that_cannot_be_kept_takes_the_certificate_with_it(issuing: Iss
             super().append(session, happening)
 
     centre = issuing.centre
-    failing = Failing(centre.database, centre.keys.signer(store.JOURNAL), lambda: None, centre.clock)
+    failing = Failing(
+        centre.database, centre.keys.signer(store.JOURNAL), centre.journal.sequencer, lambda: None, centre.clock
+    )
     issuance = Issuance(centre.ca, failing, lambda _session: None, lambda: None)
     key = ec.generate_private_key(ec.SECP256R1()).public_key()
     with pytest.raises(Stopped):

@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.certificates import compare
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment import authority, profiles, rotation
@@ -26,9 +25,11 @@ from control_plane.enrolment.rotation import AuthorityChanges, NotInstalled
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.record import AuditRecord, Event, Outcome
 from shared.enrolment.chain import ChainBroken, parse_chain, pem_of, verify_chain
 from shared.errors import Malformed, Refused
+from tests.control_plane.begun import database_at
 from tests.fakes.authority import DAY, NOW, TestRoot, new_key
 from tests.fakes.clock import FakeClock
 
@@ -40,11 +41,13 @@ class Place:
 
     def __init__(self, folder: Path) -> None:
         self.clock, self.root_key = FakeClock(NOW), new_key()
-        self.database: sessionmaker[Session] = open_database(sqlite_url(folder / "centre.sqlite"))
+        self.database: sessionmaker[Session] = database_at(folder / "centre.sqlite")
         self.keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         authority.establish(self.database, self.keys, self.clock, self.root_key, [HOST])
         self.keys.create_p256(store.JOURNAL)
-        self.journal = CentreJournal(self.database, self.keys.signer(store.JOURNAL), lambda: None, self.clock)
+        self.journal = CentreJournal(
+            self.database, self.keys.signer(store.JOURNAL), Sequencer(self.keys.log_signer()), lambda: None, self.clock
+        )
 
     @property
     def ca(self) -> Authority:

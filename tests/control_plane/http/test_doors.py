@@ -160,6 +160,9 @@ def test_an_enrolment_that_is_not_one_gets_a_clear_answer(door: Open) -> None:
         ("/api/v1/audit/records", "GET"),
         ("/api/v1/audit/export", "GET"),
         ("/api/v1/audit/verify", "POST"),
+        ("/api/v1/log/checkpoint", "GET"),
+        ("/api/v1/log/tile/0/000", "GET"),
+        ("/api/v1/log/proof", "POST"),
     ],
 )
 def test_the_people_door_answers_nobody_who_is_not_signed_in(door: Open, path: str, method: str) -> None:

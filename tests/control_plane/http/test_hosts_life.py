@@ -31,8 +31,11 @@ def enrolled(door: Open, folder: Path, code: EnrolmentCode, asset: str) -> str:
 
 @pytest.fixture(scope="module")
 def ben(door: Open) -> str:
-    """Return the token of a second administrator."""
+    """Return the token of a second administrator, for whom a third one has vouched."""
     answer = post(door, "/api/v1/people", {"name": "ben", "role": "administrator"})
+    assert any(said.startswith("ben does not count as another person yet") for said in not_proved(door))
+    cleo = door.centre._accounts.create("cleo", "administrator")
+    assert post(door, "/api/v1/people/vouch", {"name": "ben"}, cleo).status == 200
     return str(json.loads(answer.body)["token"])
 
 
@@ -94,3 +97,22 @@ def test_a_fingerprint_has_one_form(door: Open, fingerprint: str) -> None:
 
     assert post(door, f"/api/v1/hosts/{host}/approval", {"fingerprint": fingerprint}).status == 422
     assert post(door, f"/api/v1/hosts/{host}/approval", {"fingerprint": "0000-0000-0000-0000"}).status == 404
+
+
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("POST", "/api/v1/people/remove", {"name": "a\0b"}),
+        ("POST", "/api/v1/objects/find", {"patient_id": "\0"}),
+        ("POST", "/api/v1/tokens", {"name": "x", "scope": ["status:\0read"], "days": 1}),
+        ("POST", "/api/v1/requests/a%00b/approve", {}),
+        ("GET", "/api/v1/devices?host=a%00b", None),
+    ],
+)
+def test_text_that_no_database_keeps_is_bad_input(
+    door: Open, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    """PostgreSQL keeps no NUL, and said so when it was too late."""
+    sent = None if body is None else json.dumps(body).encode()
+
+    assert door.signed_in(method, path, sent).status == 422

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import KeyRow
 from control_plane.keys.root import (
     KeyNotAuthentic,
@@ -25,13 +24,14 @@ from shared.clock import SystemClock
 from shared.errors import Malformed
 from shared.identity import KeyId
 from shared.policy.document import KeyPurpose
+from tests.control_plane.begun import database_at
 
 ROOT = RootKey(bytes(range(32)))
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> sessionmaker[Session]:
-    return open_database(sqlite_url(tmp_path / "keys.sqlite"))
+    return database_at(tmp_path / "keys.sqlite")
 
 
 @pytest.fixture

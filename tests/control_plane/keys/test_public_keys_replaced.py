@@ -6,18 +6,18 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import KeyRow
 from control_plane.keys.root import KeyNotAuthentic, RootKey
 from control_plane.keys.store import KeyStore
 from shared.policy.document import KeyPurpose
 from shared.sealing.hpke import SealingPrivateKey
+from tests.control_plane.begun import database_at
 from tests.fakes.clock import FakeClock
 
 
 @pytest.fixture
 def database(tmp_path: Path) -> sessionmaker[Session]:
-    return open_database(sqlite_url(tmp_path / "centre.sqlite"))
+    return database_at(tmp_path / "centre.sqlite")
 
 
 def opened(database: sessionmaker[Session]) -> KeyStore:

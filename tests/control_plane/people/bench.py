@@ -10,7 +10,6 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
@@ -23,7 +22,9 @@ from control_plane.people.security_keys import SecurityKeys
 from control_plane.people.sessions import Sessions
 from control_plane.people.signing_in import Shown, SigningIn
 from control_plane.people.tokens import Tokens
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.record import AuditRecord
+from tests.control_plane.begun import database_at
 from tests.fakes.clock import FakeClock
 
 START = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -52,13 +53,15 @@ class Bench:
         self.restart()
 
     def open(self) -> None:
-        self.database: sessionmaker[Session] = open_database(sqlite_url(self.folder / "people.sqlite"))
+        self.database: sessionmaker[Session] = database_at(self.folder / "people.sqlite")
         self.keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
 
     def restart(self, passwords: Passwords | None = None) -> None:
         """Have a new process on the same database."""
         self.open()
-        self.journal = CentreJournal(self.database, self.keys.signer(store.JOURNAL), lambda: None, self.clock)
+        self.journal = CentreJournal(
+            self.database, self.keys.signer(store.JOURNAL), Sequencer(self.keys.log_signer()), lambda: None, self.clock
+        )
         common = (self.database, self.journal)
         proofs = (*common, self.keys, passwords or Passwords(QUICK), SecurityKeys(lambda: ORIGIN), self.clock)
         self.accounts = Accounts(self.database, self.clock)
@@ -79,7 +82,7 @@ class Bench:
         return person, phone, added.recovery_codes
 
     def sign_in(self, name: str, code: str, *, password: str = PASSWORD, address: str = HERE) -> NewSession:
-        step = self.signing_in.begin(name, password)
+        step = self.signing_in.begin(name, password, address)
         return self.signing_in.finish(step.secret, Shown(code=code), address)
 
     def records(self) -> list[AuditRecord]:

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from securesystemslib.signer import Signer
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.engine import open_database, sqlite_url
+from control_plane.db.engine import open_database
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import POLICY_ONLINE, RECEIPTS, KeyStore
 from control_plane.policy.authoring import Credential, author, make_root_and_targets, new_credential
@@ -21,6 +21,7 @@ from shared.audit.record import Event, Happening
 from shared.clock import SystemClock
 from shared.policy.document import ORGANISATION, KeyPurpose, Modality, PolicyDocument
 from shared.policy.grading import Grading
+from tests.control_plane.begun import database_at
 
 PERSON = "Ada"
 POLICY = AuthoredPolicy(ORGANISATION, (Modality("CT1", "CT, room 1.14"),), Grading("restricted"), 5, 30)
@@ -112,7 +113,8 @@ def credential_for(keys: KeyStore) -> Credential:
 
 def new_centre(folder: Path, url: str = "") -> Centre:
     """Return a centre that is established and has published nothing; `url` is that of a database elsewhere."""
-    database, clock = open_database(url or sqlite_url(folder / "centre.sqlite")), SetClock()
+    database = open_database(url) if url else database_at(folder / "centre.sqlite")
+    clock = SetClock()
     keys, journal = new_keys(database, clock), MemoryJournal()
     credential = credential_for(keys)
     publisher = PolicyPublisher(database, keys, journal, clock)

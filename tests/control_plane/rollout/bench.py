@@ -21,6 +21,7 @@ from control_plane.policy.file.authored import Authored
 from control_plane.rollout.plan import OnAbort, Plan
 from control_plane.rollout.service import Rollouts
 from control_plane.rollout.state import Rollout
+from control_plane.tlog.sequencer import Sequencer
 from edge_agent.policy_sync.layers import read_layers
 from edge_agent.policy_sync.verification import PolicyVerification
 from shared.fleet.state import FailedLayer, HostState, LayerState, sign_state
@@ -174,7 +175,9 @@ class Bench:
 
 
 def journal_of(centre: Centre) -> CentreJournal:
-    return CentreJournal(centre.database, centre.keys.signer(RECEIPTS), lambda: None, centre.clock)
+    return CentreJournal(
+        centre.database, centre.keys.signer(RECEIPTS), Sequencer(centre.keys.log_signer()), lambda: None, centre.clock
+    )
 
 
 def rollouts_of(centre: Centre) -> Rollouts:

@@ -29,6 +29,7 @@ from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.moving.move import Moves
+from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.conflicts import Conflicts
 from control_plane.vault.finding import Finder
 from control_plane.vault.index_service import IndexService
@@ -144,7 +145,13 @@ class Bench:
         self.keys = KeyStore(self.database, ROOT, self.clock)
         self.ca: Authority = authority.load(self.database, self.keys, self.clock)
         audit_key = self.public(KeyPurpose.AUDIT)
-        self.journal = CentreJournal(self.database, self.keys.signer(store.JOURNAL), lambda: audit_key, self.clock)
+        self.journal = CentreJournal(
+            self.database,
+            self.keys.signer(store.JOURNAL),
+            Sequencer(self.keys.log_signer()),
+            lambda: audit_key,
+            self.clock,
+        )
         self.evidence = EvidenceKeys(self.database, self.ca.trust)
         self.index = IndexService(self.keys, self.keys.secret(store.BLIND_INDEX))
         self.objects = object_store(folder / "objects")

@@ -17,7 +17,7 @@ full avg10=0.00 avg60=0.00 avg300=0.00 total=1
 
 
 class FakeSlice:
-    def __init__(self, folder: Path, *, slice_name: str = "leadglass.slice") -> None:
+    def __init__(self, folder: Path, *, slice_name: str = "leadglass-host.slice") -> None:
         self.root, self.own = folder / "cgroup", folder / "own"
         self._slice = self.root / slice_name
         self.agent, self.guard = self._slice / "leadglass-agent.service", self._slice / "leadglass-guard.service"

@@ -126,10 +126,10 @@ def test_what_this_kernel_does_not_count_says_why(watched: Watched, tmp_path: Pa
 
     watched.files.remove("memory.current")
     watched.watch.look()
-    assert watched.watch.budget() == NotCounted("memory is not accounted for in leadglass.slice")
+    assert watched.watch.budget() == NotCounted("memory is not accounted for in leadglass-host.slice")
     watched.files.own.write_text("0::/user.slice/session-1.scope\n")
     watched.watch.look()
-    assert watched.watch.budget() == NotCounted("this agent does not run in leadglass.slice")
+    assert watched.watch.budget() == NotCounted("this agent does not run in leadglass-host.slice")
     (watched.files.root / "cgroup.controllers").unlink()
     watched.watch.look()
     assert watched.watch.budget() == NotCounted("no cgroup v2")

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from edge_agent.agent import Agent, Settings
 from edge_agent.capture.listener import Address
-from edge_agent.config import AgentFolder, load_enrolment, load_identity
+from edge_agent.config import EVIDENCE_CERTIFICATE, AgentFolder, evidence_key, load_enrolment, load_identity
 from edge_agent.enrol.enroller import enrol
+from edge_agent.enrol.evidence import EvidenceRenewal
 from edge_agent.enrol.lapsed import Asking
 from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal
@@ -24,6 +26,7 @@ from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyVaultUnavailabl
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.memory_file import in_memory
 from shared.clock import SystemClock
+from shared.enrolment.chain import parse_chain
 from shared.fleet.keys import KeyProtection
 from tests.edge_agent.host_keys.needles import found_in, needles_of
 from tests.edge_agent.host_keys.test_move import vaults_of
@@ -115,6 +118,27 @@ def test_a_renewed_key_is_in_the_tpm_too_and_serves_at_once_and_after_a_restart(
     with running(in_tpm, vault, MemoryLog()):
         said = len(centre.states)
         centre.wait_for(lambda: len(centre.states) > said)
+
+
+def test_the_evidence_key_is_certified_anew_and_stays_where_it_is(
+    centre: Centre, in_tpm: AgentFolder, vault: Vaults
+) -> None:
+    identity, file = load_identity(in_tpm, vault), in_tpm.identity / EVIDENCE_CERTIFICATE
+    before, key = file.read_bytes(), identity.keys.file(KeyName.EVIDENCE).read_bytes()
+    clock = FakeClock(identity.tls_certificate.not_valid_before_utc + timedelta(days=5))
+    with in_memory(identity.tls) as tls:
+        door = HttpsDoor("127.0.0.1", identity.config.doors.https_port, verified_context(in_tpm.ca, tls), timeout_s=5)
+    renewal = EvidenceRenewal(
+        door, in_tpm, identity.config.host_id, key=lambda: evidence_key(identity.keys), trust=lambda: identity.trust,
+        clock=clock, log=MemoryLog(),
+    )  # fmt: skip
+
+    assert renewal.renew_if_due()
+    assert file.read_bytes() != before
+    assert identity.keys.file(KeyName.EVIDENCE).read_bytes() == key
+    assert parse_chain(file.read_bytes(), "")[0].public_key() == evidence_key(identity.keys).public_key()
+    assert not renewal.renew_if_due()
+    door.close()
 
 
 def test_a_tpm_that_does_not_answer_keeps_the_old_certificate_and_asks_the_centre_for_nothing(

@@ -13,7 +13,7 @@ from edge_agent.link import protocol
 from edge_agent.link.client import GuardClient, GuardRefused, GuardUnavailable
 from edge_agent.link.frames import frame
 from edge_agent.link.protocol import Taken, encode_answer
-from tests.fakes.guard import REPORT, STICK, MemoryDesk, chain, guard
+from tests.fakes.guard import REHEARSAL, REPORT, STICK, MemoryDesk, chain, guard
 
 US = os.getuid()
 
@@ -33,6 +33,7 @@ def test_asks_and_is_answered(path: Path) -> None:
         client.confirm(200)
         client.offer(bytes(protocol.MAX_HEAD_BYTES), bytes(protocol.MAX_LAYER_BYTES))
         assert client.explain("1-2").device == STICK
+        assert client.rehearse() == REHEARSAL
 
     assert desk.confirmed == 200
     assert desk.offers == [(bytes(protocol.MAX_HEAD_BYTES), bytes(protocol.MAX_LAYER_BYTES))]

@@ -181,8 +181,11 @@ def test_an_export_takes_along_what_the_agent_had_acknowledged_and_not_entered_y
 def test_a_spool_that_cannot_be_put_in_order_is_exported_as_far_as_it_goes_and_it_is_said(
     old: AgentFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # What stands in the place of a segment that the disk does not give.
-    (old.spool / "segments" / f"{99:020}-{'0a' * 16}.seg").mkdir()
+    # What stands in the place of a segment that the disk does not give; with names in it, it has a size on every disk.
+    segment = old.spool / "segments" / f"{99:020}-{'0a' * 16}.seg"
+    segment.mkdir()
+    for name in range(300):
+        (segment / str(name)).touch()
 
     assert spool("export", old, tmp_path / "stick") == 1
     told = capsys.readouterr()

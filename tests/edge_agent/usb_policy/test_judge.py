@@ -186,3 +186,24 @@ def test_a_device_with_as_many_interfaces_as_can_be_is_known_again(bench: Bench)
     assert decided(bench.judge(), usb_device("1-1", *many)).target is Target.ALLOW
     assert decided(bench.judge(), usb_device("1-1", *many)).target is Target.ALLOW
     assert decided(bench.judge(), usb_device("1-1", STORAGE)).cause is Cause.SUSPICIOUS
+
+
+@pytest.mark.parametrize(
+    "rules, target",
+    [((), Target.BLOCK), (("allow 1234:5678",), Target.BLOCK), (("allow with-interface 03:01:01",), Target.ALLOW)],
+)
+def test_a_rehearsal_is_decided_by_the_policy_in_force_and_leaves_no_trace(
+    bench: Bench, rules: tuple[str, ...], target: Target
+) -> None:
+    bench.rules(*rules)
+    judge, keyboard = bench.judge(), usb_device("1-1", KEYBOARD)
+
+    assert judge.rehearse(keyboard).target is target
+    bench.rules("allow with-interface 03:01:01 if !rule-applied")
+    assert judge.rehearse(keyboard).target is judge.rehearse(keyboard).target is Target.ALLOW
+    # Had it been remembered, the rule would have been applied already.
+    assert decided(judge, usb_device("1-2", KEYBOARD)).target is Target.ALLOW
+
+
+def test_without_a_policy_a_rehearsal_is_blocked(bench: Bench) -> None:
+    assert bench.judge().rehearse(usb_device("1-1", KEYBOARD)).cause is Cause.NO_POLICY

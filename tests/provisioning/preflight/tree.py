@@ -18,7 +18,7 @@ _FILES = {
     "dev/tpmrm0": "",
     f"boot/config-{KERNEL}": "CONFIG_CGROUPS=y\nCONFIG_CGROUP_BPF=y\n",
     "etc/passwd": "root:x:0:0:root:/root:/bin/bash\nleadglass:x:997:997::/var/lib/leadglass:/usr/sbin/nologin\n",
-    "etc/group": "root:x:0:\ntss:x:113:leadglass\n",
+    "etc/group": "root:x:0:\ntss:x:113:leadglass\nleadglass:x:997:\n",
     "etc/timezone": "Asia/Shanghai",
     "run/udev/control": "",
     "usr/lib/systemd/libsystemd-shared-252.so": "",
@@ -31,6 +31,6 @@ def machine_tree(root: Path) -> UsbTree:
     for name, text in _FILES.items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(f"{text}\n" if text else "")
+        file.write_text(f"{text.rstrip()}\n" if text else "")
     (root / "run/systemd/system").mkdir(parents=True)
     return tree

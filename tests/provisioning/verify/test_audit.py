@@ -225,6 +225,16 @@ def test_a_batch_outside_its_certificates_period_is_reported() -> None:
     assert any(check.name.startswith("validity of") for check in report.checks)
 
 
+def test_of_a_key_that_was_certified_anew_each_certificate_counts_for_its_own_time() -> None:
+    late = AUTHORITY.certify(NAME, "evidence", HOST.key, since=NOW + DAY, until=NOW + 300 * DAY)
+
+    for evidence in ([*EVIDENCE, (NAME, late)], [(NAME, late), *EVIDENCE]):
+        report = judge_export(export([HOST.batch(1, 9)], evidence), AUTHORITY.trust)
+
+        assert report.ok
+        assert not any(check.name.startswith("validity of") for check in report.checks)
+
+
 def test_an_export_without_records_proves_nothing() -> None:
     assert judge_export(export([], EVIDENCE), None).conclusion == "Nothing was proven: the export holds no records."
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from control_plane.__main__ import _parser as server_parser
+from control_plane.__main__ import command_line as server_parser
 from provisioning.verify.__main__ import OK, main
-from provisioning.verify.__main__ import _parser as verify_parser
+from provisioning.verify.__main__ import command_line as verify_parser
 from provisioning.verify.image import ImageState
 
 ROOT = Path(__file__).resolve().parents[3]

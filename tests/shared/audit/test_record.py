@@ -176,7 +176,6 @@ def test_an_event_of_a_newer_host_is_kept_as_it_is_and_is_none_of_ours() -> None
 
     assert record.event == UnknownEvent("capture.dose-checked", "110107")
     assert record.encode() == public
-    assert record.event not in set(Event)
     for change in ({"event": "Capture.x"}, {"event": "capture"}, {"event": "a." + "b" * 40}, {"code": "1"}):
         with pytest.raises(Malformed):
             AuditRecord.parse(canonical.encode({**json.loads(public), **change}))

@@ -8,13 +8,13 @@ import pytest
 from sqlalchemy import update
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import AuditRow, Object
 from control_plane.db.transactions import snapshot
 from control_plane.policy.simulation.captures import Captured
 from control_plane.policy.simulation.rows import Lately, LatelyAttached, attached_since, captured_since
 from shared.clock import SystemClock
 from shared.devices.device import Interface, UsbDevice
+from tests.control_plane.begun import database_at
 from tests.control_plane.policy.simulation.ward import Ward
 
 STICK = UsbDevice(
@@ -24,7 +24,7 @@ STICK = UsbDevice(
 
 @pytest.fixture
 def database(tmp_path: Path) -> sessionmaker[Session]:
-    return open_database(sqlite_url(tmp_path / "centre.sqlite"))
+    return database_at(tmp_path / "centre.sqlite")
 
 
 def lately(database: sessionmaker[Session], most: int = 100) -> Lately:

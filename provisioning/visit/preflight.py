@@ -1,4 +1,4 @@
-"""Preflight as a step of a visit."""
+"""The step that looks whether this machine is fit, and changes nothing."""
 
 from collections.abc import Collection, Sequence
 
@@ -9,7 +9,7 @@ from provisioning.preflight.machine import Machine
 from provisioning.visit.step import Context
 
 
-class PreflightStep:
+class Preflight:
     name = "preflight"
     advised: Collection[str] = ADVISED
 

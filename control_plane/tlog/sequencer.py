@@ -1,0 +1,76 @@
+"""Enters records in the Merkle log, in the commit that makes them durable, and signs what the log then is.
+
+Whoever enters holds the lock of `in_one_commit`, so over all workers of one database there is one sequencer. Before it
+signs, the log has to be the one that it signed last: edited rows are not made part of a signed history.
+"""
+
+from collections.abc import Sequence
+from threading import Lock
+
+from sqlalchemy.orm import Session
+
+from control_plane.tlog import rows
+from control_plane.tlog.rows import LogAltered
+from shared.audit.tlog.checkpoint import TreeHead, sign_checkpoint, verify_checkpoint
+from shared.audit.tlog.growth import Growth
+from shared.audit.tlog.keys import NoteKey, NoteSigner
+from shared.audit.tlog.tree import CompactRange
+from shared.errors import IntegrityFailure, Malformed
+
+
+class Sequencer:
+    """Safe for several threads and several processes on one database."""
+
+    def __init__(self, signer: NoteSigner) -> None:
+        self._signer = signer
+        self._lock, self._verified = Lock(), ""
+
+    @property
+    def key(self) -> NoteKey:
+        return self._signer.public
+
+    def enter(self, session: Session, leaves: Sequence[bytes]) -> int:
+        """Enter `leaves` in a transaction of `in_one_commit`; return the number of the first one, counted from 0.
+
+        Raises LogAltered: the head is not what was signed.
+        """
+        size, encoded, checkpoint = rows.head(session)
+        grown = self._verify(size, encoded, checkpoint)
+        growth = Growth(grown, rows.reader(session))
+        growth.append(leaves)
+        rows.keep_tiles(session, size, growth)
+        self._keep_head(session, grown)
+        return size
+
+    def sign(self, session: Session) -> None:
+        """Sign what a migration entered, where nobody has signed yet, in a transaction of `in_one_commit`."""
+        size, encoded, checkpoint = rows.head(session)
+        if size and not checkpoint:
+            self._keep_head(session, self._verify(size, encoded, checkpoint))
+
+    def _keep_head(self, session: Session, grown: CompactRange) -> None:
+        signed = sign_checkpoint(TreeHead(self.key.name, grown.size, grown.root()), self._signer)
+        rows.keep_head(session, grown, signed)
+        self._remember(signed)
+
+    def _verify(self, size: int, encoded: bytes, checkpoint: str) -> CompactRange:
+        try:
+            grown = CompactRange.parse(size, encoded)
+            if checkpoint:
+                head = TreeHead(self.key.name, size, grown.root())
+                if not checkpoint.startswith(head.text() + "\n"):
+                    raise LogAltered(f"its head is at {size}, and that is not what was signed")
+                if checkpoint != self._last():
+                    verify_checkpoint(checkpoint, [self.key])
+        except (Malformed, IntegrityFailure) as exc:
+            raise exc if isinstance(exc, LogAltered) else LogAltered(str(exc)) from exc
+        self._remember(checkpoint)
+        return grown
+
+    def _last(self) -> str:
+        with self._lock:
+            return self._verified
+
+    def _remember(self, checkpoint: str) -> None:
+        with self._lock:
+            self._verified = checkpoint

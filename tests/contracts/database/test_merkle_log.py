@@ -1,0 +1,179 @@
+"""The Merkle log on every engine: what is done to it is found, and what was acknowledged is in it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from control_plane.audit_log.reading import MERKLE_LOG
+from control_plane.db.engine import close_database
+from control_plane.db.transactions import snapshot
+from control_plane.tlog.rows import LogAltered
+from control_plane.tlog.verify import LogVerdict, verify_log
+from shared.audit.record import Action, Event, Happening, Outcome, leaf_hash
+from shared.audit.tlog.checkpoint import claimed_head
+from shared.audit.tlog.note import NoteUnverified
+from tests.contracts.database.conftest import Place
+from tests.control_plane.vault.bench import Bench, HostBench
+
+STARTED = Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS)
+COUNT = 300
+"""A full tile, and a part of the next."""
+
+
+@pytest.fixture
+def bench(place: Place, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "centre", url=place.url)
+    yield bench
+    close_database(bench.database)
+
+
+def filled(bench: Bench) -> HostBench:
+    host = bench.enrol()
+    for _ in range(COUNT - 2):
+        host.note()
+    bench.journal.record(STARTED)
+    host.deliver(1, 250)
+    host.deliver(251, COUNT - 2)
+    bench.journal.record(STARTED)
+    return host
+
+
+def verdict(bench: Bench, *kept: str) -> LogVerdict:
+    with snapshot(bench.database) as session:
+        return verify_log(session, bench.journal.sequencer.key, kept)
+
+
+def checkpoint(bench: Bench) -> str:
+    (row,) = bench.rows("SELECT checkpoint FROM log_head")
+    return str(row.checkpoint)
+
+
+def is_found(bench: Bench, *kept: str) -> bool:
+    return bool(verdict(bench, *kept).why)
+
+
+def test_every_record_has_the_entry_that_it_says_whatever_came_at_once(bench: Bench, place: Place) -> None:
+    host, other = filled(bench), Bench(bench.folder, url=place.url)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda b: b.journal.record(STARTED), [bench, other] * 10))
+
+    entries = [row.entry for row in bench.rows("SELECT entry FROM audit_records ORDER BY entry")]
+    assert entries == list(range(COUNT + 20))
+    assert verdict(bench) == LogVerdict(COUNT + 20, None, "")
+    assert bench.reading.prove()[MERKLE_LOG].state == "verified"
+    head = claimed_head(checkpoint(bench))
+    assert (head.size, head.origin) == (COUNT + 20, bench.keys.log_signer().public.name)
+    (row,) = bench.rows("SELECT leaf, public FROM audit_records WHERE entry = 7")
+    assert row.leaf == leaf_hash(bytes(row.public)) == host.journal[6].leaf
+    close_database(other.database)
+
+
+def test_what_is_done_to_the_records_or_to_the_log_is_found_and_named(bench: Bench) -> None:
+    """Each in turn, and put right again: that is the control that nothing else was found."""
+    filled(bench)
+    kept = checkpoint(bench)
+    (row,) = bench.rows("SELECT source, seq, public, leaf FROM audit_records WHERE entry = 260")
+    (tile,) = bench.rows("SELECT hashes FROM log_tiles WHERE level = 0 AND number = 1")
+    (head,) = bench.rows("SELECT size, range FROM log_head")
+    edited, hashes = bytes(row.public).replace(b'"outcome":0', b'"outcome":8'), bytes(tile.hashes)
+    put = "UPDATE audit_records SET public = :p WHERE entry = 260"
+    swap = "UPDATE audit_records SET entry = CASE entry WHEN 10 THEN 9999 ELSE :to END WHERE entry IN (:at, 10)"
+    for name, do, undo, first_bad, why in (
+        ("edited payload", [(put, {"p": edited})], [(put, {"p": bytes(row.public)})], 260, f"record {row.seq} of"),
+        ("edited together with its leaf", [(put, {"p": edited}),
+            ("UPDATE audit_records SET leaf = :l WHERE entry = 260", {"l": leaf_hash(edited)})],
+         [(put, {"p": bytes(row.public)}), ("UPDATE audit_records SET leaf = :l WHERE entry = 260", {"l": row.leaf})],
+         260, f"record {row.seq} of"),
+        ("reordered", [(swap, {"at": -1, "to": 0}), ("UPDATE audit_records SET entry = 10 WHERE entry = 11", {}),
+            ("UPDATE audit_records SET entry = 11 WHERE entry = 9999", {})],
+         [(swap, {"at": -1, "to": 0}), ("UPDATE audit_records SET entry = 10 WHERE entry = 11", {}),
+            ("UPDATE audit_records SET entry = 11 WHERE entry = 9999", {})], 10, "not the one that was entered"),
+        ("an edited tile", [("UPDATE log_tiles SET hashes = :h WHERE level = 0 AND number = 1", {"h": hashes[::-1]})],
+         [("UPDATE log_tiles SET hashes = :h WHERE level = 0 AND number = 1", {"h": hashes})], None, "tile/0/001"),
+        ("a tile too many", [("INSERT INTO log_tiles VALUES (3, 0, :h)", {"h": hashes})],
+         [("DELETE FROM log_tiles WHERE level = 3", {})], None, "beyond its end"),
+        ("an edited head", [("UPDATE log_head SET range = :r", {"r": bytes(head.range)[::-1]})],
+         [("UPDATE log_head SET range = :r", {"r": bytes(head.range)})], None, "head"),
+        ("a checkpoint that nobody signed",
+         [("UPDATE log_head SET checkpoint = :c", {"c": kept.replace(f"\n{COUNT}\n", "\n7\n")})],
+         [("UPDATE log_head SET checkpoint = :c", {"c": kept})], None, "checkpoint"),
+    ):  # fmt: skip
+        for statement, values in do:
+            bench.sql(statement, **values)
+        found = verdict(bench, kept)
+        assert found.first_bad == first_bad, name
+        assert why in found.why, name
+        for statement, values in undo:
+            bench.sql(statement, **values)
+        assert not is_found(bench, kept), name
+
+
+@pytest.mark.parametrize("where, first_bad", [("entry = 260", 260), (f"entry > {COUNT - 4}", COUNT - 3)])
+def test_a_record_that_is_gone_is_named(bench: Bench, where: str, first_bad: int) -> None:
+    filled(bench)
+    bench.sql(f"DELETE FROM audit_records WHERE {where}")  # noqa: S608 (ours)
+
+    assert verdict(bench).first_bad == first_bad
+
+
+def test_a_record_that_was_put_in_beside_the_log_is_named(bench: Bench) -> None:
+    filled(bench)
+    values = "'host-0', seq, public, sealed, leaf, received"
+    for entry in ("NULL", str(COUNT)):
+        bench.sql(f"INSERT INTO audit_records SELECT {values}, {entry} FROM audit_records WHERE entry = 3")  # noqa: S608
+        assert "never entered" in verdict(bench).why
+        bench.sql("DELETE FROM audit_records WHERE source = 'host-0'")
+
+
+def test_yesterday_put_back_holds_by_itself_and_is_found_by_whoever_kept_a_checkpoint(bench: Bench) -> None:
+    filled(bench)
+    before = [dict(row._mapping) for row in bench.rows("SELECT * FROM log_head")]
+    (tile,) = bench.rows("SELECT hashes FROM log_tiles WHERE level = 0 AND number = 1")
+    yesterday = checkpoint(bench)
+    bench.journal.record(STARTED)
+    today = checkpoint(bench)
+    assert not is_found(bench, yesterday, today)
+
+    # All that the last commit wrote is taken back.
+    bench.sql("DELETE FROM audit_statements WHERE source = 'control-plane' AND last = 3")
+    bench.sql(f"DELETE FROM audit_records WHERE entry = {COUNT}")  # noqa: S608 (ours)
+    bench.sql("UPDATE log_tiles SET hashes = :h WHERE level = 0 AND number = 1", h=tile.hashes)
+    bench.sql("UPDATE log_head SET size = :size, range = :range, checkpoint = :checkpoint", **before[0])
+    assert not is_found(bench, yesterday)
+    assert "cut off" in verdict(bench, today).why
+
+    # It grows again, and shows other people another story under the same number.
+    bench.clock.advance(timedelta(seconds=1))
+    bench.journal.record(STARTED)
+    assert not is_found(bench, yesterday)
+    assert "two views" in verdict(bench, today).why
+
+
+def test_what_somebody_else_signed_is_no_checkpoint_of_this_log(bench: Bench) -> None:
+    filled(bench)
+
+    with pytest.raises(NoteUnverified):
+        verdict(bench, checkpoint(bench).replace("leadglass/log/", "leadglass/log/0", 1))
+
+
+def test_nothing_is_signed_over_a_head_that_was_changed(bench: Bench, place: Place) -> None:
+    filled(bench)
+    bench.sql("UPDATE log_head SET range = :r", r=bytes(96)[: 32 * COUNT.bit_count()])
+
+    with pytest.raises(LogAltered):
+        bench.journal.record(STARTED)
+    assert bench.rows("SELECT count(*) AS n FROM audit_records")[0].n == COUNT
+
+
+def test_a_sequencer_that_does_not_look_signs_what_was_changed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this as the control: what refuses is the look at the last checkpoint."""
+    filled(bench)
+    bench.sql("UPDATE log_head SET checkpoint = ''")
+    bench.sql("UPDATE log_head SET range = :r", r=bytes(32 * COUNT.bit_count()))
+
+    bench.journal.record(STARTED)
+    assert is_found(bench)

@@ -1,0 +1,297 @@
+"""Installing below a folder with systemd's own tools: whole, undone, cut off with SIGKILL, and never over an image."""
+
+import itertools
+import os
+import re
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import AgentFolder
+from edge_agent.enrol.enroller import enrol
+from edge_agent.settings_file.document import FILE, AgentSettings, NamedFolder
+from provisioning import __main__ as program
+from provisioning.install.addresses import DROP_IN, NameNotResolved
+from provisioning.install.installer import Choice, ConsoleNotProved, Installer, InTheWay
+from provisioning.install.item import Part
+from provisioning.install.remover import Erasing, ImagesWait, Remover
+from provisioning.install.wanted import FOLDERS_DROP_IN, SIDECAR_DROP_IN, NoWayToDeny
+from tests.edge_agent.test_agent import IMAGES, running, send, wait_for_listener
+from tests.fakes.centre import Centre
+from tests.fakes.log import MemoryLog
+from tests.provisioning.install.conftest import accounts, installer, tree
+
+SETTINGS = AgentSettings(dicom_host="10.1.2.3", modalities=("10.1.2.0/24",))
+AGENT = Choice(settings=SETTINGS)
+EVERYTHING = Choice(frozenset({Part.AGENT, Part.GUARD, Part.SIDECAR, Part.DENIAL}), SETTINGS, no_usb_console=True)
+DATA = "var/lib/leadglass"
+UNITS = "etc/systemd/system"
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("systemd-sysusers") is None, reason="systemd-sysusers is not installed (Debian package systemd)"
+)
+
+
+def install(root: Path, choice: Choice = AGENT, *programs: str) -> Installer:
+    host = installer(root, *programs)
+    host.apply(host.plan(choice))
+    return host
+
+
+def slices_named(root: Path) -> set[str]:
+    units = [path.read_text() for path in (root / UNITS).iterdir() if path.is_file()]
+    return {name for text in units for name in re.findall(r"(?m)^Slice=(.+)$", text)}
+
+
+def test_everything_is_there_once_and_nothing_of_it_after_it_is_taken_away(root: Path) -> None:
+    (root / "etc/default/grub.d").mkdir()
+    (root / "etc/udev/rules.d/70-other.rules").write_text("# of somebody else\n")
+    before = tree(root)
+    host = install(root, EVERYTHING, "update-grub", "update-initramfs")
+    there = tree(root)
+
+    assert host.plan(AGENT).is_nothing
+    assert slices_named(root) <= {path.name for path in (root / UNITS).iterdir()}
+    assert (root / FILE.lstrip("/")).read_bytes() == SETTINGS.text().encode()
+    assert there[DATA][0].startswith("drwx------")
+    assert (root / f"{UNITS}/multi-user.target.wants/leadglass-agent.service").is_symlink()
+    assert (root / f"{UNITS}/sysinit.target.wants/leadglass-guard.service").is_symlink()
+    assert "etc/udev/rules.d/58-leadglass-default-deny.rules" in there
+    assert "etc/default/grub.d/leadglass.cfg" in there
+    assert "etc/modprobe.d/leadglass.conf" not in there
+    assert " --sidecar" in (root / SIDECAR_DROP_IN.lstrip("/")).read_text()
+    assert "leadglass" in accounts(root)
+
+    left = Remover(root).apply(Erasing())
+    assert left == ["the kernel that runs now still authorises nothing on the USB; the next start ends that"]
+    assert tree(root) == before
+    assert "leadglass" not in accounts(root)
+
+
+def test_a_dry_run_says_every_change_and_makes_none(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tree(root)
+    command = ["install", "--guard", "--modalities", "10.1.2.0/24", "--root", str(root)]
+
+    assert program.main([*command, "--dry-run"]) == 0
+    assert tree(root) == before
+    said = capsys.readouterr().out
+    assert program.main(command) == 0
+    made = {f"/{path}" for path in tree(root).keys() - before.keys() if "leadglass-provision" not in path}
+    assert made <= {word for line in said.splitlines() for word in line.split()}
+    assert program.main([*command, "--dry-run"]) == 0
+    assert "everything is as it has to be" in capsys.readouterr().out
+
+
+def killed(root: Path, after: int, work: Callable[[Path], object]) -> bool:
+    """Do the work in a process that kills itself before the change after so many; return whether it came to that."""
+    child = os.fork()
+    if child == 0:
+        left = itertools.count(after, -1)
+        for name in ("replace", "mkdir", "unlink", "symlink_to", "chmod", "rmdir"):
+            setattr(Path, name, _counted(getattr(Path, name), left))
+        work(root)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+
+
+def _counted(change: Callable[..., object], left: Iterator[int]) -> Callable[..., object]:
+    """Every name that comes into being or goes is one call of these."""
+
+    def one(*given: object, **named: object) -> object:
+        if next(left) <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return change(*given, **named)
+
+    return one
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 6, 17, 25, 30, 41])
+def test_what_was_killed_is_completed_by_the_next_and_taken_back(root: Path, tmp_path: Path, after: int) -> None:
+    before, whole = tree(root), shutil.copytree(root, tmp_path / "whole")
+    install(whole, EVERYTHING, "update-grub")
+    assert killed(root, after, lambda root: install(root, EVERYTHING, "update-grub"))
+    taken_back = shutil.copytree(root, tmp_path / "taken-back", symlinks=True)
+
+    install(root, EVERYTHING, "update-grub")
+    assert tree(root) == tree(whole)
+    Remover(taken_back).apply(Erasing())
+    assert tree(taken_back) == before
+    # And so is a removal.
+    assert killed(root, after, lambda root: Remover(root).apply(Erasing()))
+    Remover(root).apply(Erasing())
+    assert tree(root) == before
+
+
+def test_what_somebody_put_there_stays_until_a_person_says_otherwise_and_then_comes_back(root: Path) -> None:
+    unit = root / UNITS / "leadglass-agent.service"
+    unit.write_text("# a unit of somebody else\n")
+    unit.chmod(0o600)
+    before = tree(root)
+
+    with pytest.raises(InTheWay, match=r"leadglass-agent.service: something else is there already"):
+        install(root)
+    assert tree(root) == before
+    install(root, replace(AGENT, replacing=True))
+    assert "Leadglass agent" in unit.read_text()
+    assert Remover(root).apply(Erasing()) == []
+    assert tree(root) == before
+
+
+def test_a_unit_that_was_changed_by_hand_is_named_and_survives(root: Path) -> None:
+    install(root)
+    unit = root / UNITS / "leadglass-agent.service"
+    unit.write_text(unit.read_text().replace("WatchdogSec=60", "WatchdogSec=600"))
+
+    with pytest.raises(InTheWay, match="somebody changed it"):
+        install(root)
+    left = Remover(root).apply(Erasing())
+    assert left == [f"/{UNITS}/leadglass-agent.service: somebody changed it"]
+    assert "WatchdogSec=600" in unit.read_text()
+    assert Remover(root).apply(Erasing(changed=True)) == []
+    assert not unit.exists()
+
+
+# ---- nothing is denied before the console is proved
+
+
+def test_nothing_is_denied_before_the_console_is_proved(root: Path) -> None:
+    with pytest.raises(ConsoleNotProved, match="leadglass-guard pin-console"):
+        install(root, replace(EVERYTHING, no_usb_console=False), "update-grub")
+    assert not list((root / "etc").rglob("*leadglass*"))
+
+    # A list of pins is no proof: the installed check has to accept each device as it is attached now.
+    install(root, replace(AGENT, parts=frozenset({Part.AGENT, Part.GUARD})))
+    pins = (
+        b'{"pins":[{"controller":"/devices/pci0000:00/0000:00:14.0","descriptors":"' + b"0" * 64 + b'","name":"",'
+        b'"port":"1-2","ports":"2","product":"0001","role":"keyboard","vendor":"0001"}],"v":1}\n'
+    )
+    (root / "var/lib/leadglass-guard/pins.json").write_bytes(pins)
+    with pytest.raises(ConsoleNotProved, match=r"60-leadglass-console.rules is not there"):
+        install(root, EVERYTHING, "update-grub")
+    assert not (root / "etc/udev/rules.d/58-leadglass-default-deny.rules").exists()
+
+
+def test_a_boot_loader_that_is_not_known_is_a_person_s_to_set(root: Path) -> None:
+    with pytest.raises(NoWayToDeny, match=r"usbcore.authorized_default=0 on the kernel's command line"):
+        install(root, EVERYTHING)
+    (root / "proc").mkdir()
+    (root / "proc/cmdline").write_text("root=/dev/sda1 usbcore.authorized_default=0 quiet\n")
+    told = install(root, EVERYTHING, "update-initramfs")
+    assert told.plan(AGENT).is_nothing
+    assert not (root / "etc/modprobe.d/leadglass.conf").exists()
+    Remover(root).apply(Erasing())
+
+    # Where it is we who tell the kernel, we go on doing so after it started that way.
+    (root / "proc/cmdline").write_text("root=/dev/sda1\n")
+    ours = install(root, EVERYTHING, "update-initramfs")
+    (root / "proc/cmdline").write_text("root=/dev/sda1 usbcore.authorized_default=0\n")
+    assert ours.plan(AGENT).is_nothing
+    assert (root / "etc/modprobe.d/leadglass.conf").is_file()
+
+
+# ---- following enrolment, and never over an image
+
+
+@pytest.fixture
+def enrolled(root: Path, centre: Centre) -> AgentFolder:
+    install(root, Choice(settings=replace(SETTINGS, archives=("pacs.hospital",))))
+    folder = AgentFolder(root / DATA)
+    enrol(folder, centre.enrol_url, centre.issue_code(), "CT 2")
+    return folder
+
+
+def test_after_enrolment_the_agent_may_talk_to_those_and_nobody_else(root: Path, enrolled: AgentFolder) -> None:
+    host = installer(root)
+    assert not (root / DROP_IN.lstrip("/")).exists()
+    host.apply(host.plan_addresses())
+    lines = (root / DROP_IN.lstrip("/")).read_text().splitlines()
+
+    allowed = {word for line in lines if line.startswith("IPAddressAllow=") for word in line.split("=")[1].split()}
+    assert allowed == {"127.0.0.1", "10.1.2.0/24", "10.3.0.7", "10.3.0.9", "10.0.0.53", "127.0.0.53"}
+    assert "# an archive, pacs.hospital" in lines
+    assert host.plan_addresses().is_nothing
+    assert host.plan(AGENT).is_nothing
+    assert host.to_start() == []
+
+    # The control: one that does not resolve changes nothing, rather than locking the agent out.
+    def unresolved(_: object) -> dict[str, tuple[str, ...]]:
+        raise NameNotResolved("pacs.hospital", "an archive", "unknown")
+
+    lost = Installer(host._data, root, resolve=unresolved)
+    with pytest.raises(NameNotResolved, match="does not resolve"):
+        lost.plan_addresses()
+    assert (root / DROP_IN.lstrip("/")).read_text().splitlines() == lines
+    moved = Installer(host._data, root, resolve=lambda _: {"pacs.hospital": ("10.3.0.8",)})
+    moved.apply(moved.plan_addresses())
+    assert "10.3.0.8" in (root / DROP_IN.lstrip("/")).read_text()
+
+
+def test_an_image_that_nobody_else_has_is_never_erased(root: Path, enrolled: AgentFolder, centre: Centre) -> None:
+    centre.publish(1)
+    centre.vault_status = 503
+    with running(enrolled, MemoryLog()) as agent:
+        wait_for_listener(centre, agent)
+        assert send(agent, IMAGES[0]) == 0
+    before = tree(root)
+
+    with pytest.raises(ImagesWait, match="1 images wait for the vault"):
+        Remover(root).apply(Erasing(identity=True))
+    assert tree(root) == before
+    left = Remover(root).apply(Erasing())
+    assert left == [
+        f"/{DATA}: identity, spool and journal; --erase-identity erases them once everything is delivered",
+        f"account leadglass: /{DATA} is its",
+    ]
+    assert {name: what for name, what in tree(root).items() if name.startswith(f"{DATA}/")} == {
+        name: what for name, what in before.items() if name.startswith(f"{DATA}/")
+    }
+
+    # The control: once it is delivered, it goes.
+    install(root)
+    centre.vault_status = 0
+    with running(enrolled, MemoryLog()):
+        centre.wait_for(lambda: len(centre.objects) == 1)
+    assert Remover(root).apply(Erasing(identity=True)) == []
+    assert not (root / DATA).exists()
+
+
+def test_a_spool_that_cannot_be_read_is_not_erased(root: Path, enrolled: AgentFolder) -> None:
+    (enrolled.spool / "files").mkdir(parents=True)
+    enrolled.database.parent.mkdir()
+    enrolled.database.write_bytes(b"no database")
+
+    with pytest.raises(ImagesWait, match="cannot be told"):
+        Remover(root).apply(Erasing(identity=True))
+    assert enrolled.config.is_file()
+
+
+def test_export_folders_may_be_written_to_also_where_homes_are_hidden(root: Path) -> None:
+    folders = (NamedFolder("CT1", "/srv/100% ct"), NamedFolder("MR1", "/home/mr/export"))
+    install(root, Choice(settings=replace(SETTINGS, export_folders=folders)))
+
+    lines = (root / FOLDERS_DROP_IN.lstrip("/")).read_text().splitlines()
+    assert 'ReadWritePaths=-"/srv/100%% ct"' in lines
+    assert 'BindPaths=-"/home/mr/export"' in lines
+    assert "ProtectHome=tmpfs" in lines
+
+
+def test_the_centre_s_service_is_put_into_place_and_its_data_are_never_taken(root: Path) -> None:
+    before = tree(root)
+    install(root, Choice(frozenset({Part.CENTRE})))
+    assert "leadglass-server" in accounts(root)
+    assert slices_named(root) <= {path.name for path in (root / UNITS).iterdir()}
+    assert not (root / FILE.lstrip("/")).exists()
+    data = root / "var/lib/leadglass-server"
+    (data / "objects").mkdir()
+
+    left = Remover(root).apply(Erasing(identity=True, guard_records=True, changed=True))
+    assert any("the centre itself" in line for line in left)
+    assert data.is_dir()
+    (data / "objects").rmdir()
+    assert Remover(root).apply(Erasing()) == []
+    assert tree(root) == before

@@ -1,0 +1,132 @@
+// Judges a log of ours with an implementation that is not ours: golang.org/x/mod/sumdb, note and tlog.
+//
+//	verify VKEY DIR [OLD-CHECKPOINT]     all of a log in C2SP tlog-tiles layout, and that it goes on from an older one
+//	verify VKEY PROOF RECORD             a C2SP tlog-proof of one record
+package main
+
+import (
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+const height, width = 8, 256
+
+func check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func hashOf(text string) tlog.Hash {
+	raw, err := base64.StdEncoding.DecodeString(text)
+	check(err)
+	if len(raw) != tlog.HashSize {
+		check(fmt.Errorf("%d bytes are no hash", len(raw)))
+	}
+	return *(*tlog.Hash)(raw)
+}
+
+func read(path string) []byte {
+	data, err := os.ReadFile(path)
+	check(err)
+	return data
+}
+
+func open(signed []byte, key note.Verifier) tlog.Tree {
+	opened, err := note.Open(signed, note.VerifierList(key))
+	check(err)
+	lines := strings.Split(opened.Text, "\n")
+	if len(lines) != 4 || lines[0] != key.Name() {
+		check(fmt.Errorf("no checkpoint of %s", key.Name()))
+	}
+	size, err := strconv.ParseInt(lines[1], 10, 64)
+	check(err)
+	return tlog.Tree{N: size, Hash: hashOf(lines[2])}
+}
+
+type folder string
+
+func (f folder) Height() int                       { return height }
+func (f folder) SaveTiles([]tlog.Tile, [][]byte) {}
+func (f folder) ReadTiles(tiles []tlog.Tile) ([][]byte, error) {
+	var found [][]byte
+	for _, tile := range tiles {
+		// Its own paths begin with the height, which C2SP leaves out.
+		data, err := os.ReadFile(filepath.Join(string(f), strings.Replace(tile.Path(), "tile/8/", "tile/", 1)))
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, data)
+	}
+	return found, nil
+}
+
+func verifyFolder(path string, key note.Verifier, older []string) {
+	tree := open(read(filepath.Join(path, "checkpoint")), key)
+	hashes := tlog.TileHashReader(tree, folder(path))
+	for first := int64(0); first < tree.N; first += width {
+		here := tlog.Tile{H: height, L: -1, N: first / width, W: width}
+		if tree.N-first < width {
+			here.W = int(tree.N - first)
+		}
+		bundle := read(filepath.Join(path, strings.Replace(here.Path(), "tile/8/data/", "tile/entries/", 1)))
+		for at := first; at < first+int64(here.W); at++ {
+			size := int(binary.BigEndian.Uint16(bundle))
+			entry := bundle[2 : 2+size]
+			bundle = bundle[2+size:]
+			stored, err := hashes.ReadHashes([]int64{tlog.StoredHashIndex(0, at)})
+			check(err)
+			if stored[0] != tlog.RecordHash(entry) {
+				check(fmt.Errorf("entry %d is not what its tile says", at))
+			}
+		}
+		if len(bundle) != 0 {
+			check(fmt.Errorf("more entries than the tile has"))
+		}
+	}
+	for _, name := range older {
+		old := open(read(name), key)
+		proof, err := tlog.ProveTree(tree.N, old.N, hashes)
+		check(err)
+		check(tlog.CheckTree(proof, tree.N, tree.Hash, old.N, old.Hash))
+	}
+	fmt.Println(tree.N, "entries verified")
+}
+
+func verifyProof(path string, record string, key note.Verifier) {
+	head, checkpoint, _ := strings.Cut(string(read(path)), "\n\n")
+	tree := open([]byte(checkpoint), key)
+	lines := strings.Split(head, "\n")[1:]
+	if strings.HasPrefix(lines[0], "extra ") {
+		lines = lines[1:]
+	}
+	index, err := strconv.ParseInt(strings.TrimPrefix(lines[0], "index "), 10, 64)
+	check(err)
+	var proof tlog.RecordProof
+	for _, line := range lines[1:] {
+		proof = append(proof, hashOf(line))
+	}
+	check(tlog.CheckRecord(proof, tree.N, tree.Hash, index, tlog.RecordHash(read(record))))
+	fmt.Println("entry", index, "verified")
+}
+
+func main() {
+	key, err := note.NewVerifier(os.Args[1])
+	check(err)
+	about, err := os.Stat(os.Args[2])
+	check(err)
+	if about.IsDir() {
+		verifyFolder(os.Args[2], key, os.Args[3:])
+	} else {
+		verifyProof(os.Args[2], os.Args[3], key)
+	}
+}

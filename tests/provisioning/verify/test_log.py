@@ -1,0 +1,191 @@
+"""leadglass-verify log, and the same judged by an implementation that is not ours."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from control_plane.cli.merkle import write_tiles
+from control_plane.enrolment import authority
+from control_plane.keys import store
+from control_plane.tlog.proofs import LogProofs
+from control_plane.tlog.reading import LogReading
+from provisioning.verify.__main__ import main
+from shared.audit.record import Action, Event, Happening, Outcome
+from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
+from tests.control_plane.vault.bench import Bench
+from tests.fakes.centre import Authority
+
+COUNT = 300
+
+
+@dataclass(frozen=True)
+class Files:
+    folder: Path
+    proof: Path
+    record: Path
+    ca: Path
+    older: Path
+    vkey: str
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A log of 300 entries as files, the proof of one, and a checkpoint of 251 that somebody kept."""
+    folder = tmp_path_factory.mktemp("log")
+    bench = Bench(folder / "centre")
+    host = bench.enrol()
+    for _ in range(COUNT - 1):
+        host.note()
+    bench.journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS))
+    host.deliver(1, 250)
+    signer, key = bench.keys.signer(store.JOURNAL), bench.journal.sequencer.key
+    certificate = bench.ca.shown(authority.newest_certificate(bench.database, bench.keys.p256(store.JOURNAL))).decode()
+    offer = LogKeyOffer(sign_log_key(signer, key), certificate)
+    proofs = LogProofs(bench.database, lambda: offer)
+    (folder / "older").write_text(proofs.checkpoint())
+    host.deliver(251, COUNT - 1)
+
+    class Unrecorded:
+        """What is fetched must not change while it is."""
+
+        def record(self, happening: Happening) -> None:
+            assert happening.event is Event.AUDIT_READ
+
+    reading = LogReading(bench.database, Unrecorded(), proofs)
+    fetch: dict[str, Callable[[], bytes]] = {
+        "checkpoint": lambda: reading.checkpoint("ada").encode(),
+        "key": lambda: reading.key("ada"),
+    }
+    assert write_tiles(folder / "all", lambda path: fetch.get(path, lambda: reading.tile("ada", path))()) == COUNT
+    found = reading.record("ada", str(host.host_id), 270)
+    (folder / "one.tlog-proof").write_text(found.proof)
+    (folder / "one.json").write_bytes(found.public)
+    (folder / "ca.pem").write_bytes(bench.ca.trust.pem())
+    return Files(folder / "all", folder / "one.tlog-proof", folder / "one.json", folder / "ca.pem", folder / "older",
+                 key.vkey)  # fmt: skip
+
+
+@pytest.fixture
+def files(made: Files, tmp_path: Path) -> Files:
+    copied = shutil.copytree(made.folder.parent, tmp_path / "log", ignore=shutil.ignore_patterns("centre"))
+    paths = {name: copied / Path(getattr(made, name)).name for name in ("folder", "proof", "record", "ca", "older")}
+    return Files(**paths, vkey=made.vkey)
+
+
+def verified(files: Files, what: Path, *more: object) -> int:
+    return main(["log", str(what), "--ca", str(files.ca), *map(str, more)])
+
+
+def edited(path: Path) -> None:
+    path.write_bytes(path.read_bytes().replace(b'"outcome":0', b'"outcome":8', 1))
+
+
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+
+
+ATTACKS: dict[str, Callable[[Files], object]] = {
+    "an edited entry": lambda files: edited(files.folder / "tile/entries/000"),
+    "an edited tile": lambda files: flipped(files.folder / "tile/0/000"),
+    "a checkpoint of more": lambda files: (files.folder / "checkpoint").write_text(
+        (files.folder / "checkpoint").read_text().replace(f"\n{COUNT}\n", f"\n{COUNT - 1}\n")
+    ),
+    "an entry that is gone": lambda files: (files.folder / "tile/entries/001.p/44").write_bytes(
+        (files.folder / "tile/entries/001.p/44").read_bytes()[:-400]
+    ),
+}
+
+
+def test_all_of_a_log_is_proved_from_files_and_the_authority_alone(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verified(files, files.folder, "--kept", files.older) == 0
+    said = capsys.readouterr().out
+    assert "300 recomputed from their bytes" in said
+    assert "passed         kept checkpoint" in said
+    assert main(["log", str(files.folder), "--key", files.vkey]) == 0
+
+    files.ca.write_bytes(Authority().pem)
+    assert verified(files, files.folder) == 1
+    assert main(["log", str(files.folder)]) == 2
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_log_that_was_changed_is_not(files: Files, attack: str) -> None:
+    ATTACKS[attack](files)
+
+    assert verified(files, files.folder) == 1
+
+
+def test_a_log_that_was_cut_off_is_found_by_a_checkpoint_that_was_kept(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    later = files.folder / "checkpoint"
+    (files.folder.parent / "later").write_bytes(later.read_bytes())
+    shutil.copy(files.older, later)
+    cut = files.folder / "tile" / "0"
+    (cut / "000.p").mkdir()
+    (cut / "000.p" / "251").write_bytes((cut / "000").read_bytes()[: 251 * 32])
+    bundle, at = (files.folder / "tile/entries/000").read_bytes(), 0
+    for _ in range(251):
+        at += 2 + int.from_bytes(bundle[at : at + 2])
+    (files.folder / "tile/entries/000.p").mkdir()
+    (files.folder / "tile/entries/000.p/251").write_bytes(bundle[:at])
+
+    assert verified(files, files.folder) == 0
+    assert verified(files, files.folder, "--kept", files.folder.parent / "later") == 1
+    assert "cut off" in capsys.readouterr().out
+
+
+def test_a_proof_is_of_its_record_and_of_no_other(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    assert verified(files, files.proof, "--record", files.record) == 0
+    assert verified(files, files.proof) == 1
+    assert "not evaluated" in capsys.readouterr().out
+    edited(files.record)
+    assert verified(files, files.proof, "--record", files.record) == 1
+    files.proof.write_text("nothing")
+    assert verified(files, files.proof, "--record", files.record) == 2
+
+
+# ---- by others
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Debian's golang, and its package of golang.org/x/mod, which `make test` installs."""
+    built = tmp_path_factory.mktemp("foreign")
+    source = Path(__file__).parent / "foreign" / "verify.go"
+    environment = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(built / "cache")}
+    subprocess.run(
+        ["go", "build", "-o", str(built / "verify"), str(source)], check=True, env=os.environ | environment, timeout=300
+    )
+    return built / "verify"
+
+
+def judged_by_others(foreign: Path, files: Files, *what: Path) -> bool:
+    command = [str(foreign), files.vkey, *map(str, what)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode == 0
+
+
+def test_an_implementation_that_is_not_ours_comes_to_the_same(foreign: Path, files: Files) -> None:
+    assert judged_by_others(foreign, files, files.folder, files.older)
+    assert judged_by_others(foreign, files, files.proof, files.record)
+
+    edited(files.record)
+    assert not judged_by_others(foreign, files, files.proof, files.record)
+
+
+@pytest.mark.parametrize("attack", ["an edited entry", "an edited tile", "a checkpoint of more"])
+def test_an_implementation_that_is_not_ours_finds_what_was_changed(foreign: Path, files: Files, attack: str) -> None:
+    ATTACKS[attack](files)
+
+    assert not judged_by_others(foreign, files, files.folder)
