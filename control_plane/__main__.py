@@ -204,6 +204,10 @@ def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]"
     )
     replace.set_defaults(run=_later("hosts", "replace"))
+    back = _person(actions.add_parser("take-back", help="a host that the log lost, by its claim; takes two (audited)"))
+    back.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-agent claim` wrote on that host")
+    back.add_argument("--reason", required=True, metavar="TEXT", help="told to whoever approves it")
+    back.set_defaults(run=_later("hosts", "take_back"))
     end = _host(actions, "decommission", "take a host out of service for good (audited)")
     how = end.add_mutually_exclusive_group(required=True)
     how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its wipe; not there yet")
@@ -541,9 +545,11 @@ def _acts(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _add_backups(commands: "Commands[argparse.ArgumentParser]") -> None:
-    backup = _on_this_machine(
-        commands.add_parser("backup", help="copy the running control plane, without its root key")
-    )
+    backup = commands.add_parser("backup", help="copy the running control plane, without its root key")
+    _data(_json(backup))
+    who = backup.add_mutually_exclusive_group(required=True)
+    who.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    who.add_argument("--token-file", type=Path, metavar="FILE", help="a token whose scope is backup:make, for a timer")
     backup.add_argument("folder", type=Path, metavar="DIR", help="where backups lie; what is there is not copied again")
     backup.add_argument("--keep-days", type=int, metavar="N", help="how long you will keep it, for `backups list`")
     backup.set_defaults(run=_later("backups", "backup"))

@@ -28,6 +28,7 @@ from control_plane.custody.frames import FrameDigester, FrameWorker
 from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import close_database, open_database
 from control_plane.db.place import url_of
+from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment import authority
 from control_plane.enrolment.code_service import EnrolmentCodes
 from control_plane.enrolment.decommissioning import Decommissioning
@@ -39,6 +40,7 @@ from control_plane.enrolment.replacing import Replacing, code_for_replacement
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
 from control_plane.enrolment.revoked_file import RevokedFile
 from control_plane.enrolment.standings import Standings
+from control_plane.enrolment.taking_back import TakingBack
 from control_plane.enrolment.tombstones import Lifting
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
@@ -66,6 +68,7 @@ from control_plane.people.passwords import Passwords
 from control_plane.people.people import People
 from control_plane.people.promotion import Promotion
 from control_plane.people.provider_sign_in import ProviderSignIn
+from control_plane.people.purging import purge
 from control_plane.people.security_keys import SecurityKeys
 from control_plane.people.sessions import Sessions
 from control_plane.people.signing_in import SigningIn
@@ -122,7 +125,7 @@ class ControlPlane:
         self._settings, self._clock = settings, clock
         folders = settings.folders
         self._database = open_database(url_of(folders))
-        self._keys = KeyStore(self._database, load_root_key(folders.root_key), clock)
+        self._keys = KeyStore(self._database, load_root_key(folders.root_key_now), clock)
         self._ca = authority.load(self._database, self._keys, clock)
         audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(
@@ -160,7 +163,11 @@ class ControlPlane:
         self._lapsed = LapsedHosts(
             self._database, self._issuance.because(Why.LAPSED), self._evidence, self._journal, clock
         )
+        self._taking_back = TakingBack(
+            self._database, self._journal, self._ca.trust, RevokedFile(folders.revoked).read, clock
+        )
         acts = (
+            self._taking_back,
             Lifting(self._journal),
             Decommissioning(self._journal, self._revocation.ended),
             Promotion(self._journal, clock),
@@ -216,6 +223,7 @@ class ControlPlane:
             scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.add_job(self._log.look, "interval", seconds=_LOOK_EVERY_S, id="log-mark")
             scheduler.add_job(self._standings.rebuild, "interval", hours=1, id="standings")
+            scheduler.add_job(self._purge, "interval", hours=1, id="purge")
             scheduler.start()
             opened.callback(scheduler.shutdown)
             scheduler.add_job(self._rollouts.step, "interval", seconds=_ROLLOUT_EVERY_S, id="rollouts")
@@ -240,6 +248,10 @@ class ControlPlane:
         self._log.look()
         close_database(self._database)
 
+    def answers(self) -> bool:
+        """Return whether every door answers."""
+        return all(door.answers() for door in self._doors.values())
+
     def addresses(self) -> dict[str, str | int | None]:
         """Where the doors are, and a fresh one-time sign-in link until an administrator can do without one."""
         people = f"http://{self._settings.people_host}:{self._doors['people'].port}"
@@ -251,6 +263,9 @@ class ControlPlane:
             "hosts_url": f"https://{self._settings.host}:{self._doors['hosts'].port}",
             "mqtt_port": self._push.port,
         }
+
+    def _purge(self) -> None:
+        in_one_commit(self._database, lambda session: purge(session, self._clock.now()))
 
     def _first_link(self) -> str | None:
         first = self._accounts.first_administrator()
@@ -399,6 +414,7 @@ class ControlPlane:
             codes=self._codes,
             code_for_replacement=partial(code_for_replacement, self._database, self._codes),
             lapsed=self._lapsed,
+            taking_back=self._taking_back,
             renaming=Renaming(self._database, self._journal),
             two_persons=self._two_persons,
             limit=FailureLimit(self._clock),

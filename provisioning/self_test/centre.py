@@ -8,6 +8,8 @@ from email.utils import parsedate_to_datetime
 from edge_agent.config import AgentFolder, Identity
 from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, accepted, problem, verified_context
 from edge_agent.memory_file import in_memory
+from shared.audit.tlog import exchange as log_exchange
+from shared.audit.tlog.exchange import InclusionAnswer, InclusionQuestion
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.self_test import exchange
 from shared.self_test.exchange import CentresWord
@@ -27,6 +29,11 @@ class Centre:
     def compare(self, signed_question: bytes) -> CentresWord:
         """Raises DoorUnavailable: also while the host's record of the capture is on its way; DoorRefused, Malformed."""
         return CentresWord.parse(self._accepted(self._door.post(exchange.PATH, signed_question, _JSON)).body)
+
+    def inclusion(self, leaf: bytes) -> str:
+        """Return the proof of one of this host's records. Raises what `compare` does; nothing of it is believed."""
+        asked = InclusionQuestion(leaf).encode()
+        return InclusionAnswer.parse(self._accepted(self._door.post(log_exchange.PATH, asked, _JSON)).body).proof
 
     def head(self) -> HeadBundle | None:
         """Return the published head, None: there is none. Raises DoorUnavailable, DoorRefused, Malformed."""

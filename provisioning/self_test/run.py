@@ -70,6 +70,5 @@ def _everything(
     yield judge_policy(identity.config, local, centre, context.clock)
     yield host.judge_clock(*read_clock(), centre.date, context.clock.now())
     yield from journey.findings
-    captured = None if journey.object_id is None else local.captured(journey.object_id)
-    yield judge_inclusion(None if captured is None else captured[1])
+    yield judge_inclusion(journey.leaf, centre, identity.trust, context.patience)
     yield judge_device(context.guard, has_guard=context.has_guard)

@@ -1,12 +1,15 @@
 """`leadglass-provision visit`, `enrol` and `pin-console`: what a person types, and what it says."""
 
 import argparse
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioning import site_options
 from provisioning.command import OK, REFUSED, Commands
 from provisioning.layout import ACCOUNT
+from shared.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +26,11 @@ at the step that broke. The enrolment code is asked for (typed, pasted, scanned,
 """
 _ONE = "The step {0} of a visit alone, as `leadglass-provision visit --only {0}` does it."
 _STEPS = {"enrol": "give this host its identity, with a one-time code", "pin-console": "have the console work always"}
+
+
+class NotRoot(Refused):
+    def __init__(self) -> None:
+        super().__init__("a visit changes this machine, which only root may: run the same line with sudo")
 
 
 def add_to(commands: Commands) -> None:
@@ -51,6 +59,8 @@ def _run(options: argparse.Namespace) -> int:
     from provisioning.visit.store import VisitStore
     from shared.clock import SystemClock
 
+    if options.root == Path("/") and os.geteuid() != 0:
+        raise NotRoot
     places, clock = Places(options.root, options.account), SystemClock()
     store = VisitStore(places.own)
     with store.alone(lambda: _say("waiting for what another visit, or one that was cut off, has begun to end")) as lock:
