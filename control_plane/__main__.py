@@ -204,6 +204,10 @@ def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--valid-s", type=int, default=86_400, metavar="SECONDS", help="how long it may be used [1 day]"
     )
     replace.set_defaults(run=_later("hosts", "replace"))
+    back = _person(actions.add_parser("take-back", help="a host that the log lost, by its claim; takes two (audited)"))
+    back.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-agent claim` wrote on that host")
+    back.add_argument("--reason", required=True, metavar="TEXT", help="told to whoever approves it")
+    back.set_defaults(run=_later("hosts", "take_back"))
     end = _host(actions, "decommission", "take a host out of service for good (audited)")
     how = end.add_mutually_exclusive_group(required=True)
     how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its wipe; not there yet")

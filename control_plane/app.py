@@ -28,6 +28,7 @@ from control_plane.custody.frames import FrameDigester, FrameWorker
 from control_plane.custody.statements import CustodyStatements
 from control_plane.db.engine import close_database, open_database
 from control_plane.db.place import url_of
+from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment import authority
 from control_plane.enrolment.code_service import EnrolmentCodes
 from control_plane.enrolment.decommissioning import Decommissioning
@@ -39,6 +40,7 @@ from control_plane.enrolment.replacing import Replacing, code_for_replacement
 from control_plane.enrolment.revocation import Revocation, RevokedHosts
 from control_plane.enrolment.revoked_file import RevokedFile
 from control_plane.enrolment.standings import Standings
+from control_plane.enrolment.taking_back import TakingBack
 from control_plane.enrolment.tombstones import Lifting
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
@@ -66,6 +68,7 @@ from control_plane.people.passwords import Passwords
 from control_plane.people.people import People
 from control_plane.people.promotion import Promotion
 from control_plane.people.provider_sign_in import ProviderSignIn
+from control_plane.people.purging import purge
 from control_plane.people.security_keys import SecurityKeys
 from control_plane.people.sessions import Sessions
 from control_plane.people.signing_in import SigningIn
@@ -116,10 +119,10 @@ _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 class ControlPlane:
     """One process: three doors, one scheduler, and Mosquitto as a child, or a client of a broker that others run."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, passwords: Passwords | None = None) -> None:
         """Raises NotInitialised, RootKeyMissing, KeyNotAuthentic."""
         first_start.verify_initialised(settings.folders)
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._passwords = settings, clock, passwords or Passwords()
         folders = settings.folders
         self._database = open_database(url_of(folders))
         self._keys = KeyStore(self._database, load_root_key(folders.root_key_now), clock)
@@ -160,7 +163,11 @@ class ControlPlane:
         self._lapsed = LapsedHosts(
             self._database, self._issuance.because(Why.LAPSED), self._evidence, self._journal, clock
         )
+        self._taking_back = TakingBack(
+            self._database, self._journal, self._ca.trust, RevokedFile(folders.revoked).read, clock
+        )
         acts = (
+            self._taking_back,
             Lifting(self._journal),
             Decommissioning(self._journal, self._revocation.ended),
             Promotion(self._journal, clock),
@@ -216,6 +223,7 @@ class ControlPlane:
             scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.add_job(self._log.look, "interval", seconds=_LOOK_EVERY_S, id="log-mark")
             scheduler.add_job(self._standings.rebuild, "interval", hours=1, id="standings")
+            scheduler.add_job(self._purge, "interval", hours=1, id="purge")
             scheduler.start()
             opened.callback(scheduler.shutdown)
             scheduler.add_job(self._rollouts.step, "interval", seconds=_ROLLOUT_EVERY_S, id="rollouts")
@@ -256,6 +264,9 @@ class ControlPlane:
             "mqtt_port": self._push.port,
         }
 
+    def _purge(self) -> None:
+        in_one_commit(self._database, lambda session: purge(session, self._clock.now()))
+
     def _first_link(self) -> str | None:
         first = self._accounts.first_administrator()
         if first is None:
@@ -287,7 +298,7 @@ class ControlPlane:
             RouteIntake(self._verified, self._route_queue, self._routes.wake),
             self._moves,
         )
-        audit = AuditIntake(self._database, self._evidence, self._journal, self._clock, self._moves)
+        audit = AuditIntake(self._evidence, self._journal, self._clock, self._moves)
         renewer = Renewer(self._database, self._issuance.because(Why.RENEWAL), self._journal)
         hosts = host_door(
             HostIdentities(self._database, self._clock, ForgottenCertificates(self._database, self._journal)),
@@ -345,7 +356,7 @@ class ControlPlane:
             self._verified.with_modalities_of_parts, self._clock,
         )  # fmt: skip
         routes = self._routes_for_people()
-        proofs = (self._database, self._journal, self._keys, Passwords(), self._security_keys, self._clock)
+        proofs = (self._database, self._journal, self._keys, self._passwords, self._security_keys, self._clock)
         signing_in = SigningIn(*proofs)
         return PeopleServices(
             accounts=self._accounts,
@@ -403,6 +414,7 @@ class ControlPlane:
             codes=self._codes,
             code_for_replacement=partial(code_for_replacement, self._database, self._codes),
             lapsed=self._lapsed,
+            taking_back=self._taking_back,
             renaming=Renaming(self._database, self._journal),
             two_persons=self._two_persons,
             limit=FailureLimit(self._clock),

@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = {
         "enrol": _enrol,
         "keys": _keys,
+        "claim": _claim,
         "run": _run,
         "status": _status,
         "dicom-certificate": _dicom_certificate,
@@ -109,6 +110,9 @@ def command_line() -> argparse.ArgumentParser:
     _add_data(status)
     status.add_argument("--json", action="store_true", help="one JSON object instead of text")
 
+    claim = commands.add_parser("claim", help="say who this host is, for a centre that lost it", epilog=_EPILOG)
+    _add_data(claim)
+    claim.add_argument("--out", type=Path, required=True, metavar="FILE", help="what an administrator takes it back by")
     certificate = commands.add_parser(
         "dicom-certificate",
         help="print the certificate that modalities see on the TLS port, made first if there is none",
@@ -226,6 +230,19 @@ def _enrol(arguments: argparse.Namespace) -> None:
     sys.stdout.write(f"enrolled as {host_id}\nkeys: {chosen.protection.in_words}: {chosen.why}\n")
     if chosen.protection is KeyProtection.TPM:
         sys.stdout.write(f"{ENDS}\n")
+
+
+def _claim(arguments: argparse.Namespace) -> None:
+    # Not needed by a host that serves.
+    from edge_agent.enrol.claiming import write_claim
+    from edge_agent.enrol.machine import machine_digests
+    from shared.clock import SystemClock
+
+    host_id = write_claim(_folder(arguments), machine_digests(), SystemClock().now(), arguments.out)
+    sys.stdout.write(
+        f"{arguments.out}: who {host_id} is, signed; it holds no key. At the centre: leadglass-server host take-back "
+        f"{arguments.out.name} --reason TEXT\n"
+    )
 
 
 def _keys(arguments: argparse.Namespace) -> None:

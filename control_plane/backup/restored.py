@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, delete, exists, func, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import (
+    ApiToken,
     AuditSubject,
     EnrolmentCodeRow,
     Fact,
@@ -19,12 +20,15 @@ from control_plane.db.models import (
     LapsedAskRow,
     Object,
     PersonSession,
+    RecoveryCode,
     SignInLink,
     SignInStep,
+    SpoolMove,
     TwoPersonRequest,
 )
 from control_plane.db.transactions import in_one_commit
 from control_plane.fleet.states import Journal
+from control_plane.people.accounts import CREDENTIAL
 from control_plane.vault.opening import ReasonMissing
 from shared import canonical
 from shared import clock as clocks
@@ -85,6 +89,11 @@ def end_what_opens_again(session: Session, now: datetime) -> None:
         session.execute(delete(opens))
     unused = (EnrolmentCodeRow.used.is_(None), EnrolmentCodeRow.expires > now)
     session.execute(update(EnrolmentCodeRow).where(*unused).values(expires=now))
+    session.execute(delete(RecoveryCode).where(RecoveryCode.used.is_(None)))
+    # A credential's token stays: without one nobody is left who could look into it.
+    of_tools = (ApiToken.name != CREDENTIAL, ApiToken.ended.is_(None))
+    session.execute(update(ApiToken).where(*of_tools).values(ended=now))
+    session.execute(update(SpoolMove).where(SpoolMove.ended.is_(None), SpoolMove.until > now).values(ended=now))
     undecided = (TwoPersonRequest.decided.is_(None), TwoPersonRequest.expires > now)
     session.execute(update(TwoPersonRequest).where(*undecided).values(expires=now))
 

@@ -64,6 +64,11 @@ def _is_of(session: Session, host_id: HostId, shown: x509.Certificate) -> bool:
     host = session.get(Host, str(host_id))
     if host is None or not host.active:
         return False
+    return began_within_a_loss(session, shown)
+
+
+def began_within_a_loss(session: Session, shown: x509.Certificate) -> bool:
+    """Return whether a certificate's life began in a time of which the log lost records, as far as anybody found."""
     return _is_of_before_a_restore(session, shown) or any(
         _covers(session, loss, shown) for loss in rows.losses(session)
     )

@@ -9,6 +9,7 @@ from control_plane.cli.codes import show_issued
 from control_plane.cli.people import door
 from shared.canonical import Json
 from shared.errors import Malformed, Refused
+from shared.fields import encode_base64
 from shared.identity import HostId
 
 
@@ -59,6 +60,17 @@ def settle(options: Namespace) -> int:
 
 def lift(options: Namespace) -> int:
     return _asked(options, "lift", {"reason": options.reason})
+
+
+def take_back(options: Namespace) -> int:
+    body: dict[str, Json] = {"claim": encode_base64(options.file.read_bytes()), "reason": options.reason}
+    answer: Any = door(options).post("/api/v1/hosts/take-back", body)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print(f"request {answer['request']}: {answer['subject']} is the same host again once another person approves: "
+              f"`leadglass-server requests approve {answer['request']}`")  # fmt: skip
+    return 0
 
 
 def decommission(options: Namespace) -> int:

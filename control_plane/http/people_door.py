@@ -299,6 +299,8 @@ def _verify_host() -> None:
     # A name of somebody else's that resolves to this machine must not reach this door (DNS rebinding).
     if not _LOOPBACK.fullmatch(request.headers.get("Host", "")):
         abort(421, "this door answers to loopback names only")
+    if "\x00" in request.path or any("\x00" in one for pair in request.args.items(multi=True) for one in pair):
+        abort(422, "a text in the address has the character NUL")
 
 
 def _harden(response: Response) -> Response:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from apiflask import APIFlask
 
 from control_plane.enrolment.decommissioning import DECOMMISSION
+from control_plane.enrolment.taking_back import TAKE_BACK
 from control_plane.enrolment.tombstones import LIFT
 from control_plane.http.people_codes import shown
 from control_plane.http.people_hosts_models import (
@@ -19,11 +20,14 @@ from control_plane.http.people_hosts_models import (
     ReplacementRequest,
     RequestsAnswer,
     RevocationAnswer,
+    TakeBackRequest,
 )
 from control_plane.http.people_models import SettleAnswer
 from control_plane.http.people_services import PeopleServices, permitted
 from control_plane.people.decide import Permission
 from shared.canonical import Json
+from shared.enrolment.exchange import MAX_BYTES as MAX_CLAIM_BYTES
+from shared.fields import decode_base64
 from shared.identity import HostId
 
 
@@ -107,6 +111,19 @@ def _add_two_persons(app: APIFlask, services: PeopleServices) -> None:
     def decommission(host_id: str, wanted: ReasonRequest) -> dict[str, Json]:
         """Ask that a host be taken out of service without proof of a wipe; another person approves it."""
         return _asked(host_id, DECOMMISSION, wanted)
+
+    @app.post("/api/v1/hosts/take-back")
+    @app.input(TakeBackRequest, location="json", arg_name="wanted")
+    @app.output(PendingRequest, status_code=202)
+    def take_back(wanted: TakeBackRequest) -> dict[str, Json]:
+        """Ask that a host which the log lost be the same host again, by what it signed; another person approves it."""
+        person = permitted(services, Permission.HOST_CHANGE)
+        claim = services.taking_back.offer(
+            person.name, decode_base64(wanted.claim, "take-back field 'claim'", MAX_CLAIM_BYTES)
+        )
+        # The second person decides by what the host says of itself, too.
+        reason = f"{claim.asset}, {' '.join(claim.layers) or 'no further layers'}: {wanted.reason}"
+        return services.two_persons.ask(person.name, TAKE_BACK, str(claim.host_id), reason).json()
 
     @app.get("/api/v1/requests")
     @app.output(RequestsAnswer)

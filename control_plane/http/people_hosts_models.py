@@ -78,6 +78,13 @@ class ReasonRequest(Strict):
     reason: str = Field(min_length=3, max_length=300)
 
 
+class TakeBackRequest(Strict):
+    """`claim` is a file of `leadglass-agent claim` in base64; the reason is told to whoever approves it."""
+
+    claim: str = Field(max_length=400_000)
+    reason: str = Field(min_length=3, max_length=100)
+
+
 class HostSettleRequest(ReasonRequest):
     """What was found out about a host that was doubted; with `rekey` its certificates are barred."""
 

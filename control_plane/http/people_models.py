@@ -3,7 +3,7 @@
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
 
 from shared.errors import Malformed
 from shared.identity import SOURCE_PATTERN
@@ -21,7 +21,27 @@ def day_of(text: str) -> date:
 
 
 class Strict(BaseModel):
+    """What somebody sent. No text in it has the character NUL, which PostgreSQL keeps none of."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nul(cls, sent: object) -> object:
+        if _has_nul(sent):
+            raise ValueError("a text in it has the character NUL")
+        return sent
+
+
+def _has_nul(sent: object) -> bool:
+    match sent:
+        case str():
+            return "\x00" in sent
+        case dict():
+            return any(_has_nul(one) for pair in sent.items() for one in pair)
+        case list() | tuple():
+            return any(_has_nul(one) for one in sent)
+    return False
 
 
 class OpenRequest(Strict):

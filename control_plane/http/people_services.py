@@ -18,6 +18,7 @@ from control_plane.enrolment.codes import IssuedCode
 from control_plane.enrolment.lapsed import LapsedHosts
 from control_plane.enrolment.renaming import Renaming
 from control_plane.enrolment.revocation import Revocation
+from control_plane.enrolment.taking_back import TakingBack
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
@@ -90,6 +91,7 @@ class PeopleServices:
     codes: EnrolmentCodes
     code_for_replacement: Callable[[str, HostId, timedelta], IssuedCode]
     lapsed: LapsedHosts
+    taking_back: TakingBack
     renaming: Renaming
     two_persons: TwoPersons
     limit: FailureLimit

@@ -67,7 +67,10 @@ def _add_password(app: APIFlask, services: PeopleServices) -> None:
     def password() -> AnyResponse:
         """Take name and password and ask for the second factor, whether they are right or not."""
         verify_own_page()
-        step = services.signing_in.begin(typed("name"), typed("password"))
+        try:
+            step = services.signing_in.begin(typed("name"), typed("password"), address_of_request(), browser())
+        except TooManyFailures as exc:
+            return _too_early(services, exc)
         return second_step(step)
 
     @app.post("/sign-in/second")
@@ -80,9 +83,7 @@ def _add_password(app: APIFlask, services: PeopleServices) -> None:
         except NotProved as exc:
             return shown(_form(services, str(exc)), 401)
         except TooManyFailures as exc:
-            response = shown(_form(services, str(exc)), 429)
-            response.headers["Retry-After"] = str(exc.retry_after_s)
-            return response
+            return _too_early(services, exc)
         return signed_in(begun)
 
 
@@ -149,6 +150,12 @@ def _add_keys(app: APIFlask, services: PeopleServices) -> None:
 def _form(services: PeopleServices, said: str = "") -> str:
     settings = services.provider.settings()
     return page.render_sign_in(said, settings.issuer if settings else "")
+
+
+def _too_early(services: PeopleServices, exc: TooManyFailures) -> Response:
+    response = shown(_form(services, str(exc)), 429)
+    response.headers["Retry-After"] = str(exc.retry_after_s)
+    return response
 
 
 def _acting(services: PeopleServices) -> SignedIn:

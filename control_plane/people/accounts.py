@@ -1,15 +1,27 @@
 """Who is asking: by a bearer token, by the cookie of a session, or once by a link. Only digests are stored."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, exists, select, update
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import ApiToken, PasswordRow, Person, PersonSession, SecondFactor, SignInLink
+from control_plane.db.models import (
+    ApiToken,
+    Fact,
+    PasswordRow,
+    Person,
+    PersonSession,
+    ProviderBinding,
+    SecondFactor,
+    SignInLink,
+)
 from control_plane.db.transactions import in_one_commit
 from control_plane.people.decide import ADMINISTRATOR, Permission, Scope
 from control_plane.people.name import is_of_a_service
+from control_plane.people.provider_settings import FACT
 from control_plane.people.secret_text import TOKEN_PATTERN, digest, new_id, new_secret, new_token
 from shared.clock import Clock
 from shared.errors import Refused
@@ -91,12 +103,9 @@ class Accounts:
     def first_administrator(self) -> str | None:
         """Return who may sign in by the link of a start: nobody, once an administrator has all it takes without one."""
         administrators = (Person.role == ADMINISTRATOR, Person.removed.is_(None))
-        complete = (
-            exists().where(PasswordRow.person == Person.name),
-            exists().where(SecondFactor.person == Person.name, SecondFactor.confirmed.is_not(None)),
-        )
         with self._database() as session:
-            if session.scalar(select(Person.name).where(*administrators, *complete).limit(1)) is not None:
+            complete = select(Person.name).where(*administrators, _signs_in_alone(session))
+            if session.scalar(complete.limit(1)) is not None:
                 return None
             return session.scalar(select(Person.name).where(*administrators).order_by(Person.created).limit(1))
 
@@ -128,6 +137,22 @@ class Accounts:
                     update(PersonSession).where(PersonSession.session_id == row.session_id).values(used=now)
                 )
         return SignedIn(person.name, person.role, session_id=row.session_id)
+
+
+def _signs_in_alone(session: Session) -> ColumnElement[bool]:
+    """Return whether somebody has all it takes without a link: password or a provider's word, and a second factor.
+
+    The second factor is their own, or what the provider is believed to have seen.
+    """
+    fact = session.get(Fact, FACT)
+    provider: dict[str, Any] = {} if fact is None else json.loads(fact.value)
+    password = exists().where(PasswordRow.person == Person.name)
+    factor = exists().where(SecondFactor.person == Person.name, SecondFactor.confirmed.is_not(None))
+    of_provider = (ProviderBinding.person == Person.name, ProviderBinding.issuer == provider.get("issuer", ""))
+    bound = exists().where(*of_provider)
+    if provider.get("amr") or provider.get("acr"):
+        return (password & factor) | bound
+    return (password | bound) & factor
 
 
 def valid_token(now: datetime) -> ColumnElement[bool]:

@@ -44,6 +44,11 @@ class Attempts:
         """Return what `judge` does in one commit. Raises TooManyFailures: it is too early; what `judge` raises."""
         return self.judged_after(name, address, self.count(name, address), judge)
 
+    def verify_in_time(self, name: str, address: str) -> None:
+        """Raises TooManyFailures: it is too early for another attempt. Counts nothing."""
+        with self._database() as session:
+            failures.verify_in_time(session, name, address, self._clock.now())
+
     def count(self, name: str, address: str) -> datetime | None:
         """Count an attempt that `judged_after` is to judge, before anything costly is done for it.
 

@@ -219,6 +219,7 @@ class Factors:
             if not first_password:
                 raise PasswordMissing
             return in_one_commit(self._database, act)
+        before = self._attempts.count(person.name, address)
         right = self._passwords.is_right(password, row.argon2)
 
         def judge(session: Session) -> T:
@@ -226,4 +227,4 @@ class Factors:
                 raise NotProved(Wrong.PASSWORD)
             return act(session)
 
-        return self._attempts.judged(person.name, address, judge)
+        return self._attempts.judged_after(person.name, address, before, judge)

@@ -21,6 +21,19 @@ def count_attempt(session: Session, name: str, address: str, now: datetime) -> d
     Raises TooManyFailures: it is too early for another; then nothing was counted.
     """
     session.execute(delete(SignInFailures).where(SignInFailures.last <= now - FORGOTTEN_AFTER))
+    rows = verify_in_time(session, name, address, now)
+    before = rows[-1].last if rows[-1].count else None
+    for row in rows:
+        row.count, row.last = row.count + 1, now
+        session.add(row)
+    return before
+
+
+def verify_in_time(session: Session, name: str, address: str, now: datetime) -> list[SignInFailures]:
+    """Return what is known of this account from this address, and of anybody from there, new where nothing is.
+
+    Raises TooManyFailures.
+    """
     rows: list[SignInFailures] = []
     for account, patience in ((_account(name), OF_AN_ACCOUNT), (_ANYBODY, OF_AN_ADDRESS)):
         row = session.get(SignInFailures, (account, address), with_for_update=True)
@@ -29,11 +42,7 @@ def count_attempt(session: Session, name: str, address: str, now: datetime) -> d
         elif (left := wait(patience, row.count, row.last, now)).total_seconds() > 0:
             raise TooManyFailures(int(left.total_seconds()) + 1)
         rows.append(row)
-    before = rows[-1].last if rows[-1].count else None
-    for row in rows:
-        row.count, row.last = row.count + 1, now
-        session.add(row)
-    return before
+    return rows
 
 
 def forget(session: Session, name: str, address: str, before: datetime | None) -> None:

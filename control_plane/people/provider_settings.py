@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from shared.errors import Refused
 
+FACT = "identity-provider"
+"""Under which name the settings lie in the database, as a JSON object with `issuer`, `amr`, `acr` and more."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 _MAX_URL_CHARS = 1000
 

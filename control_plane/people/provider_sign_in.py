@@ -19,6 +19,7 @@ from control_plane.people.attempts import NotProved, Wrong
 from control_plane.people.people import PersonUnknown
 from control_plane.people.provider import Provider
 from control_plane.people.provider_settings import (
+    FACT,
     Identity,
     ProviderRefused,
     ProviderSettings,
@@ -33,7 +34,7 @@ from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import Refused
 
-_FACT, _SECRET_NAME = "identity-provider", "oidc/client-secret/1"
+_SECRET_NAME = "oidc/client-secret/1"  # noqa: S105 (a name)
 _PURPOSE, _HOW = "oidc", "oidc"
 _SEPARATOR = b"\x00"
 
@@ -87,7 +88,7 @@ class ProviderSignIn:
         }  # fmt: skip
 
         def keep(session: Session) -> None:
-            session.merge(Fact(name=_FACT, value=json.dumps(members)))
+            session.merge(Fact(name=FACT, value=json.dumps(members)))
             self._record(session, Event.PROVIDER_SET, Action.UPDATE, by, Subject("issuer", settings.issuer))
 
         in_one_commit(self._database, keep)
@@ -96,7 +97,7 @@ class ProviderSignIn:
         """Have nobody sign in by a provider any more. Whom it was bound to stays known. Raises NoProvider."""
 
         def remove(session: Session) -> None:
-            fact = session.get(Fact, _FACT)
+            fact = session.get(Fact, FACT)
             if fact is None:
                 raise NoProvider
             session.delete(fact)
@@ -106,7 +107,7 @@ class ProviderSignIn:
 
     def settings(self) -> ProviderSettings | None:
         with self._database() as session:
-            fact = session.get(Fact, _FACT)
+            fact = session.get(Fact, FACT)
         if fact is None:
             return None
         members = json.loads(fact.value)

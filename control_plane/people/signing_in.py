@@ -86,9 +86,13 @@ class SigningIn:
 
         return in_one_commit(self._database, use)
 
-    def begin(self, name: str, password: str) -> Step:
-        """Take name and password. Whether they are right is said with the second factor, and by nothing before."""
+    def begin(self, name: str, password: str, address: str, browser: str = "") -> Step:
+        """Take name and password. Whether they are right is said with the second factor, and by nothing before.
+
+        Raises TooManyFailures: it is too early for another attempt, and the password is not looked at.
+        """
         challenge, name = secrets.token_bytes(CHALLENGE_BYTES), _as_name(name)
+        self._attempts.verify_in_time(name, self._known(name, browser) or address)
         right = self._is_password(name, password)
         secret = in_one_commit(
             self._database,

@@ -19,14 +19,16 @@ from cryptography import x509
 
 from edge_agent.audit.journal import Journal
 from edge_agent.config import HOST_CONFIG, HostConfig
-from edge_agent.enrol.store import IdentityNotStored, replace
+from edge_agent.enrol.store import IdentityNotStored, IdentityUnreadable, replace
 from edge_agent.host_keys.erase import erase
 from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.store import HostKeyStore, file_name
-from edge_agent.host_keys.vault import KeyName, KeyVault
+from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyNotOfThisTpm, KeyVault
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure
 from shared.fleet.keys import KeyProtection
+
+_UNREADABLE = (IdentityUnreadable, KeyNotOfThisTpm, KeyMisplaced)
 
 
 class KeyCopyDiffers(IntegrityFailure):
@@ -82,7 +84,9 @@ class KeyMove:
         old = HostKeyStore(self._folder, self._vault(self._config.keys))
         new = HostKeyStore(self._folder, self._vault(to))
         for name in [name for name in KeyName if old.has(name)]:
-            _copy(name, old, new)
+            # One that was only asked for, and cannot be read, is made anew with the next ask.
+            with suppress(*(_UNREADABLE if name is KeyName.FRESH else ())):
+                _copy(name, old, new)
 
     def _adopt_dicom(self) -> None:
         """Take in the hospital's certificate for DICOM, which people put there as a plain file."""

@@ -52,17 +52,12 @@ class NotInstalled(Refused):
 
 @dataclass(frozen=True)
 class Choice:
-    """What somebody wants installed beside what is installed already. `settings` are those of a new agent.toml.
-
-    `no_usb_console` and `boot_is_set` are a person's word for what cannot be seen: that no keyboard is ever on the USB,
-    that the kernel is told at its next start to authorise nothing by itself.
-    """
+    """What somebody wants installed beside what is installed already. `settings` are those of a new agent.toml."""
 
     parts: frozenset[Part] = frozenset({Part.AGENT})
     settings: AgentSettings = _AS_USUAL
     replacing: bool = False
     no_usb_console: bool = False
-    boot_is_set: bool = False
 
 
 class Installer:
@@ -90,7 +85,7 @@ class Installer:
         if Part.DENIAL in choice.parts - installed.parts:
             self.verify_console(no_usb_console=choice.no_usb_console)
         settings = self.settings() or choice.settings
-        wanted = self._wanted(parts, settings, boot_is_set=choice.boot_is_set)
+        wanted = self._wanted(parts, settings)
         missing = [name for name in catalogue.accounts(sorted(parts)) if not self.files.is_account(name)]
         there = self.files.there(_all_paths(wanted, installed))
         return plan_install(
@@ -171,7 +166,7 @@ class Installer:
         folder = AgentFolder(self._root / settings.data.lstrip("/"))
         return load_config(folder) if folder.config.is_file() else None
 
-    def _wanted(self, parts: frozenset[Part], settings: AgentSettings, *, boot_is_set: bool) -> list[Wanted]:
+    def _wanted(self, parts: frozenset[Part], settings: AgentSettings) -> list[Wanted]:
         wanted: list[Wanted] = []
         if Part.AGENT in parts:
             host = self.host()
@@ -182,18 +177,15 @@ class Installer:
         if Part.SIDECAR in parts:
             wanted += catalogue.sidecar(self._data)
         if Part.DENIAL in parts:
-            wanted += catalogue.denial(self._data, self._boot(boot_is_set=boot_is_set))
+            wanted += catalogue.denial(self._data, self._boot())
         if Part.CENTRE in parts:
             wanted += catalogue.centre(self._data)
         return list({item.path: item for item in wanted}.values())
 
-    def _boot(self, *, boot_is_set: bool) -> catalogue.Boot:
-        noted = self.files.noted()
-        ours = {entry.path for entry in noted.entries} & {catalogue.GRUB, catalogue.MODPROBE}
+    def _boot(self) -> catalogue.Boot:
+        ours = {entry.path for entry in self.files.noted().entries} & {catalogue.GRUB, catalogue.MODPROBE}
         line = self.files.read(_COMMAND_LINE) if self.files.has(_COMMAND_LINE) else b""
-        # Where somebody said so when the denial was installed, that is settled.
-        is_said = boot_is_set or Part.DENIAL in noted.parts
-        is_told = not ours and (is_said or authorized_default(line.decode(errors="replace")) == 0)
+        is_told = not ours and authorized_default(line.decode(errors="replace")) == 0
         return catalogue.Boot(self._find("update-grub"), self._find("update-initramfs"), is_told)
 
     def _addresses(self, settings: AgentSettings, host: HostConfig) -> list[Wanted]:

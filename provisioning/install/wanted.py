@@ -37,7 +37,7 @@ class NoWayToDeny(Refused):
     def __init__(self) -> None:
         super().__init__(
             "this machine has neither update-grub nor update-initramfs; put usbcore.authorized_default=0 on the "
-            "kernel's command line by its own boot loader's means, and run this again with --boot-is-set"
+            "kernel's command line by its own boot loader's means, start it anew, and run this again"
         )
 
 

@@ -97,3 +97,22 @@ def test_a_fingerprint_has_one_form(door: Open, fingerprint: str) -> None:
 
     assert post(door, f"/api/v1/hosts/{host}/approval", {"fingerprint": fingerprint}).status == 422
     assert post(door, f"/api/v1/hosts/{host}/approval", {"fingerprint": "0000-0000-0000-0000"}).status == 404
+
+
+@pytest.mark.parametrize(
+    "method, path, body",
+    [
+        ("POST", "/api/v1/people/remove", {"name": "a\0b"}),
+        ("POST", "/api/v1/objects/find", {"patient_id": "\0"}),
+        ("POST", "/api/v1/tokens", {"name": "x", "scope": ["status:\0read"], "days": 1}),
+        ("POST", "/api/v1/requests/a%00b/approve", {}),
+        ("GET", "/api/v1/devices?host=a%00b", None),
+    ],
+)
+def test_text_that_no_database_keeps_is_bad_input(
+    door: Open, method: str, path: str, body: dict[str, object] | None
+) -> None:
+    """PostgreSQL keeps no NUL, and said so when it was too late."""
+    sent = None if body is None else json.dumps(body).encode()
+
+    assert door.signed_in(method, path, sent).status == 422

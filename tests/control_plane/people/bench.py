@@ -82,7 +82,7 @@ class Bench:
         return person, phone, added.recovery_codes
 
     def sign_in(self, name: str, code: str, *, password: str = PASSWORD, address: str = HERE) -> NewSession:
-        step = self.signing_in.begin(name, password)
+        step = self.signing_in.begin(name, password, address)
         return self.signing_in.finish(step.secret, Shown(code=code), address)
 
     def records(self) -> list[AuditRecord]:

@@ -1,11 +1,14 @@
 """Tokens, one-time links, sessions, and the default deny."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from control_plane.backup.restored import end_what_opens_again
+from control_plane.db.models import Fact, ProviderBinding
 from control_plane.enrolment.code_service import EnrolmentCodes, WantedCode
 from control_plane.first_start import first_start
 from control_plane.people.accounts import (
@@ -18,12 +21,14 @@ from control_plane.people.accounts import (
     PersonExists,
     SignedIn,
 )
+from control_plane.people.attempts import NotProved
 from control_plane.people.decide import Permission, decide
 from control_plane.people.people import ChangesThemselves, PersonUnknown, RemovesThemselves
 from control_plane.people.permissions import NotPermitted, verify_permitted
+from control_plane.people.provider_settings import FACT
 from control_plane.settings import Folders, SettingRefused
 from shared.audit.record import Event
-from tests.control_plane.people.bench import ELSEWHERE, PASSWORD, Bench
+from tests.control_plane.people.bench import ELSEWHERE, HERE, PASSWORD, Bench
 from tests.fakes.clock import FakeClock
 
 
@@ -156,9 +161,37 @@ def test_the_first_link_retires_once_an_administrator_can_sign_in_without_one(be
     assert bench.accounts.first_administrator() is None
 
 
+@pytest.mark.parametrize("amr, enough", [(["mfa"], True), ([], False)])
+def test_it_retires_for_one_who_signs_in_by_a_provider_alone(bench: Bench, amr: list[str], *, enough: bool) -> None:
+    bench.person("ada")
+    settings = {"issuer": "https://login.example", "amr": amr, "acr": []}
+    with bench.database.begin() as session:
+        session.add(ProviderBinding(issuer="https://another.example", subject="1", person="ada"))
+        session.add(Fact(name=FACT, value=json.dumps(settings)))
+    assert bench.accounts.first_administrator() == "ada"  # control: of another provider
+    with bench.database.begin() as session:
+        session.add(ProviderBinding(issuer="https://login.example", subject="1", person="ada"))
+
+    assert (bench.accounts.first_administrator() is None) == enough
+
+
+def test_what_an_older_database_calls_good_and_may_have_been_used_or_ended_since_is_good_no_more(bench: Bench) -> None:
+    ada, _, codes = bench.with_phone("ada")
+    tool = bench.tokens.make(ada, "monitoring", None, timedelta(days=30))
+    with bench.database.begin() as session:
+        end_what_opens_again(session, bench.clock.now())
+
+    with pytest.raises(NotSignedIn):
+        bench.accounts.by_token(tool.secret)
+    assert bench.tokens.listed("ada")  # control: a credential's stays, or nobody could look into it
+    with pytest.raises(NotProved):
+        bench.sign_in("ada", codes[0])
+    bench.sign_in("ada", bench.factors.renew_recovery_codes(ada, PASSWORD, HERE)[0])
+
+
 def everything_of(bench: Bench, name: str) -> list[Callable[[], object]]:
     """Return every way in that somebody has."""
-    token = bench.people.add(name, "administrator", by="ada")
+    token = bench.accounts.create(name, "administrator")
     person = bench.accounts.by_token(token)
     tool = bench.tokens.make(person, "tool", ["status:read"], timedelta(days=1)).secret
     link, session = (bench.signing_in.new_link(person) for _ in range(2))

@@ -9,13 +9,15 @@ from argon2 import PasswordHasher
 from argon2.profiles import RFC_9106_LOW_MEMORY
 from sqlalchemy import select
 
-from control_plane.db.models import PasswordRow, SecondFactor
+from control_plane.db.models import PasswordRow, PersonSession, SecondFactor, SignInLink, SignInStep
+from control_plane.db.transactions import in_one_commit
 from control_plane.http.limits import TooManyFailures
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.attempts import NotProved, Wrong
 from control_plane.people.delay import FORGOTTEN_AFTER, OF_AN_ACCOUNT, OF_AN_ADDRESS
 from control_plane.people.factors import FactorUnknown, PasswordMissing
 from control_plane.people.passwords import Passwords, PasswordUnfit
+from control_plane.people.purging import purge
 from control_plane.people.signing_in import Shown
 from shared.audit.record import Event
 from tests.control_plane.people.bench import ELSEWHERE, HERE, ORIGIN, PASSWORD, QUICK, Bench, Phone
@@ -86,7 +88,7 @@ def test_whatever_is_wrong_the_words_are_the_same_and_the_log_alone_knows(bench:
 def test_the_first_step_answers_the_same_whether_the_password_is_right_or_not(bench: Bench) -> None:
     bench.with_phone("ada")
     answers = [
-        bench.signing_in.begin(name, password)
+        bench.signing_in.begin(name, password, HERE)
         for name, password in (("ada", PASSWORD), ("ada", "wrong"), ("nobody", PASSWORD))
     ]
 
@@ -142,10 +144,12 @@ def test_a_restart_gives_nobody_more_guesses(bench: Bench) -> None:
 
 def test_a_right_password_does_not_take_failures_of_the_second_factor_back(bench: Bench) -> None:
     _, phone, _ = bench.with_phone("ada")
+    right = bench.signing_in.begin("ada", PASSWORD, HERE)
     for _ in range(OF_AN_ACCOUNT.free):
         with pytest.raises(NotProved):
             bench.sign_in("ada", wrong_code(phone))
-    bench.signing_in.begin("ada", PASSWORD)
+    with pytest.raises(TooManyFailures):
+        bench.signing_in.finish(right.secret, Shown(phone.code()), HERE)
     with pytest.raises(TooManyFailures):
         bench.sign_in("ada", phone.code())
 
@@ -176,9 +180,60 @@ def test_a_browser_in_which_somebody_was_signed_in_is_kept_out_by_nobody_elses_g
             bench.sign_in("ada", wrong_code(phone))
     for browser in ("", "junk", evas):  # control: no other browser is let through
         with pytest.raises(TooManyFailures):
-            bench.signing_in.finish(bench.signing_in.begin("ada", PASSWORD).secret, Shown(phone.code()), HERE, browser)
+            bench.signing_in.begin("ada", PASSWORD, HERE, browser)
 
-    bench.signing_in.finish(bench.signing_in.begin("ada", PASSWORD).secret, Shown(phone.code()), HERE, known)
+    step = bench.signing_in.begin("ada", PASSWORD, HERE, known)
+    bench.signing_in.finish(step.secret, Shown(phone.code()), HERE, known)
+
+
+class Watched(Passwords):
+    """Counts how often a password is looked at, which costs 64 MiB each time."""
+
+    looks = 0
+
+    def is_right(self, password: str, stored: str | None) -> bool:
+        self.looks += 1
+        return super().is_right(password, stored)
+
+
+def test_during_a_wait_no_password_is_looked_at(bench: Bench) -> None:
+    ada, phone, _ = bench.with_phone("ada")
+    watched = Watched(QUICK)
+    bench.restart(watched)
+    for _ in range(OF_AN_ACCOUNT.free):
+        with pytest.raises(NotProved):
+            bench.sign_in("ada", wrong_code(phone))
+    before = watched.looks
+    assert before == OF_AN_ACCOUNT.free  # control
+
+    for _ in range(3):
+        with pytest.raises(TooManyFailures):
+            bench.signing_in.begin("ada", PASSWORD, HERE)
+        with pytest.raises(TooManyFailures):
+            bench.signing_in.new_credential_token("ada", PASSWORD, phone.code(), HERE)
+        with pytest.raises(TooManyFailures):
+            bench.factors.renew_recovery_codes(ada, PASSWORD, HERE)
+    assert watched.looks == before
+
+
+def test_what_opens_nothing_any_more_is_taken_away_after_its_time(bench: Bench) -> None:
+    ada, phone, _ = bench.with_phone("ada")
+    bench.clock.advance(A_STEP)
+    over = bench.sign_in("ada", phone.code())
+    bench.signing_in.new_link(ada)
+    bench.signing_in.begin("ada", PASSWORD, HERE)
+    bench.sessions.end(ada, over.person.session_id, of_anybody=False)
+
+    def left(days: int) -> tuple[int, ...]:
+        bench.clock.advance(timedelta(days=days))
+        in_one_commit(bench.database, lambda session: purge(session, bench.clock.now()))
+        with bench.database() as session:
+            return tuple(len(session.scalars(select(table)).all()) for table in (PersonSession, SignInLink, SignInStep))
+
+    assert left(0) == (1, 1, 1)
+    assert left(2) == (1, 0, 0)
+    assert left(177) == (1, 0, 0)  # by which a browser is known
+    assert left(2) == (0, 0, 0)
 
 
 def test_a_credential_opens_whatever_was_guessed(bench: Bench) -> None:
@@ -204,14 +259,14 @@ def test_many_accounts_tried_from_one_address_are_slowed_down_together(bench: Be
 
 def test_a_step_serves_one_attempt_and_five_minutes(bench: Bench) -> None:
     _, phone, _ = bench.with_phone("ada")
-    step = bench.signing_in.begin("ada", PASSWORD)
+    step = bench.signing_in.begin("ada", PASSWORD, HERE)
     with pytest.raises(NotProved):
         bench.signing_in.finish(step.secret, Shown(code=wrong_code(phone)), HERE)
     bench.clock.advance(A_STEP)
     with pytest.raises(NotProved):
         bench.signing_in.finish(step.secret, Shown(code=phone.code()), HERE)
 
-    late = bench.signing_in.begin("ada", PASSWORD)
+    late = bench.signing_in.begin("ada", PASSWORD, HERE)
     bench.clock.advance(timedelta(minutes=5))
     with pytest.raises(NotProved):
         bench.signing_in.finish(late.secret, Shown(code=phone.code()), HERE)
@@ -395,7 +450,7 @@ def with_key(bench: Bench, name: str, origin: str = ORIGIN) -> SecurityKey:
 
 def test_a_security_key_signs_in_beside_the_password(bench: Bench) -> None:
     key = with_key(bench, "ada")
-    step = bench.signing_in.begin("ada", PASSWORD)
+    step = bench.signing_in.begin("ada", PASSWORD, HERE)
 
     begun = bench.signing_in.finish(step.secret, Shown(key=key.present(step.key_options)), HERE)
     assert begun.person.name == "ada"
@@ -403,7 +458,7 @@ def test_a_security_key_signs_in_beside_the_password(bench: Bench) -> None:
 
 def test_what_a_security_key_answered_elsewhere_or_before_opens_nothing(bench: Bench) -> None:
     key, another = with_key(bench, "ada"), with_key(bench, "eve")
-    earlier = bench.signing_in.begin("ada", PASSWORD)
+    earlier = bench.signing_in.begin("ada", PASSWORD, HERE)
     replayed = key.present(earlier.key_options)
     bench.signing_in.finish(earlier.secret, Shown(key=replayed), HERE)
     phished = SecurityKey("http://localhost:9999")
@@ -416,10 +471,10 @@ def test_what_a_security_key_answered_elsewhere_or_before_opens_nothing(bench: B
         }  # fmt: skip
 
     for name in attempts(earlier.key_options):
-        step = bench.signing_in.begin("ada", PASSWORD)
+        step = bench.signing_in.begin("ada", PASSWORD, HERE)
         with pytest.raises(NotProved):
             bench.signing_in.finish(step.secret, Shown(key=attempts(step.key_options)[name]), name)
-    step = bench.signing_in.begin("ada", "not the password")
+    step = bench.signing_in.begin("ada", "not the password", HERE)
     with pytest.raises(NotProved):
         bench.signing_in.finish(step.secret, Shown(key=key.present(step.key_options)), HERE)
 
@@ -427,10 +482,10 @@ def test_what_a_security_key_answered_elsewhere_or_before_opens_nothing(bench: B
 def test_a_copied_security_key_is_found_by_its_counter(bench: Bench) -> None:
     key = with_key(bench, "ada")
     for _ in range(3):
-        step = bench.signing_in.begin("ada", PASSWORD)
+        step = bench.signing_in.begin("ada", PASSWORD, HERE)
         bench.signing_in.finish(step.secret, Shown(key=key.present(step.key_options)), HERE)
     key.counter = 1
-    step = bench.signing_in.begin("ada", PASSWORD)
+    step = bench.signing_in.begin("ada", PASSWORD, HERE)
 
     with pytest.raises(NotProved):
         bench.signing_in.finish(step.secret, Shown(key=key.present(step.key_options)), HERE)

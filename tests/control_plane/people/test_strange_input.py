@@ -56,8 +56,8 @@ def test_whatever_is_typed_signs_nobody_in(
     shared_bench: Bench, name: str, password: str, step: str, code: str, key: str
 ) -> None:
     shared_bench.clock.advance(timedelta(days=2))
-    begun = shared_bench.signing_in.begin(name, password)
-    for one in (step, begun.secret, shared_bench.signing_in.begin("ada", PASSWORD).secret):
+    begun = shared_bench.signing_in.begin(name, password, HERE)
+    for one in (step, begun.secret, shared_bench.signing_in.begin("ada", PASSWORD, HERE).secret):
         with pytest.raises(NotProved):
             shared_bench.signing_in.finish(one, Shown(code, key), HERE, code)
 
@@ -151,7 +151,7 @@ def test_a_wait_grows_with_failures_and_never_beyond_its_bound(patience: Patienc
 
 def test_many_guesses_at_once_are_no_more_than_one_after_another(bench: Bench) -> None:
     bench.with_phone("ada")
-    steps = [bench.signing_in.begin("ada", PASSWORD).secret for _ in range(24)]
+    steps = [bench.signing_in.begin("ada", PASSWORD, HERE).secret for _ in range(24)]
 
     def guess(step: str) -> bool:
         try:
@@ -170,7 +170,7 @@ def test_many_guesses_at_once_are_no_more_than_one_after_another(bench: Bench) -
 def test_one_code_shown_at_once_by_several_signs_one_of_them_in(bench: Bench) -> None:
     _, phone, _ = bench.with_phone("ada")
     bench.clock.advance(timedelta(seconds=30))
-    steps = [bench.signing_in.begin("ada", PASSWORD).secret for _ in range(OF_AN_ACCOUNT.free)]
+    steps = [bench.signing_in.begin("ada", PASSWORD, HERE).secret for _ in range(OF_AN_ACCOUNT.free)]
 
     def sign_in(step: str) -> NewSession | None:
         try:

@@ -22,9 +22,10 @@ from edge_agent.host_keys.commands import ENDS, Vaults, move_keys
 from edge_agent.host_keys.erase import MAY_REMAIN
 from edge_agent.host_keys.move import left_over
 from edge_agent.host_keys.plain import FILES
-from edge_agent.host_keys.store import HostKeyStore
+from edge_agent.host_keys.store import HostKeyStore, file_name
 from edge_agent.host_keys.vault import KeyName, KeyNotOfThisTpm, KeyVault, KeyVaultUnavailable
 from shared.audit.record import AuditRecord, Event, Outcome
+from shared.errors import Refused
 from shared.fleet.keys import KeyProtection
 from tests.edge_agent.host_keys.needles import found_in, private_parts
 from tests.fakes.clock import FakeClock
@@ -86,6 +87,21 @@ def test_in_the_tpm_no_file_of_the_agent_holds_a_private_key(host: AgentFolder, 
         "forwarding": {"identity/forwarding.key"},
     }
     assert {name: found_in(host.path, needles) for name, needles in parts.items()} == {name: set() for name in parts}
+
+
+def test_a_key_that_was_only_asked_for_and_cannot_be_read_holds_no_move_up(host: AgentFolder, vault: Vaults) -> None:
+    moved(host, TPM, vault)
+    before = all_of(host, vault)
+    fresh = host.identity / file_name(KeyName.FRESH, TPM)
+    fresh.write_bytes(b"cut off")
+    moved(host, FILE, vault)
+
+    assert all_of(host, vault) == before
+    assert not fresh.exists()
+    moved(host, TPM, vault)
+    (host.identity / file_name(KeyName.TLS, TPM)).write_bytes(b"cut off")  # control: what is needed does
+    with pytest.raises(Refused):
+        moved(host, FILE, vault)
 
 
 @pytest.mark.parametrize("there", [TPM, FILE])
