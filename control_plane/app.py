@@ -298,7 +298,7 @@ class ControlPlane:
             RouteIntake(self._verified, self._route_queue, self._routes.wake),
             self._moves,
         )
-        audit = AuditIntake(self._database, self._evidence, self._journal, self._clock, self._moves)
+        audit = AuditIntake(self._evidence, self._journal, self._clock, self._moves)
         renewer = Renewer(self._database, self._issuance.because(Why.RENEWAL), self._journal)
         hosts = host_door(
             HostIdentities(self._database, self._clock, ForgottenCertificates(self._database, self._journal)),

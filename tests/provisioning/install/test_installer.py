@@ -86,6 +86,19 @@ def test_a_dry_run_says_every_change_and_makes_none(root: Path, capsys: pytest.C
     assert "everything is as it has to be" in capsys.readouterr().out
 
 
+def test_after_an_upgrade_what_is_placed_already_is_refreshed_and_nothing_else_comes(root: Path) -> None:
+    empty = tree(root)
+    assert program.main(["install", "--refresh", "--root", str(root)]) == 0
+    assert tree(root) == empty
+    install(root, Choice(frozenset({Part.AGENT, Part.GUARD}), SETTINGS))
+    there = tree(root)
+    (root / UNITS / "leadglass-guard.service").unlink()
+
+    assert program.main(["install", "--refresh", "--root", str(root)]) == 0
+
+    assert tree(root) == there
+
+
 def killed(root: Path, after: int, work: Callable[[Path], object]) -> bool:
     """Do the work in a process that kills itself before the change after so many; return whether it came to that."""
     child = os.fork()
