@@ -89,6 +89,11 @@ class Fields:
     def has(self, name: str) -> bool:
         return name in self._left
 
+    def peek_text(self, name: str) -> str:
+        """Return a text by which its reader is chosen, and leave it for that one; empty where there is none."""
+        value = self._left.get(name)
+        return value if isinstance(value, str) else ""
+
     def done(self) -> None:
         if self._left:
             raise Malformed(self._what, f"unknown field {sorted(self._left)[0][:64]!r}")

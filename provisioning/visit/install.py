@@ -83,4 +83,4 @@ def _choice(site: Site, *more: Part) -> Choice:
         export_folders=tuple(map(named_folder, site.export_folders)),
     )
     read = parse(settings.text().encode(), "the new agent.toml")
-    return Choice(frozenset(parts), read, no_usb_console=site.no_usb_console, boot_is_set=site.boot_is_set)
+    return Choice(frozenset(parts), read, no_usb_console=site.no_usb_console)

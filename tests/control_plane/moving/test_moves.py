@@ -266,7 +266,7 @@ def test_what_waits_for_somebody_s_word_is_recorded_once_and_again_after_somethi
 
     try_everything()
     try_everything()
-    assert sorted(one.event for one in refused(bench)) == [Event.AUDIT_REFUSED, Event.OBJECT_REFUSED]
+    assert sorted(one.event.value for one in refused(bench)) == [Event.AUDIT_REFUSED, Event.OBJECT_REFUSED]
     move = allow(bench, old, new)
     bring(bench, new, images.pop())
     bench.audit.take(new.host_id, old.batch(1, 1))

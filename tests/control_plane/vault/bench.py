@@ -42,6 +42,7 @@ from shared.audit.record import (
     Action,
     AuditRecord,
     Event,
+    EventName,
     Happening,
     Outcome,
     Participant,
@@ -230,7 +231,7 @@ class Bench:
         (row,) = self.rows("SELECT public FROM audit_records WHERE source = 'control-plane' ORDER BY seq DESC LIMIT 1")
         return AuditRecord.parse(row.public)
 
-    def events(self, source: str = "control-plane") -> list[Event]:
+    def events(self, source: str = "control-plane") -> list[EventName]:
         rows = self.rows("SELECT public FROM audit_records WHERE source = :source ORDER BY seq", source=source)
         return [AuditRecord.parse(row.public).event for row in rows]
 

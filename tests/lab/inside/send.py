@@ -4,7 +4,7 @@ import sys
 import time
 
 from pynetdicom.ae import ApplicationEntity
-from pynetdicom.sop_class import CTImageStorage
+from pynetdicom.sop_class import CTImageStorage  # type: ignore[attr-defined]
 
 PATIENCE_S = 60.0
 

@@ -39,7 +39,12 @@ class Storm:
 
 def settle(bench: Machine, folder: AgentFolder, modality: Modality, port: int) -> None:
     again = Modality(iter(modality.unacknowledged()))
-    bench.until(lambda: not again.send(port) and not again.unacknowledged())
+
+    def is_all_taken() -> bool:
+        again.send(port)
+        return not again.unacknowledged()
+
+    bench.until(is_all_taken)
     modality.acknowledged.update(again.acknowledged)
 
     def is_idle() -> bool:
