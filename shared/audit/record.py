@@ -32,11 +32,11 @@ MAX_SEALED_BYTES = 32_768
 _MAX_NAME_CHARS = 200
 _MAX_REASON_CHARS = 1024
 _NAME = rf"[^\x00-\x1f\x7f]{{1,{_MAX_NAME_CHARS}}}"
+MAX_EVENT_CHARS = 40
+_UNKNOWN_EVENT = r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*"
 _NAMED, _KIND = re.compile(_NAME), re.compile(r"[a-z]{1,32}")
 _PARTICIPANT, _SUBJECT = {"kind", "name", "requestor"}, {"kind", "name"}
 _KINDS = ("person", "host", "service", "ae")
-MAX_EVENT_CHARS = 40
-_UNKNOWN_EVENT = r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*"
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -334,8 +334,6 @@ class UnknownEvent:
 
 
 EventName: TypeAlias = Event | UnknownEvent
-
-
 class Action(StrEnum):
     """DICOM PS3.15 A.5.1 EventActionCode."""
 
