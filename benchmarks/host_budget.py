@@ -23,13 +23,14 @@ from benchmarks.delaying import head
 from benchmarks.measure import PeerMissing, cpu
 from benchmarks.receivers import AE_TITLE, Orthanc, Receiver, Setting, StoreScp, cpu_of, receiving
 from benchmarks.system import system
+from edge_agent.config import AgentFolder
+from edge_agent.health.local import read_status
 from shared.dicom.associate import Proposed
 from shared.dicom.requestor import Requestor
 
 A_SECOND, IMAGE_BYTES = 10, 512 << 10
 _CT, _EXPLICIT = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1"
 _SETTLE_S = 8.0
-_CORE_PERCENT, _IDLE_PERCENT, _MIB = 5.0, 0.5, 150
 # As a hospital has it: reports and pulls every few minutes, what is urgent comes over the broker.
 _POLICY = f"""\
 layer: organisation
@@ -49,7 +50,6 @@ class Taken:
     idle_percent: float
     anonymous_mib: float
     resident_mib: float  # with the files that are mapped, those of others' use included
-    written_images: int
 
 
 class Budgets:
@@ -112,7 +112,9 @@ def _ours(work: Path, seconds: int) -> dict[str, Taken]:
         pids = {"agent": child.pid, "guard": guard_pid}
         meters = {name: Meter([pid]) for name, pid in pids.items()}
         together = Meter(list(pids.values()))
-        measured = _measure(port, seconds, {"agent and guard": together, **meters})
+        folder = running.agent
+        meters = {"agent and guard": together, **meters}
+        measured = _measure(port, seconds, meters, lambda: _has_caught_up(folder))
         running.children.stop(child)
     return measured
 
@@ -124,20 +126,27 @@ def _peer(receiver: Receiver, out: Path, seconds: int) -> Taken:
         return _measure(port, seconds, {receiver.name: Meter([process.pid])})[receiver.name]
 
 
-def _measure(port: int, seconds: int, meters: "dict[str, Meter]") -> dict[str, Taken]:
+def _measure(
+    port: int, seconds: int, meters: "dict[str, Meter]", has_caught_up: Callable[[], bool] = lambda: True
+) -> dict[str, Taken]:
     sleep(_SETTLE_S)
     for meter in meters.values():
         meter.begin()
-    sent = send(port, seconds)
+    send(port, seconds)
     busy = {name: meter.percent() for name, meter in meters.items()}
     memory = {name: meter.memory_mib() for name, meter in meters.items()}
+    while not has_caught_up():
+        sleep(1)
     sleep(_SETTLE_S)
     for meter in meters.values():
         meter.begin()
     sleep(seconds)
-    return {
-        name: Taken(busy[name], meter.percent(), *memory[name], written_images=sent) for name, meter in meters.items()
-    }
+    return {name: Taken(busy[name], meter.percent(), *memory[name]) for name, meter in meters.items()}
+
+
+def _has_caught_up(folder: AgentFolder) -> bool:
+    status = read_status(folder)
+    return status.waiting + status.audit_waiting == 0
 
 
 class Meter:
@@ -165,8 +174,8 @@ def _kib(status: str, name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def send(port: int, seconds: int) -> int:
-    """Send at the pace of a CT, on one association; return how many images."""
+def send(port: int, seconds: int) -> None:
+    """Send at the pace of a CT, on one association."""
     dataset = os.urandom(IMAGE_BYTES)
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -179,7 +188,6 @@ def send(port: int, seconds: int) -> int:
             uid = f"2.25.{number + 1}"
             requestor.store(_CT, uid, _EXPLICIT, (head(uid, IMAGE_BYTES), dataset))
         requestor.release()
-    return seconds * A_SECOND
 
 
 @contextmanager

@@ -545,9 +545,11 @@ def _acts(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
 
 
 def _add_backups(commands: "Commands[argparse.ArgumentParser]") -> None:
-    backup = _on_this_machine(
-        commands.add_parser("backup", help="copy the running control plane, without its root key")
-    )
+    backup = commands.add_parser("backup", help="copy the running control plane, without its root key")
+    _data(_json(backup))
+    who = backup.add_mutually_exclusive_group(required=True)
+    who.add_argument("--as", dest="credential", type=Path, metavar="FILE", help="your credential")
+    who.add_argument("--token-file", type=Path, metavar="FILE", help="a token whose scope is backup:make, for a timer")
     backup.add_argument("folder", type=Path, metavar="DIR", help="where backups lie; what is there is not copied again")
     backup.add_argument("--keep-days", type=int, metavar="N", help="how long you will keep it, for `backups list`")
     backup.set_defaults(run=_later("backups", "backup"))

@@ -4,7 +4,7 @@ import fcntl
 import os
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -14,6 +14,7 @@ from shared.enrolment.exchange import ADDRESS_PATTERN, MAX_PEM_CHARS, PEM_PATTER
 from shared.errors import Refused
 
 DEFAULT_MQTT_PORT = 8883
+ROOT_KEY_CREDENTIAL = "leadglass-server.root.key"
 
 
 class SettingRefused(Refused):
@@ -33,10 +34,12 @@ class Folders:
     """The data folder's parts. What lies in the folder of `root_key` no backup may hold.
 
     `given_url` is that of the database, which may hold a password; None: as noted in `noted_url`, else `database`.
+    `handed_root_key` is the file in which systemd hands the root key over, None: it lies in `root_key`.
     """
 
     data: Path
     given_url: str | None = field(default=None, repr=False)
+    handed_root_key: Path | None = None
 
     @property
     def database(self) -> Path:
@@ -57,6 +60,11 @@ class Folders:
     @property
     def root_key(self) -> Path:
         return self.data / "root-key" / "root.key"
+
+    @property
+    def root_key_now(self) -> Path:
+        """Where the root key is read from."""
+        return self.handed_root_key or self.root_key
 
     @property
     def log_mark(self) -> Path:
@@ -89,6 +97,13 @@ class Folders:
             raise DataInUse(self.data) from exc
         finally:
             os.close(descriptor)
+
+
+def handed_root_key(environment: Mapping[str, str]) -> Path | None:
+    """Return the file in which systemd hands the root key over (LoadCredential=), None: it does not."""
+    folder = environment.get("CREDENTIALS_DIRECTORY", "")
+    file = Path(folder) / ROOT_KEY_CREDENTIAL
+    return file if folder and file.is_file() else None
 
 
 def verify_host_name(host: str) -> None:

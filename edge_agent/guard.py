@@ -36,6 +36,7 @@ from edge_agent.media.disks import announce, usb_disks
 from edge_agent.media.gate import StorageGate
 from edge_agent.notices.board import NoticeBoard, NoticesUnavailable
 from edge_agent.notices.notice import told_of
+from edge_agent.state_formats import claim
 from edge_agent.turns import Turns
 from edge_agent.usb_policy.acquaintance import Acquaintances
 from edge_agent.usb_policy.clock_trust import Reading
@@ -100,6 +101,11 @@ def run(options: RunOptions, verifying: Verifying = child_command) -> None:
     with suppress(OSError):
         make_folder(options.state)
     with alone(options.state), opened(options.state, log) as database:
+        # It guards on whatever lies there; that an older version is not put over it is the package's to refuse.
+        try:
+            claim(options.state)
+        except (Refused, OSError) as exc:
+            log.event("guard.formats-not-noted", why=why(exc))
         guard = Guard(options, database, denial, clock, log, manager, verifying)
         with stopping(guard.turns), closing(guard):
             guard.begin()

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from provisioning.broker import command as broker
+from provisioning.bundle import command as bundle
 from provisioning.command import BAD_INPUT, REFUSED, UNAVAILABLE
 from provisioning.completion import command as completion
 from provisioning.handover import command as hand_over
@@ -17,7 +18,7 @@ from provisioning.self_test import command as self_test
 from provisioning.visit import command as visit
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
-_COMMANDS = (visit, preflight, install, self_test, hand_over, broker, completion)
+_COMMANDS = (visit, preflight, install, self_test, hand_over, bundle, broker, completion)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(str(exc), REFUSED)
     except Unavailable as exc:
         return _say(str(exc), UNAVAILABLE)
+    except KeyboardInterrupt:
+        return _say("stopped; the same command goes on, or begins again", REFUSED)
     except OSError as exc:
         return _say(f"{exc.filename}: {exc.strerror}", BAD_INPUT)
 

@@ -69,7 +69,6 @@ class Site:
     sidecar: bool = False
     deny_by_default: bool = False  # nothing on the USB works by itself once the console is pinned
     no_usb_console: bool = False  # this machine has no keyboard and no mouse on the USB, ever
-    boot_is_set: bool = False  # usbcore.authorized_default=0 is on the kernel's command line by other means
     keys: str = "auto"
     console_ports: tuple[str, ...] = ()  # for `pin-console`, where it would have to ask
     policy_root: str | None = None  # SHA-256, as the administrator's `leadglass-server policy root` prints it
@@ -179,7 +178,6 @@ _OPTIONAL: Mapping[str, Callable[[Fields, str], Any]] = {
     "sidecar": Fields.flag,
     "deny_by_default": Fields.flag,
     "no_usb_console": Fields.flag,
-    "boot_is_set": Fields.flag,
     "keys": lambda read, name: read.choice(name, KEYS),
     "console_ports": lambda read, name: _matching(read, name, _USB_PORT, "ports such as 1-2.4"),
     "policy_root": lambda read, name: read.text(name, _DIGEST),

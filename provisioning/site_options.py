@@ -37,7 +37,6 @@ _FLAGS = {
     "sidecar": "this is a box beside the modality, whose own ports and disks it cannot see",
     "deny-by-default": "once the console is pinned, nothing else on the USB works by itself",
     "no-usb-console": "this machine has no keyboard and no mouse on the USB, ever",
-    "boot-is-set": "usbcore.authorized_default=0 is on the kernel's command line already",
 }
 
 _FIELDS = (

@@ -48,6 +48,7 @@ class Label(StrEnum):
     LAPSED_ASK = "leadglass lapsed ask v1"
     BACKUP = "leadglass backup v1"
     HOST_CLAIM = "leadglass host claim v1"
+    BUNDLE = "leadglass bundle v1"
     SELF_TEST_QUESTION = "leadglass self-test question v1"
     SELF_TEST_ANSWER = "leadglass self-test answer v1"
     HAND_OVER = "leadglass hand-over v1"
@@ -123,6 +124,23 @@ def sign_statement(signer: EvidenceSigner, label: Label, payload: bytes) -> byte
     low_s = min(s, _ORDER - s)
     head = _HEAD.pack(_MAGIC, _VERSION, signer.public.key_id.raw, len(payload))
     return head + payload + r.to_bytes(32) + low_s.to_bytes(32)
+
+
+def sign_detached(signer: EvidenceSigner, label: Label, payload: bytes) -> bytes:
+    """Return the signature alone, in the DER that other programs verify (openssl dgst -sha256)."""
+    r, s = decode_dss_signature(signer.sign(_message(label, payload)))
+    return encode_dss_signature(r, min(s, _ORDER - s))
+
+
+def verify_detached(signature: bytes, label: Label, payload: bytes, key: EvidencePublicKey) -> None:
+    """Hold the signature of `sign_detached` against what it is beside. Raises SignatureInvalid."""
+    try:
+        r, s = decode_dss_signature(signature)
+        if s > _ORDER // 2 or encode_dss_signature(r, s) != signature:
+            raise SignatureInvalid(label, key.key_id)
+        key.key.verify(signature, _message(label, payload), ec.ECDSA(hashes.SHA256()))
+    except (InvalidSignature, ValueError) as exc:
+        raise SignatureInvalid(label, key.key_id) from exc
 
 
 def signing_key_id(signed: bytes) -> KeyId:

@@ -4,9 +4,9 @@ Each leaves to the others what is theirs, so that a new folder is in the run of 
 tests are several: one run of them all would come to more descriptors than the select() of the DICOM peers in tests can
 watch.
 
-What runs whole programs does so on a disk, as a hospital has it. The others have their files in memory: an agent that
-starts writes a segment of 32 MiB and waits until it is synced, and a thousand tests start one. What a file system
-promises is tried in memory as well, by what asks for a disk of its own.
+What runs whole programs, or takes something away from them, does so on a disk as a hospital has it. The others have
+their files in memory: an agent that starts writes a segment of 32 MiB and waits until it is synced, and a thousand
+tests start one.
 
 What a run has to say comes when it is done, and at the end what became of each. The exit code is pytest's own, the
 worst of all.
@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +27,7 @@ RUNS = (
     "tests/lab", "tests/edge_agent", "tests/scenarios", "tests/control_plane", "tests/faults", "tests/provisioning",
     "tests/contracts", "tests", "tests/control_plane/cli", "tests/control_plane/routes", "tests/control_plane/coverage",
 )  # fmt: skip
-ON_DISK = {"tests/lab", "tests/scenarios", "tests/contracts"}
+ON_DISK = {"tests/lab", "tests/scenarios", "tests/contracts", "tests/faults"}
 _AT_ONCE = 4
 _MEMORY = Path("/dev/shm")  # noqa: S108 (a folder of our own in it)
 _MEMORY_BYTES = 6 << 30
@@ -42,8 +42,8 @@ def main(options: Sequence[str]) -> int:
     # Two runs at once would write one cache of what failed last.
     pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     ended: list[tuple[str, str, int]] = []
-    with _in_memory() as in_memory, ThreadPoolExecutor(_AT_ONCE) as pool:
-        begun = [pool.submit(_done, pytest, run, {} if run in ON_DISK else in_memory) for run in RUNS]
+    with _in_memory() as memory, ThreadPoolExecutor(_AT_ONCE) as pool:
+        begun = [pool.submit(_done, pytest, run, None if run in ON_DISK else memory) for run in RUNS]
         for each in as_completed(begun):
             run, said, code = each.result()
             print(f"\n{run}\n{said}", end="", flush=True)
@@ -53,23 +53,26 @@ def main(options: Sequence[str]) -> int:
 
 
 @contextmanager
-def _in_memory() -> Iterator[Mapping[str, str]]:
-    """Yield what makes a run keep its files in memory, nothing where there is none to spare."""
+def _in_memory() -> Iterator[Path | None]:
+    """Yield a folder in memory, None where there is none to spare."""
     if not _MEMORY.is_mount() or disk_usage(_MEMORY).free < _MEMORY_BYTES:
-        yield {}
+        yield None
         return
-    with tempfile.TemporaryDirectory(prefix="leadglass-", dir=_MEMORY, ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="lg-", dir=_MEMORY, ignore_cleanup_errors=True) as folder:
         # Every account may pass, as through /tmp: some tests are about what another one may read.
         Path(folder).chmod(0o711)
-        yield {"TMPDIR": folder}
+        yield Path(folder)
 
 
-def _done(pytest: Sequence[str], run: str, environment: Mapping[str, str]) -> tuple[str, str, int]:
-    command = [*pytest, run, *(f"--ignore={other}" for other in left_to_others(run))]
+def _done(pytest: Sequence[str], run: str, memory: Path | None) -> tuple[str, str, int]:
+    command, environment = [*pytest, run, *(f"--ignore={other}" for other in left_to_others(run))], dict(os.environ)
+    if memory is not None:
+        # Short, for the sockets that lie in it.
+        command.append(f"--basetemp={memory / str(RUNS.index(run))}")
+        environment["TMPDIR"] = str(memory)
     done = subprocess.run(
-        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, **environment},
-    )  # fmt: skip
+        command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
     return run, done.stdout, done.returncode
 
 

@@ -26,6 +26,6 @@ def test_every_file_of_tests_is_in_one_run_and_no_run_is_empty() -> None:
 def test_a_run_that_fails_is_the_exit_code_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = {"tests/one": 0, "tests/two": 1, "tests/three": 0}
     monkeypatch.setattr(tests, "RUNS", tuple(codes))
-    monkeypatch.setattr(tests, "_done", lambda _pytest, run, _environment: (run, "", codes[run]))
+    monkeypatch.setattr(tests, "_done", lambda _pytest, run, _memory: (run, "", codes[run]))
 
     assert tests.main([]) == 1

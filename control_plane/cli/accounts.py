@@ -100,7 +100,7 @@ def renew_credential(options: Namespace) -> int:
     """Put a token for a year into the credential: with the one in it, one that was handed over, or all proofs."""
     credential = load_credential(options.credential)
     url = options.url or credential.url
-    token = _token_file(options.token_file) if options.token_file else credential.token
+    token = token_in(options.token_file) if options.token_file else credential.token
     try:
         answer: Any = PeopleDoor(url, token).post("/api/v1/tokens/renew", {})
     except DoorRefused as exc:
@@ -189,7 +189,8 @@ def _handed_over(options: Namespace, path: str, body: Mapping[str, Json]) -> int
     return _print(options, {"name": options.name, "file": str(options.token_out)}, said)
 
 
-def _token_file(path: Path) -> str:
+def token_in(path: Path) -> str:
+    """Raises Malformed, OSError."""
     with path.open(encoding="ascii", errors="replace") as file:
         token = file.read(_MAX_TOKEN_BYTES).strip()
     if not TOKEN_PATTERN.fullmatch(token):

@@ -146,7 +146,7 @@ class _Opened:
         first_start.verify_initialised(folders)
         os.umask(_OWNER_ONLY)
         self._database = open_database(url_of(folders))
-        self._keys = KeyStore(self._database, load_root_key(folders.root_key), self._clock)
+        self._keys = KeyStore(self._database, load_root_key(folders.root_key_now), self._clock)
         self.ca = authority.load(self._database, self._keys, self._clock)
 
     def changes(self, credential: Path) -> AuthorityChanges:

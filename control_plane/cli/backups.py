@@ -19,6 +19,7 @@ from control_plane.backup.restored import RestoreSettling
 from control_plane.backup.restoring import Done
 from control_plane.backup.restoring import restore as make_again
 from control_plane.backup.verifying import prove
+from control_plane.cli.accounts import token_in
 from control_plane.cli.running import folders_of
 from control_plane.db.engine import close_database, open_database
 from control_plane.db.place import url_of
@@ -56,9 +57,9 @@ class _Here:
         self.folders, self.clock = folders_of(options), SystemClock()
         first_start.verify_initialised(self.folders)
         self.database = open_database(url_of(self.folders))
-        person = Accounts(self.database, self.clock).by_token(load_credential(options.credential).token)
+        person = Accounts(self.database, self.clock).by_token(_token(options))
         verify_permitted(person, permission)
-        self.person, self.root = person.name, load_root_key(self.folders.root_key)
+        self.person, self.root = person.name, load_root_key(self.folders.root_key_now)
         keys = KeyStore(self.database, self.root, self.clock)
         self.signer = keys.signer(store.JOURNAL)
         audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
@@ -71,6 +72,13 @@ class _Here:
 
     def __exit__(self, *_: object) -> None:
         close_database(self.database)
+
+
+def _token(options: Namespace) -> str:
+    """Raises Malformed, CredentialMissing, CredentialExposed, OSError."""
+    if options.credential is None:
+        return token_in(options.token_file)
+    return load_credential(options.credential).token
 
 
 def backup(options: Namespace) -> int:

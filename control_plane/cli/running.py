@@ -12,7 +12,8 @@ from control_plane import first_start, logs
 from control_plane.db import place
 from control_plane.enrolment.root_key import KeyOnToken
 from control_plane.first_start import HandedOver
-from control_plane.settings import Folders, SettingRefused, Settings, outside_broker
+from control_plane.service_manager import service_manager
+from control_plane.settings import Folders, SettingRefused, Settings, handed_root_key, outside_broker
 from shared.clock import SystemClock
 
 _OWNER_ONLY = 0o077
@@ -20,7 +21,7 @@ _OWNER_ONLY = 0o077
 
 def folders_of(options: Namespace) -> Folders:
     """Raises DatabaseRefused."""
-    return Folders(options.data, place.given(options.database))
+    return Folders(options.data, place.given(options.database), handed_root_key(os.environ))
 
 
 def init(options: Namespace) -> int:
@@ -48,7 +49,7 @@ def run(options: Namespace) -> int:
         _tell(_first_start(options, folders, options.people_port or Settings.people_port))
     if not first_start.is_begun(folders):
         raise first_start.NotInitialised(folders.data)
-    stop = Flag()
+    manager, stop = service_manager(), Flag()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     # Before the database is opened, which may bring it to a newer schema.
@@ -59,8 +60,12 @@ def run(options: Namespace) -> int:
         centre.start()
         try:
             _announce(options.ready_file, centre.addresses())
-            stop.wait()
+            manager.ready()
+            while not stop.wait(manager.interval_s):
+                if centre.answers():
+                    manager.alive()
         finally:
+            manager.stopping()
             centre.stop()
     return 0
 

@@ -133,8 +133,7 @@ class CoverageRuns:
         # Not kept: it would be newer than a gap, which only a comparison can show closed.
         nothing = [
             Result(day, modality.ae_title, archive, State.NOTHING, _NO_STATION, now)
-            for modality in document.modalities
-            if modality.station is None
+            for modality in document.unstationed()
         ]
         return (*(result for result, _ in found), *nothing)
 

@@ -151,11 +151,11 @@ class CoverageShowing:
         if document.coverage is None:
             yield "coverage: the policy names no archive, so images that took another way are not seen"
             return
-        for modality in document.modalities:
+        for modality in document.unstationed():
+            yield f"coverage of {modality.ae_title}: nothing to compare, the policy does not name its station"
+        for modality in (each for each in document.modalities if each.station is not None):
             about = f"coverage of {modality.ae_title}"
-            if modality.station is None:
-                yield f"{about}: nothing to compare, the policy does not name its station"
-            elif modality.ae_title not in compared:
+            if modality.ae_title not in compared:
                 yield f"{about}: not evaluated, {when}"
             else:
                 yield from (

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from control_plane.enrolment.standing import Standing
-from shared.audit.record import AuditRecord, Event, Outcome
+from shared.audit.record import AuditRecord, Event, EventName, Outcome
 from shared.errors import Malformed
 from shared.identity import HostId
 
-EFFECTS: Mapping[Event, Standing] = {
+EFFECTS: Mapping[EventName, Standing] = {
     Event.HOST_ENROLLED: Standing.ACTIVE,
     Event.HOST_REVOKED: Standing.REVOKED,
     Event.HOST_DECOMMISSIONED: Standing.DECOMMISSIONED,
@@ -23,7 +23,7 @@ class Stands:
     seq: int  # of the record that says so
 
 
-def fold(records: Iterable[AuditRecord], effects: Mapping[Event, Standing] = EFFECTS) -> dict[HostId, Stands]:
+def fold(records: Iterable[AuditRecord], effects: Mapping[EventName, Standing] = EFFECTS) -> dict[HostId, Stands]:
     """Return how each host stands after `records`, which come in the order of the log."""
     stands: dict[HostId, Stands] = {}
     for record in records:

@@ -29,6 +29,8 @@ _MAX_CONNECTIONS = 256
 # A sender who is refused early should still hear why, so its body is read and dropped, within reason.
 _MAX_DROPPED_BYTES = 64 << 20
 _PIECE_BYTES = 1 << 20
+_ASKED, _ASKED_S = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 5.0
+_ANSWERED = b"HTTP/1.1"
 _NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nthis door speaks HTTPS\n"
 
 
@@ -87,8 +89,10 @@ class _Connection(HTTPConnection):
             return True
         except ssl.SSLError as exc:
             if exc.reason == "HTTP_REQUEST":
+                # Also how `answers` asks, which is no event.
                 with suppress(OSError):
                     os.write(secured.fileno(), _NOT_TLS)
+                return False
             _LOG.info("handshake refused", extra={"address": self.remote_addr, "reason": exc.reason})
             return False
         except OSError:
@@ -174,6 +178,15 @@ class Door:
 
     def open(self) -> None:
         self._thread.start()
+
+    def answers(self) -> bool:
+        """Return whether whoever asks at this door is answered, be it only that it speaks TLS."""
+        try:
+            with create_connection((self.host, self.port), timeout=_ASKED_S) as connection:
+                connection.sendall(_ASKED)
+                return connection.recv(len(_ANSWERED)) == _ANSWERED
+        except OSError:
+            return False
 
     def close(self) -> None:
         self._server.stop()

@@ -27,6 +27,7 @@ _MM_OF_PT = 0.3528
 _MOST_LINES = 3  # of a reason
 _MOST_NAMED = 6  # lines of names, of each verdict
 _APART = 0.5
+_ROOMY, _DENSE = ((8.5, 20), (7.75, 20), (7.0, 20)), (7.0, 4)  # size and lines of what passed, where there is room
 _LEADING = 1.32
 
 
@@ -178,9 +179,10 @@ def _findings(pen: _Pen, report: HandOver, bottom: float) -> None:
     if not rest:
         _both(pen, words.NOTHING_OPEN, 8.5)
     needed = sum(_row_height(pen, _reason(pen, found, _MOST_LINES)) for _, found in rest)
-    size = next((s for s in (8.5, 7.75) if pen.y + needed + _beneath(pen, report, s) <= bottom), 7.0)
-    passing = _passing(pen, report, size)
-    _open(pen, rest, bottom - _beneath(pen, report, size))
+    manners = (one for one in _ROOMY if pen.y + needed + _beneath(pen, report, *one) <= bottom)
+    size, most = next(manners, _DENSE)
+    passing = _passing(pen, report, size, most)
+    _open(pen, rest, bottom - _beneath(pen, report, size, most))
     pen.y += 1
     _section(pen, words.PASSED)
     if not passing:
@@ -190,9 +192,9 @@ def _findings(pen: _Pen, report: HandOver, bottom: float) -> None:
         pen.y += pen.height(size) + _APART
 
 
-def _beneath(pen: _Pen, report: HandOver, size: float) -> float:
+def _beneath(pen: _Pen, report: HandOver, size: float, most: int) -> float:
     """Return how much room the names of what passed take."""
-    return len(_passing(pen, report, size)) * (pen.height(size) + _APART) + 10
+    return len(_passing(pen, report, size, most)) * (pen.height(size) + _APART) + 10
 
 
 def _section(pen: _Pen, title: Words) -> None:
@@ -226,7 +228,7 @@ def _by_name(pen: _Pen, rest: Sequence[tuple[str, Finding]]) -> list[str]:
     """Return lines that name findings without their reasons; those for which there is no room at all are counted."""
     lines = [f"{words.more(len(rest)).en}  {words.more(len(rest)).zh}:"]
     for verdict in (Verdict.FAIL, Verdict.NOT_EVALUATED):
-        names = [f"{found.check} {words.CHECKS.get(found.check, '')}" for _, found in rest if found.verdict is verdict]
+        names = [f"{found.check} {words.check_zh(found.check)}" for _, found in rest if found.verdict is verdict]
         if names:
             said = words.VERDICTS[verdict]
             listed = "; ".join(name.rstrip() for name in names)
@@ -255,7 +257,7 @@ def _row(pen: _Pen, step: str, found: Finding, reason: Sequence[str]) -> None:
     pen.text(_LEFT + 1, pen.y + 0.1, said.en, 7.5, _WHITE)
     pen.text(_LEFT + 1, pen.y + line - 0.1, said.zh, 7.5, _WHITE)
     named = words.STEPS[step]
-    for down, (left, right) in enumerate(((named.en, found.check), (named.zh, words.CHECKS.get(found.check, "")))):
+    for down, (left, right) in enumerate(((named.en, found.check), (named.zh, words.check_zh(found.check)))):
         pen.text(_LEFT + 27, pen.y + down * line, left, 7.5, _GREY)
         pen.text(_LEFT + 50, pen.y + down * line, *_fitting(pen, right, 33))
     for down, text in enumerate(reason):
@@ -271,15 +273,15 @@ def _fitting(pen: _Pen, text: str, width: float) -> tuple[str, float]:
     return text, size
 
 
-def _passing(pen: _Pen, report: HandOver, size: float) -> list[str]:
-    """Return the names of what passed, step by step, in lines."""
+def _passing(pen: _Pen, report: HandOver, size: float, most: int) -> list[str]:
+    """Return the names of what passed, step by step and each counted, in at most so many lines of each."""
     lines = list[str]()
     for outcome in report.steps:
         passed = [found.check for found in outcome.findings if found.verdict is Verdict.PASS]
         if passed:
             named = words.STEPS[outcome.step]
-            checks = "; ".join(f"{check} {words.CHECKS.get(check, '')}".rstrip() for check in passed)
-            lines += pen.wrapped(f"{named.en} {named.zh}: {checks}", _WIDTH, size, 4)
+            checks = "; ".join(f"{check} {words.check_zh(check)}".rstrip() for check in passed)
+            lines += pen.wrapped(f"{named.en} {named.zh} ({len(passed)}): {checks}", _WIDTH, size, most)
     return lines
 
 

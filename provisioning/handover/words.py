@@ -24,20 +24,28 @@ STEPS = {
     "pin-console": Words("pin console", "固定操作台设备"),
     "self-test": Words("self-test", "自检"),
 }
-# A check that stands in no list is shown by its name alone.
+# A check that stands in no list is shown by its name alone; one of several of a kind has a number behind it.
 CHECKS = {
     "boot-parameter": "内核启动参数",
+    "centre-broker": "中心消息服务可达",
+    "centre-enrolment": "中心注册入口可达",
+    "centre-hosts": "中心主机入口可达",
     "certificate": "证书",
     "cgroup-bpf": "按服务限制网络",
     "cgroup-v2": "资源分组",
     "clock": "时钟",
     "clock-kept": "时钟同步",
     "clock-offset": "时钟偏差",
+    "code": "注册码",
+    "console": "操作台",
+    "denial": "默认拒绝",
     "device-decided": "设备判定（模拟）",
+    "dicom-echo": "DICOM 回显",
     "dicom-port": "DICOM 端口",
     "dicom-tls-port": "DICOM TLS 端口",
     "disk-encryption": "磁盘加密",
     "enrol": "注册",
+    "files": "文件",
     "free-space": "可用空间",
     "identity": "主机身份",
     "inclusion-proof": "日志收录证明",
@@ -53,8 +61,11 @@ CHECKS = {
     "phantom-opened": "中心解密并比对一致",
     "pin-console": "固定操作台设备",
     "policy-in-force": "生效策略",
+    "policy-root": "策略信任根",
     "preflight": "安装前检查",
     "self-test": "自检",
+    "services": "服务",
+    "settings": "设置",
     "swap-encryption": "交换区加密",
     "systemd": "服务管理器",
     "systemd-udevd": "设备管理服务",
@@ -64,6 +75,16 @@ CHECKS = {
     "udev": "设备管理器",
     "usb": "USB 总线",
 }
+
+
+def check_zh(check: str) -> str:
+    """Return a check's Chinese name, empty where it has none."""
+    kind, _, number = check.rpartition("-")
+    if number.isdecimal():
+        return f"{CHECKS[kind]} {number}" if kind in CHECKS else ""
+    return CHECKS.get(check, "")
+
+
 ASSET = Words("Asset", "资产")
 HOST = Words("Host", "主机")
 MADE = Words("Made (UTC)", "生成时间（UTC）")

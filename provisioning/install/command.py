@@ -33,14 +33,12 @@ def add_to(commands: Commands) -> None:
     install.add_argument(
         "--no-usb-console", action="store_true", help="this machine has no keyboard and no mouse on the USB, ever"
     )
-    install.add_argument(
-        "--boot-is-set",
-        action="store_true",
-        help="usbcore.authorized_default=0 is on the kernel's command line",
-    )
     install.add_argument("--centre", action="store_true", help="the control plane's service instead of an agent")
     install.add_argument(
         "--replace", action="store_true", help="what somebody else put in the way; a copy is kept and put back"
+    )
+    install.add_argument(
+        "--refresh", action="store_true", help="what is placed already as this version has it; starts nothing"
     )
     _settings(install)
     _common(install)
@@ -110,7 +108,7 @@ def _install(options: argparse.Namespace) -> int:
         print("nothing was changed" if not plan.is_nothing else "everything is as it has to be")
         return OK
     installer.apply(plan)
-    units = installer.to_start()
+    units = [] if options.refresh else installer.to_start()
     installer.start(units)
     for unit in units:
         print(f"start     {unit}")
@@ -169,10 +167,9 @@ def _choice(options: argparse.Namespace) -> "Choice":
     parts = {part for part, is_asked in asked.items() if is_asked}
     if parts:
         parts.add(Part.GUARD)
-    parts.add(Part.CENTRE if options.centre else Part.AGENT)
-    return Choice(
-        frozenset(parts), _new_settings(options), options.replace, options.no_usb_console, options.boot_is_set
-    )
+    if not options.refresh:
+        parts.add(Part.CENTRE if options.centre else Part.AGENT)
+    return Choice(frozenset(parts), _new_settings(options), options.replace, options.no_usb_console)
 
 
 def _new_settings(options: argparse.Namespace) -> "AgentSettings":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edge_agent.config import AgentFolder, HostConfig, load_config
+from edge_agent.devices.command_line import authorized_default
 from edge_agent.settings_file.document import FILE, MAX_BYTES, AgentSettings
 from edge_agent.settings_file.document import parse as parse_settings
 from provisioning.finding import Finding, Verdict
@@ -21,6 +22,7 @@ from shared.errors import Refused
 Resolve = Callable[[Sequence[addresses.Peer]], dict[str, tuple[str, ...]]]
 _ROOT = Path("/")
 _AS_USUAL = AgentSettings()
+_COMMAND_LINE = "/proc/cmdline"
 
 
 class InTheWay(Refused):
@@ -56,7 +58,6 @@ class Choice:
     settings: AgentSettings = _AS_USUAL
     replacing: bool = False
     no_usb_console: bool = False
-    boot_is_set: bool = False
 
 
 class Installer:
@@ -84,7 +85,7 @@ class Installer:
         if Part.DENIAL in choice.parts - installed.parts:
             self.verify_console(no_usb_console=choice.no_usb_console)
         settings = self.settings() or choice.settings
-        wanted = self._wanted(parts, settings, choice)
+        wanted = self._wanted(parts, settings)
         missing = [name for name in catalogue.accounts(sorted(parts)) if not self.files.is_account(name)]
         there = self.files.there(_all_paths(wanted, installed))
         return plan_install(
@@ -165,7 +166,7 @@ class Installer:
         folder = AgentFolder(self._root / settings.data.lstrip("/"))
         return load_config(folder) if folder.config.is_file() else None
 
-    def _wanted(self, parts: frozenset[Part], settings: AgentSettings, choice: Choice) -> list[Wanted]:
+    def _wanted(self, parts: frozenset[Part], settings: AgentSettings) -> list[Wanted]:
         wanted: list[Wanted] = []
         if Part.AGENT in parts:
             host = self.host()
@@ -176,13 +177,16 @@ class Installer:
         if Part.SIDECAR in parts:
             wanted += catalogue.sidecar(self._data)
         if Part.DENIAL in parts:
-            boot = catalogue.Boot(self._find("update-grub"), self._find("update-initramfs"))
-            # Once it denies, how its kernel is told so is settled.
-            is_set = choice.boot_is_set or Part.DENIAL in self.files.noted().parts
-            wanted += catalogue.denial(self._data, boot, boot_is_set=is_set)
+            wanted += catalogue.denial(self._data, self._boot())
         if Part.CENTRE in parts:
             wanted += catalogue.centre(self._data)
         return list({item.path: item for item in wanted}.values())
+
+    def _boot(self) -> catalogue.Boot:
+        ours = {entry.path for entry in self.files.noted().entries} & {catalogue.GRUB, catalogue.MODPROBE}
+        line = self.files.read(_COMMAND_LINE) if self.files.has(_COMMAND_LINE) else b""
+        is_told = not ours and authorized_default(line.decode(errors="replace")) == 0
+        return catalogue.Boot(self._find("update-grub"), self._find("update-initramfs"), is_told)
 
     def _addresses(self, settings: AgentSettings, host: HostConfig) -> list[Wanted]:
         peers = addresses.peers(settings, host)

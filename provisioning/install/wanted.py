@@ -18,7 +18,7 @@ CENTRE_DATA = "/var/lib/leadglass-server"
 FOLDERS_DROP_IN = f"{UNITS}/{AGENT_UNIT}.d/30-export-folders.conf"
 SIDECAR_DROP_IN = f"{UNITS}/{GUARD_UNIT}.d/10-sidecar.conf"
 _HOMES = ("/home/", "/root/", "/run/user/")
-_MODPROBE = "/etc/modprobe.d/leadglass.conf"
+GRUB, MODPROBE = "/etc/default/grub.d/leadglass.cfg", "/etc/modprobe.d/leadglass.conf"
 
 ProgramData = Mapping[str, bytes]
 """The files of `systemd/`, by their path in it."""
@@ -26,17 +26,18 @@ ProgramData = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Boot:
-    """How this machine's kernel can be told to authorise nothing by itself."""
+    """How this machine's kernel can be told to authorise nothing by itself; `is_told`: by others, and it was."""
 
     has_grub: bool
     has_initramfs_tools: bool
+    is_told: bool = False
 
 
 class NoWayToDeny(Refused):
     def __init__(self) -> None:
         super().__init__(
             "this machine has neither update-grub nor update-initramfs; put usbcore.authorized_default=0 on the "
-            "kernel's command line by its own boot loader's means, and run this again with --boot-is-set"
+            "kernel's command line by its own boot loader's means, start it anew, and run this again"
         )
 
 
@@ -90,7 +91,7 @@ def sidecar(data: ProgramData) -> list[Wanted]:
     return [Wanted(SIDECAR_DROP_IN, Part.SIDECAR, content=text.encode())]
 
 
-def denial(data: ProgramData, boot: Boot, *, boot_is_set: bool = False) -> list[Wanted]:
+def denial(data: ProgramData, boot: Boot) -> list[Wanted]:
     """Return what has the kernel authorise nothing on the USB by itself, and starts the guard that allows.
 
     Raises NoWayToDeny.
@@ -101,11 +102,11 @@ def denial(data: ProgramData, boot: Boot, *, boot_is_set: bool = False) -> list[
         for name, content in sorted(data.items())
         if name.startswith("udev/")
     ]
-    if boot.has_grub:
-        wanted.append(Wanted("/etc/default/grub.d/leadglass.cfg", part, content=data["grub.d/leadglass.cfg"]))
-    elif boot.has_initramfs_tools:
-        wanted.append(Wanted(_MODPROBE, part, content=data["modprobe.d/leadglass.conf"]))
-    elif not boot_is_set:
+    if boot.has_grub and not boot.is_told:
+        wanted.append(Wanted(GRUB, part, content=data["grub.d/leadglass.cfg"]))
+    elif boot.has_initramfs_tools and not boot.is_told:
+        wanted.append(Wanted(MODPROBE, part, content=data["modprobe.d/leadglass.conf"]))
+    elif not boot.is_told:
         raise NoWayToDeny
     return [*wanted, _enabled(GUARD_UNIT, "sysinit.target", part)]
 

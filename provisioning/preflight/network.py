@@ -1,7 +1,9 @@
 """Reaches out from this machine: is our own port free, who answers at the centre's, does a peer answer a C-ECHO."""
 
 import errno
+import re
 import socket
+from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -19,7 +21,7 @@ from shared.errors import Refused, Unavailable
 _TIMEOUT_S = 5.0
 _PATIENCE = Patience(associate_s=10, answer_s=10, send_s=10, release_s=2)
 _IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
-_AGENT = "leadglass-agent"
+_AGENT = re.compile(r"(\S*/python[0-9.]* )?(-\w )*(\S*/leadglass-agent|-m edge_agent)( |$)")
 
 
 def own_port(host: str, port: int) -> Port:
@@ -35,6 +37,11 @@ def own_port(host: str, port: int) -> Port:
             return _listener(port)
         return Port(why=_why(exc))
     return Port()
+
+
+def is_agent(command_line: Sequence[str]) -> bool:
+    """Return whether a process is our agent, by how its launcher or its interpreter starts it."""
+    return _AGENT.match(" ".join(command_line)) is not None
 
 
 def reach(host: str, port: int) -> Reached:
@@ -110,7 +117,7 @@ def _listener(port: int) -> Port:
         name = process.name() if process is not None else "another program"
     except (psutil.Error, OSError):
         return Port(taken_by="another program")
-    return Port(f"{name} (process {pid})" if pid else name, is_ours=any(_AGENT in word for word in words[:3]))
+    return Port(f"{name} (process {pid})" if pid else name, is_ours=is_agent(words))
 
 
 def _why(exc: OSError) -> str:

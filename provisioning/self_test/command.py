@@ -5,6 +5,7 @@ from pathlib import Path
 
 from provisioning.command import OK, REFUSED, Commands
 
+_AS_SETTINGS = ("data", "dicom_host", "dicom_port", "ae_title", "guard_socket")
 _DESCRIPTION = """\
 Send a phantom, which is nobody's image, to the agent of this host, as a modality would, and follow it: sealed,
 delivered, opened at the centre and compared there. Beside it: keys, certificate, policy, clock, device guard. As root,
@@ -18,22 +19,18 @@ def add_to(commands: Commands) -> None:
         "self-test", help="does it work, from the modality to the centre", description=_DESCRIPTION
     )
     parser.add_argument(
-        "--data", type=Path, default=Path("/var/lib/leadglass"), help="the agent's folder (%(default)s)"
+        "--config", type=Path, default=Path("/etc/leadglass/agent.toml"), help="the agent's settings (%(default)s)"
     )
-    parser.add_argument("--dicom-host", default="127.0.0.1", help="where the agent listens (%(default)s)")
-    parser.add_argument("--dicom-port", type=int, default=11112, help="its port (%(default)s)")
-    parser.add_argument("--ae-title", default="LEADGLASS", help="its AE title (%(default)s)")
+    parser.add_argument("--data", help="the agent's folder, instead of the one in the settings")
+    parser.add_argument("--dicom-host", help="where the agent listens, instead of what the settings say")
+    parser.add_argument("--dicom-port", type=int, help="its port, likewise")
+    parser.add_argument("--ae-title", help="its AE title, likewise")
+    parser.add_argument("--guard-socket", help="where the guard listens, likewise")
     parser.add_argument(
         "--guard",
         action=argparse.BooleanOptionalAction,
         default=None,
         help="this host has the device guard (by default: if its socket is there)",
-    )
-    parser.add_argument(
-        "--guard-socket",
-        type=Path,
-        default=Path("/run/leadglass-guard/guard.sock"),
-        help="where the guard listens (%(default)s)",
     )
     parser.add_argument(
         "--wait",
@@ -48,20 +45,28 @@ def add_to(commands: Commands) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from dataclasses import replace
+
     from edge_agent.config import AgentFolder
     from edge_agent.link.client import GuardClient
+    from edge_agent.settings_file.chosen import load
+    from edge_agent.settings_file.document import AgentSettings
     from provisioning.finding import Verdict, lines
     from provisioning.self_test.patience import Patience
     from provisioning.self_test.run import Context, run
     from provisioning.self_test.sending import AgentPort
     from shared.clock import SystemClock
 
+    settings = load(options.config) if options.config.exists() else AgentSettings()
+    given = {name: getattr(options, name) for name in _AS_SETTINGS if getattr(options, name) is not None}
+    settings = replace(settings, **given)
+    socket = Path(settings.guard_socket)
     context = Context(
-        AgentFolder(options.data.absolute()),
-        AgentPort(options.dicom_host, options.dicom_port, options.ae_title),
+        AgentFolder(Path(settings.data).absolute()),
+        AgentPort(settings.dicom_host, settings.dicom_port, settings.ae_title),
         SystemClock(),
-        has_guard=options.guard_socket.exists() if options.guard is None else options.guard,
-        guard=lambda: GuardClient(options.guard_socket),
+        has_guard=socket.exists() if options.guard is None else options.guard,
+        guard=lambda: GuardClient(socket),
         patience=Patience(options.wait),
     )
     step = run(context)

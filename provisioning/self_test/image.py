@@ -11,9 +11,10 @@ from edge_agent.config import Identity
 from edge_agent.https import DoorUnavailable
 from provisioning.finding import Finding, Verdict
 from provisioning.self_test.centre import Centre
-from provisioning.self_test.local import LocalAgent
+from provisioning.self_test.local import LocalAgent, Logged
 from provisioning.self_test.made import EXPLICIT_LITTLE_ENDIAN, Phantom
 from provisioning.self_test.patience import Patience
+from provisioning.self_test.sending import AgentNotListening
 from shared.audit.centre_key import verify_centre_key
 from shared.devices.printable import printable
 from shared.enrolment.chain import Trust
@@ -26,12 +27,13 @@ from shared.self_test.exchange import (
     NONCE_BYTES,
     CentresWord,
     Comparison,
+    NotTheAnswer,
+    SelfTestAnswer,
     SelfTestQuestion,
     sign_question,
     verify_answer,
     verify_answers,
 )
-from shared.signing import claimed_payload
 
 ADMITTED, CAPTURED, DELIVERED, OPENED = CHECKS = (
     "phantom-admitted", "phantom-captured", "phantom-delivered", "phantom-opened",
@@ -50,10 +52,13 @@ _MAX_SAID_CHARS = 500
 
 @dataclass(frozen=True)
 class Journey:
-    """`findings` has one for each of `CHECKS`. `word` is the centre's, where it signed that the phantom is equal."""
+    """`findings` has one for each of `CHECKS`, `leaf` is that of the journal's record of the capture.
+
+    `word` is the centre's, where it signed that the phantom is equal.
+    """
 
     findings: tuple[Finding, ...] = ()
-    object_id: ObjectId | None = None
+    leaf: bytes | None = None
     word: CentresWord | None = None
 
 
@@ -68,6 +73,7 @@ class ImageTest:
     patience: Patience
     random_bytes: RandomBytes = secrets.token_bytes
     _object_id: ObjectId | None = field(default=None, init=False)
+    _logged: Logged | None = field(default=None, init=False)
     _word: CentresWord | None = field(default=None, init=False)
 
     def run(self, made: Phantom) -> Journey:
@@ -78,7 +84,7 @@ class ImageTest:
                 findings.append(Finding(check, Verdict.NOT_EVALUATED, "the phantom did not come so far"))
             else:
                 findings.append(_judged(check, lambda step=step: step(made)))  # type: ignore[misc]
-        return Journey(tuple(findings), self._object_id, self._word)
+        return Journey(tuple(findings), self._logged.leaf if self._logged is not None else None, self._word)
 
     def _admitted(self, made: Phantom) -> Finding:
         in_force = self.local.in_force()
@@ -95,7 +101,7 @@ class ImageTest:
         return Finding(ADMITTED, Verdict.PASS, f"{phantom.AE_TITLE} {judged.reason}{bound}", _ADMIT if bound else "")
 
     def _captured(self, made: Phantom) -> Finding:
-        self.send(made)
+        self.patience.until_answered(lambda: self.send(made), AgentNotListening)
         found = self.patience.until(lambda: self.local.object_of(made.sop_instance_uid, made.sha256))
         if found is None:
             why = f"acknowledged, and not registered within {self.patience.seconds:.0f} s"
@@ -106,63 +112,54 @@ class ImageTest:
     def _delivered(self, _made: Phantom) -> Finding:
         object_id = self._captured_as()
         signed = self.patience.until(lambda: self.local.receipt_of(object_id))
-        if signed is None:
+        self._logged = self.local.captured(object_id)
+        if signed is None or self._logged is None:
             why = f"no receipt of the vault within {self.patience.seconds:.0f} s"
             return Finding(DELIVERED, Verdict.FAIL, why, "leadglass-agent status says what waits, its log says why")
-        receipt = self._verified(signed, object_id)
+        receipt = self._verified(signed, object_id, self._logged.record_sha256)
         return Finding(
             DELIVERED, Verdict.PASS, f"the vault's signed receipt of {receipt.received:%Y-%m-%d %H:%M:%S} UTC"
         )
 
-    def _verified(self, signed: bytes, object_id: ObjectId) -> Receipt:
-        """Raises Malformed, WrongSigner, SignatureInvalid, ReceiptMismatch."""
+    def _verified(self, signed: bytes, object_id: ObjectId, record_sha256: bytes) -> Receipt:
+        """Return the receipt of just what this host recorded as captured.
+
+        Raises Malformed, WrongSigner, SignatureInvalid, ReceiptMismatch.
+        """
         in_force = self.local.in_force()
-        claimed = Receipt.parse(claimed_payload(signed))
         if in_force is None:
             raise Unavailable("no policy is in force, so the receipt's key is not known")
-        return verify_receipt(signed, in_force.policy.receipt_key, object_id, claimed.record_sha256)
+        return verify_receipt(signed, in_force.policy.receipt_key, object_id, record_sha256)
 
     def _opened(self, made: Phantom) -> Finding:
         question = SelfTestQuestion(
             self.identity.config.host_id, self._captured_as(), made.sha256, self.random_bytes(NONCE_BYTES)
         )
         signed = sign_question(question, self.identity.signer)
-        word = self._asked(signed)
-        if said_of(word, question, signed, self.identity.trust) is not Comparison.EQUAL:
+        # Until the host's own record of the capture has arrived there.
+        word = self.patience.until_answered(lambda: self.centre.compare(signed), DoorUnavailable)
+        answer = said_of(word, question, signed, self.identity.trust)
+        if answer.comparison is not Comparison.EQUAL or self._logged is None:
             why = "the centre opened the phantom, and it is not what was sent"
             return Finding(OPENED, Verdict.FAIL, why, "stop here and call the administrator: this is an incident")
+        if answer.record_sha256 != self._logged.record_sha256:
+            raise NotTheAnswer
         self._word = word
         return Finding(OPENED, Verdict.PASS, "the centre opened it and signed that it is equal, byte for byte")
-
-    def _asked(self, signed: bytes) -> CentresWord:
-        """Ask until the host's own record of the capture has arrived there. Raises what the last try raised."""
-        last: list[DoorUnavailable] = []
-
-        def ask() -> CentresWord | None:
-            try:
-                return self.centre.compare(signed)
-            except DoorUnavailable as exc:
-                last[:] = [exc]
-                return None
-
-        word = self.patience.until(ask)
-        if word is None:
-            raise last[0]
-        return word
 
     def _captured_as(self) -> ObjectId:
         assert self._object_id is not None  # noqa: S101 (no step is made before the one that finds it has passed)
         return self._object_id
 
 
-def said_of(word: CentresWord, question: SelfTestQuestion, signed: bytes, trust: Trust) -> Comparison:
+def said_of(word: CentresWord, question: SelfTestQuestion, signed: bytes, trust: Trust) -> SelfTestAnswer:
     """Return what the centre says to a signed question, once it is the centre that says it, and to this question.
 
     Raises NotTheCentresKey, Malformed, WrongSigner, SignatureInvalid, NotTheAnswer.
     """
     answer = verify_answer(word.statement, verify_centre_key(word.certificate, trust))
     verify_answers(answer, question, signed)
-    return answer.comparison
+    return answer
 
 
 def routes_of(policy: PolicyDocument, made: Phantom) -> tuple[str, ...]:

@@ -2,16 +2,26 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from edge_agent.config import AgentFolder, HostConfig
 from edge_agent.database import ReadingDatabase
 from edge_agent.policy_sync.store import InForce, read_in_force
+from shared.audit.record import AuditRecord
 from shared.identity import ObjectId
 from shared.policy.accept import AcceptedPolicy
 from shared.sealing.binding import hash_sop_instance
 
 _HIGHEST = "SELECT version, sha256 FROM accepted_policy WHERE layer = ? ORDER BY version DESC LIMIT 1"
 _CAPTURED = "SELECT public, leaf FROM record WHERE subject = ? AND event = 'capture.image-captured'"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """The leaf of the journal's record of a capture, and the digest of the signed capture record that it names."""
+
+    leaf: bytes
+    record_sha256: bytes
 
 
 class LocalAgent:
@@ -45,10 +55,12 @@ class LocalAgent:
         rows = self._database.read("SELECT signed FROM receipt WHERE object = ?", (str(object_id),))
         return rows[0][0] if rows else None
 
-    def captured(self, object_id: ObjectId) -> tuple[bytes, bytes] | None:
-        """Return the journal's record of a capture, its public part, and its leaf."""
-        rows = self._database.read(_CAPTURED, (str(object_id),))
-        return (rows[0][0], rows[0][1]) if rows else None
+    def captured(self, object_id: ObjectId) -> Logged | None:
+        """Return what the journal says of a capture. Raises Malformed."""
+        for public, leaf in self._database.read(_CAPTURED, (str(object_id),)):
+            (digest,) = (one.name for one in AuditRecord.parse(public).what if one.kind == "record")
+            return Logged(leaf, bytes.fromhex(digest))
+        return None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from shared.errors import Unavailable
 from shared.self_test import phantom as marks
 
 _LOOPBACK = "127.0.0.1"
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (nothing listens here)
 _CONNECT_S = 5.0
 _PATIENCE = Patience(associate_s=15.0, answer_s=60.0, send_s=15.0)
 
@@ -22,14 +23,18 @@ class AgentNotListening(Unavailable):
 
 @dataclass(frozen=True)
 class AgentPort:
-    """Where the agent of this host listens; `host` may be any of the machine's own addresses."""
+    """Where the agent of this host listens; `host` may be any of the machine's own addresses, or all of them."""
 
     host: str = _LOOPBACK
     port: int = 11112
     ae_title: str = "LEADGLASS"
 
+    @property
+    def reached_at(self) -> str:
+        return _LOOPBACK if self.host in _EVERY_ADDRESS else self.host
+
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return f"{self.reached_at}:{self.port}"
 
 
 def send(made: Phantom, agent: AgentPort) -> None:
@@ -41,7 +46,7 @@ def send(made: Phantom, agent: AgentPort) -> None:
     """
     try:
         connection = socket.create_connection(
-            (agent.host, agent.port), timeout=_CONNECT_S, source_address=(_LOOPBACK, 0)
+            (agent.reached_at, agent.port), timeout=_CONNECT_S, source_address=(_LOOPBACK, 0)
         )
     except OSError as exc:
         raise AgentNotListening(str(agent), exc.strerror or str(exc)) from exc

@@ -5,6 +5,7 @@ What it reports is not judged again: a signed report of something that failed is
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 from provisioning.finding import Verdict
 from provisioning.handover.report import HandOver, SignedHandOver
@@ -22,10 +23,11 @@ from shared.canonical import Json
 from shared.enrolment.chain import Trust
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE
-from shared.self_test.exchange import CentresWord, Comparison, verify_answer
+from shared.self_test.exchange import Comparison, verify_answer
 
 _CENTRES_WORD = "the centre opened the phantom"
 _OPENED = "phantom-opened"
+_MOST_APART = timedelta(hours=1)  # two clocks, and the end of a step
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,12 @@ class HandOverReport:
 def judge_hand_over(signed: SignedHandOver, trust: Trust) -> HandOverReport:
     """Raises Malformed: its certificate cannot be read."""
     report, one = signed.report, parse_certified(signed.certificate.encode(), "certificate of the hand-over report")
-    word = next((outcome.word for outcome in report.steps if outcome.word is not None), None)
     checks = (
         check_issuer(one, trust),
         check_purpose(one.certificate, str(report.host_id)),
         _check_signature(signed, one),
         check_validity(one, trust, report.made, "the time of the report"),
-        _check_word(report, word, trust),
+        _check_word(report, trust),
     )
     return HandOverReport(checks, report)
 
@@ -77,12 +78,14 @@ def _check_signature(signed: SignedHandOver, one: Certified) -> Check:
     return judged("signature of the host", True, f"evidence key {key.key_id}")
 
 
-def _check_word(report: HandOver, word: CentresWord | None, trust: Trust) -> Check:
+def _check_word(report: HandOver, trust: Trust) -> Check:
     claimed = any(found.check == _OPENED and found.verdict is Verdict.PASS for _, found in report.named())
-    if word is None:
+    said = next(((one.word, one.at) for one in report.steps if one.word is not None and one.at is not None), None)
+    if said is None:
         if claimed:
             return judged(_CENTRES_WORD, False, "the report says so, and the centre's signed word is not in it")
         return not_evaluated(_CENTRES_WORD, "the report does not say so")
+    word, at = said
     try:
         one = parse_certified(word.certificate.encode(), "certificate beside the centre's word")
         issued, named = check_issuer(one, trust), check_purpose(one.certificate, CONTROL_PLANE)
@@ -96,6 +99,9 @@ def _check_word(report: HandOver, word: CentresWord | None, trust: Trust) -> Che
         return judged(_CENTRES_WORD, False, f"its word is about {answer.host_id}")
     if answer.comparison is not Comparison.EQUAL:
         return judged(_CENTRES_WORD, False, "its word is that it differs from what was sent")
+    if abs(answer.opened - at) > _MOST_APART:
+        why = f"its word is of {clock.text(answer.opened)}, and the step was made at {clock.text(at)}"
+        return judged(_CENTRES_WORD, False, why)
     detail = f"object {answer.object_id} of this host, at {clock.text(answer.opened)}: equal to what was sent"
     return judged(_CENTRES_WORD, True, detail)
 

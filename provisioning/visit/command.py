@@ -1,12 +1,15 @@
 """`leadglass-provision visit`, `enrol` and `pin-console`: what a person types, and what it says."""
 
 import argparse
+import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from provisioning import site_options
 from provisioning.command import OK, REFUSED, Commands
 from provisioning.layout import ACCOUNT
+from shared.errors import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +26,16 @@ at the step that broke. The enrolment code is asked for (typed, pasted, scanned,
 """
 _ONE = "The step {0} of a visit alone, as `leadglass-provision visit --only {0}` does it."
 _STEPS = {"enrol": "give this host its identity, with a one-time code", "pin-console": "have the console work always"}
+
+
+class NotRoot(Refused):
+    def __init__(self) -> None:
+        super().__init__("a visit changes this machine, which only root may: run the same line with sudo")
+
+
+class TakenAway(Refused):
+    def __init__(self) -> None:
+        super().__init__("what the visit recorded here installed was taken away since; --new begins another one")
 
 
 def add_to(commands: Commands) -> None:
@@ -51,6 +64,8 @@ def _run(options: argparse.Namespace) -> int:
     from provisioning.visit.store import VisitStore
     from shared.clock import SystemClock
 
+    if options.root == Path("/") and os.geteuid() != 0:
+        raise NotRoot
     places, clock = Places(options.root, options.account), SystemClock()
     store = VisitStore(places.own)
     with store.alone(lambda: _say("waiting for what another visit, or one that was cut off, has begun to end")) as lock:
@@ -67,15 +82,22 @@ def _record(options: argparse.Namespace, store: "VisitStore", now: "datetime") -
     """Return the record that this visit goes on from, with the site as it is described now."""
     from dataclasses import replace
 
+    from provisioning.install.local import LocalFiles
     from provisioning.site import joined
-    from provisioning.visit.record import VisitRecord
+    from provisioning.visit.record import State, VisitRecord
     from provisioning.visit.store import OtherVisit
 
-    if options.new and (aside := store.put_aside()) is not None:
-        _say(f"the record of the last visit is {aside}")
-    record, given = store.load(), site_options.given(options)
+    given = site_options.given(options)
+    if options.new:
+        fresh = VisitRecord(joined(*given), now)
+        if (aside := store.put_aside()) is not None:
+            _say(f"the record of the last visit is {aside}")
+        return fresh
+    record = store.load()
     if record is None:
         return VisitRecord(joined(*given), now)
+    if record.state("install") is State.DONE and not LocalFiles(options.root).noted().parts:
+        raise TakenAway
     site = joined(record.site.json(), *given)
     if site.asset != record.site.asset:
         raise OtherVisit(record.site.asset, site.asset)

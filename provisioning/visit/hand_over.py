@@ -2,9 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 
-from edge_agent.config import AgentFolder
 from provisioning.finding import Finding, Verdict
-from provisioning.handover.hand_over import Persons, make, write
 from provisioning.outcome import STEPS, Outcome
 from provisioning.visit.record import State, VisitRecord
 from provisioning.visit.self_test import SelfTest
@@ -26,6 +24,10 @@ class HandOver:
     advised: Collection[str] = ()
 
     def run(self, context: Context) -> Sequence[Finding]:
+        # Imported here, as what draws the page is heavy.
+        from edge_agent.config import AgentFolder
+        from provisioning.handover.hand_over import Persons, make, write
+
         site, places = context.site, context.places
         persons = Persons(
             _named(context, site.engineer, "who made this visit", "--engineer"),

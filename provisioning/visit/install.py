@@ -1,10 +1,11 @@
 """The step that puts Leadglass into place, and what of it follows enrolment: whom the agent may talk to, its start."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from edge_agent.settings_file.chosen import named_folder
-from edge_agent.settings_file.document import AgentSettings, parse
+from edge_agent.settings_file.document import FILE, AgentSettings, parse
 from provisioning.files import system_files
 from provisioning.finding import Finding, Verdict
 from provisioning.install.installer import Choice, Installer, program_data
@@ -32,8 +33,17 @@ def installed(root: Path, choice: Choice) -> Sequence[Finding]:
     units = installer.to_start()
     installer.start(units)
     changed = f"{len(plan.changes)} changes made" if plan.changes else "everything is as it has to be"
-    found = [Finding("files", Verdict.PASS, changed)]
+    found = [Finding("files", Verdict.PASS, changed), *_settings(installer.settings(), choice.settings)]
     return [*found, Finding("services", Verdict.PASS, f"started: {', '.join(units)}")] if units else found
+
+
+def _settings(there: AgentSettings | None, said: AgentSettings) -> Sequence[Finding]:
+    """Say where settings that were there already differ from what is said now; a visit changes none of them."""
+    if there is None or there == said:
+        return []
+    differing = [one.name for one in fields(said) if getattr(there, one.name) != getattr(said, one.name)]
+    reason = f"{FILE} was there and stays; in it is other than this visit says: {', '.join(differing)}"
+    return [Finding("settings", Verdict.FAIL, reason, "change it there, or say it here as it stands there")]
 
 
 def after_enrolment(context: Context) -> Sequence[Finding]:
@@ -73,4 +83,4 @@ def _choice(site: Site, *more: Part) -> Choice:
         export_folders=tuple(map(named_folder, site.export_folders)),
     )
     read = parse(settings.text().encode(), "the new agent.toml")
-    return Choice(frozenset(parts), read, no_usb_console=site.no_usb_console, boot_is_set=site.boot_is_set)
+    return Choice(frozenset(parts), read, no_usb_console=site.no_usb_console)

@@ -2,13 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from edge_agent.config import AgentFolder
-from edge_agent.files import write_over
-from edge_agent.link.client import GuardClient
 from provisioning.finding import Finding
-from provisioning.self_test.run import Context as TestContext
-from provisioning.self_test.run import run
-from provisioning.self_test.sending import AgentPort
 from provisioning.visit.step import Context
 
 
@@ -20,6 +14,14 @@ class SelfTest:
         self.advised: Collection[str] = ("clock",) if has_guard else ("clock", "device-decided")
 
     def run(self, context: Context) -> Sequence[Finding]:
+        # Imported here, as what reads images is heavy and other steps need none of it.
+        from edge_agent.config import AgentFolder
+        from edge_agent.files import write_over
+        from edge_agent.link.client import GuardClient
+        from provisioning.self_test.run import Context as TestContext
+        from provisioning.self_test.run import run
+        from provisioning.self_test.sending import AgentPort
+
         site, places = context.site, context.places
         outcome = run(
             TestContext(

@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from hashlib import sha256
+from typing import TypeAlias
 
 from shared import canonical, clock
 from shared.canonical import Json
 from shared.errors import IntegrityFailure, Malformed
 from shared.fields import Fields
-from shared.identity import SOURCE_PATTERN
+from shared.identity import CONTROL_PLANE, SOURCE_PATTERN
 from shared.sealing.hpke import BoxLabel, SealingPrivateKey, SealingPublicKey
 
 GENESIS = bytes(32)
@@ -31,6 +32,11 @@ MAX_SEALED_BYTES = 32_768
 _MAX_NAME_CHARS = 200
 _MAX_REASON_CHARS = 1024
 _NAME = rf"[^\x00-\x1f\x7f]{{1,{_MAX_NAME_CHARS}}}"
+MAX_EVENT_CHARS = 40
+_UNKNOWN_EVENT = r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*"
+_NAMED, _KIND = re.compile(_NAME), re.compile(r"[a-z]{1,32}")
+_PARTICIPANT, _SUBJECT = {"kind", "name", "requestor"}, {"kind", "name"}
+_KINDS = ("person", "host", "service", "ae")
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -311,6 +317,23 @@ EVENT_CODES: dict[Event, str] = {
 }
 
 
+@dataclass(frozen=True)
+class UnknownEvent:
+    """An event that this version does not know, of a host that is newer. It means nothing to whoever looks for one.
+
+    `code` is the DICOM code that its writer gave it. Such a record is kept and shown as what it is.
+    """
+
+    value: str
+    code: str
+
+    @classmethod
+    def parse(cls, fields: Fields) -> "UnknownEvent":
+        """Raises Malformed."""
+        return cls(fields.text("event", _UNKNOWN_EVENT, max_chars=MAX_EVENT_CHARS), fields.text("code", r"[0-9]{6}"))
+
+
+EventName: TypeAlias = Event | UnknownEvent
 class Action(StrEnum):
     """DICOM PS3.15 A.5.1 EventActionCode."""
 
@@ -328,6 +351,10 @@ class Outcome(IntEnum):
     MINOR_FAILURE = 4
     SERIOUS_FAILURE = 8
     MAJOR_FAILURE = 12
+
+
+_EVENTS = {one.value: one for one in Event}
+_ACTIONS = {one.value: one for one in Action}
 
 
 @dataclass(frozen=True)
@@ -377,7 +404,7 @@ class AuditRecord:
     seq: int
     prev: bytes
     time: datetime
-    event: Event
+    event: EventName
     action: Action
     outcome: Outcome
     who: tuple[Participant, ...]
@@ -394,7 +421,7 @@ class AuditRecord:
                 "prev": self.prev.hex(),
                 "time": clock.text(self.time),
                 "event": self.event.value,
-                "code": EVENT_CODES[self.event],
+                "code": self.event.code if isinstance(self.event, UnknownEvent) else EVENT_CODES[self.event],
                 "action": self.action.value,
                 "outcome": int(self.outcome),
                 "who": [p.json() for p in self.who],
@@ -411,15 +438,14 @@ class AuditRecord:
             raise Malformed("audit record", f"larger than {MAX_PUBLIC_BYTES} bytes")
         fields = Fields(canonical.parse(public, "audit record"), "audit record")
         fields.version()
-        event = Event(fields.choice("event", list(Event)))
-        fields.choice("code", [EVENT_CODES[event]])
+        source = fields.text("source", SOURCE_PATTERN)
         record = cls(
-            source=fields.text("source", SOURCE_PATTERN),
+            source=source,
             seq=fields.integer("seq", least=1),
             prev=fields.hex("prev", 32),
             time=fields.instant("time"),
-            event=event,
-            action=Action(fields.choice("action", list(Action))),
+            event=_event(fields, source),
+            action=_ACTIONS[fields.choice("action", _ACTIONS)],
             outcome=_outcome(fields.integer("outcome", most=12)),
             who=tuple(_participant(item) for item in fields.items("who", most=16)),
             what=tuple(_subject(item) for item in fields.items("what", most=64)),
@@ -428,6 +454,16 @@ class AuditRecord:
         )
         fields.done()
         return record
+
+
+def _event(fields: Fields, source: str) -> EventName:
+    """Raises Malformed: also an unknown event of the centre's own log, on which rests who is let in."""
+    name = fields.peek_text("event")
+    if name not in _EVENTS and source != CONTROL_PLANE:
+        return UnknownEvent.parse(fields)
+    event = _EVENTS[fields.choice("event", _EVENTS)]
+    fields.choice("code", (EVENT_CODES[event],))
+    return event
 
 
 @dataclass(frozen=True)
@@ -522,9 +558,18 @@ def open_private(stored: StoredRecord, key: SealingPrivateKey) -> dict[str, Json
     return private if isinstance(private, dict) else {"value": private}
 
 
+def _is_name(value: Json) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_NAME_CHARS and _NAMED.fullmatch(value) is not None
+
+
 def _participant(value: Json) -> Participant:
+    if isinstance(value, dict) and value.keys() == _PARTICIPANT:
+        known, named, requestor = value["kind"], value["name"], value["requestor"]
+        if known in _KINDS and isinstance(requestor, bool) and _is_name(named):
+            return Participant(str(known), str(named), requestor)
+    # Says what is wrong with it.
     fields = Fields(value, "audit participant")
-    kind = fields.choice("kind", ("person", "host", "service", "ae"))
+    kind = fields.choice("kind", _KINDS)
     participant = Participant(kind, fields.text("name", _NAME), fields.flag("requestor"))
     fields.done()
     return participant
@@ -538,6 +583,10 @@ def _outcome(value: int) -> Outcome:
 
 
 def _subject(value: Json) -> Subject:
+    if isinstance(value, dict) and value.keys() == _SUBJECT:
+        kind, named = value["kind"], value["name"]
+        if isinstance(kind, str) and _KIND.fullmatch(kind) and _is_name(named):
+            return Subject(kind, str(named))
     fields = Fields(value, "audit subject")
     subject = Subject(fields.text("kind", r"[a-z]{1,32}"), fields.text("name", _NAME))
     fields.done()

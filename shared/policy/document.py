@@ -31,6 +31,7 @@ from shared.policy.routes import (
 from shared.policy.wipe import WipePolicy
 from shared.sealing.hpke import PUBLIC_KEY_BYTES, SealingPublicKey
 from shared.sealing.record import GRADE_PATTERN
+from shared.self_test import phantom
 from shared.signing import EvidencePublicKey
 
 ORGANISATION = "organisation"
@@ -202,6 +203,10 @@ class PolicyDocument:
     devices: DevicePolicy | None = None
     watch: WatchPolicy | None = None
     wipe: WipePolicy | None = None
+
+    def unstationed(self) -> tuple[Modality, ...]:
+        """Return the modalities of which it is not said how an archive knows them, a self-test's phantoms left out."""
+        return tuple(m for m in self.modalities if m.station is None and m.ae_title != phantom.AE_TITLE)
 
     @property
     def default_grade(self) -> str:

@@ -21,7 +21,7 @@ from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
 from provisioning.demo import modality
 from provisioning.demo.processes import wait_until
-from shared.audit.record import AuditRecord, Event
+from shared.audit.record import AuditRecord, Event, EventName
 from shared.clock import SystemClock
 from shared.fleet.budget import NotCounted
 from shared.fleet.state import HostState
@@ -82,7 +82,7 @@ def as_it_lies_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
 
 
-def events(centre: Centre) -> list[Event]:
+def events(centre: Centre) -> list[EventName]:
     return [AuditRecord.parse(record.public).event for record in centre.audit]
 
 

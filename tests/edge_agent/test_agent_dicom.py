@@ -21,7 +21,7 @@ from edge_agent.agent import Agent, Settings
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
 from provisioning.demo import modality
-from shared.audit.record import AuditRecord, Event
+from shared.audit.record import AuditRecord, Event, EventName
 from shared.clock import SystemClock
 from shared.dicom.dimse import STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE, Status
 from shared.policy.document import Modality, PolicyDocument
@@ -128,7 +128,7 @@ def test_a_stranger_is_refused_counted_and_shown(
     assert kept.count(Event.INTERCEPTION_ATTEMPTED) == 1
 
 
-def agent_records(folder: AgentFolder) -> list[Event]:
+def agent_records(folder: AgentFolder) -> list[EventName]:
     with closing(sqlite3.connect(folder.database)) as connection:
         rows = connection.execute("SELECT public FROM record ORDER BY seq").fetchall()
     return [AuditRecord.parse(public).event for (public,) in rows]

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 
 from shared.dicom.dimse import VERIFICATION
+from tests.fakes.dicom_server import serve
 
 CT, MR = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.4"
 EXPLICIT, IMPLICIT, JPEG = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.4.50"
@@ -59,8 +60,7 @@ def archive(
         entity.add_supported_context(sop_class, list(transfer_syntaxes))
     entity.add_supported_context(VERIFICATION)
     entity.add_supported_context(STUDY_ROOT_FIND, [IMPLICIT])
-    server = entity.start_server(("127.0.0.1", it.port), block=False, evt_handlers=_handlers(it), ssl_context=tls)
-    assert server is not None
+    server = serve(entity, it.port, handlers=_handlers(it), tls=tls)
     it.port = server.server_address[1]
     try:
         yield it

@@ -18,7 +18,7 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.policy_sync.choice import Choice
 from edge_agent.policy_sync.store import PolicyStore
-from shared.audit.record import AuditRecord, Event
+from shared.audit.record import AuditRecord, EventName
 from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.accept import AcceptedPolicy
 from shared.policy.document import ORGANISATION, PolicyDocument
@@ -137,7 +137,7 @@ class Host:
         unsent = self.journal.unsent(most=10_000, most_bytes=1 << 30)
         return [AuditRecord.parse(record.public) for record in unsent.records] if unsent else []
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[EventName]:
         return [record.event for record in self.records()]
 
     def capture(

@@ -1,6 +1,6 @@
 """Waiting objects whose bytes went bad on the disk: noticed, kept, recorded, and no other is held up by them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -13,7 +13,6 @@ from tests.faults.evidence import delivered, verify_log, verify_no_plaintext, ve
 from tests.faults.modality import Image, Modality, images
 from tests.faults.vault import Vault, judge_small_parts
 
-_COUNT, _ROTTEN = 7, 3  # the fourth of seven
 SIZES = {"in a segment": 20_000, "a file of its own": 1_300_000}
 
 
@@ -46,6 +45,10 @@ ROT: dict[str, Callable[[bytes], bytes]] = {
     "nothing left": lambda content: bytes(len(content)),
 }
 
+# A good one before and after each.
+_COUNT, _ROTTEN = 2 * len(ROT) + 1, dict(zip(range(1, 2 * len(ROT), 2), ROT, strict=True))
+_ONE = 3
+
 
 @pytest.fixture
 def size_bytes() -> int:
@@ -66,64 +69,66 @@ def waiting(centre: Vault, enrolled: AgentFolder, size_bytes: int) -> Modality:
     return modality
 
 
-def verify_noticed(centre: Vault, folder: AgentFolder, modality: Modality) -> list[AuditRecord]:
-    """Check that all but the rotten object arrived, and that nobody can take that one for delivered."""
+def verify_noticed(centre: Vault, modality: Modality, rotten: Collection[int]) -> list[AuditRecord]:
+    """Check that all but the rotten objects arrived, and that nobody can take one of those for delivered."""
     sent: list[Image] = list(modality.acknowledged.values())
     found = delivered(centre)
     verify_none_twice(found)
-    assert [one.digest for one in sent if not found[one.digest]] == [sent[_ROTTEN].digest]
+    assert [number for number, one in enumerate(sent) if not found[one.digest]] == list(rotten)
     bad = [
         record
         for record in verify_log(centre)
         if record.event in (Event.DELIVERY_REFUSED, Event.OBJECT_DAMAGED) and record.outcome is not Outcome.SUCCESS
     ]
-    assert bad, "nothing in the log says that an object is damaged"
+    named = {subject.name for record in bad for subject in record.what if subject.kind == "object"}
+    assert len(named) == len(rotten), "the log does not say of each that it is damaged"
     assert all(record.reason for record in bad)
     return bad
 
 
 @pytest.mark.parametrize("size_bytes", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("how", ROT)
 def test_a_rotten_object_is_put_aside_and_named_and_the_others_arrive(
-    centre: Vault, enrolled: AgentFolder, waiting: Modality, how: str
+    centre: Vault, enrolled: AgentFolder, waiting: Modality
 ) -> None:
-    rotten = inside.waiting_objects(enrolled)[_ROTTEN]
-    left = ROT[how](rotten.read())
-    rotten.write(left)
+    objects, left = inside.waiting_objects(enrolled), list[bytes]()
+    for number, how in _ROTTEN.items():
+        left.append(ROT[how](objects[number].read()))
+        objects[number].write(left[-1])
     with running(enrolled) as agent:
         agent.wait_until_idle()
         status = agent.status()
 
-    verify_noticed(centre, enrolled, waiting)
+    verify_noticed(centre, waiting, _ROTTEN)
     verify_no_plaintext(enrolled.path)
-    assert (status.put_aside, status.waiting, status.delivered) == (1, 0, _COUNT - 1)
+    assert (status.put_aside, status.waiting, status.delivered) == (len(ROT), 0, _COUNT - len(ROT))
     assert status.refused >= 1
-    # It is evidence, and perhaps not past saving.
-    assert any(left in path.read_bytes() for path in enrolled.spool.rglob("*") if path.is_file())
+    # They are evidence, and perhaps not past saving.
+    kept = [path.read_bytes() for path in enrolled.spool.rglob("*") if path.is_file()]
+    assert [how for how, content in zip(ROT, left, strict=True) if not any(content in file for file in kept)] == []
 
 
 def test_control_a_vault_that_does_not_read_what_it_takes_lets_rot_pass(
     centre: Vault, enrolled: AgentFolder, waiting: Modality
 ) -> None:
-    rotten = inside.waiting_objects(enrolled)[_ROTTEN]
+    rotten = inside.waiting_objects(enrolled)[_ONE]
     rotten.write(ROT["a flipped bit in the body"](rotten.read()))
     centre.judge = judge_small_parts
     with running(enrolled) as agent:
         agent.wait_until_idle()
 
     with pytest.raises(NotAuthentic):
-        verify_noticed(centre, enrolled, waiting)
+        verify_noticed(centre, waiting, [_ONE])
 
 
 @pytest.mark.parametrize("size_bytes", [SIZES["a file of its own"]])
 def test_an_object_that_cannot_be_read_stays_is_named_and_holds_up_nobody(
     centre: Vault, enrolled: AgentFolder, waiting: Modality
 ) -> None:
-    with inside.unreadable(inside.waiting_objects(enrolled)[_ROTTEN]), running(enrolled) as agent:
+    with inside.unreadable(inside.waiting_objects(enrolled)[_ONE]), running(enrolled) as agent:
         agent.wait_until(lambda: len(centre.objects) == _COUNT - 1)
         agent.wait_until(lambda: agent.status().audit_waiting == 0)
         assert agent.status().waiting == 1
-    verify_noticed(centre, enrolled, waiting)
+    verify_noticed(centre, waiting, [_ONE])
     with running(enrolled) as agent:
         agent.wait_until_idle()
 

@@ -6,7 +6,7 @@ import io
 import py_compile
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
@@ -187,18 +187,40 @@ def allowing(text: str) -> DeviceRule:
 @lru_cache(maxsize=1)
 def packed() -> bytes:
     """Return the project as a host has it, and its system files, as a tar of the guest's root."""
+    files = {
+        f"{folder}/{file.name}": file for pattern, folder in SYSTEM_FILES.items() for file in sorted(ROOT.glob(pattern))
+    }
+    return _packed(("shared", "edge_agent"), {"leadglass-guard": PROGRAM}, files)
+
+
+@lru_cache(maxsize=1)
+def package() -> bytes:
+    """Return the project as its package lays it down: nothing outside its own folder, and nothing is activated."""
+    programs = {
+        name: PROGRAM.replace("edge_agent.guard_main", module)
+        for name, module in (
+            ("leadglass-agent", "edge_agent.__main__"),
+            ("leadglass-guard", "edge_agent.guard_main"),
+            ("leadglass-provision", "provisioning.__main__"),
+        )
+    }
+    files = {f"{PLACE}/{file.relative_to(ROOT)}": file for file in (ROOT / "systemd").rglob("*") if file.is_file()}
+    return _packed(("shared", "edge_agent", "provisioning"), programs, files)
+
+
+def _packed(packages: Sequence[str], programs: Mapping[str, str], files: Mapping[str, Path]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar, tempfile.TemporaryDirectory() as scratch:
-        for package in ("shared", "edge_agent"):
-            for file in sorted((ROOT / package).rglob("*")):
+        for name in packages:
+            for file in sorted((ROOT / name).rglob("*")):
                 if file.is_file() and "__pycache__" not in file.parts:
                     _add(tar, f"{PLACE}/{file.relative_to(ROOT)}", file.read_bytes())
                     if file.suffix == ".py":
                         _add_compiled(tar, file, Path(scratch) / "compiled")
-        _add(tar, f"{PLACE}/bin/leadglass-guard", PROGRAM.encode(), 0o755)
-        for pattern, folder in SYSTEM_FILES.items():
-            for file in sorted(ROOT.glob(pattern)):
-                _add(tar, f"{folder}/{file.name}", file.read_bytes())
+        for name, text in programs.items():
+            _add(tar, f"{PLACE}/bin/{name}", text.encode(), 0o755)
+        for path, file in sorted(files.items()):
+            _add(tar, path, file.read_bytes())
     return buffer.getvalue()
 
 

@@ -104,6 +104,13 @@ class Lab:
         self._qmp.ask("migrate", uri=f"exec:cat > {folder}/state")
         until("the machine's state is saved", self._is_moved)
 
+    def disk(self, file: Path) -> None:
+        """Put a disk into the machine, for good: the file is what is on it."""
+        assert self._qmp is not None
+        self._qmp.ask("blockdev-add", node_name="disk", driver="raw", file={"driver": "file", "filename": str(file)})
+        self._qmp.ask("device_add", driver="virtio-blk-pci", id="disk", drive="disk", bus="slot2")
+        self.guest.await_there("/sys/block/vdb/size")  # not the disk itself: all of it would be read
+
     def _power_on(self, memory: Memory | None, *, incoming: bool = False) -> None:
         initramfs = self._folder / "initrd.img"
         base = self._image.initramfs.read_bytes()
@@ -181,7 +188,7 @@ def snapshot(image: Image, boot: Boot) -> Path:
     """Return the folder with a machine that has just started this way, made now if it is not in the cache."""
     parts = (
         Path(__file__).with_name("machine.py").read_bytes(), Path(__file__).read_bytes(), boot.command_line,
-        str(boot.tpm),
+        str(boot.tpm), boot.memory,
     )  # fmt: skip
     version = subprocess.run(["qemu-system-x86_64", "--version"], capture_output=True, check=True).stdout
     name = cache.key(image.folder.name, version, archive(laid_over(boot, image)), *parts)

@@ -34,6 +34,7 @@ class Boot:
     console: str = "console=ttyS0"
     extra: dict[str, Entry] = field(default_factory=dict)
     tpm: bool = False
+    memory: str = MEMORY
 
     @property
     def command_line(self) -> str:
@@ -50,13 +51,13 @@ class Memory:
 
 def arguments(image: Image, boot: Boot, initramfs: Path, folder: Path, memory: Memory | None) -> list[str]:
     """Return the command. Sockets and the console's text are in `folder`."""
-    ram = f"memory-backend-ram,id=ram,size={MEMORY}"
+    ram = f"memory-backend-ram,id=ram,size={boot.memory}"
     if memory is not None:
         share = "on" if memory.kept else "off"
-        ram = f"memory-backend-file,id=ram,size={MEMORY},mem-path={memory.file},share={share}"
+        ram = f"memory-backend-file,id=ram,size={boot.memory},mem-path={memory.file},share={share}"
     command = [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
-        "-object", ram, "-M", "q35,memory-backend=ram,vmport=off,smm=off,hpet=off,i8042=off", "-m", MEMORY,
+        "-object", ram, "-M", "q35,memory-backend=ram,vmport=off,smm=off,hpet=off,i8042=off", "-m", boot.memory,
         "-smp", "2", "-accel", "tcg,thread=multi,tb-size=256", "-cpu", "qemu64",
         "-kernel", str(image.kernel), "-initrd", str(initramfs), "-append", boot.command_line,
         "-chardev", f"file,id=console,path={folder}/console.log", "-serial", "chardev:console",

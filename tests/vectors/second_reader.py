@@ -433,7 +433,7 @@ _CODES = {
 _CODE_OF = {event: code for code, events in _CODES.items() for event in events.split()}
 _NAME = _matching(r"[^\x00-\x1f\x7f]{1,200}")
 _PUBLIC = _object_of(
-    v=_one_of(1), source=_SOURCE, seq=_integer(1), prev=_HEX32, time=_is_time, event=_one_of(*_CODE_OF), code=_text(),
+    v=_one_of(1), source=_SOURCE, seq=_integer(1), prev=_HEX32, time=_is_time, event=_text(), code=_text(),
     action=_one_of(*"CRUDE"), outcome=_one_of(0, 4, 8, 12),
     who=_list_of(_object_of(kind=_one_of("person", "host", "service", "ae"), name=_NAME, requestor=_is_flag), 16),
     what=_list_of(_object_of(kind=_matching(r"[a-z]{1,32}"), name=_NAME), 64),
@@ -452,7 +452,14 @@ def audit_public(public: bytes) -> Any:
     """Section 1."""
     _need(len(public) <= 16_384, "Malformed", "record size")
     record = _read(public, _PUBLIC)
-    _need(record["code"] == _CODE_OF[record["event"]], "Malformed", "code")
+    event, code = record["event"], record["code"]
+    if event in _CODE_OF:
+        _need(code == _CODE_OF[event], "Malformed", "code")
+    else:
+        _need(record["source"] != "control-plane", "Malformed", "an event that the centre's own log may not have")
+        name = r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*"
+        _need(len(event) <= 40 and re.fullmatch(name, event) is not None, "Malformed", "event")
+        _need(re.fullmatch("[0-9]{6}", code) is not None, "Malformed", "code")
     return record
 
 

@@ -21,7 +21,7 @@ from control_plane.coverage.tally import Result
 from control_plane.http.tls import TlsIdentity
 from control_plane.routes.connect import connected
 from shared.audit.batch import ChainHead
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject, compose
+from shared.audit.record import Action, AuditRecord, Event, EventName, Happening, Outcome, Participant, Subject, compose
 from shared.dicom.requestor import Patience
 from shared.policy.document import Coverage, KeyPurpose, Modality, PolicyDocument, Station
 from shared.policy.routes import Peer
@@ -138,7 +138,7 @@ class CoverageDay:
         records = [AuditRecord.parse(row.public) for row in rows]
         return [record for record in records if record.event.value.startswith("coverage.")]
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[EventName]:
         return [record.event for record in self.records()]
 
 

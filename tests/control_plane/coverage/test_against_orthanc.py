@@ -157,7 +157,7 @@ def test_an_image_of_nobody_knows_whom_is_not_evaluated(with_pacs: CoverageDay, 
 
 
 def test_a_modality_without_a_station_has_nothing_to_compare(with_pacs: CoverageDay) -> None:
-    with_pacs.modalities = (CT1, Modality("US7", "ultrasound"))
+    with_pacs.modalities = (CT1, Modality("US7", "ultrasound"), Modality("LEADGLASS-TEST", "self-test"))
 
     results = with_pacs.runs().run(with_pacs.day)
 

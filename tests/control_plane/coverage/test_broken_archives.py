@@ -35,6 +35,7 @@ from shared.policy.document import Coverage, Modality, Station
 from shared.policy.routes import Peer
 from shared.routes.peer import PeerNotTrusted
 from tests.control_plane.coverage.day import CT1, CoverageDay, Image, nobody_there, series_of
+from tests.fakes.dicom_server import serve
 
 Answers = Iterator[tuple[int, Dataset | None]]
 PENDING, SUCCESS = 0xFF00, 0x0000
@@ -90,8 +91,7 @@ def archive(
 
     entity = AE("PACS")
     entity.add_supported_context(context)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_FIND, on_find)])
-    assert server is not None
+    server = serve(entity, handlers=[(evt.EVT_C_FIND, on_find)])
     assert server.socket is not None
     try:
         yield server.socket.getsockname()[1]

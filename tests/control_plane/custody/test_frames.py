@@ -11,7 +11,7 @@ from control_plane.custody.decoder import DecoderStopped, NotDecoded, Why
 from control_plane.custody.frames import DIGESTED, NOT_ASKED, REFUSED, FrameWorker
 from control_plane.db.transactions import DatabaseUnavailable
 from control_plane.vault.object_store import Body, StoreUnavailable
-from shared.audit.record import Event
+from shared.audit.record import Event, EventName
 from shared.custody.frames import Pixels, verify_frames
 from shared.errors import Unavailable
 from shared.identity import ObjectId
@@ -54,7 +54,7 @@ def rows(custody: Custody) -> list[tuple[str, bytes | None, str]]:
     return [tuple(row) for row in custody.bench.rows("SELECT state, statement, why FROM frame_digests")]
 
 
-def frame_events(custody: Custody) -> list[Event]:
+def frame_events(custody: Custody) -> list[EventName]:
     return [event for event in custody.bench.events() if event.value.startswith("custody.")]
 
 

@@ -29,7 +29,7 @@ from control_plane.keys.store import KeyStore
 from control_plane.moving.grants import SpoolMoves
 from control_plane.people.accounts import Accounts
 from control_plane.tlog.sequencer import Sequencer
-from shared.audit.record import AuditRecord, Event
+from shared.audit.record import AuditRecord, Event, EventName
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalRequest
 from shared.errors import Malformed
@@ -77,7 +77,7 @@ class Centre:
     def code(self, life: timedelta = timedelta(hours=1), parts: tuple[str, ...] = ()) -> IssuedCode:
         return self.codes.issue("ada", WantedCode(ASSET, parts), life)
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[EventName]:
         with self.database() as session:
             return [AuditRecord.parse(public).event for public in session.scalars(select(AuditRow.public))]
 

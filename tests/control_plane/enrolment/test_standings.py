@@ -189,7 +189,7 @@ def test_the_last_event_that_succeeded_says_how_a_host_stands(records: list[Audi
 
     for host in HOSTS:
         said = [
-            EFFECTS[record.event] for record in records
+            EFFECTS[Event(record.event.value)] for record in records
             if record.event in EFFECTS and record.outcome is Outcome.SUCCESS and record.what[0].name == str(host)
         ]  # fmt: skip
         assert (stands[host].standing if host in stands else None) == (said[-1] if said else None)

@@ -238,7 +238,7 @@ def test_control_a_centre_that_always_says_yes_lets_a_strangers_object_and_recor
     old.note()
 
     bring(bench, new, image, intake=bench.intake_with(moves=AlwaysYes()))
-    audit = AuditIntake(bench.database, bench.evidence, bench.journal, bench.clock, AlwaysYes())
+    audit = AuditIntake(bench.evidence, bench.journal, bench.clock, AlwaysYes())
 
     assert bench.read(image) == image.dataset
     assert audit.take(new.host_id, old.batch(1, 1)) == 1
@@ -266,7 +266,7 @@ def test_what_waits_for_somebody_s_word_is_recorded_once_and_again_after_somethi
 
     try_everything()
     try_everything()
-    assert sorted(one.event for one in refused(bench)) == [Event.AUDIT_REFUSED, Event.OBJECT_REFUSED]
+    assert sorted(one.event.value for one in refused(bench)) == [Event.AUDIT_REFUSED, Event.OBJECT_REFUSED]
     move = allow(bench, old, new)
     bring(bench, new, images.pop())
     bench.audit.take(new.host_id, old.batch(1, 1))

@@ -29,7 +29,7 @@ from control_plane.people.two_persons import (
 )
 from control_plane.people.ways_in import LATELY
 from control_plane.tlog.sequencer import Sequencer
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import Action, AuditRecord, Event, EventName, Happening, Outcome, Participant, Subject
 from shared.errors import Refused
 from shared.identity import HostId
 from tests.control_plane.begun import database_at
@@ -81,7 +81,7 @@ class Office:
     def asked(self) -> Request:
         return self.two.ask("ada", "act", HOST, "there is a reason")
 
-    def records(self) -> list[tuple[Event, Outcome]]:
+    def records(self) -> list[tuple[EventName, Outcome]]:
         with self.database() as session:
             records = [AuditRecord.parse(public) for public in session.scalars(select(AuditRow.public))]
         return [(record.event, record.outcome) for record in records]

@@ -42,6 +42,7 @@ from shared.audit.record import (
     Action,
     AuditRecord,
     Event,
+    EventName,
     Happening,
     Outcome,
     Participant,
@@ -159,7 +160,7 @@ class Bench:
         self.conflicts = Conflicts(self.database, self.evidence)
         self.finder = Finder(self.database, self.evidence, self.index, self.conflicts, self.journal)
         self.moves = SpoolMoves(self.database, self.journal, self.log, self.clock)
-        self.audit = AuditIntake(self.database, self.evidence, self.journal, self.clock, self.moves)
+        self.audit = AuditIntake(self.evidence, self.journal, self.clock, self.moves)
         self.reading = AuditReading(self.database, self.evidence, self.journal, self.clock)
         self.intake = self.intake_with()
         self.opener = self.opener_with()
@@ -230,7 +231,7 @@ class Bench:
         (row,) = self.rows("SELECT public FROM audit_records WHERE source = 'control-plane' ORDER BY seq DESC LIMIT 1")
         return AuditRecord.parse(row.public)
 
-    def events(self, source: str = "control-plane") -> list[Event]:
+    def events(self, source: str = "control-plane") -> list[EventName]:
         rows = self.rows("SELECT public FROM audit_records WHERE source = :source ORDER BY seq", source=source)
         return [AuditRecord.parse(row.public).event for row in rows]
 

@@ -12,7 +12,7 @@ from edge_agent.commands.executor import CommandExecutor, Do, Done
 from edge_agent.commands.store import CommandStore
 from edge_agent.policy_sync.delegation import Delegation
 from edge_agent.policy_sync.verification import TrustCacheUnavailable
-from shared.audit.record import AuditRecord, Event
+from shared.audit.record import AuditRecord, EventName
 from shared.clock import SystemClock
 from shared.fleet.command import (
     Argument,
@@ -115,7 +115,7 @@ class Bench:
         (result,) = self.results()
         return result.outcome, result.detail.partition(":")[0]
 
-    def recorded(self) -> list[Event]:
+    def recorded(self) -> list[EventName]:
         return [record.event for record in self.records()]
 
     def records(self) -> list[AuditRecord]:

@@ -22,7 +22,7 @@ from edge_agent.enrol.enroller import enrol
 from edge_agent.https import DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
 from edge_agent.policy_sync.pull import PolicyPull
-from shared.audit.record import AuditRecord, Event
+from shared.audit.record import AuditRecord, Event, EventName
 from shared.clock import SystemClock
 from shared.fleet.command import Argument, Command, Outcome, sign_command
 from shared.identity import CommandId
@@ -292,7 +292,7 @@ def test_a_command_whose_end_could_not_be_kept_is_unknown_and_not_done_again(
 # ---- the broker
 
 
-def audited(centre: Centre) -> list[Event]:
+def audited(centre: Centre) -> list[EventName]:
     return [AuditRecord.parse(record.public).event for record in centre.audit]
 
 

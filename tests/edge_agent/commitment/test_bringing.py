@@ -20,6 +20,7 @@ from shared.dicom.requestor import Patience
 from shared.policy.routes import Peer
 from tests.edge_agent.commitment.test_orthanc import until
 from tests.edge_agent.commitment.world import World, modality
+from tests.fakes.dicom_server import serve
 from tests.fakes.host import CT, Host
 
 
@@ -52,8 +53,7 @@ def takes_reports(status_of: Callable[[str], int] = lambda _: Status.SUCCESS) ->
 
     entity = ApplicationEntity("MR")
     entity.add_supported_context(STORAGE_COMMITMENT, scu_role=False, scp_role=True)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)])
-    assert server is not None
+    server = serve(entity, handlers=[(evt.EVT_N_EVENT_REPORT, hear)])
     try:
         yield server.server_address[1], heard
     finally:

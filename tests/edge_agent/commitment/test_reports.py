@@ -22,6 +22,7 @@ from shared.identity import ObjectId
 from tests.edge_agent.capture.images import Image, load
 from tests.edge_agent.commitment.test_orthanc import until
 from tests.edge_agent.commitment.world import QUICK, World, modality
+from tests.fakes.dicom_server import serve
 from tests.fakes.host import Host
 from tests.fakes.ports import free_port
 
@@ -156,10 +157,7 @@ def test_weeks_and_a_restart_later_it_is_told_on_a_new_association(world: World)
         waiting_before = (world.store.waiting(), world.desk.ready())
         entity = ApplicationEntity("CT1")
         entity.add_supported_context(STORAGE_COMMITMENT, scu_role=False, scp_role=True)
-        server = entity.start_server(
-            ("127.0.0.1", there), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, heard.handle)]
-        )
-        assert server is not None
+        server = serve(entity, there, handlers=[(evt.EVT_N_EVENT_REPORT, heard.handle)])
         world.receipt(*objects)
         heard.wait()
         until(lambda: world.store.waiting() == 0)

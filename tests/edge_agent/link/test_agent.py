@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_agent.agent import Agent, Settings
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
-from shared.audit.record import AuditRecord, Event
+from shared.audit.record import AuditRecord, Event, EventName
 from shared.clock import SystemClock
 from tests.fakes.centre import Centre
 from tests.fakes.guard import STICK, MemoryDesk, chain, guard
@@ -71,5 +71,5 @@ def test_an_agent_that_starts_without_its_centre_offers_what_it_was_given_last(
     assert desk.offers == [bundles]
 
 
-def audited(centre: Centre) -> list[Event]:
+def audited(centre: Centre) -> list[EventName]:
     return [AuditRecord.parse(record.public).event for record in centre.audit]

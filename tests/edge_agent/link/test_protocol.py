@@ -22,6 +22,7 @@ from edge_agent.link.protocol import (
     Hello,
     Offer,
     Records,
+    Rehearse,
     Report,
     Reported,
     Request,
@@ -46,7 +47,7 @@ from shared.fleet.devices import (
     Seen,
 )
 from shared.policy import bundle
-from tests.fakes.guard import HUB, NOW, REPORT, STICK
+from tests.fakes.guard import HUB, NOW, REHEARSAL, REPORT, STICK
 
 NUMBER = st.integers(0, 2**53 - 1)
 REQUESTS: st.SearchStrategy[Request] = st.one_of(
@@ -55,6 +56,7 @@ REQUESTS: st.SearchStrategy[Request] = st.one_of(
     st.builds(Offer, st.none() | st.binary(max_size=99), st.none() | st.binary(max_size=99)),
     st.builds(Records, NUMBER, st.integers(1, MAX_RECORDS)),
     st.builds(Confirm, NUMBER),
+    st.just(Rehearse()),
     st.builds(Explain, st.from_regex(r"[0-9a-z.-]{1,31}", fullmatch=True)),
 )
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60)
@@ -65,6 +67,7 @@ ANSWERS: st.SearchStrategy[Answer] = st.one_of(
     st.builds(Given, st.lists(st.binary(max_size=99), max_size=4).map(tuple)),
     st.builds(Confirmed, NUMBER),
     st.builds(lambda rule, contact: Explanation(STICK, rule, contact, "zh"), TEXT, TEXT),
+    st.builds(lambda name, detail: replace(REHEARSAL, name=name, detail=detail), TEXT, TEXT),
     st.builds(Error, TEXT),
 )
 

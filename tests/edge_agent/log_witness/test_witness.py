@@ -28,6 +28,7 @@ from shared.audit.record import (
     Action,
     AuditRecord,
     Event,
+    EventName,
     Happening,
     Outcome,
     Participant,
@@ -142,7 +143,7 @@ class Witnessing:
     def held(self) -> Checkpoint | None:
         return self.store.held().checkpoint
 
-    def events(self) -> list[Event]:
+    def events(self) -> list[EventName]:
         unsent = self.journal.after(0, most=1000, most_bytes=1 << 20)
         return [] if unsent is None else [AuditRecord.parse(stored.public).event for stored in unsent.records]
 

@@ -384,12 +384,13 @@ def test_verify_beside_an_agent_that_captures_and_delivers_finds_no_damage(
         for number in range(24):
             send(agent, SMALL if number % 4 else LARGE)
         centre.wait_for(lambda: agent.spool.waiting() == 24)
-        centre.vault_status = 0
         findings = set[str]()
         while not findings or agent.spool.waiting():
-            agent.spool._on_ready()
             done = process(enrolled, "verify", "--json")
             assert done.returncode == 0, done.stdout
             findings |= json.loads(done.stdout.splitlines()[-1])["counts"].keys()
+            # Only now, so that there was something to find however quickly it goes.
+            centre.vault_status = 0
+            agent.spool._on_ready()
         assert findings <= {"whole", "gone meanwhile"}
         assert len(centre.objects) == 24

@@ -39,8 +39,9 @@ def word(
     comparison: Comparison = Comparison.EQUAL,
     signer: SoftwareSigner = CENTRE,
     certificate: str | None = None,
+    opened: datetime = NOW,
 ) -> CentresWord:
-    answer = SelfTestAnswer(bytes(32), host, OBJECT, bytes(32), NOW, comparison)
+    answer = SelfTestAnswer(bytes(32), host, OBJECT, bytes(32), opened, comparison)
     return CentresWord(sign_answer(answer, signer), certificate or certified(CONTROL_PLANE, signer))
 
 

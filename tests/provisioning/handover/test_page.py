@@ -59,7 +59,7 @@ def test_the_page_says_in_both_languages_what_the_report_says(tmp_path: Path) ->
         "Hand-over of a protected host", "受保护主机交接报告", "CT 二号机房 1.14", str(file.report.host_id), "王小明",
         "Ada Løvelace", "organisation 12, site-north 3", "TPM 安全芯片", "agent 0.1.0, guard 0.1.0", file.sha256,
         str(file.key_id), "swap-encryption", "交换区加密", SWAP.reason, SWAP.fix, PORTS.reason, "pin-console",
-        "固定操作台设备", "this step was not made", "kernel 内核", "phantom-opened 中心解密并比对一致",
+        "固定操作台设备", "this step was not made", "(1): kernel 内核", "phantom-opened 中心解密并比对一致",
         "1 FAIL 未通过", "4 NOT EVALUATED 未评估", "2 PASS 通过",
     ):  # fmt: skip
         assert all(part in text for part in said.split()), said
@@ -91,6 +91,18 @@ def test_what_does_not_fit_is_named_and_counted_on_the_one_page(tmp_path: Path) 
     assert all(f"check-{number}" in text for number in range(60))
     assert "whosereasonsstandinthesignedfile" in text
     assert colours(pdf, tmp_path)[RED] > 0
+
+
+def test_what_passed_is_named_as_far_as_there_is_room_and_always_counted(tmp_path: Path) -> None:
+    many = [Finding(f"check-{number}", Verdict.PASS, "fine") for number in range(120)]
+
+    text = read(page(visit(many, word())), tmp_path)
+    assert all(f"check-{number}" in text for number in range(120))
+    text = read(
+        page(visit([*many, *[replace(SWAP, check=f"swap-{number}") for number in range(40)]], word())), tmp_path
+    )
+    assert "(120):" in text
+    assert all(f"swap-{number}" in text for number in range(40))
 
 
 def test_a_character_without_a_picture_is_named_and_not_left_blank(tmp_path: Path) -> None:

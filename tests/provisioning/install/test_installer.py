@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -41,6 +42,11 @@ def install(root: Path, choice: Choice = AGENT, *programs: str) -> Installer:
     return host
 
 
+def slices_named(root: Path) -> set[str]:
+    units = [path.read_text() for path in (root / UNITS).iterdir() if path.is_file()]
+    return {name for text in units for name in re.findall(r"(?m)^Slice=(.+)$", text)}
+
+
 def test_everything_is_there_once_and_nothing_of_it_after_it_is_taken_away(root: Path) -> None:
     (root / "etc/default/grub.d").mkdir()
     (root / "etc/udev/rules.d/70-other.rules").write_text("# of somebody else\n")
@@ -49,6 +55,7 @@ def test_everything_is_there_once_and_nothing_of_it_after_it_is_taken_away(root:
     there = tree(root)
 
     assert host.plan(AGENT).is_nothing
+    assert slices_named(root) <= {path.name for path in (root / UNITS).iterdir()}
     assert (root / FILE.lstrip("/")).read_bytes() == SETTINGS.text().encode()
     assert there[DATA][0].startswith("drwx------")
     assert (root / f"{UNITS}/multi-user.target.wants/leadglass-agent.service").is_symlink()
@@ -77,6 +84,19 @@ def test_a_dry_run_says_every_change_and_makes_none(root: Path, capsys: pytest.C
     assert made <= {word for line in said.splitlines() for word in line.split()}
     assert program.main([*command, "--dry-run"]) == 0
     assert "everything is as it has to be" in capsys.readouterr().out
+
+
+def test_after_an_upgrade_what_is_placed_already_is_refreshed_and_nothing_else_comes(root: Path) -> None:
+    empty = tree(root)
+    assert program.main(["install", "--refresh", "--root", str(root)]) == 0
+    assert tree(root) == empty
+    install(root, Choice(frozenset({Part.AGENT, Part.GUARD}), SETTINGS))
+    there = tree(root)
+    (root / UNITS / "leadglass-guard.service").unlink()
+
+    assert program.main(["install", "--refresh", "--root", str(root)]) == 0
+
+    assert tree(root) == there
 
 
 def killed(root: Path, after: int, work: Callable[[Path], object]) -> bool:
@@ -170,12 +190,26 @@ def test_nothing_is_denied_before_the_console_is_proved(root: Path) -> None:
 
 
 def test_a_boot_loader_that_is_not_known_is_a_person_s_to_set(root: Path) -> None:
-    with pytest.raises(NoWayToDeny, match="--boot-is-set"):
+    with pytest.raises(NoWayToDeny, match=r"usbcore.authorized_default=0 on the kernel's command line"):
         install(root, EVERYTHING)
-    host = install(root, replace(EVERYTHING, boot_is_set=True))
+    (root / "proc").mkdir()
+    (root / "proc/cmdline").write_text("root=/dev/sda1 usbcore.authorized_default=0 quiet\n")
+    told = install(root, EVERYTHING, "update-initramfs")
+    assert told.plan(AGENT).is_nothing
+    assert not (root / "etc/modprobe.d/leadglass.conf").exists()
+    Remover(root).apply(Erasing())
 
-    assert host.plan(AGENT).is_nothing
-    host = install(root, EVERYTHING, "update-initramfs")
+    # Or by a person's word, given once.
+    (root / "proc/cmdline").write_text("root=/dev/sda1\n")
+    said = install(root, replace(EVERYTHING, boot_is_set=True))
+    assert said.plan(AGENT).is_nothing
+    Remover(root).apply(Erasing())
+
+    # Where it is we who tell the kernel, we go on doing so after it started that way.
+    (root / "proc/cmdline").write_text("root=/dev/sda1\n")
+    ours = install(root, EVERYTHING, "update-initramfs")
+    (root / "proc/cmdline").write_text("root=/dev/sda1 usbcore.authorized_default=0\n")
+    assert ours.plan(AGENT).is_nothing
     assert (root / "etc/modprobe.d/leadglass.conf").is_file()
 
 
@@ -269,6 +303,7 @@ def test_the_centre_s_service_is_put_into_place_and_its_data_are_never_taken(roo
     before = tree(root)
     install(root, Choice(frozenset({Part.CENTRE})))
     assert "leadglass-server" in accounts(root)
+    assert slices_named(root) <= {path.name for path in (root / UNITS).iterdir()}
     assert not (root / FILE.lstrip("/")).exists()
     data = root / "var/lib/leadglass-server"
     (data / "objects").mkdir()

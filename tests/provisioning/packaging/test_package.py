@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent import SOFTWARE
+from edge_agent.settings_file import document
 from edge_agent.state_formats import StateTooNew, claim, known
 from provisioning.packaging import plan
 from provisioning.packaging.build import ROOT, build, release
@@ -45,6 +46,7 @@ def test_its_version_is_the_one_that_the_agent_says() -> None:
 
 def test_its_scripts_hold_for_every_posix_shell() -> None:
     scripts = [ROOT / "provisioning/packaging/scripts" / name for name in (*plan.SCRIPTS, "launcher")]
+    scripts.append(ROOT / "provisioning/bundle/begin.sh")
     said = subprocess.run(["shellcheck", "--shell=sh", *scripts], capture_output=True, text=True, check=False)
 
     assert said.returncode == 0, said.stdout
@@ -72,10 +74,10 @@ def test_the_state_keeps_who_first_wrote_each_form(tmp_path: Path) -> None:
 
     assert (tmp_path / "formats").read_text().splitlines()[:2] == [
         "agent-database 1 leadglass-agent 0.0.9",
-        f"guard-database 1 {SOFTWARE}",
+        f"configuration 1 {SOFTWARE}",
     ]
     assert (tmp_path / "formats").stat().st_mtime_ns == before
-    assert set(known().values()) == {1}
+    assert known()["configuration"] == document.VERSION
 
 
 @pytest.mark.parametrize("newer", ["spool 2 leadglass-agent 9.0.0", "something-new 1 leadglass-agent 9.0.0"])

@@ -12,6 +12,7 @@ import pytest
 from edge_agent.host_watch.observations import KernelClock, Place, Space
 from provisioning.__main__ import main
 from provisioning.finding import Finding, Verdict
+from provisioning.handover.words import check_zh
 from provisioning.preflight import network
 from provisioning.preflight.evaluate import ADVISED, Preflight, evaluate
 from provisioning.preflight.facts import CentreClock, Disks, Facts, Network, Port, Reached
@@ -140,6 +141,13 @@ def test_a_disk_that_is_too_small_for_a_day_and_a_clock_that_nobody_keeps_are_fo
     assert unkept.is_ready
 
 
+def test_every_check_has_a_name_in_both_languages_of_the_report(root: Path) -> None:
+    of_visit = ("files", "settings", "services", "identity", "code", "console-1", "console", "policy-root", "denial")
+    of_preflight = (one.check for one in evaluate(replace(SITE, sidecar=True), facts(root)).findings)
+
+    assert not [check for check in (*of_preflight, *of_visit) if not check_zh(check)]
+
+
 def test_of_several_swaps_the_worst_counts(root: Path) -> None:
     seen = facts(root)
     swaps = (Place("/dev/dm-1", "encrypted disk"), Place("/swap", "plain disk"), Place("/dev/zram0", "memory"))
@@ -149,13 +157,14 @@ def test_of_several_swaps_the_worst_counts(root: Path) -> None:
 
 
 def test_a_box_beside_the_modality_never_says_that_the_modality_is_fine(root: Path) -> None:
-    beside = evaluate(replace(SITE, sidecar=True), facts(root))
+    beside = evaluate(replace(SITE, sidecar=True, dicom_host="10.1.2.3"), facts(root))
     on_it = evaluate(SITE, facts(root))
 
     for check in ("modality-ports", "modality-disks"):
         assert found(beside, check).verdict is Verdict.NOT_EVALUATED
         assert check not in {one.check for one in on_it.findings}
     assert beside.is_ready
+    assert "--dicom-host" in found(evaluate(replace(SITE, sidecar=True), facts(root)), "dicom-port").fix
 
 
 def test_without_the_guard_an_older_kernel_will_do_and_nothing_is_said_of_usb(root: Path) -> None:
@@ -179,6 +188,19 @@ def test_a_port_is_free_or_taken_by_somebody_or_not_ours_to_listen_on(taken: int
     assert network.own_port("127.0.0.1", free_port()) == Port()
     assert "process" in network.own_port("127.0.0.1", taken).taken_by
     assert network.own_port("192.0.2.1", free_port()).why
+
+
+@pytest.mark.parametrize(
+    "line, ours",
+    [
+        ("/opt/leadglass/bin/python -I -m edge_agent run --config /etc/leadglass/agent.toml", True),
+        ("/usr/bin/python3 /opt/leadglass/bin/leadglass-agent run", True),
+        ("storescp --log /var/log/leadglass-agent 11112", False),
+        ("/usr/bin/python3 -m http.server 11112", False),
+    ],
+)
+def test_our_agent_is_known_by_how_it_is_started(line: str, ours: bool) -> None:
+    assert network.is_agent(line.split()) is ours
 
 
 def test_nobody_answers_at_a_free_port(taken: int) -> None:

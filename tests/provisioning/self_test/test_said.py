@@ -36,7 +36,7 @@ def test_the_centres_own_word_is_taken_as_it_is(comparison: Comparison) -> None:
     """Keep this as the control of what is refused below."""
     said = word(replace(ANSWER, comparison=comparison))
 
-    assert said_of(said, QUESTION, ASKED, AUTHORITY.trust) is comparison
+    assert said_of(said, QUESTION, ASKED, AUTHORITY.trust).comparison is comparison
 
 
 @pytest.mark.parametrize(

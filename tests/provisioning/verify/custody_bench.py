@@ -3,7 +3,9 @@
 import io
 import shutil
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,27 @@ from provisioning.verify.audit_export import judge_export
 from provisioning.verify.image import ImageJudge, ImageReport
 from provisioning.verify.part10 import split
 from shared.audit.record import Action, Event, Happening, Outcome, Subject
+from shared.custody.frames import Pixels
 from shared.custody.statement import CustodyStatement
 from tests.control_plane.vault.bench import Bench, HostBench, SealedImage
 from tests.edge_agent.capture.images import Image
 
 PERSON = "A. Auditor"
+
+
+@cache
+def _decoded(dataset: bytes, transfer_syntax: str) -> Pixels:
+    return Decoder().decode([dataset], transfer_syntax)
+
+
+class Remembering:
+    """The centre's decoder, which decodes each image once in a process: these tests are about what is judged later."""
+
+    def decode(self, pieces: Iterable[bytes], transfer_syntax: str) -> Pixels:
+        return _decoded(b"".join(pieces), transfer_syntax)
+
+    def stop(self) -> None:
+        raise AssertionError("nobody breaks it off")
 
 
 @dataclass
@@ -43,7 +61,7 @@ class Custody:
         host.note()
         host.deliver(1, host.head.seq)
         if frames:
-            self.digester().run_once()
+            self.digester(Remembering()).run_once()
         return sealed
 
     def digester(self, decoder: FrameDecoder | None = None, *, asked: bool = True) -> FrameDigester:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -75,9 +76,10 @@ _LIAR = new_signer()
         CentresWord(word(signer=_LIAR).statement, certified(CONTROL_PLANE, new_signer())),
         word(signer=_LIAR, certificate=certified(str(HOST), _LIAR)),
         word(signer=_LIAR, certificate=certified(CONTROL_PLANE, _LIAR, Authority())),
+        word(opened=NOW - timedelta(days=30)),
         CentresWord(word().statement[:-1] + b"\0", word().certificate),
     ],
-    ids=["none", "another host", "differs", "another key", "a host's key", "another authority", "a bit"],
+    ids=["none", "another host", "differs", "another key", "a host's key", "another authority", "a month old", "a bit"],
 )
 def test_a_host_cannot_say_by_itself_that_the_centre_opened_its_phantom(said: CentresWord | None) -> None:
     assert failed(signed(visit(said=said))) == [WORD]

@@ -18,6 +18,7 @@ from shared.audit.record import (
     PrivatePartMismatch,
     StoredRecord,
     Subject,
+    UnknownEvent,
     compose,
     open_private,
 )
@@ -165,3 +166,25 @@ def test_a_record_whose_event_and_code_disagree_is_refused(event: Event) -> None
     for code in set(EVENT_CODES.values()) - {EVENT_CODES[event]}:
         with pytest.raises(Malformed):
             AuditRecord.parse(canonical.encode({**value, "code": code}))
+
+
+def test_an_event_of_a_newer_host_is_kept_as_it_is_and_is_none_of_ours() -> None:
+    value = json.loads(written(made.happening()).public)
+    public = canonical.encode({**value, "event": "capture.dose-checked", "code": "110107"})
+
+    record = AuditRecord.parse(public)
+
+    assert record.event == UnknownEvent("capture.dose-checked", "110107")
+    assert record.encode() == public
+    for change in ({"event": "Capture.x"}, {"event": "capture"}, {"event": "a." + "b" * 40}, {"code": "1"}):
+        with pytest.raises(Malformed):
+            AuditRecord.parse(canonical.encode({**json.loads(public), **change}))
+
+
+def test_an_unknown_event_of_the_centre_s_own_log_is_refused_because_it_may_revoke_somebody() -> None:
+    value = json.loads(written(made.happening()).public)
+    own = {**value, "source": "control-plane"}
+    assert AuditRecord.parse(canonical.encode(own)).source == "control-plane"
+
+    with pytest.raises(Malformed):
+        AuditRecord.parse(canonical.encode({**own, "event": "enrolment.host-banned", "code": "110113"}))

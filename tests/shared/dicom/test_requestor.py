@@ -37,6 +37,7 @@ from shared.errors import Malformed, Refused, Unavailable
 from tests.control_plane.fleet.processes import eventually
 from tests.edge_agent.capture.wire import p_data, pdu, pdv
 from tests.fakes.archive import CT, EXPLICIT, IMPLICIT, MR, STUDY_ROOT_FIND, archive
+from tests.fakes.dicom_server import serve
 from tests.fakes.ports import free_port
 from tests.shared.dicom.test_associate import answer, context
 
@@ -210,8 +211,7 @@ def test_an_event_is_reported_by_who_asked_to_be_the_provider(status: int) -> No
     entity = AE("CT1")
     entity.maximum_pdu_size = 128
     entity.add_supported_context(dimse.STORAGE_COMMITMENT, [IMPLICIT], scu_role=False, scp_role=True)
-    server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, report)])
-    assert server is not None
+    server = serve(entity, handlers=[(evt.EVT_N_EVENT_REPORT, report)])
     with requesting(server.server_address[1], COMMITMENT) as requestor:
         accepted = requestor.associate()
         data = encoded(event_information)

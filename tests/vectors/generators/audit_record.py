@@ -166,7 +166,7 @@ def _altered(to: _Batches) -> None:
             to.edited(2, third.replace(str(HOST).encode(), str(OTHER_HOST).encode(), 2)),
         ),
         ("record-not-canonical", "A record with white space.", to.told(third.replace(b",", b", ", 1))),
-        ("record-event", "An event there is not.", to.told(third.replace(b"capture.", b"capturf."))),
+        ("record-event", "An event that is no name.", to.told(third.replace(b"capture.", b"Capture."))),
         ("record-code", "Event and DICOM code disagree.", to.told(third.replace(b"110113", b"110100"))),
         ("record-name", "A name with a line break.", to.told(third.replace(b"ROGUE", b"ROG\\nUE"))),
         ("record-too-large", "A record of 16,385 bytes.", to.told(_with_size(third, 16_385))),
@@ -174,6 +174,8 @@ def _altered(to: _Batches) -> None:
         to.add(f"bad-{name}", about, batch, "AuditAltered")
     largest = to.told(_with_size(third, 16_384))
     to.add("ok-largest-record", "A record of 16,384 bytes.", largest, to.accepted(largest.records))
+    newer = to.told(third.replace(b'"event":"', b'"event":"newer-'))
+    to.add("ok-unknown-event", "An event that only a newer host knows.", newer, to.accepted(newer.records))
     every = chain(to.boxes, [Happening(event, Action.EXECUTE, Outcome.SUCCESS, (_ME,)) for event in Event])
     to.add("ok-every-event", "One record of every event.", to.signed(every), to.accepted(every))
     about = "The third record is gone and the rest moved up."

@@ -1,0 +1,30 @@
+"""The server of a DICOM peer that ends when it is told to; pynetdicom's own looks for that every half second."""
+
+from collections.abc import Sequence
+from ssl import SSLContext
+from threading import Thread
+from typing import Any
+
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.transport import ThreadedAssociationServer
+
+_LOOK_EVERY_S = 0.02
+
+
+class _Server(ThreadedAssociationServer):
+    def serve_forever(self, poll_interval: float = _LOOK_EVERY_S) -> None:
+        super().serve_forever(poll_interval)
+
+    def service_actions(self) -> None:
+        """Collect no garbage: theirs does, every sixtieth time that it looks."""
+
+
+def serve(
+    entity: ApplicationEntity, port: int = 0, *, handlers: Sequence[Any], tls: SSLContext | None = None
+) -> ThreadedAssociationServer:
+    server = entity.make_server(
+        ("127.0.0.1", port), ssl_context=tls, evt_handlers=list(handlers), server_class=_Server
+    )  # fmt: skip
+    entity._servers.append(server)  # whence the entity ends it
+    Thread(target=server.serve_forever, daemon=True).start()
+    return server

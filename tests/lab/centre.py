@@ -1,0 +1,57 @@
+"""A control plane on the machine outside, as it is run, with a policy in force and a code for the guest."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from provisioning.demo.processes import Children, Ran, run
+from tests.fakes.ports import free_port
+
+NAME = "centre"  # as hosts call it: it stands in its certificates
+
+
+@dataclass(frozen=True)
+class Centre:
+    folder: Path
+    ports: dict[str, int]
+
+    @property
+    def for_hosts(self) -> list[int]:
+        return [self.ports["host"], self.ports["enrol"]]
+
+    @property
+    def enrol_url(self) -> str:
+        return f"https://{NAME}:{self.ports['enrol']}"
+
+    def person(self, *arguments: str) -> Ran:
+        url = f"http://127.0.0.1:{self.ports['people']}"
+        credential = self.folder / "handover" / "credential-first-administrator.json"
+        return run("leadglass-server", *arguments, "--as", str(credential), "--url", url).succeeded()
+
+    def code(self, asset: str) -> str:
+        return str(self.person("code", "--asset", asset, "--json").json()["code"])
+
+    def publish(self, policy: str) -> None:
+        (self.folder / "policy.yaml").write_text(policy)
+        self.person("policy", "publish", str(self.folder / "policy.yaml"))
+
+    def host(self) -> Any:
+        """Return what the status says of its one host."""
+        (host,) = self.person("status", "--json").json()["hosts"]
+        return host
+
+
+@contextmanager
+def centre(folder: Path) -> Iterator[Centre]:
+    running = Centre(folder, {name: free_port() for name in ("host", "enrol", "people")})
+    doors = [part for name, port in running.ports.items() for part in (f"--{name}-port", str(port))]
+    (folder / "logs").mkdir()
+    with Children(folder / "logs") as children:
+        child = children.start(
+            "leadglass-server", "run", "--data", str(folder / "data"), "--handover", str(folder / "handover"), *doors,
+            "--host", NAME, "--no-broker", "--ready-file", str(folder / "ready.json"),
+        )  # fmt: skip
+        child.wait_ready(folder / "ready.json", 60)
+        yield running
