@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks import (
+    audit_log,
     deciding,
     delaying,
     delivering,
@@ -33,6 +34,7 @@ class Benchmark(Protocol):
 
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "audit-log": audit_log,
     "deciding": deciding,
     "delaying": delaying,
     "delivering": delivering,

@@ -119,10 +119,10 @@ _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 class ControlPlane:
     """One process: three doors, one scheduler, and Mosquitto as a child, or a client of a broker that others run."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, passwords: Passwords | None = None) -> None:
         """Raises NotInitialised, RootKeyMissing, KeyNotAuthentic."""
         first_start.verify_initialised(settings.folders)
-        self._settings, self._clock = settings, clock
+        self._settings, self._clock, self._passwords = settings, clock, passwords or Passwords()
         folders = settings.folders
         self._database = open_database(url_of(folders))
         self._keys = KeyStore(self._database, load_root_key(folders.root_key_now), clock)
@@ -298,7 +298,7 @@ class ControlPlane:
             RouteIntake(self._verified, self._route_queue, self._routes.wake),
             self._moves,
         )
-        audit = AuditIntake(self._database, self._evidence, self._journal, self._clock, self._moves)
+        audit = AuditIntake(self._evidence, self._journal, self._clock, self._moves)
         renewer = Renewer(self._database, self._issuance.because(Why.RENEWAL), self._journal)
         hosts = host_door(
             HostIdentities(self._database, self._clock, ForgottenCertificates(self._database, self._journal)),
@@ -356,7 +356,7 @@ class ControlPlane:
             self._verified.with_modalities_of_parts, self._clock,
         )  # fmt: skip
         routes = self._routes_for_people()
-        proofs = (self._database, self._journal, self._keys, Passwords(), self._security_keys, self._clock)
+        proofs = (self._database, self._journal, self._keys, self._passwords, self._security_keys, self._clock)
         signing_in = SigningIn(*proofs)
         return PeopleServices(
             accounts=self._accounts,

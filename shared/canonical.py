@@ -23,10 +23,7 @@ def encode(value: Json) -> bytes:
     Raises Malformed: a float, a key that is not ASCII, a number beyond 2**53 - 1, a lone surrogate.
     """
     _check(value, 0)
-    try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-    except UnicodeEncodeError as exc:
-        raise Malformed("canonical JSON", "text holds a lone surrogate") from exc
+    return _print(value)
 
 
 def parse(data: bytes, what: str) -> Json:
@@ -35,8 +32,11 @@ def parse(data: bytes, what: str) -> Json:
     Raises Malformed: not JSON, or JSON in another encoding than the canonical one.
     """
     try:
-        value: Json = json.loads(data.decode(), parse_float=_no_float, parse_constant=_no_float)
-        printed = encode(value)
+        value: Json = _DECODER.decode(data.decode())
+        # Keys of text that is ASCII are, if it prints back, and nothing is nested deeper than it has brackets.
+        if not data.isascii() or data.count(b"{") + data.count(b"[") > _DEEPEST:
+            _check(value, 0)
+        printed = _print(value)
     except (ValueError, RecursionError) as exc:
         raise Malformed(what, "not JSON in UTF-8 without fractions") from exc
     if printed != data:
@@ -44,8 +44,26 @@ def parse(data: bytes, what: str) -> Json:
     return value
 
 
+def _print(value: Json) -> bytes:
+    try:
+        return _ENCODER.encode(value).encode()
+    except UnicodeEncodeError as exc:
+        raise Malformed("canonical JSON", "text holds a lone surrogate") from exc
+
+
 def _no_float(literal: str) -> Any:
     raise ValueError(f"number with a fraction or exponent: {literal[:20]}")
+
+
+def _whole(literal: str) -> int:
+    value = int(literal)
+    if not -_LARGEST <= value <= _LARGEST:
+        raise Malformed("canonical JSON", "a int has no place here")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_float=_no_float, parse_int=_whole, parse_constant=_no_float)
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _check(value: object, depth: int) -> None:

@@ -1,6 +1,7 @@
 """Which evidence keys are whose: only those that our authority certified, whatever the database says beside it."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,6 +18,8 @@ from shared.enrolment.chain import ChainBroken, Trust, verify_chain
 from shared.errors import IntegrityFailure
 from shared.identity import HostId
 from shared.signing import EvidencePublicKey, signing_key_id
+
+_REMEMBERED = 4096
 
 
 class NotCertified(IntegrityFailure):
@@ -35,6 +38,8 @@ class EvidenceKeys:
 
     def __init__(self, database: sessionmaker[Session], trust: Trust) -> None:
         self._database, self._trust = database, trust
+        # The same text is judged the same for as long as the trust is: every batch asks.
+        self._judged = lru_cache(_REMEMBERED)(self._judge)
 
     def of_active_host(self, host_id: HostId) -> EvidencePublicKey:
         """Return the key with which an active host signs now. Raises HostUnknown, NotCertified."""
@@ -64,12 +69,20 @@ class EvidenceKeys:
         with snapshot(self._database) as session:
             pems = session.scalars(select(Certificate.pem).where(*theirs).order_by(Certificate.issued.desc())).all()
         for pem in pems:
-            certificate = _parsed(pem)
-            if certificate is None:
-                continue
-            if self._is_ours(certificate) and _subject(certificate) == (source, Kind.EVIDENCE):
-                spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-                yield EvidencePublicKey.parse(spki)
+            named, key = self._judged(pem)
+            if key is not None and named == source:
+                yield key
+
+    def _judge(self, pem: str) -> tuple[str, EvidencePublicKey | None]:
+        """Return whose evidence key a certificate says it is, with no key where it is none of the authority's."""
+        certificate = _parsed(pem)
+        if certificate is None or not self._is_ours(certificate):
+            return "", None
+        name, kind = _subject(certificate)
+        if kind != Kind.EVIDENCE:
+            return "", None
+        spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return str(name), EvidencePublicKey.parse(spki)
 
     def _is_ours(self, certificate: x509.Certificate) -> bool:
         try:

@@ -5,14 +5,13 @@ the host that signed them.
 """
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import Session
 
 from control_plane.audit_log import rows
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.refusals import Refusals
 from control_plane.db.models import AuditRow
-from control_plane.db.transactions import in_one_commit
 from control_plane.moving.move import Move, Moves
 from shared.audit.attempt import failure
 from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch
@@ -33,14 +32,13 @@ class BatchOfAnotherHost(Refused):
 class AuditIntake:
     def __init__(
         self,
-        database: sessionmaker[Session],
         keys: EvidenceKeys,
         journal: CentreJournal,
         clock: Clock,
         moves: Moves,
     ) -> None:
-        self._database, self._keys, self._clock = database, keys, clock
-        self._sequencer = journal.sequencer
+        self._keys, self._clock = keys, clock
+        self._sequencer, self._commits = journal.sequencer, journal.commits
         self._moves, self._refusals = moves, Refusals(journal)
 
     def take(self, host_id: HostId, data: bytes) -> int:
@@ -63,7 +61,7 @@ class AuditIntake:
                     raise BatchOfAnotherHost(sender=host_id, named=source)
                 key = self._keys.for_statement(str(source), batch.statement)
             records = verify_batch(batch, str(source), key)
-            held = in_one_commit(self._database, lambda session: self._keep(session, batch, records, move))
+            held = self._commits.run(lambda session: self._keep(session, batch, records, move))
         except (Refused, IntegrityFailure) as exc:
             who = (Participant("host", str(host_id), True),)
             refused = failure(

@@ -2,12 +2,11 @@
 
 import secrets
 from collections.abc import Callable
-from threading import Lock
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows
-from control_plane.db.transactions import in_one_commit
+from control_plane.db.group import GroupCommit
 from control_plane.tlog.sequencer import Sequencer
 from shared.audit.attempt import Attempt
 from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
@@ -31,11 +30,10 @@ class CentreJournal:
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
-        self._database, self._signer, self._audit_key = database, signer, audit_key
+        self._signer, self._audit_key = signer, audit_key
         self.sequencer = sequencer
         self._clock, self._random = clock, random_bytes
-        # One writer of this process at a time asks the database, so that they queue fairly instead of polling.
-        self._one_writer = Lock()
+        self.commits = GroupCommit(database)
 
     def record(self, happening: Happening) -> None:
         """Append a record of `happening`; once this returns, it survives a power cut.
@@ -43,8 +41,7 @@ class CentreJournal:
         Raises DatabaseUnavailable; Malformed: it has no place in one record; AuditAltered: the journal was cut and its
         last statement changed; LogAltered. Then nothing is recorded.
         """
-        with self._one_writer:
-            in_one_commit(self._database, lambda session: self.append(session, happening))
+        self.commits.run(lambda session: self.append(session, happening))
 
     def append(self, session: Session, happening: Happening) -> None:
         """Add a record of `happening` to a transaction of `in_one_commit`: what happened and its record, or neither.

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
-from sqlalchemy import Table, select, text
-from sqlalchemy import insert as sql_insert
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditStatement
@@ -14,12 +12,7 @@ from control_plane.tlog.sequencer import Sequencer
 from shared.audit.batch import ChainHead
 from shared.audit.record import AuditRecord, StoredRecord
 
-_RECORDS = cast(Table, AuditRow.__table__)
-# Where records were cut off and come again, their entries may still be there.
-_KEEP_SUBJECT = text(
-    "INSERT INTO audit_subjects (kind, name, event, source, seq) VALUES (:kind, :name, :event, :source, :seq) "
-    "ON CONFLICT DO NOTHING"
-)
+_RECEIVED = AuditRow.__table__.c.received
 
 
 def head(session: Session, source: str) -> ChainHead:
@@ -36,8 +29,9 @@ def last_statement(session: Session, source: str) -> AuditStatement | None:
 
 def keep_statement(session: Session, source: str, first: int, last: int, signed: bytes) -> None:
     """Keep what `source` signed, unless it has signed about just these records before: the first word stays."""
-    if session.get(AuditStatement, (source, first, last)) is None:
-        session.add(AuditStatement(source=source, first=first, last=last, statement=signed))
+    _insert(
+        session, "audit_statements (source, first, last, statement)", [(source, first, last, signed)], where_new=True
+    )
 
 
 @dataclass(frozen=True)
@@ -52,31 +46,31 @@ class New:
 def insert(session: Session, new: Sequence[New], received: datetime, sequencer: Sequencer) -> None:
     """Keep records and enter them in the Merkle log, in a transaction of `in_one_commit`. Raises LogAltered."""
     entry = sequencer.enter(session, [one.leaf for one in new])
-    session.execute(
-        sql_insert(_RECORDS),
-        [
-            {
-                "source": one.record.source,
-                "seq": one.record.seq,
-                "public": one.stored.public,
-                "sealed": one.stored.sealed,
-                "leaf": one.leaf,
-                "received": received,
-                "entry": at,
-            }
-            for at, one in enumerate(new, entry)
-        ],
-    )
+    stamp = _as_stored(session, received)
+    records = [
+        (one.record.source, one.record.seq, one.stored.public, one.stored.sealed, one.leaf, stamp, at)
+        for at, one in enumerate(new, entry)
+    ]
+    _insert(session, "audit_records (source, seq, public, sealed, leaf, received, entry)", records)
     subjects = [
-        {
-            "kind": subject.kind,
-            "name": subject.name,
-            "event": one.record.event.value,
-            "source": one.record.source,
-            "seq": one.record.seq,
-        }
+        (subject.kind, subject.name, one.record.event.value, one.record.source, one.record.seq)
         for one in new
         for subject in set(one.record.what)
     ]
-    if subjects:
-        session.execute(_KEEP_SUBJECT, subjects)
+    # Where records were cut off and come again, their entries may still be there.
+    _insert(session, "audit_subjects (kind, name, event, source, seq)", subjects, where_new=True)
+
+
+def _insert(session: Session, into: str, rows: Sequence[tuple[object, ...]], *, where_new: bool = False) -> None:
+    """Insert rows as the driver itself takes them: this is the path that every record takes."""
+    if rows:
+        place = "?" if session.get_bind().dialect.name == "sqlite" else "%s"
+        places = ", ".join([place] * len(rows[0]))
+        statement = f"INSERT INTO {into} VALUES ({places})"  # noqa: S608 (every part is ours)
+        statement += " ON CONFLICT DO NOTHING" * where_new
+        session.connection().exec_driver_sql(statement, list(rows))
+
+
+def _as_stored(session: Session, instant: datetime) -> object:
+    written = _RECEIVED.type.bind_processor(session.get_bind().dialect)
+    return instant if written is None else written(instant)

@@ -413,7 +413,7 @@ class LogTile(Base):
 
 
 class LogHead(Base):
-    """The Merkle log as it is now. `range` is its compact range; `checkpoint` is empty before anything was signed."""
+    """The Merkle log as it is now; no row before its first entry, no `checkpoint` yet of what a migration entered."""
 
     __tablename__ = "log_head"
 

@@ -22,15 +22,21 @@ class LogAltered(IntegrityFailure):
 
 
 def head(session: Session) -> tuple[int, bytes, str]:
-    """Return size, compact range and checkpoint as they stand. Raises LogAltered: there is none."""
+    """Return size, compact range and checkpoint as they stand. Raises LogAltered: there are tiles, and it has none."""
     row = session.execute(select(_HEAD.c.size, _HEAD.c.range, _HEAD.c.checkpoint)).first()
-    if row is None:
+    if row is not None:
+        return row.size, row.range, row.checkpoint
+    if session.execute(select(_TILES.c.level).limit(1)).first() is not None:
         raise LogAltered("it has no head")
-    return row.size, row.range, row.checkpoint
+    return 0, b"", ""
 
 
 def keep_head(session: Session, grown: CompactRange, checkpoint: str) -> None:
-    session.execute(update(_HEAD).values(size=grown.size, range=grown.encode(), checkpoint=checkpoint))
+    now = {"size": grown.size, "range": grown.encode(), "checkpoint": checkpoint}
+    if session.scalar(select(_HEAD.c.one)) is None:
+        session.execute(insert(_HEAD).values(one=1, **now))
+    else:
+        session.execute(update(_HEAD).values(now))
 
 
 def keep_tiles(session: Session, size: int, growth: Growth) -> None:

@@ -29,6 +29,14 @@ class PackagesMissing(Refused):
         self.names = names
 
 
+class SiteHoldsCode(Refused):
+    def __init__(self, site: str) -> None:
+        super().__init__(
+            f"{site} holds an enrolment code; whoever finds the stick could enrol: take it out of the file"
+        )
+        self.site = site
+
+
 @dataclass(frozen=True)
 class Contents:
     """The files that go in: packages of Debian and ours, site files, guides."""
@@ -44,11 +52,12 @@ def make(
     """Return the bundle, made in the folder `out`, and the digest of the whole file.
 
     `field` reads a field of a package; `manifest` is given the version of ours.
-    Raises PackagesMissing, Malformed, OSError.
+    Raises PackagesMissing, SiteHoldsCode, Malformed, OSError.
     """
     version = _verify_packages(contents.packages, field)
     for site in contents.sites:
-        parse_file(site.read_text(encoding="utf-8"))
+        if "code" in parse_file(site.read_text(encoding="utf-8")):
+            raise SiteHoldsCode(site.name)
     sources: dict[str, Path | bytes] = {
         KEY: pem(signer.public),
         MANIFEST: manifest(version).encode(),

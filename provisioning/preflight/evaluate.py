@@ -19,6 +19,7 @@ _KERNEL_OF_GUARD, _KERNEL_OF_AGENT = (5, 15), (4, 15)
 _SYSTEMD = 250  # the first with systemd-creds and a TPM
 _MOST_OFFSET = timedelta(seconds=30)
 _TOTAL_MIB, _AVAILABLE_MIB = 900, 300
+_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 _PLAIN_FIX = "encrypt it (LUKS), or put /var/lib/leadglass on a disk that is"
 ADVISED = frozenset({
     "boot-parameter", "disk-encryption", "swap-encryption", "tpm", "tpm-account", "time-zone", "cgroup-bpf",
@@ -189,7 +190,11 @@ def _tpm(facts: Facts) -> Iterator[Finding]:
 
 
 def _ports(site: Site, network: Network) -> Iterator[Finding]:
-    yield _port("dicom-port", site.dicom_host, site.dicom_port, network.dicom)
+    if site.sidecar and site.dicom_host in _LOOPBACK:
+        reason = f"{site.dicom_host} is this box alone, and the modality is not on it"
+        yield _failed("dicom-port", reason, "say --dicom-host with the address that the modality reaches")
+    else:
+        yield _port("dicom-port", site.dicom_host, site.dicom_port, network.dicom)
     if network.dicom_tls is not None and site.dicom_tls_port is not None:
         yield _port("dicom-tls-port", site.dicom_host, site.dicom_tls_port, network.dicom_tls)
     if site.sidecar:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, timedelta
 from email.utils import parsedate_to_datetime
 
 from edge_agent.config import AgentFolder, Identity
@@ -10,6 +10,7 @@ from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, ac
 from edge_agent.memory_file import in_memory
 from shared.audit.tlog import exchange as log_exchange
 from shared.audit.tlog.exchange import InclusionAnswer, InclusionQuestion
+from shared.clock import Clock
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.self_test import exchange
 from shared.self_test.exchange import CentresWord
@@ -20,11 +21,11 @@ _JSON = "application/json"
 
 
 class Centre:
-    """`date` is what the centre's clock said in its last answer, None before the first."""
+    """`ahead` is how far this host's clock was ahead of the centre's at its last answer, None: it never said."""
 
-    def __init__(self, door: HttpsDoor) -> None:
-        self._door = door
-        self.date: datetime | None = None
+    def __init__(self, door: HttpsDoor, clock: Clock) -> None:
+        self._door, self._clock = door, clock
+        self.ahead: timedelta | None = None
 
     def compare(self, signed_question: bytes) -> CentresWord:
         """Raises DoorUnavailable: also while the host's record of the capture is on its way; DoorRefused, Malformed."""
@@ -51,7 +52,8 @@ class Centre:
 
     def _accepted(self, answer: Answer) -> Answer:
         with suppress(ValueError):
-            self.date = parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
+            said = parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC)
+            self.ahead = self._clock.now() - said
         try:
             return accepted(self._door.name, answer)
         except (DoorRefused, DoorUnavailable) as exc:
@@ -62,13 +64,13 @@ class Centre:
 
 
 @contextmanager
-def connected(folder: AgentFolder, identity: Identity) -> Iterator[Centre]:
+def connected(folder: AgentFolder, identity: Identity, clock: Clock) -> Iterator[Centre]:
     """Raises CertificateUnusable."""
     with in_memory(identity.tls) as file:
         context = verified_context(folder.ca, file)
     doors = identity.config.doors
     door = HttpsDoor(doors.host, doors.https_port, context, timeout_s=_TIMEOUT_S)
     try:
-        yield Centre(door)
+        yield Centre(door, clock)
     finally:
         door.close()

@@ -29,14 +29,13 @@ def judge_keys(protection: KeyProtection) -> Finding:
     return Finding(KEYS, Verdict.PASS, f"private keys opened; kept in {protection.in_words}")
 
 
-def judge_clock(kernel: KernelClock | None, why: str, centre: datetime | None, now: datetime) -> Finding:
-    """`centre` is the centre's time, of the moment that is `now` here, give or take a second."""
-    if centre is None:
+def judge_clock(kernel: KernelClock | None, why: str, ahead: timedelta | None) -> Finding:
+    """`ahead` is how far the clock is ahead of the centre's, give or take a second; `why` the kernel says nothing."""
+    if ahead is None:
         return Finding(CLOCK, Verdict.NOT_EVALUATED, "the centre did not say what time it is", "")
-    apart = abs(now - centre)
-    if apart > _MOST_APART:
+    if abs(ahead) > _MOST_APART:
         fix = "set the clock, and have it follow the hospital's time server"
-        return Finding(CLOCK, Verdict.FAIL, f"{apart.total_seconds():.0f} s apart from the centre's", fix)
+        return Finding(CLOCK, Verdict.FAIL, f"{ahead.total_seconds():.0f} s ahead of the centre's", fix)
     within = f"within {_MOST_APART.seconds} s of the centre's"
     if kernel is None:
         return Finding(CLOCK, Verdict.NOT_EVALUATED, f"{within}; whether it is kept is not known: {why}")

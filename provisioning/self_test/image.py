@@ -14,6 +14,7 @@ from provisioning.self_test.centre import Centre
 from provisioning.self_test.local import LocalAgent, Logged
 from provisioning.self_test.made import EXPLICIT_LITTLE_ENDIAN, Phantom
 from provisioning.self_test.patience import Patience
+from provisioning.self_test.sending import AgentNotListening
 from shared.audit.centre_key import verify_centre_key
 from shared.devices.printable import printable
 from shared.enrolment.chain import Trust
@@ -100,7 +101,7 @@ class ImageTest:
         return Finding(ADMITTED, Verdict.PASS, f"{phantom.AE_TITLE} {judged.reason}{bound}", _ADMIT if bound else "")
 
     def _captured(self, made: Phantom) -> Finding:
-        self.send(made)
+        self.patience.until_answered(lambda: self.send(made), AgentNotListening)
         found = self.patience.until(lambda: self.local.object_of(made.sop_instance_uid, made.sha256))
         if found is None:
             why = f"acknowledged, and not registered within {self.patience.seconds:.0f} s"
@@ -135,7 +136,8 @@ class ImageTest:
             self.identity.config.host_id, self._captured_as(), made.sha256, self.random_bytes(NONCE_BYTES)
         )
         signed = sign_question(question, self.identity.signer)
-        word = self._asked(signed)
+        # Until the host's own record of the capture has arrived there.
+        word = self.patience.until_answered(lambda: self.centre.compare(signed), DoorUnavailable)
         answer = said_of(word, question, signed, self.identity.trust)
         if answer.comparison is not Comparison.EQUAL or self._logged is None:
             why = "the centre opened the phantom, and it is not what was sent"
@@ -144,22 +146,6 @@ class ImageTest:
             raise NotTheAnswer
         self._word = word
         return Finding(OPENED, Verdict.PASS, "the centre opened it and signed that it is equal, byte for byte")
-
-    def _asked(self, signed: bytes) -> CentresWord:
-        """Ask until the host's own record of the capture has arrived there. Raises what the last try raised."""
-        last: list[DoorUnavailable] = []
-
-        def ask() -> CentresWord | None:
-            try:
-                return self.centre.compare(signed)
-            except DoorUnavailable as exc:
-                last[:] = [exc]
-                return None
-
-        word = self.patience.until(ask)
-        if word is None:
-            raise last[0]
-        return word
 
     def _captured_as(self) -> ObjectId:
         assert self._object_id is not None  # noqa: S101 (no step is made before the one that finds it has passed)

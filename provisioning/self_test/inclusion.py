@@ -19,7 +19,9 @@ def judge_inclusion(leaf: bytes | None, centre: Centre, trust: Trust, patience: 
     if leaf is None:
         return Finding(CHECK, Verdict.NOT_EVALUATED, "no phantom was captured, so there is no record to look for")
     try:
-        included = proved(_asked(leaf, centre, patience), leaf, trust)
+        # Until the record has arrived there and is entered.
+        text = patience.until_answered(lambda: centre.inclusion(leaf), DoorUnavailable)
+        included = proved(text, leaf, trust)
     except Unavailable as exc:
         return Finding(CHECK, Verdict.NOT_EVALUATED, said(exc), "make the centre's hosts door reachable")
     except (Refused, IntegrityFailure) as exc:
@@ -34,20 +36,3 @@ def proved(text: str, leaf: bytes, trust: Trust) -> Included:
     Raises Malformed, NotTheCentresKey, WrongSigner, SignatureInvalid, NoteUnverified, ProofWrong.
     """
     return verify_inclusion(text, leaf, [offered_key(ProofText.parse(text).extra, trust)])
-
-
-def _asked(leaf: bytes, centre: Centre, patience: Patience) -> str:
-    """Ask until the record has arrived there and is entered. Raises what the last try raised."""
-    last: list[DoorUnavailable] = []
-
-    def ask() -> str | None:
-        try:
-            return centre.inclusion(leaf)
-        except DoorUnavailable as exc:
-            last[:] = [exc]
-            return None
-
-    text = patience.until(ask)
-    if text is None:
-        raise last[0]
-    return text

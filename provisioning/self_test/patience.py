@@ -18,3 +18,19 @@ class Patience:
         while (found := look()) is None and monotonic() - began < self.seconds:
             pause.wait(self._look_every_s)
         return found
+
+    def until_answered(self, ask: Callable[[], _T], away: type[Exception]) -> _T:
+        """Return what `ask` returned, tried again while it raises an `away`; the last of those is raised."""
+        last = list[Exception]()
+
+        def answer() -> tuple[_T] | None:
+            try:
+                return (ask(),)
+            except away as exc:
+                last[:] = [exc]
+                return None
+
+        answered = self.until(answer)
+        if answered is None:
+            raise last[0]
+        return answered[0]

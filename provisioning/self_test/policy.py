@@ -11,6 +11,7 @@ from provisioning.finding import Finding, Verdict
 from provisioning.self_test.centre import Centre
 from provisioning.self_test.image import said
 from provisioning.self_test.local import LocalAgent
+from provisioning.self_test.patience import Patience
 from shared.clock import Clock, text
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.policy.accept import accept
@@ -19,8 +20,21 @@ CHECK = "policy-in-force"
 _FIX = "leadglass-agent status shows the versions; the agent's log says why it does not follow"
 
 
-def judge_policy(config: HostConfig, local: LocalAgent, centre: Centre, clock: Clock) -> Finding:
-    """Verify what the centre has published from the pinned root on, and hold it against what is in force here."""
+def judge_policy(config: HostConfig, local: LocalAgent, centre: Centre, clock: Clock, patience: Patience) -> Finding:
+    """Verify what the centre has published from the pinned root on, and hold it against what is in force here.
+
+    An agent that has just been started, or a policy that has just been published, is given its time.
+    """
+
+    def look() -> Finding | None:
+        found[:] = [_judged(config, local, centre, clock)]
+        return found[0] if found[0].verdict is Verdict.PASS else None
+
+    found = list[Finding]()
+    return patience.until(look) or found[0]
+
+
+def _judged(config: HostConfig, local: LocalAgent, centre: Centre, clock: Clock) -> Finding:
     try:
         in_force = local.in_force()
         versions = in_force.versions if in_force is not None else {}

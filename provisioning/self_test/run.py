@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from edge_agent.config import AgentFolder, Identity, load_identity
+from edge_agent.database import DatabaseUnavailable
 from edge_agent.host_watch.adjtimex import read_clock
 from edge_agent.link.client import GuardClient
 from provisioning.finding import Finding, Verdict
@@ -45,10 +46,13 @@ def run(context: Context) -> Outcome:
     try:
         with ExitStack() as stack:
             identity = load_identity(context.folder)
-            local = stack.enter_context(opened(context.folder, identity.config))
-            centre = stack.enter_context(connected(context.folder, identity))
-            journey = _image(context, identity, local, centre)
-            findings = [*_everything(context, identity, local, centre, journey)]
+            reading = context.patience.until_answered(
+                lambda: stack.enter_context(opened(context.folder, identity.config)), DatabaseUnavailable
+            )
+            centre = stack.enter_context(connected(context.folder, identity, context.clock))
+            policy = judge_policy(identity.config, reading, centre, context.clock, context.patience)
+            journey = _image(context, identity, reading, centre)
+            findings = [*_everything(context, identity, centre, policy, journey)]
     except (Refused, IntegrityFailure, Unavailable) as exc:
         fix = "enrol this host and start the agent first: leadglass-provision enrol"
         return Outcome(NAME, context.clock.now(), (Finding("identity", Verdict.FAIL, said(exc), fix),))
@@ -63,12 +67,12 @@ def _image(context: Context, identity: Identity, local: LocalAgent, centre: Cent
 
 
 def _everything(
-    context: Context, identity: Identity, local: LocalAgent, centre: Centre, journey: Journey
+    context: Context, identity: Identity, centre: Centre, policy: Finding, journey: Journey
 ) -> Iterator[Finding]:
     yield host.judge_keys(identity.config.keys)
     yield host.judge_certificate(identity.tls_certificate, context.clock.now())
-    yield judge_policy(identity.config, local, centre, context.clock)
-    yield host.judge_clock(*read_clock(), centre.date, context.clock.now())
+    yield policy
+    yield host.judge_clock(*read_clock(), centre.ahead)
     yield from journey.findings
     yield judge_inclusion(journey.leaf, centre, identity.trust, context.patience)
     yield judge_device(context.guard, has_guard=context.has_guard)

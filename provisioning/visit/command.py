@@ -33,6 +33,11 @@ class NotRoot(Refused):
         super().__init__("a visit changes this machine, which only root may: run the same line with sudo")
 
 
+class TakenAway(Refused):
+    def __init__(self) -> None:
+        super().__init__("what the visit recorded here installed was taken away since; --new begins another one")
+
+
 def add_to(commands: Commands) -> None:
     """Add `visit` and its steps to the commands of `leadglass-provision`."""
     visit = commands.add_parser("visit", help="all steps in order; goes on where it was", description=_VISIT)
@@ -77,15 +82,22 @@ def _record(options: argparse.Namespace, store: "VisitStore", now: "datetime") -
     """Return the record that this visit goes on from, with the site as it is described now."""
     from dataclasses import replace
 
+    from provisioning.install.local import LocalFiles
     from provisioning.site import joined
-    from provisioning.visit.record import VisitRecord
+    from provisioning.visit.record import State, VisitRecord
     from provisioning.visit.store import OtherVisit
 
-    if options.new and (aside := store.put_aside()) is not None:
-        _say(f"the record of the last visit is {aside}")
-    record, given = store.load(), site_options.given(options)
+    given = site_options.given(options)
+    if options.new:
+        fresh = VisitRecord(joined(*given), now)
+        if (aside := store.put_aside()) is not None:
+            _say(f"the record of the last visit is {aside}")
+        return fresh
+    record = store.load()
     if record is None:
         return VisitRecord(joined(*given), now)
+    if record.state("install") is State.DONE and not LocalFiles(options.root).noted().parts:
+        raise TakenAway
     site = joined(record.site.json(), *given)
     if site.asset != record.site.asset:
         raise OtherVisit(record.site.asset, site.asset)

@@ -18,8 +18,12 @@ class PinConsole:
 
     def run(self, context: Context) -> Sequence[Finding]:
         found = [*_console(context), *_trust(context)]
-        proved = all(one.verdict is not Verdict.FAIL for one in found)
-        return [*found, *deny(context)] if context.site.deny_by_default and proved else found
+        if not context.site.deny_by_default or any(one.verdict is Verdict.FAIL for one in found):
+            return found
+        if context.site.policy_root is None:
+            reason = "nothing is denied before the policy's root has been compared"
+            return [*found, Finding("denial", Verdict.NOT_EVALUATED, reason, "repeat this step with --policy-root")]
+        return [*found, *deny(context)]
 
 
 def _console(context: Context) -> Iterator[Finding]:

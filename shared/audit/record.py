@@ -34,6 +34,9 @@ _MAX_REASON_CHARS = 1024
 _NAME = rf"[^\x00-\x1f\x7f]{{1,{_MAX_NAME_CHARS}}}"
 MAX_EVENT_CHARS = 40
 _UNKNOWN_EVENT = r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*"
+_NAMED, _KIND = re.compile(_NAME), re.compile(r"[a-z]{1,32}")
+_PARTICIPANT, _SUBJECT = {"kind", "name", "requestor"}, {"kind", "name"}
+_KINDS = ("person", "host", "service", "ae")
 _UNREADABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -331,9 +334,6 @@ class UnknownEvent:
 
 
 EventName: TypeAlias = Event | UnknownEvent
-_EVENTS = frozenset(Event)
-
-
 class Action(StrEnum):
     """DICOM PS3.15 A.5.1 EventActionCode."""
 
@@ -351,6 +351,10 @@ class Outcome(IntEnum):
     MINOR_FAILURE = 4
     SERIOUS_FAILURE = 8
     MAJOR_FAILURE = 12
+
+
+_EVENTS = {one.value: one for one in Event}
+_ACTIONS = {one.value: one for one in Action}
 
 
 @dataclass(frozen=True)
@@ -441,7 +445,7 @@ class AuditRecord:
             prev=fields.hex("prev", 32),
             time=fields.instant("time"),
             event=_event(fields, source),
-            action=Action(fields.choice("action", list(Action))),
+            action=_ACTIONS[fields.choice("action", _ACTIONS)],
             outcome=_outcome(fields.integer("outcome", most=12)),
             who=tuple(_participant(item) for item in fields.items("who", most=16)),
             what=tuple(_subject(item) for item in fields.items("what", most=64)),
@@ -457,8 +461,8 @@ def _event(fields: Fields, source: str) -> EventName:
     name = fields.peek_text("event")
     if name not in _EVENTS and source != CONTROL_PLANE:
         return UnknownEvent.parse(fields)
-    event = Event(fields.choice("event", list(Event)))
-    fields.choice("code", [EVENT_CODES[event]])
+    event = _EVENTS[fields.choice("event", _EVENTS)]
+    fields.choice("code", (EVENT_CODES[event],))
     return event
 
 
@@ -554,9 +558,18 @@ def open_private(stored: StoredRecord, key: SealingPrivateKey) -> dict[str, Json
     return private if isinstance(private, dict) else {"value": private}
 
 
+def _is_name(value: Json) -> bool:
+    return isinstance(value, str) and len(value) <= _MAX_NAME_CHARS and _NAMED.fullmatch(value) is not None
+
+
 def _participant(value: Json) -> Participant:
+    if isinstance(value, dict) and value.keys() == _PARTICIPANT:
+        known, named, requestor = value["kind"], value["name"], value["requestor"]
+        if known in _KINDS and isinstance(requestor, bool) and _is_name(named):
+            return Participant(str(known), str(named), requestor)
+    # Says what is wrong with it.
     fields = Fields(value, "audit participant")
-    kind = fields.choice("kind", ("person", "host", "service", "ae"))
+    kind = fields.choice("kind", _KINDS)
     participant = Participant(kind, fields.text("name", _NAME), fields.flag("requestor"))
     fields.done()
     return participant
@@ -570,6 +583,10 @@ def _outcome(value: int) -> Outcome:
 
 
 def _subject(value: Json) -> Subject:
+    if isinstance(value, dict) and value.keys() == _SUBJECT:
+        kind, named = value["kind"], value["name"]
+        if isinstance(kind, str) and _KIND.fullmatch(kind) and _is_name(named):
+            return Subject(kind, str(named))
     fields = Fields(value, "audit subject")
     subject = Subject(fields.text("kind", r"[a-z]{1,32}"), fields.text("name", _NAME))
     fields.done()

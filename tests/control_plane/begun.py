@@ -2,6 +2,7 @@
 
 import atexit
 import shutil
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -13,6 +14,7 @@ from control_plane.db.engine import close_database, open_database, sqlite_url
 from control_plane.first_start import HandedOver, first_start
 from control_plane.settings import Folders
 from shared.clock import SystemClock
+from tests.fakes.clock import FakeClock
 
 
 def database_at(path: Path) -> sessionmaker[Session]:
@@ -22,9 +24,9 @@ def database_at(path: Path) -> sessionmaker[Session]:
     return open_database(sqlite_url(path))
 
 
-def begun(folder: Path, person: str = "ada") -> tuple[Folders, HandedOver]:
-    """Return its data in `folder`, and what was handed over beside them, as of today."""
-    shutil.copytree(_template(person), folder, dirs_exist_ok=True)
+def begun(folder: Path, person: str = "ada", at: datetime | None = None) -> tuple[Folders, HandedOver]:
+    """Return its data in `folder`, and what was handed over beside them, as of then or of today."""
+    shutil.copytree(_template(person, at), folder, dirs_exist_ok=True)
     return Folders(folder / "data"), _in(folder, person)
 
 
@@ -39,11 +41,11 @@ def _empty_database() -> Path:
 
 
 @cache
-def _template(person: str) -> Path:
+def _template(person: str, at: datetime | None) -> Path:
     folder = _folder()
     made = first_start(
         Folders(folder / "data"), folder / "handover", person,
-        host="127.0.0.1", people_url="http://127.0.0.1:1", clock=SystemClock(),
+        host="127.0.0.1", people_url="http://127.0.0.1:1", clock=SystemClock() if at is None else FakeClock(at),
     )  # fmt: skip
     assert made == _in(folder, person)
     return folder

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,10 +17,16 @@ from joserfc import jwt
 from joserfc.jwk import KeySet, RSAKey
 
 
+@cache
+def _key() -> RSAKey:
+    """Return the key of every honest provider: making one takes as long as most tests do."""
+    return RSAKey.generate_key(2048, {"kid": "1", "use": "sig", "alg": "RS256"})
+
+
 class IdentityProvider:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now, self._codes = now, dict[str, dict[str, str]]()
-        self.key = self.published = RSAKey.generate_key(2048, {"kid": "1", "use": "sig", "alg": "RS256"})
+        self.key = self.published = _key()
         self.claims: dict[str, Any] = {}  # over those of an honest token
         self.answers: dict[str, bytes] = {}  # instead of the honest ones, by path
         self.issuer = ""

@@ -6,9 +6,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
 
 from control_plane.audit_log.reading import MERKLE_LOG
-from control_plane.db.engine import close_database
+from control_plane.db import engine as engines
+from control_plane.db.engine import close_database, engine_of
 from control_plane.db.transactions import snapshot
 from control_plane.tlog.rows import LogAltered
 from control_plane.tlog.verify import LogVerdict, verify_log
@@ -177,3 +180,24 @@ def test_a_sequencer_that_does_not_look_signs_what_was_changed(bench: Bench, mon
 
     bench.journal.record(STARTED)
     assert is_found(bench)
+
+
+def test_records_of_before_the_log_are_entered_as_they_arrived_and_signed_with_the_next(
+    place: Place, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path / "centre", url=place.url)
+    filled(bench)
+    with engine_of(bench.database).begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(engines._MIGRATIONS))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0016")
+    close_database(bench.database)
+
+    again = Bench(tmp_path / "centre", url=place.url)
+    rows = again.rows("SELECT entry FROM audit_records ORDER BY received, source, seq")
+    assert [row.entry for row in rows] == list(range(COUNT))
+    assert "checkpoint" in verdict(again).why
+    again.journal.record(STARTED)
+    assert verdict(again) == LogVerdict(COUNT + 1, None, "")
+    close_database(again.database)

@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import event, select, text, update
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.db.engine import engine_of
+from control_plane.db.group import GroupCommit
 from control_plane.db.models import Fact
 from control_plane.db.transactions import Overtaken, in_one_commit, snapshot
+from shared.errors import Refused
 
 T = TypeVar("T")
 # SQLite has one writer at a time: there nobody overlaps, and no two wait for each other.
@@ -142,3 +145,45 @@ def test_a_deadlock_is_ended_and_tried_again(database: sessionmaker[Session]) ->
     assert len(runs) == 2
     with database() as session:
         assert [session.get_one(Fact, name).value for name in "nm"] == ["mine", "mine"]
+
+
+def test_what_waits_for_a_commit_is_written_in_the_next_one_and_a_refused_one_takes_nobody_along(
+    database: sessionmaker[Session],
+) -> None:
+    commits, begun, others, group = list[int](), threading.Event(), threading.Event(), GroupCommit(database)
+    event.listen(engine_of(database), "commit", lambda _connection: commits.append(1))
+
+    def first(session: Session) -> str:
+        session.add(Fact(name="first", value=""))
+        begun.set()
+        assert others.wait(30)
+        return "first"
+
+    def work(name: str) -> Callable[[Session], str]:
+        def do(session: Session) -> str:
+            session.add(Fact(name=name, value=""))
+            session.flush()
+            if name == "2":
+                raise Refused(name)
+            return name
+
+        return do
+
+    with ThreadPoolExecutor(8) as pool:
+        leading = pool.submit(group.run, first)
+        assert begun.wait(30)
+        waiting = [pool.submit(group.run, work(str(number))) for number in range(7)]
+        while len(group._waiting) < 7:
+            threading.Event().wait(0.001)
+        others.set()
+        assert leading.result() == "first"
+        for number, one in enumerate(waiting):
+            if number == 2:
+                with pytest.raises(Refused, match="2"):
+                    one.result()
+            else:
+                assert one.result() == str(number)
+
+    assert len(commits) == 2
+    with database() as session:
+        assert set(session.scalars(select(Fact.name))) == {"first", "0", "1", "3", "4", "5", "6"}

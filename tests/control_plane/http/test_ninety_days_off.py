@@ -10,9 +10,8 @@ import pytest
 
 from control_plane.app import ControlPlane
 from control_plane.enrolment.certified import bar
-from control_plane.first_start import first_start
 from control_plane.policy.authoring import load_credential
-from control_plane.settings import Folders, Settings
+from control_plane.settings import Settings
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.enroller import enrol
 from edge_agent.enrol.lapsed import Asking, AskTurnedDown
@@ -21,6 +20,7 @@ from edge_agent.enrol.renewal import CertificateRenewal, CertificateTurnedAway
 from edge_agent.enrol.standing import read_standing
 from edge_agent.https import HttpsDoor, verified_context
 from shared.clock import SystemClock
+from tests.control_plane.begun import begun
 from tests.control_plane.http.conftest import Open
 from tests.control_plane.http.test_doors import issue_code
 from tests.fakes.clock import FakeClock
@@ -28,20 +28,18 @@ from tests.fakes.log import MemoryLog
 
 # TLS goes by the machine's own clock, and the server's certificate, of ninety days, has to be good at both ends.
 OFF = timedelta(days=90) - timedelta(hours=2)
+ENROLLED = SystemClock().now() - OFF
 
 
 @pytest.fixture
 def clock() -> FakeClock:
     """Return the clock of both sides, which stands where it stood when the host was enrolled."""
-    return FakeClock(SystemClock().now() - OFF)
+    return FakeClock(ENROLLED)
 
 
 @pytest.fixture
 def door(tmp_path: Path, clock: FakeClock) -> Iterator[Open]:
-    folders = Folders(tmp_path / "data")
-    made = first_start(
-        folders, tmp_path / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=clock
-    )
+    folders, made = begun(tmp_path, at=clock.now())
     centre = ControlPlane(Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False), clock)
     centre.start()
     try:

@@ -15,11 +15,13 @@ import pytest
 from apiflask import APIFlask
 
 from control_plane.app import ControlPlane
-from control_plane.first_start import first_start
 from control_plane.http.people_services import address_of_request
+from control_plane.people.passwords import Passwords
 from control_plane.policy.authoring import load_credential
-from control_plane.settings import Folders, Settings
+from control_plane.settings import Settings
+from tests.control_plane.begun import begun
 from tests.control_plane.http.conftest import Answer, Open, ask
+from tests.control_plane.people.bench import QUICK
 from tests.fakes.clock import FakeClock
 from tests.fakes.security_key import SecurityKey
 
@@ -31,12 +33,10 @@ class Centre:
     """An open control plane whose clock stands still, and one administrator of it with a phone."""
 
     def __init__(self, folder: Path, clock: FakeClock | None = None) -> None:
-        self.clock, folders = clock or FakeClock(), Folders(folder / "data")
-        made = first_start(
-            folders, folder / "handover", "ada", host="127.0.0.1", people_url="http://127.0.0.1:1", clock=self.clock
-        )
+        self.clock = clock or FakeClock()
+        folders, made = begun(folder, at=self.clock.now())
         settings = Settings(folders, host_port=0, enrol_port=0, people_port=0, with_broker=False)
-        self.plane = ControlPlane(settings, self.clock)
+        self.plane = ControlPlane(settings, self.clock, Passwords(QUICK))
         self.plane.start()
         credential = load_credential(made.credential)
         self.door = Open(self.plane, folders, made, credential, self.plane.addresses())

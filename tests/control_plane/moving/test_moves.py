@@ -238,7 +238,7 @@ def test_control_a_centre_that_always_says_yes_lets_a_strangers_object_and_recor
     old.note()
 
     bring(bench, new, image, intake=bench.intake_with(moves=AlwaysYes()))
-    audit = AuditIntake(bench.database, bench.evidence, bench.journal, bench.clock, AlwaysYes())
+    audit = AuditIntake(bench.evidence, bench.journal, bench.clock, AlwaysYes())
 
     assert bench.read(image) == image.dataset
     assert audit.take(new.host_id, old.batch(1, 1)) == 1

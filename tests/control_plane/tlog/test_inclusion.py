@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from control_plane.__main__ import main as server
 from edge_agent.config import load_identity
+from provisioning.verify.__main__ import main as verify
 from shared.audit.batch import sign_batch
 from shared.audit.centre_key import NotTheCentresKey
 from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, StoredRecord, compose
@@ -60,3 +62,27 @@ def test_a_host_gets_a_proof_of_its_own_records_alone_that_leads_to_the_authorit
     ward.revoke(a)
     assert ask(a, stored.leaf)[0] == 403
     assert b._doors[0].post(PATH, b"{}", "application/json").status == 422
+
+
+def test_a_person_takes_away_a_checkpoint_a_proof_and_all_of_the_log(ward: Ward, tmp_path: Path) -> None:
+    def person(*command: object) -> int:
+        url = str(ward.door.addresses["people_url"])
+        return server([*map(str, command), "--as", str(ward.made.credential), "--url", url])
+
+    host = ward.enrol("CT A")
+    delivered(host)
+    ca, kept = tmp_path / "ca.pem", tmp_path / "kept"
+    ca.write_bytes(load_identity(host.folder).trust.pem())
+    assert person("audit", "checkpoint", "--out", kept) == 0
+    assert person("audit", "proof", "--record", host.host_id, 1, "--out", tmp_path / "one") == 0
+    assert person("audit", "tiles", "--out", tmp_path / "all") == 0
+    assert person("audit", "verify", "--kept", kept) == 0
+
+    assert verify(["log", str(tmp_path / "all"), "--ca", str(ca), "--kept", str(kept)]) == 0
+    proof, record = tmp_path / "one.tlog-proof", tmp_path / "one.json"
+    assert verify(["log", str(proof), "--record", str(record), "--ca", str(ca)]) == 0
+    assert ward.people("GET", "/api/v1/log/tile/0/005").status == 404
+    assert ward.people("GET", "/api/v1/log/tile/0/5").status == 400
+    read = ward.people("GET", "/api/v1/audit/records").body.decode()
+    for what in ("checkpoint", f"proof of record 1 of {host.host_id}", "tile/entries/000", "key of checkpoints"):
+        assert what in read

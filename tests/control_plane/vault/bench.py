@@ -160,7 +160,7 @@ class Bench:
         self.conflicts = Conflicts(self.database, self.evidence)
         self.finder = Finder(self.database, self.evidence, self.index, self.conflicts, self.journal)
         self.moves = SpoolMoves(self.database, self.journal, self.log, self.clock)
-        self.audit = AuditIntake(self.database, self.evidence, self.journal, self.clock, self.moves)
+        self.audit = AuditIntake(self.evidence, self.journal, self.clock, self.moves)
         self.reading = AuditReading(self.database, self.evidence, self.journal, self.clock)
         self.intake = self.intake_with()
         self.opener = self.opener_with()

@@ -1,19 +1,24 @@
 """What somebody does to a bundle on its way, each with the check that finds it."""
 
 import tarfile
+from contextlib import suppress
+from datetime import UTC, datetime
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from provisioning.bundle.archive import MAX_BYTES, MAX_MEMBERS, Member
-from provisioning.bundle.make import PackagesMissing
-from provisioning.bundle.manifest import BEGIN, KEY, SIGNATURE, SUMS, Manifest, parse_pem, parse_sums, pem
+from provisioning.bundle.make import Contents, PackagesMissing, SiteHoldsCode, make
+from provisioning.bundle.manifest import BEGIN, KEY, SIGNATURE, SUMS, VERSION, Manifest, parse_pem, parse_sums, pem
 from provisioning.bundle.verify import BundleAltered, UnknownReleaseKey
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.signing import Label, SignatureInvalid, SoftwareSigner, sign_detached
 from tests.provisioning.bundle.making import (
+    SITE,
     WHEN,
     field,
     judged,
@@ -23,6 +28,8 @@ from tests.provisioning.bundle.making import (
     signed_again,
     small_bundle,
 )  # fmt: skip
+
+_KEY = release_key().public
 
 
 def header_at(bundle: bytes, name: str) -> int:
@@ -166,11 +173,32 @@ def test_a_key_in_another_encoding_is_another_key(signer: SoftwareSigner) -> Non
 
 
 def test_what_is_missing_is_named_at_the_office(tmp_path: Path, signer: SoftwareSigner) -> None:
-    from provisioning.bundle.make import Contents, make
-
     (tmp_path / "leadglass-agent_0.1.0.deb").write_bytes(b"")
     with pytest.raises(PackagesMissing, match=r"python3.*apt-get download"):
         make(tmp_path, Contents(sorted(tmp_path.glob("*.deb"))), lambda v: Manifest(v, WHEN), signer, field)
+
+
+def test_no_enrolment_code_travels_on_the_stick(tmp_path: Path, signer: SoftwareSigner) -> None:
+    small_bundle(tmp_path, signer)
+    (tmp_path / "ct2.toml").write_text(SITE + 'code = "A1B2"\n')
+
+    with pytest.raises(SiteHoldsCode, match=r"ct2\.toml holds an enrolment code"):
+        make(tmp_path, Contents(sorted(tmp_path.glob("*.deb")), [tmp_path / "ct2.toml"]),
+             lambda version: Manifest(version, WHEN), signer, field)  # fmt: skip
+
+
+@given(st.binary(max_size=2048))
+def test_whatever_the_bytes_a_parser_refuses_them_by_name(data: bytes) -> None:
+    for parse in (members, parse_sums, parse_pem, Manifest.parse):
+        with suppress(Malformed):
+            parse(data)
+
+
+@given(st.from_regex(VERSION, fullmatch=True).filter(lambda text: len(text) <= 32), st.datetimes(), st.integers(0, 8))
+def test_a_manifest_that_parses_prints_back_unchanged(version: str, made: datetime, count: int) -> None:
+    manifest = Manifest(version, made.replace(tzinfo=UTC), (_KEY,) * count)
+
+    assert Manifest.parse(manifest.encode()) == manifest
 
 
 def test_the_whole_is_a_tar_that_any_tar_reads(bundle: bytes) -> None:

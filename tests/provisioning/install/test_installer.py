@@ -86,6 +86,19 @@ def test_a_dry_run_says_every_change_and_makes_none(root: Path, capsys: pytest.C
     assert "everything is as it has to be" in capsys.readouterr().out
 
 
+def test_after_an_upgrade_what_is_placed_already_is_refreshed_and_nothing_else_comes(root: Path) -> None:
+    empty = tree(root)
+    assert program.main(["install", "--refresh", "--root", str(root)]) == 0
+    assert tree(root) == empty
+    install(root, Choice(frozenset({Part.AGENT, Part.GUARD}), SETTINGS))
+    there = tree(root)
+    (root / UNITS / "leadglass-guard.service").unlink()
+
+    assert program.main(["install", "--refresh", "--root", str(root)]) == 0
+
+    assert tree(root) == there
+
+
 def killed(root: Path, after: int, work: Callable[[Path], object]) -> bool:
     """Do the work in a process that kills itself before the change after so many; return whether it came to that."""
     child = os.fork()
@@ -184,6 +197,12 @@ def test_a_boot_loader_that_is_not_known_is_a_person_s_to_set(root: Path) -> Non
     told = install(root, EVERYTHING, "update-initramfs")
     assert told.plan(AGENT).is_nothing
     assert not (root / "etc/modprobe.d/leadglass.conf").exists()
+    Remover(root).apply(Erasing())
+
+    # Or by a person's word, given once.
+    (root / "proc/cmdline").write_text("root=/dev/sda1\n")
+    said = install(root, replace(EVERYTHING, boot_is_set=True))
+    assert said.plan(AGENT).is_nothing
     Remover(root).apply(Erasing())
 
     # Where it is we who tell the kernel, we go on doing so after it started that way.

@@ -149,6 +149,10 @@ def test_what_a_person_stopped_is_not_started_and_what_was_never_there_neither(
 
     assert bench.install(packages.next).returncode == 0
     assert bench.run("systemctl", "is-active", AGENT).stdout == "inactive\n"
+    # One that fails anyway holds no package up: that may be what mends it.
+    bench.has_unit(AGENT, "exit 1")
+    assert bench.run("systemctl", "start", AGENT).returncode == 1
+    assert bench.install(packages.this).returncode == 0
 
 
 def test_an_older_version_is_refused_before_it_is_unpacked_where_it_cannot_read_what_lies_there(

@@ -157,13 +157,14 @@ def test_of_several_swaps_the_worst_counts(root: Path) -> None:
 
 
 def test_a_box_beside_the_modality_never_says_that_the_modality_is_fine(root: Path) -> None:
-    beside = evaluate(replace(SITE, sidecar=True), facts(root))
+    beside = evaluate(replace(SITE, sidecar=True, dicom_host="10.1.2.3"), facts(root))
     on_it = evaluate(SITE, facts(root))
 
     for check in ("modality-ports", "modality-disks"):
         assert found(beside, check).verdict is Verdict.NOT_EVALUATED
         assert check not in {one.check for one in on_it.findings}
     assert beside.is_ready
+    assert "--dicom-host" in found(evaluate(replace(SITE, sidecar=True), facts(root)), "dicom-port").fix
 
 
 def test_without_the_guard_an_older_kernel_will_do_and_nothing_is_said_of_usb(root: Path) -> None:

@@ -18,7 +18,7 @@ FORMAT = (ROOT / "docs/formats/visit-record.md").read_text()
 
 def commands() -> list[str]:
     lines = re.findall(r"^(?:    )?(leadglass-(?:agent|guard|provision|server|verify) .*)$", GUIDE, re.MULTILINE)
-    return [re.split(r"\s{2,}\(|\s>\s", line)[0] for line in lines]
+    return [re.split(r"\s{2,}\(|\s(?:>|\||&&)\s", line)[0] for line in lines]
 
 
 @pytest.mark.parametrize("line", commands())

@@ -17,6 +17,7 @@ from edge_agent.enrol.judge import StrangeCentre
 from edge_agent.enrol.store import IdentityNotStored
 from edge_agent.host_keys.vault import KeyVaultUnavailable
 from edge_agent.https import DoorUnavailable
+from provisioning.__main__ import main
 from provisioning.finding import Finding, Verdict
 from provisioning.site import Site
 from provisioning.visit.answers import fix
@@ -145,6 +146,20 @@ def test_a_damaged_record_is_named_and_put_aside_only_when_asked(tmp_path: Path)
     assert store.put_aside() == tmp_path / "visit-1.json"
     assert store.load() is None
     assert store.put_aside() is None
+
+
+def test_after_an_uninstallation_the_old_record_is_not_gone_on_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = VisitStore(Places(tmp_path).own)
+    store.file.parent.mkdir(parents=True)
+    store.store(NEW.begun("install", NOW).ended("install", [GOOD], NOW, is_broken=False))
+
+    assert main(["visit", "--root", str(tmp_path)]) == 1
+    assert "taken away since; --new" in capsys.readouterr().err
+    assert main(["visit", "--root", str(tmp_path), "--new"]) == 2
+    assert "--url" in capsys.readouterr().err
+    assert store.load() is not None
 
 
 @pytest.mark.parametrize("given_the_lock", [True, False])

@@ -38,7 +38,8 @@ def upgrade() -> None:
     op.create_index("audit_by_entry", "audit_records", ["entry"], unique=True)
     op.create_index("audit_by_leaf", "audit_records", ["source", "leaf"])
     log = _enter(tiles)
-    op.bulk_insert(head, [{"one": 1, "size": log.range.size, "range": log.range.encode(), "checkpoint": ""}])
+    if log.range.size:
+        op.bulk_insert(head, [{"one": 1, "size": log.range.size, "range": log.range.encode(), "checkpoint": ""}])
 
 
 def _enter(tiles: sa.Table) -> Growth:

@@ -1,0 +1,162 @@
+"""Taking audit records in at the centre, beside what the same disk does with the same bytes and nothing else.
+
+Ours parses, verifies the signature and the chain, enters each record in the Merkle log, signs the checkpoint, and is
+durable before it answers; it is the intake behind the host door, without HTTPS. Raw SQLite inserts the public parts
+into one table without an index, with the same pragmas, a commit for each batch. One host sends; of single records 16
+threads send, each for a host of its own, and how long each waits is told too. At last all of it is proved again.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter, process_time
+
+from benchmarks.measure import Contender, Line, Measured, cpu, take_turns
+from control_plane.db.transactions import snapshot
+from control_plane.tlog.proofs import LogProofs
+from control_plane.tlog.verify import verify_log
+from shared.audit.record import Event, Participant, Subject
+from shared.audit.tlog.log_key import LogKeyOffer
+from tests.control_plane.vault.bench import Bench, HostBench
+
+RECORDS, CLIENTS, EACH, PROOFS = 10_000, 16, 25, 50
+BATCHES = (1000, 100)
+_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+
+
+@dataclass(frozen=True)
+class Throughput:
+    batch: int
+    record_bytes: int
+    ours: Line
+    raw: Line
+
+    def markdown(self) -> str:
+        rows = [
+            f"{RECORDS:,} records of {self.record_bytes} bytes, {self.batch} in a batch. {cpu()}.",
+            "",
+            "| | records/s, median (best) | CPU, µs each | / raw SQLite |",
+            "| --- | --- | --- | --- |",
+        ]
+        for line in (self.ours, self.raw):
+            speed = f"{RECORDS / line.median_s:,.0f} ({RECORDS / line.best_s:,.0f})"
+            each = f"{1e6 * line.cpu_s / RECORDS:.0f}"
+            rows.append(
+                f"| **{line.name}**: {line.what} | {speed} | {each} | {self.raw.median_s / line.median_s:.3f} |"
+            )
+        return "\n".join(rows) + "\n"
+
+    def json(self) -> dict[str, object]:
+        lines = {line.name: [round(turn.seconds, 4) for turn in line.turns] for line in (self.ours, self.raw)}
+        return {"batch": self.batch, "record_bytes": self.record_bytes, "records": RECORDS, "seconds": lines}
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What 16 clients with one record at a time wait, what a proof takes, and what proving everything takes."""
+
+    milliseconds: tuple[float, ...]
+    per_s: float
+    proof_ms: float
+    verified_per_s: float
+
+    def markdown(self) -> str:
+        cuts = quantiles(self.milliseconds, n=100)
+        return (
+            f"One record at a time from {CLIENTS} clients: {self.per_s:,.0f} records/s; each waits "
+            f"{cuts[49]:.1f} ms (p50), {cuts[98]:.1f} ms (p99). A proof of one of {RECORDS:,} takes "
+            f"{self.proof_ms:.1f} ms (median). The Merkle log is proved again at "
+            f"{self.verified_per_s:,.0f} records/s. {cpu()}.\n"
+        )
+
+    def json(self) -> dict[str, object]:
+        cuts = quantiles(self.milliseconds, n=100)
+        return {"per_s": self.per_s, "p50_ms": cuts[49], "p99_ms": cuts[98], "proof_ms": self.proof_ms,
+                "verified_per_s": self.verified_per_s}  # fmt: skip
+
+
+def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[Throughput | Waits]:
+    del images
+    with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as name:
+        work, numbers = Path(name), iter(range(1_000_000))
+        for batch in BATCHES:
+            public = _written(Bench(work / f"of-{batch}").enrol(), 1).journal[0].public
+            contenders = [
+                Contender("Leadglass", "verified, in the Merkle log, durable", partial(_ours, work, numbers, batch)),
+                Contender("raw SQLite", "inserted, FULL", partial(_raw, work, numbers, batch, public)),
+            ]
+            ours, raw = take_turns(contenders, rounds)
+            yield Throughput(batch, len(public), ours, raw)
+        yield _waits(work)
+
+
+def _written(host: HostBench, count: int) -> HostBench:
+    """Have a host note records of about 1 KiB."""
+    who = (Participant("ae", "CT1", True),)
+    for _ in range(count):
+        what = (Subject("object", "0" * 32), *(Subject("fact", f"{number}{'x' * 150}") for number in range(3)))
+        host.note(Event.IMAGE_CAPTURED, what, who=who)
+    return host
+
+
+def _timed(do: Callable[[], object]) -> Measured:
+    began, before = perf_counter(), process_time()
+    do()
+    return Measured(perf_counter() - began, process_time() - before, None)
+
+
+def _ours(work: Path, numbers: Iterator[int], batch: int) -> Measured:
+    bench = Bench(work / f"ours-{next(numbers)}")
+    host = _written(bench.enrol(), RECORDS)
+    batches = [host.batch(first, first + batch - 1) for first in range(1, RECORDS, batch)]
+    return _timed(lambda: [bench.audit.take(host.host_id, data) for data in batches])
+
+
+def _raw(work: Path, numbers: Iterator[int], batch: int, public: bytes) -> Measured:
+    database = sqlite3.connect(work / f"raw-{next(numbers)}.sqlite")
+    database.executescript(_PRAGMAS + "CREATE TABLE records (source TEXT, seq INTEGER, public BLOB)")
+
+    def insert() -> None:
+        for first in range(1, RECORDS, batch):
+            rows = [("host-0", seq, public) for seq in range(first, first + batch)]
+            database.executemany("INSERT INTO records VALUES (?, ?, ?)", rows)
+            database.commit()
+
+    measured = _timed(insert)
+    database.close()
+    return measured
+
+
+def _waits(work: Path) -> Waits:
+    bench = Bench(work / "waits")
+    large = _written(bench.enrol(), RECORDS)
+    for first in range(1, RECORDS, 1000):
+        large.deliver(first, first + 999)
+    hosts = [_written(bench.enrol(), EACH) for _ in range(CLIENTS)]
+    sent = [[host.batch(number, number) for number in range(1, EACH + 1)] for host in hosts]
+
+    def client(number: int) -> list[float]:
+        waited = list[float]()
+        for data in sent[number]:
+            began = perf_counter()
+            bench.audit.take(hosts[number].host_id, data)
+            waited.append(1000 * (perf_counter() - began))
+        return waited
+
+    began = perf_counter()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        waited = [one for each in pool.map(client, range(CLIENTS)) for one in each]
+    per_s = CLIENTS * EACH / (perf_counter() - began)
+    proofs = LogProofs(bench.database, lambda: LogKeyOffer(b"", ""))
+    proving = [_timed(partial(proofs.of_record, str(large.host_id), 1 + 97 * at)).seconds for at in range(PROOFS)]
+    with snapshot(bench.database) as session:
+        began = perf_counter()
+        verdict = verify_log(session, bench.journal.sequencer.key)
+        verified = verdict.size / (perf_counter() - began)
+    assert not verdict.why
+    return Waits(tuple(waited), per_s, 1000 * median(proving), verified)

@@ -1,0 +1,90 @@
+"""Group commit: what waits to be written while another commit goes to the disk is written together in the next one."""
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Any, TypeVar
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
+from shared.errors import IntegrityFailure, Refused, Unavailable
+
+T = TypeVar("T")
+
+
+class GroupCommit:
+    """Safe for several threads. They queue here fairly, where a database would have them poll for its lock."""
+
+    def __init__(self, database: sessionmaker[Session]) -> None:
+        self._database = database
+        self._lock, self._committing = Lock(), Lock()
+        self._waiting = list[_Waiting]()
+
+    def run(self, work: Callable[[Session], T]) -> T:
+        """Do what `in_one_commit` does; what `work` raises takes back what it wrote, and nothing of the others."""
+        mine = _Waiting(work)
+        with self._lock:
+            self._waiting.append(mine)
+        with self._committing:
+            if not mine.is_done:
+                with self._lock:
+                    group, self._waiting = self._waiting, []
+                self._commit(group)
+        result: T = mine.outcome()
+        return result
+
+    def _commit(self, group: "list[_Waiting]") -> None:
+        if len(group) > 1:
+            try:
+                in_one_commit(self._database, lambda session: _attempt(session, group))
+            except Exception as exc:  # noqa: BLE001 (whosever it is, the others are tried without it)
+                if isinstance(exc, Unavailable):
+                    for one in group:
+                        one.fail(exc)
+                    return
+            else:
+                for one in group:
+                    one.is_done = True
+                return
+        for one in group:
+            one.alone(self._database)
+
+
+def _attempt(session: Session, group: "list[_Waiting]") -> None:
+    for one in group:
+        one.attempt(session)
+
+
+class _Waiting:
+    def __init__(self, work: Callable[[Session], Any]) -> None:
+        self._work = work
+        self._result: Any = None
+        self._error: Exception | None = None
+        self.is_done = False
+
+    def attempt(self, session: Session) -> None:
+        """Run within a transaction that others are in too."""
+        self._result, self._error = None, None
+        try:
+            with session.begin_nested():
+                self._result = self._work(session)
+        except (Refused, IntegrityFailure) as exc:
+            self._error = exc
+
+    def alone(self, database: sessionmaker[Session]) -> None:
+        self._error = None
+        try:
+            self._result = in_one_commit(database, self._work)
+        except Exception as exc:  # noqa: BLE001 (it is raised where it was asked for)
+            self._error = exc
+        self.is_done = True
+
+    def fail(self, error: Exception) -> None:
+        self._error, self.is_done = error, True
+
+    def outcome(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        if not self.is_done:
+            raise DatabaseUnavailable("whoever was committing this was stopped")
+        return self._result
