@@ -1,5 +1,6 @@
 """Takes Leadglass away from a host again, and says what it leaves: never an image that nobody else has."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ class ImagesWait(Refused):
         self.folder, self.what = folder, what
 
 
+_CHECKS = "/usr/lib/leadglass"  # where the pinned console is checked from
 _OF_AGENT = ("identity", "journal", "policy", "spool", "agent.lock", "formats")
 
 
@@ -149,6 +151,8 @@ class Remover:
         machine = Machine(self._root, self._at(catalogue.GUARD_STATE), self._sys)
         if load_pins(machine.state).pins:
             store_pins(machine, Pins())
+            with contextlib.suppress(OSError):
+                self._at(_CHECKS).rmdir()
             if self._root == _ROOT:
                 rebuild()
 

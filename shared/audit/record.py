@@ -334,6 +334,8 @@ class UnknownEvent:
 
 
 EventName: TypeAlias = Event | UnknownEvent
+
+
 class Action(StrEnum):
     """DICOM PS3.15 A.5.1 EventActionCode."""
 

@@ -206,7 +206,7 @@ def visit(room: ScannerRoom) -> str:
 def shape(transcript: str) -> list[str]:
     """Return what of a transcript is the same wherever it is made: commands, and how each line begins."""
     lines = [line for line in transcript.splitlines() if line.strip()]
-    return [line if line.startswith("# ") else _PAST_HERE.sub("N", line[:40]).split("  ")[0] for line in lines]
+    return [_PAST_HERE.sub("N", line if line.startswith("# ") else line[:40].split("  ")[0]) for line in lines]
 
 
 def in_guide() -> str:
