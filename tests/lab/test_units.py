@@ -61,7 +61,7 @@ class Host:
 
     def inside(self, program: str, *arguments: str) -> str:
         self.guest.put(f"/run/{program}", (INSIDE / program).read_bytes())
-        return self.guest.run(quoted("python3", f"/run/{program}", *arguments)).out.strip()
+        return self.guest.run(quoted("python3", f"/run/{program}", *arguments), timeout_s=180).out.strip()
 
 
 def enrolled_with_a_policy(place: Path) -> bytes:

@@ -199,12 +199,6 @@ def test_a_boot_loader_that_is_not_known_is_a_person_s_to_set(root: Path) -> Non
     assert not (root / "etc/modprobe.d/leadglass.conf").exists()
     Remover(root).apply(Erasing())
 
-    # Or by a person's word, given once.
-    (root / "proc/cmdline").write_text("root=/dev/sda1\n")
-    said = install(root, replace(EVERYTHING, boot_is_set=True))
-    assert said.plan(AGENT).is_nothing
-    Remover(root).apply(Erasing())
-
     # Where it is we who tell the kernel, we go on doing so after it started that way.
     (root / "proc/cmdline").write_text("root=/dev/sda1\n")
     ours = install(root, EVERYTHING, "update-initramfs")
