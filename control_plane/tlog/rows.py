@@ -6,7 +6,7 @@ from typing import cast
 from sqlalchemy import Table, insert, select, update
 from sqlalchemy.orm import Session
 
-from control_plane.db.models import LogHead, LogTile
+from control_plane.db.models import AuditRow, LogHead, LogTile
 from shared.audit.tlog.growth import Growth
 from shared.audit.tlog.tiles import WIDTH, Tile
 from shared.audit.tlog.tree import HASH_BYTES, CompactRange
@@ -22,12 +22,13 @@ class LogAltered(IntegrityFailure):
 
 
 def head(session: Session) -> tuple[int, bytes, str]:
-    """Return size, compact range and checkpoint as they stand. Raises LogAltered: there are tiles, and it has none."""
+    """Return size, compact range and checkpoint as they stand. Raises LogAltered: nothing, beside tiles or records."""
     row = session.execute(select(_HEAD.c.size, _HEAD.c.range, _HEAD.c.checkpoint)).first()
     if row is not None:
         return row.size, row.range, row.checkpoint
-    if session.execute(select(_TILES.c.level).limit(1)).first() is not None:
-        raise LogAltered("it has no head")
+    for there in (_TILES.c.level, AuditRow.seq):
+        if session.execute(select(there).limit(1)).first() is not None:
+            raise LogAltered("it has no head")
     return 0, b"", ""
 
 
