@@ -214,8 +214,8 @@ def test_nor_is_one_who_was_reset_by_the_other_whichever_of_them_asks(with_ben: 
     with_ben.two.approve(approver, request.request_id)
 
 
-def test_nor_is_one_of_a_provider_that_the_other_set(with_ben: Office) -> None:
-    issuer = "https://login.example"
+@pytest.mark.parametrize("issuer", ["https://login.example", "https://login.example/" + 300 * "t"])
+def test_nor_is_one_of_a_provider_that_the_other_set(with_ben: Office, issuer: str) -> None:
     with with_ben.database.begin() as session:
         session.add(ProviderBinding(issuer=issuer, subject="1", person="ben"))
     who, what = (Participant("person", "ada", True),), (Subject("issuer", issuer),)
