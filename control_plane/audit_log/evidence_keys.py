@@ -1,6 +1,6 @@
 """Which evidence keys are whose: only those that our authority certified, whatever the database says beside it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from cryptography import x509
@@ -45,9 +45,10 @@ class EvidenceKeys:
         """Return the key with which an active host signs now. Raises HostUnknown, NotCertified."""
         with snapshot(self._database) as session:
             host = session.get(Host, str(host_id))
-        if host is None or not host.active:
-            raise HostUnknown(host_id)
-        for key in self._certified(str(host_id)):
+            if host is None or not host.active:
+                raise HostUnknown(host_id)
+            pems = _held(session, str(host_id))
+        for key in self._certified(str(host_id), pems):
             if key.spki == host.evidence_spki:
                 return key
         raise NotCertified(str(host_id))
@@ -58,16 +59,16 @@ class EvidenceKeys:
         Verifying under the newest key then fails as it should: as a wrong signer.
         Raises Malformed, NotCertified: `source` has no key at all.
         """
-        named, keys = signing_key_id(signed), list(self._certified(source))
+        named = signing_key_id(signed)
+        with snapshot(self._database) as session:
+            pems = _held(session, source)
+        keys = list(self._certified(source, pems))
         if not keys:
             raise NotCertified(source)
         return next((key for key in keys if key.key_id == named), keys[0])
 
-    def _certified(self, source: str) -> Iterator[EvidencePublicKey]:
-        """Yield the keys of `source`, newest first."""
-        theirs = (Certificate.subject == source, Certificate.kind == Kind.EVIDENCE)
-        with snapshot(self._database) as session:
-            pems = session.scalars(select(Certificate.pem).where(*theirs).order_by(Certificate.issued.desc())).all()
+    def _certified(self, source: str, pems: Sequence[str]) -> Iterator[EvidencePublicKey]:
+        """Yield the keys of `source` that `pems` certify, in their order."""
         for pem in pems:
             named, key = self._judged(pem)
             if key is not None and named == source:
@@ -90,6 +91,12 @@ class EvidenceKeys:
         except ChainBroken:
             return False
         return True
+
+
+def _held(session: Session, source: str) -> Sequence[str]:
+    """Return what is held as evidence certificates of `source`, newest first; nothing of it is believed yet."""
+    theirs = (Certificate.subject == source, Certificate.kind == Kind.EVIDENCE)
+    return session.scalars(select(Certificate.pem).where(*theirs).order_by(Certificate.issued.desc())).all()
 
 
 def _parsed(pem: str) -> x509.Certificate | None:

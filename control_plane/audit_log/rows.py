@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditStatement
@@ -13,18 +13,25 @@ from shared.audit.batch import ChainHead
 from shared.audit.record import AuditRecord, StoredRecord
 
 _RECEIVED = AuditRow.__table__.c.received
+# Made once: each record runs them, and making one takes longer than running it.
+_LAST = select(AuditRow.seq, AuditRow.leaf).where(AuditRow.source == bindparam("of")).order_by(AuditRow.seq.desc())
+_LAST = _LAST.limit(1)
+_LAST_STATEMENT = (
+    select(AuditStatement)
+    .where(AuditStatement.source == bindparam("of"))
+    .order_by(AuditStatement.last.desc(), AuditStatement.first)
+    .limit(1)
+)
 
 
 def head(session: Session, source: str) -> ChainHead:
     """Return the last record held of `source`."""
-    last = select(AuditRow.seq, AuditRow.leaf).where(AuditRow.source == source).order_by(AuditRow.seq.desc())
-    row = session.execute(last.limit(1)).first()
+    row = session.execute(_LAST, {"of": source}).first()
     return ChainHead(row.seq, row.leaf) if row else ChainHead()
 
 
 def last_statement(session: Session, source: str) -> AuditStatement | None:
-    theirs = select(AuditStatement).where(AuditStatement.source == source)
-    return session.scalars(theirs.order_by(AuditStatement.last.desc(), AuditStatement.first).limit(1)).first()
+    return session.scalars(_LAST_STATEMENT, {"of": source}).first()
 
 
 def keep_statement(session: Session, source: str, first: int, last: int, signed: bytes) -> None:

@@ -173,7 +173,6 @@ class _Awakening:
         )
 
     def wake(self, proved: Proved, backup: Path, *, without_damaged: bool) -> Done:
-        in_one_commit(self._database, self._journal.sequencer.sign)
         damaged = (*proved.damaged, *self._altered_chains())
         if damaged and not without_damaged:
             raise RestoreRefused(damaged)

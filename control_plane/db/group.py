@@ -35,13 +35,14 @@ class GroupCommit:
 
     def _commit(self, group: "list[_Waiting]") -> None:
         if len(group) > 1:
+            at = list[_Waiting]()
             try:
-                in_one_commit(self._database, lambda session: _attempt(session, group))
-            except Exception as exc:  # noqa: BLE001 (whosever it is, the others are tried without it)
-                if isinstance(exc, Unavailable):
-                    for one in group:
-                        one.fail(exc)
-                    return
+                in_one_commit(self._database, lambda session: _attempt(session, group, at))
+            except Unavailable:
+                self._without(at, group)
+                return
+            except Exception:  # noqa: BLE001, S110 (whosever it is, the others are tried without it)
+                pass
             else:
                 for one in group:
                     one.is_done = True
@@ -49,10 +50,22 @@ class GroupCommit:
         for one in group:
             one.alone(self._database)
 
+    def _without(self, at: "list[_Waiting]", group: "list[_Waiting]") -> None:
+        """Try the one alone in whose work the database failed: it may refuse just that. Where it fails, all fail."""
+        if at:
+            at[0].alone(self._database)
+            self._commit([one for one in group if one is not at[0]])
+            return
+        for one in group:
+            one.fail()
 
-def _attempt(session: Session, group: "list[_Waiting]") -> None:
+
+def _attempt(session: Session, group: "list[_Waiting]", at: "list[_Waiting]") -> None:
+    """`at` holds whose work is being done, and nobody's when that of all is."""
     for one in group:
+        at[:] = [one]
         one.attempt(session)
+    at.clear()
 
 
 class _Waiting:
@@ -79,8 +92,9 @@ class _Waiting:
             self._error = exc
         self.is_done = True
 
-    def fail(self, error: Exception) -> None:
-        self._error, self.is_done = error, True
+    def fail(self) -> None:
+        # An error of its own: threads that raise one together would write over each other's traceback.
+        self._error, self.is_done = DatabaseUnavailable(), True
 
     def outcome(self) -> Any:
         if self._error is not None:

@@ -52,6 +52,11 @@ class Proved:
         return self.claim.host_id
 
 
+def said_of(claim: HostClaim) -> str:
+    """Return what the reason of a request begins with: the second person decides by what the host says of itself."""
+    return f"{claim.asset}, {' '.join(claim.layers) or 'no further layers'}: "
+
+
 def prove(data: bytes, trust: Trust) -> Proved:
     """Return what a claim's file proves by itself. Raises Malformed, NotTakenBack, WrongSigner, SignatureInvalid."""
     file = ClaimFile.parse(data)
@@ -114,6 +119,8 @@ class TakingBack:
         proved = self._kept(session, request.subject)
         self._verify(session, proved)
         claim, name = proved.claim, str(proved.host_id)
+        if not request.reason.startswith(said_of(claim)):
+            raise NotTakenBack("another claim of it was handed in than the one that was asked about; ask again")
         session.add(
             Host(
                 host_id=name, asset=claim.asset, enrolled=proved.certificate.not_valid_before_utc,

@@ -5,7 +5,7 @@ from datetime import timedelta
 from apiflask import APIFlask
 
 from control_plane.enrolment.decommissioning import DECOMMISSION
-from control_plane.enrolment.taking_back import TAKE_BACK
+from control_plane.enrolment.taking_back import TAKE_BACK, said_of
 from control_plane.enrolment.tombstones import LIFT
 from control_plane.http.people_codes import shown
 from control_plane.http.people_hosts_models import (
@@ -121,8 +121,7 @@ def _add_two_persons(app: APIFlask, services: PeopleServices) -> None:
         claim = services.taking_back.offer(
             person.name, decode_base64(wanted.claim, "take-back field 'claim'", MAX_CLAIM_BYTES)
         )
-        # The second person decides by what the host says of itself, too.
-        reason = f"{claim.asset}, {' '.join(claim.layers) or 'no further layers'}: {wanted.reason}"
+        reason = said_of(claim) + wanted.reason
         return services.two_persons.ask(person.name, TAKE_BACK, str(claim.host_id), reason).json()
 
     @app.get("/api/v1/requests")

@@ -1,7 +1,6 @@
 """The key store: every key of the centre by name, private parts opened only here and only in memory."""
 
 import secrets
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from threading import Lock
@@ -10,11 +9,12 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import KeyRow
+from control_plane.db.transactions import in_one_commit
 from control_plane.keys.root import KeyNotAuthentic, RootKey
+from control_plane.tlog.sequencer import Sequencer
 from shared.audit.tlog.keys import NoteSigner
 from shared.clock import Clock
 from shared.errors import Refused
@@ -120,18 +120,22 @@ class KeyStore:
     def log_signer(self) -> NoteSigner:
         """Return the key that signs checkpoints of the Merkle log, made where there has never been one.
 
-        Its name, which is the log's too, has its digest in it, so no two centres have the same.
+        What was entered before is signed in the commit that makes it, and nothing unsigned is ever signed later.
         Raises KeyNotAuthentic.
         """
         try:
             secret = self._open(LOG).secret
         except KeyUnknown:
-            made = Ed25519PrivateKey.generate()
-            with suppress(IntegrityError):  # another worker was first
-                self._insert(LOG, LOG, made.public_key().public_bytes_raw(), made.private_bytes_raw())
+            in_one_commit(self._database, self._begin_log)
             secret = self._open(LOG).secret
-        key = Ed25519PrivateKey.from_private_bytes(secret)
-        return NoteSigner(_LOG_NAME + sha256(key.public_key().public_bytes_raw()).hexdigest()[:16], key)
+        return _log_signer(Ed25519PrivateKey.from_private_bytes(secret))
+
+    def _begin_log(self, session: Session) -> None:
+        if session.get(KeyRow, LOG) is not None:
+            return  # another worker was first
+        made = Ed25519PrivateKey.generate()
+        session.add(self._row(LOG, LOG, made.public_key().public_bytes_raw(), made.private_bytes_raw()))
+        Sequencer(_log_signer(made)).sign_first(session)
 
     def secret(self, name: str) -> bytes:
         """Raises KeyUnknown, KeyNotAuthentic."""
@@ -198,6 +202,11 @@ class KeyStore:
                     raise KeyUnknown(name)
                 self._opened[name] = _Opened(row.public, self._root.open(name, row.sealed))
             return self._opened[name]
+
+
+def _log_signer(key: Ed25519PrivateKey) -> NoteSigner:
+    """Its name, which is the log's too, has its digest in it, so no two centres have the same."""
+    return NoteSigner(_LOG_NAME + sha256(key.public_key().public_bytes_raw()).hexdigest()[:16], key)
 
 
 def _epoch(name: str) -> int:

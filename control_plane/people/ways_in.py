@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditSubject, ProviderBinding
@@ -19,6 +19,7 @@ from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE
 
 LATELY = timedelta(days=7)
+_KEPT_CHARS = 200  # of a name in a record; an issuer's may be longer
 _COUNTS = (
     Event.PERSON_ADDED.value,
     Event.TOKEN_MADE.value,
@@ -44,14 +45,15 @@ class WayIn:
 def given_lately(session: Session, person: str, instant: datetime) -> WayIn | None:
     """Return the newest way in that another one gave `person` in the days before `instant`, None where nobody did.
 
-    One does not count for which somebody else than who gave it has vouched since.
+    One does not count for which somebody else than who gave it has vouched since. A clock that ran ahead or
+    behind hides none.
     """
     vouched = set[str]()
     for record in _records(session, person):
         if record.time <= instant - LATELY:
-            return None
+            continue
         by = next((who.name for who in record.who if who.requestor), person)
-        if by == person or record.time > instant:
+        if by == person:
             continue
         if record.event is Event.PERSON_VOUCHED:
             vouched.add(by)
@@ -63,7 +65,7 @@ def given_lately(session: Session, person: str, instant: datetime) -> WayIn | No
 def _records(session: Session, person: str) -> Iterator[AuditRecord]:
     """Yield what gave `person` a way in, or vouched for them, the newest first."""
     named = and_(AuditSubject.kind == "person", AuditSubject.name == person, AuditSubject.event.in_(_COUNTS))
-    issuers = select(ProviderBinding.issuer).where(ProviderBinding.person == person)
+    issuers = select(func.substr(ProviderBinding.issuer, 1, _KEPT_CHARS)).where(ProviderBinding.person == person)
     provided = and_(
         AuditSubject.kind == "issuer", AuditSubject.name.in_(issuers), AuditSubject.event == Event.PROVIDER_SET.value
     )

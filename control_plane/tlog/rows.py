@@ -1,18 +1,24 @@
 """The Merkle log as rows: its head, and its tiles."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
-from sqlalchemy import Table, insert, select, update
+from sqlalchemy import CursorResult, Table, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from control_plane.db.models import LogHead, LogTile
+from control_plane.db.models import AuditRow, LogHead, LogTile
 from shared.audit.tlog.growth import Growth
 from shared.audit.tlog.tiles import WIDTH, Tile
 from shared.audit.tlog.tree import HASH_BYTES, CompactRange
 from shared.errors import IntegrityFailure
 
 _TILES, _HEAD = cast(Table, LogTile.__table__), cast(Table, LogHead.__table__)
+# Made once: each record runs them, and making one takes longer than running it.
+_HERE = (_TILES.c.level == bindparam("at_level")) & (_TILES.c.number == bindparam("at_number"))
+_READ_TILE = select(_TILES.c.hashes).where(_HERE)
+_MOVE_TILE = update(_TILES).where(_HERE).values(hashes=bindparam("hashes"))
+_READ_HEAD = select(_HEAD.c.size, _HEAD.c.range, _HEAD.c.checkpoint)
+_MOVE_HEAD = update(_HEAD).values({name: bindparam(name) for name in ("size", "range", "checkpoint")})
 
 
 class LogAltered(IntegrityFailure):
@@ -22,21 +28,20 @@ class LogAltered(IntegrityFailure):
 
 
 def head(session: Session) -> tuple[int, bytes, str]:
-    """Return size, compact range and checkpoint as they stand. Raises LogAltered: there are tiles, and it has none."""
-    row = session.execute(select(_HEAD.c.size, _HEAD.c.range, _HEAD.c.checkpoint)).first()
+    """Return size, compact range and checkpoint as they stand. Raises LogAltered: nothing, beside tiles or records."""
+    row = session.execute(_READ_HEAD).first()
     if row is not None:
         return row.size, row.range, row.checkpoint
-    if session.execute(select(_TILES.c.level).limit(1)).first() is not None:
-        raise LogAltered("it has no head")
+    for there in (_TILES.c.level, AuditRow.seq):
+        if session.execute(select(there).limit(1)).first() is not None:
+            raise LogAltered("it has no head")
     return 0, b"", ""
 
 
 def keep_head(session: Session, grown: CompactRange, checkpoint: str) -> None:
     now = {"size": grown.size, "range": grown.encode(), "checkpoint": checkpoint}
-    if session.scalar(select(_HEAD.c.one)) is None:
-        session.execute(insert(_HEAD).values(one=1, **now))
-    else:
-        session.execute(update(_HEAD).values(now))
+    if not cast("CursorResult[Any]", session.execute(_MOVE_HEAD, now)).rowcount:
+        session.execute(insert(_HEAD), {"one": 1, **now})
 
 
 def keep_tiles(session: Session, size: int, growth: Growth) -> None:
@@ -44,8 +49,7 @@ def keep_tiles(session: Session, size: int, growth: Growth) -> None:
     new = list[dict[str, object]]()
     for (level, number), hashes in (*growth.take_full(), *growth.partial.items()):
         if size >> (8 * level) > number * WIDTH:
-            here = (_TILES.c.level == level) & (_TILES.c.number == number)
-            session.execute(update(_TILES).where(here).values(hashes=hashes))
+            session.execute(_MOVE_TILE, {"at_level": level, "at_number": number, "hashes": hashes})
         else:
             new.append({"level": level, "number": number, "hashes": hashes})
     if new:
@@ -65,8 +69,7 @@ def reader(session: Session) -> Callable[[int, int], bytes]:
 
 
 def tile(session: Session, level: int, number: int) -> bytes | None:
-    here = (_TILES.c.level == level) & (_TILES.c.number == number)
-    return session.scalar(select(_TILES.c.hashes).where(here))
+    return session.scalar(_READ_TILE, {"at_level": level, "at_number": number})
 
 
 def hashes_of(session: Session, wanted: Tile) -> bytes | None:

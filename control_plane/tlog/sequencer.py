@@ -32,7 +32,7 @@ class Sequencer:
     def enter(self, session: Session, leaves: Sequence[bytes]) -> int:
         """Enter `leaves` in a transaction of `in_one_commit`; return the number of the first one, counted from 0.
 
-        Raises LogAltered: the head is not what was signed.
+        Raises LogAltered: the head is not what was signed, or nobody signed it.
         """
         size, encoded, checkpoint = rows.head(session)
         grown = self._verify(size, encoded, checkpoint)
@@ -42,11 +42,11 @@ class Sequencer:
         self._keep_head(session, grown)
         return size
 
-    def sign(self, session: Session) -> None:
-        """Sign what a migration entered, where nobody has signed yet, in a transaction of `in_one_commit`."""
+    def sign_first(self, session: Session) -> None:
+        """Sign what a migration entered, in the commit that makes the key: no later one may find a log unsigned."""
         size, encoded, checkpoint = rows.head(session)
         if size and not checkpoint:
-            self._keep_head(session, self._verify(size, encoded, checkpoint))
+            self._keep_head(session, CompactRange.parse(size, encoded))
 
     def _keep_head(self, session: Session, grown: CompactRange) -> None:
         signed = sign_checkpoint(TreeHead(self.key.name, grown.size, grown.root()), self._signer)
@@ -56,7 +56,7 @@ class Sequencer:
     def _verify(self, size: int, encoded: bytes, checkpoint: str) -> CompactRange:
         try:
             grown = CompactRange.parse(size, encoded)
-            if checkpoint:
+            if size or checkpoint:
                 head = TreeHead(self.key.name, size, grown.root())
                 if not checkpoint.startswith(head.text() + "\n"):
                     raise LogAltered(f"its head is at {size}, and that is not what was signed")

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, LogTile
 from control_plane.tlog import rows
+from control_plane.tlog.rows import LogAltered
 from shared.audit.tlog.checkpoint import TreeHead, verify_checkpoint
 from shared.audit.tlog.keys import NoteKey
 from shared.audit.tlog.tiles import tiles_of
@@ -38,8 +39,11 @@ def verify_log(session: Session, key: NoteKey, kept: Sequence[str] = ()) -> LogV
     Raises Malformed, NoteUnverified: what was kept is no checkpoint that `key` signed.
     """
     heads = [verify_checkpoint(note, [key]) for note in kept]
-    size, encoded, checkpoint = rows.head(session)
-    if not checkpoint and not size and not session.scalar(select(func.count()).select_from(AuditRow)):
+    try:
+        size, encoded, checkpoint = rows.head(session)
+    except LogAltered as exc:
+        return LogVerdict(0, None, exc.why)
+    if not checkpoint and not size:
         return _against_kept(LogVerdict(0, None, ""), {}, heads)
     try:
         signed = verify_checkpoint(checkpoint, [key])

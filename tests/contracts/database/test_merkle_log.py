@@ -8,16 +8,19 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import text
 
 from control_plane.audit_log.reading import MERKLE_LOG
 from control_plane.db import engine as engines
 from control_plane.db.engine import close_database, engine_of
 from control_plane.db.transactions import snapshot
 from control_plane.tlog.rows import LogAltered
+from control_plane.tlog.sequencer import Sequencer
 from control_plane.tlog.verify import LogVerdict, verify_log
 from shared.audit.record import Action, Event, Happening, Outcome, leaf_hash
 from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.note import NoteUnverified
+from shared.audit.tlog.tree import CompactRange
 from tests.contracts.database.conftest import Place
 from tests.control_plane.vault.bench import Bench, HostBench
 
@@ -172,17 +175,42 @@ def test_nothing_is_signed_over_a_head_that_was_changed(bench: Bench, place: Pla
     assert bench.rows("SELECT count(*) AS n FROM audit_records")[0].n == COUNT
 
 
+@pytest.mark.parametrize(
+    "done",
+    [
+        ["UPDATE log_head SET checkpoint = ''"],
+        ["DELETE FROM log_head"],
+        ["DELETE FROM log_head", "DELETE FROM log_tiles", "UPDATE audit_records SET entry = NULL"],
+    ],
+)
+def test_nothing_is_signed_anew_that_nobody_signed(bench: Bench, place: Place, done: list[str]) -> None:
+    """Or whoever writes to the database only takes the signature away, and has the centre sign what they made."""
+    filled(bench)
+    for statement in done:
+        bench.sql(statement)
+
+    again = Bench(bench.folder, url=place.url)  # as after a start
+    for one in (bench, again):
+        with pytest.raises(LogAltered):
+            one.journal.record(STARTED)
+        assert is_found(one)
+    assert bench.rows("SELECT count(*) AS n FROM audit_records")[0].n == COUNT
+    close_database(again.database)
+
+
 def test_a_sequencer_that_does_not_look_signs_what_was_changed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep this as the control: what refuses is the look at the last checkpoint."""
     filled(bench)
-    bench.sql("UPDATE log_head SET checkpoint = ''")
+    monkeypatch.setattr(
+        Sequencer, "_verify", lambda _self, size, encoded, _checkpoint: CompactRange.parse(size, encoded)
+    )
     bench.sql("UPDATE log_head SET range = :r", r=bytes(32 * COUNT.bit_count()))
 
     bench.journal.record(STARTED)
     assert is_found(bench)
 
 
-def test_records_of_before_the_log_are_entered_as_they_arrived_and_signed_with_the_next(
+def test_records_of_before_the_log_are_entered_as_they_arrived_and_signed_with_the_key_that_is_made_then(
     place: Place, tmp_path: Path
 ) -> None:
     bench = Bench(tmp_path / "centre", url=place.url)
@@ -192,12 +220,16 @@ def test_records_of_before_the_log_are_entered_as_they_arrived_and_signed_with_t
         config.set_main_option("script_location", str(engines._MIGRATIONS))
         config.attributes["connection"] = connection
         command.downgrade(config, "0016")
+        if place.engine == "sqlite":
+            # Somebody wrote text there, which is no UTF-8: it is entered as it stands, and verification says so.
+            altered = "UPDATE audit_records SET public = CAST(X'ff' AS TEXT) WHERE source = 'control-plane' AND seq = 1"
+            connection.execute(text(altered))
     close_database(bench.database)
 
     again = Bench(tmp_path / "centre", url=place.url)
     rows = again.rows("SELECT entry FROM audit_records ORDER BY received, source, seq")
     assert [row.entry for row in rows] == list(range(COUNT))
-    assert "checkpoint" in verdict(again).why
+    assert verdict(again) == LogVerdict(COUNT, None, "")
     again.journal.record(STARTED)
     assert verdict(again) == LogVerdict(COUNT + 1, None, "")
     close_database(again.database)

@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.db.engine import engine_of
 from control_plane.db.group import GroupCommit
 from control_plane.db.models import Fact
-from control_plane.db.transactions import Overtaken, in_one_commit, snapshot
-from shared.errors import Refused
+from control_plane.db.transactions import DatabaseUnavailable, Overtaken, in_one_commit, snapshot
+from shared.errors import Refused, Unavailable
 
 T = TypeVar("T")
 # SQLite has one writer at a time: there nobody overlaps, and no two wait for each other.
@@ -142,7 +142,7 @@ def test_a_deadlock_is_ended_and_tried_again(database: sessionmaker[Session]) ->
     in_one_commit(database, work)
     thread.join(30)
 
-    assert len(runs) == 2
+    assert len(runs) >= 2  # more where a busy machine lets it be chosen again
     with database() as session:
         assert [session.get_one(Fact, name).value for name in "nm"] == ["mine", "mine"]
 
@@ -187,3 +187,40 @@ def test_what_waits_for_a_commit_is_written_in_the_next_one_and_a_refused_one_ta
     assert len(commits) == 2
     with database() as session:
         assert set(session.scalars(select(Fact.name))) == {"first", "0", "1", "3", "4", "5", "6"}
+
+
+@pytest.mark.parametrize("broken", [DatabaseUnavailable, Unavailable, ValueError])
+def test_what_fails_in_the_work_of_one_fails_for_nobody_else(
+    database: sessionmaker[Session], broken: type[Exception]
+) -> None:
+    """Or what a database refuses of one sender would keep out whoever happens to come with it."""
+    begun, others, group = threading.Event(), threading.Event(), GroupCommit(database)
+
+    def first(_session: Session) -> None:
+        begun.set()
+        assert others.wait(30)
+
+    def work(number: int) -> Callable[[Session], int]:
+        def do(session: Session) -> int:
+            session.add(Fact(name=str(number), value=""))
+            session.flush()
+            if number in (1, 3):
+                raise broken
+            return number
+
+        return do
+
+    with ThreadPoolExecutor(8) as pool:
+        leading = pool.submit(group.run, first)
+        assert begun.wait(30)
+        waiting = [pool.submit(group.run, work(number)) for number in range(5)]
+        while len(group._waiting) < 5:
+            threading.Event().wait(0.001)
+        others.set()
+        leading.result()
+        failed = {number: one.exception() for number, one in enumerate(waiting) if one.exception() is not None}
+
+    assert {number: type(error) for number, error in failed.items()} == {1: broken, 3: broken}
+    assert failed[1] is not failed[3]
+    with database() as session:
+        assert set(session.scalars(select(Fact.name))) == {"0", "2", "4"}

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from control_plane.db.models import Fact
 from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.taking_back import TAKE_BACK, said_of
 from edge_agent.config import load_identity
 from edge_agent.enrol.claiming import write_claim
 from shared.audit.batch import sign_batch
@@ -136,6 +138,26 @@ def test_what_was_forged_is_taken_for_nobody(ward: Ward) -> None:
     assert json.loads(ward.people("GET", "/api/v1/requests").body)["requests"] == []
     assert restored.delivers() == 403
     assert restored.offer(restored.claim.read_bytes()).status == 202  # control
+
+
+def test_the_second_person_approves_the_claim_that_they_read_about_and_no_other(ward: Ward) -> None:
+    restored, centre = Restored(ward), ward.door.centre
+    restored.late.witness.ask()
+    restored.accept()
+    identity, genuine = load_identity(restored.late.folder), restored.claim.read_bytes()
+    other = HostClaim(restored.late.host_id, "CT of another ward", (), MACHINE, ward.clock.now())
+    certificate = ClaimFile.parse(genuine).evidence_certificate
+
+    # Both arrive at once, before either of the two has asked about its own.
+    claim = centre._taking_back.offer("ada", genuine)
+    centre._taking_back.offer("ada", sign_claim(other, identity.signer, certificate).encode())
+    asked = centre._two_persons.ask("ada", TAKE_BACK, str(claim.host_id), said_of(claim) + REASON)
+    assert restored.approve(asked.request_id) == 409
+    assert restored.delivers() == 403
+
+    with centre._database.begin() as session:
+        session.get_one(Fact, f"claim of {claim.host_id}").value = genuine.decode()
+    assert restored.approve(asked.request_id) == 200  # control
 
 
 def claim_of(host: Host, ward: Ward) -> bytes:

@@ -214,8 +214,8 @@ def test_nor_is_one_who_was_reset_by_the_other_whichever_of_them_asks(with_ben: 
     with_ben.two.approve(approver, request.request_id)
 
 
-def test_nor_is_one_of_a_provider_that_the_other_set(with_ben: Office) -> None:
-    issuer = "https://login.example"
+@pytest.mark.parametrize("issuer", ["https://login.example", "https://login.example/" + 300 * "t"])
+def test_nor_is_one_of_a_provider_that_the_other_set(with_ben: Office, issuer: str) -> None:
     with with_ben.database.begin() as session:
         session.add(ProviderBinding(issuer=issuer, subject="1", person="ben"))
     who, what = (Participant("person", "ada", True),), (Subject("issuer", issuer),)
@@ -224,6 +224,19 @@ def test_nor_is_one_of_a_provider_that_the_other_set(with_ben: Office) -> None:
 
     with pytest.raises(PerhapsOne):
         with_ben.two.approve("ben", request.request_id)
+
+
+def test_a_clock_that_is_put_right_hides_no_way_in(with_ben: Office) -> None:
+    with_ben.clock.advance(timedelta(days=1))
+    with_ben.people.reset("ben", by="ada")
+    with_ben.clock.advance(-timedelta(days=1))
+    assert any(said.startswith("ben does not") for said in with_ben.two.not_yet_another())
+
+    with_ben.clock.advance(-timedelta(days=9))
+    with_ben.accounts.create("cleo", "administrator")
+    with_ben.people.reset("ben", by="cleo")  # recorded by a clock that is a week behind
+    with_ben.clock.advance(timedelta(days=9))
+    assert any(said.startswith("ben does not") for said in with_ben.two.not_yet_another())
 
 
 def test_only_a_third_person_who_counts_themselves_vouches(with_ben: Office) -> None:

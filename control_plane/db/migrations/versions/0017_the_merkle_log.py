@@ -47,7 +47,7 @@ def _enter(tiles: sa.Table) -> Growth:
     log, public = Growth(), sa.text("SELECT public FROM audit_records WHERE entry >= :at ORDER BY entry LIMIT :most")
     connection = op.get_bind()
     while found := connection.execute(public, {"at": log.range.size, "most": _AT_ONCE}).scalars().all():
-        log.append([leaf_hash(bytes(one) if isinstance(one, bytes) else str(one).encode()) for one in found])
+        log.append([leaf_hash(_stored(one)) for one in found])
         full = log.take_full()
         if full:
             op.bulk_insert(tiles, [{"level": at[0], "number": at[1], "hashes": hashes} for at, hashes in full])
@@ -56,7 +56,14 @@ def _enter(tiles: sa.Table) -> Growth:
     return log
 
 
+def _stored(public: object) -> bytes:
+    """Return what is in the column, also where somebody wrote text there that is no UTF-8."""
+    return bytes(public) if isinstance(public, bytes) else str(public).encode(errors="surrogateescape")
+
+
 def downgrade() -> None:
+    # Without a log there is nothing that this key signed: the next one begins with its own.
+    op.execute("DELETE FROM keys WHERE name = 'log/checkpoints/1'")
     op.drop_table("log_head")
     op.drop_table("log_tiles")
     op.drop_index("audit_by_leaf", "audit_records")

@@ -168,3 +168,14 @@ def test_text_that_is_no_note_is_refused(text: str) -> None:
 def test_a_name_that_no_key_may_have_is_refused(name: str) -> None:
     with pytest.raises(Malformed):
         NoteKey(name, KeyType.ED25519, bytes(32))
+
+
+def test_a_cosignature_is_not_the_signature_of_the_log_whatever_its_key_is_called() -> None:
+    """The control is that the same note with the log's own signature counts."""
+    head, key = TreeHead("log.example", 1, bytes(32)), Ed25519PrivateKey.from_private_bytes(b"l" * 32)
+    own, witness = NoteSigner("log.example", key), NoteSigner("log.example", key, KeyType.COSIGNATURE)
+    keys = [own.public, witness.public]
+
+    with pytest.raises(NoteUnverified):
+        verify_checkpoint(sign_note(head.text(), witness, seconds=1).encode(), keys)
+    assert verify_checkpoint(sign_note(head.text(), witness, own, seconds=1).encode(), keys) == head
