@@ -5,7 +5,6 @@ import os
 import select
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,19 +25,6 @@ from tests.fakes.usb_tree import STORAGE, UsbTree
 
 ROOT = Path(__file__).parents[2]
 COMMANDS = ("run", "devices", "explain", "records", "learn", "simulate", "pin-console", "trust", "tell")
-
-
-def fastest(*arguments: str) -> float:
-    took = []
-    for _ in range(7):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        took.append(time.perf_counter() - start)
-    return min(took)
-
-
-def test_help_takes_less_than_fifty_milliseconds_beyond_python_itself() -> None:
-    assert fastest("-m", "edge_agent.guard_main", "--help") - fastest("-c", "pass") < 0.05
 
 
 def test_help_imports_nothing_heavy() -> None:
