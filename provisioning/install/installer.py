@@ -12,7 +12,7 @@ from provisioning.finding import Finding, Verdict
 from provisioning.install import addresses, console
 from provisioning.install import wanted as catalogue
 from provisioning.install.item import Kind, Part, Wanted
-from provisioning.install.local import LocalFiles
+from provisioning.install.local import COMMAND_LINE, LocalFiles
 from provisioning.install.noted import Installed
 from provisioning.install.plan import RESTART, Plan, Step, folders_above, plan_install
 from provisioning.install.resolve import resolve
@@ -22,7 +22,6 @@ from shared.errors import Refused
 Resolve = Callable[[Sequence[addresses.Peer]], dict[str, tuple[str, ...]]]
 _ROOT = Path("/")
 _AS_USUAL = AgentSettings()
-_COMMAND_LINE = "/proc/cmdline"
 
 
 class InTheWay(Refused):
@@ -184,7 +183,7 @@ class Installer:
 
     def _boot(self) -> catalogue.Boot:
         ours = {entry.path for entry in self.files.noted().entries} & {catalogue.GRUB, catalogue.MODPROBE}
-        line = self.files.read(_COMMAND_LINE) if self.files.has(_COMMAND_LINE) else b""
+        line = self.files.read(COMMAND_LINE) if self.files.has(COMMAND_LINE) else b""
         is_told = not ours and authorized_default(line.decode(errors="replace")) == 0
         return catalogue.Boot(self._find("update-grub"), self._find("update-initramfs"), is_told)
 
