@@ -9,6 +9,7 @@ from typing import Any
 from control_plane.cli.people import door, print_json
 from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.tiles import WIDTH, Tile, tiles_of
+from shared.errors import Malformed
 
 _LOG = "/api/v1/log"
 _KEY = "log-key.json"
@@ -28,8 +29,10 @@ def checkpoint(options: Namespace) -> int:
 
 def proof(options: Namespace) -> int:
     source, number = options.record
+    if not number.isdecimal():
+        raise Malformed("number of a record", f"{number!r} is none; `audit tail` shows source and number of each")
     found: Any = door(options).post(f"{_LOG}/proof", {"source": source, "seq": int(number)})
-    proved, record = options.out.with_suffix(".tlog-proof"), options.out.with_suffix(".json")
+    proved, record = (options.out.with_name(options.out.name + suffix) for suffix in (".tlog-proof", ".json"))
     _write(record, [found["public"].encode()])
     _write(proved, [found["proof"].encode()])
     if options.json:

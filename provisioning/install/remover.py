@@ -1,5 +1,6 @@
 """Takes Leadglass away from a host again, and says what it leaves: never an image that nobody else has."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -36,6 +37,10 @@ class ImagesWait(Refused):
             "`leadglass-agent spool export`, and then move the folder away yourself"
         )
         self.folder, self.what = folder, what
+
+
+_CHECKS = "/usr/lib/leadglass"  # where the pinned console is checked from
+_OF_AGENT = ("identity", "journal", "policy", "spool", "agent.lock", "formats")
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ class Remover:
         stay += [step.path for step in last if not self._files.take(step)]
         left = [f"{step.path}: {step.why}" for step in plan.left]
         left += [self._why_left(path, data) for path in stay]
+        if data not in stay and AgentFolder(self._at(data)).identity.exists():
+            left.append(self._why_left(data, data))
         left += self._remove_accounts(installed)
         if Part.GUARD in installed.parts:
             shutil.rmtree(self._at("/run/leadglass-guard"), ignore_errors=True)
@@ -151,8 +158,14 @@ class Remover:
             if self._files.has(f"{catalogue.UNITS}/{catalogue.AGENT_UNIT}"):
                 self._system.start(catalogue.AGENT_UNIT)
             raise
+        folder = self._at(data)
         if installed.of(data) is not None:
-            shutil.rmtree(self._at(data), ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
+            return
+        # A folder that was there before, as a disk of its own is: what the agent made in it goes, and nothing else.
+        for name in _OF_AGENT:
+            shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / name).unlink(missing_ok=True)
 
     def _unpin(self, installed: Installed) -> None:
         if Part.GUARD not in installed.parts:
@@ -160,6 +173,8 @@ class Remover:
         machine = Machine(self._root, self._at(catalogue.GUARD_STATE), self._sys)
         if load_pins(machine.state).pins:
             store_pins(machine, Pins())
+            with contextlib.suppress(OSError):
+                self._at(_CHECKS).rmdir()
             if self._root == _ROOT:
                 rebuild()
 

@@ -88,7 +88,7 @@ def build(fetched: Path, out: Path, work: Path, age: int, root: Path = ROOT) -> 
     out.mkdir(parents=True, exist_ok=True)
     package = out / made.file_name
     _run(
-        ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zzstd", "-z9", "--build", str(tree), str(package)],
+        ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zzstd", "-z3", "--build", str(tree), str(package)],
         {"SOURCE_DATE_EPOCH": str(age)},
     )  # fmt: skip
     return package

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from edge_agent.link.client import GuardClient, GuardRefused, GuardUnavailable
 from edge_agent.link.protocol import Rehearsal
 from provisioning.finding import Finding, Verdict
+from provisioning.self_test.patience import Patience
 from shared.devices.verdict import Target
 from shared.fleet.devices import GuardReport
 
@@ -12,10 +13,22 @@ CHECK = "device-decided"
 _POLICY = "see that the guard has a policy: leadglass-guard status"
 
 
-def judge_device(connect: Callable[[], GuardClient], *, has_guard: bool) -> Finding:
-    """`has_guard`: this host is meant to have one."""
+def judge_device(connect: Callable[[], GuardClient], *, has_guard: bool, patience: Patience | None = None) -> Finding:
+    """`has_guard`: this host is meant to have one. `patience` gives it the time to start and to hear of a policy."""
     if not has_guard:
         return Finding(CHECK, Verdict.NOT_EVALUATED, "no device guard is installed on this host")
+    found = [_looked(connect)]
+
+    def look() -> Finding | None:
+        found[0] = _looked(connect)
+        return found[0] if found[0].verdict is Verdict.PASS else None
+
+    if patience is not None and found[0].verdict is not Verdict.PASS:
+        patience.until(look)
+    return found[0]
+
+
+def _looked(connect: Callable[[], GuardClient]) -> Finding:
     try:
         with connect() as guard:
             return _judged(guard.report(), guard.rehearse())

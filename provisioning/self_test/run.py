@@ -75,4 +75,4 @@ def _everything(
     yield host.judge_clock(*read_clock(), centre.ahead)
     yield from journey.findings
     yield judge_inclusion(journey.leaf, centre, identity.trust, context.patience)
-    yield judge_device(context.guard, has_guard=context.has_guard)
+    yield judge_device(context.guard, has_guard=context.has_guard, patience=context.patience)

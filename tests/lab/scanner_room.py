@@ -11,8 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from provisioning.bundle.fingerprint import fingerprint
+from provisioning.bundle.host import field as field_of
+from provisioning.bundle.make import Contents, make
+from provisioning.bundle.manifest import Manifest
+from provisioning.bundle.needed import NEEDED
 from provisioning.packaging import plan
 from provisioning.packaging.build import ROOT, build, fetch
+from shared.clock import SystemClock
+from shared.signing import SoftwareSigner
 from tests.lab import cache
 from tests.lab.centre import Centre, centre
 from tests.lab.guest import Done
@@ -22,6 +31,7 @@ from tests.lab.machine import Boot
 from tests.lab.wire import LabError
 
 GUIDE = ROOT / "docs/guides/visit.md"
+SITE_FILE = "/var/lib/leadglass-provision/bundle/0.1.0/site/ct2.toml"
 ASSET, ENGINEER, RECEIVER = "CT 2, room 1.14", "Erika Muster", "Wang Fang"
 BEGIN, END = "<!-- transcript -->\n", "<!-- end of the transcript -->\n"
 # As the administrator has published it: the phantom of the self-test may be sent, and hubs may be plugged in.
@@ -42,12 +52,13 @@ hosts_port = {hosts_port}
 guard = true
 keys = "file"
 policy_root = "{root}"
+deny_by_default = true
 engineer = "{engineer}"
 received_by = "{receiver}"
 """
 _CLOCK = (Path(__file__).parent / "inside/clock.py").read_bytes()
 _OF = 1_700_000_000  # when its files were made, for the same bytes every time
-_DISK, _STICK = "30G", "64M"
+_DISK, _STICK = "30G", "96M"
 _PAST_HERE = re.compile(r"[0-9a-f]{8,}|\d+")
 
 
@@ -75,10 +86,19 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """What the engineer has on paper."""
+
+    digest: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
 class ScannerRoom:
     lab: Lab
     centre: Centre
     session: Session
+    sheet: Sheet
 
     def ready(self) -> None:
         """What was there before the engineer came: a disk for images, a keyboard, a clock that is kept, a cable."""
@@ -104,10 +124,10 @@ class ScannerRoom:
 def scanner_room(folder: Path) -> Iterator[ScannerRoom]:
     with centre(folder) as running:
         running.publish(POLICY)
-        _stick(folder, running)
+        sheet = _stick(folder, running)
         _ext4(folder / "images.img", _DISK)
         with Lab(image(), Boot(memory="1G")) as lab:
-            room = ScannerRoom(lab, running, Session(lab))
+            room = ScannerRoom(lab, running, Session(lab), sheet)
             room.ready()
             yield room
 
@@ -133,18 +153,33 @@ def _built(libraries: Path, folder: Path) -> None:
     build(libraries, folder, folder / "work", _OF)
 
 
-def _stick(folder: Path, running: Centre) -> None:
-    """What the engineer carries: the package, and what is written down of this site."""
+def packages() -> list[Path]:
+    """Return the Debian packages that a bundle carries, ours among them."""
+    needed = cache.kept("bundle-packages", cache.key(*NEEDED), _downloaded)
+    return [package(), *sorted(needed.glob("*.deb"))]
+
+
+def _downloaded(folder: Path) -> None:
+    command = ["apt-get", "--quiet=2", "--option=APT::Sandbox::User=root", "download", *NEEDED]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+
+
+def _stick(folder: Path, running: Centre) -> Sheet:
+    """Make what the engineer carries, the bundle, and return what goes along on paper."""
     files = folder / "stick"
     files.mkdir()
-    (files / package().name).write_bytes(package().read_bytes())
     (root,) = running.person("policy", "root", "--json").json()["roots"].values()
     site = _SITE.format(
         centre=running.enrol_url, asset=ASSET, hosts_port=running.ports["host"], root=root, engineer=ENGINEER,
         receiver=RECEIVER,
     )  # fmt: skip
-    (files / "ct2.toml").write_text(site)
+    (folder / "ct2.toml").write_text(site)
+    signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
+    contents = Contents(packages(), [folder / "ct2.toml"])
+    made = SystemClock().now()
+    _bundle, digest = make(files, contents, lambda version: Manifest(version, made), signer, field_of)
     _ext4(folder / "stick.img", _STICK, files)
+    return Sheet(digest, fingerprint(signer.public))
 
 
 def _ext4(file: Path, size: str, files: Path | None = None) -> None:
@@ -157,9 +192,13 @@ def visit(room: ScannerRoom) -> str:
     """Make the visit as it is typed, and return its transcript. Raises LabError."""
     session = room.session
     room.plug_the_stick_in()
-    session.type("mount -o ro /dev/sda /mnt/stick && ls /mnt/stick")
-    session.type("dpkg -i /mnt/stick/leadglass-agent_*.deb")
-    session.type("leadglass-provision visit --site-file /mnt/stick/ct2.toml", room.centre.code(ASSET), check=False)
+    session.type("mount -o ro /dev/sda /mnt/stick")
+    session.type("mkdir -m 700 /root/leadglass && cp /mnt/stick/leadglass-*.bundle /root/leadglass/bundle")
+    inside = "cd /root/leadglass && "
+    session.type(f"{inside}echo '{room.sheet.digest}  bundle' | sha256sum --check && tar -xf bundle --no-same-owner")
+    session.type(f"{inside}sh begin.sh bundle '{room.sheet.fingerprint}'")
+    session.type("rm -r /root/leadglass && umount /mnt/stick")
+    session.type(f"leadglass-provision visit --site-file {SITE_FILE}", room.centre.code(ASSET))
     session.type("leadglass-agent status --data /var/lib/leadglass")
     return session.text()
 
@@ -167,7 +206,7 @@ def visit(room: ScannerRoom) -> str:
 def shape(transcript: str) -> list[str]:
     """Return what of a transcript is the same wherever it is made: commands, and how each line begins."""
     lines = [line for line in transcript.splitlines() if line.strip()]
-    return [line if line.startswith("# ") else _PAST_HERE.sub("N", line[:40]).split("  ")[0] for line in lines]
+    return [_PAST_HERE.sub("N", line if line.startswith("# ") else line[:40].split("  ")[0]) for line in lines]
 
 
 def in_guide() -> str:

@@ -11,17 +11,9 @@ from tests.lab.filesystem import Difference
 from tests.lab.image import Image
 from tests.lab.scanner_room import ASSET, ScannerRoom, in_guide, scanner_room, shape, visit
 
-_TIMES = "python3 -c \"import json; print(json.load(open('/var/lib/leadglass-provision/visit.json'))['steps'])\""
-# What dpkg and systemd keep of a package that was there, and the accounts of people's data that was kept.
-_OF_DEBIAN = (
-    "/var/lib/dpkg",
-    "/var/cache",
-    "/etc/passwd",
-    "/etc/group",
-    "/etc/shadow",
-    "/etc/gshadow",
-    "/var/lib/systemd",
-)
+# What any package leaves: dpkg's own books, accounts, and systemd's memory of when a timer ran.
+_OF_DEBIAN = ("/var/lib/dpkg/", "/etc/passwd", "/etc/group", "/etc/shadow", "/etc/gshadow", "/var/lib/systemd/timers")
+_SAID_TO_STAY = ("/var/lib/leadglass", "/var/lib/leadglass-provision")
 
 
 @pytest.fixture
@@ -48,15 +40,23 @@ def test_a_visit_from_the_stick_to_the_signed_report_and_away_again(room: Scanne
     assert guest.read("/sys/fs/cgroup/leadglass.slice/leadglass-host.slice/memory.high") == str(150 << 20)
     assert guest.glob("/var/lib/leadglass-provision/hand-over/*.pdf")
 
-    session.type("leadglass-provision uninstall --erase-guard-records")
-    session.type("dpkg --purge leadglass-agent")
+    there = filesystem.difference(before, filesystem.listing(guest))
+    assert "/etc/systemd/system/leadglass-agent.service" in ours(there).added, "the comparison sees what was installed"
 
+    session.type("leadglass-provision uninstall --erase-identity --erase-guard-records")
+    purged = session.type("dpkg --purge leadglass-agent")
+
+    assert all(f"leadglass-agent: {place} stays." in purged for place in _SAID_TO_STAY)
+    assert not guest.glob("/var/lib/leadglass/identity*")
     left = filesystem.difference(before, filesystem.listing(guest))
-    assert _ours(left) == Difference(frozenset(), frozenset(), frozenset())
+    assert ours(left) == Difference(frozenset(), frozenset(), frozenset())
 
 
-def _ours(found: Difference) -> Difference:
-    def kept(paths: frozenset[str]) -> frozenset[str]:
-        return frozenset(path for path in paths if not path.startswith(_OF_DEBIAN))
+def ours(found: Difference) -> Difference:
+    """Return a difference without what it was said would stay."""
+    stays = tuple(f"{place}/" for place in _SAID_TO_STAY)
 
-    return Difference(kept(found.added), kept(found.removed), kept(found.changed))
+    def rest(paths: frozenset[str]) -> frozenset[str]:
+        return frozenset(path for path in paths if not f"{path}/".startswith((*_OF_DEBIAN, *stays)))
+
+    return Difference(rest(found.added), rest(found.removed), rest(found.changed))

@@ -6,7 +6,7 @@ from control_plane.first_start import first_start
 from control_plane.settings import Folders
 from shared.clock import SystemClock
 from tests.contracts.database.conftest import Place
-from tests.control_plane.cli.running import run
+from tests.control_plane.cli.running import run_apart as run
 
 
 def test_the_next_issuing_authority_is_asked_for_and_installed(place: Place, tmp_path: Path) -> None:

@@ -125,7 +125,7 @@ def test_only_who_shows_password_and_second_factor_gets_one_and_it_is_in_the_log
     assert (refused["status"], refused["title"]) == (403, "Not proved")
     assert ada.certify(name="nobody")["status"] == 403
 
-    verdict = ada.centre.ok("POST", "/api/v1/audit/verify")["certificates"]
+    verdict = ada.centre.ok("POST", "/api/v1/audit/verify", {})["certificates"]
     assert (verdict["state"], verdict["why"]) == ("verified", "")
     records = ada.centre.ok("GET", "/api/v1/audit/records")["records"]
     named = [{what["kind"]: what["name"] for what in one["what"]} for one in records]

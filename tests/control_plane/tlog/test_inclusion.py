@@ -75,6 +75,7 @@ def test_a_person_takes_away_a_checkpoint_a_proof_and_all_of_the_log(ward: Ward,
     ca.write_bytes(load_identity(host.folder).trust.pem())
     assert person("audit", "checkpoint", "--out", kept) == 0
     assert person("audit", "proof", "--record", host.host_id, 1, "--out", tmp_path / "one") == 0
+    assert person("audit", "proof", "--record", host.host_id, "one", "--out", tmp_path / "none") != 0
     assert person("audit", "tiles", "--out", tmp_path / "all") == 0
     assert person("audit", "verify", "--kept", kept) == 0
 

@@ -248,9 +248,11 @@ def test_a_name_that_cannot_be_looked_at_is_said_and_stops_no_other(
             entries = sorted(listing, key=lambda entry: entry.name, reverse=not first)
             yield iter([Stale(entries[0]), *entries[1:]])
 
-    monkeypatch.setattr(os, "scandir", one_stale)
-    watched.settled()
-    watched.after_s(TIMING.rescan_s)
+    # No longer than it is looked at: whoever removes the folder lists it as well.
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", one_stale)
+        watched.settled()
+        watched.after_s(TIMING.rescan_s)
     row = watched.watcher._published
 
     assert watched.captured() == [MR.dataset if first else CT.dataset]

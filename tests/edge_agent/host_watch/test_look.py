@@ -294,7 +294,7 @@ def test_swap_is_judged_by_what_it_is_written_to(tmp_path: Path, sys_: Path) -> 
 
     found = dict(swaps(tmp_path, sys_, f"{blocks[0]} partition", f"{tmp_path}/swap\\040file file", "/nowhere file"))
     assert found[str(blocks[0])] == ENCRYPTED
-    assert found[str(file)] in (PLAIN, UNKNOWN)
+    assert found[str(file)] in (PLAIN, UNKNOWN, MEMORY)  # whatever the folders of tests lie on
     assert found["/nowhere"] == UNKNOWN
 
 

@@ -358,6 +358,21 @@ def test_an_image_that_nobody_else_has_is_never_erased(root: Path, enrolled: Age
     assert not (root / DATA).exists()
 
 
+def test_of_a_folder_that_was_there_before_what_is_the_agent_s_is_told_of_and_goes(root: Path) -> None:
+    disk = root / DATA
+    (disk / "lost+found").mkdir(parents=True)
+    install(root)
+    for name in ("identity", "journal"):
+        (disk / name).mkdir()
+        (disk / name / "file").touch()
+
+    told = f"/{DATA}: identity, spool and journal; --erase-identity erases them once everything is delivered"
+    assert told in Remover(root).apply(Erasing())
+    install(root)
+    assert told not in Remover(root).apply(Erasing(identity=True))
+    assert [path.name for path in disk.iterdir()] == ["lost+found"]
+
+
 def test_a_spool_that_cannot_be_read_is_not_erased(root: Path, enrolled: AgentFolder) -> None:
     (enrolled.spool / "files").mkdir(parents=True)
     enrolled.database.parent.mkdir()

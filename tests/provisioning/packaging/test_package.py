@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def test_the_same_tree_gives_the_same_bytes(packages: Packages, libraries: Path,
     finally:
         os.umask(umask)
 
+    shutil.rmtree(tmp_path / "another")
     assert again.read_bytes() == packages.this.read_bytes()
 
 
