@@ -109,11 +109,11 @@ class Remover:
         if by is None and not parts.keys() & {catalogue.GRUB, catalogue.MODPROBE}:
             line = self._files.read(COMMAND_LINE) if self._files.has(COMMAND_LINE) else b""
             by = "the kernel's command line" if authorized_default(line.decode(errors="replace")) == 0 else None
-        if by is None or Part.GUARD not in installed.parts:
+        if by is None or Part.GUARD not in installed.parts or not load_pins(self._at(catalogue.GUARD_STATE)).pins:
             return None
         return (
-            f"{by} goes on denying what is on the USB, so the console stays pinned: take that away, start this "
-            "machine anew, and uninstall again"
+            f"{by} goes on denying what is on the USB, so the console stays pinned: take that away, start this machine "
+            "anew, and uninstall again; or give the keyboard up first: leadglass-guard pin-console --remove PORT"
         )
 
     def verify_delivered(self, data: str) -> None:
@@ -173,10 +173,10 @@ class Remover:
         machine = Machine(self._root, self._at(catalogue.GUARD_STATE), self._sys)
         if load_pins(machine.state).pins:
             store_pins(machine, Pins())
-            with contextlib.suppress(OSError):
-                self._at(_CHECKS).rmdir()
             if self._root == _ROOT:
                 rebuild()
+        with contextlib.suppress(OSError):
+            self._at(_CHECKS).rmdir()
 
     def _why_left(self, path: str, data: str) -> str:
         if path == data:
