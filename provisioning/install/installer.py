@@ -49,6 +49,17 @@ class NotInstalled(Refused):
         super().__init__(f"{what} is not installed on this host; run `leadglass-provision install` first")
 
 
+class OtherDataFolder(Refused):
+    """Nothing was changed: units that know one folder alone would start no agent in another, and say nothing of it."""
+
+    def __init__(self, data: str) -> None:
+        super().__init__(
+            f"{FILE} names the data folder {data}, and the services know {AgentSettings().data} alone: name that one, "
+            "and mount the disk that is to hold it there"
+        )
+        self.data = data
+
+
 @dataclass(frozen=True)
 class Choice:
     """What somebody wants installed beside what is installed already. `settings` are those of a new agent.toml."""
@@ -78,12 +89,14 @@ class Installer:
     # ---- installing
 
     def plan(self, choice: Choice) -> Plan:
-        """Raises ConsoleNotProved, NoWayToDeny, NameNotResolved, Malformed, OtherVersion, OSError."""
+        """Raises ConsoleNotProved, NoWayToDeny, OtherDataFolder, NameNotResolved, Malformed, OtherVersion, OSError."""
         installed = self.files.noted()
         parts = choice.parts | installed.parts
         if Part.DENIAL in choice.parts - installed.parts:
             self.verify_console(no_usb_console=choice.no_usb_console)
         settings = self.settings() or choice.settings
+        if Part.AGENT in parts and settings.data != AgentSettings().data:
+            raise OtherDataFolder(settings.data)
         wanted = self._wanted(parts, settings)
         missing = [name for name in catalogue.accounts(sorted(parts)) if not self.files.is_account(name)]
         there = self.files.there(_all_paths(wanted, installed))

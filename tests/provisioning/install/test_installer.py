@@ -22,7 +22,7 @@ from edge_agent.enrol.enroller import enrol
 from edge_agent.settings_file.document import FILE, AgentSettings, NamedFolder
 from provisioning import __main__ as program
 from provisioning.install.addresses import DROP_IN, NameNotResolved
-from provisioning.install.installer import Choice, ConsoleNotProved, Installer, InTheWay
+from provisioning.install.installer import Choice, ConsoleNotProved, Installer, InTheWay, OtherDataFolder
 from provisioning.install.item import Part
 from provisioning.install.local import LocalFiles
 from provisioning.install.remover import Erasing, ImagesWait, Remover
@@ -90,6 +90,16 @@ def test_blank_lines_and_those_of_nis_are_no_accounts(root: Path) -> None:
             file.write("\n+::::::\n")
     assert LocalFiles(root).is_account("root")
     assert not LocalFiles(root).is_account("leadglass")
+
+
+def test_a_folder_that_no_unit_knows_is_refused_before_anything_is_changed(root: Path) -> None:
+    (root / "etc/leadglass").mkdir()
+    (root / FILE.lstrip("/")).write_text(replace(SETTINGS, data="/srv/leadglass").text())
+    before = tree(root)
+
+    with pytest.raises(OtherDataFolder, match="mount the disk that is to hold it there"):
+        install(root)
+    assert tree(root) == before
 
 
 def test_a_dry_run_says_every_change_and_makes_none(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
