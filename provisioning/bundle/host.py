@@ -14,6 +14,7 @@ from shared.errors import Unavailable
 from shared.signing import EvidencePublicKey
 
 _END = b"-----END PUBLIC KEY-----\n"
+_NOT_HERE = ("", "not-installed", "config-files")
 
 
 class DpkgFailed(Unavailable):
@@ -92,11 +93,20 @@ class Host:
         return self.folder / "new"
 
     def installed(self, package: str) -> str | None:
-        """Return which version of a package is installed."""
+        """Return which version of a package is installed, whole."""
+        status, version = self._stands(package)
+        return version if status == "installed" else None
+
+    def begun(self, package: str) -> str | None:
+        """Return which version of a package is here, whole or as far as dpkg came with it."""
+        status, version = self._stands(package)
+        return version if version and status not in _NOT_HERE else None
+
+    def _stands(self, package: str) -> tuple[str, str]:
         asked = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", package]
         said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
         status, _, version = said.partition(" ")
-        return version if status == "installed" else None
+        return status, version
 
     def install(self, packages: Sequence[Path]) -> None:
         """Raises DpkgFailed: what it said is on the terminal."""

@@ -43,9 +43,12 @@ class LocalFiles:
             return Installed()
 
     def note(self, installed: Installed) -> None:
-        """Write down durably what is about to be, or was, changed. Raises OSError."""
-        make_folder(self._state)
-        write_over(self._state / "installed.json", installed.encode())
+        """Write down durably what is about to be, or was, changed. Raises CannotChange."""
+        try:
+            make_folder(self._state)
+            write_over(self._state / "installed.json", installed.encode())
+        except OSError as exc:
+            raise CannotChange(f"{STATE}/installed.json", exc.strerror or type(exc).__name__) from exc
 
     def forget(self) -> list[str]:
         """Nothing is noted any more; return what lies in our own folder still. Raises OSError."""

@@ -21,6 +21,7 @@ from edge_agent.console.plan import RULES
 from edge_agent.enrol.enroller import enrol
 from edge_agent.settings_file.document import FILE, AgentSettings, NamedFolder
 from provisioning import __main__ as program
+from provisioning.command import UNAVAILABLE
 from provisioning.install.addresses import DROP_IN, NameNotResolved
 from provisioning.install.installer import Choice, ConsoleNotProved, Installer, InTheWay, OtherDataFolder
 from provisioning.install.item import Part
@@ -100,6 +101,16 @@ def test_a_folder_that_no_unit_knows_is_refused_before_anything_is_changed(root:
     with pytest.raises(OtherDataFolder, match="mount the disk that is to hold it there"):
         install(root)
     assert tree(root) == before
+
+
+def test_a_full_disk_is_named_and_nothing_was_changed(root: Path) -> None:
+    before = tree(root)
+    command = f'ulimit -f 0; exec "{sys.executable}" -P -m provisioning install --root "$0"'
+    done = subprocess.run(["sh", "-c", command, str(root)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == UNAVAILABLE
+    assert "/var/lib/leadglass-provision/installed.json cannot be changed: File too large" in done.stderr
+    assert {name for name in tree(root).keys() - before.keys() if "leadglass-provision" not in name} == set()
 
 
 def test_a_dry_run_says_every_change_and_makes_none(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -162,6 +162,14 @@ def test_a_machine_with_nothing_of_ours_verifies_a_bundle_with_its_own_programs_
     older = bench.run("leadglass-provision", "bundle", "install", bundle)
     assert older.returncode == 1
     assert f"the bundle holds version 0.1.0, and {NEXT} is installed: it is genuine and older" in older.stderr
+    # Neither is a newer one that dpkg did not come to the end of.
+    status = bench.sees("/var/lib/dpkg/status")
+    whole = status.read_text()
+    head = "Package: leadglass-agent\nStatus: install ok "
+    assert f"{head}installed" in whole
+    status.write_text(whole.replace(f"{head}installed", f"{head}half-configured"))
+    assert "it is genuine and older" in bench.run("leadglass-provision", "bundle", "install", bundle).stderr
+    status.write_text(whole)
     # And what begins on a machine with nothing of ours is no way around that.
     begun = bench.run("sh", "-c", f"cd /root/leadglass && sh begin.sh bundle '{fingerprint}'")
     assert "it is genuine and older" in begun.stderr
