@@ -68,6 +68,7 @@ class Choice:
     settings: AgentSettings = _AS_USUAL
     replacing: bool = False
     no_usb_console: bool = False
+    following: bool = False  # nobody is here to confirm where the centre is
 
 
 class Installer:
@@ -89,12 +90,18 @@ class Installer:
     # ---- installing
 
     def plan(self, choice: Choice) -> Plan:
-        """Raises ConsoleNotProved, NoWayToDeny, OtherDataFolder, NameNotResolved, Malformed, OtherVersion, OSError."""
+        """Plan so that what was chosen is in place, beside what is already.
+
+        Raises ConsoleNotProved, NoWayToDeny, OtherDataFolder, StrangeDoor, NameNotResolved, Malformed, OtherVersion,
+        OSError.
+        """
         installed = self.files.noted()
         parts = choice.parts | installed.parts
         if Part.DENIAL in choice.parts - installed.parts:
             self.verify_console(no_usb_console=choice.no_usb_console)
         settings = self.settings() or choice.settings
+        if choice.following:
+            self._verify_doors(self.host())
         if Part.AGENT in parts and settings.data != AgentSettings().data:
             raise OtherDataFolder(settings.data)
         wanted = self._wanted(parts, settings)
@@ -149,14 +156,18 @@ class Installer:
 
     # ---- following enrolment
 
-    def plan_addresses(self) -> Plan:
+    def plan_addresses(self, *, following: bool = False) -> Plan:
         """Plan whom the agent may talk to, by what enrolment and settings say now.
 
-        Raises NotInstalled, NameNotResolved, IdentityUnreadable, Malformed, OtherVersion, OSError.
+        `following`: nobody is here to confirm what enrolment left, so another centre than the one written is none.
+
+        Raises NotInstalled, NameNotResolved, StrangeDoor, IdentityUnreadable, Malformed, OtherVersion, OSError.
         """
         installed, settings, host = self.files.noted(), self.settings(), self.host()
         if settings is None or Part.AGENT not in installed.parts:
             raise NotInstalled("the agent")
+        if following:
+            self._verify_doors(host)
         wanted = self._addresses(settings, host) if host is not None else []
         there = self.files.there(_all_paths(wanted, installed))
         plan = plan_install(wanted, {Part.ADDRESSES}, there, installed)
@@ -199,6 +210,11 @@ class Installer:
         line = self.files.read(COMMAND_LINE) if self.files.has(COMMAND_LINE) else b""
         is_told = not ours and authorized_default(line.decode(errors="replace")) == 0
         return catalogue.Boot(self._find("update-grub"), self._find("update-initramfs"), is_told)
+
+    def _verify_doors(self, host: HostConfig | None) -> None:
+        """Raises StrangeDoor."""
+        if host is not None and self.files.has(addresses.DROP_IN):
+            addresses.verify_confirmed(addresses.doors(host), self.files.read(addresses.DROP_IN).decode())
 
     def _addresses(self, settings: AgentSettings, host: HostConfig) -> list[Wanted]:
         peers = addresses.peers(settings, host)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import AgentFolder
+from edge_agent.config import AgentFolder, load_config
 from edge_agent.console.pinning import Machine
 from edge_agent.console.pinning import store as store_pins
 from edge_agent.console.pins import Pins
@@ -22,7 +22,7 @@ from edge_agent.enrol.enroller import enrol
 from edge_agent.settings_file.document import FILE, AgentSettings, NamedFolder
 from provisioning import __main__ as program
 from provisioning.command import UNAVAILABLE
-from provisioning.install.addresses import DROP_IN, NameNotResolved
+from provisioning.install.addresses import DROP_IN, NameNotResolved, StrangeDoor
 from provisioning.install.installer import Choice, ConsoleNotProved, Installer, InTheWay, OtherDataFolder
 from provisioning.install.item import Part
 from provisioning.install.local import LocalFiles
@@ -339,7 +339,7 @@ def test_the_timer_s_service_follows_although_it_may_write_in_one_folder_alone(
 ) -> None:
     (root / FILE.lstrip("/")).write_text(replace(SETTINGS, archives=("10.3.0.8",)).text())
     closed = 'mount --bind "$1/$0" "$1/$0" && mount -o remount,ro,bind "$1/$0"; touch "$1/$0/x" 2>/dev/null && exit 9'
-    follow = 'exec "$2" -P -m provisioning addresses --root "$1"'
+    follow = 'exec "$2" -P -m provisioning addresses --follow --root "$1"'
     script = f"{closed}; {follow}"
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "etc/leadglass", str(root), sys.executable],
@@ -348,6 +348,22 @@ def test_the_timer_s_service_follows_although_it_may_write_in_one_folder_alone(
 
     assert done.returncode == 0, done.stderr
     assert "IPAddressAllow=10.3.0.8" in (root / DROP_IN.lstrip("/")).read_text()
+
+
+def test_who_has_the_agent_s_account_cannot_name_whom_it_may_talk_to(root: Path, enrolled: AgentFolder) -> None:
+    host = installer(root)
+    host.apply(host.plan_addresses(following=True))
+    assert host.plan_addresses(following=True).is_nothing
+    config = load_config(enrolled)
+    for name in ("thief.example", "203.0.113.9"):
+        enrolled.config.write_bytes(replace(config, doors=replace(config.doors, host=name)).encode())
+
+        with pytest.raises(StrangeDoor, match=f"names {name} "):
+            host.plan_addresses(following=True)
+        with pytest.raises(StrangeDoor):  # as an upgrade does
+            host.plan(Choice(frozenset(), following=True))
+        # A person who is root may.
+        assert not host.plan_addresses().is_nothing
 
 
 def test_an_image_that_nobody_else_has_is_never_erased(root: Path, enrolled: AgentFolder, centre: Centre) -> None:
