@@ -77,17 +77,7 @@ class Remover:
         plan = self.plan(erasing)
         self._files.note(plan.before)
         self._files.sweep(entry.path for entry in installed.entries)
-        # Of the console nothing goes before nothing denies any more, whatever ends this run.
-        last = [step for step in plan.changes if f"{catalogue.GUARD_STATE}/".startswith(f"{step.path}/")]
-        stay = [step.path for step in plan.changes if step not in last and not self._files.take(step)]
-        for action in plan.actions:
-            self._system.act(action)
-        denying = self._denying(installed, plan)
-        if denying is None:
-            self._unpin(installed)
-            if erasing.guard_records:
-                shutil.rmtree(self._at(catalogue.GUARD_STATE), ignore_errors=True)
-        stay += [step.path for step in last if not self._files.take(step)]
+        stay, denying = self._take_away(plan, installed, erasing)
         left = [f"{step.path}: {step.why}" for step in plan.left]
         left += [self._why_left(path, data) for path in stay]
         if data not in stay and AgentFolder(self._at(data)).identity.exists():
@@ -101,6 +91,22 @@ class Remover:
         elif Part.DENIAL in installed.parts:
             left.append("the kernel that runs now still authorises nothing on the USB; the next start ends that")
         return left
+
+    def _take_away(self, plan: Plan, installed: Installed, erasing: Erasing) -> tuple[list[str], str | None]:
+        """Return which folders are not empty and stay, and what goes on denying.
+
+        Of the console nothing goes before nothing denies any more, whatever ends this run.
+        """
+        last = [step for step in plan.changes if f"{catalogue.GUARD_STATE}/".startswith(f"{step.path}/")]
+        stay = [step.path for step in plan.changes if step not in last and not self._files.take(step)]
+        for action in plan.actions:
+            self._system.act(action)
+        denying = self._denying(installed, plan)
+        if denying is None:
+            self._unpin(installed)
+            if erasing.guard_records:
+                shutil.rmtree(self._at(catalogue.GUARD_STATE), ignore_errors=True)
+        return [*stay, *(step.path for step in last if not self._files.take(step))], denying
 
     def _denying(self, installed: Installed, plan: Plan) -> str | None:
         """Return what goes on denying after the next start too, for which the console stays pinned."""
