@@ -76,6 +76,11 @@ DEBIAN_PACKAGES = {
     "libtss2-esys-3.0.2-0": ("/usr/share/doc/libtss2-esys-3.0.2-0/copyright", "lets systemd-creds speak to a TPM"),
     "libtss2-rc0": ("/usr/share/doc/libtss2-rc0/copyright", "lets systemd-creds say what a TPM refused"),
     "libusbguard-dev": ("/usr/include/usbguard/Rule.hpp", "has deciding measured against USBGuard's own library"),
+    "golang-go": ("go", "builds what judges the audit log with an implementation that is not ours"),
+    "golang-golang-x-mod-dev": (
+        "/usr/share/gocode/src/golang.org/x/mod/go.mod",
+        "judges the audit log with an implementation that is not ours",
+    ),
     "mmdebstrap": ("mmdebstrap", "makes the guest of the lab out of packages"),
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,24 +59,25 @@ class Host:
 
     @contextmanager
     def unpacking(self) -> Iterator[Callable[[str], Callable[[bytes], object]]]:
-        """Yield what takes the members of a bundle; what was taken is gone at the end unless `keep` was called."""
+        """Yield what takes the members of a bundle: on the disk at the end, and gone where it ends in an error."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         shutil.rmtree(self._new, ignore_errors=True)
         self._new.mkdir()
-        opened: list[BinaryIO] = []
+        with ExitStack() as opened:
+            opened.push(self._drop_unless_whole)
 
-        def sink(name: str) -> Callable[[bytes], object]:
-            place = self._new / name
-            place.parent.mkdir(exist_ok=True)
-            opened.append(place.open("xb"))
-            return opened[-1].write
+            def sink(name: str) -> Callable[[bytes], object]:
+                place = self._new / name
+                place.parent.mkdir(exist_ok=True)
+                file = opened.enter_context(place.open("xb"))
+                opened.callback(_sync, file)
+                return file.write
 
-        try:
             yield sink
-        finally:
-            for file in opened:
-                file.close()
+
+    def _drop_unless_whole(self, kind: object, *_: object) -> None:
+        if kind is not None:
             shutil.rmtree(self._new, ignore_errors=True)
 
     def keep(self, version: str) -> Path:
@@ -113,6 +114,11 @@ class Host:
         done = subprocess.run(["dpkg", "--install", *map(str, packages)], check=False)
         if done.returncode != 0:
             raise DpkgFailed("install", "what it said stands above; put it right and run the same command again")
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _said(command: Sequence[str], what: str) -> str:

@@ -68,7 +68,7 @@ def install(host: Host, bundle: Path, wish: Wish) -> tuple[Verified, Path]:
         with bundle.open("rb") as file:
             verified = verify(file, trusted(host, wish), sink)
         _verify_not_older(host, verified, wish)
-        place = host.keep(verified.manifest.version)
+    place = host.keep(verified.manifest.version)
     host.pin(verified.manifest.keys or (verified.key,))
     packages = sorted((place / "packages").iterdir())
     wanted = [package for package in packages if _is_wanted(host, package, verified.manifest.version)]
