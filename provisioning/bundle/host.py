@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from edge_agent.files import make_folder, write_over
 from provisioning.bundle.manifest import parse_pem, pem
 from provisioning.layout import OWN_FOLDER
 from shared.errors import Unavailable
@@ -49,19 +50,13 @@ class Host:
 
     def pin(self, keys: Sequence[EvidencePublicKey]) -> None:
         """Judge the next bundle by these, and by no others. Raises OSError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self._keys.with_suffix(".new")
-        with draft.open("wb") as file:
-            file.write(b"".join(map(pem, keys)))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._keys)
+        self._have_folder()
+        write_over(self._keys, b"".join(map(pem, keys)))
 
     @contextmanager
     def unpacking(self) -> Iterator[Callable[[str], Callable[[bytes], object]]]:
         """Yield what takes the members of a bundle: on the disk at the end, and gone where it ends in an error."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        self._have_folder()
         shutil.rmtree(self._new, ignore_errors=True)
         self._new.mkdir()
         with ExitStack() as opened:
@@ -75,6 +70,12 @@ class Host:
                 return file.write
 
             yield sink
+
+    def _have_folder(self) -> None:
+        # The visit's records lie in the same one, and the names of people in them.
+        for folder in (self.folder.parent, self.folder):
+            make_folder(folder)
+            folder.chmod(0o700)
 
     def _drop_unless_whole(self, kind: object, *_: object) -> None:
         if kind is not None:
