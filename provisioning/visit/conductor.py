@@ -45,7 +45,7 @@ class Conductor:
 
     def _tell(self, step: Step, findings: Sequence[Finding], broken: Sequence[Finding]) -> None:
         doubtful = [one for one in findings if one.verdict is not Verdict.PASS]
-        word = "broken" if broken else "ok"
+        word = "broken" if broken else "open" if doubtful else "ok"
         counted = f"{len(findings) - len(doubtful)} of {len(findings)} passed"
         self._say(f"{step.name:{_WIDE}} {word:6}  {counted if len(findings) > _FEW else findings[0].reason}")
         for line in lines(broken or doubtful):

@@ -130,8 +130,10 @@ def test_it_breaks_off_at_a_step_that_failed_or_said_nothing_and_says_what_to_do
 
 def test_what_is_advised_keeps_nobody_and_what_was_not_evaluated_is_no_pass(tmp_path: Path) -> None:
     advised, doubtful = Saying("preflight", BAD, advised=["looked"]), Saying("enrol", UNSEEN)
-    record, _ = conducted(tmp_path, advised, doubtful)
+    record, said = conducted(tmp_path, advised, doubtful, Saying("self-test", GOOD))
 
+    told = [line.split()[:2] for line in said if not line.startswith(" ")]
+    assert told == [["preflight", "open"], ["enrol", "open"], ["self-test", "ok"]]
     assert is_whole([advised, doubtful], record)
     assert unproved([advised, doubtful], record) == [UNSEEN]
 
