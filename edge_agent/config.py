@@ -6,6 +6,8 @@ spool/      incoming/ files/ segments/ attempts
 journal/    agent.sqlite
 """
 
+import os
+import stat
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,7 @@ from shared.signing import SoftwareSigner
 HOST_CONFIG = "host.json"
 EVIDENCE_CERTIFICATE = "evidence.crt"
 _MAX_ROOT_BYTES = 65_536
+_MAX_FILE_BYTES = 1 << 20
 _DOOR_PATTERN = rf"https://({ADDRESS_PATTERN})(:[1-9][0-9]{{0,4}})?/?"
 
 
@@ -205,7 +208,11 @@ def load_config(folder: AgentFolder) -> HostConfig:
 
 
 def _read(file: Path) -> bytes:
+    """Root reads these too, in a folder of another account: a pipe or a device there is nothing to wait for."""
     try:
-        return file.read_bytes()
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise IdentityUnreadable(file, "not a file")
+            return opened.read(_MAX_FILE_BYTES)
     except OSError as exc:
         raise IdentityUnreadable(file, exc.strerror or "it cannot be read") from exc

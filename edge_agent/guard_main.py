@@ -159,6 +159,7 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--replace", metavar="FINGERPRINT", help="follow another root than the one pinned, which is named by this"
     )
+    parser.add_argument("--expect", metavar="FINGERPRINT", help="pin this root, as the administrator named it, or none")
     parser.set_defaults(act=_trust)
 
 
@@ -250,7 +251,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
 def _trust(arguments: argparse.Namespace) -> None:
     from edge_agent.usb_policy.commands import trust
 
-    trust(arguments.state.absolute(), arguments.agent_data.absolute(), arguments.replace)
+    trust(arguments.state.absolute(), arguments.agent_data.absolute(), arguments.replace, arguments.expect)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _say("stopped; the same command goes on, or begins again", REFUSED)
     except OSError as exc:
-        return _say(f"{exc.filename}: {exc.strerror}", BAD_INPUT)
+        return _say(f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc), BAD_INPUT)
 
 
 def _say(message: str, code: int) -> int:

@@ -15,9 +15,9 @@ away from this machine.
 """
 
 
-def trust(state: Path, agent_data: Path, replace: str | None) -> None:
+def trust(state: Path, agent_data: Path, replace: str | None, expected: str | None = None) -> None:
     """Pin whose policy the guard follows, and say what has to be compared. Raises what `pin` does."""
-    sys.stdout.write(_told(pin(state, agent_data, replace)))
+    sys.stdout.write(_told(pin(state, agent_data, replace, expected)))
 
 
 def _told(pinned: Pinned) -> str:

@@ -45,6 +45,14 @@ class NotTheRootPinned(Refused):
         self.pinned, self.named = pinned, named
 
 
+class NotTheRootExpected(Refused):
+    def __init__(self, *, offered: Trust, expected: str) -> None:
+        super().__init__(
+            f"the agent's identity names {_named(offered)}; the administrator named {expected}; nothing was pinned"
+        )
+        self.offered, self.expected = offered, expected
+
+
 class RootUnusable(Refused):
     def __init__(self, why: str) -> None:
         super().__init__(f"the policy root in the agent's identity cannot be used: {why}")
@@ -63,15 +71,19 @@ class Pinned:
     is_new: bool  # False: this very root was pinned already, and nothing was changed
 
 
-def pin(state: Path, agent_folder: Path, replace: str | None = None) -> Pinned:
+def pin(state: Path, agent_folder: Path, replace: str | None = None, expected: str | None = None) -> Pinned:
     """Pin the policy root, layers and host id of an enrolled agent, durably.
 
     `replace` is the fingerprint of the root that is pinned now, or `damaged` where it cannot be read any more. What was
     accepted under it is forgotten then, also where the root stays the same. The guard has to be started anew.
+    `expected` is the fingerprint without which nothing is pinned: the folder is read once, as its owner may change it.
 
-    Raises OtherTrustPinned, NotTheRootPinned, TrustDamaged, RootUnusable, FileUnreadable, Malformed, TrustNotStored.
+    Raises NotTheRootExpected, OtherTrustPinned, NotTheRootPinned, TrustDamaged, RootUnusable, FileUnreadable,
+    Malformed, TrustNotStored.
     """
     offered = _from_agent(agent_folder)
+    if expected not in (None, offered.fingerprint):
+        raise NotTheRootExpected(offered=offered, expected=str(expected))
     pinned = _pinned(state, replace)
     if pinned is not None and replace is None:
         if pinned == offered:

@@ -12,8 +12,8 @@ set --
 for package in $(sed -n 's|^[0-9a-f]*  \(packages/[A-Za-z0-9._+~-]*\)$|\1|p' SHA256SUMS); do
     name=$(dpkg-deb --field "$package" Package)
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$name" 2>/dev/null || true)
-    # What the machine has stays as it is.
-    if [ "$status" != installed ] || [ "$name" = leadglass-agent ]; then set -- "$@" "$package"; fi
+    # What the machine has stays as it is. A package of ours too: `bundle install` goes to no older one unasked.
+    [ "$status" = installed ] || set -- "$@" "$package"
 done
-dpkg --install "$@"
+[ $# -eq 0 ] || dpkg --install "$@"
 exec leadglass-provision bundle install "$bundle" --fingerprint "$fingerprint"

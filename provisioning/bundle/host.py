@@ -8,12 +8,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from edge_agent.files import make_folder, write_over
 from provisioning.bundle.manifest import parse_pem, pem
 from provisioning.layout import OWN_FOLDER
 from shared.errors import Unavailable
 from shared.signing import EvidencePublicKey
 
 _END = b"-----END PUBLIC KEY-----\n"
+_NOT_HERE = ("", "not-installed", "config-files")
 
 
 class DpkgFailed(Unavailable):
@@ -48,19 +50,13 @@ class Host:
 
     def pin(self, keys: Sequence[EvidencePublicKey]) -> None:
         """Judge the next bundle by these, and by no others. Raises OSError."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self._keys.with_suffix(".new")
-        with draft.open("wb") as file:
-            file.write(b"".join(map(pem, keys)))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._keys)
+        self._have_folder()
+        write_over(self._keys, b"".join(map(pem, keys)))
 
     @contextmanager
     def unpacking(self) -> Iterator[Callable[[str], Callable[[bytes], object]]]:
         """Yield what takes the members of a bundle: on the disk at the end, and gone where it ends in an error."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o700)
+        self._have_folder()
         shutil.rmtree(self._new, ignore_errors=True)
         self._new.mkdir()
         with ExitStack() as opened:
@@ -74,6 +70,12 @@ class Host:
                 return file.write
 
             yield sink
+
+    def _have_folder(self) -> None:
+        # The visit's records lie in the same one, and the names of people in them.
+        for folder in (self.folder.parent, self.folder):
+            make_folder(folder)
+            folder.chmod(0o700)
 
     def _drop_unless_whole(self, kind: object, *_: object) -> None:
         if kind is not None:
@@ -93,11 +95,20 @@ class Host:
         return self.folder / "new"
 
     def installed(self, package: str) -> str | None:
-        """Return which version of a package is installed."""
+        """Return which version of a package is installed, whole."""
+        status, version = self._stands(package)
+        return version if status == "installed" else None
+
+    def begun(self, package: str) -> str | None:
+        """Return which version of a package is here, whole or as far as dpkg came with it."""
+        status, version = self._stands(package)
+        return version if version and status not in _NOT_HERE else None
+
+    def _stands(self, package: str) -> tuple[str, str]:
         asked = ["dpkg-query", "--show", "--showformat=${db:Status-Status} ${Version}", package]
         said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
         status, _, version = said.partition(" ")
-        return version if status == "installed" else None
+        return status, version
 
     def install(self, packages: Sequence[Path]) -> None:
         """Raises DpkgFailed: what it said is on the terminal."""

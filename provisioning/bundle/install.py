@@ -78,7 +78,7 @@ def install(host: Host, bundle: Path, wish: Wish) -> tuple[Verified, Path]:
 
 
 def _verify_not_older(host: Host, verified: Verified, wish: Wish) -> None:
-    version, installed = verified.manifest.version, host.installed(AGENT)
+    version, installed = verified.manifest.version, host.begun(AGENT)
     if installed is not None and is_older(version, installed) and wish.downgrade != version:
         raise OlderBundle(version, installed)
 

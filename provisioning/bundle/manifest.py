@@ -32,7 +32,7 @@ _PUBLIC = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicK
 
 @dataclass(frozen=True)
 class Manifest:
-    """`keys` are those by which a host that took this bundle judges the next one; none: those it has."""
+    """`keys` are those by which a host that took this bundle judges the next one; none: the one that signed it."""
 
     version: str
     made: datetime

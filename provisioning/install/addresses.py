@@ -8,7 +8,7 @@ from edge_agent.config import HostConfig
 from edge_agent.settings_file.document import AgentSettings, is_network
 from provisioning.install.item import Part, Wanted
 from provisioning.install.wanted import AGENT_UNIT, UNITS
-from shared.errors import Unavailable
+from shared.errors import Refused, Unavailable
 
 DROP_IN = f"{UNITS}/{AGENT_UNIT}.d/20-addresses.conf"
 
@@ -21,6 +21,17 @@ class NameNotResolved(Unavailable):
             f"the name {name} ({what}) does not resolve: {why}; put it into /etc/hosts or mend DNS, then run this again"
         )
         self.name, self.what = name, what
+
+
+class StrangeDoor(Refused):
+    """Nothing was changed: what the agent's account may write does not say whom the agent may talk to."""
+
+    def __init__(self, peer: "Peer") -> None:
+        super().__init__(
+            f"the agent's identity names {peer.address} ({peer.what}), which nobody has confirmed; if that is the "
+            "centre, run `leadglass-provision addresses` as root"
+        )
+        self.peer = peer
 
 
 @dataclass(frozen=True)
@@ -37,17 +48,32 @@ class Peer:
 
 def peers(settings: AgentSettings, host: HostConfig) -> tuple[Peer, ...]:
     """Return everybody whom the agent has to reach or to be reached by, each once."""
+    modalities = [Peer(network, "modalities") for network in settings.modalities]
+    archives = [Peer(archive, "an archive") for archive in settings.archives]
+    first: dict[str, Peer] = {}
+    for peer in (*doors(host), *modalities, *archives):
+        first.setdefault(peer.address, peer)
+    return tuple(first.values())
+
+
+def doors(host: HostConfig) -> list[Peer]:
+    """Return where `host.json`, which the agent's account may write, has the centre."""
     doors = [Peer(_bare(host.doors.host), "the centre")]
     if host.doors.mqtt_host is not None:
         doors.append(Peer(_bare(host.doors.mqtt_host), "its broker"))
     if host.enrolled_at is not None:
         doors.append(Peer(_host_of(host.enrolled_at), "the enrolment door"))
-    modalities = [Peer(network, "modalities") for network in settings.modalities]
-    archives = [Peer(archive, "an archive") for archive in settings.archives]
-    first: dict[str, Peer] = {}
-    for peer in (*doors, *modalities, *archives):
-        first.setdefault(peer.address, peer)
-    return tuple(first.values())
+    return doors
+
+
+def verify_confirmed(doors: Iterable[Peer], written: str) -> None:
+    """Raises StrangeDoor: one of them is not in the drop-in that was `written` last."""
+    known: set[str] = set()
+    for line in written.splitlines():
+        known.update(line.partition("=")[2].split() if line.startswith("IPAddressAllow=") else line.split(", ")[1:])
+    for door in doors:
+        if door.address not in known:
+            raise StrangeDoor(door)
 
 
 def name_servers(resolv_conf: str) -> tuple[str, ...]:

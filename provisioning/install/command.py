@@ -59,6 +59,7 @@ def add_to(commands: Commands) -> None:
     addresses = commands.add_parser(
         "addresses", help="write down whom the agent may talk to, after enrolment", description=_ADDRESSES
     )
+    addresses.add_argument("--follow", action="store_true", help="names that are written already, and no other centre")
     _common(addresses)
     addresses.set_defaults(run=_addresses)
 
@@ -138,7 +139,7 @@ def _uninstall(options: argparse.Namespace) -> int:
 
 def _addresses(options: argparse.Namespace) -> int:
     installer = _installer(options)
-    plan = installer.plan_addresses()
+    plan = installer.plan_addresses(following=options.follow)
     for line in plan.lines():
         print(line)
     for step in plan.changes:
@@ -169,7 +170,7 @@ def _choice(options: argparse.Namespace) -> "Choice":
         parts.add(Part.GUARD)
     if not options.refresh:
         parts.add(Part.CENTRE if options.centre else Part.AGENT)
-    return Choice(frozenset(parts), _new_settings(options), options.replace, options.no_usb_console)
+    return Choice(frozenset(parts), _new_settings(options), options.replace, options.no_usb_console, options.refresh)
 
 
 def _new_settings(options: argparse.Namespace) -> "AgentSettings":

@@ -12,7 +12,7 @@ from provisioning.finding import Finding, Verdict
 from provisioning.install import addresses, console
 from provisioning.install import wanted as catalogue
 from provisioning.install.item import Kind, Part, Wanted
-from provisioning.install.local import LocalFiles
+from provisioning.install.local import COMMAND_LINE, LocalFiles
 from provisioning.install.noted import Installed
 from provisioning.install.plan import RESTART, Plan, Step, folders_above, plan_install
 from provisioning.install.resolve import resolve
@@ -22,7 +22,6 @@ from shared.errors import Refused
 Resolve = Callable[[Sequence[addresses.Peer]], dict[str, tuple[str, ...]]]
 _ROOT = Path("/")
 _AS_USUAL = AgentSettings()
-_COMMAND_LINE = "/proc/cmdline"
 
 
 class InTheWay(Refused):
@@ -50,6 +49,17 @@ class NotInstalled(Refused):
         super().__init__(f"{what} is not installed on this host; run `leadglass-provision install` first")
 
 
+class OtherDataFolder(Refused):
+    """Nothing was changed: units that know one folder alone would start no agent in another, and say nothing of it."""
+
+    def __init__(self, data: str) -> None:
+        super().__init__(
+            f"{FILE} names the data folder {data}, and the services know {AgentSettings().data} alone: name that one, "
+            "and mount the disk that is to hold it there"
+        )
+        self.data = data
+
+
 @dataclass(frozen=True)
 class Choice:
     """What somebody wants installed beside what is installed already. `settings` are those of a new agent.toml."""
@@ -58,6 +68,7 @@ class Choice:
     settings: AgentSettings = _AS_USUAL
     replacing: bool = False
     no_usb_console: bool = False
+    following: bool = False  # nobody is here to confirm where the centre is
 
 
 class Installer:
@@ -79,12 +90,20 @@ class Installer:
     # ---- installing
 
     def plan(self, choice: Choice) -> Plan:
-        """Raises ConsoleNotProved, NoWayToDeny, NameNotResolved, Malformed, OtherVersion, OSError."""
+        """Plan so that what was chosen is in place, beside what is already.
+
+        Raises ConsoleNotProved, NoWayToDeny, OtherDataFolder, StrangeDoor, NameNotResolved, Malformed, OtherVersion,
+        OSError.
+        """
         installed = self.files.noted()
         parts = choice.parts | installed.parts
         if Part.DENIAL in choice.parts - installed.parts:
             self.verify_console(no_usb_console=choice.no_usb_console)
         settings = self.settings() or choice.settings
+        if choice.following:
+            self._verify_doors(self.host())
+        if Part.AGENT in parts and settings.data != AgentSettings().data:
+            raise OtherDataFolder(settings.data)
         wanted = self._wanted(parts, settings)
         missing = [name for name in catalogue.accounts(sorted(parts)) if not self.files.is_account(name)]
         there = self.files.there(_all_paths(wanted, installed))
@@ -137,14 +156,18 @@ class Installer:
 
     # ---- following enrolment
 
-    def plan_addresses(self) -> Plan:
+    def plan_addresses(self, *, following: bool = False) -> Plan:
         """Plan whom the agent may talk to, by what enrolment and settings say now.
 
-        Raises NotInstalled, NameNotResolved, IdentityUnreadable, Malformed, OtherVersion, OSError.
+        `following`: nobody is here to confirm what enrolment left, so another centre than the one written is none.
+
+        Raises NotInstalled, NameNotResolved, StrangeDoor, IdentityUnreadable, Malformed, OtherVersion, OSError.
         """
         installed, settings, host = self.files.noted(), self.settings(), self.host()
         if settings is None or Part.AGENT not in installed.parts:
             raise NotInstalled("the agent")
+        if following:
+            self._verify_doors(host)
         wanted = self._addresses(settings, host) if host is not None else []
         there = self.files.there(_all_paths(wanted, installed))
         plan = plan_install(wanted, {Part.ADDRESSES}, there, installed)
@@ -184,9 +207,14 @@ class Installer:
 
     def _boot(self) -> catalogue.Boot:
         ours = {entry.path for entry in self.files.noted().entries} & {catalogue.GRUB, catalogue.MODPROBE}
-        line = self.files.read(_COMMAND_LINE) if self.files.has(_COMMAND_LINE) else b""
+        line = self.files.read(COMMAND_LINE) if self.files.has(COMMAND_LINE) else b""
         is_told = not ours and authorized_default(line.decode(errors="replace")) == 0
         return catalogue.Boot(self._find("update-grub"), self._find("update-initramfs"), is_told)
+
+    def _verify_doors(self, host: HostConfig | None) -> None:
+        """Raises StrangeDoor."""
+        if host is not None and self.files.has(addresses.DROP_IN):
+            addresses.verify_confirmed(addresses.doors(host), self.files.read(addresses.DROP_IN).decode())
 
     def _addresses(self, settings: AgentSettings, host: HostConfig) -> list[Wanted]:
         peers = addresses.peers(settings, host)

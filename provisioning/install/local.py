@@ -15,6 +15,7 @@ from provisioning.install.plan import Change, Step
 from shared.errors import Unavailable
 
 STATE = "/var/lib/leadglass-provision"
+COMMAND_LINE = "/proc/cmdline"
 _ROOT = Path("/")
 
 
@@ -42,9 +43,12 @@ class LocalFiles:
             return Installed()
 
     def note(self, installed: Installed) -> None:
-        """Write down durably what is about to be, or was, changed. Raises OSError."""
-        make_folder(self._state)
-        write_over(self._state / "installed.json", installed.encode())
+        """Write down durably what is about to be, or was, changed. Raises CannotChange."""
+        try:
+            make_folder(self._state)
+            write_over(self._state / "installed.json", installed.encode())
+        except OSError as exc:
+            raise CannotChange(f"{STATE}/installed.json", exc.strerror or type(exc).__name__) from exc
 
     def forget(self) -> list[str]:
         """Nothing is noted any more; return what lies in our own folder still. Raises OSError."""
@@ -84,8 +88,10 @@ class LocalFiles:
 
     def sweep(self, paths: Iterable[str]) -> None:
         """Remove what was half written beside these paths when somebody cut us off. Raises OSError."""
-        for path in paths:
-            self._draft(self._at(path)).unlink(missing_ok=True)
+        for draft in (self._draft(self._at(path)) for path in paths):
+            # Where a unit may not write, unlink(2) says EROFS of what is not there too.
+            if os.path.lexists(draft):
+                draft.unlink(missing_ok=True)
 
     def _take(self, step: Step) -> bool:
         path = self._at(step.path)
@@ -197,7 +203,9 @@ class LocalFiles:
         """Read the accounts of the system below `root`, where nobody else can be asked for them."""
         file = self._at(f"/etc/{database}")
         lines = [line.split(":") for line in file.read_text().splitlines()] if file.exists() else []
-        return [("root", 0), *((line[0], int(line[2])) for line in lines)]
+        # Blank lines, and those by which NIS is asked, are no accounts of this system.
+        named = [line for line in lines if len(line) > 2 and line[2].isdecimal()]
+        return [("root", 0), *((line[0], int(line[2])) for line in named)]
 
     def _at(self, path: str) -> Path:
         return self.root / path.lstrip("/")

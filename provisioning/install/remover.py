@@ -12,12 +12,13 @@ from edge_agent.console.pinned import load_pins
 from edge_agent.console.pinning import Machine
 from edge_agent.console.pinning import store as store_pins
 from edge_agent.console.pins import Pins
+from edge_agent.devices.command_line import authorized_default
 from edge_agent.health.local import read_status
 from edge_agent.settings_file.document import FILE, AgentSettings
 from edge_agent.settings_file.document import parse as parse_settings
 from provisioning.install import wanted as catalogue
 from provisioning.install.item import Part
-from provisioning.install.local import LocalFiles
+from provisioning.install.local import COMMAND_LINE, LocalFiles
 from provisioning.install.noted import Installed
 from provisioning.install.plan import Plan, plan_removal
 from provisioning.install.system import RunningSystem, System, SystemBelow
@@ -73,15 +74,10 @@ class Remover:
         self._stop(installed)
         if erasing.identity:
             self._erase_identity(installed, data)
-        self._unpin(installed)
-        if erasing.guard_records:
-            shutil.rmtree(self._at(catalogue.GUARD_STATE), ignore_errors=True)
         plan = self.plan(erasing)
         self._files.note(plan.before)
         self._files.sweep(entry.path for entry in installed.entries)
-        stay = [step.path for step in plan.changes if not self._files.take(step)]
-        for action in plan.actions:
-            self._system.act(action)
+        stay, denying = self._take_away(plan, installed, erasing)
         left = [f"{step.path}: {step.why}" for step in plan.left]
         left += [self._why_left(path, data) for path in stay]
         if data not in stay and AgentFolder(self._at(data)).identity.exists():
@@ -90,9 +86,41 @@ class Remover:
         if Part.GUARD in installed.parts:
             shutil.rmtree(self._at("/run/leadglass-guard"), ignore_errors=True)
         self._settle(plan, installed, stay)
-        if Part.DENIAL in installed.parts:
+        if denying is not None:
+            left.append(denying)
+        elif Part.DENIAL in installed.parts:
             left.append("the kernel that runs now still authorises nothing on the USB; the next start ends that")
         return left
+
+    def _take_away(self, plan: Plan, installed: Installed, erasing: Erasing) -> tuple[list[str], str | None]:
+        """Return which folders are not empty and stay, and what goes on denying.
+
+        Of the console nothing goes before nothing denies any more, whatever ends this run.
+        """
+        last = [step for step in plan.changes if f"{catalogue.GUARD_STATE}/".startswith(f"{step.path}/")]
+        stay = [step.path for step in plan.changes if step not in last and not self._files.take(step)]
+        for action in plan.actions:
+            self._system.act(action)
+        denying = self._denying(installed, plan)
+        if denying is None:
+            self._unpin(installed)
+            if erasing.guard_records:
+                shutil.rmtree(self._at(catalogue.GUARD_STATE), ignore_errors=True)
+        return [*stay, *(step.path for step in last if not self._files.take(step))], denying
+
+    def _denying(self, installed: Installed, plan: Plan) -> str | None:
+        """Return what goes on denying after the next start too, for which the console stays pinned."""
+        parts = {entry.path: entry.part for entry in installed.entries}
+        by = next((step.path for step in plan.left if parts[step.path] is Part.DENIAL), None)
+        if by is None and not parts.keys() & {catalogue.GRUB, catalogue.MODPROBE}:
+            line = self._files.read(COMMAND_LINE) if self._files.has(COMMAND_LINE) else b""
+            by = "the kernel's command line" if authorized_default(line.decode(errors="replace")) == 0 else None
+        if by is None or Part.GUARD not in installed.parts or not load_pins(self._at(catalogue.GUARD_STATE)).pins:
+            return None
+        return (
+            f"{by} goes on denying what is on the USB, so the console stays pinned: take that away, start this machine "
+            "anew, and uninstall again; or give the keyboard up first: leadglass-guard pin-console --remove PORT"
+        )
 
     def verify_delivered(self, data: str) -> None:
         """Raises ImagesWait unless nothing that was captured lies here alone."""
@@ -151,10 +179,10 @@ class Remover:
         machine = Machine(self._root, self._at(catalogue.GUARD_STATE), self._sys)
         if load_pins(machine.state).pins:
             store_pins(machine, Pins())
-            with contextlib.suppress(OSError):
-                self._at(_CHECKS).rmdir()
             if self._root == _ROOT:
                 rebuild()
+        with contextlib.suppress(OSError):
+            self._at(_CHECKS).rmdir()
 
     def _why_left(self, path: str, data: str) -> str:
         if path == data:

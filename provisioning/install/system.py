@@ -61,7 +61,7 @@ class RunningSystem:
         if verb == UPDATE_GRUB:
             _run("update-grub")
         elif verb == UPDATE_INITRAMFS:
-            _run("update-initramfs", "-u")
+            _run("update-initramfs", "-u", "-k", "all")
         elif verb == MAKE_TEMPORARY:
             _run("systemd-tmpfiles", "--create", "--prefix=/run/leadglass-guard")
         elif self._runs_systemd():

@@ -211,6 +211,10 @@ def _port(name: str, host: str, number: int, port: Port) -> Finding:
         return _passed(name, f"{at} is our agent's already")
     if port.taken_by:
         return _failed(name, f"{at} is taken by {port.taken_by}", "end that program, or choose another --dicom-port")
+    if port.only_root:
+        reason = f"{at} is free, and the agent's account, which has no capability, may not listen there"
+        fix = f"choose another --dicom-port, or net.ipv4.ip_unprivileged_port_start={number} in /etc/sysctl.d"
+        return _failed(name, reason, fix)
     return _passed(name, f"{at} is free")
 
 

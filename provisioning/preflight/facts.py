@@ -48,11 +48,15 @@ class Disks:
 
 @dataclass(frozen=True)
 class Port:
-    """`taken_by` is who listens on it, empty where nobody does; `why` is what else keeps us from it."""
+    """`taken_by` is who listens on it, empty where nobody does; `why` is what else keeps us from it.
+
+    `only_root`: an account without capabilities, as the agent's, may not.
+    """
 
     taken_by: str = ""
     why: str = ""
     is_ours: bool = False
+    only_root: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import socket
 from collections.abc import Sequence
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 import psutil
 
@@ -19,6 +20,7 @@ from shared.dicom.requestor import Patience, Requestor
 from shared.errors import Refused, Unavailable
 
 _TIMEOUT_S = 5.0
+_LEAST_OF_ACCOUNTS = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 _PATIENCE = Patience(associate_s=10, answer_s=10, send_s=10, release_s=2)
 _IMPLICIT_VR_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 _AGENT = re.compile(r"(\S*/python[0-9.]* )?(-\w )*(\S*/leadglass-agent|-m edge_agent)( |$)")
@@ -36,7 +38,7 @@ def own_port(host: str, port: int) -> Port:
         if exc.errno == errno.EADDRINUSE:
             return _listener(port)
         return Port(why=_why(exc))
-    return Port()
+    return Port(only_root=port < _least_of_accounts())
 
 
 def is_agent(command_line: Sequence[str]) -> bool:
@@ -104,6 +106,13 @@ class _Stream:
 
     def settimeout(self, timeout_s: float | None, /) -> None:
         self._stream.settimeout(timeout_s)
+
+
+def _least_of_accounts() -> int:
+    try:
+        return int(_LEAST_OF_ACCOUNTS.read_text())
+    except (OSError, ValueError):
+        return 1024
 
 
 def _listener(port: int) -> Port:

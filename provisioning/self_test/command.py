@@ -30,7 +30,7 @@ def add_to(commands: Commands) -> None:
         "--guard",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="this host has the device guard (by default: if its socket is there)",
+        help="this host has the device guard (by default: if it is put to use)",
     )
     parser.add_argument(
         "--wait",
@@ -52,6 +52,7 @@ def _run(options: argparse.Namespace) -> int:
     from edge_agent.settings_file.chosen import load
     from edge_agent.settings_file.document import AgentSettings
     from provisioning.finding import Verdict, lines
+    from provisioning.self_test.device import is_put_to_use
     from provisioning.self_test.patience import Patience
     from provisioning.self_test.run import Context, run
     from provisioning.self_test.sending import AgentPort
@@ -65,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
         AgentFolder(Path(settings.data).absolute()),
         AgentPort(settings.dicom_host, settings.dicom_port, settings.ae_title),
         SystemClock(),
-        has_guard=socket.exists() if options.guard is None else options.guard,
+        has_guard=is_put_to_use(Path("/"), socket) if options.guard is None else options.guard,
         guard=lambda: GuardClient(socket),
         patience=Patience(options.wait),
     )

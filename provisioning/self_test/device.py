@@ -1,22 +1,31 @@
 """What this host's guard decides about a keyboard that nobody knows. Nothing is plugged in, and nothing enforced."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from edge_agent.link.client import GuardClient, GuardRefused, GuardUnavailable
 from edge_agent.link.protocol import Rehearsal
 from provisioning.finding import Finding, Verdict
+from provisioning.install.item import Part
+from provisioning.install.local import LocalFiles
 from provisioning.self_test.patience import Patience
 from shared.devices.verdict import Target
 from shared.fleet.devices import GuardReport
 
 CHECK = "device-decided"
+_USE = "where it is to have one: leadglass-provision visit --from pin-console --guard --deny-by-default"
 _POLICY = "see that the guard has a policy: leadglass-guard status"
 
 
+def is_put_to_use(root: Path, socket: Path) -> bool:
+    """Return whether a guard answers on this host, or has to because the kernel denies by itself. Raises Malformed."""
+    return socket.exists() or Part.DENIAL in LocalFiles(root).noted().parts
+
+
 def judge_device(connect: Callable[[], GuardClient], *, has_guard: bool, patience: Patience | None = None) -> Finding:
-    """`has_guard`: this host is meant to have one. `patience` gives it the time to start and to hear of a policy."""
+    """`has_guard`: one is put to use on this host. `patience` gives it the time to start and to hear of a policy."""
     if not has_guard:
-        return Finding(CHECK, Verdict.NOT_EVALUATED, "no device guard is installed on this host")
+        return Finding(CHECK, Verdict.NOT_EVALUATED, "no device guard is put to use on this host", _USE)
     found = [_looked(connect)]
 
     def look() -> Finding | None:

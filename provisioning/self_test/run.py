@@ -30,7 +30,7 @@ NAME = "self-test"
 
 @dataclass(frozen=True)
 class Context:
-    """`guard` connects to the guard of this host; `has_guard` says whether it is meant to have one."""
+    """`guard` connects to the guard of this host; `has_guard` says whether it is put to use."""
 
     folder: AgentFolder
     agent: AgentPort

@@ -19,6 +19,8 @@ _FIXES = (
      f"check cable, address and firewall between here and the centre; the code is still good; {AGAIN}"),
     ("TPM", f"see *Keys in the TPM* of the guide, or say --keys file; the code is still good; {AGAIN}"),
     ("name the console's with --port", f"say which with --console-port PORT (repeatable); {AGAIN}"),
+    ("; the administrator named",
+     f"stop: what enrolled this host is not your centre; tell the administrator. If it was mistyped, {AGAIN}"),
     ("the guard follows policy root",
      "compare both fingerprints with the administrator's before anything else; the guide says how to replace one"),
     ("is not ours to overwrite",

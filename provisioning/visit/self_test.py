@@ -18,6 +18,7 @@ class SelfTest:
         from edge_agent.config import AgentFolder
         from edge_agent.files import write_over
         from edge_agent.link.client import GuardClient
+        from provisioning.self_test.device import is_put_to_use
         from provisioning.self_test.run import Context as TestContext
         from provisioning.self_test.run import run
         from provisioning.self_test.sending import AgentPort
@@ -28,7 +29,7 @@ class SelfTest:
                 AgentFolder(places.agent_data),
                 AgentPort(site.dicom_host, site.dicom_port, site.ae_title),
                 context.clock,
-                has_guard=site.guard,
+                has_guard=site.guard and is_put_to_use(places.root, places.guard_socket),
                 guard=lambda: GuardClient(places.guard_socket),
             )
         )

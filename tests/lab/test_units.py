@@ -184,6 +184,10 @@ def test_what_a_timer_starts_does_its_work_behind_the_same_walls(host: Host) -> 
 
 def test_it_is_taken_away_again_and_the_image_stays(host: Host) -> None:
     held = host.held()
+    # The machine is told from outside to deny, so the keyboard stays pinned until a person gives it up.
+    assert "so the console stays pinned" in host.run("leadglass-provision", "uninstall").out
+    assert host.guest.glob("/etc/udev/rules.d/60-leadglass-console.rules")
+    host.run("leadglass-guard", "pin-console", "--remove", PINNED)
     said = host.run("leadglass-provision", "uninstall").out
 
     assert f"left: {DATA}: identity, spool and journal" in said

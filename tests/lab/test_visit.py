@@ -1,5 +1,6 @@
 """The whole visit in the lab: from what is on the engineer's stick alone, with one cable to the control plane."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,9 @@ def test_a_visit_from_the_stick_to_the_signed_report_and_away_again(room: Scanne
     there = filesystem.difference(before, filesystem.listing(guest))
     assert "/etc/systemd/system/leadglass-agent.service" in ours(there).added, "the comparison sees what was installed"
 
+    # This machine is told from outside to deny, which no uninstalling ends: a pinned keyboard would stay pinned.
+    (pin,) = json.loads(guest.read("/var/lib/leadglass-guard/pins.json"))["pins"]
+    session.type(f"leadglass-guard pin-console --remove {pin['port']}")
     session.type("leadglass-provision uninstall --erase-identity --erase-guard-records")
     purged = session.type("dpkg --purge leadglass-agent")
 

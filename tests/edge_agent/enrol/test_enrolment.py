@@ -1,12 +1,14 @@
 """Enrolment: the host judges the centre first, the identity is stored whole, a code works once."""
 
+import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
-from edge_agent.config import AgentFolder, HostConfig, NotEnrolled, load_identity
+from edge_agent.config import AgentFolder, HostConfig, NotEnrolled, load_config, load_identity
 from edge_agent.enrol.enroller import CodeRefused, enrol
 from edge_agent.enrol.judge import AnswerUnusable, StrangeCentre
 from edge_agent.enrol.store import AlreadyEnrolled, IdentityNotStored, IdentityUnreadable, store
@@ -169,6 +171,18 @@ def test_a_damaged_identity_stops_the_start_and_names_the_file(
 
     with pytest.raises(error, match=name):
         load_identity(enrolled)
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda file: file.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_root_waits_for_nothing_that_the_agent_s_account_put_there(
+    tmp_path: Path, plant: Callable[[Path], None]
+) -> None:
+    folder = AgentFolder(tmp_path)
+    folder.identity.mkdir()
+    plant(folder.config)
+
+    with pytest.raises(IdentityUnreadable, match="not a file"):
+        load_config(folder)
 
 
 def test_a_tls_key_that_is_not_the_certificate_s_stops_the_start(enrolled: AgentFolder) -> None:

@@ -1,5 +1,6 @@
 """What somebody does to a bundle on its way, each with the check that finds it."""
 
+import stat
 import tarfile
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provisioning.bundle.archive import MAX_BYTES, MAX_MEMBERS, Member
+from provisioning.bundle.host import Host
 from provisioning.bundle.make import Contents, PackagesMissing, SiteHoldsCode, make
 from provisioning.bundle.manifest import BEGIN, KEY, SIGNATURE, SUMS, VERSION, Manifest, parse_pem, parse_sums, pem
 from provisioning.bundle.verify import BundleAltered, UnknownReleaseKey
@@ -176,6 +178,17 @@ def test_what_is_missing_is_named_at_the_office(tmp_path: Path, signer: Software
     (tmp_path / "leadglass-agent_0.1.0.deb").write_bytes(b"")
     with pytest.raises(PackagesMissing, match=r"python3.*apt-get download"):
         make(tmp_path, Contents(sorted(tmp_path.glob("*.deb"))), lambda v: Manifest(v, WHEN), signer, field)
+
+
+def test_what_a_host_keeps_of_a_bundle_is_for_root_alone_and_so_is_what_a_visit_keeps_beside_it(
+    tmp_path: Path, signer: SoftwareSigner
+) -> None:
+    host = Host(tmp_path)
+    host.pin([signer.public])
+
+    assert host.keys() == (signer.public,)
+    for folder in (host.folder, host.folder.parent):
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_no_enrolment_code_travels_on_the_stick(tmp_path: Path, signer: SoftwareSigner) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tarfile
 from hashlib import sha256
 from pathlib import Path
 
@@ -92,6 +93,28 @@ def typed(machine: Machine, title: str, bundle: str, **sheet: str) -> "subproces
     return machine.run("sh", "-e", "-c", f"rm -rf /root/leadglass\n{script}")
 
 
+def leading_elsewhere(machine: Machine, bundle: str) -> str:
+    """Return a bundle whose `begin.sh` lies on the stick, and whose `release.der` is another file of the machine."""
+    with tarfile.open(machine.given / Path(bundle).name) as genuine:
+        members = [(member, genuine.extractfile(member)) for member in genuine]
+        with tarfile.open(machine.given / "leading.bundle", "w") as made:
+            for member, content in members:
+                if member.name == "begin.sh":
+                    assert content is not None
+                    (machine.given / "begin.sh").write_bytes(content.read())
+                    _link(made, "begin.sh", "/given/begin.sh")
+                else:
+                    made.addfile(member, content)
+            _link(made, "release.der", "/etc/planted")
+    return "/given/leading.bundle"
+
+
+def _link(tar: tarfile.TarFile, name: str, target: str) -> None:
+    link = tarfile.TarInfo(name)
+    link.type, link.linkname = tarfile.SYMTYPE, target
+    tar.addfile(link)
+
+
 def test_a_machine_with_nothing_of_ours_verifies_a_bundle_with_its_own_programs_and_later_ones_with_ours(
     bench: Machine, packages: Packages, office: Office, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +133,9 @@ def test_a_machine_with_nothing_of_ours_verifies_a_bundle_with_its_own_programs_
     assert typed(bench, "By the release key", "/given/spoilt.bundle", FINGERPRINT=fingerprint).returncode != 0
     thief = office.bundle(bench, packages.this, "thief")
     assert typed(bench, "By the release key", thief, FINGERPRINT=fingerprint).returncode != 0
+    leading = leading_elsewhere(bench, bundle)
+    assert typed(bench, "By the release key", leading, FINGERPRINT=fingerprint).returncode != 0
+    assert not bench.sees("/etc/planted").exists()
     assert not bench.sees("/opt/leadglass").exists()
 
     by_digest = typed(bench, "By the digest", bundle, DIGEST=digest)
@@ -136,4 +162,16 @@ def test_a_machine_with_nothing_of_ours_verifies_a_bundle_with_its_own_programs_
     older = bench.run("leadglass-provision", "bundle", "install", bundle)
     assert older.returncode == 1
     assert f"the bundle holds version 0.1.0, and {NEXT} is installed: it is genuine and older" in older.stderr
+    # Neither is a newer one that dpkg did not come to the end of.
+    status = bench.sees("/var/lib/dpkg/status")
+    whole = status.read_text()
+    head = "Package: leadglass-agent\nStatus: install ok "
+    assert f"{head}installed" in whole
+    status.write_text(whole.replace(f"{head}installed", f"{head}half-configured"))
+    assert "it is genuine and older" in bench.run("leadglass-provision", "bundle", "install", bundle).stderr
+    status.write_text(whole)
+    # And what begins on a machine with nothing of ours is no way around that.
+    begun = bench.run("sh", "-c", f"cd /root/leadglass && sh begin.sh bundle '{fingerprint}'")
+    assert "it is genuine and older" in begun.stderr
+    assert bench.done("dpkg-query", "-W", "-f=${Version}", "leadglass-agent") == NEXT
     assert bench.run("leadglass-provision", "bundle", "install", bundle, "--downgrade", "0.1.0").returncode == 0

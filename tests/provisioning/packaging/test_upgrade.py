@@ -126,10 +126,14 @@ def test_where_the_new_version_does_not_come_up_the_one_before_goes_on(
 ) -> None:
     bench.install(packages.this)
     bench.agent_listens(free_port(), first="[ -d /opt/leadglass/before ] || [ ! -e /etc/fails ] || exit 1")
+    bench.run("leadglass-provision", "install")  # places the units; the timers are none of the stand-in's
     bench.done("touch", "/etc/fails")
+    unit = bench.sees("/etc/systemd/system/leadglass-agent.service")
+    of_before = unit.read_text()
 
     failed = bench.install(packages.next)
     went_on = bench.runs_from()
+    assert unit.read_text() == of_before
     bench.done("rm", "/etc/fails")
     bench.done("dpkg", "--configure", "-a")
 
@@ -137,6 +141,7 @@ def test_where_the_new_version_does_not_come_up_the_one_before_goes_on(
     assert f"version {NEXT} did not come up" in failed.stderr
     assert went_on == "/opt/leadglass/before"
     assert bench.runs_from() == "/opt/leadglass"
+    assert f"Description=Leadglass agent {NEXT}" in unit.read_text()
 
 
 def test_what_a_person_stopped_is_not_started_and_what_was_never_there_neither(

@@ -113,6 +113,7 @@ def test_what_is_amiss_with_the_machine_is_found_with_what_to_do(
     [
         ("dicom-port", replace(REACHED, dicom=Port("storescp (process 7)")), Verdict.FAIL),
         ("dicom-port", replace(REACHED, dicom=Port("leadglass-agent", is_ours=True)), Verdict.PASS),
+        ("dicom-port", replace(REACHED, dicom=Port(only_root=True)), Verdict.FAIL),
         ("dicom-port", replace(REACHED, dicom=Port(why="Cannot assign requested address")), Verdict.FAIL),
         ("centre-enrolment", replace(REACHED, enrolment=Reached("x", "No route to host")), Verdict.FAIL),
         ("centre-hosts", replace(REACHED, hosts=Reached("x", "timed out")), Verdict.FAIL),
@@ -188,6 +189,7 @@ def test_a_port_is_free_or_taken_by_somebody_or_not_ours_to_listen_on(taken: int
     assert network.own_port("127.0.0.1", free_port()) == Port()
     assert "process" in network.own_port("127.0.0.1", taken).taken_by
     assert network.own_port("192.0.2.1", free_port()).why
+    assert network.own_port("127.0.0.1", 613).only_root
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,10 @@ import pytest
 from edge_agent.link.client import GuardClient
 from edge_agent.link.protocol import Rehearsal
 from provisioning.finding import Finding, Verdict
-from provisioning.self_test.device import judge_device
+from provisioning.install.item import Kind, Noted, Part
+from provisioning.install.local import LocalFiles
+from provisioning.install.noted import Installed
+from provisioning.self_test.device import is_put_to_use, judge_device
 from shared.devices.verdict import Target
 from tests.fakes.guard import REHEARSAL, REPORT, MemoryDesk, guard
 
@@ -57,3 +60,21 @@ def test_without_a_guard_nothing_is_evaluated(tmp_path: Path) -> None:
     found = judge_device(lambda: GuardClient(tmp_path / "nobody.sock"), has_guard=False)
 
     assert found.verdict is Verdict.NOT_EVALUATED
+
+
+def test_a_guard_that_has_to_run_and_does_not_is_a_failure_and_one_that_need_not_is_not_evaluated(
+    tmp_path: Path,
+) -> None:
+    socket = tmp_path / "guard.sock"
+
+    def found() -> Finding:
+        return judge_device(lambda: GuardClient(socket), has_guard=is_put_to_use(tmp_path, socket))
+
+    installed = Installed((Noted("/etc/systemd/system/leadglass-guard.service", Part.GUARD, Kind.FILE, ("0" * 64,)),))
+    LocalFiles(tmp_path).note(installed)
+    assert found().verdict is Verdict.NOT_EVALUATED
+    assert "--deny-by-default" in found().fix
+
+    denying = Noted("/etc/udev/rules.d/58-leadglass-default-deny.rules", Part.DENIAL, Kind.FILE, ("0" * 64,))
+    LocalFiles(tmp_path).note(replace(installed, entries=(*installed.entries, denying)))
+    assert found().verdict is Verdict.FAIL

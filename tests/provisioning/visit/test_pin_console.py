@@ -13,7 +13,7 @@ from provisioning.finding import Finding, Verdict
 from provisioning.site import Site
 from provisioning.visit.install import Install
 from provisioning.visit.pin_console import PinConsole
-from provisioning.visit.programs import Programs
+from provisioning.visit.programs import Ended, Programs
 from provisioning.visit.step import Context, Places
 from shared.clock import SystemClock
 from shared.enrolment.exchange import Doors
@@ -38,14 +38,16 @@ class Machine:
         # By its own boot loader's means, so that it does not matter here which ones this machine has.
         (root / "proc/cmdline").write_text("BOOT_IMAGE=/vmlinuz usbcore.authorized_default=0\n")
         self.run(Install(), SITE)
-        config = HostConfig(HOST, "CT 2", Doors("127.0.0.1", 8442, None), bytes(32), self.trust.root, "organisation")
-        identity = self.places.agent_data / "identity"
-        identity.mkdir(parents=True)
-        (identity / "host.json").write_bytes(config.encode())
+        (self.places.agent_data / "identity").mkdir(parents=True)
+        self.identity_names(self.trust.root)
 
-    def run(self, step: Install | PinConsole, site: Site) -> dict[str, Finding]:
+    def identity_names(self, root: bytes) -> None:
+        config = HostConfig(HOST, "CT 2", Doors("127.0.0.1", 8442, None), bytes(32), root, "organisation")
+        (self.places.agent_data / "identity/host.json").write_bytes(config.encode())
+
+    def run(self, step: Install | PinConsole, site: Site, programs_of: type[Programs] = Programs) -> dict[str, Finding]:
         with (self.root / "lock").open("w") as lock:
-            programs = Programs(self.places.account, lock.fileno())
+            programs = programs_of(self.places.account, lock.fileno())
             context = Context(site, self.places, programs, SystemClock(), lambda _question: "")
             return {one.check: one for one in step.run(context)}
 
@@ -88,6 +90,25 @@ def test_a_root_that_is_not_the_administrators_is_never_pinned(machine: Machine)
     found = machine.run(PinConsole(), replace(SITE, policy_root="0" * 64, deny_by_default=False))
 
     assert "nothing was pinned" in found["policy-root"].reason
+    with pytest.raises(NotPinned):
+        load_trust(machine.places.guard_state)
+
+
+def test_a_root_that_is_exchanged_after_it_was_looked_at_is_not_pinned(machine: Machine) -> None:
+    class Exchanging(Programs):
+        """The agent's account, which somebody took over, watches for the guard's program to be run."""
+
+        def guard(self, *arguments: str) -> Ended:
+            if "trust" in arguments:
+                machine.identity_names(PolicySigners().root)
+            return super().guard(*arguments)
+
+    compared = replace(SITE, policy_root=machine.trust.fingerprint)
+    found = machine.run(PinConsole(), compared, Exchanging)
+
+    assert found["policy-root"].verdict is Verdict.FAIL
+    assert found["policy-root"].fix.startswith("stop")
+    assert not machine.denies
     with pytest.raises(NotPinned):
         load_trust(machine.places.guard_state)
 
