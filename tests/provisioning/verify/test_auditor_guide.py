@@ -27,7 +27,7 @@ def test_the_output_that_is_shown_is_the_program_s(
     (tmp_path / "custody.json").write_bytes(base64.b64decode(given["statement_base64"]))
     (tmp_path / "ca.pem").write_text(given["authority_pem"])
     monkeypatch.chdir(tmp_path)
-    (command,) = [line for line in COMMANDS if line.startswith("leadglass-verify") and "--log" not in line]
+    (command,) = [line for line in COMMANDS if line.startswith("leadglass-verify image") and "--log" not in line]
     (shown,) = re.findall(r"```text\n(.*?)```", GUIDE, re.DOTALL)
 
     status = main(shlex.split(command)[1:])
