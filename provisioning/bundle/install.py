@@ -4,6 +4,7 @@ It is copied while it is verified, and the copy is what is used: a stick that gi
 read gives nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,12 +70,19 @@ def install(host: Host, bundle: Path, wish: Wish) -> tuple[Verified, Path]:
             verified = verify(file, trusted(host, wish), sink)
         _verify_not_older(host, verified, wish)
     place = host.keep(verified.manifest.version)
-    host.pin(verified.manifest.keys or (verified.key,))
+    host.pin(keys_after(host.keys(), verified, wish))
     packages = sorted((place / "packages").iterdir())
     wanted = [package for package in packages if _is_wanted(host, package, verified.manifest.version)]
     if wanted:
         host.install(wanted)
     return verified, place
+
+
+def keys_after(pinned: Sequence[EvidencePublicKey], verified: Verified, wish: Wish) -> Sequence[EvidencePublicKey]:
+    """Return by which keys the next bundle is judged: going back brings none back that was given up since."""
+    if wish.downgrade is not None and pinned:
+        return pinned
+    return verified.manifest.keys or (verified.key,)
 
 
 def _verify_not_older(host: Host, verified: Verified, wish: Wish) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from provisioning.finding import Finding
+from provisioning.self_test.needed import advised
 from provisioning.visit.step import Context
 
 
@@ -11,7 +12,7 @@ class SelfTest:
 
     def __init__(self, *, has_guard: bool) -> None:
         # The report says all the same that nothing keeps the clock, as preflight did.
-        self.advised: Collection[str] = ("clock",) if has_guard else ("clock", "device-decided")
+        self.advised: Collection[str] = advised(has_guard=has_guard)
 
     def run(self, context: Context) -> Sequence[Finding]:
         # Imported here, as what reads images is heavy and other steps need none of it.

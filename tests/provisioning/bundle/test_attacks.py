@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from provisioning.bundle.archive import MAX_BYTES, MAX_MEMBERS, Member
 from provisioning.bundle.host import Host
+from provisioning.bundle.install import Wish, keys_after
 from provisioning.bundle.make import Contents, PackagesMissing, SiteHoldsCode, make
 from provisioning.bundle.manifest import BEGIN, KEY, SIGNATURE, SUMS, VERSION, Manifest, parse_pem, parse_sums, pem
 from provisioning.bundle.verify import BundleAltered, UnknownReleaseKey
@@ -217,3 +218,13 @@ def test_a_manifest_that_parses_prints_back_unchanged(version: str, made: dateti
 def test_the_whole_is_a_tar_that_any_tar_reads(bundle: bytes) -> None:
     with tarfile.open(fileobj=BytesIO(bundle)) as archive:
         assert archive.getnames() == list(members(bundle))
+
+
+def test_going_back_brings_no_release_key_back(bundle: bytes, signer: SoftwareSigner) -> None:
+    verified, _ = judged(bundle, signer.public)
+    newer = (release_key().public,)
+
+    assert keys_after(newer, verified, Wish(downgrade="0.1.0")) == newer
+    assert keys_after((), verified, Wish(downgrade="0.1.0")) == (signer.public,)
+    # The control: going on takes the bundle's own.
+    assert keys_after(newer, verified, Wish()) == (signer.public,)
