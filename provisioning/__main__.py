@@ -18,6 +18,8 @@ from provisioning.self_test import command as self_test
 from provisioning.visit import command as visit
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 
+_DESCRIPTION = "The field engineer's tool: brings a host under protection, proves it, and hands it over."
+_EPILOG = "exit codes: 0 done, 1 refused or not well, 2 bad input, 3 something it needs does not answer"
 _COMMANDS = (visit, preflight, install, self_test, hand_over, bundle, broker, completion)
 
 
@@ -45,7 +47,7 @@ def _say(message: str, code: int) -> int:
 
 
 def command_line() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="leadglass-provision", description=__doc__)
+    parser = argparse.ArgumentParser(prog="leadglass-provision", description=_DESCRIPTION, epilog=_EPILOG)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_to(commands)
