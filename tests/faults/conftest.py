@@ -7,18 +7,13 @@ import pytest
 
 from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
-from tests.faults.vault import Vault
+from tests.faults.vault import Vault, publishing
 
 
 @pytest.fixture
 def centre(tmp_path: Path) -> Iterator[Vault]:
-    folder = tmp_path / "centre"
-    folder.mkdir()
-    centre = Vault(folder)
-    centre.start()
-    centre.publish(1)
-    yield centre
-    centre.stop()
+    with publishing(tmp_path / "centre") as vault:
+        yield vault
 
 
 @pytest.fixture

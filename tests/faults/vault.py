@@ -1,9 +1,11 @@
 """The vault of the test centre as the real one judges, and the ways in which it may lie about it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BytesIO
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -104,3 +106,14 @@ LIES: dict[str, Lie] = {
     "a receipt signed by a stranger": _by_a_stranger,
     "a statement that is no receipt": _as_another_statement,
 }
+
+
+@contextmanager
+def publishing(folder: Path) -> Iterator[Vault]:
+    """Yield one in a folder of its own that runs, with a policy published."""
+    folder.mkdir()
+    vault = Vault(folder)
+    vault.start()
+    vault.publish(1)
+    yield vault
+    vault.stop()

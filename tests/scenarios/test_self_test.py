@@ -18,7 +18,6 @@ from provisioning.self_test.centre import connected
 from provisioning.self_test.image import said_of
 from provisioning.self_test.made import Phantom, make_phantom
 from provisioning.self_test.patience import Patience
-from provisioning.self_test.run import Context, run
 from provisioning.self_test.sending import AgentPort
 from provisioning.verify import __main__ as verify
 from shared.clock import SystemClock
@@ -60,9 +59,9 @@ def test_a_visit_ends_with_a_phantom_compared_at_the_centre(
         folder = hospital.enrol("CT 2")
         with running(folder, MemoryLog()) as agent:
             assert listening(agent)
-            before = self_tested_by_command(folder, agent, hospital.folder / "before.json")
+            before = self_tested_by_command(folder, agent, hospital.folder / "before.json", code=1)
             publish(hospital, _ADMITS)
-            outcome = self_tested(folder, agent)
+            outcome = self_tested_by_command(folder, agent, hospital.folder / "after.json", code=0)
             refuses_what_is_no_phantom_of_the_asking_host(hospital, folder, agent)
             opened = events(hospital, "vault.self-test-compared")
             finds_what_was_altered(hospital, folder, agent)
@@ -86,15 +85,10 @@ def publish(hospital: Hospital, admits: str) -> None:
     hospital.person("policy", "publish", str(policy))
 
 
-def self_tested(folder: AgentFolder, agent: Agent) -> Outcome:
-    port = AgentPort(port=agent.listener.port or 0)
-    return run(Context(folder, port, SystemClock(), patience=Patience(30)))
-
-
-def self_tested_by_command(folder: AgentFolder, agent: Agent, out: Path) -> Outcome:
-    """Return what an engineer's command wrote down, of a self-test that fails."""
+def self_tested_by_command(folder: AgentFolder, agent: Agent, out: Path, *, code: int) -> Outcome:
+    """Return what an engineer's command wrote down before it ended with `code`."""
     where = ("--data", str(folder.path), "--dicom-port", str(agent.listener.port), "--no-guard")
-    assert provision.main(["self-test", *where, "--config", str(out.with_suffix(".toml")), "--out", str(out)]) == 1
+    assert provision.main(["self-test", *where, "--config", str(out.with_suffix(".toml")), "--out", str(out)]) == code
     return Outcome.parse(out.read_bytes())
 
 

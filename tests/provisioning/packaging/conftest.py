@@ -11,7 +11,7 @@ from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
 from provisioning.packaging import plan
 from provisioning.packaging.build import ROOT, build, fetch
-from tests.faults.vault import Vault
+from tests.faults.vault import Vault, publishing
 from tests.lab import cache
 from tests.provisioning.packaging.machine import Machine, machine
 
@@ -82,13 +82,8 @@ def bench(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def centre(tmp_path: Path) -> Iterator[Vault]:
-    folder = tmp_path / "centre"
-    folder.mkdir()
-    centre = Vault(folder)
-    centre.start()
-    centre.publish(1)
-    yield centre
-    centre.stop()
+    with publishing(tmp_path / "centre") as vault:
+        yield vault
 
 
 @pytest.fixture
