@@ -35,6 +35,14 @@ class Fields:
             raise self._bad(name, f"expected one of {', '.join(allowed)}")
         return value
 
+    def choices(self, name: str, allowed: Collection[str]) -> list[str]:
+        """Take a list of some of `allowed`, in whatever order, none twice."""
+        values = self._take(name)
+        chosen = [one for one in values if isinstance(one, str)] if isinstance(values, list) else []
+        if chosen != values or len(set(chosen)) != len(chosen) or not set(chosen) <= set(allowed):
+            raise self._bad(name, f"expected a list of some of {', '.join(allowed)}, none twice")
+        return chosen
+
     def integer(self, name: str, *, least: int = 0, most: int = 2**53 - 1) -> int:
         value = self._take(name)
         if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:

@@ -176,6 +176,22 @@ class Event(StrEnum):
     COMMAND_ENDED = "fleet.command-ended"
     COMMAND_REFUSED = "fleet.command-refused"
     COMMAND_ANSWERED = "fleet.command-answered"
+    WIPE_REQUESTED = "wipe.requested"
+    WIPE_SIGNED = "wipe.signed"
+    WIPE_APPROVED = "wipe.approved"
+    WIPE_CANCELLED = "wipe.cancelled"
+    WIPE_ACCEPTED = "wipe.accepted"
+    WIPE_REFUSED = "wipe.refused"
+    WIPE_STARTED = "wipe.started"
+    WIPE_RESUMED = "wipe.resumed"
+    WIPE_ENDED = "wipe.ended"
+    WIPE_EVIDENCE_RECEIVED = "wipe.evidence-received"
+    WIPE_EVIDENCE_REFUSED = "wipe.evidence-refused"
+    WIPE_JUDGED = "wipe.judged"
+    WIPE_CERTIFIED = "wipe.certified"
+    DRIVE_DESTROYED = "wipe.drive-destroyed"
+    HOLD_PLACED = "wipe.hold-placed"
+    HOLD_LIFTED = "wipe.hold-lifted"
 
 
 # DCM codes: 110100 Application Activity, 110101 Audit Log Used, 110103 Instances Accessed, 110104 Instances
@@ -314,6 +330,22 @@ EVENT_CODES: dict[Event, str] = {
     Event.COMMAND_ENDED: "110113",
     Event.COMMAND_REFUSED: "110113",
     Event.COMMAND_ANSWERED: "110113",
+    Event.WIPE_REQUESTED: "110113",
+    Event.WIPE_SIGNED: "110113",
+    Event.WIPE_APPROVED: "110113",
+    Event.WIPE_CANCELLED: "110113",
+    Event.WIPE_ACCEPTED: "110113",
+    Event.WIPE_REFUSED: "110113",
+    Event.WIPE_STARTED: "110113",
+    Event.WIPE_RESUMED: "110113",
+    Event.WIPE_ENDED: "110113",
+    Event.WIPE_EVIDENCE_RECEIVED: "110113",
+    Event.WIPE_EVIDENCE_REFUSED: "110113",
+    Event.WIPE_JUDGED: "110113",
+    Event.WIPE_CERTIFIED: "110113",
+    Event.DRIVE_DESTROYED: "110113",
+    Event.HOLD_PLACED: "110113",
+    Event.HOLD_LIFTED: "110113",
 }
 
 

@@ -1,0 +1,1 @@
+"""What both sides agree on about wiping a drive: medium, technique, ticket, report, certificate."""
