@@ -58,8 +58,8 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """What it said, in one line, for a person; the end of it where that is long."""
-        text = (self.err + b" " + self.out).decode("ascii", "replace")
+        """What it complained of, or else what it said, in one line; the end of it where that is long."""
+        text = (self.err.strip() or self.out).decode("ascii", "replace")
         return " ".join("".join(char if " " <= char <= "~" else " " for char in text).split())[-160:]
 
 
@@ -107,7 +107,7 @@ class SystemTools:
             return program
         said = self.run(program, _VERSION_ARGUMENT[program])
         first = next(iter((said.out.strip() or said.err.strip()).decode("ascii", "replace").splitlines()), "")
-        return f"{program}: {first}"[:100]
+        return (first if first.startswith(program) else f"{program} {first}")[:100]
 
     def _path(self, program: str) -> Path:
         """Raises ToolMissing."""
