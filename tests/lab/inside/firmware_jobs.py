@@ -20,7 +20,7 @@ from typing import Any
 from edge_agent.sanitize.capabilities import considered
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.firmware.commands import Commands
-from edge_agent.sanitize.firmware.tools import SystemTools
+from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.hidden import hidden_areas
 from shared.clock import SystemClock
 from shared.sanitization.medium import Medium, MediumKind, SerialSource
@@ -74,12 +74,16 @@ def left(drive: Drive) -> int:
 
 
 def done(job: dict[str, Any]) -> dict[str, object]:
-    drive, tools, watch = drive_at(job["node"], job["kind"]), SystemTools(), NeverStopped()
+    drive, tools, watch = drive_at(job["node"], job["kind"]), Tools(), NeverStopped()
     fill(drive)
     told: dict[str, object] = {}
     if "exit" in job:
         trusted = subprocess.run(job["exit"], capture_output=True, check=False)
-        told |= {"exit": trusted.returncode, "exit_err": trusted.stderr.decode("ascii", "replace"), "exit_left": left(drive)}
+        told |= {
+            "exit": trusted.returncode,
+            "exit_err": trusted.stderr.decode("ascii", "replace"),
+            "exit_left": left(drive),
+        }
     found = considered(drive, tools)
     commands = Commands(tools, SystemClock(), time.sleep)
     noted = commands.begin(Technique(job["technique"]), drive)
