@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TARGET = Path("/sys/kernel/config/target")
-SECTOR, SIZE = 512, 4 << 20
+SECTOR, SIZE = 512, 1 << 20
 SECTORS = SIZE // SECTOR
 FROZEN, RUNNING, WELL = 0x20, 0x40, 0x80  # of SANITIZE STATUS EXT, high byte of the count
 
