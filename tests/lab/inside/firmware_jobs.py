@@ -2,8 +2,9 @@
 
     firmware_jobs.py '[{"node": "/dev/sda", "kind": "ata-ssd", "technique": "ata-sanitize-block"}, ...]'
 
-Prints a line of JSON for each: what was considered, what is hidden, the step, and how many bytes of what was on the
-drive are still there. With `"exit": ["hdparm", ...]` it first does what a program would that trusts exit codes.
+Prints a line of JSON for each: the step, and how many bytes of what was on the drive are still there. Beside that:
+`"mode": {"/run/A.mode": "lie"}` is how the disk shall be, `"exit": ["hdparm", ...]` is done first, as by a program that
+trusts exit codes, and `"asks": true` tells what was considered and what is hidden.
 """
 
 import json
@@ -28,7 +29,7 @@ from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.hidden import hidden_areas
 from shared.clock import SystemClock
 from shared.sanitization.medium import Medium, MediumKind, SerialSource
-from shared.sanitization.report import Checked
+from shared.sanitization.report import Checked, StepOutcome
 from shared.sanitization.technique import Technique
 
 PATIENT = b"PATIENT!" * 64  # of each sector
@@ -96,6 +97,8 @@ def read_back_of(drive: Drive, before: Before) -> Checked | None:
 
 def done(job: dict[str, Any]) -> dict[str, object]:
     drive, tools, watch = drive_at(job["node"], job["kind"]), Tools(), NeverStopped()
+    for file, mode in job.get("mode", {}).items():
+        Path(file).write_text(mode)
     fill(drive)
     told: dict[str, object] = {}
     if "exit" in job:
@@ -105,16 +108,18 @@ def done(job: dict[str, Any]) -> dict[str, object]:
             "exit_err": trusted.stderr.decode("ascii", "replace"),
             "exit_left": left(drive),
         }
-    found = considered(drive, tools, not_looked_at)
+    if "asks" in job:
+        found, hidden = considered(drive, tools, not_looked_at), hidden_areas(drive, tools)
+        told["considered"] = {one.technique.value: [one.available.value, one.why] for one in found}
+        told["hidden"] = {one.kind.value: [one.state.value, one.detail] for one in hidden}
     commands = Commands(tools, SystemClock(), time.sleep)
     noted = commands.begin(Technique(job["technique"]), drive)
     with open_drive(drive.node, drive.number) as device:
         before = sample_before(device, bytes(32), NeverStopped())
     step = commands.run(noted, drive, watch)
-    checked = read_back_of(drive, before)
+    # A drive whose sanitize failed lets nothing be read, and every sector would be tried for a while.
+    checked = None if step.outcome is StepOutcome.FAILED else read_back_of(drive, before)
     return told | {
-        "considered": {one.technique.value: [one.available.value, one.why] for one in found},
-        "hidden": {one.kind.value: [one.state.value, one.detail] for one in hidden_areas(drive, tools)},
         "outcome": step.outcome.value,
         "accepted": step.accepted,
         "progress_seen": step.progress_seen,
