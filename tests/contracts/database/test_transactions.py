@@ -147,23 +147,22 @@ def test_a_deadlock_is_ended_and_tried_again(database: sessionmaker[Session]) ->
         assert [session.get_one(Fact, name).value for name in "nm"] == ["mine", "mine"]
 
 
-class Names(list[str]):
+class Names:
     """What a group's members gather: it is written at the group's end."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
-        self._session = session
-        session.info["names"] = self
+        self._session, self._names = session, list[str]()
+        session.info["names"] = self._names
 
     @property
     def count(self) -> int:
-        return len(self)
+        return len(self._names)
 
     def back_to(self, count: int) -> None:
-        del self[count:]
+        del self._names[count:]
 
     def finish(self) -> None:
-        self._session.add(Fact(name="gathered", value=" ".join(sorted(self))))
+        self._session.add(Fact(name="gathered", value=" ".join(sorted(self._names))))
 
 
 def gathering(database: sessionmaker[Session]) -> GroupCommit:
