@@ -9,6 +9,7 @@ from typing import Protocol
 
 from benchmarks import (
     audit_log,
+    audit_scale,
     deciding,
     delaying,
     delivering,
@@ -35,6 +36,7 @@ class Benchmark(Protocol):
 
 BENCHMARKS: dict[str, Benchmark] = {
     "audit-log": audit_log,
+    "audit-scale": audit_scale,
     "deciding": deciding,
     "delaying": delaying,
     "delivering": delivering,
