@@ -1,8 +1,8 @@
 """A log of many records: taken in, proved again as a whole, and one of them proved, with the most memory that takes.
 
-A thousand records for each of `--images`, so 500,000 unless that says otherwise, from ten hosts in batches of 1,000 that
-are made in between and not counted. Proving goes over chains, statements, certificates' records and the Merkle log. The
-peer is what raw SQLite does: the same public parts inserted, and read from the first to the last.
+A thousand records for each of `--images`, so 500,000 unless that says otherwise, from ten hosts in batches of 1,000,
+which are made in between and not counted. Proving goes over chains, statements, certificates' records and the Merkle
+log. The peer is what raw SQLite does: the same public parts inserted, and read from the first to the last.
 """
 
 import resource
@@ -35,16 +35,18 @@ class Scale:
     rss_mib: tuple[int, int]  # before anything was proved, and after
 
     def markdown(self) -> str:
+        before, after = self.rss_mib
+        speeds = [f"| {what} | {self.records / took:,.0f} |" for what, took in self.seconds.items()]
         rows = [
             f"{self.records:,} records of 1 KiB from {_HOSTS} hosts. {cpu()}.",
             "",
             "| | records/s |",
             "| --- | --- |",
+            *speeds,
+            "",
+            f"A proof of one of them takes {self.proof_ms:.1f} ms (median). Most memory held: {before} MiB when all was "
+            f"taken in, {after} MiB when all was proved.",
         ]
-        rows += [f"| {what} | {self.records / took:,.0f} |" for what, took in self.seconds.items()]
-        before, after = self.rss_mib
-        rows += ["", f"A proof of one of them takes {self.proof_ms:.1f} ms (median). Most memory held: {before} MiB after "
-                 f"all was taken in, {after} MiB after all was proved."]  # fmt: skip
         return "\n".join(rows) + "\n"
 
     def json(self) -> dict[str, object]:
@@ -66,17 +68,15 @@ def _measured(work: Path, records: int) -> Scale:
         for number in range(records // _BATCH):
             host = hosts[number % _HOSTS]
             data, rows = _next_batch(host)
-            for what, do in zip(seconds, (partial(bench.audit.take, host.host_id, data), partial(_insert, raw, rows)),
-                                strict=True):  # fmt: skip
-                seconds[what] += _took(do)
+            ours, theirs = seconds
+            seconds[ours] += _took(partial(bench.audit.take, host.host_id, data))
+            seconds[theirs] += _took(partial(_insert, raw, rows))
         taken_in = _rss_mib()
         seconds["raw SQLite: read"] = _took(lambda: sum(1 for _ in raw.execute("SELECT public FROM records")))
     seconds["**Leadglass**: proved again, every one"] = _took(lambda: _proved(bench))
     proofs = LogProofs(bench.database, lambda: LogKeyOffer(b"", ""))
-    last = records // _HOSTS
-    proving = [
-        _took(partial(proofs.of_record, str(hosts[0].host_id), 1 + last * at // _PROOFS)) for at in range(_PROOFS)
-    ]
+    source, last = str(hosts[0].host_id), records // _HOSTS
+    proving = [_took(partial(proofs.of_record, source, 1 + last * at // _PROOFS)) for at in range(_PROOFS)]
     return Scale(records, seconds, 1000 * median(proving), (taken_in, _rss_mib()))
 
 
