@@ -44,8 +44,8 @@ class Scale:
             "| --- | --- |",
             *speeds,
             "",
-            f"A proof of one of them takes {self.proof_ms:.1f} ms (median). Most memory held: {before} MiB when all was "
-            f"taken in, {after} MiB when all was proved.",
+            f"A proof of one of them takes {self.proof_ms:.1f} ms (median).",
+            f"Most memory held: {before} MiB when all was taken in, {after} MiB when all was proved.",
         ]
         return "\n".join(rows) + "\n"
 
