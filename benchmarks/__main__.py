@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks import (
+    audit_https,
     audit_log,
     audit_scale,
     deciding,
@@ -35,6 +36,7 @@ class Benchmark(Protocol):
 
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "audit-https": audit_https,
     "audit-log": audit_log,
     "audit-scale": audit_scale,
     "deciding": deciding,

@@ -121,11 +121,11 @@ def written(host: HostBench, count: int) -> HostBench:
     """Have a host note records of about 1 KiB."""
     who = (Participant("ae", "CT1", True),)
     for _ in range(count):
-        host.note(Event.IMAGE_CAPTURED, _about(), who=who)
+        host.note(Event.IMAGE_CAPTURED, about(), who=who)
     return host
 
 
-def _about() -> tuple[Subject, ...]:
+def about() -> tuple[Subject, ...]:
     return (Subject("object", "0" * 32), *(Subject("fact", f"{number}{'x' * 150}") for number in range(3)))
 
 
@@ -193,7 +193,7 @@ def _appends(work: Path, rounds: int) -> Appends:
     database = Database(work / "agent.sqlite")
     journal = Journal(database, HostId(bytes(16)), key=lambda: None, clock=SystemClock())
     who = (Participant("ae", "CT1", True),)
-    captured = Happening(Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who, _about())
+    captured = Happening(Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who, about())
 
     def append(together: int) -> None:
         for _ in range(APPENDS // together):
