@@ -39,8 +39,7 @@ from shared.sanitization.envelope import (
     verify_signers,
 )
 from shared.sanitization.exchange import MAX_LISTED
-from shared.sanitization.method import Method
-from shared.sanitization.ticket import Override, Reason, TargetDrive, Ticket, TicketId
+from shared.sanitization.ticket import Override, Ticket, TicketId
 
 _LOG = logging.getLogger(__name__)
 

@@ -119,7 +119,7 @@ class WipeReading:
     ) -> None:
         self._evidence, self._policy_of, self._signatories = evidence, policy_of, signatories
         # The same bytes come to the same each time they are shown.
-        self._reported = lru_cache(_REMEMBERED)(lambda ticket, signed, key: _reported(ticket, signed, key, judge))
+        self._reported = lru_cache(_REMEMBERED)(lambda ticket, signed, spki: _reported(ticket, signed, spki, judge))
 
     def standing(self, known: Known, now: datetime) -> Standing:
         return standing_of(self._proved(known), now)
@@ -168,7 +168,7 @@ class WipeReading:
             return None
         newest = known.reports[-1]
         key = self._evidence.for_statement(str(known.ticket.host_id), newest.signed)
-        reported: Reported = self._reported(known.row.ticket, newest.signed, key)
+        reported: Reported = self._reported(known.row.ticket, newest.signed, key.spki)
         return reported if newest.judged is not None else replace(reported, judged=None)
 
 
@@ -186,9 +186,9 @@ def verify_report(ticket: Ticket, signed: bytes, key: EvidencePublicKey) -> Wipe
     return report
 
 
-def _reported(ticket_bytes: bytes, signed: bytes, key: EvidencePublicKey, judge: Judge) -> Reported:
+def _reported(ticket_bytes: bytes, signed: bytes, spki: bytes, judge: Judge) -> Reported:
     ticket = Ticket.parse(ticket_bytes)
-    report = verify_report(ticket, signed, key)
+    report = verify_report(ticket, signed, EvidencePublicKey.parse(spki))
     return Reported(report.ending, report.ended, report.detail, judge(ticket, report))
 
 
