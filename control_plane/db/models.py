@@ -337,7 +337,7 @@ class WipeOrderRow(Base):
     closed: Mapped[datetime | None]  # by a person, before the host had it
     closed_as: Mapped[str | None] = mapped_column(String(16))  # cancelled, refused
     closed_by: Mapped[str | None] = mapped_column(String(80))
-    destruction: Mapped[str | None] = mapped_column(Text)  # JSON, see sanitize.destruction
+    destruction: Mapped[str | None] = mapped_column(Text)  # JSON, see shared.sanitization.destruction
 
 
 class WipeSignatureRow(Base):
@@ -374,6 +374,18 @@ class WipeReportRow(Base):
     received: Mapped[datetime]
     brought_by: Mapped[str | None] = mapped_column(String(80))
     judged: Mapped[str | None] = mapped_column(Text)  # JSON of the judgement as it was recorded
+
+
+class WipeCertificateRow(Base):
+    """The certificate of an order: what is signed and recorded, and the two files made of it, once they are."""
+
+    __tablename__ = "wipe_certificates"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    made: Mapped[datetime]
+    payload: Mapped[bytes]
+    file: Mapped[bytes | None]
+    pdf: Mapped[bytes | None]
 
 
 class IncidentHoldRow(Base):
