@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -80,18 +79,16 @@ class HostSide:
 def now(report: WipeReport, ticket: Ticket) -> WipeReport:
     """Return the report as of a wipe that began when its ticket was issued."""
     by = ticket.issued - made.NOW
-
-    def moved(one: timedelta | None) -> timedelta | None:
-        return None if one is None else one + by
-
-    spans = {
-        name: tuple(
-            dataclasses.replace(one, started=one.started + by, ended=moved(one.ended))  # type: ignore[arg-type]
-            for one in getattr(report, name)
-        )
-        for name in ("steps", "checks")
-    }
-    return dataclasses.replace(report, started=report.started + by, ended=report.ended + by, **spans)
+    (step,), (check,) = report.steps, report.checks
+    assert step.ended is not None
+    assert check.ended is not None
+    return dataclasses.replace(
+        report,
+        started=report.started + by,
+        ended=report.ended + by,
+        steps=(dataclasses.replace(step, started=step.started + by, ended=step.ended + by),),
+        checks=(dataclasses.replace(check, started=check.started + by, ended=check.ended + by),),
+    )
 
 
 @pytest.fixture
