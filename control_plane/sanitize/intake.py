@@ -81,9 +81,7 @@ class WipeIntake:
                     if row.note != data:
                         raise NoteHeld(order_id, note.seq)
                     return
-            session.add(
-                WipeNoteRow(order_id=str(order_id), seq=note.seq, note=data, received=self._clock.now())
-            )
+            session.add(WipeNoteRow(order_id=str(order_id), seq=note.seq, note=data, received=self._clock.now()))
 
         in_one_commit(self._database, work)
 
@@ -173,7 +171,10 @@ class WipeIntake:
         ticket = held.ticket
         judgement = self._judge(ticket, self._reading.verified_report(ticket, signed))
         outcome = Outcome.SUCCESS if judgement.may_be_certified else Outcome.SERIOUS_FAILURE
-        told = (Subject("fact", f"report: {sha256(signed).hexdigest()}"), Subject("fact", f"result: {judgement.result}"))
+        told = (
+            Subject("fact", f"report: {sha256(signed).hexdigest()}"),
+            Subject("fact", f"result: {judgement.result}"),
+        )
         happening = Happening(
             Event.WIPE_JUDGED, Action.EXECUTE, outcome, _CENTRE, (*recorded_as(ticket), *told),
             "" if judgement.may_be_certified else str(judgement.result),

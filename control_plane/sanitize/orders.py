@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -24,7 +24,6 @@ from control_plane.sanitize.reading import Allowed, Known, WipeReading, counting
 from shared import clock as clocks
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
-from shared.canonical import Json
 from shared.clock import Clock
 from shared.envelope import Signatories, Signer, recorded_keys
 from shared.errors import IntegrityFailure, Malformed, Refused
@@ -300,9 +299,7 @@ class WipeOrders:
         if held.row.closed_as is not None:
             raise OrderClosed(held.ticket.ticket_id, f"{held.row.closed_by} {held.row.closed_as} it")
         if self._clock.now() >= held.ticket.expires:
-            raise OrderClosed(
-                held.ticket.ticket_id, f"it expired at {clocks.text(held.ticket.expires)}; order it anew"
-            )
+            raise OrderClosed(held.ticket.ticket_id, f"it expired at {clocks.text(held.ticket.expires)}; order it anew")
 
     def _recorded(self, happening: Happening, work: Callable[[Session], None]) -> None:
         try:

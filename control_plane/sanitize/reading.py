@@ -14,7 +14,6 @@ from control_plane.db.models import Host, WipeNoteRow, WipeOrderRow, WipeReportR
 from control_plane.enrolment.codes import readable_parts
 from control_plane.policy.signatories import NobodySigns
 from control_plane.sanitize.destruction import Destruction
-from control_plane.sanitize.effective import wipe_policy
 from control_plane.sanitize.state import Proved, Reported, Standing, standing_of
 from shared.envelope import Signatories
 from shared.errors import IntegrityFailure, Malformed, Refused
