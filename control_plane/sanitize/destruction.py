@@ -1,4 +1,4 @@
-"""A drive that people destroyed: their word, with what backs it. No drive answers afterwards, so nobody can prove more."""
+"""A drive that people destroyed: their word, and what backs it. No drive answers afterwards, so nothing proves more."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

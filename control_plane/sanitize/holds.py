@@ -56,7 +56,10 @@ class Holds:
         self._database, self._journal, self._clock = database, journal, clock
 
     def place(self, person: str, host_id: HostId, reason: str) -> None:
-        """Hold a host, whatever its standing: evidence may lie on one that was revoked. Raises NoSuchHost, HeldAlready."""
+        """Hold a host, whatever its standing: evidence may lie on one that was revoked.
+
+        Raises NoSuchHost, HeldAlready.
+        """
         name = str(host_id)
         who, what = (Participant("person", person, True),), (Subject("host", name),)
         happening = Happening(

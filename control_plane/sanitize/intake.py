@@ -113,7 +113,7 @@ class WipeIntake:
 
     def _take(self, held: Known, signed: bytes, who: Participant, brought_by: str | None) -> None:
         order_id = held.ticket.ticket_id
-        what = (*recorded_as(held.ticket), Subject("fact", f"report: {sha256(signed).hexdigest()}"))
+        what = (*recorded_as(held.ticket), _report_subject(signed))
         happening = Happening(Event.WIPE_EVIDENCE_RECEIVED, Action.CREATE, Outcome.SUCCESS, (who,), what)
         try:
             report = self._verified(held, signed)
@@ -171,13 +171,10 @@ class WipeIntake:
         ticket = held.ticket
         judgement = self._judge(ticket, self._reading.verified_report(ticket, signed))
         outcome = Outcome.SUCCESS if judgement.may_be_certified else Outcome.SERIOUS_FAILURE
-        told = (
-            Subject("fact", f"report: {sha256(signed).hexdigest()}"),
-            Subject("fact", f"result: {judgement.result}"),
-        )
+        told = (_report_subject(signed), Subject("fact", f"result: {judgement.result}"))
         happening = Happening(
             Event.WIPE_JUDGED, Action.EXECUTE, outcome, _CENTRE, (*recorded_as(ticket), *told),
-            "" if judgement.may_be_certified else str(judgement.result),
+            "" if judgement.may_be_certified else ", ".join(judgement.why),
         )  # fmt: skip
 
         def work(session: Session) -> None:
@@ -195,6 +192,10 @@ def _of(session: Session, order_id: TicketId, sender: HostId) -> Known:
     if held.row.host_id != str(sender):
         raise NotItsOrder(order_id, sender)
     return held
+
+
+def _report_subject(signed: bytes) -> Subject:
+    return Subject("fact", f"report: {sha256(signed).hexdigest()}")
 
 
 def _verify_drive(ticket: Ticket, report: WipeReport) -> None:

@@ -6,7 +6,7 @@ The centre can make no ticket. An order is a draft of one; with enough signature
 import logging
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 
 from sqlalchemy import select
@@ -21,6 +21,7 @@ from control_plane.people.two_persons import Journal
 from control_plane.sanitize.destruction import Destruction
 from control_plane.sanitize.holds import HostHeld, is_held
 from control_plane.sanitize.reading import Allowed, Known, WipeReading, counting, find, known
+from control_plane.sanitize.wish import Wish, method_of
 from shared import clock as clocks
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -69,23 +70,6 @@ class NotApproved(Refused):
     def __init__(self, order_id: TicketId, *, given: int, needed: int) -> None:
         super().__init__(f"wipe order {order_id} is signed by {given} of the {needed} people that policy asks for")
         self.order_id, self.given, self.needed = order_id, given, needed
-
-
-@dataclass(frozen=True)
-class Wish:
-    """What a person asks for. `text` may name somebody, so it is kept in the sealed part of the record only.
-
-    `hours` None: as long as policy allows.
-    """
-
-    host_id: HostId
-    drive: TargetDrive
-    method: Method
-    reason: Reason
-    text: str
-    technician: str
-    overrides: tuple[Override, ...]
-    hours: int | None = None
 
 
 class WipeOrders:
@@ -247,7 +231,7 @@ class WipeOrders:
             evidence_key=self._evidence.of_active_host(wish.host_id).key_id,
             asset=asset,
             drive=wish.drive,
-            method=wish.method,
+            method=method_of(wish, policy),
             reason=wish.reason,
             requester=person,
             person=wish.technician,

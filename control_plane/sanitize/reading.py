@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from typing import Protocol
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -20,6 +19,7 @@ from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
 from shared.policy.wipe import WipePolicy
 from shared.sanitization.envelope import SignedTicket, approvals_needed, same_name, verify_signers
+from shared.sanitization.judged import Judged
 from shared.sanitization.note import WipeNote
 from shared.sanitization.report import WipeReport
 from shared.sanitization.ticket import Ticket, TicketId
@@ -29,17 +29,7 @@ _REMEMBERED = 256
 PolicyOf = Callable[[HostId, Sequence[str]], WipePolicy | None]
 
 
-class Judgement(Protocol):
-    """What a report comes to under its ticket."""
-
-    @property
-    def result(self) -> str: ...
-
-    @property
-    def may_be_certified(self) -> bool: ...
-
-
-Judge = Callable[[Ticket, WipeReport], Judgement]
+Judge = Callable[[Ticket, WipeReport], Judged]
 
 
 class OrderUnknown(Refused):
@@ -199,8 +189,7 @@ def verify_report(ticket: Ticket, signed: bytes, key: EvidencePublicKey) -> Wipe
 def _reported(ticket_bytes: bytes, signed: bytes, key: EvidencePublicKey, judge: Judge) -> Reported:
     ticket = Ticket.parse(ticket_bytes)
     report = verify_report(ticket, signed, key)
-    judgement = judge(ticket, report)
-    return Reported(report.ending, report.ended, report.detail, judgement.result, judgement.may_be_certified)
+    return Reported(report.ending, report.ended, report.detail, judge(ticket, report))
 
 
 def counting(known: Known, signatories: Signatories) -> frozenset[str]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared import clock
+from shared.sanitization.judged import Judged, Result
 from shared.sanitization.note import NoteEvent, WipeNote
 from shared.sanitization.report import Ending
 
@@ -45,13 +46,12 @@ BEGUN = frozenset(OrderState) - {OrderState.REQUESTED, OrderState.APPROVED, Orde
 
 @dataclass(frozen=True)
 class Reported:
-    """A report that was verified. `judged` is None until it was judged; `is_good` says that a class was reached."""
+    """A report that was verified. `judged` is None until it was judged."""
 
     ending: Ending
     ended: datetime
     detail: str
-    judged: str | None = None
-    is_good: bool = False
+    judged: Judged | None = None
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,9 @@ _OF_ENDING = {
     Ending.UNKNOWN: OrderState.UNKNOWN,
 }
 _OF_RESULT = {
-    "refused": OrderState.REFUSED,
-    "failed": OrderState.FAILED,
-    "unknown": OrderState.UNKNOWN,
+    Result.REFUSED: OrderState.REFUSED,
+    Result.FAILED: OrderState.FAILED,
+    Result.UNKNOWN: OrderState.UNKNOWN,
 }
 _DID_BEGIN = frozenset({NoteEvent.STARTED, NoteEvent.RESUMED, NoteEvent.ENDED})
 
@@ -108,12 +108,13 @@ def standing_of(proved: Proved, now: datetime) -> Standing:
 
 
 def _of_report(reported: Reported, *, is_certified: bool) -> Standing:
-    detail = ": ".join(part for part in (reported.judged, reported.detail) if part)
-    if reported.judged is None:
-        return Standing(_OF_ENDING.get(reported.ending, OrderState.EVIDENCE_RECEIVED), detail)
-    if reported.is_good:
-        return Standing(OrderState.CERTIFIED if is_certified else OrderState.VERIFIED, detail)
-    return Standing(_OF_RESULT.get(reported.judged, OrderState.INCOMPLETE), detail)
+    judged = reported.judged
+    if judged is None:
+        return Standing(_OF_ENDING.get(reported.ending, OrderState.EVIDENCE_RECEIVED), reported.detail)
+    if judged.may_be_certified:
+        return Standing(OrderState.CERTIFIED if is_certified else OrderState.VERIFIED, judged.result)
+    detail = "; ".join(part for part in (", ".join(judged.why), reported.detail) if part)
+    return Standing(_OF_RESULT.get(judged.result, OrderState.INCOMPLETE), f"{judged.result}: {detail}")
 
 
 def _of_notes(notes: Sequence[WipeNote], expires: datetime, now: datetime) -> Standing:
