@@ -110,8 +110,8 @@ from shared.enrolment.exchange import Doors
 from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.document import KeyPurpose
-from shared.sanitization.judge import judge
 from shared.routes.sender import RouteSender, Services
+from shared.sanitization.judge import judge
 
 _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5

@@ -20,7 +20,7 @@ from control_plane.fleet.states import HostUnknown
 from control_plane.people.two_persons import Journal
 from control_plane.sanitize.destruction import Destruction
 from control_plane.sanitize.holds import HostHeld, is_held
-from control_plane.sanitize.reading import Allowed, Known, WipeReading, counting, find, known
+from control_plane.sanitize.reading import Allowed, Known, WipeReading, approvals, counting, find, known
 from control_plane.sanitize.wish import Wish, method_of
 from shared import clock as clocks
 from shared.audit.attempt import failure
@@ -39,8 +39,7 @@ from shared.sanitization.envelope import (
     verify_signers,
 )
 from shared.sanitization.exchange import MAX_LISTED
-from shared.sanitization.method import Method
-from shared.sanitization.ticket import Override, Reason, TargetDrive, Ticket, TicketId
+from shared.sanitization.ticket import Override, Ticket, TicketId
 
 _LOG = logging.getLogger(__name__)
 
@@ -149,11 +148,11 @@ class WipeOrders:
 
         Raises OrderUnknown, OrderClosed, NotApproved, Malformed.
         """
-        held, _ = self._read(order_id)
+        held, allowed = self._read(order_id)
         destruction = Destruction.of(person, witness, means, photographs, self._clock.now())
         happening = self._happening(Event.DRIVE_DESTROYED, person, held.ticket)
         happening = replace(happening, what=(*happening.what, *destruction.subjects()))
-        given, needed = self._reading.approvals(held)
+        given, needed = approvals(held, allowed)
 
         def work(session: Session) -> None:
             now = find(session, order_id)
@@ -170,8 +169,8 @@ class WipeOrders:
 
     def ticket(self, order_id: TicketId) -> bytes:
         """Return the envelope for a person to carry. Raises OrderUnknown, OrderClosed, NotApproved, HostHeld."""
-        held, _ = self._read(order_id)
-        given, needed = self._reading.approvals(held)
+        held, allowed = self._read(order_id)
+        given, needed = approvals(held, allowed)
         envelope = held.envelope()
         if given < needed or envelope is None:
             raise NotApproved(order_id, given=given, needed=needed)
@@ -200,9 +199,11 @@ class WipeOrders:
         return hold, tuple(self._waiting(orders, hold=hold))[:MAX_LISTED]
 
     def _waiting(self, orders: list[Known], *, hold: bool) -> list[bytes]:
-        found = []
+        if not orders:
+            return []
+        found, allowed = [], self._reading.allowed(orders[0].ticket.host_id, orders[0].parts)
         for order in orders:
-            given, needed = self._reading.approvals(order)
+            given, needed = approvals(order, allowed)
             envelope = order.envelope()
             stopped = hold and Override.INCIDENT_HOLD not in order.ticket.overrides
             if envelope is not None and given >= needed and not order.reports and not stopped:

@@ -119,10 +119,10 @@ class WipeReading:
     ) -> None:
         self._evidence, self._policy_of, self._signatories = evidence, policy_of, signatories
         # The same bytes come to the same each time they are shown.
-        self._reported = lru_cache(_REMEMBERED)(lambda ticket, signed, key: _reported(ticket, signed, key, judge))
+        self._reported = lru_cache(_REMEMBERED)(lambda ticket, signed, spki: _reported(ticket, signed, spki, judge))
 
-    def standing(self, known: Known, now: datetime) -> Standing:
-        return standing_of(self._proved(known), now)
+    def standing(self, known: Known, allowed: Allowed, now: datetime) -> Standing:
+        return standing_of(self._proved(known, allowed), now)
 
     def verified_report(self, ticket: Ticket, signed: bytes) -> WipeReport:
         """Return a report that the host of the ticket signed under the enrolment that the ticket names, and of it.
@@ -138,16 +138,8 @@ class WipeReading:
             signatories = None
         return Allowed(self._policy_of(host, parts), signatories)
 
-    def approvals(self, known: Known) -> tuple[int, int]:
-        """Return how many people's signatures count by what policy says now, and how many are needed."""
-        allowed = self.allowed(known.ticket.host_id, known.parts)
-        if allowed.signatories is None or allowed.policy is None:
-            return 0, 1
-        needed = approvals_needed(known.ticket, allowed.signatories, allowed.policy)
-        return len(counting(known, allowed.signatories)), needed
-
-    def _proved(self, known: Known) -> Proved:
-        row, (given, needed) = known.row, self.approvals(known)
+    def _proved(self, known: Known, allowed: Allowed) -> Proved:
+        row, (given, needed) = known.row, approvals(known, allowed)
         plain = Proved(
             known.ticket.expires, given, needed,
             closed_as=row.closed_as, closed_by=row.closed_by or "", is_certified=known.is_certified,
@@ -168,7 +160,7 @@ class WipeReading:
             return None
         newest = known.reports[-1]
         key = self._evidence.for_statement(str(known.ticket.host_id), newest.signed)
-        reported: Reported = self._reported(known.row.ticket, newest.signed, key)
+        reported: Reported = self._reported(known.row.ticket, newest.signed, key.spki)
         return reported if newest.judged is not None else replace(reported, judged=None)
 
 
@@ -186,10 +178,18 @@ def verify_report(ticket: Ticket, signed: bytes, key: EvidencePublicKey) -> Wipe
     return report
 
 
-def _reported(ticket_bytes: bytes, signed: bytes, key: EvidencePublicKey, judge: Judge) -> Reported:
+def _reported(ticket_bytes: bytes, signed: bytes, spki: bytes, judge: Judge) -> Reported:
     ticket = Ticket.parse(ticket_bytes)
-    report = verify_report(ticket, signed, key)
+    report = verify_report(ticket, signed, EvidencePublicKey.parse(spki))
     return Reported(report.ending, report.ended, report.detail, judge(ticket, report))
+
+
+def approvals(known: Known, allowed: Allowed) -> tuple[int, int]:
+    """Return how many people's signatures count by what policy says now, and how many are needed."""
+    if allowed.signatories is None or allowed.policy is None:
+        return 0, 1
+    needed = approvals_needed(known.ticket, allowed.signatories, allowed.policy)
+    return len(counting(known, allowed.signatories)), needed
 
 
 def counting(known: Known, signatories: Signatories) -> frozenset[str]:

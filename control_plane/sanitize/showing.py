@@ -10,7 +10,7 @@ from control_plane.db.models import WipeOrderRow
 from control_plane.db.transactions import snapshot
 from control_plane.sanitize.destruction import Destruction
 from control_plane.sanitize.holds import Holds
-from control_plane.sanitize.reading import Known, WipeReading, find, known
+from control_plane.sanitize.reading import Allowed, Known, WipeReading, approvals, find, known
 from control_plane.sanitize.state import OPEN_QUESTIONS, OrderState
 from shared import clock as clocks
 from shared.canonical import Json
@@ -21,7 +21,7 @@ from shared.identity import HostId
 from shared.sanitization.note import WipeNote
 from shared.sanitization.ticket import TicketId
 
-_SHOWN, _SHOWN_BRIEFLY = 100, 20
+_SHOWN, _LOOKED_AT = 100, 300
 _STAYS_IN_SIGHT = timedelta(days=30)
 
 
@@ -38,7 +38,11 @@ class WipeShowing:
             wanted = wanted.where(WipeOrderRow.host_id == str(host))
         with snapshot(self._database) as session:
             found = [_read(session, row) for row in session.scalars(wanted)]
-        return [self._brief(one) if isinstance(one, Known) else one for one in found]
+        allowed = dict[str, Allowed]()
+        for one in found:
+            if isinstance(one, Known) and one.row.host_id not in allowed:
+                allowed[one.row.host_id] = self._reading.allowed(one.ticket.host_id, one.parts)
+        return [self._brief(one, allowed[one.row.host_id]) if isinstance(one, Known) else one for one in found]
 
     def order(self, order_id: TicketId) -> dict[str, Json]:
         """Return one order with all that is held of it. Raises OrderUnknown, Malformed."""
@@ -46,7 +50,7 @@ class WipeShowing:
             held = find(session, order_id)
         destruction = held.row.destruction
         return {
-            **self._brief(held),
+            **self._brief(held, self._reading.allowed(held.ticket.host_id, held.parts)),
             "ticket": encode_base64(held.row.ticket),
             "signatures": [
                 {"person": one.person, "key": one.key_id, "signed": clocks.text(one.signed)} for one in held.signatures
@@ -68,17 +72,18 @@ class WipeShowing:
         """Raises OrderUnknown, Malformed."""
         with snapshot(self._database) as session:
             held = find(session, order_id)
-        return self._reading.standing(held, self._clock.now()).state
+        allowed = self._reading.allowed(held.ticket.host_id, held.parts)
+        return self._reading.standing(held, allowed, self._clock.now()).state
 
     def gaps(self) -> list[str]:
         """Say what of wipes nobody has proved, and what waits for people."""
         now = self._clock.now()
-        return [*_gaps(self.orders(most=_SHOWN_BRIEFLY), now), *_held(self._holds.status())]
+        return [*_gaps(self.orders(most=_LOOKED_AT), now), *_held(self._holds.status())]
 
-    def _brief(self, held: Known) -> dict[str, Json]:
+    def _brief(self, held: Known, allowed: Allowed) -> dict[str, Json]:
         ticket, row = held.ticket, held.row
-        given, needed = self._reading.approvals(held)
-        standing = self._reading.standing(held, self._clock.now())
+        given, needed = approvals(held, allowed)
+        standing = self._reading.standing(held, allowed, self._clock.now())
         return {
             "order": row.order_id,
             "host": row.host_id,
