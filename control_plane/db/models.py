@@ -376,6 +376,21 @@ class WipeReportRow(Base):
     judged: Mapped[str | None] = mapped_column(Text)  # JSON of the judgement as it was recorded
 
 
+class WipeCertificateRow(Base):
+    """What the centre states of a wipe. `statement` is what its record names; the rest is made once, from that.
+
+    `file` and `pdf` are None until the record's place in the log could be proved.
+    """
+
+    __tablename__ = "wipe_certificates"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    made: Mapped[datetime]
+    statement: Mapped[bytes]
+    file: Mapped[bytes | None]
+    pdf: Mapped[bytes | None]
+
+
 class IncidentHoldRow(Base):
     """While one is not lifted, no drive of the host is wiped without two people's override."""
 
