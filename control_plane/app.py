@@ -205,7 +205,8 @@ class ControlPlane:
     def _make_certifying(self) -> Certifying:
         def sign(pdf: bytes, reason: str) -> bytes:
             chain = parse_chain(self._shown(store.DOCUMENTS), "certificate of documents")
-            return sign_pdf(pdf, Seal(self._keys.p256(store.DOCUMENTS), chain, self._settings.time_authority), reason)
+            seal = Seal(self._keys.p256(store.DOCUMENTS), chain, self._settings.time_authority)
+            return sign_pdf(pdf, seal, reason, self._clock.now())
 
         word = CentresWord(
             self._keys.signer(store.JOURNAL), lambda one: self._ca.shown(one).decode(),

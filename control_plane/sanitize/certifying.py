@@ -37,14 +37,11 @@ from shared.sanitization.certificate import (
     sign,
 )
 from shared.sanitization.destruction import Destruction
-from shared.sanitization.judge import RULES, judge
-from shared.sanitization.judged import Judged, Result, Why
+from shared.sanitization.judge import DESTROYED, RULES, judge
+from shared.sanitization.judged import Judged
 from shared.sanitization.report import WipeReport
-from shared.sanitization.technique import SanitizationClass
 from shared.sanitization.ticket import TicketId
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, detached, signing_key_id, verify_statement
-
-DESTROYED = Judged(Result.DESTROYED, SanitizationClass.DESTROY, (), (Why.PERSON_SAYS_DESTROYED,))
 
 
 class NotToBeCertified(Refused):
