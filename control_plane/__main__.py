@@ -106,6 +106,9 @@ def _add_running(commands: "Commands[argparse.ArgumentParser]") -> None:
     run.add_argument(
         "--broker-ca", type=Path, metavar="FILE", help="who certified that broker, PEM [our own authority did]"
     )
+    run.add_argument(
+        "--time-authority", metavar="URL", help="RFC 3161 time authority whose timestamps signed PDFs get [none]"
+    )
     run.add_argument("--ready-file", type=Path, metavar="FILE", help="write addresses and sign-in link here when ready")
     run.set_defaults(run=_later("running", "run"))
 

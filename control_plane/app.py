@@ -87,9 +87,11 @@ from control_plane.routes.overview import RouteOverview
 from control_plane.routes.people import RoutesForPeople
 from control_plane.routes.queue import RouteQueue
 from control_plane.routes.service import RouteService
+from control_plane.sanitize.certifying import CentresWord, Certifying
 from control_plane.sanitize.desk import WipeDesk
 from control_plane.sanitize.effective import wipe_policy
 from control_plane.sanitize.holds import LiftingHold
+from control_plane.sanitize.pades import Seal, sign_pdf
 from control_plane.settings import Settings
 from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.reading import LogReading
@@ -105,6 +107,7 @@ from control_plane.vault.settling import Settling
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.clock import Clock
+from shared.enrolment.chain import parse_chain
 from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
 from shared.enrolment.exchange import Doors
 from shared.errors import Refused, Unavailable
@@ -198,6 +201,18 @@ class ControlPlane:
             policy_of=lambda host, parts: wipe_policy(self._verified.acted_by(), parts, host),
             signatories=partial(signatories, self._policy), hint=self._push.hint_command,
         )  # fmt: skip
+
+    def _make_certifying(self) -> Certifying:
+        def sign(pdf: bytes, reason: str) -> bytes:
+            chain = parse_chain(self._shown(store.DOCUMENTS), "certificate of documents")
+            seal = Seal(self._keys.p256(store.DOCUMENTS), chain, self._settings.time_authority)
+            return sign_pdf(pdf, seal, reason, self._clock.now())
+
+        word = CentresWord(
+            self._keys.signer(store.JOURNAL), lambda one: self._ca.shown(one).decode(),
+            lambda: self._shown(store.JOURNAL).decode(), sign, self._log_proofs.of_record,
+        )  # fmt: skip
+        return Certifying(self._database, self._journal, self._wipes.reading, word, self._clock)
 
     def _make_log_guard(self) -> LogGuard:
         """Hold the log against the mark first of all: whatever is written to it would be written over what is lost."""
@@ -435,6 +450,7 @@ class ControlPlane:
             renaming=Renaming(self._database, self._journal),
             two_persons=self._two_persons,
             wipes=self._wipes,
+            certifying=self._make_certifying(),
             limit=FailureLimit(self._clock),
         )
 

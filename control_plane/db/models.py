@@ -337,7 +337,7 @@ class WipeOrderRow(Base):
     closed: Mapped[datetime | None]  # by a person, before the host had it
     closed_as: Mapped[str | None] = mapped_column(String(16))  # cancelled, refused
     closed_by: Mapped[str | None] = mapped_column(String(80))
-    destruction: Mapped[str | None] = mapped_column(Text)  # JSON, see shared.sanitization.destruction
+    destruction: Mapped[str | None] = mapped_column(Text)  # JSON, see sanitize.destruction
 
 
 class WipeSignatureRow(Base):
@@ -377,13 +377,16 @@ class WipeReportRow(Base):
 
 
 class WipeCertificateRow(Base):
-    """The certificate of an order: what is signed and recorded, and the two files made of it, once they are."""
+    """What the centre states of a wipe. `statement` is what its record names; the rest is made once, from that.
+
+    `file` and `pdf` are None until the record's place in the log could be proved.
+    """
 
     __tablename__ = "wipe_certificates"
 
     order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
     made: Mapped[datetime]
-    payload: Mapped[bytes]
+    statement: Mapped[bytes]
     file: Mapped[bytes | None]
     pdf: Mapped[bytes | None]
 

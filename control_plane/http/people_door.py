@@ -11,6 +11,7 @@ from flask import Response, abort, request
 
 from control_plane.http import problems
 from control_plane.http.people_accounts import add_accounts
+from control_plane.http.people_certificates import add_certificates
 from control_plane.http.people_codes import add_codes
 from control_plane.http.people_hosts import add_hosts
 from control_plane.http.people_log import add_log
@@ -82,6 +83,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     add_log(app, services)
     _add_commands(app, services)
     add_wipes(app, services)
+    add_certificates(app, services)
     return app
 
 

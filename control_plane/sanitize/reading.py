@@ -9,9 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
-from control_plane.db.models import Host, WipeCertificateRow, WipeNoteRow, WipeOrderRow, WipeReportRow, WipeSignatureRow
+from control_plane.db.models import Host, WipeNoteRow, WipeOrderRow, WipeReportRow, WipeSignatureRow
 from control_plane.enrolment.codes import readable_parts
 from control_plane.policy.signatories import NobodySigns
+from control_plane.sanitize.certificate_rows import statement_record
 from control_plane.sanitize.state import Proved, Reported, Standing, standing_of
 from shared.envelope import Signatories
 from shared.errors import IntegrityFailure, Malformed, Refused
@@ -104,7 +105,7 @@ def known(session: Session, row: WipeOrderRow) -> Known:
         tuple(session.scalars(signatures)),
         tuple(session.scalars(notes)),
         tuple(session.scalars(reports)),
-        session.get(WipeCertificateRow, name) is not None,
+        statement_record(session, name) is not None,
     )
 
 

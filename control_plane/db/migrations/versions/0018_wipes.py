@@ -52,7 +52,7 @@ def upgrade() -> None:
         "wipe_certificates",
         sa.Column("order_id", sa.String(32), sa.ForeignKey("wipe_orders.order_id"), primary_key=True),
         sa.Column("made", sa.DateTime(), nullable=False),
-        sa.Column("payload", sa.LargeBinary(), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
         sa.Column("file", sa.LargeBinary(), nullable=True),
         sa.Column("pdf", sa.LargeBinary(), nullable=True),
     )
@@ -68,6 +68,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    of_orders = ("wipe_certificates", "wipe_reports", "wipe_notes", "wipe_signatures")
-    for table in ("incident_holds", *of_orders, "wipe_orders"):
+    for table in (
+        "incident_holds",
+        "wipe_certificates",
+        "wipe_reports",
+        "wipe_notes",
+        "wipe_signatures",
+        "wipe_orders",
+    ):
         op.drop_table(table)
