@@ -1,0 +1,251 @@
+"""What is known of an attempt to wipe a drive, durable before it is needed. One folder each, root's alone.
+
+    attempts/TICKET/ticket      the envelope as it was accepted
+                    draft       the report as far as it is true; its ending is `unknown` until it ended
+                    checkpoint  how much of the pass under way the drive has for good
+                    reserve     room on the disk for what is still to be written here
+
+A folder is made whole beside its place and renamed there before the first write to the drive: a ticket that has one is
+used, for good, and one that has none was never begun. The draft is replaced whole. Whatever cuts this short leaves what
+was true last, and never an ending that was not reached.
+"""
+
+import fcntl
+import os
+import shutil
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+
+from edge_agent.files import make_folder, sync_folder, write_over
+from edge_agent.usb_policy.trust import FileUnreadable, read_small
+from shared.envelope import MAX_ENVELOPE_BYTES
+from shared.errors import Malformed, Refused, Unavailable
+from shared.sanitization.report import MAX_BYTES, Ending, StepOutcome, WipeReport
+from shared.sanitization.technique import Technique
+from shared.sanitization.ticket import TicketId
+
+_RESERVE_BYTES = 4 * MAX_BYTES
+# Two slots, each in a block of the disk of its own: a torn write costs the newer one at the most.
+_SLOT_BYTES = 4096
+_SLOT = struct.Struct(">QQQ32s")
+
+
+class TicketUsed(Refused):
+    def __init__(self, ticket_id: TicketId) -> None:
+        super().__init__(
+            f"ticket {ticket_id} was begun on this host before, and holds once; what came of it: leadglass-wipe status"
+        )
+        self.ticket_id = ticket_id
+
+
+class NotKept(Unavailable):
+    """Before the first write it stops everything, and afterwards it ends what is under way."""
+
+    def __init__(self, folder: Path, why: str) -> None:
+        super().__init__(f"what is done to the drive cannot be noted in {folder}: {why}")
+        self.folder, self.why = folder, why
+
+
+class AlreadyAtWork(Refused):
+    def __init__(self, what: str) -> None:
+        super().__init__(f"another leadglass-wipe is at work on {what}")
+        self.what = what
+
+
+class Standing(StrEnum):
+    """How an attempt stands when nobody is at work on it.
+
+    `RESUMABLE`: it was cut short, and can be brought to an end. `INCOMPLETE`: its drive is not there, or is another.
+    `UNKNOWN`: what is noted of it cannot be read, or its drive was at work by itself and is gone.
+    """
+
+    ENDED = "ended"
+    RESUMABLE = "resumable"
+    INCOMPLETE = "incomplete"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Of the report's `step`, by its place from 0, the drive acknowledged `written_bytes` after a flush."""
+
+    step: int
+    written_bytes: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies there of an attempt. `draft` is None where it cannot be read, and `why` says so."""
+
+    ticket_id: TicketId
+    envelope: bytes
+    draft: WipeReport | None
+    checkpoint: Checkpoint | None
+    why: str = ""
+
+
+def standing(found: Found, *, is_drive_there: bool) -> Standing:
+    """Return how an attempt stands; `is_drive_there`: the very drive, as it was found before."""
+    draft = found.draft
+    if draft is None:
+        return Standing.UNKNOWN
+    if draft.ending is not Ending.UNKNOWN:
+        return Standing.ENDED
+    if is_drive_there:
+        return Standing.RESUMABLE
+    cut = [step for step in draft.steps if step.outcome is StepOutcome.UNKNOWN]
+    by_itself = any(step.technique is not Technique.OVERWRITE for step in cut)
+    return Standing.UNKNOWN if by_itself else Standing.INCOMPLETE
+
+
+class Attempt:
+    """One that was begun, for whoever holds its lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._sequence = folder, 0
+
+    def keep(self, draft: WipeReport) -> None:
+        """Put `draft` in the place of what was known. Raises NotKept."""
+        try:
+            self._write("draft", draft.encode())
+        except OSError as exc:
+            raise NotKept(self._folder, exc.strerror or "it failed") from exc
+
+    def reached(self, checkpoint: Checkpoint) -> None:
+        """Note what the drive has for good, in room that was taken before. Raises NotKept."""
+        self._sequence += 1
+        slot = _encoded(self._sequence, checkpoint)
+        try:
+            descriptor = os.open(self._folder / "checkpoint", os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                os.pwrite(descriptor, slot, _SLOT_BYTES * (self._sequence % 2))
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as exc:
+            raise NotKept(self._folder, exc.strerror or "it failed") from exc
+
+    def _write(self, name: str, content: bytes) -> None:
+        try:
+            write_over(self._folder / name, content)
+        except OSError:
+            # The disk filled up since: what was kept free for this is given back to it.
+            (self._folder / "reserve").unlink(missing_ok=True)
+            write_over(self._folder / name, content)
+
+
+class Attempts:
+    """All attempts of this host. `state` is the program's folder, which `leadglass-provision install` makes."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "attempts"
+
+    def is_used(self, ticket_id: TicketId) -> bool:
+        return os.path.lexists(self._folder / str(ticket_id))
+
+    def begin(self, ticket_id: TicketId, envelope: bytes, draft: WipeReport) -> Attempt:
+        """Use the ticket up, and have room for all that will be noted. Raises TicketUsed, NotKept."""
+        place, made = self._folder / str(ticket_id), self._folder / f".{ticket_id}.new"
+        if self.is_used(ticket_id):
+            raise TicketUsed(ticket_id)
+        try:
+            make_folder(self._folder)
+            shutil.rmtree(made, ignore_errors=True)
+            made.mkdir(mode=0o700)
+            _allocate(made / "reserve", _RESERVE_BYTES)
+            write_over(made / "checkpoint", bytes(2 * _SLOT_BYTES))
+            write_over(made / "ticket", envelope)
+            write_over(made / "draft", draft.encode())
+            made.rename(place)
+            sync_folder(self._folder)
+        except OSError as exc:
+            with suppress(OSError):
+                shutil.rmtree(made)
+            raise NotKept(self._folder, exc.strerror or "it failed") from exc
+        return Attempt(place)
+
+    def go_on(self, ticket_id: TicketId) -> Attempt:
+        """Return one that was begun. Checkpoints noted before count no more once a first new one is there."""
+        attempt = Attempt(self._folder / str(ticket_id))
+        attempt._sequence = max((number for number, _ in self._slots(ticket_id)), default=0)
+        return attempt
+
+    def all(self) -> tuple[Found, ...]:
+        """Return what lies here, by the tickets' ids."""
+        try:
+            names = sorted(entry.name for entry in self._folder.iterdir())
+        except FileNotFoundError:
+            return ()
+        return tuple(self._found(TicketId.parse(name)) for name in names if _is_ticket(name))
+
+    def find(self, ticket_id: TicketId) -> Found | None:
+        return self._found(ticket_id) if self.is_used(ticket_id) else None
+
+    def _found(self, ticket_id: TicketId) -> Found:
+        folder = self._folder / str(ticket_id)
+        try:
+            envelope = read_small(folder / "ticket", MAX_ENVELOPE_BYTES)
+            draft = WipeReport.parse(read_small(folder / "draft", MAX_BYTES))
+        except (OSError, FileUnreadable, Malformed) as exc:
+            return Found(ticket_id, b"", None, None, str(exc))
+        slots = self._slots(ticket_id)
+        return Found(ticket_id, envelope, draft, max(slots, key=lambda slot: slot[0])[1] if slots else None)
+
+    def _slots(self, ticket_id: TicketId) -> Sequence[tuple[int, Checkpoint]]:
+        try:
+            data = read_small(self._folder / str(ticket_id) / "checkpoint", 2 * _SLOT_BYTES)
+        except (OSError, FileUnreadable):
+            return ()
+        slots = (_decoded(data[at : at + _SLOT.size]) for at in (0, _SLOT_BYTES))
+        return tuple(slot for slot in slots if slot is not None)
+
+
+@contextmanager
+def alone_on(file: Path, what: str) -> Iterator[None]:
+    """Hold the lock of a drive's node, or of a file of ours. Raises AlreadyAtWork, NotKept.
+
+    That on a node is also what has udev look at no partition meanwhile (systemd.io/BLOCK_DEVICE_LOCKING).
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as exc:
+        raise NotKept(file, exc.strerror or "it cannot be opened") from exc
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        os.close(descriptor)
+        raise AlreadyAtWork(what) from exc
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _allocate(file: Path, size_bytes: int) -> None:
+    with file.open("xb") as opened:
+        os.posix_fallocate(opened.fileno(), 0, size_bytes)
+        os.fsync(opened.fileno())
+
+
+def _encoded(sequence: int, checkpoint: Checkpoint) -> bytes:
+    numbers = struct.pack(">QQQ", sequence, checkpoint.step, checkpoint.written_bytes)
+    return numbers + sha256(numbers).digest()
+
+
+def _decoded(slot: bytes) -> tuple[int, Checkpoint] | None:
+    if len(slot) != _SLOT.size:
+        return None
+    sequence, step, written_bytes, _ = _SLOT.unpack(slot)
+    checkpoint = Checkpoint(step, written_bytes)
+    return (sequence, checkpoint) if slot == _encoded(sequence, checkpoint) else None
+
+
+def _is_ticket(name: str) -> bool:
+    with suppress(Malformed):
+        return str(TicketId.parse(name)) == name
+    return False
