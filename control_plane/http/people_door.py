@@ -50,8 +50,8 @@ from control_plane.people.accounts import NotSignedIn
 from control_plane.people.decide import Permission
 from control_plane.web import page
 from shared.canonical import Json
+from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.fields import decode_base64
-from shared.fleet.command import MAX_ENVELOPE_BYTES
 from shared.identity import CommandId, HostId, ObjectId
 
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
