@@ -1,24 +1,23 @@
 """What is known of an attempt to wipe a drive, durable before it is needed. One folder each, root's alone.
 
-    attempts/TICKET/ticket      the envelope as it was accepted
-                    draft       the report as far as it is true; its ending is `unknown` until it ended
-                    checkpoint  how much of the pass under way the drive has for good
-                    reserve     room on the disk for what is still to be written here
+    attempts/TICKET/ticket   the envelope as it was accepted
+                    draft    the report as far as it is true; its ending is `unknown` until it ended
+                    pass     how far the pass under way is on the drive for good (engine: PassState)
+                    before   samples of the drive from before a command, for a read back that looks for change
+                    reserve  room on the disk for what is still to be written here
 
 A folder is made whole beside its place and renamed there before the first write to the drive: a ticket that has one is
-used, for good, and one that has none was never begun. The draft is replaced whole. Whatever cuts this short leaves what
+used, for good, and one that has none was never begun. Each file is replaced whole. Whatever cuts this short leaves what
 was true last, and never an ending that was not reached.
 """
 
 import fcntl
 import os
 import shutil
-import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from pathlib import Path
 
 from edge_agent.files import make_folder, sync_folder, write_over
@@ -29,10 +28,8 @@ from shared.sanitization.report import MAX_BYTES, Ending, StepOutcome, WipeRepor
 from shared.sanitization.technique import Technique
 from shared.sanitization.ticket import TicketId
 
-_RESERVE_BYTES = 4 * MAX_BYTES
-# Two slots, each in a block of the disk of its own: a torn write costs the newer one at the most.
-_SLOT_BYTES = 4096
-_SLOT = struct.Struct(">QQQ32s")
+_MAX_PASS_BYTES, _MAX_BEFORE_BYTES = 64 << 10, 1 << 20
+_RESERVE_BYTES = 2 * (MAX_BYTES + _MAX_PASS_BYTES + _MAX_BEFORE_BYTES)
 
 
 class TicketUsed(Refused):
@@ -71,21 +68,12 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """Of the report's `step`, by its place from 0, the drive acknowledged `written_bytes` after a flush."""
-
-    step: int
-    written_bytes: int
-
-
-@dataclass(frozen=True)
 class Found:
     """What lies there of an attempt. `draft` is None where it cannot be read, and `why` says so."""
 
     ticket_id: TicketId
     envelope: bytes
     draft: WipeReport | None
-    checkpoint: Checkpoint | None
     why: str = ""
 
 
@@ -107,36 +95,50 @@ class Attempt:
     """One that was begun, for whoever holds its lock."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._sequence = folder, 0
+        self._folder = folder
 
     def keep(self, draft: WipeReport) -> None:
         """Put `draft` in the place of what was known. Raises NotKept."""
+        self._write("draft", draft.encode())
+
+    def keep_pass(self, state: bytes) -> None:
+        """Raises NotKept."""
+        self._write("pass", state)
+
+    def keep_before(self, samples: bytes) -> None:
+        """Raises NotKept."""
+        self._write("before", samples)
+
+    def kept_pass(self) -> bytes | None:
+        return self._read("pass", _MAX_PASS_BYTES)
+
+    def kept_before(self) -> bytes | None:
+        return self._read("before", _MAX_BEFORE_BYTES)
+
+    def forget_pass(self) -> None:
+        """Once its step stands in the draft. Raises NotKept."""
         try:
-            self._write("draft", draft.encode())
+            (self._folder / "pass").unlink(missing_ok=True)
+            sync_folder(self._folder)
         except OSError as exc:
             raise NotKept(self._folder, exc.strerror or "it failed") from exc
 
-    def reached(self, checkpoint: Checkpoint) -> None:
-        """Note what the drive has for good, in room that was taken before. Raises NotKept."""
-        self._sequence += 1
-        slot = _encoded(self._sequence, checkpoint)
+    def _read(self, name: str, most_bytes: int) -> bytes | None:
         try:
-            descriptor = os.open(self._folder / "checkpoint", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.pwrite(descriptor, slot, _SLOT_BYTES * (self._sequence % 2))
-                os.fdatasync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as exc:
-            raise NotKept(self._folder, exc.strerror or "it failed") from exc
+            return read_small(self._folder / name, most_bytes)
+        except (FileNotFoundError, FileUnreadable):
+            return None
 
     def _write(self, name: str, content: bytes) -> None:
         try:
-            write_over(self._folder / name, content)
-        except OSError:
-            # The disk filled up since: what was kept free for this is given back to it.
-            (self._folder / "reserve").unlink(missing_ok=True)
-            write_over(self._folder / name, content)
+            try:
+                write_over(self._folder / name, content)
+            except OSError:
+                # The disk filled up since: what was kept free for this is given back to it.
+                (self._folder / "reserve").unlink(missing_ok=True)
+                write_over(self._folder / name, content)
+        except OSError as exc:
+            raise NotKept(self._folder, exc.strerror or "it failed") from exc
 
 
 class Attempts:
@@ -158,7 +160,6 @@ class Attempts:
             shutil.rmtree(made, ignore_errors=True)
             made.mkdir(mode=0o700)
             _allocate(made / "reserve", _RESERVE_BYTES)
-            write_over(made / "checkpoint", bytes(2 * _SLOT_BYTES))
             write_over(made / "ticket", envelope)
             write_over(made / "draft", draft.encode())
             made.rename(place)
@@ -170,10 +171,7 @@ class Attempts:
         return Attempt(place)
 
     def go_on(self, ticket_id: TicketId) -> Attempt:
-        """Return one that was begun. Checkpoints noted before count no more once a first new one is there."""
-        attempt = Attempt(self._folder / str(ticket_id))
-        attempt._sequence = max((number for number, _ in self._slots(ticket_id)), default=0)
-        return attempt
+        return Attempt(self._folder / str(ticket_id))
 
     def all(self) -> tuple[Found, ...]:
         """Return what lies here, by the tickets' ids."""
@@ -192,17 +190,8 @@ class Attempts:
             envelope = read_small(folder / "ticket", MAX_ENVELOPE_BYTES)
             draft = WipeReport.parse(read_small(folder / "draft", MAX_BYTES))
         except (OSError, FileUnreadable, Malformed) as exc:
-            return Found(ticket_id, b"", None, None, str(exc))
-        slots = self._slots(ticket_id)
-        return Found(ticket_id, envelope, draft, max(slots, key=lambda slot: slot[0])[1] if slots else None)
-
-    def _slots(self, ticket_id: TicketId) -> Sequence[tuple[int, Checkpoint]]:
-        try:
-            data = read_small(self._folder / str(ticket_id) / "checkpoint", 2 * _SLOT_BYTES)
-        except (OSError, FileUnreadable):
-            return ()
-        slots = (_decoded(data[at : at + _SLOT.size]) for at in (0, _SLOT_BYTES))
-        return tuple(slot for slot in slots if slot is not None)
+            return Found(ticket_id, b"", None, str(exc))
+        return Found(ticket_id, envelope, draft)
 
 
 @contextmanager
@@ -230,19 +219,6 @@ def _allocate(file: Path, size_bytes: int) -> None:
     with file.open("xb") as opened:
         os.posix_fallocate(opened.fileno(), 0, size_bytes)
         os.fsync(opened.fileno())
-
-
-def _encoded(sequence: int, checkpoint: Checkpoint) -> bytes:
-    numbers = struct.pack(">QQQ", sequence, checkpoint.step, checkpoint.written_bytes)
-    return numbers + sha256(numbers).digest()
-
-
-def _decoded(slot: bytes) -> tuple[int, Checkpoint] | None:
-    if len(slot) != _SLOT.size:
-        return None
-    sequence, step, written_bytes, _ = _SLOT.unpack(slot)
-    checkpoint = Checkpoint(step, written_bytes)
-    return (sequence, checkpoint) if slot == _encoded(sequence, checkpoint) else None
 
 
 def _is_ticket(name: str) -> bool:

@@ -62,7 +62,5 @@ def look(guard_state: Path, agent_data: Path, now: datetime) -> ThisHost:
         raise OtherHost(pinned=trust.host_id, enrolled=identity.config.host_id)
     kernel, _ = read_clock()
     reading = Reading(now, uptime(), is_kept=kernel is not None and kernel.is_synchronised)
-    enrolled = Enrolled(
-        trust.host_id, identity.signer.public.key_id, delegation.signatories, store.in_force.wipe
-    )
+    enrolled = Enrolled(trust.host_id, identity.signer.public.key_id, delegation.signatories, store.in_force.wipe)
     return ThisHost(enrolled, identity.signer, store.is_clock_sure(reading))

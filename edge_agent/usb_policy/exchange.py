@@ -6,7 +6,7 @@
               {"v":1, "ok":true, "layer", "version", "sha256", "expires", "signed_at", "devices", "watch",
                "parts":[[layer, version, sha256], ...], "newer":[[layer, version, sha256], ...], "root_version",
                "choice":{"key", "root", "snapshot"}};
-              "signed_at", "devices" and "watch" may be null; the last four are there where they say something, and so is "wipe"
+              "signed_at", "devices", "watch" may be null; the last four, and "wipe", are there where they say something
               {"v":1, "ok":false, "kind": refused | integrity | unavailable, "error"}
 
 Both run the same code on the same machine, so a change of form needs no second version beside it. But the guard keeps

@@ -19,7 +19,7 @@ from shared.sanitization.ticket import TicketId
 MAX_BYTES = 2048
 MAX_SEQ = 9999
 _TEXT = r"[^\x00-\x1f\x7f]*"
-_MAX_DETAIL_CHARS = 300
+MAX_DETAIL_CHARS = 300
 
 
 class NoteEvent(StrEnum):
@@ -68,7 +68,7 @@ class WipeNote:
             seq=fields.integer("seq", least=1, most=MAX_SEQ),
             event=NoteEvent(fields.choice("event", list(NoteEvent))),
             time=fields.instant("time"),
-            detail=fields.text("detail", _TEXT, max_chars=_MAX_DETAIL_CHARS),
+            detail=fields.text("detail", _TEXT, max_chars=MAX_DETAIL_CHARS),
         )
         fields.done()
         return note

@@ -30,16 +30,15 @@ def wrap(text: str, width: int) -> Iterator[str]:
     """Yield `text` in safe lines of at most `width` columns, parted at spaces, and between Chinese characters."""
     line = ""
     for word in _words(printable(text, 4000)):
-        if columns(line) + columns(word.rstrip(" ")) <= width:
-            line += word
-            continue
-        if line.strip():
+        left = word
+        if line and columns(line + left.rstrip(" ")) > width:
             yield line.rstrip(" ")
-        while columns(word.rstrip(" ")) > width:
-            head = _head(word, width)
+            line = ""
+        while columns(left.rstrip(" ")) > width:
+            head = _head(left, width)
             yield head
-            word = word[len(head) :]
-        line = word
+            left = left[len(head) :]
+        line += left
     if line.strip():
         yield line.rstrip(" ")
 
@@ -48,14 +47,18 @@ def _words(text: str) -> Iterator[str]:
     """Yield what stays together, with the spaces behind it."""
     word = ""
     for char in text:
-        if word and (_columns(char) == 2 or (word[-1] == " " and char != " ") or _columns(word[-1]) == 2):
-            # A full stop does not begin a line.
-            if not (_columns(word[-1]) == 2 and char in " ，。；：、）？！"):
-                yield word
-                word = ""
+        if word and _may_part(word[-1], char):
+            yield word
+            word = ""
         word += char
     if word:
         yield word
+
+
+def _may_part(before: str, after: str) -> bool:
+    if after == " " or (_columns(after) == 2 and unicodedata.category(after) in ("Po", "Pe", "Pf")):
+        return False  # what ends a sentence begins no line
+    return before == " " or 2 in (_columns(before), _columns(after))
 
 
 def _head(text: str, width: int) -> str:
