@@ -1,5 +1,7 @@
-"""What has to be done to a drive, in order, for what was chosen. Decided alone by values, so that a start that finds a
-wipe cut short comes to the same list."""
+"""What has to be done to a drive, in order, for what was chosen.
+
+By values alone, so that a start that finds a wipe cut short comes to the same list.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +13,9 @@ from shared.sanitization.sequences import passes
 from shared.sanitization.technique import Technique
 
 _ZEROS = "00"
+_LEAVE_ZEROS = frozenset({
+    Technique.ATA_SANITIZE_OVERWRITE, Technique.NVME_SANITIZE_OVERWRITE, Technique.SCSI_SANITIZE_OVERWRITE,
+})  # fmt: skip
 
 
 class TaskKind(StrEnum):
@@ -63,3 +68,5 @@ def _of(technique: Technique, method: Method, character: int) -> Iterator[Task]:
             yield Task(TaskKind.SAMPLE, technique)
             yield Task(TaskKind.COMMAND, technique)
             yield Task(TaskKind.CHANGED, technique)
+            if technique in _LEAVE_ZEROS:
+                yield Task(TaskKind.READ_BACK, technique, _ZEROS, amount=method.read_back)
