@@ -1,9 +1,10 @@
 """What is known of an attempt to wipe a drive, durable before it is needed. One folder each, root's alone.
 
     attempts/TICKET/ticket   the envelope as it was accepted
-                    draft    the report as far as it is true; its ending is `unknown` until it ended
+                    draft    the report as far as it is true
                     pass     how far the pass under way is on the drive for good (engine: PassState)
                     before   samples of the drive from before a command, for a read back that looks for change
+                    ended    that the draft is final
                     reserve  room on the disk for what is still to be written here
 
 A folder is made whole beside its place and renamed there before the first write to the drive: a ticket that has one is
@@ -24,7 +25,7 @@ from edge_agent.files import make_folder, sync_folder, write_over
 from edge_agent.usb_policy.trust import FileUnreadable, read_small
 from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.errors import Malformed, Refused, Unavailable
-from shared.sanitization.report import MAX_BYTES, Ending, StepOutcome, WipeReport
+from shared.sanitization.report import MAX_BYTES, StepOutcome, WipeReport
 from shared.sanitization.technique import Technique
 from shared.sanitization.ticket import TicketId
 
@@ -74,6 +75,7 @@ class Found:
     ticket_id: TicketId
     envelope: bytes
     draft: WipeReport | None
+    is_ended: bool
     why: str = ""
 
 
@@ -82,7 +84,7 @@ def standing(found: Found, *, is_drive_there: bool) -> Standing:
     draft = found.draft
     if draft is None:
         return Standing.UNKNOWN
-    if draft.ending is not Ending.UNKNOWN:
+    if found.is_ended:
         return Standing.ENDED
     if is_drive_there:
         return Standing.RESUMABLE
@@ -101,6 +103,11 @@ class Attempt:
         """Put `draft` in the place of what was known. Raises NotKept."""
         self._write("draft", draft.encode())
 
+    def end(self, final: WipeReport) -> None:
+        """Keep what became of it for good. Raises NotKept."""
+        self.keep(final)
+        self._write("ended", b"")
+
     def keep_pass(self, state: bytes) -> None:
         """Raises NotKept."""
         self._write("pass", state)
@@ -114,14 +121,6 @@ class Attempt:
 
     def kept_before(self) -> bytes | None:
         return self._read("before", _MAX_BEFORE_BYTES)
-
-    def forget_pass(self) -> None:
-        """Once its step stands in the draft. Raises NotKept."""
-        try:
-            (self._folder / "pass").unlink(missing_ok=True)
-            sync_folder(self._folder)
-        except OSError as exc:
-            raise NotKept(self._folder, exc.strerror or "it failed") from exc
 
     def _read(self, name: str, most_bytes: int) -> bytes | None:
         try:
@@ -190,8 +189,8 @@ class Attempts:
             envelope = read_small(folder / "ticket", MAX_ENVELOPE_BYTES)
             draft = WipeReport.parse(read_small(folder / "draft", MAX_BYTES))
         except (OSError, FileUnreadable, Malformed) as exc:
-            return Found(ticket_id, b"", None, str(exc))
-        return Found(ticket_id, envelope, draft)
+            return Found(ticket_id, b"", None, is_ended=False, why=str(exc))
+        return Found(ticket_id, envelope, draft, is_ended=(folder / "ended").exists())
 
 
 @contextmanager

@@ -9,6 +9,7 @@ Each is there whole or not at all, 0640, of the group that the folder has.  docs
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.files import sync_folder
@@ -16,7 +17,9 @@ from edge_agent.sanitize.attempt import NotKept
 from edge_agent.usb_policy.trust import FileUnreadable, read_small
 from shared.clock import Clock
 from shared.devices.printable import printable
+from shared.errors import Malformed
 from shared.sanitization.exchange import NOTE_SUFFIX, REPORT_SUFFIX
+from shared.sanitization.note import MAX_BYTES as MAX_NOTE_BYTES
 from shared.sanitization.note import MAX_DETAIL_CHARS, NoteEvent, WipeNote
 from shared.sanitization.report import MAX_BYTES
 from shared.sanitization.ticket import TicketId
@@ -39,6 +42,10 @@ class Outbox:
             self._write(note.file_name, note.encode())
         except OSError as exc:
             raise NotKept(self._folder, exc.strerror or "it failed") from exc
+
+    def has_ended(self, ticket_id: TicketId) -> bool:
+        """Return whether a note says so."""
+        return any(note.event is NoteEvent.ENDED for note in self._notes(ticket_id))
 
     def report(self, ticket_id: TicketId, signed: bytes) -> Path:
         """Put a signed report there. Raises NotKept."""
@@ -66,6 +73,11 @@ class Outbox:
             raise NotKept(self._folder, exc.strerror or "it cannot be looked at") from exc
         if free.f_bavail * free.f_frsize < needed_bytes:
             raise NotKept(self._folder, f"the disk has less than {needed_bytes} bytes left")
+
+    def _notes(self, ticket_id: TicketId) -> Iterator[WipeNote]:
+        for seq in self._numbers(ticket_id):
+            with suppress(FileNotFoundError, FileUnreadable, Malformed):
+                yield WipeNote.parse(read_small(self._folder / f"{ticket_id}.{seq}{NOTE_SUFFIX}", MAX_NOTE_BYTES))
 
     def _numbers(self, ticket_id: TicketId) -> Iterator[int]:
         for entry in self._folder.iterdir():
