@@ -144,10 +144,20 @@ class Attempts:
     """All attempts of this host. `state` is the program's folder, which `leadglass-provision install` makes."""
 
     def __init__(self, state: Path) -> None:
-        self._folder = state / "attempts"
+        self._folder, self._locks = state / "attempts", state / "locks"
 
     def is_used(self, ticket_id: TicketId) -> bool:
         return os.path.lexists(self._folder / str(ticket_id))
+
+    def lock(self, ticket_id: TicketId) -> Path:
+        """Return a ticket's file for `alone_on`. Raises NotKept."""
+        file = self._locks / str(ticket_id)
+        try:
+            make_folder(self._locks)
+            file.touch(mode=0o600)
+        except OSError as exc:
+            raise NotKept(self._locks, exc.strerror or "it failed") from exc
+        return file
 
     def begin(self, ticket_id: TicketId, envelope: bytes, draft: WipeReport) -> Attempt:
         """Use the ticket up, and have room for all that will be noted. Raises TicketUsed, NotKept."""

@@ -4,8 +4,7 @@ A start that finds it cut short walks the same list again: what the draft has as
 under way is taken up where the drive itself, or the last flush, says that it is.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -23,7 +22,7 @@ from edge_agent.sanitize.tasks import Task, TaskKind, tasks
 from shared.clock import Clock
 from shared.errors import IntegrityFailure
 from shared.identity import RandomBytes
-from shared.sanitization.report import NOWHERE, SEED_BYTES, Checked, Step, StepOutcome, WipeReport
+from shared.sanitization.report import NOWHERE, SEED_BYTES, Step, StepOutcome, WipeReport
 from shared.sanitization.stream import RANDOM, Content
 from shared.sanitization.technique import Available, Technique
 from shared.sanitization.ticket import Ticket
@@ -69,8 +68,8 @@ class Doing:
     def _one_run(self, progress: Progress) -> bool:
         """Return whether the drive would not take what was chosen, so that something else is to be chosen."""
         plan = choose(self.ticket.method, self.draft.medium, self.draft.considered, self.draft.hidden)
-        steps = _indices(self.draft.steps, lambda step: step.outcome is not StepOutcome.REFUSED)
-        checks = _indices(self.draft.checks, lambda _: True)
+        steps = iter([at for at, one in enumerate(self.draft.steps) if one.outcome is not StepOutcome.REFUSED])
+        checks = iter(range(len(self.draft.checks)))
         for task in tasks(self.ticket.method, plan.chosen, self.ticket.digest[0]):
             if task.kind in (TaskKind.COMMAND, TaskKind.WRITE):
                 step = self._step(task, next(steps, None), progress)
@@ -158,9 +157,7 @@ class Doing:
                 checked = read_changed(device, before, progress, self.clock)
             else:
                 content = Content(task.pattern, self.draft.steps[-1].seed if task.pattern == RANDOM else None)
-                checked = read_back(
-                    device, content, task.amount, self.random_bytes(SEED_BYTES), progress, self.clock
-                )
+                checked = read_back(device, content, task.amount, self.random_bytes(SEED_BYTES), progress, self.clock)
         self._keep(replace(self.draft, checks=(*self.draft.checks[:known], checked)))
         return checked.ended is not None
 
@@ -178,10 +175,6 @@ class Doing:
         draft = replace(draft, ended=self.clock.now())
         self.attempt.keep(draft)
         self.draft = draft
-
-
-def _indices(found: tuple[Step, ...] | tuple[Checked, ...], counts: Callable[[object], bool]) -> Iterator[int]:
-    return iter([number for number, one in enumerate(found) if counts(one)])
 
 
 def _under_way(state: PassState) -> Step:

@@ -6,7 +6,11 @@ from enum import StrEnum
 
 from edge_agent.sanitize.drive import Drive
 from shared.sanitization.medium import Medium
+from shared.sanitization.report import HiddenArea, HiddenKind, HiddenState
 from shared.sanitization.ticket import TargetDrive
+
+_CUTS_CAPACITY = frozenset({HiddenKind.HPA, HiddenKind.DCO, HiddenKind.AMA})
+_OPENED = frozenset({HiddenState.PRESENT, HiddenState.REMOVED})
 
 
 class Difference(StrEnum):
@@ -42,10 +46,15 @@ def differences(target: TargetDrive, medium: Medium) -> tuple[Difference, ...]:
     return tuple(name for name, wanted, there in found if wanted != there)
 
 
-def is_same(before: Medium, now: Medium) -> bool:
-    """Return whether a drive that was seen before is this one, whatever is written on it by now."""
-    return _identity(before) == _identity(now)
+def is_same(before: Medium, now: Medium, hidden: Sequence[HiddenArea]) -> bool:
+    """Return whether a drive that was seen before is this one, whatever is written on it by now.
+
+    Where a hidden area was opened, or was about to be, it may be larger by just that.
+    """
+    opened = [area.sectors for area in hidden if area.kind in _CUTS_CAPACITY and area.state in _OPENED]
+    sizes = {before.size_bytes, before.size_bytes + sum(opened) * before.logical_sector_bytes}
+    return _identity(before) == _identity(now) and now.size_bytes in sizes
 
 
 def _identity(medium: Medium) -> tuple[object, ...]:
-    return (medium.kind, medium.serial, medium.serial_source, medium.wwn, medium.model, medium.size_bytes)
+    return (medium.kind, medium.serial, medium.serial_source, medium.wwn, medium.model)

@@ -4,10 +4,9 @@ Whatever ends it leaves a note, and a report once there is a drive to speak of. 
 ticket is used up for good, and the ticket is not used up before everything that may refuse was asked twice.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 
 from edge_agent import SOFTWARE
@@ -44,6 +43,12 @@ _OURS = (Refused, IntegrityFailure, Unavailable)
 class NotThisDrive(Refused):
     def __init__(self) -> None:
         super().__init__("the drive is not the one that was looked at; nothing was written")
+
+
+class SpokenAgainst(Refused):
+    def __init__(self, found: Sequence[Refusal]) -> None:
+        super().__init__("; ".join(map(str, found)))
+        self.found = tuple(found)
 
 
 class NothingToDo(Refused):
@@ -150,8 +155,8 @@ class Session:
     def wipe(self, looked: Looked, confirmed: Confirmed, progress: Progress) -> Done:
         """Do what was planned, once everything was asked again.
 
-        Raises AlreadyAtWork; NotKept: what is under way then is found by the next start. Refused before the first write:
-        a note and a report say so, and it is raised.
+        Raises AlreadyAtWork; NotKept: what is under way then is found by the next start; whatever refuses before the
+        first write, of which a note and a report are left.
         """
         ticket, drive = looked.accepted.ticket, looked.drive
         if drive is None or looked.plan is None:
@@ -164,10 +169,11 @@ class Session:
                 draft = self._draft(again, drive, confirmed.person)
                 attempt = self._attempts.begin(ticket.ticket_id, looked.accepted.envelope, draft)
             except _OURS as exc:
-                self.refuse(looked, str(exc))
+                with suppress(NotKept):
+                    self.refuse(looked, str(exc))
                 raise
             self._outbox.note(ticket.ticket_id, NoteEvent.STARTED, looked.plan.why)
-            return self._do(self._doing(ticket, attempt, drive, draft, confirmed.attested), looked.plan, progress)
+            return self._do(self._doing(ticket, attempt, drive, draft, confirmed.attested), progress)
 
     def unfinished(self) -> tuple[Unfinished, ...]:
         """Return what was begun here and has no end; what ended and was not told is told now. Raises NotKept."""
@@ -177,7 +183,9 @@ class Session:
             if found.is_ended and found.draft is not None:
                 self._tell(found.ticket_id, found.draft)
                 continue
-            same = [one for one in present if found.draft and is_same(self._medium_now(found.draft), one.medium)]
+            same = [
+                one for one in present if found.draft and is_same(found.draft.medium, one.medium, found.draft.hidden)
+            ]
             drive = same[0] if len(same) == 1 else None
             left.append(Unfinished(found, standing(found, is_drive_there=drive is not None), drive))
         return tuple(left)
@@ -197,12 +205,12 @@ class Session:
                 raise NothingToDo(ticket.ticket_id)
             speaking = self._against_going_on(ticket, drive)
             if speaking:
-                raise StillInUse(speaking)
+                raise SpokenAgainst(speaking)
             attempt = self._attempts.go_on(ticket.ticket_id)
             draft = replace(now.draft, interruptions=now.draft.interruptions + 1)
             attempt.keep(draft)
             self._outbox.note(ticket.ticket_id, NoteEvent.RESUMED, f"interruption {draft.interruptions}")
-            return self._do(self._doing(ticket, attempt, drive, draft, attested), None, progress)
+            return self._do(self._doing(ticket, attempt, drive, draft, attested), progress)
 
     def give_up(self, unfinished: Unfinished) -> Done:
         """End for good what was begun, as far as it came. Raises AlreadyAtWork, NotKept, NothingToDo."""
@@ -229,10 +237,12 @@ class Session:
 
     # ---- its parts
 
-    def _do(self, doing: Doing, plan: Plan | None, progress: Progress) -> Done:
+    def _do(self, doing: Doing, progress: Progress) -> Done:
         ticket, attempt = doing.ticket, doing.attempt
         try:
-            if plan is not None and plan.removes_hidden:
+            draft = doing.draft
+            plan = choose(ticket.method, draft.medium, draft.considered, draft.hidden)
+            if plan.removes_hidden and not draft.steps:
                 self._remove_hidden(doing)
             draft = doing.run(progress)
         except NotKept:
@@ -251,8 +261,7 @@ class Session:
         doing.draft = replace(doing.draft, hidden=hidden)
         doing.attempt.keep(doing.draft)
         now = [one for one in self._hands.drives() if one.number == doing.drive.number]
-        medium = self._medium_now(doing.draft)
-        if len(now) != 1 or not is_same(medium, now[0].medium):
+        if len(now) != 1 or not is_same(doing.draft.medium, now[0].medium, hidden):
             raise NotThisDrive
         doing.drive = now[0]
 
@@ -288,13 +297,13 @@ class Session:
         return self._outbox.report_file(ticket_id)
 
     def _asked_again(self, looked: Looked, drive: Drive) -> Looked:
-        """Return the same with what is so now. Raises DriveGone, DriveSwapped, StillInUse, and what `accept` does."""
+        """Return the same with what is so now. Raises DriveGone, DriveSwapped, SpokenAgainst, what `accept` does."""
         accept(SignedTicket.parse(looked.accepted.envelope), self._host.enrolled, self._clock.now())
         self._hands.again(drive)
         ticket = looked.accepted.ticket
         circumstances = self._hands.circumstances(drive, self._hands.drives(), self._known(ticket))
         if found := refusals(ticket, circumstances):
-            raise StillInUse(found)
+            raise SpokenAgainst(found)
         return replace(looked, circumstances=circumstances)
 
     def _against_going_on(self, ticket: Ticket, drive: Drive) -> tuple[Refusal, ...]:
@@ -338,13 +347,10 @@ class Session:
     def _doing(self, ticket: Ticket, attempt: Attempt, drive: Drive, draft: WipeReport, attested: Attested) -> Doing:
         return Doing(self._hands, attempt, self._clock, self._random_bytes, ticket, drive, draft, attested)
 
-    def _medium_now(self, draft: WipeReport):
-        ...
-
     @contextmanager
     def _alone(self, ticket: Ticket, drive: Drive | None) -> Iterator[None]:
         """Raises AlreadyAtWork, NotKept."""
-        with alone_on(self._outbox.lock(ticket.ticket_id), f"ticket {ticket.ticket_id}"):
+        with alone_on(self._attempts.lock(ticket.ticket_id), f"ticket {ticket.ticket_id}"):
             if drive is None:
                 yield
                 return

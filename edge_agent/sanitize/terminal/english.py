@@ -138,8 +138,8 @@ ENGLISH = Language(
         "refused": "Refused",
         "unfinished": "Begun before",
         "stopped": "Stopped",
-        "no-tickets": "No ticket lies here. Bring one as a file (leadglass-wipe --ticket FILE), or press p and paste the "
-        "text of its QR codes.",
+        "no-tickets": "No ticket lies here. Bring one as a file (leadglass-wipe --ticket FILE), or press p and paste "
+        "the text of its QR codes.",
         "hold": "AN INCIDENT HOLDS THIS HOST: nothing is wiped here, unless the ticket says so by two people.",
         "unusable": "not usable: {why}",
         "listed": "{asset}: serial {serial}, for {person}, until {until}",
