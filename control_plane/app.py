@@ -87,6 +87,9 @@ from control_plane.routes.overview import RouteOverview
 from control_plane.routes.people import RoutesForPeople
 from control_plane.routes.queue import RouteQueue
 from control_plane.routes.service import RouteService
+from control_plane.sanitize.desk import WipeDesk
+from control_plane.sanitize.effective import wipe_policy
+from control_plane.sanitize.holds import LiftingHold
 from control_plane.settings import Settings
 from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.reading import LogReading
@@ -108,6 +111,7 @@ from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.document import KeyPurpose
 from shared.routes.sender import RouteSender, Services
+from shared.sanitization.judge import judge
 
 _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5
@@ -171,6 +175,7 @@ class ControlPlane:
             Lifting(self._journal),
             Decommissioning(self._journal, self._revocation.ended),
             Promotion(self._journal, clock),
+            LiftingHold(self._journal, clock),
         )
         self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
@@ -179,12 +184,20 @@ class ControlPlane:
             layers=lambda: [layer.layer for layer in self._policy.published().layers], hint=self._push.hint_command,
         )  # fmt: skip
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
+        self._wipes = self._make_wipes()
         self._versions = PolicyVersions(self._database, self._verified)
         self._comparisons = self._make_comparisons()
         self._route_queue = RouteQueue(self._database, self._journal, clock)
         self._routes = self._make_routes()
         self._doors: dict[str, Door] = {}
         self._closing = ExitStack()
+
+    def _make_wipes(self) -> WipeDesk:
+        return WipeDesk.of(
+            self._database, self._journal, self._evidence, self._clock, judge,
+            policy_of=lambda host, parts: wipe_policy(self._verified.acted_by(), parts, host),
+            signatories=partial(signatories, self._policy), hint=self._push.hint_command,
+        )  # fmt: skip
 
     def _make_log_guard(self) -> LogGuard:
         """Hold the log against the mark first of all: whatever is written to it would be written over what is lost."""
@@ -238,6 +251,7 @@ class ControlPlane:
             self._journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
             for door in self._doors.values():
                 door.open()
+            self._wipes.intake.judge_what_was_not()
             self._policy.announce()
             self._closing = opened.pop_all()
 
@@ -316,6 +330,8 @@ class ControlPlane:
             ),
             self._make_self_tests(),
             self._log_proofs,
+            self._wipes.orders,
+            self._wipes.intake,
         )
         any_address = _listen_on(settings.host)
         yield Door(
@@ -390,6 +406,7 @@ class ControlPlane:
                 self._lapsed,
                 self._two_persons,
                 self._ca,
+                self._wipes.showing.gaps,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
@@ -417,6 +434,7 @@ class ControlPlane:
             taking_back=self._taking_back,
             renaming=Renaming(self._database, self._journal),
             two_persons=self._two_persons,
+            wipes=self._wipes,
             limit=FailureLimit(self._clock),
         )
 

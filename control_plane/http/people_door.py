@@ -46,6 +46,7 @@ from control_plane.http.people_policy import add_policy
 from control_plane.http.people_provider import add_provider
 from control_plane.http.people_services import PeopleServices, permitted, recognise
 from control_plane.http.people_sign_in import add_sign_in
+from control_plane.http.people_wipes import add_wipes
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.decide import Permission
 from control_plane.web import page
@@ -80,6 +81,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     add_hosts(app, services)
     add_log(app, services)
     _add_commands(app, services)
+    add_wipes(app, services)
     return app
 
 

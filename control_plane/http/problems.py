@@ -27,6 +27,7 @@ from control_plane.people.sessions import SessionUnknown
 from control_plane.people.tokens import TokenUnknown
 from control_plane.people.two_persons import RequestUnknown
 from control_plane.policy.versions import VersionUnknown
+from control_plane.sanitize.reading import OrderUnknown
 from control_plane.tlog.proofs import NotInLog
 from control_plane.tlog.reading import NoSuchTile
 from control_plane.vault.opening import ObjectUnknown
@@ -58,6 +59,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (VersionUnknown, 404),
     (NotInLog, 404),
     (NoSuchTile, 404),
+    (OrderUnknown, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

@@ -82,7 +82,7 @@ def verify_ticket(offered: SignedTicket, signatories: Signatories, policy: WipeP
     ticket = offered.claimed
     verify_allowed(ticket, policy)
     signers = verify_signers(offered, signatories)
-    given, needed = len({_same(signer.name) for signer in signers}), approvals_needed(ticket, signatories, policy)
+    given, needed = len({same_name(signer.name) for signer in signers}), approvals_needed(ticket, signatories, policy)
     if given < needed:
         raise TooFewSignatures(given=given, needed=needed)
     return ApprovedTicket(ticket, signers)
@@ -97,7 +97,7 @@ def verify_signers(offered: SignedTicket, signatories: Signatories) -> tuple[Sig
     for signer in signers:
         if not signer.name:
             raise SignerUnnamed(signer.key_id)
-        if _same(signer.name) == _same(requester):
+        if same_name(signer.name) == same_name(requester):
             raise OwnTicket(requester)
     return signers
 
@@ -128,5 +128,6 @@ def approvals_needed(ticket: Ticket, signatories: Signatories, policy: WipePolic
     return max(policy.approvals, signatories.threshold, _FOR_AN_OVERRIDE if ticket.overrides else 1)
 
 
-def _same(name: str) -> str:
+def same_name(name: str) -> str:
+    """Return a name in the spelling in which two of one person are equal."""
     return name.strip().casefold()
