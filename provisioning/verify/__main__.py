@@ -167,15 +167,16 @@ def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
 
 
 def _hand_over(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
-    from provisioning.handover.attachment import MAX_PDF_BYTES, attached_report, is_pdf
-    from provisioning.handover.report import SignedHandOver
+    from paper.attachment import MAX_PDF_BYTES, attached_file, is_pdf
+    from provisioning.handover.report import ATTACHMENT, SignedHandOver
     from provisioning.verify import checks
     from provisioning.verify.hand_over import judge_hand_over
 
     trust = _trust(arguments.ca)
     with arguments.file.open("rb") as file:
         data = file.read(MAX_PDF_BYTES + 1)
-    judged = judge_hand_over(SignedHandOver.parse(attached_report(data) if is_pdf(data) else data), trust)
+    report = attached_file(data, ATTACHMENT, "hand-over PDF") if is_pdf(data) else data
+    judged = judge_hand_over(SignedHandOver.parse(report), trust)
     as_json: dict[str, object] = dict(judged.json())
     return judged.ok, [*checks.lines(judged.checks), *judged.lines()], judged.conclusion, as_json
 
