@@ -17,7 +17,7 @@ from pathlib import Path
 from edge_agent.sanitize.engine.device import described
 from shared.errors import Refused, Unavailable
 
-_BLKFLSBUF, _BLKSSZGET, _BLKGETSIZE64 = 0x1261, 0x1268, 0x80081272
+_BLKROGET, _BLKFLSBUF, _BLKSSZGET, _BLKGETSIZE64 = 0x125E, 0x1261, 0x1268, 0x80081272
 _LARGEST_SECTOR_BYTES, _SMALLEST_SECTOR_BYTES = 4096, 512
 _REFUSED = {
     errno.EBUSY: "it is in use; unmount it and stop what uses it",
@@ -108,7 +108,10 @@ def _opened(node: Path, descriptor: int, number: str | None) -> DirectDevice:
     try:
         (size,) = struct.unpack("Q", fcntl.ioctl(descriptor, _BLKGETSIZE64, bytes(8)))
         (sector,) = struct.unpack("i", fcntl.ioctl(descriptor, _BLKSSZGET, bytes(4)))
+        (is_read_only,) = struct.unpack("i", fcntl.ioctl(descriptor, _BLKROGET, bytes(4)))
         fcntl.ioctl(descriptor, _BLKFLSBUF)
     except OSError as exc:
         raise NotThere(node, described(exc)) from exc
+    if is_read_only:  # such a one can be opened for writing, which then fails
+        raise NotOpened(node, _REFUSED[errno.EROFS])
     return DirectDevice(descriptor, size, sector)
