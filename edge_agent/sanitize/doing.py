@@ -59,7 +59,7 @@ class Doing:
     def run(self, progress: Progress) -> WipeReport:
         """Do what is left, until all is done, or something failed, or a person stopped it; return what is known then.
 
-        Raises NotKept, StateLost; NotOpened, NotThere, NotSampled, AnotherDrive: what the drive and its node say.
+        Raises NotKept, StateLost; NotOpened, NotThere, NotSampled, AnotherDrive, DriveGone, DriveSwapped.
         """
         while self._one_run(progress):
             pass
@@ -111,8 +111,13 @@ class Doing:
         if known is None:
             noted = self.hands.begin(task.technique, self.drive)
             known = self._add(noted)
-            return self._put(known, self.hands.run(noted, self.drive, progress, self.attested))
-        return self._put(known, self.hands.resume(self.draft.steps[known], self.drive, progress, self.attested))
+            step = self.hands.run(noted, self.drive, progress, self.attested)
+        else:
+            step = self.hands.resume(self.draft.steps[known], self.drive, progress, self.attested)
+        self._put(known, step)
+        # The kernel may have lost sight of a drive that worked by itself.
+        self.drive = self.hands.again(self.drive)
+        return step
 
     def _kept_pass(self, part: str) -> PassState:
         kept = self.attempt.kept_pass()

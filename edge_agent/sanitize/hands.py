@@ -89,9 +89,7 @@ class OfThisMachine:
         )
 
     def considered(self, drive: Drive) -> tuple[Considered, ...]:
-        found = {one.technique: one for one in capabilities.considered(drive, self._tools)}
-        found[Technique.LUKS_ERASE] = luks.considered(drive)
-        return tuple(found[technique] for technique in Technique if technique in found)
+        return capabilities.considered(drive, self._tools)
 
     def hidden(self, drive: Drive) -> tuple[HiddenArea, ...]:
         return hidden_areas.hidden_areas(drive, self._tools)

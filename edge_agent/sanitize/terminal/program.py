@@ -16,7 +16,7 @@ from edge_agent.config import AgentFolder
 from edge_agent.log import OUR_ERRORS
 from edge_agent.sanitize.attempt import Attempts, Found, standing
 from edge_agent.sanitize.drives import find_drives
-from edge_agent.sanitize.firmware.tools import SystemTools
+from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.fitting import is_same
 from edge_agent.sanitize.hands import Hands, OfThisMachine
 from edge_agent.sanitize.here import ThisHost, look
@@ -89,7 +89,7 @@ class Host:
         """Raises what `here.look` does."""
         clock = SystemClock()
         states = [places.state, places.guard]
-        hands = OfThisMachine(AgentFolder(places.agent), states, SystemTools(), clock)
+        hands = OfThisMachine(AgentFolder(places.agent), states, Tools(), clock)
         return cls(look(places.guard, places.agent, clock.now()), hands)
 
 

@@ -15,7 +15,7 @@ from edge_agent.media.disks import Disk
 from edge_agent.sanitize.accept import Enrolled
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.drives import find_again, find_drives
-from edge_agent.sanitize.firmware.tools import SystemTools
+from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.hands import OfThisMachine
 from edge_agent.sanitize.here import ThisHost
 from edge_agent.sanitize.session import Session
@@ -61,7 +61,7 @@ class OnlyThese(OfThisMachine):
     """This machine's hands, which see no drive but those of the test, and look into none: that takes a child each."""
 
     def __init__(self, agent: AgentFolder, states: list[Path], clock: Clock, nodes: list[Path]) -> None:
-        super().__init__(agent, states, SystemTools(), clock)
+        super().__init__(agent, states, Tools(), clock)
         self.nodes = nodes
 
     def drives(self) -> list[Drive]:
