@@ -12,7 +12,7 @@ from tests.edge_agent.sanitize.wiping import PATIENT, Bench, Watching, content, 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+    return Bench.new(tmp_path)
 
 
 def test_a_ticket_becomes_a_signed_report_of_a_drive_that_holds_nothing_any_more(bench: Bench, tmp_path: Path) -> None:

@@ -99,12 +99,17 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.state, self.agent = self.folder / "wipe", AgentFolder(self.folder / "agent")
-        (self.state / "out").mkdir(parents=True)
         self.tickets = folder_of(self.agent.path)
-        self.tickets.mkdir(parents=True)
-        self.agent.identity.mkdir()
-        self.agent.config.write_bytes(b"enrolled")
-        self.hold(held=False)
+
+    @classmethod
+    def new(cls, folder: Path) -> "Bench":
+        bench = cls(folder)
+        (bench.state / "out").mkdir(parents=True)
+        bench.tickets.mkdir(parents=True)
+        bench.agent.identity.mkdir()
+        bench.agent.config.write_bytes(b"enrolled")
+        bench.hold(held=False)
+        return bench
 
     def hold(self, *, held: bool) -> None:
         (self.tickets / ASKED_FILE).write_bytes(Asked(self.clock.now(), held).encode())
