@@ -1,5 +1,6 @@
 """A host with its keys, people who sign, and a drive that is a loop device: a whole wipe without hardware."""
 
+import dataclasses
 import os
 import secrets
 import subprocess
@@ -33,11 +34,13 @@ from tests.shared import made
 from tests.shared.sanitization.tickets import BEA, CAI, METHOD, PEOPLE, ticket
 
 PATIENT = b"PATIENT^DATA"
+# More than the engine has under way at once, so that a stop finds something to leave.
+SIZE_BYTES = 12 << 20
 POLICY = WipePolicy(LeastClass.CLEAR, ReadBack.SAMPLES, 1, 24)
 
 
 @contextmanager
-def loop_drive(folder: Path, size_bytes: int = 4 << 20, content: bytes = PATIENT) -> Iterator[Path]:
+def loop_drive(folder: Path, size_bytes: int = SIZE_BYTES, content: bytes = PATIENT) -> Iterator[Path]:
     """Yield the node of a loop device that is full of `content`."""
     file = folder / f"disk-{secrets.token_hex(4)}"
     file.write_bytes((content * (size_bytes // len(content) + 1))[:size_bytes])
@@ -114,15 +117,17 @@ class Bench:
     def hold(self, *, held: bool) -> None:
         (self.tickets / ASKED_FILE).write_bytes(Asked(self.clock.now(), held).encode())
 
-    def host(self) -> ThisHost:
-        enrolled = Enrolled(made.HOST, made.HOST_SIGNER.public.key_id, PEOPLE, POLICY)
+    def host(self, approvals: int = 1) -> ThisHost:
+        policy = dataclasses.replace(POLICY, approvals=approvals)
+        enrolled = Enrolled(made.HOST, made.HOST_SIGNER.public.key_id, PEOPLE, policy)
         return ThisHost(enrolled, made.HOST_SIGNER, is_clock_sure=True)
 
-    def hands(self, *nodes: Path) -> OnlyThese:
-        return OnlyThese(self.agent, [self.state], self.clock, list(nodes))
+    def hands(self, *nodes: Path, of: type[OnlyThese] = OnlyThese) -> OnlyThese:
+        return of(self.agent, [self.state], self.clock, list(nodes))
 
-    def session(self, *nodes: Path) -> Session:
-        return Session(self.state, self.tickets, self.host(), self.hands(*nodes), self.clock, secrets.token_bytes)
+    def session(self, *nodes: Path, hands: type[OnlyThese] = OnlyThese, approvals: int = 1) -> Session:
+        host, used = self.host(approvals), self.hands(*nodes, of=hands)
+        return Session(self.state, self.tickets, host, used, self.clock, secrets.token_bytes)
 
     def ticket(self, node: Path, **changes: object) -> Ticket:
         medium, now = drive_at(node).medium, self.clock.now()
