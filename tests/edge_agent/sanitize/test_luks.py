@@ -4,6 +4,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.media.answer import Answer
+from edge_agent.media.disks import Disk
 from edge_agent.media.head import Kind
 from edge_agent.sanitize.drive import Drive
-from edge_agent.sanitize.drives import find_drives
-from edge_agent.sanitize.luks import Attested, considered, erase
+from edge_agent.sanitize.drives import Look, find_drives, look_in_child
+from edge_agent.sanitize.luks import Attested, begin, considered, erase, resume
 from edge_agent.sanitize.luks_areas import Area, all_inside, areas
 from edge_agent.sanitize.programs import Ran
 from shared.sanitization import luks
@@ -73,7 +75,7 @@ def test_after_the_erase_no_passphrase_opens_it_until_somebody_brings_a_copy_of_
     assert opens(image)
     with on_loop(image) as drive:
         assert considered(drive).available is Available.YES
-        step = erase(drive, watch, SWORN)
+        step = erase(begin(drive), drive, watch, SWORN)
         assert considered(drive).available is Available.NO
 
     assert (step.outcome, step.completed, step.detail) == (StepOutcome.DONE, True, "")
@@ -96,6 +98,10 @@ def test_after_the_erase_no_passphrase_opens_it_until_somebody_brings_a_copy_of_
         assert any("copies of header or key" in each for each in judged.not_reached)
 
 
+def saying(answer: Answer) -> Look:
+    return lambda disk: answer
+
+
 def _facts(attested: Attested) -> dict[str, str | bool]:
     return {
         luks.COPIES: attested.copies.value, luks.NAMED_COPIES: attested.named, luks.FROM_START: attested.from_start,
@@ -111,7 +117,7 @@ def test_a_key_that_opened_partitions_opens_none_of_them_and_plain_data_beside_t
         file.write(encrypted.read_bytes() + bytes(4 * MIB))
     made.put(image, 25 * MIB + 1080, b"\x53\xef")  # the second partition is in clear
     with on_loop(image) as drive:
-        step = erase(drive, Watching(), SWORN)
+        step = erase(begin(drive), drive, Watching(), SWORN)
         assert considered(drive).available is Available.NO
 
     assert step.outcome is StepOutcome.DONE
@@ -123,10 +129,10 @@ def test_a_key_that_opened_partitions_opens_none_of_them_and_plain_data_beside_t
 
 
 def test_where_cryptsetup_fails_or_lies_the_areas_are_overwritten_all_the_same(tmp_path: Path) -> None:
-    for ran in (Ran(None, why="cryptsetup is not installed"), Ran(1), Ran(0)):
+    for ran in (Ran(None, why="cryptsetup is not installed"), Ran(0)):
         image = made.luks(tmp_path, 24 * MIB)
         with on_loop(image) as drive:
-            step = erase(drive, Watching(), SWORN, run=lambda command, timeout_s=30.0, /, ran=ran: ran)
+            step = erase(begin(drive), drive, Watching(), SWORN, run=lambda command, timeout_s=30.0, /, ran=ran: ran)
         assert step.outcome is StepOutcome.DONE
         assert ("cryptsetup failed" in step.detail) == (ran.code != 0)
         assert not opens(image)
@@ -142,28 +148,47 @@ def test_where_other_bytes_come_back_than_were_written_it_has_failed_and_comes_t
                 made.put(image, 0 if length else 2 * MIB, before[:length] or b"PATIENT")
 
         with on_loop(image) as drive:
-            step = erase(drive, Watching(also=lie), SWORN)
+            step = erase(begin(drive), drive, Watching(also=lie), SWORN)
 
         assert (step.outcome, step.completed, step.detail) == (StepOutcome.FAILED, False, why)
         assert erased(drive.medium, step).reached is SanitizationClass.NONE
 
 
-def test_a_person_stops_it_and_it_says_that_it_was_interrupted(tmp_path: Path) -> None:
+def test_where_a_second_look_finds_a_header_or_nothing_answers_it_has_failed(tmp_path: Path) -> None:
     image = made.luks(tmp_path, 24 * MIB)
     with on_loop(image) as drive:
-        step = erase(drive, Watching(stop_at=3), SWORN)
+        before = look_in_child(Disk(drive.number, "", ""))
+        for answer in (before, Answer(drive.number, (), None, "it is dying")):
+            step = erase(begin(drive, saying(before)), drive, Watching(), SWORN, look=saying(answer))
+            assert (step.outcome, step.facts[luks.HEADERS_GONE]) == (StepOutcome.FAILED, 0)
 
-    assert (step.outcome, step.completed, step.bytes_written) == (StepOutcome.INTERRUPTED, False, 3 * MIB)
-    assert erased(drive.medium, step).reached is SanitizationClass.NONE
+
+def test_a_person_stops_it_and_it_goes_on_from_what_was_noted(tmp_path: Path) -> None:
+    image = made.luks(tmp_path, 24 * MIB)
+    with on_loop(image) as drive:
+        before = image.read_bytes()
+        noted = begin(drive)
+        step = erase(noted, drive, Watching(stop_at=3), SWORN)
+
+        assert (step.outcome, step.completed, step.bytes_written) == (StepOutcome.INTERRUPTED, False, 3 * MIB)
+        assert erased(drive.medium, step).reached is SanitizationClass.NONE
+
+        # No header is left that would tell where to go on; what was noted tells it.
+        assert considered(drive).available is Available.NO
+        again = resume(noted, drive, Watching(), SWORN)
+    assert (again.outcome, again.resumed, again.bytes_written) == (StepOutcome.DONE, 1, 16 * MIB)
+    assert again.facts["luks_header_0_sha256"] == sha256(before[: 16 * MIB]).hexdigest()
+    assert erased(drive.medium, again).reached is SanitizationClass.CLEAR
 
 
 def test_a_drive_without_a_header_or_that_cannot_be_read_is_refused_and_not_touched(tmp_path: Path) -> None:
     image = made.image(tmp_path, 4 * MIB)
     made.put(image, MIB, b"PATIENT")
     with on_loop(image) as drive:
-        step = erase(drive, Watching(), SWORN)
-        unread = erase(drive, Watching(), SWORN, look=lambda disk: Answer(disk.number, (), None, "it is dying"))
-        assert considered(drive, lambda disk: Answer(disk.number, (), None, "x")).available is Available.UNKNOWN
+        step = erase(begin(drive), drive, Watching(), SWORN)
+        dying = begin(drive, saying(Answer(drive.number, (), None, "it is dying")))
+        unread = erase(dying, drive, Watching(), SWORN)
+        assert considered(drive, saying(Answer(drive.number, (), None, "x"))).available is Available.UNKNOWN
 
     assert (step.outcome, step.detail) == (StepOutcome.REFUSED, "no LUKS header lies on it")
     assert (unread.outcome, unread.detail) == (StepOutcome.REFUSED, "it is dying")
