@@ -15,7 +15,7 @@ from edge_agent.sanitize.engine.before import Before, read_changed, sample_befor
 from edge_agent.sanitize.engine.pass_state import PassState
 from edge_agent.sanitize.engine.read import read_back
 from edge_agent.sanitize.engine.write import write_pass
-from edge_agent.sanitize.hands import Hands
+from edge_agent.sanitize.hands import Hands, found_again
 from edge_agent.sanitize.luks import Attested
 from edge_agent.sanitize.plan import choose
 from edge_agent.sanitize.tasks import Task, TaskKind, tasks
@@ -111,12 +111,14 @@ class Doing:
         if known is None:
             noted = self.hands.begin(task.technique, self.drive)
             known = self._add(noted)
+            if noted.outcome is StepOutcome.REFUSED:
+                return noted
             step = self.hands.run(noted, self.drive, progress, self.attested)
         else:
             step = self.hands.resume(self.draft.steps[known], self.drive, progress, self.attested)
         self._put(known, step)
         # The kernel may have lost sight of a drive that worked by itself.
-        self.drive = self.hands.again(self.drive)
+        self.drive = found_again(self.hands, self.drive, self.draft.medium, self.draft.hidden)
         return step
 
     def _kept_pass(self, part: str) -> PassState:

@@ -12,16 +12,18 @@ from edge_agent.sanitize import capabilities, luks
 from edge_agent.sanitize import hidden as hidden_areas
 from edge_agent.sanitize.circumstances import gather
 from edge_agent.sanitize.drive import Drive, Watch
-from edge_agent.sanitize.drives import find_again, find_drives, look_in_child
+from edge_agent.sanitize.drives import DriveGone, DriveSwapped, find_again, find_drives, look_in_child
 from edge_agent.sanitize.engine.device import Device
 from edge_agent.sanitize.engine.direct import open_drive
 from edge_agent.sanitize.firmware.commands import Commands
 from edge_agent.sanitize.firmware.tools import Tools
+from edge_agent.sanitize.fitting import is_same
 from edge_agent.sanitize.health import health
 from edge_agent.sanitize.luks import Attested
 from edge_agent.sanitize.refuse import Circumstances
 from shared.clock import Clock
-from shared.sanitization.report import NOWHERE, Considered, HiddenArea, Step, StepOutcome
+from shared.sanitization.medium import Medium
+from shared.sanitization.report import Considered, HiddenArea, Step
 from shared.sanitization.technique import Facts, Technique
 
 
@@ -104,22 +106,28 @@ class OfThisMachine:
         return open_drive(drive.node, drive.number)
 
     def begin(self, technique: Technique, drive: Drive) -> Step:
-        return self._commands.begin(technique, drive) if technique is not Technique.LUKS_ERASE else _noted(self._clock)
+        return luks.begin(drive) if technique is Technique.LUKS_ERASE else self._commands.begin(technique, drive)
 
     def run(self, noted: Step, drive: Drive, watch: Watch, attested: Attested) -> Step:
         if noted.technique is Technique.LUKS_ERASE:
-            return luks.erase(drive, watch, attested)
+            return luks.erase(noted, drive, watch, attested)
         return self._commands.run(noted, drive, watch)
 
     def resume(self, noted: Step, drive: Drive, watch: Watch, attested: Attested) -> Step:
         if noted.technique is Technique.LUKS_ERASE:
-            return luks.erase(drive, watch, attested)
+            return luks.resume(noted, drive, watch, attested)
         return self._commands.resume(noted, drive, watch)
 
 
-def _noted(clock: Clock) -> Step:
-    return Step(
-        technique=Technique.LUKS_ERASE, part="", tool="cryptsetup", outcome=StepOutcome.UNKNOWN, accepted=False,
-        progress_seen=False, completed=False, pattern="", commitment=None, seed=None, bytes_total=0, bytes_written=0,
-        retries=0, unwritable=NOWHERE, resumed=0, started=clock.now(), ended=None, detail="", facts={},
-    )  # fmt: skip
+def found_again(hands: Hands, drive: Drive, before: Medium, hidden: Sequence[HiddenArea]) -> Drive:
+    """Return a drive that something was done to, also where the kernel knows it anew since, or it is larger now.
+
+    Raises DriveGone, DriveSwapped.
+    """
+    try:
+        return hands.again(drive)
+    except (DriveGone, DriveSwapped):
+        same = [one for one in hands.drives() if is_same(before, one.medium, hidden)]
+        if len(same) != 1:
+            raise
+        return same[0]

@@ -16,7 +16,7 @@ from edge_agent.sanitize.doing import Doing, Progress
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.ending import ending
 from edge_agent.sanitize.fitting import Candidate, candidates, is_same
-from edge_agent.sanitize.hands import Hands, Known
+from edge_agent.sanitize.hands import Hands, Known, found_again
 from edge_agent.sanitize.here import ThisHost
 from edge_agent.sanitize.luks import NOTHING_ATTESTED, Attested
 from edge_agent.sanitize.outbox import Outbox
@@ -260,10 +260,7 @@ class Session:
         hidden = self._hands.remove_hidden(doing.drive)
         doing.draft = replace(doing.draft, hidden=hidden)
         doing.attempt.keep(doing.draft)
-        now = [one for one in self._hands.drives() if one.number == doing.drive.number]
-        if len(now) != 1 or not is_same(doing.draft.medium, now[0].medium, hidden):
-            raise NotThisDrive
-        doing.drive = now[0]
+        doing.drive = found_again(self._hands, doing.drive, doing.draft.medium, hidden)
 
     def _end(
         self, ticket: Ticket, attempt: Attempt, draft: WipeReport, drive: Drive | None, how: Ending, detail: str
@@ -271,7 +268,7 @@ class Session:
         after, health = None, draft.health_after
         if drive is not None:
             try:
-                drive = self._hands.again(drive)
+                drive = found_again(self._hands, drive, draft.medium, draft.hidden)
                 after, health = drive.medium, self._hands.health(drive)
             except _OURS as exc:
                 detail = detail or str(exc)
