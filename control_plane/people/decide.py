@@ -20,6 +20,8 @@ class Permission(StrEnum):
     CODE_ISSUE = "enrolment-code:issue"
     HOST_REVOKE = "host:revoke"
     AUDIT_READ = "audit:read"
+    AUDIT_OPEN = "audit:open"
+    KEY_ERASE = "key:erase"
     LOSS_ACCEPT = "log:accept-loss"
     RECOVERY_DRILL = "recovery:drill"
     BACKUP_MAKE = "backup:make"
@@ -53,7 +55,15 @@ _ROLES: dict[str, frozenset[Permission]] = {
 ADMINISTRATOR = "administrator"
 ROLES = tuple(_ROLES)
 NEVER_IN_A_SCOPE = frozenset(
-    {_P.ACCOUNT_OWN, _P.PERSON_ADD, _P.PERSON_CHANGE, _P.REQUEST_DECIDE, _P.AUTHORITY_CHANGE, _P.LOSS_ACCEPT}
+    {
+        _P.ACCOUNT_OWN,
+        _P.PERSON_ADD,
+        _P.PERSON_CHANGE,
+        _P.REQUEST_DECIDE,
+        _P.AUTHORITY_CHANGE,
+        _P.LOSS_ACCEPT,
+        _P.KEY_ERASE,
+    }
 )
 """What makes other ways in, or takes a person's own judgement: no script for a part of their work is to have it."""
 
