@@ -1,7 +1,6 @@
 """Questions to the log, on every engine: what is found, in which order, and that asking is a record."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,14 +8,11 @@ import pytest
 
 from control_plane.audit_log.finding import FoundRecord, Place
 from control_plane.db.engine import close_database
-from control_plane.erasure.resealing import Resealing
 from shared.audit.question import Question
 from shared.audit.record import Action, Event, Happening, Outcome, Subject
 from tests.contracts.database.conftest import Place as Database
-from tests.control_plane.vault.bench import ENTRY, Bench, HostBench
-
-PERSON, PATIENT = "A. Admin", ENTRY.patient_id
-AUDITOR = "A. Auditor"
+from tests.contracts.database.day import AUDITOR, PATIENT, PERSON, told
+from tests.control_plane.vault.bench import Bench
 
 
 @pytest.fixture
@@ -28,32 +24,6 @@ def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
 
 def events(found: tuple[FoundRecord, ...]) -> list[str]:
     return [one.record.event.value for one in found]
-
-
-def told(bench: Bench) -> HostBench:
-    """A day: a patient's image captured, delivered, found and opened, one of another patient, a stick, a refusal."""
-    host = bench.enrol()
-    mine, other = (
-        host.seal(),
-        host.seal(b"other", replace(ENTRY, patient_id="9", study_instance_uid="9", sop_instance_uid="9.1")),
-    )
-    for image in (mine, other):
-        host.captured(image)
-        bench.clock.advance(timedelta(seconds=1))
-    stick = (Subject("device", "1-2"), Subject("fact", "serial: 0815"), Subject("fact", "name: Stick"))
-    host.note(Event.DEVICE_DECIDED, stick)
-    bench.clock.advance(timedelta(seconds=1))
-    refused = (Subject("object", "f" * 32),)
-    host.note(Event.IMAGE_REFUSED, refused, private={"sop_instance": ENTRY.sop_instance_uid})
-    host.deliver(1, len(host.journal))
-    for image in (mine, other):
-        bench.receive(image)
-        bench.clock.advance(timedelta(seconds=1))
-    bench.finder.find(PERSON, patient_id=PATIENT)
-    bench.clock.advance(timedelta(seconds=1))
-    bench.read(mine)
-    Resealing(bench.journal, bench.private).step()
-    return host
 
 
 def test_who_touched_a_patients_images_is_told_in_the_order_of_time(bench: Bench) -> None:
