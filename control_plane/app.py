@@ -173,6 +173,7 @@ class ControlPlane:
         self._taking_back = TakingBack(
             self._database, self._journal, self._ca.trust, RevokedFile(folders.revoked).read, clock
         )
+        self._following = Following(self._database, self._journal, clock)
         self._erasing = Erasing(self._database, self._journal, self._private, ErasedFile(folders.erased), clock)
         acts = (
             self._taking_back,
@@ -418,7 +419,7 @@ class ControlPlane:
             simulation=PolicySimulation(self._database, self._verified, self._clock),
             audit=audit,
             asking=asking,
-            following=Following(self._database, self._journal, self._clock),
+            following=self._following,
             archiving=Archiving(
                 self._database,
                 asking,

@@ -56,10 +56,10 @@ def follow(options: Namespace) -> int:
 
 
 def archive(options: Namespace) -> int:
-    body: dict[str, Json] = {"question": question(options), "open": options.open}
+    body: dict[str, Json] = {"question": question(options)}
     if options.kept is not None:
         body["kept"] = options.kept.read_text()
-    size, _ = download(options, "POST", f"{_AUDIT}/archive", body)
+    size, _ = download(options, "POST", f"{_AUDIT}/archive" + "/opened" * options.open, body)
     if options.json:
         return print_json({"file": str(options.out), "bytes": size})
     print(f"{options.out}: {size} bytes; check it with: leadglass-verify archive {options.out} --ca CA.pem")

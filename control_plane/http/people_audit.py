@@ -21,6 +21,7 @@ from control_plane.http.people_audit_models import (
     TouchedRequest,
 )
 from control_plane.http.people_services import PeopleServices, permitted
+from control_plane.people.accounts import SignedIn
 from control_plane.people.decide import Permission
 from shared import clock as clocks
 from shared.audit.question import Question
@@ -56,10 +57,17 @@ def _add_questions(app: APIFlask, services: PeopleServices) -> None:
     @app.input(ArchiveRequest, location="json", arg_name="wanted")
     def archive(wanted: ArchiveRequest) -> Response:
         """Return one file with the records that answer a question and all that proves them."""
-        person = permitted(services, Permission.AUDIT_READ)
-        if wanted.open:
-            permitted(services, Permission.AUDIT_OPEN)
-        pieces = services.archiving.make(person.name, _question(wanted.question), opened=wanted.open, kept=wanted.kept)
+        return _archive(permitted(services, Permission.AUDIT_READ), wanted, opened=False)
+
+    @app.post("/api/v1/audit/archive/opened")
+    @app.input(ArchiveRequest, location="json", arg_name="wanted")
+    def archive_opened(wanted: ArchiveRequest) -> Response:
+        """Return the same with what is sealed beside the records, opened where there is a key."""
+        return _archive(permitted(services, Permission.AUDIT_OPEN), wanted, opened=True)
+
+    def _archive(person: SignedIn, wanted: ArchiveRequest, *, opened: bool) -> Response:
+        question = _question(wanted.question)
+        pieces = services.archiving.make(person.name, question, opened=opened, kept=wanted.kept)
         return Response(pieces, content_type="application/zip")
 
 

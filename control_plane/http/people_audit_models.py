@@ -90,10 +90,9 @@ class FollowedAnswer(BaseModel):
 
 
 class ArchiveRequest(Strict):
-    """`open`: with what is sealed, opened, for whoever may. `kept` is a checkpoint of before."""
+    """`kept` is a checkpoint of before: the archive proves that the log goes on from it."""
 
     question: AuditQuestion
-    open: bool = False
     kept: str | None = Field(default=None, max_length=131_072)
 
 
