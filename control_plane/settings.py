@@ -76,6 +76,10 @@ class Folders:
         return self.root_key.parent / "revoked.json"
 
     @property
+    def erased(self) -> Path:
+        return self.root_key.parent / "erased.json"
+
+    @property
     def broker(self) -> Path:
         return self.data / "broker"
 
