@@ -17,7 +17,7 @@ from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
 from control_plane.checkpoints.exchange import CheckpointExchange
 from control_plane.checkpoints.forgotten import ForgottenCertificates
-from control_plane.checkpoints.guard import IssuingStopped, LogGuard
+from control_plane.checkpoints.guard import IssuingStopped, LogGuard, Marks
 from control_plane.checkpoints.mark import MarkFile
 from control_plane.coverage.archive import Archives
 from control_plane.coverage.compare import Comparison
@@ -99,6 +99,8 @@ from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.vault.settling import Settling
+from control_plane.witnesses.gathering import Gathering
+from control_plane.witnesses.rounds import Rounds
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.clock import Clock
@@ -140,7 +142,12 @@ class ControlPlane:
         self._issue_own()
         self._evidence = EvidenceKeys(self._database, self._ca.trust)
         signed = sign_log_key(self._keys.signer(store.JOURNAL), self._journal.sequencer.key)
-        self._log_proofs = LogProofs(self._database, lambda: LogKeyOffer(signed, self._shown(store.JOURNAL).decode()))
+        self._log_offer = lambda: LogKeyOffer(signed, self._shown(store.JOURNAL).decode())
+        self._log_proofs = LogProofs(self._database, self._log_offer)
+        self._rounds = Rounds(self._database, clock, settings.witnessing.round_s)
+        self._gathering = Gathering(
+            self._database, self._journal, self._evidence, self._journal.sequencer.key, clock
+        )
         self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), clock)
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
         self._objects = LocalObjectStore(folders.objects)
@@ -188,8 +195,9 @@ class ControlPlane:
 
     def _make_log_guard(self) -> LogGuard:
         """Hold the log against the mark first of all: whatever is written to it would be written over what is lost."""
-        own, mark = self._keys.signer(store.JOURNAL).public, MarkFile(self._settings.folders.log_mark)
-        guard = LogGuard(self._database, self._journal, own, mark, self._clock)
+        own, folders = self._keys.signer(store.JOURNAL).public, self._settings.folders
+        marks = Marks(MarkFile(folders.log_mark), MarkFile(folders.log_head))
+        guard = LogGuard(self._database, self._journal, own, self._journal.sequencer.key, marks, self._clock)
         guard.begin()
         return guard
 
@@ -312,10 +320,12 @@ class ControlPlane:
                 self._database,
                 self._log,
                 self._journal,
-                lambda: self._shown(store.JOURNAL),
+                self._log_offer,
+                self._rounds,
             ),
             self._make_self_tests(),
             self._log_proofs,
+            self._gathering,
         )
         any_address = _listen_on(settings.host)
         yield Door(
