@@ -99,8 +99,11 @@ from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.vault.settling import Settling
+from control_plane.witnesses.asking import WitnessAsking, post_to
 from control_plane.witnesses.gathering import Gathering
 from control_plane.witnesses.rounds import Rounds
+from control_plane.witnesses.serving import OthersWitness
+from control_plane.witnesses.showing import WitnessShowing
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.clock import Clock
@@ -114,6 +117,7 @@ from shared.routes.sender import RouteSender, Services
 _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5
 _LOOK_EVERY_S = 10
+_WITNESS_EVERY_S = 30
 _MOST_WRONG_CODES = 60  # a minute, from all addresses
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
@@ -145,8 +149,12 @@ class ControlPlane:
         self._log_offer = lambda: LogKeyOffer(signed, self._shown(store.JOURNAL).decode())
         self._log_proofs = LogProofs(self._database, self._log_offer)
         self._rounds = Rounds(self._database, clock, settings.witnessing.round_s)
-        self._gathering = Gathering(
-            self._database, self._journal, self._evidence, self._journal.sequencer.key, clock
+        self._gathering = Gathering(self._database, self._journal, self._evidence, self._journal.sequencer.key, clock)
+        self._asking = WitnessAsking(
+            self._database, self._journal, self._rounds, self._gathering, settings.witnessing.asked, post_to()
+        )
+        self._witnesses = WitnessShowing(
+            self._database, self._journal.sequencer.key, settings.witnessing, self._keys.witness_signer, clock
         )
         self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), clock)
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
@@ -231,6 +239,7 @@ class ControlPlane:
             scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.add_job(self._log.look, "interval", seconds=_LOOK_EVERY_S, id="log-mark")
             scheduler.add_job(self._standings.rebuild, "interval", hours=1, id="standings")
+            scheduler.add_job(self._asking.ask_all, "interval", seconds=_WITNESS_EVERY_S, id="witnesses")
             scheduler.add_job(self._purge, "interval", hours=1, id="purge")
             scheduler.start()
             opened.callback(scheduler.shutdown)
@@ -292,7 +301,12 @@ class ControlPlane:
             sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
         )  # fmt: skip
         limit = FailureLimit(self._clock, most_overall=_MOST_WRONG_CODES)
-        enrolment = enrolment_door(enroller, self._lapsed, self._ca, self._where, limit)
+        witness = OthersWitness(
+            self._database, self._journal, settings.witnessing.logs, self._keys.witness_signer, self._clock
+        )
+        enrolment = enrolment_door(
+            enroller, self._lapsed, self._ca, self._where, limit, witness, FailureLimit(self._clock)
+        )
         vault = VaultIntake(
             self._database,
             self._objects,
@@ -396,7 +410,7 @@ class ControlPlane:
                 self._versions,
                 self._commands,
                 self._rollouts,
-                lambda: (*self._log.gaps(), *self._standings.gaps()),
+                lambda: (*self._log.gaps(), *self._witnesses.gaps(), *self._standings.gaps()),
                 self._lapsed,
                 self._two_persons,
                 self._ca,
@@ -413,7 +427,7 @@ class ControlPlane:
             versions=self._versions,
             simulation=PolicySimulation(self._database, self._verified, self._clock),
             audit=audit,
-            merkle=LogReading(self._database, self._journal, self._log_proofs),
+            merkle=LogReading(self._database, self._journal, self._log_proofs, self._witnesses),
             coverage=coverage,
             comparisons=self._comparisons,
             routes=routes,

@@ -171,7 +171,7 @@ class Witnessing:
 
 
 def witnessing(file: Path) -> Witnessing:
-    """Read the file of witnesses: lines of `ask URL VKEY` and `log VKEY`; `#` begins a remark. Raises SettingRefused."""
+    """Read the file of witnesses: lines of `ask URL VKEY` and `log VKEY`, remarks after `#`. Raises SettingRefused."""
     asked, logs = list[AskedWitness](), list[NoteKey]()
     try:
         lines = file.read_text(encoding="utf-8").splitlines()

@@ -47,7 +47,7 @@ class CheckpointExchange:
     def _answer(self, host_id: HostId, question: HeadQuestion) -> HeadAnswer:
         seen = None if question.head is None else claimed_head(question.head)
         self._take(host_id, question.numbers.seen, question.head)
-        note = self._rounds.current()
+        note = self._rounds.current().note
         # After the head, so that it has at least the numbers that are in it.
         numbers, present = self._numbers(question.numbers), claimed_head(note)
         with snapshot(self._database) as session:

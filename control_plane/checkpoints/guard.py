@@ -252,9 +252,7 @@ class LogGuard:
         by = Participant("host", who, True) if who != THE_MARK else Participant("service", CONTROL_PLANE, True)
         self._journal.append(
             session,
-            Happening(
-                Event.LOG_LOSS_FOUND, Action.EXECUTE, Outcome.MAJOR_FAILURE, (by,), tuple(what), "; ".join(said)
-            ),
+            Happening(Event.LOG_LOSS_FOUND, Action.EXECUTE, Outcome.MAJOR_FAILURE, (by,), tuple(what), "; ".join(said)),
         )
 
     def _loss(self, finding: Finding, signed: bytes, who: str) -> LogLoss:

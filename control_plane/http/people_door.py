@@ -193,7 +193,7 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
         """Go on without records of the centre's own log that are lost; certificates are issued again."""
         person = permitted(services, Permission.LOSS_ACCEPT)
         lost = services.log.accept(person.name, wanted.reason)
-        return {"first": lost.first, "last": lost.last}
+        return {"first": lost.first, "last": lost.last, "tree": lost.tree}
 
     @app.get("/api/v1/audit/export")
     def audit_export() -> Response:

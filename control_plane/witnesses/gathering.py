@@ -99,7 +99,9 @@ class Gathering:
         row.vkey, row.host, row.statement = witness.key.vkey, _text(witness.host), witness.statement
         row.size, row.root, row.line, row.cosigned = head.size, head.root, line, at
         row.heard, row.said = self._clock.now(), ""
-        if (shown := session.get(LogRound, head.size)) is not None and TreeHead.parse(Note.parse(shown.note).text) == head:
+        if (shown := session.get(LogRound, head.size)) is not None and TreeHead.parse(
+            Note.parse(shown.note).text
+        ) == head:
             session.merge(LogCosignature(size=head.size, name=name, line=line))
 
 
@@ -127,7 +129,9 @@ def _verify_goes_on(
 
 
 def _known(witness: Witness) -> Happening:
-    who = Participant("host", str(witness.host), True) if witness.host else Participant("service", witness.key.name, True)
+    who = (
+        Participant("host", str(witness.host), True) if witness.host else Participant("service", witness.key.name, True)
+    )
     what = (Subject("key", witness.key.vkey[:200]),)
     return Happening(Event.WITNESS_KNOWN, Action.CREATE, Outcome.SUCCESS, (who,), what)
 

@@ -1,7 +1,8 @@
 """Which checkpoint witnesses are shown: the same one for a while, so that many cosign it and not each another one."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session, sessionmaker
@@ -16,13 +17,21 @@ _KEPT = 36
 """Rounds, six hours of them: what a witness cosigned last is kept for good beside its name."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """`note` is a checkpoint as the log signed it."""
+
+    note: str
+    begun: datetime
+
+
 class Rounds:
     """Safe for several threads and several processes on one database."""
 
     def __init__(self, database: sessionmaker[Session], clock: Clock, every_s: float = EVERY_S) -> None:
         self._database, self._clock, self._every = database, clock, timedelta(seconds=every_s)
 
-    def current(self) -> str:
+    def current(self) -> Shown:
         """Return the checkpoint that witnesses are shown now, a newer one where its time is over.
 
         Raises LogAltered, DatabaseUnavailable.
@@ -30,19 +39,20 @@ class Rounds:
         with snapshot(self._database) as session:
             held = newest(session)
             if held is not None and not self._is_over(held):
-                return held.note
+                return Shown(held.note, held.begun)
         return in_one_commit(self._database, self._begin)
 
-    def _begin(self, session: Session) -> str:
+    def _begin(self, session: Session) -> Shown:
         held, (size, _, checkpoint) = newest(session), rows.head(session)
         if held is not None and not self._is_over(held):
-            return held.note  # another worker was first
+            return Shown(held.note, held.begun)  # another worker was first
         if not checkpoint:
             raise DatabaseUnavailable("the Merkle log has no checkpoint yet")
-        session.merge(LogRound(size=size, note=checkpoint, begun=self._clock.now()))
+        shown = Shown(checkpoint, self._clock.now())
+        session.merge(LogRound(size=size, note=shown.note, begun=shown.begun))
         session.flush()
         _forget(session)
-        return checkpoint
+        return shown
 
     def _is_over(self, held: LogRound) -> bool:
         return not timedelta() <= self._clock.now() - held.begun < self._every

@@ -49,7 +49,7 @@ class Cosigner:
         self._vouched = b""
 
     def cosign(self, checkpoint: str) -> Cosigned:
-        """Return a checkpoint with the log's signature and this host's beside it. Raises Malformed, WitnessKeyUnusable."""
+        """Return a checkpoint with this host's signature beside the log's. Raises Malformed, WitnessKeyUnusable."""
         note, signer = Note.parse(checkpoint), self._load()
         (own,) = sign_note(note.text, signer, seconds=int(self._clock.now().timestamp())).signatures
         theirs = tuple(one for one in note.signatures if one.name != own.name)

@@ -127,9 +127,7 @@ def _hashes(proof: Sequence[bytes]) -> list[Json]:
 
 
 def _proof(fields: Fields) -> tuple[bytes, ...]:
-    proof = tuple(
-        decode_base64(one, "consistency proof", HASH_BYTES) for one in fields.items("proof", most=MAX_HASHES)
-    )
+    proof = tuple(decode_base64(one, "consistency proof", HASH_BYTES) for one in fields.items("proof", most=MAX_HASHES))
     if any(len(one) != HASH_BYTES for one in proof):
         raise Malformed("consistency proof", f"expected hashes of {HASH_BYTES} bytes")
     return proof

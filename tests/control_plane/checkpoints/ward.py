@@ -102,13 +102,13 @@ class Host:
 
 
 class Ward:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, witnessing: Witnessing | None = None) -> None:
         self.folder, self.clock = folder, SystemClock()
         self.folders, self.made = begun(folder)
         host_port, enrol_port = free_ports(2)
         self._settings = Settings(
             self.folders, host_port=host_port, enrol_port=enrol_port, people_port=0, with_broker=False,
-            witnessing=Witnessing(round_s=0),
+            witnessing=witnessing or Witnessing(round_s=0),
         )  # fmt: skip
         self._hosts: list[Host] = []
         self.start()

@@ -380,7 +380,7 @@ def test_an_agent_killed_between_receipt_and_keeping_asks_again_about_what_it_ha
 
 
 def elsewhere(log: CentreLog, size: int) -> None:
-    """Make the log one that has other records beyond what it kept, of hosts: no number of the centre's own is missing."""
+    """Give the log other entries beyond `size`, while no number of the centre's own is missing."""
     for seq in range(size + 1, log.size + 1):
         stored = log.records[seq]
         log.records[seq] = StoredRecord(stored.public.replace(b'"control-plane"', b'"control-plane "'), stored.sealed)
@@ -482,7 +482,10 @@ def test_it_cosigns_nothing_that_did_not_become_durable(new: Witnessing) -> None
 
 def test_a_witness_key_is_made_once_and_one_that_cannot_be_read_is_not_replaced(new: Witnessing) -> None:
     new.witness.ask()
-    file, other = new.folder / "witness.key", Cosigner(HostKeyStore(new.folder, FILES), new.signer, HOST, FakeClock(NOW))
+    file, other = (
+        new.folder / "witness.key",
+        Cosigner(HostKeyStore(new.folder, FILES), new.signer, HOST, FakeClock(NOW)),
+    )
     key = other.vkey()
     assert verify_witness_key(new.door.cosigned[0].key, HOST, new.signer.public).vkey == key
     file.write_bytes(b"short")

@@ -12,8 +12,10 @@ import pytest
 from control_plane.cli.merkle import write_tiles
 from control_plane.enrolment import authority
 from control_plane.keys import store
+from control_plane.settings import Witnessing
 from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.reading import LogReading
+from control_plane.witnesses.showing import WitnessShowing
 from provisioning.verify.__main__ import main
 from shared.audit.record import Action, Event, Happening, Outcome
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
@@ -56,7 +58,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Files:
         def record(self, happening: Happening) -> None:
             assert happening.event is Event.AUDIT_READ
 
-    reading = LogReading(bench.database, Unrecorded(), proofs)
+    showing = WitnessShowing(bench.database, key, Witnessing(), bench.keys.witness_signer, bench.clock)
+    reading = LogReading(bench.database, Unrecorded(), proofs, showing)
     fetch: dict[str, Callable[[], bytes]] = {
         "checkpoint": lambda: reading.checkpoint("ada").encode(),
         "key": lambda: reading.key("ada"),
