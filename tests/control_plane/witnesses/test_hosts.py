@@ -1,7 +1,7 @@
 """Hosts as witnesses: what they cosign, and that any one of them finds what was cut off, exchanged or put back."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -212,7 +212,7 @@ def test_a_cosignature_that_is_forged_or_replayed_is_not_taken_and_is_recorded_o
     ]
     assert cosigned(a, own, now + 1, good) == 204  # the control
     before = of(ward, a)
-    lies = {
+    lies: dict[str, Callable[[], int]] = {
         "by another key": lambda: cosigned(a, stranger, now + 2, good, statement=statements[0]),
         "of another host": lambda: cosigned(a, other, now + 2, good, statement=statements[1]),
         "over another log": lambda: cosigned(a, own, now + 2, good.replace(f"\n{claimed_head(good).size}\n", "\n1\n")),

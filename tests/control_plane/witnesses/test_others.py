@@ -9,11 +9,11 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
-from control_plane.db.models import OtherLog as OtherLogRow
 from control_plane.settings import AskedWitness, SettingRefused, Witnessing, witnessing
 from control_plane.witnesses import serving
 from control_plane.witnesses.asking import Answer, Post, WitnessAsking, WitnessSilent, post_to
@@ -144,9 +144,10 @@ class Asking:
             self.bench.journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS))
 
     @property
-    def witness(self) -> dict[str, object]:
-        (one,) = self.showing.report()["witnesses"]  # type: ignore[misc]
-        return one  # type: ignore[return-value]
+    def witness(self) -> dict[str, Any]:
+        report: dict[str, Any] = self.showing.report()
+        (one,) = report["witnesses"]
+        return dict(one)
 
 
 @pytest.fixture

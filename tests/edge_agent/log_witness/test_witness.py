@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -469,13 +470,14 @@ def test_a_centre_that_shows_no_head_any_more_is_not_believed_to_be_one_of_befor
 def test_it_cosigns_nothing_that_did_not_become_durable(new: Witnessing) -> None:
     new.witness.ask()
     new.log.grow(3)
-    kept = new.store.keep_head
-    new.store.keep_head = lambda _note: (_ for _ in ()).throw(DoorUnavailable("disk", "full"))  # type: ignore[method-assign]
-    with pytest.raises(DoorUnavailable):
+    with new.database.transaction() as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON log_head BEGIN SELECT RAISE(ABORT, 'full'); END")
+    with pytest.raises(sqlite3.IntegrityError):
         new.witness.ask()
     assert len(new.door.cosigned) == 1
 
-    new.store.keep_head = kept  # type: ignore[method-assign]
+    with new.database.transaction() as connection:
+        connection.execute("DROP TRIGGER full")
     new.witness.ask()
     assert len(new.door.cosigned) == 2
 
