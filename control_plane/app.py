@@ -15,6 +15,7 @@ from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
+from control_plane.audit_log.silent_hosts import SilentHosts
 from control_plane.checkpoints.exchange import CheckpointExchange
 from control_plane.checkpoints.forgotten import ForgottenCertificates
 from control_plane.checkpoints.guard import IssuingStopped, LogGuard, Marks
@@ -118,6 +119,7 @@ _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5
 _LOOK_EVERY_S = 10
 _WITNESS_EVERY_S = 30
+_SILENCE_EVERY_S = 60
 _MOST_WRONG_CODES = 60  # a minute, from all addresses
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
@@ -150,6 +152,7 @@ class ControlPlane:
         self._log_proofs = LogProofs(self._database, self._log_offer)
         self._rounds = Rounds(self._database, clock, settings.witnessing.round_s)
         self._gathering = Gathering(self._database, self._journal, self._evidence, self._journal.sequencer.key, clock)
+        self._silent = SilentHosts(self._database, self._journal, clock)
         self._asking = WitnessAsking(
             self._database, self._journal, self._rounds, self._gathering, settings.witnessing.asked, post_to()
         )
@@ -239,6 +242,7 @@ class ControlPlane:
             scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.add_job(self._log.look, "interval", seconds=_LOOK_EVERY_S, id="log-mark")
             scheduler.add_job(self._standings.rebuild, "interval", hours=1, id="standings")
+            scheduler.add_job(self._silent.look, "interval", seconds=_SILENCE_EVERY_S, id="silent-hosts")
             scheduler.add_job(self._asking.ask_all, "interval", seconds=_WITNESS_EVERY_S, id="witnesses")
             scheduler.add_job(self._purge, "interval", hours=1, id="purge")
             scheduler.start()
@@ -410,7 +414,12 @@ class ControlPlane:
                 self._versions,
                 self._commands,
                 self._rollouts,
-                lambda: (*self._log.gaps(), *self._witnesses.gaps(), *self._standings.gaps()),
+                lambda: (
+                    *self._log.gaps(),
+                    *self._witnesses.gaps(),
+                    *self._silent.gaps(),
+                    *self._standings.gaps(),
+                ),
                 self._lapsed,
                 self._two_persons,
                 self._ca,

@@ -251,7 +251,8 @@ class Host(Base):
     state_number: Mapped[int]
     state_received: Mapped[datetime | None]
     runs: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see fleet.histories
-    records_silent: Mapped[datetime | None]  # since when its audit records stay away, as it was recorded
+    records_owed: Mapped[datetime | None]  # since when audit records of it are expected and do not come
+    records_silent: Mapped[datetime | None]  # since when they stay away, once that was recorded
     doubt: Mapped[str] = mapped_column(String(16), default="", server_default="")  # restored, cloned
     doubted: Mapped[datetime | None]
     parts: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see enrolment.codes

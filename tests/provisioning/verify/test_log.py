@@ -174,7 +174,7 @@ VKEYS = [witness.public.vkey for witness in WITNESSES]
 
 
 def cosigned(files: Files, *by: NoteSigner, flip: bool = False) -> Path:
-    """Have witnesses cosign the checkpoint of 251 entries; with `flip`, the last one's signature is over other bytes."""
+    """Have witnesses cosign the checkpoint of 251 entries; with `flip`, the last one signs something else."""
     note = Note.parse(files.older.read_text())
     lines = [sign_note(note.text, one, seconds=1_790_000_000).signatures[0] for one in by]
     if flip:

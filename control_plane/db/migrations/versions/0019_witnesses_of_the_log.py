@@ -56,10 +56,12 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("cosigned", sa.DateTime(), nullable=False),
     )
+    op.add_column("hosts", sa.Column("records_owed", sa.DateTime(), nullable=True))
     op.add_column("hosts", sa.Column("records_silent", sa.DateTime(), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("hosts", "records_silent")
+    op.drop_column("hosts", "records_owed")
     for table in ("other_logs", "log_witnesses", "log_cosignatures", "log_rounds", "tree_losses"):
         op.drop_table(table)
