@@ -46,6 +46,7 @@ from control_plane.enrolment.tombstones import Lifting
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
+from control_plane.fleet.heard import HeardSince
 from control_plane.fleet.overview import Overview
 from control_plane.fleet.push import PolicyPush
 from control_plane.fleet.reports import VerifiedReports
@@ -152,7 +153,9 @@ class ControlPlane:
         self._log_proofs = LogProofs(self._database, self._log_offer)
         self._rounds = Rounds(self._database, clock, settings.witnessing.round_s)
         self._gathering = Gathering(self._database, self._journal, self._evidence, self._journal.sequencer.key, clock)
-        self._silent = SilentHosts(self._database, self._journal, clock)
+        self._silent = SilentHosts(
+            self._database, self._journal, clock, lambda: HeardSince(self._policy.acted_by(), clock.now())
+        )
         self._asking = WitnessAsking(
             self._database, self._journal, self._rounds, self._gathering, settings.witnessing.asked, post_to()
         )

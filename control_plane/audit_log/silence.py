@@ -4,17 +4,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 AFTER = timedelta(hours=1)
-_HEARD = timedelta(minutes=15)
-"""A host reports at least that often; one that does not is off, and said to be silent as a whole."""
 _COSIGNS = timedelta(minutes=30)
 """A host cosigns every ten minutes."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What came last of a host, and when; `waiting` are the records that it says it still has."""
+    """What came last of a host, and when; `waiting` are the records that it says it still has.
 
-    reported: datetime | None
+    One that does not report is off, and said to be silent as a whole.
+    """
+
+    reports: bool
     waiting: int
     record: datetime | None
     image: datetime | None
@@ -31,7 +32,7 @@ class Owed:
 
 def owed(heard: Heard, before: datetime | None, now: datetime) -> Owed | None:
     """Return what a host owes, which it did since `before` as far as was known, None where nothing is."""
-    if heard.reported is None or now - heard.reported > _HEARD:
+    if not heard.reports:
         return None
     why, last = _why(heard, now)
     if not why:

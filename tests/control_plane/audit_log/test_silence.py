@@ -10,6 +10,7 @@ from control_plane.audit_log import silent_hosts
 from control_plane.audit_log.silence import Heard, Owed, is_silent, owed
 from control_plane.audit_log.silent_hosts import SilentHosts
 from control_plane.db.models import Host, LogWitness
+from control_plane.fleet.heard import HeardSince
 from shared.audit.record import Event
 from shared.fleet.state import HostState, sign_state
 from tests.control_plane.vault.bench import Bench, HostBench
@@ -22,7 +23,9 @@ class Ward:
     def __init__(self, folder: Path) -> None:
         self.bench = Bench(folder)
         self.host: HostBench = self.bench.enrol()
-        self.silent = SilentHosts(self.bench.database, self.bench.journal, self.bench.clock)
+        self.silent = SilentHosts(
+            self.bench.database, self.bench.journal, self.bench.clock, lambda: HeardSince({}, self.bench.clock.now())
+        )
         self.number = 0
 
     def report(self, waiting: int) -> None:
@@ -98,7 +101,7 @@ def test_without_looking_at_what_is_owed_nobody_says_it(ward: Ward, monkeypatch:
     assert (ward.silent.gaps(), ward.alerts()) == ([], 0)
 
 
-HEARD = Heard(NOW, 0, NOW - 9 * MINUTE, None, None)
+HEARD = Heard(True, 0, NOW - 9 * MINUTE, None, None)
 
 
 @pytest.mark.parametrize(
@@ -108,8 +111,7 @@ HEARD = Heard(NOW, 0, NOW - 9 * MINUTE, None, None)
         (replace(HEARD, waiting=1), None, NOW),
         (replace(HEARD, waiting=1), NOW - 5 * MINUTE, NOW - 5 * MINUTE),
         (replace(HEARD, waiting=1), NOW - 20 * MINUTE, NOW),  # one came since
-        (replace(HEARD, waiting=1, reported=NOW - 16 * MINUTE), NOW - 5 * MINUTE, None),  # it is off
-        (replace(HEARD, reported=None), None, None),
+        (replace(HEARD, waiting=1, reports=False), NOW - 5 * MINUTE, None),  # it is off
         (replace(HEARD, image=NOW), None, NOW),
         (replace(HEARD, image=NOW - 10 * MINUTE), None, None),
         (replace(HEARD, cosigned=NOW - 29 * MINUTE), None, None),
