@@ -87,6 +87,10 @@ def command_line() -> argparse.ArgumentParser:
         "--kept", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint of before; repeatable"
     )
     log.add_argument("--key", metavar="VKEY", help="the log's key, instead of --ca")
+    log.add_argument(
+        "--witness", action="append", default=[], metavar="VKEY", help="who has to have cosigned it; repeatable"
+    )
+    log.add_argument("--at-least", type=int, metavar="K", help="how many of these witnesses [all of them]")
     archive = kinds.add_parser("archive", help="check an incident's records and all that proves them, in one file")
     archive.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-server audit archive` wrote")
     archive.add_argument("--kept", type=Path, metavar="FILE", help="the checkpoint that you kept")
@@ -138,17 +142,19 @@ def _audit(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
 def _log(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
     from provisioning.verify import checks
     from provisioning.verify.log import judge_folder, judge_proof, read_proof
+    from provisioning.verify.witnesses import Quorum
     from shared.audit.tlog.keys import NoteKey
     from shared.errors import Malformed
 
     if (arguments.ca is None) == (arguments.key is None):
         raise Malformed("command", "give --ca, or the log's key by --key")
     trusted = _trust(arguments.ca) if arguments.key is None else NoteKey.parse(arguments.key)
+    quorum = Quorum.parse(arguments.witness, arguments.at_least)
     if arguments.file.is_dir():
-        report = judge_folder(arguments.file, trusted, [path.read_text() for path in arguments.kept])
+        report = judge_folder(arguments.file, trusted, [path.read_text() for path in arguments.kept], quorum)
     else:
         record = None if arguments.record is None else arguments.record.read_bytes()
-        report = judge_proof(read_proof(arguments.file), record, trusted)
+        report = judge_proof(read_proof(arguments.file), record, trusted, quorum)
     as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
     return report.ok, checks.lines(report.checks), report.conclusion, as_json
 

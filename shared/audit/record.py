@@ -134,6 +134,11 @@ class Event(StrEnum):
     CHECKPOINT_REFUSED = "log.checkpoint-refused"
     LOG_NOT_CONTINUED = "log.not-continued"
     LOG_LOSS_FOLLOWED = "log.loss-followed"
+    WITNESS_KNOWN = "log.witness-known"
+    COSIGNATURE_REFUSED = "log.cosignature-refused"
+    WITNESS_DISAGREES = "log.witness-disagrees"
+    OTHER_LOG_REFUSED = "log.other-log-refused"
+    HOST_SILENT = "audit.host-silent"
     PERSON_ADDED = "people.added"
     PERSON_REMOVED = "people.removed"
     PERSON_CHANGED = "people.changed"
@@ -288,6 +293,11 @@ EVENT_CODES: dict[Event, str] = {
     Event.CHECKPOINT_REFUSED: "110113",
     Event.LOG_NOT_CONTINUED: "110113",
     Event.LOG_LOSS_FOLLOWED: "110113",
+    Event.WITNESS_KNOWN: "110113",
+    Event.COSIGNATURE_REFUSED: "110113",
+    Event.WITNESS_DISAGREES: "110113",
+    Event.OTHER_LOG_REFUSED: "110113",
+    Event.HOST_SILENT: "110113",
     Event.PERSON_ADDED: "110113",
     Event.PERSON_REMOVED: "110113",
     Event.PERSON_CHANGED: "110113",
