@@ -115,6 +115,11 @@ def test_reads_mounts_with_optional_fields_and_escapes_and_swaps() -> None:
     told = "36 35 98:0 /mnt1 /mnt\\040two rw,noatime master:1 propagate_from:2 - ext3 /dev/root rw,errors=continue\n"
     assert mounts(told) == [Mount("98:0", "/mnt two", "ext3", "/dev/root")]
     assert swaps("Filename Type\n") == []
+    for wrong in ("", "36 35 98:0 / /mnt - ext3 /dev/root", told.replace(" - ", " "), told.replace("98:0", "sda")):
+        with pytest.raises(Malformed):
+            mounts(f"{wrong}\n")
+    with pytest.raises(Malformed):
+        swaps("Filename Type\n/dev/sda1\n")
     a, b, root = (Mount("0:1", point, "ext4", "x") for point in ("/a", "/a", "/"))
     assert holding([root, a, b], "/a/b") is b
     assert holding([root, a], "/ab") is root
