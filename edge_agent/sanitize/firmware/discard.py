@@ -1,6 +1,7 @@
 """Discard, by blkdiscard: a hint that the blocks are not needed. What the drive makes of it only a read back can tell.
 
-Never `--secure`, which most drives refuse, nor `--zeroout`, which is an overwrite.
+Never `--secure`, which most drives refuse, nor `--zeroout`, which is an overwrite. With `--force`, because the tool would
+want to hold the drive alone, and it is us who do.
 """
 
 from dataclasses import replace
@@ -45,7 +46,12 @@ class Discard:
                 return ended(noted, self._clock, StepOutcome.INTERRUPTED, "stopped")
             count = min(part, size - first)
             answer = self._tools.run(
-                "blkdiscard", f"--offset={first}", f"--length={count}", str(self._drive.node), limit_s=_LIMIT_S
+                "blkdiscard",
+                "--force",
+                f"--offset={first}",
+                f"--length={count}",
+                str(self._drive.node),
+                limit_s=_LIMIT_S,
             )
             if answer.code != 0:
                 outcome = StepOutcome.FAILED if first else StepOutcome.REFUSED
