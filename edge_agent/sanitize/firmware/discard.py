@@ -1,7 +1,7 @@
 """Discard, by blkdiscard: a hint that the blocks are not needed. What the drive makes of it only a read back can tell.
 
-Never `--secure`, which most drives refuse, nor `--zeroout`, which is an overwrite. With `--force`: else the tool wants to
-hold the drive alone, and we do.
+Never `--secure`, which most drives refuse, nor `--zeroout`, which is an overwrite. With `--force`: else the tool wants
+to hold the drive alone, and we do.
 """
 
 from dataclasses import replace

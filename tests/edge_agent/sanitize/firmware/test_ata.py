@@ -174,6 +174,13 @@ def test_a_password_that_the_drive_does_not_give_up_is_told_with_how_to_take_it_
     assert "hdparm --security-disable LEADGLASS" in step.detail
 
 
+def test_a_drive_that_froze_since_it_was_looked_at_is_refused_with_what_to_do() -> None:
+    step = erased(AtaDrive("frozen"))
+
+    assert step.outcome is StepOutcome.REFUSED
+    assert "sleep and wake" in step.detail
+
+
 def test_a_drive_under_somebody_else_s_password_is_left_alone() -> None:
     firmware = AtaDrive(password="theirs")
 
