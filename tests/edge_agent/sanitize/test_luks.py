@@ -1,5 +1,6 @@
 """Cryptographic erase of real LUKS headers on loop devices, and what it comes to."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -179,6 +180,22 @@ def test_a_person_stops_it_and_it_goes_on_from_what_was_noted(tmp_path: Path) ->
     assert (again.outcome, again.resumed, again.bytes_written) == (StepOutcome.DONE, 1, 16 * MIB)
     assert again.facts["luks_header_0_sha256"] == sha256(before[: 16 * MIB]).hexdigest()
     assert erased(drive.medium, again).reached is SanitizationClass.CLEAR
+
+
+def test_a_drive_that_somebody_else_has_is_not_touched(tmp_path: Path) -> None:
+    image = made.luks(tmp_path, 24 * MIB)
+    before = image.read_bytes()
+    with on_loop(image) as drive:
+        noted = begin(drive)
+        descriptor = os.open(drive.node, os.O_RDONLY | os.O_EXCL)
+        try:
+            refused, failed = begin(drive), erase(noted, drive, Watching(), SWORN)
+        finally:
+            os.close(descriptor)
+
+    assert (refused.outcome, refused.detail) == (StepOutcome.REFUSED, f"{drive.node}: Device or resource busy")
+    assert (failed.outcome, failed.bytes_written) == (StepOutcome.FAILED, 0)
+    assert image.read_bytes() == before
 
 
 def test_a_drive_without_a_header_or_that_cannot_be_read_is_refused_and_not_touched(tmp_path: Path) -> None:
