@@ -8,6 +8,8 @@ from control_plane.http.people_services import PeopleServices, permitted
 from control_plane.http.people_wipes_models import (
     DestructionRequest,
     HoldsAnswer,
+    LeavingRequest,
+    Left,
     WipeAnswer,
     WipeReportRequest,
     WipeRequest,
@@ -23,6 +25,7 @@ from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.fields import Fields, decode_base64
 from shared.identity import HostId
 from shared.policy.wipe import LeastClass, ReadBack
+from shared.sanitization.certificate import MAX_BYTES as MAX_CERTIFICATE_BYTES
 from shared.sanitization.report import MAX_BYTES
 from shared.sanitization.technique import Sequence, Technique
 from shared.sanitization.ticket import Override, Reason, TargetDrive, TicketId
@@ -34,6 +37,7 @@ def add_wipes(app: APIFlask, services: PeopleServices) -> None:
     _add_orders(app, services)
     _add_evidence(app, services)
     _add_holds(app, services)
+    _add_leaving(app, services)
 
 
 def _add_orders(app: APIFlask, services: PeopleServices) -> None:
@@ -120,6 +124,18 @@ def _add_evidence(app: APIFlask, services: PeopleServices) -> None:
             person.name, TicketId.parse(order_id), wanted.witness, wanted.means, wanted.photographs
         )  # fmt: skip
         return wipes.showing.order(TicketId.parse(order_id))
+
+
+def _add_leaving(app: APIFlask, services: PeopleServices) -> None:
+    @app.post("/api/v1/hosts/<host_id>/decommission-by-wipe")
+    @app.input(LeavingRequest, location="json", arg_name="wanted")
+    @app.output(Left)
+    def decommission_by_wipe(host_id: str, wanted: LeavingRequest) -> dict[str, Json]:
+        """Take a host out of service on the certificate of a wipe of its drive."""
+        person = permitted(services, Permission.HOST_CHANGE)
+        certificate = decode_base64(wanted.certificate, "request field 'certificate'", MAX_CERTIFICATE_BYTES)
+        services.decommissioning.decommission(person.name, HostId.parse(host_id), certificate)
+        return {"host": host_id}
 
 
 def _add_holds(app: APIFlask, services: PeopleServices) -> None:
