@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 from provisioning.verify.certificate import Certified, check_issuer, check_validity
 from provisioning.verify.checks import Check, judged, not_evaluated
 from shared import clock
-from shared.enrolment.chain import Trust, verify_authority
+from shared.enrolment.chain import ChainBroken, Trust, verify_authority
 from shared.identity import CONTROL_PLANE
 
 if TYPE_CHECKING:
@@ -80,11 +80,15 @@ def _signer(one: Any, status: "PdfSignatureStatus", trust: Trust) -> Check:
     certificate = x509.load_der_x509_certificate(status.signing_cert.dump())
     above = tuple(x509.load_der_x509_certificate(other.dump()) for other in one.other_embedded_certs)
     certified, at = Certified(certificate, above), _signed_at(status)
-    for authority in above:
-        verify_authority(authority, trust.with_between(above))
     for check in (check_issuer(certified, trust), check_validity(certified, trust, at, "time of signing")):
         if not check.holds:
             return judged(_SIGNER, False, check.detail)
+    try:
+        # One that leads nowhere was not signed with the rest, and might say anything.
+        for authority in above:
+            verify_authority(authority, trust.with_between(above))
+    except ChainBroken as exc:
+        return judged(_SIGNER, False, f"beside it stands a certificate that leads nowhere: {exc}")
     names = tuple(
         next((str(value.value) for value in certificate.subject.get_attributes_for_oid(oid)), "")
         for oid in (NameOID.COMMON_NAME, NameOID.ORGANIZATIONAL_UNIT_NAME)

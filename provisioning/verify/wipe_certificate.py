@@ -17,7 +17,7 @@ from provisioning.verify.certificate import (
     evidence_key,
     parse_certified,
 )
-from provisioning.verify.checks import Check, failures, judged, not_evaluated
+from provisioning.verify.checks import Check, State, failures, judged, not_evaluated
 from provisioning.verify.pdf_signature import judge_pdf
 from shared import clock
 from shared.audit.record import AuditRecord, Event, Outcome, Subject, leaf_hash
@@ -55,11 +55,12 @@ class CertificateReport:
         statement = self.certificate.body.statement
         drive, result = statement.ticket.drive, words.RESULTS[statement.judged.result]
         said = f"{result.en}, class {statement.judged.reached}: {drive.model} {drive.serial}"
+        open_ = "".join(f"; {one.name}" for one in self.checks if one.state is State.NOT_EVALUATED)
         if statement.reported is None:
-            return f"Proven: people stated this, and the centre recorded it: {said}. Not proven: that they are right."
+            return f"Proven: people stated this, and the centre recorded it: {said}. Not proven: that it is so{open_}."
         return (
             f"Proven: this host signed this evidence, it comes to what is stated, and the centre recorded it: {said}. "
-            "Not proven: that the host told the truth; what people state; and what is listed as not reached."
+            f"Not proven: that the host told the truth; what people state; what is listed as not reached{open_}."
         )
 
     def lines(self) -> list[str]:
