@@ -70,6 +70,7 @@ from edge_agent.link.bundles import KeptBundles
 from edge_agent.link.client import SOCKET, GuardClient
 from edge_agent.link.relay import GuardRelay
 from edge_agent.log import Log, RecentLog, where, why
+from edge_agent.log_witness.cosigner import Cosigner
 from edge_agent.log_witness.store import CheckpointStore
 from edge_agent.log_witness.witness import LogWitness
 from edge_agent.memory_file import in_memory
@@ -593,6 +594,7 @@ class Agent:
             database=self.database,
             store=self._checkpoints,
             journal=self.journal,
+            cosigner=Cosigner(self._identity.keys, self._identity.signer, self._host_id, self._clock, self._random),
             log=self._log,
             on_change=self._bells.report.ring,
         )

@@ -37,7 +37,7 @@ class ShortLived:
     ) -> None:
         """Start it. Raises OSError."""
         self.timeout_s, self.deadline_s = timeout_s, now_s + timeout_s
-        stdin, self._output = os.memfd_create("given"), of_fixed_size(most_bytes)
+        stdin, self._output = os.memfd_create("given"), _of_fixed_size(most_bytes)
         try:
             os.write(stdin, given)
             os.lseek(stdin, 0, os.SEEK_SET)
@@ -100,8 +100,7 @@ def of_ours(module: str, *arguments: str) -> list[str]:
     return [sys.executable, *isolated, "-m", module, *arguments]
 
 
-def of_fixed_size(size_bytes: int) -> int:
-    """Return a file in memory into which no more than this can be written."""
+def _of_fixed_size(size_bytes: int) -> int:
     descriptor = os.memfd_create("answer", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, size_bytes)
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK)

@@ -22,7 +22,7 @@ NEVER_ON_A_HOST = {
 }  # fmt: skip
 NEVER_AT_THE_CENTRE = {"psutil", "pynetdicom", "pyudev"}
 NEVER_OUTSIDE_DEVELOPMENT = {
-    "authlib", "hypothesis", "import-linter", "mypy", "oidc-provider-mock", "pytest", "ruff", "selenium", "uv",
+    "authlib", "hypothesis", "import-linter", "mypy", "oidc-provider-mock", "pyte", "pytest", "ruff", "selenium", "uv",
 }  # fmt: skip
 
 # ---- deciding modules

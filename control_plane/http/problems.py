@@ -32,6 +32,7 @@ from control_plane.sanitize.reading import OrderUnknown
 from control_plane.tlog.proofs import NotInLog
 from control_plane.tlog.reading import NoSuchTile
 from control_plane.vault.opening import ObjectUnknown
+from control_plane.witnesses.showing import NothingCosigned
 from shared.audit.batch import AuditGap
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.routes.queue import RouteUnknown
@@ -62,6 +63,7 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NoSuchTile, 404),
     (OrderUnknown, 404),
     (NotCertifiedYet, 404),
+    (NothingCosigned, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

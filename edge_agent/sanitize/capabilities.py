@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable
 
+from edge_agent.sanitize import luks
 from edge_agent.sanitize.drive import Drive
+from edge_agent.sanitize.drives import Look, look_in_child
 from edge_agent.sanitize.firmware import ata, discard, mmc, nvme, scsi
 from edge_agent.sanitize.firmware.ata import FROZEN
 from edge_agent.sanitize.firmware.ata_identify import Identity, Security
@@ -33,11 +35,12 @@ _PROTOCOLS = {
 }
 
 
-def considered(drive: Drive, tools: Tools) -> tuple[Considered, ...]:
-    """Return every technique but those of LUKS, in the order of `Technique`. Nothing of a drive's makes it raise."""
+def considered(drive: Drive, tools: Tools, look: Look = look_in_child) -> tuple[Considered, ...]:
+    """Return every technique, in the order of `Technique`. Nothing of a drive's makes it raise."""
     found = [
         Considered(Technique.OVERWRITE, Available.YES, "everything that the host can address is written"),
         *_asked((Technique.DISCARD,), lambda: [discard.supports(drive)]),
+        luks.considered(drive, look),
         Considered(Technique.DESTRUCTION, Available.NO, "people destroy it, and record that at the centre"),
         *_of_firmware(drive, tools),
     ]

@@ -92,7 +92,9 @@ def _of_ata(drive: Drive, tools: Tools) -> list[HiddenArea]:
     identity, node = ata.identity(drive, tools), str(drive.node)
     shown = _shown(drive)
     hpa = HiddenKind.AMA if identity.has_ama else HiddenKind.HPA
+    instead = HiddenArea(HiddenKind.HPA, HiddenState.NOT_APPLICABLE, 0, "the drive has accessible max address instead")
     return [
+        *([instead] if identity.has_ama else []),
         *_asked((hpa,), lambda: [of_max_sectors(identity, tools.run("hdparm", "-N", node), shown)]),
         *_asked((HiddenKind.DCO,), lambda: [of_overlay(identity, tools.run("hdparm", "--dco-identify", node), shown)]),
     ]

@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 from edge_agent.media.answer import Answer
 from edge_agent.media.disks import Disk
+from edge_agent.media.head import Kind
 from edge_agent.sanitize import sysfs
 from edge_agent.sanitize.drive import Drive, Watch
 from edge_agent.sanitize.drives import Look, look_in_child
@@ -32,7 +33,7 @@ from shared.sanitization.technique import Available, Fact, Technique
 
 _CHUNK_BYTES = 1 << 20
 _SYSFS_SECTOR = 512
-_MOST_DESCRIBED = 8  # volumes whose area is described by facts of its own
+_MOST_VOLUMES = 10  # each is described by five of the 64 facts of a step
 _VERSION = re.compile(rb"cryptsetup [0-9.]{1,20}")
 _CLOCK = SystemClock()
 
@@ -59,7 +60,50 @@ def considered(drive: Drive, look: Look = look_in_child) -> Considered:
     return Considered(Technique.LUKS_ERASE, Available.YES, f"LUKS headers of {len(found)} volumes lie on it")
 
 
+def begin(drive: Drive, look: Look = look_in_child, run: Run = run, clock: Clock = _CLOCK) -> Step:
+    """Return what is to be kept before `erase`: which areas there are, and a digest of each. Nothing is written."""
+    answer = look(_disk(drive))
+    found = _areas(drive, answer)
+    why = answer.unread or ("" if found else "no LUKS header lies on it")
+    if len(found) > _MOST_VOLUMES:
+        why = f"it has {len(found)} LUKS volumes, and {_MOST_VOLUMES} at the most are erased in one step"
+    facts: dict[str, Fact] = {
+        luks.HEADERS: len(found),
+        luks.ALL_INSIDE: answer.looked_at is not None and all_inside(answer.looked_at),
+    }
+    if not why:
+        try:
+            with _opened(drive.node) as device:
+                for number, area in enumerate(found):
+                    facts |= _described(number, area, device.digest(area))
+        except OSError as exc:
+            why = f"{drive.node}: {exc.strerror}"
+    instant = clock.now()
+    return Step(
+        technique=Technique.LUKS_ERASE,
+        part="",
+        tool=_version(run),
+        outcome=StepOutcome.REFUSED if why else StepOutcome.UNKNOWN,
+        accepted=False,
+        progress_seen=False,
+        completed=False,
+        pattern="" if why else "00",
+        commitment=None,
+        seed=None,
+        bytes_total=sum(area.size_bytes for area in found),
+        bytes_written=0,
+        retries=0,
+        unwritable=NOWHERE,
+        resumed=0,
+        started=instant,
+        ended=instant if why else None,
+        detail=printable(why, 300),
+        facts=facts,
+    )
+
+
 def erase(
+    noted: Step,
     drive: Drive,
     watch: Watch,
     attested: Attested = NOTHING_ATTESTED,
@@ -69,77 +113,63 @@ def erase(
     clock: Clock = _CLOCK,
     host: Host = HOST,
 ) -> Step:
-    """Erase every LUKS header of the drive and its partitions. Never raises for what the drive does."""
-    started, before = clock.now(), look(_disk(drive))
-    found = _areas(drive, before)
-    if found:
-        done = _erase(drive, watch, found, look, run, host)
-    else:
-        done = _Done(StepOutcome.REFUSED, before.unread or "no LUKS header lies on it", {})
+    """Erase every area that `begin` noted. Never raises for what the drive does."""
+    if noted.outcome is StepOutcome.REFUSED:
+        return noted
+    done = _erase(drive, watch, _noted_areas(noted), look, run, host)
     facts: dict[str, Fact] = {
         luks.COPIES: attested.copies.value,
         luks.NAMED_COPIES: printable(attested.named, 200),
         luks.FROM_START: attested.from_start,
-        luks.ALL_INSIDE: before.looked_at is not None and all_inside(before.looked_at),
-        luks.HEADERS: len(found),
+        luks.HEADERS_GONE: done.gone,
     }
-    return Step(
-        technique=Technique.LUKS_ERASE,
-        part="",
-        tool=_version(run),
+    return replace(
+        noted,
         outcome=done.outcome,
         accepted=done.written > 0,
         progress_seen=done.written > 0,
         completed=done.outcome is StepOutcome.DONE,
-        pattern="00" if found else "",
-        commitment=None,
-        seed=None,
-        bytes_total=sum(area.size_bytes for area in found),
         bytes_written=done.written,
-        retries=0,
-        unwritable=NOWHERE,
-        resumed=0,
-        started=started,
         ended=clock.now(),
         detail=printable(done.detail, 300),
-        facts={**facts, **done.facts},
+        facts={**noted.facts, **facts},
     )
+
+
+def resume(noted: Step, drive: Drive, watch: Watch, attested: Attested = NOTHING_ATTESTED) -> Step:
+    """Erase anew what was noted, whatever of it is still there after an interruption."""
+    return erase(replace(noted, resumed=noted.resumed + 1), drive, watch, attested)
 
 
 @dataclass(frozen=True)
 class _Done:
     outcome: StepOutcome
     detail: str
-    facts: dict[str, Fact]
-    written: int = 0
+    written: int
+    gone: int = 0
 
 
-def _erase(drive: Drive, watch: Watch, found: tuple[Area, ...], look: Look, run: Run, host: Host) -> _Done:
-    facts: dict[str, Fact] = {}
-    written = 0
+def _erase(drive: Drive, watch: Watch, noted: tuple[Area, ...], look: Look, run: Run, host: Host) -> _Done:
+    written, total = 0, sum(area.size_bytes for area in noted)
+    told = [each for area in noted if (each := _destroy_slots(host, drive, area, run))]
     try:
         with _opened(drive.node) as device:
-            for number, area in enumerate(found[:_MOST_DESCRIBED]):
-                facts |= _described(number, area, device.digest(area))
-            told = [each for area in found if (each := _destroy_slots(host, drive, area, run))]
-            total = sum(area.size_bytes for area in found)
-            for area in found:
-                for at in device.overwrite(area):
-                    written += at
+            for area in noted:
+                for taken in device.overwrite(area):
+                    written += taken
                     watch.at(written, total)
                     if watch.is_stopped:
-                        return _Done(StepOutcome.INTERRUPTED, "a person stopped it", facts, written)
-            gone = sum(device.is_zero(area) for area in found)
+                        return _Done(StepOutcome.INTERRUPTED, "a person stopped it", written)
+            gone = sum(device.is_zero(area) for area in noted)
     except OSError as exc:
-        return _Done(StepOutcome.FAILED, f"{drive.node}: {exc.strerror}", facts, written)
+        return _Done(StepOutcome.FAILED, f"{drive.node}: {exc.strerror}", written)
     left, unread = _found(drive, look)
     if left or unread:
         gone = 0
         told.append(f"the drive was not read again: {unread}" if unread else "a LUKS header is there after all")
-    elif gone < len(found):
+    elif gone < len(noted):
         told.append("other bytes than were written came back")
-    facts[luks.HEADERS_GONE] = gone
-    return _Done(StepOutcome.DONE if gone == len(found) else StepOutcome.FAILED, "; ".join(told), facts, written)
+    return _Done(StepOutcome.DONE if gone == len(noted) else StepOutcome.FAILED, "; ".join(told), written, gone)
 
 
 def _found(drive: Drive, look: Look) -> tuple[tuple[Area, ...], str]:
@@ -165,10 +195,21 @@ def _described(number: int, area: Area, digest: str) -> dict[str, Fact]:
     name = f"luks_header_{number}"
     return {
         f"{name}_kind": area.kind.value,
+        f"{name}_partition": area.partition,
         f"{name}_at": area.start,
         f"{name}_bytes": area.size_bytes,
         f"{name}_sha256": digest,
     }
+
+
+def _noted_areas(noted: Step) -> tuple[Area, ...]:
+    """Return the areas of a step that `begin` returned, also when it was kept and read again."""
+
+    def of(number: int) -> Iterator[Fact]:
+        return (noted.facts[f"luks_header_{number}_{name}"] for name in ("partition", "kind", "at", "bytes"))
+
+    rows = (of(number) for number in range(int(noted.facts[luks.HEADERS])))
+    return tuple(Area(int(partition), Kind(str(kind)), int(start), int(size)) for partition, kind, start, size in rows)
 
 
 def _destroy_slots(host: Host, drive: Drive, area: Area, run: Run) -> str:

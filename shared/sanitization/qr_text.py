@@ -1,4 +1,4 @@
-"""A signed wipe ticket as lines of text that fit QR codes, for a host without a network.
+"""A signed wipe ticket, or a signed report, as lines of text that fit QR codes, for a host without a network.
 
     line  = "LGW1:" || number || "/" || count || ":" || digest || ":" || part
     parts = base32 without padding (RFC 4648 section 6) of the zlib-compressed envelope, cut into pieces
@@ -29,9 +29,10 @@ def is_qr_text(data: bytes) -> bool:
     return data.lstrip().startswith(b"LGW1:")
 
 
-def to_lines(envelope: bytes) -> list[str]:
+def to_lines(envelope: bytes, part_chars: int = _PART_CHARS) -> list[str]:
+    """`part_chars` are fewer where a code has to be small, as on a terminal."""
     text = b32encode(zlib.compress(envelope, 9)).decode().rstrip("=")
-    parts = [text[at : at + _PART_CHARS] for at in range(0, len(text), _PART_CHARS)]
+    parts = [text[at : at + part_chars] for at in range(0, len(text), part_chars)]
     return [f"LGW1:{number}/{len(parts)}:{_digest(envelope)}:{part}" for number, part in enumerate(parts, 1)]
 
 

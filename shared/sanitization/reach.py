@@ -27,14 +27,15 @@ _BEST: Mapping[Technique, SanitizationClass] = {
     # An eMMC neither shows that it is at work nor keeps a log of it.
     Technique.MMC_SANITIZE: SanitizationClass.CLEAR,
     Technique.DISCARD: SanitizationClass.CLEAR,
-    Technique.LUKS_ERASE: SanitizationClass.CLEAR,
+    # What a drive of flash has remapped may hold an old key slot; luks.py says what is proved.
+    Technique.LUKS_ERASE: SanitizationClass.PURGE,
     Technique.DESTRUCTION: SanitizationClass.DESTROY,
 }
 # IEEE 2883 has block erase and crypto scramble for flash behind ATA, and no overwrite by the drive.
-_NOT_ON_FLASH = {Technique.ATA_SANITIZE_OVERWRITE}
+_LESS_ON_FLASH = {Technique.ATA_SANITIZE_OVERWRITE, Technique.LUKS_ERASE}
 
 
 def best(technique: Technique, kind: MediumKind) -> SanitizationClass:
-    if technique in _NOT_ON_FLASH and kind not in MAGNETIC:
+    if technique in _LESS_ON_FLASH and kind not in MAGNETIC:
         return SanitizationClass.CLEAR
     return _BEST[technique]

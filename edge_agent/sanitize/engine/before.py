@@ -80,11 +80,14 @@ class Before:
 def sample_before(device: Device, seed: bytes, watch: Watch) -> Before:
     """Raises NotSampled."""
     where = list(_places(seed, device.size_bytes, device.sector_bytes))
+    digests: list[bytes | None] = []
     try:
-        digests = tuple(map(_digest, pieces(device, these(where, device.sector_bytes), lambda: watch.is_stopped)))
+        for piece in pieces(device, these(where, device.sector_bytes), lambda: watch.is_stopped):
+            digests.append(_digest(piece))
+            watch.at(len(digests), len(where))
     except (OSError, Stopped) as exc:
         raise NotSampled(str(exc) or "stopped by a person") from exc
-    return Before(seed, device.size_bytes, device.sector_bytes, digests)
+    return Before(seed, device.size_bytes, device.sector_bytes, tuple(digests))
 
 
 def read_changed(device: Device, before: Before, watch: Watch, clock: Clock) -> Checked:

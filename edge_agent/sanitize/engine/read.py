@@ -87,7 +87,7 @@ def _compared(
             tally.count(piece, differing(belongs, piece, tally.sector_bytes))
             done += size
             watch.at(done, total)
-            if watch.is_stopped or tally.unreadable.sectors > MOST_UNREADABLE_SECTORS:
+            if tally.unreadable.sectors > MOST_UNREADABLE_SECTORS:
                 break
     except (OSError, Stopped):
         return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge_agent.sanitize.engine.device import Device
 from edge_agent.sanitize.engine.direct import buffers
-from edge_agent.sanitize.engine.narrowing import Narrowed, narrowed
+from edge_agent.sanitize.engine.narrowing import Narrowed, Stopped, narrowed
 from shared.sanitization.report import Extent
 
 CHUNK_BYTES, DEPTH = 1 << 20, 4
@@ -51,6 +51,8 @@ def pieces(device: Device, places: Iterable[Place], is_stopped: Callable[[], boo
     reader = ThreadPoolExecutor(1, "read-back")
     try:
         for number, place in enumerate(places):
+            if is_stopped():
+                raise Stopped
             if len(pending) == DEPTH:
                 yield _piece(*pending.popleft())
             buffer = ring[number % DEPTH][: place.size]

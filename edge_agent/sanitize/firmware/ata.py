@@ -88,6 +88,9 @@ class AtaSanitizer:
     def names(self, record: str) -> bool:
         return record == _ENDED_WELL
 
+    def settle(self) -> None:
+        """Nothing to do: the kernel keeps the size of an ATA drive."""
+
 
 class SecureErase:
     """Set the password, see that the drive took it, erase, see that the drive dropped it."""
@@ -153,7 +156,7 @@ class SecureErase:
         )  # fmt: skip
 
     def _asked(self, option: str, limit_s: float = 60.0) -> str:
-        """Return why the drive did not do it, or nothing. Raises NoAnswer, ToolMissing."""
+        """Return why the drive did not do it, or nothing. Raises NoAnswer."""
         answer = self._tools.run(
             "hdparm", "--user-master", "u", option, PASSWORD, str(self._drive.node), limit_s=limit_s
         )

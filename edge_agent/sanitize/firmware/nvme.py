@@ -79,6 +79,9 @@ class NvmeSanitizer:
     def names(self, record: str) -> bool:
         return record.startswith(f"action {self._action} completed")
 
+    def settle(self) -> None:
+        """Nothing to do: the kernel keeps the size of a namespace."""
+
     def _log(self) -> nvme_data.SanitizeLog:
         return nvme_data.parse_sanitize_log(
             _answered(self._tools, "sanitize-log", self._node, "--output-format=binary")

@@ -52,6 +52,9 @@ class Sanitizer(Protocol):
     def names(self, record: str) -> bool:
         """Return whether such a record is of this kind of sanitize."""
 
+    def settle(self) -> None:
+        """Have the kernel look at the drive again, now that it is done."""
+
     @property
     def keeps_log(self) -> bool:
         """Whether the drive keeps a record of what ended well; else only what was seen at work is known."""
@@ -132,6 +135,7 @@ class Sanitizing:
             now = self._heard()
 
     def _judged(self, noted: Step, now: Status, *, seen: bool) -> Step:
+        self._sanitizer.settle()
         named = self._is_this_run(noted, now)
         noted = replace(noted, facts={**noted.facts, "log_names_run": named, "record_after": now.record})
         if now.state is State.FAILED:

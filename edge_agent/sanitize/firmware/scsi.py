@@ -1,6 +1,7 @@
 """SCSI and SAS: sanitize, by sg3-utils. The drive keeps no log: that it was seen at work is all that proves it."""
 
 import re
+from contextlib import suppress
 
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.firmware import sense
@@ -49,6 +50,7 @@ class ScsiSanitizer:
 
     def __init__(self, technique: Technique, drive: Drive, tools: Tools) -> None:
         self._arguments, self._node, self._tools = SANITIZES[technique], str(drive.node), tools
+        self._rescan = drive.sysfs / "device" / "rescan"
 
     def status(self) -> Status:
         answer = self._tools.run("sg_requests", "--raw", self._node)
@@ -66,3 +68,8 @@ class ScsiSanitizer:
 
     def names(self, record: str) -> bool:
         return record != ""
+
+    def settle(self) -> None:
+        """A drive at a sanitize tells no capacity, and the kernel takes it for empty until it asks again."""
+        with suppress(OSError):
+            self._rescan.write_text("1", encoding="ascii")
