@@ -48,9 +48,7 @@ def test_whatever_a_drive_says_is_read_bit_by_bit_under_a_sum_that_is_right(word
 @given(st.data())
 def test_an_answer_of_which_one_byte_is_changed_or_the_end_is_missing_is_refused(data: st.DataObject) -> None:
     good = istdout({59: 0xF000, 128: 0x21})
-    at = data.draw(
-        st.integers(good.index(b":") + 2, len(good) - len("a5\n") - 1)
-    )  # before what says that it has a sum
+    at = data.draw(st.integers(good.index(b":") + 2, len(good) - len("a5\n") - 1))  # before what says that it has a sum
     other = data.draw(st.sampled_from([byte for byte in b"0123456789abcdefgx \n" if byte != good[at]]))
 
     with pytest.raises(Malformed):
