@@ -85,6 +85,7 @@ DEBIAN_PACKAGES = {
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
     "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
+    "nwipe": ("nwipe", "judges wiped drives with an implementation that is not ours, and is measured against"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
     "poppler-utils": ("pdftoppm", "renders the hand-over report to a picture and reads its text"),
     "postgresql": ("pg_ctlcluster", "is a database that the control plane is held with"),

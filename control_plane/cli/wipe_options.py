@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 from shared.policy.wipe import LeastClass, ReadBack
+from shared.sanitization.certificate import Facts
 from shared.sanitization.technique import Sequence, Technique
 from shared.sanitization.ticket import Override, Reason
 
@@ -21,6 +23,7 @@ def add_wipes(commands: "Commands[argparse.ArgumentParser]", person: Person, lat
     _add_looking(actions, person, later)
     _add_deciding(actions, person, later)
     _add_carrying(actions, person, later)
+    _add_certificates(actions, person, later)
     _add_holds(actions, person, later)
 
 
@@ -93,6 +96,19 @@ def _add_carrying(actions: "Commands[argparse.ArgumentParser]", person: Person, 
     bring = person(actions.add_parser("import", help="bring a report that `leadglass-wipe` wrote (audited)"))
     bring.add_argument("file", type=Path, metavar="FILE", help="TICKET.report")
     bring.set_defaults(run=later("wipes", "bring"))
+
+
+def _add_certificates(actions: "Commands[argparse.ArgumentParser]", person: Person, later: Later) -> None:
+    certify = _order(person(actions.add_parser("certify", help="certify a wipe whose evidence holds (audited)")))
+    for one in fields(Facts):
+        certify.add_argument(
+            f"--{one.name.replace('_', '-')}", default="", metavar="TEXT", help="stated on the certificate"
+        )
+    certify.add_argument("--out", type=Path, required=True, metavar="DIR", help="where both files go")
+    certify.set_defaults(run=later("wipe_certificates", "certify"))
+    given = _order(person(actions.add_parser("certificate", help="its certificate again, as file and as PDF")))
+    given.add_argument("--out", type=Path, required=True, metavar="DIR", help="where both files go")
+    given.set_defaults(run=later("wipe_certificates", "certificate"))
 
 
 def _add_holds(actions: "Commands[argparse.ArgumentParser]", person: Person, later: Later) -> None:

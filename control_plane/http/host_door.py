@@ -21,8 +21,10 @@ from control_plane.sanitize.orders import WipeOrders
 from control_plane.tlog.proofs import LogProofs
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
+from control_plane.witnesses.gathering import Gathering
 from shared.audit import batch, checkpoint
 from shared.audit.tlog import exchange as log_exchange
+from shared.audit.tlog import witnessing
 from shared.enrolment import exchange
 from shared.enrolment.renewal import EVIDENCE_PATH, EvidenceRenewalRequest, RenewalRequest
 from shared.errors import Malformed
@@ -68,6 +70,7 @@ def host_door(
     proofs: LogProofs,
     wipes: WipeOrders,
     wipe_intake: WipeIntake,
+    gathering: Gathering,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
     app.after_request(_says_what_it_reads)
@@ -117,9 +120,15 @@ def host_door(
     @app.post(checkpoint.PATH)
     def hold_against_log() -> Response:
         """Take what a host saw of the centre's log, and answer what it is now (docs/formats/log-checkpoint.md)."""
-        host = identities.certified(request)
-        question = checkpoint.CheckpointQuestion.parse(_body(checkpoint.MAX_QUESTION_BYTES))
-        return Response(checkpoints.answer(host, question).encode(), content_type="application/json")
+        host, question = identities.certified(request), _body(witnessing.MAX_QUESTION_BYTES)
+        return Response(checkpoints.answer(host, question), content_type="application/json")
+
+    @app.post(witnessing.COSIGNATURE_PATH)
+    def take_cosignature() -> Response:
+        """Take a checkpoint of the Merkle log that a host cosigned (docs/formats/log-checkpoint.md)."""
+        sent = _body(witnessing.MAX_COSIGNATURE_BYTES)
+        gathering.take_of_host(identities.of(request, Act.DELIVER), sent)
+        return Response(status=204)
 
     @app.post(self_test.PATH)
     def compare_phantom() -> Response:

@@ -11,6 +11,8 @@ from flask import Response, abort, request
 
 from control_plane.http import problems
 from control_plane.http.people_accounts import add_accounts
+from control_plane.http.people_audit import add_audit
+from control_plane.http.people_certificates import add_certificates
 from control_plane.http.people_codes import add_codes
 from control_plane.http.people_hosts import add_hosts
 from control_plane.http.people_log import add_log
@@ -79,9 +81,11 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_moves(app, services)
     add_codes(app, services)
     add_hosts(app, services)
+    add_audit(app, services)
     add_log(app, services)
     _add_commands(app, services)
     add_wipes(app, services)
+    add_certificates(app, services)
     return app
 
 
@@ -195,7 +199,7 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
         """Go on without records of the centre's own log that are lost; certificates are issued again."""
         person = permitted(services, Permission.LOSS_ACCEPT)
         lost = services.log.accept(person.name, wanted.reason)
-        return {"first": lost.first, "last": lost.last}
+        return {"first": lost.first, "last": lost.last, "tree": lost.tree}
 
     @app.get("/api/v1/audit/export")
     def audit_export() -> Response:

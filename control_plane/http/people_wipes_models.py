@@ -5,9 +5,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from control_plane.http.people_models import Strict
-from control_plane.sanitize.destruction import MAX_PHOTOGRAPHS
 from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.policy.wipe import MAX_TICKET_HOURS
+from shared.sanitization.destruction import MAX_PHOTOGRAPHS
 from shared.sanitization.report import MAX_BYTES
 
 _TEXT = r"^[^\x00-\x1f\x7f]+$"

@@ -23,6 +23,7 @@ class WipeDesk:
     intake: WipeIntake
     holds: Holds
     showing: WipeShowing
+    reading: WipeReading
 
     @classmethod
     def of(
@@ -43,4 +44,5 @@ class WipeDesk:
             WipeIntake(database, journal, reading, judge, clock),
             holds,
             WipeShowing(database, reading, holds, clock),
+            reading,
         )

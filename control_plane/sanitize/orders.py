@@ -18,7 +18,6 @@ from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment.codes import readable_parts
 from control_plane.fleet.states import HostUnknown
 from control_plane.people.two_persons import Journal
-from control_plane.sanitize.destruction import Destruction
 from control_plane.sanitize.holds import HostHeld, is_held
 from control_plane.sanitize.reading import Allowed, Known, WipeReading, approvals, counting, find, known
 from control_plane.sanitize.wish import Wish, method_of
@@ -29,6 +28,7 @@ from shared.clock import Clock
 from shared.envelope import Signatories, Signer, recorded_keys
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId, RandomBytes
+from shared.sanitization.destruction import Destruction
 from shared.sanitization.envelope import (
     NoWipes,
     OwnTicket,

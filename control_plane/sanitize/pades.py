@@ -6,7 +6,9 @@ docs/adr/0037-what-a-wipe-certificate-proves.md
 from asyncio import to_thread
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
+from typing import Any
 
 import urllib3
 from asn1crypto import keys as asn1_keys
@@ -18,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pyhanko.pdf_utils.incremental_writer import IncrementalPdfFileWriter
 from pyhanko.sign.fields import SigSeedSubFilter
 from pyhanko.sign.signers import PdfSignatureMetadata, PdfSigner, SimpleSigner
+from pyhanko.sign.signers.pdf_signer import PdfSigningSession
 from pyhanko.sign.timestamps import TimeStamper
 from pyhanko_certvalidator.registry import SimpleCertificateStore
 
@@ -44,7 +47,7 @@ class Seal:
     time_authority: str | None = None
 
 
-def sign_pdf(pdf: bytes, seal: Seal, reason: str) -> bytes:
+def sign_pdf(pdf: bytes, seal: Seal, reason: str, now: datetime) -> bytes:
     """Return `pdf` with one signature over all of it. Raises TimeAuthorityUnavailable: nothing goes out without one."""
     own, *above = map(_asn1, seal.certificates)
     store = SimpleCertificateStore()
@@ -56,8 +59,23 @@ def sign_pdf(pdf: bytes, seal: Seal, reason: str) -> bytes:
     )
     asked = None if seal.time_authority is None else _Rfc3161(seal.time_authority)
     signed = BytesIO()
-    PdfSigner(described, signer, timestamper=asked).sign_pdf(IncrementalPdfFileWriter(BytesIO(pdf)), output=signed)
+    _At(now, described, signer, timestamper=asked).sign_pdf(IncrementalPdfFileWriter(BytesIO(pdf)), output=signed)
     return signed.getvalue()
+
+
+class _At(PdfSigner):
+    """Signs at a time that it is told, and not at the machine's."""
+
+    def __init__(
+        self, now: datetime, described: PdfSignatureMetadata, signer: SimpleSigner, timestamper: TimeStamper | None
+    ) -> None:
+        super().__init__(described, signer, timestamper=timestamper)
+        self._now = now
+
+    def init_signing_session(self, *told: Any, **named: Any) -> PdfSigningSession:
+        session = super().init_signing_session(*told, **named)
+        session.system_time = self._now
+        return session
 
 
 class _Rfc3161(TimeStamper):

@@ -40,6 +40,7 @@ def draw(certificate: WipeCertificate) -> bytes:
     _grounds(sheet, statement)
     _stated(sheet, statement)
     if statement.reported is not None:
+        sheet.next_page()
         _evidence(sheet, statement.reported.report)
     _proof(sheet, certificate)
     sheet.pen.attach(certificate.encoded, ATTACHMENT, "the signed certificate, with all that proves it")
@@ -63,8 +64,10 @@ class _Sheet:
 
     def room(self, height: float) -> None:
         """Go on to the next page where there is less left than `height`."""
-        if self.pen.y + height <= self._bottom:
-            return
+        if self.pen.y + height > self._bottom:
+            self.next_page()
+
+    def next_page(self) -> None:
         self.pen.new_page()
         self._number, self._bottom = self._number + 1, BOTTOM
         self.pen.text(LEFT, TOP, f"{words.TITLE.en} {words.TITLE.zh}  {self._order}  - {self._number} -", 7, GREY)
@@ -297,7 +300,7 @@ def _time(instant: datetime | None) -> str:
 
 
 def _count(number: int) -> str:
-    return f"{number:,}".replace(",", "\u2009")
+    return f"{number:,}".replace(",", " ")
 
 
 def _yes(fact: bool) -> str:  # noqa: FBT001

@@ -12,12 +12,13 @@ from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.db.models import Host, WipeNoteRow, WipeOrderRow, WipeReportRow, WipeSignatureRow
 from control_plane.enrolment.codes import readable_parts
 from control_plane.policy.signatories import NobodySigns
-from control_plane.sanitize.destruction import Destruction
+from control_plane.sanitize.certificate_rows import statement_record
 from control_plane.sanitize.state import Proved, Reported, Standing, standing_of
 from shared.envelope import Signatories
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
 from shared.policy.wipe import WipePolicy
+from shared.sanitization.destruction import Destruction
 from shared.sanitization.envelope import SignedTicket, approvals_needed, same_name, verify_signers
 from shared.sanitization.judged import Judged
 from shared.sanitization.note import WipeNote
@@ -104,7 +105,7 @@ def known(session: Session, row: WipeOrderRow) -> Known:
         tuple(session.scalars(signatures)),
         tuple(session.scalars(notes)),
         tuple(session.scalars(reports)),
-        False,
+        statement_record(session, name) is not None,
     )
 
 

@@ -8,7 +8,6 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.db.models import WipeOrderRow
 from control_plane.db.transactions import snapshot
-from control_plane.sanitize.destruction import Destruction
 from control_plane.sanitize.holds import Holds
 from control_plane.sanitize.reading import Allowed, Known, WipeReading, approvals, find, known
 from control_plane.sanitize.state import OPEN_QUESTIONS, OrderState
@@ -18,6 +17,7 @@ from shared.clock import Clock
 from shared.errors import Malformed
 from shared.fields import encode_base64
 from shared.identity import HostId
+from shared.sanitization.destruction import Destruction
 from shared.sanitization.note import WipeNote
 from shared.sanitization.ticket import TicketId
 

@@ -9,8 +9,8 @@ from paper.pen import BLACK, BOTTOM, GREY, LEFT, RIGHT, RULE, TOP, WHITE, WIDTH,
 from provisioning.finding import Finding, Verdict
 from provisioning.handover import words
 from provisioning.handover.report import ATTACHMENT, HandOver, SignedHandOver
-from provisioning.handover.words import Words
 from shared import clock
+from shared.words import Words
 
 _QR_MM = 27.0
 _FILLS = {Verdict.FAIL: (176, 0, 32), Verdict.NOT_EVALUATED: (146, 84, 0), Verdict.PASS: (0, 98, 60)}

@@ -25,7 +25,6 @@ from shared.errors import Malformed
 from shared.fields import Fields, encode_base64
 from shared.identity import SOURCE_PATTERN, KeyId
 from shared.sanitization.destruction import Destruction
-from shared.sanitization.envelope import SignedTicket
 from shared.sanitization.judged import Judged
 from shared.sanitization.report import WipeReport
 from shared.sanitization.ticket import PERSON_PATTERN, Ticket
@@ -281,15 +280,6 @@ class WipeCertificate:
 def sign(body: Body, signer: EvidenceSigner) -> WipeCertificate:
     signed = sign_statement(signer, Label.WIPE_CERTIFICATE, body.payload)
     return WipeCertificate(body, signing_key_id(signed), detached(signed))
-
-
-def approvals_of(envelope: SignedTicket, keys: dict[KeyId, tuple[str, EvidencePublicKey]]) -> tuple[Approval, ...]:
-    """Return who signed a ticket, where `keys` says whose keys those are."""
-    return tuple(
-        Approval(*keys[signing_key_id(one)], detached(one))
-        for one in envelope.statements
-        if signing_key_id(one) in keys
-    )
 
 
 def _signature(read: Fields, name: str) -> bytes:

@@ -35,6 +35,9 @@ from shared.sanitization.ticket import Ticket
 # The rules below; a certificate names them, so that a later reader knows by what it was judged.
 RULES = 1
 
+# Of a drive that no longer answers there is no evidence but people's word.
+DESTROYED = Judged(Result.DESTROYED, SanitizationClass.DESTROY, (), (Why.PERSON_SAYS_DESTROYED,))
+
 # How far the clock of whoever made the ticket and the host's may be apart.
 CLOCKS_APART = timedelta(minutes=5)
 

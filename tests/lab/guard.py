@@ -208,6 +208,12 @@ def package() -> bytes:
     return _packed(("shared", "paper", "edge_agent", "provisioning"), programs, files)
 
 
+@lru_cache(maxsize=1)
+def library(*folders: str) -> bytes:
+    """Return these folders of the project, for a program of a test's own."""
+    return _packed(folders, {}, {f"{PLACE}/edge_agent/__init__.py": ROOT / "edge_agent" / "__init__.py"})
+
+
 def _packed(packages: Sequence[str], programs: Mapping[str, str], files: Mapping[str, Path]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar, tempfile.TemporaryDirectory() as scratch:

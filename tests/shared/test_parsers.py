@@ -16,6 +16,7 @@ from shared import canonical, clock
 from shared.audit.batch import Batch, Statement, sign_batch
 from shared.audit.checkpoint import AcceptedLoss, CheckpointAnswer, CheckpointQuestion
 from shared.audit.record import GENESIS, AuditRecord
+from shared.audit.tlog.witnessing import Cosigned, HeadAnswer, HeadQuestion
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.lapsed import LapsedAsk, LapsedRequest, ask
@@ -85,6 +86,7 @@ _COMMAND = Command(
 _RESULT = CommandResult(
     _COMMAND.command_id, _COMMAND.digest, made.HOST, Outcome.DONE, "", made.NOW, {"files": 3, "folders": ["CT1: 3"]}
 )
+_NOTE = "leadglass/log/1\n3\n" + "A" * 43 + "=\n\n\N{EM DASH} leadglass/log/1 AAAAAAAA\n"
 _ANSWER = EnrolmentAnswer(made.HOST, PEM, PEM, bytes(32), Doors("centre", 443, 8883), b"{}", ("organisation",))
 
 JSON_FORMS = {
@@ -104,6 +106,23 @@ JSON_FORMS = {
         CheckpointAnswer(
             _BATCH.statement, _BATCH.statement, AcceptedLoss(_CHAIN[2].public, _BATCH.statement), PEM
         ).encode(),
+    ),
+    "log question": Form(
+        lambda data: HeadQuestion.parse(data).encode(),
+        HeadQuestion(CheckpointQuestion(_BATCH.statement), _NOTE).encode(),
+    ),
+    "log answer": Form(
+        lambda data: HeadAnswer.parse(data).encode(),
+        HeadAnswer(
+            CheckpointAnswer(_BATCH.statement, None, None, PEM),
+            _BATCH.statement,
+            _NOTE,
+            (bytes(32), bytes(32)),
+            AcceptedLoss(_CHAIN[2].public, _BATCH.statement),
+        ).encode(),
+    ),
+    "cosigned checkpoint": Form(
+        lambda data: Cosigned.parse(data).encode(), Cosigned(_BATCH.statement, _NOTE).encode()
     ),
     "policy": Form(lambda data: PolicyDocument.parse(data).encode(), made.policy().encode()),
     "head bundle": Form(

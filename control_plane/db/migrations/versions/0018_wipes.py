@@ -49,6 +49,14 @@ def upgrade() -> None:
         sa.Column("judged", sa.Text(), nullable=True),
     )
     op.create_table(
+        "wipe_certificates",
+        sa.Column("order_id", sa.String(32), sa.ForeignKey("wipe_orders.order_id"), primary_key=True),
+        sa.Column("made", sa.DateTime(), nullable=False),
+        sa.Column("statement", sa.LargeBinary(), nullable=False),
+        sa.Column("file", sa.LargeBinary(), nullable=True),
+        sa.Column("pdf", sa.LargeBinary(), nullable=True),
+    )
+    op.create_table(
         "incident_holds",
         sa.Column("hold_id", sa.String(8), primary_key=True),
         sa.Column("host_id", sa.String(40), sa.ForeignKey("hosts.host_id"), nullable=False),
@@ -60,5 +68,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("incident_holds", "wipe_reports", "wipe_notes", "wipe_signatures", "wipe_orders"):
+    for table in (
+        "incident_holds",
+        "wipe_certificates",
+        "wipe_reports",
+        "wipe_notes",
+        "wipe_signatures",
+        "wipe_orders",
+    ):
         op.drop_table(table)
