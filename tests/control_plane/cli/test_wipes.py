@@ -141,6 +141,39 @@ def test_a_wipe_is_ordered_approved_done_and_proved(terminal: Terminal, technici
     assert terminal.run("audit", "verify")[0] == 0
 
 
+def done(host: HostSide, terminal: Terminal, technician: Terminal, *wish: str) -> tuple[str, Path]:
+    """Order a wipe, approve it, have the host prove it; return its order and its certificate."""
+    order = technician.json("wipe", "order", "CT 2", *DRIVE, *wish)["order"]
+    terminal.said("wipe", "approve", order, "--yes")
+    (envelope,) = host.exchange()
+    host.report(SignedTicket.parse(envelope).claimed)
+    host.exchange()
+    folder = terminal.ada.folder / f"certificate-{order}"
+    technician.said("wipe", "certify", order, "--out", folder)
+    return order, folder / f"wipe-{order}.json"
+
+
+def test_one_person_takes_a_host_out_of_service_on_the_certificate_of_its_wipe(
+    terminal: Terminal, technician: Terminal, tmp_path: Path
+) -> None:
+    hosts = [enrolled(terminal, terminal.json("code", "--asset", asset)["code"], asset) for asset in ("CT 2", "CT 3")]
+    host = HostSide(AgentFolder(tmp_path / "CT 2"), tmp_path)
+    _, for_repair = done(host, terminal, technician, "--reason", "repair", *WISH[2:])
+    order, certificate = done(host, terminal, technician, *WISH)
+    forged = tmp_path / "forged.json"
+    forged.write_bytes(certificate.read_bytes().replace(b'"reason":"disposal"', b'"reason":"return"'))
+
+    for wrong, of in ((for_repair, hosts[0]), (certificate, hosts[1]), (forged, hosts[0])):
+        assert terminal.run("host", "decommission", of, "--certificate", wrong)[0] == 1
+    assert technician.run("host", "decommission", hosts[0], "--certificate", certificate)[0] == 1
+    assert set(terminal.said("hosts", "list").split()) == set(hosts)
+    assert "out of service" in terminal.said("host", "decommission", hosts[0], "--certificate", certificate)
+    assert terminal.run("host", "decommission", hosts[0], "--certificate", certificate)[0] == 1
+    assert terminal.said("hosts", "list").split() == [hosts[1]]
+    assert technician.json("wipe", "show", order)["state"] == "certified"
+    assert "by the certificate of a wipe" in terminal.said("audit", "tail")
+
+
 def test_a_ticket_and_a_report_are_carried_to_and_from_a_host_without_a_network(
     terminal: Terminal, technician: Terminal, tmp_path: Path
 ) -> None:
