@@ -29,7 +29,8 @@ LAUNCHED: Mapping[str, str] = {
 }
 VENV = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {PYTHON}\n"
 LOCKS = ("provision",)  # which holds the agent's
-OUR_PACKAGES = ("edge_agent", "paper", "provisioning", "shared")
+# Of the centre a host has what draws pages, and nothing else.
+OUR_PACKAGES = ("control_plane/paper", "edge_agent", "provisioning", "shared")
 
 # What `pip` builds our own package with is not what it runs with.
 _NOT_ON_A_HOST = {"pip", "setuptools"}
@@ -89,7 +90,7 @@ def is_for_hosts(path: str) -> bool:
     """Return whether a file of our source tree, by its path within it, belongs on a modality host."""
     if path.startswith(_LEFT_OUT) or "__pycache__" in path:
         return False
-    return path.split("/", 1)[0] in OUR_PACKAGES
+    return path.startswith(tuple(f"{package}/" for package in OUR_PACKAGES))
 
 
 def requirements(locks: Sequence[str]) -> str:
