@@ -11,6 +11,7 @@ from pathlib import Path
 
 from control_plane.cli.people_options import add_people
 from control_plane.cli.ring_options import add_ring_options
+from control_plane.cli.wipe_options import add_wipes
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.policy.layer import PART_PATTERN
 
@@ -72,6 +73,7 @@ def command_line() -> argparse.ArgumentParser:
     _add_routes(commands)
     _add_moving(commands)
     _add_commanding(commands)
+    add_wipes(commands, _person, _later)
     _add_keys(commands)
     _add_authority(commands)
     _add_backups(commands)
@@ -106,6 +108,9 @@ def _add_running(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     run.add_argument(
         "--witnesses", type=Path, metavar="FILE", help="who is asked to witness our log, and whose logs we witness"
+    )
+    run.add_argument(
+        "--time-authority", metavar="URL", help="RFC 3161 time authority whose timestamps signed PDFs get [none]"
     )
     run.add_argument("--ready-file", type=Path, metavar="FILE", help="write addresses and sign-in link here when ready")
     run.set_defaults(run=_later("running", "run"))

@@ -89,6 +89,11 @@ from control_plane.routes.overview import RouteOverview
 from control_plane.routes.people import RoutesForPeople
 from control_plane.routes.queue import RouteQueue
 from control_plane.routes.service import RouteService
+from control_plane.sanitize.certifying import CentresWord, Certifying
+from control_plane.sanitize.desk import WipeDesk
+from control_plane.sanitize.effective import wipe_policy
+from control_plane.sanitize.holds import LiftingHold
+from control_plane.sanitize.pades import Seal, sign_pdf
 from control_plane.settings import Settings
 from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.reading import LogReading
@@ -109,12 +114,14 @@ from control_plane.witnesses.showing import WitnessShowing
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.clock import Clock
+from shared.enrolment.chain import parse_chain
 from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
 from shared.enrolment.exchange import Doors
 from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
 from shared.policy.document import KeyPurpose
 from shared.routes.sender import RouteSender, Services
+from shared.sanitization.judge import judge
 
 _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5
@@ -192,6 +199,7 @@ class ControlPlane:
             Lifting(self._journal),
             Decommissioning(self._journal, self._revocation.ended),
             Promotion(self._journal, clock),
+            LiftingHold(self._journal, clock),
         )
         self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
@@ -200,12 +208,32 @@ class ControlPlane:
             layers=lambda: [layer.layer for layer in self._policy.published().layers], hint=self._push.hint_command,
         )  # fmt: skip
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
+        self._wipes = self._make_wipes()
         self._versions = PolicyVersions(self._database, self._verified)
         self._comparisons = self._make_comparisons()
         self._route_queue = RouteQueue(self._database, self._journal, clock)
         self._routes = self._make_routes()
         self._doors: dict[str, Door] = {}
         self._closing = ExitStack()
+
+    def _make_wipes(self) -> WipeDesk:
+        return WipeDesk.of(
+            self._database, self._journal, self._evidence, self._clock, judge,
+            policy_of=lambda host, parts: wipe_policy(self._verified.acted_by(), parts, host),
+            signatories=partial(signatories, self._policy), hint=self._push.hint_command,
+        )  # fmt: skip
+
+    def _make_certifying(self) -> Certifying:
+        def sign(pdf: bytes, reason: str) -> bytes:
+            chain = parse_chain(self._shown(store.DOCUMENTS), "certificate of documents")
+            seal = Seal(self._keys.p256(store.DOCUMENTS), chain, self._settings.time_authority)
+            return sign_pdf(pdf, seal, reason, self._clock.now())
+
+        word = CentresWord(
+            self._keys.signer(store.JOURNAL), lambda one: self._ca.shown(one).decode(),
+            lambda: self._shown(store.JOURNAL).decode(), sign, self._log_proofs.of_record,
+        )  # fmt: skip
+        return Certifying(self._database, self._journal, self._wipes.reading, word, self._clock)
 
     def _make_log_guard(self) -> LogGuard:
         """Hold the log against the mark first of all: whatever is written to it would be written over what is lost."""
@@ -262,6 +290,7 @@ class ControlPlane:
             self._journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
             for door in self._doors.values():
                 door.open()
+            self._wipes.intake.judge_what_was_not()
             self._policy.announce()
             self._closing = opened.pop_all()
 
@@ -347,6 +376,8 @@ class ControlPlane:
             self._make_self_tests(),
             self._log_proofs,
             self._gathering,
+            self._wipes.orders,
+            self._wipes.intake,
         )
         any_address = _listen_on(settings.host)
         yield Door(
@@ -426,6 +457,7 @@ class ControlPlane:
                 self._lapsed,
                 self._two_persons,
                 self._ca,
+                self._wipes.showing.gaps,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
@@ -453,6 +485,8 @@ class ControlPlane:
             taking_back=self._taking_back,
             renaming=Renaming(self._database, self._journal),
             two_persons=self._two_persons,
+            wipes=self._wipes,
+            certifying=self._make_certifying(),
             limit=FailureLimit(self._clock),
         )
 

@@ -16,6 +16,7 @@ from shared.errors import Malformed, Refused
 
 DEFAULT_MQTT_PORT = 8883
 _WITNESS_URL = re.compile(rf"https?://({ADDRESS_PATTERN})(?::[1-9][0-9]{{0,4}})?(?:/[!-~]*)?")
+_TIME_AUTHORITY = r"https?://[!-~]{1,200}"
 ROOT_KEY_CREDENTIAL = "leadglass-server.root.key"
 
 
@@ -217,9 +218,12 @@ class Settings:
     with_broker: bool = True
     outside_broker: OutsideBroker | None = None  # instead of a broker of our own
     witnessing: Witnessing = field(default_factory=Witnessing)
+    time_authority: str | None = None  # gives timestamps to what is signed as a PDF
 
     def __post_init__(self) -> None:
         verify_host_name(self.host)
+        if self.time_authority is not None and not re.fullmatch(_TIME_AUTHORITY, self.time_authority):
+            raise SettingRefused("time_authority", f"{self.time_authority!r} is not the http or https URL of one")
         try:
             loopback = ip_address(self.people_host).is_loopback
         except ValueError:

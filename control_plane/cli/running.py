@@ -90,6 +90,7 @@ def _settings(options: Namespace, folders: Folders) -> Settings:
         people_port=options.people_port,
         mqtt_port=options.mqtt_port,
         with_broker=not options.no_broker,
+        time_authority=options.time_authority,
         outside_broker=outside_broker(options.broker, options.broker_ca) if options.broker is not None else None,
         witnessing=Witnessing() if options.witnesses is None else witnessing(options.witnesses),
     )

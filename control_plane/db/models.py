@@ -323,6 +323,88 @@ class CommandRow(Base):
     answered: Mapped[datetime | None]
 
 
+class WipeOrderRow(Base):
+    """An order to wipe one drive: the very bytes of its ticket, which people sign. Nothing ever deletes one.
+
+    Its state is in no column: `control_plane.sanitize.state` derives it from what is signed.
+    """
+
+    __tablename__ = "wipe_orders"
+
+    order_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), index=True)
+    requested: Mapped[datetime] = mapped_column(index=True)
+    expires: Mapped[datetime]
+    ticket: Mapped[bytes]
+    closed: Mapped[datetime | None]  # by a person, before the host had it
+    closed_as: Mapped[str | None] = mapped_column(String(16))  # cancelled, refused
+    closed_by: Mapped[str | None] = mapped_column(String(80))
+    destruction: Mapped[str | None] = mapped_column(Text)  # JSON, see sanitize.destruction
+
+
+class WipeSignatureRow(Base):
+    """One approver's signed statement over a ticket."""
+
+    __tablename__ = "wipe_signatures"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    person: Mapped[str] = mapped_column(String(80))
+    signed: Mapped[datetime]
+    statement: Mapped[bytes]
+
+
+class WipeNoteRow(Base):
+    """What a host's agent told of a wipe that goes on; no evidence."""
+
+    __tablename__ = "wipe_notes"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    note: Mapped[bytes]
+    received: Mapped[datetime]
+
+
+class WipeReportRow(Base):
+    """A host's signed report. `brought_by` is the person who carried it here, None: the host sent it itself."""
+
+    __tablename__ = "wipe_reports"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    signed: Mapped[bytes]
+    received: Mapped[datetime]
+    brought_by: Mapped[str | None] = mapped_column(String(80))
+    judged: Mapped[str | None] = mapped_column(Text)  # JSON of the judgement as it was recorded
+
+
+class WipeCertificateRow(Base):
+    """What the centre states of a wipe. `statement` is what its record names; the rest is made once, from that.
+
+    `file` and `pdf` are None until the record's place in the log could be proved.
+    """
+
+    __tablename__ = "wipe_certificates"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    made: Mapped[datetime]
+    statement: Mapped[bytes]
+    file: Mapped[bytes | None]
+    pdf: Mapped[bytes | None]
+
+
+class IncidentHoldRow(Base):
+    """While one is not lifted, no drive of the host is wiped without two people's override."""
+
+    __tablename__ = "incident_holds"
+
+    hold_id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), index=True)
+    placed: Mapped[datetime]
+    placed_by: Mapped[str] = mapped_column(String(80))
+    lifted: Mapped[datetime | None]
+
+
 class Object(Base):
     """One object the vault answers for. Its body is in the object store, its wrap in `wraps`."""
 

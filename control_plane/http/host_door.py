@@ -16,6 +16,8 @@ from control_plane.http import problems
 from control_plane.http.host_identity import HostIdentities, NotAHost
 from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.sanitize.intake import NotItsOrder, WipeIntake
+from control_plane.sanitize.orders import WipeOrders
 from control_plane.tlog.proofs import LogProofs
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
@@ -28,10 +30,15 @@ from shared.enrolment.renewal import EVIDENCE_PATH, EvidenceRenewalRequest, Rene
 from shared.errors import Malformed
 from shared.fleet import command, state
 from shared.identity import CommandId, ObjectId
+from shared.sanitization import exchange as wipes_exchange
+from shared.sanitization import note, report
+from shared.sanitization.exchange import ListedWipes
+from shared.sanitization.ticket import TicketId
 from shared.self_test import exchange as self_test
 
 MAX_OBJECT_BYTES = 8 << 30
 _MAX_SIGNED_RESULT_BYTES = command.MAX_RESULT_BYTES + 256
+_MAX_SIGNED_REPORT_BYTES = report.MAX_BYTES + 256
 _OCTETS = "application/octet-stream"
 _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (NotAHost, 403),
@@ -43,6 +50,7 @@ _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (ObjectOfAnotherHost, 403),
     (BatchOfAnotherHost, 403),
     (MoveOver, 403),
+    (NotItsOrder, 403),
     (StateReplayed, 409),
     (ObjectConflict, 409),
     (Malformed, 422),
@@ -61,6 +69,8 @@ def host_door(
     self_tests: SelfTestDesk,
     proofs: LogProofs,
     gathering: Gathering,
+    wipes: WipeOrders,
+    wipe_intake: WipeIntake,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
     app.after_request(_says_what_it_reads)
@@ -155,7 +165,30 @@ def host_door(
         commands.take_result(identities.of(request, Act.REPORT), CommandId.parse(command_id), sent)
         return Response(status=204)
 
+    _add_wipes(app, identities, wipes, wipe_intake)
     return app
+
+
+def _add_wipes(app: APIFlask, identities: HostIdentities, wipes: WipeOrders, intake: WipeIntake) -> None:
+    @app.get(wipes_exchange.PATH)
+    def get_wipes() -> Response:
+        """Return the wipe tickets that wait for the host, and whether an incident holds it (docs/formats/wipe.md)."""
+        hold, tickets = wipes.waiting(identities.of(request, Act.REPORT))
+        return Response(ListedWipes(hold, tickets).encode(), content_type="application/json")
+
+    @app.post(f"{wipes_exchange.PATH}/<order_id>/notes")
+    def post_wipe_note(order_id: str) -> Response:
+        """Take what the host says it does with a ticket."""
+        sent = _body(note.MAX_BYTES)
+        intake.take_note(identities.of(request, Act.REPORT), TicketId.parse(order_id), sent)
+        return Response(status=204)
+
+    @app.post(f"{wipes_exchange.PATH}/<order_id>/report")
+    def post_wipe_report(order_id: str) -> Response:
+        """Take the host's signed report of a wipe: the evidence."""
+        sent = _body(_MAX_SIGNED_REPORT_BYTES)
+        intake.take_report(identities.of(request, Act.REPORT), TicketId.parse(order_id), sent)
+        return Response(status=204)
 
 
 def _says_what_it_reads(response: AnyResponse) -> AnyResponse:

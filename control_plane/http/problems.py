@@ -27,6 +27,8 @@ from control_plane.people.sessions import SessionUnknown
 from control_plane.people.tokens import TokenUnknown
 from control_plane.people.two_persons import RequestUnknown
 from control_plane.policy.versions import VersionUnknown
+from control_plane.sanitize.certifying import NotCertifiedYet
+from control_plane.sanitize.reading import OrderUnknown
 from control_plane.tlog.proofs import NotInLog
 from control_plane.tlog.reading import NoSuchTile
 from control_plane.vault.opening import ObjectUnknown
@@ -60,6 +62,8 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (NotInLog, 404),
     (NoSuchTile, 404),
     (NothingCosigned, 404),
+    (OrderUnknown, 404),
+    (NotCertifiedYet, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

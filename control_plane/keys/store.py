@@ -31,6 +31,7 @@ BROKER_TLS = "tls/broker/1"
 SERVICE_TLS = "tls/service/1"
 RECEIPTS = "evidence/receipts/1"
 JOURNAL = "evidence/journal/1"
+DOCUMENTS = "documents/1"
 LOG = "log/checkpoints/1"
 _LOG_NAME = "leadglass/log/"
 WITNESS = "log/witness/1"
@@ -89,6 +90,24 @@ class KeyStore:
         key = serialization.load_der_private_key(self._open(name).secret, password=None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 (create_p256 is the only writer)
         return key
+
+    def p256_or_new(self, name: str) -> ec.EllipticCurvePrivateKey:
+        """Return the key of that name, made where there has never been one: a centre of before has none.
+
+        Raises KeyNotAuthentic.
+        """
+        try:
+            return self.p256(name)
+        except KeyUnknown:
+            in_one_commit(self._database, lambda session: self._begin_p256(session, name))
+            return self.p256(name)
+
+    def _begin_p256(self, session: Session, name: str) -> None:
+        if session.get(KeyRow, name) is not None:
+            return  # another worker was first
+        made = ec.generate_private_key(ec.SECP256R1())
+        public = SoftwareSigner(made).public
+        session.add(self._row(name, str(public.key_id), public.spki, _pkcs8(made)))
 
     def online_keys(self) -> tuple[str, ...]:
         """Return the names of all keys that say which policy is the newest, oldest first."""

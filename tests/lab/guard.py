@@ -205,7 +205,7 @@ def package() -> bytes:
         )
     }
     files = {f"{PLACE}/{file.relative_to(ROOT)}": file for file in (ROOT / "systemd").rglob("*") if file.is_file()}
-    return _packed(("shared", "edge_agent", "provisioning"), programs, files)
+    return _packed(("shared", "paper", "edge_agent", "provisioning"), programs, files)
 
 
 def _packed(packages: Sequence[str], programs: Mapping[str, str], files: Mapping[str, Path]) -> bytes:

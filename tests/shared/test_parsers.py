@@ -38,6 +38,10 @@ from shared.fleet.state import HostState
 from shared.identity import CommandId, HostId, Identifier, KeyId, ObjectId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import PolicyDocument
+from shared.sanitization.envelope import SignedTicket, sign_ticket
+from shared.sanitization.exchange import Asked, ListedWipes
+from shared.sanitization.note import NoteEvent, WipeNote
+from shared.sanitization.ticket import Ticket, TicketId
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
 from shared.sealing.hpke import BoxLabel, SealedBox, SealingPublicKey
@@ -46,6 +50,7 @@ from shared.sealing.record import CaptureRecord
 from shared.self_test.exchange import CentresWord, Comparison, SelfTestAnswer, SelfTestQuestion
 from shared.signing import EvidencePublicKey, Label, sign_statement, verify_statement
 from tests.shared import made
+from tests.shared.sanitization import tickets
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
@@ -149,6 +154,19 @@ JSON_FORMS = {
         lambda data: encode_commands(parse_commands(data)),
         encode_commands([sign_command(_COMMAND, [made.HOST_SIGNER]).encode()]),
     ),
+    "wipe ticket": Form(lambda data: Ticket.parse(data).encode(), tickets.ticket().encode()),
+    "wipe ticket envelope": Form(
+        lambda data: SignedTicket.parse(data).encode(),
+        sign_ticket(tickets.ticket(), [tickets.BEA, tickets.CAI]).encode(),
+    ),
+    "wipe note": Form(
+        lambda data: WipeNote.parse(data).encode(),
+        WipeNote(TicketId(bytes(16)), 1, NoteEvent.STARTED, made.NOW, "pass 1 of 1").encode(),
+    ),
+    "list of wipe tickets": Form(
+        lambda data: ListedWipes.parse(data).encode(), ListedWipes(True, (b"1", b"2")).encode()
+    ),
+    "centre's word on wipes": Form(lambda data: Asked.parse(data).encode(), Asked(made.NOW, False).encode()),
     "self-test question": Form(
         lambda data: SelfTestQuestion.parse(data).encode(),
         SelfTestQuestion(made.HOST, made.OBJECT, bytes(32), bytes(32)).encode(),
