@@ -11,6 +11,7 @@ from pathlib import Path
 
 from control_plane.cli.people_options import add_people
 from control_plane.cli.ring_options import add_ring_options
+from control_plane.cli.wipe_options import add_wipes
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.policy.layer import PART_PATTERN
 
@@ -72,6 +73,7 @@ def command_line() -> argparse.ArgumentParser:
     _add_routes(commands)
     _add_moving(commands)
     _add_commanding(commands)
+    add_wipes(commands, _person, _later)
     _add_keys(commands)
     _add_authority(commands)
     _add_backups(commands)
@@ -103,6 +105,12 @@ def _add_running(commands: "Commands[argparse.ArgumentParser]") -> None:
     broker.add_argument("--broker", metavar="URL", help="a broker that others run, mqtts://HOST:PORT, and no Mosquitto")
     run.add_argument(
         "--broker-ca", type=Path, metavar="FILE", help="who certified that broker, PEM [our own authority did]"
+    )
+    run.add_argument(
+        "--time-authority", metavar="URL", help="RFC 3161 time authority whose timestamps signed PDFs get [none]"
+    )
+    run.add_argument(
+        "--witnesses", type=Path, metavar="FILE", help="who is asked to witness our log, and whose logs we witness"
     )
     run.add_argument("--ready-file", type=Path, metavar="FILE", help="write addresses and sign-in link here when ready")
     run.set_defaults(run=_later("running", "run"))
@@ -417,6 +425,11 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
     checkpoint = _person(actions.add_parser("checkpoint", help="what the log is now, signed: keep it elsewhere"))
     checkpoint.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     checkpoint.set_defaults(run=_later("merkle", "checkpoint"))
+    witnesses = _person(actions.add_parser("witnesses", help="who saw what of the log, and whether it still has it"))
+    witnesses.add_argument(
+        "--out", type=Path, metavar="FILE", help="also write the newest cosigned checkpoint; never overwritten"
+    )
+    witnesses.set_defaults(run=_later("merkle", "witnesses"))
     proof = _person(actions.add_parser("proof", help="prove one record to whoever trusts the authority alone"))
     proof.add_argument(
         "--record", nargs=2, required=True, metavar=("SOURCE", "NUMBER"), help="as `audit tail` names it"

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.checkpoints.guard import LogGuard
+from control_plane.checkpoints.guard import LogGuard, Marks
 from control_plane.checkpoints.mark import MarkFile
 from control_plane.db import place
 from control_plane.db.engine import close_database, open_database, open_empty
@@ -179,7 +179,8 @@ def _make(
     journal = CentreJournal(
         database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), PrivateParts(keys).sealing, clock
     )
-    guard = LogGuard(database, journal, keys.signer(store.JOURNAL).public, MarkFile(folders.log_mark), clock)
+    marks = Marks(MarkFile(folders.log_mark), MarkFile(folders.log_head))
+    guard = LogGuard(database, journal, keys.signer(store.JOURNAL).public, journal.sequencer.key, marks, clock)
     record_what_was_issued(database, journal, Why.FIRST_START)
     issuance = Issuance(ca, journal, guard.verify_may_issue, guard.look)
     authority.issue_own(database, ca, issuance.because(Why.OWN), keys, host)

@@ -54,7 +54,7 @@ COVERED_BY = {
     "dev": ("dev",),
 }
 
-OUR_PACKAGES = ("control_plane", "edge_agent", "provisioning", "shared")
+OUR_PACKAGES = ("control_plane", "edge_agent", "paper", "provisioning", "shared")
 
 # Debian package: (a program, or the path of a file, that shows that it is there, what we want it for)
 DEBIAN_PACKAGES = {
@@ -85,6 +85,7 @@ DEBIAN_PACKAGES = {
     "mosquitto": ("mosquitto", "is the broker that carries policy to the hosts"),
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
     "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
+    "nwipe": ("nwipe", "judges wiped drives with an implementation that is not ours, and is measured against"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
     "poppler-utils": ("pdftoppm", "renders the hand-over report to a picture and reads its text"),
     "postgresql": ("pg_ctlcluster", "is a database that the control plane is held with"),

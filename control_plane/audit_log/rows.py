@@ -14,6 +14,8 @@ from shared.audit.batch import ChainHead
 from shared.audit.question import names_of
 from shared.audit.record import AuditRecord, StoredRecord
 
+# What is said of a thing and is none.
+_NEVER_SOUGHT = {"fact", "time"}
 _RECEIVED = AuditRow.__table__.c.received
 # Made once: each record runs them, and making one takes longer than running it.
 _LAST = select(AuditRow.seq, AuditRow.leaf).where(AuditRow.source == bindparam("of")).order_by(AuditRow.seq.desc())
@@ -77,6 +79,7 @@ def insert(session: Session, new: Sequence[New], received: datetime, sequencer: 
         (subject.kind, subject.name, one.record.event.value, one.record.source, one.record.seq)
         for one in new
         for subject in set(one.record.what)
+        if subject.kind not in _NEVER_SOUGHT
     ]
     # Where records were cut off and come again, their entries may still be there.
     _insert(session, "audit_subjects (kind, name, event, source, seq)", subjects, where_new=True)

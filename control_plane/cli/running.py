@@ -13,7 +13,15 @@ from control_plane.db import place
 from control_plane.enrolment.root_key import KeyOnToken
 from control_plane.first_start import HandedOver
 from control_plane.service_manager import service_manager
-from control_plane.settings import Folders, SettingRefused, Settings, handed_root_key, outside_broker
+from control_plane.settings import (
+    Folders,
+    SettingRefused,
+    Settings,
+    Witnessing,
+    handed_root_key,
+    outside_broker,
+    witnessing,
+)
 from shared.clock import SystemClock
 
 _OWNER_ONLY = 0o077
@@ -82,7 +90,9 @@ def _settings(options: Namespace, folders: Folders) -> Settings:
         people_port=options.people_port,
         mqtt_port=options.mqtt_port,
         with_broker=not options.no_broker,
+        time_authority=options.time_authority,
         outside_broker=outside_broker(options.broker, options.broker_ca) if options.broker is not None else None,
+        witnessing=Witnessing() if options.witnesses is None else witnessing(options.witnesses),
     )
 
 

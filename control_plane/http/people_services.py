@@ -46,6 +46,8 @@ from control_plane.policy.simulation.simulation import PolicySimulation
 from control_plane.policy.versions import PolicyVersions
 from control_plane.rollout.service import Rollouts
 from control_plane.routes.people import RoutesForPeople
+from control_plane.sanitize.certifying import Certifying
+from control_plane.sanitize.desk import WipeDesk
 from control_plane.tlog.reading import LogReading
 from control_plane.vault.finding import Finder
 from control_plane.vault.opening import VaultOpener
@@ -102,6 +104,8 @@ class PeopleServices:
     taking_back: TakingBack
     renaming: Renaming
     two_persons: TwoPersons
+    wipes: WipeDesk
+    certifying: Certifying
     limit: FailureLimit
 
 

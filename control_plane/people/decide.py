@@ -38,6 +38,10 @@ class Permission(StrEnum):
     HOST_APPROVE = "host:approve"
     HOST_CHANGE = "host:change"
     REQUEST_DECIDE = "request:decide"
+    WIPE_ORDER = "wipe:order"
+    WIPE_APPROVE = "wipe:approve"
+    WIPE_CARRY = "wipe:carry"
+    HOST_HOLD = "host:hold"
 
 
 Scope = frozenset[Permission] | None
@@ -47,9 +51,9 @@ _P = Permission
 _ROLES: dict[str, frozenset[Permission]] = {
     "administrator": frozenset(Permission),
     "field-engineer": frozenset(
-        {_P.STATUS_READ, _P.CODE_ISSUE, _P.ROUTE_RETRY, _P.SPOOL_MOVE, _P.ACCOUNT_OWN},
+        {_P.STATUS_READ, _P.CODE_ISSUE, _P.ROUTE_RETRY, _P.SPOOL_MOVE, _P.WIPE_ORDER, _P.WIPE_CARRY, _P.ACCOUNT_OWN},
     ),
-    "technician": frozenset({_P.STATUS_READ, _P.ACCOUNT_OWN}),
+    "technician": frozenset({_P.STATUS_READ, _P.WIPE_ORDER, _P.WIPE_CARRY, _P.ACCOUNT_OWN}),
     "auditor": frozenset({_P.STATUS_READ, _P.AUDIT_READ, _P.PERSON_LIST, _P.ACCOUNT_OWN}),
 }
 ADMINISTRATOR = "administrator"
@@ -62,6 +66,7 @@ NEVER_IN_A_SCOPE = frozenset(
         _P.REQUEST_DECIDE,
         _P.AUTHORITY_CHANGE,
         _P.LOSS_ACCEPT,
+        _P.WIPE_APPROVE,
         _P.KEY_ERASE,
     }
 )

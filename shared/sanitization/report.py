@@ -312,7 +312,7 @@ def _step_json(one: Step) -> Json:
         "bytes_total": one.bytes_total,
         "bytes_written": one.bytes_written,
         "retries": one.retries,
-        "unwritable": _extents_json(one.unwritable),
+        "unwritable": extents_json(one.unwritable),
         "resumed": one.resumed,
         "started": clock.text(one.started),
         "ended": None if one.ended is None else clock.text(one.ended),
@@ -337,7 +337,7 @@ def _step(value: Json) -> Step:
         bytes_total=fields.integer("bytes_total"),
         bytes_written=fields.integer("bytes_written"),
         retries=fields.integer("retries"),
-        unwritable=_extents(fields, "unwritable"),
+        unwritable=parse_extents(fields, "unwritable"),
         resumed=fields.integer("resumed"),
         started=fields.instant("started"),
         ended=None if fields.is_null("ended") else fields.instant("ended"),
@@ -358,8 +358,8 @@ def _checked_json(one: Checked) -> Json:
         "bytes_to_read": one.bytes_to_read,
         "bytes_read": one.bytes_read,
         "bytes_equal": one.bytes_equal,
-        "different": _extents_json(one.different),
-        "unreadable": _extents_json(one.unreadable),
+        "different": extents_json(one.different),
+        "unreadable": extents_json(one.unreadable),
         "tool": one.tool,
         "started": clock.text(one.started),
         "ended": None if one.ended is None else clock.text(one.ended),
@@ -377,8 +377,8 @@ def _checked(value: Json) -> Checked:
         bytes_to_read=fields.integer("bytes_to_read"),
         bytes_read=fields.integer("bytes_read"),
         bytes_equal=fields.integer("bytes_equal"),
-        different=_extents(fields, "different"),
-        unreadable=_extents(fields, "unreadable"),
+        different=parse_extents(fields, "different"),
+        unreadable=parse_extents(fields, "unreadable"),
         tool=_words(fields, "tool"),
         started=fields.instant("started"),
         ended=None if fields.is_null("ended") else fields.instant("ended"),
@@ -387,11 +387,11 @@ def _checked(value: Json) -> Checked:
     return checked
 
 
-def _extents_json(one: Extents) -> Json:
+def extents_json(one: Extents) -> Json:
     return {"sectors": one.sectors, "listed": [[extent.first, extent.count] for extent in one.listed]}
 
 
-def _extents(outer: Fields, name: str) -> Extents:
+def parse_extents(outer: Fields, name: str) -> Extents:
     fields = outer.fields(name)
     extents = Extents(
         fields.integer("sectors"), tuple(_extent(one, name) for one in fields.items("listed", most=MAX_RANGES))

@@ -205,7 +205,13 @@ def package() -> bytes:
         )
     }
     files = {f"{PLACE}/{file.relative_to(ROOT)}": file for file in (ROOT / "systemd").rglob("*") if file.is_file()}
-    return _packed(("shared", "edge_agent", "provisioning"), programs, files)
+    return _packed(("shared", "paper", "edge_agent", "provisioning"), programs, files)
+
+
+@lru_cache(maxsize=1)
+def library(*folders: str) -> bytes:
+    """Return these folders of the project, for a program of a test's own."""
+    return _packed(folders, {}, {f"{PLACE}/edge_agent/__init__.py": ROOT / "edge_agent" / "__init__.py"})
 
 
 def _packed(packages: Sequence[str], programs: Mapping[str, str], files: Mapping[str, Path]) -> bytes:

@@ -141,7 +141,7 @@ def test_an_auditor_reads_log_and_people_and_opens_no_image() -> None:
         "POST /api/v1/objects/<object_id>/custody", "GET /api/v1/log/checkpoint", "GET /api/v1/log/key",
         "GET /api/v1/log/tile/<path:name>", "POST /api/v1/log/proof", "POST /api/v1/audit/find",
         "POST /api/v1/audit/who-touched", "POST /api/v1/audit/archive", "POST /api/v1/audit/follow",
-        "GET /api/v1/audit/follow/<name>",
+        "GET /api/v1/audit/follow/<name>", "GET /api/v1/log/cosigned", "GET /api/v1/log/witnesses",
     }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from shared.audit.record import AuditRecord
 from shared.errors import Malformed
 
 revision = "0020"
-down_revision = "0017"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
