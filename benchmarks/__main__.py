@@ -20,6 +20,7 @@ from benchmarks import (
     receiving,
     rolling_out,
     sealing,
+    wiping,
 )
 from benchmarks.measure import PeerMissing
 
@@ -46,6 +47,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "receiving": receiving,
     "rolling-out": rolling_out,
     "sealing": sealing,
+    "wiping": wiping,
 }
 
 
