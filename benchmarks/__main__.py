@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks import (
+    audit_https,
     audit_log,
+    audit_scale,
     deciding,
     delaying,
     delivering,
@@ -35,7 +37,9 @@ class Benchmark(Protocol):
 
 
 BENCHMARKS: dict[str, Benchmark] = {
+    "audit-https": audit_https,
     "audit-log": audit_log,
+    "audit-scale": audit_scale,
     "deciding": deciding,
     "delaying": delaying,
     "delivering": delivering,

@@ -4,8 +4,10 @@ Ours parses, verifies the signature and the chain, enters each record in the Mer
 durable before it answers; it is the intake behind the host door, without HTTPS. Raw SQLite inserts the public parts
 into one table without an index, with the same pragmas, a commit for each batch. One host sends; of single records 16
 threads send, each for a host of its own, and how long each waits is told too. At last all of it is proved again.
+A host's own journal is measured by itself: a record at a time, and as many together as a busy capture commits at once.
 """
 
+import gc
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,13 +22,18 @@ from benchmarks.measure import Contender, Line, Measured, cpu, take_turns
 from control_plane.db.transactions import snapshot
 from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.verify import verify_log
-from shared.audit.record import Event, Participant, Subject
+from edge_agent.audit.journal import Journal
+from edge_agent.database import Database
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer
+from shared.clock import SystemClock
+from shared.identity import HostId
 from tests.control_plane.vault.bench import Bench, HostBench
 
 RECORDS, CLIENTS, EACH, PROOFS = 10_000, 16, 25, 50
 BATCHES = (1000, 100)
-_PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
+APPENDS, TOGETHER = 2000, (1, 10, 100)
+PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,26 @@ class Waits:
                 "verified_per_s": self.verified_per_s}  # fmt: skip
 
 
-def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[Throughput | Waits]:
+@dataclass(frozen=True)
+class Appends:
+    """Durable appends to the journal of a host, by how many are committed together."""
+
+    per_s: dict[int, float]
+
+    def markdown(self) -> str:
+        rows = ["| together | durable appends to a host's journal, records/s |", "| --- | --- |"]
+        return "\n".join([*rows, *(f"| {count} | {speed:,.0f} |" for count, speed in self.per_s.items())]) + "\n"
+
+    def json(self) -> dict[str, object]:
+        return {"appends_per_s": {str(count): speed for count, speed in self.per_s.items()}}
+
+
+def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[Throughput | Waits | Appends]:
     del images
     with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as name:
         work, numbers = Path(name), iter(range(1_000_000))
         for batch in BATCHES:
-            public = _written(Bench(work / f"of-{batch}").enrol(), 1).journal[0].public
+            public = written(Bench(work / f"of-{batch}").enrol(), 1).journal[0].public
             contenders = [
                 Contender("Leadglass", "verified, in the Merkle log, durable", partial(_ours, work, numbers, batch)),
                 Contender("raw SQLite", "inserted, FULL", partial(_raw, work, numbers, batch, public)),
@@ -93,15 +114,19 @@ def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[Throughput
             ours, raw = take_turns(contenders, rounds)
             yield Throughput(batch, len(public), ours, raw)
         yield _waits(work)
+        yield _appends(work, rounds)
 
 
-def _written(host: HostBench, count: int) -> HostBench:
+def written(host: HostBench, count: int) -> HostBench:
     """Have a host note records of about 1 KiB."""
     who = (Participant("ae", "CT1", True),)
     for _ in range(count):
-        what = (Subject("object", "0" * 32), *(Subject("fact", f"{number}{'x' * 150}") for number in range(3)))
-        host.note(Event.IMAGE_CAPTURED, what, who=who)
+        host.note(Event.IMAGE_CAPTURED, about(), who=who)
     return host
+
+
+def about() -> tuple[Subject, ...]:
+    return (Subject("object", "0" * 32), *(Subject("fact", f"{number}{'x' * 150}") for number in range(3)))
 
 
 def _timed(do: Callable[[], object]) -> Measured:
@@ -112,14 +137,16 @@ def _timed(do: Callable[[], object]) -> Measured:
 
 def _ours(work: Path, numbers: Iterator[int], batch: int) -> Measured:
     bench = Bench(work / f"ours-{next(numbers)}")
-    host = _written(bench.enrol(), RECORDS)
+    host = written(bench.enrol(), RECORDS)
     batches = [host.batch(first, first + batch - 1) for first in range(1, RECORDS, batch)]
+    # What a sender holds is not the centre's to look through for garbage.
+    gc.freeze()
     return _timed(lambda: [bench.audit.take(host.host_id, data) for data in batches])
 
 
 def _raw(work: Path, numbers: Iterator[int], batch: int, public: bytes) -> Measured:
     database = sqlite3.connect(work / f"raw-{next(numbers)}.sqlite")
-    database.executescript(_PRAGMAS + "CREATE TABLE records (source TEXT, seq INTEGER, public BLOB)")
+    database.executescript(PRAGMAS + "CREATE TABLE records (source TEXT, seq INTEGER, public BLOB)")
 
     def insert() -> None:
         for first in range(1, RECORDS, batch):
@@ -134,10 +161,10 @@ def _raw(work: Path, numbers: Iterator[int], batch: int, public: bytes) -> Measu
 
 def _waits(work: Path) -> Waits:
     bench = Bench(work / "waits")
-    large = _written(bench.enrol(), RECORDS)
+    large = written(bench.enrol(), RECORDS)
     for first in range(1, RECORDS, 1000):
         large.deliver(first, first + 999)
-    hosts = [_written(bench.enrol(), EACH) for _ in range(CLIENTS)]
+    hosts = [written(bench.enrol(), EACH) for _ in range(CLIENTS)]
     sent = [[host.batch(number, number) for number in range(1, EACH + 1)] for host in hosts]
 
     def client(number: int) -> list[float]:
@@ -160,3 +187,21 @@ def _waits(work: Path) -> Waits:
         verified = verdict.size / (perf_counter() - began)
     assert not verdict.why
     return Waits(tuple(waited), per_s, 1000 * median(proving), verified)
+
+
+def _appends(work: Path, rounds: int) -> Appends:
+    database = Database(work / "agent.sqlite")
+    journal = Journal(database, HostId(bytes(16)), key=lambda: None, clock=SystemClock())
+    who = (Participant("ae", "CT1", True),)
+    captured = Happening(Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who, about())
+
+    def append(together: int) -> None:
+        for _ in range(APPENDS // together):
+            journal.record_all([captured] * together)
+
+    per_s = {
+        together: APPENDS / median(_timed(partial(append, together)).seconds for _ in range(rounds))
+        for together in TOGETHER
+    }
+    database.close()
+    return Appends(per_s)

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,8 @@ class System:
     agent: AgentFolder
     centre: Child
     hosts_port: int
+    enrol: Callable[[str], AgentFolder]
+    """Enrols one more host, by its asset, in a folder of that name."""
 
     def start_agent(self, *more: str) -> tuple[Child, int]:
         """Return the agent's process and its DICOM port once it listens."""
@@ -56,10 +58,17 @@ def system(folder: Path, *, policy: str = POLICY) -> Iterator[System]:
             )  # fmt: skip
             ready = centre.wait_ready(ready_file)
             person = ("--as", str(next(handover.glob("credential-*.json"))), "--url", str(ready["people_url"]))
-            code = run("leadglass-server", "code", "--asset", "benchmark", "--json", *person).succeeded()
             (work / "policy.yaml").write_text(policy)
             run("leadglass-server", "policy", "publish", str(work / "policy.yaml"), *person).succeeded()
-            agent, url = AgentFolder(work / "agent"), str(ready["enrol_url"])
-            enrol = ("enrol", "--data", str(agent.path), "--url", url, "--asset", "benchmark", "--keys", "file")
-            run("leadglass-agent", *enrol, text_in=json.loads(code.out)["code"]).succeeded()
-            yield System(children, agent, centre, int(urlsplit(str(ready["hosts_url"])).port or 0))
+
+            def enrol(asset: str) -> AgentFolder:
+                code = run("leadglass-server", "code", "--asset", asset, "--json", *person).succeeded()
+                agent = AgentFolder(work / asset)
+                where = ("--data", str(agent.path), "--url", str(ready["enrol_url"]), "--asset", asset)
+                run(
+                    "leadglass-agent", "enrol", *where, "--keys", "file", text_in=json.loads(code.out)["code"]
+                ).succeeded()
+                return agent
+
+            hosts_port = int(urlsplit(str(ready["hosts_url"])).port or 0)
+            yield System(children, enrol("agent"), centre, hosts_port, enrol)

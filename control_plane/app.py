@@ -10,14 +10,18 @@ from random import SystemRandom
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from control_plane import first_start
+from control_plane.audit_log.archiving import Archiving
 from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.audit_log.finding import AuditFinding
+from control_plane.audit_log.following import Following
 from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
 from control_plane.audit_log.reading import AuditReading
+from control_plane.audit_log.silent_hosts import SilentHosts
 from control_plane.checkpoints.exchange import CheckpointExchange
 from control_plane.checkpoints.forgotten import ForgottenCertificates
-from control_plane.checkpoints.guard import IssuingStopped, LogGuard
+from control_plane.checkpoints.guard import IssuingStopped, LogGuard, Marks
 from control_plane.checkpoints.mark import MarkFile
 from control_plane.coverage.archive import Archives
 from control_plane.coverage.compare import Comparison
@@ -42,9 +46,14 @@ from control_plane.enrolment.revoked_file import RevokedFile
 from control_plane.enrolment.standings import Standings
 from control_plane.enrolment.taking_back import TakingBack
 from control_plane.enrolment.tombstones import Lifting
+from control_plane.erasure.erased_file import ErasedFile
+from control_plane.erasure.erasing import Erasing
+from control_plane.erasure.private_parts import PrivateParts
+from control_plane.erasure.resealing import Resealing
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
+from control_plane.fleet.heard import HeardSince
 from control_plane.fleet.overview import Overview
 from control_plane.fleet.push import PolicyPush
 from control_plane.fleet.reports import VerifiedReports
@@ -87,6 +96,11 @@ from control_plane.routes.overview import RouteOverview
 from control_plane.routes.people import RoutesForPeople
 from control_plane.routes.queue import RouteQueue
 from control_plane.routes.service import RouteService
+from control_plane.sanitize.certifying import CentresWord, Certifying
+from control_plane.sanitize.desk import WipeDesk
+from control_plane.sanitize.effective import wipe_policy
+from control_plane.sanitize.holds import LiftingHold
+from control_plane.sanitize.pades import Seal, sign_pdf
 from control_plane.settings import Settings
 from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.reading import LogReading
@@ -99,19 +113,28 @@ from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.vault.settling import Settling
+from control_plane.witnesses.asking import WitnessAsking, post_to
+from control_plane.witnesses.gathering import Gathering
+from control_plane.witnesses.rounds import Rounds
+from control_plane.witnesses.serving import OthersWitness
+from control_plane.witnesses.showing import WitnessShowing
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.clock import Clock
+from shared.enrolment.chain import parse_chain
 from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
 from shared.enrolment.exchange import Doors
 from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
-from shared.policy.document import KeyPurpose
 from shared.routes.sender import RouteSender, Services
+from shared.sanitization.judge import judge
 
 _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5
 _LOOK_EVERY_S = 10
+_RESEAL_EVERY_S = 30
+_WITNESS_EVERY_S = 30
+_SILENCE_EVERY_S = 60
 _MOST_WRONG_CODES = 60  # a minute, from all addresses
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
@@ -127,12 +150,12 @@ class ControlPlane:
         self._database = open_database(url_of(folders))
         self._keys = KeyStore(self._database, load_root_key(folders.root_key_now), clock)
         self._ca = authority.load(self._database, self._keys, clock)
-        audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
+        self._private = PrivateParts(self._keys)
         self._journal = CentreJournal(
             self._database,
             self._keys.signer(store.JOURNAL),
             Sequencer(self._keys.log_signer()),
-            lambda: audit_key,
+            self._private.sealing,
             clock,
         )
         self._log = self._make_log_guard()
@@ -140,7 +163,19 @@ class ControlPlane:
         self._issue_own()
         self._evidence = EvidenceKeys(self._database, self._ca.trust)
         signed = sign_log_key(self._keys.signer(store.JOURNAL), self._journal.sequencer.key)
-        self._log_proofs = LogProofs(self._database, lambda: LogKeyOffer(signed, self._shown(store.JOURNAL).decode()))
+        self._log_offer = lambda: LogKeyOffer(signed, self._shown(store.JOURNAL).decode())
+        self._log_proofs = LogProofs(self._database, self._log_offer)
+        self._rounds = Rounds(self._database, clock, settings.witnessing.round_s)
+        self._gathering = Gathering(self._database, self._journal, self._evidence, self._journal.sequencer.key, clock)
+        self._silent = SilentHosts(
+            self._database, self._journal, clock, lambda: HeardSince(self._policy.acted_by(), clock.now())
+        )
+        self._asking = WitnessAsking(
+            self._database, self._journal, self._rounds, self._gathering, settings.witnessing.asked, post_to()
+        )
+        self._witnesses = WitnessShowing(
+            self._database, self._journal.sequencer.key, settings.witnessing, self._keys.witness_signer, clock
+        )
         self._moves = SpoolMoves(self._database, self._journal, AuditProof(self._database, self._evidence), clock)
         self._index = IndexService(self._keys, self._keys.secret(store.BLIND_INDEX))
         self._objects = LocalObjectStore(folders.objects)
@@ -166,11 +201,15 @@ class ControlPlane:
         self._taking_back = TakingBack(
             self._database, self._journal, self._ca.trust, RevokedFile(folders.revoked).read, clock
         )
+        self._following = Following(self._database, self._journal, clock)
+        self._erasing = Erasing(self._database, self._journal, self._private, ErasedFile(folders.erased), clock)
         acts = (
             self._taking_back,
+            self._erasing,
             Lifting(self._journal),
             Decommissioning(self._journal, self._revocation.ended),
             Promotion(self._journal, clock),
+            LiftingHold(self._journal, clock),
         )
         self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
@@ -179,6 +218,7 @@ class ControlPlane:
             layers=lambda: [layer.layer for layer in self._policy.published().layers], hint=self._push.hint_command,
         )  # fmt: skip
         self._verified = VerifiedPolicy(self._database, self._keys, self._policy)
+        self._wipes = self._make_wipes()
         self._versions = PolicyVersions(self._database, self._verified)
         self._comparisons = self._make_comparisons()
         self._route_queue = RouteQueue(self._database, self._journal, clock)
@@ -186,10 +226,30 @@ class ControlPlane:
         self._doors: dict[str, Door] = {}
         self._closing = ExitStack()
 
+    def _make_wipes(self) -> WipeDesk:
+        return WipeDesk.of(
+            self._database, self._journal, self._evidence, self._clock, judge,
+            policy_of=lambda host, parts: wipe_policy(self._verified.acted_by(), parts, host),
+            signatories=partial(signatories, self._policy), hint=self._push.hint_command,
+        )  # fmt: skip
+
+    def _make_certifying(self) -> Certifying:
+        def sign(pdf: bytes, reason: str) -> bytes:
+            chain = parse_chain(self._shown(store.DOCUMENTS), "certificate of documents")
+            seal = Seal(self._keys.p256(store.DOCUMENTS), chain, self._settings.time_authority)
+            return sign_pdf(pdf, seal, reason, self._clock.now())
+
+        word = CentresWord(
+            self._keys.signer(store.JOURNAL), lambda one: self._ca.shown(one).decode(),
+            lambda: self._shown(store.JOURNAL).decode(), sign, self._log_proofs.of_record,
+        )  # fmt: skip
+        return Certifying(self._database, self._journal, self._wipes.reading, word, self._clock)
+
     def _make_log_guard(self) -> LogGuard:
         """Hold the log against the mark first of all: whatever is written to it would be written over what is lost."""
-        own, mark = self._keys.signer(store.JOURNAL).public, MarkFile(self._settings.folders.log_mark)
-        guard = LogGuard(self._database, self._journal, own, mark, self._clock)
+        own, folders = self._keys.signer(store.JOURNAL).public, self._settings.folders
+        marks = Marks(MarkFile(folders.log_mark), MarkFile(folders.log_head))
+        guard = LogGuard(self._database, self._journal, own, self._journal.sequencer.key, marks, self._clock)
         guard.begin()
         return guard
 
@@ -210,6 +270,8 @@ class ControlPlane:
         """Open everything; what was opened is closed again when a later part fails."""
         # Before the broker is told whom to keep out.
         self._standings.rebuild()
+        if revived := self._erasing.again():
+            _LOG.warning("keys.erased-again", extra={"count": revived})
         with ExitStack() as opened:
             self._push.start()
             opened.callback(self._push.stop)
@@ -223,7 +285,11 @@ class ControlPlane:
             scheduler.add_job(self._revocation.end_open_sessions, "interval", seconds=15, id="end-revoked-sessions")
             scheduler.add_job(self._log.look, "interval", seconds=_LOOK_EVERY_S, id="log-mark")
             scheduler.add_job(self._standings.rebuild, "interval", hours=1, id="standings")
+            scheduler.add_job(self._silent.look, "interval", seconds=_SILENCE_EVERY_S, id="silent-hosts")
+            scheduler.add_job(self._asking.ask_all, "interval", seconds=_WITNESS_EVERY_S, id="witnesses")
             scheduler.add_job(self._purge, "interval", hours=1, id="purge")
+            resealing = Resealing(self._journal, self._private)
+            scheduler.add_job(resealing.step, "interval", seconds=_RESEAL_EVERY_S, id="reseal")
             scheduler.start()
             opened.callback(scheduler.shutdown)
             scheduler.add_job(self._rollouts.step, "interval", seconds=_ROLLOUT_EVERY_S, id="rollouts")
@@ -238,6 +304,7 @@ class ControlPlane:
             self._journal.record(Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS, _CENTRE))
             for door in self._doors.values():
                 door.open()
+            self._wipes.intake.judge_what_was_not()
             self._policy.announce()
             self._closing = opened.pop_all()
 
@@ -284,7 +351,12 @@ class ControlPlane:
             sop_hash_secret=self._keys.secret(store.SOP_HASH), policy_root=self._policy.newest_root,
         )  # fmt: skip
         limit = FailureLimit(self._clock, most_overall=_MOST_WRONG_CODES)
-        enrolment = enrolment_door(enroller, self._lapsed, self._ca, self._where, limit)
+        witness = OthersWitness(
+            self._database, self._journal, settings.witnessing.logs, self._keys.witness_signer, self._clock
+        )
+        enrolment = enrolment_door(
+            enroller, self._lapsed, self._ca, self._where, limit, witness, FailureLimit(self._clock)
+        )
         vault = VaultIntake(
             self._database,
             self._objects,
@@ -312,10 +384,14 @@ class ControlPlane:
                 self._database,
                 self._log,
                 self._journal,
-                lambda: self._shown(store.JOURNAL),
+                self._log_offer,
+                self._rounds,
             ),
             self._make_self_tests(),
             self._log_proofs,
+            self._wipes.orders,
+            self._wipes.intake,
+            self._gathering,
         )
         any_address = _listen_on(settings.host)
         yield Door(
@@ -351,6 +427,7 @@ class ControlPlane:
 
     def _people_services(self) -> PeopleServices:
         audit = AuditReading(self._database, self._evidence, self._journal, self._clock)
+        asking = AuditFinding(self._database, self._journal, self._private)
         coverage = CoverageShowing(
             self._database, self._keys, self._journal, AuditProof(self._database, self._evidence), self._comparisons,
             self._verified.with_modalities_of_parts, self._clock,
@@ -386,10 +463,16 @@ class ControlPlane:
                 self._versions,
                 self._commands,
                 self._rollouts,
-                lambda: (*self._log.gaps(), *self._standings.gaps()),
+                lambda: (
+                    *self._log.gaps(),
+                    *self._witnesses.gaps(),
+                    *self._silent.gaps(),
+                    *self._standings.gaps(),
+                ),
                 self._lapsed,
                 self._two_persons,
                 self._ca,
+                self._wipes.showing.gaps,
             ),
             devices=DeviceShowing(self._database, self._policy, self._clock),
             finder=Finder(self._database, self._evidence, self._index, self._conflicts(), self._journal),
@@ -403,7 +486,19 @@ class ControlPlane:
             versions=self._versions,
             simulation=PolicySimulation(self._database, self._verified, self._clock),
             audit=audit,
-            merkle=LogReading(self._database, self._journal, self._log_proofs),
+            asking=asking,
+            following=self._following,
+            archiving=Archiving(
+                self._database,
+                asking,
+                self._private,
+                self._keys.signer(store.JOURNAL),
+                self._journal.sequencer.key,
+                self._log_proofs.offer,
+                self._clock,
+            ),
+            erasing=self._erasing,
+            merkle=LogReading(self._database, self._journal, self._log_proofs, self._witnesses),
             coverage=coverage,
             comparisons=self._comparisons,
             routes=routes,
@@ -417,6 +512,8 @@ class ControlPlane:
             taking_back=self._taking_back,
             renaming=Renaming(self._database, self._journal),
             two_persons=self._two_persons,
+            wipes=self._wipes,
+            certifying=self._make_certifying(),
             limit=FailureLimit(self._clock),
         )
 

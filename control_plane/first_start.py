@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
-from control_plane.checkpoints.guard import LogGuard
+from control_plane.checkpoints.guard import LogGuard, Marks
 from control_plane.checkpoints.mark import MarkFile
 from control_plane.db import place
 from control_plane.db.engine import close_database, open_database, open_empty
@@ -18,6 +18,7 @@ from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
 from control_plane.enrolment.issuance import Issuance, Why, record_what_was_issued
 from control_plane.enrolment.root_key import ROOT_KEY_FILE, NewKeyFile, RootKeyPlace
+from control_plane.erasure.private_parts import PrivateParts
 from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
 from control_plane.keys.store import KeyStore
@@ -176,9 +177,10 @@ def _make(
     *data_keys, index_key, audit_key = _make_keys(keys)
     ca = authority.establish(database, keys, clock, root_key, [host])
     journal = CentreJournal(
-        database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: audit_key.key, clock
+        database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), PrivateParts(keys).sealing, clock
     )
-    guard = LogGuard(database, journal, keys.signer(store.JOURNAL).public, MarkFile(folders.log_mark), clock)
+    marks = Marks(MarkFile(folders.log_mark), MarkFile(folders.log_head))
+    guard = LogGuard(database, journal, keys.signer(store.JOURNAL).public, journal.sequencer.key, marks, clock)
     record_what_was_issued(database, journal, Why.FIRST_START)
     issuance = Issuance(ca, journal, guard.verify_may_issue, guard.look)
     authority.issue_own(database, ca, issuance.because(Why.OWN), keys, host)

@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 
+from shared.audit.tlog.keys import KeyType, NoteKey
 from shared.enrolment.exchange import ADDRESS_PATTERN, MAX_PEM_CHARS, PEM_PATTERN
-from shared.errors import Refused
+from shared.errors import Malformed, Refused
 
 DEFAULT_MQTT_PORT = 8883
+_TIME_AUTHORITY = r"https?://[!-~]{1,200}"
+_WITNESS_URL = re.compile(rf"https?://({ADDRESS_PATTERN})(?::[1-9][0-9]{{0,4}})?(?:/[!-~]*)?")
 ROOT_KEY_CREDENTIAL = "leadglass-server.root.key"
 
 
@@ -71,8 +74,16 @@ class Folders:
         return self.root_key.parent / "log.mark"
 
     @property
+    def log_head(self) -> Path:
+        return self.root_key.parent / "log.head"
+
+    @property
     def revoked(self) -> Path:
         return self.root_key.parent / "revoked.json"
+
+    @property
+    def erased(self) -> Path:
+        return self.root_key.parent / "erased.json"
 
     @property
     def broker(self) -> Path:
@@ -145,6 +156,59 @@ def _certificate(file: Path) -> str:
 
 
 @dataclass(frozen=True)
+class AskedWitness:
+    """A witness by the C2SP protocol that is asked to cosign: where, and by which key it is known."""
+
+    url: str
+    key: NoteKey
+
+
+@dataclass(frozen=True)
+class Witnessing:
+    """Who witnesses our log beside our hosts, and whose logs we witness: `logs` by the keys that sign them.
+
+    Every `round_s` another checkpoint is shown to witnesses.
+    """
+
+    asked: tuple[AskedWitness, ...] = ()
+    logs: tuple[NoteKey, ...] = ()
+    round_s: float = 600
+
+
+def witnessing(file: Path) -> Witnessing:
+    """Read the file of witnesses: lines of `ask URL VKEY` and `log VKEY`, remarks after `#`. Raises SettingRefused."""
+    asked, logs = list[AskedWitness](), list[NoteKey]()
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as exc:
+        raise SettingRefused("witnesses", f"{file} cannot be read: {exc}") from exc
+    for number, line in enumerate(lines, 1):
+        words = [] if line.lstrip().startswith("#") else line.split()
+        try:
+            match words:
+                case []:
+                    continue
+                case ["ask", url, vkey] if _WITNESS_URL.fullmatch(url):
+                    asked.append(AskedWitness(url.rstrip("/"), _note_key(vkey, KeyType.COSIGNATURE)))
+                case ["log", vkey]:
+                    logs.append(_note_key(vkey, KeyType.ED25519))
+                case _:
+                    raise SettingRefused("witnesses", f"{file} line {number} is neither `ask URL VKEY` nor `log VKEY`")
+        except Malformed as exc:
+            raise SettingRefused("witnesses", f"{file} line {number}: {exc}") from exc
+    if len({one.key.name for one in asked}) != len(asked) or len({key.name for key in logs}) != len(logs):
+        raise SettingRefused("witnesses", f"{file} names a witness or a log twice")
+    return Witnessing(tuple(asked), tuple(logs))
+
+
+def _note_key(vkey: str, wanted: KeyType) -> NoteKey:
+    key = NoteKey.parse(vkey)
+    if key.type is not wanted:
+        raise Malformed("note key", f"expected one of type {wanted.value}: cosignatures have type 4, logs have type 1")
+    return key
+
+
+@dataclass(frozen=True)
 class Settings:
     """Ports of 0 are chosen by the system and told in the ready file. `host` is what hosts reach the centre by."""
 
@@ -157,9 +221,13 @@ class Settings:
     mqtt_port: int = DEFAULT_MQTT_PORT
     with_broker: bool = True
     outside_broker: OutsideBroker | None = None  # instead of a broker of our own
+    time_authority: str | None = None  # gives timestamps to what is signed as a PDF
+    witnessing: Witnessing = field(default_factory=Witnessing)
 
     def __post_init__(self) -> None:
         verify_host_name(self.host)
+        if self.time_authority is not None and not re.fullmatch(_TIME_AUTHORITY, self.time_authority):
+            raise SettingRefused("time_authority", f"{self.time_authority!r} is not the http or https URL of one")
         try:
             loopback = ip_address(self.people_host).is_loopback
         except ValueError:

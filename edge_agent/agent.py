@@ -70,6 +70,7 @@ from edge_agent.link.bundles import KeptBundles
 from edge_agent.link.client import SOCKET, GuardClient
 from edge_agent.link.relay import GuardRelay
 from edge_agent.log import Log, RecentLog, where, why
+from edge_agent.log_witness.cosigner import Cosigner
 from edge_agent.log_witness.store import CheckpointStore
 from edge_agent.log_witness.witness import LogWitness
 from edge_agent.memory_file import in_memory
@@ -85,6 +86,12 @@ from edge_agent.policy_sync.updater import PolicyUpdater
 from edge_agent.spool.keeper import SpoolKeeper, make_room
 from edge_agent.state_formats import claim
 from edge_agent.watchdog import ServiceManager, service_manager
+from edge_agent.wipes.inbox import FOLDER as INBOX
+from edge_agent.wipes.inbox import TicketInbox
+from edge_agent.wipes.outbox import FOLDER as OUTBOX
+from edge_agent.wipes.outbox import WIPE_FOLDER, WipeOutbox
+from edge_agent.wipes.part import WipePart
+from edge_agent.wipes.store import WipeStore
 from shared import canonical
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
@@ -107,7 +114,8 @@ class AlreadyRunning(Unavailable):
 class Settings:
     """`ready_file` is rewritten, whole, when the agent is up and again when it begins to listen.
 
-    `guard_user` is who may listen on `guard_socket`, for it to be the guard's.
+    `guard_user` is who may listen on `guard_socket`, for it to be the guard's. In `wipe_folder` is what
+    `leadglass-wipe`, which runs as root, has to tell.
     """
 
     folder: AgentFolder
@@ -116,6 +124,7 @@ class Settings:
     export_folders: tuple[ExportFolder, ...] = ()
     guard_socket: Path = SOCKET
     guard_user: int = 0
+    wipe_folder: Path = WIPE_FOLDER
 
 
 @dataclass(frozen=True)
@@ -130,6 +139,7 @@ class _Bells:
     forward: Bell = field(default_factory=Bell)
     guard: Bell = field(default_factory=Bell)
     commands: Bell = field(default_factory=Bell)
+    wipes: Bell = field(default_factory=Bell)
 
 
 class Agent:
@@ -215,6 +225,7 @@ class Agent:
             self._make_puller(),
             *([mqtt] if mqtt else []),
             self._make_commands(renewal),
+            self._make_wipes(),
             renewal,
             self._make_witness(),
             self.relay,
@@ -416,13 +427,32 @@ class Agent:
             updater=self.updater,
             log=self._log,
             on_subscribed=self._on_subscribed,
-            on_command=self._bells.commands.ring,
+            on_command=self._on_hint,
             hints=self._hints,
         )
 
     def _on_subscribed(self) -> None:
         self._bells.pull.ring()
+        self._on_hint()
+
+    def _on_hint(self) -> None:
         self._bells.commands.ring()
+        self._bells.wipes.ring()
+
+    def _make_wipes(self) -> WipePart:
+        return WipePart(
+            self._door(),
+            TicketInbox(self._settings.folder.path / INBOX, self._log),
+            WipeOutbox(self._settings.wipe_folder / OUTBOX),
+            WipeStore(self.database),
+            host_id=self._host_id,
+            policy=self.store.in_force,
+            journal=self.journal,
+            database=self.database,
+            clock=self._clock,
+            log=self._log,
+            bell=self._bells.wipes,
+        )
 
     def _make_commands(self, renewal: CertificateRenewal) -> CommandPart:
         store, door = CommandStore(self.database), self._door()
@@ -564,6 +594,7 @@ class Agent:
             database=self.database,
             store=self._checkpoints,
             journal=self.journal,
+            cosigner=Cosigner(self._identity.keys, self._identity.signer, self._host_id, self._clock, self._random),
             log=self._log,
             on_change=self._bells.report.ring,
         )

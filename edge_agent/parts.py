@@ -19,9 +19,11 @@ class Bell:
     def ring(self) -> None:
         self._event.set()
 
-    def sleep(self, timeout_s: float | None = None) -> None:
-        self._event.wait(timeout_s)
+    def sleep(self, timeout_s: float | None = None) -> bool:
+        """Return whether it rang."""
+        has_rung = self._event.wait(timeout_s)
         self._event.clear()
+        return has_rung
 
 
 class Part(Protocol):

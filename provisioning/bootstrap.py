@@ -54,7 +54,7 @@ COVERED_BY = {
     "dev": ("dev",),
 }
 
-OUR_PACKAGES = ("control_plane", "edge_agent", "provisioning", "shared")
+OUR_PACKAGES = ("control_plane", "edge_agent", "paper", "provisioning", "shared")
 
 # Debian package: (a program, or the path of a file, that shows that it is there, what we want it for)
 DEBIAN_PACKAGES = {

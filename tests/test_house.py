@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("shared", "edge_agent", "control_plane", "provisioning")
+PACKAGES = ("shared", "paper", "edge_agent", "control_plane", "provisioning")
 LOCKS = ("agent", "provision", "server", "verify", "demo", "dev")
 
 NEVER_ON_A_HOST = {
@@ -22,7 +22,7 @@ NEVER_ON_A_HOST = {
 }  # fmt: skip
 NEVER_AT_THE_CENTRE = {"psutil", "pynetdicom", "pyudev"}
 NEVER_OUTSIDE_DEVELOPMENT = {
-    "authlib", "hypothesis", "import-linter", "mypy", "oidc-provider-mock", "pytest", "ruff", "selenium", "uv",
+    "authlib", "hypothesis", "import-linter", "mypy", "oidc-provider-mock", "pyte", "pytest", "ruff", "selenium", "uv",
 }  # fmt: skip
 
 # ---- deciding modules

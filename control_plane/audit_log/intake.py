@@ -76,7 +76,8 @@ class AuditIntake:
         source, first, last = records[0].source, records[0].seq, records[-1].seq
         held = rows.head(session, source)
         new = judge_arrival(batch, records, held)
-        _verify_overlap(session, batch, source, first)
+        if first <= held.seq:
+            _verify_overlap(session, batch, source, first)
         if not new:
             return held.seq
         if move is not None:

@@ -1,6 +1,9 @@
-"""Holds the centre's own log against whatever somebody saw of it, and stops all issuing while it has less.
+"""Holds the centre's log against whatever somebody saw of it, and stops all issuing while it has less.
 
-Those who saw it: a file beside the root key, and every host. What they bring counts if the centre's own journal key
+Two things are seen: how far the numbers of the centre's own records went, so that none is given twice, and how far the
+Merkle log went with everybody's.
+
+Those who saw it: a file beside the root key, and every host. What they bring counts if the centre's own keys
 signed it, so nobody stops the centre by a lie. What was found is kept until a named person accepts the loss.
 """
 
@@ -13,15 +16,26 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows as log_rows
 from control_plane.backup.restored import end_what_opens_again
-from control_plane.checkpoints import rows
+from control_plane.checkpoints import rows, trees
 from control_plane.checkpoints.judge import Finding, Kind, judge
 from control_plane.checkpoints.mark import MarkFile, MarkUnusable
-from control_plane.db.models import Fact, LogLoss
+from control_plane.checkpoints.trees import TreeFinding
+from control_plane.db.models import Fact, LogLoss, TreeLoss
 from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.tlog import rows as tlog_rows
 from shared import clock as clocks
 from shared.audit.batch import Statement
-from shared.audit.checkpoint import Checkpoint, claimed_checkpoint, gap_subject, loss_subject, verify_checkpoint
+from shared.audit.checkpoint import (
+    Checkpoint,
+    claimed_checkpoint,
+    gap_subject,
+    loss_subject,
+    tree_subject,
+    verify_checkpoint,
+)
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.tlog.checkpoint import verify_checkpoint as verify_head
+from shared.audit.tlog.keys import NoteKey
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
@@ -55,17 +69,35 @@ class Journal(Protocol):
 
 @dataclass(frozen=True)
 class Accepted:
+    """`tree` is how many entries the Merkle log had that is lost, 0 where nothing of it is."""
+
     first: int
     last: int
+    tree: int
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What was seen beside the root key: of the centre's own numbers, and of the Merkle log."""
+
+    numbers: MarkFile
+    head: MarkFile
 
 
 class LogGuard:
     """Safe for several threads."""
 
     def __init__(
-        self, database: sessionmaker[Session], journal: Journal, own: EvidencePublicKey, mark: MarkFile, clock: Clock
+        self,
+        database: sessionmaker[Session],
+        journal: Journal,
+        own: EvidencePublicKey,
+        log_key: NoteKey,
+        marks: Marks,
+        clock: Clock,
     ) -> None:
-        self._database, self._journal, self._own, self._mark, self._clock = database, journal, own, mark, clock
+        self._database, self._journal, self._own, self._log_key = database, journal, own, log_key
+        self._mark, self._head_mark, self._clock = marks.numbers, marks.head, clock
         self._one_look = Lock()
         self._at_start, self._fault = "", ""  # what was wrong with the mark then, and is by the last look
 
@@ -82,16 +114,22 @@ class LogGuard:
         """Hold the log against the mark and move the mark up. Never raises: what is wrong is in `gaps`."""
         self._looked()
 
-    def seen(self, who: str, signed: bytes) -> None:
-        """Take note of a statement of this log that `who` had.
+    def seen(self, who: str, signed: bytes, note: str | None = None) -> None:
+        """Take note of a statement of this log, and of a checkpoint of the Merkle log, that `who` had together.
 
-        Raises Malformed, WrongSigner, SignatureInvalid, NotOfThisLog: it is none; DatabaseUnavailable.
+        Raises Malformed, WrongSigner, SignatureInvalid, NotOfThisLog, NoteUnverified: it is none; DatabaseUnavailable.
         """
         checkpoint = verify_checkpoint(signed, self._own)
+        head = None if note is None else verify_head(note, [self._log_key])
+
+        def judged(session: Session) -> tuple[Finding | None, TreeFinding | None]:
+            lost = None if head is None else trees.judge_head(session, head, checkpoint)
+            return self._judged(session, checkpoint), lost
+
         with snapshot(self._database) as session:
-            if self._judged(session, checkpoint) is None:
+            if judged(session) == (None, None):
                 return
-        in_one_commit(self._database, lambda session: self._keep(session, checkpoint, signed, who))
+        in_one_commit(self._database, lambda session: self._keep(session, *judged(session), signed, note, who))
 
     def verify_may_issue(self, session: Session) -> None:
         """Raises IssuingStopped."""
@@ -112,8 +150,8 @@ class LogGuard:
         return accepted
 
     def _accept(self, session: Session, person: str, reason: str) -> Accepted:
-        found, restored = _open(session), session.get(Fact, STOPPED)
-        if not found and restored is None:
+        found, restored, lost = _open(session), session.get(Fact, STOPPED), trees.open_losses(session)
+        if not found and not lost and restored is None:
             raise NothingToAccept
         head = log_rows.head(session, CONTROL_PLANE)
         first = min((loss.first for loss in found), default=head.seq + 1)
@@ -125,26 +163,32 @@ class LogGuard:
                 signed = Statement.parse(claimed_payload(loss.statement))
                 log_rows.keep_statement(session, CONTROL_PLANE, signed.first, signed.last, loss.statement)
         gap = (gap_subject(head.seq + 1, last),) if found and last > head.seq else ()
+        tree = max((loss.size for loss in lost), default=0)
         if restored is not None:
             session.delete(restored)
         end_what_opens_again(session, self._clock.now())
         private: dict[str, Json] = {"reason": reason}
         who = (Participant("person", person, True),)
-        what = (loss_subject(first, last), *gap, *(Subject("digest", loss.leaf.hex()) for loss in found[:60]))
+        seen = [*(loss.leaf for loss in found), *(loss.root for loss in lost)]
+        what = (loss_subject(first, last), *gap, *((tree_subject(tree),) if lost else ()),
+                *(Subject("digest", digest.hex()) for digest in seen[:60]))  # fmt: skip
         self._journal.append(
             session, Happening(Event.LOG_LOSS_ACCEPTED, Action.EXECUTE, Outcome.SUCCESS, who, what, private=private)
         )
-        return Accepted(first, last)
+        number = log_rows.head(session, CONTROL_PLANE).seq
+        for one in lost:
+            one.accepted, one.accepted_by, one.accepted_seq = self._clock.now(), person, number
+        return Accepted(first, last, tree)
 
     def _looked(self) -> bool:
         """Return whether there was a mark."""
         with self._one_look:
             try:
-                held = self._mark.read()
+                held, head = self._mark.read(), self._head_mark.read()
                 self._fault = ""
                 if held is not None:
-                    self.seen(THE_MARK, held)
-                self._move_up(held)
+                    self.seen(THE_MARK, held, None if head is None else head.decode(errors="replace"))
+                self._move_up(held, head)
             except MarkUnusable as exc:
                 self._fault, held = f"{THE_MARK}: {exc}", b""
                 _LOG.warning("log.mark-unusable", extra={"why": str(exc)})
@@ -156,47 +200,81 @@ class LogGuard:
                 held = b""
             return held is not None
 
-    def _move_up(self, held: bytes | None) -> None:
+    def _move_up(self, held: bytes | None, held_head: bytes | None) -> None:
         with snapshot(self._database) as session:
-            newest = rows.newest_statement(session)
-            if newest is None or newest == held:
+            newest, (_, _, checkpoint) = rows.newest_statement(session), tlog_rows.head(session)
+            if newest is None or (newest, checkpoint.encode()) == (held, held_head):
                 return
+            if trees.open_losses(session):
+                return  # lost and not accepted: it stays for whoever puts the database back once more
             if held is not None:
                 mark = claimed_checkpoint(held)
                 kept = [loss.seq for loss in rows.losses(session) if loss.accepted is not None]
                 if judge(mark, log_rows.head(session, CONTROL_PLANE), rows.leaf_at(session, mark.seq), kept):
-                    return  # lost and not accepted: it stays for whoever puts the database back once more
+                    return
         try:
             verify_checkpoint(newest, self._own)
+            verify_head(checkpoint, [self._log_key])
         except (Malformed, IntegrityFailure) as exc:
             self._fault = f"its newest statement does not hold: {exc}; `leadglass-server audit verify` says more"
             _LOG.error("log.statement-altered", extra={"why": str(exc)})
             return
+        # In this order: numbers that are too high for a head make a loss be looked at, and never passed over.
         self._mark.write(newest)
+        self._head_mark.write(checkpoint.encode())
 
     def _judged(self, session: Session, seen: Checkpoint) -> Finding | None:
         known = [loss.seq for loss in rows.losses(session)]
         return judge(seen, log_rows.head(session, CONTROL_PLANE), rows.leaf_at(session, seen.seq), known)
 
-    def _keep(self, session: Session, seen: Checkpoint, signed: bytes, who: str) -> None:
-        finding = self._judged(session, seen)
-        if finding is None:
+    def _keep(
+        self,
+        session: Session,
+        finding: Finding | None,
+        lost: TreeFinding | None,
+        signed: bytes,
+        note: str | None,
+        who: str,
+    ) -> None:
+        what, said = list[Subject](), list[str]()
+        if finding is not None:
+            loss = self._loss(finding, signed, who)
+            session.add(loss)
+            what += (loss_subject(finding.first, finding.seen.seq), Subject("digest", finding.seen.leaf.hex()))
+            said.append(_words(loss))
+        if lost is not None and note is not None:
+            tree = self._tree_loss(lost, note, who)
+            session.add(tree)
+            what += trees.subjects(lost.seen)
+            said.append(trees.words(tree))
+        if not said:
             return
-        loss = LogLoss(
-            seq=seen.seq,
-            leaf=seen.leaf,
+        by = Participant("host", who, True) if who != THE_MARK else Participant("service", CONTROL_PLANE, True)
+        self._journal.append(
+            session,
+            Happening(Event.LOG_LOSS_FOUND, Action.EXECUTE, Outcome.MAJOR_FAILURE, (by,), tuple(what), "; ".join(said)),
+        )
+
+    def _loss(self, finding: Finding, signed: bytes, who: str) -> LogLoss:
+        return LogLoss(
+            seq=finding.seen.seq,
+            leaf=finding.seen.leaf,
             statement=signed,
             kind=finding.kind.value,
             first=finding.first,
             seen_by=who,
             found=self._clock.now(),
         )
-        session.add(loss)
-        what = (loss_subject(finding.first, seen.seq), Subject("digest", seen.leaf.hex()))
-        by = Participant("host", who, True) if who != THE_MARK else Participant("service", CONTROL_PLANE, True)
-        self._journal.append(
-            session,
-            Happening(Event.LOG_LOSS_FOUND, Action.EXECUTE, Outcome.MAJOR_FAILURE, (by,), what, _words(loss)),
+
+    def _tree_loss(self, lost: TreeFinding, note: str, who: str) -> TreeLoss:
+        return TreeLoss(
+            size=lost.seen.size,
+            root=lost.seen.root,
+            note=note,
+            kind=lost.kind.value,
+            now=lost.now,
+            seen_by=who,
+            found=self._clock.now(),
         )
 
 
@@ -206,7 +284,7 @@ def _open(session: Session) -> list[LogLoss]:
 
 def _reasons(session: Session) -> list[str]:
     restored = session.get(Fact, STOPPED)
-    reasons = [_words(loss) for loss in _open(session)]
+    reasons = [_words(loss) for loss in _open(session)] + [trees.words(loss) for loss in trees.open_losses(session)]
     if restored is not None:
         reasons.append(f"the database was restored ({restored.value}), and what was recorded after that is unknown")
     return reasons

@@ -1,6 +1,9 @@
-"""The high-water mark: the newest statement of the log, in a file beside the root key and in no backup of the database.
+"""The high-water marks, in files beside the root key and in no backup of the database.
 
-Its bytes are the signed statement, and nothing else.
+    log.mark   the newest statement of the centre's own log, signed
+    log.head   the newest checkpoint of the Merkle log, signed
+
+The bytes of each are what was signed, and nothing else.
 """
 
 from pathlib import Path
@@ -22,7 +25,7 @@ class MarkFile:
         self.path = path
 
     def read(self) -> bytes | None:
-        """Return the statement, None where there is no file. Raises MarkUnusable."""
+        """Return what was signed, None where there is no file. Raises MarkUnusable."""
         try:
             with self.path.open("rb") as file:
                 return file.read(_MAX_BYTES)
@@ -31,9 +34,9 @@ class MarkFile:
         except OSError as exc:
             raise MarkUnusable(self.path, exc.strerror or "it cannot be read") from exc
 
-    def write(self, statement: bytes) -> None:
-        """Put `statement` in its place; once this returns it survives a power cut. Raises MarkUnusable."""
+    def write(self, signed: bytes) -> None:
+        """Put `signed` in its place; once this returns it survives a power cut. Raises MarkUnusable."""
         try:
-            replace_whole(self.path, statement)
+            replace_whole(self.path, signed)
         except OSError as exc:
             raise MarkUnusable(self.path, exc.strerror or "it cannot be written") from exc

@@ -1,12 +1,12 @@
 """What the database says of the centre's own log at one number, and of what was found missing of it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditStatement, AuditSubject, LogLoss
-from shared.audit.checkpoint import AcceptedLoss, read_loss
+from shared.audit.checkpoint import AcceptedLoss, Loss, read_loss
 from shared.audit.record import AuditRecord, Event, leaf_hash
 from shared.errors import Malformed
 from shared.identity import CONTROL_PLANE
@@ -35,13 +35,22 @@ def losses(session: Session) -> Sequence[LogLoss]:
 
 def accepted_loss(session: Session, seq: int) -> AcceptedLoss | None:
     """Return the newest record by which a person accepted that record `seq` is lost."""
+    return _newest_acceptance(session, lambda loss: loss.last >= seq)
+
+
+def accepted_tree_loss(session: Session, size: int) -> AcceptedLoss | None:
+    """Return the newest record by which a person accepted that a Merkle log of `size` entries is lost."""
+    return _newest_acceptance(session, lambda loss: loss.tree >= size)
+
+
+def _newest_acceptance(session: Session, covers: Callable[[Loss], bool]) -> AcceptedLoss | None:
     named = select(AuditSubject.seq).where(
         AuditSubject.source == CONTROL_PLANE, AuditSubject.event == Event.LOG_LOSS_ACCEPTED.value
     )
     for number in session.scalars(named.order_by(AuditSubject.seq.desc()).distinct()):
         row, statement = session.get(AuditRow, (CONTROL_PLANE, number)), statement_of(session, number)
         try:
-            if row is not None and statement is not None and read_loss(AuditRecord.parse(row.public)).last >= seq:
+            if row is not None and statement is not None and covers(read_loss(AuditRecord.parse(row.public))):
                 return AcceptedLoss(row.public, statement)
         except Malformed:
             continue  # altered; whoever asks verifies what it gets, and another one may serve

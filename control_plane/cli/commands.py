@@ -16,19 +16,10 @@ from control_plane.policy.evidence import PersonSigner
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock, SystemClock
+from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.errors import Malformed, Refused
 from shared.fields import encode_base64
-from shared.fleet.command import (
-    ARGUMENTS,
-    MAX_ENVELOPE_BYTES,
-    Argument,
-    Command,
-    CommandAction,
-    SignedCommand,
-    arguments_of,
-    countersign,
-    sign_command,
-)
+from shared.fleet.command import ARGUMENTS, Argument, Command, CommandAction, SignedCommand, arguments_of, sign_command
 from shared.identity import CommandId, HostId, RandomBytes
 
 _DURATION = re.compile(r"([1-9][0-9]{0,4})(m|h)")
@@ -64,7 +55,7 @@ def sign(options: Namespace) -> int:
             f"it has {command.host_id} do {action} {dict(arguments) or ''} until {clocks.text(command.expires)}, and "
             f"says that {command.person} drew it up; say --yes to sign it"
         )
-    return send_or_keep(options, countersign(offered, PersonSigner(credential.signer)))
+    return send_or_keep(options, offered.countersigned(PersonSigner(credential.signer)))
 
 
 def show(options: Namespace) -> int:

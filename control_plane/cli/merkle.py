@@ -27,6 +27,46 @@ def checkpoint(options: Namespace) -> int:
     return 0
 
 
+def witnesses(options: Namespace) -> int:
+    """Say who saw what; 0 only where nobody saw what this log does not have."""
+    people = door(options)
+    answer: Any = people.get(f"{_LOG}/witnesses")
+    if options.out is not None:
+        _, pieces = people.download("GET", f"{_LOG}/cosigned", None)
+        _write(options.out, pieces)
+    bad = [one for one in answer["witnesses"] if one["consistent"] is False]
+    open_findings = [one for one in answer["findings"] if one["accepted_by"] is None]
+    if options.json:
+        print_json(answer)
+    else:
+        _show(answer)
+    return 1 if bad or open_findings else 0
+
+
+def _show(answer: Any) -> None:
+    log = answer["log"]
+    print(f"log {log['origin']}: {log['size']} entries, root {log['root']}")
+    print(f"    {log['vkey']}")
+    for one in answer["witnesses"]:
+        who = f"{one['name']} ({one['asset']})" if one["asset"] else one["name"]
+        if one["consistent"] is None:
+            said = f"has cosigned nothing{'; ' * bool(one['why'])}{one['why']}"
+        else:
+            state = "consistent" if one["consistent"] else f"NOT CONSISTENT: {one['why']}"
+            silent = f"; silent since {one['heard']}" if one["silent"] else ""
+            said = f"saw {one['size']} entries, root {one['root']}, at {one['cosigned']}: {state}{silent}"
+        print(f"{who}: {said}")
+        if one["vkey"]:
+            print(f"    {one['vkey']}")
+    if not answer["witnesses"]:
+        print("no witness: only whoever keeps a checkpoint elsewhere can tell that this log was cut off or exchanged")
+    for one in answer["findings"]:
+        state = f"accepted by {one['accepted_by']}" if one["accepted_by"] else "open"
+        print(f"found ({state}): {one['what']}")
+    for origin in answer["others"]:
+        print(f"this centre witnesses {origin}, as {answer['own_vkey']}")
+
+
 def proof(options: Namespace) -> int:
     source, number = options.record
     if not number.isdecimal():

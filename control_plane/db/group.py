@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -12,11 +12,24 @@ from shared.errors import IntegrityFailure, Refused, Unavailable
 T = TypeVar("T")
 
 
+class Gathered(Protocol):
+    """What the members of a group do once for all of them, at its end."""
+
+    @property
+    def count(self) -> int:
+        """How much has been gathered so far."""
+
+    def back_to(self, count: int) -> None:
+        """Forget what was gathered beyond `count`, since the member that did is taken back."""
+
+    def finish(self) -> None: ...
+
+
 class GroupCommit:
     """Safe for several threads. They queue here fairly, where a database would have them poll for its lock."""
 
-    def __init__(self, database: sessionmaker[Session]) -> None:
-        self._database = database
+    def __init__(self, database: sessionmaker[Session], gather: Callable[[Session], Gathered]) -> None:
+        self._database, self._gather = database, gather
         self._lock, self._committing = Lock(), Lock()
         self._waiting = list[_Waiting]()
 
@@ -37,7 +50,7 @@ class GroupCommit:
         if len(group) > 1:
             at = list[_Waiting]()
             try:
-                in_one_commit(self._database, lambda session: _attempt(session, group, at))
+                in_one_commit(self._database, lambda session: self._attempt(session, group, at))
             except Unavailable:
                 self._without(at, group)
                 return
@@ -50,6 +63,15 @@ class GroupCommit:
         for one in group:
             one.alone(self._database)
 
+    def _attempt(self, session: Session, group: "list[_Waiting]", at: "list[_Waiting]") -> None:
+        """`at` holds whose work is being done, and nobody's when that of all is."""
+        gathered = self._gather(session)
+        for one in group:
+            at[:] = [one]
+            one.attempt(session, gathered)
+        at.clear()
+        gathered.finish()
+
     def _without(self, at: "list[_Waiting]", group: "list[_Waiting]") -> None:
         """Try the one alone in whose work the database failed: it may refuse just that. Where it fails, all fail."""
         if at:
@@ -60,14 +82,6 @@ class GroupCommit:
             one.fail()
 
 
-def _attempt(session: Session, group: "list[_Waiting]", at: "list[_Waiting]") -> None:
-    """`at` holds whose work is being done, and nobody's when that of all is."""
-    for one in group:
-        at[:] = [one]
-        one.attempt(session)
-    at.clear()
-
-
 class _Waiting:
     def __init__(self, work: Callable[[Session], Any]) -> None:
         self._work = work
@@ -75,14 +89,16 @@ class _Waiting:
         self._error: Exception | None = None
         self.is_done = False
 
-    def attempt(self, session: Session) -> None:
+    def attempt(self, session: Session, gathered: Gathered) -> None:
         """Run within a transaction that others are in too."""
         self._result, self._error = None, None
+        before = gathered.count
         try:
             with session.begin_nested():
                 self._result = self._work(session)
         except (Refused, IntegrityFailure) as exc:
             self._error = exc
+            gathered.back_to(before)
 
     def alone(self, database: sessionmaker[Session]) -> None:
         self._error = None

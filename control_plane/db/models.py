@@ -251,6 +251,8 @@ class Host(Base):
     state_number: Mapped[int]
     state_received: Mapped[datetime | None]
     runs: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see fleet.histories
+    records_owed: Mapped[datetime | None]  # since when audit records of it are expected and do not come
+    records_silent: Mapped[datetime | None]  # since when they stay away, once that was recorded
     doubt: Mapped[str] = mapped_column(String(16), default="", server_default="")  # restored, cloned
     doubted: Mapped[datetime | None]
     parts: Mapped[str] = mapped_column(Text, default="[]", server_default="[]")  # JSON, see enrolment.codes
@@ -321,6 +323,88 @@ class CommandRow(Base):
     answered: Mapped[datetime | None]
 
 
+class WipeOrderRow(Base):
+    """An order to wipe one drive: the very bytes of its ticket, which people sign. Nothing ever deletes one.
+
+    Its state is in no column: `control_plane.sanitize.state` derives it from what is signed.
+    """
+
+    __tablename__ = "wipe_orders"
+
+    order_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), index=True)
+    requested: Mapped[datetime] = mapped_column(index=True)
+    expires: Mapped[datetime]
+    ticket: Mapped[bytes]
+    closed: Mapped[datetime | None]  # by a person, before the host had it
+    closed_as: Mapped[str | None] = mapped_column(String(16))  # cancelled, refused
+    closed_by: Mapped[str | None] = mapped_column(String(80))
+    destruction: Mapped[str | None] = mapped_column(Text)  # JSON, see sanitize.destruction
+
+
+class WipeSignatureRow(Base):
+    """One approver's signed statement over a ticket."""
+
+    __tablename__ = "wipe_signatures"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32), primary_key=True)
+    person: Mapped[str] = mapped_column(String(80))
+    signed: Mapped[datetime]
+    statement: Mapped[bytes]
+
+
+class WipeNoteRow(Base):
+    """What a host's agent told of a wipe that goes on; no evidence."""
+
+    __tablename__ = "wipe_notes"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    note: Mapped[bytes]
+    received: Mapped[datetime]
+
+
+class WipeReportRow(Base):
+    """A host's signed report. `brought_by` is the person who carried it here, None: the host sent it itself."""
+
+    __tablename__ = "wipe_reports"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    signed: Mapped[bytes]
+    received: Mapped[datetime]
+    brought_by: Mapped[str | None] = mapped_column(String(80))
+    judged: Mapped[str | None] = mapped_column(Text)  # JSON of the judgement as it was recorded
+
+
+class WipeCertificateRow(Base):
+    """What the centre states of a wipe. `statement` is what its record names; the rest is made once, from that.
+
+    `file` and `pdf` are None until the record's place in the log could be proved.
+    """
+
+    __tablename__ = "wipe_certificates"
+
+    order_id: Mapped[str] = mapped_column(ForeignKey("wipe_orders.order_id"), primary_key=True)
+    made: Mapped[datetime]
+    statement: Mapped[bytes]
+    file: Mapped[bytes | None]
+    pdf: Mapped[bytes | None]
+
+
+class IncidentHoldRow(Base):
+    """While one is not lifted, no drive of the host is wiped without two people's override."""
+
+    __tablename__ = "incident_holds"
+
+    hold_id: Mapped[str] = mapped_column(String(8), primary_key=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), index=True)
+    placed: Mapped[datetime]
+    placed_by: Mapped[str] = mapped_column(String(80))
+    lifted: Mapped[datetime | None]
+
+
 class Object(Base):
     """One object the vault answers for. Its body is in the object store, its wrap in `wraps`."""
 
@@ -352,6 +436,7 @@ class BlindIndex(Base):
     """A keyed hash of one searched attribute of one object."""
 
     __tablename__ = "blind_index"
+    __table_args__ = (Index("blind_index_by_object", "object_id", "attribute"),)
 
     attribute: Mapped[str] = mapped_column(String(32), primary_key=True)
     token: Mapped[bytes] = mapped_column(primary_key=True)
@@ -383,14 +468,19 @@ class Conflict(Base):
 
 
 class AuditRow(Base):
-    """One record exactly as its source sent it, and its number in the Merkle log, counted from 0."""
+    """One record exactly as its source sent it, and its number in the Merkle log, counted from 0.
+
+    From `happened` on, what it says once more, to find it by: no evidence, what is found is read again.
+    """
 
     __tablename__ = "audit_records"
     __table_args__ = (
-        Index("audit_by_arrival", "received"),
         Index("audit_by_entry", "entry", unique=True),
         # Under its source, because hashes alone would scatter every batch over the whole index.
         Index("audit_by_leaf", "source", "leaf"),
+        Index("audit_by_time", "happened", "entry"),
+        Index("audit_by_event", "event", "happened", "entry"),
+        Index("audit_by_outcome", "outcome", "happened", "entry"),
     )
 
     source: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -400,6 +490,47 @@ class AuditRow(Base):
     leaf: Mapped[bytes]
     received: Mapped[datetime]
     entry: Mapped[int | None]
+    happened: Mapped[int | None]  # microseconds of 1970
+    event: Mapped[str | None] = mapped_column(String(40))
+    action: Mapped[str | None] = mapped_column(String(1))
+    outcome: Mapped[int | None]
+
+
+class AuditName(Base):
+    """Which records name a person, a host or a device, in the order of time: a way to find them, and no evidence."""
+
+    __tablename__ = "audit_names"
+
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    happened: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    entry: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class AuditToken(Base):
+    """Which records were asked for, or are about, what a token of the blind index stands for."""
+
+    __tablename__ = "audit_tokens"
+
+    attribute: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token: Mapped[bytes] = mapped_column(primary_key=True)
+    entry: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class SubjectKey(Base):
+    """The secret under which private parts about one patient, person or thing are sealed; erased by being deleted.
+
+    `attribute` and `token` are those of the blind index. `since` is when the first of these private parts arrived: a
+    copy of before then holds nothing of it.
+    """
+
+    __tablename__ = "subject_keys"
+
+    attribute: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token: Mapped[bytes] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32), unique=True)
+    sealed: Mapped[bytes]
+    since: Mapped[datetime]
 
 
 class LogTile(Base):
@@ -451,6 +582,79 @@ class LogLoss(Base):
     found: Mapped[datetime]
     accepted: Mapped[datetime | None]
     accepted_by: Mapped[str | None] = mapped_column(String(80))
+
+
+class TreeLoss(Base):
+    """A head of the Merkle log that somebody had seen and that is not of this log: open until a person accepts it.
+
+    `note` is ours, signed, as it was brought. `accepted_seq` is the number of the record of the acceptance: who saw a
+    head after that does not mean this loss.
+    """
+
+    __tablename__ = "tree_losses"
+
+    size: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    root: Mapped[bytes] = mapped_column(primary_key=True)
+    note: Mapped[str] = mapped_column(Text)
+    kind: Mapped[str] = mapped_column(String(16))  # shrank, forked
+    now: Mapped[int]  # how many entries this log had when it was found
+    seen_by: Mapped[str] = mapped_column(String(80))
+    found: Mapped[datetime]
+    accepted: Mapped[datetime | None]
+    accepted_by: Mapped[str | None] = mapped_column(String(80))
+    accepted_seq: Mapped[int | None]
+
+
+class LogRound(Base):
+    """A checkpoint that was shown to witnesses, so that many cosign the same one; the newest is being cosigned."""
+
+    __tablename__ = "log_rounds"
+
+    size: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    note: Mapped[str] = mapped_column(Text)
+    begun: Mapped[datetime]
+
+
+class LogCosignature(Base):
+    """A witness's signature over the checkpoint of a round, as a line of a signed note."""
+
+    __tablename__ = "log_cosignatures"
+
+    size: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    line: Mapped[str] = mapped_column(Text)
+
+
+class LogWitness(Base):
+    """A witness of our log: the newest that it cosigned, when it says that it did, and when we heard of it last.
+
+    `said` is why it does not cosign, empty where it does. Of a host, `statement` is its word on the key.
+    """
+
+    __tablename__ = "log_witnesses"
+
+    name: Mapped[str] = mapped_column(String(255), primary_key=True)
+    vkey: Mapped[str] = mapped_column(Text)
+    host: Mapped[str | None] = mapped_column(String(40))
+    statement: Mapped[bytes | None]
+    size: Mapped[int]
+    root: Mapped[bytes]
+    line: Mapped[str] = mapped_column(Text)
+    cosigned: Mapped[int]  # seconds since 1970, as it signed them
+    heard: Mapped[datetime | None]
+    said: Mapped[str] = mapped_column(Text, default="", server_default="")
+
+
+class OtherLog(Base):
+    """The newest checkpoint of somebody else's log that this centre cosigned."""
+
+    __tablename__ = "other_logs"
+
+    origin: Mapped[str] = mapped_column(String(255), primary_key=True)
+    size: Mapped[int]
+    root: Mapped[bytes]
+    note: Mapped[str] = mapped_column(Text)
+    cosigned: Mapped[datetime]
 
 
 class AuditSubject(Base):

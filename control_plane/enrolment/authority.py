@@ -34,6 +34,7 @@ from shared.identity import CONTROL_PLANE
 SERVER_LIFE = timedelta(days=90)
 HOST_LIFE = timedelta(days=7)
 EVIDENCE_LIFE = timedelta(days=365)
+DOCUMENT_LIFE = timedelta(days=3652)
 PERSON_LIFE = timedelta(hours=8)
 NEXT_ISSUING = "`leadglass-server authority request`, `sign` where the root's key is, and `install`"
 
@@ -48,6 +49,7 @@ class Kind(StrEnum):
     SERVICE = "service"
     HOST = "host"
     EVIDENCE = "evidence"
+    DOCUMENT = "document"
     PERSON = "person"
 
 
@@ -57,6 +59,7 @@ _LIVES = {
     Kind.SERVICE: SERVER_LIFE,
     Kind.HOST: HOST_LIFE,
     Kind.EVIDENCE: EVIDENCE_LIFE,
+    Kind.DOCUMENT: DOCUMENT_LIFE,
     Kind.PERSON: PERSON_LIFE,
 }
 _OWN = {
@@ -65,6 +68,7 @@ _OWN = {
     store.SERVICE_TLS: Kind.SERVICE,
     store.JOURNAL: Kind.EVIDENCE,
     store.RECEIPTS: Kind.EVIDENCE,
+    store.DOCUMENTS: Kind.DOCUMENT,
 }
 _DOCUMENT_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.36")
 _USAGES = {
@@ -73,6 +77,8 @@ _USAGES = {
     Kind.HOST: [ExtendedKeyUsageOID.CLIENT_AUTH],
     # Document signing (RFC 9336): a certificate without any usage would serve as a TLS client too.
     Kind.EVIDENCE: [_DOCUMENT_SIGNING],
+    # Signs PDFs. Readers that go by NSS know no document signing, and take a key for e-mail (ADR 0037).
+    Kind.DOCUMENT: [_DOCUMENT_SIGNING, ExtendedKeyUsageOID.EMAIL_PROTECTION],
     # Signs requests, and is no TLS client: whoever lets clients in by a name is to meet no person (ADR 0029).
     Kind.PERSON: [_DOCUMENT_SIGNING],
 }
@@ -246,7 +252,7 @@ class Authority:
     def _end(self, kind: Kind, now: datetime) -> datetime:
         end = now + _LIVES[kind]
         # Evidence is judged by when its key was certified; TLS judges the issuer's dates too.
-        return end if kind is Kind.EVIDENCE else min(end, self.issuing.certificate.not_valid_after_utc)
+        return end if kind in (Kind.EVIDENCE, Kind.DOCUMENT) else min(end, self.issuing.certificate.not_valid_after_utc)
 
 
 def establish(
@@ -334,7 +340,7 @@ def issue_own(database: sessionmaker[Session], authority: Authority, issuer: Iss
     names = tuple(dict.fromkeys((host, *authority.issuing.names, "127.0.0.1")))
     now = authority.clock.now()
     for name, kind in _OWN.items():
-        key = keys.p256(name)
+        key = keys.p256_or_new(name)
         own_names = names if kind is Kind.SERVER else ()
         try:
             present = newest_certificate(database, key)

@@ -20,6 +20,7 @@ from shared.audit import record as audit
 from shared.audit.record import Event, Happening, Participant, Subject, readable
 from shared.canonical import Json
 from shared.clock import Clock
+from shared.envelope import Signatories, Signer, recorded_keys, recorded_people
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.command import (
     MAX_LISTED,
@@ -27,15 +28,10 @@ from shared.fleet.command import (
     CommandAction,
     CommandResult,
     Outcome,
-    Signatories,
     SignedCommand,
-    Signer,
     arguments_of,
     parts_of,
     recorded_as,
-    recorded_keys,
-    recorded_people,
-    signers_of,
     verify_command,
     verify_result,
 )
@@ -128,7 +124,7 @@ class FleetCommands:
         claimed = envelope.claimed
         try:
             signatories = self._signatories()
-            command, signers = verify_command(envelope, signatories), signers_of(envelope, signatories)
+            command, signers = verify_command(envelope, signatories), envelope.signers(signatories)
             arguments_of(command)
             self._verify_layers(command)
             if command.person != person and len(envelope.statements) == 1:

@@ -86,13 +86,14 @@ class Overview:
         lapsed: LapsedHosts,
         two_persons: TwoPersons,
         authority: Authority,
+        wipe_gaps: Callable[[], Sequence[str]],
     ) -> None:
         self._database, self._policy, self._audit, self._broker, self._clock = database, policy, audit, broker, clock
         self._coverage, self._routes, self._moves = coverage, routes, moves
         self._versions, self._commands, self._rollouts = versions, commands, rollouts
         self._log_gaps = log_gaps
         self._lapsed, self._two_persons = lapsed, two_persons
-        self._authority = authority
+        self._authority, self._wipe_gaps = authority, wipe_gaps
 
     def status(self) -> dict[str, Json]:
         now, document = self._clock.now(), self._policy.document()
@@ -151,6 +152,7 @@ class Overview:
                 *route_gaps(routes),
                 *move_gaps(moves),
                 *command_gaps(commands, now),
+                *self._wipe_gaps(),
                 *tried_again,
                 *ask_gaps(self._lapsed.asks()),
                 *request_gaps(self._two_persons.open()),

@@ -1,4 +1,4 @@
-"""The enrolment door: server TLS only, for hosts that have no identity yet."""
+"""The enrolment door: server TLS only, for hosts that have no identity yet, and for logs that this centre witnesses."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +12,9 @@ from control_plane.enrolment.lapsed import AskRefused, LapsedHosts, Waits
 from control_plane.fleet.states import HostUnknown
 from control_plane.http import problems
 from control_plane.http.limits import FailureLimit
+from control_plane.witnesses.serving import LogUnknown, NotConsistent, OthersWitness, SizeDiffers
 from shared import canonical
+from shared.audit.tlog import add_checkpoint
 from shared.enrolment.exchange import MAX_BYTES, Doors, EnrolmentRequest
 from shared.enrolment.lapsed import LapsedRequest
 from shared.errors import IntegrityFailure, Refused
@@ -20,6 +22,8 @@ from shared.errors import IntegrityFailure, Refused
 _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (HostUnknown, 403),
     (AskRefused, 403),
+    (LogUnknown, 404),
+    (NotConsistent, 422),
     (IntegrityFailure, 403),
 )
 
@@ -35,10 +39,17 @@ class Roots(Protocol):
 
 
 def enrolment_door(
-    enroller: Enroller, lapsed: LapsedHosts, authority: Roots, doors: Callable[[], Doors], limit: FailureLimit
+    enroller: Enroller,
+    lapsed: LapsedHosts,
+    authority: Roots,
+    doors: Callable[[], Doors],
+    limit: FailureLimit,
+    witness: OthersWitness,
+    witness_limit: FailureLimit,
 ) -> APIFlask:
     app = problems.new_app("Leadglass enrolment door", _OVERRIDES)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BYTES
+    _add_witness(app, witness, witness_limit)
 
     @app.get("/ca.pem")
     def ca_certificate() -> Response:
@@ -68,6 +79,18 @@ def enrolment_door(
         return Response(answer.encode(), content_type="application/json")
 
     return app
+
+
+def _add_witness(app: APIFlask, witness: OthersWitness, limit: FailureLimit) -> None:
+    @app.post(add_checkpoint.PATH)
+    def add() -> Response:
+        """Cosign a checkpoint of a log that this centre witnesses (C2SP tlog-witness)."""
+        try:
+            with _limited(limit):
+                line = witness.add(request.get_data())
+        except SizeDiffers as exc:
+            return Response(f"{exc.size}\n", 409, content_type=add_checkpoint.SIZE_TYPE)
+        return Response(line, content_type="text/plain; charset=utf-8")
 
 
 @contextmanager

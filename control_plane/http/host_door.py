@@ -16,20 +16,29 @@ from control_plane.http import problems
 from control_plane.http.host_identity import HostIdentities, NotAHost
 from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
+from control_plane.sanitize.intake import NotItsOrder, WipeIntake
+from control_plane.sanitize.orders import WipeOrders
 from control_plane.tlog.proofs import LogProofs
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
+from control_plane.witnesses.gathering import Gathering
 from shared.audit import batch, checkpoint
 from shared.audit.tlog import exchange as log_exchange
+from shared.audit.tlog import witnessing
 from shared.enrolment import exchange
 from shared.enrolment.renewal import EVIDENCE_PATH, EvidenceRenewalRequest, RenewalRequest
 from shared.errors import Malformed
 from shared.fleet import command, state
 from shared.identity import CommandId, ObjectId
+from shared.sanitization import exchange as wipes_exchange
+from shared.sanitization import note, report
+from shared.sanitization.exchange import ListedWipes
+from shared.sanitization.ticket import TicketId
 from shared.self_test import exchange as self_test
 
 MAX_OBJECT_BYTES = 8 << 30
 _MAX_SIGNED_RESULT_BYTES = command.MAX_RESULT_BYTES + 256
+_MAX_SIGNED_REPORT_BYTES = report.MAX_BYTES + 256
 _OCTETS = "application/octet-stream"
 _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (NotAHost, 403),
@@ -41,6 +50,7 @@ _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (ObjectOfAnotherHost, 403),
     (BatchOfAnotherHost, 403),
     (MoveOver, 403),
+    (NotItsOrder, 403),
     (StateReplayed, 409),
     (ObjectConflict, 409),
     (Malformed, 422),
@@ -58,6 +68,9 @@ def host_door(
     checkpoints: CheckpointExchange,
     self_tests: SelfTestDesk,
     proofs: LogProofs,
+    wipes: WipeOrders,
+    wipe_intake: WipeIntake,
+    gathering: Gathering,
 ) -> APIFlask:
     app = problems.new_app("Leadglass host door", _OVERRIDES)
     app.after_request(_says_what_it_reads)
@@ -107,9 +120,15 @@ def host_door(
     @app.post(checkpoint.PATH)
     def hold_against_log() -> Response:
         """Take what a host saw of the centre's log, and answer what it is now (docs/formats/log-checkpoint.md)."""
-        host = identities.certified(request)
-        question = checkpoint.CheckpointQuestion.parse(_body(checkpoint.MAX_QUESTION_BYTES))
-        return Response(checkpoints.answer(host, question).encode(), content_type="application/json")
+        host, question = identities.certified(request), _body(witnessing.MAX_QUESTION_BYTES)
+        return Response(checkpoints.answer(host, question), content_type="application/json")
+
+    @app.post(witnessing.COSIGNATURE_PATH)
+    def take_cosignature() -> Response:
+        """Take a checkpoint of the Merkle log that a host cosigned (docs/formats/log-checkpoint.md)."""
+        sent = _body(witnessing.MAX_COSIGNATURE_BYTES)
+        gathering.take_of_host(identities.of(request, Act.DELIVER), sent)
+        return Response(status=204)
 
     @app.post(self_test.PATH)
     def compare_phantom() -> Response:
@@ -146,7 +165,30 @@ def host_door(
         commands.take_result(identities.of(request, Act.REPORT), CommandId.parse(command_id), sent)
         return Response(status=204)
 
+    _add_wipes(app, identities, wipes, wipe_intake)
     return app
+
+
+def _add_wipes(app: APIFlask, identities: HostIdentities, wipes: WipeOrders, intake: WipeIntake) -> None:
+    @app.get(wipes_exchange.PATH)
+    def get_wipes() -> Response:
+        """Return the wipe tickets that wait for the host, and whether an incident holds it (docs/formats/wipe.md)."""
+        hold, tickets = wipes.waiting(identities.of(request, Act.REPORT))
+        return Response(ListedWipes(hold, tickets).encode(), content_type="application/json")
+
+    @app.post(f"{wipes_exchange.PATH}/<order_id>/notes")
+    def post_wipe_note(order_id: str) -> Response:
+        """Take what the host says it does with a ticket."""
+        sent = _body(note.MAX_BYTES)
+        intake.take_note(identities.of(request, Act.REPORT), TicketId.parse(order_id), sent)
+        return Response(status=204)
+
+    @app.post(f"{wipes_exchange.PATH}/<order_id>/report")
+    def post_wipe_report(order_id: str) -> Response:
+        """Take the host's signed report of a wipe: the evidence."""
+        sent = _body(_MAX_SIGNED_REPORT_BYTES)
+        intake.take_report(identities.of(request, Act.REPORT), TicketId.parse(order_id), sent)
+        return Response(status=204)
 
 
 def _says_what_it_reads(response: AnyResponse) -> AnyResponse:

@@ -11,6 +11,8 @@ from flask import Response, abort, request
 
 from control_plane.http import problems
 from control_plane.http.people_accounts import add_accounts
+from control_plane.http.people_audit import add_audit
+from control_plane.http.people_certificates import add_certificates
 from control_plane.http.people_codes import add_codes
 from control_plane.http.people_hosts import add_hosts
 from control_plane.http.people_log import add_log
@@ -46,12 +48,13 @@ from control_plane.http.people_policy import add_policy
 from control_plane.http.people_provider import add_provider
 from control_plane.http.people_services import PeopleServices, permitted, recognise
 from control_plane.http.people_sign_in import add_sign_in
+from control_plane.http.people_wipes import add_wipes
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.decide import Permission
 from control_plane.web import page
 from shared.canonical import Json
+from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.fields import decode_base64
-from shared.fleet.command import MAX_ENVELOPE_BYTES
 from shared.identity import CommandId, HostId, ObjectId
 
 _LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?", re.IGNORECASE)
@@ -78,8 +81,11 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_moves(app, services)
     add_codes(app, services)
     add_hosts(app, services)
+    add_audit(app, services)
     add_log(app, services)
     _add_commands(app, services)
+    add_wipes(app, services)
+    add_certificates(app, services)
     return app
 
 
@@ -193,7 +199,7 @@ def _add_audit(app: APIFlask, services: PeopleServices) -> None:
         """Go on without records of the centre's own log that are lost; certificates are issued again."""
         person = permitted(services, Permission.LOSS_ACCEPT)
         lost = services.log.accept(person.name, wanted.reason)
-        return {"first": lost.first, "last": lost.last}
+        return {"first": lost.first, "last": lost.last, "tree": lost.tree}
 
     @app.get("/api/v1/audit/export")
     def audit_export() -> Response:

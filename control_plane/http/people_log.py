@@ -3,7 +3,7 @@
 from apiflask import APIFlask
 from flask import Response
 
-from control_plane.http.people_models import LogProofAnswer, LogProofRequest
+from control_plane.http.people_models import LogProofAnswer, LogProofRequest, WitnessesAnswer
 from control_plane.http.people_services import PeopleServices, permitted
 from control_plane.people.decide import Permission
 from shared.canonical import Json
@@ -15,6 +15,19 @@ def add_log(app: APIFlask, services: PeopleServices) -> None:
         """Return the newest checkpoint of the Merkle log."""
         person = permitted(services, Permission.AUDIT_READ)
         return Response(services.merkle.checkpoint(person.name), content_type="text/plain; charset=utf-8")
+
+    @app.get("/api/v1/log/cosigned")
+    def log_cosigned() -> Response:
+        """Return the newest checkpoint that most witnesses cosigned, with their signatures beside the log's."""
+        person = permitted(services, Permission.AUDIT_READ)
+        return Response(services.merkle.cosigned(person.name), content_type="text/plain; charset=utf-8")
+
+    @app.get("/api/v1/log/witnesses")
+    @app.output(WitnessesAnswer)
+    def log_witnesses() -> dict[str, Json]:
+        """Return who saw what of the log: each witness, and what was found missing by whom."""
+        person = permitted(services, Permission.AUDIT_READ)
+        return services.merkle.witnesses(person.name)
 
     @app.get("/api/v1/log/key")
     def log_key() -> Response:

@@ -545,10 +545,51 @@ class LossRequest(Strict):
 
 
 class LossAnswer(BaseModel):
-    """Records `first` to `last` are lost, as far as anybody saw them."""
+    """Records `first` to `last` are lost, as far as anybody saw them, and of the Merkle log what had `tree` entries."""
 
     first: int
     last: int
+    tree: int
+
+
+class ShownLog(BaseModel):
+    origin: str
+    vkey: str
+    size: int
+    root: str
+
+
+class ShownWitness(BaseModel):
+    """What one witness cosigned last. `consistent`: this log has it; null: it has cosigned nothing."""
+
+    name: str
+    asset: str
+    vkey: str
+    size: int
+    root: str
+    cosigned: str | None
+    heard: str | None
+    consistent: bool | None
+    why: str
+    silent: bool
+
+
+class WitnessFinding(BaseModel):
+    """What somebody saw that this log does not have."""
+
+    who: str
+    what: str
+    accepted_by: str | None
+
+
+class WitnessesAnswer(BaseModel):
+    """`own_vkey` is the key by which this centre cosigns `others`, empty where there are none."""
+
+    log: ShownLog
+    own_vkey: str
+    others: list[str]
+    witnesses: list[ShownWitness]
+    findings: list[WitnessFinding]
 
 
 class MoveRequest(Strict):

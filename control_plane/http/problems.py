@@ -27,9 +27,12 @@ from control_plane.people.sessions import SessionUnknown
 from control_plane.people.tokens import TokenUnknown
 from control_plane.people.two_persons import RequestUnknown
 from control_plane.policy.versions import VersionUnknown
+from control_plane.sanitize.certifying import NotCertifiedYet
+from control_plane.sanitize.reading import OrderUnknown
 from control_plane.tlog.proofs import NotInLog
 from control_plane.tlog.reading import NoSuchTile
 from control_plane.vault.opening import ObjectUnknown
+from control_plane.witnesses.showing import NothingCosigned
 from shared.audit.batch import AuditGap
 from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.routes.queue import RouteUnknown
@@ -58,6 +61,9 @@ _STATUS: tuple[tuple[type[Exception], int], ...] = (
     (VersionUnknown, 404),
     (NotInLog, 404),
     (NoSuchTile, 404),
+    (OrderUnknown, 404),
+    (NotCertifiedYet, 404),
+    (NothingCosigned, 404),
     (AuditGap, 409),
     (Malformed, 400),
     (IntegrityFailure, 422),

@@ -15,7 +15,7 @@ from control_plane.db.models import KeyRow
 from control_plane.db.transactions import in_one_commit
 from control_plane.keys.root import KeyNotAuthentic, RootKey
 from control_plane.tlog.sequencer import Sequencer
-from shared.audit.tlog.keys import NoteSigner
+from shared.audit.tlog.keys import KeyType, NoteSigner
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import KeyId, RandomBytes
@@ -31,8 +31,11 @@ BROKER_TLS = "tls/broker/1"
 SERVICE_TLS = "tls/service/1"
 RECEIPTS = "evidence/receipts/1"
 JOURNAL = "evidence/journal/1"
+DOCUMENTS = "documents/1"
 LOG = "log/checkpoints/1"
 _LOG_NAME = "leadglass/log/"
+WITNESS = "log/witness/1"
+_WITNESS_NAME = "leadglass/site/"
 POLICY_ONLINE = "policy/online/1"
 _POLICY_ONLINE_ALL = "policy/online/"
 POLICY_TRUST = "policy/first-root-sha256/1"
@@ -88,6 +91,24 @@ class KeyStore:
         assert isinstance(key, ec.EllipticCurvePrivateKey)  # noqa: S101 (create_p256 is the only writer)
         return key
 
+    def p256_or_new(self, name: str) -> ec.EllipticCurvePrivateKey:
+        """Return the key of that name, made where there has never been one: a centre of before has none.
+
+        Raises KeyNotAuthentic.
+        """
+        try:
+            return self.p256(name)
+        except KeyUnknown:
+            in_one_commit(self._database, lambda session: self._begin_p256(session, name))
+            return self.p256(name)
+
+    def _begin_p256(self, session: Session, name: str) -> None:
+        if session.get(KeyRow, name) is not None:
+            return  # another worker was first
+        made = ec.generate_private_key(ec.SECP256R1())
+        public = SoftwareSigner(made).public
+        session.add(self._row(name, str(public.key_id), public.spki, _pkcs8(made)))
+
     def online_keys(self) -> tuple[str, ...]:
         """Return the names of all keys that say which policy is the newest, oldest first."""
         return self._numbered(_POLICY_ONLINE_ALL)
@@ -129,6 +150,25 @@ class KeyStore:
             in_one_commit(self._database, self._begin_log)
             secret = self._open(LOG).secret
         return _log_signer(Ed25519PrivateKey.from_private_bytes(secret))
+
+    def witness_signer(self) -> NoteSigner:
+        """Return the key that cosigns checkpoints of others' logs, made where there has never been one.
+
+        Raises KeyNotAuthentic.
+        """
+        try:
+            secret = self._open(WITNESS).secret
+        except KeyUnknown:
+            in_one_commit(self._database, self._make_witness)
+            secret = self._open(WITNESS).secret
+        key = Ed25519PrivateKey.from_private_bytes(secret)
+        digest = sha256(key.public_key().public_bytes_raw()).hexdigest()[:16]
+        return NoteSigner(_WITNESS_NAME + digest, key, KeyType.COSIGNATURE)
+
+    def _make_witness(self, session: Session) -> None:
+        if session.get(KeyRow, WITNESS) is None:
+            made = Ed25519PrivateKey.generate()
+            session.add(self._row(WITNESS, WITNESS, made.public_key().public_bytes_raw(), made.private_bytes_raw()))
 
     def _begin_log(self, session: Session) -> None:
         if session.get(KeyRow, LOG) is not None:

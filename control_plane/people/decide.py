@@ -20,6 +20,8 @@ class Permission(StrEnum):
     CODE_ISSUE = "enrolment-code:issue"
     HOST_REVOKE = "host:revoke"
     AUDIT_READ = "audit:read"
+    AUDIT_OPEN = "audit:open"
+    KEY_ERASE = "key:erase"
     LOSS_ACCEPT = "log:accept-loss"
     RECOVERY_DRILL = "recovery:drill"
     BACKUP_MAKE = "backup:make"
@@ -36,6 +38,10 @@ class Permission(StrEnum):
     HOST_APPROVE = "host:approve"
     HOST_CHANGE = "host:change"
     REQUEST_DECIDE = "request:decide"
+    WIPE_ORDER = "wipe:order"
+    WIPE_APPROVE = "wipe:approve"
+    WIPE_CARRY = "wipe:carry"
+    HOST_HOLD = "host:hold"
 
 
 Scope = frozenset[Permission] | None
@@ -45,15 +51,24 @@ _P = Permission
 _ROLES: dict[str, frozenset[Permission]] = {
     "administrator": frozenset(Permission),
     "field-engineer": frozenset(
-        {_P.STATUS_READ, _P.CODE_ISSUE, _P.ROUTE_RETRY, _P.SPOOL_MOVE, _P.ACCOUNT_OWN},
+        {_P.STATUS_READ, _P.CODE_ISSUE, _P.ROUTE_RETRY, _P.SPOOL_MOVE, _P.WIPE_ORDER, _P.WIPE_CARRY, _P.ACCOUNT_OWN},
     ),
-    "technician": frozenset({_P.STATUS_READ, _P.ACCOUNT_OWN}),
+    "technician": frozenset({_P.STATUS_READ, _P.WIPE_ORDER, _P.WIPE_CARRY, _P.ACCOUNT_OWN}),
     "auditor": frozenset({_P.STATUS_READ, _P.AUDIT_READ, _P.PERSON_LIST, _P.ACCOUNT_OWN}),
 }
 ADMINISTRATOR = "administrator"
 ROLES = tuple(_ROLES)
 NEVER_IN_A_SCOPE = frozenset(
-    {_P.ACCOUNT_OWN, _P.PERSON_ADD, _P.PERSON_CHANGE, _P.REQUEST_DECIDE, _P.AUTHORITY_CHANGE, _P.LOSS_ACCEPT}
+    {
+        _P.ACCOUNT_OWN,
+        _P.PERSON_ADD,
+        _P.PERSON_CHANGE,
+        _P.REQUEST_DECIDE,
+        _P.AUTHORITY_CHANGE,
+        _P.LOSS_ACCEPT,
+        _P.WIPE_APPROVE,
+        _P.KEY_ERASE,
+    }
 )
 """What makes other ways in, or takes a person's own judgement: no script for a part of their work is to have it."""
 

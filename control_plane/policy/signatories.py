@@ -5,8 +5,8 @@ from tuf.api.metadata import Root, Targets
 from control_plane.policy.evidence import evidence_key
 from control_plane.policy.publisher import PolicyPublisher
 from control_plane.policy.roles import is_named, name_of, parse_role
+from shared.envelope import Signatories
 from shared.errors import Refused
-from shared.fleet.command import Signatories
 from shared.identity import KeyId
 from shared.policy.document import ORGANISATION
 

@@ -9,9 +9,11 @@ from control_plane.db.models import AuditRow
 from control_plane.db.transactions import snapshot
 from control_plane.tlog import rows
 from control_plane.tlog.proofs import LogProofs, NotInLog
+from control_plane.witnesses.showing import WitnessShowing
 from shared.audit.attempt import Journal
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.tiles import WIDTH, Tile, encode_bundle
+from shared.canonical import Json
 from shared.errors import Refused
 
 
@@ -30,13 +32,25 @@ class ProvedRecord:
 
 
 class LogReading:
-    def __init__(self, database: sessionmaker[Session], journal: Journal, proofs: LogProofs) -> None:
-        self._database, self._journal, self._proofs = database, journal, proofs
+    def __init__(
+        self, database: sessionmaker[Session], journal: Journal, proofs: LogProofs, showing: WitnessShowing
+    ) -> None:
+        self._database, self._journal, self._proofs, self._showing = database, journal, proofs, showing
 
     def checkpoint(self, person: str) -> str:
         """Raises LogAltered, DatabaseUnavailable."""
         self._note(person, "checkpoint")
         return self._proofs.checkpoint()
+
+    def cosigned(self, person: str) -> str:
+        """Return the newest checkpoint that witnesses cosigned. Raises NothingCosigned, DatabaseUnavailable."""
+        self._note(person, "cosigned checkpoint")
+        return self._showing.cosigned()
+
+    def witnesses(self, person: str) -> dict[str, Json]:
+        """Return who saw what of the log. Raises DatabaseUnavailable."""
+        self._note(person, "witnesses")
+        return self._showing.report()
 
     def key(self, person: str) -> bytes:
         """Return the offer of the key that signs checkpoints (docs/formats/audit-log.md section 3)."""

@@ -8,16 +8,9 @@ from typing import TypeAlias
 from edge_agent.policy_sync.delegation import DelegationExpired, NotDelegated
 from edge_agent.policy_sync.verification import MetadataInvalid
 from shared import clock
+from shared.envelope import Signatories, SignerUnknown, TooFewSignatures
 from shared.errors import Refused
-from shared.fleet.command import (
-    Command,
-    Signatories,
-    SignedCommand,
-    SignerUnknown,
-    TooFewSignatures,
-    arguments_of,
-    verify_command,
-)
+from shared.fleet.command import Command, SignedCommand, arguments_of, verify_command
 from shared.identity import CommandId, HostId
 
 # How far the clocks of a person's machine and of a host may be apart.

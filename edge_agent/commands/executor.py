@@ -19,6 +19,7 @@ from edge_agent.policy_sync.delegation import Delegation
 from shared.audit import record as audit
 from shared.audit.record import Event, Happening, Subject, readable
 from shared.clock import Clock
+from shared.envelope import recorded_keys, recorded_people
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fleet.command import (
     MAX_DETAIL_CHARS,
@@ -32,10 +33,7 @@ from shared.fleet.command import (
     arguments_of,
     recorded_as,
     recorded_briefly,
-    recorded_keys,
-    recorded_people,
     sign_result,
-    signers_of,
 )
 from shared.identity import CommandId, HostId
 from shared.signing import EvidenceSigner
@@ -130,7 +128,7 @@ class CommandExecutor:
         delegation.verify_in_date(now)
         here = Here(self._host_id, delegation.signatories, now, self._store.is_taken)
         command = accept(envelope, here, self._checks)
-        signers = signers_of(envelope, delegation.signatories)
+        signers = envelope.signers(delegation.signatories)
         return Taken(command.command_id, command.digest, command.action, command.person, signers)
 
     def _say_again(self, offered: bytes, command: Command, exc: CommandUsed) -> None:

@@ -7,7 +7,7 @@ however the clock is set. So is the result of one that was refused: what the cen
 from dataclasses import dataclass
 
 from edge_agent.database import Database
-from shared.fleet.command import Signer
+from shared.envelope import Signer
 from shared.identity import CommandId, KeyId
 
 _SCHEMA = """

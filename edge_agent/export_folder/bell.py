@@ -16,15 +16,20 @@ class DescriptorBell(Bell):
     def ring(self) -> None:
         os.eventfd_write(self._descriptor, 1)
 
-    def sleep(self, timeout_s: float | None = None) -> None:
-        self.wait((), timeout_s)
+    def sleep(self, timeout_s: float | None = None) -> bool:
+        return self.wait((), timeout_s)
 
-    def wait(self, descriptors: tuple[tuple[int, int], ...], timeout_s: float | None) -> None:
-        """Return when it rings, when a descriptor has one of its `poll` events, or when the time is over."""
+    def wait(self, descriptors: tuple[tuple[int, int], ...], timeout_s: float | None) -> bool:
+        """Return when it rings, when a descriptor has one of its `poll` events, or when the time is over.
+
+        Returns whether it rang.
+        """
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         for descriptor, events in descriptors:
             poll.register(descriptor, events)
         ready = poll.poll(None if timeout_s is None else max(timeout_s, 0) * 1000)
-        if any(descriptor == self._descriptor for descriptor, _ in ready):
+        has_rung = any(descriptor == self._descriptor for descriptor, _ in ready)
+        if has_rung:
             os.eventfd_read(self._descriptor)
+        return has_rung

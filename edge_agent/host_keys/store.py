@@ -1,7 +1,7 @@
 """The host's private keys in its identity folder, each a file of its own.
 
-    file   tls.pem      evidence.key      dicom.pem      forwarding.key
-    tpm    tls.tpm.pem  evidence.tpm.key  dicom.tpm.pem  forwarding.tpm.key
+    file   tls.pem      evidence.key      dicom.pem      forwarding.key      witness.key
+    tpm    tls.tpm.pem  evidence.tpm.key  dicom.tpm.pem  forwarding.tpm.key  witness.tpm.key
 
 and fresh.pem or fresh.tpm.pem, a certificate request and its key, while this host asks for a certificate.
 
@@ -25,6 +25,7 @@ _NAMES = {
     KeyName.EVIDENCE: ("evidence", ".key"),
     KeyName.DICOM: ("dicom", ".pem"),
     KeyName.FORWARDING: ("forwarding", ".key"),
+    KeyName.WITNESS: ("witness", ".key"),
     KeyName.FRESH: ("fresh", ".pem"),
 }
 _BETWEEN = {KeyProtection.FILE: "", KeyProtection.TPM: ".tpm"}

@@ -18,6 +18,7 @@ class KeyName(StrEnum):
     EVIDENCE = "evidence"
     DICOM = "dicom"
     FORWARDING = "forwarding"
+    WITNESS = "witness"
     FRESH = "fresh"
 
 

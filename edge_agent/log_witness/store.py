@@ -1,10 +1,11 @@
-"""Keeps the highest checkpoint that this host verified of the centre's log, and what it lost of it, for good."""
+"""Keeps the highest checkpoints that this host verified of the centre's log, and what it lost of it, for good."""
 
 import sqlite3
 from dataclasses import dataclass
 
 from edge_agent.database import Database
 from shared.audit.checkpoint import Checkpoint
+from shared.audit.tlog.checkpoint import TreeHead, claimed_head
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS log_checkpoint (
@@ -14,6 +15,8 @@ INSERT OR IGNORE INTO log_checkpoint VALUES (1, 0, x'', NULL, '');
 CREATE TABLE IF NOT EXISTS log_checkpoint_lost (
     seq INTEGER NOT NULL, leaf BLOB NOT NULL, signed BLOB NOT NULL, accepted BLOB NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS log_head (one INTEGER PRIMARY KEY CHECK (one = 1), note TEXT NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS log_head_lost (note TEXT NOT NULL, accepted BLOB NOT NULL) STRICT;
 """
 
 
@@ -22,6 +25,11 @@ class Held:
     checkpoint: Checkpoint | None
     signed: bytes | None
     said: str  # what is wrong with the centre's log, empty where nothing is
+    note: str | None = None  # the newest checkpoint of the Merkle log, as the log signed it
+
+    @property
+    def head(self) -> TreeHead | None:
+        return None if self.note is None else claimed_head(self.note)
 
 
 class CheckpointStore:
@@ -32,8 +40,10 @@ class CheckpointStore:
         database.create(_SCHEMA)
 
     def held(self) -> Held:
-        ((seq, leaf, signed, said),) = self._database.read("SELECT seq, leaf, signed, said FROM log_checkpoint")
-        return Held(None if signed is None else Checkpoint(seq, leaf), signed, said)
+        ((seq, leaf, signed, said, note),) = self._database.read(
+            "SELECT seq, leaf, signed, said, (SELECT note FROM log_head) FROM log_checkpoint"
+        )
+        return Held(None if signed is None else Checkpoint(seq, leaf), signed, said, note)
 
     def keep(self, checkpoint: Checkpoint, signed: bytes) -> None:
         """Put a verified checkpoint in the place of the one before; it then survives a power cut."""
@@ -42,12 +52,21 @@ class CheckpointStore:
                 "UPDATE log_checkpoint SET seq = ?, leaf = ?, signed = ?", (checkpoint.seq, checkpoint.leaf, signed)
             )
 
+    def keep_head(self, note: str) -> None:
+        """Put a verified checkpoint of the Merkle log in the place of the one before, as `keep` does."""
+        with self._database.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO log_head VALUES (1, ?)", (note,))
+
     def lose(self, accepted: bytes) -> None:
         """Put what is held aside for good, with the centre's record by which a person accepted that it is lost."""
         with self._database.transaction() as connection:
             connection.execute(
                 "INSERT INTO log_checkpoint_lost SELECT seq, leaf, signed, ? FROM log_checkpoint", (accepted,)
             )
+
+    def lose_head(self, accepted: bytes) -> None:
+        with self._database.transaction() as connection:
+            connection.execute("INSERT INTO log_head_lost SELECT note, ? FROM log_head", (accepted,))
 
     def say(self, said: str) -> None:
         with self._database.transaction() as connection:
@@ -58,3 +77,9 @@ def read_said(connection: sqlite3.Connection) -> tuple[int, str]:
     """Return the number of what is held, 0 for none, and what is wrong with the centre's log."""
     seq, said = connection.execute("SELECT seq, said FROM log_checkpoint").fetchone()
     return int(seq), str(said)
+
+
+def read_note(connection: sqlite3.Connection) -> str:
+    """Return the newest checkpoint of the Merkle log that this host verified, empty where there is none."""
+    found = connection.execute("SELECT note FROM log_head").fetchone()
+    return str(found[0]) if found else ""

@@ -20,8 +20,8 @@ from edge_agent.policy_sync.verification import (
     verify_signers_agree,
 )
 from shared import clock
+from shared.envelope import Signatories
 from shared.errors import Refused
-from shared.fleet.command import Signatories
 from shared.identity import KeyId
 from shared.signing import EvidencePublicKey
 

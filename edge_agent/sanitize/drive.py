@@ -9,12 +9,16 @@ from shared.sanitization.medium import Medium
 
 @dataclass(frozen=True)
 class Drive:
-    """`node` is the whole device (/dev/sda), `number` its major:minor by which it is found again."""
+    """`node` is the whole device (/dev/sda), `number` its major:minor by which it is found again.
+
+    `sequence` is the kernel's diskseq, never given twice in one start; empty where the kernel has none.
+    """
 
     node: Path
     number: str
     sysfs: Path
     medium: Medium
+    sequence: str = ""
 
 
 class Watch(Protocol):

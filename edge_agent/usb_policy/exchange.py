@@ -6,7 +6,7 @@
               {"v":1, "ok":true, "layer", "version", "sha256", "expires", "signed_at", "devices", "watch",
                "parts":[[layer, version, sha256], ...], "newer":[[layer, version, sha256], ...], "root_version",
                "choice":{"key", "root", "snapshot"}};
-              "signed_at", "devices" and "watch" may be null; the last four are there where they say something
+              "signed_at", "devices", "watch" may be null; the last four, and "wipe", are there where they say something
               {"v":1, "ok":false, "kind": refused | integrity | unavailable, "error"}
 
 Both run the same code on the same machine, so a change of form needs no second version beside it. But the guard keeps
@@ -30,6 +30,7 @@ from shared.fields import Fields
 from shared.policy.accept import AcceptedPolicy
 from shared.policy.bundle import MAX_HEAD_BYTES, MAX_LAYER_BYTES
 from shared.policy.layer import LAYER_PATTERN, is_part, verify_parts
+from shared.policy.wipe import WipePolicy
 
 MAX_LAYERS = 3  # the organisation's, and those of a site and of a type of modality
 MAX_OFFER_BYTES = 1 + 4 + MAX_HEAD_BYTES + MAX_LAYERS * (4 + MAX_LAYER_BYTES)
@@ -100,6 +101,7 @@ class VerifiedPolicy:
     parts: tuple[AcceptedPolicy, ...] = ()
     newer: tuple[AcceptedPolicy, ...] = ()  # the newest of each layer whose roll-out has not reached this host
     choice: Choice = UNKNOWN_CHOICE
+    wipe: WipePolicy | None = None  # None: no drive of this host is wiped
 
     @property
     def acts_by(self) -> tuple[AcceptedPolicy, ...]:
@@ -125,6 +127,7 @@ class VerifiedPolicy:
             **layers_member("parts", self.parts),
             **layers_member("newer", self.newer),
             **choice_member(self.choice),
+            **({} if self.wipe is None else {"wipe": self.wipe.json()}),
         }
 
     @classmethod
@@ -142,6 +145,7 @@ class VerifiedPolicy:
             read_layers_member("parts", fields),
             read_layers_member("newer", fields),
             read_choice(fields),
+            WipePolicy.parse(fields.fields("wipe")) if fields.has("wipe") else None,
         )
         verify_parts([part.layer for part in policy.parts])
         if not all(is_part(part.layer) for part in policy.parts):

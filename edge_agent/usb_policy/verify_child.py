@@ -67,6 +67,7 @@ def judge(state: Path, data: bytes) -> VerifiedPolicy:
         tuple(parts),
         tuple(newest for newest, acts in zip(policy.newest, policy.acts_by, strict=True) if newest != acts),
         verification.choice(),
+        policy.effective.policy.wipe,
     )
 
 

@@ -5,130 +5,45 @@ What does not fit is counted and never left out in silence; what failed comes be
 
 from collections.abc import Sequence
 
-import segno
-from fpdf import FPDF
-from fpdf.fonts import TTFFont
-from pylopdf_fonts_zh_cn import sans_path
-
+from paper.pen import BLACK, BOTTOM, GREY, LEFT, RIGHT, RULE, TOP, WHITE, WIDTH, Pen
 from provisioning.finding import Finding, Verdict
 from provisioning.handover import words
 from provisioning.handover.report import ATTACHMENT, HandOver, SignedHandOver
-from provisioning.handover.words import Words
 from shared import clock
+from shared.words import Words
 
-_FONT = "sans"
-_LEFT, _RIGHT, _TOP, _BOTTOM = 14.0, 196.0, 12.0, 285.0
-_WIDTH = _RIGHT - _LEFT
 _QR_MM = 27.0
-_BLACK, _GREY, _WHITE, _RULE = (0, 0, 0), (95, 95, 95), (255, 255, 255), (190, 190, 190)
 _FILLS = {Verdict.FAIL: (176, 0, 32), Verdict.NOT_EVALUATED: (146, 84, 0), Verdict.PASS: (0, 98, 60)}
 _MOST_URGENT = (Verdict.FAIL, Verdict.NOT_EVALUATED, Verdict.PASS)
-_MM_OF_PT = 0.3528
 _MOST_LINES = 3  # of a reason
 _MOST_NAMED = 6  # lines of names, of each verdict
 _APART = 0.5
 _ROOMY, _DENSE = ((8.5, 20), (7.75, 20), (7.0, 20)), (7.0, 4)  # size and lines of what passed, where there is room
-_LEADING = 1.32
 
 
 def draw(signed: SignedHandOver) -> bytes:
     """Return the PDF: one page, and `signed` attached to it."""
-    pen = _Pen()
     report = signed.report
-    pen.pdf.set_title(f"Leadglass hand-over {report.host_id}")
-    pen.pdf.set_creation_date(report.made)
+    pen = Pen(f"Leadglass hand-over {report.host_id}", report.made)
     _head(pen, signed)
     _facts(pen, report)
     foot = _foot_height(pen, signed)
-    _findings(pen, report, _BOTTOM - foot)
-    _foot(pen, signed, _BOTTOM - foot)
-    pen.pdf.embed_file(
-        bytes=signed.encode(), basename=ATTACHMENT, mime_type="application/json", desc="the signed hand-over report"
-    )
-    return bytes(pen.pdf.output())
+    _findings(pen, report, BOTTOM - foot)
+    _foot(pen, signed, BOTTOM - foot)
+    pen.attach(signed.encode(), ATTACHMENT, "the signed hand-over report")
+    return pen.finished()
 
 
-class _Pen:
-    """Writes text at places in millimetres. A character without a picture is named by its number."""
-
-    def __init__(self) -> None:
-        self.pdf = FPDF(format="A4", unit="mm")
-        self.pdf.set_auto_page_break(False)
-        self.pdf.set_lang("en")
-        self.pdf.add_font(_FONT, "", sans_path())
-        self.pdf.set_font(_FONT, size=8)
-        self.pdf.add_page()
-        font = self.pdf.fonts[_FONT]
-        assert isinstance(font, TTFFont)  # noqa: S101 (it was read from a file above)
-        self._pictures = font.cmap
-        self.y = _TOP
-
-    def shown(self, text: str) -> str:
-        return "".join(one if ord(one) in self._pictures else words.not_shown(ord(one)) for one in text)
-
-    def height(self, size: float) -> float:
-        return size * _MM_OF_PT * _LEADING
-
-    def width(self, text: str, size: float) -> float:
-        self.pdf.set_font(_FONT, size=size)
-        return self.pdf.get_string_width(text)
-
-    def text(self, x: float, y: float, text: str, size: float, colour: tuple[int, int, int] = _BLACK) -> None:
-        self.pdf.set_font(_FONT, size=size)
-        self.pdf.set_text_color(*colour)
-        self.pdf.text(x, y + size * _MM_OF_PT, text)
-
-    def wrapped(self, text: str, width: float, size: float, most: int) -> list[str]:
-        """Return `text` in lines of at most `width`; what is left of it after `most` of them as an ellipsis."""
-        lines, line = list[str](), ""
-        for word in _breakable(self.shown(text)):
-            if line and self.width(line + word.rstrip(), size) > width:
-                lines.append(line.rstrip())
-                line = ""
-            line += word
-        lines.append(line.rstrip())
-        if len(lines) <= most:
-            return lines
-        last = lines[most - 1]
-        while last and self.width(f"{last}…", size) > width:
-            last = last[:-1]
-        return [*lines[: most - 1], f"{last}…"]
-
-    def box(self, x: float, y: float, width: float, height: float, fill: tuple[int, int, int]) -> None:
-        self.pdf.set_fill_color(*fill)
-        self.pdf.rect(x, y, width, height, style="F")
-
-    def rule(self, y: float) -> None:
-        self.pdf.set_draw_color(*_RULE)
-        self.pdf.set_line_width(0.2)
-        self.pdf.line(_LEFT, y, _RIGHT, y)
-
-
-def _breakable(text: str) -> list[str]:
-    """Return pieces between which a line may break: after a blank, and beside a character of Chinese."""
-    pieces, piece = list[str](), ""
-    for one in text:
-        if one >= "\u2e80":
-            pieces += [piece, one] if piece else [one]
-            piece = ""
-        elif one == " " or len(piece) >= 40:
-            pieces.append(piece + one)
-            piece = ""
-        else:
-            piece += one
-    return [*pieces, piece] if piece else pieces
-
-
-def _head(pen: _Pen, signed: SignedHandOver) -> None:
+def _head(pen: Pen, signed: SignedHandOver) -> None:
     report = signed.report
-    pen.text(_LEFT, pen.y, words.TITLE.en, 15)
-    pen.text(_LEFT, pen.y + 7.5, words.TITLE.zh, 15)
-    _qr(pen, f"leadglass-hand-over:sha256:{signed.sha256}", _RIGHT - _QR_MM, _TOP)
-    x, y, wide = _LEFT, pen.y + 17, 48.0
+    pen.text(LEFT, pen.y, words.TITLE.en, 15)
+    pen.text(LEFT, pen.y + 7.5, words.TITLE.zh, 15)
+    pen.qr(f"leadglass-hand-over:sha256:{signed.sha256}", RIGHT - _QR_MM, TOP, _QR_MM)
+    x, y, wide = LEFT, pen.y + 17, 48.0
     for verdict in _MOST_URGENT:
         count, said = report.count(verdict), words.VERDICTS[verdict]
-        pen.box(x, y, wide, 11, _FILLS[verdict] if count else _RULE)
-        colour = _WHITE if count else _BLACK
+        pen.box(x, y, wide, 11, _FILLS[verdict] if count else RULE)
+        colour = WHITE if count else BLACK
         pen.text(x + 2, y + 1.2, str(count), 20, colour)
         pen.text(x + 16, y + 1.4, said.en, 9, colour)
         pen.text(x + 16, y + 5.8, said.zh, 9, colour)
@@ -136,17 +51,7 @@ def _head(pen: _Pen, signed: SignedHandOver) -> None:
     pen.y = y + 14
 
 
-def _qr(pen: _Pen, text: str, x: float, y: float) -> None:
-    rows = list(segno.make_qr(text, error="m").matrix_iter(border=0))
-    side = _QR_MM / len(rows)
-    pen.pdf.set_fill_color(*_BLACK)
-    for down, row in enumerate(rows):
-        for across, dark in enumerate(row):
-            if dark:
-                pen.pdf.rect(x + across * side, y + down * side, side, side, style="F")
-
-
-def _facts(pen: _Pen, report: HandOver) -> None:
+def _facts(pen: Pen, report: HandOver) -> None:
     keys = words.KEYS_IN[report.keys.value]
     policy = ", ".join(f"{layer} {version}" for layer, version in report.policy.items()) or "none 无"
     rows: list[tuple[Words, str]] = [
@@ -159,16 +64,16 @@ def _facts(pen: _Pen, report: HandOver) -> None:
         (words.SOFTWARE, ", ".join(f"{name} {version}" for name, version in report.software.items())),
     ]
     for label, value in rows:
-        lines = pen.wrapped(value, _WIDTH - 62, 8.5, 2)
-        pen.text(_LEFT, pen.y, label.en, 8.5, _GREY)
-        pen.text(_LEFT + 31, pen.y, label.zh, 8.5, _GREY)
+        lines = pen.wrapped(value, WIDTH - 62, 8.5, 2)
+        pen.text(LEFT, pen.y, label.en, 8.5, GREY)
+        pen.text(LEFT + 31, pen.y, label.zh, 8.5, GREY)
         for line in lines:
-            pen.text(_LEFT + 62, pen.y, line, 8.5)
+            pen.text(LEFT + 62, pen.y, line, 8.5)
             pen.y += pen.height(8.5)
     pen.y += 2
 
 
-def _findings(pen: _Pen, report: HandOver, bottom: float) -> None:
+def _findings(pen: Pen, report: HandOver, bottom: float) -> None:
     rest = [
         (step, found)
         for verdict in (Verdict.FAIL, Verdict.NOT_EVALUATED)
@@ -188,28 +93,28 @@ def _findings(pen: _Pen, report: HandOver, bottom: float) -> None:
     if not passing:
         _both(pen, words.NONE_PASSED, 8.5)
     for line in passing:
-        pen.text(_LEFT, pen.y, line, size)
+        pen.text(LEFT, pen.y, line, size)
         pen.y += pen.height(size) + _APART
 
 
-def _beneath(pen: _Pen, report: HandOver, size: float, most: int) -> float:
+def _beneath(pen: Pen, report: HandOver, size: float, most: int) -> float:
     """Return how much room the names of what passed take."""
     return len(_passing(pen, report, size, most)) * (pen.height(size) + _APART) + 10
 
 
-def _section(pen: _Pen, title: Words) -> None:
+def _section(pen: Pen, title: Words) -> None:
     pen.rule(pen.y)
     pen.y += 1
     _both(pen, title, 9)
     pen.y += 0.6
 
 
-def _both(pen: _Pen, said: Words, size: float) -> None:
-    pen.text(_LEFT, pen.y, f"{said.en}  {said.zh}", size, _GREY)
+def _both(pen: Pen, said: Words, size: float) -> None:
+    pen.text(LEFT, pen.y, f"{said.en}  {said.zh}", size, GREY)
     pen.y += pen.height(size)
 
 
-def _open(pen: _Pen, rest: Sequence[tuple[str, Finding]], bottom: float) -> None:
+def _open(pen: Pen, rest: Sequence[tuple[str, Finding]], bottom: float) -> None:
     """List what did not pass, with as much of each reason as there is room for, and the rest by name."""
     rows = [_reason(pen, found, _MOST_LINES) for _, found in rest]
     for most in range(_MOST_LINES - 1, 0, -1):
@@ -224,7 +129,7 @@ def _open(pen: _Pen, rest: Sequence[tuple[str, Finding]], bottom: float) -> None
         _row(pen, step, found, reason)
 
 
-def _by_name(pen: _Pen, rest: Sequence[tuple[str, Finding]]) -> list[str]:
+def _by_name(pen: Pen, rest: Sequence[tuple[str, Finding]]) -> list[str]:
     """Return lines that name findings without their reasons; those for which there is no room at all are counted."""
     lines = [f"{words.more(len(rest)).en}  {words.more(len(rest)).zh}:"]
     for verdict in (Verdict.FAIL, Verdict.NOT_EVALUATED):
@@ -232,48 +137,40 @@ def _by_name(pen: _Pen, rest: Sequence[tuple[str, Finding]]) -> list[str]:
         if names:
             said = words.VERDICTS[verdict]
             listed = "; ".join(name.rstrip() for name in names)
-            lines += pen.wrapped(f"{said.en} {said.zh} ({len(names)}): {listed}", _WIDTH, 7, _MOST_NAMED)
+            lines += pen.wrapped(f"{said.en} {said.zh} ({len(names)}): {listed}", WIDTH, 7, _MOST_NAMED)
     return lines
 
 
-def _name(pen: _Pen, rest: Sequence[tuple[str, Finding]]) -> None:
+def _name(pen: Pen, rest: Sequence[tuple[str, Finding]]) -> None:
     for line in _by_name(pen, rest):
-        pen.text(_LEFT, pen.y, line, 7)
+        pen.text(LEFT, pen.y, line, 7)
         pen.y += pen.height(7)
 
 
-def _reason(pen: _Pen, found: Finding, most: int) -> list[str]:
+def _reason(pen: Pen, found: Finding, most: int) -> list[str]:
     said = f"{found.reason} → {found.fix}" if found.fix else found.reason
-    return pen.wrapped(said, _WIDTH - 84, 7.5, most)
+    return pen.wrapped(said, WIDTH - 84, 7.5, most)
 
 
-def _row_height(pen: _Pen, reason: Sequence[str]) -> float:
+def _row_height(pen: Pen, reason: Sequence[str]) -> float:
     return max(2, len(reason)) * pen.height(7.5) + 1
 
 
-def _row(pen: _Pen, step: str, found: Finding, reason: Sequence[str]) -> None:
+def _row(pen: Pen, step: str, found: Finding, reason: Sequence[str]) -> None:
     said, line = words.VERDICTS[found.verdict], pen.height(7.5)
-    pen.box(_LEFT, pen.y, 25, 2 * line - 0.3, _FILLS[found.verdict])
-    pen.text(_LEFT + 1, pen.y + 0.1, said.en, 7.5, _WHITE)
-    pen.text(_LEFT + 1, pen.y + line - 0.1, said.zh, 7.5, _WHITE)
+    pen.box(LEFT, pen.y, 25, 2 * line - 0.3, _FILLS[found.verdict])
+    pen.text(LEFT + 1, pen.y + 0.1, said.en, 7.5, WHITE)
+    pen.text(LEFT + 1, pen.y + line - 0.1, said.zh, 7.5, WHITE)
     named = words.STEPS[step]
     for down, (left, right) in enumerate(((named.en, found.check), (named.zh, words.check_zh(found.check)))):
-        pen.text(_LEFT + 27, pen.y + down * line, left, 7.5, _GREY)
-        pen.text(_LEFT + 50, pen.y + down * line, *_fitting(pen, right, 33))
+        pen.text(LEFT + 27, pen.y + down * line, left, 7.5, GREY)
+        pen.text(LEFT + 50, pen.y + down * line, *pen.fitting(right, 33, 7.5))
     for down, text in enumerate(reason):
-        pen.text(_LEFT + 84, pen.y + down * line, text, 7.5)
+        pen.text(LEFT + 84, pen.y + down * line, text, 7.5)
     pen.y += _row_height(pen, reason)
 
 
-def _fitting(pen: _Pen, text: str, width: float) -> tuple[str, float]:
-    """Return `text` and the size at which it fits."""
-    size = 7.5
-    while size > 5 and pen.width(text, size) > width:
-        size -= 0.25
-    return text, size
-
-
-def _passing(pen: _Pen, report: HandOver, size: float, most: int) -> list[str]:
+def _passing(pen: Pen, report: HandOver, size: float, most: int) -> list[str]:
     """Return the names of what passed, step by step and each counted, in at most so many lines of each."""
     lines = list[str]()
     for outcome in report.steps:
@@ -281,7 +178,7 @@ def _passing(pen: _Pen, report: HandOver, size: float, most: int) -> list[str]:
         if passed:
             named = words.STEPS[outcome.step]
             checks = "; ".join(f"{check} {words.check_zh(check)}".rstrip() for check in passed)
-            lines += pen.wrapped(f"{named.en} {named.zh} ({len(passed)}): {checks}", _WIDTH, size, most)
+            lines += pen.wrapped(f"{named.en} {named.zh} ({len(passed)}): {checks}", WIDTH, size, most)
     return lines
 
 
@@ -297,24 +194,24 @@ def _foot_lines(signed: SignedHandOver) -> list[tuple[str, float]]:
     ]
 
 
-def _foot_height(pen: _Pen, signed: SignedHandOver) -> float:
+def _foot_height(pen: Pen, signed: SignedHandOver) -> float:
     return 24 + sum(pen.height(size) for _, size in _foot_lines(signed))
 
 
-def _foot(pen: _Pen, signed: SignedHandOver, top: float) -> None:
+def _foot(pen: Pen, signed: SignedHandOver, top: float) -> None:
     pen.rule(top)
     pen.y = top + 1.5
-    half = _WIDTH / 2
+    half = WIDTH / 2
     persons = ((words.ENGINEER, signed.report.engineer), (words.RECEIVED_BY, signed.report.received_by))
     for number, (role, name) in enumerate(persons):
-        x = _LEFT + number * half
-        pen.text(x, pen.y, f"{role.en} {role.zh}", 8.5, _GREY)
+        x = LEFT + number * half
+        pen.text(x, pen.y, f"{role.en} {role.zh}", 8.5, GREY)
         for down, line in enumerate(pen.wrapped(name, half - 42, 9, 2)):
             pen.text(x + 40, pen.y + down * pen.height(9), line, 9)
-        pen.pdf.line(x + 40, top + 19, x + half - 6, top + 19)
-    pen.text(_LEFT, top + 11, words.AS_TYPED.en, 7, _GREY)
-    pen.text(_LEFT, top + 14.5, words.AS_TYPED.zh, 7, _GREY)
+        pen.line(x + 40, x + half - 6, top + 19)
+    pen.text(LEFT, top + 11, words.AS_TYPED.en, 7, GREY)
+    pen.text(LEFT, top + 14.5, words.AS_TYPED.zh, 7, GREY)
     pen.y = top + 21.5
     for line, size in _foot_lines(signed):
-        pen.text(_LEFT, pen.y, line, size, _GREY if size == 7 else _BLACK)
+        pen.text(LEFT, pen.y, line, size, GREY if size == 7 else BLACK)
         pen.y += pen.height(size)

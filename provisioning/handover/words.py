@@ -1,15 +1,8 @@
 # ruff: noqa: RUF001 (Chinese has punctuation of its own)
 """The words of the hand-over page, in English and in Chinese. Reasons are the program's own, in English."""
 
-from typing import NamedTuple
-
 from provisioning.finding import Verdict
-
-
-class Words(NamedTuple):
-    en: str
-    zh: str
-
+from shared.words import Words
 
 TITLE = Words("Hand-over of a protected host", "受保护主机交接报告")
 VERDICTS = {
@@ -112,8 +105,3 @@ NO_PATIENT = Words("The self-test's image is synthetic and nobody's.", "自检�
 
 def more(count: int) -> Words:
     return Words(f"and {count} more, whose reasons stand in the signed file", f"另有 {count} 项，原因见签名文件")
-
-
-def not_shown(code_point: int) -> str:
-    """Return what stands for a character of which the font has no picture."""
-    return f"[not shown 未显示 U+{code_point:04X}]"

@@ -28,7 +28,7 @@ LAUNCHED: Mapping[str, str] = {
 }
 VENV = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {PYTHON}\n"
 LOCKS = ("provision",)  # which holds the agent's
-OUR_PACKAGES = ("edge_agent", "provisioning", "shared")
+OUR_PACKAGES = ("edge_agent", "paper", "provisioning", "shared")
 
 # What `pip` builds our own package with is not what it runs with.
 _NOT_ON_A_HOST = {"pip", "setuptools"}

@@ -1,4 +1,4 @@
-"""leadglass-verify: check images, sealed objects, the audit log and hand-over reports, with no private key."""
+"""leadglass-verify: check images, sealed objects, the audit log, its archives, hand-overs and wipes; no private key."""
 
 import argparse
 import json
@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from shared.errors import Malformed, Unavailable
 
     try:
-        judges = {"object": _object, "audit": _audit, "image": _image, "log": _log, "hand-over": _hand_over}
+        judges = {"object": _object, "audit": _audit, "image": _image, "log": _log}
+        judges |= {"hand-over": _hand_over, "certificate": _certificate, "archive": _archive}
         judge = judges[arguments.what]
         ok, shown, conclusion, as_json = judge(arguments)
         if arguments.json:
@@ -46,7 +47,8 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-verify", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(dest="what", required=True, metavar="{image,object,audit,log,hand-over}")
+    names = "{image,object,audit,log,archive,hand-over,certificate}"
+    kinds = parser.add_subparsers(dest="what", required=True, metavar=names)
     image = kinds.add_parser("image", help="check a DICOM file: who captured it, when, and is it unchanged?")
     image.add_argument("file", type=Path, metavar="FILE", help="the image, as an archive gives it back")
     image.add_argument(
@@ -69,6 +71,15 @@ def command_line() -> argparse.ArgumentParser:
         "--root", type=Path, required=True, metavar="PEM", help="certificate of the authority you trust", dest="ca"
     )
     hand_over.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+    wiped = kinds.add_parser("certificate", help="check the certificate of a wipe: is it true of that drive?")
+    wiped.add_argument("file", type=Path, metavar="FILE", help="the certificate, or the PDF that it is attached to")
+    wiped.add_argument(
+        "--policy-root", type=Path, metavar="FILE", help="the policy's root, to know the keys of who approved it"
+    )
+    wiped.add_argument("--drive", type=Path, metavar="DEVICE", help="read samples of the drive itself and compare")
+    wiped.add_argument(
+        "--extract", type=Path, metavar="DIR", help="write what was signed, the signatures and the keys, for openssl"
+    )
     log = kinds.add_parser("log", help="check the Merkle log: a proof of one record, or all of it")
     log.add_argument("file", type=Path, metavar="PROOF|DIR", help="what `audit proof` or `audit tiles` wrote")
     log.add_argument("--record", type=Path, metavar="FILE", help="the record that PROOF is of")
@@ -76,9 +87,20 @@ def command_line() -> argparse.ArgumentParser:
         "--kept", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint of before; repeatable"
     )
     log.add_argument("--key", metavar="VKEY", help="the log's key, instead of --ca")
-    for command in (image, sealed, audit, log):
+    log.add_argument(
+        "--witness", action="append", default=[], metavar="VKEY", help="who has to have cosigned it; repeatable"
+    )
+    log.add_argument("--at-least", type=int, metavar="K", help="how many of these witnesses [all of them]")
+    archive = kinds.add_parser("archive", help="check an incident's records and all that proves them, in one file")
+    archive.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-server audit archive` wrote")
+    archive.add_argument("--kept", type=Path, metavar="FILE", help="the checkpoint that you kept")
+    for command in (image, sealed, audit, log, archive, wiped):
         command.add_argument(
-            "--ca", type=Path, required=command is image, metavar="PEM", help="certificate of the authority you trust"
+            "--ca",
+            type=Path,
+            required=command in (image, archive, wiped),
+            metavar="PEM",
+            help="certificate of the authority you trust",
         )
         command.add_argument("--json", action="store_true", help="print one JSON object instead of text")
     return parser
@@ -120,19 +142,36 @@ def _audit(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
 def _log(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
     from provisioning.verify import checks
     from provisioning.verify.log import judge_folder, judge_proof, read_proof
+    from provisioning.verify.witnesses import Quorum
     from shared.audit.tlog.keys import NoteKey
     from shared.errors import Malformed
 
     if (arguments.ca is None) == (arguments.key is None):
         raise Malformed("command", "give --ca, or the log's key by --key")
     trusted = _trust(arguments.ca) if arguments.key is None else NoteKey.parse(arguments.key)
+    quorum = Quorum.parse(arguments.witness, arguments.at_least)
     if arguments.file.is_dir():
-        report = judge_folder(arguments.file, trusted, [path.read_text() for path in arguments.kept])
+        report = judge_folder(arguments.file, trusted, [path.read_text() for path in arguments.kept], quorum)
     else:
         record = None if arguments.record is None else arguments.record.read_bytes()
-        report = judge_proof(read_proof(arguments.file), record, trusted)
+        report = judge_proof(read_proof(arguments.file), record, trusted, quorum)
     as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
     return report.ok, checks.lines(report.checks), report.conclusion, as_json
+
+
+def _archive(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from provisioning.verify import checks
+    from provisioning.verify.archive import judge_archive
+
+    kept = None if arguments.kept is None else arguments.kept.read_text(errors="replace")
+    with arguments.file.open("rb") as file:
+        _require_seekable(file)
+        report = judge_archive(file, _trust(arguments.ca), kept)
+    as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
+    if report.manifest is not None:
+        as_json["question"] = report.manifest.question.json()
+        as_json["records"] = [one.json() for one in report.manifest.records]
+    return report.ok, [*checks.lines(report.checks), *report.lines()], report.conclusion, as_json
 
 
 def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
@@ -167,17 +206,38 @@ def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
 
 
 def _hand_over(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
-    from provisioning.handover.attachment import MAX_PDF_BYTES, attached_report, is_pdf
-    from provisioning.handover.report import SignedHandOver
+    from paper.attachment import MAX_PDF_BYTES, attached_file, is_pdf
+    from provisioning.handover.report import ATTACHMENT, SignedHandOver
     from provisioning.verify import checks
     from provisioning.verify.hand_over import judge_hand_over
 
     trust = _trust(arguments.ca)
     with arguments.file.open("rb") as file:
         data = file.read(MAX_PDF_BYTES + 1)
-    judged = judge_hand_over(SignedHandOver.parse(attached_report(data) if is_pdf(data) else data), trust)
+    report = attached_file(data, ATTACHMENT, "hand-over PDF") if is_pdf(data) else data
+    judged = judge_hand_over(SignedHandOver.parse(report), trust)
     as_json: dict[str, object] = dict(judged.json())
     return judged.ok, [*checks.lines(judged.checks), *judged.lines()], judged.conclusion, as_json
+
+
+def _certificate(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from paper.attachment import MAX_PDF_BYTES, is_pdf
+    from provisioning.verify import checks
+    from provisioning.verify.wipe_certificate import judge_certificate, judge_page
+    from provisioning.verify.wipe_drive import check_drive
+    from provisioning.verify.wipe_extract import extract, keys_of_root
+
+    trust = _trust(arguments.ca)
+    people = None if arguments.policy_root is None else keys_of_root(arguments.policy_root.read_bytes())
+    with arguments.file.open("rb") as file:
+        data = file.read(MAX_PDF_BYTES + 1)
+    report = (judge_page if is_pdf(data) else judge_certificate)(data, trust, people)
+    if arguments.drive is not None and report.certificate is not None:
+        report = report.and_also(check_drive(report.certificate.body.statement, arguments.drive))
+    if arguments.extract is not None and report.certificate is not None:
+        extract(report.certificate, arguments.extract)
+    as_json: dict[str, object] = dict(report.json())
+    return report.ok, [*checks.lines(report.checks), *report.lines()], report.conclusion, as_json
 
 
 def _trust(path: Path) -> "Trust":

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provisioning.verify.checks import Check, State, failures, judged, not_evaluated
+from provisioning.verify.witnesses import Quorum, judge_quorum
 from shared.audit.record import MAX_PUBLIC_BYTES, leaf_hash
 from shared.audit.tlog.checkpoint import TreeHead, verify_checkpoint
 from shared.audit.tlog.keys import NoteKey
@@ -36,7 +37,7 @@ class LogReport:
 Trusted = Trust | NoteKey
 
 
-def judge_proof(proof: str, public: bytes | None, trusted: Trusted) -> LogReport:
+def judge_proof(proof: str, public: bytes | None, trusted: Trusted, quorum: Quorum | None = None) -> LogReport:
     """Judge a tlog-proof of the record whose public part is given. Raises Malformed: it is no proof."""
     parsed = ProofText.parse(proof)
     key, checks = _key(trusted, lambda: parsed.extra)
@@ -48,14 +49,20 @@ def judge_proof(proof: str, public: bytes | None, trusted: Trusted) -> LogReport
         checks.append(not_evaluated("inclusion", "the checkpoint above it does not hold"))
     else:
         checks.append(_attempted("inclusion", lambda: _included(proof, public, key)))
+    if quorum is not None:
+        checks.append(judge_quorum(quorum, [] if head is None else [(parsed.checkpoint, head)]))
     done = f"this record is in the log {head.origin}, under a checkpoint of {head.size} entries" if head else ""
     return _report(checks, f"{done}. Whether others are shown the same log, a checkpoint that they kept says")
 
 
-def judge_folder(folder: Path, trusted: Trusted, kept: Sequence[str]) -> LogReport:
-    """Judge a log as C2SP tlog-tiles lays it out, in constant memory, and that it goes on from `kept` checkpoints."""
+def judge_folder(folder: Path, trusted: Trusted, kept: Sequence[str], quorum: Quorum | None = None) -> LogReport:
+    """Judge a log as C2SP tlog-tiles lays it out, in constant memory, and that it goes on from `kept` checkpoints.
+
+    With a `quorum`, one of these or the log's own has to be cosigned by it.
+    """
     key, checks = _key(trusted, lambda: _read(folder / "log-key.json", _MAX_OFFER_BYTES))
-    head, found = _head(_read(folder / "checkpoint", MAX_NOTE_BYTES).decode(errors="replace"), key)
+    newest = _read(folder / "checkpoint", MAX_NOTE_BYTES).decode(errors="replace")
+    head, found = _head(newest, key)
     checks.append(found)
     older = [_head(note, key) for note in kept]
     if head is None or key is None:
@@ -66,8 +73,14 @@ def judge_folder(folder: Path, trusted: Trusted, kept: Sequence[str]) -> LogRepo
     except Malformed as exc:
         return _report([*checks, judged("entries", False, str(exc))], "")
     checks += _judged_walk(walked, head)
-    for one, why in older:
-        checks.append(_judged_kept(one, why, walked, head))
+    proved = [(newest, head)]
+    for note, (one, why) in zip(kept, older, strict=True):
+        judged_kept = _judged_kept(one, why, walked, head)
+        checks.append(judged_kept)
+        if one is not None and judged_kept.holds:
+            proved.append((note, one))
+    if quorum is not None:
+        checks.append(judge_quorum(quorum, proved))
     return _report(checks, f"the log {head.origin} has {head.size} entries, and these are they")
 
 

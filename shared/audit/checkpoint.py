@@ -25,7 +25,8 @@ PATH = "/api/v1/log/checkpoint"
 MAX_QUESTION_BYTES = 8192
 MAX_ANSWER_BYTES = 65_536
 _MAX_STATEMENT_BYTES = 4096
-_LOST, _GAP = "log", "gap"
+_LOST, _GAP, _TREE = "log", "gap", "tree"
+_SIZE = re.compile(r"[1-9][0-9]{0,18}")
 _RANGE = re.compile(r"([1-9][0-9]{0,15}) to ([1-9][0-9]{0,15})")
 
 
@@ -50,15 +51,33 @@ class AcceptedLoss:
     record: bytes
     statement: bytes  # signed
 
+    def json(self) -> dict[str, Json]:
+        return {"record": self.record.decode(), "statement": encode_base64(self.statement)}
+
+    @classmethod
+    def of(cls, outer: Fields, name: str) -> "AcceptedLoss | None":
+        """Read a member of a message that may be null. Raises Malformed."""
+        if outer.is_null(name):
+            return None
+        fields = outer.fields(name)
+        record = fields.text("record", r"(?s:.*)", max_chars=MAX_PUBLIC_BYTES).encode()
+        accepted = cls(record, fields.base64("statement", max_bytes=_MAX_STATEMENT_BYTES))
+        fields.done()
+        return accepted
+
 
 @dataclass(frozen=True)
 class Loss:
-    """Records `first` to `last` of the centre's log are lost, says record `seq` of it, in the name of `person`."""
+    """Records `first` to `last` of the centre's log are lost, says record `seq` of it, in the name of `person`.
+
+    `tree` is how many entries the Merkle log had at most that is lost, 0 where nothing of it is.
+    """
 
     first: int
     last: int
     person: str
     seq: int
+    tree: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,12 +85,19 @@ class CheckpointQuestion:
     seen: bytes | None  # the statement with the highest number that the host ever verified, signed
 
     def encode(self) -> bytes:
-        return canonical.encode({"v": 1, "seen": None if self.seen is None else encode_base64(self.seen)})
+        return canonical.encode(self.json())
+
+    def json(self) -> dict[str, Json]:
+        return {"v": 1, "seen": None if self.seen is None else encode_base64(self.seen)}
 
     @classmethod
     def parse(cls, data: bytes) -> "CheckpointQuestion":
         """Raises Malformed; nothing is verified yet."""
-        fields = _message(data, "checkpoint question", MAX_QUESTION_BYTES)
+        return cls.of(message(data, "checkpoint question", MAX_QUESTION_BYTES))
+
+    @classmethod
+    def of(cls, fields: Fields) -> "CheckpointQuestion":
+        fields.version()
         question = cls(_statement(fields, "seen"))
         fields.done()
         return question
@@ -87,28 +113,29 @@ class CheckpointAnswer:
     certificate: str
 
     def encode(self) -> bytes:
-        accepted: dict[str, Json] | None = None
-        if self.accepted is not None:
-            statement = encode_base64(self.accepted.statement)
-            accepted = {"record": self.accepted.record.decode(), "statement": statement}
-        return canonical.encode(
-            {
-                "v": 1,
-                "present": encode_base64(self.present),
-                "at_seen": None if self.at_seen is None else encode_base64(self.at_seen),
-                "accepted": accepted,
-                "certificate": self.certificate,
-            }
-        )
+        return canonical.encode(self.json())
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "v": 1,
+            "present": encode_base64(self.present),
+            "at_seen": None if self.at_seen is None else encode_base64(self.at_seen),
+            "accepted": None if self.accepted is None else self.accepted.json(),
+            "certificate": self.certificate,
+        }
 
     @classmethod
     def parse(cls, data: bytes) -> "CheckpointAnswer":
         """Raises Malformed; nothing is verified yet."""
-        fields = _message(data, "checkpoint answer", MAX_ANSWER_BYTES)
+        return cls.of(message(data, "checkpoint answer", MAX_ANSWER_BYTES))
+
+    @classmethod
+    def of(cls, fields: Fields) -> "CheckpointAnswer":
+        fields.version()
         answer = cls(
             present=fields.base64("present", max_bytes=_MAX_STATEMENT_BYTES),
             at_seen=_statement(fields, "at_seen"),
-            accepted=None if fields.is_null("accepted") else _accepted(fields.fields("accepted")),
+            accepted=AcceptedLoss.of(fields, "accepted"),
             certificate=fields.text("certificate", CHAIN_PATTERN, max_chars=MAX_PEM_CHARS),
         )
         fields.done()
@@ -151,12 +178,18 @@ def read_loss(record: AuditRecord) -> Loss:
     persons = [who.name for who in record.who if who.kind == "person"]
     if len(ranges) != 1 or ranges[0] is None or len(persons) != 1:
         raise Malformed("accepted loss", "it does not name one person and one run of records")
-    return Loss(int(ranges[0][1]), int(ranges[0][2]), persons[0], record.seq)
+    trees = [int(what.name) for what in record.what if what.kind == _TREE and _SIZE.fullmatch(what.name)]
+    return Loss(int(ranges[0][1]), int(ranges[0][2]), persons[0], record.seq, max(trees, default=0))
 
 
 def loss_subject(first: int, last: int) -> Subject:
     """Return how a record names the run of records that were lost."""
     return Subject(_LOST, f"{first} to {last}")
+
+
+def tree_subject(size: int) -> Subject:
+    """Return how a record names a Merkle log of `size` entries that somebody saw and that is not this one."""
+    return Subject(_TREE, str(size))
 
 
 def gap_subject(first: int, last: int) -> Subject:
@@ -172,20 +205,12 @@ def read_gap(record: AuditRecord) -> tuple[int, int] | None:
     return (int(ranges[0][1]), int(ranges[0][2])) if len(ranges) == 1 and ranges[0] is not None else None
 
 
-def _message(data: bytes, what: str, most: int) -> Fields:
+def message(data: bytes, what: str, most: int) -> Fields:
+    """Return the members of a message of at most `most` bytes. Raises Malformed."""
     if len(data) > most:
         raise Malformed(what, f"larger than {most} bytes")
-    fields = Fields(canonical.parse(data, what), what)
-    fields.version()
-    return fields
+    return Fields(canonical.parse(data, what), what)
 
 
 def _statement(fields: Fields, name: str) -> bytes | None:
     return None if fields.is_null(name) else fields.base64(name, max_bytes=_MAX_STATEMENT_BYTES)
-
-
-def _accepted(fields: Fields) -> AcceptedLoss:
-    record = fields.text("record", r"(?s:.*)", max_chars=MAX_PUBLIC_BYTES).encode()
-    accepted = AcceptedLoss(record, fields.base64("statement", max_bytes=_MAX_STATEMENT_BYTES))
-    fields.done()
-    return accepted

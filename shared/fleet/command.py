@@ -12,32 +12,23 @@ docs/formats/command.md
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import TypeAlias
 
 from shared import canonical, clock
-from shared.audit.record import Participant, Subject
+from shared.audit.record import Subject
 from shared.canonical import Json
+from shared.envelope import MAX_ENVELOPE_BYTES, Envelope, Signatories, TooFewSignatures
 from shared.errors import Malformed, Refused
 from shared.fields import Fields, decode_base64, encode_base64
-from shared.identity import CommandId, HostId, KeyId
+from shared.identity import CommandId, HostId
 from shared.policy.layer import PART_NAME_PATTERN, named_parts
-from shared.signing import (
-    EvidencePublicKey,
-    EvidenceSigner,
-    Label,
-    claimed_payload,
-    sign_statement,
-    signing_key_id,
-    verify_statement,
-)
+from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
 
 MAX_BYTES = 4096  # of a command as it is signed
-MAX_SIGNATURES = 8
-MAX_ENVELOPE_BYTES = 64 << 10
 MAX_RESULT_BYTES = 64 << 10
 MAX_LISTED = 16
 MAX_DETAIL_CHARS = 500
@@ -100,18 +91,6 @@ class ActionUnknown(Refused):
         self.action = action
 
 
-class SignerUnknown(Refused):
-    def __init__(self, key_id: KeyId) -> None:
-        super().__init__(f"the command is signed by key {key_id}, whose holder may command no host of this layer")
-        self.key_id = key_id
-
-
-class TooFewSignatures(Refused):
-    def __init__(self, *, given: int, needed: int) -> None:
-        super().__init__(f"the command carries {given} signatures and policy asks for {needed}")
-        self.given, self.needed = given, needed
-
-
 @dataclass(frozen=True)
 class Command:
     """`arguments` are read only as flat values here; `arguments_of` holds them against the action."""
@@ -167,67 +146,15 @@ class Command:
         return command
 
 
-@dataclass(frozen=True)
-class SignedCommand:
-    """A command with one signature or several. `statements` are signed statements, by rising key id, none twice."""
+class SignedCommand(Envelope[Command]):
+    """A command with one signature or several."""
 
-    payload: bytes
-    statements: tuple[bytes, ...]
-
-    def encode(self) -> bytes:
-        return canonical.encode({"v": 1, "signed": [encode_base64(one) for one in self.statements]})
+    label, what = Label.COMMAND, "command"
 
     @property
     def claimed(self) -> Command:
         """Return what it says before anything is believed. Raises Malformed."""
         return Command.parse(self.payload)
-
-    @classmethod
-    def of(cls, statements: Sequence[bytes]) -> "SignedCommand":
-        """Raises Malformed: not all of one command, or two by one key."""
-        in_order = tuple(sorted(statements, key=lambda one: signing_key_id(one).raw))
-        return cls.parse(cls(b"", in_order).encode())
-
-    @classmethod
-    def parse(cls, data: bytes) -> "SignedCommand":
-        """Raises Malformed."""
-        what = "command envelope"
-        if len(data) > MAX_ENVELOPE_BYTES:
-            raise Malformed(what, f"larger than {MAX_ENVELOPE_BYTES} bytes")
-        fields = Fields(canonical.parse(data, what), what)
-        fields.version()
-        listed = fields.items("signed", most=MAX_SIGNATURES)
-        fields.done()
-        statements = tuple(decode_base64(one, f"{what} field 'signed'", MAX_ENVELOPE_BYTES) for one in listed)
-        keys = [signing_key_id(one).raw for one in statements]
-        if not keys or keys != sorted(set(keys)):
-            raise Malformed(what, "expected one signature or more, by rising key id, none twice")
-        payloads = {claimed_payload(one) for one in statements}
-        if len(payloads) != 1:
-            raise Malformed(what, "its signatures are over different commands")
-        envelope = cls(payloads.pop(), statements)
-        Command.parse(envelope.payload)
-        return envelope
-
-
-@dataclass(frozen=True)
-class Signatories:
-    """Who may command the hosts of a layer, and how many of them have to agree.
-
-    `names` are those that the policy's root has for keys; it need not have one for each.
-    """
-
-    keys: tuple[EvidencePublicKey, ...]
-    threshold: int
-    names: Mapping[KeyId, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Signer:
-    """A key that signed a command; `name` is empty where policy does not say whose it is."""
-
-    key_id: KeyId
-    name: str
 
 
 class Outcome(StrEnum):
@@ -307,15 +234,6 @@ def recorded_briefly(command_id: CommandId, action: str, digest: bytes, person: 
     )
 
 
-def recorded_keys(signers: Sequence[Signer]) -> tuple[Subject, ...]:
-    """Return the keys that signed, in the order in which `recorded_people` names whose they are."""
-    return tuple(Subject("key", str(signer.key_id)) for signer in signers)
-
-
-def recorded_people(signers: Sequence[Signer], *, requestor: bool) -> tuple[Participant, ...]:
-    return tuple(Participant("person", signer.name or f"unnamed {signer.key_id}", requestor) for signer in signers)
-
-
 def arguments_of(command: Command) -> tuple[CommandAction, Mapping[str, Argument]]:
     """Return what to do, each argument there and of its type. Raises ActionUnknown, Malformed."""
     try:
@@ -335,13 +253,7 @@ def parts_of(arguments: Mapping[str, Argument]) -> tuple[str, ...]:
 
 
 def sign_command(command: Command, signers: Sequence[EvidenceSigner]) -> SignedCommand:
-    payload = command.encode()
-    return SignedCommand.of([sign_statement(signer, Label.COMMAND, payload) for signer in signers])
-
-
-def countersign(offered: SignedCommand, signer: EvidenceSigner) -> SignedCommand:
-    """Return the same command with one signature more. Raises Malformed: it has one by this key already."""
-    return SignedCommand.of([*offered.statements, sign_statement(signer, Label.COMMAND, offered.payload)])
+    return SignedCommand.signed(command.encode(), signers)
 
 
 def verify_command(offered: SignedCommand, signatories: Signatories) -> Command:
@@ -349,23 +261,10 @@ def verify_command(offered: SignedCommand, signatories: Signatories) -> Command:
 
     Raises SignerUnknown, SignatureInvalid, TooFewSignatures, Malformed.
     """
-    known = {key.key_id: key for key in signatories.keys}
-    for statement in offered.statements:
-        key = known.get(signing_key_id(statement))
-        if key is None:
-            raise SignerUnknown(signing_key_id(statement))
-        verify_statement(statement, Label.COMMAND, key)
-    # By rising key id and none twice: as many statements as keys.
-    if len(offered.statements) < signatories.threshold:
-        raise TooFewSignatures(given=len(offered.statements), needed=signatories.threshold)
+    signers = offered.verified(signatories)
+    if len(signers) < signatories.threshold:
+        raise TooFewSignatures(given=len(signers), needed=signatories.threshold)
     return offered.claimed
-
-
-def signers_of(verified: SignedCommand, signatories: Signatories) -> tuple[Signer, ...]:
-    """Return whose signatures a command carries that `verify_command` passed with the same `signatories`."""
-    known = {key.key_id for key in signatories.keys}
-    signed = (signing_key_id(statement) for statement in verified.statements)
-    return tuple(Signer(key_id, signatories.names.get(key_id, "")) for key_id in signed if key_id in known)
 
 
 def sign_result(result: CommandResult, signer: EvidenceSigner) -> bytes:

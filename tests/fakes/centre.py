@@ -43,6 +43,7 @@ from shared.fleet.state import READS_HEADER, HostState, verify_state
 from shared.identity import HostId, ObjectId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import ORGANISATION, PolicyDocument
+from shared.sanitization.exchange import ListedWipes
 from shared.sealing import object_file
 from shared.sealing.index import IndexEntry, SealedIndex, open_index
 from shared.sealing.object_file import BodyWindow, ObjectParts
@@ -121,6 +122,9 @@ class Centre:
     commands: list[bytes] = field(default_factory=list)  # envelopes, offered until they are taken away
     results: list[tuple[str, CommandResult]] = field(default_factory=list)  # as they came, by the command in the path
     result_status: int = 204  # answer every result with this status
+    wipes: ListedWipes | None = None  # None: it is of a version that knows of none
+    wipes_told: list[tuple[str, bytes]] = field(default_factory=list)  # notes and reports, by the path they came to
+    wipe_status: int = 204  # answer every note and report with this status
     renewal_status: int = 0  # answer every renewal with this status
     mqtt_port: int | None = None
     roots_pem: bytes = b""  # what it shows of its roots, where that is not the one of its authority
@@ -323,6 +327,7 @@ class _Handler(BaseHTTPRequestHandler):
             "/api/v1/policy/head": centre.head,
             f"/api/v1/policy/layers/{ORGANISATION}": centre.layer,
             "/api/v1/commands": encode_commands(centre.commands[:MAX_LISTED]),
+            "/api/v1/wipes": b"" if centre.wipes is None else centre.wipes.encode(),
         }.get(self.path)
         if not data:
             return self._answer(404, b"{}")
@@ -350,6 +355,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.startswith("/api/v1/commands/"):
             status = centre.take_result(self._host(), self.path.split("/")[4], body)
             return self._answer(status, b"" if status == 204 else b"{}")
+        if self.path.startswith("/api/v1/wipes/"):
+            with centre.changed:
+                centre.wipes_told.append((self.path, body))
+                centre.changed.notify_all()
+            return self._answer(centre.wipe_status, b"" if centre.wipe_status == 204 else b"{}")
         centre.take_state(self._host(), body)
         return self._answer(204, b"")
 

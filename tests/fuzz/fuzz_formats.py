@@ -35,6 +35,8 @@ from edge_agent.usb_policy.trust import Trust
 from shared.audit.batch import Batch, ChainHead, Statement, sign_batch, verify_batch
 from shared.audit.checkpoint import AcceptedLoss, CheckpointAnswer, CheckpointQuestion
 from shared.audit.record import AuditRecord
+from shared.audit.tlog.add_checkpoint import AddCheckpoint
+from shared.audit.tlog.witnessing import Cosigned, HeadAnswer, HeadQuestion
 from shared.custody.frames import FrameStatement
 from shared.custody.statement import CustodyStatement
 from shared.enrolment.code import EnrolmentCode
@@ -336,6 +338,19 @@ TARGETS = (
         CheckpointAnswer(_CHECKPOINT, None, None, _PEM).encode(),
         CheckpointAnswer(_CHECKPOINT, _CHECKPOINT, AcceptedLoss(made.chain(1)[0].public, _CHECKPOINT), _PEM).encode(),
     ),
+    _target(
+        "log-question",
+        HeadQuestion.parse,
+        HeadQuestion(CheckpointQuestion(None), None).encode(),
+        HeadQuestion(CheckpointQuestion(_CHECKPOINT), "a note").encode(),
+    ),
+    _target(
+        "log-answer",
+        HeadAnswer.parse,
+        HeadAnswer(CheckpointAnswer(_CHECKPOINT, None, None, _PEM), _CHECKPOINT, "a note", (bytes(32),), None).encode(),
+    ),
+    _target("cosigned", Cosigned.parse, Cosigned(_CHECKPOINT, "a note").encode()),
+    _target("add-checkpoint", AddCheckpoint.parse, AddCheckpoint(3, (bytes(32),), "a note").encode()),
     _target("index-entry", IndexEntry.parse, made.ENTRY.encode(), IndexEntry(False, *[""] * 9).encode()),
     _target("enrolment-request", EnrolmentRequest.parse, EnrolmentRequest(bytes(16), _PEM, _PEM, "CT 2").encode()),
     _target("enrolment-answer", EnrolmentAnswer.parse, *(answer.encode() for answer in _ANSWERS)),

@@ -205,7 +205,7 @@ def package() -> bytes:
         )
     }
     files = {f"{PLACE}/{file.relative_to(ROOT)}": file for file in (ROOT / "systemd").rglob("*") if file.is_file()}
-    return _packed(("shared", "edge_agent", "provisioning"), programs, files)
+    return _packed(("shared", "paper", "edge_agent", "provisioning"), programs, files)
 
 
 @lru_cache(maxsize=1)

@@ -26,13 +26,14 @@ LOCK = ROOT / "requirements" / "agent.txt"
 
 PACKAGES = (
     "linux-image-amd64", "initramfs-tools", "busybox", "udev", "systemd-sysv", "dbus", "kmod", "procps", "python3",
-    "cryptsetup-bin", "dosfstools", "e2fsprogs", "fdisk", "usbguard",
+    "cryptsetup-bin", "dosfstools", "e2fsprogs", "fdisk", "hdparm", "mmc-utils", "nvme-cli", "sg3-utils", "usbguard",
     "libtss2-esys-3.0.2-0", "libtss2-mu0", "libtss2-rc0", "libtss2-tcti-device0",
 )  # fmt: skip
 # Debian's kernel package without the drivers of what the machine does not have.
 DRIVERS = (
     "ata/*", "block/*", "cdrom/*", "char/*", "hid/*", "input/*", "md/*", "mmc/*", "net/mii/*", "net/net_failover.ko",
-    "net/usb/*", "net/virtio_net.ko", "nvme/*", "pci/*", "scsi/*", "thunderbolt/*", "uio/*", "usb/*", "virtio/*",
+    "net/usb/*", "net/virtio_net.ko", "nvme/*", "pci/*", "scsi/*", "target/*", "thunderbolt/*", "uio/*", "usb/*",
+    "virtio/*",
 )  # fmt: skip
 LEFT_OUT = ("share/man", "share/doc", "share/locale", "share/info", "share/i18n", "lib/x86_64-linux-gnu/gconv")
 # What no scenario needs and every start would wait for. USBGuard is started by what measures it.

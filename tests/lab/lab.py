@@ -15,6 +15,7 @@ from pathlib import Path
 from shared.clock import SystemClock
 from tests.lab import cache
 from tests.lab.console import Console
+from tests.lab.drives import Drives
 from tests.lab.gadgets import Gadgets
 from tests.lab.guest import Guest
 from tests.lab.image import Image
@@ -49,6 +50,7 @@ class Lab:
 
     guest: Guest
     usb: Usb
+    drives: Drives
     gadgets: Gadgets
     tree: Tree
     console: Console
@@ -128,6 +130,7 @@ class Lab:
         self._qmp = self._connected()
         self.guest = Guest(self._folder / "agent.sock")
         self.usb = Usb(self._qmp, self._folder)
+        self.drives = Drives(self._qmp, self.guest, self._folder)
         self.gadgets = Gadgets(self.guest)
         self.tree = Tree(self.guest)
         self.network = Network(self._qmp, self.guest)

@@ -16,6 +16,7 @@ from shared import canonical, clock
 from shared.audit.batch import Batch, Statement, sign_batch
 from shared.audit.checkpoint import AcceptedLoss, CheckpointAnswer, CheckpointQuestion
 from shared.audit.record import GENESIS, AuditRecord
+from shared.audit.tlog.witnessing import Cosigned, HeadAnswer, HeadQuestion
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.lapsed import LapsedAsk, LapsedRequest, ask
@@ -37,6 +38,10 @@ from shared.fleet.state import HostState
 from shared.identity import CommandId, HostId, Identifier, KeyId, ObjectId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import PolicyDocument
+from shared.sanitization.envelope import SignedTicket, sign_ticket
+from shared.sanitization.exchange import Asked, ListedWipes
+from shared.sanitization.note import NoteEvent, WipeNote
+from shared.sanitization.ticket import Ticket, TicketId
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
 from shared.sealing.hpke import BoxLabel, SealedBox, SealingPublicKey
@@ -45,6 +50,7 @@ from shared.sealing.record import CaptureRecord
 from shared.self_test.exchange import CentresWord, Comparison, SelfTestAnswer, SelfTestQuestion
 from shared.signing import EvidencePublicKey, Label, sign_statement, verify_statement
 from tests.shared import made
+from tests.shared.sanitization import tickets
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
@@ -80,6 +86,7 @@ _COMMAND = Command(
 _RESULT = CommandResult(
     _COMMAND.command_id, _COMMAND.digest, made.HOST, Outcome.DONE, "", made.NOW, {"files": 3, "folders": ["CT1: 3"]}
 )
+_NOTE = "leadglass/log/1\n3\n" + "A" * 43 + "=\n\n\N{EM DASH} leadglass/log/1 AAAAAAAA\n"
 _ANSWER = EnrolmentAnswer(made.HOST, PEM, PEM, bytes(32), Doors("centre", 443, 8883), b"{}", ("organisation",))
 
 JSON_FORMS = {
@@ -99,6 +106,23 @@ JSON_FORMS = {
         CheckpointAnswer(
             _BATCH.statement, _BATCH.statement, AcceptedLoss(_CHAIN[2].public, _BATCH.statement), PEM
         ).encode(),
+    ),
+    "log question": Form(
+        lambda data: HeadQuestion.parse(data).encode(),
+        HeadQuestion(CheckpointQuestion(_BATCH.statement), _NOTE).encode(),
+    ),
+    "log answer": Form(
+        lambda data: HeadAnswer.parse(data).encode(),
+        HeadAnswer(
+            CheckpointAnswer(_BATCH.statement, None, None, PEM),
+            _BATCH.statement,
+            _NOTE,
+            (bytes(32), bytes(32)),
+            AcceptedLoss(_CHAIN[2].public, _BATCH.statement),
+        ).encode(),
+    ),
+    "cosigned checkpoint": Form(
+        lambda data: Cosigned.parse(data).encode(), Cosigned(_BATCH.statement, _NOTE).encode()
     ),
     "policy": Form(lambda data: PolicyDocument.parse(data).encode(), made.policy().encode()),
     "head bundle": Form(
@@ -130,6 +154,19 @@ JSON_FORMS = {
         lambda data: encode_commands(parse_commands(data)),
         encode_commands([sign_command(_COMMAND, [made.HOST_SIGNER]).encode()]),
     ),
+    "wipe ticket": Form(lambda data: Ticket.parse(data).encode(), tickets.ticket().encode()),
+    "wipe ticket envelope": Form(
+        lambda data: SignedTicket.parse(data).encode(),
+        sign_ticket(tickets.ticket(), [tickets.BEA, tickets.CAI]).encode(),
+    ),
+    "wipe note": Form(
+        lambda data: WipeNote.parse(data).encode(),
+        WipeNote(TicketId(bytes(16)), 1, NoteEvent.STARTED, made.NOW, "pass 1 of 1").encode(),
+    ),
+    "list of wipe tickets": Form(
+        lambda data: ListedWipes.parse(data).encode(), ListedWipes(True, (b"1", b"2")).encode()
+    ),
+    "centre's word on wipes": Form(lambda data: Asked.parse(data).encode(), Asked(made.NOW, False).encode()),
     "self-test question": Form(
         lambda data: SelfTestQuestion.parse(data).encode(),
         SelfTestQuestion(made.HOST, made.OBJECT, bytes(32), bytes(32)).encode(),

@@ -422,6 +422,7 @@ _CODES = {
     "enrolment.root-followed authority.issuing-requested authority.issuing-installed authority.root-installed "
     "fleet.command-ended fleet.command-refused fleet.command-answered certificate.issued log.loss-found "
     "log.loss-accepted log.checkpoint-refused log.not-continued log.loss-followed fleet.standing-put-right "
+    "log.witness-known log.cosignature-refused log.witness-disagrees log.other-log-refused audit.host-silent "
     "enrolment.code-cancelled enrolment.code-reused enrolment.code-settled enrolment.tombstone-lifted "
     "enrolment.host-quarantined enrolment.host-rekeyed enrolment.host-asked enrolment.ask-approved "
     "enrolment.ask-refused enrolment.certificate-regained enrolment.host-decommissioned enrolment.host-renamed "

@@ -35,9 +35,10 @@ from shared.enrolment.chain import Trust, follow, parse_chain, verify_chain
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.lapsed import LapsedRequest, csr_digest, fingerprint, verify_ask
+from shared.envelope import Signatories
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import Fields
-from shared.fleet.command import Signatories, SignedCommand, arguments_of, verify_command, verify_result
+from shared.fleet.command import SignedCommand, arguments_of, verify_command, verify_result
 from shared.fleet.receipt import verify_receipt
 from shared.fleet.state import verify_state
 from shared.identity import HostId, ObjectId

@@ -1,6 +1,7 @@
 """The Merkle log on every engine: what is done to it is found, and what was acknowledged is in it."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from control_plane.audit_log.reading import MERKLE_LOG
 from control_plane.db import engine as engines
@@ -21,6 +23,7 @@ from shared.audit.record import Action, Event, Happening, Outcome, leaf_hash
 from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.note import NoteUnverified
 from shared.audit.tlog.tree import CompactRange
+from shared.errors import Refused
 from tests.contracts.database.conftest import Place
 from tests.control_plane.vault.bench import Bench, HostBench
 
@@ -78,6 +81,39 @@ def test_every_record_has_the_entry_that_it_says_whatever_came_at_once(bench: Be
     close_database(other.database)
 
 
+def test_what_is_refused_within_a_group_has_no_entry_and_costs_nobody_theirs(bench: Bench) -> None:
+    """Its leaf was gathered when it took back its rows: without `back_to` those after it would be a number too far."""
+    begun, others, group = threading.Event(), threading.Event(), bench.journal.commits
+
+    def first(session: Session) -> None:
+        bench.journal.append(session, STARTED)
+        begun.set()
+        assert others.wait(30)
+
+    def recorded(number: int) -> Callable[[Session], None]:
+        def work(session: Session) -> None:
+            bench.journal.append(session, STARTED)
+            if number == 1:
+                raise Refused("after its record was entered")
+
+        return work
+
+    bench.journal.record(STARTED)
+    before = verdict(bench).size
+    with ThreadPoolExecutor(5) as pool:
+        leading = pool.submit(group.run, first)
+        assert begun.wait(30)
+        waiting = [pool.submit(group.run, recorded(number)) for number in range(3)]
+        while len(group._waiting) < 3:
+            threading.Event().wait(0.001)
+        others.set()
+        leading.result()
+        failed = [number for number, one in enumerate(waiting) if one.exception() is not None]
+
+    assert failed == [1]
+    assert verdict(bench) == LogVerdict(before + 3, None, "")
+
+
 def test_what_is_done_to_the_records_or_to_the_log_is_found_and_named(bench: Bench) -> None:
     """Each in turn, and put right again: that is the control that nothing else was found."""
     filled(bench)
@@ -128,9 +164,10 @@ def test_a_record_that_is_gone_is_named(bench: Bench, where: str, first_bad: int
 
 def test_a_record_that_was_put_in_beside_the_log_is_named(bench: Bench) -> None:
     filled(bench)
+    into = "INSERT INTO audit_records (source, seq, public, sealed, leaf, received, entry)"
     values = "'host-0', seq, public, sealed, leaf, received"
     for entry in ("NULL", str(COUNT)):
-        bench.sql(f"INSERT INTO audit_records SELECT {values}, {entry} FROM audit_records WHERE entry = 3")  # noqa: S608
+        bench.sql(f"{into} SELECT {values}, {entry} FROM audit_records WHERE entry = 3")  # noqa: S608
         assert "never entered" in verdict(bench).why
         bench.sql("DELETE FROM audit_records WHERE source = 'host-0'")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
-from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.journal import CentreJournal, Sealing
 from control_plane.audit_log.reading import ChainState
 from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from control_plane.keys import store
@@ -112,7 +112,11 @@ def test_a_private_part_is_sealed_and_opens_with_the_audit_key_only(bench: Bench
 
 def test_without_an_audit_key_a_private_part_is_left_out_and_that_is_said(bench: Bench) -> None:
     journal = CentreJournal(
-        bench.database, bench.keys.signer(store.JOURNAL), Sequencer(bench.keys.log_signer()), lambda: None, bench.clock
+        bench.database,
+        bench.keys.signer(store.JOURNAL),
+        Sequencer(bench.keys.log_signer()),
+        lambda *_: Sealing(None),
+        bench.clock,
     )
 
     journal.record(replace(STARTED, private={"patient": "Grabowski"}))

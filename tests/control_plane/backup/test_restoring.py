@@ -12,7 +12,7 @@ from control_plane.backup import restoring
 from control_plane.backup.folder import BackupDamaged
 from control_plane.backup.restored import NotRestored, RestoreSettling, gaps, unsettled
 from control_plane.backup.restoring import RestoreRefused
-from control_plane.checkpoints.guard import IssuingStopped, LogGuard
+from control_plane.checkpoints.guard import IssuingStopped, LogGuard, Marks
 from control_plane.checkpoints.mark import MarkFile
 from control_plane.db.engine import DatabaseRefused
 from control_plane.db.models import (
@@ -285,7 +285,8 @@ def test_to_settle_a_restore_and_to_issue_again_are_two_words_of_which_neither_s
     kept.restore(new)
     again = kept.restored(new)
     own = again.keys.signer(JOURNAL).public
-    guard = LogGuard(again.database, again.journal, own, MarkFile(new.data / "log.mark"), again.clock)
+    marks = Marks(MarkFile(new.data / "log.mark"), MarkFile(new.data / "log.head"))
+    guard = LogGuard(again.database, again.journal, own, again.journal.sequencer.key, marks, again.clock)
 
     assert f"the database was restored (from backup {made.manifest.label})" in " ".join(guard.gaps())
     with again.database() as session, pytest.raises(IssuingStopped):
@@ -305,7 +306,8 @@ def test_who_settles_a_restore_lets_nothing_be_issued_by_that(kept: Kept, new: F
     kept.restore(new)
     again = kept.restored(new)
     own = again.keys.signer(JOURNAL).public
-    guard = LogGuard(again.database, again.journal, own, MarkFile(new.data / "log.mark"), again.clock)
+    marks = Marks(MarkFile(new.data / "log.mark"), MarkFile(new.data / "log.head"))
+    guard = LogGuard(again.database, again.journal, own, again.journal.sequencer.key, marks, again.clock)
     RestoreSettling(again.database, again.journal).settle("A. Admin", "looked through the days since")
 
     with again.database() as session, pytest.raises(IssuingStopped):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from control_plane.app import ControlPlane
 from control_plane.policy.authoring import load_credential
-from control_plane.settings import Settings
+from control_plane.settings import Settings, Witnessing
 from edge_agent.audit.journal import Journal
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
@@ -18,6 +18,7 @@ from edge_agent.enrol.lapsed import Asking
 from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.https import HttpsDoor, verified_context
+from edge_agent.log_witness.cosigner import Cosigner
 from edge_agent.log_witness.store import CheckpointStore
 from edge_agent.log_witness.witness import LogWitness
 from shared.clock import Clock, SystemClock
@@ -75,6 +76,7 @@ class Host:
             database=self.database,
             store=self.store,
             journal=self.journal,
+            cosigner=Cosigner(identity.keys, identity.signer, self.host_id, self.clock),
             log=MemoryLog(),
             on_change=lambda: None,
         )
@@ -100,13 +102,14 @@ class Host:
 
 
 class Ward:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, witnessing: Witnessing | None = None) -> None:
         self.folder, self.clock = folder, SystemClock()
         self.folders, self.made = begun(folder)
         host_port, enrol_port = free_ports(2)
         self._settings = Settings(
-            self.folders, host_port=host_port, enrol_port=enrol_port, people_port=0, with_broker=False
-        )
+            self.folders, host_port=host_port, enrol_port=enrol_port, people_port=0, with_broker=False,
+            witnessing=witnessing or Witnessing(round_s=0),
+        )  # fmt: skip
         self._hosts: list[Host] = []
         self.start()
 

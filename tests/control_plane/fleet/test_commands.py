@@ -23,16 +23,14 @@ from control_plane.fleet.commands import (
     gaps,
 )
 from control_plane.fleet.states import HostUnknown
+from shared.envelope import Signatories, SignerUnknown, TooFewSignatures
 from shared.errors import IntegrityFailure, Refused
 from shared.fleet.command import (
     ActionUnknown,
     Command,
     CommandResult,
     Outcome,
-    Signatories,
     SignedCommand,
-    SignerUnknown,
-    TooFewSignatures,
     sign_command,
     sign_result,
 )

@@ -16,13 +16,13 @@ from control_plane.people.decide import Permission, decide
 from control_plane.policy.authoring import load_credential, new_credential, store_credential
 from control_plane.policy.evidence import PersonSigner
 from shared.clock import SystemClock
+from shared.envelope import Signatories
 from shared.errors import Malformed
 from shared.fields import encode_base64
 from shared.fleet.command import (
     CommandAction,
     CommandResult,
     Outcome,
-    Signatories,
     SignedCommand,
     parse_commands,
     sign_command,

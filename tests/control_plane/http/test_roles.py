@@ -139,7 +139,9 @@ def test_an_auditor_reads_log_and_people_and_opens_no_image() -> None:
         "GET /api/v1/audit/records", "POST /api/v1/audit/verify", "GET /api/v1/audit/export", "GET /api/v1/people",
         "GET /api/v1/identity-provider",
         "POST /api/v1/objects/<object_id>/custody", "GET /api/v1/log/checkpoint", "GET /api/v1/log/key",
-        "GET /api/v1/log/tile/<path:name>", "POST /api/v1/log/proof",
+        "GET /api/v1/log/tile/<path:name>", "POST /api/v1/log/proof", "POST /api/v1/audit/find",
+        "POST /api/v1/audit/who-touched", "POST /api/v1/audit/archive", "POST /api/v1/audit/follow",
+        "GET /api/v1/audit/follow/<name>", "GET /api/v1/log/cosigned", "GET /api/v1/log/witnesses",
     }  # fmt: skip
 
 

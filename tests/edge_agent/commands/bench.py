@@ -14,16 +14,8 @@ from edge_agent.policy_sync.delegation import Delegation
 from edge_agent.policy_sync.verification import TrustCacheUnavailable
 from shared.audit.record import AuditRecord, EventName
 from shared.clock import SystemClock
-from shared.fleet.command import (
-    Argument,
-    Command,
-    CommandAction,
-    CommandResult,
-    Outcome,
-    Signatories,
-    sign_command,
-    verify_result,
-)
+from shared.envelope import Signatories
+from shared.fleet.command import Argument, Command, CommandAction, CommandResult, Outcome, sign_command, verify_result
 from shared.identity import CommandId, HostId
 from shared.signing import SoftwareSigner
 from tests.fakes.clock import FakeClock

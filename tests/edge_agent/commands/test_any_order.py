@@ -11,7 +11,8 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.fleet.command import Outcome, Signatories
+from shared.envelope import Signatories
+from shared.fleet.command import Outcome
 from shared.identity import HostId
 from tests.edge_agent.commands.bench import ADA, BEA, HOUR, STRANGER, Bench
 

@@ -18,8 +18,9 @@ from edge_agent.commands.store import CommandStore, Taken
 from edge_agent.policy_sync.pull import PolicyNotCurrent
 from edge_agent.policy_sync.verification import TrustCacheUnavailable
 from shared.audit.record import Event, Participant, Subject
+from shared.envelope import Signatories
 from shared.errors import Unavailable
-from shared.fleet.command import Argument, Command, Outcome, Signatories, SignedCommand, sign_command
+from shared.fleet.command import Argument, Command, Outcome, SignedCommand, sign_command
 from shared.identity import CommandId, HostId
 from shared.signing import Label, sign_statement
 from tests.edge_agent.commands.bench import ADA, BEA, HOUR, STRANGER, Bench

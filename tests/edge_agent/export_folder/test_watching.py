@@ -375,11 +375,11 @@ def test_a_part_at_rest_is_not_woken_by_itself(tmp_path: Path) -> None:
     steps, asked = Steps(watched), list[float | None]()
     resting, wait = threading.Event(), watched.watcher._bell.wait
 
-    def waited(descriptors: tuple[tuple[int, int], ...], timeout_s: float | None) -> None:
+    def waited(descriptors: tuple[tuple[int, int], ...], timeout_s: float | None) -> bool:
         asked.append(timeout_s)
         if timeout_s is None or timeout_s > 5:
             resting.set()
-        wait(descriptors, timeout_s)
+        return wait(descriptors, timeout_s)
 
     watched.watcher._bell.wait = waited  # type: ignore[method-assign]
     with running(watched):

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
-from edge_agent.https import Answer, DoorUnavailable
+from edge_agent.host_keys.plain import FILES
+from edge_agent.host_keys.store import HostKeyStore
+from edge_agent.https import Answer, DoorRefused, DoorUnavailable
+from edge_agent.log_witness.cosigner import Cosigner
 from edge_agent.log_witness.store import CheckpointStore
 from edge_agent.log_witness.witness import LogWitness
 from shared.audit.batch import ChainHead, sign_batch
@@ -23,6 +28,7 @@ from shared.audit.checkpoint import (
     CheckpointQuestion,
     claimed_checkpoint,
     loss_subject,
+    tree_subject,
 )
 from shared.audit.record import (
     Action,
@@ -35,6 +41,14 @@ from shared.audit.record import (
     StoredRecord,
     compose,
 )
+from shared.audit.tlog.checkpoint import TreeHead, sign_checkpoint, verify_checkpoint
+from shared.audit.tlog.keys import NoteSigner
+from shared.audit.tlog.log_key import sign_log_key
+from shared.audit.tlog.note import Note
+from shared.audit.tlog.proofs import make_consistency, root_of
+from shared.audit.tlog.tree import perfect_root
+from shared.audit.tlog.witness_key import verify_witness_key
+from shared.audit.tlog.witnessing import COSIGNATURE_PATH, Cosigned, HeadAnswer, HeadQuestion, asked_version
 from shared.identity import CONTROL_PLANE, HostId
 from shared.signing import SoftwareSigner
 from tests.fakes.centre import Authority
@@ -54,6 +68,23 @@ class CentreLog:
     statements: dict[int, bytes] = field(default_factory=dict)
     head: ChainHead = field(default_factory=ChainHead)
     accepted: AcceptedLoss | None = None
+    key: NoteSigner = field(default_factory=lambda: NoteSigner("leadglass/log/test", Ed25519PrivateKey.generate()))
+
+    @property
+    def size(self) -> int:
+        return len(self.records)
+
+    def node(self, height: int, index: int) -> bytes:
+        leaves = [self.records[seq].leaf for seq in sorted(self.records)]
+        return perfect_root(leaves[index << height : (index + 1) << height])
+
+    def checkpoint(self) -> str:
+        return sign_checkpoint(TreeHead(self.key.public.name, self.size, root_of(self.size, self.node)), self.key)
+
+    def proof(self, seen: TreeHead) -> tuple[bytes, ...] | None:
+        if seen.size > self.size or root_of(seen.size, self.node) != seen.root:
+            return None
+        return tuple(make_consistency(seen.size, self.size, self.node)) if seen.size < self.size else ()
 
     def grow(self, count: int, happening: Happening | None = None) -> None:
         event = happening or Happening(Event.SERVER_STARTED, Action.EXECUTE, Outcome.SUCCESS)
@@ -78,7 +109,7 @@ class CentreLog:
             1,
             Happening(
                 Event.LOG_LOSS_ACCEPTED, Action.EXECUTE, Outcome.SUCCESS, (Participant("person", "ada", True),),
-                (loss_subject(first, last),),
+                (loss_subject(first, last), tree_subject(last)),
             ),
         )  # fmt: skip
         self.accepted = AcceptedLoss(self.records[self.head.seq].public, self.statements[self.head.seq])
@@ -89,29 +120,44 @@ class Door:
 
     name = "https://centre"
 
-    def __init__(self, log: CentreLog, certificate: str) -> None:
-        self.log, self.certificate, self.asked = log, certificate, list[bytes]()
-        self.away = False
+    def __init__(self, log: CentreLog, certificate: str, version: int = 2) -> None:
+        self.log, self.certificate, self.version = log, certificate, version
+        self.asked, self.cosigned = list[CheckpointQuestion](), list[Cosigned]()
+        self.away, self.proves = False, True
 
-    def post(self, _path: str, body: bytes, _content_type: str) -> Answer:
+    def post(self, path: str, body: bytes, _content_type: str) -> Answer:
         if self.away:
             return Answer(503, b"{}")
-        self.asked.append(body)
-        seen = CheckpointQuestion.parse(body).seen
-        at = None if seen is None else self.log.statements.get(claimed_checkpoint(seen).seq)
-        present = self.log.statements[self.log.head.seq]
-        return Answer(200, CheckpointAnswer(present, at, self.log.accepted, self.certificate).encode())
+        if path == COSIGNATURE_PATH:
+            self.cosigned.append(Cosigned.parse(body))
+            return Answer(204, b"")
+        if asked_version(body) > self.version:
+            return Answer(422, b"{}")
+        if self.version == 1:
+            return Answer(200, self._numbers(CheckpointQuestion.parse(body)).encode())
+        question, log = HeadQuestion.parse(body), self.log
+        seen = None if question.head is None else verify_checkpoint(question.head, [log.key.public])
+        proof = None if seen is None or not self.proves else log.proof(seen)
+        key = sign_log_key(log.signer, log.key.public)
+        return Answer(
+            200, HeadAnswer(self._numbers(question.numbers), key, log.checkpoint(), proof, log.accepted).encode()
+        )
+
+    def _numbers(self, question: CheckpointQuestion) -> CheckpointAnswer:
+        self.asked.append(question)
+        at = None if question.seen is None else self.log.statements.get(claimed_checkpoint(question.seen).seq)
+        return CheckpointAnswer(self.log.statements[self.log.head.seq], at, self.log.accepted, self.certificate)
 
     def close(self) -> None:
         pass
 
 
 class Witnessing:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: int) -> None:
         self.folder, self.authority, self.log = folder, Authority(), CentreLog()
         self.log.grow(5)
-        self.door = Door(self.log, self.certificate(self.log.signer))
-        self.rang = 0
+        self.door = Door(self.log, self.certificate(self.log.signer), version)
+        self.rang, self.signer = 0, SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
         self.open()
 
     def open(self) -> None:
@@ -128,6 +174,7 @@ class Witnessing:
             database=self.database,
             store=self.store,
             journal=self.journal,
+            cosigner=Cosigner(HostKeyStore(self.folder, FILES), self.signer, HOST, FakeClock(NOW)),
             log=MemoryLog(),
             on_change=self._ring,
         )
@@ -151,9 +198,17 @@ class Witnessing:
         self.rang += 1
 
 
+@pytest.fixture(params=[1, 2], ids=["a centre of before", "a centre"])
+def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Witnessing]:
+    """What it is of the centre's own numbers, with a centre of version 1 and with one that shows its tree too."""
+    host = Witnessing(tmp_path, request.param)
+    yield host
+    host.database.close()
+
+
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Witnessing]:
-    host = Witnessing(tmp_path)
+def new(tmp_path: Path) -> Iterator[Witnessing]:
+    host = Witnessing(tmp_path, 2)
     yield host
     host.database.close()
 
@@ -164,7 +219,7 @@ def test_it_keeps_the_highest_checkpoint_and_asks_about_that_one(host: Witnessin
     host.witness.ask()
     host.witness.ask()
 
-    seen = [CheckpointQuestion.parse(body).seen for body in host.door.asked]
+    seen = [question.seen for question in host.door.asked]
     assert [None if one is None else claimed_checkpoint(one).seq for one in seen] == [None, 5, 8]
     assert host.held == Checkpoint(8, host.log.head.leaf)
     assert (host.said, host.rang, host.events()) == ("", 0, [])
@@ -320,3 +375,125 @@ def test_an_agent_killed_between_receipt_and_keeping_asks_again_about_what_it_ha
     assert had.seq == 5
     assert host.held == Checkpoint(8, host.log.head.leaf)
     assert host.said == ""
+
+
+# ---- of the Merkle log
+
+
+def elsewhere(log: CentreLog, size: int) -> None:
+    """Give the log other entries beyond `size`, while no number of the centre's own is missing."""
+    for seq in range(size + 1, log.size + 1):
+        stored = log.records[seq]
+        log.records[seq] = StoredRecord(stored.public.replace(b'"control-plane"', b'"control-plane "'), stored.sealed)
+
+
+def test_it_keeps_a_head_only_by_a_proof_and_cosigns_what_it_kept(new: Witnessing) -> None:
+    new.witness.ask()
+    new.log.grow(3)
+    new.witness.ask()
+    held = new.store.held()
+
+    assert held.note is not None
+    assert held.head == verify_checkpoint(new.log.checkpoint(), [new.log.key.public])
+    heads = list[TreeHead]()
+    for cosigned in new.door.cosigned:
+        key = verify_witness_key(cosigned.key, HOST, new.signer.public)
+        heads.append(verify_checkpoint(cosigned.checkpoint, [new.log.key.public]))
+        assert [known.name for known, _ in Note.parse(cosigned.checkpoint).verify([key])] == [key.name]
+    assert [head.size for head in heads] == [5, 8]
+    assert (new.folder / "witness.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("lie", ["no proof", "other records", "cut off"])
+def test_a_head_that_does_not_go_on_is_neither_kept_nor_cosigned(new: Witnessing, lie: str) -> None:
+    """The control is the test before."""
+    new.witness.ask()
+    saw = new.store.held()
+    new.log.grow(3)
+    match lie:
+        case "no proof":
+            new.door.proves = False
+        case "other records":
+            elsewhere(new.log, 3)
+        case "cut off":
+            for seq in (4, 5, 6, 7, 8):
+                del new.log.records[seq]
+    new.witness.ask()
+
+    assert new.said.split()[0] == ("shrank" if lie == "cut off" else "forked:")
+    assert saw.head is not None
+    assert saw.head.root.hex() in new.said
+    assert (new.store.held().note, new.held) == (saw.note, saw.checkpoint)
+    assert len(new.door.cosigned) == 1
+    assert new.events() == [Event.LOG_NOT_CONTINUED]
+
+
+def test_a_tree_that_is_lost_is_followed_once_a_person_accepted_it_and_by_no_earlier_word(new: Witnessing) -> None:
+    new.witness.ask()
+    elsewhere(new.log, 3)
+    new.witness.ask()
+    assert new.said.startswith("forked")
+    new.log.accept(Checkpoint(new.log.head.seq, new.log.head.leaf), b"", first=6, last=6)
+    new.witness.ask()
+    assert new.said == ""
+    assert new.events()[-1] is Event.LOG_LOSS_FOLLOWED
+    assert len(new.database.read("SELECT note FROM log_head_lost")) == 1
+
+    elsewhere(new.log, 5)
+    new.witness.ask()
+    assert new.said.startswith("forked")
+
+
+def test_what_a_host_saw_before_it_was_upgraded_is_held_against_the_log_until_a_head_took_over(tmp_path: Path) -> None:
+    host = Witnessing(tmp_path, 1)
+    host.witness.ask()
+    assert (host.store.held().note, host.door.cosigned) == (None, [])
+    host.log.back_to(2)
+    host.door.version = 2
+    host.witness.ask()
+
+    assert host.said == "shrank from 5 to 2"
+    assert (host.store.held().note, host.door.cosigned) == (None, [])
+    host.database.close()
+
+
+def test_a_centre_that_shows_no_head_any_more_is_not_believed_to_be_one_of_before(new: Witnessing) -> None:
+    new.witness.ask()
+    saw = new.store.held()
+    new.door.version = 1
+
+    with pytest.raises(DoorRefused, match="422"):
+        new.witness.ask()
+    assert new.store.held() == saw
+
+
+def test_it_cosigns_nothing_that_did_not_become_durable(new: Witnessing) -> None:
+    new.witness.ask()
+    new.log.grow(3)
+    with new.database.transaction() as connection:
+        connection.execute("CREATE TRIGGER full BEFORE INSERT ON log_head BEGIN SELECT RAISE(ABORT, 'full'); END")
+    with pytest.raises(sqlite3.IntegrityError):
+        new.witness.ask()
+    assert len(new.door.cosigned) == 1
+
+    with new.database.transaction() as connection:
+        connection.execute("DROP TRIGGER full")
+    new.witness.ask()
+    assert len(new.door.cosigned) == 2
+
+
+def test_a_witness_key_is_made_once_and_one_that_cannot_be_read_is_not_replaced(new: Witnessing) -> None:
+    new.witness.ask()
+    file, other = (
+        new.folder / "witness.key",
+        Cosigner(HostKeyStore(new.folder, FILES), new.signer, HOST, FakeClock(NOW)),
+    )
+    key = other.vkey()
+    assert verify_witness_key(new.door.cosigned[0].key, HOST, new.signer.public).vkey == key
+    file.write_bytes(b"short")
+    new.open()
+    new.witness.ask()
+
+    assert file.read_bytes() == b"short"
+    assert len(new.door.cosigned) == 1
+    assert new.said == ""

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from pypdf import PdfWriter
 
+from paper.attachment import attached_file
 from provisioning.finding import Finding, Verdict
-from provisioning.handover.attachment import attached_report
 from provisioning.handover.page import draw
-from provisioning.handover.report import HandOver, SignedHandOver
+from provisioning.handover.report import ATTACHMENT, HandOver, SignedHandOver
 from shared.errors import Malformed
 from tests.provisioning.handover.made import KERNEL, PORTS, SWAP, signed, visit, word
 
@@ -63,7 +63,7 @@ def test_the_page_says_in_both_languages_what_the_report_says(tmp_path: Path) ->
         "1 FAIL 未通过", "4 NOT EVALUATED 未评估", "2 PASS 通过",
     ):  # fmt: skip
         assert all(part in text for part in said.split()), said
-    assert attached_report(draw(file)) == file.encode()
+    assert attached_file(draw(file), ATTACHMENT, "hand-over PDF") == file.encode()
 
 
 def test_a_fail_is_never_drawn_as_a_pass(tmp_path: Path) -> None:
@@ -122,4 +122,4 @@ def test_a_pdf_without_just_one_signed_file_is_refused(damage: str) -> None:
     }[damage]
 
     with pytest.raises(Malformed):
-        SignedHandOver.parse(attached_report(data))
+        SignedHandOver.parse(attached_file(data, ATTACHMENT, "hand-over PDF"))

@@ -1,22 +1,27 @@
 """leadglass-verify log, and the same judged by an implementation that is not ours."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from control_plane.cli.merkle import write_tiles
 from control_plane.enrolment import authority
 from control_plane.keys import store
+from control_plane.settings import Witnessing
 from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.reading import LogReading
+from control_plane.witnesses.showing import WitnessShowing
 from provisioning.verify.__main__ import main
 from shared.audit.record import Action, Event, Happening, Outcome
+from shared.audit.tlog.checkpoint import claimed_head
+from shared.audit.tlog.keys import KeyType, NoteKey, NoteSigner
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
+from shared.audit.tlog.note import Note, sign_note
 from tests.control_plane.vault.bench import Bench
 from tests.fakes.centre import Authority
 
@@ -56,7 +61,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Files:
         def record(self, happening: Happening) -> None:
             assert happening.event is Event.AUDIT_READ
 
-    reading = LogReading(bench.database, Unrecorded(), proofs)
+    showing = WitnessShowing(bench.database, key, Witnessing(), bench.keys.witness_signer, bench.clock)
+    reading = LogReading(bench.database, Unrecorded(), proofs, showing)
     fetch: dict[str, Callable[[], bytes]] = {
         "checkpoint": lambda: reading.checkpoint("ada").encode(),
         "key": lambda: reading.key("ada"),
@@ -154,19 +160,67 @@ def test_a_proof_is_of_its_record_and_of_no_other(files: Files, capsys: pytest.C
     assert verified(files, files.proof, "--record", files.record) == 2
 
 
-# ---- by others
+# ---- who cosigned
 
 
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Debian's golang, and its package of golang.org/x/mod, which `make test` installs."""
-    built = tmp_path_factory.mktemp("foreign")
-    source = Path(__file__).parent / "foreign" / "verify.go"
-    environment = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(built / "cache")}
-    subprocess.run(
-        ["go", "build", "-o", str(built / "verify"), str(source)], check=True, env=os.environ | environment, timeout=300
+WITNESSES = [
+    NoteSigner(
+        f"example.com/w{number}", Ed25519PrivateKey.from_private_bytes(bytes([number] * 32)), KeyType.COSIGNATURE
     )
-    return built / "verify"
+    for number in (1, 2, 3)
+]
+VKEYS = [witness.public.vkey for witness in WITNESSES]
+
+
+def cosigned(files: Files, *by: NoteSigner, flip: bool = False) -> Path:
+    """Have witnesses cosign the checkpoint of 251 entries; with `flip`, the last one signs something else."""
+    note = Note.parse(files.older.read_text())
+    lines = [sign_note(note.text, one, seconds=1_790_000_000).signatures[0] for one in by]
+    if flip:
+        lines[-1] = replace(lines[-1], signature=lines[-1].signature[:-1] + bytes([lines[-1].signature[-1] ^ 1]))
+    file = files.folder.parent / "cosigned"
+    file.write_text(replace(note, signatures=(*note.signatures, *lines)).encode())
+    return file
+
+
+def asked(*vkeys: str, at_least: int | None = None) -> list[object]:
+    options = [option for vkey in vkeys for option in ("--witness", vkey)]
+    return [*options, *(() if at_least is None else ("--at-least", at_least))]
+
+
+def test_as_many_witnesses_as_asked_for_have_to_have_cosigned_what_the_log_goes_on_from(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = cosigned(files, *WITNESSES[:2])
+
+    assert verified(files, files.folder, "--kept", kept, *asked(*VKEYS, at_least=2)) == 0
+    said = capsys.readouterr().out
+    assert "2 of 3 cosigned 251 entries, asked for 2: example.com/w1 at 2026-09-" in said
+    assert verified(files, files.folder, "--kept", kept, *asked(*VKEYS)) == 1
+    assert verified(files, files.folder, "--kept", kept, *asked(*VKEYS[:2])) == 0
+    assert verified(files, files.folder, *asked(*VKEYS, at_least=1)) == 1  # nobody cosigned the newest
+    assert verified(files, files.folder, "--kept", cosigned(files), *asked(*VKEYS, at_least=1)) == 1
+
+
+def test_a_forged_cosignature_is_no_witness_and_one_key_is_one_witness(files: Files) -> None:
+    forged = cosigned(files, *WITNESSES[:2], flip=True)
+    assert verified(files, files.folder, "--kept", forged, *asked(*VKEYS, at_least=1)) == 1
+    alias = NoteKey("example.com/other", KeyType.COSIGNATURE, WITNESSES[0].public.public).vkey
+    for wrong in (asked(VKEYS[0], alias), asked(files.vkey), asked(*VKEYS, at_least=4), asked(at_least=1)):
+        assert verified(files, files.folder, *wrong) == 2
+
+
+def test_two_views_that_were_both_cosigned_are_found(files: Files) -> None:
+    """A log that its witnesses vouch for is not the one that they vouched for before: `--kept` says so, not they."""
+    kept = cosigned(files, *WITNESSES)
+    note = Note.parse(kept.read_text())
+    head = replace(claimed_head(kept.read_text()), root=bytes(32))
+    kept.write_text(replace(note, text=head.text()).encode())
+
+    assert verified(files, files.folder, "--kept", kept, *asked(*VKEYS)) == 1
+
+
+# ---- by others
 
 
 def judged_by_others(foreign: Path, files: Files, *what: Path) -> bool:
@@ -189,3 +243,13 @@ def test_an_implementation_that_is_not_ours_finds_what_was_changed(foreign: Path
     ATTACKS[attack](files)
 
     assert not judged_by_others(foreign, files, files.folder)
+
+
+def test_an_implementation_that_is_not_ours_finds_the_same_witnesses(foreign: Path, files: Files) -> None:
+    def judged(file: Path, vkeys: list[str]) -> bool:
+        command = [str(foreign), files.vkey, str(file), "witnesses", *vkeys]
+        return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+    assert judged(cosigned(files, *WITNESSES[:2]), VKEYS[:2])
+    assert not judged(cosigned(files, *WITNESSES[:2]), VKEYS)
+    assert not judged(cosigned(files, *WITNESSES[:2], flip=True), VKEYS[:2])

@@ -85,6 +85,55 @@ def test_a_record_has_at_most_16384_bytes(extra: int) -> None:
         assert AuditRecord.parse(public).encode() == public
 
 
+some_name = st.text(st.characters(), min_size=1, max_size=40)
+kinds = st.sampled_from(["object", "fact", "host"])
+subjects = st.lists(st.builds(Subject, kinds, some_name), max_size=4)
+participants = st.lists(st.builds(Participant, st.sampled_from(["person", "ae"]), some_name, st.booleans()), max_size=3)
+
+
+@given(st.data(), subjects, participants, anything, st.booleans())
+def test_both_ways_of_reading_a_record_say_the_same_of_whatever_bytes(
+    data: st.DataObject, what: list[Subject], who: list[Participant], reason: str, sealed: bool
+) -> None:
+    """The quick one reads by one expression what is plain; of all else the careful one has the word."""
+    happening = replace(made.happening(), what=tuple(what), who=tuple(who), reason=reason)
+    public = written(replace(happening, private={"a": 1} if sealed else None)).public
+    at = data.draw(st.integers(0, len(public)))
+    cut = data.draw(st.integers(at, min(len(public), at + 3)))
+    put = data.draw(st.sampled_from([b"", b"0", b"9", b" ", b'"', b"\\", b",", b"Z", b"\xff", b"\x00", b'{"', b"]"]))
+
+    for text in (public, public[:at] + put + public[cut:]):
+        try:
+            careful = AuditRecord._parse_any(text)
+        except Malformed:
+            with pytest.raises(Malformed):
+                AuditRecord.parse(text)
+            continue
+        assert AuditRecord.parse(text) == careful
+        assert careful.encode() == text
+
+
+@pytest.mark.parametrize(
+    "was, put",
+    [
+        (b'"outcome":0', b'"outcome":00'),
+        (b'"seq":1', b'"seq":01'),
+        (b'"seq":1', b'"seq":9007199254740992'),
+        (b'"v":1', b'"v":2'),
+        (b"T08:", b"T24:"),
+        (b'"code":"110107"', b'"code":"110100"'),
+        (b'"what":[', b'"what":[,'),
+        (b"}]", b"},]"),
+    ],
+)
+def test_a_record_in_another_form_is_refused(was: bytes, put: bytes) -> None:
+    public = written(made.happening()).public
+    assert was in public
+
+    with pytest.raises(Malformed):
+        AuditRecord.parse(public.replace(was, put, 1))
+
+
 # ---- the private part
 
 

@@ -1,0 +1,125 @@
+"""Audit records over HTTPS with client certificates, to a control plane in a process of its own.
+
+A host sends batches of 1,000 and of 100 one after the other; then 16 hosts send a record at a time, each over a
+connection of its own, and how long each waits is told. The peer is what the same disk does meanwhile with the same
+bytes: SQLite with `synchronous=FULL`, a commit for each batch. Beside the sender, which makes and signs nothing in the
+time that counts, the centre has the other processor.
+"""
+
+import sqlite3
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from time import perf_counter
+
+from benchmarks.audit_log import PRAGMAS, about
+from benchmarks.measure import cpu
+from benchmarks.system import System, system
+from edge_agent.audit.uploader import PATH
+from edge_agent.config import load_identity
+from edge_agent.https import HttpsDoor, accepted, verified_context
+from shared.audit.batch import ChainHead, sign_batch
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, StoredRecord, compose
+from shared.clock import SystemClock
+
+_RECORDS, _CLIENTS, _EACH = 5000, 16, 25
+_BATCHES = (1000, 100)
+
+
+@dataclass(frozen=True)
+class OverHttps:
+    per_s: dict[int, tuple[float, float]]  # by records in a batch: ours, and raw SQLite
+    waits_ms: tuple[float, ...]
+    singles_per_s: float
+
+    def markdown(self) -> str:
+        rows = [f"Audit records of 1 KiB over HTTPS with client certificates. {cpu()}.", "",
+                "| in a batch | Leadglass, records/s | raw SQLite | ratio |", "| --- | --- | --- | --- |"]  # fmt: skip
+        for batch, (ours, raw) in self.per_s.items():
+            rows.append(f"| {batch:,} | {ours:,.0f} | {raw:,.0f} | {ours / raw:.3f} |")
+        cuts = quantiles(self.waits_ms, n=100)
+        rows += [
+            "",
+            f"A record at a time from {_CLIENTS} hosts: {self.singles_per_s:,.0f} records/s.",
+            f"Each waits {cuts[49]:.1f} ms (p50), {cuts[98]:.1f} ms (p99).",
+        ]
+        return "\n".join(rows) + "\n"
+
+    def json(self) -> dict[str, object]:
+        return {"per_s": {str(batch): pair for batch, pair in self.per_s.items()}, "waits_ms": self.waits_ms}
+
+
+class Sender:
+    """An enrolled host that sends records of its own, whoever else writes its journal."""
+
+    def __init__(self, running: System, asset: str) -> None:
+        folder = running.enrol(asset)
+        self._identity = load_identity(folder)
+        self._door = HttpsDoor("127.0.0.1", running.hosts_port, verified_context(folder.ca, folder.tls))
+        self._head = ChainHead()
+
+    def batches(self, count: int, size: int) -> list[tuple[bytes, list[bytes]]]:
+        """Return signed batches, and of each the public parts in it."""
+        return [self._batch(size) for _ in range(count)]
+
+    def send(self, batches: Sequence[bytes]) -> list[float]:
+        """Return how long each took to be acknowledged, in ms."""
+        took = list[float]()
+        for data in batches:
+            began = perf_counter()
+            accepted(self._door.name, self._door.post(PATH, data, "application/json"))
+            took.append(1000 * (perf_counter() - began))
+        return took
+
+    def _batch(self, size: int) -> tuple[bytes, list[bytes]]:
+        source, prev, records = str(self._identity.config.host_id), self._head.leaf, list[StoredRecord]()
+        who = (Participant("ae", "CT1", True),)
+        captured = Happening(Event.IMAGE_CAPTURED, Action.CREATE, Outcome.SUCCESS, who, about())
+        for _ in range(size):
+            seq, time = self._head.seq + 1, SystemClock().now()
+            stored = compose(
+                captured, source=source, seq=seq, prev=self._head.leaf, time=time, salt=bytes(32), key=None
+            )
+            self._head = ChainHead(seq, stored.leaf)
+            records.append(stored)
+        return sign_batch(source, prev, records, self._identity.signer).encode(), [one.public for one in records]
+
+
+def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[OverHttps]:
+    del images
+    with tempfile.TemporaryDirectory(prefix="leadglass-bench-", dir=folder) as name:
+        work = Path(name)
+        with system(work) as running:
+            sender = Sender(running, "sender")
+            per_s = {batch: _throughput(sender, work, batch, rounds) for batch in _BATCHES}
+            senders = [Sender(running, f"sender-{number}") for number in range(_CLIENTS)]
+            sent = [[data for data, _ in one.batches(_EACH, 1)] for one in senders]
+            began = perf_counter()
+            with ThreadPoolExecutor(_CLIENTS) as pool:
+                waits = [wait for each in pool.map(Sender.send, senders, sent) for wait in each]
+            yield OverHttps(per_s, tuple(waits), len(waits) / (perf_counter() - began))
+
+
+def _throughput(sender: Sender, work: Path, batch: int, rounds: int) -> tuple[float, float]:
+    ours, theirs = list[float](), list[float]()
+    for _ in range(rounds):
+        made = sender.batches(_RECORDS // batch, batch)
+        began = perf_counter()
+        sender.send([data for data, _ in made])
+        ours.append(_RECORDS / (perf_counter() - began))
+        began = perf_counter()
+        _raw(work / "raw.sqlite", [records for _, records in made])
+        theirs.append(_RECORDS / (perf_counter() - began))
+    return median(ours), median(theirs)
+
+
+def _raw(file: Path, batches: Sequence[Sequence[bytes]]) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(PRAGMAS + "CREATE TABLE IF NOT EXISTS records (source TEXT, seq INTEGER, public BLOB)")
+        for records in batches:
+            database.executemany("INSERT INTO records VALUES ('host-0', 0, ?)", [(public,) for public in records])
+            database.commit()

@@ -1,0 +1,213 @@
+"""Reads an order with all that is held of it, and proves it again: what a row says is not believed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import lru_cache
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.db.models import Host, WipeNoteRow, WipeOrderRow, WipeReportRow, WipeSignatureRow
+from control_plane.enrolment.codes import readable_parts
+from control_plane.policy.signatories import NobodySigns
+from control_plane.sanitize.certificate_rows import statement_record
+from control_plane.sanitize.state import Proved, Reported, Standing, standing_of
+from shared.envelope import Signatories
+from shared.errors import IntegrityFailure, Malformed, Refused
+from shared.identity import HostId
+from shared.policy.wipe import WipePolicy
+from shared.sanitization.destruction import Destruction
+from shared.sanitization.envelope import SignedTicket, approvals_needed, same_name, verify_signers
+from shared.sanitization.judged import Judged
+from shared.sanitization.note import WipeNote
+from shared.sanitization.report import WipeReport
+from shared.sanitization.ticket import Ticket, TicketId
+from shared.signing import EvidencePublicKey, Label, verify_statement
+
+_REMEMBERED = 256
+PolicyOf = Callable[[HostId, Sequence[str]], WipePolicy | None]
+
+
+Judge = Callable[[Ticket, WipeReport], Judged]
+
+
+class OrderUnknown(Refused):
+    def __init__(self, order_id: TicketId) -> None:
+        super().__init__(f"there is no wipe order {order_id}")
+        self.order_id = order_id
+
+
+class ReportOfAnother(Refused):
+    """A report of another ticket, of an edited one, of another host or of another enrolment of this one."""
+
+    def __init__(self, order_id: TicketId, what: str) -> None:
+        super().__init__(f"the report is not of wipe order {order_id} as it was signed: {what} differs")
+        self.order_id, self.what = order_id, what
+
+
+@dataclass(frozen=True)
+class Known:
+    """An order as it was read. `ticket` is what its bytes say, whoever wrote them."""
+
+    row: WipeOrderRow
+    asset: str
+    parts: tuple[str, ...]
+    ticket: Ticket
+    signatures: tuple[WipeSignatureRow, ...]
+    notes: tuple[WipeNoteRow, ...]
+    reports: tuple[WipeReportRow, ...]
+    is_certified: bool
+
+    @property
+    def has_begun(self) -> bool:
+        """Return whether its host, or people, have begun to do anything: nobody takes it back then."""
+        return bool(self.notes or self.reports or self.row.destruction)
+
+    def envelope(self) -> SignedTicket | None:
+        """Raises Malformed: a signature is not over the ticket's bytes."""
+        if not self.signatures:
+            return None
+        signed = SignedTicket.of([one.statement for one in self.signatures])
+        if signed.payload != self.row.ticket:
+            raise Malformed("wipe order", "its signatures are over another ticket")
+        return signed
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What policy says of wipes on a host, and who may sign for them; None: it allows none, nobody may."""
+
+    policy: WipePolicy | None
+    signatories: Signatories | None
+
+
+def find(session: Session, order_id: TicketId) -> Known:
+    """Raises OrderUnknown, Malformed."""
+    row = session.get(WipeOrderRow, str(order_id))
+    if row is None:
+        raise OrderUnknown(order_id)
+    return known(session, row)
+
+
+def known(session: Session, row: WipeOrderRow) -> Known:
+    """Raises Malformed."""
+    host, name = session.get_one(Host, row.host_id), row.order_id
+    signatures = select(WipeSignatureRow).where(WipeSignatureRow.order_id == name)
+    notes = select(WipeNoteRow).where(WipeNoteRow.order_id == name).order_by(WipeNoteRow.seq)
+    reports = select(WipeReportRow).where(WipeReportRow.order_id == name).order_by(WipeReportRow.number)
+    return Known(
+        row,
+        host.asset,
+        readable_parts(host.parts) or (),
+        Ticket.parse(row.ticket),
+        tuple(session.scalars(signatures)),
+        tuple(session.scalars(notes)),
+        tuple(session.scalars(reports)),
+        statement_record(session, name) is not None,
+    )
+
+
+class WipeReading:
+    """Proves what was read, with the session given back: looking up a key takes one of its own.
+
+    `policy_of` returns what policy asks of wipes on a host with these parts; `signatories` who may sign.
+    """
+
+    def __init__(
+        self, evidence: EvidenceKeys, policy_of: PolicyOf, signatories: Callable[[], Signatories], judge: Judge
+    ) -> None:
+        self._evidence, self._policy_of, self._signatories = evidence, policy_of, signatories
+        # The same bytes come to the same each time they are shown.
+        self._reported = lru_cache(_REMEMBERED)(lambda ticket, signed, spki: _reported(ticket, signed, spki, judge))
+
+    def standing(self, known: Known, allowed: Allowed, now: datetime) -> Standing:
+        return standing_of(self._proved(known, allowed), now)
+
+    def verified_report(self, ticket: Ticket, signed: bytes) -> WipeReport:
+        """Return a report that the host of the ticket signed under the enrolment that the ticket names, and of it.
+
+        Raises Malformed, NotCertified, WrongSigner, SignatureInvalid, ReportOfAnother.
+        """
+        return verify_report(ticket, signed, self._evidence.for_statement(str(ticket.host_id), signed))
+
+    def allowed(self, host: HostId, parts: Sequence[str]) -> Allowed:
+        try:
+            signatories = self._signatories()
+        except NobodySigns:
+            signatories = None
+        return Allowed(self._policy_of(host, parts), signatories)
+
+    def _proved(self, known: Known, allowed: Allowed) -> Proved:
+        row, (given, needed) = known.row, approvals(known, allowed)
+        plain = Proved(
+            known.ticket.expires, given, needed,
+            closed_as=row.closed_as, closed_by=row.closed_by or "", is_certified=known.is_certified,
+        )  # fmt: skip
+        try:
+            if (str(known.ticket.ticket_id), str(known.ticket.host_id)) != (row.order_id, row.host_id):
+                raise Malformed("wipe order", "its ticket is of another order")
+            _ = known.envelope()
+            notes = tuple(_note(known, note) for note in known.notes)
+            reported = self._newest(known)
+            is_destroyed = row.destruction is not None and Destruction.parse(row.destruction) is not None
+        except (Refused, IntegrityFailure) as exc:
+            return replace(plain, fault=str(exc))
+        return replace(plain, notes=notes, reported=reported, is_destroyed=is_destroyed)
+
+    def _newest(self, known: Known) -> Reported | None:
+        if not known.reports:
+            return None
+        newest = known.reports[-1]
+        key = self._evidence.for_statement(str(known.ticket.host_id), newest.signed)
+        reported: Reported = self._reported(known.row.ticket, newest.signed, key.spki)
+        return reported if newest.judged is not None else replace(reported, judged=None)
+
+
+def verify_report(ticket: Ticket, signed: bytes, key: EvidencePublicKey) -> WipeReport:
+    """Raises Malformed, WrongSigner, SignatureInvalid, ReportOfAnother."""
+    report = WipeReport.parse(verify_statement(signed, Label.WIPE_REPORT, key))
+    for what, is_same in (
+        ("the order", report.ticket_id == ticket.ticket_id),
+        ("the ticket", report.ticket_sha256 == ticket.digest),
+        ("the host", report.host_id == ticket.host_id),
+        ("the enrolment", key.key_id == ticket.evidence_key),
+    ):
+        if not is_same:
+            raise ReportOfAnother(ticket.ticket_id, what)
+    return report
+
+
+def _reported(ticket_bytes: bytes, signed: bytes, spki: bytes, judge: Judge) -> Reported:
+    ticket = Ticket.parse(ticket_bytes)
+    report = verify_report(ticket, signed, EvidencePublicKey.parse(spki))
+    return Reported(report.ending, report.ended, report.detail, judge(ticket, report))
+
+
+def approvals(known: Known, allowed: Allowed) -> tuple[int, int]:
+    """Return how many people's signatures count by what policy says now, and how many are needed."""
+    if allowed.signatories is None or allowed.policy is None:
+        return 0, 1
+    needed = approvals_needed(known.ticket, allowed.signatories, allowed.policy)
+    return len(counting(known, allowed.signatories)), needed
+
+
+def counting(known: Known, signatories: Signatories) -> frozenset[str]:
+    """Return the names, in one spelling, of those whose signatures are good by what policy says now."""
+    names = set[str]()
+    for one in known.signatures:
+        try:
+            signed = SignedTicket.of([one.statement])
+            if signed.payload == known.row.ticket:
+                names |= {same_name(signer.name) for signer in verify_signers(signed, signatories)}
+        except (Refused, IntegrityFailure):  # who may sign no more does not count
+            continue
+    return frozenset(names)
+
+
+def _note(known: Known, row: WipeNoteRow) -> WipeNote:
+    note = WipeNote.parse(row.note)
+    if str(note.ticket_id) != known.row.order_id or note.seq != row.seq:
+        raise Malformed("wipe note", "it is of another order")
+    return note

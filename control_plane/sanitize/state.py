@@ -1,0 +1,141 @@
+"""How far a wipe order has come, by what is proved of it. Decides only.
+
+requested ▸ approved ▸ accepted ▸ running ▸ evidence-received ▸ verified ▸ certified
+refused, failed, incomplete, unknown; cancelled, expired, before any of it was done; destroyed, by people's word
+
+What a host proved comes before what people said: an order that was cancelled too late has the state of what was done.
+docs/formats/wipe.md
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from shared import clock
+from shared.sanitization.judged import Judged, Result
+from shared.sanitization.note import NoteEvent, WipeNote
+from shared.sanitization.report import Ending
+
+
+class OrderState(StrEnum):
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    ACCEPTED = "accepted"
+    RUNNING = "running"
+    EVIDENCE_RECEIVED = "evidence-received"
+    VERIFIED = "verified"
+    CERTIFIED = "certified"
+    REFUSED = "refused"
+    FAILED = "failed"
+    INCOMPLETE = "incomplete"
+    UNKNOWN = "unknown"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    DESTROYED = "destroyed"
+    NOT_AUTHENTIC = "not authentic"
+
+
+# What somebody has to look into.
+OPEN_QUESTIONS = frozenset({
+    OrderState.FAILED, OrderState.INCOMPLETE, OrderState.UNKNOWN, OrderState.NOT_AUTHENTIC,
+})  # fmt: skip
+# What no person can close any more.
+BEGUN = frozenset(OrderState) - {OrderState.REQUESTED, OrderState.APPROVED, OrderState.EXPIRED}
+
+
+@dataclass(frozen=True)
+class Reported:
+    """A report that was verified. `judged` is None until it was judged."""
+
+    ending: Ending
+    ended: datetime
+    detail: str
+    judged: Judged | None = None
+
+
+@dataclass(frozen=True)
+class Proved:
+    """All that is known of an order. `fault` is why something held of it is not what it should be."""
+
+    expires: datetime
+    given: int
+    needed: int
+    notes: Sequence[WipeNote] = ()
+    reported: Reported | None = None
+    closed_as: str | None = None
+    closed_by: str = ""
+    is_destroyed: bool = False
+    is_certified: bool = False
+    fault: str = ""
+
+
+@dataclass(frozen=True)
+class Standing:
+    state: OrderState
+    detail: str
+
+
+_OF_ENDING = {
+    Ending.REFUSED: OrderState.REFUSED,
+    Ending.FAILED: OrderState.FAILED,
+    Ending.ABORTED: OrderState.INCOMPLETE,
+    Ending.UNKNOWN: OrderState.UNKNOWN,
+}
+_OF_RESULT = {
+    Result.REFUSED: OrderState.REFUSED,
+    Result.FAILED: OrderState.FAILED,
+    Result.UNKNOWN: OrderState.UNKNOWN,
+}
+_DID_BEGIN = frozenset({NoteEvent.STARTED, NoteEvent.RESUMED, NoteEvent.ENDED})
+
+
+def standing_of(proved: Proved, now: datetime) -> Standing:
+    if proved.fault:
+        return Standing(OrderState.NOT_AUTHENTIC, proved.fault)
+    if proved.is_destroyed:
+        return Standing(OrderState.CERTIFIED if proved.is_certified else OrderState.DESTROYED, "by people's word")
+    reported, notes = proved.reported, proved.notes
+    if reported is not None:
+        later = [note for note in notes if note.time > reported.ended]
+        # Not one byte was written, so the ticket may have been tried again since.
+        if reported.ending is not Ending.REFUSED or not later:
+            return _of_report(reported, is_certified=proved.is_certified)
+        notes = later
+    if notes:
+        return _of_notes(notes, proved.expires, now)
+    return _before_the_host(proved, now)
+
+
+def _of_report(reported: Reported, *, is_certified: bool) -> Standing:
+    judged = reported.judged
+    if judged is None:
+        return Standing(_OF_ENDING.get(reported.ending, OrderState.EVIDENCE_RECEIVED), reported.detail)
+    if judged.may_be_certified:
+        return Standing(OrderState.CERTIFIED if is_certified else OrderState.VERIFIED, judged.result)
+    detail = "; ".join(part for part in (", ".join(judged.why), reported.detail) if part)
+    return Standing(_OF_RESULT.get(judged.result, OrderState.INCOMPLETE), f"{judged.result}: {detail}")
+
+
+def _of_notes(notes: Sequence[WipeNote], expires: datetime, now: datetime) -> Standing:
+    newest = max(notes, key=lambda note: note.seq)
+    if newest.event is NoteEvent.REFUSED:
+        return Standing(OrderState.REFUSED, newest.detail)
+    has_begun = any(note.event in _DID_BEGIN for note in notes)
+    if now >= expires:
+        what = "it was begun" if has_begun else "the host took the ticket"
+        return Standing(
+            OrderState.UNKNOWN, f"{what}, the ticket expired at {clock.text(expires)}, and no evidence came"
+        )
+    return Standing(OrderState.RUNNING if has_begun else OrderState.ACCEPTED, newest.detail)
+
+
+def _before_the_host(proved: Proved, now: datetime) -> Standing:
+    if proved.closed_as is not None:
+        return Standing(OrderState(proved.closed_as), f"by {proved.closed_by}")
+    approvals = f"{proved.given} of {proved.needed} people have signed"
+    if now >= proved.expires:
+        return Standing(OrderState.EXPIRED, approvals)
+    if proved.given >= proved.needed:
+        return Standing(OrderState.APPROVED, approvals)
+    return Standing(OrderState.REQUESTED, approvals)

@@ -1,0 +1,274 @@
+"""What each command of `leadglass-wipe` does, joined for this machine."""
+
+import argparse
+import json
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.config import AgentFolder
+from edge_agent.log import OUR_ERRORS
+from edge_agent.sanitize.attempt import Attempts, Found, standing
+from edge_agent.sanitize.drives import find_drives
+from edge_agent.sanitize.firmware.tools import Tools
+from edge_agent.sanitize.fitting import is_same
+from edge_agent.sanitize.hands import Hands, OfThisMachine
+from edge_agent.sanitize.here import ThisHost, look
+from edge_agent.sanitize.outbox import Outbox
+from edge_agent.sanitize.session import NothingToDo, Session
+from edge_agent.sanitize.terminal import screens as shown
+from edge_agent.sanitize.terminal.flow import Flow, TerminalGone
+from edge_agent.sanitize.terminal.page import Speech
+from edge_agent.sanitize.terminal.screens import Listed
+from edge_agent.sanitize.tickets import folder_of, in_file, in_folder, is_held
+from shared.canonical import Json
+from shared.clock import SystemClock
+from shared.errors import Refused
+from shared.sanitization.envelope import SignedTicket
+from shared.sanitization.judge import judge
+from shared.sanitization.qr_text import to_lines
+from shared.sanitization.ticket import TicketId
+
+_CODE_CHARS = 480  # of a code that a terminal of 80 columns shows
+_LEAST_ID_CHARS = 4
+
+
+class NotRoot(Refused):
+    def __init__(self) -> None:
+        super().__init__("only root can have a drive for itself; run it as root")
+
+
+class NotInstalled(Refused):
+    def __init__(self, state: Path) -> None:
+        super().__init__(f"there is no {state}, where what is done is noted; run `leadglass-provision install` first")
+        self.state = state
+
+
+class NoSuchTicket(Refused):
+    def __init__(self, named: str, found: int) -> None:
+        known = "several tickets begin" if found else "no ticket that was begun here begins"
+        super().__init__(f"{known} with {named[:40]!r}; `leadglass-wipe status` lists them")
+        self.named = named
+
+
+@dataclass(frozen=True)
+class Places:
+    """The folders of the program itself, of the device guard, and of the agent."""
+
+    state: Path
+    guard: Path
+    agent: Path
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> "Places":
+        return cls(arguments.state.absolute(), arguments.guard_state.absolute(), arguments.agent_data.absolute())
+
+    def verify_there(self) -> None:
+        """Raises NotRoot, NotInstalled."""
+        if os.geteuid() != 0:
+            raise NotRoot
+        if not (self.state / "out").is_dir():
+            raise NotInstalled(self.state)
+
+
+@dataclass(frozen=True)
+class Host:
+    """This machine, or what a test has in its place."""
+
+    this: ThisHost
+    hands: Hands
+
+    @classmethod
+    def of(cls, places: Places) -> "Host":
+        """Raises what `here.look` does."""
+        clock = SystemClock()
+        states = [places.state, places.guard]
+        hands = OfThisMachine(AgentFolder(places.agent), states, Tools(), clock)
+        return cls(look(places.guard, places.agent, clock.now()), hands)
+
+
+def screens(
+    places: Places, language: str | None, *, ticket: Path | None = None, of: Callable[[Places], Host] = Host.of
+) -> int:
+    """Lead a person from a ticket to its result; return the exit code."""
+    places.verify_there()
+    host = of(places)
+    session = _session(places, host)
+    brought = None if ticket is None else session.accept(in_file(ticket).envelope)
+    return _in_terminal(places, host, session, language, lambda flow: flow.run(brought))
+
+
+def resume(places: Places, language: str | None, named: str | None, of: Callable[[Places], Host] = Host.of) -> int:
+    places.verify_there()
+    host = of(places)
+    session = _session(places, host)
+    left = session.unfinished()
+    if named is not None or len(left) != 1:
+        found = _named(Attempts(places.state).all(), named or "")
+        left = tuple(one for one in left if one.found.ticket_id == found.ticket_id)
+        if not left:
+            raise NothingToDo(found.ticket_id)
+    return _in_terminal(places, host, session, language, lambda flow: flow.resume(left[0]))
+
+
+def drives(*, as_json: bool) -> int:
+    for drive in find_drives():
+        medium = drive.medium
+        if as_json:
+            print(json.dumps({"node": str(drive.node), **medium.json()}))
+            continue
+        speech = Speech("en")
+        print(f"{drive.node}  serial {medium.serial or '-'}  {shown.size(medium.size_bytes)}  {medium.model}")
+        print(f"    {medium.kind.value}, serial from {medium.serial_source.value}, {shown.partitions(medium, speech)}")
+    return 0
+
+
+def status(places: Places, *, as_json: bool) -> int:
+    """Say of every ticket that was begun here how it stands. Nothing is changed."""
+    found = Attempts(places.state).all()
+    present = find_drives() if any(not one.is_ended for one in found) else []
+    for one in found:
+        is_there = one.draft is not None and any(
+            is_same(one.draft.medium, drive.medium, one.draft.hidden) for drive in present
+        )
+        how = standing(one, is_drive_there=is_there).value
+        serial = one.draft.medium.serial if one.draft is not None else ""
+        result = ""
+        if one.is_ended and one.draft is not None:
+            result = judge(SignedTicket.parse(one.envelope).claimed, one.draft).result.value
+        if as_json:
+            told: dict[str, Json] = {
+                "ticket": str(one.ticket_id), "standing": how, "serial": serial, "result": result, "why": one.why
+            }  # fmt: skip
+            print(json.dumps(told))
+        else:
+            print(
+                f"{one.ticket_id}  serial {serial or '-'}  {(result or how).upper()}{f'  {one.why}' if one.why else ''}"
+            )
+    return 0
+
+
+def verify_ticket(places: Places, file: Path) -> int:
+    """Raises what refuses it."""
+    host = Host.of(places)
+    accepted = _session(places, host).accept(in_file(file).envelope)
+    ticket = accepted.ticket
+    signers = ", ".join(signer.name for signer in accepted.approved.signers)
+    print(f"ticket {ticket.ticket_id} holds here until {shown.instant(ticket.expires)}")
+    print(f"serial {ticket.drive.serial}, asset {ticket.asset}, for {ticket.person}; approved by {signers}")
+    if Attempts(places.state).is_used(ticket.ticket_id):
+        print("it was begun here before, and cannot be begun again")
+        return 1
+    return 0
+
+
+def report(places: Places, named: str, out: Path | None) -> int:
+    """Write the signed report of a ticket to a file, or show it as QR codes."""
+    outbox = Outbox(places.state, SystemClock())
+    ticket_id = _id(places, named)
+    signed = outbox.signed_report(ticket_id)
+    if signed is None:
+        raise NothingToDo(ticket_id)
+    if out is not None:
+        out.write_bytes(signed)
+        print(f"{out}: {len(signed)} bytes; take it to the centre: leadglass-server wipe import FILE")
+        return 0
+    _show_codes(to_lines(signed, _CODE_CHARS))
+    return 0
+
+
+def _show_codes(lines: Sequence[str]) -> None:
+    import segno
+
+    for number, line in enumerate(lines, 1):
+        print(f"{number} of {len(lines)}")
+        segno.make(line, error="l", micro=False, boost_error=False).terminal(sys.stdout, border=2, compact=True)
+        print(line)
+
+
+def _id(places: Places, named: str) -> TicketId:
+    """Return which ticket is meant: one that was begun, or one that was refused and has a report."""
+    files = [file.name.split(".")[0] for file in (places.state / "out").glob("*.report")]
+    known = {*files, *(str(found.ticket_id) for found in Attempts(places.state).all())}
+    matching = [one for one in known if one.startswith(named)]
+    if len(named) < _LEAST_ID_CHARS or len(matching) != 1:
+        raise NoSuchTicket(named, len(matching))
+    return TicketId.parse(matching[0])
+
+
+def _named(found: Sequence[Found], named: str) -> Found:
+    matching = [one for one in found if str(one.ticket_id).startswith(named)]
+    if len(named) < _LEAST_ID_CHARS or len(matching) != 1:
+        raise NoSuchTicket(named, len(matching))
+    return matching[0]
+
+
+def _session(places: Places, host: Host) -> Session:
+    return Session(places.state, folder_of(places.agent), host.this, host.hands, SystemClock(), secrets.token_bytes)
+
+
+def _listed(session: Session, folder: Path) -> list[Listed]:
+    """Return the tickets that lie here, those that can be acted on first."""
+    listed = list[Listed]()
+    for offered in in_folder(folder):
+        try:
+            listed.append(Listed(offered.where, session.accept(offered.envelope)))
+        except OUR_ERRORS as exc:
+            listed.append(Listed(offered.where, None, str(exc)))
+    return sorted(listed, key=lambda one: one.accepted is None)
+
+
+def _in_terminal(
+    places: Places, host: Host, session: Session, language: str | None, lead: Callable[[Flow], None]
+) -> int:
+    """Return 0 where nothing was begun, or what was done may be certified."""
+    from edge_agent.sanitize.terminal.curses_terminal import opened
+
+    folder = folder_of(places.agent)
+    with opened() as terminal:
+        flow = Flow(
+            session,
+            terminal,
+            language or _language(),
+            listed=lambda: _listed(session, folder),
+            hold=lambda: is_held(folder),
+            health=host.hands.health,
+            monotonic_s=time.monotonic,
+        )
+        with _signals(flow):
+            try:
+                lead(flow)
+            except TerminalGone:
+                return 1
+    if flow.done is None:
+        return 0
+    result = flow.done.judged.result
+    print(f"ticket {flow.done.ticket.ticket_id}: {result.value.upper()}")
+    if flow.done.report_file is not None:
+        print(f"report {flow.done.report_file}")
+    return 0 if flow.done.judged.may_be_certified else 1
+
+
+@contextmanager
+def _signals(flow: Flow) -> Iterator[None]:
+    """SIGTERM stops what is at work where it can be gone on with; a lost line stops nothing."""
+    kept = {
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_IGN),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda _number, _frame: flow.stop()),
+    }
+    try:
+        yield
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def _language() -> str:
+    named = next(filter(None, (os.environ.get(name) for name in ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return "zh" if named.startswith("zh") else "en"

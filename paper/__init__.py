@@ -1,0 +1,1 @@
+"""Pages for people: what draws them in English and Chinese, and what takes a file out of one again."""

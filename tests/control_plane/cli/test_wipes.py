@@ -1,0 +1,178 @@
+"""A wipe from a technician's order to the host's evidence, as people and the host's agent do it, over real doors."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from control_plane.__main__ import main
+from edge_agent.config import AgentFolder, load_identity
+from edge_agent.https import HttpsDoor, verified_context
+from edge_agent.parts import Bell
+from edge_agent.wipes.inbox import TicketInbox
+from edge_agent.wipes.outbox import WipeOutbox
+from edge_agent.wipes.part import WipePart
+from edge_agent.wipes.store import WipeStore
+from shared.clock import SystemClock
+from shared.sanitization.envelope import SignedTicket
+from shared.sanitization.note import NoteEvent, WipeNote
+from shared.sanitization.qr_text import from_lines
+from shared.sanitization.report import WipeReport
+from shared.sanitization.ticket import Ticket
+from shared.signing import Label, sign_statement
+from tests.control_plane.cli.conftest import Administrator
+from tests.control_plane.cli.test_hosts import Terminal, enrolled
+from tests.fakes.host import Host
+from tests.fakes.signers import CentreKeys
+from tests.shared import made
+from tests.shared.made import policy
+from tests.shared.sanitization import wipes
+from tests.shared.sanitization.tickets import POLICY as WIPE
+
+YAML = """
+layer: organisation
+modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
+grading: {default: restricted}
+timings: {state_every_s: 5, pull_every_s: 30}
+wipe: {least: clear, read_back: whole, approvals: 1, ticket_hours: 24}
+"""
+DRIVE = ("--serial", wipes.DISK.serial, "--model", wipes.DISK.model, "--wwn", wipes.DISK.wwn,
+         "--size-bytes", str(wipes.DISK.size_bytes))  # fmt: skip
+WISH = ("--reason", "disposal", "--text", "goes back to its maker", "--technician", "Dan", "--technique", "overwrite")
+
+
+class HostSide:
+    """An enrolled host: its agent's part, and the folder of its `leadglass-wipe`."""
+
+    def __init__(self, folder: AgentFolder, beside: Path) -> None:
+        self.folder, self.identity = folder, load_identity(folder)
+        self.inside = Host.enrolled(folder, CentreKeys.new(bytes))
+        self.out = beside / "out"
+        self.out.mkdir()
+
+    def exchange(self) -> list[bytes]:
+        """Tell and ask once; return the tickets that lie there then."""
+        doors = self.identity.config.doors
+        door = HttpsDoor(doors.host, doors.https_port, verified_context(self.folder.ca, self.folder.tls))
+        inbox = self.folder.path / "wipe-tickets"
+        with contextlib.closing(door):
+            WipePart(
+                door, TicketInbox(inbox, self.inside.log), WipeOutbox(self.out), WipeStore(self.inside.database),
+                host_id=self.identity.config.host_id, policy=lambda: dataclasses.replace(policy(), wipe=WIPE),
+                journal=self.inside.journal, database=self.inside.database, clock=SystemClock(), log=self.inside.log,
+                bell=Bell(),
+            ).exchange()  # fmt: skip
+        return [file.read_bytes() for file in inbox.glob("*.ticket")]
+
+    def note(self, ticket: Ticket, seq: int, event: NoteEvent) -> None:
+        told = WipeNote(ticket.ticket_id, seq, event, SystemClock().now(), "")
+        (self.out / told.file_name).write_bytes(told.encode())
+
+    def report(self, ticket: Ticket) -> Path:
+        signed = sign_statement(self.identity.signer, Label.WIPE_REPORT, now(wipes.report_of(ticket), ticket).encode())
+        file = self.out / f"{ticket.ticket_id}.report"
+        file.write_bytes(signed)
+        return file
+
+
+def now(report: WipeReport, ticket: Ticket) -> WipeReport:
+    """Return the report as of a wipe that began when its ticket was issued."""
+    by = ticket.issued - made.NOW
+    (step,), (check,) = report.steps, report.checks
+    assert step.ended is not None
+    assert check.ended is not None
+    return dataclasses.replace(
+        report,
+        started=report.started + by,
+        ended=report.ended + by,
+        steps=(dataclasses.replace(step, started=step.started + by, ended=step.ended + by),),
+        checks=(dataclasses.replace(check, started=check.started + by, ended=check.ended + by),),
+    )
+
+
+@pytest.fixture
+def terminal(ada: Administrator) -> Terminal:
+    ada.publish(YAML)
+    return Terminal(ada)
+
+
+@pytest.fixture
+def technician(terminal: Terminal, tmp_path: Path) -> Terminal:
+    """Return the terminal of somebody who may order and not approve."""
+    key, credential = tmp_path / "dan", tmp_path / "dan.json"
+    assert main(["policy", "key", "new", str(key), "--name", "Dan"]) == 0
+    terminal.said("person", "add", "--key", tmp_path / "dan.pub", "--role", "technician", "--out", credential)
+    dan = Terminal(terminal.ada)
+    dan.who = ("--as", str(credential), *terminal.who[2:])
+    return dan
+
+
+def test_a_wipe_is_ordered_approved_done_and_proved(terminal: Terminal, technician: Terminal, tmp_path: Path) -> None:
+    code = terminal.json("code", "--asset", "CT 2")["code"]
+    host_id = enrolled(terminal, code, "CT 2")
+    host = HostSide(AgentFolder(tmp_path / "CT 2"), tmp_path)
+    ordered = technician.json("wipe", "order", "CT 2", *DRIVE, *WISH)
+    order = ordered["order"]
+
+    assert (ordered["state"], ordered["host"], ordered["approvals_needed"]) == ("requested", host_id, 1)
+    assert host.exchange() == []
+    assert technician.run("wipe", "approve", order, "--yes")[0] == 1, "who asked, and has no such role"
+    unsure = terminal.run("wipe", "approve", order)
+    assert (unsure[0], wipes.DISK.serial in unsure[2], "goes back" in unsure[2]) == (1, True, False)
+    assert f"wipe approve {order}" in terminal.said("status")
+    assert terminal.json("wipe", "approve", order, "--yes")["state"] == "approved"
+
+    (envelope,) = host.exchange()
+    ticket = SignedTicket.parse(envelope).claimed
+    assert (str(ticket.ticket_id), ticket.requester, ticket.person) == (order, "Dan", "Dan")
+    for seq, event in enumerate((NoteEvent.ACCEPTED, NoteEvent.STARTED), 1):
+        host.note(ticket, seq, event)
+    host.exchange()
+    assert technician.json("wipe", "show", order)["state"] == "running"
+    assert technician.run("wipe", "cancel", order, "--reason", "no longer wanted")[0] == 1
+    host.report(ticket)
+    assert host.exchange() == []
+
+    shown = technician.json("wipe", "show", order)
+    assert (shown["state"], shown["detail"]) == ("verified", "cleared-verified")
+    assert technician.said("wipe", "list").count(f"{order} verified") == 1
+    assert "wipe.judged" in terminal.said("audit", "tail")
+    assert terminal.run("audit", "verify")[0] == 0
+
+
+def test_a_ticket_and_a_report_are_carried_to_and_from_a_host_without_a_network(
+    terminal: Terminal, technician: Terminal, tmp_path: Path
+) -> None:
+    code = terminal.json("code", "--asset", "CT 2")["code"]
+    enrolled(terminal, code, "CT 2")
+    host = HostSide(AgentFolder(tmp_path / "CT 2"), tmp_path)
+    order = technician.json("wipe", "order", "CT 2", *DRIVE, *WISH)["order"]
+    file = tmp_path / "ticket"
+    assert technician.run("wipe", "ticket", order, "--out", file)[0] == 1, "nobody has approved it"
+    terminal.said("wipe", "approve", order, "--yes")
+    technician.said("wipe", "ticket", order, "--out", file)
+    drawn = technician.said("wipe", "ticket", order, "--qr")
+    lines = [line for line in drawn.splitlines() if line.startswith("LGW1:")]
+    assert from_lines(lines) == file.read_bytes()
+
+    report = host.report(SignedTicket.parse(file.read_bytes()).claimed)
+    terminal.said("host", "revoke", technician.json("wipe", "show", order)["host"], "--reason", "it was sold")
+    altered = tmp_path / "altered"
+    altered.write_bytes(report.read_bytes()[:-1] + b"\0")
+    assert technician.run("wipe", "import", altered)[0] == 1
+    assert technician.json("wipe", "import", report)["state"] == "verified"
+
+
+def test_a_host_is_held_and_let_go_by_two(terminal: Terminal, technician: Terminal) -> None:
+    code = terminal.json("code", "--asset", "CT 2")["code"]
+    enrolled(terminal, code, "CT 2")
+    order = technician.json("wipe", "order", "CT 2", *DRIVE, *WISH)["order"]
+    assert technician.run("wipe", "hold", "CT 2", "--reason", "ransom note")[0] == 1
+    terminal.said("wipe", "hold", "CT 2", "--reason", "ransom note")
+
+    assert "CT 2" in technician.said("wipe", "holds")
+    assert terminal.run("wipe", "approve", order, "--yes")[0] == 1
+    assert technician.run("wipe", "order", "CT 2", *DRIVE, *WISH)[0] == 1
+    code, _, errors = terminal.run("wipe", "lift", "CT 2", "--reason", "it was nothing")
+    assert (code, "takes two persons" in errors) == (1, True)

@@ -1,0 +1,86 @@
+"""A program in a pseudo terminal, and what an independent terminal emulator makes of what it writes."""
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import termios
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+import pyte
+
+ENTER, ESCAPE = "\r", "\x1b"
+
+
+class NotShown(AssertionError):
+    pass
+
+
+class InTerminal:
+    """`lines` is the screen as a person sees it. The program is killed at the end, if it is there still."""
+
+    def __init__(self, command: Sequence[str], columns: int = 80, lines: int = 24, **environment: str) -> None:
+        self._screen = pyte.Screen(columns, lines)
+        self._stream = pyte.ByteStream(self._screen)
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            os.environ.update({"TERM": "linux", "LANG": "C.UTF-8", **environment})
+            # Whatever goes wrong here must not go on as a second test run.
+            try:
+                os.execvp(command[0], list(command))  # noqa: S606 (no shell is wanted)
+            finally:
+                os._exit(127)
+        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+    def __enter__(self) -> "InTerminal":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        os.close(self._terminal)
+
+    @property
+    def lines(self) -> list[str]:
+        return [line.rstrip() for line in self._screen.display]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+    def press(self, keys: str) -> None:
+        os.write(self._terminal, keys.encode())
+
+    def until(self, shown: str | Callable[[str], bool], timeout_s: float = 60) -> str:
+        """Return the screen once it has `shown`. Raises NotShown with what it has instead."""
+        deadline = time.monotonic() + timeout_s
+        is_there = shown if callable(shown) else lambda text: shown in text
+        while not is_there(self.text):
+            if not self._read(deadline):
+                raise NotShown(f"{shown!r} is not shown, but:\n{self.text}")
+        return self.text
+
+    def ended(self, timeout_s: float = 60) -> int:
+        """Return the exit code, after all that is written until then was read."""
+        deadline = time.monotonic() + timeout_s
+        while self._read(deadline):
+            pass
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def _read(self, deadline: float) -> bool:
+        readable, _, _ = select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))
+        if not readable:
+            return False
+        try:
+            data = os.read(self._terminal, 65536)
+        except OSError:  # its other end is closed: the program ended
+            return False
+        self._stream.feed(data)
+        return bool(data)

@@ -1,0 +1,53 @@
+"""The real program in a pseudo terminal, read by a terminal emulator that is not ours."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from shared.sanitization.judge import judge
+from shared.sanitization.judged import Result
+from tests.edge_agent.sanitize.terminals import ENTER, InTerminal
+from tests.edge_agent.sanitize.wiping import PATIENT, Bench, content, loop_drive
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench.new(tmp_path)
+
+
+def command(bench: Bench, node: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "tests.edge_agent.sanitize.program", str(bench.folder), str(node), *arguments]
+
+
+def test_a_technician_is_led_from_the_ticket_to_the_report(bench: Bench, tmp_path: Path) -> None:
+    with loop_drive(tmp_path) as node:
+        allowed = bench.ticket(node)
+        bench.bring(allowed)
+        serial = allowed.drive.serial
+        with InTerminal(command(bench, node)) as terminal:
+            terminal.until("Leadglass wipe - Tickets")
+            terminal.press("1")
+            assert "Bea, Cai" in terminal.until("Approved by")
+            terminal.press(ENTER)
+            assert serial in terminal.until("THIS IS THE DRIVE OF THE TICKET")
+            terminal.press(ENTER)
+            terminal.until("Type the last 4 characters")
+            terminal.press("xxxx" + ENTER)
+            terminal.until("these are not the last characters")
+            terminal.press(serial[-4:] + ENTER)
+            terminal.until("Type your own name")
+            terminal.press("Eve" + ENTER)
+            terminal.until("the ticket is for Dan")
+            assert PATIENT in content(node)
+            terminal.press("Dan" + ENTER)
+            terminal.until("Press w to begin")
+            terminal.press("w")
+            result = terminal.until("leadglass-wipe report")
+            terminal.press("q")
+            assert terminal.ended() == 0
+        assert PATIENT not in content(node)
+    report = bench.signed(allowed)
+    assert "CLEARED, verified" in result
+    assert judge(allowed, report).result is Result.CLEARED_VERIFIED
+    assert report.typed_person == "Dan"
