@@ -142,8 +142,9 @@ def _nvme_one(technique: Technique, found: Subsystem, *, is_there: bool) -> Cons
     if is_there and takes_all and others > 0:
         why = f"it would erase the drive's {others} other namespace(s) as well, which the ticket does not name"
         return Considered(technique, Available.NO, why)
-    if is_there and technique in nvme.SANITIZES and found.controllers > 1:
-        why = f"the drive serves {found.controllers} controllers, and what the others do with it is not known here"
+    if is_there and technique in nvme.SANITIZES and found.controllers != 1:
+        count = found.controllers or "several"
+        why = f"the drive serves {count} controllers, and what the others do with it is not known here"
         return Considered(technique, Available.NO, why)
     if is_there and technique is Technique.NVME_FORMAT_CRYPTO and not found.covers_all:
         why = "it would leave out namespaces or capacity that is in none"
