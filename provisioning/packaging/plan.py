@@ -25,6 +25,7 @@ LAUNCHED: Mapping[str, str] = {
     "leadglass-guard": "edge_agent.guard_main",
     "leadglass-provision": "provisioning",
     "leadglass-verify": "provisioning.verify",
+    "leadglass-wipe": "edge_agent.wipe_main",
 }
 VENV = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {PYTHON}\n"
 LOCKS = ("provision",)  # which holds the agent's
@@ -43,8 +44,12 @@ _DEPENDS = (
     f"python3 (>= {PYTHON}), python3 (<< {PYTHON[:2]}{int(PYTHON[2:]) + 1}~), libc6 (>= 2.34), libudev1, "
     "systemd (>= 252), udev"
 )
-# Without these systemd-creds cannot speak to a TPM, and keys lie in files.
-_RECOMMENDS = "libtss2-esys-3.0.2-0, libtss2-mu0, libtss2-rc0, libtss2-tcti-device0"
+# Without these systemd-creds cannot speak to a TPM, and keys lie in files; and a drive that is to be wiped is not asked
+# for its health, and has no command of its own.
+_RECOMMENDS = (
+    "cryptsetup-bin, hdparm, libtss2-esys-3.0.2-0, libtss2-mu0, libtss2-rc0, libtss2-tcti-device0, mmc-utils, "
+    "nvme-cli, sg3-utils, smartmontools"
+)
 
 
 @dataclass(frozen=True)

@@ -202,6 +202,7 @@ def package() -> bytes:
             ("leadglass-agent", "edge_agent.__main__"),
             ("leadglass-guard", "edge_agent.guard_main"),
             ("leadglass-provision", "provisioning.__main__"),
+            ("leadglass-wipe", "edge_agent.wipe_main"),
         )
     }
     files = {f"{PLACE}/{file.relative_to(ROOT)}": file for file in (ROOT / "systemd").rglob("*") if file.is_file()}
