@@ -167,7 +167,8 @@ def test_page_one_says_what_counts_in_both_languages(desk: CertifyingDesk, tmp_p
         "CLEARED,hiddenareanotknown", "隐藏区域状态不明", "CLEAR清除", "S3R1AL4711",
         "thedriveitself(ATAIDENTIFY)", "硬盘自身", "hiddenarea:notknownwhetherthereisone", "(12sectors扇区)",
         "此前已被硬盘重映射的扇区", "whole全部,comparedwiththerandomstream", "67108864of67108864bytes",
-        "Dan", "Ada", "Bea", "北区医院NorthHospital", "notstated未说明", "notcounted未统计", "itwasinterrupted,andwentontoitsend",
+        "Dan", "Ada", "Bea", "北区医院NorthHospital", "notstated未说明", "notcounted未统计",
+        "itwasinterrupted,andwentontoitsend",
         str(ticket.ticket_id),
         WipeCertificate.parse(desk.fetch(ticket.ticket_id).file).body.statement.sha256,
     ):  # fmt: skip
