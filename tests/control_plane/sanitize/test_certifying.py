@@ -129,6 +129,17 @@ def test_a_statement_that_was_put_into_the_database_certifies_nothing(desk: Cert
         desk.certified(bad)
 
 
+def test_no_order_is_given_the_certificate_of_another(desk: CertifyingDesk) -> None:
+    one, other = desk.done(desk.approved()), desk.done(desk.approved())
+    for ticket in (one, other):
+        desk.certified(ticket)
+    desk.bench.sql("UPDATE wipe_certificates SET file = (SELECT file FROM wipe_certificates WHERE order_id = :other) "
+                   "WHERE order_id = :one", one=str(one.ticket_id), other=str(other.ticket_id))  # fmt: skip
+
+    with pytest.raises(StatementAltered):
+        desk.fetch(one.ticket_id)
+
+
 def test_a_destruction_is_certified_as_people_s_word_and_no_more(desk: CertifyingDesk, tmp_path: Path) -> None:
     ticket = desk.approved()
     desk.desk.orders.destroyed("Dan", ticket.ticket_id, "Eve", "shredder HSM 3, H-5", ["ab" * 32])
