@@ -64,6 +64,7 @@ from shared.policy.document import ORGANISATION, AfterReceipt, Coverage, Modalit
 from shared.policy.grading import Grading, Rule
 from shared.policy.part import PartContent, PartDocument
 from shared.policy.routes import Peer, Route, Via
+from shared.sanitization.certificate import WipeCertificate
 from shared.sanitization.envelope import SignedTicket, sign_ticket
 from shared.sanitization.exchange import Asked, ListedWipes
 from shared.sanitization.note import NoteEvent, WipeNote
@@ -82,6 +83,7 @@ from tests.fuzz.target import Target
 from tests.shared import made
 from tests.shared.custody.test_statement import FRAMES, STATEMENT
 from tests.shared.sanitization import tickets
+from tests.shared.sanitization.wipes import certificate as wipe_certificate
 from tests.shared.sanitization.wipes import overwritten, sanitized
 from tests.vectors.generators import policy_devices
 
@@ -342,6 +344,7 @@ TARGETS = (
     _target("wipe-envelope", SignedTicket.parse, *(sign_ticket(_TICKET, by).encode() for by in _APPROVERS)),
     _target("wipe-note", WipeNote.parse, WipeNote(_TICKET.ticket_id, 1, NoteEvent.ENDED, made.NOW, "well").encode()),
     _target("wipe-report", WipeReport.parse, *(wiped()[1].encode() for wiped in (overwritten, sanitized))),
+    _target("wipe-certificate", WipeCertificate.parse, wipe_certificate().encoded),
     _target("wipe-list", ListedWipes.parse, ListedWipes(True, (b"1", b"2")).encode()),
     _target("wipe-asked", Asked.parse, Asked(made.NOW, False).encode()),
     Target("wipe-qr-text", _qr_text, ("\n".join(to_lines(sign_ticket(_TICKET, _APPROVERS[1]).encode())).encode(),)),

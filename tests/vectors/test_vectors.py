@@ -49,10 +49,14 @@ from shared.policy.effective import effective
 from shared.policy.grading import Grading
 from shared.policy.part import PartDocument
 from shared.policy.wipe import WipePolicy
+from shared.sanitization.certificate import WipeCertificate
 from shared.sanitization.envelope import SignedTicket, verify_ticket
+from shared.sanitization.judge import judge
 from shared.sanitization.qr_text import from_lines
+from shared.sanitization.report import WipeReport
 from shared.sanitization.sampling import places
 from shared.sanitization.stream import Content
+from shared.sanitization.ticket import Ticket
 from shared.sealing import object_file
 from shared.sealing.hpke import SealingPrivateKey
 from shared.sealing.index import SealedIndex, open_index
@@ -333,6 +337,24 @@ def our_samples(given: Value) -> Value:
     return wipe_generator.described([[one.first, one.count] for one in found])
 
 
+def our_wipe_judgement(given: Value) -> Value:
+    ticket, report = Ticket.parse(b64(given, "ticket")), WipeReport.parse(b64(given, "report"))
+    assert (ticket.encode(), report.encode()) == (b64(given, "ticket"), b64(given, "report"))
+    return {"result": "judged", "judged": judge(ticket, report).json()}
+
+
+def our_wipe_certificate(given: Value) -> Value:
+    certificate = WipeCertificate.parse(b64(given, "bytes"))
+    assert certificate.encoded == b64(given, "bytes")
+    certificate.verify(EvidencePublicKey.parse(b64(given, "centre_spki")))
+    statement, host = certificate.body.statement, EvidencePublicKey.parse(b64(given, "host_spki"))
+    if statement.reported is not None:
+        verify_statement(statement.reported.signed(statement.ticket.evidence_key), Label.WIPE_REPORT, host)
+    for one in statement.approvals:
+        verify_statement(one.signed(statement.ticket), Label.WIPE_TICKET, one.key)
+    return {"result": "verified", "statement_sha256": statement.sha256}
+
+
 def our_custody(given: Value) -> Value:
     one = CustodyStatement.parse(b64(given, "bytes"))
     assert one.encode() == b64(given, "bytes")
@@ -467,6 +489,8 @@ OURS: dict[str, Reader] = {
     "hand-over": our_hand_over,
     "pass-content": our_pass_content,
     "samples": our_samples,
+    "wipe-judgement": our_wipe_judgement,
+    "wipe-certificate": our_wipe_certificate,
 }
 
 # ---- read by the second reader
@@ -664,6 +688,15 @@ SECOND: dict[str, Reader] = {
     },
     "hand-over": lambda given: {
         "result": "verified", "report": second_reader.hand_over(b64(given, "bytes"), b64(given, "spki")),
+    },
+    "wipe-judgement": lambda given: {
+        "result": "judged", "judged": second_reader.wipe_judgement(b64(given, "ticket"), b64(given, "report")),
+    },
+    "wipe-certificate": lambda given: {
+        "result": "verified",
+        "statement_sha256": second_reader.wipe_certificate(
+            b64(given, "bytes"), b64(given, "centre_spki"), b64(given, "host_spki")
+        ),
     },
     "pass-content": second_pass_content,
     "samples": lambda given: wipe_generator.described(
