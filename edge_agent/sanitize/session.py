@@ -178,8 +178,9 @@ class Session:
     def unfinished(self) -> tuple[Unfinished, ...]:
         """Return what was begun here and has no end; what ended and was not told is told now. Raises NotKept."""
         left = list[Unfinished]()
-        present = self._hands.drives() if any(not found.is_ended for found in self._attempts.all()) else ()
-        for found in self._attempts.all():
+        all_found = [found for found in self._attempts.all() if not self._attempts.is_at_work(found.ticket_id)]
+        present = self._hands.drives() if any(not found.is_ended for found in all_found) else ()
+        for found in all_found:
             if found.is_ended and found.draft is not None:
                 self._tell(found.ticket_id, found.draft)
                 continue

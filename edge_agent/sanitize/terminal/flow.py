@@ -93,7 +93,7 @@ class Flow:
 
     def resume(self, left: Unfinished) -> None:
         """Raises TerminalGone."""
-        self._go_on(left, give_up=left.drive is None)
+        self._go_on(left)
 
     # ---- tickets
 
@@ -280,10 +280,11 @@ class Flow:
             return Next.GO_ON
         if key == "q" or int(key) > len(left):
             return Next.QUIT
-        chosen = left[int(key) - 1]
-        return self._go_on(chosen, give_up=chosen.drive is None)
+        return self._go_on(left[int(key) - 1])
 
-    def _go_on(self, left: Unfinished, *, give_up: bool) -> Next:
+    def _go_on(self, left: Unfinished, *, give_up: bool = False) -> Next:
+        if left.drive is None and self._ask(partial(screens.incomplete_page, left), "gq") == "q":
+            return Next.QUIT
         if left.drive is not None and not give_up:
             return self._work(left.drive, lambda progress: self._session.resume(left, progress))
         try:

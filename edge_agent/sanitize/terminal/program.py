@@ -131,7 +131,8 @@ def drives(*, as_json: bool) -> int:
 
 def status(places: Places, *, as_json: bool) -> int:
     """Say of every ticket that was begun here how it stands. Nothing is changed."""
-    found = Attempts(places.state).all()
+    attempts = Attempts(places.state)
+    found = attempts.all()
     present = find_drives() if any(not one.is_ended for one in found) else []
     for one in found:
         is_there = one.draft is not None and any(
@@ -139,6 +140,8 @@ def status(places: Places, *, as_json: bool) -> int:
         )
         how = standing(one, is_drive_there=is_there).value
         serial = one.draft.medium.serial if one.draft is not None else ""
+        if attempts.is_at_work(one.ticket_id):
+            how = "at-work"
         result = ""
         if one.is_ended and one.draft is not None:
             result = judge(SignedTicket.parse(one.envelope).claimed, one.draft).result.value

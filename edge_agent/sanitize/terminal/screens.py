@@ -290,7 +290,7 @@ def result_page(done: Done, speech: Speech, why_no_report: str = "") -> Page:
     if done.report_file is None:
         rows.append(speech.text("no-report", strong=True, why=why_no_report))
     else:
-        rows.append(speech.row("report", str(done.report_file)))
+        rows.append(Row("", f"{speech.say('report')}: {done.report_file}"))
         rows.append(Row("", speech.say("report-qr", ticket=ticket.ticket_id)))
     return Page(speech.say("result"), tuple(rows), speech.say("keys-result"))
 
@@ -306,12 +306,25 @@ def _done_rows(report: WipeReport, speech: Speech) -> Iterator[Row]:
     yield speech.row("drive", f"{medium.model}, {size(medium.size_bytes)}")
     for step in report.steps:
         part = f" {step.part}" if step.part else ""
-        yield speech.row("done-so-far", f"{speech.of(TECHNIQUES[step.technique])}{part}: {step.outcome.value}")
+        yield speech.row("step", f"{speech.of(TECHNIQUES[step.technique])}{part}: {step.outcome.value}")
 
 
 def stopped_page(done: Done, speech: Speech) -> Page:
     rows = (speech.text("stopped-text", strong=True), BLANK, *_done_rows(done.report, speech), BLANK)
     return Page(speech.say("stopped"), (*rows, Row("", done.report.detail)), speech.say("keys-stopped"))
+
+
+def incomplete_page(one: Unfinished, speech: Speech) -> Page:
+    """Ask whether what cannot be gone on with is to be ended for good."""
+    draft = one.found.draft
+    rows = [
+        speech.row("ticket", str(one.found.ticket_id)),
+        speech.row("serial", draft.medium.serial if draft is not None else one.found.why, strong=True),
+        BLANK,
+        Row("", speech.of(STANDINGS[one.standing]), is_strong=True),
+        speech.text("not-here"),
+    ]
+    return Page(speech.say("unfinished"), tuple(rows), speech.say("keys-incomplete"))
 
 
 def unfinished_page(left: Sequence[Unfinished], speech: Speech) -> Page:
