@@ -210,7 +210,7 @@ class ControlPlane:
             Lifting(self._journal),
             Decommissioning(self._journal, self._revocation.ended),
             Promotion(self._journal, clock),
-            LiftingHold(self._journal, clock),
+            LiftingHold(self._journal, clock, self._push.hint_command),
         )
         self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(

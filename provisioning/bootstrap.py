@@ -87,6 +87,7 @@ DEBIAN_PACKAGES = {
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
     "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
     "nwipe": ("nwipe", "judges wiped drives with an implementation that is not ours, and is measured against"),
+    "nvme-cli": ("nvme", "asks a drive that is not there what it can"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
     "poppler-utils": ("pdftoppm", "renders our pages to pictures, reads their text, and judges signatures of PDFs"),
     "postgresql": ("pg_ctlcluster", "is a database that the control plane is held with"),

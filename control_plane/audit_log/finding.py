@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import CompoundSelect, Select, and_, func, select, tuple_, union
+from sqlalchemy import CompoundSelect, Select, and_, func, literal_column, select, tuple_, union
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
@@ -29,7 +29,6 @@ from shared.errors import Malformed
 MOST = 1000
 Column = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
 _PLACE = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})")
-_OF_IMAGES = (Attribute.STUDY_INSTANCE_UID.value, Attribute.SOP_INSTANCE_UID.value)
 _BLIND = {"patient": Attribute.PATIENT_ID, "study": Attribute.STUDY_INSTANCE_UID}
 
 
@@ -179,6 +178,9 @@ class AuditFinding:
             (AuditRow.outcome, question.outcome),
         ):
             rows = rows if asked_for is None else rows.where(column == asked_for)
+        if question.outcome:
+            # Word for word what the index of failures says, or it is not used.
+            rows = rows.where(AuditRow.outcome > literal_column("0"))
         if question.since is not None:
             rows = rows.where(place[0] >= clock.microseconds(question.since))
         if question.until is not None:
@@ -227,9 +229,12 @@ def _about(token: Token) -> CompoundSelect[int]:
     asked = select(AuditToken.entry).where(
         AuditToken.attribute == token.attribute.value, AuditToken.token == token.value
     )
+    theirs, images = aliased(BlindIndex), aliased(BlindIndex)
     by_image = (
         select(AuditToken.entry)
-        .join(BlindIndex, and_(AuditToken.attribute == BlindIndex.attribute, AuditToken.token == BlindIndex.token))
-        .where(BlindIndex.object_id.in_(_objects(token)), BlindIndex.attribute.in_(_OF_IMAGES))
+        .select_from(theirs)
+        .join(images, images.object_id == theirs.object_id)
+        .join(AuditToken, and_(AuditToken.attribute == images.attribute, AuditToken.token == images.token))
+        .where(theirs.attribute == token.attribute.value, theirs.token == token.value)
     )
     return union(named, asked, by_image)

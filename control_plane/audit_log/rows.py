@@ -73,7 +73,8 @@ def insert(session: Session, new: Sequence[New], received: datetime, sequencer: 
     ]
     _insert(session, "audit_names (kind, name, happened, entry)", named, where_new=True)
     for at, one in enumerate(new, entry):
-        keep_tokens(session, at, one.about)
+        if one.about:
+            keep_tokens(session, at, one.about)
     subjects = [
         (subject.kind, subject.name, one.record.event.value, one.record.source, one.record.seq)
         for one in new

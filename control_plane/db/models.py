@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     false,
+    text,
 )
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -50,6 +51,11 @@ class Blob(TypeDecorator[bytes]):
 
 class Base(DeclarativeBase):
     type_annotation_map = {bytes: Blob, datetime: UtcDateTime, int: BigInteger}  # noqa: RUF012 (SQLAlchemy reads it from the class)
+
+
+_ALL_IS_KEY = {"sqlite_with_rowid": False}
+"""Of a table whose every column is in its key: one tree and not two."""
+_FAILED = text("outcome > 0")
 
 
 class KeyRow(Base):
@@ -436,7 +442,7 @@ class BlindIndex(Base):
     """A keyed hash of one searched attribute of one object."""
 
     __tablename__ = "blind_index"
-    __table_args__ = (Index("blind_index_by_object", "object_id", "attribute"),)
+    __table_args__ = (Index("blind_index_by_object", "object_id", "attribute", "token"),)
 
     attribute: Mapped[str] = mapped_column(String(32), primary_key=True)
     token: Mapped[bytes] = mapped_column(primary_key=True)
@@ -480,7 +486,8 @@ class AuditRow(Base):
         Index("audit_by_leaf", "source", "leaf"),
         Index("audit_by_time", "happened", "entry"),
         Index("audit_by_event", "event", "happened", "entry"),
-        Index("audit_by_outcome", "outcome", "happened", "entry"),
+        # Most records are of a success, and are not looked for by that.
+        Index("audit_by_failure", "outcome", "happened", "entry", sqlite_where=_FAILED, postgresql_where=_FAILED),
     )
 
     source: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -500,6 +507,7 @@ class AuditName(Base):
     """Which records name a person, a host or a device, in the order of time: a way to find them, and no evidence."""
 
     __tablename__ = "audit_names"
+    __table_args__ = _ALL_IS_KEY
 
     kind: Mapped[str] = mapped_column(String(32), primary_key=True)
     name: Mapped[str] = mapped_column(String(200), primary_key=True)
@@ -511,6 +519,7 @@ class AuditToken(Base):
     """Which records were asked for, or are about, what a token of the blind index stands for."""
 
     __tablename__ = "audit_tokens"
+    __table_args__ = _ALL_IS_KEY
 
     attribute: Mapped[str] = mapped_column(String(32), primary_key=True)
     token: Mapped[bytes] = mapped_column(primary_key=True)

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.backup import register
 from control_plane.backup.register import Copy, Destruction
+from control_plane.db.engine import leave_nothing_behind
 from control_plane.db.models import AuditToken, BlindIndex, DestroyedRow, SubjectKey
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.erasure.erased_file import ErasedFile
@@ -94,6 +95,7 @@ class Erasing:
 
     def afterwards(self, subject: str) -> None:  # noqa: ARG002 (all of them are looked at)
         self._write_down()
+        leave_nothing_behind(self._database)
 
     def again(self) -> int:
         """Destroy once more what was erased and is here again; return how many keys that were.

@@ -103,6 +103,21 @@ def test_a_patient_who_is_erased_opens_nowhere_and_is_found_by_nothing_and_all_p
     assert shown[Event.OBJECT_OPENED] is State.ERASED
 
 
+def test_of_an_erased_key_no_byte_is_left_in_the_files_of_sqlite(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "centre")
+    told(bench)
+    keys = [row.sealed for row in bench.rows("SELECT sealed FROM subject_keys WHERE attribute = 'patient_id'")]
+
+    def held() -> int:
+        files = b"".join(path.read_bytes() for path in bench.folder.glob("leadglass.sqlite*"))
+        return sum(key[20:] in files for key in keys)
+
+    assert held() == len(keys) == 1
+    erase(bench, "patient", PATIENT)
+    assert held() == 0
+    close_database(bench.database)
+
+
 def test_a_person_who_is_erased_takes_their_reasons_with_them_and_a_patient_stays(bench: Bench) -> None:
     told(bench)
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from control_plane.__main__ import main
+from control_plane.people.accounts import Accounts
+from control_plane.policy.authoring import load_credential, store_credential
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.parts import Bell
@@ -99,12 +101,12 @@ def terminal(ada: Administrator) -> Terminal:
 
 @pytest.fixture
 def technician(terminal: Terminal, tmp_path: Path) -> Terminal:
-    """Return the terminal of somebody who may order and not approve."""
-    key, credential = tmp_path / "dan", tmp_path / "dan.json"
-    assert main(["policy", "key", "new", str(key), "--name", "Dan"]) == 0
-    terminal.said("person", "add", "--key", tmp_path / "dan.pub", "--role", "technician", "--out", credential)
+    """Return the terminal of somebody who may order and not approve, whose account is as old as ada's."""
+    token = Accounts(terminal.ada.database, SystemClock()).create("Dan", "technician")
+    ada = load_credential(Path(terminal.who[1]))
+    store_credential(tmp_path / "dan.json", dataclasses.replace(ada, person="Dan", role="technician", token=token))
     dan = Terminal(terminal.ada)
-    dan.who = ("--as", str(credential), *terminal.who[2:])
+    dan.who = ("--as", str(tmp_path / "dan.json"), *terminal.who[2:])
     return dan
 
 
@@ -172,6 +174,20 @@ def test_one_person_takes_a_host_out_of_service_on_the_certificate_of_its_wipe(
     assert terminal.said("hosts", "list").split() == [hosts[1]]
     assert technician.json("wipe", "show", order)["state"] == "certified"
     assert "by the certificate of a wipe" in terminal.said("audit", "tail")
+
+
+def test_who_made_the_technician_s_account_lately_is_nobody_s_second_person(terminal: Terminal, tmp_path: Path) -> None:
+    enrolled(terminal, terminal.json("code", "--asset", "CT 2")["code"], "CT 2")
+    assert main(["policy", "key", "new", str(tmp_path / "eve"), "--name", "Eve"]) == 0
+    credential = tmp_path / "eve.json"
+    terminal.said("person", "add", "--key", tmp_path / "eve.pub", "--role", "technician", "--out", credential)
+    eve = Terminal(terminal.ada)
+    eve.who = ("--as", str(credential), *terminal.who[2:])
+    order = eve.json("wipe", "order", "CT 2", *DRIVE, *WISH)["order"]
+
+    code, _, errors = terminal.run("wipe", "approve", order, "--yes")
+    assert (code, "Eve does not count as another person yet" in errors) == (1, True)
+    assert eve.json("wipe", "show", order)["state"] == "requested"
 
 
 def test_a_ticket_and_a_report_are_carried_to_and_from_a_host_without_a_network(

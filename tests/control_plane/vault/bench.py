@@ -39,8 +39,10 @@ from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.object_store import ObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake, WaysOut
+from shared import canonical
 from shared.audit.batch import ChainHead, sign_batch
 from shared.audit.record import (
+    SALT_BYTES,
     Action,
     AuditRecord,
     Event,
@@ -229,6 +231,12 @@ class Bench:
 
     def body(self, object_id: ObjectId) -> Path:
         return self.folder / "objects" / str(object_id)[:2] / f"{object_id}.body"
+
+    def opened(self, row: Any) -> Json:
+        """Return a record's private part, by the keys of whoever it is about."""
+        with self.database() as session:
+            salted = self.private.open(session, StoredRecord(row.public, row.sealed)).salted
+        return None if salted is None else canonical.parse(salted[SALT_BYTES:], "private part")
 
     def last_record(self) -> AuditRecord:
         (row,) = self.rows("SELECT public FROM audit_records WHERE source = 'control-plane' ORDER BY seq DESC LIMIT 1")

@@ -21,7 +21,6 @@ _SAY += "WHERE entry = :entry"
 _INDEXES = (
     ("audit_by_time", ["happened", "entry"]),
     ("audit_by_event", ["event", "happened", "entry"]),
-    ("audit_by_outcome", ["outcome", "happened", "entry"]),
 )
 
 
@@ -39,12 +38,14 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=200), primary_key=True),
         sa.Column("happened", sa.BigInteger(), primary_key=True, autoincrement=False),
         sa.Column("entry", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "audit_tokens",
         sa.Column("attribute", sa.String(length=32), primary_key=True),
         sa.Column("token", sa.LargeBinary(), primary_key=True),
         sa.Column("entry", sa.BigInteger(), primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "subject_keys",
@@ -57,8 +58,11 @@ def upgrade() -> None:
     _fill(names)
     for name, columns in _INDEXES:
         op.create_index(name, "audit_records", columns)
+    failed = sa.text("outcome > 0")
+    columns = ["outcome", "happened", "entry"]
+    op.create_index("audit_by_failure", "audit_records", columns, sqlite_where=failed, postgresql_where=failed)
     op.drop_index("audit_by_arrival", "audit_records")
-    op.create_index("blind_index_by_object", "blind_index", ["object_id", "attribute"])
+    op.create_index("blind_index_by_object", "blind_index", ["object_id", "attribute", "token"])
 
 
 def _fill(names: sa.Table) -> None:
@@ -100,6 +104,7 @@ def _named(read: Sequence[tuple[int, AuditRecord]]) -> list[dict[str, object]]:
 def downgrade() -> None:
     op.drop_index("blind_index_by_object", "blind_index")
     op.create_index("audit_by_arrival", "audit_records", ["received"])
+    op.drop_index("audit_by_failure", "audit_records")
     for name, _ in _INDEXES:
         op.drop_index(name, "audit_records")
     op.drop_table("subject_keys")
