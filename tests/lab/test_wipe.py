@@ -12,7 +12,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,10 @@ import pyte
 import pytest
 import wcwidth
 
+from control_plane.db.engine import open_database, sqlite_url
+from control_plane.people.accounts import Accounts
+from control_plane.policy.authoring import load_credential, store_credential
+from control_plane.settings import Folders
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.enroller import enrol
 from edge_agent.https import HttpsDoor, accepted, verified_context
@@ -74,13 +78,24 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     folder = tmp_path_factory.mktemp("hospital")
     with centre(folder, "localhost") as running:
         running.publish(POLICY)
-        run("leadglass-server", "policy", "key", "new", str(folder / "dan"), "--name", "Dan").succeeded()
-        dan = folder / "dan.json"
-        running.person("person", "add", "--key", f"{folder}/dan.pub", "--role", "technician", "--out", str(dan))
+        dan = technician_of(running)
         host = AgentFolder(folder / "agent")
         enrol(host, running.enrol_url, EnrolmentCode.parse(running.code("CT 2")), "CT 2")
         accept_policy(host, folder / "guard")
         yield Hospital(running, dan, folder)
+
+
+def technician_of(running: Centre) -> Path:
+    """Return the credential of somebody who may order and not approve, whose account is as old as the approver's.
+
+    Whom the approver gave an account within the week would count as nobody else.
+    """
+    database = open_database(sqlite_url(Folders(running.folder / "data").database))
+    token = Accounts(database, SystemClock()).create("Dan", "technician")
+    first = load_credential(running.folder / "handover" / "credential-first-administrator.json")
+    credential = running.folder / "dan.json"
+    store_credential(credential, replace(first, person="Dan", role="technician", token=token))
+    return credential
 
 
 def accept_policy(host: AgentFolder, state: Path) -> None:
