@@ -250,7 +250,7 @@ def _in_terminal(
             except TerminalGone:
                 return 1
     if flow.done is None:
-        return 0
+        return 1 if flow.is_cut_short else 0
     result = flow.done.judged.result
     print(f"ticket {flow.done.ticket.ticket_id}: {result.value.upper()}")
     if flow.done.report_file is not None:

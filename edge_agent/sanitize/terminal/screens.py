@@ -57,7 +57,10 @@ class Now:
     health: Facts
     finished: tuple[Task, ...] = ()
     is_stopping: bool = False
-    is_stop_asked: bool = False
+
+    @property
+    def may_be_stopped(self) -> bool:
+        return self.task is None or self.task.may_be_stopped
 
 
 # ---- tickets
@@ -235,11 +238,11 @@ def progress_page(medium: Medium, now: Now, speech: Speech) -> Page:
     temperature = now.health.get("temperature_c")
     shown = f"{temperature} °C" if temperature is not None else speech.say("unknown")
     rows += [speech.row("temperature", shown), speech.row("elapsed", duration(now.elapsed_s)), BLANK]
-    may_be_stopped = now.task is None or now.task.may_be_stopped
     if now.is_stopping:
         rows.append(speech.text("stopping", strong=True))
     else:
-        rows.append(speech.text("interruptible" if may_be_stopped else "not-interruptible", strong=not may_be_stopped))
+        said = "interruptible" if now.may_be_stopped else "not-interruptible"
+        rows.append(speech.text(said, strong=not now.may_be_stopped))
     return Page(speech.say("progress"), tuple(rows), speech.say("keys-progress"))
 
 
@@ -309,6 +312,12 @@ def _done_rows(report: WipeReport, speech: Speech) -> Iterator[Row]:
         yield speech.row("step", f"{speech.of(TECHNIQUES[step.technique])}{part}: {step.outcome.value}")
 
 
+def cut_short_page(reasons: Sequence[str], speech: Speech) -> Page:
+    rows = [speech.text("cut-short", strong=True), BLANK]
+    rows += [Row("", f"- {reason}") for reason in reasons]
+    return Page(speech.say("stopped"), (*rows, BLANK, speech.text("go-on-later")), speech.say("keys-result"))
+
+
 def stopped_page(done: Done, speech: Speech) -> Page:
     rows = (speech.text("stopped-text", strong=True), BLANK, *_done_rows(done.report, speech), BLANK)
     return Page(speech.say("stopped"), (*rows, Row("", done.report.detail)), speech.say("keys-stopped"))
@@ -360,7 +369,7 @@ def instant(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def bar(done: int, total: int, width: int = 50) -> str:
+def bar(done: int, total: int, width: int = 40) -> str:
     share = min(1.0, done / total) if total > 0 else 0.0
     filled = int(share * width)
     return f"[{'#' * filled}{'.' * (width - filled)}] {100 * share:5.1f} %"

@@ -205,6 +205,14 @@ SAYS: Mapping[str, Words] = {
     "stopped-text": Words(
         "The wipe was stopped before its end. The drive is NOT wiped.", "擦除在结束之前被停止。此盘没有擦除完。"
     ),
+    "cut-short": Words(
+        "It was begun and did not come to its end. The drive is NOT wiped, and the ticket is used up.",
+        "已经开始而没有做完。此盘没有擦除完，工单已用掉。",
+    ),
+    "go-on-later": Words(
+        "Settle what is named here and run leadglass-wipe again: it goes on from there.",
+        "请解决这里列出的问题，再运行 leadglass-wipe：会从中断处继续。",
+    ),
     "left-text": Words("{standing}", "{standing}"),
     "keys-list": Words(
         "1-9 choose   p paste QR text   l 中文   q quit", "1-9 选择   p 粘贴二维码文字   l English   q 退出"

@@ -194,3 +194,30 @@ def test_what_was_begun_before_is_brought_to_its_end_before_anything_else(bench:
     assert flow.done is not None
     assert flow.done.judged.result is Result.CLEARED_VERIFIED
     assert PATIENT not in content(node)
+
+
+def test_what_cannot_be_noted_any_more_under_way_is_not_called_refused(bench: Bench, node: Path) -> None:
+    allowed = bench.ticket(node)
+
+    class Failing(OnlyThese):
+        """Once the drive is opened, nothing can be put into the folder of the attempt."""
+
+        @contextmanager
+        def open(self, drive: Drive) -> Iterator[Device]:
+            with super().open(drive) as device:
+                folder = bench.state / "attempts" / str(allowed.ticket_id)
+                folder.rename(bench.state / "before")
+                folder.write_bytes(b"")
+                yield device
+
+    session = bench.session(node, hands=Failing)
+    terminal = Scripted(
+        ("CT 2: serial", "1"), ("Approved by", ENTER), *typed(allowed.drive.serial), ("Press w", "w"),
+        ("did not come to its end", "q"),
+    )  # fmt: skip
+    flow = flow_of(session, terminal, listed(session, bench.bring(allowed)))
+    flow.run()
+
+    assert flow.is_cut_short
+    assert "Nothing was written" not in terminal.seen[-1]
+    assert PATIENT in content(node)
