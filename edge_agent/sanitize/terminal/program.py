@@ -130,7 +130,8 @@ def drives(*, as_json: bool) -> int:
 
 
 def status(places: Places, *, as_json: bool) -> int:
-    """Say of every ticket that was begun here how it stands. Nothing is changed."""
+    """Say of every ticket that was begun here how it stands. Nothing is changed. Raises NotRoot, NotInstalled."""
+    places.verify_there()
     attempts = Attempts(places.state)
     found = attempts.all()
     present = find_drives() if any(not one.is_ended for one in found) else []
@@ -158,7 +159,8 @@ def status(places: Places, *, as_json: bool) -> int:
 
 
 def verify_ticket(places: Places, file: Path) -> int:
-    """Raises what refuses it."""
+    """Raises NotRoot, NotInstalled, and what refuses it."""
+    places.verify_there()
     host = Host.of(places)
     accepted = _session(places, host).accept(in_file(file).envelope)
     ticket = accepted.ticket
@@ -172,7 +174,8 @@ def verify_ticket(places: Places, file: Path) -> int:
 
 
 def report(places: Places, named: str, out: Path | None) -> int:
-    """Write the signed report of a ticket to a file, or show it as QR codes."""
+    """Write the signed report of a ticket to a file, or show it as QR codes. Raises NotRoot, NotInstalled."""
+    places.verify_there()
     outbox = Outbox(places.state, SystemClock())
     ticket_id = _id(places, named)
     signed = outbox.signed_report(ticket_id)
