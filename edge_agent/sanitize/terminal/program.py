@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_agent.config import AgentFolder
 from edge_agent.log import OUR_ERRORS
-from edge_agent.sanitize.attempt import Attempts, Found, standing
+from edge_agent.sanitize.attempt import Attempts, Found, TicketUsed, standing
 from edge_agent.sanitize.drives import find_drives
 from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.fitting import is_same
@@ -224,7 +224,10 @@ def _listed(session: Session, folder: Path) -> list[Listed]:
     listed = list[Listed]()
     for offered in in_folder(folder):
         try:
-            listed.append(Listed(offered.where, session.accept(offered.envelope)))
+            accepted = session.accept(offered.envelope)
+            if session.is_begun(accepted.ticket.ticket_id):
+                raise TicketUsed(accepted.ticket.ticket_id)
+            listed.append(Listed(offered.where, accepted))
         except OUR_ERRORS as exc:
             listed.append(Listed(offered.where, None, str(exc)))
     return sorted(listed, key=lambda one: one.accepted is None)

@@ -62,10 +62,10 @@ def test_a_host_that_cannot_wipe_says_what_is_missing(bench: Bench, capsys: pyte
 
 
 def test_help_is_there_before_anything_heavy_is_read() -> None:
-    asked = "import sys; from edge_agent.wipe_main import command_line; command_line(); import json; print(json.dumps([*sys.modules]))"
+    asked = "import sys; from edge_agent.wipe_main import command_line; command_line(); print(*sys.modules)"
     read = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout
 
-    assert not {"cryptography", "tuf", "curses", "segno"} & set(json.loads(read))
+    assert not {"cryptography", "tuf", "curses", "segno"} & set(read.split())
 
 
 def test_drives_are_told_without_names_or_content(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
