@@ -8,10 +8,19 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import delete, update
 
 from control_plane.__main__ import main as server
 from control_plane.checkpoints import trees
-from control_plane.db.models import LogWitness
+from control_plane.db.models import (
+    AuditRow,
+    AuditStatement,
+    LogCosignature,
+    LogHead,
+    LogRound,
+    LogTile,
+    LogWitness,
+)
 from control_plane.settings import Witnessing
 from control_plane.witnesses import gathering
 from edge_agent.config import load_identity
@@ -125,6 +134,47 @@ def test_yesterdays_database_is_found_by_any_one_host_that_saw_records_of_hosts_
     assert {"kind": "tree", "name": str(saw.size)} in record["what"]
     with pytest.raises(DoorUnavailable, match="Issuing stopped"):
         finder.renewal.renew()
+
+
+@pytest.mark.parametrize("by", ["A", "B"])
+def test_a_tail_that_is_cut_off_with_all_that_was_signed_of_it_is_found_by_any_one_host(ward: Ward, by: str) -> None:
+    """The control is `audit verify`, to which what is left is whole."""
+    a, b = ward.enrol("CT A"), ward.enrol("CT B")
+    a.witness.ask()
+    b.witness.ask()
+    cut = tail_cutter(ward)
+    delivered(a)
+    finder = a if by == "A" else b
+    finder.witness.ask()
+    saw = claimed_head(note(finder))
+    cut(str(a.host_id))
+    finder.witness.ask()
+
+    verdicts = json.loads(ward.people("POST", "/api/v1/audit/verify", {}).body)
+    assert {name: one["state"] for name, one in verdicts.items() if one["state"] != "verified"} == {}
+    assert finder.said.startswith("forked: ")  # that it was found is an entry already
+    assert f"{finder.host_id} saw {saw.size} entries of the Merkle log, root {saw.root.hex()}" in ward.gaps()
+    assert f"it had {saw.size - 1}; " in ward.gaps()
+
+
+def tail_cutter(ward: Ward) -> Callable[[str], None]:
+    """Return what takes the log back to what it is now, as whoever may write to the database does it."""
+    database = ward.door.centre._database
+    with database() as session:
+        tiles = [(one.level, one.number, one.hashes) for one in session.query(LogTile)]
+        head = session.query(LogHead).one()
+        then = {"size": head.size, "range": head.range, "checkpoint": head.checkpoint}
+
+    def cut(source: str) -> None:
+        with database.begin() as session:
+            session.execute(delete(AuditRow).where(AuditRow.entry >= then["size"]))
+            session.execute(delete(AuditStatement).where(AuditStatement.source == source))
+            for table in (LogTile, LogRound, LogCosignature, LogWitness):
+                session.execute(delete(table))
+            session.add_all(LogTile(level=at, number=number, hashes=hashes) for at, number, hashes in tiles)
+            session.execute(update(LogHead).values(**then))
+
+    return cut
 
 
 def test_without_tree_heads_records_of_hosts_are_lost_unseen(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
