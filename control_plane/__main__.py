@@ -107,10 +107,10 @@ def _add_running(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--broker-ca", type=Path, metavar="FILE", help="who certified that broker, PEM [our own authority did]"
     )
     run.add_argument(
-        "--witnesses", type=Path, metavar="FILE", help="who is asked to witness our log, and whose logs we witness"
+        "--time-authority", metavar="URL", help="RFC 3161 time authority whose timestamps signed PDFs get [none]"
     )
     run.add_argument(
-        "--time-authority", metavar="URL", help="RFC 3161 time authority whose timestamps signed PDFs get [none]"
+        "--witnesses", type=Path, metavar="FILE", help="who is asked to witness our log, and whose logs we witness"
     )
     run.add_argument("--ready-file", type=Path, metavar="FILE", help="write addresses and sign-in link here when ready")
     run.set_defaults(run=_later("running", "run"))
@@ -218,7 +218,7 @@ def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
     back.set_defaults(run=_later("hosts", "take_back"))
     end = _host(actions, "decommission", "take a host out of service for good (audited)")
     how = end.add_mutually_exclusive_group(required=True)
-    how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its wipe; not there yet")
+    how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its drive's wipe")
     how.add_argument("--exception", action="store_true", help="without one: takes two persons, and --reason")
     end.add_argument("--reason", help="why; it is kept sealed in the audit log, with your name")
     end.set_defaults(run=_later("hosts", "decommission"))
@@ -402,8 +402,21 @@ def _add_past_policy(actions: "Commands[argparse.ArgumentParser]") -> None:
 def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
     audit = commands.add_parser("audit", help="read, prove or export the audit log")
     actions = audit.add_subparsers(title="actions", required=True, metavar="ACTION")
-    tail = _person(actions.add_parser("tail", help="the newest records"))
-    tail.set_defaults(run=_later("people", "audit_tail"))
+    tail = _person(actions.add_parser("tail", help="the newest records, or each one that comes"))
+    tail.add_argument("--follow", action="store_true", help="print each record once it is in the log, up to an hour")
+    tail.set_defaults(run=_tail)
+    find = _person(actions.add_parser("find", help="records by what they say and whom they are about (audited)"))
+    _question(find)
+    find.set_defaults(run=_later("audit", "find"))
+    touched = _person(actions.add_parser("who-touched", help="who touched a patient's images, and when (audited)"))
+    touched.add_argument("--patient", required=True, metavar="ID", help="patient number")
+    touched.set_defaults(run=_later("audit", "who_touched"))
+    archive = _person(actions.add_parser("archive", help="one file of records with all that proves them (audited)"))
+    _question(archive)
+    archive.add_argument("--open", action="store_true", help="with what is sealed, opened; administrators may")
+    archive.add_argument("--kept", type=Path, metavar="FILE", help="a checkpoint that you kept: prove what came since")
+    archive.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
+    archive.set_defaults(run=_later("audit", "archive"))
     verify = _person(actions.add_parser("verify", help="prove every stored record again; names the first that fails"))
     verify.add_argument(
         "--kept", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint that you kept; repeatable"
@@ -429,6 +442,27 @@ def _add_audit(commands: "Commands[argparse.ArgumentParser]") -> None:
     export = _person(actions.add_parser("export", help="write the log for `leadglass-verify audit`"))
     export.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to make; never overwritten")
     export.set_defaults(run=_later("people", "audit_export"))
+
+
+def _question(parser: argparse.ArgumentParser) -> None:
+    for name, metavar, told in (
+        ("patient", "ID", "patient number, by blind index"),
+        ("study", "UID", "Study Instance UID, by blind index"),
+        ("person", "NAME", "who did it, or whom it was done to"),
+        ("host", "HOST", "its id: host-..."),
+        ("device", "TEXT", "port, sysfs name or serial number"),
+        ("event", "NAME", "such as vault.object-opened"),
+    ):
+        parser.add_argument(f"--{name}", metavar=metavar, help=told)
+    parser.add_argument("--action", choices=["C", "R", "U", "D", "E"], help="create, read, update, delete, execute")
+    parser.add_argument("--outcome", type=int, choices=[0, 4, 8, 12], help="0 is success, 4 to 12 ever graver failures")
+    parser.add_argument("--from", dest="since", metavar="TIME", help="a day, or as 2026-03-01T08:00:00Z")
+    parser.add_argument("--to", dest="until", metavar="TIME", help="up to that day's end, or before that time")
+
+
+def _tail(options: argparse.Namespace) -> int:
+    command = ("audit", "follow") if options.follow else ("people", "audit_tail")
+    return _later(*command)(options)
 
 
 def _add_log(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -508,13 +542,26 @@ def _add_commanding(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _add_keys(commands: "Commands[argparse.ArgumentParser]") -> None:
-    keys = commands.add_parser("keys", help="prove that the recovery shares work")
+    keys = commands.add_parser("keys", help="prove that the recovery shares work; erase somebody from the log")
     actions = keys.add_subparsers(title="actions", required=True, metavar="ACTION")
     drill = _person(actions.add_parser("drill", help="open a test object from two shares and the database alone"))
     _data(drill)
     drill.add_argument("--share", type=Path, action="append", required=True, metavar="FILE", help="give it twice")
     drill.add_argument("--backup", type=Path, metavar="DIR", help="from the newest backup there, and not the database")
     drill.set_defaults(run=_later("running", "drill"))
+    erase = _whose(actions.add_parser("erase", help="destroy the key of what the log keeps sealed about somebody"))
+    _reason(erase, "why, without naming them")
+    erase.set_defaults(run=_later("audit", "erase"))
+    subject = _whose(actions.add_parser("subject", help="which key it is, and which backups hold it too (audited)"))
+    subject.set_defaults(run=_later("audit", "subject"))
+
+
+def _whose(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    whose = _person(parser).add_mutually_exclusive_group(required=True)
+    whose.add_argument("--patient", metavar="ID", help="patient number")
+    whose.add_argument("--person", metavar="NAME", help="somebody with an account")
+    whose.add_argument("--object", metavar="OBJECT", help="an image of which nobody knows whose it is")
+    return parser
 
 
 def _add_authority(commands: "Commands[argparse.ArgumentParser]") -> None:

@@ -10,7 +10,10 @@ from random import SystemRandom
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from control_plane import first_start
+from control_plane.audit_log.archiving import Archiving
 from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.audit_log.finding import AuditFinding
+from control_plane.audit_log.following import Following
 from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
@@ -43,6 +46,10 @@ from control_plane.enrolment.revoked_file import RevokedFile
 from control_plane.enrolment.standings import Standings
 from control_plane.enrolment.taking_back import TakingBack
 from control_plane.enrolment.tombstones import Lifting
+from control_plane.erasure.erased_file import ErasedFile
+from control_plane.erasure.erasing import Erasing
+from control_plane.erasure.private_parts import PrivateParts
+from control_plane.erasure.resealing import Resealing
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
@@ -90,6 +97,7 @@ from control_plane.routes.people import RoutesForPeople
 from control_plane.routes.queue import RouteQueue
 from control_plane.routes.service import RouteService
 from control_plane.sanitize.certifying import CentresWord, Certifying
+from control_plane.sanitize.decommissioning import DecommissioningByWipe
 from control_plane.sanitize.desk import WipeDesk
 from control_plane.sanitize.effective import wipe_policy
 from control_plane.sanitize.holds import LiftingHold
@@ -119,13 +127,13 @@ from shared.enrolment.exchange import MAX_BYTES as MAX_ENROLMENT_BYTES
 from shared.enrolment.exchange import Doors
 from shared.errors import Refused, Unavailable
 from shared.identity import CONTROL_PLANE
-from shared.policy.document import KeyPurpose
 from shared.routes.sender import RouteSender, Services
 from shared.sanitization.judge import judge
 
 _LOG = logging.getLogger(__name__)
 _ROLLOUT_EVERY_S = 5
 _LOOK_EVERY_S = 10
+_RESEAL_EVERY_S = 30
 _WITNESS_EVERY_S = 30
 _SILENCE_EVERY_S = 60
 _MOST_WRONG_CODES = 60  # a minute, from all addresses
@@ -143,12 +151,12 @@ class ControlPlane:
         self._database = open_database(url_of(folders))
         self._keys = KeyStore(self._database, load_root_key(folders.root_key_now), clock)
         self._ca = authority.load(self._database, self._keys, clock)
-        audit_key = next(k.key for k in self._keys.sealing_keys() if k.purpose is KeyPurpose.AUDIT)
+        self._private = PrivateParts(self._keys)
         self._journal = CentreJournal(
             self._database,
             self._keys.signer(store.JOURNAL),
             Sequencer(self._keys.log_signer()),
-            lambda: audit_key,
+            self._private.sealing,
             clock,
         )
         self._log = self._make_log_guard()
@@ -194,12 +202,15 @@ class ControlPlane:
         self._taking_back = TakingBack(
             self._database, self._journal, self._ca.trust, RevokedFile(folders.revoked).read, clock
         )
+        self._following = Following(self._database, self._journal, clock)
+        self._erasing = Erasing(self._database, self._journal, self._private, ErasedFile(folders.erased), clock)
         acts = (
             self._taking_back,
+            self._erasing,
             Lifting(self._journal),
             Decommissioning(self._journal, self._revocation.ended),
             Promotion(self._journal, clock),
-            LiftingHold(self._journal, clock),
+            LiftingHold(self._journal, clock, self._push.hint_command),
         )
         self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
@@ -260,6 +271,8 @@ class ControlPlane:
         """Open everything; what was opened is closed again when a later part fails."""
         # Before the broker is told whom to keep out.
         self._standings.rebuild()
+        if revived := self._erasing.again():
+            _LOG.warning("keys.erased-again", extra={"count": revived})
         with ExitStack() as opened:
             self._push.start()
             opened.callback(self._push.stop)
@@ -276,6 +289,8 @@ class ControlPlane:
             scheduler.add_job(self._silent.look, "interval", seconds=_SILENCE_EVERY_S, id="silent-hosts")
             scheduler.add_job(self._asking.ask_all, "interval", seconds=_WITNESS_EVERY_S, id="witnesses")
             scheduler.add_job(self._purge, "interval", hours=1, id="purge")
+            resealing = Resealing(self._journal, self._private)
+            scheduler.add_job(resealing.step, "interval", seconds=_RESEAL_EVERY_S, id="reseal")
             scheduler.start()
             opened.callback(scheduler.shutdown)
             scheduler.add_job(self._rollouts.step, "interval", seconds=_ROLLOUT_EVERY_S, id="rollouts")
@@ -375,9 +390,9 @@ class ControlPlane:
             ),
             self._make_self_tests(),
             self._log_proofs,
-            self._gathering,
             self._wipes.orders,
             self._wipes.intake,
+            self._gathering,
         )
         any_address = _listen_on(settings.host)
         yield Door(
@@ -413,6 +428,7 @@ class ControlPlane:
 
     def _people_services(self) -> PeopleServices:
         audit = AuditReading(self._database, self._evidence, self._journal, self._clock)
+        asking = AuditFinding(self._database, self._journal, self._private)
         coverage = CoverageShowing(
             self._database, self._keys, self._journal, AuditProof(self._database, self._evidence), self._comparisons,
             self._verified.with_modalities_of_parts, self._clock,
@@ -471,6 +487,18 @@ class ControlPlane:
             versions=self._versions,
             simulation=PolicySimulation(self._database, self._verified, self._clock),
             audit=audit,
+            asking=asking,
+            following=self._following,
+            archiving=Archiving(
+                self._database,
+                asking,
+                self._private,
+                self._keys.signer(store.JOURNAL),
+                self._journal.sequencer.key,
+                self._log_proofs.offer,
+                self._clock,
+            ),
+            erasing=self._erasing,
             merkle=LogReading(self._database, self._journal, self._log_proofs, self._witnesses),
             coverage=coverage,
             comparisons=self._comparisons,
@@ -487,6 +515,9 @@ class ControlPlane:
             two_persons=self._two_persons,
             wipes=self._wipes,
             certifying=self._make_certifying(),
+            decommissioning=DecommissioningByWipe(
+                self._database, self._journal, self._keys.signer(store.JOURNAL).public, self._revocation.ended
+            ),
             limit=FailureLimit(self._clock),
         )
 

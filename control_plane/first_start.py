@@ -18,6 +18,7 @@ from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
 from control_plane.enrolment.issuance import Issuance, Why, record_what_was_issued
 from control_plane.enrolment.root_key import ROOT_KEY_FILE, NewKeyFile, RootKeyPlace
+from control_plane.erasure.private_parts import PrivateParts
 from control_plane.keys import drill, shares, store
 from control_plane.keys.root import ROOT_KEY_BYTES, RootKey, store_root_key
 from control_plane.keys.store import KeyStore
@@ -176,7 +177,7 @@ def _make(
     *data_keys, index_key, audit_key = _make_keys(keys)
     ca = authority.establish(database, keys, clock, root_key, [host])
     journal = CentreJournal(
-        database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: audit_key.key, clock
+        database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), PrivateParts(keys).sealing, clock
     )
     marks = Marks(MarkFile(folders.log_mark), MarkFile(folders.log_head))
     guard = LogGuard(database, journal, keys.signer(store.JOURNAL).public, journal.sequencer.key, marks, clock)

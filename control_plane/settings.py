@@ -15,8 +15,8 @@ from shared.enrolment.exchange import ADDRESS_PATTERN, MAX_PEM_CHARS, PEM_PATTER
 from shared.errors import Malformed, Refused
 
 DEFAULT_MQTT_PORT = 8883
-_WITNESS_URL = re.compile(rf"https?://({ADDRESS_PATTERN})(?::[1-9][0-9]{{0,4}})?(?:/[!-~]*)?")
 _TIME_AUTHORITY = r"https?://[!-~]{1,200}"
+_WITNESS_URL = re.compile(rf"https?://({ADDRESS_PATTERN})(?::[1-9][0-9]{{0,4}})?(?:/[!-~]*)?")
 ROOT_KEY_CREDENTIAL = "leadglass-server.root.key"
 
 
@@ -80,6 +80,10 @@ class Folders:
     @property
     def revoked(self) -> Path:
         return self.root_key.parent / "revoked.json"
+
+    @property
+    def erased(self) -> Path:
+        return self.root_key.parent / "erased.json"
 
     @property
     def broker(self) -> Path:
@@ -217,8 +221,8 @@ class Settings:
     mqtt_port: int = DEFAULT_MQTT_PORT
     with_broker: bool = True
     outside_broker: OutsideBroker | None = None  # instead of a broker of our own
-    witnessing: Witnessing = field(default_factory=Witnessing)
     time_authority: str | None = None  # gives timestamps to what is signed as a PDF
+    witnessing: Witnessing = field(default_factory=Witnessing)
 
     def __post_init__(self) -> None:
         verify_host_name(self.host)

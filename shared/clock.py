@@ -4,12 +4,14 @@ Expiry is security here, so every decision takes its instant from a `Clock` that
 """
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from shared.errors import Malformed
 
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z")
+
+_1970 = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(Protocol):
@@ -43,3 +45,8 @@ def parse(value: str) -> datetime:
         return datetime.fromisoformat(value)
     except ValueError as exc:
         raise Malformed("time", str(exc)) from exc
+
+
+def microseconds(instant: datetime) -> int:
+    """Return how many of them lie between 1970 and `instant`, exactly."""
+    return (instant - _1970) // timedelta(microseconds=1)

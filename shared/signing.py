@@ -53,6 +53,7 @@ class Label(StrEnum):
     SELF_TEST_ANSWER = "leadglass self-test answer v1"
     HAND_OVER = "leadglass hand-over v1"
     LOG_KEY = "leadglass log key v1"
+    AUDIT_ARCHIVE = "leadglass audit archive v1"
     WITNESS_KEY = "leadglass witness key v1"
     WIPE_TICKET = "leadglass wipe ticket v1"
     WIPE_REPORT = "leadglass wipe report v1"

@@ -2,20 +2,30 @@
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows
 from control_plane.db.group import GroupCommit
 from control_plane.tlog.sequencer import Sequencer
+from control_plane.vault.index_service import Token
 from shared.audit.attempt import Attempt
 from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
-from shared.audit.record import SALT_BYTES, AuditRecord, Event, Happening, compose
+from shared.audit.record import SALT_BYTES, AuditRecord, Event, Happening, PrivateSealer, compose
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE, RandomBytes
-from shared.sealing.hpke import SealingPublicKey
 from shared.signing import EvidenceSigner, Label, verify_statement
+
+
+@dataclass(frozen=True)
+class Sealing:
+    """What seals a private part, None where nothing does; and by which blind tokens the record is found."""
+
+    key: PrivateSealer | None
+    about: tuple[Token, ...] = ()
 
 
 class CentreJournal:
@@ -26,11 +36,11 @@ class CentreJournal:
         database: sessionmaker[Session],
         signer: EvidenceSigner,
         sequencer: Sequencer,
-        audit_key: Callable[[], SealingPublicKey | None],
+        sealing: Callable[[Session, Happening, datetime], Sealing],
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
     ) -> None:
-        self._signer, self._audit_key = signer, audit_key
+        self._signer, self._sealing = signer, sealing
         self.sequencer = sequencer
         self._clock, self._random = clock, random_bytes
         self.commits = GroupCommit(database, sequencer.gather)
@@ -48,7 +58,8 @@ class CentreJournal:
 
         Raises what `record` does.
         """
-        head, now, key = self._head(session), self._clock.now(), self._audit_key()
+        head, now = self._head(session), self._clock.now()
+        sealing = self._sealing(session, happening, now)
         stored = compose(
             happening,
             source=CONTROL_PLANE,
@@ -56,11 +67,12 @@ class CentreJournal:
             prev=head.leaf,
             time=now,
             salt=self._random(SALT_BYTES),
-            key=key,
+            key=sealing.key,
         )
-        if happening.private is not None and key is not None and stored.sealed is None:
+        if happening.private is not None and sealing.key is not None and stored.sealed is None:
             raise Malformed("audit private part", "too large, or no JSON")
-        rows.insert(session, [rows.New(AuditRecord.parse(stored.public), stored, stored.leaf)], now, self.sequencer)
+        new = rows.New(AuditRecord.parse(stored.public), stored, stored.leaf, sealing.about)
+        rows.insert(session, [new], now, self.sequencer)
         statement = sign_batch(CONTROL_PLANE, head.leaf, [stored], self._signer).statement
         rows.keep_statement(session, CONTROL_PLANE, head.seq + 1, head.seq + 1, statement)
 

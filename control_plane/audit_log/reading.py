@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from control_plane.audit_log import certificates, sql
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.shown import shown
 from control_plane.audit_log.verify import Gap, KeyOf, verify_chain
 from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.db.transactions import snapshot
@@ -61,9 +62,9 @@ class AuditReading:
 
     def tail(self, limit: int) -> list[dict[str, Json]]:
         """Return the newest records by arrival, newest first, as they stand and not proved."""
-        newest = select(AuditRow).order_by(AuditRow.received.desc(), AuditRow.source, AuditRow.seq.desc())
+        newest = select(AuditRow).order_by(AuditRow.entry.desc())
         with snapshot(self._database) as session:
-            return [_shown(row) for row in session.scalars(newest.limit(limit))]
+            return [shown(row) for row in session.scalars(newest.limit(limit))]
 
     def records(self, person: str, source: str | None, after: int, limit: int) -> list[dict[str, Json]]:
         """Return records of `source` numbered above `after`; without a source the newest of all, newest first."""
@@ -72,7 +73,7 @@ class AuditReading:
             return self.tail(limit)
         theirs = select(AuditRow).where(AuditRow.source == source, AuditRow.seq > after).order_by(AuditRow.seq)
         with snapshot(self._database) as session:
-            return [_shown(row) for row in session.scalars(theirs.limit(limit))]
+            return [shown(row) for row in session.scalars(theirs.limit(limit))]
 
     def verify(self, person: str, kept: Sequence[str] = ()) -> dict[str, SourceVerdict]:
         """Prove every record held, source by source, the Merkle log of all, and the certificates, in constant memory.
@@ -167,27 +168,6 @@ def _certificates(session: Session) -> SourceVerdict:
     more = compared.count - len(compared.differences)
     why = "; ".join((*compared.differences, *([f"and {more} more"] if more else [])))
     return SourceVerdict(compared.certificates, ChainState.ALTERED, None, why)
-
-
-def _shown(row: AuditRow) -> dict[str, Json]:
-    """Return a record's public part for people. One that no longer reads as a record is shown as just that."""
-    shown: dict[str, Json] = {"source": row.source, "seq": row.seq, "received": clocks.text(row.received)}
-    try:
-        record = AuditRecord.parse(row.public)
-    except Malformed as exc:
-        unreadable = {"time": shown["received"], "event": "unreadable", "outcome": int(Outcome.MAJOR_FAILURE)}
-        return {**shown, **unreadable, "action": "", "who": [], "what": [], "reason": str(exc), "private": False}
-    return {
-        **shown,
-        "time": clocks.text(record.time),
-        "event": record.event.value,
-        "action": record.action.value,
-        "outcome": int(record.outcome),
-        "who": [participant.json() for participant in record.who],
-        "what": [subject.json() for subject in record.what],
-        "reason": record.reason,
-        "private": row.sealed is not None,
-    }
 
 
 def _batches(session: Session, source: str, lost: Collection[int]) -> Iterator[bytes]:

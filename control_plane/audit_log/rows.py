@@ -9,7 +9,9 @@ from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditRow, AuditStatement
 from control_plane.tlog.sequencer import Sequencer
+from control_plane.vault.index_service import Token
 from shared.audit.batch import ChainHead
+from shared.audit.question import names_of
 from shared.audit.record import AuditRecord, StoredRecord
 
 # What is said of a thing and is none.
@@ -45,11 +47,12 @@ def keep_statement(session: Session, source: str, first: int, last: int, signed:
 
 @dataclass(frozen=True)
 class New:
-    """A record that is to be kept, as it came and as it reads, with its leaf."""
+    """A record that is to be kept, as it came and as it reads, with its leaf and what its private part is about."""
 
     record: AuditRecord
     stored: StoredRecord
     leaf: bytes
+    about: tuple[Token, ...] = ()
 
 
 def insert(session: Session, new: Sequence[New], received: datetime, sequencer: Sequencer) -> None:
@@ -57,10 +60,21 @@ def insert(session: Session, new: Sequence[New], received: datetime, sequencer: 
     entry = sequencer.enter(session, [one.leaf for one in new])
     stamp = _as_stored(session, received)
     records = [
-        (one.record.source, one.record.seq, one.stored.public, one.stored.sealed, one.leaf, stamp, at)
+        (one.record.source, one.record.seq, one.stored.public, one.stored.sealed, one.leaf, stamp, at,
+         one.record.happened, one.record.event.value, one.record.action.value, int(one.record.outcome))
         for at, one in enumerate(new, entry)
+    ]  # fmt: skip
+    columns = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
+    _insert(session, f"audit_records ({columns})", records)
+    named = [
+        (kind, name, one.record.happened, at)
+        for at, one in enumerate(new, entry)
+        for kind, name in names_of(one.record)
     ]
-    _insert(session, "audit_records (source, seq, public, sealed, leaf, received, entry)", records)
+    _insert(session, "audit_names (kind, name, happened, entry)", named, where_new=True)
+    for at, one in enumerate(new, entry):
+        if one.about:
+            keep_tokens(session, at, one.about)
     subjects = [
         (subject.kind, subject.name, one.record.event.value, one.record.source, one.record.seq)
         for one in new
@@ -69,6 +83,12 @@ def insert(session: Session, new: Sequence[New], received: datetime, sequencer: 
     ]
     # Where records were cut off and come again, their entries may still be there.
     _insert(session, "audit_subjects (kind, name, event, source, seq)", subjects, where_new=True)
+
+
+def keep_tokens(session: Session, entry: int, about: Sequence[Token]) -> None:
+    """Have a record found by what its private part is about."""
+    tokens = [(token.attribute.value, token.value, entry) for token in about]
+    _insert(session, "audit_tokens (attribute, token, entry)", tokens, where_new=True)
 
 
 def _insert(session: Session, into: str, rows: Sequence[tuple[object, ...]], *, where_new: bool = False) -> None:

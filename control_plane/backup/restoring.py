@@ -32,6 +32,7 @@ from control_plane.db.models import ApiToken, Fact
 from control_plane.db.transactions import in_one_commit
 from control_plane.durable import sync_folder, write_new
 from control_plane.enrolment import authority
+from control_plane.erasure.private_parts import PrivateParts
 from control_plane.first_start import INITIALISED, FolderTaken
 from control_plane.keys import drill, store
 from control_plane.keys.root import RootKey, store_root_key
@@ -45,7 +46,6 @@ from shared.audit.record import Action, Event, Happening, Outcome, Participant, 
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused, Unavailable
 from shared.identity import CONTROL_PLANE
-from shared.policy.document import KeyPurpose
 
 _ROWS_AT_ONCE = 200
 _MOST_NAMED = 10
@@ -167,9 +167,8 @@ class _Awakening:
     def __init__(self, database: sessionmaker[Session], root: RootKey, clock: Clock) -> None:
         self._database, self._clock = database, clock
         self._keys = keys = KeyStore(database, root, clock)
-        audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
         self._journal = CentreJournal(
-            database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: audit_key, clock
+            database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), PrivateParts(keys).sealing, clock
         )
 
     def wake(self, proved: Proved, backup: Path, *, without_damaged: bool) -> Done:

@@ -19,6 +19,7 @@ from control_plane.enrolment import authority, profiles, rotation
 from control_plane.enrolment.authority import Authority, Kind
 from control_plane.enrolment.root_key import KeyOnToken, NewKeyFile, RootKeyPlace, load_key_file
 from control_plane.enrolment.rotation import AuthorityChanges
+from control_plane.erasure.private_parts import PrivateParts
 from control_plane.keys.root import load_root_key
 from control_plane.keys.store import JOURNAL, KeyStore
 from control_plane.people.accounts import Accounts
@@ -31,7 +32,6 @@ from shared import clock as clocks
 from shared.clock import SystemClock
 from shared.enrolment.chain import organisation, parse_chain, pem_of, permitted_names
 from shared.errors import Refused
-from shared.policy.document import KeyPurpose
 
 _OWNER_ONLY = 0o077
 
@@ -153,12 +153,11 @@ class _Opened:
         """Raises NotSignedIn, NotPermitted."""
         person = Accounts(self._database, self._clock).by_token(load_credential(credential).token)
         verify_permitted(person, Permission.AUTHORITY_CHANGE)
-        audit_key = next(key.key for key in self._keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
         journal = CentreJournal(
             self._database,
             self._keys.signer(JOURNAL),
             Sequencer(self._keys.log_signer()),
-            lambda: audit_key,
+            PrivateParts(self._keys).sealing,
             self._clock,
         )
         return AuthorityChanges(self._database, self._keys, journal, self.ca, person.name)

@@ -24,6 +24,7 @@ from control_plane.cli.running import folders_of
 from control_plane.db.engine import close_database, open_database
 from control_plane.db.place import url_of
 from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.erasure.private_parts import PrivateParts
 from control_plane.keys import drill, shares, store
 from control_plane.keys.root import RootKey, load_root_key
 from control_plane.keys.store import KeyStore
@@ -37,7 +38,6 @@ from control_plane.vault.local import LocalBodies
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import SystemClock
 from shared.errors import Refused
-from shared.policy.document import KeyPurpose
 
 _OWNER_ONLY = 0o077
 _MOST_NAMED = 10
@@ -62,9 +62,8 @@ class _Here:
         self.person, self.root = person.name, load_root_key(self.folders.root_key_now)
         keys = KeyStore(self.database, self.root, self.clock)
         self.signer = keys.signer(store.JOURNAL)
-        audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
         self.journal = CentreJournal(
-            self.database, self.signer, Sequencer(keys.log_signer()), lambda: audit_key, self.clock
+            self.database, self.signer, Sequencer(keys.log_signer()), PrivateParts(keys).sealing, self.clock
         )
 
     def __enter__(self) -> "_Here":

@@ -138,7 +138,7 @@ def settle(options: Namespace) -> int:
 def open_image(options: Namespace) -> int:
     body = {"reason": options.reason, "as": "dataset" if options.bare else "part10"}
     path = f"/api/v1/objects/{ObjectId.parse(options.object)}/open"
-    size, checks = _download(options, "POST", path, body)
+    size, checks = download(options, "POST", path, body)
     if options.json:
         return print_json({"file": str(options.out), "bytes": size, "checks": json.loads(checks)})
     for check in json.loads(checks):
@@ -148,7 +148,7 @@ def open_image(options: Namespace) -> int:
 
 
 def custody(options: Namespace) -> int:
-    size, _ = _download(options, "POST", f"/api/v1/objects/{ObjectId.parse(options.object)}/custody", {})
+    size, _ = download(options, "POST", f"/api/v1/objects/{ObjectId.parse(options.object)}/custody", {})
     if options.json:
         return print_json({"file": str(options.out), "bytes": size})
     print(f"{options.out}: {size} bytes; prove an image with: "
@@ -161,11 +161,15 @@ def audit_tail(options: Namespace) -> int:
     if options.json:
         return print_json(answer)
     for record in answer["records"]:
-        who = ", ".join(p["name"] for p in record["who"])
-        what = ", ".join(s["name"] for s in record["what"])
-        print(f"{record['time']}  {record['source'][:13]} {record['seq']:>6}  {record['event']}  {who}  {what}  "
-              f"{record['reason']}".rstrip())  # fmt: skip
+        print(record_line(record))
     return 0
+
+
+def record_line(record: Mapping[str, Any]) -> str:
+    who = ", ".join(p["name"] for p in record["who"])
+    what = ", ".join(s["name"] for s in record["what"])
+    told = f"{record['event']}  {who}  {what}  {record['reason']}".rstrip()
+    return f"{record['time']}  {record['source'][:13]} {record['seq']:>6}  {told}"
 
 
 def audit_verify(options: Namespace) -> int:
@@ -184,14 +188,14 @@ def audit_verify(options: Namespace) -> int:
 
 
 def audit_export(options: Namespace) -> int:
-    size, _ = _download(options, "GET", "/api/v1/audit/export", None)
+    size, _ = download(options, "GET", "/api/v1/audit/export", None)
     if options.json:
         return print_json({"file": str(options.out), "bytes": size})
     print(f"{options.out}: {size} bytes; check it with: leadglass-verify audit {options.out}")
     return 0
 
 
-def _download(options: Namespace, method: str, path: str, body: Mapping[str, Json] | None) -> tuple[int, str]:
+def download(options: Namespace, method: str, path: str, body: Mapping[str, Json] | None) -> tuple[int, str]:
     """Write the answer to a new file for its owner only; leave nothing behind when it does not come whole.
 
     The file is made first: what cannot be kept is not asked for, for the log would name a release that was none.

@@ -106,6 +106,7 @@ def drill(options: Namespace) -> int:
     from control_plane.backup.manifest import TEST_OBJECT
     from control_plane.backup.verifying import keys_of
     from control_plane.db.engine import close_database, open_database
+    from control_plane.erasure.private_parts import PrivateParts
     from control_plane.keys import drill as drills
     from control_plane.keys.store import JOURNAL, KeyStore
     from control_plane.people.accounts import Accounts
@@ -114,7 +115,6 @@ def drill(options: Namespace) -> int:
     from control_plane.policy.authoring import load_credential
     from control_plane.tlog.sequencer import Sequencer
     from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
-    from shared.policy.document import KeyPurpose
 
     folders, clock = folders_of(options), SystemClock()
     first_start.verify_initialised(folders)
@@ -129,8 +129,8 @@ def drill(options: Namespace) -> int:
     else:
         root, drilled = drills.drill(keys_of(backup), backup / TEST_OBJECT, words)
     keys = KeyStore(database, root, clock)
-    audit_key = next(key.key for key in keys.sealing_keys() if key.purpose is KeyPurpose.AUDIT)
-    journal = CentreJournal(database, keys.signer(JOURNAL), Sequencer(keys.log_signer()), lambda: audit_key, clock)
+    sequencer = Sequencer(keys.log_signer())
+    journal = CentreJournal(database, keys.signer(JOURNAL), sequencer, PrivateParts(keys).sealing, clock)
     what = (Subject("object", str(drilled.object_id)), Subject("key", drilled.key_name))
     who = (Participant("person", person.name, True),)
     journal.record(Happening(Event.RECOVERY_DRILLED, Action.EXECUTE, Outcome.SUCCESS, who, what))

@@ -3,7 +3,7 @@
 A statement reveals no image and no patient: signed records, certificates, and public parts of the log.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -77,7 +77,9 @@ class CustodyStatements:
             binding=row.binding,
             receipt=row.receipt,
             frames=None if frames is None else frames.statement,
-            certificates=_certificates(session, row.host_id, _instants(row, frames, proofs)),
+            certificates=evidence_certificates(
+                session, (row.host_id, CONTROL_PLANE), _instants(row, frames, proofs), MAX_CERTIFICATES
+            ),
             log=tuple(proofs)[:MAX_LOG_PROOFS],
         )
 
@@ -116,20 +118,20 @@ def _instants(row: Object, frames: FrameDigests | None, proofs: list[LogProof]) 
     return instants
 
 
-def _certificates(session: Session, host_id: str, instants: set[datetime]) -> tuple[EvidenceCertificate, ...]:
-    """Return evidence certificates of the host and of the centre, those first that were valid when it mattered.
+def evidence_certificates(
+    session: Session, subjects: Collection[str], instants: set[datetime], most: int
+) -> tuple[EvidenceCertificate, ...]:
+    """Return up to `most` evidence certificates of `subjects`, those first that were valid when it mattered.
 
     A centre renews its own for 30 years; not every one of them belongs into every statement.
     """
-    theirs = select(Certificate).where(Certificate.subject.in_((host_id, CONTROL_PLANE)))
+    theirs = select(Certificate).where(Certificate.subject.in_(subjects))
     rows = session.scalars(theirs.where(Certificate.kind == Kind.EVIDENCE).order_by(Certificate.issued)).all()
     mattered = sorted(rows, key=lambda row: not any(row.issued - _BACKDATED <= at <= row.not_after for at in instants))
     above = session.scalars(
         select(Certificate.pem).where(Certificate.kind.in_((Kind.CA, Kind.LINK))).order_by(Certificate.issued.desc())
     ).all()
-    return tuple(
-        EvidenceCertificate(row.subject, _with_authorities(row.pem, above)) for row in mattered[:MAX_CERTIFICATES]
-    )
+    return tuple(EvidenceCertificate(row.subject, _with_authorities(row.pem, above)) for row in mattered[:most])
 
 
 def _with_authorities(pem: str, above: Sequence[str]) -> str:

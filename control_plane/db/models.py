@@ -15,6 +15,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     false,
+    text,
 )
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -50,6 +51,11 @@ class Blob(TypeDecorator[bytes]):
 
 class Base(DeclarativeBase):
     type_annotation_map = {bytes: Blob, datetime: UtcDateTime, int: BigInteger}  # noqa: RUF012 (SQLAlchemy reads it from the class)
+
+
+_ALL_IS_KEY = {"sqlite_with_rowid": False}
+"""Of a table whose every column is in its key: one tree and not two."""
+_FAILED = text("outcome > 0")
 
 
 class KeyRow(Base):
@@ -437,6 +443,7 @@ class BlindIndex(Base):
     """A keyed hash of one searched attribute of one object."""
 
     __tablename__ = "blind_index"
+    __table_args__ = (Index("blind_index_by_object", "object_id", "attribute", "token"),)
 
     attribute: Mapped[str] = mapped_column(String(32), primary_key=True)
     token: Mapped[bytes] = mapped_column(primary_key=True)
@@ -468,14 +475,20 @@ class Conflict(Base):
 
 
 class AuditRow(Base):
-    """One record exactly as its source sent it, and its number in the Merkle log, counted from 0."""
+    """One record exactly as its source sent it, and its number in the Merkle log, counted from 0.
+
+    From `happened` on, what it says once more, to find it by: no evidence, what is found is read again.
+    """
 
     __tablename__ = "audit_records"
     __table_args__ = (
-        Index("audit_by_arrival", "received"),
         Index("audit_by_entry", "entry", unique=True),
         # Under its source, because hashes alone would scatter every batch over the whole index.
         Index("audit_by_leaf", "source", "leaf"),
+        Index("audit_by_time", "happened", "entry"),
+        Index("audit_by_event", "event", "happened", "entry"),
+        # Most records are of a success, and are not looked for by that.
+        Index("audit_by_failure", "outcome", "happened", "entry", sqlite_where=_FAILED, postgresql_where=_FAILED),
     )
 
     source: Mapped[str] = mapped_column(String(40), primary_key=True)
@@ -485,6 +498,49 @@ class AuditRow(Base):
     leaf: Mapped[bytes]
     received: Mapped[datetime]
     entry: Mapped[int | None]
+    happened: Mapped[int | None]  # microseconds of 1970
+    event: Mapped[str | None] = mapped_column(String(40))
+    action: Mapped[str | None] = mapped_column(String(1))
+    outcome: Mapped[int | None]
+
+
+class AuditName(Base):
+    """Which records name a person, a host or a device, in the order of time: a way to find them, and no evidence."""
+
+    __tablename__ = "audit_names"
+    __table_args__ = _ALL_IS_KEY
+
+    kind: Mapped[str] = mapped_column(String(32), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), primary_key=True)
+    happened: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    entry: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class AuditToken(Base):
+    """Which records were asked for, or are about, what a token of the blind index stands for."""
+
+    __tablename__ = "audit_tokens"
+    __table_args__ = _ALL_IS_KEY
+
+    attribute: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token: Mapped[bytes] = mapped_column(primary_key=True)
+    entry: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class SubjectKey(Base):
+    """The secret under which private parts about one patient, person or thing are sealed; erased by being deleted.
+
+    `attribute` and `token` are those of the blind index. `since` is when the first of these private parts arrived: a
+    copy of before then holds nothing of it.
+    """
+
+    __tablename__ = "subject_keys"
+
+    attribute: Mapped[str] = mapped_column(String(32), primary_key=True)
+    token: Mapped[bytes] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(String(32), unique=True)
+    sealed: Mapped[bytes]
+    since: Mapped[datetime]
 
 
 class LogTile(Base):

@@ -11,6 +11,7 @@ from flask import Response, abort, request
 
 from control_plane.http import problems
 from control_plane.http.people_accounts import add_accounts
+from control_plane.http.people_audit import add_audit
 from control_plane.http.people_certificates import add_certificates
 from control_plane.http.people_codes import add_codes
 from control_plane.http.people_hosts import add_hosts
@@ -80,6 +81,7 @@ def people_door(services: PeopleServices) -> APIFlask:
     _add_moves(app, services)
     add_codes(app, services)
     add_hosts(app, services)
+    add_audit(app, services)
     add_log(app, services)
     _add_commands(app, services)
     add_wipes(app, services)

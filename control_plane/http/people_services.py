@@ -7,6 +7,9 @@ from ipaddress import IPv6Address, ip_address
 
 from flask import g, request
 
+from control_plane.audit_log.archiving import Archiving
+from control_plane.audit_log.finding import AuditFinding
+from control_plane.audit_log.following import Following
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.reading import AuditReading
 from control_plane.checkpoints.guard import LogGuard
@@ -19,6 +22,7 @@ from control_plane.enrolment.lapsed import LapsedHosts
 from control_plane.enrolment.renaming import Renaming
 from control_plane.enrolment.revocation import Revocation
 from control_plane.enrolment.taking_back import TakingBack
+from control_plane.erasure.erasing import Erasing
 from control_plane.fleet.commands import FleetCommands
 from control_plane.fleet.devices import DeviceShowing
 from control_plane.fleet.doubts import Doubts
@@ -43,6 +47,7 @@ from control_plane.policy.versions import PolicyVersions
 from control_plane.rollout.service import Rollouts
 from control_plane.routes.people import RoutesForPeople
 from control_plane.sanitize.certifying import Certifying
+from control_plane.sanitize.decommissioning import DecommissioningByWipe
 from control_plane.sanitize.desk import WipeDesk
 from control_plane.tlog.reading import LogReading
 from control_plane.vault.finding import Finder
@@ -82,6 +87,10 @@ class PeopleServices:
     versions: PolicyVersions
     simulation: PolicySimulation
     audit: AuditReading
+    asking: AuditFinding
+    following: Following
+    archiving: Archiving
+    erasing: Erasing
     merkle: LogReading
     coverage: CoverageShowing
     comparisons: CoverageRuns
@@ -98,6 +107,7 @@ class PeopleServices:
     two_persons: TwoPersons
     wipes: WipeDesk
     certifying: Certifying
+    decommissioning: DecommissioningByWipe
     limit: FailureLimit
 
 

@@ -20,6 +20,8 @@ class Permission(StrEnum):
     CODE_ISSUE = "enrolment-code:issue"
     HOST_REVOKE = "host:revoke"
     AUDIT_READ = "audit:read"
+    AUDIT_OPEN = "audit:open"
+    KEY_ERASE = "key:erase"
     LOSS_ACCEPT = "log:accept-loss"
     RECOVERY_DRILL = "recovery:drill"
     BACKUP_MAKE = "backup:make"
@@ -65,6 +67,7 @@ NEVER_IN_A_SCOPE = frozenset(
         _P.AUTHORITY_CHANGE,
         _P.LOSS_ACCEPT,
         _P.WIPE_APPROVE,
+        _P.KEY_ERASE,
     }
 )
 """What makes other ways in, or takes a person's own judgement: no script for a part of their work is to have it."""

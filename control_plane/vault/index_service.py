@@ -17,7 +17,7 @@ from shared.sealing.index import IndexEntry, SealedIndex, open_index
 
 
 class Attribute(StrEnum):
-    """What objects are looked up by."""
+    """What objects are looked up by. By `person` and `object` is known whom a private part of the log is about."""
 
     PATIENT_ID = "patient_id"
     PATIENT_ID_OF_ISSUER = "patient_id_of_issuer"
@@ -26,6 +26,8 @@ class Attribute(StrEnum):
     STUDY_INSTANCE_UID = "study_instance_uid"
     SERIES_INSTANCE_UID = "series_instance_uid"
     SOP_INSTANCE_UID = "sop_instance_uid"
+    PERSON = "person"
+    OBJECT = "object"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""leadglass-verify: check images, sealed objects, the audit log, hand-overs and wipes, with no private key."""
+"""leadglass-verify: check images, sealed objects, the audit log, its archives, hand-overs and wipes; no private key."""
 
 import argparse
 import json
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         judges = {"object": _object, "audit": _audit, "image": _image, "log": _log}
-        judges |= {"hand-over": _hand_over, "certificate": _certificate}
+        judges |= {"hand-over": _hand_over, "certificate": _certificate, "archive": _archive}
         judge = judges[arguments.what]
         ok, shown, conclusion, as_json = judge(arguments)
         if arguments.json:
@@ -47,7 +47,8 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-verify", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(dest="what", required=True, metavar="{image,object,audit,log,hand-over,certificate}")
+    names = "{image,object,audit,log,archive,hand-over,certificate}"
+    kinds = parser.add_subparsers(dest="what", required=True, metavar=names)
     image = kinds.add_parser("image", help="check a DICOM file: who captured it, when, and is it unchanged?")
     image.add_argument("file", type=Path, metavar="FILE", help="the image, as an archive gives it back")
     image.add_argument(
@@ -90,11 +91,14 @@ def command_line() -> argparse.ArgumentParser:
         "--witness", action="append", default=[], metavar="VKEY", help="who has to have cosigned it; repeatable"
     )
     log.add_argument("--at-least", type=int, metavar="K", help="how many of these witnesses [all of them]")
-    for command in (image, sealed, audit, log, wiped):
+    archive = kinds.add_parser("archive", help="check an incident's records and all that proves them, in one file")
+    archive.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-server audit archive` wrote")
+    archive.add_argument("--kept", type=Path, metavar="FILE", help="the checkpoint that you kept")
+    for command in (image, sealed, audit, log, archive, wiped):
         command.add_argument(
             "--ca",
             type=Path,
-            required=command in (image, wiped),
+            required=command in (image, archive, wiped),
             metavar="PEM",
             help="certificate of the authority you trust",
         )
@@ -155,6 +159,21 @@ def _log(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str,
     return report.ok, checks.lines(report.checks), report.conclusion, as_json
 
 
+def _archive(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
+    from provisioning.verify import checks
+    from provisioning.verify.archive import judge_archive
+
+    kept = None if arguments.kept is None else arguments.kept.read_text(errors="replace")
+    with arguments.file.open("rb") as file:
+        _require_seekable(file)
+        report = judge_archive(file, _trust(arguments.ca), kept)
+    as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
+    if report.manifest is not None:
+        as_json["question"] = report.manifest.question.json()
+        as_json["records"] = [one.json() for one in report.manifest.records]
+    return report.ok, [*checks.lines(report.checks), *report.lines()], report.conclusion, as_json
+
+
 def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
     from provisioning.command import verify_centre_is_here
 
@@ -187,7 +206,7 @@ def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
 
 
 def _hand_over(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
-    from paper.attachment import MAX_PDF_BYTES, attached_file, is_pdf
+    from control_plane.paper.attachment import MAX_PDF_BYTES, attached_file, is_pdf
     from provisioning.handover.report import ATTACHMENT, SignedHandOver
     from provisioning.verify import checks
     from provisioning.verify.hand_over import judge_hand_over
@@ -202,7 +221,7 @@ def _hand_over(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dic
 
 
 def _certificate(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
-    from paper.attachment import MAX_PDF_BYTES, is_pdf
+    from control_plane.paper.attachment import MAX_PDF_BYTES, is_pdf
     from provisioning.verify import checks
     from provisioning.verify.wipe_certificate import judge_certificate, judge_page
     from provisioning.verify.wipe_drive import check_drive

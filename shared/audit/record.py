@@ -16,14 +16,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from hashlib import sha256
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from shared import canonical, clock
 from shared.canonical import Json
 from shared.errors import IntegrityFailure, Malformed
 from shared.fields import Fields
 from shared.identity import CONTROL_PLANE, SOURCE_PATTERN
-from shared.sealing.hpke import BoxLabel, SealingPrivateKey, SealingPublicKey
+from shared.sealing.hpke import BoxLabel
 
 GENESIS = bytes(32)
 SALT_BYTES = 32
@@ -458,6 +458,11 @@ class AuditRecord:
     reason: str
     commitment: bytes | None
 
+    @property
+    def happened(self) -> int:
+        """`time` in microseconds of 1970, by which records are ordered."""
+        return clock.microseconds(self.time)
+
     def encode(self) -> bytes:
         return canonical.encode(
             {
@@ -581,6 +586,16 @@ def leaf_hash(public: bytes) -> bytes:
     return sha256(b"\x00" + public).digest()
 
 
+class PrivateSealer(Protocol):
+    """Seals `salt || private part`, bound to the commitment: to a key, or to the keys of everybody concerned."""
+
+    def seal(self, label: BoxLabel, bound: bytes, plaintext: bytes, /) -> bytes: ...
+
+
+class PrivateOpener(Protocol):
+    def open(self, label: BoxLabel, bound: bytes, box: bytes, /) -> bytes: ...
+
+
 def compose(
     happening: Happening,
     *,
@@ -589,7 +604,7 @@ def compose(
     prev: bytes,
     time: datetime,
     salt: bytes,
-    key: SealingPublicKey | None,
+    key: PrivateSealer | None,
 ) -> StoredRecord:
     """Return the record of `happening`, chained to `prev`, its private part sealed to `key`.
 
@@ -617,7 +632,7 @@ def compose(
     return StoredRecord(public, sealed)
 
 
-def _seal_private(private: dict[str, Json], salt: bytes, key: SealingPublicKey | None) -> tuple[bytes, bytes]:
+def _seal_private(private: dict[str, Json], salt: bytes, key: PrivateSealer | None) -> tuple[bytes, bytes]:
     if key is None:
         raise Malformed("audit private part", "no key to seal it to")
     salted = salt + canonical.encode(dict(private))
@@ -633,10 +648,19 @@ def readable(text: str, most: int) -> str:
     return _UNREADABLE.sub("\N{REPLACEMENT CHARACTER}", text)[:most] or "?"
 
 
-def open_private(stored: StoredRecord, key: SealingPrivateKey) -> dict[str, Json] | None:
-    """Return the private part, None where the record has none.
+def open_private(stored: StoredRecord, key: PrivateOpener) -> dict[str, Json] | None:
+    """Return the private part, None where the record has none. Raises what `open_salted` does."""
+    salted = open_salted(stored, key)
+    if salted is None:
+        return None
+    private = canonical.parse(salted[SALT_BYTES:], "audit private part")
+    return private if isinstance(private, dict) else {"value": private}
 
-    Raises Malformed, WrongKey, BoxNotAuthentic, PrivatePartMismatch.
+
+def open_salted(stored: StoredRecord, key: PrivateOpener) -> bytes | None:
+    """Return salt and private part as they were committed to, None where the record has none.
+
+    Raises Malformed, WrongKey, BoxNotAuthentic, PrivatePartMismatch, and what the key's own `open` does.
     """
     record = AuditRecord.parse(stored.public)
     if record.commitment is None:
@@ -644,10 +668,14 @@ def open_private(stored: StoredRecord, key: SealingPrivateKey) -> dict[str, Json
     if stored.sealed is None:
         raise PrivatePartMismatch(record.source, record.seq)
     salted = key.open(BoxLabel.AUDIT_PRIVATE, record.commitment, stored.sealed)
-    if not hmac.compare_digest(sha256(salted).digest(), record.commitment):
+    verify_private(record, salted)
+    return salted
+
+
+def verify_private(record: AuditRecord, salted: bytes) -> None:
+    """Hold salt and private part against what the record committed to. Raises PrivatePartMismatch."""
+    if not hmac.compare_digest(sha256(salted).digest(), record.commitment or b""):
         raise PrivatePartMismatch(record.source, record.seq)
-    private = canonical.parse(salted[SALT_BYTES:], "audit private part")
-    return private if isinstance(private, dict) else {"value": private}
 
 
 def _is_name(value: Json) -> bool:

@@ -202,10 +202,17 @@ def package() -> bytes:
             ("leadglass-agent", "edge_agent.__main__"),
             ("leadglass-guard", "edge_agent.guard_main"),
             ("leadglass-provision", "provisioning.__main__"),
+            ("leadglass-wipe", "edge_agent.wipe_main"),
         )
     }
     files = {f"{PLACE}/{file.relative_to(ROOT)}": file for file in (ROOT / "systemd").rglob("*") if file.is_file()}
-    return _packed(("shared", "paper", "edge_agent", "provisioning"), programs, files)
+    return _packed(("shared", "control_plane/paper", "edge_agent", "provisioning"), programs, files)
+
+
+@lru_cache(maxsize=1)
+def library(*folders: str) -> bytes:
+    """Return these folders of the project, for a program of a test's own."""
+    return _packed(folders, {}, {f"{PLACE}/edge_agent/__init__.py": ROOT / "edge_agent" / "__init__.py"})
 
 
 def _packed(packages: Sequence[str], programs: Mapping[str, str], files: Mapping[str, Path]) -> bytes:

@@ -20,6 +20,7 @@ from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlg
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, mlkem, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.x509.oid import NameOID
 
@@ -1657,3 +1658,44 @@ def _meta_syntax(data: bytes, at: int) -> str:
             found = value.decode("latin-1").rstrip("\0 ")
     _need(re.fullmatch(r"[0-9]+(\.[0-9]+)*", found) is not None, "Malformed", "transfer syntax")
     return found
+
+
+# ---- wipe-stream.md
+
+
+def pass_content(content: Any, offset: int, size: int) -> tuple[str | None, bytes]:
+    """Section 1: the commitment, and what stands on the medium from `offset` on."""
+    _need(isinstance(content, dict) and content.keys() == {"pattern", "seed"}, "Malformed", "members")
+    pattern, seed = content["pattern"], content["seed"]
+    if pattern != "random":
+        is_byte = isinstance(pattern, str) and re.fullmatch(r"[0-9a-f]{2}", pattern) is not None
+        _need(is_byte and seed is None, "Malformed", "a byte")
+        return None, bytes.fromhex(pattern) * size
+    _need(isinstance(seed, str) and re.fullmatch(r"[0-9a-f]{64}", seed) is not None, "Malformed", "seed")
+    raw = bytes.fromhex(seed)
+    return hashlib.sha256(raw).hexdigest(), _wipe_stream(raw, offset, size)
+
+
+def _wipe_stream(seed: bytes, offset: int, size: int) -> bytes:
+    extracted = hmac.digest(bytes(32), seed, "sha256")
+    key = hmac.digest(extracted, b"leadglass wipe stream v1\x01", "sha256")
+    blocks = range(offset // 16, (offset + size + 15) // 16)
+    one_by_one = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305 (counter mode, put together)
+    stream = one_by_one.update(b"".join(number.to_bytes(16, "big") for number in blocks))
+    return stream[offset % 16 :][:size]
+
+
+def samples(seed: bytes, sectors: int) -> list[list[int]]:
+    """Section 3."""
+    if sectors < 22:
+        return [[0, sectors]]
+    m = sectors - 2
+    k = min(1000, m // 20)
+    found = [[0, 1]]
+    for i in range(k):
+        start, end = 1 + i * m // k, 1 + (i + 1) * m // k
+        sample = (end - start + 19) // 20
+        drawn = _wipe_stream(seed, 16 * i, 16)
+        a, b = (int.from_bytes(half, "big") % (end - start - 2 * sample + 1) for half in (drawn[:8], drawn[8:]))
+        found += [[start + min(a, b), sample], [start + max(a, b) + sample, sample]]
+    return [*found, [sectors - 1, 1]]

@@ -48,6 +48,8 @@ from shared.policy.document import KeyPurpose, PolicyDocument
 from shared.policy.effective import effective
 from shared.policy.grading import Grading
 from shared.policy.part import PartDocument
+from shared.sanitization.sampling import places
+from shared.sanitization.stream import Content
 from shared.sealing import object_file
 from shared.sealing.hpke import SealingPrivateKey
 from shared.sealing.index import SealedIndex, open_index
@@ -58,6 +60,7 @@ from shared.signing import EvidencePublicKey, Label, claimed_payload, verify_sta
 from tests.vectors import second_reader
 from tests.vectors.generate import FORMATS
 from tests.vectors.generators import policy as policy_generator
+from tests.vectors.generators import wipe_stream as wipe_generator
 from tests.vectors.given import OBJECT, TIME
 from tests.vectors.second_reader import Asked, Refusal
 
@@ -300,6 +303,19 @@ def our_parse(given: Value) -> Value:
     return {"result": "parsed"}
 
 
+def our_pass_content(given: Value) -> Value:
+    content, into = Content.parse(Fields(given["content"], "vector")), bytearray(given["size"])
+    content.source().fill(given["offset"], memoryview(into))
+    commitment = None if content.commitment is None else content.commitment.hex()
+    return {"result": "made", "commitment": commitment, "data_hex": into.hex()}
+
+
+def our_samples(given: Value) -> Value:
+    seed = bytes.fromhex(given["sample_seed_hex"])
+    found = places(seed, given["size_bytes"], given["sector_bytes"])
+    return wipe_generator.described([[one.first, one.count] for one in found])
+
+
 def our_custody(given: Value) -> Value:
     one = CustodyStatement.parse(b64(given, "bytes"))
     assert one.encode() == b64(given, "bytes")
@@ -430,6 +446,8 @@ OURS: dict[str, Reader] = {
     "self-test-question": our_self_test_question,
     "self-test-answer": our_self_test_answer,
     "hand-over": our_hand_over,
+    "pass-content": our_pass_content,
+    "samples": our_samples,
 }
 
 # ---- read by the second reader
@@ -541,6 +559,11 @@ def second_parse(given: Value) -> Value:
     return {"result": "parsed"}
 
 
+def second_pass_content(given: Value) -> Value:
+    commitment, data = second_reader.pass_content(given["content"], given["offset"], given["size"])
+    return {"result": "made", "commitment": commitment, "data_hex": data.hex()}
+
+
 def second_custody(given: Value) -> Value:
     one = second_reader.custody(b64(given, "bytes"))
     return described_custody(
@@ -611,6 +634,10 @@ SECOND: dict[str, Reader] = {
     "hand-over": lambda given: {
         "result": "verified", "report": second_reader.hand_over(b64(given, "bytes"), b64(given, "spki")),
     },
+    "pass-content": second_pass_content,
+    "samples": lambda given: wipe_generator.described(
+        second_reader.samples(bytes.fromhex(given["sample_seed_hex"]), given["size_bytes"] // given["sector_bytes"])
+    ),
 }  # fmt: skip
 
 READ_TWICE = [name for name, vector in VECTORS.items() if vector["kind"] in SECOND]

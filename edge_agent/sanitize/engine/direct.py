@@ -10,6 +10,7 @@ import mmap
 import os
 import stat
 import struct
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,18 +48,30 @@ class NotThere(Unavailable):
 class DirectDevice:
     """`descriptor` stays the same drive's, whatever becomes of the name that it was opened by."""
 
-    def __init__(self, descriptor: int, size_bytes: int, sector_bytes: int) -> None:
-        self._descriptor = descriptor
-        self.size_bytes, self.sector_bytes = size_bytes, sector_bytes
+    def __init__(self, descriptor: int, sector_bytes: int) -> None:
+        self._descriptor, self.sector_bytes = descriptor, sector_bytes
+        self.size_bytes = _size(descriptor)
 
     def write(self, at: int, data: memoryview) -> None:
-        whole(lambda piece, place: os.pwrite(self._descriptor, piece, place), at, data, self.sector_bytes)
+        with self._there():
+            whole(lambda piece, place: os.pwrite(self._descriptor, piece, place), at, data, self.sector_bytes)
 
     def read(self, at: int, into: memoryview) -> None:
-        whole(lambda piece, place: os.preadv(self._descriptor, [piece], place), at, into, self.sector_bytes)
+        with self._there():
+            whole(lambda piece, place: os.preadv(self._descriptor, [piece], place), at, into, self.sector_bytes)
 
     def flush(self) -> None:
         os.fsync(self._descriptor)
+
+    @contextmanager
+    def _there(self) -> Iterator[None]:
+        """Tell a drive that is gone from one with bad sectors: of one that was pulled nothing is left to address."""
+        try:
+            yield
+        except OSError as exc:
+            if _size(self._descriptor) != self.size_bytes:
+                raise OSError(errno.ENXIO, "nothing is left of it, or not as much as before") from exc
+            raise
 
 
 @contextmanager
@@ -101,17 +114,25 @@ def _opened(node: Path, descriptor: int, number: str | None) -> DirectDevice:
         sector = next((size for size in (_LARGEST_SECTOR_BYTES, _SMALLEST_SECTOR_BYTES) if not found.st_size % size), 0)
         if not sector:
             raise NotOpened(node, f"its size is no multiple of {_SMALLEST_SECTOR_BYTES} bytes")
-        return DirectDevice(descriptor, found.st_size, sector)
+        return DirectDevice(descriptor, sector)
     is_number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
     if not stat.S_ISBLK(found.st_mode) or (number is not None and number != is_number):
         raise NotOpened(node, f"it is not the block device {number or ''}, and a drive may have come in its place")
     try:
-        (size,) = struct.unpack("Q", fcntl.ioctl(descriptor, _BLKGETSIZE64, bytes(8)))
         (sector,) = struct.unpack("i", fcntl.ioctl(descriptor, _BLKSSZGET, bytes(4)))
         (is_read_only,) = struct.unpack("i", fcntl.ioctl(descriptor, _BLKROGET, bytes(4)))
         fcntl.ioctl(descriptor, _BLKFLSBUF)
+        device = DirectDevice(descriptor, sector)
     except OSError as exc:
         raise NotThere(node, described(exc)) from exc
     if is_read_only:  # such a one can be opened for writing, which then fails
         raise NotOpened(node, _REFUSED[errno.EROFS])
-    return DirectDevice(descriptor, size, sector)
+    return device
+
+
+def _size(descriptor: int) -> int:
+    """Raises OSError."""
+    found = os.fstat(descriptor)
+    if stat.S_ISREG(found.st_mode):
+        return found.st_size
+    return int.from_bytes(fcntl.ioctl(descriptor, _BLKGETSIZE64, bytes(8)), sys.byteorder)

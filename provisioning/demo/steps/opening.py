@@ -10,6 +10,7 @@ import pydicom
 
 from provisioning.demo.expectations import Expectation
 from provisioning.demo.images import Image
+from provisioning.demo.processes import run
 from provisioning.demo.stage import Centre, Stage
 
 _OK = 200
@@ -23,6 +24,8 @@ EXPECTED = (
     Expectation("found-by-patient-number", "a look-up by patient number finds that patient's images and no others"),
     Expectation("unknown-number-finds-nothing", "a look-up by a number that nobody has finds nothing"),
     Expectation("openings-are-recorded", "every opening stands in the audit log with the person's name"),
+    Expectation("who-touched-is-told", "one question tells what became of that patient's images, and who opened them"),
+    Expectation("archive-proved", "the openings go into one file, which leadglass-verify proves without anything else"),
 )
 
 
@@ -60,6 +63,7 @@ def open_all(stage: Stage, centre: Centre, images: Sequence[Image]) -> Mapping[s
     _open_part10(stage, centre, held)
     _look_up(stage, centre, images, held)
     _show_records(stage, centre, len(listed) + 1)
+    _ask_the_log(stage, centre, images, held)
     return held
 
 
@@ -87,8 +91,33 @@ def _open_part10(stage: Stage, centre: Centre, held: Mapping[str, Image]) -> Non
     )
 
 
+def _ask_the_log(stage: Stage, centre: Centre, images: Sequence[Image], held: Mapping[str, Image]) -> None:
+    number, count = _patient(images)
+    touched = centre.people.post("/api/v1/audit/who-touched", {"patient": number})["records"]
+    told = Counter(record["event"] for record in touched)
+    opened = {record["what"][0]["name"] for record in touched if record["event"] == "vault.object-opened"}
+    theirs = {object_id for object_id, image in held.items() if image.patient_id == number}
+    both = told["capture.image-captured"] >= count <= told["vault.object-stored"]
+    stage.judge(
+        "who-touched-is-told", opened == theirs and both, ", ".join(f"{n} {e}" for e, n in sorted(told.items()))
+    )
+    file = stage.folders.data / "openings.zip"
+    run(
+        "leadglass-server", "audit", "archive", "--event", "vault.object-opened", "--out", str(file),
+        "--as", str(stage.folders.credential), "--url", centre.people.url,
+    ).succeeded()  # fmt: skip
+    judged = run("leadglass-verify", "archive", str(file), "--ca", str(stage.folders.agent / "identity" / "ca.pem"))
+    last = [line for line in judged.out.splitlines() if line.strip()][-1:]
+    stage.judge("archive-proved", judged.exit_code == 0, last[0] if last else judged.message)
+
+
+def _patient(images: Sequence[Image]) -> tuple[str, int]:
+    """Return the patient of whom there are the most images, and how many."""
+    return Counter(image.patient_id for image in images if image.patient_id).most_common(1)[0]
+
+
 def _look_up(stage: Stage, centre: Centre, images: Sequence[Image], held: Mapping[str, Image]) -> None:
-    number, count = Counter(image.patient_id for image in images if image.patient_id).most_common(1)[0]
+    number, count = _patient(images)
     found = {one["object"] for one in centre.people.post("/api/v1/objects/find", {"patient_id": number})["objects"]}
     expected = {object_id for object_id, image in held.items() if image.patient_id == number}
     stage.judge(

@@ -164,9 +164,10 @@ def test_a_record_that_is_gone_is_named(bench: Bench, where: str, first_bad: int
 
 def test_a_record_that_was_put_in_beside_the_log_is_named(bench: Bench) -> None:
     filled(bench)
+    into = "INSERT INTO audit_records (source, seq, public, sealed, leaf, received, entry)"
     values = "'host-0', seq, public, sealed, leaf, received"
     for entry in ("NULL", str(COUNT)):
-        bench.sql(f"INSERT INTO audit_records SELECT {values}, {entry} FROM audit_records WHERE entry = 3")  # noqa: S608
+        bench.sql(f"{into} SELECT {values}, {entry} FROM audit_records WHERE entry = 3")  # noqa: S608
         assert "never entered" in verdict(bench).why
         bench.sql("DELETE FROM audit_records WHERE source = 'host-0'")
 

@@ -198,7 +198,8 @@ def test_a_chain_rewritten_and_signed_by_another_key_is_named(filled: Bench, hos
         happening = Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS)
         stored = compose(happening, source=source, seq=seq, prev=head.leaf, time=filled.clock.now(), salt=b"", key=None)
         statement = sign_batch(source, head.leaf, [stored], forger).statement
-        row = "INSERT INTO audit_records VALUES (:s, :n, :p, NULL, :l, '2026-01-01 00:00:00', NULL)"
+        columns = "source, seq, public, leaf, received"
+        row = f"INSERT INTO audit_records ({columns}) VALUES (:s, :n, :p, :l, '2026-01-01 00:00:00')"  # noqa: S608
         filled.sql(row, s=source, n=seq, p=stored.public, l=stored.leaf)
         filled.sql("INSERT INTO audit_statements VALUES (:s, :n, :n, :t)", s=source, n=seq, t=statement)
         head = ChainHead(seq, stored.leaf)

@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
-from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.journal import CentreJournal, Sealing
 from control_plane.audit_log.proof import AuditProof
 from control_plane.db.models import AuditRow, Certificate, EnrolmentCodeRow, Host
 from control_plane.enrolment import authority, codes
@@ -55,7 +55,11 @@ class Centre:
         )
         keys.create_p256(store.JOURNAL)
         self.journal = journal = CentreJournal(
-            self.database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: None, self.clock
+            self.database,
+            keys.signer(store.JOURNAL),
+            Sequencer(keys.log_signer()),
+            lambda *_: Sealing(None),
+            self.clock,
         )
         Accounts(self.database, self.clock).create("ada", "administrator")
         self.renewer = Renewer(self.database, self.ca, journal)

@@ -11,7 +11,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.certificates import CertificatesCompared, compare
-from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.journal import CentreJournal, Sealing
 from control_plane.db.models import AuditRow, AuditSubject, Certificate
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment import authority
@@ -161,7 +161,11 @@ def test_a_record_that_cannot_be_kept_takes_the_certificate_with_it(issuing: Iss
 
     centre = issuing.centre
     failing = Failing(
-        centre.database, centre.keys.signer(store.JOURNAL), centre.journal.sequencer, lambda: None, centre.clock
+        centre.database,
+        centre.keys.signer(store.JOURNAL),
+        centre.journal.sequencer,
+        lambda *_: Sealing(None),
+        centre.clock,
     )
     issuance = Issuance(centre.ca, failing, lambda _session: None, lambda: None)
     key = ec.generate_private_key(ec.SECP256R1()).public_key()

@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.certificates import compare
-from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.journal import CentreJournal, Sealing
 from control_plane.db.models import AuditRow
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment import authority, profiles, rotation
@@ -46,7 +46,11 @@ class Place:
         authority.establish(self.database, self.keys, self.clock, self.root_key, [HOST])
         self.keys.create_p256(store.JOURNAL)
         self.journal = CentreJournal(
-            self.database, self.keys.signer(store.JOURNAL), Sequencer(self.keys.log_signer()), lambda: None, self.clock
+            self.database,
+            self.keys.signer(store.JOURNAL),
+            Sequencer(self.keys.log_signer()),
+            lambda *_: Sealing(None),
+            self.clock,
         )
 
     @property

@@ -9,7 +9,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.journal import CentreJournal, Sealing
 from control_plane.db.models import AuditRow
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
@@ -60,7 +60,11 @@ class Bench:
         """Have a new process on the same database."""
         self.open()
         self.journal = CentreJournal(
-            self.database, self.keys.signer(store.JOURNAL), Sequencer(self.keys.log_signer()), lambda: None, self.clock
+            self.database,
+            self.keys.signer(store.JOURNAL),
+            Sequencer(self.keys.log_signer()),
+            lambda *_: Sealing(None),
+            self.clock,
         )
         common = (self.database, self.journal)
         proofs = (*common, self.keys, passwords or Passwords(QUICK), SecurityKeys(lambda: ORIGIN), self.clock)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.journal import CentreJournal, Sealing
 from control_plane.db.models import AuditRow, PasswordRow, Person, ProviderBinding, SecondFactor
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
@@ -71,7 +71,11 @@ class Office:
         keys = KeyStore(self.database, RootKey(bytes(32)), self.clock)
         keys.create_p256(store.JOURNAL)
         self.journal = CentreJournal(
-            self.database, keys.signer(store.JOURNAL), Sequencer(keys.log_signer()), lambda: None, self.clock
+            self.database,
+            keys.signer(store.JOURNAL),
+            Sequencer(keys.log_signer()),
+            lambda *_: Sealing(None),
+            self.clock,
         )
         self.accounts = Accounts(self.database, self.clock)
         self.people = People(self.database, self.journal, self.clock)

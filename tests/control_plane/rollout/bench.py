@@ -10,7 +10,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlalchemy import select
 
-from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.journal import CentreJournal, Sealing
 from control_plane.db.models import AuditRow, Host, RolloutRow
 from control_plane.enrolment.codes import parts_text
 from control_plane.fleet.states import StateIntake
@@ -176,7 +176,11 @@ class Bench:
 
 def journal_of(centre: Centre) -> CentreJournal:
     return CentreJournal(
-        centre.database, centre.keys.signer(RECEIPTS), Sequencer(centre.keys.log_signer()), lambda: None, centre.clock
+        centre.database,
+        centre.keys.signer(RECEIPTS),
+        Sequencer(centre.keys.log_signer()),
+        lambda *_: Sealing(None),
+        centre.clock,
     )
 
 

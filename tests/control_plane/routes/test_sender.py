@@ -20,10 +20,9 @@ from control_plane.routes.people import RoutesForPeople
 from control_plane.vault.checks import Report
 from control_plane.vault.opening import Opened, VaultOpener, _happening
 from shared import canonical
-from shared.audit.record import AuditRecord, Event, Outcome, StoredRecord, Subject, open_private
+from shared.audit.record import AuditRecord, Event, Outcome, Subject
 from shared.errors import IntegrityFailure
 from shared.identity import ObjectId
-from shared.policy.document import KeyPurpose
 from shared.policy.routes import Peer, Via
 from shared.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES
 from shared.routes.image import Image
@@ -512,8 +511,7 @@ def test_the_reason_of_an_opening_is_sealed_and_says_where_the_image_went(routes
 
     rows = routes.vault.rows("SELECT public, sealed FROM audit_records WHERE sealed IS NOT NULL ORDER BY seq")
     row = next(row for row in rows if AuditRecord.parse(row.public).event is Event.OBJECT_OPENED)
-    key = routes.vault.keys.sealing_key(routes.vault.public(KeyPurpose.AUDIT).key_id)
-    private = open_private(StoredRecord(row.public, row.sealed), key)
+    private = routes.vault.opened(row)
     assert private == {"reason": "route pacs to archive PACS", "form": "dataset"}
 
 

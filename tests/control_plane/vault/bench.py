@@ -16,6 +16,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.audit_log.finding import AuditFinding
 from control_plane.audit_log.intake import AuditIntake
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.proof import AuditProof
@@ -24,6 +25,7 @@ from control_plane.db.engine import open_database, sqlite_url
 from control_plane.db.models import Host
 from control_plane.enrolment import authority
 from control_plane.enrolment.authority import Authority, Kind
+from control_plane.erasure.private_parts import PrivateParts
 from control_plane.keys import store
 from control_plane.keys.root import RootKey
 from control_plane.keys.store import KeyStore
@@ -37,8 +39,10 @@ from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.object_store import ObjectStore
 from control_plane.vault.opening import VaultOpener
 from control_plane.vault.receive import VaultIntake, WaysOut
+from shared import canonical
 from shared.audit.batch import ChainHead, sign_batch
 from shared.audit.record import (
+    SALT_BYTES,
     Action,
     AuditRecord,
     Event,
@@ -144,12 +148,12 @@ class Bench:
             _fill(self.database)
         self.keys = KeyStore(self.database, ROOT, self.clock)
         self.ca: Authority = authority.load(self.database, self.keys, self.clock)
-        audit_key = self.public(KeyPurpose.AUDIT)
+        self.private = PrivateParts(self.keys)
         self.journal = CentreJournal(
             self.database,
             self.keys.signer(store.JOURNAL),
             Sequencer(self.keys.log_signer()),
-            lambda: audit_key,
+            self.private.sealing,
             self.clock,
         )
         self.evidence = EvidenceKeys(self.database, self.ca.trust)
@@ -162,6 +166,7 @@ class Bench:
         self.moves = SpoolMoves(self.database, self.journal, self.log, self.clock)
         self.audit = AuditIntake(self.evidence, self.journal, self.clock, self.moves)
         self.reading = AuditReading(self.database, self.evidence, self.journal, self.clock)
+        self.asking = AuditFinding(self.database, self.journal, self.private)
         self.intake = self.intake_with()
         self.opener = self.opener_with()
 
@@ -226,6 +231,12 @@ class Bench:
 
     def body(self, object_id: ObjectId) -> Path:
         return self.folder / "objects" / str(object_id)[:2] / f"{object_id}.body"
+
+    def opened(self, row: Any) -> Json:
+        """Return a record's private part, by the keys of whoever it is about."""
+        with self.database() as session:
+            salted = self.private.open(session, StoredRecord(row.public, row.sealed)).salted
+        return None if salted is None else canonical.parse(salted[SALT_BYTES:], "private part")
 
     def last_record(self) -> AuditRecord:
         (row,) = self.rows("SELECT public FROM audit_records WHERE source = 'control-plane' ORDER BY seq DESC LIMIT 1")

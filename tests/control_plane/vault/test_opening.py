@@ -26,7 +26,7 @@ from control_plane.vault.opening import (
 )
 from control_plane.vault.part10 import IMPLEMENTATION_CLASS_UID, NoPart10
 from shared.audit.batch import AuditAltered
-from shared.audit.record import AuditRecord, Event, Outcome, StoredRecord, Subject, open_private
+from shared.audit.record import AuditRecord, Event, Outcome, Subject
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import HostId, ObjectId
 from shared.policy.document import KeyPurpose
@@ -158,8 +158,7 @@ def private_part(bench: Bench) -> object:
     (row,) = bench.rows(
         "SELECT public, sealed FROM audit_records WHERE source = 'control-plane' ORDER BY seq DESC LIMIT 1"
     )
-    key = bench.keys.sealing_key(bench.public(KeyPurpose.AUDIT).key_id)
-    return open_private(StoredRecord(row.public, row.sealed), key)
+    return bench.opened(row)
 
 
 def test_an_open_is_recorded_with_person_and_reason_before_its_first_byte(bench: Bench, image: SealedImage) -> None:

@@ -1,6 +1,5 @@
 """leadglass-verify log, and the same judged by an implementation that is not ours."""
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -222,18 +221,6 @@ def test_two_views_that_were_both_cosigned_are_found(files: Files) -> None:
 
 
 # ---- by others
-
-
-@pytest.fixture(scope="module")
-def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Debian's golang, and its package of golang.org/x/mod, which `make test` installs."""
-    built = tmp_path_factory.mktemp("foreign")
-    source = Path(__file__).parent / "foreign" / "verify.go"
-    environment = {"GO111MODULE": "off", "GOPATH": "/usr/share/gocode", "GOCACHE": str(built / "cache")}
-    subprocess.run(
-        ["go", "build", "-o", str(built / "verify"), str(source)], check=True, env=os.environ | environment, timeout=300
-    )
-    return built / "verify"
 
 
 def judged_by_others(foreign: Path, files: Files, *what: Path) -> bool:

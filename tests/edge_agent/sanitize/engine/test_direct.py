@@ -102,6 +102,19 @@ def test_another_drive_under_the_same_name_is_not_opened(tmp_path: Path) -> None
             pass
 
 
+def test_a_drive_that_shrinks_is_told_from_one_with_bad_sectors(tmp_path: Path) -> None:
+    file, piece = tmp_path / "drive", buffers(1, 512)[0]
+    with loop_device(file, SIZE) as node, open_drive(node, number(node)) as drive:
+        os.truncate(file, SIZE - 4096)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            drive.read(SIZE - 512, piece)
+        subprocess.run(["losetup", "--set-capacity", node], check=True)
+        for asked in (drive.read, drive.write):
+            with pytest.raises(OSError, match="nothing is left of it") as caught:
+                asked(SIZE - 512, piece)
+            assert caught.value.errno == errno.ENXIO
+
+
 def test_a_read_only_drive_a_file_of_odd_size_and_none_at_all_are_not_opened(tmp_path: Path) -> None:
     with loop_device(tmp_path / "drive", SIZE) as node:
         subprocess.run(["blockdev", "--setro", node], check=True)

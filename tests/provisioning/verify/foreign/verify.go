@@ -2,15 +2,18 @@
 //
 //	verify VKEY DIR [OLD-CHECKPOINT]     all of a log in C2SP tlog-tiles layout, and that it goes on from an older one
 //	verify VKEY PROOF RECORD             a C2SP tlog-proof of one record
+//	verify VKEY ARCHIVE.zip              every record of an archive of ours, and that the log goes on from a kept checkpoint
 //	verify VKEY CHECKPOINT witnesses WITNESS-VKEY...    that each of these cosigned it
 package main
 
 import (
+	"archive/zip"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -105,8 +108,8 @@ func verifyFolder(path string, key note.Verifier, older []string) {
 	fmt.Println(tree.N, "entries verified")
 }
 
-func verifyProof(path string, record string, key note.Verifier) {
-	head, checkpoint, _ := strings.Cut(string(read(path)), "\n\n")
+func verifyProof(text []byte, record []byte, key note.Verifier) int64 {
+	head, checkpoint, _ := strings.Cut(string(text), "\n\n")
 	tree := open([]byte(checkpoint), key)
 	lines := strings.Split(head, "\n")[1:]
 	if strings.HasPrefix(lines[0], "extra ") {
@@ -118,8 +121,36 @@ func verifyProof(path string, record string, key note.Verifier) {
 	for _, line := range lines[1:] {
 		proof = append(proof, hashOf(line))
 	}
-	check(tlog.CheckRecord(proof, tree.N, tree.Hash, index, tlog.RecordHash(read(record))))
-	fmt.Println("entry", index, "verified")
+	check(tlog.CheckRecord(proof, tree.N, tree.Hash, index, tlog.RecordHash(record)))
+	return index
+}
+
+func verifyArchive(path string, key note.Verifier) {
+	opened, err := zip.OpenReader(path)
+	check(err)
+	files := map[string][]byte{}
+	for _, file := range opened.File {
+		content, err := file.Open()
+		check(err)
+		files[file.Name], err = io.ReadAll(content)
+		check(err)
+	}
+	count := 0
+	for name, record := range files {
+		if !strings.HasPrefix(name, "records/") {
+			continue
+		}
+		entry := strings.TrimSuffix(strings.TrimPrefix(name, "records/"), ".json")
+		verifyProof(files["proofs/"+entry+".tlog-proof"], record, key)
+		count++
+	}
+	tree, old := open(files["checkpoint"], key), open(files["kept/checkpoint"], key)
+	var proof tlog.TreeProof
+	for _, line := range strings.Split(strings.TrimSpace(string(files["kept/consistency"])), "\n")[1:] {
+		proof = append(proof, hashOf(line))
+	}
+	check(tlog.CheckTree(proof, tree.N, tree.Hash, old.N, old.Hash))
+	fmt.Println(count, "records verified, and the log goes on from", old.N)
 }
 
 // A witness by C2SP tlog-cosignature, which the package itself does not know.
@@ -175,7 +206,9 @@ func main() {
 	check(err)
 	if about.IsDir() {
 		verifyFolder(os.Args[2], key, os.Args[3:])
+	} else if strings.HasSuffix(os.Args[2], ".zip") {
+		verifyArchive(os.Args[2], key)
 	} else {
-		verifyProof(os.Args[2], os.Args[3], key)
+		fmt.Println("entry", verifyProof(read(os.Args[2]), read(os.Args[3]), key), "verified")
 	}
 }

@@ -1,0 +1,240 @@
+"""Finds records by what they say and by whom they are about, in the order of time; each question is a record itself.
+
+The index only leads to a record: what is answered is read from the record's own public part, and held against the
+question once more. A patient is found by blind index, through the objects that have its token and through what was
+asked for by it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import CompoundSelect, Select, and_, func, literal_column, select, tuple_, union
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, sessionmaker
+
+from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.shown import shown
+from control_plane.db.models import AuditName, AuditRow, AuditSubject, AuditToken, BlindIndex, Object
+from control_plane.db.transactions import snapshot
+from control_plane.erasure.private_parts import PrivateParts, State
+from control_plane.tlog import rows as heads
+from control_plane.vault.index_service import Attribute, Token
+from control_plane.vault.receive import NOT_EVALUATED
+from shared import clock
+from shared.audit.question import Question
+from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, StoredRecord, Subject
+from shared.canonical import Json
+from shared.errors import Malformed
+
+MOST = 1000
+Column = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
+_PLACE = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})")
+_BLIND = {"patient": Attribute.PATIENT_ID, "study": Attribute.STUDY_INSTANCE_UID}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Behind which record a page begins: its time in microseconds of 1970, and its entry.
+
+    The log is asked as it was before the question, when it had `size` entries, whatever is entered between two pages.
+    """
+
+    happened: int
+    entry: int
+    size: int
+
+    def text(self) -> str:
+        return f"{self.happened}.{self.entry}.{self.size}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Place":
+        """Raises Malformed."""
+        found = _PLACE.fullmatch(text)
+        if found is None:
+            raise Malformed("place in the log", "expected what an earlier answer ended with")
+        return cls(int(found[1]), int(found[2]), int(found[3]))
+
+    @classmethod
+    def first(cls, size: int) -> "Place":
+        return cls(-(2**62), 0, size)
+
+
+@dataclass(frozen=True)
+class FoundRecord:
+    """A record as it is held. `private` says whether what is sealed beside it can be opened here."""
+
+    entry: int
+    source: str
+    seq: int
+    record: AuditRecord
+    stored: StoredRecord
+    row: dict[str, Json]
+    private: State
+
+    def json(self) -> dict[str, Json]:
+        return {**self.row, "entry": self.entry, "private": self.private.value}
+
+
+@dataclass(frozen=True)
+class Page:
+    """`rest` is where the next page begins, None where this was the last."""
+
+    records: tuple[FoundRecord, ...]
+    rest: Place | None
+
+    def json(self) -> dict[str, Json]:
+        return {
+            "records": [found.json() for found in self.records],
+            "rest": None if self.rest is None else self.rest.text(),
+        }
+
+
+@dataclass(frozen=True)
+class Touched:
+    """What is known of a patient's images beside the records about them."""
+
+    page: Page
+    objects: int
+    not_evaluated: int  # images whose attributes could not be read: whose they are, nobody knows
+
+    def json(self) -> dict[str, Json]:
+        return {**self.page.json(), "objects": self.objects, "not_evaluated": self.not_evaluated}
+
+
+class AuditFinding:
+    def __init__(self, database: sessionmaker[Session], journal: CentreJournal, private: PrivateParts) -> None:
+        self._database, self._journal, self._private = database, journal, private
+
+    def find(self, person: str, question: Question, after: Place | None = None, limit: int = MOST) -> Page:
+        """Return what answers `question`, oldest first, once the question is recorded. Raises DatabaseUnavailable."""
+        after = self._asked(person, question, "find", after)
+        with snapshot(self._database) as session:
+            return self.page(session, question, after, limit)
+
+    def who_touched(self, person: str, patient: str, after: Place | None = None, limit: int = MOST) -> Touched:
+        """Return every record about a patient's images, or about the patient, oldest first; that is recorded too."""
+        question = Question(patient=patient)
+        after = self._asked(person, question, "who touched a patient's images", after)
+        with snapshot(self._database) as session:
+            page = self.page(session, question, after, limit)
+            token = self._token("patient", patient)
+            images = 0 if token is None else _count(session, _objects(token))
+            unread = select(Object.object_id).where(Object.index_state == NOT_EVALUATED)
+            return Touched(page, images, _count(session, unread))
+
+    def page(self, session: Session, question: Question, after: Place, limit: int = MOST) -> Page:
+        """Return one page of an answer; that it was asked is recorded by whoever calls this."""
+        query = self._query(question, after)
+        if query is None:
+            return Page((), None)
+        rows = session.scalars(query.limit(limit + 1)).all()
+        read = [found for found in (self._read(session, row, question) for row in rows[:limit]) if found is not None]
+        last = rows[limit - 1] if len(rows) > limit else None
+        return Page(tuple(read), None if last is None else Place(last.happened or 0, last.entry or 0, after.size))
+
+    def all(self, session: Session, question: Question, after: Place) -> Iterator[FoundRecord]:
+        """Yield what answers a question, oldest first; that it was asked is recorded by whoever calls this."""
+        rest: Place | None = after
+        while rest is not None:
+            page = self.page(session, question, rest)
+            yield from page.records
+            rest = page.rest
+
+    def _asked(self, person: str, question: Question, how: str, after: Place | None) -> Place:
+        with snapshot(self._database) as session:
+            size, _, _ = heads.head(session)
+        self.note(person, question, how)
+        return after or Place.first(size)
+
+    def note(self, person: str, question: Question, how: str) -> None:
+        """Record that a question was asked, with what it asked for; a patient or study is in the sealed part alone."""
+        asked = question.json()
+        private = {name: asked.pop(name) for name in _BLIND if name in asked}
+        conditions = (*(f"{name}: {value}" for name, value in asked.items()), *private)
+        what = (Subject("log", how), *(Subject("condition", one[:200]) for one in conditions))
+        who = (Participant("person", person, True),)
+        self._journal.record(
+            Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what, private=private or None)
+        )
+
+    def _query(self, question: Question, after: Place) -> Select[AuditRow] | None:
+        """Return the records that the index leads to, None where a token has nothing to stand for."""
+        names = [aliased(AuditName) for _ in question.names()]
+        rows = select(AuditRow)
+        place: tuple[Column, Column] = (AuditRow.happened, AuditRow.entry)
+        for name, asked in zip(names, question.names(), strict=True):
+            rows = rows.join(name, and_(name.entry == AuditRow.entry, name.happened == AuditRow.happened))
+            rows = rows.where(name.kind == asked[0], name.name == asked[1])
+            # One index has all of it in order, so that nothing is sorted.
+            place = name.happened, name.entry
+        for condition, value in _blind(question):
+            token = self._token(condition, value)
+            if token is None:
+                return None
+            rows = rows.where(AuditRow.entry.in_(_about(token)))
+        for column, asked_for in (
+            (AuditRow.event, question.event),
+            (AuditRow.action, question.action),
+            (AuditRow.outcome, question.outcome),
+        ):
+            rows = rows if asked_for is None else rows.where(column == asked_for)
+        if question.outcome:
+            # Word for word what the index of failures says, or it is not used.
+            rows = rows.where(AuditRow.outcome > literal_column("0"))
+        if question.since is not None:
+            rows = rows.where(place[0] >= clock.microseconds(question.since))
+        if question.until is not None:
+            rows = rows.where(place[0] < clock.microseconds(question.until))
+        rows = rows.where(tuple_(*place) > (after.happened, after.entry), AuditRow.entry < after.size)
+        return rows.order_by(*place)
+
+    def _token(self, condition: str, value: str) -> Token | None:
+        return self._private.index.token(_BLIND[condition], value)
+
+    def _read(self, session: Session, row: AuditRow, question: Question) -> FoundRecord | None:
+        """Return the record that the index led to, None where it is not what was asked for."""
+        try:
+            record = AuditRecord.parse(row.public)
+        except Malformed:
+            return None
+        if not question.matches(record):
+            return None
+        stored = StoredRecord(row.public, row.sealed)
+        state = self._private.state(session, stored)
+        return FoundRecord(row.entry or 0, row.source, row.seq, record, stored, shown(row), state)
+
+
+def _blind(question: Question) -> list[tuple[str, str]]:
+    asked = (("patient", question.patient), ("study", question.study))
+    return [(name, value) for name, value in asked if value is not None]
+
+
+def _count(session: Session, rows: Select[str]) -> int:
+    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0
+
+
+def _objects(token: Token) -> Select[str]:
+    return select(BlindIndex.object_id).where(
+        BlindIndex.attribute == token.attribute.value, BlindIndex.token == token.value
+    )
+
+
+def _about(token: Token) -> CompoundSelect[int]:
+    """Return the entries of records that name an object with `token`, or were asked by it or by one of its images."""
+    named = (
+        select(AuditRow.entry)
+        .join(AuditSubject, and_(AuditSubject.source == AuditRow.source, AuditSubject.seq == AuditRow.seq))
+        .where(AuditSubject.kind == "object", AuditSubject.name.in_(_objects(token)))
+    )
+    asked = select(AuditToken.entry).where(
+        AuditToken.attribute == token.attribute.value, AuditToken.token == token.value
+    )
+    theirs, images = aliased(BlindIndex), aliased(BlindIndex)
+    by_image = (
+        select(AuditToken.entry)
+        .select_from(theirs)
+        .join(images, images.object_id == theirs.object_id)
+        .join(AuditToken, and_(AuditToken.attribute == images.attribute, AuditToken.token == images.token))
+        .where(theirs.attribute == token.attribute.value, theirs.token == token.value)
+    )
+    return union(named, asked, by_image)

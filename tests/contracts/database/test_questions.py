@@ -1,0 +1,88 @@
+"""Questions to the log, on every engine: what is found, in which order, and that asking is a record."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from control_plane.audit_log.finding import FoundRecord, Place
+from control_plane.db.engine import close_database
+from shared.audit.question import Question
+from shared.audit.record import Action, Event, Happening, Outcome, Subject
+from tests.contracts.database.conftest import Place as Database
+from tests.contracts.database.day import AUDITOR, PATIENT, PERSON, told
+from tests.control_plane.vault.bench import Bench
+
+
+@pytest.fixture
+def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "centre", url=place.url)
+    yield bench
+    close_database(bench.database)
+
+
+def events(found: tuple[FoundRecord, ...]) -> list[str]:
+    return [one.record.event.value for one in found]
+
+
+def test_who_touched_a_patients_images_is_told_in_the_order_of_time(bench: Bench) -> None:
+    told(bench)
+
+    touched = bench.asking.who_touched(AUDITOR, PATIENT)
+
+    assert events(touched.page.records) == [
+        "capture.image-captured",
+        "capture.image-refused",
+        "vault.object-stored",
+        "vault.looked-up",
+        "vault.object-opened",
+    ]
+    assert (touched.objects, touched.not_evaluated, touched.page.rest) == (1, 0, None)
+    record = bench.last_record()
+    assert (record.event, record.who[0].name) == (Event.AUDIT_READ, AUDITOR)
+    assert PATIENT not in record.encode().decode()
+    # Whoever asks next is told of this question too.
+    assert events(bench.asking.find(AUDITOR, Question(patient=PATIENT)).records)[-1] == "audit.read"
+
+
+def test_conditions_are_joined_and_each_narrows(bench: Bench) -> None:
+    host = told(bench)
+    at = bench.clock.now()
+
+    def found(**asked: object) -> list[str]:
+        return events(bench.asking.find(AUDITOR, Question(**asked)).records)  # type: ignore[arg-type]
+
+    assert found(person=PERSON) == ["vault.looked-up", "vault.object-opened"]
+    assert found(person=PERSON, action=Action.READ) == ["vault.object-opened"]
+    assert found(device="0815") == found(device="1-2") == ["device.decided"]
+    assert found(host=str(host.host_id), event="capture.image-captured") == ["capture.image-captured"] * 2
+    assert found(study="9") == ["capture.image-captured", "vault.object-stored"]
+    assert found(patient=PATIENT, person=PERSON) == ["vault.looked-up", "vault.object-opened"]
+    assert found(since=at - timedelta(seconds=1), until=at, person=PERSON) == ["vault.looked-up"]
+    assert found(outcome=Outcome.MAJOR_FAILURE) == found(patient="nobody") == found(host="host-" + "0" * 32) == []
+
+
+def test_pages_go_on_where_the_last_one_ended_whatever_is_entered_between(bench: Bench) -> None:
+    for number in range(7):
+        bench.journal.record(
+            Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, (), (Subject("thing", str(number)),))
+        )
+
+    seen, after = list[str](), None
+    while True:
+        page = bench.asking.find(AUDITOR, Question(event="audit.read"), after, limit=3)
+        seen += [one.record.what[0].name for one in page.records]
+        if page.rest is None:
+            break
+        after = Place.parse(page.rest.text())
+
+    assert seen == [str(number) for number in range(7)]
+    assert bench.events().count(Event.AUDIT_READ) == 7 + 3
+
+
+def test_an_index_that_was_edited_leads_to_nothing_that_was_not_asked_for(bench: Bench) -> None:
+    told(bench)
+    bench.sql("UPDATE audit_names SET name = 'somebody' WHERE kind = 'person'")
+
+    assert bench.asking.find(AUDITOR, Question(person="somebody")).records == ()
