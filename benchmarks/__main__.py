@@ -22,6 +22,7 @@ from benchmarks import (
     receiving,
     rolling_out,
     sealing,
+    wiping,
 )
 from benchmarks.measure import PeerMissing
 
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "receiving": receiving,
     "rolling-out": rolling_out,
     "sealing": sealing,
+    "wiping": wiping,
 }
 
 

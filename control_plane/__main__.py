@@ -218,7 +218,7 @@ def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
     back.set_defaults(run=_later("hosts", "take_back"))
     end = _host(actions, "decommission", "take a host out of service for good (audited)")
     how = end.add_mutually_exclusive_group(required=True)
-    how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its wipe; not there yet")
+    how.add_argument("--certificate", type=Path, metavar="FILE", help="the certificate of its drive's wipe")
     how.add_argument("--exception", action="store_true", help="without one: takes two persons, and --reason")
     end.add_argument("--reason", help="why; it is kept sealed in the audit log, with your name")
     end.set_defaults(run=_later("hosts", "decommission"))

@@ -97,6 +97,7 @@ from control_plane.routes.people import RoutesForPeople
 from control_plane.routes.queue import RouteQueue
 from control_plane.routes.service import RouteService
 from control_plane.sanitize.certifying import CentresWord, Certifying
+from control_plane.sanitize.decommissioning import DecommissioningByWipe
 from control_plane.sanitize.desk import WipeDesk
 from control_plane.sanitize.effective import wipe_policy
 from control_plane.sanitize.holds import LiftingHold
@@ -209,7 +210,7 @@ class ControlPlane:
             Lifting(self._journal),
             Decommissioning(self._journal, self._revocation.ended),
             Promotion(self._journal, clock),
-            LiftingHold(self._journal, clock),
+            LiftingHold(self._journal, clock, self._push.hint_command),
         )
         self._two_persons = TwoPersons(self._database, self._journal, clock, acts)
         self._commands = FleetCommands(
@@ -514,6 +515,9 @@ class ControlPlane:
             two_persons=self._two_persons,
             wipes=self._wipes,
             certifying=self._make_certifying(),
+            decommissioning=DecommissioningByWipe(
+                self._database, self._journal, self._keys.signer(store.JOURNAL).public, self._revocation.ended
+            ),
             limit=FailureLimit(self._clock),
         )
 

@@ -309,6 +309,7 @@ def _status(arguments: argparse.Namespace) -> None:
     status["keys"] = read.keys.in_words
     status["spool_bytes"] = f"{read.spool_bytes}, {of_quota}"
     status["centre_log"] = read.centre_log or "goes on from there"
+    status["centre_log_checkpoint"] = " ".join(read.centre_log_checkpoint.split("\n")[:3])
     status["budget"] = judge(read.budget).line()
     for name, value in status.items():
         sys.stdout.write(f"{name.replace('_', ' '):20} {value}\n")

@@ -54,7 +54,7 @@ COVERED_BY = {
     "dev": ("dev",),
 }
 
-OUR_PACKAGES = ("control_plane", "edge_agent", "paper", "provisioning", "shared")
+OUR_PACKAGES = ("control_plane", "edge_agent", "provisioning", "shared")
 
 # Debian package: (a program, or the path of a file, that shows that it is there, what we want it for)
 DEBIAN_PACKAGES = {
@@ -73,6 +73,7 @@ DEBIAN_PACKAGES = {
     "g++": ("g++", "builds what asks USBGuard's own library"),
     "genisoimage": ("genisoimage", "makes media that the guard has to know"),
     "gocryptfs": ("gocryptfs", "is measured against"),
+    "libnss3-tools": ("certutil", "has a reader of PDF trust the hospital's root"),
     "libtss2-esys-3.0.2-0": ("/usr/share/doc/libtss2-esys-3.0.2-0/copyright", "lets systemd-creds speak to a TPM"),
     "libtss2-rc0": ("/usr/share/doc/libtss2-rc0/copyright", "lets systemd-creds say what a TPM refused"),
     "libusbguard-dev": ("/usr/include/usbguard/Rule.hpp", "has deciding measured against USBGuard's own library"),
@@ -86,8 +87,9 @@ DEBIAN_PACKAGES = {
     "nginx-light": ("nginx", "takes what our own delivery is measured against"),
     "ntfs-3g": ("mkfs.ntfs", "makes media that the guard has to know"),
     "nwipe": ("nwipe", "judges wiped drives with an implementation that is not ours, and is measured against"),
+    "nvme-cli": ("nvme", "asks a drive that is not there what it can"),
     "orthanc": ("Orthanc", "plays archive and modality with an implementation that is not ours"),
-    "poppler-utils": ("pdftoppm", "renders the hand-over report to a picture and reads its text"),
+    "poppler-utils": ("pdftoppm", "renders our pages to pictures, reads their text, and judges signatures of PDFs"),
     "postgresql": ("pg_ctlcluster", "is a database that the control plane is held with"),
     "qemu-system-x86": ("qemu-system-x86_64", "is the machine that the lab plugs devices into"),
     "rabbitmq-server": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "is a broker that the contract is held with"),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("shared", "paper", "edge_agent", "control_plane", "provisioning")
+PACKAGES = ("shared", "edge_agent", "control_plane", "provisioning")
 LOCKS = ("agent", "provision", "server", "verify", "demo", "dev")
 
 NEVER_ON_A_HOST = {

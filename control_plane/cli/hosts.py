@@ -8,17 +8,10 @@ from urllib.parse import quote
 from control_plane.cli.codes import show_issued
 from control_plane.cli.people import door
 from shared.canonical import Json
-from shared.errors import Malformed, Refused
+from shared.errors import Malformed
 from shared.fields import encode_base64
 from shared.identity import HostId
-
-
-class NoWipesYet(Refused):
-    def __init__(self) -> None:
-        super().__init__(
-            "no version of Leadglass wipes disks yet, so none can check the certificate of a wipe; a host is taken out "
-            "of service by `--exception --reason …`, which takes two persons"
-        )
+from shared.sanitization.certificate import MAX_BYTES as MAX_CERTIFICATE_BYTES
 
 
 def show(options: Namespace) -> int:
@@ -75,10 +68,21 @@ def take_back(options: Namespace) -> int:
 
 def decommission(options: Namespace) -> int:
     if options.certificate is not None:
-        raise NoWipesYet
+        return _left(options)
     if not options.reason:
         raise Malformed("--reason", "an exception takes one")
     return _asked(options, "decommission", {"reason": options.reason})
+
+
+def _left(options: Namespace) -> int:
+    with options.certificate.open("rb") as file:
+        certificate = file.read(MAX_CERTIFICATE_BYTES + 1)
+    answer: Any = _post(options, "decommission-by-wipe", {"certificate": encode_base64(certificate)})
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print(f"{answer['host']} is out of service, by the certificate of the wipe of its drive")
+    return 0
 
 
 def asks(options: Namespace) -> int:

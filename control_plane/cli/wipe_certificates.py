@@ -6,7 +6,7 @@ from typing import Any
 
 from control_plane.cli.people import door
 from control_plane.durable import write_new
-from paper.attachment import MAX_PDF_BYTES
+from control_plane.paper.attachment import MAX_PDF_BYTES
 from shared.canonical import Json
 from shared.errors import IntegrityFailure
 from shared.fields import decode_base64

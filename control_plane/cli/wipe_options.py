@@ -31,7 +31,7 @@ def _add_order(actions: "Commands[argparse.ArgumentParser]", person: Person, lat
     order = person(actions.add_parser("order", help="ask for the wipe of one drive; others approve it (audited)"))
     order.add_argument("host", metavar="HOST", help="its id, or what people call it")
     for name, told in (
-        ("serial", "the drive's serial number, as `leadglass-wipe --list` on the host prints it"),
+        ("serial", "the drive's serial number, as `leadglass-wipe drives` on the host prints it"),
         ("model", "its model, from there too"),
     ):
         order.add_argument(f"--{name}", required=True, metavar="TEXT", help=told)

@@ -211,7 +211,7 @@ class Authority:
             )
             .issuer_name(issuing.subject)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(profiles.usage(signs=True, certifies=False), critical=True)
+            .add_extension(profiles.usage(signs=True, certifies=False, commits=kind is Kind.DOCUMENT), critical=True)
             .add_extension(x509.ExtendedKeyUsage(_USAGES[kind]), critical=True)
             .add_extension(profiles.issuer_id(issuing), critical=False)
         )

@@ -198,12 +198,12 @@ def builder_for(
     )
 
 
-def usage(*, signs: bool, certifies: bool) -> x509.KeyUsage:
+def usage(*, signs: bool, certifies: bool, commits: bool = False) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=signs,
         key_cert_sign=certifies,
         crl_sign=certifies,
-        content_commitment=False,
+        content_commitment=commits,
         key_encipherment=False,
         data_encipherment=False,
         key_agreement=False,

@@ -16,7 +16,7 @@ from control_plane.http import problems
 from control_plane.http.host_identity import HostIdentities, NotAHost
 from control_plane.moving.grants import MoveOver
 from control_plane.policy.publisher import PolicyPublisher
-from control_plane.sanitize.intake import NotItsOrder, WipeIntake
+from control_plane.sanitize.intake import WipeIntake
 from control_plane.sanitize.orders import WipeOrders
 from control_plane.tlog.proofs import LogProofs
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
@@ -50,7 +50,6 @@ _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (ObjectOfAnotherHost, 403),
     (BatchOfAnotherHost, 403),
     (MoveOver, 403),
-    (NotItsOrder, 403),
     (StateReplayed, 409),
     (ObjectConflict, 409),
     (Malformed, 422),

@@ -39,8 +39,6 @@ class CertificateAnswer(BaseModel):
 
 
 def add_certificates(app: APIFlask, services: PeopleServices) -> None:
-    certifying = services.certifying
-
     @app.post("/api/v1/wipes/<order_id>/certificate")
     @app.input(FactsRequest, location="json", arg_name="stated")
     @app.output(CertificateAnswer, status_code=201)
@@ -48,7 +46,7 @@ def add_certificates(app: APIFlask, services: PeopleServices) -> None:
         """Certify a wipe whose evidence holds; where there is a certificate, that one stays."""
         person = permitted(services, Permission.WIPE_CARRY)
         facts = Facts.parse(Fields({**stated.model_dump()}, "facts of a wipe certificate"))
-        certifying.certify(person.name, TicketId.parse(order_id), facts)
+        services.certifying.certify(person.name, TicketId.parse(order_id), facts)
         return _released(TicketId.parse(order_id))
 
     @app.get("/api/v1/wipes/<order_id>/certificate")
@@ -59,5 +57,5 @@ def add_certificates(app: APIFlask, services: PeopleServices) -> None:
         return _released(TicketId.parse(order_id))
 
     def _released(order_id: TicketId) -> dict[str, Json]:
-        released = certifying.fetch(order_id)
+        released = services.certifying.fetch(order_id)
         return {"file": encode_base64(released.file), "pdf": encode_base64(released.pdf)}

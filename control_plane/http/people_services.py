@@ -47,6 +47,7 @@ from control_plane.policy.versions import PolicyVersions
 from control_plane.rollout.service import Rollouts
 from control_plane.routes.people import RoutesForPeople
 from control_plane.sanitize.certifying import Certifying
+from control_plane.sanitize.decommissioning import DecommissioningByWipe
 from control_plane.sanitize.desk import WipeDesk
 from control_plane.tlog.reading import LogReading
 from control_plane.vault.finding import Finder
@@ -106,6 +107,7 @@ class PeopleServices:
     two_persons: TwoPersons
     wipes: WipeDesk
     certifying: Certifying
+    decommissioning: DecommissioningByWipe
     limit: FailureLimit
 
 

@@ -8,6 +8,8 @@ from control_plane.http.people_services import PeopleServices, permitted
 from control_plane.http.people_wipes_models import (
     DestructionRequest,
     HoldsAnswer,
+    LeavingRequest,
+    Left,
     WipeAnswer,
     WipeReportRequest,
     WipeRequest,
@@ -23,6 +25,7 @@ from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.fields import Fields, decode_base64
 from shared.identity import HostId
 from shared.policy.wipe import LeastClass, ReadBack
+from shared.sanitization.certificate import MAX_BYTES as MAX_CERTIFICATE_BYTES
 from shared.sanitization.report import MAX_BYTES
 from shared.sanitization.technique import Sequence, Technique
 from shared.sanitization.ticket import Override, Reason, TargetDrive, TicketId
@@ -34,11 +37,10 @@ def add_wipes(app: APIFlask, services: PeopleServices) -> None:
     _add_orders(app, services)
     _add_evidence(app, services)
     _add_holds(app, services)
+    _add_leaving(app, services)
 
 
 def _add_orders(app: APIFlask, services: PeopleServices) -> None:
-    wipes = services.wipes
-
     @app.get("/api/v1/wipes")
     @app.input(WipesQuery, location="query", arg_name="wanted")
     @app.output(WipesAnswer)
@@ -46,7 +48,7 @@ def _add_orders(app: APIFlask, services: PeopleServices) -> None:
         """Return wipe orders, the newest first, each with the state that is proved."""
         permitted(services, Permission.STATUS_READ)
         host = None if wanted.host is None else HostId.parse(wanted.host)
-        return {"orders": [*wipes.showing.orders(host)]}
+        return {"orders": [*services.wipes.showing.orders(host)]}
 
     @app.post("/api/v1/wipes")
     @app.input(WipeRequest, location="json", arg_name="wanted")
@@ -54,14 +56,14 @@ def _add_orders(app: APIFlask, services: PeopleServices) -> None:
     def order_wipe(wanted: WipeRequest) -> dict[str, Json]:
         """Ask for a wipe of one drive; others have to sign its ticket."""
         person = permitted(services, Permission.WIPE_ORDER)
-        return wipes.showing.order(wipes.orders.order(person.name, _wish(wanted)).ticket_id)
+        return services.wipes.showing.order(services.wipes.orders.order(person.name, _wish(wanted)).ticket_id)
 
     @app.get("/api/v1/wipes/<order_id>")
     @app.output(WipeAnswer)
     def show_wipe(order_id: str) -> dict[str, Json]:
         """Return one order with its ticket, signatures, notes and reports."""
         permitted(services, Permission.STATUS_READ)
-        return wipes.showing.order(TicketId.parse(order_id))
+        return services.wipes.showing.order(TicketId.parse(order_id))
 
     @app.post("/api/v1/wipes/<order_id>/signature")
     @app.input(WipeSignature, location="json", arg_name="wanted")
@@ -70,8 +72,8 @@ def _add_orders(app: APIFlask, services: PeopleServices) -> None:
         """Take the approver's own signature over the ticket; whoever asked for the wipe gives none."""
         person = permitted(services, Permission.WIPE_APPROVE)
         signed = decode_base64(wanted.signed, "approval field 'signed'", MAX_ENVELOPE_BYTES)
-        wipes.orders.approve(person.name, TicketId.parse(order_id), signed)
-        return wipes.showing.order(TicketId.parse(order_id))
+        services.wipes.orders.approve(person.name, TicketId.parse(order_id), signed)
+        return services.wipes.showing.order(TicketId.parse(order_id))
 
     @app.post("/api/v1/wipes/<order_id>/refusal")
     @app.input(ReasonRequest, location="json", arg_name="wanted")
@@ -79,8 +81,8 @@ def _add_orders(app: APIFlask, services: PeopleServices) -> None:
     def refuse_wipe(order_id: str, wanted: ReasonRequest) -> dict[str, Json]:
         """Refuse an order; its host gets no ticket of it."""
         person = permitted(services, Permission.WIPE_APPROVE)
-        wipes.orders.close(person.name, TicketId.parse(order_id), "refused", wanted.reason)
-        return wipes.showing.order(TicketId.parse(order_id))
+        services.wipes.orders.close(person.name, TicketId.parse(order_id), "refused", wanted.reason)
+        return services.wipes.showing.order(TicketId.parse(order_id))
 
     @app.post("/api/v1/wipes/<order_id>/cancellation")
     @app.input(ReasonRequest, location="json", arg_name="wanted")
@@ -88,19 +90,17 @@ def _add_orders(app: APIFlask, services: PeopleServices) -> None:
     def cancel_wipe(order_id: str, wanted: ReasonRequest) -> dict[str, Json]:
         """Take an order back that its host has not begun."""
         person = permitted(services, Permission.WIPE_ORDER)
-        wipes.orders.close(person.name, TicketId.parse(order_id), "cancelled", wanted.reason)
-        return wipes.showing.order(TicketId.parse(order_id))
+        services.wipes.orders.close(person.name, TicketId.parse(order_id), "cancelled", wanted.reason)
+        return services.wipes.showing.order(TicketId.parse(order_id))
 
     @app.get("/api/v1/wipes/<order_id>/ticket")
     def carry_ticket(order_id: str) -> Response:
         """Return the approved ticket for a host without a network (docs/formats/wipe.md)."""
         permitted(services, Permission.WIPE_CARRY)
-        return Response(wipes.orders.ticket(TicketId.parse(order_id)), content_type="application/json")
+        return Response(services.wipes.orders.ticket(TicketId.parse(order_id)), content_type="application/json")
 
 
 def _add_evidence(app: APIFlask, services: PeopleServices) -> None:
-    wipes = services.wipes
-
     @app.post("/api/v1/wipes/reports")
     @app.input(WipeReportRequest, location="json", arg_name="wanted")
     @app.output(WipeAnswer, status_code=201)
@@ -108,7 +108,7 @@ def _add_evidence(app: APIFlask, services: PeopleServices) -> None:
         """Take a host's signed report that a person carried here."""
         person = permitted(services, Permission.WIPE_CARRY)
         signed = decode_base64(wanted.signed, "wipe report field 'signed'", _MAX_SIGNED_REPORT_BYTES)
-        return wipes.showing.order(wipes.intake.bring_report(person.name, signed))
+        return services.wipes.showing.order(services.wipes.intake.bring_report(person.name, signed))
 
     @app.post("/api/v1/wipes/<order_id>/destruction")
     @app.input(DestructionRequest, location="json", arg_name="wanted")
@@ -116,21 +116,31 @@ def _add_evidence(app: APIFlask, services: PeopleServices) -> None:
     def record_destruction(order_id: str, wanted: DestructionRequest) -> dict[str, Json]:
         """Keep that the drive of an approved order was destroyed, and who saw it."""
         person = permitted(services, Permission.WIPE_CARRY)
-        wipes.orders.destroyed(
+        services.wipes.orders.destroyed(
             person.name, TicketId.parse(order_id), wanted.witness, wanted.means, wanted.photographs
         )  # fmt: skip
-        return wipes.showing.order(TicketId.parse(order_id))
+        return services.wipes.showing.order(TicketId.parse(order_id))
+
+
+def _add_leaving(app: APIFlask, services: PeopleServices) -> None:
+    @app.post("/api/v1/hosts/<host_id>/decommission-by-wipe")
+    @app.input(LeavingRequest, location="json", arg_name="wanted")
+    @app.output(Left)
+    def decommission_by_wipe(host_id: str, wanted: LeavingRequest) -> dict[str, Json]:
+        """Take a host out of service on the certificate of a wipe of its drive."""
+        person = permitted(services, Permission.HOST_CHANGE)
+        certificate = decode_base64(wanted.certificate, "request field 'certificate'", MAX_CERTIFICATE_BYTES)
+        services.decommissioning.decommission(person.name, HostId.parse(host_id), certificate)
+        return {"host": host_id}
 
 
 def _add_holds(app: APIFlask, services: PeopleServices) -> None:
-    holds = services.wipes.holds
-
     @app.get("/api/v1/holds")
     @app.output(HoldsAnswer)
     def list_holds() -> dict[str, Json]:
         """Return the hosts that are held for an incident."""
         permitted(services, Permission.STATUS_READ)
-        return {"holds": [*holds.status()]}
+        return {"holds": [*services.wipes.holds.status()]}
 
     @app.post("/api/v1/hosts/<host_id>/hold")
     @app.input(ReasonRequest, location="json", arg_name="wanted")
@@ -138,8 +148,8 @@ def _add_holds(app: APIFlask, services: PeopleServices) -> None:
     def hold_host(host_id: str, wanted: ReasonRequest) -> dict[str, Json]:
         """Hold a host: no drive of it is wiped until two persons lift that."""
         person = permitted(services, Permission.HOST_HOLD)
-        holds.place(person.name, HostId.parse(host_id), wanted.reason)
-        return {"holds": [one for one in holds.status() if one["host"] == host_id]}
+        services.wipes.holds.place(person.name, HostId.parse(host_id), wanted.reason)
+        return {"holds": [one for one in services.wipes.holds.status() if one["host"] == host_id]}
 
     @app.post("/api/v1/hosts/<host_id>/hold-lift")
     @app.input(ReasonRequest, location="json", arg_name="wanted")

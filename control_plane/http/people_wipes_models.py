@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from control_plane.http.people_models import Strict
 from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.policy.wipe import MAX_TICKET_HOURS
+from shared.sanitization.certificate import MAX_BYTES as MAX_CERTIFICATE_BYTES
 from shared.sanitization.destruction import MAX_PHOTOGRAPHS
 from shared.sanitization.report import MAX_BYTES
 
@@ -129,6 +130,16 @@ class DestructionRequest(Strict):
     witness: str = Field(min_length=1, max_length=80, pattern=_TEXT)
     means: str = Field(min_length=3, max_length=200, pattern=_TEXT)
     photographs: list[str] = Field(default=[], max_length=MAX_PHOTOGRAPHS)
+
+
+class LeavingRequest(Strict):
+    """The certificate of a wipe of one of the host's drives: the JSON file in base64."""
+
+    certificate: str = Field(max_length=MAX_CERTIFICATE_BYTES * 2)
+
+
+class Left(BaseModel):
+    host: str
 
 
 class Hold(BaseModel):

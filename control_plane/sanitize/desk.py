@@ -38,7 +38,7 @@ class WipeDesk:
         signatories: Callable[[], Signatories],
         hint: Callable[[HostId], None] = lambda _host: None,
     ) -> "WipeDesk":
-        reading, holds = WipeReading(evidence, policy_of, signatories, judge), Holds(database, journal, clock)
+        reading, holds = WipeReading(evidence, policy_of, signatories, judge), Holds(database, journal, clock, hint)
         return cls(
             WipeOrders(database, journal, evidence, reading, clock, hint=hint),
             WipeIntake(database, journal, reading, judge, clock),

@@ -1,6 +1,7 @@
 """Incident holds: while an incident is looked into, no drive of the host is wiped. One person places, two lift."""
 
 import secrets
+from collections.abc import Callable
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
@@ -52,8 +53,12 @@ def is_held(session: Session, host_id: HostId) -> bool:
 
 
 class Holds:
-    def __init__(self, database: sessionmaker[Session], journal: Journal, clock: Clock) -> None:
-        self._database, self._journal, self._clock = database, journal, clock
+    """`hint` tells a host that there is something to ask for."""
+
+    def __init__(
+        self, database: sessionmaker[Session], journal: Journal, clock: Clock, hint: Callable[[HostId], None]
+    ) -> None:
+        self._database, self._journal, self._clock, self._hint = database, journal, clock, hint
 
     def place(self, person: str, host_id: HostId, reason: str) -> None:
         """Hold a host, whatever its standing: evidence may lie on one that was revoked.
@@ -83,6 +88,7 @@ class Holds:
         except Refused as exc:
             self._journal.record(failure(happening, Event.HOLD_PLACED, exc))
             raise
+        self._hint(host_id)
 
     def status(self) -> list[dict[str, Json]]:
         """Return every hold that stands."""
@@ -104,8 +110,8 @@ class LiftingHold:
 
     action, kind = LIFT_HOLD, "host"
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
-        self._journal, self._clock = journal, clock
+    def __init__(self, journal: Journal, clock: Clock, hint: Callable[[HostId], None]) -> None:
+        self._journal, self._clock, self._hint = journal, clock, hint
 
     def verify(self, session: Session, subject: str) -> None:
         """Raises NotHeld."""
@@ -126,7 +132,7 @@ class LiftingHold:
         )
 
     def afterwards(self, subject: str) -> None:
-        """Nothing is left to do."""
+        self._hint(HostId.parse(subject))
 
 
 def _standing(session: Session, host_id: str) -> IncidentHoldRow | None:

@@ -4,6 +4,7 @@ A report is kept before it is judged, so that nothing which goes wrong in judgin
 is refused and recorded; one that comes late is taken all the same, whatever became of the order or the host.
 """
 
+import logging
 from dataclasses import replace
 from hashlib import sha256
 
@@ -24,6 +25,7 @@ from shared.sanitization.report import Ending, WipeReport
 from shared.sanitization.ticket import Ticket, TicketId
 from shared.signing import claimed_payload
 
+_LOG = logging.getLogger(__name__)
 _MOST_REPORTS = 20
 _CENTRE = (Participant("service", CONTROL_PLANE, True),)
 
@@ -109,7 +111,10 @@ class WipeIntake:
         with snapshot(self._database) as session:
             orders = [TicketId.parse(order) for order in session.scalars(unjudged)]
         for order_id in orders:
-            self._judge_all(order_id)
+            try:
+                self._judge_all(order_id)
+            except Refused as exc:
+                _LOG.error("wipe.not-judged", extra={"order": str(order_id), "why": str(exc)})
 
     def _take(self, held: Known, signed: bytes, who: Participant, brought_by: str | None) -> None:
         order_id = held.ticket.ticket_id
@@ -164,8 +169,12 @@ class WipeIntake:
         with snapshot(self._database) as session:
             held = find(session, order_id)
         for row in held.reports:
-            if row.judged is None:
+            if row.judged is not None:
+                continue
+            try:
                 self._judge_one(held, row.number, row.signed)
+            except (Refused, IntegrityFailure) as exc:  # somebody wrote that row; its order shows as not authentic
+                _LOG.error("wipe.not-judged", extra={"order": str(order_id), "why": str(exc)})
 
     def _judge_one(self, held: Known, number: int, signed: bytes) -> None:
         ticket = held.ticket

@@ -5,7 +5,7 @@ The centre can make no ticket. An order is a draft of one; with enough signature
 
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -17,7 +17,8 @@ from control_plane.db.models import Host, WipeOrderRow, WipeSignatureRow
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment.codes import readable_parts
 from control_plane.fleet.states import HostUnknown
-from control_plane.people.two_persons import Journal
+from control_plane.people.two_persons import Journal, PerhapsOne
+from control_plane.people.ways_in import given_lately
 from control_plane.sanitize.holds import HostHeld, is_held
 from control_plane.sanitize.reading import Allowed, Known, WipeReading, approvals, counting, find, known
 from control_plane.sanitize.wish import Wish, method_of
@@ -111,7 +112,7 @@ class WipeOrders:
         """Take a person's own signature over the ticket.
 
         Raises OrderUnknown, OrderClosed, OwnTicket, SignedByAnother, SignedBefore, SignerUnknown, SignerUnnamed,
-        SignatureInvalid, HostHeld, Malformed, and what `verify_allowed` refuses.
+        SignatureInvalid, HostHeld, PerhapsOne, Malformed, and what `verify_allowed` refuses.
         """
         held, allowed = self._read(order_id)
         happening = self._happening(Event.WIPE_SIGNED, person, held.ticket)
@@ -263,6 +264,7 @@ class WipeOrders:
         _verify_not_held(session, held.ticket)
         if any(same_name(one.person) == same_name(person) for one in held.signatures):
             raise SignedBefore(person)
+        _verify_another(session, person, (held.ticket.requester, *(one.person for one in held.signatures)), self._clock)
         session.add(
             WipeSignatureRow(
                 order_id=str(order_id), key_id=str(signer.key_id), person=person, signed=self._clock.now(),
@@ -321,6 +323,14 @@ def _open(session: Session, order_id: TicketId) -> Known:
     if held.has_begun:
         raise OrderClosed(order_id, "it was begun; what becomes of it is up to the host's evidence")
     return held
+
+
+def _verify_another(session: Session, person: str, others: Sequence[str], clock: Clock) -> None:
+    """Raises PerhapsOne: of two of them, one got the other in lately and so may hold the token of both."""
+    for one, giver in [(person, other) for other in others] + [(other, person) for other in others]:
+        way = given_lately(session, one, clock.now())
+        if way is not None and same_name(way.given_by) == same_name(giver):
+            raise PerhapsOne(way)
 
 
 def _verified_signer(person: str, held: Known, signed: SignedTicket, allowed: Allowed) -> Signer:

@@ -94,7 +94,10 @@ class _Rfc3161(TimeStamper):
                 "POST", self._url, body=request.dump(), headers=_HEADERS, timeout=_TIMEOUT_S, retries=False,
                 redirect=False, preload_content=False,
             )  # fmt: skip
-            body = answer.read(_MAX_ANSWER_BYTES + 1)
+            try:
+                body = answer.read(_MAX_ANSWER_BYTES + 1)
+            finally:
+                answer.close()
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             raise TimeAuthorityUnavailable(self._url, type(exc).__name__) from exc
         if answer.status != 200 or len(body) > _MAX_ANSWER_BYTES:

@@ -7,8 +7,8 @@ what was not reached, what was read back, and by whom. What does not fit goes on
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
+from control_plane.paper.pen import BOTTOM, GREY, LEFT, RIGHT, TOP, WHITE, WIDTH, Pen
 from control_plane.sanitize import page_words as words
-from paper.pen import BOTTOM, GREY, LEFT, RIGHT, TOP, WHITE, WIDTH, Pen
 from shared import clock
 from shared.audit.record import AuditRecord
 from shared.sanitization import words as names

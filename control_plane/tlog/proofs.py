@@ -9,6 +9,7 @@ from control_plane.db.models import AuditRow
 from control_plane.db.transactions import snapshot
 from control_plane.tlog import rows
 from control_plane.tlog.rows import LogAltered
+from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.log_key import LogKeyOffer
 from shared.audit.tlog.proof_text import ProofText
 from shared.audit.tlog.proofs import make_inclusion
@@ -34,9 +35,12 @@ class LogProofs:
         named = (AuditRow.source == str(host_id)) & (AuditRow.leaf == leaf)
         return self._proof(named, str(host_id), "such record")
 
-    def of_record(self, source: str, seq: int) -> str:
-        """Return a tlog-proof of record `seq` of `source`. Raises what `of_leaf` does."""
-        return self._proof((AuditRow.source == source) & (AuditRow.seq == seq), source, f"record {seq}")
+    def of_record(self, source: str, seq: int, cosigned: str | None = None) -> str:
+        """Return a tlog-proof of record `seq` of `source`. Raises what `of_leaf` does.
+
+        It is under the checkpoint that witnesses `cosigned`, if that reaches as far, else under the newest.
+        """
+        return self._proof((AuditRow.source == source) & (AuditRow.seq == seq), source, f"record {seq}", cosigned)
 
     def offer(self) -> bytes:
         """Return by which key checkpoints are signed, and who says so, encoded."""
@@ -47,12 +51,14 @@ class LogProofs:
         with snapshot(self._database) as session:
             return rows.head(session)[2]
 
-    def _proof(self, named: ColumnElement[bool], source: str, what: str) -> str:
+    def _proof(self, named: ColumnElement[bool], source: str, what: str, cosigned: str | None = None) -> str:
         with snapshot(self._database) as session:
             entry = session.scalar(select(AuditRow.entry).where(named).limit(1))
             size, _, checkpoint = rows.head(session)
             if entry is None or entry >= size or not checkpoint:
                 raise NotInLog(source, what)
+            if cosigned is not None and entry < (head := claimed_head(cosigned)).size <= size:
+                size, checkpoint = head.size, cosigned
             try:
                 path = make_inclusion(entry, size, nodes_of(rows.reader(session)))
             except Malformed as exc:

@@ -9,7 +9,7 @@ from control_plane.db.models import AuditRow
 from control_plane.db.transactions import snapshot
 from control_plane.tlog import rows
 from control_plane.tlog.proofs import LogProofs, NotInLog
-from control_plane.witnesses.showing import WitnessShowing
+from control_plane.witnesses.showing import NothingCosigned, WitnessShowing
 from shared.audit.attempt import Journal
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.tiles import WIDTH, Tile, encode_bundle
@@ -75,7 +75,11 @@ class LogReading:
             row = session.get(AuditRow, (source, seq))
         if row is None:
             raise NotInLog(source, f"record {seq}")
-        return ProvedRecord(row.public, self._proofs.of_record(source, seq))
+        try:
+            cosigned = self._showing.cosigned()
+        except NothingCosigned:
+            cosigned = None
+        return ProvedRecord(row.public, self._proofs.of_record(source, seq, cosigned))
 
     def _note(self, person: str, what: str) -> None:
         who = (Participant("person", person, True),)

@@ -9,13 +9,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.checkpoints import rows as loss_rows
 from control_plane.checkpoints import trees
-from control_plane.db.models import Host, LogCosignature, LogLoss, LogWitness, TreeLoss
+from control_plane.db.models import Host, LogCosignature, LogLoss, LogRound, LogWitness, TreeLoss
 from control_plane.db.transactions import snapshot
 from control_plane.settings import Witnessing
 from control_plane.tlog import rows
 from control_plane.witnesses import rounds
 from shared import clock as clocks
-from shared.audit.tlog.checkpoint import TreeHead
+from shared.audit.tlog.checkpoint import TreeHead, verify_checkpoint
 from shared.audit.tlog.keys import NoteKey, NoteSigner
 from shared.audit.tlog.note import Note
 from shared.audit.tlog.witness_key import witness_name
@@ -97,7 +97,8 @@ class WitnessShowing:
     def cosigned(self) -> str:
         """Return the newest checkpoint that as many witnesses cosigned as any that is kept. Raises NothingCosigned."""
         with snapshot(self._database) as session:
-            shown = [(_lines(session, one.size), one) for one in rounds.kept(session)]
+            kept = [one for one in rounds.kept(session) if self._is_ours(session, one)]
+            shown = [(_lines(session, one.size), one) for one in kept]
             if not any(lines for lines, _ in shown):
                 raise NothingCosigned
             lines, best = max(shown, key=lambda one: (len(one[0]), one[1].begun))
@@ -141,6 +142,13 @@ class WitnessShowing:
         except (Malformed, IntegrityFailure):
             return False
         return trees.root_at(session, row.size) == row.root
+
+    def _is_ours(self, session: Session, shown: LogRound) -> bool:
+        try:
+            head = verify_checkpoint(shown.note, [self._key])
+        except (Malformed, IntegrityFailure):
+            return False
+        return trees.root_at(session, head.size) == head.root
 
     def _is_silent(self, row: LogWitness) -> bool:
         after = timedelta(seconds=max(self._settings.round_s, 60) * _MISSED_ROUNDS)

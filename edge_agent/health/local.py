@@ -13,7 +13,7 @@ from edge_agent.enrol.standing import LocalStanding, read_standing
 from edge_agent.export_folder.ledger import FolderRow, read_folders
 from edge_agent.forward.queue import read_routes
 from edge_agent.health.budget import NEVER_LOOKED, read_budget
-from edge_agent.log_witness.store import read_said
+from edge_agent.log_witness.store import read_said, read_witness
 from edge_agent.moving.store import MovedFrom, read_moved
 from edge_agent.policy_sync.store import StoredPolicyAltered, read_held, read_in_force
 from edge_agent.spool.attempts import count
@@ -66,6 +66,8 @@ class LocalStatus:
     moved: tuple[MovedFrom, ...]
     centre_log_seen: int  # the highest number that this host saw of the centre's log; 0: none
     centre_log: str  # what is wrong with that log, empty where nothing is
+    centre_log_checkpoint: str  # the newest of the Merkle log that this host verified, as it was signed, or empty
+    witness_key: str  # by which it cosigns those, empty where it never did
     budget: Budget
 
     @property
@@ -106,6 +108,8 @@ class LocalStatus:
             "moved": [asdict(moved) for moved in self.moved],
             "centre_log_seen": self.centre_log_seen,
             "centre_log": self.centre_log,
+            "centre_log_checkpoint": self.centre_log_checkpoint,
+            "witness_key": self.witness_key,
             "budget": {"verdict": judge(self.budget).verdict.value, **self.budget.json()},
         }
 
@@ -125,7 +129,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
     folders: tuple[FolderRow, ...] = ()
     moved: tuple[MovedFrom, ...] = ()
     spooled: dict[str, tuple[int, int]] = {}
-    log_seen, log_said = 0, ""
+    log_seen, log_said, witness = 0, "", ("", "")
     budget: Budget = NEVER_LOOKED
     if folder.database.exists():
         try:
@@ -144,6 +148,7 @@ def read_status(folder: AgentFolder) -> LocalStatus:
                 standing = read_standing(connection if _has(connection, "standing") else None, folder)
                 spooled, damaged = read_counts(connection), read_amiss(connection)
                 log_seen, log_said = read_said(connection) if _has(connection, "log_checkpoint") else (0, "")
+                witness = read_witness(connection) if _has(connection, "log_cosigner") else witness
                 budget = read_budget(connection) if _has(connection, "budget") else NEVER_LOOKED
         except sqlite3.Error as exc:
             raise DatabaseUnavailable(str(exc)) from exc
@@ -174,6 +179,8 @@ def read_status(folder: AgentFolder) -> LocalStatus:
         moved=moved,
         centre_log_seen=log_seen,
         centre_log=log_said,
+        centre_log_checkpoint=witness[0],
+        witness_key=witness[1],
         budget=budget,
     )
 

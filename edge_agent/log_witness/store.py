@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS log_checkpoint_lost (
 ) STRICT;
 CREATE TABLE IF NOT EXISTS log_head (one INTEGER PRIMARY KEY CHECK (one = 1), note TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS log_head_lost (note TEXT NOT NULL, accepted BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS log_cosigner (one INTEGER PRIMARY KEY CHECK (one = 1), vkey TEXT NOT NULL) STRICT;
 """
 
 
@@ -57,6 +58,12 @@ class CheckpointStore:
         with self._database.transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO log_head VALUES (1, ?)", (note,))
 
+    def note_cosigner(self, vkey: str) -> None:
+        """Note by which key this host cosigns, for people who look."""
+        if self._database.read("SELECT vkey FROM log_cosigner") != [(vkey,)]:
+            with self._database.transaction() as connection:
+                connection.execute("INSERT OR REPLACE INTO log_cosigner VALUES (1, ?)", (vkey,))
+
     def lose(self, accepted: bytes) -> None:
         """Put what is held aside for good, with the centre's record by which a person accepted that it is lost."""
         with self._database.transaction() as connection:
@@ -79,7 +86,7 @@ def read_said(connection: sqlite3.Connection) -> tuple[int, str]:
     return int(seq), str(said)
 
 
-def read_note(connection: sqlite3.Connection) -> str:
-    """Return the newest checkpoint of the Merkle log that this host verified, empty where there is none."""
-    found = connection.execute("SELECT note FROM log_head").fetchone()
-    return str(found[0]) if found else ""
+def read_witness(connection: sqlite3.Connection) -> tuple[str, str]:
+    """Return the newest checkpoint of the Merkle log that this host verified, and by which key it cosigns, or empty."""
+    note, vkey = connection.execute("SELECT (SELECT note FROM log_head), (SELECT vkey FROM log_cosigner)").fetchone()
+    return str(note or ""), str(vkey or "")

@@ -158,7 +158,9 @@ class LogWitness:
         if note is None:
             return
         try:
-            self._post(COSIGNATURE_PATH, self._cosigner.cosign(note).encode())
+            cosigned = self._cosigner.cosign(note)
+            self._store.note_cosigner(self._cosigner.vkey())
+            self._post(COSIGNATURE_PATH, cosigned.encode())
         except (Unavailable, Refused) as exc:
             self._log.event("log.not-cosigned", why=why(exc))
 

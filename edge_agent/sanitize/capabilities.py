@@ -22,7 +22,7 @@ _OF_SCSI = tuple(scsi.SANITIZES)
 _OF_MMC = (Technique.MMC_SANITIZE,)
 _OF_FIRMWARE = (*_OF_ATA, *_OF_NVME, *_OF_SCSI, *_OF_MMC)
 _BEHIND_A_BRIDGE = (
-    "a USB bridge stands before the drive, and drives were ruined by bridges that garbled this command: "
+    "a USB bridge stands before the drive; many do not pass this command on, or garble it: "
     "take the drive out and connect it directly"
 )
 _PROTOCOLS = {

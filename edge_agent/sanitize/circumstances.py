@@ -1,4 +1,4 @@
-"""Gathers what speaks for or against a wipe, from kernel, spool and guard. What one of them does not say is None."""
+"""Gathers what speaks for or against a wipe, from kernel and spool. What one of them does not say is None."""
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
@@ -7,8 +7,6 @@ from typing import TypeVar
 
 from edge_agent.config import AgentFolder
 from edge_agent.database import ReadingDatabase
-from edge_agent.guard_host import uptime
-from edge_agent.host_watch.adjtimex import read_clock
 from edge_agent.sanitize import place
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.holders import holders
@@ -16,9 +14,6 @@ from edge_agent.sanitize.refuse import Circumstances
 from edge_agent.sanitize.sysfs import HOST, Host
 from edge_agent.spool import attempts
 from edge_agent.spool.catalogue import HERE, CatalogueReader
-from edge_agent.usb_policy.clock_trust import Reading
-from edge_agent.usb_policy.store import GuardPolicyStore
-from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Unavailable
 
 _T = TypeVar("_T")
@@ -66,12 +61,6 @@ def undelivered(agent: AgentFolder) -> int | None:
             return coming_in + sum(catalogue.count(state)[0] for state in HERE)
     except (Unavailable, IntegrityFailure, OSError):
         return None
-
-
-def is_clock_sure(store: GuardPolicyStore, clock: Clock) -> bool:
-    """Return whether the guard's store says that the clock can be believed."""
-    kernel, _ = read_clock()
-    return store.is_clock_sure(Reading(clock.now(), uptime(), is_kept=kernel is not None and kernel.is_synchronised))
 
 
 def _has_objects(agent: AgentFolder) -> bool:

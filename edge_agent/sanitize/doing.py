@@ -5,6 +5,7 @@ under way is taken up where the drive itself, or the last flush, says that it is
 """
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from edge_agent import SOFTWARE
 from edge_agent.sanitize.attempt import Attempt
 from edge_agent.sanitize.drive import Drive, Watch
 from edge_agent.sanitize.engine.before import Before, read_changed, sample_before
+from edge_agent.sanitize.engine.device import Device
 from edge_agent.sanitize.engine.pass_state import PassState
 from edge_agent.sanitize.engine.read import read_back
 from edge_agent.sanitize.engine.write import write_pass
@@ -96,7 +98,7 @@ class Doing:
         return self._commanded(task, known, progress)
 
     def _written(self, task: Task, known: int | None, progress: Progress) -> Step:
-        with self.hands.open(self.drive) as device:
+        with self._opened() as device:
             if known is None:
                 content = Content(task.pattern, self.random_bytes(SEED_BYTES) if task.pattern == RANDOM else None)
                 state = PassState.begin(content, task.part, device.size_bytes, self.clock.now())
@@ -108,6 +110,7 @@ class Doing:
         return self._put(known, step)
 
     def _commanded(self, task: Task, known: int | None, progress: Progress) -> Step:
+        self.hands.again(self.drive)
         if known is None:
             noted = self.hands.begin(task.technique, self.drive)
             known = self._add(noted)
@@ -120,6 +123,10 @@ class Doing:
         # The kernel may have lost sight of a drive that worked by itself.
         self.drive = found_again(self.hands, self.drive, self.draft.medium, self.draft.hidden)
         return step
+
+    def _opened(self) -> AbstractContextManager[Device]:
+        """Have for oneself the drive that was chosen, and no other. Raises DriveGone, DriveSwapped, NotOpened."""
+        return self.hands.open(self.hands.again(self.drive))
 
     def _kept_pass(self, part: str) -> PassState:
         kept = self.attempt.kept_pass()
@@ -143,7 +150,7 @@ class Doing:
         if self.attempt.kept_before() is not None:
             return
         progress.begins(task)
-        with self.hands.open(self.drive) as device:
+        with self._opened() as device:
             before = sample_before(device, self.random_bytes(SEED_BYTES), progress)
         self.attempt.keep_before(before.encode())
 
@@ -159,7 +166,7 @@ class Doing:
         if known is not None and self.draft.checks[known].ended is not None:
             return True
         progress.begins(task)
-        with self.hands.open(self.drive) as device:
+        with self._opened() as device:
             if before is not None:
                 checked = read_changed(device, before, progress, self.clock)
             else:

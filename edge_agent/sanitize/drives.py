@@ -24,7 +24,7 @@ from shared.sanitization.medium import MediumKind
 _SYSFS_SECTOR = 512
 _LOOK_S = 60.0
 # What the kernel makes out of drives or memory, optical drives, and what a drive has beside its own sectors.
-_NO_DRIVE = re.compile(r"(ram|zram|sr|fd|dm-|md|mtdblock|ubiblock|bcache)\d.*|mmcblk\d+(boot\d+|gp\d+|rpmb)")
+_NO_DRIVE = re.compile(r"(ram|zram|zd|sr|fd|dm-|md|mtdblock|ubiblock|bcache)\d.*|md_.*|mmcblk\d+(boot\d+|gp\d+|rpmb)")
 _LOOP_GET_STATUS64, _LOOP_INFO64_BYTES = 0x4C05, 232
 
 

@@ -8,7 +8,7 @@ tells what no list has, such as a ZFS pool. Never the name of a volume: a mount 
 import errno
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ from edge_agent.sanitize import mounts, sysfs
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.mounts import Mount
 from edge_agent.sanitize.sysfs import HOST, Block, Host
-from shared.errors import Refused, Unavailable
+from shared.errors import Unavailable
 
 
 class HolderKind(StrEnum):
@@ -41,12 +41,6 @@ class Holder:
     detail: str
 
 
-class InUse(Refused):
-    def __init__(self, drive: Drive) -> None:
-        super().__init__(f"{drive.node} is in use by somebody else, so it cannot be had alone; nothing was written")
-        self.drive = drive
-
-
 class NotTold(Unavailable):
     def __init__(self, what: str, why: str) -> None:
         super().__init__(f"who uses a drive cannot be told: {what}: {why}; run this as root")
@@ -64,22 +58,6 @@ def holders(drive: Drive, host: Host = HOST) -> tuple[Holder, ...]:
     if not found:
         found = [*_taken(host, tree)]
     return tuple(dict.fromkeys(found))
-
-
-@contextmanager
-def had_alone(drive: Drive) -> Iterator[int]:
-    """Have the drive for oneself: until the end the kernel mounts nothing of it, and no RAID or LVM takes it.
-
-    Raises InUse.
-    """
-    try:
-        descriptor = os.open(drive.node, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as exc:
-        raise InUse(drive) from exc
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def all_mounts(host: Host) -> list[Mount]:

@@ -151,9 +151,9 @@ class _Done:
 
 def _erase(drive: Drive, watch: Watch, noted: tuple[Area, ...], look: Look, run: Run, host: Host) -> _Done:
     written, total = 0, sum(area.size_bytes for area in noted)
-    told = [each for area in noted if (each := _destroy_slots(host, drive, area, run))]
     try:
         with _opened(drive.node) as device:
+            told = [each for area in noted if (each := _destroy_slots(host, drive, area, run))]
             for area in noted:
                 for taken in device.overwrite(area):
                     written += taken
@@ -276,8 +276,8 @@ def _parts(area: Area) -> Iterator[tuple[int, int]]:
 
 @contextmanager
 def _opened(node: Path) -> Iterator[_Device]:
-    """Raises OSError."""
-    descriptor = os.open(node, os.O_RDWR | os.O_DIRECT | os.O_CLOEXEC | os.O_NOFOLLOW)
+    """Have the drive for oneself, so that nothing of it is mounted or opened by its key meanwhile. Raises OSError."""
+    descriptor = os.open(node, os.O_RDWR | os.O_DIRECT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         with closing(mmap.mmap(-1, _CHUNK_BYTES)) as buffer:  # begins at a page, as O_DIRECT wants it
             yield _Device(descriptor, buffer)

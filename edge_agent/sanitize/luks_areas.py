@@ -38,8 +38,13 @@ def areas(looked_at: Survey, sector_bytes: int) -> tuple[Area, ...]:
 
 
 def all_inside(looked_at: Survey) -> bool:
-    """Return whether every partition, or the whole drive, is LUKS of one kind and nothing was seen beside it."""
-    return bool(areas(looked_at, 1)) and judge(looked_at).state in {StorageState.LUKS2, StorageState.LUKS1}
+    """Return whether the whole drive, or every partition of it, is LUKS that encrypts, as far as a look can tell."""
+    heads = [looked_at.head, *(volume.head for volume in looked_at.volumes)]
+    if any(
+        found.kind is Kind.LUKS1 and "null" in found.what.partition(",")[0] for head in heads for found in head.found
+    ):
+        return False
+    return judge(looked_at).state in {StorageState.LUKS2, StorageState.LUKS1} and not looked_at.outside
 
 
 def _areas(volumes: list[tuple[int, int, int, Head]], sector_bytes: int) -> Iterator[Area]:

@@ -75,6 +75,7 @@ class WipePart:
         self._clock, self._log, self._spread, self._look_s = clock, log, spread, look_s
         self.bell = bell
         self._seen = 0
+        self._unknown_there: set[tuple[str, int]] = set()  # told again by the next run of the agent
 
     def run(self, stop: threading.Event) -> None:
         failures = 0
@@ -132,7 +133,7 @@ class WipePart:
         noted = self._store.noted()
         for told in self._outbox.files():
             version, is_confirmed = noted.get(told.name, (-1, False))
-            if version == told.version and is_confirmed:
+            if (version == told.version and is_confirmed) or (told.name, told.version) in self._unknown_there:
                 continue
             try:
                 data = self._outbox.read(told)
@@ -148,8 +149,14 @@ class WipePart:
 
     def _bring(self, told: Told, data: bytes) -> None:
         path = report_path(told.ticket_id) if told.seq is None else notes_path(told.ticket_id)
+        answer = self._door.post(path, data, "application/octet-stream")
+        if answer.status == _NOT_FOUND:
+            # A centre of an earlier version, or one that was restored and has lost the order: perhaps not for good.
+            self._log.event("wipe.unknown-there", file=told.name)
+            self._unknown_there.add((told.name, told.version))
+            return
         try:
-            accepted(self._door.name, self._door.post(path, data, "application/octet-stream"))
+            accepted(self._door.name, answer)
         except DoorRefused as exc:
             # It will not be taken however often it is sent. It stays where it lies, and a person can carry it.
             self._log.event("wipe.not-taken", file=told.name, why=why(exc))

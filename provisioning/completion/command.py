@@ -11,6 +11,7 @@ PROGRAMS = {
     "leadglass-provision": "provisioning.__main__",
     "leadglass-server": "control_plane.__main__",
     "leadglass-verify": "provisioning.verify.__main__",
+    "leadglass-wipe": "edge_agent.wipe_main",
 }
 SHELLS = ("bash", "zsh", "fish")
 _DESCRIPTION = """\

@@ -5,7 +5,7 @@ What does not fit is counted and never left out in silence; what failed comes be
 
 from collections.abc import Sequence
 
-from paper.pen import BLACK, BOTTOM, GREY, LEFT, RIGHT, RULE, TOP, WHITE, WIDTH, Pen
+from control_plane.paper.pen import BLACK, BOTTOM, GREY, LEFT, RIGHT, RULE, TOP, WHITE, WIDTH, Pen
 from provisioning.finding import Finding, Verdict
 from provisioning.handover import words
 from provisioning.handover.report import ATTACHMENT, HandOver, SignedHandOver

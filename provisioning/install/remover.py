@@ -189,6 +189,8 @@ class Remover:
             return f"{path}: identity, spool and journal; --erase-identity erases them once everything is delivered"
         if path == catalogue.GUARD_STATE:
             return f"{path}: whom the guard trusts, and its records; --erase-guard-records erases them"
+        if path.startswith(catalogue.WIPE_STATE):
+            return f"{path}: which wipe tickets were used here, and what came of them; none is to be used twice"
         if path == catalogue.CENTRE_DATA:
             return f"{path}: the centre itself; only you erase that"
         return f"{path}: it is not empty"

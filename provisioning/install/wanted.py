@@ -14,6 +14,7 @@ SLICE, HOST_SLICE, BACKGROUND_SLICE = "leadglass.slice", "leadglass-host.slice",
 HOST_TIMERS = ("leadglass-spool-verify.timer", "leadglass-addresses.timer")
 CENTRE_TIMERS = ("leadglass-backup.timer", "leadglass-backups-verify.timer")
 GUARD_STATE = "/var/lib/leadglass-guard"
+WIPE_STATE = "/var/lib/leadglass-wipe"
 CENTRE_DATA = "/var/lib/leadglass-server"
 FOLDERS_DROP_IN = f"{UNITS}/{AGENT_UNIT}.d/30-export-folders.conf"
 SIDECAR_DROP_IN = f"{UNITS}/{GUARD_UNIT}.d/10-sidecar.conf"
@@ -75,6 +76,9 @@ def guard(data: ProgramData) -> list[Wanted]:
     part = Part.GUARD
     return [
         Wanted(GUARD_STATE, part, Kind.FOLDER, rights=Rights(0o700)),
+        # Root wipes and notes it; the agent only reads what lies in `out`.
+        Wanted(WIPE_STATE, part, Kind.FOLDER, rights=Rights(0o750, group="leadglass")),
+        Wanted(f"{WIPE_STATE}/out", part, Kind.FOLDER, rights=Rights(0o750, group="leadglass")),
         *(_unit(data, name, part) for name in (SLICE, HOST_SLICE)),
         _unit(data, GUARD_UNIT, part),
         Wanted("/etc/tmpfiles.d/leadglass-guard.conf", part, content=data["tmpfiles.d/leadglass-guard.conf"]),

@@ -25,10 +25,12 @@ LAUNCHED: Mapping[str, str] = {
     "leadglass-guard": "edge_agent.guard_main",
     "leadglass-provision": "provisioning",
     "leadglass-verify": "provisioning.verify",
+    "leadglass-wipe": "edge_agent.wipe_main",
 }
 VENV = f"home = /usr/bin\ninclude-system-site-packages = false\nversion = {PYTHON}\n"
 LOCKS = ("provision",)  # which holds the agent's
-OUR_PACKAGES = ("edge_agent", "paper", "provisioning", "shared")
+# Of the centre a host has what draws pages, and nothing else.
+OUR_PACKAGES = ("control_plane/paper", "edge_agent", "provisioning", "shared")
 
 # What `pip` builds our own package with is not what it runs with.
 _NOT_ON_A_HOST = {"pip", "setuptools"}
@@ -42,8 +44,12 @@ _DEPENDS = (
     f"python3 (>= {PYTHON}), python3 (<< {PYTHON[:2]}{int(PYTHON[2:]) + 1}~), libc6 (>= 2.34), libudev1, "
     "systemd (>= 252), udev"
 )
-# Without these systemd-creds cannot speak to a TPM, and keys lie in files.
-_RECOMMENDS = "libtss2-esys-3.0.2-0, libtss2-mu0, libtss2-rc0, libtss2-tcti-device0"
+# Without these systemd-creds cannot speak to a TPM, and keys lie in files; and a drive that is to be wiped is not asked
+# for its health, and has no command of its own.
+_RECOMMENDS = (
+    "cryptsetup-bin, hdparm, libtss2-esys-3.0.2-0, libtss2-mu0, libtss2-rc0, libtss2-tcti-device0, mmc-utils, "
+    "nvme-cli, sg3-utils, smartmontools"
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def is_for_hosts(path: str) -> bool:
     """Return whether a file of our source tree, by its path within it, belongs on a modality host."""
     if path.startswith(_LEFT_OUT) or "__pycache__" in path:
         return False
-    return path.split("/", 1)[0] in OUR_PACKAGES
+    return path.startswith(tuple(f"{package}/" for package in OUR_PACKAGES))
 
 
 def requirements(locks: Sequence[str]) -> str:

@@ -206,7 +206,7 @@ def _image(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[st
 
 
 def _hand_over(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
-    from paper.attachment import MAX_PDF_BYTES, attached_file, is_pdf
+    from control_plane.paper.attachment import MAX_PDF_BYTES, attached_file, is_pdf
     from provisioning.handover.report import ATTACHMENT, SignedHandOver
     from provisioning.verify import checks
     from provisioning.verify.hand_over import judge_hand_over
@@ -221,7 +221,7 @@ def _hand_over(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dic
 
 
 def _certificate(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
-    from paper.attachment import MAX_PDF_BYTES, is_pdf
+    from control_plane.paper.attachment import MAX_PDF_BYTES, is_pdf
     from provisioning.verify import checks
     from provisioning.verify.wipe_certificate import judge_certificate, judge_page
     from provisioning.verify.wipe_drive import check_drive

@@ -1,14 +1,14 @@
 """Judges a wipe's certificate without host and centre: who signed what of it, and what the evidence comes to.
 
 Nothing is believed because it stands there. The evidence is judged anew, by the rules of host and centre, and has to
-come to what the certificate says.  docs/formats/wipe.md section Certificate
+come to what the certificate says.  docs/formats/wipe-certificate.md section 4
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from paper.attachment import attached_file
+from control_plane.paper.attachment import attached_file
 from provisioning.verify.certificate import (
     Certified,
     check_issuer,

@@ -7,7 +7,7 @@
 
 `record` is the centre's public record of this certificate, which names the SHA-256 of the statement as canonical JSON,
 and `proof` where in the log that record is. So the statement was fixed before the record, and the file after it.
-docs/formats/wipe.md section Certificate
+docs/formats/wipe-certificate.md section 3
 """
 
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 Every rule names what it misses. A result that may be certified is given only where no rule missed anything; the host's
 own word for how it ended can make a result worse and never better.
-docs/formats/wipe.md section Judgement
+docs/formats/wipe-certificate.md section 2
 """
 
 from collections.abc import Iterator
@@ -323,7 +323,9 @@ def _run_read_back(evidence: _Evidence, run: _Run) -> Iterator[Why]:
     if run is not evidence.last:
         return
     # What became of key slots is in the step itself: nothing of the rest of the drive was touched.
-    must_be_whole = run.technique is Technique.DISCARD or evidence.ticket.method.read_back is ReadBack.WHOLE
+    # A drive that lied about a flush before the power went may have lost a stretch that samples miss.
+    went_on = any(step.resumed for step in run.steps)
+    must_be_whole = went_on or run.technique is Technique.DISCARD or evidence.ticket.method.read_back is ReadBack.WHOLE
     if not run.checks and run.technique is not Technique.LUKS_ERASE:
         yield Why.NOT_READ_BACK
     elif must_be_whole and not any(one.amount is ReadBack.WHOLE for one in run.checks):

@@ -1,4 +1,4 @@
-"""What a wipe's evidence comes to, in names that a certificate holds.  docs/formats/wipe.md section Judgement"""
+"""What a wipe's evidence comes to, in names that a certificate holds.  docs/formats/wipe-certificate.md section 2"""
 
 from dataclasses import dataclass
 from enum import StrEnum

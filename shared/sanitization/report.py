@@ -2,7 +2,7 @@
 
     report = canonical JSON, the members of `WipeReport`, in a signed statement of the host's (Label.WIPE_REPORT)
 
-docs/formats/wipe.md
+docs/formats/wipe-certificate.md
 """
 
 from collections.abc import Mapping

@@ -16,6 +16,7 @@ NAME = "centre"  # as hosts call it: it stands in its certificates
 class Centre:
     folder: Path
     ports: dict[str, int]
+    name: str = NAME
 
     @property
     def for_hosts(self) -> list[int]:
@@ -23,11 +24,12 @@ class Centre:
 
     @property
     def enrol_url(self) -> str:
-        return f"https://{NAME}:{self.ports['enrol']}"
+        return f"https://{self.name}:{self.ports['enrol']}"
 
-    def person(self, *arguments: str) -> Ran:
+    def person(self, *arguments: str, credential: Path | None = None) -> Ran:
+        """Have the first administrator do it, or whose credential it is."""
         url = f"http://127.0.0.1:{self.ports['people']}"
-        credential = self.folder / "handover" / "credential-first-administrator.json"
+        credential = credential or self.folder / "handover" / "credential-first-administrator.json"
         return run("leadglass-server", *arguments, "--as", str(credential), "--url", url).succeeded()
 
     def code(self, asset: str) -> str:
@@ -44,14 +46,14 @@ class Centre:
 
 
 @contextmanager
-def centre(folder: Path) -> Iterator[Centre]:
-    running = Centre(folder, {name: free_port() for name in ("host", "enrol", "people")})
-    doors = [part for name, port in running.ports.items() for part in (f"--{name}-port", str(port))]
+def centre(folder: Path, name: str = NAME) -> Iterator[Centre]:
+    running = Centre(folder, {door: free_port() for door in ("host", "enrol", "people")}, name)
+    doors = [part for door, port in running.ports.items() for part in (f"--{door}-port", str(port))]
     (folder / "logs").mkdir()
     with Children(folder / "logs") as children:
         child = children.start(
             "leadglass-server", "run", "--data", str(folder / "data"), "--handover", str(folder / "handover"), *doors,
-            "--host", NAME, "--no-broker", "--ready-file", str(folder / "ready.json"),
+            "--host", name, "--no-broker", "--ready-file", str(folder / "ready.json"),
         )  # fmt: skip
         child.wait_ready(folder / "ready.json", 60)
         yield running

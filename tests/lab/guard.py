@@ -202,10 +202,11 @@ def package() -> bytes:
             ("leadglass-agent", "edge_agent.__main__"),
             ("leadglass-guard", "edge_agent.guard_main"),
             ("leadglass-provision", "provisioning.__main__"),
+            ("leadglass-wipe", "edge_agent.wipe_main"),
         )
     }
     files = {f"{PLACE}/{file.relative_to(ROOT)}": file for file in (ROOT / "systemd").rglob("*") if file.is_file()}
-    return _packed(("shared", "paper", "edge_agent", "provisioning"), programs, files)
+    return _packed(("shared", "control_plane/paper", "edge_agent", "provisioning"), programs, files)
 
 
 @lru_cache(maxsize=1)

@@ -26,7 +26,8 @@ LOCK = ROOT / "requirements" / "agent.txt"
 
 PACKAGES = (
     "linux-image-amd64", "initramfs-tools", "busybox", "udev", "systemd-sysv", "dbus", "kmod", "procps", "python3",
-    "cryptsetup-bin", "dosfstools", "e2fsprogs", "fdisk", "hdparm", "mmc-utils", "nvme-cli", "sg3-utils", "usbguard",
+    "cryptsetup-bin", "dosfstools", "e2fsprogs", "fdisk", "hdparm", "mmc-utils", "nvme-cli", "sg3-utils",
+    "smartmontools", "usbguard",
     "libtss2-esys-3.0.2-0", "libtss2-mu0", "libtss2-rc0", "libtss2-tcti-device0",
 )  # fmt: skip
 # Debian's kernel package without the drivers of what the machine does not have.
@@ -41,7 +42,8 @@ MASKED = (
     "apt-daily-upgrade.timer", "apt-daily.timer", "dev-hugepages.mount", "dev-mqueue.mount", "dpkg-db-backup.timer",
     "e2scrub_all.timer", "fstrim.timer", "getty@tty1.service", "modprobe@dm_mod.service", "modprobe@drm.service",
     "modprobe@efi_pstore.service", "modprobe@fuse.service", "modprobe@loop.service",
-    "proc-sys-fs-binfmt_misc.automount", "serial-getty@ttyS0.service", "sys-fs-fuse-connections.mount",
+    "proc-sys-fs-binfmt_misc.automount", "serial-getty@ttyS0.service", "smartmontools.service",
+    "sys-fs-fuse-connections.mount",
     "sys-kernel-tracing.mount", "systemd-binfmt.service", "systemd-firstboot.service", "systemd-hwdb-update.service",
     "systemd-journal-catalog-update.service", "systemd-logind.service", "systemd-timesyncd.service",
     "systemd-update-utmp-runlevel.service", "systemd-update-utmp.service", "systemd-user-sessions.service",

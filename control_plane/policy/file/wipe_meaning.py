@@ -19,7 +19,7 @@ def describe_wipe(wipe: WipePolicy) -> list[str]:
         f"  {_CLASSES[wipe.least]}",
         f"  {_AMOUNTS[wipe.read_back]} read again afterwards",
         f"  {people}, besides whoever asks for it, and that holds for {wipe.ticket_hours} h",
-        "  no host wipes drives yet in this version, so nothing of this is enforced",
+        "  the host itself and the centre refuse a ticket that is laxer",
     ]
 
 

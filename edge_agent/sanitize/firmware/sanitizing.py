@@ -135,11 +135,11 @@ class Sanitizing:
             now = self._heard()
 
     def _judged(self, noted: Step, now: Status, *, seen: bool) -> Step:
-        self._sanitizer.settle()
         named = self._is_this_run(noted, now)
         noted = replace(noted, facts={**noted.facts, "log_names_run": named, "record_after": now.record})
         if now.state is State.FAILED:
             return self._ended(noted, StepOutcome.FAILED, "the drive says that it failed", seen=seen)
+        self._sanitizer.settle()
         if now.state is State.FROZEN or not (seen or named):
             why = "the command was answered with success, and the drive was never seen at work nor names this run"
             return self._ended(noted, StepOutcome.UNKNOWN, why)

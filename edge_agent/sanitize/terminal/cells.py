@@ -28,7 +28,7 @@ def pad(text: str, width: int) -> str:
 
 def wrap(text: str, width: int) -> Iterator[str]:
     """Yield `text` in safe lines of at most `width` columns, parted at spaces, and between Chinese characters."""
-    line = ""
+    line, width = "", max(width, 2)
     for word in _words(printable(text, 4000)):
         left = word
         if line and columns(line + left.rstrip(" ")) > width:

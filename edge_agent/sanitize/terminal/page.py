@@ -91,7 +91,7 @@ def _row_lines(row: Row, width: int) -> Iterator[Line]:
         lines = list(wrap(row.value, width - 2)) or [""]
         yield from (Line(f" {line}" if line else "", row.is_strong) for line in lines)
         return
-    indent = max(_LABEL_COLUMNS, columns(row.label) + 1)
+    indent = min(max(_LABEL_COLUMNS, columns(row.label) + 1), width // 2)
     for number, line in enumerate(list(wrap(row.value, width - indent - 3)) or [""]):
         yield Line(f" {pad(row.label if number == 0 else '', indent)} {line}", row.is_strong)
 

@@ -72,8 +72,8 @@ def opened(folder: Path) -> Iterator[Centre]:
         centre.stop()
 
 
-@contextmanager
-def running(folder: Path) -> Iterator[Running]:
+def started(folder: Path) -> Running:
+    """Return one that the caller has to end."""
     data, handover, ready = folder / "data", folder / "handover", folder / "ready.json"
     folder.mkdir(exist_ok=True)
     ready.write_text("where the doors were last time")
@@ -85,7 +85,15 @@ def running(folder: Path) -> Iterator[Running]:
         told.append(process.stdout.readline())
     while not ready.exists():  # it comes, whole, right after that line
         assert process.poll() is None, process.communicate()[1]
-    yield Running(data, handover, json.loads(ready.read_text())["people_url"], process, ready, told)
+    return Running(data, handover, json.loads(ready.read_text())["people_url"], process, ready, told)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Running]:
+    centre = started(folder)
+    process = centre.process
+    assert process.stdout is not None
+    yield centre
     process.send_signal(signal.SIGINT)
     assert (process.wait(timeout=60), process.stdout.read()) == (0, "")
     process.communicate()

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from control_plane.__main__ import main
+from control_plane.people.accounts import Accounts
+from control_plane.policy.authoring import load_credential, store_credential
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.https import HttpsDoor, verified_context
 from edge_agent.parts import Bell
@@ -99,12 +101,12 @@ def terminal(ada: Administrator) -> Terminal:
 
 @pytest.fixture
 def technician(terminal: Terminal, tmp_path: Path) -> Terminal:
-    """Return the terminal of somebody who may order and not approve."""
-    key, credential = tmp_path / "dan", tmp_path / "dan.json"
-    assert main(["policy", "key", "new", str(key), "--name", "Dan"]) == 0
-    terminal.said("person", "add", "--key", tmp_path / "dan.pub", "--role", "technician", "--out", credential)
+    """Return the terminal of somebody who may order and not approve, whose account is as old as ada's."""
+    token = Accounts(terminal.ada.database, SystemClock()).create("Dan", "technician")
+    ada = load_credential(Path(terminal.who[1]))
+    store_credential(tmp_path / "dan.json", dataclasses.replace(ada, person="Dan", role="technician", token=token))
     dan = Terminal(terminal.ada)
-    dan.who = ("--as", str(credential), *terminal.who[2:])
+    dan.who = ("--as", str(tmp_path / "dan.json"), *terminal.who[2:])
     return dan
 
 
@@ -139,6 +141,53 @@ def test_a_wipe_is_ordered_approved_done_and_proved(terminal: Terminal, technici
     assert technician.said("wipe", "list").count(f"{order} verified") == 1
     assert "wipe.judged" in terminal.said("audit", "tail")
     assert terminal.run("audit", "verify")[0] == 0
+
+
+def done(host: HostSide, terminal: Terminal, technician: Terminal, *wish: str) -> tuple[str, Path]:
+    """Order a wipe, approve it, have the host prove it; return its order and its certificate."""
+    order = technician.json("wipe", "order", "CT 2", *DRIVE, *wish)["order"]
+    terminal.said("wipe", "approve", order, "--yes")
+    (envelope,) = host.exchange()
+    host.report(SignedTicket.parse(envelope).claimed)
+    host.exchange()
+    folder = terminal.ada.folder / f"certificate-{order}"
+    technician.said("wipe", "certify", order, "--out", folder)
+    return order, folder / f"wipe-{order}.json"
+
+
+def test_one_person_takes_a_host_out_of_service_on_the_certificate_of_its_wipe(
+    terminal: Terminal, technician: Terminal, tmp_path: Path
+) -> None:
+    hosts = [enrolled(terminal, terminal.json("code", "--asset", asset)["code"], asset) for asset in ("CT 2", "CT 3")]
+    host = HostSide(AgentFolder(tmp_path / "CT 2"), tmp_path)
+    _, for_repair = done(host, terminal, technician, "--reason", "repair", *WISH[2:])
+    order, certificate = done(host, terminal, technician, *WISH)
+    forged = tmp_path / "forged.json"
+    forged.write_bytes(certificate.read_bytes().replace(b'"reason":"disposal"', b'"reason":"return"'))
+
+    for wrong, of in ((for_repair, hosts[0]), (certificate, hosts[1]), (forged, hosts[0])):
+        assert terminal.run("host", "decommission", of, "--certificate", wrong)[0] == 1
+    assert technician.run("host", "decommission", hosts[0], "--certificate", certificate)[0] == 1
+    assert set(terminal.said("hosts", "list").split()) == set(hosts)
+    assert "out of service" in terminal.said("host", "decommission", hosts[0], "--certificate", certificate)
+    assert terminal.run("host", "decommission", hosts[0], "--certificate", certificate)[0] == 1
+    assert terminal.said("hosts", "list").split() == [hosts[1]]
+    assert technician.json("wipe", "show", order)["state"] == "certified"
+    assert "by the certificate of a wipe" in terminal.said("audit", "tail")
+
+
+def test_who_made_the_technician_s_account_lately_is_nobody_s_second_person(terminal: Terminal, tmp_path: Path) -> None:
+    enrolled(terminal, terminal.json("code", "--asset", "CT 2")["code"], "CT 2")
+    assert main(["policy", "key", "new", str(tmp_path / "eve"), "--name", "Eve"]) == 0
+    credential = tmp_path / "eve.json"
+    terminal.said("person", "add", "--key", tmp_path / "eve.pub", "--role", "technician", "--out", credential)
+    eve = Terminal(terminal.ada)
+    eve.who = ("--as", str(credential), *terminal.who[2:])
+    order = eve.json("wipe", "order", "CT 2", *DRIVE, *WISH)["order"]
+
+    code, _, errors = terminal.run("wipe", "approve", order, "--yes")
+    assert (code, "Eve does not count as another person yet" in errors) == (1, True)
+    assert eve.json("wipe", "show", order)["state"] == "requested"
 
 
 def test_a_ticket_and_a_report_are_carried_to_and_from_a_host_without_a_network(

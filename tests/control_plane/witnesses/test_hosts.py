@@ -14,6 +14,7 @@ from control_plane.settings import Witnessing
 from control_plane.witnesses import gathering
 from edge_agent.config import load_identity
 from edge_agent.https import DoorUnavailable
+from provisioning.verify.__main__ import main as verify
 from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.keys import KeyType, NoteKey, NoteSigner
 from shared.audit.tlog.note import Note, sign_note
@@ -68,7 +69,21 @@ def test_hosts_cosign_the_same_checkpoint_and_the_report_names_who_saw_what(tmp_
     assert {one["size"] for one in report["witnesses"][:2]} == {claimed_head(note(a)).size}
     assert [known for known, _ in Note.parse(shown).verify(keys)] == sorted(keys, key=lambda key: key.name)
     assert len(records_of(ward, "log.witness-known")) == 2
+    assert proof_asks_for_two(ward, tmp_path, [key.vkey for key in keys])
     ward.close()
+
+
+def proof_asks_for_two(ward: Ward, folder: Path, vkeys: list[str]) -> bool:
+    """Return whether a proof of the log's first record says to anybody that two witnesses saw it, and not three."""
+    body: dict[str, object] = {"source": "control-plane", "seq": 1}
+    found = json.loads(ward.people("POST", "/api/v1/log/proof", body).body)
+    files = {"one.tlog-proof": found["proof"], "one.json": found["public"], "ca": ward.door.centre._ca.pem.decode()}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    options = ["--record", str(folder / "one.json"), "--ca", str(folder / "ca"), "--witness", vkeys[0]]
+    stranger = NoteSigner("w", Ed25519PrivateKey.generate(), KeyType.COSIGNATURE).public.vkey
+    asked = [*options, "--witness", vkeys[1], "--witness", stranger, "--at-least"]
+    return [verify(["log", str(folder / "one.tlog-proof"), *asked, most]) for most in ("2", "3")] == [0, 1]
 
 
 @pytest.mark.parametrize("by", ["A", "B"])

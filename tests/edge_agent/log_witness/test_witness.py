@@ -4,6 +4,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.store import HostKeyStore
 from edge_agent.https import Answer, DoorRefused, DoorUnavailable
 from edge_agent.log_witness.cosigner import Cosigner
-from edge_agent.log_witness.store import CheckpointStore
+from edge_agent.log_witness.store import CheckpointStore, read_witness
 from edge_agent.log_witness.witness import LogWitness
 from shared.audit.batch import ChainHead, sign_batch
 from shared.audit.checkpoint import (
@@ -497,3 +498,12 @@ def test_a_witness_key_is_made_once_and_one_that_cannot_be_read_is_not_replaced(
     assert file.read_bytes() == b"short"
     assert len(new.door.cosigned) == 1
     assert new.said == ""
+
+
+def test_whoever_looks_at_a_host_gets_its_checkpoint_and_the_key_by_which_it_cosigns(new: Witnessing) -> None:
+    new.witness.ask()
+    with closing(sqlite3.connect(new.folder / "agent.sqlite")) as connection:
+        note, vkey = read_witness(connection)
+
+    assert note == new.store.held().note
+    assert vkey == verify_witness_key(new.door.cosigned[0].key, HOST, new.signer.public).vkey

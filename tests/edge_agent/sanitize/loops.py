@@ -23,4 +23,4 @@ def loop_on(image: Path, *options: str) -> Iterator[Path]:
     try:
         yield node
     finally:
-        subprocess.run(["losetup", "--detach", str(node)], check=False, capture_output=True)
+        subprocess.run(["losetup", "--detach", str(node)], check=True)

@@ -140,7 +140,7 @@ def test_behind_a_usb_bridge_the_serial_is_the_bridge_s_unless_the_drive_answers
 
 
 def test_what_is_no_drive_is_not_found(tree: Tree) -> None:
-    for minor, name in enumerate(("ram0", "zram0", "sr0", "dm-0", "md127", "nbd0", "loop7")):
+    for minor, name in enumerate(("ram0", "zram0", "sr0", "dm-0", "md127", "md_home", "zd0", "nbd0", "loop7")):
         tree.disk(name, f"1:{minor}", "", 0 if name in {"nbd0", "loop7"} else MIB)
     tree.disk("nvme0c0n1", "259:9", NVME, own={"hidden": "1"})
 

@@ -1,5 +1,6 @@
 """Cryptographic erase of real LUKS headers on loop devices, and what it comes to."""
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from edge_agent.media.answer import Answer
 from edge_agent.media.disks import Disk
 from edge_agent.media.head import Kind
+from edge_agent.media.survey import Survey
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.drives import Look, find_drives, look_in_child
 from edge_agent.sanitize.luks import Attested, begin, considered, erase, resume
@@ -181,6 +183,22 @@ def test_a_person_stops_it_and_it_goes_on_from_what_was_noted(tmp_path: Path) ->
     assert erased(drive.medium, again).reached is SanitizationClass.CLEAR
 
 
+def test_a_drive_that_somebody_else_has_is_not_touched(tmp_path: Path) -> None:
+    image = made.luks(tmp_path, 24 * MIB)
+    before = image.read_bytes()
+    with on_loop(image) as drive:
+        noted = begin(drive)
+        descriptor = os.open(drive.node, os.O_RDONLY | os.O_EXCL)
+        try:
+            refused, failed = begin(drive), erase(noted, drive, Watching(), SWORN)
+        finally:
+            os.close(descriptor)
+
+    assert (refused.outcome, refused.detail) == (StepOutcome.REFUSED, f"{drive.node}: Device or resource busy")
+    assert (failed.outcome, failed.bytes_written) == (StepOutcome.FAILED, 0)
+    assert image.read_bytes() == before
+
+
 def test_a_drive_without_a_header_or_that_cannot_be_read_is_refused_and_not_touched(tmp_path: Path) -> None:
     image = made.image(tmp_path, 4 * MIB)
     made.put(image, MIB, b"PATIENT")
@@ -204,7 +222,21 @@ def test_a_second_header_that_is_alone_and_a_damaged_one_are_erased_to_their_lon
         Area(0, Kind.LUKS2, 0, 136 * MIB),
     )
     assert [area.start for area in areas(made.surveyed_bytes(cut), 512)] == [0]
-    assert all_inside(made.surveyed_bytes(whole))
+
+
+def test_all_is_inside_only_where_every_header_encrypts_and_nothing_lies_beside_it() -> None:
+    luks1 = b"LUKS\xba\xbe\x00\x01" + b"aes".ljust(32, b"\0") + b"xts-plain64".ljust(32, b"\0") + bytes(600)
+    table = made.mbr((0x83, 2048, 2048))
+
+    def disk(header: bytes, beside: bytes = bytes(MIB)) -> Survey:
+        return made.surveyed_bytes(table + bytes(MIB - 512) + header.ljust(MIB, b"\0") + bytes(MIB) + beside)
+
+    assert all_inside(made.surveyed_bytes(made.luks2_bytes()))
+    assert all_inside(made.surveyed_bytes(luks1.ljust(MIB, b"\0")))
+    assert all_inside(disk(luks1))
+    assert not all_inside(disk(luks1, b"PATIENT".ljust(MIB, b"\0")))
+    assert not all_inside(disk(luks1.replace(b"aes", b"cipher_null", 1)))
+    assert not all_inside(disk(b"PATIENT"))
     assert not all_inside(made.surveyed_bytes(bytes(MIB)))
 
 

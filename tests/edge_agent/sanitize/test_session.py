@@ -15,6 +15,7 @@ import pytest
 
 from edge_agent.sanitize.accept import TicketExpired, TicketOfAnotherEnrolment, TicketOfAnotherHost, TicketTooEarly
 from edge_agent.sanitize.attempt import AlreadyAtWork, Attempts, NotKept, Standing, TicketUsed, alone_on
+from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.drives import DriveSwapped
 from edge_agent.sanitize.refuse import RefusalKind
 from edge_agent.sanitize.session import Confirmed, Done, Session, SpokenAgainst, Unfinished
@@ -252,6 +253,26 @@ def test_a_drive_that_was_swapped_since_it_was_looked_at_is_not_written(
 
     assert_untouched(node)
     assert bench.signed(allowed).ending is Ending.REFUSED
+
+
+def test_a_drive_that_is_swapped_between_two_passes_is_not_written(bench: Bench, node: Path) -> None:
+    method = dataclasses.replace(METHOD, sequence=Sequence.CUSTOM, passes=("00", "5a"), read_back=ReadBack.SAMPLES)
+    watching = Watching()
+
+    class Swapping(OnlyThese):
+        """Has another drive in the place of the one that was chosen, once the second pass is to begin."""
+
+        def again(self, drive: Drive) -> Drive:
+            serial = "CHOSEN" if len(watching.tasks) == 2 else drive.medium.serial
+            return super().again(dataclasses.replace(drive, medium=dataclasses.replace(drive.medium, serial=serial)))
+
+    session = bench.session(node, hands=Swapping)
+    done = wiped(session, bench.bring(bench.ticket(node, method=method)), watching)
+
+    assert (done.report.ending, done.judged.may_be_certified) == (Ending.FAILED, False)
+    assert "is not the drive that was chosen" in done.report.detail
+    assert [step.part for step in done.report.steps] == ["pass 1 of 2"]
+    assert content(node) == bytes(SIZE_BYTES)
 
 
 def test_a_full_disk_is_seen_before_the_first_write(bench: Bench, node: Path) -> None:

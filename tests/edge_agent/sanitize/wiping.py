@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from edge_agent.config import AgentFolder
 from edge_agent.media.answer import Answer
@@ -129,7 +130,7 @@ class Bench:
         host, used = self.host(approvals), self.hands(*nodes, of=hands)
         return Session(self.state, self.tickets, host, used, self.clock, secrets.token_bytes)
 
-    def ticket(self, node: Path, **changes: object) -> Ticket:
+    def ticket(self, node: Path, **changes: Any) -> Ticket:
         medium, now = drive_at(node).medium, self.clock.now()
         target = TargetDrive(medium.serial, medium.wwn, medium.model, medium.size_bytes)
         drawn_up = {

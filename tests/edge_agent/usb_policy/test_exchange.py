@@ -25,6 +25,7 @@ from shared.devices.policy import DevicePolicy
 from shared.errors import IntegrityFailure, Malformed, Unavailable
 from shared.policy.accept import AcceptedPolicy
 from shared.policy.bundle import MAX_HEAD_BYTES, MAX_LAYER_BYTES
+from shared.policy.wipe import LeastClass, ReadBack, WipePolicy
 
 NOW = datetime(2026, 3, 1, 8, 0, tzinfo=UTC)
 POLICY = VerifiedPolicy("organisation", 3, bytes(32), NOW + timedelta(days=14), NOW, DevicePolicy())
@@ -38,6 +39,7 @@ JUDGEMENTS: list[Judgement] = [
     replace(POLICY, signed_at=None, devices=None),
     LAYERED,
     CHOSEN,
+    replace(POLICY, wipe=WipePolicy(LeastClass.PURGE, ReadBack.WHOLE, 2, 24)),
     REFUSED,
 ]
 

@@ -167,6 +167,15 @@ def test_what_the_centre_refuses_keeps_nothing_else_back(bench: Bench) -> None:
     assert (bench.out / f"{TICKET.ticket_id}.report").exists(), "a person can carry it"
 
 
+def test_what_a_centre_does_not_know_of_is_told_again_by_the_next_run(bench: Bench) -> None:
+    bench.report(b"of an order that a restored centre has lost")
+    for status in (404, 204, 204):
+        bench.centre.wipe_status = status
+        bench.exchange()
+
+    assert len(bench.told()) == 2
+
+
 def test_nothing_but_small_files_of_the_right_name_and_content_is_told(bench: Bench, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_bytes(note(1, NoteEvent.ACCEPTED).encode())

@@ -1,8 +1,8 @@
 """Inside the guest: SCSI and SATA disks whose firmware is this program, each a real /dev/sdX made by TCMU and tcm_loop.
 
-    firmware_disk.py SERIAL:ata|scsi:MODE[:SECONDS] ...      SECONDS: how long an erase or a sanitize takes
+    firmware_disk.py SERIAL:ata|scsi ...      its mode is what stands in /run/SERIAL.mode when a command comes
 
-    ok       does what it is told
+    ok       does what it is told; a sanitize is over at the third look at its status
     lie      goes through all the motions, and every byte stays
     idle     answers every command with success, and is never at work
     frozen   its firmware was told to take no security and no sanitize commands
@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 TARGET = Path("/sys/kernel/config/target")
-SECTOR, SIZE = 512, 4 << 20
+MODES, LOOKS = Path("/run"), 3
+SECTOR, SIZE = 512, 1 << 20
 SECTORS = SIZE // SECTOR
 FROZEN, RUNNING, WELL = 0x20, 0x40, 0x80  # of SANITIZE STATUS EXT, high byte of the count
 
@@ -62,21 +63,23 @@ ABORTED = (0x51, 4)
 @dataclass
 class Job:
     kind: str
-    began: float
+    looks: int = 0
 
 
 @dataclass
 class Disk:
     serial: str
     is_ata: bool
-    mode: str
-    seconds: float
     image: bytearray = field(default_factory=lambda: bytearray(SIZE))
     password: bytes | None = None
     prepared: bool = False
     job: Job | None = None
     well: bool = False
     failed: bool = False  # until another sanitize
+
+    @property
+    def mode(self) -> str:
+        return MODES.joinpath(f"{self.serial}.mode").read_text()
 
     def told(self, what: str) -> None:
         print(f"{self.serial} {what} {self.mode}", flush=True)
@@ -91,7 +94,13 @@ class Disk:
     def begin(self, kind: str) -> None:
         self.told(f"began {kind}")
         if self.mode != "idle":
-            self.job, self.well, self.failed = Job(kind, time.monotonic()), False, False
+            self.job, self.well, self.failed = Job(kind), False, False
+
+    def look(self) -> int | None:
+        """Tell whoever asks for its status how far a sanitize is, which brings it on."""
+        if self.job is not None:
+            self.job.looks += 1
+        return self.progress()
 
     def progress(self) -> int | None:
         """Return how far a sanitize is, and None when none is at work; raises Sense when the last one failed."""
@@ -99,9 +108,8 @@ class Disk:
             raise Sense(SANITIZE_FAILED)
         if self.job is None:
             return None
-        elapsed = time.monotonic() - self.job.began
-        if elapsed < self.seconds:
-            return min(65535, int(elapsed / self.seconds * 65536))
+        if self.job.looks < LOOKS:
+            return self.job.looks * 65536 // LOOKS
         job, self.job = self.job, None
         if self.mode == "fail":
             self.failed = True
@@ -133,7 +141,7 @@ class Disk:
 
     def request_sense(self) -> bytes:
         try:
-            progress = self.progress()
+            progress = self.look()
         except Sense as exc:
             return exc.data
         return fixed(0, 0) if progress is None else fixed(0, 0x041B, progress)
@@ -222,7 +230,6 @@ class Disk:
         elif command == 0xF6:
             self.password = None
         elif command == 0xF4:
-            time.sleep(self.seconds)
             if self.mode == "fail":
                 raise registers(*ABORTED)
             if self.mode != "idle":
@@ -233,7 +240,7 @@ class Disk:
         frozen = FROZEN if self.mode == "frozen" else 0
         if feature == 0:
             try:
-                progress = self.progress()
+                progress = self.look()
             except Sense:
                 return registers(0x51, 4, lba=1)  # the last one did not succeed
             state = (RUNNING if progress is not None else 0) | (WELL if self.well else 0) | frozen
@@ -368,8 +375,9 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     load()
     for number, argument in enumerate(sys.argv[1:]):
-        serial, kind, mode, *seconds = argument.split(":")
-        disk = Disk(serial, kind == "ata", mode, float(seconds[0]) if seconds else 0.3)
+        serial, _, kind = argument.partition(":")
+        MODES.joinpath(f"{serial}.mode").write_text("ok")
+        disk = Disk(serial, kind == "ata")
         print("ready", serial, attach(disk, number), flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 

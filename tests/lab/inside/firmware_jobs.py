@@ -2,8 +2,9 @@
 
     firmware_jobs.py '[{"node": "/dev/sda", "kind": "ata-ssd", "technique": "ata-sanitize-block"}, ...]'
 
-Prints a line of JSON for each: what was considered, what is hidden, the step, and how many bytes of what was on the
-drive are still there. With `"exit": ["hdparm", ...]` it first does what a program would that trusts exit codes.
+Prints a line of JSON for each: the step, and how many bytes of what was on the drive are still there. Beside that:
+`"mode": {"/run/A.mode": "lie"}` is how the disk shall be, `"exit": ["hdparm", ...]` is done first, as by a program that
+trusts exit codes, and `"asks": true` tells what was considered and what is hidden.
 """
 
 import json
@@ -17,16 +18,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from edge_agent.media.answer import Answer
+from edge_agent.media.disks import Disk
 from edge_agent.sanitize.capabilities import considered
 from edge_agent.sanitize.drive import Drive
+from edge_agent.sanitize.engine.before import Before, read_changed, sample_before
+from edge_agent.sanitize.engine.direct import open_drive
 from edge_agent.sanitize.firmware.commands import Commands
 from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.hidden import hidden_areas
 from shared.clock import SystemClock
 from shared.sanitization.medium import Medium, MediumKind, SerialSource
+from shared.sanitization.report import Checked, StepOutcome
 from shared.sanitization.technique import Technique
 
-PATIENT = b"PATIENT!" * 64
+PATIENT = b"PATIENT!" * 64  # of each sector
 SECTOR = 512
 
 
@@ -73,8 +79,26 @@ def left(drive: Drive) -> int:
         return sum(SECTOR for at in range(0, len(buffer), SECTOR) if buffer[at : at + SECTOR] == PATIENT)
 
 
+def not_looked_at(disk: Disk) -> Answer:
+    return Answer(disk.number, (), None, "a look takes a process more")
+
+
+def size_of(drive: Drive) -> int:
+    return int((drive.sysfs / "size").read_text()) * SECTOR
+
+
+def read_back_of(drive: Drive, before: Before) -> Checked | None:
+    """Return what our own read back says; None where the kernel takes the drive for empty."""
+    if not size_of(drive):
+        return None
+    with open_drive(drive.node, drive.number) as device:
+        return read_changed(device, before, NeverStopped(), SystemClock())
+
+
 def done(job: dict[str, Any]) -> dict[str, object]:
     drive, tools, watch = drive_at(job["node"], job["kind"]), Tools(), NeverStopped()
+    for file, mode in job.get("mode", {}).items():
+        Path(file).write_text(mode)
     fill(drive)
     told: dict[str, object] = {}
     if "exit" in job:
@@ -84,13 +108,18 @@ def done(job: dict[str, Any]) -> dict[str, object]:
             "exit_err": trusted.stderr.decode("ascii", "replace"),
             "exit_left": left(drive),
         }
-    found = considered(drive, tools)
+    if "asks" in job:
+        found, hidden = considered(drive, tools, not_looked_at), hidden_areas(drive, tools)
+        told["considered"] = {one.technique.value: [one.available.value, one.why] for one in found}
+        told["hidden"] = {one.kind.value: [one.state.value, one.detail] for one in hidden}
     commands = Commands(tools, SystemClock(), time.sleep)
     noted = commands.begin(Technique(job["technique"]), drive)
+    with open_drive(drive.node, drive.number) as device:
+        before = sample_before(device, bytes(32), NeverStopped())
     step = commands.run(noted, drive, watch)
+    # A drive whose sanitize failed lets nothing be read, and every sector would be tried for a while.
+    checked = None if step.outcome is StepOutcome.FAILED else read_back_of(drive, before)
     return told | {
-        "considered": {one.technique.value: [one.available.value, one.why] for one in found},
-        "hidden": {one.kind.value: [one.state.value, one.detail] for one in hidden_areas(drive, tools)},
         "outcome": step.outcome.value,
         "accepted": step.accepted,
         "progress_seen": step.progress_seen,
@@ -99,7 +128,9 @@ def done(job: dict[str, Any]) -> dict[str, object]:
         "tool": step.tool,
         "facts": dict(step.facts),
         "heard": watch.heard,
-        "left": left(drive),
+        "size": size_of(drive),
+        "changed": checked and checked.bytes_equal == checked.bytes_read > 0 and not checked.different.sectors,
+        "left": left(drive) if checked else None,
     }
 
 

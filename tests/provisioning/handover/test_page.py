@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pypdf import PdfWriter
 
-from paper.attachment import attached_file
+from control_plane.paper.attachment import attached_file
 from provisioning.finding import Finding, Verdict
 from provisioning.handover.page import draw
 from provisioning.handover.report import ATTACHMENT, HandOver, SignedHandOver

@@ -71,6 +71,7 @@ def test_everything_is_there_once_and_nothing_of_it_after_it_is_taken_away(root:
     assert slices_named(root) <= {path.name for path in (root / UNITS).iterdir()}
     assert (root / FILE.lstrip("/")).read_bytes() == SETTINGS.text().encode()
     assert there[DATA][0].startswith("drwx------")
+    assert there["var/lib/leadglass-wipe/out"][0].startswith("drwxr-x---")
     assert (root / f"{UNITS}/multi-user.target.wants/leadglass-agent.service").is_symlink()
     assert (root / f"{UNITS}/sysinit.target.wants/leadglass-guard.service").is_symlink()
     assert "etc/udev/rules.d/58-leadglass-default-deny.rules" in there
@@ -83,6 +84,17 @@ def test_everything_is_there_once_and_nothing_of_it_after_it_is_taken_away(root:
     assert left == ["the kernel that runs now still authorises nothing on the USB; the next start ends that"]
     assert tree(root) == before
     assert "leadglass" not in accounts(root)
+
+
+def test_which_tickets_were_used_stays_whatever_else_is_erased(root: Path) -> None:
+    install(root, Choice(frozenset({Part.AGENT, Part.GUARD}), SETTINGS))
+    used = root / "var/lib/leadglass-wipe/attempts/1625f13d370e9e1785aa7e1aad3cb1da"
+    used.mkdir(parents=True)
+
+    left = Remover(root).apply(Erasing(identity=True, guard_records=True, changed=True))
+
+    assert any(line.startswith("/var/lib/leadglass-wipe: which wipe tickets were used here") for line in left)
+    assert used.is_dir()
 
 
 def test_blank_lines_and_those_of_nis_are_no_accounts(root: Path) -> None:

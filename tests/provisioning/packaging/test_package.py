@@ -25,7 +25,8 @@ def test_it_holds_a_host_s_programs_and_activates_nothing(packages: Packages) ->
     assert outside == {f"usr/bin/{name}" for name in plan.LAUNCHED} | {"usr/lib/sysusers.d/leadglass.conf"}
     assert f"{plan.SHARE}/systemd/leadglass-guard.service" in files
     assert f"{plan.SITE}/cryptography/__init__.py" in files
-    never = ("/control_plane/", "/pip/", "/setuptools/", "/provisioning/demo/", "bootstrap", "/tests/edge_agent/")
+    assert {name for name in files if "/control_plane/" in name and "/control_plane/paper/" not in name} == set()
+    never = ("/pip/", "/setuptools/", "/provisioning/demo/", "bootstrap", "/tests/edge_agent/")
     assert not [name for name in files if any(word in name for word in never)]
     compiled = {name.replace("__pycache__/", "").replace(".cpython-311.pyc", ".py") for name in files if ".pyc" in name}
     assert compiled == {name for name in files if name.startswith(plan.SITE) and name.endswith(".py")}

@@ -318,6 +318,11 @@ FAULTS: dict[str, tuple[Why, Result, Callable[[], Case]]] = {
         lambda: overwritten(checks=(read_back(started=at(5), ended=at(9)),))),
     "samples where the ticket asks for the whole": (
         Why.READ_BACK_TOO_LITTLE, Result.COMPLETION_NOT_PROVEN, lambda: overwritten(checks=(samples(),))),
+    "samples after a pass that was cut off and went on": (
+        Why.READ_BACK_TOO_LITTLE, Result.COMPLETION_NOT_PROVEN,
+        lambda: with_drive(
+            MediumKind.ATA_DISK, dataclasses.replace(METHOD, read_back=ReadBack.SAMPLES),
+            steps=(random_pass(resumed=1),), checks=(samples(),))),
     "fewer samples than there are to be": (
         Why.READ_BACK_INCOMPLETE, Result.COMPLETION_NOT_PROVEN,
         lambda: with_drive(

@@ -1,4 +1,7 @@
+import os
+import subprocess
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -21,6 +24,16 @@ def streamed(seed: bytes, offset: int, size: int) -> bytes:
 @pytest.mark.parametrize("sector", [0, 1, 7_814_037_167])
 def test_openssl_recomputes_any_sector_from_the_seed(sector: int) -> None:
     assert streamed(SEED, sector * 512, 512) == by_openssl(SEED, sector * 512, 512)
+
+
+def test_what_the_page_tells_a_stranger_to_type_makes_that_sector() -> None:
+    page = (Path(__file__).parents[3] / "docs/formats/wipe-stream.md").read_text().partition("## 4.")[2]
+    typed = "\n".join(line[4:] for line in page.splitlines() if line.startswith("    "))
+    made = subprocess.run(
+        ["bash", "-c", typed], env={**os.environ, "seed": SEED.hex()}, capture_output=True, check=True
+    ).stdout
+
+    assert made == streamed(SEED, 7_814_037_167 * 512, 512)
 
 
 @given(st.integers(0, 1 << 44), st.integers(0, 5000), st.integers(0, 5000))

@@ -55,7 +55,7 @@ def test_tells_who_may_send_how_images_are_graded_and_where_they_go() -> None:
         "  Purge of NIST SP 800-88: what was stored cannot be had back by those of a laboratory either",
         "  the whole drive is read again afterwards",
         "  2 people approve, besides whoever asks for it, and that holds for 24 h",
-        "  no host wipes drives yet in this version, so nothing of this is enforced",
+        "  the host itself and the centre refuse a ticket that is laxer",
     ]
 
 

@@ -228,7 +228,7 @@ def test_every_kind_of_line_of_a_part_is_told_in_words() -> None:
         "its own grading, and none of the organisation's",
         "its own watch rules, and none of the organisation's",
         "wipe rules beside the organisation's, the stricter of the two each",
-        "  no host wipes drives yet in this version, so nothing of this is enforced",
+        "  the host itself and the centre refuse a ticket that is laxer",
     } <= {*describe(whole)}
     assert describe(AuthoredPart("site-x", parse("layer: site-x\n").content))[1:] == ["nothing is otherwise"]
 

@@ -89,7 +89,7 @@ def test_the_guides_policy_is_read() -> None:
 
 @given(wipes)
 def test_whoever_signs_it_is_told_that_no_host_does_it_yet(wipe: WipePolicy) -> None:
-    assert describe_wipe(wipe)[-1] == "  no host wipes drives yet in this version, so nothing of this is enforced"
+    assert describe_wipe(wipe)[-1] == "  the host itself and the centre refuse a ticket that is laxer"
 
 
 def test_tells_the_laxest_and_doubts_that_it_reaches_all_of_a_solid_state_drive() -> None:

@@ -1,6 +1,7 @@
 """Passes over a drive in memory that fails in all the ways a drive has; what belongs there is recomputed apart."""
 
 import errno
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -223,3 +224,11 @@ def test_a_state_that_was_kept_comes_back_and_no_flipped_character_of_it_does(
         PassState.parse(replace(state, position=size + 1).encode())
     with pytest.raises(Malformed):
         PassState.parse(state.encode()[:-1])
+
+
+@given(st.integers(0, 10_000), st.integers(0, 7))
+def test_a_spoilt_state_is_read_as_another_or_not_at_all(at: int, bit: int) -> None:
+    spoilt = bytearray(begun(MemoryDrive(512)).encode())
+    spoilt[at % len(spoilt)] ^= 1 << bit
+    with suppress(Malformed):
+        assert PassState.parse(bytes(spoilt)) != begun(MemoryDrive(512))

@@ -1,1 +1,0 @@
-"""Pages for people: what draws them in English and Chinese, and what takes a file out of one again."""
