@@ -25,6 +25,9 @@ _BEHIND_A_BRIDGE = (
     "a USB bridge stands before the drive; many do not pass this command on, or garble it: "
     "take the drive out and connect it directly"
 )
+_PERHAPS_OURS = (
+    f". Where a wipe was cut off and given up, hdparm --user-master u --security-disable {ata.PASSWORD} takes it off"
+)
 _PROTOCOLS = {
     MediumKind.ATA_DISK: ("ATA", _OF_ATA),
     MediumKind.ATA_SSD: ("ATA", _OF_ATA),
@@ -100,8 +103,8 @@ def ata_secure_erase(technique: Technique, security: Security) -> Considered:
         (not security.supported, "the drive has no security commands"),
         (technique is Technique.ATA_SECURE_ERASE_ENHANCED and not security.enhanced, "the drive has no enhanced erase"),
         (security.frozen, FROZEN),
-        (security.locked, "the drive is locked by a password that nobody gave us"),
-        (security.enabled, "the drive is under a password already: have it taken off first"),
+        (security.locked, f"the drive is locked by a password that nobody gave us{_PERHAPS_OURS}"),
+        (security.enabled, f"the drive is under a password already: have it taken off first{_PERHAPS_OURS}"),
         (security.expired, "too many wrong passwords were tried: cut the drive's power, then look again"),
     )
     for applies, why in objections:

@@ -32,7 +32,7 @@ ERASES = {
     Technique.ATA_SECURE_ERASE_ENHANCED: "--security-erase-enhanced",
 }
 # hdparm ends with 0 all the same where a bridge or a drive did not give it the answer that the command has.
-_NO_SENSE = b"bad/missing sense data"
+NO_SENSE = b"bad/missing sense data"
 _WHAT = "answer of hdparm --sanitize-status"
 _STATUS = re.compile(
     r"[^\n]*:\nIssuing SANITIZE_STATUS command\nSanitize status:\n"
@@ -49,7 +49,7 @@ _ENDED_WELL = "completed without error"
 def identity(drive: Drive, tools: Tools) -> Identity:
     """Raises Unavailable, Malformed."""
     answer = tools.run("hdparm", "--Istdout", str(drive.node))
-    if answer.code != 0 or _NO_SENSE in answer.err:
+    if answer.code != 0 or NO_SENSE in answer.err:
         raise Unavailable(f"the drive does not answer IDENTIFY DEVICE: {answer.words}")
     return ata_identify.parse(answer.out)
 
@@ -58,7 +58,7 @@ def parse_status(answer: Answer) -> Status:
     """Raises Unavailable, Malformed."""
     if _FAILED in answer.err:
         return Status(State.FAILED)
-    if answer.code != 0 or _NO_SENSE in answer.err:
+    if answer.code != 0 or NO_SENSE in answer.err:
         raise Unavailable(f"the drive does not answer SANITIZE STATUS: {answer.words}")
     found = _STATUS.fullmatch(answer.out.decode("ascii", "replace").strip(" \n") + "\n")
     if found is None:
@@ -80,7 +80,7 @@ class AtaSanitizer:
 
     def start(self) -> str:
         answer = self._tools.run("hdparm", *self._arguments, self._node)
-        return answer.words if answer.code != 0 or _NO_SENSE in answer.err else ""
+        return answer.words if answer.code != 0 or NO_SENSE in answer.err else ""
 
     def estimate_s(self) -> int | None:
         return None
@@ -160,7 +160,7 @@ class SecureErase:
         answer = self._tools.run(
             "hdparm", "--user-master", "u", option, PASSWORD, str(self._drive.node), limit_s=limit_s
         )
-        return answer.words if answer.code != 0 or _NO_SENSE in answer.err else ""
+        return answer.words if answer.code != 0 or NO_SENSE in answer.err else ""
 
     def _security(self) -> Security | None:
         try:

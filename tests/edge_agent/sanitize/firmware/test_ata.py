@@ -105,6 +105,7 @@ def test_a_drive_that_cannot_erase_now_says_why_in_words_for_a_person(state: int
 
     assert said.available is Available.NO
     assert part in said.why
+    assert ("--security-disable LEADGLASS" in said.why) == ("password" in part)
 
 
 def test_an_enhanced_erase_is_there_only_where_the_drive_says_so() -> None:

@@ -159,6 +159,20 @@ def test_a_drive_that_somebody_else_holds_is_not_given_the_command(technique: Te
     assert not firmware.given
 
 
+class Stopped(Watched):
+    is_stopped = True
+
+
+@EACH
+def test_nothing_is_given_once_a_person_has_stopped_it(technique: Technique, make: Make) -> None:
+    firmware = make()
+
+    step = Attempt(technique, firmware).run(Stopped())
+
+    assert word_of(step) == (StepOutcome.INTERRUPTED, False, False, False)
+    assert not firmware.given
+
+
 @EACH
 def test_one_who_stops_it_is_told_that_the_drive_goes_on_and_going_on_here_gives_nothing_twice(
     technique: Technique, make: Make
