@@ -25,9 +25,7 @@ _BEHIND_A_BRIDGE = (
     "a USB bridge stands before the drive; many do not pass this command on, or garble it: "
     "take the drive out and connect it directly"
 )
-_PERHAPS_OURS = (
-    f". Where a wipe was cut off and given up, hdparm --user-master u --security-disable {ata.PASSWORD} takes it off"
-)
+_PERHAPS_OURS = f". Where a wipe was cut off and given up, {ata.OPENED_BY} takes it off"
 _PROTOCOLS = {
     MediumKind.ATA_DISK: ("ATA", _OF_ATA),
     MediumKind.ATA_SSD: ("ATA", _OF_ATA),
