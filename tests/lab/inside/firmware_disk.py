@@ -279,8 +279,8 @@ class Disk:
         enabled, frozen = self.password is not None, self.mode == "frozen"
         for number, value in {
             0: 0x40, 49: 0x300, 53: 6, 59: 0xF000, 80: 0x1F0, 82: 2 | 1 << 10 | 1 << 14, 83: 1 << 14 | 1 << 10,
-            84: 1 << 14, 85: 2 * enabled, 86: 1 << 10, 87: 1 << 14, 89: 1, 90: 1, 128: 1 | enabled << 1 | frozen << 3 | 1 << 5,
-            255: 0xA5,
+            84: 1 << 14, 85: 2 * enabled, 86: 1 << 10, 87: 1 << 14, 89: 1, 90: 1,
+            128: 1 | enabled << 1 | frozen << 3 | 1 << 5, 255: 0xA5,
         }.items():  # fmt: skip
             word(number, value)
         struct.pack_into("<I", data, 120, self.shown)
