@@ -349,17 +349,18 @@ def test_evidence_that_was_received_and_not_judged_is_judged_after_a_restart(des
 
 
 def test_who_writes_rows_proves_nothing(desk: Desk) -> None:
-    signed_by_nobody, edited, foreign = desk.order(), desk.approved(), desk.approved()
+    signed_by_nobody, edited, foreign, closed = desk.order(), desk.approved(), desk.approved(), desk.order()
     report = desk.signed(wipes.report_of(foreign))
     with desk.bench.database.begin() as session:
         forged = dataclasses.replace(edited, person="Eve")
         session.get_one(WipeOrderRow, str(edited.ticket_id)).ticket = forged.encode()
+        session.get_one(WipeOrderRow, str(closed.ticket_id)).closed_as = "certified"
         session.add(WipeReportRow(order_id=str(signed_by_nobody.ticket_id), number=1, signed=report,
                                   received=desk.clock.now(), judged="cleared-verified"))  # fmt: skip
         session.add(WipeSignatureRow(order_id=str(foreign.ticket_id), key_id="0" * 32, person="Cai",
                                      signed=desk.clock.now(), statement=b"nothing"))  # fmt: skip
 
-    assert [desk.state(one) for one in (signed_by_nobody, edited, foreign)] == ["not authentic"] * 3
+    assert [desk.state(one) for one in (signed_by_nobody, edited, foreign, closed)] == ["not authentic"] * 4
     assert all("not authentic" in gap for gap in desk.gaps())
 
 
