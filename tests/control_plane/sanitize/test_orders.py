@@ -236,13 +236,14 @@ def test_a_refused_attempt_may_be_followed_by_another(desk: Desk) -> None:
     ticket = desk.approved()
     desk.note(ticket, 1, NoteEvent.REFUSED, "the drive is mounted")
     desk.report(ticket, ending=Ending.REFUSED, steps=(), checks=(), ended=wipes.STARTED)
-    refused = desk.state(ticket)
+    refused, offered = desk.state(ticket), len(desk.tickets())
     desk.clock.advance(2 * HOUR)
     desk.note(ticket, 2, NoteEvent.STARTED)
     running = desk.state(ticket)
     desk.report(ticket)
 
     assert (refused, running, desk.state(ticket)) == ("refused", "running", "verified")
+    assert (offered, desk.tickets()) == (1, ())
 
 
 # ---- evidence that is not what it says
