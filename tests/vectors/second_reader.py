@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -1201,8 +1202,8 @@ _RESULT = _object_of(
 )  # fmt: skip
 
 
-def command(envelope: bytes, keys: list[bytes], threshold: int) -> Any:
-    """Sections 1 to 3, without what only a host knows."""
+def _signed_by_people(envelope: bytes) -> tuple[list[bytes], bytes]:
+    """Return the statements of an envelope and what they are over."""
     _need(len(envelope) <= 65_536, "Malformed", "too large")
     listed = _read(envelope, _object_of(v=_one_of(1), signed=_list_of(_text(87_384), 8)))["signed"]
     statements = [_base64(one, 65_536) for one in listed]
@@ -1213,6 +1214,12 @@ def command(envelope: bytes, keys: list[bytes], threshold: int) -> Any:
     _need(bool(ids) and ids == sorted(set(ids)) and len(payloads) == 1, "Malformed", "order")
     payload = payloads.pop()
     _need(len(payload) <= 4096, "Malformed", "too large")
+    return statements, payload
+
+
+def command(envelope: bytes, keys: list[bytes], threshold: int) -> Any:
+    """Sections 1 to 3, without what only a host knows."""
+    statements, payload = _signed_by_people(envelope)
     value = _read(payload, _COMMAND)
     life = datetime.fromisoformat(value["expires"]) - datetime.fromisoformat(value["issued"])
     _need(0 < life.total_seconds() <= 86_400, "Malformed", "life")
@@ -1230,6 +1237,78 @@ def command_result(signed: bytes, spki: bytes) -> Any:
     payload = statement(signed, "leadglass command result v1", spki)
     _need(len(payload) <= 65_536, "Malformed", "too large")
     return _read(payload, _RESULT)
+
+
+# ---- wipe.md
+
+_PRINTABLE = _matching(r"[ -~]*", 80)
+_PERSON = _matching(r"[^\x00-\x1f\x7f]{1,80}")
+_TECHNIQUES = (
+    "overwrite", "ata-sanitize-block", "ata-sanitize-crypto", "ata-sanitize-overwrite", "ata-secure-erase",
+    "ata-secure-erase-enhanced", "nvme-sanitize-block", "nvme-sanitize-crypto", "nvme-sanitize-overwrite",
+    "nvme-format-user", "nvme-format-crypto", "scsi-sanitize-block", "scsi-sanitize-crypto",
+    "scsi-sanitize-overwrite", "mmc-sanitize", "discard", "luks-erase", "destruction",
+)  # fmt: skip
+_SEQUENCES = ("random", "zero", "three-pass", "bmb21-2019", "dod-5220.22-m-short", "custom")
+_CLASSES, _AMOUNTS = ["clear", "purge"], ["samples", "whole"]
+_WIPE_TICKET = _object_of(
+    v=_one_of(1), ticket=_OBJECT_ID, host=_HOST_ID, evidence_key=_OBJECT_ID, asset=_PERSON,
+    drive=_object_of(
+        serial=_matching(r"[!-~]([ -~]*[!-~])?", 80), wwn=_PRINTABLE, model=_PRINTABLE, size_bytes=_integer(1),
+    ),
+    method=_object_of(
+        least=_one_of(*_CLASSES), techniques=_list_of(_one_of(*_TECHNIQUES), 18), sequence=_one_of(*_SEQUENCES),
+        passes=_list_of(_matching(r"random|[0-9a-f]{2}"), 16), read_back=_one_of(*_AMOUNTS),
+    ),
+    reason=_one_of("disposal", "return", "repair", "reuse", "incident", "other"), requester=_PERSON, person=_PERSON,
+    overrides=_list_of(_one_of("incident-hold", "undelivered-images"), 2), issued=_is_time, expires=_is_time,
+)  # fmt: skip
+
+
+def wipe_ticket(envelope: bytes, keys: list[tuple[str, bytes]], threshold: int, policy: Any) -> Any:
+    """Sections 1 and 2."""
+    statements, payload = _signed_by_people(envelope)
+    value = _read(payload, _WIPE_TICKET)
+    method, overrides = value["method"], value["overrides"]
+    life = datetime.fromisoformat(value["expires"]) - datetime.fromisoformat(value["issued"])
+    hours = life.total_seconds() / 3600
+    _need(0 < hours <= 168, "Malformed", "life")
+    _need(bool(method["techniques"]) and len(set(method["techniques"])) == len(method["techniques"]), "Malformed")
+    _need((method["sequence"] == "custom") == bool(method["passes"]), "Malformed", "passes")
+    _need(overrides == sorted(set(overrides)), "Malformed", "overrides")
+    _need(policy is not None, "NoWipes")
+    _need(_CLASSES.index(method["least"]) >= _CLASSES.index(policy["least"]), "LaxerThanPolicy")
+    _need(_AMOUNTS.index(method["read_back"]) >= _AMOUNTS.index(policy["read_back"]), "LaxerThanPolicy")
+    _need(hours <= policy["ticket_hours"], "HoldsTooLong")
+    known = {hashlib.sha256(b"leadglass evidence key v1\x00" + spki).digest()[:16]: (name, spki) for name, spki in keys}
+    for one in statements:
+        _need(one[8:24] in known, "SignerUnknown")
+        statement(one, "leadglass wipe ticket v1", known[one[8:24]][1])
+    names = [known[one[8:24]][0] for one in statements]
+    for name in names:
+        _need(bool(name), "SignerUnnamed")
+        _need(name.strip().casefold() != value["requester"].strip().casefold(), "OwnTicket")
+    needed = max(policy["approvals"], threshold, 2 if overrides else 1)
+    _need(len({name.strip().casefold() for name in names}) >= needed, "TooFewSignatures")
+    return value
+
+
+def wipe_qr_text(lines: list[str]) -> bytes:
+    """Section 2, the text for QR codes."""
+    found = [re.fullmatch(r"LGW1:([1-9]\d?)/([1-9]\d?):([0-9A-F]{8}):([A-Z2-7]{1,1000})", line) for line in lines]
+    _need(0 < len(found) <= 64 and all(found), "Malformed")
+    matches = [one for one in found if one]
+    _need(len({(one[2], one[3]) for one in matches}) == 1, "Malformed", "mixed")
+    parts = {int(one[1]): one[4] for one in matches}
+    _need(sorted(parts) == list(range(1, int(matches[0][2]) + 1)), "Malformed", "missing")
+    text = "".join(parts[number] for number in sorted(parts))
+    try:
+        envelope = zlib.decompress(base64.b32decode(text + "=" * (-len(text) % 8)))
+    except (ValueError, zlib.error):
+        raise Refusal("Malformed") from None
+    _need(len(envelope) <= 65_536, "Malformed", "too large")
+    _need(hashlib.sha256(envelope).hexdigest()[:8].upper() == matches[0][3], "Malformed", "digest")
+    return envelope
 
 
 # ---- spool-export.md

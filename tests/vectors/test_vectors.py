@@ -48,8 +48,11 @@ from shared.policy.document import KeyPurpose, PolicyDocument
 from shared.policy.effective import effective
 from shared.policy.grading import Grading
 from shared.policy.part import PartDocument
+from shared.policy.wipe import WipePolicy
 from shared.sanitization.certificate import WipeCertificate
+from shared.sanitization.envelope import SignedTicket, verify_ticket
 from shared.sanitization.judge import judge
+from shared.sanitization.qr_text import from_lines
 from shared.sanitization.report import WipeReport
 from shared.sanitization.sampling import places
 from shared.sanitization.stream import Content
@@ -284,6 +287,20 @@ def our_command_result(given: Value) -> Value:
     return {"result": "verified", "payload": json.loads(result.encode())}
 
 
+def our_wipe_ticket(given: Value) -> Value:
+    keys = [(one["name"], EvidencePublicKey.parse(b64(one, "spki"))) for one in given["keys"]]
+    names = {key.key_id: name for name, key in keys if name}
+    people = Signatories(tuple(key for _, key in keys), given["threshold"], names)
+    policy = given["policy"] and WipePolicy.parse(Fields(given["policy"], "policy wipe"))
+    envelope = SignedTicket.parse(b64(given, "bytes"))
+    assert envelope.encode() == b64(given, "bytes")
+    return {"result": "verified", "payload": json.loads(verify_ticket(envelope, people, policy).ticket.encode())}
+
+
+def our_wipe_text(given: Value) -> Value:
+    return {"result": "read", "bytes_base64": base64.b64encode(from_lines(given["lines"])).decode()}
+
+
 def our_receipt(given: Value) -> Value:
     key, digest = EvidencePublicKey.parse(b64(given, "spki")), bytes.fromhex(given["record_sha256_hex"])
     receipt = verify_receipt(b64(given, "signed"), key, ObjectId.parse(given["object_id"]), digest)
@@ -456,6 +473,8 @@ OURS: dict[str, Reader] = {
     "receipt": our_receipt,
     "command": our_command,
     "command-result": our_command_result,
+    "wipe-ticket": our_wipe_ticket,
+    "wipe-qr-text": our_wipe_text,
     "export-manifest": our_manifest,
     "export-list": our_list,
     "parse": our_parse,
@@ -567,6 +586,16 @@ def second_command(given: Value) -> Value:
     return {"result": "verified", "payload": second_reader.command(b64(given, "bytes"), keys, given["threshold"])}
 
 
+def second_wipe_ticket(given: Value) -> Value:
+    keys = [(one["name"], b64(one, "spki")) for one in given["keys"]]
+    payload = second_reader.wipe_ticket(b64(given, "bytes"), keys, given["threshold"], given["policy"])
+    return {"result": "verified", "payload": payload}
+
+
+def second_wipe_text(given: Value) -> Value:
+    return {"result": "read", "bytes_base64": base64.b64encode(second_reader.wipe_qr_text(given["lines"])).decode()}
+
+
 def second_command_result(given: Value) -> Value:
     payload = second_reader.command_result(b64(given, "signed"), b64(given, "spki"))
     return {"result": "verified", "payload": payload}
@@ -633,6 +662,8 @@ SECOND: dict[str, Reader] = {
     "receipt": second_receipt,
     "command": second_command,
     "command-result": second_command_result,
+    "wipe-ticket": second_wipe_ticket,
+    "wipe-qr-text": second_wipe_text,
     "export-manifest": lambda given: {
         "result": "verified", "payload": second_reader.export_manifest(b64(given, "signed"), b64(given, "spki")),
     },
