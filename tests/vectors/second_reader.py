@@ -1818,7 +1818,7 @@ _WIPE_REPORT = _object_of(
 )  # fmt: skip
 _WORST = ("unknown", "failed", "aborted", "completion-not-proven", "logical-delete-only", "partial", "refused")
 _CERTIFIED = ("purged-verified", "cleared-verified", "cleared-hidden-area-unknown", "crypto-shredded", "destroyed")
-_CLASSES = ("none", "clear", "purge", "destroy")
+_REACHED = ("none", "clear", "purge", "destroy")
 _MAY_HIDE = {
     "ata-disk": ("hpa", "dco"), "ata-ssd": ("hpa", "dco"), "usb": ("hpa",), "nvme": ("namespaces",),
     "mmc": ("boot-partitions",),
@@ -1845,8 +1845,8 @@ class _WipeJudge:
             for area in self.hidden
         )
         self.runs = self._runs()
-        reached = max((_CLASSES.index(self._best(run)) for run in self.runs), default=0)
-        self.reached = _CLASSES[min(reached, 1) if self.unknown and reached == 2 else reached]
+        reached = max((_REACHED.index(self._best(run)) for run in self.runs), default=0)
+        self.reached = _REACHED[min(reached, 1) if self.unknown and reached == 2 else reached]
 
     def _runs(self) -> list[Any]:
         runs: list[Any] = []
@@ -1908,8 +1908,8 @@ class _WipeJudge:
             left = area["state"] == "present" and area["kind"] != "boot-partitions"
             self.fault(not left, "partial", "hidden-area-left")
         self._read_back()
-        least = _CLASSES.index(ticket["method"]["least"])
-        self.fault(_CLASSES.index(self.reached) >= least, "partial", "below-least")
+        least = _REACHED.index(ticket["method"]["least"])
+        self.fault(_REACHED.index(self.reached) >= least, "partial", "below-least")
 
     def _times(self) -> None:
         ticket, report = self.ticket, self.report
@@ -2103,7 +2103,7 @@ _WIPE_FACTS = _object_of(**dict.fromkeys((
     "destination", "owner_consent", "location", "contact", "technician_role", "verifier_role",
 ), _text(200)))  # fmt: skip
 _WIPE_JUDGED = _object_of(
-    result=_one_of(*_WORST, *_CERTIFIED), reached=_one_of(*_CLASSES),
+    result=_one_of(*_WORST, *_CERTIFIED), reached=_one_of(*_REACHED),
     not_reached=_list_of(_object_of(place=_text(), sectors=_or_null(_integer()),
                                     listed=_list_of(_list_of(_integer(), 2), 500), detail=_text(300)), 256),
     why=_list_of(_text(), 64),
