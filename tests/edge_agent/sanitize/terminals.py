@@ -28,13 +28,13 @@ class InTerminal:
         self._stream = pyte.ByteStream(self._screen)
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
             os.environ.update({"TERM": "linux", "LANG": "C.UTF-8", **environment})
             # Whatever goes wrong here must not go on as a second test run.
             try:
                 os.execvp(command[0], list(command))  # noqa: S606 (no shell is wanted)
             finally:
                 os._exit(127)
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def __enter__(self) -> "InTerminal":
         return self
@@ -48,7 +48,9 @@ class InTerminal:
 
     @property
     def lines(self) -> list[str]:
-        return [line.rstrip() for line in self._screen.display]
+        # The second half of a wide character is an empty cell, which pyte's own `display` stumbles over.
+        rows, columns = range(self._screen.lines), range(self._screen.columns)
+        return ["".join(self._screen.buffer[row][column].data for column in columns).rstrip() for row in rows]
 
     @property
     def text(self) -> str:
