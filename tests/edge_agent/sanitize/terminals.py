@@ -29,10 +29,12 @@ class InTerminal:
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
-            os.environ.update({"TERM": "linux", "LANG": "C.UTF-8", **environment})
+            # Without the size of whoever runs the tests, which readline puts where only execve leaves it out.
+            kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
             # Whatever goes wrong here must not go on as a second test run.
             try:
-                os.execvp(command[0], list(command))  # noqa: S606 (no shell is wanted)
+                env = {**kept, "TERM": "linux", "LANG": "C.UTF-8", **environment}
+                os.execvpe(command[0], list(command), env)  # noqa: S606 (no shell is wanted)
             finally:
                 os._exit(127)
 
