@@ -14,6 +14,7 @@ from contextlib import suppress
 import pyte
 
 ENTER, ESCAPE = "\r", "\x1b"
+_QUIET_S = 0.2
 
 
 class NotShown(AssertionError):
@@ -68,6 +69,8 @@ class InTerminal:
         while not is_there(self.text):
             if not self._read(deadline):
                 raise NotShown(f"{shown!r} is not shown, but:\n{self.text}")
+        while self._read(time.monotonic() + _QUIET_S):
+            pass  # the rest of the same screen
         return self.text
 
     def ended(self, timeout_s: float = 60) -> int:
