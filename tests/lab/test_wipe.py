@@ -129,7 +129,8 @@ def host_of(hospital: Hospital, guest_image: Image, state: Path | None = None) -
         )
         lab.guest.put(f"{AGENT}/wipe-tickets/{ASKED_FILE}", Asked(SystemClock().now(), hold=False).encode())
         places = {
-            "technician.py": INSIDE / "technician.py", "tests/edge_agent/sanitize/terminals.py": Path(terminals.__file__),
+            "technician.py": INSIDE / "technician.py",
+            "tests/edge_agent/sanitize/terminals.py": Path(terminals.__file__),
             "pyte": Path(pyte.__file__).parent, "wcwidth": Path(wcwidth.__file__).parent,
         }  # fmt: skip
         lab.guest.put("/run/technician.tar", packed(places))
