@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from provisioning.verify.certificate import check_issuer, check_purpose, evidence_key, parse_certified
 from provisioning.verify.checks import Check, State, failures, judged, not_evaluated
+from provisioning.verify.witnesses import Quorum, judge_quorum
 from shared import canonical
 from shared.audit.archive import manifest as parts
 from shared.audit.archive.container import ContainerAltered, Member, content, pieces, read_members
@@ -19,7 +20,7 @@ from shared.audit.batch import AuditAltered
 from shared.audit.centre_key import verify_centre_key
 from shared.audit.question import BLIND
 from shared.audit.record import MAX_PUBLIC_BYTES, MAX_SEALED_BYTES, SALT_BYTES, AuditRecord, leaf_hash, verify_private
-from shared.audit.tlog.checkpoint import TreeHead, number, verify_checkpoint
+from shared.audit.tlog.checkpoint import TreeHead, claimed_head, number, verify_checkpoint
 from shared.audit.tlog.keys import NoteKey
 from shared.audit.tlog.log_key import LogKeyOffer, verify_log_key
 from shared.audit.tlog.note import MAX_BYTES as MAX_NOTE_BYTES
@@ -85,9 +86,10 @@ class _Files:
         return self._members[name].size_bytes, digest.digest()
 
 
-def judge_archive(file: BinaryIO, trust: Trust, kept: str | None = None) -> ArchiveReport:
+def judge_archive(file: BinaryIO, trust: Trust, kept: str | None = None, quorum: Quorum | None = None) -> ArchiveReport:
     """Judge an archive, and that its log goes on from a checkpoint that the reader `kept`.
 
+    With a `quorum`, the checkpoint of the archive or the one that it goes on from has to be cosigned by it.
     Raises Malformed: it is no archive.
     """
     try:
@@ -108,7 +110,9 @@ def judge_archive(file: BinaryIO, trust: Trust, kept: str | None = None) -> Arch
         unjudged = [not_evaluated("inclusion", "the checkpoint above the records does not hold")]
         return _report([*checks, *unjudged], manifest)
     checks.append(_attempted("inclusion", lambda: _verify_records(files, manifest, head)))
-    checks.append(_kept(files, head, key, kept))
+    checks.append(found := _kept(files, head, key, kept))
+    if quorum is not None:
+        checks.append(_witnesses(files, head, quorum, goes_on=found.holds))
     checks.append(_attempted("private parts", lambda: _verify_private(files, manifest)))
     checks.append(_sources(files, manifest, trust))
     checks.append(_attempted("question", lambda: _verify_question(files, manifest)))
@@ -200,6 +204,15 @@ def _kept(files: _Files, head: TreeHead, key: NoteKey, kept: str | None) -> Chec
         return f"the log goes on from {older.size} entries" + ("" if kept else "; compare it with one that you kept")
 
     return _attempted(name, judge)
+
+
+def _witnesses(files: _Files, head: TreeHead, quorum: Quorum, *, goes_on: bool) -> Check:
+    """Judge who cosigned. Records after the last entry of a checkpoint are in what those who cosigned it never saw."""
+    notes = [(files.text(parts.CHECKPOINT, MAX_NOTE_BYTES), head)]
+    if goes_on:
+        note = files.text(parts.KEPT, MAX_NOTE_BYTES)
+        notes.append((note, claimed_head(note)))
+    return judge_quorum(quorum, notes)
 
 
 def _consistency(text: str) -> tuple[int, list[bytes]]:

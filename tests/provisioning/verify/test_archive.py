@@ -5,10 +5,11 @@ import json
 import subprocess
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,12 +24,17 @@ from shared.audit.archive.container import ArchiveWriter, ContainerAltered, read
 from shared.audit.archive.manifest import Manifest
 from shared.audit.question import Question
 from shared.audit.record import Event
+from shared.audit.tlog.keys import KeyType, NoteSigner
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
+from shared.audit.tlog.note import Note, sign_note
 from shared.errors import Malformed
 from tests.control_plane.vault.bench import ENTRY, Bench
 from tests.fakes.centre import Authority
 
 PERSON = "A. Admin"
+WITNESS, OTHER = (
+    NoteSigner(name, Ed25519PrivateKey.generate(), KeyType.COSIGNATURE) for name in ("example.com/w1", "example.com/w2")
+)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     host.note(Event.AGENT_STOPPED)
     host.deliver(1, 2)
     archiving, proofs = made_by(bench)
-    (folder / "kept").write_text(proofs.checkpoint())
+    (folder / "kept").write_text(cosigned(proofs.checkpoint()))
     host.deliver(3, 4)
     for image in images:
         bench.receive(image)
@@ -61,6 +67,11 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     opened = b"".join(archiving.make(PERSON, Question(person=PERSON), opened=True))
     (folder / "ca.pem").write_bytes(bench.ca.trust.pem())
     return Made(sealed, opened, folder / "ca.pem", folder / "kept", bench.journal.sequencer.key.vkey)
+
+
+def cosigned(checkpoint: str) -> str:
+    note = Note.parse(checkpoint)
+    return replace(note, signatures=(*note.signatures, *sign_note(note.text, WITNESS, seconds=1).signatures)).encode()
 
 
 def made_by(bench: Bench) -> tuple[Archiving, LogProofs]:
@@ -110,6 +121,16 @@ def test_an_archive_is_proved_from_itself_and_the_authority_alone(
     assert main(["archive", str(archive), "--ca", str(made_elsewhere)]) == 1
     archive.write_bytes(b"nothing")
     assert main(["archive", str(archive), "--ca", str(made.ca)]) == 2
+
+
+def test_an_archive_says_who_witnessed_the_log_that_it_is_of(made: Made, tmp_path: Path) -> None:
+    archive = tmp_path / "incident.zip"
+    archive.write_bytes(made.archive)
+    asked = ["archive", str(archive), "--ca", str(made.ca), "--witness", WITNESS.public.vkey]
+
+    assert main(asked) == 0
+    assert main([*asked, "--witness", OTHER.public.vkey]) == 1
+    assert main([*asked, "--witness", OTHER.public.vkey, "--at-least", "1"]) == 0
 
 
 def test_what_was_opened_is_what_its_record_committed_to(made: Made) -> None:
