@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, Any
 
-from sqlalchemy import Boolean, Column, Integer, String, Table, select
+from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Table, select
 from sqlalchemy.orm import Session
 from sqlalchemy.types import TypeEngine
 
@@ -25,7 +25,7 @@ from shared.fields import Fields, decode_base64, encode_base64
 
 KIND = "leadglass database"
 TYPES: dict[str, TypeEngine[Any]] = {
-    "text": String(), "bytes": Blob(), "instant": UtcDateTime(), "whole": Integer(), "flag": Boolean(),
+    "text": String(), "bytes": Blob(), "instant": UtcDateTime(), "whole": BigInteger(), "flag": Boolean(),
 }  # fmt: skip
 MAX_LINE_BYTES = 64 << 20
 _MOST_COLUMNS, _AT_ONCE = 100, 500
