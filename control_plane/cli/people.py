@@ -179,10 +179,12 @@ def audit_verify(options: Namespace) -> int:
         print_json(answer)
     else:
         for source, verdict in sorted(answer.items()):
-            one = "entry" if source == "merkle-log" else "record"
+            one = "entry" if source in ("merkle-log", "search-index") else "record"
             where = "" if verdict["first_bad"] is None else f"{one} {verdict['first_bad']}: "
             bad = f"; {where}{verdict['why']}" if verdict["why"] else ""
-            what = {"certificates": "held against the log", "merkle-log": "entries"}.get(source, "records")
+            what = {"certificates": "held against the log", "merkle-log": "entries", "search-index": "compared"}.get(
+                source, "records"
+            )
             print(f"{source}: {verdict['records']} {what}, {verdict['state']}{bad}")
     return 0 if all(verdict["state"] == "verified" for verdict in answer.values()) else 1
 

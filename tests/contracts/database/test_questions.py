@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from control_plane.audit_log.finding import FoundRecord, Place
+from control_plane.audit_log.reading import MERKLE_LOG, SEARCH_INDEX, ChainState
 from control_plane.db.engine import close_database
 from shared.audit.question import Question
 from shared.audit.record import Action, Event, Happening, Outcome, Subject
@@ -86,3 +87,27 @@ def test_an_index_that_was_edited_leads_to_nothing_that_was_not_asked_for(bench:
     bench.sql("UPDATE audit_names SET name = 'somebody' WHERE kind = 'person'")
 
     assert bench.asking.find(AUDITOR, Question(person="somebody")).records == ()
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "DELETE FROM audit_names WHERE kind = 'person' AND name = 'A. Admin'",
+        "UPDATE audit_records SET event = 'audit.read' WHERE event = 'vault.object-opened'",
+        "UPDATE audit_records SET happened = NULL WHERE event = 'vault.object-opened'",
+        "DELETE FROM audit_subjects WHERE event = 'vault.object-opened'",
+    ],
+)
+def test_a_record_that_was_hidden_from_questions_is_named_by_verification(bench: Bench, hidden: str) -> None:
+    told(bench)
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED
+    ((opened, looked_up),) = bench.rows(
+        "SELECT max(CASE WHEN event = 'vault.object-opened' THEN entry END), "
+        "max(CASE WHEN event = 'vault.looked-up' THEN entry END) FROM audit_records"
+    )
+
+    bench.sql(hidden)
+
+    found = bench.reading.verify(AUDITOR)
+    assert found[SEARCH_INDEX].first_bad == (looked_up if "audit_names" in hidden else opened)
+    assert found[MERKLE_LOG].state is ChainState.VERIFIED
