@@ -87,13 +87,14 @@ def command_line() -> argparse.ArgumentParser:
         "--kept", type=Path, action="append", default=[], metavar="FILE", help="a checkpoint of before; repeatable"
     )
     log.add_argument("--key", metavar="VKEY", help="the log's key, instead of --ca")
-    log.add_argument(
-        "--witness", action="append", default=[], metavar="VKEY", help="who has to have cosigned it; repeatable"
-    )
-    log.add_argument("--at-least", type=int, metavar="K", help="how many of these witnesses [all of them]")
     archive = kinds.add_parser("archive", help="check an incident's records and all that proves them, in one file")
     archive.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-server audit archive` wrote")
     archive.add_argument("--kept", type=Path, metavar="FILE", help="the checkpoint that you kept")
+    for command in (log, archive):
+        command.add_argument(
+            "--witness", action="append", default=[], metavar="VKEY", help="who has to have cosigned it; repeatable"
+        )
+        command.add_argument("--at-least", type=int, metavar="K", help="how many of these witnesses [all of them]")
     for command in (image, sealed, audit, log, archive, wiped):
         command.add_argument(
             "--ca",
@@ -162,11 +163,13 @@ def _log(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str,
 def _archive(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[str, object]]:
     from provisioning.verify import checks
     from provisioning.verify.archive import judge_archive
+    from provisioning.verify.witnesses import Quorum
 
     kept = None if arguments.kept is None else arguments.kept.read_text(errors="replace")
+    quorum = Quorum.parse(arguments.witness, arguments.at_least)
     with arguments.file.open("rb") as file:
         _require_seekable(file)
-        report = judge_archive(file, _trust(arguments.ca), kept)
+        report = judge_archive(file, _trust(arguments.ca), kept, quorum)
     as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
     if report.manifest is not None:
         as_json["question"] = report.manifest.question.json()

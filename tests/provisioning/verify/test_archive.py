@@ -5,10 +5,11 @@ import json
 import subprocess
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,7 @@ from control_plane.audit_log.archiving import Archiving
 from control_plane.enrolment import authority
 from control_plane.keys import store
 from control_plane.tlog.proofs import LogProofs
+from control_plane.witnesses.showing import NothingCosigned
 from provisioning.verify.__main__ import main
 from provisioning.verify.archive import judge_archive
 from provisioning.verify.certificate import parse_trust
@@ -23,12 +25,18 @@ from shared.audit.archive.container import ArchiveWriter, ContainerAltered, read
 from shared.audit.archive.manifest import Manifest
 from shared.audit.question import Question
 from shared.audit.record import Event
+from shared.audit.tlog.keys import KeyType, NoteSigner
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
+from shared.audit.tlog.note import Note, sign_note
 from shared.errors import Malformed
 from tests.control_plane.vault.bench import ENTRY, Bench
 from tests.fakes.centre import Authority
 
 PERSON = "A. Admin"
+WITNESSES = [
+    NoteSigner(f"example.com/w{one}", Ed25519PrivateKey.from_private_bytes(bytes([one] * 32)), KeyType.COSIGNATURE)
+    for one in (1, 2)
+]
 
 
 @dataclass(frozen=True)
@@ -58,16 +66,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         bench.receive(image)
     bench.read(images[0])
     sealed = b"".join(archiving.make(PERSON, Question(patient=ENTRY.patient_id), kept=(folder / "kept").read_text()))
+    noted = Note.parse(proofs.checkpoint())
+    lines = (sign_note(noted.text, one, seconds=1_790_000_000).signatures[0] for one in WITNESSES)
+    archiving, _ = made_by(bench, replace(noted, signatures=(*noted.signatures, *lines)).encode())
     opened = b"".join(archiving.make(PERSON, Question(person=PERSON), opened=True))
     (folder / "ca.pem").write_bytes(bench.ca.trust.pem())
     return Made(sealed, opened, folder / "ca.pem", folder / "kept", bench.journal.sequencer.key.vkey)
 
 
-def made_by(bench: Bench) -> tuple[Archiving, LogProofs]:
+def made_by(bench: Bench, cosigned: str = "") -> tuple[Archiving, LogProofs]:
+    """`cosigned` is the checkpoint that witnesses cosigned, where any did."""
     signer, key = bench.keys.signer(store.JOURNAL), bench.journal.sequencer.key
     certificate = bench.ca.shown(authority.newest_certificate(bench.database, bench.keys.p256(store.JOURNAL))).decode()
     proofs = LogProofs(bench.database, lambda: LogKeyOffer(sign_log_key(signer, key), certificate))
-    made = Archiving(bench.database, bench.asking, bench.private, signer, key, proofs.offer, bench.clock)
+
+    def newest() -> str:
+        if not cosigned:
+            raise NothingCosigned
+        return cosigned
+
+    made = Archiving(bench.database, bench.asking, bench.private, signer, key, proofs.offer, newest, bench.clock)
     return made, proofs
 
 
@@ -123,6 +141,22 @@ def test_what_was_opened_is_what_its_record_committed_to(made: Made) -> None:
 
     files[next(iter(private))] = b'{"reason":"curiosity"}'
     assert verdict(made, packed(files))["files"] == "FAILED"
+
+
+def test_what_witnesses_cosigned_is_in_it_and_counts_by_their_own_keys(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, vkeys = tmp_path / "incident.zip", [one.public.vkey for one in WITNESSES]
+    archive.write_bytes(made.opened)
+    by = ["archive", str(archive), "--ca", str(made.ca), *(f"--witness={vkey}" for vkey in vkeys)]
+
+    assert main(by) == 0
+    said = capsys.readouterr().out
+    assert "passed         cosigned checkpoint" in said
+    assert "2 of 2 cosigned" in said
+    archive.write_bytes(made.archive)
+    assert main(by) == 1
+    assert verdict(made, made.archive)["cosigned checkpoint"] == "not evaluated"
 
 
 @pytest.mark.parametrize("what", ["records/", "proofs/", "signed/", "checkpoint", "kept/consistency", "manifest.json",
