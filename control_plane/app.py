@@ -101,7 +101,6 @@ from control_plane.sanitize.decommissioning import DecommissioningByWipe
 from control_plane.sanitize.desk import WipeDesk
 from control_plane.sanitize.effective import wipe_policy
 from control_plane.sanitize.holds import LiftingHold
-from control_plane.sanitize.pades import Seal, sign_pdf
 from control_plane.settings import Settings
 from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.reading import LogReading
@@ -236,6 +235,8 @@ class ControlPlane:
 
     def _make_certifying(self) -> Certifying:
         def sign(pdf: bytes, reason: str) -> bytes:
+            from control_plane.sanitize.pades import Seal, sign_pdf
+
             chain = parse_chain(self._shown(store.DOCUMENTS), "certificate of documents")
             seal = Seal(self._keys.p256(store.DOCUMENTS), chain, self._settings.time_authority)
             return sign_pdf(pdf, seal, reason, self._clock.now())

@@ -10,6 +10,7 @@ from control_plane.db.models import AuditRow, Host, LogWitness, Object
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment import codes
 from control_plane.enrolment.enroller import Journal
+from control_plane.enrolment.standing import Standing
 from control_plane.fleet.heard import HeardSince
 from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -77,7 +78,7 @@ def _words(host: Host, owes: Owed | None) -> str:
 
 
 def _active(session: Session) -> Iterator[Host]:
-    return (host for host in session.scalars(select(Host).order_by(Host.asset)) if host.active)
+    return iter(session.scalars(select(Host).where(Host.standing == Standing.ACTIVE).order_by(Host.asset)).all())
 
 
 def _heard(session: Session, host: Host, *, reports: bool) -> Heard:

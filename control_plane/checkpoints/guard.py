@@ -34,6 +34,7 @@ from shared.audit.checkpoint import (
     verify_checkpoint,
 )
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.tlog.checkpoint import TreeHead
 from shared.audit.tlog.checkpoint import verify_checkpoint as verify_head
 from shared.audit.tlog.keys import NoteKey
 from shared.canonical import Json
@@ -117,11 +118,18 @@ class LogGuard:
     def seen(self, who: str, signed: bytes, note: str | None = None) -> None:
         """Take note of a statement of this log, and of a checkpoint of the Merkle log, that `who` had together.
 
-        Raises Malformed, WrongSigner, SignatureInvalid, NotOfThisLog, NoteUnverified: it is none; DatabaseUnavailable.
+        A checkpoint that is none takes nothing from the statement. Raises Malformed, WrongSigner, SignatureInvalid,
+        NotOfThisLog, NoteUnverified: one of them is none; DatabaseUnavailable.
         """
         checkpoint = verify_checkpoint(signed, self._own)
-        head = None if note is None else verify_head(note, [self._log_key])
+        try:
+            head = None if note is None else verify_head(note, [self._log_key])
+        except (Malformed, IntegrityFailure):
+            self._take(who, signed, checkpoint, None, None)
+            raise
+        self._take(who, signed, checkpoint, note, head)
 
+    def _take(self, who: str, signed: bytes, checkpoint: Checkpoint, note: str | None, head: TreeHead | None) -> None:
         def judged(session: Session) -> tuple[Finding | None, TreeFinding | None]:
             lost = None if head is None else trees.judge_head(session, head, checkpoint)
             return self._judged(session, checkpoint), lost

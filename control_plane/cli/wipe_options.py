@@ -94,7 +94,9 @@ def _add_carrying(actions: "Commands[argparse.ArgumentParser]", person: Person, 
     how.add_argument("--qr", action="store_true", help="as QR codes in this terminal, and their text")
     ticket.set_defaults(run=later("wipes", "ticket"))
     bring = person(actions.add_parser("import", help="bring a report that `leadglass-wipe` wrote (audited)"))
-    bring.add_argument("file", type=Path, metavar="FILE", help="TICKET.report")
+    bring.add_argument(
+        "file", type=Path, metavar="FILE", help="TICKET.report; or a ticket whose order a restore has lost"
+    )
     bring.set_defaults(run=later("wipes", "bring"))
 
 

@@ -121,8 +121,11 @@ def ticket(options: Namespace) -> int:
 
 
 def bring(options: Namespace) -> int:
+    """Bring a host's report, or the ticket of an order that a restored centre has lost."""
     with options.file.open("rb") as file:
         signed = file.read(_MAX_SIGNED_REPORT_BYTES + 1)
+    if signed.startswith(b"{"):
+        return _told(options, door(options).post("/api/v1/wipes/tickets", {"signed": encode_base64(signed)}))
     return _told(options, door(options).post("/api/v1/wipes/reports", {"signed": encode_base64(signed)}))
 
 

@@ -415,9 +415,10 @@ class Object(Base):
     """One object the vault answers for. Its body is in the object store, its wrap in `wraps`."""
 
     __tablename__ = "objects"
+    __table_args__ = (Index("objects_by_host", "host_id", "received"),)
 
     object_id: Mapped[str] = mapped_column(String(32), primary_key=True)
-    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"), index=True)
+    host_id: Mapped[str] = mapped_column(ForeignKey("hosts.host_id"))
     binding: Mapped[bytes]
     record: Mapped[bytes]
     record_sha256: Mapped[bytes]

@@ -101,6 +101,15 @@ def _add_orders(app: APIFlask, services: PeopleServices) -> None:
 
 
 def _add_evidence(app: APIFlask, services: PeopleServices) -> None:
+    @app.post("/api/v1/wipes/tickets")
+    @app.input(WipeSignature, location="json", arg_name="wanted")
+    @app.output(WipeAnswer, status_code=201)
+    def bring_ticket(wanted: WipeSignature) -> dict[str, Json]:
+        """Take an order back that a restored centre has lost, by its signed ticket."""
+        person = permitted(services, Permission.WIPE_CARRY)
+        signed = decode_base64(wanted.signed, "wipe ticket field 'signed'", MAX_ENVELOPE_BYTES)
+        return services.wipes.showing.order(services.wipes.orders.bring(person.name, signed))
+
     @app.post("/api/v1/wipes/reports")
     @app.input(WipeReportRequest, location="json", arg_name="wanted")
     @app.output(WipeAnswer, status_code=201)

@@ -34,6 +34,7 @@ from shared.sanitization.certificate import (
     Facts,
     Reported,
     Statement,
+    WipeCertificate,
     sign,
 )
 from shared.sanitization.destruction import Destruction
@@ -127,6 +128,8 @@ class Certifying:
                 raise NotCertifiedYet(order_id)
             statement, recorded = row.statement, self._verify_recorded(session, order_id)
             if row.file is not None and row.pdf is not None:
+                if WipeCertificate.parse(row.file).body.statement.payload != statement:
+                    raise StatementAltered(order_id)
                 return Released(row.file, row.pdf)
         made = self._released(held, statement, *recorded)
         return in_one_commit(self._database, lambda session: _kept(session, order_id, made))

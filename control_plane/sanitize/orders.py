@@ -26,7 +26,7 @@ from shared import clock as clocks
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
-from shared.envelope import Signatories, Signer, recorded_keys
+from shared.envelope import Signatories, Signer, recorded_keys, recorded_people
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId, RandomBytes
 from shared.sanitization.destruction import Destruction
@@ -49,6 +49,12 @@ class OrderClosed(Refused):
     def __init__(self, order_id: TicketId, why: str) -> None:
         super().__init__(f"wipe order {order_id} cannot be changed any more: {why}")
         self.order_id, self.why = order_id, why
+
+
+class OrderHeld(Refused):
+    def __init__(self, order_id: TicketId) -> None:
+        super().__init__(f"wipe order {order_id} is held here; its ticket adds nothing to it")
+        self.order_id = order_id
 
 
 class SignedByAnother(Refused):
@@ -180,6 +186,30 @@ class WipeOrders:
         self._verify_open(held)
         return envelope.encode()
 
+    def bring(self, person: str, offered: bytes) -> TicketId:
+        """Take an order back that a restored centre has lost, by its ticket: those who signed it prove it.
+
+        Raises HostUnknown, OrderHeld, SignerUnknown, SignerUnnamed, OwnTicket, SignatureInvalid, Malformed.
+        """
+        signed = SignedTicket.parse(offered)
+        ticket = signed.claimed
+        happening = replace(self._happening(Event.WIPE_REQUESTED, person, ticket), action=Action.CREATE)
+        try:
+            with snapshot(self._database) as session:
+                host = session.get(Host, str(ticket.host_id))
+            if host is None:
+                raise HostUnknown(ticket.host_id)
+            allowed = self._reading.allowed(ticket.host_id, readable_parts(host.parts) or ())
+            signers = verify_signers(signed, _signatories(allowed))
+            who = (*happening.who, *recorded_people(signers, requestor=False))
+            what, why = (*happening.what, *recorded_keys(signers)), "brought back by its ticket"
+            happening = replace(happening, who=who, what=what, reason=why)
+            in_one_commit(self._database, lambda session: self._keep_brought(session, signed, signers, happening))
+        except (Refused, IntegrityFailure) as exc:
+            self._journal.record(failure(happening, Event.WIPE_REQUESTED, exc))
+            raise
+        return ticket.ticket_id
+
     # ---- hosts
 
     def waiting(self, host_id: HostId) -> tuple[bool, tuple[bytes, ...]]:
@@ -247,12 +277,24 @@ class WipeOrders:
 
     def _keep(self, session: Session, ticket: Ticket, happening: Happening) -> None:
         _verify_not_held(session, ticket)
-        session.add(
-            WipeOrderRow(
-                order_id=str(ticket.ticket_id), host_id=str(ticket.host_id), requested=ticket.issued,
-                expires=ticket.expires, ticket=ticket.encode(),
-            )
-        )  # fmt: skip
+        session.add(_row_of(ticket))
+        self._journal.append(session, happening)
+
+    def _keep_brought(
+        self, session: Session, signed: SignedTicket, signers: Sequence[Signer], happening: Happening
+    ) -> None:
+        order_id = str(signed.claimed.ticket_id)
+        if session.get(WipeOrderRow, order_id) is not None:
+            raise OrderHeld(signed.claimed.ticket_id)
+        session.add(_row_of(signed.claimed))
+        session.flush()
+        for signer, statement in zip(signers, signed.statements, strict=True):
+            session.add(
+                WipeSignatureRow(
+                    order_id=order_id, key_id=str(signer.key_id), person=signer.name, signed=self._clock.now(),
+                    statement=statement,
+                )
+            )  # fmt: skip
         self._journal.append(session, happening)
 
     def _keep_signature(
@@ -298,6 +340,13 @@ class WipeOrders:
     def _happening(self, event: Event, person: str, ticket: Ticket) -> Happening:
         who = (Participant("person", person, True),)
         return Happening(event, Action.EXECUTE, Outcome.SUCCESS, who, recorded_as(ticket))
+
+
+def _row_of(ticket: Ticket) -> WipeOrderRow:
+    return WipeOrderRow(
+        order_id=str(ticket.ticket_id), host_id=str(ticket.host_id), requested=ticket.issued, expires=ticket.expires,
+        ticket=ticket.encode(),
+    )  # fmt: skip
 
 
 def recorded_as(ticket: Ticket) -> tuple[Subject, ...]:

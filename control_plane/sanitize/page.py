@@ -167,7 +167,7 @@ def _methods(statement: Statement) -> Iterator[str]:
 def _not_reached(sheet: _Sheet, statement: Statement) -> None:
     sheet.section(words.NOT_REACHED)
     if not statement.judged.not_reached:
-        sheet.both(words.NOTHING_LEFT)
+        sheet.both(words.NOT_LOOKED if statement.reported is None else words.NOTHING_LEFT)
     for one in statement.judged.not_reached:
         sheet.both(names.PLACES[one.place], _how_much(one))
 
@@ -204,12 +204,16 @@ def _people(sheet: _Sheet, statement: Statement) -> None:
         typed = f" ({words.TYPED.en} {words.TYPED.zh}: {report.typed_person or words.NONE.en})"
         sheet.row(words.TECHNICIAN, ticket.person + typed)
         sheet.row(words.HOST, str(report.host_id))
+        if report.overridden or report.undelivered:
+            lost = f"{words.UNDELIVERED.en} {words.UNDELIVERED.zh}: {_counted(report.undelivered)}"
+            sheet.row(words.OVERRIDDEN, ", ".join((*(one.value for one in report.overridden), lost)))
     if destruction is not None:
         _destroyed(sheet, destruction)
     sheet.row(words.REQUESTER, ticket.requester)
     approvers = ", ".join(one.name for one in statement.approvals)
     sheet.row(words.APPROVERS, approvers or f"{words.NONE.en} {words.NONE.zh}")
-    sheet.row(words.VERIFIER, f"{statement.certified_by}; {words.CENTRE.en} {words.CENTRE.zh}, {statement.software}")
+    by_centre = words.COUNTERSIGNED if statement.reported is None else words.CENTRE
+    sheet.row(words.VERIFIER, f"{statement.certified_by}; {by_centre.en} {by_centre.zh}, {statement.software}")
 
 
 def _destroyed(sheet: _Sheet, destruction: Destruction) -> None:
@@ -284,11 +288,17 @@ def _details(sheet: _Sheet, told: Mapping[str, str]) -> None:
 
 def _proof(sheet: _Sheet, certificate: WipeCertificate) -> None:
     sheet.section(words.PROOF)
+    ticket = certificate.body.statement.ticket
+    amount = names.READ_BACKS[ticket.method.read_back]
+    sheet.row(
+        words.LEAST, f"{ticket.method.least.value}; {words.READ_BACK.en} {words.READ_BACK.zh}: {' '.join(amount)}"
+    )
+    sheet.row(words.HELD, f"{_time(ticket.issued)} - {_time(ticket.expires)} UTC")
     record = AuditRecord.parse(certificate.body.record)
     sheet.row(words.RECORDED, f"{record.seq}, {_time(record.time)} UTC")
     for approval in certificate.body.statement.approvals:
         sheet.line(f"• {approval.name}: key {approval.key.key_id}", 7.5)
-    sheet.line(f"• ticket SHA-256 {certificate.body.statement.ticket.digest.hex()}", 7.5)
+    sheet.line(f"• ticket SHA-256 {ticket.digest.hex()}", 7.5)
 
 
 def _told(facts: HealthFacts) -> str:
@@ -301,6 +311,10 @@ def _time(instant: datetime | None) -> str:
 
 def _count(number: int) -> str:
     return f"{number:,}".replace(",", " ")
+
+
+def _counted(number: int) -> str:
+    return "not counted 未统计" if number < 0 else str(number)
 
 
 def _yes(fact: bool) -> str:  # noqa: FBT001

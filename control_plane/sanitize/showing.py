@@ -55,7 +55,7 @@ class WipeShowing:
             "signatures": [
                 {"person": one.person, "key": one.key_id, "signed": clocks.text(one.signed)} for one in held.signatures
             ],
-            "notes": [_note(one.note) for one in held.notes],
+            "notes": [_note(one.seq, one.note) for one in held.notes],
             "reports": [
                 {
                     "received": clocks.text(one.received),
@@ -122,8 +122,11 @@ _NOTHING: dict[str, Json] = {
 }  # fmt: skip
 
 
-def _note(data: bytes) -> Json:
-    note = WipeNote.parse(data)
+def _note(seq: int, data: bytes) -> Json:
+    try:
+        note = WipeNote.parse(data)
+    except Malformed as exc:
+        return {"seq": seq, "event": OrderState.NOT_AUTHENTIC.value, "time": "", "detail": str(exc)}
     return {"seq": note.seq, "event": note.event.value, "time": clocks.text(note.time), "detail": note.detail}
 
 

@@ -121,6 +121,8 @@ class WitnessAsking:
     def _say(self, witness: AskedWitness, said: str, *, disagrees: bool) -> None:
         """Keep why a witness does not cosign; a disagreement is a record, once."""
         said = readable(said, _MAX_SAID_CHARS)
+        if self._known(witness).said == said:
+            return
         _LOG.warning("log.witness-failed", extra={"witness": witness.key.name, "why": said})
 
         def keep(session: Session) -> None:

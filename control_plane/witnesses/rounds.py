@@ -49,6 +49,8 @@ class Rounds:
         if not checkpoint:
             raise DatabaseUnavailable("the Merkle log has no checkpoint yet")
         shown = Shown(checkpoint, self._clock.now())
+        # A clock that was put back must not have an older head shown again once it is there.
+        session.execute(delete(LogRound).where(LogRound.begun > shown.begun))
         session.merge(LogRound(size=size, note=shown.note, begun=shown.begun))
         session.flush()
         _forget(session)

@@ -65,6 +65,18 @@ class Seen:
         }
 
 
+class _Roots:
+    """Roots of this log by size, each found once: most witnesses saw the same."""
+
+    def __init__(self, session: Session) -> None:
+        self._session, self._found = session, dict[int, bytes | None]()
+
+    def at(self, size: int) -> bytes | None:
+        if size not in self._found:
+            self._found[size] = trees.root_at(self._session, size)
+        return self._found[size]
+
+
 class WitnessShowing:
     """`own` returns the key by which this centre cosigns the logs of others, where it does."""
 
@@ -110,30 +122,31 @@ class WitnessShowing:
             return [said for one in self._seen(session) for said in _said(one)]
 
     def _seen(self, session: Session) -> Iterator[Seen]:
+        roots = _Roots(session)
         held = {row.name: row for row in session.scalars(select(LogWitness).order_by(LogWitness.name))}
         for host in session.scalars(select(Host).order_by(Host.asset)):
-            row = held.pop(witness_name(HostId.parse(host.host_id)), None)
-            if host.active and (row is not None or host.state is not None):
-                yield self._one(session, witness_name(HostId.parse(host.host_id)), row, host)
+            name = witness_name(HostId.parse(host.host_id))
+            if host.active and (name in held or host.state is not None):
+                yield self._one(roots, name, held.pop(name, None), host)
         for asked in self._settings.asked:
-            yield self._one(session, asked.key.name, held.pop(asked.key.name, None), None)
-        # What others saw who are asked no more still holds against the log.
-        yield from (self._one(session, name, row, None) for name, row in held.items() if not self._holds(session, row))
+            yield self._one(roots, asked.key.name, held.pop(asked.key.name, None), None)
+        # What others saw, who are hosts or asked no more, still holds against the log.
+        yield from (self._one(roots, name, row, None) for name, row in held.items() if not self._holds(roots, row))
 
-    def _one(self, session: Session, name: str, row: LogWitness | None, host: Host | None) -> Seen:
+    def _one(self, roots: _Roots, name: str, row: LogWitness | None, host: Host | None) -> Seen:
         asset = "" if host is None else host.asset
         own = "" if host is None else _own_word(host)
         if row is None or not row.line:
             vkey, why = ("", "") if row is None else (row.vkey, row.said)
             return Seen(name, asset, vkey, 0, b"", None, None, False if own else None, why, own, silent=True)
-        holds = self._holds(session, row)
+        holds = self._holds(roots, row)
         why = row.said or ("" if holds else f"it cosigned {row.size} entries, root {row.root.hex()}, not of this log")
         at, consistent = datetime.fromtimestamp(row.cosigned, UTC), holds and not own
         return Seen(
             name, asset, row.vkey, row.size, row.root, at, row.heard, consistent, why, own, self._is_silent(row)
         )
 
-    def _holds(self, session: Session, row: LogWitness) -> bool:
+    def _holds(self, roots: _Roots, row: LogWitness) -> bool:
         """Return whether this log is the one that a witness signed; a row that was changed proves nothing."""
         head = TreeHead(self._key.name, row.size, row.root)
         try:
@@ -141,7 +154,7 @@ class WitnessShowing:
             note.verify([NoteKey.parse(row.vkey)])
         except (Malformed, IntegrityFailure):
             return False
-        return trees.root_at(session, row.size) == row.root
+        return roots.at(row.size) == row.root
 
     def _is_ours(self, session: Session, shown: LogRound) -> bool:
         try:

@@ -159,6 +159,14 @@ class Attempts:
             raise NotKept(self._locks, exc.strerror or "it failed") from exc
         return file
 
+    def is_at_work(self, ticket_id: TicketId) -> bool:
+        """Return whether another run has the ticket at this moment."""
+        try:
+            with alone_on(self.lock(ticket_id), ""):
+                return False
+        except AlreadyAtWork:
+            return True
+
     def begin(self, ticket_id: TicketId, envelope: bytes, draft: WipeReport) -> Attempt:
         """Use the ticket up, and have room for all that will be noted. Raises TicketUsed, NotKept."""
         place, made = self._folder / str(ticket_id), self._folder / f".{ticket_id}.new"

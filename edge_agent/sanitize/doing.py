@@ -24,6 +24,7 @@ from edge_agent.sanitize.tasks import Task, TaskKind, tasks
 from shared.clock import Clock
 from shared.errors import IntegrityFailure
 from shared.identity import RandomBytes
+from shared.policy.wipe import ReadBack
 from shared.sanitization.report import NOWHERE, SEED_BYTES, Step, StepOutcome, WipeReport
 from shared.sanitization.stream import RANDOM, Content
 from shared.sanitization.technique import Available, Technique
@@ -162,6 +163,9 @@ class Doing:
             before = None if kept is None else Before.parse(kept)
             if before is None or next(before.held(), None) is None:
                 return True  # nothing was there that could have changed
+        elif any(step.resumed for step in self.draft.steps):
+            # Of a drive that lied about a flush before the power was cut, samples may miss what it lost.
+            task = replace(task, amount=ReadBack.WHOLE)
         known = next(checks, None)
         if known is not None and self.draft.checks[known].ended is not None:
             return True

@@ -8,12 +8,13 @@ USB    indeterminate: a bridge answers for the drive
 
 import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.firmware import ata, mmc, nvme
 from edge_agent.sanitize.firmware.ata_identify import Identity
-from edge_agent.sanitize.firmware.tools import Answer, Tools
+from edge_agent.sanitize.firmware.tools import Answer, NoAnswer, Tools
 from shared.errors import Malformed, Unavailable
 from shared.sanitization.medium import MediumKind
 from shared.sanitization.report import HiddenArea, HiddenKind, HiddenState
@@ -56,7 +57,12 @@ def remove_hidden(drive: Drive, tools: Tools) -> tuple[HiddenArea, ...]:
     if hpa is None:
         return before
     native = _shown(drive) + hpa.sectors
-    said = tools.run("hdparm", ata.SURE, "-N", f"p{native}", str(drive.node))
+    try:
+        said = tools.run("hdparm", ata.SURE, "-N", f"p{native}", str(drive.node)).words
+    except NoAnswer as exc:
+        said = str(exc)
+    with suppress(OSError):
+        (drive.sysfs / "device" / "rescan").write_text("1", encoding="ascii")  # the kernel has the old size
     whole = replace(drive, medium=replace(drive.medium, size_bytes=native * drive.medium.logical_sector_bytes))
     return tuple(
         HiddenArea(one.kind, HiddenState.REMOVED, hpa.sectors, f"{hpa.sectors} sectors were opened for good")
@@ -72,8 +78,8 @@ def _shown(drive: Drive) -> int:
     return drive.medium.size_bytes // drive.medium.logical_sector_bytes
 
 
-def _still(area: HiddenArea, said: Answer) -> HiddenArea:
-    why = f"it could not be opened (cut the drive's power and try once more): {said.words}"
+def _still(area: HiddenArea, said: str) -> HiddenArea:
+    why = f"it could not be opened (cut the drive's power and try once more): {said}"
     return HiddenArea(area.kind, area.state, area.sectors, why[:300])
 
 

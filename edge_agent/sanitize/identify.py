@@ -6,7 +6,7 @@
     eMMC   the card identification register
     USB    the descriptor's serial number is the bridge's; what the drive behind it says counts where the bridge asks it
 
-docs/formats/wipe-drive.md
+docs/formats/wipe-drive.md section 1
 """
 
 from collections.abc import Iterator, Mapping

@@ -19,6 +19,7 @@ _ON_THE_NETWORK = (
     (re.compile(r"/block/rbd\d+$"), "Ceph"),
     (re.compile(r"/block/drbd\d+$"), "DRBD"),
     (re.compile(r"/block/etherd!"), "ATA over Ethernet"),
+    (re.compile(r"/block/ublkb\d+$"), "a program that serves it"),
 )
 _LOCAL_NVME = {"pcie", "apple-nvme"}
 _PARAMETER = re.compile(r"(?:^|\s)(root|resume)=(\S+)")

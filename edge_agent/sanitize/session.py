@@ -175,11 +175,15 @@ class Session:
             self._outbox.note(ticket.ticket_id, NoteEvent.STARTED, looked.plan.why)
             return self._do(self._doing(ticket, attempt, drive, draft, confirmed.attested), progress)
 
+    def is_begun(self, ticket_id: TicketId) -> bool:
+        return self._attempts.is_used(ticket_id)
+
     def unfinished(self) -> tuple[Unfinished, ...]:
         """Return what was begun here and has no end; what ended and was not told is told now. Raises NotKept."""
         left = list[Unfinished]()
-        present = self._hands.drives() if any(not found.is_ended for found in self._attempts.all()) else ()
-        for found in self._attempts.all():
+        all_found = [found for found in self._attempts.all() if not self._attempts.is_at_work(found.ticket_id)]
+        present = self._hands.drives() if any(not found.is_ended for found in all_found) else ()
+        for found in all_found:
             if found.is_ended and found.draft is not None:
                 self._tell(found.ticket_id, found.draft)
                 continue
@@ -304,8 +308,11 @@ class Session:
         return replace(looked, circumstances=circumstances)
 
     def _against_going_on(self, ticket: Ticket, drive: Drive) -> tuple[Refusal, ...]:
-        """Return what speaks against writing on to a drive that was begun: its ticket is used, and its images gone."""
-        known = Known(is_ticket_used=False, hold=False, is_clock_sure=True)
+        """Return what speaks against writing on to a drive that was begun: its ticket is used, and its images gone.
+
+        An incident that came up since does, as soon as the centre has said so.
+        """
+        known = Known(is_ticket_used=False, hold=is_held(self._tickets) is True, is_clock_sure=True)
         circumstances = replace(self._hands.circumstances(drive, self._hands.drives(), known), undelivered=0)
         begun = replace(ticket, drive=replace(ticket.drive, size_bytes=drive.medium.size_bytes))
         return refusals(begun, circumstances)

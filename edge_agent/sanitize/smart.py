@@ -2,6 +2,8 @@
 
 A number is taken only where it is a whole one that a report may carry; what a drive does not say is left out, and
 where it says neither temperature nor state, nothing was evaluated.
+
+docs/formats/wipe-drive.md section 2
 """
 
 import json

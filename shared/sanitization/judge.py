@@ -90,7 +90,9 @@ class _Evidence:
         for steps, following in zip_longest(grouped, grouped[1:]):
             end, until = steps[-1].ended or self.report.ended, following[0].started if following else None
             checks = [
-                one for one in self.report.checks if end <= one.started and (until is None or one.started < until)
+                one
+                for one in self.report.checks
+                if end <= one.started and (until is None or one.started < until) and _tells(one)
             ]
             runs.append(_Run(steps[0].technique, steps, tuple(checks)))
         return tuple(runs)
@@ -346,6 +348,11 @@ def _is_of(run: _Run, one: Checked) -> bool:
             return one.pattern not in ("", "random")
         case Expected.CHANGED:
             return last.technique not in (Technique.OVERWRITE, Technique.DISCARD)
+
+
+def _tells(one: Checked) -> bool:
+    """Say whether there was anything to read: samples of a blank drive cannot change, and tell nothing."""
+    return one.expected is not Expected.CHANGED or one.bytes_to_read > 0
 
 
 def _is_whole(evidence: _Evidence, one: Checked) -> bool:

@@ -5,7 +5,7 @@ copy, and that nothing was stored before it was encrypted, nothing is proved. A 
 it was, and then no laboratory has it. Flash writes it elsewhere, and a bridge or a virtual drive may: old pages of it
 may survive, with key slots that the passphrase opens.
 
-docs/adr/0035-which-drive-may-be-wiped.md, docs/formats/wipe-drive.md
+docs/adr/0035-which-drive-may-be-wiped.md, docs/formats/wipe-drive.md section 3
 """
 
 from collections.abc import Iterator

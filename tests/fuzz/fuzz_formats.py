@@ -64,6 +64,13 @@ from shared.policy.document import ORGANISATION, AfterReceipt, Coverage, Modalit
 from shared.policy.grading import Grading, Rule
 from shared.policy.part import PartContent, PartDocument
 from shared.policy.routes import Peer, Route, Via
+from shared.sanitization.certificate import WipeCertificate
+from shared.sanitization.envelope import SignedTicket, sign_ticket
+from shared.sanitization.exchange import Asked, ListedWipes
+from shared.sanitization.note import NoteEvent, WipeNote
+from shared.sanitization.qr_text import from_lines, to_lines
+from shared.sanitization.report import WipeReport
+from shared.sanitization.ticket import Reason, Ticket
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
 from shared.sealing.hpke import SealedBox
@@ -75,6 +82,9 @@ from tests.fakes.centre import Authority
 from tests.fuzz.target import Target
 from tests.shared import made
 from tests.shared.custody.test_statement import FRAMES, STATEMENT
+from tests.shared.sanitization import tickets
+from tests.shared.sanitization.wipes import certificate as wipe_certificate
+from tests.shared.sanitization.wipes import overwritten, sanitized
 from tests.vectors.generators import policy_devices
 
 _MOST_BYTES = 1 << 20
@@ -154,6 +164,13 @@ _COMMAND_RESULT = CommandResult(
 
 def _command_of(signers: list[SoftwareSigner]) -> SignedCommand:
     return sign_command(_COMMAND, signers)
+
+
+_TICKET, _APPROVERS = tickets.ticket(), ([tickets.BEA], [tickets.BEA, tickets.CAI])
+
+
+def _qr_text(data: bytes) -> None:
+    from_lines(data.decode("utf-8", "replace").splitlines())
 
 
 def _commands(data: bytes) -> None:
@@ -323,6 +340,14 @@ TARGETS = (
     _target("command-envelope", SignedCommand.parse, *(_command_of(signers).encode() for signers in _COMMANDERS)),
     _target("command-result", CommandResult.parse, _COMMAND_RESULT.encode()),
     Target("commands", _commands, (encode_commands([_command_of(_COMMANDERS[0]).encode()]), encode_commands([]))),
+    _target("wipe-ticket", Ticket.parse, _TICKET.encode(), tickets.ticket(reason=Reason.OTHER).encode()),
+    _target("wipe-envelope", SignedTicket.parse, *(sign_ticket(_TICKET, by).encode() for by in _APPROVERS)),
+    _target("wipe-note", WipeNote.parse, WipeNote(_TICKET.ticket_id, 1, NoteEvent.ENDED, made.NOW, "well").encode()),
+    _target("wipe-report", WipeReport.parse, *(wiped()[1].encode() for wiped in (overwritten, sanitized))),
+    _target("wipe-certificate", WipeCertificate.parse, wipe_certificate().encoded),
+    _target("wipe-list", ListedWipes.parse, ListedWipes(True, (b"1", b"2")).encode()),
+    _target("wipe-asked", Asked.parse, Asked(made.NOW, False).encode()),
+    Target("wipe-qr-text", _qr_text, ("\n".join(to_lines(sign_ticket(_TICKET, _APPROVERS[1]).encode())).encode(),)),
     _target("capture-record", CaptureRecord.parse, _capture_record(_SEALED)),
     _target("binding", Binding.parse, made.BINDING.encode()),
     _target("audit-record", AuditRecord.parse, *(record.public for record in made.chain(3))),

@@ -18,9 +18,14 @@ class Drives:
     def __init__(self, qmp: Qmp, guest: Guest, folder: Path) -> None:
         self._qmp, self._guest, self._folder = qmp, guest, folder
 
-    def nvme(self, name: str, node: str, size_bytes: int, slot: str, *, discard: str = "unmap") -> Path:
-        """Put in an NVMe drive and return its file. With `discard="ignore"` it says that it forgot, and did not."""
-        file = self._file(name, size_bytes, discard)
+    def nvme(
+        self, name: str, node: str, size_bytes: int, slot: str, *, discard: str = "unmap", file: Path | None = None
+    ) -> Path:
+        """Put in an NVMe drive and return its file: a new one, or `file`, which another machine had before.
+
+        With `discard="ignore"` it says that it forgot, and did not.
+        """
+        file = self._file(name, size_bytes, discard, file)
         self._qmp.ask("device_add", driver="nvme", id=name, serial=name, drive=name, bus=slot)
         self._guest.await_there(f"/sys/block/{node}/size")
         return file
@@ -40,10 +45,11 @@ class Drives:
         ready = [program.await_line("ready", STARTED_S)[1].split() for _ in disks]
         return program, {serial: node for _, serial, node in ready}
 
-    def _file(self, name: str, size_bytes: int, discard: str) -> Path:
-        file = self._folder / f"{name}.img"
-        with file.open("wb") as opened:
-            opened.truncate(size_bytes)
+    def _file(self, name: str, size_bytes: int, discard: str, file: Path | None = None) -> Path:
+        if file is None:
+            file = self._folder / f"{name}.img"
+            with file.open("wb") as opened:
+                opened.truncate(size_bytes)
         self._qmp.ask(
             "blockdev-add", node_name=name, driver="raw", discard=discard,
             file={"driver": "file", "filename": str(file), "discard": discard},

@@ -7,10 +7,12 @@ report are carried as files.
 import base64
 import io
 import json
+import os
+import subprocess
 import tarfile
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,10 @@ import pyte
 import pytest
 import wcwidth
 
+from control_plane.db.engine import open_database, sqlite_url
+from control_plane.people.accounts import Accounts
+from control_plane.policy.authoring import load_credential, store_credential
+from control_plane.settings import Folders
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.enrol.enroller import enrol
 from edge_agent.https import HttpsDoor, accepted, verified_context
@@ -33,7 +39,6 @@ from shared.sanitization.exchange import ASKED_FILE, Asked
 from tests.edge_agent.sanitize import terminals
 from tests.lab.centre import Centre, centre
 from tests.lab.guard import package
-from tests.lab.guest import quoted
 from tests.lab.image import Image
 from tests.lab.lab import INSIDE, Lab
 
@@ -46,8 +51,11 @@ wipe: {least: clear, read_back: whole, approvals: 1, ticket_hours: 24}
 """
 WIPE = "/opt/leadglass/bin/leadglass-wipe"
 STATE, AGENT, GUARD = "/var/lib/leadglass-wipe", "/var/lib/leadglass", "/var/lib/leadglass-guard"
-SIZE, ENTER = 24 << 20, "\r"
+TICKET, ENTER = "/run/ticket", "\r"
 PATIENT = b"PATIENT^DATA"
+# The larger is still being written when it is seen to be.
+SIZE, LARGE = 24 << 20, 1 << 30
+FULL = (PATIENT * SIZE)[:SIZE]
 
 
 @dataclass(frozen=True)
@@ -70,13 +78,24 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
     folder = tmp_path_factory.mktemp("hospital")
     with centre(folder, "localhost") as running:
         running.publish(POLICY)
-        run("leadglass-server", "policy", "key", "new", str(folder / "dan"), "--name", "Dan").succeeded()
-        dan = folder / "dan.json"
-        running.person("person", "add", "--key", f"{folder}/dan.pub", "--role", "technician", "--out", str(dan))
+        dan = technician_of(running)
         host = AgentFolder(folder / "agent")
         enrol(host, running.enrol_url, EnrolmentCode.parse(running.code("CT 2")), "CT 2")
         accept_policy(host, folder / "guard")
         yield Hospital(running, dan, folder)
+
+
+def technician_of(running: Centre) -> Path:
+    """Return the credential of somebody who may order and not approve, whose account is as old as the approver's.
+
+    Whom the approver gave an account within the week would count as nobody else.
+    """
+    database = open_database(sqlite_url(Folders(running.folder / "data").database))
+    token = Accounts(database, SystemClock()).create("Dan", "technician")
+    first = load_credential(running.folder / "handover" / "credential-first-administrator.json")
+    credential = running.folder / "dan.json"
+    store_credential(credential, replace(first, person="Dan", role="technician", token=token))
+    return credential
 
 
 def accept_policy(host: AgentFolder, state: Path) -> None:
@@ -90,10 +109,17 @@ def accept_policy(host: AgentFolder, state: Path) -> None:
     GuardPolicyStore(state, trust).take(judge(state, Offer(head, tuple(layers)).encode()))
 
 
-@pytest.fixture
-def host(guest_image: Image, hospital: Hospital) -> Iterator[Lab]:
-    """The enrolled host with the program on it; its agent asked the centre last when it was connected."""
+@contextmanager
+def host_of(hospital: Hospital, guest_image: Image, state: Path | None = None) -> Iterator[Lab]:
+    """The enrolled host with the program on it; its agent asked the centre last when it was connected.
+
+    `state` is a disk for what the program notes, which outlives the machine.
+    """
     with Lab(guest_image) as lab:
+        lab.guest.run(f"mkdir -p {STATE}")
+        if state is not None:
+            lab.disk(state)
+            lab.guest.run(f"mount /dev/vdb {STATE}")
         lab.guest.put("/run/package.tar", package())
         lab.guest.put("/run/data.tar", packed({"agent": hospital.folder / "agent", "guard": hospital.folder / "guard"}))
         lab.guest.run(
@@ -102,10 +128,9 @@ def host(guest_image: Image, hospital: Hospital) -> Iterator[Lab]:
             f"mkdir -p {STATE}/out {AGENT}/wipe-tickets"
         )
         lab.guest.put(f"{AGENT}/wipe-tickets/{ASKED_FILE}", Asked(SystemClock().now(), hold=False).encode())
-        lab.guest.put("/run/technician.py", (INSIDE / "technician.py").read_bytes())
         places = {
-            "terminals.py": Path(terminals.__file__), "pyte": Path(pyte.__file__).parent,
-            "wcwidth": Path(wcwidth.__file__).parent,
+            "technician.py": INSIDE / "technician.py", "terminals.py": Path(terminals.__file__),
+            "pyte": Path(pyte.__file__).parent, "wcwidth": Path(wcwidth.__file__).parent,
         }  # fmt: skip
         lab.guest.put("/run/technician.tar", packed(places))
         lab.guest.run("mkdir /run/technician && tar xf /run/technician.tar -C /run/technician")
@@ -120,11 +145,23 @@ def packed(places: dict[str, Path]) -> bytes:
     return buffer.getvalue()
 
 
+def technician(steps: Sequence[tuple[str, str]], *arguments: str) -> list[str]:
+    return ["python3", "/run/technician/technician.py", json.dumps(steps), WIPE, *arguments]
+
+
 def at_the_terminal(host: Lab, steps: Sequence[tuple[str, str]], *arguments: str) -> tuple[int, list[str]]:
     """Return the exit code, and each screen that was waited for."""
-    command = quoted("python3", "/run/technician.py", json.dumps(steps), WIPE, *arguments)
-    done = host.guest.run(command, timeout_s=300, check=False)
+    done = host.guest.run(technician(steps, *arguments), timeout_s=300, check=False)
     return done.code, [json.loads(line) for line in done.out.splitlines()]
+
+
+def beginning(serial: str) -> list[tuple[str, str]]:
+    """Return what a technician does up to the first write."""
+    return [
+        ("Approved by", ENTER), ("THIS IS THE DRIVE OF THE TICKET", ENTER),
+        ("Type the last 4 characters", f"{serial[-4:]}{ENTER}"), ("Type your own name", f"Dan{ENTER}"),
+        ("Press w to begin", "w"),
+    ]  # fmt: skip
 
 
 def order_for(hospital: Hospital, drive: dict[str, Any]) -> str:
@@ -142,38 +179,38 @@ def drives(host: Lab) -> dict[str, dict[str, Any]]:
     return {drive["serial"]: drive for drive in map(json.loads, told.splitlines())}
 
 
-def test_from_the_order_to_a_certificate_that_a_stranger_verifies(
-    host: Lab, hospital: Hospital, tmp_path: Path
-) -> None:
-    other = host.drives.nvme("OTHER", "nvme0n1", SIZE, "slot0")
-    other.write_bytes((PATIENT * SIZE)[:SIZE])
-    meant = host.drives.nvme("S3R1AL4711", "nvme1n1", SIZE, "slot1")
-    meant.write_bytes((PATIENT * SIZE)[:SIZE])
-    drive = drives(host)["S3R1AL4711"]
+def carried(hospital: Hospital, host: Lab, drive: dict[str, Any], place: Path) -> str:
+    """Order and approve the wipe of a drive, carry the ticket to the host, and return the order."""
     order = order_for(hospital, drive)
-    ticket = tmp_path / "ticket"
+    ticket = place / f"{order}.ticket"
     hospital.centre.person("wipe", "ticket", order, "--out", str(ticket), credential=hospital.dan)
-    host.guest.put("/run/ticket", ticket.read_bytes())
+    host.guest.put(TICKET, ticket.read_bytes())
+    return order
 
-    code, seen = at_the_terminal(
-        host,
-        [
-            ("Approved by", ENTER), ("THIS IS THE DRIVE OF THE TICKET", ENTER),
-            ("Type the last 4 characters", f"4711{ENTER}"), ("Type your own name", f"Dan{ENTER}"),
-            ("Press w to begin", "w"), ("leadglass-wipe report", "q"),
-        ],
-        "--ticket", "/run/ticket",
-    )  # fmt: skip
 
-    assert (code, len(seen)) == (0, 6), seen[-1]
-    assert "not the one: another serial" in seen[1]
-    assert "CLEARED" in seen[-1]
-    assert PATIENT not in meant.read_bytes()
-    assert other.read_bytes() == (PATIENT * SIZE)[:SIZE]
+def test_from_the_order_to_a_certificate_that_a_stranger_verifies(
+    guest_image: Image, hospital: Hospital, tmp_path: Path
+) -> None:
+    with host_of(hospital, guest_image) as host:
+        other = host.drives.nvme("OTHER", "nvme0n1", SIZE, "slot0")
+        other.write_bytes(FULL)
+        meant = host.drives.nvme("S3R1AL4711", "nvme1n1", SIZE, "slot1")
+        meant.write_bytes(FULL)
+        order = carried(hospital, host, drives(host)["S3R1AL4711"], tmp_path)
+
+        code, seen = at_the_terminal(
+            host, [*beginning("S3R1AL4711"), ("leadglass-wipe report", "q")], "--ticket", TICKET
+        )
+
+        assert (code, len(seen)) == (0, 6), seen[-1]
+        assert "not the one: another serial" in seen[1]
+        assert "CLEARED" in seen[-1]
+        assert PATIENT not in meant.read_bytes()
+        assert other.read_bytes() == FULL
+        signed = host.guest.run(f"{WIPE} report {order} --out /run/report > /dev/null && base64 /run/report").out
 
     report = tmp_path / "report"
-    signed = host.guest.run(f"{WIPE} report {order} --out /run/report && base64 /run/report").out
-    report.write_bytes(decoded(signed))
+    report.write_bytes(base64.b64decode(signed))
     assert hospital.technician("import", str(report))["state"] == "verified"
     certificates = tmp_path / "certificates"
     hospital.centre.person("wipe", "certify", order, "--out", str(certificates))
@@ -186,25 +223,37 @@ def test_from_the_order_to_a_certificate_that_a_stranger_verifies(
     assert run("leadglass-verify", "certificate", str(altered), "--ca", str(ca)).exit_code != 0
 
 
-def decoded(text: str) -> bytes:
-    lines = text.splitlines()
-    return base64.b64decode("".join(line for line in lines if " " not in line))
-
-
-def test_a_drive_that_was_swapped_is_refused_and_one_whose_wipe_was_killed_is_brought_to_an_end(
-    host: Lab, hospital: Hospital, tmp_path: Path
+def test_a_drive_that_was_swapped_is_refused_and_a_wipe_that_lost_its_machine_is_brought_to_its_end(
+    guest_image: Image, hospital: Hospital, tmp_path: Path
 ) -> None:
-    swapped = host.drives.nvme("SWAPPED", "nvme0n1", SIZE, "slot0")
-    swapped.write_bytes((PATIENT * SIZE)[:SIZE])
-    approved = {"serial": "APPROVED", "model": "QEMU NVMe Ctrl", "wwn": "", "size_bytes": SIZE}
-    order = order_for(hospital, {**drives(host)["SWAPPED"], **approved})
-    ticket = tmp_path / "ticket"
-    hospital.centre.person("wipe", "ticket", order, "--out", str(ticket), credential=hospital.dan)
-    host.guest.put("/run/ticket", ticket.read_bytes())
+    state, kept = tmp_path / "state.img", tmp_path / "meant.img"
+    subprocess.run(["mke2fs", "-q", "-t", "ext4", str(state), "64M"], check=True)
+    with host_of(hospital, guest_image, state) as host:
+        swapped = host.drives.nvme("SWAPPED", "nvme0n1", LARGE, "slot0")
+        swapped.write_bytes(FULL)
+        seen_before = drives(host)["SWAPPED"]
+        order = carried(hospital, host, {**seen_before, "serial": "MEANT", "wwn": ""}, tmp_path)
 
-    _, seen = at_the_terminal(host, [("Approved by", ENTER), ("None of these", "q")], "--ticket", "/run/ticket")
+        _, seen = at_the_terminal(host, [("Approved by", ENTER), ("None of these", "q")], "--ticket", TICKET)
 
-    assert "not the one: another serial" in seen[-1]
-    assert swapped.read_bytes() == (PATIENT * SIZE)[:SIZE]
-    (note,) = host.guest.glob(f"{STATE}/out/{order}.*.note")
-    assert json.loads(host.guest.read(note))["event"] == "refused"
+        assert "not the one: another serial" in seen[-1]
+        assert swapped.read_bytes()[: len(FULL)] == FULL
+        (note,) = host.guest.glob(f"{STATE}/out/{order}.*.note")
+        assert json.loads(host.guest.read(note))["event"] == "refused"
+
+        meant = host.drives.nvme("MEANT", "nvme1n1", LARGE, "slot1")
+        meant.write_bytes(FULL)
+        order = carried(hospital, host, drives(host)["MEANT"], tmp_path)
+        at_work = host.guest.spawn(technician([*beginning("MEANT"), (" MB/s", "")], "--ticket", TICKET))
+        at_work.await_line(" MB/s", 120)
+        os.link(meant, kept)
+    with host_of(hospital, guest_image, state) as again:
+        again.drives.nvme("MEANT", "nvme0n1", LARGE, "slot0", file=kept)
+        assert f"{order}  serial MEANT  RESUMABLE" in again.guest.run(f"{WIPE} status", timeout_s=120).out
+
+        code, seen = at_the_terminal(again, [("leadglass-wipe report", "q")], "resume")
+
+    assert code == 0, seen[-1]
+    assert "CLEARED" in seen[-1]
+    assert "went on to its end" in seen[-1]
+    assert PATIENT not in kept.read_bytes()

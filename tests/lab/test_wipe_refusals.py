@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from tests.lab.conftest import Guarded
 from tests.lab.guard import packed
 from tests.lab.lab import Lab
 from tests.lab.media import Media
@@ -11,15 +12,11 @@ USES = Path(__file__).parent / "inside" / "wipe_uses.py"
 MIB = 1 << 20
 
 
-def with_our_code(lab: Lab) -> None:
-    lab.guest.put("/run/leadglass.tar", packed())
-    lab.guest.run("tar --extract --file /run/leadglass.tar --directory /")
-
-
 def test_each_use_of_a_drive_is_named_while_it_lasts_and_a_copy_of_a_luks_header_opens_it_after_its_erase(
     lab: Lab,
 ) -> None:
-    with_our_code(lab)
+    lab.guest.put("/run/leadglass.tar", packed())
+    lab.guest.run("tar --extract --file /run/leadglass.tar --directory /")
     lab.guest.put("/run/wipe_uses.py", USES.read_bytes())
     lab.drives.scsi("SCSI-1", "sda", 32 * MIB, "slot0")
     lab.drives.nvme("NVME-1", "nvme0n1", 32 * MIB, "slot1")
@@ -60,13 +57,14 @@ AGAIN = """
 import sys
 from edge_agent.media.answer import Answer
 from edge_agent.sanitize.drives import DriveGone, DriveSwapped, find_again, find_drives
+from edge_agent.sanitize.place import is_read_only
 
 def not_looked_at(disk):
     return Answer(disk.number, (), None, "not looked at")
 
 while node := open("/run/told").read().strip():
     [drive] = [each for each in find_drives(look=not_looked_at) if each.node.name == node]
-    print(drive.medium.serial, drive.medium.serial_source, flush=True)
+    print(drive.medium.serial, drive.medium.serial_source, "read-only:", is_read_only(drive), flush=True)
     open("/run/told").read()
     try:
         find_again(drive)
@@ -78,9 +76,9 @@ while node := open("/run/told").read().strip():
 
 
 def test_a_stick_that_is_swapped_between_choice_and_start_is_found_also_by_one_of_the_same_serial(
-    lab: Lab, sticks: Media
+    installed: Guarded, sticks: Media
 ) -> None:
-    with_our_code(lab)
+    lab = installed.lab
     lab.tree.set_defaults("1")
     lab.guest.put("/run/again.py", AGAIN.encode())
     lab.guest.run("mkfifo /run/told")
@@ -89,7 +87,7 @@ def test_a_stick_that_is_swapped_between_choice_and_start_is_found_also_by_one_o
     for other, said in (("", "the same"), ("OTHER", "refused:"), ("CHOSEN", "refused:")):
         node = lab.tree.await_disk("3-1")
         lab.guest.run(f"udevadm settle; echo {node} > /run/told")
-        choosing.await_line("usb-descriptor")
+        choosing.await_line("usb-descriptor read-only: True")  # by the guard's udev rule, for policy says nothing yet
         if other:
             lab.usb.unplug("stick")
             lab.tree.await_gone("3-1")

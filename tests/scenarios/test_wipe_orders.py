@@ -53,8 +53,9 @@ class Hospital:
         return held or 0, recorded or 0
 
     def die(self) -> None:
-        self.centre.process.kill()
-        self.centre.process.wait()
+        if self.centre.process.poll() is None:
+            self.centre.process.kill()
+            self.centre.process.communicate()
 
 
 @pytest.fixture

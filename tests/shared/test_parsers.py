@@ -38,9 +38,12 @@ from shared.fleet.state import HostState
 from shared.identity import CommandId, HostId, Identifier, KeyId, ObjectId
 from shared.policy.bundle import HeadBundle, LayerBundle
 from shared.policy.document import PolicyDocument
+from shared.sanitization.certificate import WipeCertificate
+from shared.sanitization.destruction import Destruction
 from shared.sanitization.envelope import SignedTicket, sign_ticket
 from shared.sanitization.exchange import Asked, ListedWipes
 from shared.sanitization.note import NoteEvent, WipeNote
+from shared.sanitization.report import WipeReport
 from shared.sanitization.ticket import Ticket, TicketId
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
@@ -50,7 +53,7 @@ from shared.sealing.record import CaptureRecord
 from shared.self_test.exchange import CentresWord, Comparison, SelfTestAnswer, SelfTestQuestion
 from shared.signing import EvidencePublicKey, Label, sign_statement, verify_statement
 from tests.shared import made
-from tests.shared.sanitization import tickets
+from tests.shared.sanitization import tickets, wipes
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
@@ -158,6 +161,12 @@ JSON_FORMS = {
     "wipe ticket envelope": Form(
         lambda data: SignedTicket.parse(data).encode(),
         sign_ticket(tickets.ticket(), [tickets.BEA, tickets.CAI]).encode(),
+    ),
+    "wipe report": Form(lambda data: WipeReport.parse(data).encode(), wipes.sanitized()[1].encode()),
+    "wipe certificate": Form(lambda data: WipeCertificate.parse(data).encoded, wipes.certificate().encoded),
+    "certificate of a destruction": Form(
+        lambda data: WipeCertificate.parse(data).encoded,
+        wipes.certificate(Destruction("Dan", "Eve", "shredder HSM 3, H-5", (bytes(32),), made.NOW)).encoded,
     ),
     "wipe note": Form(
         lambda data: WipeNote.parse(data).encode(),

@@ -24,13 +24,17 @@ from tests.vectors.generators import (
     self_test,
     signed_statement,
     spool_export,
+    wipe_certificate,
     wipe_stream,
+    wipe_ticket,
 )
 from tests.vectors.given import BOXES_FILE, FOLDER, Files, KeptBoxes
 
 FORMATS = (
     "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
     "spool-export", "custody", "command", "self-test", "hand-over", "wipe-stream",
+    "wipe",
+    "wipe-certificate",
 )  # fmt: skip
 
 
@@ -41,7 +45,7 @@ def make_all() -> Files:
     for made in (
         signed_statement, policy, policy_options, policy_devices, policy_parts, enrolment, enrolment_chain, host_state,
         canonical_json, spool_export, command, custody, custody_image, custody_pixels, self_test, hand_over,
-        wipe_stream,
+        wipe_certificate, wipe_stream, wipe_ticket,
     ):  # fmt: skip
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()

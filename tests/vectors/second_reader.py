@@ -10,9 +10,10 @@ import hmac
 import ipaddress
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography import x509
@@ -1201,8 +1202,8 @@ _RESULT = _object_of(
 )  # fmt: skip
 
 
-def command(envelope: bytes, keys: list[bytes], threshold: int) -> Any:
-    """Sections 1 to 3, without what only a host knows."""
+def _signed_by_people(envelope: bytes) -> tuple[list[bytes], bytes]:
+    """Return the statements of an envelope and what they are over."""
     _need(len(envelope) <= 65_536, "Malformed", "too large")
     listed = _read(envelope, _object_of(v=_one_of(1), signed=_list_of(_text(87_384), 8)))["signed"]
     statements = [_base64(one, 65_536) for one in listed]
@@ -1213,6 +1214,12 @@ def command(envelope: bytes, keys: list[bytes], threshold: int) -> Any:
     _need(bool(ids) and ids == sorted(set(ids)) and len(payloads) == 1, "Malformed", "order")
     payload = payloads.pop()
     _need(len(payload) <= 4096, "Malformed", "too large")
+    return statements, payload
+
+
+def command(envelope: bytes, keys: list[bytes], threshold: int) -> Any:
+    """Sections 1 to 3, without what only a host knows."""
+    statements, payload = _signed_by_people(envelope)
     value = _read(payload, _COMMAND)
     life = datetime.fromisoformat(value["expires"]) - datetime.fromisoformat(value["issued"])
     _need(0 < life.total_seconds() <= 86_400, "Malformed", "life")
@@ -1230,6 +1237,78 @@ def command_result(signed: bytes, spki: bytes) -> Any:
     payload = statement(signed, "leadglass command result v1", spki)
     _need(len(payload) <= 65_536, "Malformed", "too large")
     return _read(payload, _RESULT)
+
+
+# ---- wipe.md
+
+_PRINTABLE = _matching(r"[ -~]*", 80)
+_PERSON = _matching(r"[^\x00-\x1f\x7f]{1,80}")
+_TECHNIQUES = (
+    "overwrite", "ata-sanitize-block", "ata-sanitize-crypto", "ata-sanitize-overwrite", "ata-secure-erase",
+    "ata-secure-erase-enhanced", "nvme-sanitize-block", "nvme-sanitize-crypto", "nvme-sanitize-overwrite",
+    "nvme-format-user", "nvme-format-crypto", "scsi-sanitize-block", "scsi-sanitize-crypto",
+    "scsi-sanitize-overwrite", "mmc-sanitize", "discard", "luks-erase", "destruction",
+)  # fmt: skip
+_SEQUENCES = ("random", "zero", "three-pass", "bmb21-2019", "dod-5220.22-m-short", "custom")
+_CLASSES, _AMOUNTS = ["clear", "purge"], ["samples", "whole"]
+_WIPE_TICKET = _object_of(
+    v=_one_of(1), ticket=_OBJECT_ID, host=_HOST_ID, evidence_key=_OBJECT_ID, asset=_PERSON,
+    drive=_object_of(
+        serial=_matching(r"[!-~]([ -~]*[!-~])?", 80), wwn=_PRINTABLE, model=_PRINTABLE, size_bytes=_integer(1),
+    ),
+    method=_object_of(
+        least=_one_of(*_CLASSES), techniques=_list_of(_one_of(*_TECHNIQUES), 18), sequence=_one_of(*_SEQUENCES),
+        passes=_list_of(_matching(r"random|[0-9a-f]{2}"), 16), read_back=_one_of(*_AMOUNTS),
+    ),
+    reason=_one_of("disposal", "return", "repair", "reuse", "incident", "other"), requester=_PERSON, person=_PERSON,
+    overrides=_list_of(_one_of("incident-hold", "undelivered-images"), 2), issued=_is_time, expires=_is_time,
+)  # fmt: skip
+
+
+def wipe_ticket(envelope: bytes, keys: list[tuple[str, bytes]], threshold: int, policy: Any) -> Any:
+    """Sections 1 and 2."""
+    statements, payload = _signed_by_people(envelope)
+    value = _read(payload, _WIPE_TICKET)
+    method, overrides = value["method"], value["overrides"]
+    life = datetime.fromisoformat(value["expires"]) - datetime.fromisoformat(value["issued"])
+    hours = life.total_seconds() / 3600
+    _need(0 < hours <= 168, "Malformed", "life")
+    _need(bool(method["techniques"]) and len(set(method["techniques"])) == len(method["techniques"]), "Malformed")
+    _need((method["sequence"] == "custom") == bool(method["passes"]), "Malformed", "passes")
+    _need(overrides == sorted(set(overrides)), "Malformed", "overrides")
+    _need(policy is not None, "NoWipes")
+    _need(_CLASSES.index(method["least"]) >= _CLASSES.index(policy["least"]), "LaxerThanPolicy")
+    _need(_AMOUNTS.index(method["read_back"]) >= _AMOUNTS.index(policy["read_back"]), "LaxerThanPolicy")
+    _need(hours <= policy["ticket_hours"], "HoldsTooLong")
+    known = {hashlib.sha256(b"leadglass evidence key v1\x00" + spki).digest()[:16]: (name, spki) for name, spki in keys}
+    for one in statements:
+        _need(one[8:24] in known, "SignerUnknown")
+        statement(one, "leadglass wipe ticket v1", known[one[8:24]][1])
+    names = [known[one[8:24]][0] for one in statements]
+    for name in names:
+        _need(bool(name), "SignerUnnamed")
+        _need(name.strip().casefold() != value["requester"].strip().casefold(), "OwnTicket")
+    needed = max(policy["approvals"], threshold, 2 if overrides else 1)
+    _need(len({name.strip().casefold() for name in names}) >= needed, "TooFewSignatures")
+    return value
+
+
+def wipe_qr_text(lines: list[str]) -> bytes:
+    """Section 2, the text for QR codes."""
+    found = [re.fullmatch(r"LGW1:([1-9]\d?)/([1-9]\d?):([0-9A-F]{8}):([A-Z2-7]{1,1000})", line) for line in lines]
+    _need(0 < len(found) <= 64 and all(found), "Malformed")
+    matches = [one for one in found if one]
+    _need(len({(one[2], one[3]) for one in matches}) == 1, "Malformed", "mixed")
+    parts = {int(one[1]): one[4] for one in matches}
+    _need(sorted(parts) == list(range(1, int(matches[0][2]) + 1)), "Malformed", "missing")
+    text = "".join(parts[number] for number in sorted(parts))
+    try:
+        envelope = zlib.decompress(base64.b32decode(text + "=" * (-len(text) % 8)))
+    except (ValueError, zlib.error):
+        raise Refusal("Malformed") from None
+    _need(len(envelope) <= 65_536, "Malformed", "too large")
+    _need(hashlib.sha256(envelope).hexdigest()[:8].upper() == matches[0][3], "Malformed", "digest")
+    return envelope
 
 
 # ---- spool-export.md
@@ -1699,3 +1778,373 @@ def samples(seed: bytes, sectors: int) -> list[list[int]]:
         a, b = (int.from_bytes(half, "big") % (end - start - 2 * sample + 1) for half in (drawn[:8], drawn[8:]))
         found += [[start + min(a, b), sample], [start + max(a, b) + sample, sample]]
     return [*found, [sectors - 1, 1]]
+
+
+# ---- wipe-certificate.md
+
+_WIPE_TEXT, _PRINTABLE = _text(300), _matching(r"[\x20-\x7e]*", 80)
+_PATTERN = _matching(r"random|[0-9a-f]{2}|")
+_MEDIUM = _object_of(
+    kind=_one_of("ata-disk", "ata-ssd", "nvme", "scsi-disk", "scsi-ssd", "usb", "mmc", "virtual"),
+    vendor=_PRINTABLE, model=_PRINTABLE, firmware=_PRINTABLE, serial=_PRINTABLE, wwn=_PRINTABLE,
+    serial_source=_text(), size_bytes=_integer(), logical_sector_bytes=_integer(1, 1 << 20),
+    physical_sector_bytes=_integer(1, 1 << 20), rotational=_is_flag,
+    partitions=_list_of(_object_of(type=_PRINTABLE, count=_integer(1, 4096)), 64),
+)  # fmt: skip
+_SECTORS = _object_of(sectors=_integer(), listed=_list_of(_list_of(_integer(), 2), 500))
+_HEALTH = _flat_object(64, _is_flag, _integer(-(2**53) + 1), _WIPE_TEXT)
+_WIPE_STEP = _object_of(
+    technique=_text(), part=_WIPE_TEXT, tool=_WIPE_TEXT,
+    outcome=_one_of("done", "failed", "refused", "interrupted", "unknown"), accepted=_is_flag, progress_seen=_is_flag,
+    completed=_is_flag, pattern=_PATTERN, commitment=_or_null(_HEX32), seed=_or_null(_HEX32), bytes_total=_integer(),
+    bytes_written=_integer(), retries=_integer(), unwritable=_SECTORS, resumed=_integer(), started=_is_time,
+    ended=_or_null(_is_time), detail=_WIPE_TEXT, facts=_HEALTH,
+)  # fmt: skip
+_WIPE_CHECK = _object_of(
+    amount=_one_of("whole", "samples"), expected=_one_of("stream", "pattern", "changed"), pattern=_PATTERN,
+    stream_seed=_or_null(_HEX32), sample_seed=_or_null(_HEX32), bytes_to_read=_integer(), bytes_read=_integer(),
+    bytes_equal=_integer(), different=_SECTORS, unreadable=_SECTORS, tool=_WIPE_TEXT, started=_is_time,
+    ended=_or_null(_is_time),
+)  # fmt: skip
+_WIPE_REPORT = _object_of(
+    v=_one_of(1), ticket=_OBJECT_ID, ticket_sha256=_HEX32, host=_text(), software=_WIPE_TEXT,
+    typed_person=_text(80), clock_sure=_is_flag, started=_is_time, ended=_is_time, interruptions=_integer(),
+    ending=_one_of("completed", "refused", "failed", "aborted", "unknown"), detail=_WIPE_TEXT, medium=_MEDIUM,
+    medium_after=_or_null(_MEDIUM),
+    considered=_list_of(_object_of(technique=_text(), available=_text(), why=_WIPE_TEXT), 18),
+    hidden=_list_of(_object_of(kind=_text(), state=_text(), sectors=_integer(), detail=_WIPE_TEXT), 16),
+    steps=_list_of(_WIPE_STEP, 32), checks=_list_of(_WIPE_CHECK, 32), health_before=_HEALTH, health_after=_HEALTH,
+    overridden=_list_of(_one_of("incident-hold", "undelivered-images"), 2), undelivered=_integer(-1),
+)  # fmt: skip
+_WORST = ("unknown", "failed", "aborted", "completion-not-proven", "logical-delete-only", "partial", "refused")
+_CERTIFIED = ("purged-verified", "cleared-verified", "cleared-hidden-area-unknown", "crypto-shredded", "destroyed")
+_CLASSES = ("none", "clear", "purge", "destroy")
+_MAY_HIDE = {
+    "ata-disk": ("hpa", "dco"), "ata-ssd": ("hpa", "dco"), "usb": ("hpa",), "nvme": ("namespaces",),
+    "mmc": ("boot-partitions",),
+}  # fmt: skip
+_WIPE_PASSES = {
+    "random": ["random"], "zero": ["00"], "three-pass": ["00", "ff", "random"],
+    "bmb21-2019": ["ff", "00", "random", "random", "random", "ff"],
+}  # fmt: skip
+
+
+class _WipeJudge:
+    """Section 2, over the objects as they are."""
+
+    def __init__(self, ticket: Any, ticket_bytes: bytes, report: Any) -> None:
+        self.ticket, self.report, self.faults = ticket, report, list[tuple[str, str]]()
+        self.digest = hashlib.sha256(ticket_bytes).hexdigest()
+        self.medium = report["medium"]
+        self.size = (report["medium_after"] or self.medium)["size_bytes"]
+        spoken_of = [area["kind"] for area in report["hidden"]]
+        unasked = [kind for kind in _MAY_HIDE.get(self.medium["kind"], ()) if kind not in spoken_of]
+        self.hidden = report["hidden"] + [{"kind": kind, "state": "indeterminate", "sectors": 0} for kind in unasked]
+        self.unknown = any(
+            area["state"] == "indeterminate" or (area["state"], area["kind"]) == ("present", "boot-partitions")
+            for area in self.hidden
+        )
+        self.runs = self._runs()
+        reached = max((_CLASSES.index(self._best(run)) for run in self.runs), default=0)
+        self.reached = _CLASSES[min(reached, 1) if self.unknown and reached == 2 else reached]
+
+    def _runs(self) -> list[Any]:
+        runs: list[Any] = []
+        for step in self.report["steps"]:
+            if step["outcome"] == "done":
+                if not runs or runs[-1]["technique"] != step["technique"]:
+                    runs.append({"technique": step["technique"], "steps": [], "checks": []})
+                runs[-1]["steps"].append(step)
+        for number, run in enumerate(runs):
+            end = run["steps"][-1]["ended"] or self.report["ended"]
+            until = runs[number + 1]["steps"][0]["started"] if number + 1 < len(runs) else "~"
+            run["checks"] = [
+                one for one in self.report["checks"]
+                if end <= one["started"] < until and (one["expected"] != "changed" or one["bytes_to_read"])
+            ]  # fmt: skip
+        return runs
+
+    def _best(self, run: Any) -> str:
+        technique = run["technique"]
+        if technique == "luks-erase" or not run["checks"]:
+            return "none"  # the vectors have no LUKS erase that proves anything
+        purges = ("-sanitize-" in technique and technique != "mmc-sanitize") or technique == "nvme-format-crypto"
+        if technique == "ata-sanitize-overwrite" and self.medium["kind"] not in ("ata-disk", "scsi-disk"):
+            return "clear"
+        return "purge" if purges else "clear"
+
+    def judged(self) -> Any:
+        self._all()
+        why = list(dict.fromkeys(one for _, one in self.faults))
+        if why:
+            result = min((one for one, _ in self.faults), key=_WORST.index)
+            reached = self.reached if why == ["below-least"] else "none"
+        else:
+            result = "cleared-hidden-area-unknown" if self.unknown else "cleared-verified"
+            result = "purged-verified" if self.reached == "purge" else result
+            reached, why = self.reached, self._grounds()
+        return {"result": result, "reached": reached, "not_reached": list(self._places()), "why": why}
+
+    def fault(self, holds: bool, result: str, why: str) -> None:
+        if not holds:
+            self.faults.append((result, why))
+
+    def _all(self) -> None:
+        ticket, report = self.ticket, self.report
+        same = (report["ticket"], report["ticket_sha256"], report["host"]) == (
+            ticket["ticket"], self.digest, ticket["host"],
+        )  # fmt: skip
+        self.fault(same, "unknown", "not-this-ticket")
+        if report["ending"] == "refused":
+            touched = any(s["accepted"] or s["bytes_written"] or s["outcome"] == "done" for s in report["steps"])
+            self.faults.append(("unknown", "refused-yet-written") if touched else ("refused", "refused"))
+            return
+        if report["ending"] != "completed":
+            self.faults.append((report["ending"], f"ended-{report['ending']}"))
+        self._times()
+        self._drive()
+        self._steps()
+        for area in report["hidden"]:
+            left = area["state"] == "present" and area["kind"] != "boot-partitions"
+            self.fault(not left, "partial", "hidden-area-left")
+        self._read_back()
+        least = _CLASSES.index(ticket["method"]["least"])
+        self.fault(_CLASSES.index(self.reached) >= least, "partial", "below-least")
+
+    def _times(self) -> None:
+        ticket, report = self.ticket, self.report
+        earliest = (datetime.fromisoformat(ticket["issued"]) - timedelta(minutes=5)).isoformat(timespec="microseconds")
+        in_time = earliest.replace("+00:00", "Z") <= report["started"] <= ticket["expires"]
+        self.fault(in_time, "unknown", "out-of-time")
+        self.fault(report["clock_sure"], "unknown", "clock-unsure")
+        for one in (*report["steps"], *report["checks"]):
+            ended = one["ended"] or one["started"]
+            within = report["started"] <= one["started"] <= ended <= report["ended"]
+            self.fault(within, "unknown", "times-contradict")
+        self.fault(report["started"] <= report["ended"], "unknown", "times-contradict")
+        self.fault(set(report["overridden"]) <= set(ticket["overrides"]), "failed", "not-allowed")
+
+    def _drive(self) -> None:
+        before, after, asked = self.medium, self.report["medium_after"], self.ticket["drive"]
+        self.fault(all(before[name] == asked[name] for name in asked), "unknown", "not-this-drive")
+        self.fault(before["serial_source"] != "none", "unknown", "serial-unknown")
+        if after is None:
+            self.faults.append(("completion-not-proven", "drive-not-seen-again"))
+            return
+        removed = sum(
+            area["sectors"] for area in self.report["hidden"]
+            if area["state"] == "removed" and area["kind"] in ("hpa", "dco", "accessible-max-address")
+        )  # fmt: skip
+        larger = before["size_bytes"] + removed * before["logical_sector_bytes"]
+        same = all(before[n] == after[n] for n in before if n not in ("partitions", "size_bytes"))
+        self.fault(same and after["size_bytes"] in (before["size_bytes"], larger), "unknown", "drive-changed")
+
+    def _steps(self) -> None:
+        self.fault(bool(self.runs), "completion-not-proven", "nothing-done")
+        results = {"failed": "failed", "interrupted": "aborted", "unknown": "completion-not-proven"}
+        for step in self.report["steps"]:
+            if step["outcome"] in results:
+                self.faults.append((results[step["outcome"]], f"step-{step['outcome']}"))
+            contradicts = step["outcome"] == "refused" and (step["accepted"] or step["bytes_written"])
+            contradicts = contradicts or (step["outcome"] == "done" and step["ended"] is None)
+            self.fault(not contradicts, "unknown", "step-contradicts")
+            self.fault(not step["unwritable"]["sectors"], "partial", "sectors-unwritable")
+            self.fault(step["technique"] in self.ticket["method"]["techniques"], "failed", "not-allowed")
+        for run in self.runs:
+            if run["technique"] == "overwrite":
+                self._overwritten(run)
+            elif run["technique"] == "luks-erase":
+                self.faults.append(("logical-delete-only", "keys-not-proved"))
+            else:
+                self._commanded(run)
+
+    def _overwritten(self, run: Any) -> None:
+        method, patterns = self.ticket["method"], [step["pattern"] for step in run["steps"]]
+        wanted = method["passes"] if method["sequence"] == "custom" else _WIPE_PASSES[method["sequence"]]
+        self.fault(patterns == wanted, "completion-not-proven", "passes-differ")
+        seeds = [step["seed"] for step in run["steps"] if step["seed"] is not None]
+        self.fault(len(set(seeds)) == len(seeds), "completion-not-proven", "seed-twice")
+        for step in run["steps"]:
+            whole = step["completed"] and step["bytes_written"] == step["bytes_total"] == self.size
+            self.fault(whole, "partial", "not-all-written")
+            if step["pattern"] == "random":
+                both = step["seed"] is not None and step["commitment"] is not None
+                self.fault(both, "completion-not-proven", "seed-missing")
+                committed = not both or hashlib.sha256(bytes.fromhex(step["seed"])).hexdigest() == step["commitment"]
+                self.fault(committed, "unknown", "seed-not-committed")
+
+    def _commanded(self, run: Any) -> None:
+        for step in run["steps"]:
+            self.fault(step["accepted"], "completion-not-proven", "command-not-accepted")
+            self.fault(step["completed"], "completion-not-proven", "command-not-completed")
+            self.fault(step["facts"].get("password_left") is not True, "failed", "password-left")
+            is_format = step["technique"].startswith("nvme-format")
+            covered = not is_format or step["facts"].get("namespaces_covered") is True
+            self.fault(covered, "partial", "hidden-area-left")
+        changed = any(one["expected"] == "changed" and one["bytes_equal"] for one in run["checks"])
+        shown = all(s["progress_seen"] or s["facts"].get("log_names_run") is True for s in run["steps"])
+        seen = changed or shown or run["technique"] == "discard"
+        self.fault(seen, "completion-not-proven", "command-not-seen")
+
+    def _read_back(self) -> None:
+        for one in self.report["checks"]:
+            self.fault(not one["different"]["sectors"], "partial", "read-back-differs")
+            self.fault(not one["unreadable"]["sectors"], "partial", "sectors-unreadable")
+        for run in self.runs:
+            unproved = "logical-delete-only" if run["technique"] == "discard" else "completion-not-proven"
+            for one in run["checks"]:
+                self.fault(self._is_of(run, one), unproved, "read-back-of-another")
+                whole = self._is_whole(one)
+                self.fault(whole, unproved, "read-back-incomplete")
+                self.fault(not whole or one["bytes_equal"] == one["bytes_read"], "partial", "read-back-differs")
+            if run is not self.runs[-1]:
+                continue
+            if not run["checks"] and run["technique"] != "luks-erase":
+                self.faults.append((unproved, "not-read-back"))
+                continue
+            must = run["technique"] == "discard" or self.ticket["method"]["read_back"] == "whole"
+            must = must or any(step["resumed"] for step in run["steps"])
+            any_whole = any(one["amount"] == "whole" for one in run["checks"])
+            self.fault(any_whole or not must, unproved, "read-back-too-little")
+
+    def _is_of(self, run: Any, one: Any) -> bool:
+        last, technique = run["steps"][-1], run["technique"]
+        if one["expected"] == "stream":
+            return technique == "overwrite" and last["seed"] is not None and one["stream_seed"] == last["seed"]
+        if one["expected"] == "changed":
+            return technique not in ("overwrite", "discard")
+        if technique == "overwrite":
+            return bool(one["pattern"] == last["pattern"] != "random")
+        return one["pattern"] == "00" if technique == "discard" else one["pattern"] not in ("", "random")
+
+    def _is_whole(self, one: Any) -> bool:
+        if one["ended"] is None or one["bytes_read"] != one["bytes_to_read"] or not one["bytes_read"]:
+            return False
+        if one["amount"] == "whole":
+            is_plain = one["sample_seed"] is None and one["expected"] != "changed"
+            return bool(is_plain and one["bytes_read"] == self.size)
+        sector = self.medium["logical_sector_bytes"]
+        meant = sum(count for _, count in samples(bytes(32), self.size // sector)) * sector
+        fits = one["bytes_read"] <= meant if one["expected"] == "changed" else one["bytes_read"] == meant
+        return one["sample_seed"] is not None and bool(fits)
+
+    def _places(self) -> Iterator[Any]:
+        def place(name: str, sectors: int | None = None, listed: Any = (), detail: str = "") -> Any:
+            return {"place": name, "sectors": sectors, "listed": [*listed], "detail": detail}
+
+        if self.report["ending"] == "refused":
+            return
+        for area in self.hidden:
+            if area["state"] == "indeterminate":
+                yield place("hidden-area-unknown", None, (), area["kind"])
+            elif area["state"] == "present" and area["kind"] == "boot-partitions":
+                yield place("boot-partitions", area["sectors"] or None)
+            elif area["state"] == "present":
+                yield place("hidden-area", area["sectors"] or None, (), area["kind"])
+        if self.reached != "purge":
+            yield from self._beneath(place)
+        for step in self.report["steps"]:
+            if step["unwritable"]["sectors"]:
+                yield place("unwritable", step["unwritable"]["sectors"], step["unwritable"]["listed"])
+        for one in self.report["checks"]:
+            for name in ("different", "unreadable"):
+                if one[name]["sectors"]:
+                    yield place(name, one[name]["sectors"], one[name]["listed"])
+        read = max((one["bytes_read"] for one in self.runs[-1]["checks"]), default=0) if self.runs else 0
+        sector = self.medium["logical_sector_bytes"]
+        if read < self.size:
+            yield place("not-read-back", (self.size - read + sector - 1) // sector)
+
+    def _beneath(self, place: Callable[..., Any]) -> Iterator[Any]:
+        kind = self.medium["kind"]
+        if kind == "virtual":
+            yield place("beneath-virtual")
+            return
+        if kind == "usb":
+            yield place("behind-bridge")
+        elif kind not in ("ata-disk", "scsi-disk"):
+            yield place("spare-area")
+        remapped = self.report["health_after"].get("reallocated_sectors")
+        if not isinstance(remapped, int) or isinstance(remapped, bool):
+            yield place("remapped-sectors-unknown")
+        elif remapped > 0:
+            yield place("remapped-sectors", remapped)
+
+    def _grounds(self) -> list[str]:
+        by = {"overwrite": "all-passes-written", "luks-erase": "keys-destroyed"}
+        why = list(dict.fromkeys(by.get(run["technique"], "command-ran") for run in self.runs))
+        if all(run["technique"] == "overwrite" for run in self.runs):
+            why.append("overwrite-is-clear")
+        if checks := self.runs[-1]["checks"]:
+            whole = any(one["amount"] == "whole" for one in checks)
+            why.append("read-back-whole" if whole else "read-back-samples")
+        if self.unknown:
+            why.append("hidden-area-unknown")
+        if self.report["interruptions"] or any(step["resumed"] for step in self.report["steps"]):
+            why.append("went-on")
+        sources = {
+            "usb-descriptor": "serial-from-bridge",
+            "kernel": "serial-from-bridge",
+            "label": "serial-from-person",
+        }
+        if self.medium["serial_source"] in sources:
+            why.append(sources[self.medium["serial_source"]])
+        if self.report["typed_person"] != self.ticket["person"]:
+            why.append("person-differs")
+        return why
+
+
+def wipe_judgement(ticket: bytes, report: bytes) -> Any:
+    return _WipeJudge(canonical(ticket), ticket, _read(report, _WIPE_REPORT)).judged()
+
+
+_WIPE_FACTS = _object_of(**dict.fromkeys((
+    "organisation", "property_number", "media_source", "confidentiality_before", "confidentiality_after", "backup",
+    "destination", "owner_consent", "location", "contact", "technician_role", "verifier_role",
+), _text(200)))  # fmt: skip
+_WIPE_JUDGED = _object_of(
+    result=_one_of(*_WORST, *_CERTIFIED), reached=_one_of(*_CLASSES),
+    not_reached=_list_of(_object_of(place=_text(), sectors=_or_null(_integer()),
+                                    listed=_list_of(_list_of(_integer(), 2), 500), detail=_text(300)), 256),
+    why=_list_of(_text(), 64),
+)  # fmt: skip
+_WIPE_STATEMENT = _object_of(
+    v=_one_of(1), ticket=lambda value: isinstance(value, dict),
+    approvals=_list_of(_object_of(name=_text(80), key=_text(), signature=_text()), 8),
+    reported=_or_null(_object_of(report=_WIPE_REPORT, signature=_text())),
+    destruction=_or_null(_object_of(v=_one_of(1), recorded_by=_text(80), witness=_text(80), means=_text(200),
+                                    photographs=_list_of(_HEX32, 20), time=_is_time)),
+    judged=_WIPE_JUDGED, rules=_integer(), facts=_WIPE_FACTS, certified_by=_text(80), made=_is_time, software=_text(80),
+)  # fmt: skip
+_WIPE_FILE = _object_of(
+    v=_one_of(1), key=_OBJECT_ID, signature=_text(),
+    body=_object_of(
+        statement=_WIPE_STATEMENT,
+        certificates=_list_of(_object_of(source=_text(), pem=_matching(r"(?s:.*)", 65_536)), 4),
+        log=_object_of(record=_matching(r"(?s:.*)", 16_384), proof=_matching(r"(?s:.*)", 1 << 20)),
+    ),
+)  # fmt: skip
+
+
+def wipe_certificate(data: bytes, centre_spki: bytes, host_spki: bytes) -> str:
+    """Sections 3 and 4: the SHA-256 of the statement, once the signatures of all who signed hold."""
+    file = _read(data, _WIPE_FILE)
+    stated = file["body"]["statement"]
+    _need((stated["reported"] is None) != (stated["destruction"] is None), "Malformed", "both or neither")
+    _put_together(file["body"], file["key"], file["signature"], "leadglass wipe certificate v1", centre_spki)
+    if (reported := stated["reported"]) is not None:
+        key = stated["ticket"]["evidence_key"]
+        _put_together(reported["report"], key, reported["signature"], "leadglass wipe report v1", host_spki)
+    for one in stated["approvals"]:
+        spki = _base64(one["key"], 128)
+        _put_together(
+            stated["ticket"], public_key(spki)[1].hex(), one["signature"], "leadglass wipe ticket v1", spki
+        )  # fmt: skip
+    return hashlib.sha256(_print(stated, 0)).hexdigest()
+
+
+def _put_together(payload: Any, key: str, signature: Any, label: str, spki: bytes) -> None:
+    signed, printed = _base64(signature, 64), _print(payload, 0)
+    _need(len(signed) == 64, "Malformed", "signature")
+    head = b"LGSIGN\x00\x01" + bytes.fromhex(key) + len(printed).to_bytes(4, "big")
+    statement(head + printed + signed, label, spki)

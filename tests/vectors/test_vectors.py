@@ -48,8 +48,15 @@ from shared.policy.document import KeyPurpose, PolicyDocument
 from shared.policy.effective import effective
 from shared.policy.grading import Grading
 from shared.policy.part import PartDocument
+from shared.policy.wipe import WipePolicy
+from shared.sanitization.certificate import WipeCertificate
+from shared.sanitization.envelope import SignedTicket, verify_ticket
+from shared.sanitization.judge import judge
+from shared.sanitization.qr_text import from_lines
+from shared.sanitization.report import WipeReport
 from shared.sanitization.sampling import places
 from shared.sanitization.stream import Content
+from shared.sanitization.ticket import Ticket
 from shared.sealing import object_file
 from shared.sealing.hpke import SealingPrivateKey
 from shared.sealing.index import SealedIndex, open_index
@@ -280,6 +287,20 @@ def our_command_result(given: Value) -> Value:
     return {"result": "verified", "payload": json.loads(result.encode())}
 
 
+def our_wipe_ticket(given: Value) -> Value:
+    keys = [(one["name"], EvidencePublicKey.parse(b64(one, "spki"))) for one in given["keys"]]
+    names = {key.key_id: name for name, key in keys if name}
+    people = Signatories(tuple(key for _, key in keys), given["threshold"], names)
+    policy = given["policy"] and WipePolicy.parse(Fields(given["policy"], "policy wipe"))
+    envelope = SignedTicket.parse(b64(given, "bytes"))
+    assert envelope.encode() == b64(given, "bytes")
+    return {"result": "verified", "payload": json.loads(verify_ticket(envelope, people, policy).ticket.encode())}
+
+
+def our_wipe_text(given: Value) -> Value:
+    return {"result": "read", "bytes_base64": base64.b64encode(from_lines(given["lines"])).decode()}
+
+
 def our_receipt(given: Value) -> Value:
     key, digest = EvidencePublicKey.parse(b64(given, "spki")), bytes.fromhex(given["record_sha256_hex"])
     receipt = verify_receipt(b64(given, "signed"), key, ObjectId.parse(given["object_id"]), digest)
@@ -314,6 +335,24 @@ def our_samples(given: Value) -> Value:
     seed = bytes.fromhex(given["sample_seed_hex"])
     found = places(seed, given["size_bytes"], given["sector_bytes"])
     return wipe_generator.described([[one.first, one.count] for one in found])
+
+
+def our_wipe_judgement(given: Value) -> Value:
+    ticket, report = Ticket.parse(b64(given, "ticket")), WipeReport.parse(b64(given, "report"))
+    assert (ticket.encode(), report.encode()) == (b64(given, "ticket"), b64(given, "report"))
+    return {"result": "judged", "judged": judge(ticket, report).json()}
+
+
+def our_wipe_certificate(given: Value) -> Value:
+    certificate = WipeCertificate.parse(b64(given, "bytes"))
+    assert certificate.encoded == b64(given, "bytes")
+    certificate.verify(EvidencePublicKey.parse(b64(given, "centre_spki")))
+    statement, host = certificate.body.statement, EvidencePublicKey.parse(b64(given, "host_spki"))
+    if statement.reported is not None:
+        verify_statement(statement.reported.signed(statement.ticket.evidence_key), Label.WIPE_REPORT, host)
+    for one in statement.approvals:
+        verify_statement(one.signed(statement.ticket), Label.WIPE_TICKET, one.key)
+    return {"result": "verified", "statement_sha256": statement.sha256}
 
 
 def our_custody(given: Value) -> Value:
@@ -434,6 +473,8 @@ OURS: dict[str, Reader] = {
     "receipt": our_receipt,
     "command": our_command,
     "command-result": our_command_result,
+    "wipe-ticket": our_wipe_ticket,
+    "wipe-qr-text": our_wipe_text,
     "export-manifest": our_manifest,
     "export-list": our_list,
     "parse": our_parse,
@@ -448,6 +489,8 @@ OURS: dict[str, Reader] = {
     "hand-over": our_hand_over,
     "pass-content": our_pass_content,
     "samples": our_samples,
+    "wipe-judgement": our_wipe_judgement,
+    "wipe-certificate": our_wipe_certificate,
 }
 
 # ---- read by the second reader
@@ -543,6 +586,16 @@ def second_command(given: Value) -> Value:
     return {"result": "verified", "payload": second_reader.command(b64(given, "bytes"), keys, given["threshold"])}
 
 
+def second_wipe_ticket(given: Value) -> Value:
+    keys = [(one["name"], b64(one, "spki")) for one in given["keys"]]
+    payload = second_reader.wipe_ticket(b64(given, "bytes"), keys, given["threshold"], given["policy"])
+    return {"result": "verified", "payload": payload}
+
+
+def second_wipe_text(given: Value) -> Value:
+    return {"result": "read", "bytes_base64": base64.b64encode(second_reader.wipe_qr_text(given["lines"])).decode()}
+
+
 def second_command_result(given: Value) -> Value:
     payload = second_reader.command_result(b64(given, "signed"), b64(given, "spki"))
     return {"result": "verified", "payload": payload}
@@ -609,6 +662,8 @@ SECOND: dict[str, Reader] = {
     "receipt": second_receipt,
     "command": second_command,
     "command-result": second_command_result,
+    "wipe-ticket": second_wipe_ticket,
+    "wipe-qr-text": second_wipe_text,
     "export-manifest": lambda given: {
         "result": "verified", "payload": second_reader.export_manifest(b64(given, "signed"), b64(given, "spki")),
     },
@@ -633,6 +688,15 @@ SECOND: dict[str, Reader] = {
     },
     "hand-over": lambda given: {
         "result": "verified", "report": second_reader.hand_over(b64(given, "bytes"), b64(given, "spki")),
+    },
+    "wipe-judgement": lambda given: {
+        "result": "judged", "judged": second_reader.wipe_judgement(b64(given, "ticket"), b64(given, "report")),
+    },
+    "wipe-certificate": lambda given: {
+        "result": "verified",
+        "statement_sha256": second_reader.wipe_certificate(
+            b64(given, "bytes"), b64(given, "centre_spki"), b64(given, "host_spki")
+        ),
     },
     "pass-content": second_pass_content,
     "samples": lambda given: wipe_generator.described(

@@ -8,20 +8,22 @@ What is asked of a drive that may have begun already is its status, never the sa
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 
 from edge_agent.sanitize.drive import Drive, Watch
+from edge_agent.sanitize.engine.direct import open_drive
 from edge_agent.sanitize.firmware import ata, nvme, scsi
 from edge_agent.sanitize.firmware.ata import AtaSanitizer, SecureErase
 from edge_agent.sanitize.firmware.discard import Discard
 from edge_agent.sanitize.firmware.ending import ended
 from edge_agent.sanitize.firmware.mmc import MmcSanitize
 from edge_agent.sanitize.firmware.nvme import Format, NvmeSanitizer
-from edge_agent.sanitize.firmware.sanitizing import Sanitizer, Sanitizing
+from edge_agent.sanitize.firmware.sanitizing import Held, Sanitizer, Sanitizing
 from edge_agent.sanitize.firmware.scsi import ScsiSanitizer
 from edge_agent.sanitize.firmware.tools import Tools
 from shared.clock import Clock
-from shared.errors import Malformed, Unavailable
+from shared.errors import Malformed, Refused, Unavailable
 from shared.sanitization.report import NOWHERE, Step, StepOutcome
 from shared.sanitization.technique import Technique
 
@@ -44,11 +46,22 @@ _ZEROS = {
 }  # fmt: skip
 
 
+def alone(drive: Drive) -> Held:
+    """Hold the drive by O_EXCL, so that nobody mounts it meanwhile. Raises NotOpened, NotThere."""
+    return open_drive(drive.node, drive.number)
+
+
 class Commands:
     """`pause` waits that many seconds. Covers what `is_of_firmware` says; the others are no commands to a drive."""
 
-    def __init__(self, tools: Tools, clock: Clock, pause: Callable[[float], None]) -> None:
-        self._tools, self._clock, self._pause = tools, clock, pause
+    def __init__(
+        self,
+        tools: Tools,
+        clock: Clock,
+        pause: Callable[[float], None],
+        alone: Callable[[Drive], Held] = alone,
+    ) -> None:
+        self._tools, self._clock, self._pause, self._alone = tools, clock, pause, alone
 
     @staticmethod
     def is_of_firmware(technique: Technique) -> bool:
@@ -71,24 +84,32 @@ class Commands:
         technique = noted.technique
         if technique in _SANITIZERS:
             return self._sanitizing(technique, drive).run(noted, drive.medium.size_bytes, watch)
-        try:
-            if technique in ata.ERASES:
-                return SecureErase(drive, self._tools, self._clock).run(noted, watch)
-            return self._waited(noted, drive, watch)
-        except (Unavailable, Malformed) as exc:
-            return ended(noted, self._clock, StepOutcome.UNKNOWN, f"the drive could not be asked: {exc}")
+        if technique in ata.ERASES:
+            erase = SecureErase(drive, self._tools, self._clock)
+            return self._held(noted, drive, StepOutcome.REFUSED, lambda: erase.run(noted, watch))
+        return self._held(noted, drive, StepOutcome.REFUSED, lambda: self._waited(noted, drive, watch))
 
     def resume(self, noted: Step, drive: Drive, watch: Watch) -> Step:
         technique = noted.technique
         if technique in _SANITIZERS:
             return self._sanitizing(technique, drive).resume(noted, drive.medium.size_bytes, watch)
-        try:
-            if technique in ata.ERASES:
-                return SecureErase(drive, self._tools, self._clock).resume(noted, watch)
-            # These do not go on by themselves, and what they did to a part is done: they are given once more.
-            return self._waited(replace(noted, resumed=noted.resumed + 1), drive, watch)
-        except (Unavailable, Malformed) as exc:
-            return ended(noted, self._clock, StepOutcome.UNKNOWN, f"the drive could not be asked: {exc}")
+        if technique in ata.ERASES:
+            erase = SecureErase(drive, self._tools, self._clock)
+            return self._held(noted, drive, StepOutcome.UNKNOWN, lambda: erase.resume(noted, watch))
+        # These do not go on by themselves, and what they did to a part is done: they are given once more.
+        again = replace(noted, resumed=noted.resumed + 1)
+        return self._held(again, drive, StepOutcome.UNKNOWN, lambda: self._waited(again, drive, watch))
+
+    def _held(self, noted: Step, drive: Drive, otherwise: StepOutcome, do: Callable[[], Step]) -> Step:
+        with ExitStack() as held:
+            try:
+                held.enter_context(self._alone(drive))
+            except (Refused, Unavailable) as exc:
+                return ended(noted, self._clock, otherwise, f"nothing was done now: {exc}")
+            try:
+                return do()
+            except (Unavailable, Malformed) as exc:
+                return ended(noted, self._clock, StepOutcome.UNKNOWN, f"the drive could not be asked: {exc}")
 
     def _waited(self, noted: Step, drive: Drive, watch: Watch) -> Step:
         if noted.technique in nvme.FORMATS:
@@ -98,4 +119,5 @@ class Commands:
         return Discard(drive, self._tools, self._clock).run(noted, watch)
 
     def _sanitizing(self, technique: Technique, drive: Drive) -> Sanitizing:
-        return Sanitizing(_SANITIZERS[technique](technique, drive, self._tools), self._clock, self._pause)
+        sanitizer = _SANITIZERS[technique](technique, drive, self._tools)
+        return Sanitizing(sanitizer, self._clock, self._pause, lambda: self._alone(drive))

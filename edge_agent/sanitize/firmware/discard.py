@@ -1,6 +1,7 @@
 """Discard, by blkdiscard: a hint that the blocks are not needed. What the drive makes of it only a read back can tell.
 
-Never `--secure`, which most drives refuse, nor `--zeroout`, which is an overwrite.
+Never `--secure`, which most drives refuse, nor `--zeroout`, which is an overwrite. With `--force`: else the tool wants
+to hold the drive alone, and we do.
 """
 
 from dataclasses import replace
@@ -44,9 +45,8 @@ class Discard:
             if watch.is_stopped:
                 return ended(noted, self._clock, StepOutcome.INTERRUPTED, "stopped")
             count = min(part, size - first)
-            answer = self._tools.run(
-                "blkdiscard", f"--offset={first}", f"--length={count}", str(self._drive.node), limit_s=_LIMIT_S
-            )
+            where = f"--offset={first}", f"--length={count}", str(self._drive.node)
+            answer = self._tools.run("blkdiscard", "--force", *where, limit_s=_LIMIT_S)
             if answer.code != 0:
                 outcome = StepOutcome.FAILED if first else StepOutcome.REFUSED
                 return ended(noted, self._clock, outcome, f"the drive did not take it at byte {first}: {answer.words}")

@@ -5,17 +5,20 @@ status: it was seen at work, or its own log names this very run. An idle drive t
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from edge_agent.sanitize.drive import Watch
 from shared.clock import Clock
-from shared.errors import Malformed, Unavailable
+from shared.errors import Malformed, Refused, Unavailable
 from shared.sanitization.report import Step, StepOutcome
 
+Held: TypeAlias = AbstractContextManager[object]
+
 WHOLE = 1 << 16  # a drive counts its progress in 65536ths
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _SLOWER = 0.05, 30.0, 1.5
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _SLOWER = 0.05, 10.0, 1.5
 _UNHEARD = 10  # a drive may leave its status unanswered for a while when it is at work
 _LEAST_LIMIT_S = 3600.0
 _SLOWEST_BYTES_PER_S = 20_000_000
@@ -68,8 +71,12 @@ def limit_s(estimate_s: int | None, size_bytes: int) -> float:
 
 
 class Sanitizing:
-    def __init__(self, sanitizer: Sanitizer, clock: Clock, pause: Callable[[float], None]) -> None:
-        self._sanitizer, self._clock, self._pause = sanitizer, clock, pause
+    """`alone` holds the drive for us alone while the command is given: nothing mounts it in between."""
+
+    def __init__(
+        self, sanitizer: Sanitizer, clock: Clock, pause: Callable[[float], None], alone: Callable[[], Held]
+    ) -> None:
+        self._sanitizer, self._clock, self._pause, self._alone = sanitizer, clock, pause, alone
 
     def begin(self, noted: Step) -> Step:
         """Return `noted` with what the drive said before. Raises Unavailable, Malformed."""
@@ -103,8 +110,9 @@ class Sanitizing:
 
     def _start(self, noted: Step, size_bytes: int, watch: Watch) -> Step:
         try:
-            why_not = self._sanitizer.start()
-        except Unavailable as exc:
+            with self._alone():
+                why_not = self._sanitizer.start()
+        except (Refused, Unavailable) as exc:
             why_not = str(exc)
         now = self._heard()
         if why_not and (now is None or (now.state is State.IDLE and not self._is_this_run(noted, now))):

@@ -54,7 +54,7 @@ class CursesTerminal:
         except curses.error:
             return flow.NOTHING if _is_there() else flow.GONE
         except KeyboardInterrupt:
-            return "s"
+            return flow.INTERRUPT
         return _NAMES.get(key, key if isinstance(key, str) else flow.NOTHING)
 
 

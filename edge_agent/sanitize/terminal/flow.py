@@ -21,12 +21,14 @@ from edge_agent.sanitize.tickets import in_text
 from shared.errors import Refused
 from shared.sanitization.luks import HeaderCopies
 from shared.sanitization.technique import Facts, Technique
+from shared.sanitization.ticket import TicketId
 
-ENTER, ESCAPE, BACKSPACE, UP, DOWN, PAGE_UP, PAGE_DOWN, RESIZED, GONE, NOTHING = (
-    "\n", "\x1b", "\b", "up", "down", "page-up", "page-down", "resized", "gone", "",
+ENTER, ESCAPE, BACKSPACE, UP, DOWN, PAGE_UP, PAGE_DOWN, RESIZED, INTERRUPT, GONE, NOTHING = (
+    "\n", "\x1b", "\b", "up", "down", "page-up", "page-down", "resized", "interrupt", "gone", "",
 )  # fmt: skip
 _LOOK_S = 0.5
 _HEALTH_S = 60.0
+_TWICE_S = 3.0
 _MOST_TYPED_CHARS, _MOST_PASTED_CHARS = 120, 2000
 
 
@@ -75,11 +77,16 @@ class Flow:
         self._listed, self._hold, self._health, self._monotonic_s = listed, hold, health, monotonic_s
         self._at_work: LiveProgress | None = None
         self.done: Done | None = None
+        self.is_cut_short = False  # it was begun, and whatever ended it left no result
 
     def stop(self) -> None:
-        """Have what is at work stop where it safely can, and be gone on with later."""
-        if self._at_work is not None:
-            self._at_work.stop()
+        """Have what is at work stop where it safely can, to be gone on with later.
+
+        Raises TerminalGone: nothing is at work, and the program ends.
+        """
+        if self._at_work is None:
+            raise TerminalGone
+        self._at_work.stop()
 
     def run(self, brought: Accepted | None = None) -> None:
         """Raises TerminalGone, NotKept, AlreadyAtWork and what the session does where nothing can be shown for it."""
@@ -93,7 +100,7 @@ class Flow:
 
     def resume(self, left: Unfinished) -> None:
         """Raises TerminalGone."""
-        self._go_on(left, give_up=left.drive is None)
+        self._go_on(left)
 
     # ---- tickets
 
@@ -188,7 +195,8 @@ class Flow:
         if attested is None or self._answered(looked, "begin", "keys-begin", "w") is None:
             return Next.LOOK
         confirmed = Confirmed(ticket.person, attested)
-        return self._work(looked.drive, lambda progress: self._session.wipe(looked, confirmed, progress))
+        do = partial(self._session.wipe, looked, confirmed)
+        return self._work(looked.drive, ticket.ticket_id, do)
 
     def _typed(self, looked: Looked, asked: str, is_right: Callable[[str], bool], wrong: str) -> bool:
         """Return whether it was typed right in the end; False: the person went back."""
@@ -219,7 +227,7 @@ class Flow:
 
     # ---- at work
 
-    def _work(self, drive: Drive, do: Callable[[LiveProgress], Done]) -> Next:
+    def _work(self, drive: Drive, ticket_id: TicketId, do: Callable[[LiveProgress], Done]) -> Next:
         """Have `do` done in a thread while it is shown how far it is, and show what came of it."""
         progress = LiveProgress(self._monotonic_s)
         work = _Work(lambda: do(progress))
@@ -234,10 +242,13 @@ class Flow:
             self._at_work = None
         try:
             done = work.result()
-        except SpokenAgainst as exc:
-            return self._refused([str(one) for one in exc.found])
         except OUR_ERRORS as exc:
-            return self._refused([str(exc)])
+            reasons = [str(one) for one in exc.found] if isinstance(exc, SpokenAgainst) else [str(exc)]
+            if not self._session.is_begun(ticket_id):
+                return self._refused(reasons)
+            self.is_cut_short = True
+            self._ask(partial(screens.cut_short_page, reasons), "q")
+            return Next.QUIT
         self.done = done
         return self._stopped(done) if done.is_open else self._result(done)
 
@@ -247,8 +258,8 @@ class Flow:
             key = self._drawn(screens.progress_page(drive.medium, progress.now(), self._speech), _LOOK_S)
             if key == GONE:
                 work.join()
-            elif key == "s":
-                if self._monotonic_s() - asked_s < 3:
+            elif key in ("s", INTERRUPT) and progress.now().may_be_stopped:
+                if self._monotonic_s() - asked_s < _TWICE_S:
                     progress.stop()
                 asked_s = self._monotonic_s()
             elif key == "l":
@@ -256,8 +267,7 @@ class Flow:
 
     def _watch_health(self, drive: Drive, progress: LiveProgress, ended: threading.Event) -> None:
         while not ended.is_set():
-            task = progress.now().task
-            if task is None or task.may_be_stopped:  # a drive that works by itself is left alone
+            if progress.now().may_be_stopped:  # a drive that works by itself is left alone
                 progress.health = self._health(drive)
             ended.wait(_HEALTH_S)
 
@@ -280,12 +290,13 @@ class Flow:
             return Next.GO_ON
         if key == "q" or int(key) > len(left):
             return Next.QUIT
-        chosen = left[int(key) - 1]
-        return self._go_on(chosen, give_up=chosen.drive is None)
+        return self._go_on(left[int(key) - 1])
 
-    def _go_on(self, left: Unfinished, *, give_up: bool) -> Next:
+    def _go_on(self, left: Unfinished, *, give_up: bool = False) -> Next:
+        if left.drive is None and self._ask(partial(screens.incomplete_page, left), "gq") == "q":
+            return Next.QUIT
         if left.drive is not None and not give_up:
-            return self._work(left.drive, lambda progress: self._session.resume(left, progress))
+            return self._work(left.drive, left.found.ticket_id, partial(self._session.resume, left))
         try:
             self.done = self._session.give_up(left)
         except OUR_ERRORS as exc:
@@ -312,6 +323,8 @@ class Flow:
             key = self._terminal.key(None)
             if key == GONE:
                 raise TerminalGone
+            if key == INTERRUPT:
+                return next(back for back in (ESCAPE, "q") if back in keys)
             if key == "l" and "l" not in keys:
                 self._switch()
             elif key and key in keys and len(key) == 1:
@@ -324,7 +337,7 @@ class Flow:
         key = self._drawn(page, None)
         if key == GONE:
             raise TerminalGone
-        return key
+        return ESCAPE if key == INTERRUPT else key
 
     def _drawn(self, page: Page, timeout_s: float | None) -> str:
         width, height = self._terminal.size()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_agent.config import AgentFolder
 from edge_agent.log import OUR_ERRORS
-from edge_agent.sanitize.attempt import Attempts, Found, standing
+from edge_agent.sanitize.attempt import Attempts, Found, TicketUsed, standing
 from edge_agent.sanitize.drives import find_drives
 from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.fitting import is_same
@@ -130,8 +130,10 @@ def drives(*, as_json: bool) -> int:
 
 
 def status(places: Places, *, as_json: bool) -> int:
-    """Say of every ticket that was begun here how it stands. Nothing is changed."""
-    found = Attempts(places.state).all()
+    """Say of every ticket that was begun here how it stands. Nothing is changed. Raises NotRoot, NotInstalled."""
+    places.verify_there()
+    attempts = Attempts(places.state)
+    found = attempts.all()
     present = find_drives() if any(not one.is_ended for one in found) else []
     for one in found:
         is_there = one.draft is not None and any(
@@ -139,6 +141,8 @@ def status(places: Places, *, as_json: bool) -> int:
         )
         how = standing(one, is_drive_there=is_there).value
         serial = one.draft.medium.serial if one.draft is not None else ""
+        if attempts.is_at_work(one.ticket_id):
+            how = "at-work"
         result = ""
         if one.is_ended and one.draft is not None:
             result = judge(SignedTicket.parse(one.envelope).claimed, one.draft).result.value
@@ -155,7 +159,8 @@ def status(places: Places, *, as_json: bool) -> int:
 
 
 def verify_ticket(places: Places, file: Path) -> int:
-    """Raises what refuses it."""
+    """Raises NotRoot, NotInstalled, and what refuses it."""
+    places.verify_there()
     host = Host.of(places)
     accepted = _session(places, host).accept(in_file(file).envelope)
     ticket = accepted.ticket
@@ -169,7 +174,8 @@ def verify_ticket(places: Places, file: Path) -> int:
 
 
 def report(places: Places, named: str, out: Path | None) -> int:
-    """Write the signed report of a ticket to a file, or show it as QR codes."""
+    """Write the signed report of a ticket to a file, or show it as QR codes. Raises NotRoot, NotInstalled."""
+    places.verify_there()
     outbox = Outbox(places.state, SystemClock())
     ticket_id = _id(places, named)
     signed = outbox.signed_report(ticket_id)
@@ -218,7 +224,10 @@ def _listed(session: Session, folder: Path) -> list[Listed]:
     listed = list[Listed]()
     for offered in in_folder(folder):
         try:
-            listed.append(Listed(offered.where, session.accept(offered.envelope)))
+            accepted = session.accept(offered.envelope)
+            if session.is_begun(accepted.ticket.ticket_id):
+                raise TicketUsed(accepted.ticket.ticket_id)
+            listed.append(Listed(offered.where, accepted))
         except OUR_ERRORS as exc:
             listed.append(Listed(offered.where, None, str(exc)))
     return sorted(listed, key=lambda one: one.accepted is None)
@@ -247,7 +256,7 @@ def _in_terminal(
             except TerminalGone:
                 return 1
     if flow.done is None:
-        return 0
+        return 1 if flow.is_cut_short else 0
     result = flow.done.judged.result
     print(f"ticket {flow.done.ticket.ticket_id}: {result.value.upper()}")
     if flow.done.report_file is not None:

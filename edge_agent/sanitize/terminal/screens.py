@@ -57,7 +57,10 @@ class Now:
     health: Facts
     finished: tuple[Task, ...] = ()
     is_stopping: bool = False
-    is_stop_asked: bool = False
+
+    @property
+    def may_be_stopped(self) -> bool:
+        return self.task is None or self.task.may_be_stopped
 
 
 # ---- tickets
@@ -235,11 +238,11 @@ def progress_page(medium: Medium, now: Now, speech: Speech) -> Page:
     temperature = now.health.get("temperature_c")
     shown = f"{temperature} °C" if temperature is not None else speech.say("unknown")
     rows += [speech.row("temperature", shown), speech.row("elapsed", duration(now.elapsed_s)), BLANK]
-    may_be_stopped = now.task is None or now.task.may_be_stopped
     if now.is_stopping:
         rows.append(speech.text("stopping", strong=True))
     else:
-        rows.append(speech.text("interruptible" if may_be_stopped else "not-interruptible", strong=not may_be_stopped))
+        said = "interruptible" if now.may_be_stopped else "not-interruptible"
+        rows.append(speech.text(said, strong=not now.may_be_stopped))
     return Page(speech.say("progress"), tuple(rows), speech.say("keys-progress"))
 
 
@@ -290,7 +293,7 @@ def result_page(done: Done, speech: Speech, why_no_report: str = "") -> Page:
     if done.report_file is None:
         rows.append(speech.text("no-report", strong=True, why=why_no_report))
     else:
-        rows.append(speech.row("report", str(done.report_file)))
+        rows.append(Row("", f"{speech.say('report')}: {done.report_file}"))
         rows.append(Row("", speech.say("report-qr", ticket=ticket.ticket_id)))
     return Page(speech.say("result"), tuple(rows), speech.say("keys-result"))
 
@@ -306,12 +309,31 @@ def _done_rows(report: WipeReport, speech: Speech) -> Iterator[Row]:
     yield speech.row("drive", f"{medium.model}, {size(medium.size_bytes)}")
     for step in report.steps:
         part = f" {step.part}" if step.part else ""
-        yield speech.row("done-so-far", f"{speech.of(TECHNIQUES[step.technique])}{part}: {step.outcome.value}")
+        yield speech.row("step", f"{speech.of(TECHNIQUES[step.technique])}{part}: {step.outcome.value}")
+
+
+def cut_short_page(reasons: Sequence[str], speech: Speech) -> Page:
+    rows = [speech.text("cut-short", strong=True), BLANK]
+    rows += [Row("", f"- {reason}") for reason in reasons]
+    return Page(speech.say("stopped"), (*rows, BLANK, speech.text("go-on-later")), speech.say("keys-result"))
 
 
 def stopped_page(done: Done, speech: Speech) -> Page:
     rows = (speech.text("stopped-text", strong=True), BLANK, *_done_rows(done.report, speech), BLANK)
     return Page(speech.say("stopped"), (*rows, Row("", done.report.detail)), speech.say("keys-stopped"))
+
+
+def incomplete_page(one: Unfinished, speech: Speech) -> Page:
+    """Ask whether what cannot be gone on with is to be ended for good."""
+    draft = one.found.draft
+    rows = [
+        speech.row("ticket", str(one.found.ticket_id)),
+        speech.row("serial", draft.medium.serial if draft is not None else one.found.why, strong=True),
+        BLANK,
+        Row("", speech.of(STANDINGS[one.standing]), is_strong=True),
+        speech.text("not-here"),
+    ]
+    return Page(speech.say("unfinished"), tuple(rows), speech.say("keys-incomplete"))
 
 
 def unfinished_page(left: Sequence[Unfinished], speech: Speech) -> Page:
@@ -347,7 +369,7 @@ def instant(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%d %H:%M UTC")
 
 
-def bar(done: int, total: int, width: int = 50) -> str:
+def bar(done: int, total: int, width: int = 40) -> str:
     share = min(1.0, done / total) if total > 0 else 0.0
     filled = int(share * width)
     return f"[{'#' * filled}{'.' * (width - filled)}] {100 * share:5.1f} %"

@@ -172,6 +172,7 @@ SAYS: Mapping[str, Words] = {
     "begin": Words("Press w to begin.", "按 w 开始。"),
     "doing": Words("Now", "当前"),
     "done-so-far": Words("Done", "已完成"),
+    "step": Words("Step", "步骤"),
     "speed": Words("Speed", "速度"),
     "rest": Words("Left", "剩余"),
     "temperature": Words("Temperature", "温度"),
@@ -204,6 +205,14 @@ SAYS: Mapping[str, Words] = {
     "stopped-text": Words(
         "The wipe was stopped before its end. The drive is NOT wiped.", "擦除在结束之前被停止。此盘没有擦除完。"
     ),
+    "cut-short": Words(
+        "It was begun and did not come to its end. The drive is NOT wiped, and the ticket is used up.",
+        "已经开始而没有做完。此盘没有擦除完，工单已用掉。",
+    ),
+    "go-on-later": Words(
+        "Settle what is named here and run leadglass-wipe again: it goes on from there.",
+        "请解决这里列出的问题，再运行 leadglass-wipe：会从中断处继续。",
+    ),
     "left-text": Words("{standing}", "{standing}"),
     "keys-list": Words(
         "1-9 choose   p paste QR text   l 中文   q quit", "1-9 选择   p 粘贴二维码文字   l English   q 退出"
@@ -221,6 +230,13 @@ SAYS: Mapping[str, Words] = {
     "keys-result": Words("q quit   l 中文", "q 退出   l English"),
     "keys-unfinished": Words(
         "1-9 bring to an end   n new wipe   l 中文   q quit", "1-9 做完   n 新的擦除   l English   q 退出"
+    ),
+    "keys-incomplete": Words(
+        "g give it up: report INCOMPLETE   q leave it for later", "g 放弃：报告未完成   q 以后再说"
+    ),
+    "not-here": Words(
+        "Put its drive in again to bring it to an end. Given up, it is reported as INCOMPLETE, for good.",
+        "请把盘重新接上以做完。放弃后将永久报告为未完成。",
     ),
     "keys-stopped": Words(
         "r go on now   g give it up: report INCOMPLETE   q leave it for later",

@@ -8,10 +8,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from control_plane.checkpoints import guard
 from control_plane.db.models import AuditStatement
 from shared.audit.batch import Statement
-from shared.audit.checkpoint import Checkpoint, CheckpointQuestion, verify_checkpoint
+from shared.audit.checkpoint import Checkpoint, CheckpointAnswer, CheckpointQuestion, verify_checkpoint
 from shared.identity import CONTROL_PLANE
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, SoftwareSigner, sign_statement, signing_key_id
 from tests.control_plane.checkpoints.ward import Host, Ward
+from tests.control_plane.witnesses.logs import OtherLog
 
 FAR = Checkpoint(10**6, bytes(32))
 
@@ -77,6 +78,25 @@ def test_a_checkpoint_of_a_hosts_log_is_none_of_the_centres(ward: Ward) -> None:
     bring(b, stated(ward.door.centre._keys.signer("evidence/journal/1"), source=str(b.host_id)))
 
     assert "saw number" not in ward.gaps()
+
+
+def test_a_head_of_another_log_takes_nothing_from_the_numbers_beside_it(ward: Ward) -> None:
+    """A log with a new key knows no head that hosts keep; what it lost of its own numbers is found all the same."""
+    b = ward.enrol("CT B")
+    b.witness.ask()
+    b.store.keep(FAR, stated(ward.door.centre._keys.signer("evidence/journal/1")))
+    b.store.keep_head(OtherLog().checkpoint(5))
+    b.witness.ask()
+
+    assert f"{b.host_id} saw number {FAR.seq}" in ward.gaps()
+    assert len(refusals(ward)) == 1
+
+
+def test_a_host_of_the_version_before_is_answered_in_its_own(ward: Ward) -> None:
+    b = ward.enrol("CT B")
+    body = b._doors[1].post("/api/v1/log/checkpoint", CheckpointQuestion(None).encode(), "application/json").body
+
+    assert CheckpointAnswer.parse(body).at_seen is None
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"seen":"AAAA","v":1}', b'{"seen":null,"v":2}', b"[" * 9000])

@@ -16,6 +16,7 @@ from edge_agent.wipes.inbox import TicketInbox
 from edge_agent.wipes.outbox import WipeOutbox
 from edge_agent.wipes.part import WipePart
 from edge_agent.wipes.store import WipeStore
+from provisioning.verify.__main__ import main as verify
 from shared.clock import SystemClock
 from shared.sanitization.envelope import SignedTicket
 from shared.sanitization.note import NoteEvent, WipeNote
@@ -140,6 +141,15 @@ def test_a_wipe_is_ordered_approved_done_and_proved(terminal: Terminal, technici
     assert (shown["state"], shown["detail"]) == ("verified", "cleared-verified")
     assert technician.said("wipe", "list").count(f"{order} verified") == 1
     assert "wipe.judged" in terminal.said("audit", "tail")
+    assert terminal.run("audit", "verify")[0] == 0
+
+    made_now, later = tmp_path / "made", tmp_path / "later"
+    assert "cleared-verified" in technician.said("wipe", "certify", order, "--location", "room 4", "--out", made_now)
+    terminal.said("wipe", "certificate", order, "--out", later)
+    for name in (f"wipe-{order}.json", f"wipe-{order}.pdf"):
+        assert (later / name).read_bytes() == (made_now / name).read_bytes()
+        assert verify(["certificate", str(later / name), "--ca", str(host.folder.ca)]) == 0
+    assert technician.json("wipe", "show", order)["state"] == "certified"
     assert terminal.run("audit", "verify")[0] == 0
 
 

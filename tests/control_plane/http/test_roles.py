@@ -121,7 +121,8 @@ OWN = {name for name in IDS if re.search(r"account|tokens|sessions|sign-in-links
 
 
 OF_WIPES = {
-    "POST /api/v1/wipes", "POST /api/v1/wipes/reports", "POST /api/v1/wipes/<order_id>/cancellation",
+    "POST /api/v1/wipes", "POST /api/v1/wipes/reports", "POST /api/v1/wipes/tickets",
+    "POST /api/v1/wipes/<order_id>/cancellation",
     "POST /api/v1/wipes/<order_id>/destruction", "POST /api/v1/wipes/<order_id>/certificate",
 }  # fmt: skip
 """What a technician does beside their own things; to approve a wipe is not among it."""

@@ -129,6 +129,17 @@ def test_a_statement_that_was_put_into_the_database_certifies_nothing(desk: Cert
         desk.certified(bad)
 
 
+def test_no_order_is_given_the_certificate_of_another(desk: CertifyingDesk) -> None:
+    one, other = desk.done(desk.approved()), desk.done(desk.approved())
+    for ticket in (one, other):
+        desk.certified(ticket)
+    desk.bench.sql("UPDATE wipe_certificates SET file = (SELECT file FROM wipe_certificates WHERE order_id = :other) "
+                   "WHERE order_id = :one", one=str(one.ticket_id), other=str(other.ticket_id))  # fmt: skip
+
+    with pytest.raises(StatementAltered):
+        desk.fetch(one.ticket_id)
+
+
 def test_a_destruction_is_certified_as_people_s_word_and_no_more(desk: CertifyingDesk, tmp_path: Path) -> None:
     ticket = desk.approved()
     desk.desk.orders.destroyed("Dan", ticket.ticket_id, "Eve", "shredder HSM 3, H-5", ["ab" * 32])
@@ -140,7 +151,11 @@ def test_a_destruction_is_certified_as_people_s_word_and_no_more(desk: Certifyin
     assert (statement.judged.result, statement.reported) == (Result.DESTROYED, None)
     assert report.ok
     assert "people stated this" in report.conclusion
-    assert all(one in text for one in ("DESTROYED,bypeople'sword", "Eve", "shredderHSM3,H-5", "ab" * 32, "见证人"))
+    assert "Nothingthatisknown" not in text
+    assert all(
+        one in text
+        for one in ("Notlookedinto", "DESTROYED,bypeople'sword", "Eve", "shredderHSM3,H-5", "ab" * 32, "见证人")
+    )
 
 
 # ---- the page
@@ -156,14 +171,15 @@ def shown(pdf: bytes, folder: Path, *options: str) -> str:
 
 def test_page_one_says_what_counts_in_both_languages(desk: CertifyingDesk, tmp_path: Path) -> None:
     bad_sectors = {"reallocated_sectors": 12}
-    ticket = desk.done(desk.approved(), health_after=bad_sectors, hidden=(), interruptions=1)
+    ticket = desk.done(desk.approved(), health_after=bad_sectors, hidden=(), interruptions=1, undelivered=-1)
     first = shown(desk.certified(ticket).pdf, tmp_path, "-l", "1")
 
     for said in (
         "CLEARED,hiddenareanotknown", "隐藏区域状态不明", "CLEAR清除", "S3R1AL4711",
         "thedriveitself(ATAIDENTIFY)", "硬盘自身", "hiddenarea:notknownwhetherthereisone", "(12sectors扇区)",
         "此前已被硬盘重映射的扇区", "whole全部,comparedwiththerandomstream", "67108864of67108864bytes",
-        "Dan", "Ada", "Bea", "北区医院NorthHospital", "notstated未说明", "itwasinterrupted,andwentontoitsend",
+        "Dan", "Ada", "Bea", "北区医院NorthHospital", "notstated未说明", "notcounted未统计",
+        "itwasinterrupted,andwentontoitsend",
         str(ticket.ticket_id),
         WipeCertificate.parse(desk.fetch(ticket.ticket_id).file).body.statement.sha256,
     ):  # fmt: skip

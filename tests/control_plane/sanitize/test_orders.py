@@ -6,13 +6,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from control_plane.db.models import Host, WipeOrderRow, WipeReportRow, WipeSignatureRow
 from control_plane.enrolment.standing import Standing
 from control_plane.fleet.states import HostUnknown
 from control_plane.sanitize.holds import HeldAlready, HostHeld
 from control_plane.sanitize.intake import NoteHeld, NotItsOrder, ReportHeld, ReportOfAnotherDrive
-from control_plane.sanitize.orders import NotApproved, OrderClosed, SignedBefore, SignedByAnother
+from control_plane.sanitize.orders import NotApproved, OrderClosed, OrderHeld, SignedBefore, SignedByAnother
 from control_plane.sanitize.reading import Known, OrderUnknown, ReportOfAnother, find
 from shared.audit.record import Event, Participant
 from shared.envelope import SignerUnknown
@@ -360,6 +361,28 @@ def test_who_writes_rows_proves_nothing(desk: Desk) -> None:
 
     assert [desk.state(one) for one in (signed_by_nobody, edited, foreign)] == ["not authentic"] * 3
     assert all("not authentic" in gap for gap in desk.gaps())
+
+
+def test_an_order_that_a_restored_centre_has_lost_comes_back_by_its_ticket_and_takes_its_report(
+    desk: Desk,
+) -> None:
+    ticket = desk.approved()
+    report, envelope = desk.signed(wipes.report_of(ticket)), desk.desk.orders.ticket(ticket.ticket_id)
+    with pytest.raises(OrderHeld):
+        desk.desk.orders.bring("Dan", envelope)
+    with desk.bench.database.begin() as session:  # as in a backup of before it
+        session.execute(delete(WipeSignatureRow).where(WipeSignatureRow.order_id == str(ticket.ticket_id)))
+        session.execute(delete(WipeOrderRow).where(WipeOrderRow.order_id == str(ticket.ticket_id)))
+    with pytest.raises(OrderUnknown):
+        desk.desk.intake.bring_report("Dan", report)
+    for signers, error in (([ADA], OwnTicket), ([STRANGER], SignerUnknown)):
+        with pytest.raises(error):
+            desk.desk.orders.bring("Dan", sign_ticket(ticket, signers).encode())
+    desk.desk.orders.bring("Dan", envelope)
+    approved = desk.state(ticket)
+    desk.desk.intake.bring_report("Dan", report)
+
+    assert (approved, desk.state(ticket)) == ("approved", "verified")
 
 
 # ---- holds and destruction

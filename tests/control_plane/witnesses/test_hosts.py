@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import delete, update
 
+from control_plane.__main__ import main as server
 from control_plane.checkpoints import trees
+from control_plane.db.models import (
+    AuditRow,
+    AuditStatement,
+    LogCosignature,
+    LogHead,
+    LogRound,
+    LogTile,
+    LogWitness,
+)
 from control_plane.settings import Witnessing
 from control_plane.witnesses import gathering
 from edge_agent.config import load_identity
@@ -54,7 +65,9 @@ def records_of(ward: Ward, event: str) -> list[dict[str, Any]]:
     return [record for record in records if record["event"] == event]
 
 
-def test_hosts_cosign_the_same_checkpoint_and_the_report_names_who_saw_what(tmp_path: Path) -> None:
+def test_hosts_cosign_the_same_checkpoint_and_the_report_names_who_saw_what(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ward = Ward(tmp_path, Witnessing(round_s=600))
     a, b, c = ward.enrol("CT A"), ward.enrol("CT B"), ward.enrol("CT C")
     c.report(1)
@@ -70,7 +83,17 @@ def test_hosts_cosign_the_same_checkpoint_and_the_report_names_who_saw_what(tmp_
     assert [known for known, _ in Note.parse(shown).verify(keys)] == sorted(keys, key=lambda key: key.name)
     assert len(records_of(ward, "log.witness-known")) == 2
     assert proof_asks_for_two(ward, tmp_path, [key.vkey for key in keys])
+    assert person(ward, "audit", "witnesses", "--out", tmp_path / "cosigned") == 0
+    said = capsys.readouterr().out
+    assert f"{witness_name(a.host_id)} (CT A): saw {claimed_head(note(a)).size} entries, root " in said
+    assert f"{witness_name(c.host_id)} (CT C): has cosigned nothing" in said
+    assert (tmp_path / "cosigned").read_text() == shown
     ward.close()
+
+
+def person(ward: Ward, *command: object) -> int:
+    url = str(ward.door.addresses["people_url"])
+    return server([*map(str, command), "--as", str(ward.made.credential), "--url", url])
 
 
 def proof_asks_for_two(ward: Ward, folder: Path, vkeys: list[str]) -> bool:
@@ -104,12 +127,54 @@ def test_yesterdays_database_is_found_by_any_one_host_that_saw_records_of_hosts_
     assert said in ward.gaps()
     assert "saw number" not in ward.gaps()
     assert finder.said.startswith(("forked", "shrank"))
+    assert person(ward, "audit", "witnesses") == 1
     (finding,) = witnesses(ward)["findings"]
     assert (finding["who"], finding["accepted_by"]) == (str(finder.host_id), None)
     (record,) = records_of(ward, "log.loss-found")
     assert {"kind": "tree", "name": str(saw.size)} in record["what"]
     with pytest.raises(DoorUnavailable, match="Issuing stopped"):
         finder.renewal.renew()
+
+
+@pytest.mark.parametrize("by", ["A", "B"])
+def test_a_tail_that_is_cut_off_with_all_that_was_signed_of_it_is_found_by_any_one_host(ward: Ward, by: str) -> None:
+    """The control is `audit verify`, to which what is left is whole."""
+    a, b = ward.enrol("CT A"), ward.enrol("CT B")
+    a.witness.ask()
+    b.witness.ask()
+    cut = tail_cutter(ward)
+    delivered(a)
+    finder = a if by == "A" else b
+    finder.witness.ask()
+    saw = claimed_head(note(finder))
+    cut(str(a.host_id))
+    finder.witness.ask()
+
+    verdicts = json.loads(ward.people("POST", "/api/v1/audit/verify", {}).body)
+    assert {name: one["state"] for name, one in verdicts.items() if one["state"] != "verified"} == {}
+    assert finder.said.startswith("forked: ")  # that it was found is an entry already
+    assert f"{finder.host_id} saw {saw.size} entries of the Merkle log, root {saw.root.hex()}" in ward.gaps()
+    assert f"it had {saw.size - 1}; " in ward.gaps()
+
+
+def tail_cutter(ward: Ward) -> Callable[[str], None]:
+    """Return what takes the log back to what it is now, as whoever may write to the database does it."""
+    database = ward.door.centre._database
+    with database() as session:
+        tiles = [(one.level, one.number, one.hashes) for one in session.query(LogTile)]
+        head = session.query(LogHead).one()
+        then = {"size": head.size, "range": head.range, "checkpoint": head.checkpoint}
+
+    def cut(source: str) -> None:
+        with database.begin() as session:
+            session.execute(delete(AuditRow).where(AuditRow.entry >= then["size"]))
+            session.execute(delete(AuditStatement).where(AuditStatement.source == source))
+            for table in (LogTile, LogRound, LogCosignature, LogWitness):
+                session.execute(delete(table))
+            session.add_all(LogTile(level=at, number=number, hashes=hashes) for at, number, hashes in tiles)
+            session.execute(update(LogHead).values(**then))
+
+    return cut
 
 
 def test_without_tree_heads_records_of_hosts_are_lost_unseen(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,9 +318,15 @@ def test_a_centre_that_does_not_look_at_times_takes_an_old_cosignature_again(
     assert cosigned(a, signer_of(a), int(ward.clock.now().timestamp()) - 60, note(a)) == 204
 
 
-def test_a_host_that_is_revoked_cosigns_nothing(ward: Ward) -> None:
+def test_a_host_that_is_revoked_cosigns_nothing_and_what_it_saw_before_still_counts(ward: Ward) -> None:
     a = ward.enrol("CT A")
     a.witness.ask()
     ward.revoke(a)
 
     assert cosigned(a, signer_of(a), int(ward.clock.now().timestamp()) + 1, note(a)) == 403
+    assert witnesses(ward)["witnesses"] == []
+    with ward.door.centre._database.begin() as session:
+        row = session.get_one(LogWitness, witness_name(a.host_id))
+        row.root = bytes(32)
+    (seen,) = witnesses(ward)["witnesses"]
+    assert seen["consistent"] is False

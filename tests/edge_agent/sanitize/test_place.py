@@ -79,6 +79,7 @@ def test_what_the_kernel_was_started_with_and_resumes_from_is_the_system_s(tree:
         ("nbd0", "43:0", "", {}, "a network block device"),
         ("rbd0", "251:0", "", {}, "Ceph"),
         ("drbd0", "147:0", "", {}, "DRBD"),
+        ("ublkb0", "259:9", "", {}, "a program that serves it"),
         ("vdb", "254:16", "devices/pci0000:00/0000:00:05.0/virtio2", {}, ""),
     ],
 )

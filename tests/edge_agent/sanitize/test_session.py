@@ -333,6 +333,17 @@ def test_a_person_stops_it_and_it_goes_on_to_its_end(bench: Bench, node: Path) -
     assert session.unfinished() == ()
 
 
+def test_a_pass_that_was_interrupted_is_read_back_whole_whatever_the_ticket_asks(bench: Bench, node: Path) -> None:
+    allowed = bench.ticket(node, method=dataclasses.replace(METHOD, read_back=ReadBack.SAMPLES))
+    session = bench.session(node)
+    wiped(session, bench.bring(allowed), Watching(stop_at=2 << 20))
+
+    done = session.resume(left(session), Watching())
+
+    assert [checked.amount for checked in done.report.checks] == [ReadBack.WHOLE]
+    assert done.judged.result is Result.CLEARED_VERIFIED
+
+
 def test_what_a_person_gives_up_is_reported_and_never_certified(bench: Bench, node: Path) -> None:
     allowed = bench.ticket(node)
     session = bench.session(node)

@@ -33,10 +33,16 @@ from tests.control_plane.vault.bench import ENTRY, Bench
 from tests.fakes.centre import Authority
 
 PERSON = "A. Admin"
+<<<<<<< HEAD
 WITNESSES = [
     NoteSigner(f"example.com/w{one}", Ed25519PrivateKey.from_private_bytes(bytes([one] * 32)), KeyType.COSIGNATURE)
     for one in (1, 2)
 ]
+=======
+WITNESS, OTHER = (
+    NoteSigner(name, Ed25519PrivateKey.generate(), KeyType.COSIGNATURE) for name in ("example.com/w1", "example.com/w2")
+)
+>>>>>>> wip/9
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     host.note(Event.AGENT_STOPPED)
     host.deliver(1, 2)
     archiving, proofs = made_by(bench)
-    (folder / "kept").write_text(proofs.checkpoint())
+    (folder / "kept").write_text(cosigned(proofs.checkpoint()))
     host.deliver(3, 4)
     for image in images:
         bench.receive(image)
@@ -74,8 +80,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(sealed, opened, folder / "ca.pem", folder / "kept", bench.journal.sequencer.key.vkey)
 
 
+<<<<<<< HEAD
 def made_by(bench: Bench, cosigned: str = "") -> tuple[Archiving, LogProofs]:
     """`cosigned` is the checkpoint that witnesses cosigned, where any did."""
+=======
+def cosigned(checkpoint: str) -> str:
+    note = Note.parse(checkpoint)
+    return replace(note, signatures=(*note.signatures, *sign_note(note.text, WITNESS, seconds=1).signatures)).encode()
+
+
+def made_by(bench: Bench) -> tuple[Archiving, LogProofs]:
+>>>>>>> wip/9
     signer, key = bench.keys.signer(store.JOURNAL), bench.journal.sequencer.key
     certificate = bench.ca.shown(authority.newest_certificate(bench.database, bench.keys.p256(store.JOURNAL))).decode()
     proofs = LogProofs(bench.database, lambda: LogKeyOffer(sign_log_key(signer, key), certificate))
@@ -128,6 +143,16 @@ def test_an_archive_is_proved_from_itself_and_the_authority_alone(
     assert main(["archive", str(archive), "--ca", str(made_elsewhere)]) == 1
     archive.write_bytes(b"nothing")
     assert main(["archive", str(archive), "--ca", str(made.ca)]) == 2
+
+
+def test_an_archive_says_who_witnessed_the_log_that_it_is_of(made: Made, tmp_path: Path) -> None:
+    archive = tmp_path / "incident.zip"
+    archive.write_bytes(made.archive)
+    asked = ["archive", str(archive), "--ca", str(made.ca), "--witness", WITNESS.public.vkey]
+
+    assert main(asked) == 0
+    assert main([*asked, "--witness", OTHER.public.vkey]) == 1
+    assert main([*asked, "--witness", OTHER.public.vkey, "--at-least", "1"]) == 0
 
 
 def test_what_was_opened_is_what_its_record_committed_to(made: Made) -> None:

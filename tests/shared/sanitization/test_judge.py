@@ -158,6 +158,20 @@ def test_sanitize_and_then_an_overwrite_that_is_read_back_whole_is_purged() -> N
     assert unread.result not in MAY_BE_CERTIFIED
 
 
+def test_on_a_blank_drive_sanitize_counts_for_nothing_and_an_overwrite_behind_it_for_what_it_is() -> None:
+    blank = changed(bytes_to_read=0, bytes_read=0, bytes_equal=0, started=at(2), ended=at(3))
+    method = Method(
+        LeastClass.CLEAR, (Technique.NVME_SANITIZE_BLOCK, Technique.OVERWRITE), Sequence.RANDOM, (), ReadBack.WHOLE
+    )
+    steps = (
+        command(Technique.NVME_SANITIZE_BLOCK, started=at(1), ended=at(2)),
+        random_pass(started=at(4), ended=at(10)),
+    )
+    judged = judge(*with_drive(MediumKind.NVME, method, hidden=ONE_NAMESPACE, steps=steps, checks=(blank, read_back())))
+
+    assert (judged.result, judged.reached) == (Result.CLEARED_VERIFIED, CLEAR)
+
+
 def test_a_technique_that_the_drive_refused_leaves_the_next_one_as_good_as_alone() -> None:
     method = Method(
         LeastClass.CLEAR, (Technique.ATA_SECURE_ERASE, Technique.OVERWRITE), Sequence.RANDOM, (), ReadBack.WHOLE
@@ -344,8 +358,8 @@ FAULTS: dict[str, tuple[Why, Result, Callable[[], Case]]] = {
     "a read back of zeros after random data": (
         Why.READ_BACK_OF_ANOTHER, Result.COMPLETION_NOT_PROVEN,
         lambda: overwritten(checks=(read_back(expected=Expected.PATTERN, pattern="00", stream_seed=None),))),
-    "samples that changed and were never sampled": (
-        Why.READ_BACK_INCOMPLETE, Result.COMPLETION_NOT_PROVEN,
+    "samples that held nothing before": (
+        Why.NOT_READ_BACK, Result.COMPLETION_NOT_PROVEN,
         lambda: sanitized(checks=(changed(bytes_to_read=0, bytes_read=0, bytes_equal=0),))),
     "a byte that differs": (
         Why.READ_BACK_DIFFERS, Result.PARTIAL, lambda: overwritten(checks=(read_back(bytes_equal=SIZE - 1),))),

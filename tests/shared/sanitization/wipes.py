@@ -5,8 +5,21 @@ from datetime import timedelta
 from hashlib import sha256
 from typing import Any
 
+from shared.identity import CONTROL_PLANE
 from shared.policy.wipe import LeastClass, ReadBack
 from shared.sanitization import sampling
+from shared.sanitization.certificate import (
+    Approval,
+    Body,
+    Chain,
+    Facts,
+    Reported,
+    Statement,
+    WipeCertificate,
+    sign,
+)
+from shared.sanitization.destruction import Destruction
+from shared.sanitization.judge import DESTROYED, RULES, judge
 from shared.sanitization.medium import Medium, MediumKind, PartitionCount, SerialSource
 from shared.sanitization.method import Method
 from shared.sanitization.report import (
@@ -24,8 +37,9 @@ from shared.sanitization.report import (
 )
 from shared.sanitization.technique import Available, Sequence, Technique
 from shared.sanitization.ticket import TargetDrive, Ticket
+from shared.signing import Label, detached, sign_statement
 from tests.shared import made
-from tests.shared.sanitization.tickets import ticket
+from tests.shared.sanitization.tickets import BEA, ticket
 
 SIZE = 64 << 20
 SECTOR = 512
@@ -151,6 +165,22 @@ def overwritten(**changes: Any) -> tuple[Ticket, WipeReport]:
     """A magnetic disk, written once with random data and read back whole."""
     allowed = ticket(drive=drive_of(DISK))
     return allowed, report_of(allowed, **changes)
+
+
+def certificate(destruction: Destruction | None = None) -> WipeCertificate:
+    """A certificate of that, or of a destruction; what lies beside the statement has the form alone."""
+    allowed, report = overwritten()
+    signed = sign_statement(made.HOST_SIGNER, Label.WIPE_REPORT, report.encode())
+    approval = Approval("Bea", BEA.public, detached(sign_statement(BEA, Label.WIPE_TICKET, allowed.encode())))
+    reported = None if destruction is not None else Reported(report, detached(signed))
+    judged = DESTROYED if destruction is not None else judge(allowed, report)
+    statement = Statement(
+        allowed, (approval,), reported, destruction, judged, RULES, Facts(location="plant room B, 地下一层"), "Cai",
+        at(30), "leadglass-server 0.1.0",
+    )  # fmt: skip
+    pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    body = Body(statement, (Chain(CONTROL_PLANE, pem),), b"record", "proof")
+    return sign(body, made.VAULT_SIGNER)
 
 
 def sanitized(**changes: Any) -> tuple[Ticket, WipeReport]:

@@ -56,6 +56,8 @@ def upgrade() -> None:
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("cosigned", sa.DateTime(), nullable=False),
     )
+    op.create_index("objects_by_host", "objects", ["host_id", "received"])
+    op.drop_index("ix_objects_host_id", "objects")
     op.add_column("hosts", sa.Column("records_owed", sa.DateTime(), nullable=True))
     op.add_column("hosts", sa.Column("records_silent", sa.DateTime(), nullable=True))
 
@@ -63,5 +65,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_column("hosts", "records_silent")
     op.drop_column("hosts", "records_owed")
+    op.create_index("ix_objects_host_id", "objects", ["host_id"])
+    op.drop_index("objects_by_host", "objects")
     for table in ("other_logs", "log_witnesses", "log_cosignatures", "log_rounds", "tree_losses"):
         op.drop_table(table)

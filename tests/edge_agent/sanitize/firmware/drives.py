@@ -11,13 +11,17 @@ What hdparm prints is as its source has it; where drives were recorded, `recorde
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edge_agent.sanitize.drive import Drive
-from edge_agent.sanitize.programs import Ran
+from edge_agent.sanitize.firmware.commands import Commands
+from edge_agent.sanitize.firmware.tools import Tools
+from edge_agent.sanitize.programs import Ran, Run
 from shared.sanitization.medium import Medium, MediumKind, SerialSource
+from tests.fakes.clock import FakeClock
 
 RECORDED = Path(__file__).parent / "recorded"
 SECTORS, LOOKS = 2048, 4
@@ -26,6 +30,11 @@ MEDIUM = Medium(
     rotational=False,
 )  # fmt: skip
 DRIVE = Drive(Path("/dev/sdz"), "65:144", Path("/nowhere"), MEDIUM)
+
+
+def commands_to(run: Run, pause: Callable[[float], None] = lambda _: None) -> Commands:
+    """Commands to a drive that is no device here, so that nobody can hold it."""
+    return Commands(Tools(run), FakeClock(), pause, lambda _: nullcontext())
 
 
 def of(kind: MediumKind) -> Drive:

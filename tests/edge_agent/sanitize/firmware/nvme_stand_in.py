@@ -12,6 +12,7 @@ import struct
 import sys
 import threading
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from edge_agent.sanitize.capabilities import considered
@@ -134,7 +135,7 @@ def main(mode: str) -> dict[str, object]:
     here = of(MediumKind.NVME)
     drive = Drive(here.node.with_name("nvme0"), "240:0", here.sysfs, here.medium)
     tools = Tools(seeing(bed))
-    commands = Commands(tools, SystemClock(), lambda _: None)
+    commands = Commands(tools, SystemClock(), lambda _: None, lambda _: nullcontext())
     step = commands.run(commands.begin(Technique.NVME_SANITIZE_BLOCK, drive), drive, Watched())
     return {
         "considered": {

@@ -6,15 +6,13 @@ from hypothesis import strategies as st
 
 from edge_agent.sanitize.capabilities import ata_secure_erase
 from edge_agent.sanitize.firmware import ata, ata_identify
-from edge_agent.sanitize.firmware.commands import Commands
 from edge_agent.sanitize.firmware.sanitizing import State, Status
-from edge_agent.sanitize.firmware.tools import Answer, Tools
+from edge_agent.sanitize.firmware.tools import Answer
 from edge_agent.sanitize.programs import Ran, Run
 from shared.errors import Malformed, Unavailable
 from shared.sanitization.report import Step, StepOutcome
 from shared.sanitization.technique import Available, Technique
-from tests.edge_agent.sanitize.firmware.drives import DRIVE, AtaDrive, istdout, recorded
-from tests.fakes.clock import FakeClock
+from tests.edge_agent.sanitize.firmware.drives import DRIVE, AtaDrive, commands_to, istdout, recorded
 from tests.fakes.watch import Watched
 
 ERASE = Technique.ATA_SECURE_ERASE
@@ -121,7 +119,7 @@ def test_an_enhanced_erase_is_there_only_where_the_drive_says_so() -> None:
 
 
 def erased(firmware: Run, *, resumed: bool = False) -> Step:
-    commands = Commands(Tools(firmware), FakeClock(), lambda _: None)
+    commands = commands_to(firmware)
     noted = commands.begin(ERASE, DRIVE)
     return (commands.resume if resumed else commands.run)(noted, DRIVE, Watched())
 
@@ -174,6 +172,13 @@ def test_a_password_that_the_drive_does_not_give_up_is_told_with_how_to_take_it_
 
     assert step.facts["password_left"] is True
     assert "hdparm --security-disable LEADGLASS" in step.detail
+
+
+def test_a_drive_that_froze_since_it_was_looked_at_is_refused_with_what_to_do() -> None:
+    step = erased(AtaDrive("frozen"))
+
+    assert step.outcome is StepOutcome.REFUSED
+    assert "sleep and wake" in step.detail
 
 
 def test_a_drive_under_somebody_else_s_password_is_left_alone() -> None:

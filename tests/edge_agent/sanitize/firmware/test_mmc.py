@@ -5,15 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.sanitize.firmware import mmc
-from edge_agent.sanitize.firmware.commands import Commands
-from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.programs import Ran
 from shared.errors import Malformed
 from shared.sanitization.medium import MediumKind
 from shared.sanitization.report import StepOutcome
 from shared.sanitization.technique import Technique
-from tests.edge_agent.sanitize.firmware.drives import of, recorded
-from tests.fakes.clock import FakeClock
+from tests.edge_agent.sanitize.firmware.drives import commands_to, of, recorded
 from tests.fakes.watch import Watched
 
 EXTCSD = recorded("emmc-5.1-extcsd").stdout
@@ -49,7 +46,7 @@ def test_a_sanitize_follows_a_discard_of_everything_and_is_as_good_as_the_card_s
         return Ran(0)
 
     drive = of(MediumKind.MMC)
-    commands = Commands(Tools(card), FakeClock(), lambda _: None)  # type: ignore[arg-type]
+    commands = commands_to(card)  # type: ignore[arg-type]
     step = commands.run(commands.begin(Technique.MMC_SANITIZE, drive), drive, Watched())
 
     assert step.outcome is outcome

@@ -14,15 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.sanitize.firmware import nvme_data
-from edge_agent.sanitize.firmware.commands import Commands
 from edge_agent.sanitize.firmware.sanitizing import State
-from edge_agent.sanitize.firmware.tools import Tools
 from shared.errors import Malformed
 from shared.sanitization.medium import MediumKind
 from shared.sanitization.report import Step, StepOutcome
 from shared.sanitization.technique import Technique
-from tests.edge_agent.sanitize.firmware.drives import NvmeDrive, of
-from tests.fakes.clock import FakeClock
+from tests.edge_agent.sanitize.firmware.drives import NvmeDrive, commands_to, of
 from tests.fakes.watch import Watched
 
 NVME = of(MediumKind.NVME)
@@ -84,7 +81,7 @@ def test_the_lists_of_nvme_cli_2_3_as_recorded_in_the_lab_are_read() -> None:
 
 
 def formatted(firmware: NvmeDrive) -> Step:
-    commands = Commands(Tools(firmware), FakeClock(), lambda _: None)
+    commands = commands_to(firmware)
     return commands.run(commands.begin(Technique.NVME_FORMAT_CRYPTO, NVME), NVME, Watched())
 
 

@@ -4,13 +4,16 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from edge_agent.sanitize.drive import Drive
+from edge_agent.sanitize.engine.direct import NotOpened
 from edge_agent.sanitize.firmware.commands import Commands
+from edge_agent.sanitize.firmware.sanitizing import Held
 from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.programs import Ran, Run
 from shared.sanitization.medium import MediumKind
 from shared.sanitization.report import Step, StepOutcome
 from shared.sanitization.technique import Technique
-from tests.edge_agent.sanitize.firmware.drives import LOOKS, AtaDrive, NvmeDrive, ScsiDrive, of
+from tests.edge_agent.sanitize.firmware.drives import LOOKS, AtaDrive, NvmeDrive, ScsiDrive, commands_to, of
 from tests.fakes.clock import FakeClock
 from tests.fakes.watch import Watched
 
@@ -28,7 +31,7 @@ class Attempt:
 
     def __init__(self, technique: Technique, firmware: Run) -> None:
         self.waited: list[float] = []
-        self.commands = Commands(Tools(firmware), FakeClock(), self.waited.append)
+        self.commands = commands_to(firmware, self.waited.append)
         self.drive = of(KINDS[technique])
         self.noted = self.commands.begin(technique, self.drive)
 
@@ -135,6 +138,22 @@ def test_another_one_s_sanitize_is_not_taken_for_ours(technique: Technique, make
 
 
 @EACH
+def test_a_drive_that_somebody_else_holds_is_not_given_the_command(technique: Technique, make: Make) -> None:
+    firmware, attempt = make(), Attempt(technique, make())
+
+    def in_use(drive: Drive) -> Held:
+        raise NotOpened(drive.node, "it is in use")
+
+    step = Commands(Tools(firmware), FakeClock(), attempt.waited.append, in_use).run(
+        attempt.noted, attempt.drive, Watched()
+    )
+
+    assert word_of(step) == (StepOutcome.REFUSED, False, False, False)
+    assert "it is in use" in step.detail
+    assert not firmware.given
+
+
+@EACH
 def test_one_who_stops_it_is_told_that_the_drive_goes_on_and_going_on_here_gives_nothing_twice(
     technique: Technique, make: Make
 ) -> None:
@@ -201,7 +220,7 @@ def test_one_that_never_ends_is_unknown_within_the_drive_s_own_estimate_and_is_a
     assert word_of(step) == (StepOutcome.UNKNOWN, True, True, False)
     assert "at work still" in step.detail
     assert attempt.waited == sorted(attempt.waited)
-    assert max(attempt.waited) == 30
+    assert max(attempt.waited) == 10
     assert 3600 <= sum(attempt.waited) < 3700
 
 
@@ -215,9 +234,7 @@ def test_a_drive_at_work_may_be_silent_for_a_while(technique: Technique, make: M
 @EACH
 def test_a_drive_that_answers_nothing_any_more_is_unknown(technique: Technique, make: Make) -> None:
     attempt = Attempt(technique, make())
-    commands = Commands(
-        Tools(lambda *_: Ran(None, why="it did not end within 30 s")), FakeClock(), attempt.waited.append
-    )
+    commands = commands_to(lambda *_: Ran(None, why="it did not end within 30 s"))
 
     assert commands.resume(attempt.noted, attempt.drive, Watched()).outcome is StepOutcome.UNKNOWN
     assert commands.run(attempt.noted, attempt.drive, Watched()).outcome is StepOutcome.REFUSED

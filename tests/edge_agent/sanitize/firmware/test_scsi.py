@@ -9,16 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.sanitize.firmware import scsi, sense
-from edge_agent.sanitize.firmware.commands import Commands
 from edge_agent.sanitize.firmware.sanitizing import State, Status
-from edge_agent.sanitize.firmware.tools import Answer, Tools
+from edge_agent.sanitize.firmware.tools import Answer
 from edge_agent.sanitize.programs import Ran
 from shared.errors import Malformed, Unavailable
 from shared.sanitization.medium import MediumKind
 from shared.sanitization.report import StepOutcome
 from shared.sanitization.technique import Technique
-from tests.edge_agent.sanitize.firmware.drives import ScsiDrive, of
-from tests.fakes.clock import FakeClock
+from tests.edge_agent.sanitize.firmware.drives import ScsiDrive, commands_to, of
 from tests.fakes.watch import Watched
 
 # Recorded in the lab: QEMU's scsi-hd takes no sanitize, and sg_sanitize of sg3-utils 1.46 ends with 0.
@@ -98,7 +96,7 @@ def test_a_command_that_the_host_adapter_could_not_hand_over_is_refused_whatever
         return NOT_HANDED_OVER if is_sanitize else ScsiDrive()(command)
 
     drive = of(MediumKind.SCSI_DISK)
-    commands = Commands(Tools(adapter), FakeClock(), lambda _: None)  # type: ignore[arg-type]
+    commands = commands_to(adapter)  # type: ignore[arg-type]
     step = commands.run(commands.begin(Technique.SCSI_SANITIZE_OVERWRITE, drive), drive, Watched())
 
     assert (step.outcome, step.accepted, step.completed) == (StepOutcome.REFUSED, False, False)
@@ -109,7 +107,7 @@ def test_a_command_that_the_host_adapter_could_not_hand_over_is_refused_whatever
 def test_the_kernel_is_had_to_ask_for_the_capacity_again_that_a_busy_drive_does_not_tell(tmp_path: Path) -> None:
     (tmp_path / "device").mkdir()
     drive = replace(of(MediumKind.SCSI_DISK), sysfs=tmp_path)
-    commands = Commands(Tools(ScsiDrive()), FakeClock(), lambda _: None)
+    commands = commands_to(ScsiDrive())
 
     commands.run(commands.begin(Technique.SCSI_SANITIZE_BLOCK, drive), drive, Watched())
 

@@ -87,6 +87,8 @@ def every_page(speech: Speech, text: str = "") -> list[Page]:
         screens.result_page(done(Ending.FAILED, text), speech),
         screens.stopped_page(done(Ending.ABORTED, text), speech),
         screens.unfinished_page([left, lost], speech),
+        screens.incomplete_page(lost, speech),
+        screens.cut_short_page([text], speech),
     ]
 
 
