@@ -497,6 +497,7 @@ class ControlPlane:
                 self._keys.signer(store.JOURNAL),
                 self._journal.sequencer.key,
                 self._log_proofs.offer,
+                self._witnesses.cosigned,
                 self._clock,
             ),
             erasing=self._erasing,

@@ -1241,7 +1241,7 @@ def command_result(signed: bytes, spki: bytes) -> Any:
 
 # ---- wipe.md
 
-_PRINTABLE = _matching(r"[ -~]*", 80)
+_DRIVE_TEXT = _matching(r"[ -~]*", 80)
 _PERSON = _matching(r"[^\x00-\x1f\x7f]{1,80}")
 _TECHNIQUES = (
     "overwrite", "ata-sanitize-block", "ata-sanitize-crypto", "ata-sanitize-overwrite", "ata-secure-erase",
@@ -1250,15 +1250,15 @@ _TECHNIQUES = (
     "scsi-sanitize-overwrite", "mmc-sanitize", "discard", "luks-erase", "destruction",
 )  # fmt: skip
 _SEQUENCES = ("random", "zero", "three-pass", "bmb21-2019", "dod-5220.22-m-short", "custom")
-_CLASSES, _AMOUNTS = ["clear", "purge"], ["samples", "whole"]
+_LEAST, _READ_AGAIN = ["clear", "purge"], ["samples", "whole"]
 _WIPE_TICKET = _object_of(
     v=_one_of(1), ticket=_OBJECT_ID, host=_HOST_ID, evidence_key=_OBJECT_ID, asset=_PERSON,
     drive=_object_of(
-        serial=_matching(r"[!-~]([ -~]*[!-~])?", 80), wwn=_PRINTABLE, model=_PRINTABLE, size_bytes=_integer(1),
+        serial=_matching(r"[!-~]([ -~]*[!-~])?", 80), wwn=_DRIVE_TEXT, model=_DRIVE_TEXT, size_bytes=_integer(1),
     ),
     method=_object_of(
-        least=_one_of(*_CLASSES), techniques=_list_of(_one_of(*_TECHNIQUES), 18), sequence=_one_of(*_SEQUENCES),
-        passes=_list_of(_matching(r"random|[0-9a-f]{2}"), 16), read_back=_one_of(*_AMOUNTS),
+        least=_one_of(*_LEAST), techniques=_list_of(_one_of(*_TECHNIQUES), 18), sequence=_one_of(*_SEQUENCES),
+        passes=_list_of(_matching(r"random|[0-9a-f]{2}"), 16), read_back=_one_of(*_READ_AGAIN),
     ),
     reason=_one_of("disposal", "return", "repair", "reuse", "incident", "other"), requester=_PERSON, person=_PERSON,
     overrides=_list_of(_one_of("incident-hold", "undelivered-images"), 2), issued=_is_time, expires=_is_time,
@@ -1277,8 +1277,8 @@ def wipe_ticket(envelope: bytes, keys: list[tuple[str, bytes]], threshold: int, 
     _need((method["sequence"] == "custom") == bool(method["passes"]), "Malformed", "passes")
     _need(overrides == sorted(set(overrides)), "Malformed", "overrides")
     _need(policy is not None, "NoWipes")
-    _need(_CLASSES.index(method["least"]) >= _CLASSES.index(policy["least"]), "LaxerThanPolicy")
-    _need(_AMOUNTS.index(method["read_back"]) >= _AMOUNTS.index(policy["read_back"]), "LaxerThanPolicy")
+    _need(_LEAST.index(method["least"]) >= _LEAST.index(policy["least"]), "LaxerThanPolicy")
+    _need(_READ_AGAIN.index(method["read_back"]) >= _READ_AGAIN.index(policy["read_back"]), "LaxerThanPolicy")
     _need(hours <= policy["ticket_hours"], "HoldsTooLong")
     known = {hashlib.sha256(b"leadglass evidence key v1\x00" + spki).digest()[:16]: (name, spki) for name, spki in keys}
     for one in statements:
