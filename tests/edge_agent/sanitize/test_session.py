@@ -481,8 +481,8 @@ def killed_at(bench: Bench, tmp_path: Path, most: int) -> Result | None:
         return done.judged.result
 
 
-# Before it was begun; begun and not told; a third written; being read back; ended and not told.
-@pytest.mark.parametrize("most", [18, 21, 38, 58, 76])
+# Before it was begun; a third written; ended and not told. `make soak` kills at fifty.
+@pytest.mark.parametrize("most", [18, 38, 76])
 def test_killed_at_any_point_it_is_begun_or_not_and_never_falsely_done(bench: Bench, tmp_path: Path, most: int) -> None:
     assert killed_at(bench, tmp_path, most) is (None if most == 18 else Result.CLEARED_VERIFIED)
 
