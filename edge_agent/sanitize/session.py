@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent import SOFTWARE
 from edge_agent.sanitize.accept import accept, accept_begun
@@ -17,7 +18,6 @@ from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.ending import ending
 from edge_agent.sanitize.fitting import Candidate, candidates, is_same
 from edge_agent.sanitize.hands import Hands, Known, found_again
-from edge_agent.sanitize.here import ThisHost
 from edge_agent.sanitize.luks import NOTHING_ATTESTED, Attested
 from edge_agent.sanitize.outbox import Outbox
 from edge_agent.sanitize.plan import Plan, choose
@@ -34,6 +34,9 @@ from shared.sanitization.note import NoteEvent
 from shared.sanitization.report import Ending, HiddenArea, WipeReport
 from shared.sanitization.ticket import Ticket, TicketId
 from shared.signing import Label, claimed_payload, sign_statement
+
+if TYPE_CHECKING:
+    from edge_agent.sanitize.here import ThisHost  # which reads policy by TUF's means, and takes its time to load
 
 _MAX_DETAIL_CHARS = 300
 _ROOM_BYTES = 4 << 20
@@ -112,7 +115,7 @@ class Unfinished:
 
 class Session:
     def __init__(
-        self, state: Path, tickets: Path, host: ThisHost, hands: Hands, clock: Clock, random_bytes: RandomBytes
+        self, state: Path, tickets: Path, host: "ThisHost", hands: Hands, clock: Clock, random_bytes: RandomBytes
     ) -> None:
         self._state, self._tickets, self._host, self._hands = state, tickets, host, hands
         self._clock, self._random_bytes = clock, random_bytes

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.config import AgentFolder
 from edge_agent.log import OUR_ERRORS
@@ -19,7 +20,6 @@ from edge_agent.sanitize.drives import find_drives
 from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.fitting import is_same
 from edge_agent.sanitize.hands import Hands, OfThisMachine
-from edge_agent.sanitize.here import ThisHost, look
 from edge_agent.sanitize.outbox import Outbox
 from edge_agent.sanitize.session import NothingToDo, Session
 from edge_agent.sanitize.terminal import screens as shown
@@ -34,6 +34,9 @@ from shared.sanitization.envelope import SignedTicket
 from shared.sanitization.judge import judge
 from shared.sanitization.qr_text import to_lines
 from shared.sanitization.ticket import TicketId
+
+if TYPE_CHECKING:
+    from edge_agent.sanitize.here import ThisHost
 
 _CODE_CHARS = 480  # of a code that a terminal of 80 columns shows
 _LEAST_ID_CHARS = 4
@@ -88,12 +91,14 @@ class Places:
 class Host:
     """Who this machine is, and what can be done with its drives."""
 
-    this: ThisHost
+    this: "ThisHost"
     hands: Hands
 
     @classmethod
     def of(cls, places: Places) -> "Host":
         """Raises what `here.look` does."""
+        from edge_agent.sanitize.here import look
+
         clock = SystemClock()
         states = [places.state, places.guard]
         hands = OfThisMachine(AgentFolder(places.agent), states, Tools(), clock)
