@@ -48,6 +48,12 @@ class NotThisDrive(Refused):
         super().__init__("the drive is not the one that was looked at; nothing was written")
 
 
+class NothingReaches(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"nothing that the ticket allows can be done to this drive and reach what it asks: {why}")
+        self.why = why
+
+
 class SpokenAgainst(Refused):
     def __init__(self, found: Sequence[Refusal]) -> None:
         super().__init__("; ".join(map(str, found)))
@@ -164,6 +170,8 @@ class Session:
         ticket, drive = looked.accepted.ticket, looked.drive
         if drive is None or looked.plan is None:
             raise NotThisDrive
+        if looked.plan.is_refused:
+            raise NothingReaches(looked.plan.why)
         with self._alone(ticket, drive):
             try:
                 again = self._asked_again(looked, drive)

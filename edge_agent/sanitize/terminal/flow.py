@@ -12,7 +12,16 @@ from typing import Protocol
 from edge_agent.log import OUR_ERRORS
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.luks import NOTHING_ATTESTED, Attested
-from edge_agent.sanitize.session import Accepted, Confirmed, Done, Looked, Session, SpokenAgainst, Unfinished
+from edge_agent.sanitize.session import (
+    Accepted,
+    Confirmed,
+    Done,
+    Looked,
+    NothingReaches,
+    Session,
+    SpokenAgainst,
+    Unfinished,
+)
 from edge_agent.sanitize.terminal import screens
 from edge_agent.sanitize.terminal.page import Line, Page, Speech, body_lines, draw, room_for
 from edge_agent.sanitize.terminal.progress import LiveProgress
@@ -167,7 +176,7 @@ class Flow:
     def _of_plan(self, looked: Looked, told: str) -> tuple[Next, str]:
         reasons = [str(one) for one in looked.refusals]
         if not reasons and looked.plan is not None and looked.plan.is_refused:
-            reasons = [looked.plan.why]
+            reasons = [str(NothingReaches(looked.plan.why))]
         if not reasons:
             return self._confirmed(looked), told
         return self._refused(reasons), self._leave_note(looked, "; ".join(reasons), told)

@@ -18,11 +18,11 @@ from edge_agent.sanitize.attempt import AlreadyAtWork, Attempts, NotKept, Standi
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.drives import DriveSwapped
 from edge_agent.sanitize.refuse import RefusalKind
-from edge_agent.sanitize.session import Confirmed, Done, Session, SpokenAgainst, Unfinished
+from edge_agent.sanitize.session import Confirmed, Done, NothingReaches, Session, SpokenAgainst, Unfinished
 from shared.envelope import TooFewSignatures
 from shared.errors import Malformed, Refused
 from shared.identity import HostId, KeyId
-from shared.policy.wipe import ReadBack
+from shared.policy.wipe import LeastClass, ReadBack
 from shared.sanitization.envelope import sign_ticket
 from shared.sanitization.judged import Result
 from shared.sanitization.method import Method
@@ -273,6 +273,20 @@ def test_a_drive_that_is_swapped_between_two_passes_is_not_written(bench: Bench,
     assert "is not the drive that was chosen" in done.report.detail
     assert [step.part for step in done.report.steps] == ["pass 1 of 2"]
     assert content(node) == bytes(SIZE_BYTES)
+
+
+def test_a_drive_that_nothing_of_the_ticket_reaches_uses_no_ticket_up(bench: Bench, node: Path) -> None:
+    purge = dataclasses.replace(METHOD, least=LeastClass.PURGE)
+    allowed = bench.ticket(node, method=purge)
+    session = bench.session(node)
+    looked = session.look(session.accept(bench.bring(allowed)))
+
+    assert looked.plan is not None
+    assert looked.plan.is_refused
+    with pytest.raises(NothingReaches, match="purge is asked for"):
+        session.wipe(looked, DAN, Watching())
+    assert not session.is_begun(allowed.ticket_id)
+    assert_untouched(node)
 
 
 def test_a_full_disk_is_seen_before_the_first_write(bench: Bench, node: Path) -> None:
