@@ -66,6 +66,12 @@ class NothingToDo(Refused):
         self.ticket_id = ticket_id
 
 
+class NothingKnown(IntegrityFailure):
+    def __init__(self, ticket_id: TicketId, why: str) -> None:
+        super().__init__(f"what was noted of ticket {ticket_id} cannot be read, so how it ended is unknown: {why}")
+        self.ticket_id = ticket_id
+
+
 @dataclass(frozen=True)
 class Accepted:
     """A ticket that may be acted on, and the bytes that say so."""
@@ -228,10 +234,15 @@ class Session:
             return self._do(self._doing(ticket, attempt, drive, draft, attested), progress)
 
     def give_up(self, unfinished: Unfinished) -> Done:
-        """End for good what was begun, as far as it came. Raises AlreadyAtWork, NotKept, NothingToDo."""
+        """End for good what was begun, as far as it came. Raises AlreadyAtWork, NotKept.
+
+        Raises NothingKnown: nobody can make a report of it; a note says so.
+        """
         found = unfinished.found
         if found.draft is None:
-            raise NothingToDo(found.ticket_id)
+            if not self._outbox.has_ended(found.ticket_id):
+                self._outbox.note(found.ticket_id, NoteEvent.ENDED, f"unknown: {found.why}")
+            raise NothingKnown(found.ticket_id, found.why)
         ticket = SignedTicket.parse(found.envelope).claimed
         with self._alone(ticket, unfinished.drive):
             attempt = self._attempts.go_on(ticket.ticket_id)

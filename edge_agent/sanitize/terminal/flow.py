@@ -255,9 +255,7 @@ class Flow:
             reasons = [str(one) for one in exc.found] if isinstance(exc, SpokenAgainst) else [str(exc)]
             if not self._session.is_begun(ticket_id):
                 return self._refused(reasons)
-            self.is_cut_short = True
-            self._ask(partial(screens.cut_short_page, reasons), "q")
-            return Next.QUIT
+            return self._cut_short(reasons)
         self.done = done
         return self._stopped(done) if done.is_open else self._result(done)
 
@@ -279,6 +277,11 @@ class Flow:
             if progress.now().may_be_stopped:  # a drive that works by itself is left alone
                 progress.health = self._health(drive)
             ended.wait(_HEALTH_S)
+
+    def _cut_short(self, reasons: Sequence[str]) -> Next:
+        self.is_cut_short = True
+        self._ask(partial(screens.cut_short_page, reasons), "q")
+        return Next.QUIT
 
     def _result(self, done: Done) -> Next:
         self._ask(partial(screens.result_page, done), "q")
@@ -309,7 +312,7 @@ class Flow:
         try:
             self.done = self._session.give_up(left)
         except OUR_ERRORS as exc:
-            return self._refused([str(exc)])
+            return self._cut_short([str(exc)])
         return self._result(self.done)
 
     # ---- showing and asking

@@ -18,7 +18,15 @@ from edge_agent.sanitize.attempt import AlreadyAtWork, Attempts, NotKept, Standi
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.drives import DriveSwapped
 from edge_agent.sanitize.refuse import RefusalKind
-from edge_agent.sanitize.session import Confirmed, Done, NothingReaches, Session, SpokenAgainst, Unfinished
+from edge_agent.sanitize.session import (
+    Confirmed,
+    Done,
+    NothingKnown,
+    NothingReaches,
+    Session,
+    SpokenAgainst,
+    Unfinished,
+)
 from shared.envelope import TooFewSignatures
 from shared.errors import Malformed, Refused
 from shared.identity import HostId, KeyId
@@ -397,6 +405,10 @@ def test_what_cannot_be_read_of_an_attempt_is_unknown_and_the_ticket_stays_used(
     assert [one.kind for one in session.look(session.accept(envelope)).refusals] == [RefusalKind.TICKET_USED]
     with pytest.raises(Refused):
         session.resume(left(session), Watching())
+    for _ in range(2):
+        with pytest.raises(NothingKnown):
+            session.give_up(left(session))
+    assert bench.events(allowed) == ["accepted", "started", "ended"]
 
 
 def test_a_pass_whose_place_is_lost_is_not_gone_on_with(bench: Bench, node: Path) -> None:
