@@ -237,7 +237,7 @@ class WipeOrders:
             given, needed = approvals(order, allowed)
             envelope = order.envelope()
             stopped = hold and Override.INCIDENT_HOLD not in order.ticket.overrides
-            if envelope is not None and given >= needed and not order.reports and not stopped:
+            if envelope is not None and given >= needed and not order.is_spent and not stopped:
                 found.append(envelope.encode())
         return found
 
