@@ -18,7 +18,7 @@ from edge_agent.sanitize.attempt import AlreadyAtWork, Attempts, NotKept, Standi
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.drives import DriveSwapped
 from edge_agent.sanitize.refuse import RefusalKind
-from edge_agent.sanitize.session import Confirmed, Done, Session, SpokenAgainst, Unfinished
+from edge_agent.sanitize.session import Confirmed, Done, NothingToDo, Session, SpokenAgainst, Unfinished
 from shared.envelope import TooFewSignatures
 from shared.errors import Malformed, Refused
 from shared.identity import HostId, KeyId
@@ -355,6 +355,21 @@ def test_what_a_person_gives_up_is_reported_and_never_certified(bench: Bench, no
     assert bench.signed(allowed).ending is Ending.ABORTED
     assert session.unfinished() == ()
     assert bench.events(allowed)[-1] == "ended"
+
+
+def test_what_another_run_brought_to_its_end_meanwhile_is_not_given_up(bench: Bench, node: Path) -> None:
+    allowed = bench.ticket(node)
+    session = bench.session(node)
+    wiped(session, bench.bring(allowed), Watching(stop_at=1 << 20))
+    seen = left(session)
+    done = bench.session(node).resume(left(session), Watching())
+
+    with pytest.raises(NothingToDo):
+        session.give_up(seen)
+
+    assert bench.signed(allowed) == done.report
+    assert done.judged.result is Result.CLEARED_VERIFIED
+    assert bench.session(node).unfinished() == ()
 
 
 def test_what_was_begun_on_a_drive_that_is_gone_is_incomplete(bench: Bench, node: Path, tmp_path: Path) -> None:
