@@ -333,10 +333,13 @@ def test_a_person_stops_it_and_it_goes_on_to_its_end(bench: Bench, node: Path) -
     assert session.unfinished() == ()
 
 
-def test_a_pass_that_was_interrupted_is_read_back_whole_whatever_the_ticket_asks(bench: Bench, node: Path) -> None:
+@pytest.mark.parametrize("stop_at", [2 << 20, SIZE_BYTES])
+def test_what_was_interrupted_in_or_after_its_pass_is_read_back_whole_whatever_the_ticket_asks(
+    bench: Bench, node: Path, stop_at: int
+) -> None:
     allowed = bench.ticket(node, method=dataclasses.replace(METHOD, read_back=ReadBack.SAMPLES))
     session = bench.session(node)
-    wiped(session, bench.bring(allowed), Watching(stop_at=2 << 20))
+    wiped(session, bench.bring(allowed), Watching(stop_at=stop_at))
 
     done = session.resume(left(session), Watching())
 
