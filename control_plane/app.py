@@ -242,8 +242,8 @@ class ControlPlane:
             return sign_pdf(pdf, seal, reason, self._clock.now())
 
         word = CentresWord(
-            self._keys.signer(store.JOURNAL), lambda one: self._ca.shown(one).decode(),
-            lambda: self._shown(store.JOURNAL).decode(), sign, self._log_proofs.of_record,
+            self._keys.signer(store.JOURNAL), lambda one: self._ca.shown(one).decode(), sign,
+            self._log_proofs.of_record,
         )  # fmt: skip
         return Certifying(self._database, self._journal, self._wipes.reading, word, self._clock)
 
@@ -497,6 +497,7 @@ class ControlPlane:
                 self._keys.signer(store.JOURNAL),
                 self._journal.sequencer.key,
                 self._log_proofs.offer,
+                self._witnesses.cosigned,
                 self._clock,
             ),
             erasing=self._erasing,

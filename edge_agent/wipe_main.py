@@ -121,7 +121,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 def _screens(arguments: argparse.Namespace) -> int:
     from edge_agent.sanitize.terminal.program import Places, screens
 
-    return screens(Places.of(arguments), arguments.language, ticket=arguments.ticket)
+    return screens(Places.of(arguments), arguments.language, arguments.ticket)
 
 
 def _resume(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,7 @@
 """Makes one file of the records that answer a question, with all that proves them to whoever trusts nobody here."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from io import BytesIO
@@ -16,6 +17,7 @@ from control_plane.db.transactions import snapshot
 from control_plane.erasure.private_parts import PrivateParts, State
 from control_plane.tlog import rows
 from control_plane.tlog.rows import LogAltered
+from control_plane.witnesses.showing import NothingCosigned
 from shared import canonical
 from shared.audit.archive import manifest as parts
 from shared.audit.archive.container import ArchiveWriter
@@ -51,7 +53,10 @@ class TooMuchForAnArchive(Refused):
 
 
 class Archiving:
-    """`offer` says, in the centre's evidence key, by which key checkpoints are signed."""
+    """`offer` says, in the centre's evidence key, by which key checkpoints are signed.
+
+    `cosigned` returns the newest one that witnesses cosigned; raises NothingCosigned.
+    """
 
     def __init__(
         self,
@@ -61,10 +66,11 @@ class Archiving:
         signer: EvidenceSigner,
         key: NoteKey,
         offer: Callable[[], bytes],
+        cosigned: Callable[[], str],
         clock: Clock,
     ) -> None:
         self._database, self._finding, self._private = database, finding, private
-        self._signer, self._key, self._offer = signer, key, offer
+        self._signer, self._key, self._offer, self._cosigned = signer, key, offer, cosigned
         self._clock = clock
 
     def make(
@@ -75,7 +81,9 @@ class Archiving:
         Raises TooMuchForAnArchive, Malformed, NoteUnverified, ProofWrong: the log does not go on from the checkpoint
         that was kept; LogAltered, and what opening a private part raises where it was altered.
         """
-        older = None if kept is None else verify_checkpoint(kept, [self._key])
+        earlier = {} if kept is None else {parts.KEPT: kept}
+        with suppress(NothingCosigned):
+            earlier[parts.COSIGNED] = self._cosigned()
         with snapshot(self._database) as session:
             size, _, _ = rows.head(session)
         self._finding.note(person, question, f"archive, private parts {'opened' if opened else 'sealed'}")
@@ -83,7 +91,7 @@ class Archiving:
         file = BytesIO()
         with snapshot(self._database) as session:
             making = _Making(session, ArchiveWriter(file), self._private, opened=opened)
-            self._fill(making, session, _Asked(person, question, size, older, kept))
+            self._fill(making, session, _Asked(person, question, size, earlier))
         return _pieces(file)
 
     def _fill(self, making: "_Making", session: Session, asked: "_Asked") -> None:
@@ -93,8 +101,11 @@ class Archiving:
             making.add(readme.name, readme.read_bytes())
         making.add(parts.CHECKPOINT, checkpoint.encode())
         making.add(parts.KEY, self._offer())
-        if asked.older is not None and asked.kept is not None:
-            making.kept(asked.older, asked.kept, claimed_head(checkpoint), nodes)
+        head = claimed_head(checkpoint)
+        for folder, note in asked.earlier.items():
+            older = verify_checkpoint(note, [self._key])
+            if folder == parts.KEPT or older.size <= head.size:
+                making.goes_on_from(folder, note, older, head, nodes)
         for number, found in enumerate(self._finding.all(session, asked.question, Place.first(asked.size))):
             if number == MAX_RECORDS:
                 raise TooMuchForAnArchive
@@ -115,13 +126,12 @@ class Archiving:
 
 @dataclass(frozen=True)
 class _Asked:
-    """`size` is what the log had when it was asked, `older` what a checkpoint that somebody kept says."""
+    """`size` is what the log had when it was asked; `earlier` checkpoints are what it has to go on from."""
 
     person: str
     question: Question
     size: int
-    older: TreeHead | None
-    kept: str | None
+    earlier: Mapping[str, str]
 
 
 class _Making:
@@ -136,13 +146,13 @@ class _Making:
         self._writer.add(name, data)
         self.files.append(File.of(name, data))
 
-    def kept(self, older: TreeHead, note: str, head: TreeHead, nodes: Nodes) -> None:
+    def goes_on_from(self, folder: str, note: str, older: TreeHead, head: TreeHead, nodes: Nodes) -> None:
         """Raises ProofWrong: this log does not go on from there."""
         path = make_consistency(older.size, head.size, nodes) if 0 < older.size <= head.size else []
         verify_consistency(older.size, head.size, path, older.root, head.root)
-        self.add(parts.KEPT, note.encode())
+        self.add(f"{folder}/checkpoint", note.encode())
         lines = [f"old {older.size}", *(encode_base64(one) for one in path), ""]
-        self.add(parts.CONSISTENCY, "\n".join(lines).encode())
+        self.add(f"{folder}/consistency", "\n".join(lines).encode())
 
     def record(self, found: FoundRecord, size: int, checkpoint: str, nodes: Nodes) -> None:
         """Raises LogAltered."""

@@ -5,6 +5,7 @@ Only what is proved now is certified: report and approvals are verified again, a
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -19,14 +20,14 @@ from control_plane.people.two_persons import Journal
 from control_plane.sanitize.certificate_rows import statement_record, statement_subject
 from control_plane.sanitize.orders import recorded_as
 from control_plane.sanitize.reading import Known, WipeReading, approvals, find
-from shared import canonical
+from shared import canonical, clock
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.enrolment.chain import is_valid_at
 from shared.envelope import Signatories
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import Fields
-from shared.identity import CONTROL_PLANE, HostId, KeyId
+from shared.identity import CONTROL_PLANE, KeyId
 from shared.sanitization.certificate import (
     Approval,
     Body,
@@ -40,7 +41,6 @@ from shared.sanitization.certificate import (
 from shared.sanitization.destruction import Destruction
 from shared.sanitization.judge import DESTROYED, RULES, judge
 from shared.sanitization.judged import Judged
-from shared.sanitization.report import WipeReport
 from shared.sanitization.ticket import TicketId
 from shared.signing import EvidencePublicKey, EvidenceSigner, Label, detached, signing_key_id, verify_statement
 
@@ -77,7 +77,6 @@ class CentresWord:
 
     signer: EvidenceSigner
     chain: Callable[[x509.Certificate], str]
-    own: Callable[[], str]
     sign_pdf: Callable[[bytes, str], bytes]
     proof: Callable[[str, int], str]
 
@@ -101,6 +100,7 @@ class Certifying:
                 return
         statement = self._statement(held, person, facts)
         Statement.parse(Fields(canonical.parse(statement.payload, "wipe certificate"), "wipe certificate"))
+        self._chains(statement)
         happening = Happening(
             Event.WIPE_CERTIFIED, Action.CREATE, Outcome.SUCCESS, (Participant("person", person, True),),
             (*recorded_as(held.ticket), Subject("fact", f"result: {statement.judged.result}"),
@@ -195,24 +195,25 @@ class Certifying:
     # ---- what proves it
 
     def _chains(self, statement: Statement) -> tuple[Chain, ...]:
-        own = Chain(CONTROL_PLANE, self._word.own())
-        if statement.reported is None:
-            return (own,)
-        report, ticket = statement.reported.report, statement.ticket
-        return (Chain(str(ticket.host_id), self._host_chain(ticket.host_id, ticket.evidence_key, report)), own)
+        """Return the certificates of all who signed, each valid when it did. Raises NotToBeCertified."""
+        order_id, own = statement.ticket.ticket_id, self._word.signer.public.key_id
+        signers = [(CONTROL_PLANE, own, statement.made)]
+        if statement.reported is not None:
+            ticket, ended = statement.ticket, statement.reported.report.ended
+            signers.insert(0, (str(ticket.host_id), ticket.evidence_key, ended))
+        return tuple(Chain(source, self._chain(order_id, source, key_id, at)) for source, key_id, at in signers)
 
-    def _host_chain(self, host_id: HostId, key_id: KeyId, report: WipeReport) -> str:
-        """Return the host's certificate for the key, best one that was valid when it signed."""
+    def _chain(self, order_id: TicketId, source: str, key_id: KeyId, at: datetime) -> str:
         theirs = select(Certificate.pem).where(
-            Certificate.subject == str(host_id), Certificate.kind == Kind.EVIDENCE.value
-        )
+            Certificate.subject == source, Certificate.kind == Kind.EVIDENCE.value
+        )  # fmt: skip
         with snapshot(self._database) as session:
             pems = session.scalars(theirs.order_by(Certificate.issued.desc())).all()
-        found = [one for one in map(_loaded, pems) if _key_id(one) == key_id]
-        valid = [one for one in found if is_valid_at(one, report.ended)]
-        if not found:
-            raise Malformed("certificates of the host", f"none is for evidence key {key_id}")
-        return self._word.chain((valid or found)[0])
+        for one in map(_loaded, pems):
+            if _key_id(one) == key_id and is_valid_at(one, at):
+                return self._word.chain(one)
+        why = f"{source} had no valid certificate for its evidence key at {clock.text(at)}, so nobody could verify it"
+        raise NotToBeCertified(order_id, why)
 
 
 def _kept(session: Session, order_id: TicketId, made: Released) -> Released:
@@ -232,7 +233,7 @@ def _loaded(pem: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem.encode())
     except ValueError as exc:
-        raise Malformed("certificate of the host", "not a certificate in PEM") from exc
+        raise Malformed("evidence certificate", "not a certificate in PEM") from exc
 
 
 def _key_id(certificate: x509.Certificate) -> KeyId | None:

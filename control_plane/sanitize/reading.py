@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import lru_cache
+from hashlib import sha256
+from threading import Lock
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -13,7 +14,7 @@ from control_plane.db.models import Host, WipeNoteRow, WipeOrderRow, WipeReportR
 from control_plane.enrolment.codes import readable_parts
 from control_plane.policy.signatories import NobodySigns
 from control_plane.sanitize.certificate_rows import statement_record
-from control_plane.sanitize.state import Proved, Reported, Standing, standing_of
+from control_plane.sanitize.state import OrderState, Proved, Reported, Standing, standing_of
 from shared.envelope import Signatories
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
@@ -26,7 +27,7 @@ from shared.sanitization.report import Ending, WipeReport
 from shared.sanitization.ticket import Ticket, TicketId
 from shared.signing import EvidencePublicKey, Label, claimed_payload, verify_statement
 
-_REMEMBERED = 256
+_REMEMBERED = 1000
 PolicyOf = Callable[[HostId, Sequence[str]], WipePolicy | None]
 
 
@@ -69,7 +70,10 @@ class Known:
     @property
     def is_spent(self) -> bool:
         """Return whether a report says anything but that not one byte was written."""
-        reports = (WipeReport.parse(claimed_payload(one.signed)) for one in self.reports)
+        try:
+            reports = [WipeReport.parse(claimed_payload(one.signed)) for one in self.reports]
+        except Malformed:  # somebody wrote that row
+            return True
         return any(one.ending is not Ending.REFUSED for one in reports)
 
     def envelope(self) -> SignedTicket | None:
@@ -125,9 +129,9 @@ class WipeReading:
     def __init__(
         self, evidence: EvidenceKeys, policy_of: PolicyOf, signatories: Callable[[], Signatories], judge: Judge
     ) -> None:
-        self._evidence, self._policy_of, self._signatories = evidence, policy_of, signatories
-        # The same bytes come to the same each time they are shown.
-        self._reported = lru_cache(_REMEMBERED)(lambda ticket, signed, spki: _reported(ticket, signed, spki, judge))
+        self._evidence, self._policy_of, self._signatories, self._judge = evidence, policy_of, signatories, judge
+        self._lock = Lock()
+        self._judged: dict[bytes, Reported] = {}
 
     def standing(self, known: Known, allowed: Allowed, now: datetime) -> Standing:
         return standing_of(self._proved(known, allowed), now)
@@ -155,6 +159,8 @@ class WipeReading:
         try:
             if (str(known.ticket.ticket_id), str(known.ticket.host_id)) != (row.order_id, row.host_id):
                 raise Malformed("wipe order", "its ticket is of another order")
+            if row.closed_as not in (None, OrderState.CANCELLED, OrderState.REFUSED):
+                raise Malformed("wipe order", "it was closed in a way that there is none of")
             _ = known.envelope()
             notes = tuple(_note(known, note) for note in known.notes)
             reported = self._newest(known)
@@ -168,8 +174,19 @@ class WipeReading:
             return None
         newest = known.reports[-1]
         key = self._evidence.for_statement(str(known.ticket.host_id), newest.signed)
-        reported: Reported = self._reported(known.row.ticket, newest.signed, key.spki)
+        reported = self._reported(known.row.ticket, newest.signed, key)
         return reported if newest.judged is not None else replace(reported, judged=None)
+
+    def _reported(self, ticket: bytes, signed: bytes, key: EvidencePublicKey) -> Reported:
+        # The same bytes come to the same each time they are shown; a report is large, and what it comes to is not.
+        named = b"".join(sha256(part).digest() for part in (ticket, signed, key.spki))
+        with self._lock:
+            if named not in self._judged:
+                reported = _reported(Ticket.parse(ticket), signed, key, self._judge)
+                while len(self._judged) >= _REMEMBERED:
+                    del self._judged[next(iter(self._judged))]
+                self._judged[named] = reported
+            return self._judged[named]
 
 
 def verify_report(ticket: Ticket, signed: bytes, key: EvidencePublicKey) -> WipeReport:
@@ -186,9 +203,8 @@ def verify_report(ticket: Ticket, signed: bytes, key: EvidencePublicKey) -> Wipe
     return report
 
 
-def _reported(ticket_bytes: bytes, signed: bytes, spki: bytes, judge: Judge) -> Reported:
-    ticket = Ticket.parse(ticket_bytes)
-    report = verify_report(ticket, signed, EvidencePublicKey.parse(spki))
+def _reported(ticket: Ticket, signed: bytes, key: EvidencePublicKey, judge: Judge) -> Reported:
+    report = verify_report(ticket, signed, key)
     return Reported(report.ending, report.ended, report.detail, judge(ticket, report))
 
 

@@ -25,6 +25,7 @@ _BEHIND_A_BRIDGE = (
     "a USB bridge stands before the drive; many do not pass this command on, or garble it: "
     "take the drive out and connect it directly"
 )
+_PERHAPS_OURS = f". Where a wipe was cut off and given up, {ata.OPENED_BY} takes it off"
 _PROTOCOLS = {
     MediumKind.ATA_DISK: ("ATA", _OF_ATA),
     MediumKind.ATA_SSD: ("ATA", _OF_ATA),
@@ -100,8 +101,8 @@ def ata_secure_erase(technique: Technique, security: Security) -> Considered:
         (not security.supported, "the drive has no security commands"),
         (technique is Technique.ATA_SECURE_ERASE_ENHANCED and not security.enhanced, "the drive has no enhanced erase"),
         (security.frozen, FROZEN),
-        (security.locked, "the drive is locked by a password that nobody gave us"),
-        (security.enabled, "the drive is under a password already: have it taken off first"),
+        (security.locked, f"the drive is locked by a password that nobody gave us{_PERHAPS_OURS}"),
+        (security.enabled, f"the drive is under a password already: have it taken off first{_PERHAPS_OURS}"),
         (security.expired, "too many wrong passwords were tried: cut the drive's power, then look again"),
     )
     for applies, why in objections:
@@ -142,8 +143,9 @@ def _nvme_one(technique: Technique, found: Subsystem, *, is_there: bool) -> Cons
     if is_there and takes_all and others > 0:
         why = f"it would erase the drive's {others} other namespace(s) as well, which the ticket does not name"
         return Considered(technique, Available.NO, why)
-    if is_there and technique in nvme.SANITIZES and found.controllers > 1:
-        why = f"the drive serves {found.controllers} controllers, and what the others do with it is not known here"
+    if is_there and technique in nvme.SANITIZES and found.controllers != 1:
+        count = found.controllers or "several"
+        why = f"the drive serves {count} controllers, and what the others do with it is not known here"
         return Considered(technique, Available.NO, why)
     if is_there and technique is Technique.NVME_FORMAT_CRYPTO and not found.covers_all:
         why = "it would leave out namespaces or capacity that is in none"

@@ -20,7 +20,6 @@ from shared.sanitization.medium import MediumKind
 from shared.sanitization.report import HiddenArea, HiddenKind, HiddenState
 
 _MMC_SECTOR_BYTES = 512
-_NO_SENSE = b"bad/missing sense data"
 _MAX_SECTORS = re.compile(
     r"^ max sectors   = (?P<current>[0-9]{1,15})/(?P<native>[0-9]{1,15}), "
     r"(?P<what>HPA is enabled|HPA is disabled|ACCESSIBLE MAX ADDRESS enabled|ACCESSIBLE MAX ADDRESS disabled)$", re.M,
@@ -111,7 +110,7 @@ def of_max_sectors(identity: Identity, answer: Answer, shown: int) -> HiddenArea
     kind = HiddenKind.AMA if identity.has_ama else HiddenKind.HPA
     if not (identity.has_hpa or identity.has_ama):
         return HiddenArea(kind, HiddenState.NONE, 0, "the drive says that it can have none")
-    if answer.code != 0 or _NO_SENSE in answer.err:
+    if answer.code != 0 or ata.NO_SENSE in answer.err:
         raise Unavailable(f"the drive does not say how many sectors it has: {answer.words}")
     found = _MAX_SECTORS.findall(answer.out.decode("ascii", "replace"))
     if len(found) != 1:
@@ -129,7 +128,7 @@ def of_overlay(identity: Identity, answer: Answer, shown: int) -> HiddenArea:
     if not identity.has_dco:
         return HiddenArea(HiddenKind.DCO, HiddenState.NONE, 0, "the drive says that it can have none")
     text = answer.out.decode("ascii", "replace")
-    if answer.code != 0 or _NO_SENSE in answer.err:
+    if answer.code != 0 or ata.NO_SENSE in answer.err:
         raise Unavailable(f"the drive does not answer for its overlay: {answer.words}")
     found = _REAL_SECTORS.findall(text)
     if len(found) != 1 or _VERIFIED not in text:

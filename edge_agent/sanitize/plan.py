@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.policy.wipe import ReadBack
+from shared.policy.wipe import LeastClass, ReadBack
 from shared.sanitization.medium import Medium
 from shared.sanitization.method import Method
-from shared.sanitization.reach import best
+from shared.sanitization.reach import best, is_hidden_unknown
 from shared.sanitization.report import Considered, HiddenArea, HiddenKind, HiddenState
 from shared.sanitization.technique import Available, SanitizationClass, Technique
 
@@ -44,14 +44,20 @@ def choose(method: Method, medium: Medium, considered: Sequence[Considered], hid
     by_technique = {one.technique: one for one in considered}
     why_not: list[str] = []
     for technique in method.techniques:
-        objection = _objection(technique, method, medium, by_technique.get(technique))
+        objection = _objection(technique, method, medium, by_technique.get(technique), hidden)
         if not objection:
             return _planned(technique, method, by_technique, hidden, tuple(considered), why_not)
         why_not.append(f"{technique}: {objection}")
     return Plan((), removes_hidden=False, considered=tuple(considered), why="; ".join(why_not))
 
 
-def _objection(technique: Technique, method: Method, medium: Medium, considered: Considered | None) -> str:
+def _objection(
+    technique: Technique,
+    method: Method,
+    medium: Medium,
+    considered: Considered | None,
+    hidden: Sequence[HiddenArea],
+) -> str:
     if considered is None:
         return "it was not looked for"
     if considered.available is not Available.YES:
@@ -59,6 +65,8 @@ def _objection(technique: Technique, method: Method, medium: Medium, considered:
     reach = best(technique, medium.kind)
     if not reach.reaches(SanitizationClass(method.least.value)):
         return f"it reaches {reach} at best, and {method.least} is asked for"
+    if method.least is LeastClass.PURGE and is_hidden_unknown(hidden):
+        return "what the drive hides is not known or out of reach, so it reaches clear at best, and purge is asked for"
     return ""
 
 
@@ -82,6 +90,8 @@ def _planned(
     why = f"{first} is the first of the ticket's that the drive has and that can reach {method.least}"
     if follows:
         why += "; an overwrite follows, so that all of it can be read back"
+    if any(one.state is HiddenState.PRESENT and one.kind not in _REMOVABLE for one in hidden):
+        why += "; what the drive hides stays, and the result will say so"
     return Plan(
         chosen,
         removes_hidden=any(one.state is HiddenState.PRESENT and one.kind in _REMOVABLE for one in hidden),

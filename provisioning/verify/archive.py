@@ -5,6 +5,7 @@ a time, and nothing is written or unpacked.
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import BinaryIO
@@ -24,6 +25,7 @@ from shared.audit.tlog.checkpoint import TreeHead, claimed_head, number, verify_
 from shared.audit.tlog.keys import NoteKey
 from shared.audit.tlog.log_key import LogKeyOffer, verify_log_key
 from shared.audit.tlog.note import MAX_BYTES as MAX_NOTE_BYTES
+from shared.audit.tlog.note import Note
 from shared.audit.tlog.proof_text import MAX_CHARS as MAX_PROOF_BYTES
 from shared.audit.tlog.proof_text import ProofText
 from shared.audit.tlog.proofs import MAX_HASHES, verify_consistency
@@ -87,7 +89,11 @@ class _Files:
 
 
 def judge_archive(file: BinaryIO, trust: Trust, kept: str | None = None, quorum: Quorum | None = None) -> ArchiveReport:
+<<<<<<< HEAD
+    """Judge an archive, and that its log goes on from a checkpoint that the reader `kept`, and from what a quorum saw.
+=======
     """Judge an archive, and that its log goes on from a checkpoint that the reader `kept`.
+>>>>>>> wip/9
 
     With a `quorum`, the checkpoint of the archive or the one that it goes on from has to be cosigned by it.
     Raises Malformed: it is no archive.
@@ -110,9 +116,16 @@ def judge_archive(file: BinaryIO, trust: Trust, kept: str | None = None, quorum:
         unjudged = [not_evaluated("inclusion", "the checkpoint above the records does not hold")]
         return _report([*checks, *unjudged], manifest)
     checks.append(_attempted("inclusion", lambda: _verify_records(files, manifest, head)))
+<<<<<<< HEAD
+    checks.append(_kept(files, head, key, kept))
+    checks.append(_cosigned(files, manifest, head, key))
+    if quorum is not None:
+        checks.append(judge_quorum(quorum, _proved(files, head, key)))
+=======
     checks.append(found := _kept(files, head, key, kept))
     if quorum is not None:
         checks.append(_witnesses(files, head, quorum, goes_on=found.holds))
+>>>>>>> wip/9
     checks.append(_attempted("private parts", lambda: _verify_private(files, manifest)))
     checks.append(_sources(files, manifest, trust))
     checks.append(_attempted("question", lambda: _verify_question(files, manifest)))
@@ -140,8 +153,11 @@ def _verify_files(files: _Files, manifest: Manifest) -> str:
     for one in manifest.records:
         wanted |= {one.file("records"), one.file("proofs")} | ({one.signed} if one.signed else set())
         wanted |= {one.file("private"), one.file("salts")} if one.private == parts.OPENED else set()
+    for folder in (parts.KEPT, parts.COSIGNED):
+        earlier = {f"{folder}/checkpoint", f"{folder}/consistency"}
+        wanted |= earlier if earlier & set(listed) else set()
     rest = {name for name in set(listed) - wanted if not name.startswith("certificates/")}
-    if not wanted <= set(listed) or rest not in (set(), {parts.KEPT, parts.CONSISTENCY}):
+    if not wanted <= set(listed) or rest:
         odd = sorted((wanted - set(listed)) or rest)
         raise ContainerAltered(f"{odd[0]} belongs to no record, or is missing")
     for name, file in listed.items():
@@ -188,24 +204,54 @@ def _verify_records(files: _Files, manifest: Manifest, head: TreeHead) -> str:
 
 def _kept(files: _Files, head: TreeHead, key: NoteKey, kept: str | None) -> Check:
     name = "kept checkpoint"
-    if parts.KEPT not in files.names:
+    if f"{parts.KEPT}/checkpoint" not in files.names:
         why = "the archive was made without one" + (": ask for one with yours (--kept)" if kept else "")
         return not_evaluated(name, why)
 
     def judge() -> str:
-        note = files.text(parts.KEPT, MAX_NOTE_BYTES)
-        older = verify_checkpoint(note, [key])
+        _, older = _earlier(files, parts.KEPT, head, key)
         if kept is not None and verify_checkpoint(kept, [key]) != older:
             raise ContainerAltered("the archive goes on from another checkpoint than the one that you kept")
-        size, path = _consistency(files.text(parts.CONSISTENCY, 64 << 10))
-        if size != older.size:
-            raise ContainerAltered(f"{parts.CONSISTENCY} is of another checkpoint")
-        verify_consistency(older.size, head.size, path, older.root, head.root)
         return f"the log goes on from {older.size} entries" + ("" if kept else "; compare it with one that you kept")
 
     return _attempted(name, judge)
 
 
+<<<<<<< HEAD
+def _cosigned(files: _Files, manifest: Manifest, head: TreeHead, key: NoteKey) -> Check:
+    name = "cosigned checkpoint"
+    if f"{parts.COSIGNED}/checkpoint" not in files.names:
+        return not_evaluated(name, "no witness had cosigned one when the archive was made")
+
+    def judge() -> str:
+        note, older = _earlier(files, parts.COSIGNED, head, key)
+        names = ", ".join(sorted({one.name for one in Note.parse(note).signatures} - {key.name}))
+        count = sum(one.entry < older.size for one in manifest.records)
+        said = f"{count} of the records are below the {older.size} entries that it is of, as {names or 'nobody'} saw"
+        return said + "; whose keys these are, say with --witness"
+
+    return _attempted(name, judge)
+
+
+def _proved(files: _Files, head: TreeHead, key: NoteKey) -> list[tuple[str, TreeHead]]:
+    """Return the checkpoints that are proved to be of this log."""
+    proved = [(files.text(parts.CHECKPOINT, MAX_NOTE_BYTES), head)]
+    for folder in (parts.KEPT, parts.COSIGNED):
+        with suppress(Malformed, IntegrityFailure):
+            proved.append(_earlier(files, folder, head, key))
+    return proved
+
+
+def _earlier(files: _Files, folder: str, head: TreeHead, key: NoteKey) -> tuple[str, TreeHead]:
+    """Return an earlier checkpoint of the archive. Raises what says that the log does not go on from it."""
+    note = files.text(f"{folder}/checkpoint", MAX_NOTE_BYTES)
+    older = verify_checkpoint(note, [key])
+    size, path = _consistency(files.text(f"{folder}/consistency", 64 << 10))
+    if size != older.size:
+        raise ContainerAltered(f"{folder}/consistency is of another checkpoint")
+    verify_consistency(older.size, head.size, path, older.root, head.root)
+    return note, older
+=======
 def _witnesses(files: _Files, head: TreeHead, quorum: Quorum, *, goes_on: bool) -> Check:
     """Judge who cosigned. Records after the last entry of a checkpoint are in what those who cosigned it never saw."""
     notes = [(files.text(parts.CHECKPOINT, MAX_NOTE_BYTES), head)]
@@ -213,6 +259,7 @@ def _witnesses(files: _Files, head: TreeHead, quorum: Quorum, *, goes_on: bool) 
         note = files.text(parts.KEPT, MAX_NOTE_BYTES)
         notes.append((note, claimed_head(note)))
     return judge_quorum(quorum, notes)
+>>>>>>> wip/9
 
 
 def _consistency(text: str) -> tuple[int, list[bytes]]:

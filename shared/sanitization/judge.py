@@ -114,11 +114,7 @@ class _Evidence:
 
     @property
     def is_hidden_unknown(self) -> bool:
-        return any(
-            area.state is HiddenState.INDETERMINATE
-            or (area.state is HiddenState.PRESENT and area.kind is HiddenKind.BOOT_PARTITIONS)
-            for area in self.hidden
-        )
+        return reach.is_hidden_unknown(self.hidden)
 
     @cached_property
     def reached(self) -> SanitizationClass:

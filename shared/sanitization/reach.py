@@ -3,9 +3,10 @@
 NIST SP 800-88 Rev. 2 and IEEE 2883-2022.  docs/formats/wipe-techniques.md
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from shared.sanitization.medium import MAGNETIC, MediumKind
+from shared.sanitization.report import HiddenArea, HiddenKind, HiddenState
 from shared.sanitization.technique import SanitizationClass, Technique
 
 _BEST: Mapping[Technique, SanitizationClass] = {
@@ -33,6 +34,15 @@ _BEST: Mapping[Technique, SanitizationClass] = {
 }
 # IEEE 2883 has block erase and crypto scramble for flash behind ATA, and no overwrite by the drive.
 _LESS_ON_FLASH = {Technique.ATA_SANITIZE_OVERWRITE, Technique.LUKS_ERASE}
+
+
+def is_hidden_unknown(hidden: Iterable[HiddenArea]) -> bool:
+    """Return whether the drive may keep something that nothing was done to. Then nothing reaches more than Clear."""
+    return any(
+        area.state is HiddenState.INDETERMINATE
+        or (area.state is HiddenState.PRESENT and area.kind is HiddenKind.BOOT_PARTITIONS)
+        for area in hidden
+    )
 
 
 def best(technique: Technique, kind: MediumKind) -> SanitizationClass:

@@ -54,7 +54,7 @@ STATE, AGENT, GUARD = "/var/lib/leadglass-wipe", "/var/lib/leadglass", "/var/lib
 TICKET, ENTER = "/run/ticket", "\r"
 PATIENT = b"PATIENT^DATA"
 # The larger is still being written when it is seen to be.
-SIZE, LARGE = 24 << 20, 1 << 30
+SIZE, LARGE = 24 << 20, 512 << 20
 FULL = (PATIENT * SIZE)[:SIZE]
 
 
@@ -129,7 +129,8 @@ def host_of(hospital: Hospital, guest_image: Image, state: Path | None = None) -
         )
         lab.guest.put(f"{AGENT}/wipe-tickets/{ASKED_FILE}", Asked(SystemClock().now(), hold=False).encode())
         places = {
-            "technician.py": INSIDE / "technician.py", "terminals.py": Path(terminals.__file__),
+            "technician.py": INSIDE / "technician.py",
+            "tests/edge_agent/sanitize/terminals.py": Path(terminals.__file__),
             "pyte": Path(pyte.__file__).parent, "wcwidth": Path(wcwidth.__file__).parent,
         }  # fmt: skip
         lab.guest.put("/run/technician.tar", packed(places))
@@ -244,11 +245,13 @@ def test_a_drive_that_was_swapped_is_refused_and_a_wipe_that_lost_its_machine_is
         meant = host.drives.nvme("MEANT", "nvme1n1", LARGE, "slot1")
         meant.write_bytes(FULL)
         order = carried(hospital, host, drives(host)["MEANT"], tmp_path)
-        at_work = host.guest.spawn(technician([*beginning("MEANT"), (" MB/s", "")], "--ticket", TICKET))
-        at_work.await_line(" MB/s", 120)
+        at_work = host.guest.spawn(technician([*beginning("MEANT"), ("random data", "")], "--ticket", TICKET))
+        at_work.await_line("random data", 120)
         os.link(meant, kept)
     with host_of(hospital, guest_image, state) as again:
-        again.drives.nvme("MEANT", "nvme0n1", LARGE, "slot0", file=kept)
+        # As in the machine before it comes after another one: QEMU makes up its worldwide name by that.
+        again.drives.nvme("SWAPPED", "nvme0n1", LARGE, "slot0")
+        again.drives.nvme("MEANT", "nvme1n1", LARGE, "slot1", file=kept)
         assert f"{order}  serial MEANT  RESUMABLE" in again.guest.run(f"{WIPE} status", timeout_s=120).out
 
         code, seen = at_the_terminal(again, [("leadglass-wipe report", "q")], "resume")

@@ -1241,7 +1241,7 @@ def command_result(signed: bytes, spki: bytes) -> Any:
 
 # ---- wipe.md
 
-_PRINTABLE = _matching(r"[ -~]*", 80)
+_DRIVE_TEXT = _matching(r"[ -~]*", 80)
 _PERSON = _matching(r"[^\x00-\x1f\x7f]{1,80}")
 _TECHNIQUES = (
     "overwrite", "ata-sanitize-block", "ata-sanitize-crypto", "ata-sanitize-overwrite", "ata-secure-erase",
@@ -1250,15 +1250,15 @@ _TECHNIQUES = (
     "scsi-sanitize-overwrite", "mmc-sanitize", "discard", "luks-erase", "destruction",
 )  # fmt: skip
 _SEQUENCES = ("random", "zero", "three-pass", "bmb21-2019", "dod-5220.22-m-short", "custom")
-_CLASSES, _AMOUNTS = ["clear", "purge"], ["samples", "whole"]
+_LEAST, _READ_AGAIN = ["clear", "purge"], ["samples", "whole"]
 _WIPE_TICKET = _object_of(
     v=_one_of(1), ticket=_OBJECT_ID, host=_HOST_ID, evidence_key=_OBJECT_ID, asset=_PERSON,
     drive=_object_of(
-        serial=_matching(r"[!-~]([ -~]*[!-~])?", 80), wwn=_PRINTABLE, model=_PRINTABLE, size_bytes=_integer(1),
+        serial=_matching(r"[!-~]([ -~]*[!-~])?", 80), wwn=_DRIVE_TEXT, model=_DRIVE_TEXT, size_bytes=_integer(1),
     ),
     method=_object_of(
-        least=_one_of(*_CLASSES), techniques=_list_of(_one_of(*_TECHNIQUES), 18), sequence=_one_of(*_SEQUENCES),
-        passes=_list_of(_matching(r"random|[0-9a-f]{2}"), 16), read_back=_one_of(*_AMOUNTS),
+        least=_one_of(*_LEAST), techniques=_list_of(_one_of(*_TECHNIQUES), 18), sequence=_one_of(*_SEQUENCES),
+        passes=_list_of(_matching(r"random|[0-9a-f]{2}"), 16), read_back=_one_of(*_READ_AGAIN),
     ),
     reason=_one_of("disposal", "return", "repair", "reuse", "incident", "other"), requester=_PERSON, person=_PERSON,
     overrides=_list_of(_one_of("incident-hold", "undelivered-images"), 2), issued=_is_time, expires=_is_time,
@@ -1277,8 +1277,8 @@ def wipe_ticket(envelope: bytes, keys: list[tuple[str, bytes]], threshold: int, 
     _need((method["sequence"] == "custom") == bool(method["passes"]), "Malformed", "passes")
     _need(overrides == sorted(set(overrides)), "Malformed", "overrides")
     _need(policy is not None, "NoWipes")
-    _need(_CLASSES.index(method["least"]) >= _CLASSES.index(policy["least"]), "LaxerThanPolicy")
-    _need(_AMOUNTS.index(method["read_back"]) >= _AMOUNTS.index(policy["read_back"]), "LaxerThanPolicy")
+    _need(_LEAST.index(method["least"]) >= _LEAST.index(policy["least"]), "LaxerThanPolicy")
+    _need(_READ_AGAIN.index(method["read_back"]) >= _READ_AGAIN.index(policy["read_back"]), "LaxerThanPolicy")
     _need(hours <= policy["ticket_hours"], "HoldsTooLong")
     known = {hashlib.sha256(b"leadglass evidence key v1\x00" + spki).digest()[:16]: (name, spki) for name, spki in keys}
     for one in statements:
@@ -1818,7 +1818,7 @@ _WIPE_REPORT = _object_of(
 )  # fmt: skip
 _WORST = ("unknown", "failed", "aborted", "completion-not-proven", "logical-delete-only", "partial", "refused")
 _CERTIFIED = ("purged-verified", "cleared-verified", "cleared-hidden-area-unknown", "crypto-shredded", "destroyed")
-_CLASSES = ("none", "clear", "purge", "destroy")
+_REACHED = ("none", "clear", "purge", "destroy")
 _MAY_HIDE = {
     "ata-disk": ("hpa", "dco"), "ata-ssd": ("hpa", "dco"), "usb": ("hpa",), "nvme": ("namespaces",),
     "mmc": ("boot-partitions",),
@@ -1845,8 +1845,8 @@ class _WipeJudge:
             for area in self.hidden
         )
         self.runs = self._runs()
-        reached = max((_CLASSES.index(self._best(run)) for run in self.runs), default=0)
-        self.reached = _CLASSES[min(reached, 1) if self.unknown and reached == 2 else reached]
+        reached = max((_REACHED.index(self._best(run)) for run in self.runs), default=0)
+        self.reached = _REACHED[min(reached, 1) if self.unknown and reached == 2 else reached]
 
     def _runs(self) -> list[Any]:
         runs: list[Any] = []
@@ -1908,8 +1908,8 @@ class _WipeJudge:
             left = area["state"] == "present" and area["kind"] != "boot-partitions"
             self.fault(not left, "partial", "hidden-area-left")
         self._read_back()
-        least = _CLASSES.index(ticket["method"]["least"])
-        self.fault(_CLASSES.index(self.reached) >= least, "partial", "below-least")
+        least = _REACHED.index(ticket["method"]["least"])
+        self.fault(_REACHED.index(self.reached) >= least, "partial", "below-least")
 
     def _times(self) -> None:
         ticket, report = self.ticket, self.report
@@ -2103,7 +2103,7 @@ _WIPE_FACTS = _object_of(**dict.fromkeys((
     "destination", "owner_consent", "location", "contact", "technician_role", "verifier_role",
 ), _text(200)))  # fmt: skip
 _WIPE_JUDGED = _object_of(
-    result=_one_of(*_WORST, *_CERTIFIED), reached=_one_of(*_CLASSES),
+    result=_one_of(*_WORST, *_CERTIFIED), reached=_one_of(*_REACHED),
     not_reached=_list_of(_object_of(place=_text(), sectors=_or_null(_integer()),
                                     listed=_list_of(_list_of(_integer(), 2), 500), detail=_text(300)), 256),
     why=_list_of(_text(), 64),

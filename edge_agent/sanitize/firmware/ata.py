@@ -1,7 +1,7 @@
 """ATA: sanitize (block erase, crypto scramble, overwrite) and secure erase, by hdparm.
 
 A secure erase needs a password on the drive, which the drive drops when it has ended well. It is the same everywhere
-and no secret, so that whoever finds a drive that was cut off under it can open it: `hdparm --security-disable`.
+and no secret, so that whoever finds a drive that was cut off under it can open it.
 """
 
 import re
@@ -19,6 +19,7 @@ from shared.sanitization.report import Step, StepOutcome
 from shared.sanitization.technique import Technique
 
 PASSWORD = "LEADGLASS"  # noqa: S105 (known to everybody: it guards nothing)
+OPENED_BY = f"hdparm --user-master u --security-disable {PASSWORD}"
 SURE = "--yes-i-know-what-i-am-doing"
 SANITIZES: dict[Technique, tuple[str, ...]] = {
     Technique.ATA_SANITIZE_BLOCK: (SURE, "--sanitize-block-erase"),
@@ -32,7 +33,7 @@ ERASES = {
     Technique.ATA_SECURE_ERASE_ENHANCED: "--security-erase-enhanced",
 }
 # hdparm ends with 0 all the same where a bridge or a drive did not give it the answer that the command has.
-_NO_SENSE = b"bad/missing sense data"
+NO_SENSE = b"bad/missing sense data"
 _WHAT = "answer of hdparm --sanitize-status"
 _STATUS = re.compile(
     r"[^\n]*:\nIssuing SANITIZE_STATUS command\nSanitize status:\n"
@@ -49,7 +50,7 @@ _ENDED_WELL = "completed without error"
 def identity(drive: Drive, tools: Tools) -> Identity:
     """Raises Unavailable, Malformed."""
     answer = tools.run("hdparm", "--Istdout", str(drive.node))
-    if answer.code != 0 or _NO_SENSE in answer.err:
+    if answer.code != 0 or NO_SENSE in answer.err:
         raise Unavailable(f"the drive does not answer IDENTIFY DEVICE: {answer.words}")
     return ata_identify.parse(answer.out)
 
@@ -58,7 +59,7 @@ def parse_status(answer: Answer) -> Status:
     """Raises Unavailable, Malformed."""
     if _FAILED in answer.err:
         return Status(State.FAILED)
-    if answer.code != 0 or _NO_SENSE in answer.err:
+    if answer.code != 0 or NO_SENSE in answer.err:
         raise Unavailable(f"the drive does not answer SANITIZE STATUS: {answer.words}")
     found = _STATUS.fullmatch(answer.out.decode("ascii", "replace").strip(" \n") + "\n")
     if found is None:
@@ -80,7 +81,7 @@ class AtaSanitizer:
 
     def start(self) -> str:
         answer = self._tools.run("hdparm", *self._arguments, self._node)
-        return answer.words if answer.code != 0 or _NO_SENSE in answer.err else ""
+        return answer.words if answer.code != 0 or NO_SENSE in answer.err else ""
 
     def estimate_s(self) -> int | None:
         return None
@@ -121,7 +122,9 @@ class SecureErase:
         if not security.enabled:
             why_not = self._asked("--security-set-pass")
             taken = self._security()
-            if taken is None or not taken.enabled:
+            if taken is None:
+                return self._not_known(noted, "the drive does not say whether it took the password")
+            if not taken.enabled:
                 return ended(noted, self._clock, StepOutcome.REFUSED, f"the drive did not take a password: {why_not}")
         watch.at(0, 1)
         enhanced = noted.technique is Technique.ATA_SECURE_ERASE_ENHANCED
@@ -130,43 +133,49 @@ class SecureErase:
         try:
             why_not = self._asked(ERASES[noted.technique], limit)
         except NoAnswer as exc:
-            return ended(noted, self._clock, StepOutcome.UNKNOWN, f"{exc}; the drive may be erasing still, go on later")
+            return self._not_known(noted, f"{exc}; the drive may be erasing still, go on later")
         return self._judged(noted, why_not, watch)
 
     def _judged(self, noted: Step, why_not: str, watch: Watch) -> Step:
         after = self._security()
         if after is None:
-            return ended(noted, self._clock, StepOutcome.UNKNOWN, f"the drive does not answer after it: {why_not}")
+            return self._not_known(noted, f"the drive does not answer after it: {why_not}")
         if after.enabled:
             return self._failed(noted, why_not or "it kept the password, so it did not end well")
         if why_not:
             return self._failed(noted, why_not)
         watch.at(1, 1)
+        noted = _under_password(noted, is_left=False)
         return done(noted, self._clock, "the drive took the password, the erase, and dropped the password")
+
+    def _not_known(self, noted: Step, why: str) -> Step:
+        return ended(_under_password(noted, is_left=True), self._clock, StepOutcome.UNKNOWN, why)
 
     def _failed(self, noted: Step, why: str) -> Step:
         """Take the password off again where the drive lets us, and say so where it does not."""
         self._asked("--security-disable")
         left = self._security()
         is_left = left is None or left.enabled
-        more = f"; it is under the password {PASSWORD} still (hdparm --security-disable {PASSWORD})" if is_left else ""
-        return ended(
-            replace(noted, facts={**noted.facts, "password_left": is_left}),
-            self._clock, StepOutcome.FAILED, f"the drive did not erase: {why}{more}",
-        )  # fmt: skip
+        more = f"; it is under our password still ({OPENED_BY})" if is_left else ""
+        noted = _under_password(noted, is_left=is_left)
+        return ended(noted, self._clock, StepOutcome.FAILED, f"the drive did not erase: {why}{more}")
 
     def _asked(self, option: str, limit_s: float = 60.0) -> str:
         """Return why the drive did not do it, or nothing. Raises NoAnswer."""
         answer = self._tools.run(
             "hdparm", "--user-master", "u", option, PASSWORD, str(self._drive.node), limit_s=limit_s
         )
-        return answer.words if answer.code != 0 or _NO_SENSE in answer.err else ""
+        return answer.words if answer.code != 0 or NO_SENSE in answer.err else ""
 
     def _security(self) -> Security | None:
         try:
             return identity(self._drive, self._tools).security
         except (Unavailable, Malformed):
             return None
+
+
+def _under_password(step: Step, *, is_left: bool) -> Step:
+    return replace(step, facts={**step.facts, "password_left": is_left})
 
 
 FROZEN = (

@@ -81,6 +81,8 @@ class Commands:
 
     def run(self, noted: Step, drive: Drive, watch: Watch) -> Step:
         """Return what came of it; nothing of the drive's makes it raise."""
+        if watch.is_stopped:
+            return ended(noted, self._clock, StepOutcome.INTERRUPTED, "stopped before the command was given")
         technique = noted.technique
         if technique in _SANITIZERS:
             return self._sanitizing(technique, drive).run(noted, drive.medium.size_bytes, watch)

@@ -12,7 +12,7 @@ from edge_agent.sanitize.firmware.nvme_data import Controller
 from edge_agent.sanitize.firmware.sanitizing import Status, limit_s
 from edge_agent.sanitize.firmware.tools import Answer, NoAnswer, Tools
 from shared.clock import Clock
-from shared.errors import Unavailable
+from shared.errors import Malformed, Unavailable
 from shared.sanitization.report import Step, StepOutcome
 from shared.sanitization.technique import Technique
 
@@ -23,16 +23,17 @@ SANITIZES = {
 }
 FORMATS = {Technique.NVME_FORMAT_USER: 1, Technique.NVME_FORMAT_CRYPTO: 2}
 _OVERWRITE = 3
+_LONGEST_MS = 2**31 - 1  # of an ioctl
 _ONE_PASS_OF_ZEROS = ("--owpass=1", "--ovrpat=0")  # without it, sixteen
 
 
 @dataclass(frozen=True)
 class Subsystem:
-    """`namespaces` are all that exist, attached or not; `controllers` is 1 where there can be no others."""
+    """`namespaces` are all that exist, attached or not; `controllers` is None where the drive does not say how many."""
 
     controller: Controller
     namespaces: tuple[int, ...]
-    controllers: int
+    controllers: int | None
 
     @property
     def covers_all(self) -> bool:
@@ -47,10 +48,14 @@ def subsystem(drive: Drive, tools: Tools) -> Subsystem:
     controller = nvme_data.parse_controller(_answered(tools, "id-ctrl", node, "--output-format=binary"))
     everything = ["--all"] if controller.manages_namespaces else []
     listed = nvme_data.parse_namespaces(_answered(tools, "list-ns", node, *everything, "--output-format=json"))
-    count = 1
-    if controller.several_controllers:
-        count = nvme_data.parse_controllers(_answered(tools, "list-ctrl", node, "--output-format=json"))
-    return Subsystem(controller, listed, count)
+    return Subsystem(controller, listed, _controllers(node, tools) if controller.several_controllers else 1)
+
+
+def _controllers(node: str, tools: Tools) -> int | None:
+    try:
+        return nvme_data.parse_controllers(_answered(tools, "list-ctrl", node, "--output-format=json"))
+    except (Unavailable, Malformed):
+        return None
 
 
 def _answered(tools: Tools, *arguments: str) -> bytes:
@@ -101,7 +106,7 @@ class Format:
             limit = limit_s(None, self._drive.medium.size_bytes)
             answer = self._tools.run(
                 "nvme", "format", str(self._drive.node), f"--ses={FORMATS[noted.technique]}", "--force",
-                f"--timeout={int(limit * 1000)}", limit_s=limit + 60,
+                f"--timeout={min(int(limit * 1000), _LONGEST_MS)}", limit_s=limit + 60,
             )  # fmt: skip
         except NoAnswer as exc:
             return ended(noted, self._clock, StepOutcome.UNKNOWN, f"{exc}; what became of it is not known")

@@ -103,9 +103,12 @@ class Sanitizing:
         if now is None:
             return self._ended(noted, StepOutcome.UNKNOWN, "the drive does not say what became of it")
         if now.state is State.RUNNING:
-            return self._follow(noted, size_bytes, watch)
+            return self._follow(noted, size_bytes, watch, now)
         if now.state is State.FAILED or self._is_this_run(noted, now):
             return self._judged(noted, now, seen=False)
+        if now.state is State.IDLE and noted.progress_seen and not self._sanitizer.keeps_log:
+            # It was at work when it was last looked at, and one that had failed would say so for good.
+            return self._judged(noted, now, seen=True)
         return self.run(noted, size_bytes, watch)
 
     def _start(self, noted: Step, size_bytes: int, watch: Watch) -> Step:
@@ -119,11 +122,10 @@ class Sanitizing:
             return self._ended(noted, StepOutcome.REFUSED, f"the drive did not take the command: {why_not}")
         return self._follow(noted, size_bytes, watch, now)
 
-    def _follow(self, noted: Step, size_bytes: int, watch: Watch, now: Status | None = None) -> Step:
+    def _follow(self, noted: Step, size_bytes: int, watch: Watch, now: Status | None) -> Step:
         estimate = noted.facts.get("estimate_s")
         limit = limit_s(estimate if isinstance(estimate, int) else None, size_bytes)
         seen, unheard, waited_s, pause_s = False, 0, 0.0, _FIRST_PAUSE_S
-        now = now or self._heard()
         while True:
             if now is not None and now.state is not State.RUNNING:
                 return self._judged(noted, now, seen=seen)

@@ -79,7 +79,7 @@ class Places:
 
 @dataclass(frozen=True)
 class Host:
-    """This machine, or what a test has in its place."""
+    """Who this machine is, and what can be done with its drives."""
 
     this: ThisHost
     hands: Hands
@@ -93,20 +93,18 @@ class Host:
         return cls(look(places.guard, places.agent, clock.now()), hands)
 
 
-def screens(
-    places: Places, language: str | None, *, ticket: Path | None = None, of: Callable[[Places], Host] = Host.of
-) -> int:
+def screens(places: Places, language: str | None, ticket: Path | None) -> int:
     """Lead a person from a ticket to its result; return the exit code."""
     places.verify_there()
-    host = of(places)
+    host = Host.of(places)
     session = _session(places, host)
     brought = None if ticket is None else session.accept(in_file(ticket).envelope)
     return _in_terminal(places, host, session, language, lambda flow: flow.run(brought))
 
 
-def resume(places: Places, language: str | None, named: str | None, of: Callable[[Places], Host] = Host.of) -> int:
+def resume(places: Places, language: str | None, named: str | None) -> int:
     places.verify_there()
-    host = of(places)
+    host = Host.of(places)
     session = _session(places, host)
     left = session.unfinished()
     if named is not None or len(left) != 1:

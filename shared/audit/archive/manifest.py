@@ -23,7 +23,8 @@ MAX_RECORDS = 10_000
 MAX_MANIFEST_BYTES = 24 << 20
 MAX_SIGNED_BYTES = 4096
 MANIFEST, SIGNED, CHECKPOINT, KEY = "manifest.json", "manifest.signed", "checkpoint", "log-key.json"
-KEPT, CONSISTENCY = "kept/checkpoint", "kept/consistency"
+KEPT, COSIGNED = "kept", "cosigned"
+"""Folders with an earlier `checkpoint` and its `consistency` with the archive's own."""
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._/-]{0,160}"
 _MAX_FILES = 65_000
 OPENED, SEALED, ERASED, NONE, NOT_OPENABLE = "opened", "sealed", "erased", "none", "not openable"

@@ -48,7 +48,7 @@ def test_audit_verify_holds_the_certificates_against_the_log(centre: Running) ->
     code, out, _ = run("audit", "verify", *centre.who)
 
     assert code == 0
-    assert "certificates: 7 held against the log, verified\n" in out
+    assert "certificates: 8 held against the log, verified\n" in out
 
 
 @pytest.mark.parametrize("standing", ["active", "quarantined", "replaced", "decommissioned"])

@@ -45,8 +45,7 @@ class CertifyingDesk(Desk):
         signed = sign_log_key(keys.signer(store.JOURNAL), bench.journal.sequencer.key)
         proofs = LogProofs(bench.database, lambda: LogKeyOffer(signed, shown(store.JOURNAL).decode()))
         word = CentresWord(
-            keys.signer(store.JOURNAL), lambda one: ca.shown(one).decode(), lambda: shown(store.JOURNAL).decode(),
-            sign, proofs.of_record,
+            keys.signer(store.JOURNAL), lambda one: ca.shown(one).decode(), sign, proofs.of_record,
         )  # fmt: skip
         self.certifying = Certifying(bench.database, bench.journal, self.desk.reading, word, self.clock)
 

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from pyhanko.sign.validation.status import PdfSignatureStatus
 from pyhanko_certvalidator import ValidationContext
 
 from control_plane.audit_log.evidence_keys import NotCertified
+from control_plane.enrolment import authority
 from control_plane.paper.attachment import attached_file
 from control_plane.sanitize.certifying import NotCertifiedYet, NotToBeCertified, StatementAltered
 from control_plane.sanitize.pades import TimeAuthorityUnavailable
@@ -113,6 +115,26 @@ def test_a_report_that_was_changed_in_the_database_is_not_certified(desk: Certif
     with pytest.raises(Exception, match="key") as caught:
         desk.certified(ticket)
     assert type(caught.value).__name__ in ("WrongSigner", NotCertified.__name__)
+
+
+def test_what_was_signed_with_no_valid_certificate_is_not_certified(tmp_path: Path) -> None:
+    desk = CertifyingDesk(Bench(tmp_path))
+    desk.clock.advance(timedelta(days=400))
+    ticket = desk.done(desk.approved())
+
+    with pytest.raises(NotToBeCertified, match=r"host-[0-9a-f]+ had no valid certificate"):
+        desk.certified(ticket)
+
+
+def test_a_renewal_between_statement_and_file_leaves_what_was_valid_then(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    desk = CertifyingDesk(bench)
+    ticket = desk.done(desk.approved())
+    desk.certifying.certify("Cai", ticket.ticket_id, FACTS)
+    desk.clock.advance(timedelta(days=300))
+    authority.issue_own(bench.database, bench.ca, bench.ca, bench.keys, "localhost")
+
+    assert judge_certificate(desk.fetch(ticket.ticket_id).file, parse_trust(bench.ca.pem, "root"), None).ok
 
 
 def test_a_statement_that_was_put_into_the_database_certifies_nothing(desk: CertifyingDesk) -> None:

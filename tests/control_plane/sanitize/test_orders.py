@@ -236,13 +236,14 @@ def test_a_refused_attempt_may_be_followed_by_another(desk: Desk) -> None:
     ticket = desk.approved()
     desk.note(ticket, 1, NoteEvent.REFUSED, "the drive is mounted")
     desk.report(ticket, ending=Ending.REFUSED, steps=(), checks=(), ended=wipes.STARTED)
-    refused = desk.state(ticket)
+    refused, offered = desk.state(ticket), len(desk.tickets())
     desk.clock.advance(2 * HOUR)
     desk.note(ticket, 2, NoteEvent.STARTED)
     running = desk.state(ticket)
     desk.report(ticket)
 
     assert (refused, running, desk.state(ticket)) == ("refused", "running", "verified")
+    assert (offered, desk.tickets()) == (1, ())
 
 
 def test_what_was_begun_is_not_called_refused_because_its_ticket_was_refused_afterwards(desk: Desk) -> None:
@@ -378,17 +379,18 @@ def test_evidence_that_was_received_and_not_judged_is_judged_after_a_restart(des
 
 
 def test_who_writes_rows_proves_nothing(desk: Desk) -> None:
-    signed_by_nobody, edited, foreign = desk.order(), desk.approved(), desk.approved()
+    signed_by_nobody, edited, foreign, closed = desk.order(), desk.approved(), desk.approved(), desk.order()
     report = desk.signed(wipes.report_of(foreign))
     with desk.bench.database.begin() as session:
         forged = dataclasses.replace(edited, person="Eve")
         session.get_one(WipeOrderRow, str(edited.ticket_id)).ticket = forged.encode()
+        session.get_one(WipeOrderRow, str(closed.ticket_id)).closed_as = "certified"
         session.add(WipeReportRow(order_id=str(signed_by_nobody.ticket_id), number=1, signed=report,
                                   received=desk.clock.now(), judged="cleared-verified"))  # fmt: skip
         session.add(WipeSignatureRow(order_id=str(foreign.ticket_id), key_id="0" * 32, person="Cai",
                                      signed=desk.clock.now(), statement=b"nothing"))  # fmt: skip
 
-    assert [desk.state(one) for one in (signed_by_nobody, edited, foreign)] == ["not authentic"] * 3
+    assert [desk.state(one) for one in (signed_by_nobody, edited, foreign, closed)] == ["not authentic"] * 4
     assert all("not authentic" in gap for gap in desk.gaps())
 
 

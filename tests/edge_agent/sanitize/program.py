@@ -6,20 +6,17 @@ The real program, but for who this host is and which drives are here: nothing of
 import sys
 from pathlib import Path
 
-from edge_agent.sanitize.terminal.program import Host, Places, resume, screens
-from edge_agent.wipe_main import command_line
+from edge_agent.sanitize.terminal import program
+from edge_agent.wipe_main import main
 from tests.edge_agent.sanitize.wiping import Bench
 
 
-def main(folder: str, nodes: str, *argv: str) -> int:
+def of_a_test(folder: str, nodes: str, *argv: str) -> int:
     bench = Bench(Path(folder))
-    host = Host(bench.host(), bench.hands(*map(Path, nodes.split(","))))
-    arguments = command_line().parse_args(["--state", str(bench.state), "--agent-data", str(bench.agent.path), *argv])
-    places = Places.of(arguments)
-    if arguments.command == "resume":
-        return resume(places, arguments.language, arguments.of, of=lambda _: host)
-    return screens(places, arguments.language, ticket=arguments.ticket, of=lambda _: host)
+    host = program.Host(bench.host(), bench.hands(*map(Path, nodes.split(","))))
+    program.Host.of = lambda _: host  # type: ignore[method-assign, assignment]  # in this process alone
+    return main(["--state", str(bench.state), "--agent-data", str(bench.agent.path), *argv])
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(of_a_test(*sys.argv[1:]))

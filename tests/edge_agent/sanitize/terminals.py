@@ -14,6 +14,7 @@ from contextlib import suppress
 import pyte
 
 ENTER, ESCAPE = "\r", "\x1b"
+_QUIET_S = 0.2
 
 
 class NotShown(AssertionError):
@@ -28,13 +29,15 @@ class InTerminal:
         self._stream = pyte.ByteStream(self._screen)
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
-            os.environ.update({"TERM": "linux", "LANG": "C.UTF-8", **environment})
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+            # Without the size of whoever runs the tests, which readline puts where only execve leaves it out.
+            kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
             # Whatever goes wrong here must not go on as a second test run.
             try:
-                os.execvp(command[0], list(command))  # noqa: S606 (no shell is wanted)
+                env = {**kept, "TERM": "linux", "LANG": "C.UTF-8", **environment}
+                os.execvpe(command[0], list(command), env)  # noqa: S606 (no shell is wanted)
             finally:
                 os._exit(127)
-        fcntl.ioctl(self._terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def __enter__(self) -> "InTerminal":
         return self
@@ -48,7 +51,9 @@ class InTerminal:
 
     @property
     def lines(self) -> list[str]:
-        return [line.rstrip() for line in self._screen.display]
+        # The second half of a wide character is an empty cell, which pyte's own `display` stumbles over.
+        rows, columns = range(self._screen.lines), range(self._screen.columns)
+        return ["".join(self._screen.buffer[row][column].data for column in columns).rstrip() for row in rows]
 
     @property
     def text(self) -> str:
@@ -64,6 +69,8 @@ class InTerminal:
         while not is_there(self.text):
             if not self._read(deadline):
                 raise NotShown(f"{shown!r} is not shown, but:\n{self.text}")
+        while self._read(time.monotonic() + _QUIET_S):
+            pass  # the rest of the same screen
         return self.text
 
     def ended(self, timeout_s: float = 60) -> int:

@@ -103,11 +103,13 @@ def test_a_format_that_covers_every_namespace_is_not_to_be_had_either() -> None:
     assert {said[one][0] for one in NVME} == {NO}
 
 
-def test_a_drive_of_several_controllers_is_not_sanitized() -> None:
-    said = found(MediumKind.NVME, NvmeDrive(controllers=2))
+@pytest.mark.parametrize("controllers, part", [(2, "2 controllers"), (-1, "several controllers")])
+def test_a_drive_of_several_controllers_is_not_sanitized(controllers: int, part: str) -> None:
+    said = found(MediumKind.NVME, NvmeDrive(controllers=controllers))
 
     assert {said[one][0] for one in SANITIZES} == {NO}
-    assert "2 controllers" in said[Technique.NVME_SANITIZE_BLOCK][1]
+    assert part in said[Technique.NVME_SANITIZE_BLOCK][1]
+    assert said[Technique.NVME_FORMAT_CRYPTO][0] is YES
 
 
 def test_a_crypto_format_that_leaves_capacity_out_is_not_to_be_had() -> None:

@@ -84,6 +84,30 @@ def test_an_overwrite_follows_where_all_is_to_be_read_back_and_nothing_known_wou
 
 
 @pytest.mark.parametrize(
+    "kind, state",
+    [
+        (HiddenKind.DCO, HiddenState.INDETERMINATE),
+        (HiddenKind.HPA, HiddenState.INDETERMINATE),
+        (HiddenKind.BOOT_PARTITIONS, HiddenState.PRESENT),
+    ],
+)
+def test_where_something_may_be_hidden_nothing_is_begun_that_could_not_purge(
+    kind: HiddenKind, state: HiddenState
+) -> None:
+    hidden = (HiddenArea(kind, state, 0, ""),)
+
+    assert plan(SANITIZE, has=(SANITIZE,), least=PURGE, hidden=hidden).is_refused
+    assert plan(SANITIZE, has=(SANITIZE,), least=CLEAR, hidden=hidden).chosen == (SANITIZE,)
+
+
+def test_an_overlay_that_nothing_opens_is_told_before() -> None:
+    found = plan(OVERWRITE, has=(OVERWRITE,), hidden=(HiddenArea(HiddenKind.DCO, HiddenState.PRESENT, 8, ""),))
+
+    assert found.chosen == (OVERWRITE,)
+    assert "what the drive hides stays" in found.why
+
+
+@pytest.mark.parametrize(
     "kind, state, removes",
     [
         (HiddenKind.HPA, HiddenState.PRESENT, True), (HiddenKind.AMA, HiddenState.PRESENT, True),

@@ -1,5 +1,6 @@
 """The real program in a pseudo terminal, read by a terminal emulator that is not ours."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,3 +52,28 @@ def test_a_technician_is_led_from_the_ticket_to_the_report(bench: Bench, tmp_pat
     assert "CLEARED, verified" in result
     assert judge(allowed, report).result is Result.CLEARED_VERIFIED
     assert report.typed_person == "Dan"
+
+
+def test_it_speaks_chinese_and_fits_the_window_that_it_has(bench: Bench, tmp_path: Path) -> None:
+    with loop_drive(tmp_path) as node:
+        with InTerminal(command(bench, node, "--language", "zh"), columns=60, lines=12) as terminal:
+            terminal.until("这里没有工单")
+            terminal.press("l")
+            terminal.until("No ticket lies here")
+            terminal.press("q")
+            assert terminal.ended() == 0
+        with InTerminal(command(bench, node), columns=30, lines=8) as terminal:
+            terminal.until("too small")
+            terminal.press("q")
+            assert terminal.ended() == 0
+
+
+def test_without_a_terminal_that_can_be_drawn_on_it_says_so(bench: Bench, tmp_path: Path) -> None:
+    with loop_drive(tmp_path) as node:
+        piped = subprocess.run(command(bench, node), capture_output=True, text=True, check=False)
+        with InTerminal(command(bench, node), TERM="no-such-terminal") as terminal:
+            code = terminal.ended()
+
+    assert (piped.returncode, "no terminal" in piped.stderr) == (3, True)
+    assert code == 3
+    assert "TERM=vt100" in terminal.text

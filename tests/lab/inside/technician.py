@@ -8,7 +8,7 @@ import sys
 
 sys.path.insert(0, "/run/technician")
 
-from terminals import InTerminal, NotShown
+from tests.edge_agent.sanitize.terminals import InTerminal, NotShown
 
 
 def main(steps: str, *command: str) -> int:

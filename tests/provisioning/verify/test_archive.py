@@ -17,6 +17,7 @@ from control_plane.audit_log.archiving import Archiving
 from control_plane.enrolment import authority
 from control_plane.keys import store
 from control_plane.tlog.proofs import LogProofs
+from control_plane.witnesses.showing import NothingCosigned
 from provisioning.verify.__main__ import main
 from provisioning.verify.archive import judge_archive
 from provisioning.verify.certificate import parse_trust
@@ -32,9 +33,16 @@ from tests.control_plane.vault.bench import ENTRY, Bench
 from tests.fakes.centre import Authority
 
 PERSON = "A. Admin"
+<<<<<<< HEAD
+WITNESSES = [
+    NoteSigner(f"example.com/w{one}", Ed25519PrivateKey.from_private_bytes(bytes([one] * 32)), KeyType.COSIGNATURE)
+    for one in (1, 2)
+]
+=======
 WITNESS, OTHER = (
     NoteSigner(name, Ed25519PrivateKey.generate(), KeyType.COSIGNATURE) for name in ("example.com/w1", "example.com/w2")
 )
+>>>>>>> wip/9
 
 
 @dataclass(frozen=True)
@@ -64,21 +72,35 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         bench.receive(image)
     bench.read(images[0])
     sealed = b"".join(archiving.make(PERSON, Question(patient=ENTRY.patient_id), kept=(folder / "kept").read_text()))
+    noted = Note.parse(proofs.checkpoint())
+    lines = (sign_note(noted.text, one, seconds=1_790_000_000).signatures[0] for one in WITNESSES)
+    archiving, _ = made_by(bench, replace(noted, signatures=(*noted.signatures, *lines)).encode())
     opened = b"".join(archiving.make(PERSON, Question(person=PERSON), opened=True))
     (folder / "ca.pem").write_bytes(bench.ca.trust.pem())
     return Made(sealed, opened, folder / "ca.pem", folder / "kept", bench.journal.sequencer.key.vkey)
 
 
+<<<<<<< HEAD
+def made_by(bench: Bench, cosigned: str = "") -> tuple[Archiving, LogProofs]:
+    """`cosigned` is the checkpoint that witnesses cosigned, where any did."""
+=======
 def cosigned(checkpoint: str) -> str:
     note = Note.parse(checkpoint)
     return replace(note, signatures=(*note.signatures, *sign_note(note.text, WITNESS, seconds=1).signatures)).encode()
 
 
 def made_by(bench: Bench) -> tuple[Archiving, LogProofs]:
+>>>>>>> wip/9
     signer, key = bench.keys.signer(store.JOURNAL), bench.journal.sequencer.key
     certificate = bench.ca.shown(authority.newest_certificate(bench.database, bench.keys.p256(store.JOURNAL))).decode()
     proofs = LogProofs(bench.database, lambda: LogKeyOffer(sign_log_key(signer, key), certificate))
-    made = Archiving(bench.database, bench.asking, bench.private, signer, key, proofs.offer, bench.clock)
+
+    def newest() -> str:
+        if not cosigned:
+            raise NothingCosigned
+        return cosigned
+
+    made = Archiving(bench.database, bench.asking, bench.private, signer, key, proofs.offer, newest, bench.clock)
     return made, proofs
 
 
@@ -144,6 +166,22 @@ def test_what_was_opened_is_what_its_record_committed_to(made: Made) -> None:
 
     files[next(iter(private))] = b'{"reason":"curiosity"}'
     assert verdict(made, packed(files))["files"] == "FAILED"
+
+
+def test_what_witnesses_cosigned_is_in_it_and_counts_by_their_own_keys(
+    made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive, vkeys = tmp_path / "incident.zip", [one.public.vkey for one in WITNESSES]
+    archive.write_bytes(made.opened)
+    by = ["archive", str(archive), "--ca", str(made.ca), *(f"--witness={vkey}" for vkey in vkeys)]
+
+    assert main(by) == 0
+    said = capsys.readouterr().out
+    assert "passed         cosigned checkpoint" in said
+    assert "2 of 2 cosigned" in said
+    archive.write_bytes(made.archive)
+    assert main(by) == 1
+    assert verdict(made, made.archive)["cosigned checkpoint"] == "not evaluated"
 
 
 @pytest.mark.parametrize("what", ["records/", "proofs/", "signed/", "checkpoint", "kept/consistency", "manifest.json",

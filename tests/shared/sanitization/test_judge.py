@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from shared.identity import HostId
 from shared.policy.wipe import LeastClass, ReadBack
+from shared.sanitization import luks
 from shared.sanitization.judge import judge
 from shared.sanitization.judged import MAY_BE_CERTIFIED, Judged, Place, Result, Why
 from shared.sanitization.medium import MediumKind, SerialSource
@@ -493,3 +494,42 @@ def test_a_judgement_can_be_written_down_and_read_again(case: Callable[[], Case]
     judged = judge(*case())
 
     assert Judged.parse(Fields(judged.json(), "judgement")) == judged
+
+
+# ---- keys
+
+
+def keys_erased(kind: MediumKind = MediumKind.ATA_DISK, **facts: Any) -> Judged:
+    attested: dict[str, Any] = {
+        luks.HEADERS: 1, luks.HEADERS_GONE: 1, luks.ALL_INSIDE: True, luks.FROM_START: True,
+        luks.COPIES: luks.HeaderCopies.NONE_ATTESTED.value, **facts,
+    }  # fmt: skip
+    step = command(Technique.LUKS_ERASE, bytes_total=16 << 20, bytes_written=16 << 20, facts=attested)
+    method = dataclasses.replace(METHOD, techniques=(Technique.LUKS_ERASE,), read_back=ReadBack.SAMPLES)
+    return judge(*with_drive(kind, method, steps=(step,), checks=()))
+
+
+def test_destroyed_keys_are_certified_as_just_that() -> None:
+    judged, on_flash = keys_erased(), keys_erased(MediumKind.ATA_SSD)
+
+    assert (judged.result, judged.reached, judged.why) == (Result.CRYPTO_SHREDDED, PURGE, (Why.KEYS_DESTROYED,))
+    assert (on_flash.result, on_flash.reached) == (Result.CRYPTO_SHREDDED, CLEAR)
+    assert {Place.BESIDE_KEYS, Place.SPARE_AREA} <= places(on_flash)
+    assert Place.NOT_READ_BACK in places(judged), "nothing but headers was touched"
+
+
+@pytest.mark.parametrize(
+    "fact, value",
+    [
+        (luks.COPIES, luks.HeaderCopies.KNOWN.value),
+        (luks.COPIES, luks.HeaderCopies.UNKNOWN.value),
+        (luks.ALL_INSIDE, False),
+        (luks.FROM_START, False),
+        (luks.HEADERS_GONE, 0),
+    ],
+)
+def test_keys_that_may_be_elsewhere_are_not_destroyed(fact: str, value: Any) -> None:
+    judged = keys_erased(**{fact: value})
+
+    assert judged.result is Result.LOGICAL_DELETE_ONLY
+    assert judged.reached is NONE

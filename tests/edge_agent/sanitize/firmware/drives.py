@@ -161,7 +161,7 @@ class AtaDrive(Sanitizes):
 @dataclass
 class NvmeDrive(Sanitizes):
     namespaces: tuple[int, ...] = (1,)
-    controllers: int = 1
+    controllers: int = 1  # -1: several, and it does not say how many
     unallocated_bytes: int = 0
     erase_covers_all: bool = False
     actions: int = 7
@@ -176,6 +176,8 @@ class NvmeDrive(Sanitizes):
             case ["list-ns", _, "--all", "--output-format=json"]:
                 listed = ",".join(f'{{"nsid":{one}}}' for one in self.namespaces)
                 return Ran(0, f'{{"nsid_list":[{listed}]}}'.encode())
+            case ["list-ctrl", _, "--output-format=json"] if self.controllers < 0:
+                return Ran(1, b"", b"NVMe status: Invalid Field in Command(0x4002)\n")
             case ["list-ctrl", _, "--output-format=json"]:
                 listed = ",".join(f'{{"ctrl_id":{one}}}' for one in range(self.controllers))
                 return Ran(0, f'{{"num_ctrl":{self.controllers},"ctrl_list":[{listed}]}}'.encode())
@@ -192,7 +194,7 @@ class NvmeDrive(Sanitizes):
 
     def _controller(self) -> bytes:
         data = bytearray(4096)
-        data[76] = 2 if self.controllers > 1 else 0
+        data[76] = 0 if self.controllers == 1 else 2
         struct.pack_into("<H", data, 256, 2 | 8)
         data[296:312] = self.unallocated_bytes.to_bytes(16, "little")
         struct.pack_into("<I", data, 328, self.actions)

@@ -105,6 +105,7 @@ def test_a_drive_that_cannot_erase_now_says_why_in_words_for_a_person(state: int
 
     assert said.available is Available.NO
     assert part in said.why
+    assert ("--security-disable LEADGLASS" in said.why) == ("password" in part)
 
 
 def test_an_enhanced_erase_is_there_only_where_the_drive_says_so() -> None:
@@ -118,10 +119,9 @@ def test_an_enhanced_erase_is_there_only_where_the_drive_says_so() -> None:
 # ---- a secure erase
 
 
-def erased(firmware: Run, *, resumed: bool = False) -> Step:
+def erased(firmware: Run) -> Step:
     commands = commands_to(firmware)
-    noted = commands.begin(ERASE, DRIVE)
-    return (commands.resume if resumed else commands.run)(noted, DRIVE, Watched())
+    return commands.run(commands.begin(ERASE, DRIVE), DRIVE, Watched())
 
 
 def test_an_erase_is_done_once_the_drive_took_the_password_and_dropped_it() -> None:
@@ -171,7 +171,7 @@ def test_a_password_that_the_drive_does_not_give_up_is_told_with_how_to_take_it_
     step = erased(stubborn)  # type: ignore[arg-type]
 
     assert step.facts["password_left"] is True
-    assert "hdparm --security-disable LEADGLASS" in step.detail
+    assert "hdparm --user-master u --security-disable LEADGLASS" in step.detail
 
 
 def test_a_drive_that_froze_since_it_was_looked_at_is_refused_with_what_to_do() -> None:
@@ -179,6 +179,20 @@ def test_a_drive_that_froze_since_it_was_looked_at_is_refused_with_what_to_do() 
 
     assert step.outcome is StepOutcome.REFUSED
     assert "sleep and wake" in step.detail
+
+
+def test_a_drive_that_is_silent_once_it_was_given_a_password_may_be_under_it() -> None:
+    firmware, answers = AtaDrive(), iter([True, False])
+
+    def goes_silent(command: list[str], timeout_s: float = 30.0, /) -> Ran:
+        if "--Istdout" in command and not next(answers):
+            return Ran(None, why="hdparm did not end within 30 s")
+        return firmware(command, timeout_s)
+
+    step = erased(goes_silent)  # type: ignore[arg-type]
+
+    assert (step.outcome, step.facts["password_left"]) == (StepOutcome.UNKNOWN, True)
+    assert not firmware.given
 
 
 def test_a_drive_under_somebody_else_s_password_is_left_alone() -> None:
@@ -192,11 +206,13 @@ def test_a_drive_under_somebody_else_s_password_is_left_alone() -> None:
 
 def test_after_a_power_cut_the_locked_drive_is_erased_under_the_password_that_everybody_knows() -> None:
     firmware = AtaDrive("cut")
-    assert erased(firmware).outcome is StepOutcome.UNKNOWN
+    cut = erased(firmware)
+    assert (cut.outcome, cut.facts["password_left"]) == (StepOutcome.UNKNOWN, True)
     firmware.power_cut()
     assert firmware.is_locked
 
-    step = erased(firmware, resumed=True)
+    step = commands_to(firmware).resume(cut, DRIVE, Watched())
 
     assert (step.outcome, step.accepted, step.completed, step.resumed) == (StepOutcome.DONE, True, True, 1)
+    assert step.facts["password_left"] is False
     assert (firmware.password, firmware.is_locked) == (None, False)

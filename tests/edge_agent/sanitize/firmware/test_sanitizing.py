@@ -1,15 +1,20 @@
 """A sanitize is believed by the drive's word alone, followed to its end, and never given twice blindly."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.engine.direct import NotOpened
 from edge_agent.sanitize.firmware.commands import Commands
-from edge_agent.sanitize.firmware.sanitizing import Held
+from edge_agent.sanitize.firmware.sanitizing import Held, Sanitizing, State, Status
 from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.programs import Ran, Run
+from shared.errors import Unavailable
 from shared.sanitization.medium import MediumKind
 from shared.sanitization.report import Step, StepOutcome
 from shared.sanitization.technique import Technique
@@ -23,6 +28,7 @@ EACH = pytest.mark.parametrize(
     "technique, make", [(ATA, AtaDrive), (NVME, NvmeDrive), (SCSI, ScsiDrive)], ids=["ata", "nvme", "scsi"]
 )
 WITH_A_LOG = pytest.mark.parametrize("technique, make", [(ATA, AtaDrive), (NVME, NvmeDrive)], ids=["ata", "nvme"])
+NOTED = commands_to(AtaDrive()).begin(ATA, of(MediumKind.ATA_SSD))
 Make = Callable[..., AtaDrive | NvmeDrive | ScsiDrive]
 
 
@@ -153,6 +159,20 @@ def test_a_drive_that_somebody_else_holds_is_not_given_the_command(technique: Te
     assert not firmware.given
 
 
+class Stopped(Watched):
+    is_stopped = True
+
+
+@EACH
+def test_nothing_is_given_once_a_person_has_stopped_it(technique: Technique, make: Make) -> None:
+    firmware = make()
+
+    step = Attempt(technique, firmware).run(Stopped())
+
+    assert word_of(step) == (StepOutcome.INTERRUPTED, False, False, False)
+    assert not firmware.given
+
+
 @EACH
 def test_one_who_stops_it_is_told_that_the_drive_goes_on_and_going_on_here_gives_nothing_twice(
     technique: Technique, make: Make
@@ -186,17 +206,18 @@ def test_after_a_power_cut_an_end_that_nobody_watched_is_taken_from_the_log(tech
     assert (len(firmware.given), step.facts["log_names_run"]) == (1, True)
 
 
-def test_after_a_power_cut_a_drive_without_a_log_that_is_idle_is_told_once_more() -> None:
-    firmware = ScsiDrive()
-    attempt = Attempt(SCSI, firmware)
-    attempt.run(Watched(stop_at=1))
-    for _ in range(LOOKS):
-        firmware.look()
+def test_a_drive_without_a_log_that_is_idle_has_ended_if_it_was_seen_at_work_and_else_is_told_once_more() -> None:
+    for was_kept, given_in_all in ((True, 1), (False, 2)):
+        firmware = ScsiDrive()
+        attempt = Attempt(SCSI, firmware)
+        stopped = attempt.run(Watched(stop_at=1))
+        for _ in range(LOOKS):
+            firmware.look()
 
-    step = attempt.resume()
+        step = attempt.resume(stopped if was_kept else attempt.noted)
 
-    assert word_of(step) == (StepOutcome.DONE, True, True, True)
-    assert len(firmware.given) == 2
+        assert word_of(step) == (StepOutcome.DONE, True, True, True)
+        assert len(firmware.given) == given_in_all
 
 
 @EACH
@@ -238,3 +259,59 @@ def test_a_drive_that_answers_nothing_any_more_is_unknown(technique: Technique, 
 
     assert commands.resume(attempt.noted, attempt.drive, Watched()).outcome is StepOutcome.UNKNOWN
     assert commands.run(attempt.noted, attempt.drive, Watched()).outcome is StepOutcome.REFUSED
+
+
+class Scripted:
+    """A drive that says one thing after another, and the last one for ever; `takes` is what it answers the command."""
+
+    def __init__(self, says: Sequence[Status | None], takes: str, *, keeps_log: bool) -> None:
+        self._says, self._takes, self.keeps_log = list(says), takes, keeps_log
+        self.heard: list[Status] = []
+        self.given = 0
+
+    def status(self) -> Status:
+        now = self._says.pop(0) if len(self._says) > 1 else self._says[0]
+        if now is None:
+            raise Unavailable("no answer")
+        self.heard.append(now)
+        return now
+
+    def start(self) -> str:
+        self.given += 1
+        return self._takes
+
+    def estimate_s(self) -> int | None:
+        return 10
+
+    def names(self, record: str) -> bool:
+        return record.startswith("ours")
+
+    def settle(self) -> None:
+        pass
+
+
+records = st.sampled_from(["", "ours 1", "ours 2", "another's"])
+statuses = st.none() | st.builds(Status, st.sampled_from(State), st.integers(0, 0xFFFF), records)
+
+
+@given(st.lists(statuses, min_size=1, max_size=8), st.sampled_from(["", "no"]), st.booleans(), st.booleans())
+def test_whatever_a_drive_says_it_is_done_only_if_it_was_at_work_or_its_log_has_this_run_and_it_is_given_once_at_most(
+    says: list[Status | None], takes: str, keeps_log: bool, resumed: bool
+) -> None:
+    drive, before = Scripted(says, takes, keeps_log=keeps_log), "ours 1"
+    noted = replace(NOTED, facts={"record_before": before, "estimate_s": 10})
+    sanitizing = Sanitizing(drive, FakeClock(), lambda _: None, nullcontext)
+
+    step = (sanitizing.resume if resumed else sanitizing.run)(noted, 1 << 20, Watched())
+
+    was_at_work = any(one.state is State.RUNNING for one in drive.heard)
+    has_this_run = drive.names(drive.heard[-1].record) and drive.heard[-1].record != before if drive.heard else False
+    assert drive.given <= 1
+    assert step.ended is not None
+    if step.outcome is StepOutcome.DONE:
+        assert was_at_work or has_this_run
+        assert drive.heard[-1].state is State.IDLE
+        assert not keeps_log or drive.names(drive.heard[-1].record)
+        assert (step.accepted, step.completed, step.progress_seen) == (True, True, was_at_work)
+    else:
+        assert not step.completed
