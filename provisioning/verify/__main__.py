@@ -171,11 +171,7 @@ def _archive(arguments: argparse.Namespace) -> tuple[bool, list[str], str, dict[
     quorum = Quorum.parse(arguments.witness, arguments.at_least)
     with arguments.file.open("rb") as file:
         _require_seekable(file)
-<<<<<<< HEAD
         report = judge_archive(file, _trust(arguments.ca), kept, quorum)
-=======
-        report = judge_archive(file, _trust(arguments.ca), kept, Quorum.parse(arguments.witness, arguments.at_least))
->>>>>>> wip/9
     as_json: dict[str, object] = {"checks": [check.json() for check in report.checks]}
     if report.manifest is not None:
         as_json["question"] = report.manifest.question.json()

@@ -21,7 +21,7 @@ from shared.audit.batch import AuditAltered
 from shared.audit.centre_key import verify_centre_key
 from shared.audit.question import BLIND
 from shared.audit.record import MAX_PUBLIC_BYTES, MAX_SEALED_BYTES, SALT_BYTES, AuditRecord, leaf_hash, verify_private
-from shared.audit.tlog.checkpoint import TreeHead, claimed_head, number, verify_checkpoint
+from shared.audit.tlog.checkpoint import TreeHead, number, verify_checkpoint
 from shared.audit.tlog.keys import NoteKey
 from shared.audit.tlog.log_key import LogKeyOffer, verify_log_key
 from shared.audit.tlog.note import MAX_BYTES as MAX_NOTE_BYTES
@@ -89,13 +89,9 @@ class _Files:
 
 
 def judge_archive(file: BinaryIO, trust: Trust, kept: str | None = None, quorum: Quorum | None = None) -> ArchiveReport:
-<<<<<<< HEAD
-    """Judge an archive, and that its log goes on from a checkpoint that the reader `kept`, and from what a quorum saw.
-=======
     """Judge an archive, and that its log goes on from a checkpoint that the reader `kept`.
->>>>>>> wip/9
 
-    With a `quorum`, the checkpoint of the archive or the one that it goes on from has to be cosigned by it.
+    With a `quorum`, the checkpoint of the archive or one that it goes on from has to be cosigned by it.
     Raises Malformed: it is no archive.
     """
     try:
@@ -116,16 +112,10 @@ def judge_archive(file: BinaryIO, trust: Trust, kept: str | None = None, quorum:
         unjudged = [not_evaluated("inclusion", "the checkpoint above the records does not hold")]
         return _report([*checks, *unjudged], manifest)
     checks.append(_attempted("inclusion", lambda: _verify_records(files, manifest, head)))
-<<<<<<< HEAD
     checks.append(_kept(files, head, key, kept))
     checks.append(_cosigned(files, manifest, head, key))
     if quorum is not None:
         checks.append(judge_quorum(quorum, _proved(files, head, key)))
-=======
-    checks.append(found := _kept(files, head, key, kept))
-    if quorum is not None:
-        checks.append(_witnesses(files, head, quorum, goes_on=found.holds))
->>>>>>> wip/9
     checks.append(_attempted("private parts", lambda: _verify_private(files, manifest)))
     checks.append(_sources(files, manifest, trust))
     checks.append(_attempted("question", lambda: _verify_question(files, manifest)))
@@ -217,7 +207,6 @@ def _kept(files: _Files, head: TreeHead, key: NoteKey, kept: str | None) -> Chec
     return _attempted(name, judge)
 
 
-<<<<<<< HEAD
 def _cosigned(files: _Files, manifest: Manifest, head: TreeHead, key: NoteKey) -> Check:
     name = "cosigned checkpoint"
     if f"{parts.COSIGNED}/checkpoint" not in files.names:
@@ -251,15 +240,6 @@ def _earlier(files: _Files, folder: str, head: TreeHead, key: NoteKey) -> tuple[
         raise ContainerAltered(f"{folder}/consistency is of another checkpoint")
     verify_consistency(older.size, head.size, path, older.root, head.root)
     return note, older
-=======
-def _witnesses(files: _Files, head: TreeHead, quorum: Quorum, *, goes_on: bool) -> Check:
-    """Judge who cosigned. Records after the last entry of a checkpoint are in what those who cosigned it never saw."""
-    notes = [(files.text(parts.CHECKPOINT, MAX_NOTE_BYTES), head)]
-    if goes_on:
-        note = files.text(parts.KEPT, MAX_NOTE_BYTES)
-        notes.append((note, claimed_head(note)))
-    return judge_quorum(quorum, notes)
->>>>>>> wip/9
 
 
 def _consistency(text: str) -> tuple[int, list[bytes]]:

@@ -33,16 +33,13 @@ from tests.control_plane.vault.bench import ENTRY, Bench
 from tests.fakes.centre import Authority
 
 PERSON = "A. Admin"
-<<<<<<< HEAD
 WITNESSES = [
     NoteSigner(f"example.com/w{one}", Ed25519PrivateKey.from_private_bytes(bytes([one] * 32)), KeyType.COSIGNATURE)
     for one in (1, 2)
 ]
-=======
 WITNESS, OTHER = (
     NoteSigner(name, Ed25519PrivateKey.generate(), KeyType.COSIGNATURE) for name in ("example.com/w1", "example.com/w2")
 )
->>>>>>> wip/9
 
 
 @dataclass(frozen=True)
@@ -80,17 +77,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     return Made(sealed, opened, folder / "ca.pem", folder / "kept", bench.journal.sequencer.key.vkey)
 
 
-<<<<<<< HEAD
-def made_by(bench: Bench, cosigned: str = "") -> tuple[Archiving, LogProofs]:
-    """`cosigned` is the checkpoint that witnesses cosigned, where any did."""
-=======
 def cosigned(checkpoint: str) -> str:
     note = Note.parse(checkpoint)
     return replace(note, signatures=(*note.signatures, *sign_note(note.text, WITNESS, seconds=1).signatures)).encode()
 
 
-def made_by(bench: Bench) -> tuple[Archiving, LogProofs]:
->>>>>>> wip/9
+def made_by(bench: Bench, cosigned: str = "") -> tuple[Archiving, LogProofs]:
+    """`cosigned` is the checkpoint that witnesses cosigned, where any did."""
     signer, key = bench.keys.signer(store.JOURNAL), bench.journal.sequencer.key
     certificate = bench.ca.shown(authority.newest_certificate(bench.database, bench.keys.p256(store.JOURNAL))).decode()
     proofs = LogProofs(bench.database, lambda: LogKeyOffer(sign_log_key(signer, key), certificate))
