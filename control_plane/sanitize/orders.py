@@ -40,9 +40,7 @@ from shared.sanitization.envelope import (
     verify_signers,
 )
 from shared.sanitization.exchange import MAX_LISTED
-from shared.sanitization.report import Ending, WipeReport
 from shared.sanitization.ticket import Override, Ticket, TicketId
-from shared.signing import claimed_payload
 
 _LOG = logging.getLogger(__name__)
 
@@ -239,7 +237,7 @@ class WipeOrders:
             given, needed = approvals(order, allowed)
             envelope = order.envelope()
             stopped = hold and Override.INCIDENT_HOLD not in order.ticket.overrides
-            if envelope is not None and given >= needed and not stopped and not _is_over(order):
+            if envelope is not None and given >= needed and not order.is_spent and not stopped:
                 found.append(envelope.encode())
         return found
 
@@ -342,16 +340,6 @@ class WipeOrders:
     def _happening(self, event: Event, person: str, ticket: Ticket) -> Happening:
         who = (Participant("person", person, True),)
         return Happening(event, Action.EXECUTE, Outcome.SUCCESS, who, recorded_as(ticket))
-
-
-def _is_over(order: Known) -> bool:
-    """Return whether its host has said what became of it; one that refused wrote nothing, and may try again."""
-    if not order.reports:
-        return False
-    try:
-        return WipeReport.parse(claimed_payload(order.reports[-1].signed)).ending is not Ending.REFUSED
-    except Malformed:
-        return True
 
 
 def _row_of(ticket: Ticket) -> WipeOrderRow:

@@ -22,10 +22,10 @@ from shared.policy.wipe import WipePolicy
 from shared.sanitization.destruction import Destruction
 from shared.sanitization.envelope import SignedTicket, approvals_needed, same_name, verify_signers
 from shared.sanitization.judged import Judged
-from shared.sanitization.note import WipeNote
-from shared.sanitization.report import WipeReport
+from shared.sanitization.note import NoteEvent, WipeNote
+from shared.sanitization.report import Ending, WipeReport
 from shared.sanitization.ticket import Ticket, TicketId
-from shared.signing import EvidencePublicKey, Label, verify_statement
+from shared.signing import EvidencePublicKey, Label, claimed_payload, verify_statement
 
 _REMEMBERED = 1000
 PolicyOf = Callable[[HostId, Sequence[str]], WipePolicy | None]
@@ -64,7 +64,17 @@ class Known:
     @property
     def has_begun(self) -> bool:
         """Return whether its host, or people, have begun to do anything: nobody takes it back then."""
-        return bool(self.notes or self.reports or self.row.destruction)
+        taken = any(WipeNote.parse(one.note).event is not NoteEvent.REFUSED for one in self.notes)
+        return taken or self.is_spent or self.row.destruction is not None
+
+    @property
+    def is_spent(self) -> bool:
+        """Return whether a report says anything but that not one byte was written."""
+        try:
+            reports = [WipeReport.parse(claimed_payload(one.signed)) for one in self.reports]
+        except Malformed:  # somebody wrote that row
+            return True
+        return any(one.ending is not Ending.REFUSED for one in reports)
 
     def envelope(self) -> SignedTicket | None:
         """Raises Malformed: a signature is not over the ticket's bytes."""

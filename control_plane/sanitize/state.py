@@ -119,9 +119,10 @@ def _of_report(reported: Reported, *, is_certified: bool) -> Standing:
 
 def _of_notes(notes: Sequence[WipeNote], expires: datetime, now: datetime) -> Standing:
     newest = max(notes, key=lambda note: note.seq)
-    if newest.event is NoteEvent.REFUSED:
-        return Standing(OrderState.REFUSED, newest.detail)
     has_begun = any(note.event in _DID_BEGIN for note in notes)
+    # Of a drive that was begun, a later refusal (its ticket is used) does not say that nothing was written.
+    if newest.event is NoteEvent.REFUSED and not has_begun:
+        return Standing(OrderState.REFUSED, newest.detail)
     if now >= expires:
         what = "it was begun" if has_begun else "the host took the ticket"
         return Standing(

@@ -25,7 +25,7 @@ from shared.clock import Clock
 from shared.errors import IntegrityFailure
 from shared.identity import RandomBytes
 from shared.policy.wipe import ReadBack
-from shared.sanitization.report import NOWHERE, SEED_BYTES, Step, StepOutcome, WipeReport
+from shared.sanitization.report import NOWHERE, SEED_BYTES, Checked, Step, StepOutcome, WipeReport
 from shared.sanitization.stream import RANDOM, Content
 from shared.sanitization.technique import Available, Technique
 from shared.sanitization.ticket import Ticket
@@ -163,11 +163,11 @@ class Doing:
             before = None if kept is None else Before.parse(kept)
             if before is None or next(before.held(), None) is None:
                 return True  # nothing was there that could have changed
-        elif any(step.resumed for step in self.draft.steps):
+        elif self.draft.interruptions:
             # Of a drive that lied about a flush before the power was cut, samples may miss what it lost.
             task = replace(task, amount=ReadBack.WHOLE)
         known = next(checks, None)
-        if known is not None and self.draft.checks[known].ended is not None:
+        if known is not None and not self._is_to_be_read_again(self.draft.checks[known], task):
             return True
         progress.begins(task)
         with self._opened() as device:
@@ -178,6 +178,13 @@ class Doing:
                 checked = read_back(device, content, task.amount, self.random_bytes(SEED_BYTES), progress, self.clock)
         self._keep(replace(self.draft, checks=(*self.draft.checks[:known], checked)))
         return checked.ended is not None
+
+    def _is_to_be_read_again(self, checked: Checked, task: Task) -> bool:
+        """Return whether a read back has no end, or found no fault in samples before the power was cut."""
+        if checked.ended is None:
+            return True
+        is_good = not (checked.different.sectors or checked.unreadable.sectors)
+        return is_good and task.kind is TaskKind.READ_BACK and checked.amount is not task.amount
 
     # ---- what is known
 

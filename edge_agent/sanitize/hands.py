@@ -103,7 +103,7 @@ class OfThisMachine:
         return health(drive)
 
     def open(self, drive: Drive) -> AbstractContextManager[Device]:
-        return open_drive(drive.node, drive.number)
+        return open_drive(drive.node, drive.number, drive.sequence)
 
     def begin(self, technique: Technique, drive: Drive) -> Step:
         return luks.begin(drive) if technique is Technique.LUKS_ERASE else self._commands.begin(technique, drive)

@@ -21,6 +21,7 @@ from edge_agent.media.head import Kind
 from edge_agent.sanitize import sysfs
 from edge_agent.sanitize.drive import Drive, Watch
 from edge_agent.sanitize.drives import Look, look_in_child
+from edge_agent.sanitize.engine.direct import is_drive
 from edge_agent.sanitize.luks_areas import Area, all_inside, areas
 from edge_agent.sanitize.programs import Run, run
 from edge_agent.sanitize.sysfs import HOST, Host
@@ -73,7 +74,7 @@ def begin(drive: Drive, look: Look = look_in_child, run: Run = run, clock: Clock
     }
     if not why:
         try:
-            with _opened(drive.node) as device:
+            with _opened(drive) as device:
                 for number, area in enumerate(found):
                     facts |= _described(number, area, device.digest(area))
         except OSError as exc:
@@ -152,7 +153,7 @@ class _Done:
 def _erase(drive: Drive, watch: Watch, noted: tuple[Area, ...], look: Look, run: Run, host: Host) -> _Done:
     written, total = 0, sum(area.size_bytes for area in noted)
     try:
-        with _opened(drive.node) as device:
+        with _opened(drive) as device:
             told = [each for area in noted if (each := _destroy_slots(host, drive, area, run))]
             for area in noted:
                 for taken in device.overwrite(area):
@@ -275,10 +276,12 @@ def _parts(area: Area) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def _opened(node: Path) -> Iterator[_Device]:
+def _opened(drive: Drive) -> Iterator[_Device]:
     """Have the drive for oneself, so that nothing of it is mounted or opened by its key meanwhile. Raises OSError."""
-    descriptor = os.open(node, os.O_RDWR | os.O_DIRECT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW)
+    descriptor = os.open(drive.node, os.O_RDWR | os.O_DIRECT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
+        if not is_drive(descriptor, drive.number, drive.sequence):
+            raise OSError(errno.ENODEV, "another drive may have come in its place")
         with closing(mmap.mmap(-1, _CHUNK_BYTES)) as buffer:  # begins at a page, as O_DIRECT wants it
             yield _Device(descriptor, buffer)
     finally:

@@ -221,14 +221,12 @@ class Session:
             raise NothingToDo(found.ticket_id)
         ticket = accept_begun(SignedTicket.parse(found.envelope), self._host.enrolled).ticket
         with self._alone(ticket, drive):
-            now = self._attempts.find(ticket.ticket_id)
-            if now is None or now.draft is None or now.is_ended:
-                raise NothingToDo(ticket.ticket_id)
+            left = self._left(ticket.ticket_id)
             speaking = self._against_going_on(ticket, drive)
             if speaking:
                 raise SpokenAgainst(speaking)
             attempt = self._attempts.go_on(ticket.ticket_id)
-            draft = replace(now.draft, interruptions=now.draft.interruptions + 1)
+            draft = replace(left, interruptions=left.interruptions + 1)
             attempt.keep(draft)
             self._outbox.note(ticket.ticket_id, NoteEvent.RESUMED, f"interruption {draft.interruptions}")
             return self._do(self._doing(ticket, attempt, drive, draft, attested), progress)
@@ -245,11 +243,11 @@ class Session:
             raise NothingKnown(found.ticket_id, found.why)
         ticket = SignedTicket.parse(found.envelope).claimed
         with self._alone(ticket, unfinished.drive):
-            attempt = self._attempts.go_on(ticket.ticket_id)
-            how, detail = ending(found.draft)
+            draft, attempt = self._left(ticket.ticket_id), self._attempts.go_on(ticket.ticket_id)
+            how, detail = ending(draft)
             if how is not Ending.UNKNOWN:
                 how, detail = Ending.ABORTED, f"given up by a person; {detail}" if detail else "given up by a person"
-            return self._end(ticket, attempt, found.draft, unfinished.drive, how, detail)
+            return self._end(ticket, attempt, draft, unfinished.drive, how, detail)
 
     def signed_report(self, ticket_id: TicketId) -> bytes | None:
         return self._outbox.signed_report(ticket_id)
@@ -262,6 +260,15 @@ class Session:
                 yield ticket, found.draft, judge(ticket, found.draft)
 
     # ---- its parts
+
+    def _left(self, ticket_id: TicketId) -> WipeReport:
+        """Return what is known of an attempt, for whoever has its lock: another run may have ended it since it was
+        looked at. Raises NothingToDo.
+        """
+        found = self._attempts.find(ticket_id)
+        if found is None or found.draft is None or found.is_ended:
+            raise NothingToDo(ticket_id)
+        return found.draft
 
     def _do(self, doing: Doing, progress: Progress) -> Done:
         ticket, attempt = doing.ticket, doing.attempt

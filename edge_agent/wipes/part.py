@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 
 from edge_agent.audit.journal import Journal
@@ -25,8 +26,12 @@ from shared.clock import Clock
 from shared.errors import Malformed, Refused, Unavailable
 from shared.identity import HostId
 from shared.policy.document import PolicyDocument
+from shared.sanitization.envelope import SignedTicket
 from shared.sanitization.exchange import PATH, Asked, ListedWipes, notes_path, report_path
 from shared.sanitization.note import NoteEvent, WipeNote
+from shared.sanitization.report import Ending, WipeReport
+from shared.sanitization.ticket import TicketId
+from shared.signing import claimed_payload
 
 _NOT_FOUND = 404
 _WITHOUT_POLICY_S = 60.0
@@ -75,6 +80,7 @@ class WipePart:
         self._clock, self._log, self._spread, self._look_s = clock, log, spread, look_s
         self.bell = bell
         self._seen = 0
+        self._told_again: set[tuple[str, int]] = set()
         self._unknown_there: set[tuple[str, int]] = set()  # told again by the next run of the agent
 
     def run(self, stop: threading.Event) -> None:
@@ -112,6 +118,7 @@ class WipePart:
             self._inbox.keep(listed.tickets, Asked(self._clock.now(), listed.hold))
         except OSError as exc:
             raise InboxUnavailable(exc.strerror or "it failed") from exc
+        self._tell_again(listed)
 
     def _wait(self, stop: threading.Event) -> None:
         policy = self._policy()
@@ -147,6 +154,29 @@ class WipePart:
                 continue
             self._bring(told, data)
 
+    def _tell_again(self, listed: ListedWipes) -> None:
+        """Tell once more of what ended here and waits there all the same: the centre was restored, and has lost it."""
+        waiting = {ticket_id for ticket_id in map(_named, listed.tickets) if ticket_id is not None}
+        if not waiting:
+            return
+        files = [told for told in self._outbox.files() if told.ticket_id in waiting]
+        ended = {told.ticket_id for told in files if told.seq is None and self._has_ended(told)}
+        noted = self._store.noted()
+        for told in files:
+            known = (told.name, told.version)
+            is_confirmed = noted.get(told.name) == (told.version, True)
+            if told.ticket_id in ended and is_confirmed and known not in self._told_again:
+                with suppress(FileNotFoundError, FileUnreadable):
+                    self._bring(told, self._outbox.read(told))
+                self._told_again.add(known)
+
+    def _has_ended(self, told: Told) -> bool:
+        try:
+            report = WipeReport.parse(claimed_payload(self._outbox.read(told)))
+        except (FileNotFoundError, FileUnreadable, Malformed):
+            return False
+        return report.ending is not Ending.REFUSED
+
     def _bring(self, told: Told, data: bytes) -> None:
         path = report_path(told.ticket_id) if told.seq is None else notes_path(told.ticket_id)
         answer = self._door.post(path, data, "application/octet-stream")
@@ -181,3 +211,10 @@ class WipePart:
         with self._database.transaction():
             self._journal.record(happening)
             self._store.note(told)
+
+
+def _named(envelope: bytes) -> TicketId | None:
+    try:
+        return SignedTicket.parse(envelope).claimed.ticket_id
+    except Malformed:
+        return None

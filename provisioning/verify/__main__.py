@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from shared.devices.printable import printable
+
 if TYPE_CHECKING:
     from provisioning.verify.sealed_object import DatasetFacts
     from shared.enrolment.chain import Trust
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.json:
             print(json.dumps({"v": 1, "ok": ok, **as_json, "conclusion": conclusion}, indent=2), flush=True)
         else:
-            print(*shown, conclusion, sep="\n", flush=True)
+            print(*(printable(line, len(line)) for line in (*shown, conclusion)), sep="\n", flush=True)
     except (Malformed, Unavailable) as exc:
         return _bad_input(str(exc))
     except OSError as exc:
@@ -287,7 +289,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _bad_input(why: str) -> int:
-    print(f"leadglass-verify: {why}", file=sys.stderr)
+    print(f"leadglass-verify: {printable(why, len(why))}", file=sys.stderr)
     return BAD_INPUT
 
 

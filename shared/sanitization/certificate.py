@@ -20,6 +20,7 @@ from shared import canonical, clock
 from shared.audit.record import MAX_PUBLIC_BYTES
 from shared.audit.tlog.proof_text import MAX_CHARS as MAX_PROOF_CHARS
 from shared.canonical import Json
+from shared.devices.printable import FIT
 from shared.enrolment.exchange import CHAIN_PATTERN
 from shared.errors import Malformed
 from shared.fields import Fields, encode_base64
@@ -44,7 +45,7 @@ MAX_BYTES = 2 << 20
 MAX_FACT_CHARS = 200
 _MAX_APPROVALS, _MAX_CHAINS, _MAX_CHAIN_CHARS = 8, 4, 64 << 10
 _SIGNATURE_BYTES, _MAX_SPKI_BYTES = 64, 128
-_TEXT = r"[^\x00-\x1f\x7f]*"
+_TEXT = rf"{FIT}*"
 _WHAT = "wipe certificate"
 
 

@@ -7,12 +7,13 @@ from datetime import datetime
 from shared import canonical, clock
 from shared.audit.record import Subject
 from shared.canonical import Json
+from shared.devices.printable import FIT
 from shared.errors import Malformed
 from shared.fields import Fields
 from shared.sanitization.ticket import PERSON_PATTERN
 
 MAX_PHOTOGRAPHS = 20
-_TEXT = r"[^\x00-\x1f\x7f]{3,200}"
+_TEXT = rf"{FIT}{{3,200}}"
 _WHAT = "destruction of a drive"
 
 

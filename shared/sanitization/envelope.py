@@ -15,7 +15,7 @@ from shared.sanitization.method import Method
 from shared.sanitization.ticket import Ticket
 from shared.signing import EvidenceSigner, Label
 
-_FOR_AN_OVERRIDE = 2
+FOR_AN_OVERRIDE = 2
 
 
 class NoWipes(Refused):
@@ -125,7 +125,7 @@ def approvals_needed(ticket: Ticket, signatories: Signatories, policy: WipePolic
     """Return how many people, none of them the requester, have to sign. Raises NoWipes."""
     if policy is None:
         raise NoWipes
-    return max(policy.approvals, signatories.threshold, _FOR_AN_OVERRIDE if ticket.overrides else 1)
+    return max(policy.approvals, signatories.threshold, FOR_AN_OVERRIDE if ticket.overrides else 1)
 
 
 def same_name(name: str) -> str:

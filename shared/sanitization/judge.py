@@ -322,7 +322,9 @@ def _run_read_back(evidence: _Evidence, run: _Run) -> Iterator[Why]:
         return
     # What became of key slots is in the step itself: nothing of the rest of the drive was touched.
     # A drive that lied about a flush before the power went may have lost a stretch that samples miss.
-    went_on = any(step.resumed for step in run.steps)
+    went_on = any(step.resumed for step in run.steps) or (
+        run.technique is Technique.OVERWRITE and evidence.report.interruptions > 0
+    )
     must_be_whole = went_on or run.technique is Technique.DISCARD or evidence.ticket.method.read_back is ReadBack.WHOLE
     if not run.checks and run.technique is not Technique.LUKS_ERASE:
         yield Why.NOT_READ_BACK

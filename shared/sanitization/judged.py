@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.canonical import Json
+from shared.devices.printable import FIT
 from shared.errors import Malformed
 from shared.fields import Fields
 from shared.sanitization.report import MAX_RANGES, Extent
@@ -132,7 +133,7 @@ class NotReached:
             Place(fields.choice("place", list(Place))),
             None if fields.is_null("sectors") else fields.integer("sectors"),
             tuple(map(_extent, fields.items("listed", most=MAX_RANGES))),
-            fields.text("detail", max_chars=_MAX_DETAIL_CHARS),
+            fields.text("detail", rf"{FIT}*", max_chars=_MAX_DETAIL_CHARS),
         )
         fields.done()
         return one

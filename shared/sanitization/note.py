@@ -12,13 +12,14 @@ from datetime import datetime
 from enum import StrEnum
 
 from shared import canonical, clock
+from shared.devices.printable import FIT
 from shared.errors import Malformed
 from shared.fields import Fields
 from shared.sanitization.ticket import TicketId
 
 MAX_BYTES = 2048
 MAX_SEQ = 9999
-_TEXT = r"[^\x00-\x1f\x7f]*"
+_TEXT = rf"{FIT}*"
 MAX_DETAIL_CHARS = 300
 
 

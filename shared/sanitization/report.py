@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from shared import canonical, clock
 from shared.canonical import Json
+from shared.devices.printable import FIT
 from shared.errors import Malformed
 from shared.fields import Fields
 from shared.identity import HostId
@@ -24,7 +25,7 @@ MAX_BYTES = 256 << 10
 MAX_RANGES = 500
 SEED_BYTES = 32
 _MAX_STEPS, _MAX_CHECKS, _MAX_HIDDEN, _MAX_FACTS = 32, 32, 16, 64
-_TEXT = r"[^\x00-\x1f\x7f]*"
+_TEXT = rf"{FIT}*"
 _MAX_TEXT_CHARS = 300
 _FACT_NAME = r"[a-z][a-z0-9_]{0,39}"
 _PATTERN = r"random|[0-9a-f]{2}|"

@@ -15,6 +15,7 @@ from hashlib import sha256
 
 from shared import canonical, clock
 from shared.canonical import Json
+from shared.devices.printable import FIT
 from shared.errors import Malformed
 from shared.fields import Fields
 from shared.identity import HostId, Identifier, KeyId
@@ -24,8 +25,8 @@ from shared.sanitization.method import Method
 
 MAX_BYTES = 4096
 LONGEST = timedelta(hours=MAX_TICKET_HOURS)
-PERSON_PATTERN = r"[^\x00-\x1f\x7f]{1,80}"
-_ASSET = r"[^\x00-\x1f\x7f]{1,80}"
+PERSON_PATTERN = rf"{FIT}{{1,80}}"
+_ASSET = rf"{FIT}{{1,80}}"
 _PRINTABLE = r"[\x20-\x7e]*"
 
 

@@ -21,7 +21,7 @@ from shared.errors import Refused, Unavailable
 # As much as a drive takes at once, and enough of it under way that neither thread waits for the other.
 CHUNK_BYTES, DEPTH = 1 << 20, 4
 
-_BLKROGET, _BLKFLSBUF, _BLKSSZGET, _BLKGETSIZE64 = 0x125E, 0x1261, 0x1268, 0x80081272
+_BLKROGET, _BLKFLSBUF, _BLKSSZGET, _BLKGETSIZE64, _BLKGETDISKSEQ = 0x125E, 0x1261, 0x1268, 0x80081272, 0x80081280
 _LARGEST_SECTOR_BYTES, _SMALLEST_SECTOR_BYTES = 4096, 512
 _REFUSED = {
     errno.EBUSY: "it is in use; unmount it and stop what uses it",
@@ -78,8 +78,10 @@ class DirectDevice:
 
 
 @contextmanager
-def open_drive(node: Path, number: str | None) -> Iterator[DirectDevice]:
-    """Open `node` for us alone; a block device only if it is `number` (major:minor). A file has none.
+def open_drive(node: Path, number: str | None, sequence: str = "") -> Iterator[DirectDevice]:
+    """Open `node` for us alone; a block device only if it is `number` (major:minor), and that `sequence` of it.
+
+    A file has no number.
 
     Raises NotOpened, NotThere.
     """
@@ -90,7 +92,7 @@ def open_drive(node: Path, number: str | None) -> Iterator[DirectDevice]:
             raise NotOpened(node, _REFUSED[exc.errno]) from exc
         raise NotThere(node, described(exc)) from exc
     try:
-        yield _opened(node, descriptor, number)
+        yield _opened(node, descriptor, number, sequence)
     finally:
         os.close(descriptor)
 
@@ -111,17 +113,28 @@ def whole(transfer: Callable[[memoryview, int], int], at: int, data: memoryview,
         done += moved
 
 
-def _opened(node: Path, descriptor: int, number: str | None) -> DirectDevice:
+def is_drive(descriptor: int, number: str, sequence: str) -> bool:
+    """Return whether what was opened is the drive that was looked at before; from then on it stays that one.
+
+    A drive that comes in another's place gets its number, and never its sequence. Raises OSError.
+    """
+    found = os.fstat(descriptor)
+    if not stat.S_ISBLK(found.st_mode) or f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}" != number:
+        return False
+    told = fcntl.ioctl(descriptor, _BLKGETDISKSEQ, bytes(8)) if sequence else b""
+    return not sequence or str(int.from_bytes(told, sys.byteorder)) == sequence
+
+
+def _opened(node: Path, descriptor: int, number: str | None, sequence: str) -> DirectDevice:
     found = os.fstat(descriptor)
     if stat.S_ISREG(found.st_mode) and number is None:
         sector = next((size for size in (_LARGEST_SECTOR_BYTES, _SMALLEST_SECTOR_BYTES) if not found.st_size % size), 0)
         if not sector:
             raise NotOpened(node, f"its size is no multiple of {_SMALLEST_SECTOR_BYTES} bytes")
         return DirectDevice(descriptor, sector)
-    is_number = f"{os.major(found.st_rdev)}:{os.minor(found.st_rdev)}"
-    if not stat.S_ISBLK(found.st_mode) or (number is not None and number != is_number):
-        raise NotOpened(node, f"it is not the block device {number or ''}, and a drive may have come in its place")
     try:
+        if not stat.S_ISBLK(found.st_mode) or (number is not None and not is_drive(descriptor, number, sequence)):
+            raise NotOpened(node, f"it is not the block device {number or ''}, and a drive may have come in its place")
         (sector,) = struct.unpack("i", fcntl.ioctl(descriptor, _BLKSSZGET, bytes(4)))
         (is_read_only,) = struct.unpack("i", fcntl.ioctl(descriptor, _BLKROGET, bytes(4)))
         fcntl.ioctl(descriptor, _BLKFLSBUF)

@@ -48,7 +48,7 @@ _ZEROS = {
 
 def alone(drive: Drive) -> Held:
     """Hold the drive by O_EXCL, so that nobody mounts it meanwhile. Raises NotOpened, NotThere."""
-    return open_drive(drive.node, drive.number)
+    return open_drive(drive.node, drive.number, drive.sequence)
 
 
 class Commands:

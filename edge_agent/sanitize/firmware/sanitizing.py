@@ -112,12 +112,17 @@ class Sanitizing:
         return self.run(noted, size_bytes, watch)
 
     def _start(self, noted: Step, size_bytes: int, watch: Watch) -> Step:
+        is_given = False
         try:
             with self._alone():
+                is_given = True
                 why_not = self._sanitizer.start()
         except (Refused, Unavailable) as exc:
             why_not = str(exc)
         now = self._heard()
+        if why_not and now is None and is_given:
+            why = f"whether the drive took the command is not known, and it says nothing more: {why_not}"
+            return self._ended(noted, StepOutcome.UNKNOWN, why)
         if why_not and (now is None or (now.state is State.IDLE and not self._is_this_run(noted, now))):
             return self._ended(noted, StepOutcome.REFUSED, f"the drive did not take the command: {why_not}")
         return self._follow(noted, size_bytes, watch, now)

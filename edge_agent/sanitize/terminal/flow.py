@@ -87,6 +87,7 @@ class Flow:
         self._at_work: LiveProgress | None = None
         self.done: Done | None = None
         self.is_cut_short = False  # it was begun, and whatever ended it left no result
+        self.is_undone = False  # a ticket was taken up, or could not be
 
     def stop(self) -> None:
         """Have what is at work stop where it safely can, to be gone on with later.
@@ -150,6 +151,7 @@ class Flow:
     # ---- one ticket
 
     def _of_ticket(self, accepted: Accepted) -> Next:
+        self.is_undone = True
         while True:
             key = self._ask(partial(screens.ticket_page, accepted), f"{ENTER}bq")
             if key != ENTER:
@@ -188,6 +190,7 @@ class Flow:
         return why
 
     def _refused(self, reasons: Sequence[str]) -> Next:
+        self.is_undone = True
         key = self._ask(partial(screens.refused_page, reasons), "rbq")
         return {"r": Next.LOOK, "b": Next.BACK}.get(key, Next.QUIT)
 

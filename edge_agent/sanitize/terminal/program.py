@@ -236,7 +236,7 @@ def _listed(session: Session, folder: Path) -> list[Listed]:
 def _in_terminal(
     places: Places, host: Host, session: Session, language: str | None, lead: Callable[[Flow], None]
 ) -> int:
-    """Return 0 where nothing was begun, or what was done may be certified."""
+    """Return 0 where no ticket was taken up, or what was done may be certified."""
     from edge_agent.sanitize.terminal.curses_terminal import opened
 
     folder = folder_of(places.agent)
@@ -256,7 +256,7 @@ def _in_terminal(
             except TerminalGone:
                 return 1
     if flow.done is None:
-        return 1 if flow.is_cut_short else 0
+        return 1 if flow.is_cut_short or flow.is_undone else 0
     result = flow.done.judged.result
     print(f"ticket {flow.done.ticket.ticket_id}: {result.value.upper()}")
     if flow.done.report_file is not None:

@@ -246,6 +246,35 @@ def test_a_refused_attempt_may_be_followed_by_another(desk: Desk) -> None:
     assert (offered, desk.tickets()) == (1, ())
 
 
+def test_what_was_begun_is_not_called_refused_because_its_ticket_was_refused_afterwards(desk: Desk) -> None:
+    ticket = desk.approved()
+    desk.note(ticket, 1, NoteEvent.ACCEPTED)
+    desk.note(ticket, 2, NoteEvent.STARTED)
+    desk.note(ticket, 3, NoteEvent.REFUSED, "it was begun here before")
+    running = desk.state(ticket)
+    desk.clock.advance(200 * HOUR)
+
+    assert (running, desk.state(ticket)) == ("running", "unknown")
+
+
+def test_a_ticket_that_was_refused_waits_for_its_host_until_something_was_done(desk: Desk) -> None:
+    ticket = desk.approved()
+    desk.report(ticket, ending=Ending.REFUSED, steps=(), checks=(), ended=wipes.STARTED)
+    again = desk.tickets()
+    desk.report(ticket)
+
+    assert (len(again), desk.tickets()) == (1, ())
+
+
+def test_a_ticket_that_its_host_refused_can_be_cancelled(desk: Desk) -> None:
+    ticket = desk.approved()
+    desk.note(ticket, 1, NoteEvent.REFUSED, "the drive is mounted")
+    desk.report(ticket, ending=Ending.REFUSED, steps=(), checks=(), ended=wipes.STARTED)
+    desk.desk.orders.close("Ada", ticket.ticket_id, "cancelled", "another drive was meant")
+
+    assert desk.tickets() == ()
+
+
 # ---- evidence that is not what it says
 
 

@@ -199,6 +199,22 @@ def test_a_drive_that_somebody_else_has_is_not_touched(tmp_path: Path) -> None:
     assert image.read_bytes() == before
 
 
+def test_a_drive_that_came_in_the_place_of_the_one_that_was_looked_at_is_not_touched(tmp_path: Path) -> None:
+    image = made.luks(tmp_path, 24 * MIB)
+    (tmp_path / "other").mkdir()
+    another = made.luks(tmp_path / "other", 24 * MIB)
+    before = another.read_bytes()
+    with on_loop(image) as drive:
+        noted = begin(drive)
+        subprocess.run(["losetup", "--detach", drive.node], check=True)
+        subprocess.run(["losetup", drive.node, another], check=True)
+        step = erase(noted, drive, Watching(), SWORN)
+
+    assert (step.outcome, step.bytes_written) == (StepOutcome.FAILED, 0)
+    assert "in its place" in step.detail
+    assert another.read_bytes() == before
+
+
 def test_a_drive_without_a_header_or_that_cannot_be_read_is_refused_and_not_touched(tmp_path: Path) -> None:
     image = made.image(tmp_path, 4 * MIB)
     made.put(image, MIB, b"PATIENT")

@@ -11,6 +11,7 @@ import pytest
 from edge_agent.sanitize.session import Confirmed
 from shared.sanitization.judge import judge
 from shared.sanitization.judged import Result
+from shared.sanitization.report import Ending
 from tests.edge_agent.sanitize.terminals import ENTER, InTerminal
 from tests.edge_agent.sanitize.wiping import PATIENT, Bench, Watching, content, loop_drive
 
@@ -55,6 +56,32 @@ def test_a_technician_is_led_from_the_ticket_to_the_report(bench: Bench, tmp_pat
     assert "CLEARED, verified" in result
     assert judge(allowed, report).result is Result.CLEARED_VERIFIED
     assert report.typed_person == "Dan"
+
+
+def test_a_ticket_that_is_refused_or_left_alone_never_ends_like_a_wipe_that_was_done(
+    bench: Bench, tmp_path: Path
+) -> None:
+    with loop_drive(tmp_path) as node:
+        allowed = bench.ticket(node)
+        file = tmp_path / "brought"
+        file.write_bytes(bench.bring(allowed))
+        with InTerminal(command(bench, node, "--ticket", str(file))) as terminal:
+            terminal.until("Approved by")
+            terminal.press("q")
+            left_alone = terminal.ended()
+        session = bench.session(node)
+        session.wipe(session.look(session.accept(file.read_bytes())), Confirmed("Dan"), Watching())
+        with InTerminal(command(bench, node, "--ticket", str(file))) as terminal:
+            terminal.until("Approved by")
+            terminal.press(ENTER)
+            terminal.until("THIS IS THE DRIVE")
+            terminal.press(ENTER)
+            terminal.until("it was begun here before")
+            terminal.press("q")
+            refused = terminal.ended()
+
+    assert (left_alone, refused) == (1, 1)
+    assert bench.signed(allowed).ending is Ending.COMPLETED
 
 
 def test_it_speaks_chinese_and_fits_the_window_that_it_has(bench: Bench, tmp_path: Path) -> None:

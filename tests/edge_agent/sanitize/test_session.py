@@ -23,6 +23,7 @@ from edge_agent.sanitize.session import (
     Done,
     NothingKnown,
     NothingReaches,
+    NothingToDo,
     Session,
     SpokenAgainst,
     Unfinished,
@@ -355,10 +356,13 @@ def test_a_person_stops_it_and_it_goes_on_to_its_end(bench: Bench, node: Path) -
     assert session.unfinished() == ()
 
 
-def test_a_pass_that_was_interrupted_is_read_back_whole_whatever_the_ticket_asks(bench: Bench, node: Path) -> None:
+@pytest.mark.parametrize("stop_at", [2 << 20, SIZE_BYTES])
+def test_what_was_interrupted_in_or_after_its_pass_is_read_back_whole_whatever_the_ticket_asks(
+    bench: Bench, node: Path, stop_at: int
+) -> None:
     allowed = bench.ticket(node, method=dataclasses.replace(METHOD, read_back=ReadBack.SAMPLES))
     session = bench.session(node)
-    wiped(session, bench.bring(allowed), Watching(stop_at=2 << 20))
+    wiped(session, bench.bring(allowed), Watching(stop_at=stop_at))
 
     done = session.resume(left(session), Watching())
 
@@ -377,6 +381,21 @@ def test_what_a_person_gives_up_is_reported_and_never_certified(bench: Bench, no
     assert bench.signed(allowed).ending is Ending.ABORTED
     assert session.unfinished() == ()
     assert bench.events(allowed)[-1] == "ended"
+
+
+def test_what_another_run_brought_to_its_end_meanwhile_is_not_given_up(bench: Bench, node: Path) -> None:
+    allowed = bench.ticket(node)
+    session = bench.session(node)
+    wiped(session, bench.bring(allowed), Watching(stop_at=1 << 20))
+    seen = left(session)
+    done = bench.session(node).resume(left(session), Watching())
+
+    with pytest.raises(NothingToDo):
+        session.give_up(seen)
+
+    assert bench.signed(allowed) == done.report
+    assert done.judged.result is Result.CLEARED_VERIFIED
+    assert bench.session(node).unfinished() == ()
 
 
 def test_what_was_begun_on_a_drive_that_is_gone_is_incomplete(bench: Bench, node: Path, tmp_path: Path) -> None:

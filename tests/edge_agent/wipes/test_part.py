@@ -25,11 +25,14 @@ from shared.policy.document import PolicyDocument
 from shared.sanitization.envelope import sign_ticket
 from shared.sanitization.exchange import Asked, ListedWipes, notes_path, report_path
 from shared.sanitization.note import NoteEvent, WipeNote
+from shared.sanitization.report import Ending
 from shared.sanitization.ticket import TicketId
+from shared.signing import Label, sign_statement
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
 from tests.fakes.log import MemoryLog
 from tests.shared import made
+from tests.shared.sanitization import wipes
 from tests.shared.sanitization.tickets import BEA, POLICY, ticket
 
 TICKET, OTHER = ticket(), ticket(ticket_id=TicketId(bytes(16)))
@@ -174,6 +177,24 @@ def test_what_a_centre_does_not_know_of_is_told_again_by_the_next_run(bench: Ben
         bench.exchange()
 
     assert len(bench.told()) == 2
+
+
+@pytest.mark.parametrize("ending, times", [(Ending.COMPLETED, 2), (Ending.REFUSED, 1)])
+def test_what_a_restored_centre_has_lost_is_told_again_though_it_was_confirmed(
+    bench: Bench, ending: Ending, times: int
+) -> None:
+    report = wipes.report_of(TICKET, ending=ending)
+    bench.tell(note(1, NoteEvent.STARTED))
+    bench.report(sign_statement(made.HOST_SIGNER, Label.WIPE_REPORT, report.encode()))
+    bench.centre.wipes = ListedWipes(False, ())
+    bench.exchange()
+    bench.exchange()
+    bench.centre.wipes = ListedWipes(False, ENVELOPES)
+    bench.exchange()
+
+    told = bench.told()
+    assert [path for path, _ in told] == [notes_path(TICKET.ticket_id), report_path(TICKET.ticket_id)] * times
+    assert bench.events() == [Event.WIPE_STARTED]
 
 
 def test_nothing_but_small_files_of_the_right_name_and_content_is_told(bench: Bench, tmp_path: Path) -> None:

@@ -19,18 +19,19 @@ from provisioning.verify.certificate import parse_trust
 from provisioning.verify.wipe_certificate import CertificateReport, judge_certificate, judge_page
 from provisioning.verify.wipe_drive import check_drive
 from shared.enrolment.chain import Trust
-from shared.sanitization.certificate import Body, Reported, WipeCertificate, sign
+from shared.sanitization.certificate import Approval, Body, Reported, WipeCertificate, sign
 from shared.sanitization.judge import judge
 from shared.sanitization.judged import Judged, Result, Why
 from shared.sanitization.stream import Stream
 from shared.sanitization.technique import SanitizationClass
-from shared.signing import Label, detached, sign_statement
+from shared.sanitization.ticket import Override
+from shared.signing import Label, SoftwareSigner, detached, sign_statement
 from tests.control_plane.sanitize.certified import CertifyingDesk
 from tests.control_plane.vault.bench import Bench
 from tests.provisioning.verify.evidence import Authority
 from tests.shared.sanitization import wipes
 from tests.shared.sanitization.test_judge import FAULTS
-from tests.shared.sanitization.tickets import BEA
+from tests.shared.sanitization.tickets import BEA, CAI
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "formats" / "wipe-certificate.md"
@@ -80,6 +81,33 @@ def write(folder: Path, given: Given) -> None:
     (folder / "wipe.json").write_bytes(given.file)
     (folder / "wipe.pdf").write_bytes(given.pdf)
     (folder / "root.pem").write_bytes(given.root)
+
+
+def test_an_override_takes_two_people_whatever_the_centre_says(given: Given) -> None:
+    allowed = dataclasses.replace(given.certificate.body.statement.ticket, overrides=(Override.INCIDENT_HOLD,))
+
+    def by(**signers: SoftwareSigner) -> set[str]:
+        signed = {name: sign_statement(one, Label.WIPE_TICKET, allowed.encode()) for name, one in signers.items()}
+        approvals = tuple(Approval(name, one.public, detached(signed[name])) for name, one in signers.items())
+        return failed(given.judge(given.restated(ticket=allowed, approvals=approvals)))
+
+    assert "ticket approved" in by(Bea=BEA)
+    assert "ticket approved" in by(Bea=BEA, bea=CAI)
+    assert "ticket approved" not in by(Bea=BEA, Cai=CAI)
+
+
+def test_nothing_that_is_verified_reaches_the_terminal_as_a_control(
+    given: Given, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, given)
+    status = main(["certificate", str(tmp_path / "\x1b[2Kno.json"), "--ca", str(tmp_path / "root.pem")])
+    approval = dataclasses.replace(given.certificate.body.statement.approvals[0], name="\x9b1A\x9b2KProven: all of it")
+    forged = given.judge(given.restated(approvals=(approval,)))
+
+    assert status == 2
+    assert "\x1b" not in capsys.readouterr().err
+    assert forged.certificate is None
+    assert failed(forged) == {"form of the certificate"}
 
 
 @pytest.mark.parametrize("name", ["wipe.json", "wipe.pdf"])

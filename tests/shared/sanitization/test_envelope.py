@@ -20,8 +20,10 @@ from shared.sanitization.envelope import (
     sign_ticket,
     verify_ticket,
 )
+from shared.sanitization.note import NoteEvent, WipeNote
 from shared.sanitization.ticket import Override, Ticket
 from shared.signing import Label, SignatureInvalid, SoftwareSigner, sign_statement
+from tests.shared import made
 from tests.shared.sanitization.tickets import ADA, BEA, CAI, METHOD, NAMES, PEOPLE, POLICY, STRANGER, ticket
 
 TWO = dataclasses.replace(POLICY, approvals=2)
@@ -103,3 +105,17 @@ def test_signatures_over_two_tickets_make_no_envelope() -> None:
 def test_what_was_signed_as_a_command_approves_no_ticket() -> None:
     with pytest.raises(IntegrityFailure):
         verify_ticket(SignedTicket.of([sign_statement(BEA, Label.COMMAND, ticket().encode())]), PEOPLE, POLICY)
+
+
+@pytest.mark.parametrize(
+    "unfit", ["\x9b2K", "\N{RIGHT-TO-LEFT OVERRIDE}", "\N{LINE SEPARATOR}", "\N{ZERO WIDTH SPACE}"]
+)
+def test_nothing_that_could_show_a_ticket_as_another_is_in_one_or_in_a_note(unfit: str) -> None:
+    """An approver reads it in a terminal, where such text could hide a line."""
+    for changes in ({"person": f"Dan{unfit}"}, {"asset": f"CT{unfit}2"}, {"requester": f"{unfit}Ada"}):
+        with pytest.raises(Malformed):
+            Ticket.parse(ticket(**changes).encode())
+    note = WipeNote(ticket().ticket_id, 1, NoteEvent.REFUSED, made.NOW, f"it is mounted{unfit}")
+    with pytest.raises(Malformed):
+        WipeNote.parse(note.encode())
+    assert Ticket.parse(ticket(person="张伟", asset="CT 2, 地下一层").encode()).person == "张伟"

@@ -338,6 +338,11 @@ FAULTS: dict[str, tuple[Why, Result, Callable[[], Case]]] = {
         lambda: with_drive(
             MediumKind.ATA_DISK, dataclasses.replace(METHOD, read_back=ReadBack.SAMPLES),
             steps=(random_pass(resumed=1),), checks=(samples(),))),
+    "samples after the power was cut between pass and read back": (
+        Why.READ_BACK_TOO_LITTLE, Result.COMPLETION_NOT_PROVEN,
+        lambda: with_drive(
+            MediumKind.ATA_DISK, dataclasses.replace(METHOD, read_back=ReadBack.SAMPLES),
+            interruptions=1, checks=(samples(),))),
     "fewer samples than there are to be": (
         Why.READ_BACK_INCOMPLETE, Result.COMPLETION_NOT_PROVEN,
         lambda: with_drive(

@@ -102,6 +102,21 @@ def test_another_drive_under_the_same_name_is_not_opened(tmp_path: Path) -> None
             pass
 
 
+def test_a_drive_that_came_in_the_place_of_another_after_it_was_looked_at_is_not_opened(tmp_path: Path) -> None:
+    with loop_device(tmp_path / "drive", SIZE) as node:
+        sequence = Path("/sys/block", node.name, "diskseq").read_text().strip()
+        with open_drive(node, number(node), sequence):
+            pass
+        (tmp_path / "another").write_bytes(b"ANOTHER." * (SIZE // 8))
+        subprocess.run(["losetup", "--detach", node], check=True)
+        subprocess.run(["losetup", node, tmp_path / "another"], check=True)
+
+        with pytest.raises(NotOpened, match="may have come in its place"), open_drive(node, number(node), sequence):
+            pass
+        with open_drive(node, number(node)):  # control: name and number are those of before
+            pass
+
+
 def test_a_drive_that_shrinks_is_told_from_one_with_bad_sectors(tmp_path: Path) -> None:
     file, piece = tmp_path / "drive", buffers(1, 512)[0]
     with loop_device(file, SIZE) as node, open_drive(node, number(node)) as drive:

@@ -245,6 +245,28 @@ def test_one_that_never_ends_is_unknown_within_the_drive_s_own_estimate_and_is_a
     assert 3600 <= sum(attempt.waited) < 3700
 
 
+class Hung:
+    """Takes the command, and then neither its program nor the drive says another word."""
+
+    def __init__(self, firmware: Run) -> None:
+        self._firmware, self._is_hung = firmware, False
+
+    def __call__(self, command: Sequence[str], timeout_s: float = 30.0, /) -> Ran:
+        if self._is_hung:
+            return Ran(None, why=f"{command[0]} did not end within {timeout_s:g} s")
+        ran = self._firmware(command, timeout_s)
+        self._is_hung = bool(getattr(self._firmware, "given", None))
+        return Ran(None, why=f"{command[0]} did not end within {timeout_s:g} s") if self._is_hung else ran
+
+
+@EACH
+def test_a_command_that_nobody_answered_is_not_called_refused(technique: Technique, make: Make) -> None:
+    step = Attempt(technique, Hung(make())).run()
+
+    assert word_of(step) == (StepOutcome.UNKNOWN, False, False, False)
+    assert "not known" in step.detail
+
+
 @EACH
 def test_a_drive_at_work_may_be_silent_for_a_while(technique: Technique, make: Make) -> None:
     step = Attempt(technique, make(mode="silent")).run()
