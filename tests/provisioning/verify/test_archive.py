@@ -196,6 +196,27 @@ def test_a_record_that_was_taken_out_or_put_in_is_found(made: Made) -> None:
     assert verdict(made, packed({**files, "records/000000000999.json": b"{}"}))["files"] == "FAILED"
 
 
+def test_a_centre_that_leaves_out_what_would_convict_it_proves_nothing(made: Made, tmp_path: Path) -> None:
+    """It can write a host's record itself where it need not show what that host signed, or the checkpoint kept."""
+    archive, kept = tmp_path / "incident.zip", ("--kept", str(made.kept))
+    archive.write_bytes(made.opened)
+    assert main(["archive", str(archive), "--ca", str(made.ca)]) == 0
+    assert main(["archive", str(archive), "--ca", str(made.ca), *kept]) == 1
+
+    bench = Bench(tmp_path / "centre")
+    host = bench.enrol()
+    host.note(Event.AGENT_STOPPED)
+    host.deliver(1, 1)
+    archiving, _ = made_by(bench)
+    question = Question(host=str(host.host_id), event="agent.stopped")
+    for sql, said in (("SELECT 1", ("passed", True)), ("DELETE FROM audit_statements", ("not evaluated", False))):
+        bench.sql(sql)
+        packed_up = b"".join(archiving.make(PERSON, question))
+        report = judge_archive(io.BytesIO(packed_up), bench.ca.trust)
+        (found,) = (check.state.value for check in report.checks if check.name == "signed by their sources")
+        assert (found, report.ok, report.conclusion.startswith("Proven")) == (*said, said[1])
+
+
 def test_one_changed_byte_anywhere_is_found(made: Made) -> None:
     """Every byte of headers and directory, and every 97th of the rest."""
     content = {
