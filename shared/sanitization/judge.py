@@ -122,6 +122,11 @@ class _Evidence:
         reached = max((self._of(run) for run in self.runs), key=_CLASSES.index, default=SanitizationClass.NONE)
         return SanitizationClass.CLEAR if self.is_hidden_unknown and reached is SanitizationClass.PURGE else reached
 
+    @property
+    def is_purged_by_drive(self) -> bool:
+        by_drive = (run for run in self.runs if run.technique is not Technique.LUKS_ERASE)
+        return any(self._of(run) is SanitizationClass.PURGE for run in by_drive)
+
     def _of(self, run: _Run) -> SanitizationClass:
         if run.technique is Technique.LUKS_ERASE:
             return luks.erased(self.report.medium, run.steps[-1]).reached
@@ -142,8 +147,8 @@ def judge(ticket: Ticket, report: WipeReport) -> Judged:
 
 def _result(evidence: _Evidence) -> Result:
     if evidence.reached is SanitizationClass.PURGE:
-        is_by_keys = all(run.technique is Technique.LUKS_ERASE for run in evidence.runs)
-        return Result.CRYPTO_SHREDDED if is_by_keys else Result.PURGED_VERIFIED
+        # What people attest of keys raises the class, and is never called verified.
+        return Result.PURGED_VERIFIED if evidence.is_purged_by_drive else Result.CRYPTO_SHREDDED
     if evidence.last is not None and evidence.last.technique is Technique.LUKS_ERASE:
         return Result.CRYPTO_SHREDDED
     return Result.CLEARED_HIDDEN_UNKNOWN if evidence.is_hidden_unknown else Result.CLEARED_VERIFIED
