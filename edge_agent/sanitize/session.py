@@ -4,7 +4,7 @@ Whatever ends it leaves a note, and a report once there is a drive to speak of. 
 ticket is used up for good, and the ticket is not used up before everything that may refuse was asked twice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -111,10 +111,20 @@ class Unfinished:
 
 
 class Session:
+    """`host` says who this is and what policy is in force: asked anew before anything is begun or gone on with."""
+
     def __init__(
-        self, state: Path, tickets: Path, host: ThisHost, hands: Hands, clock: Clock, random_bytes: RandomBytes
+        self,
+        state: Path,
+        tickets: Path,
+        host: Callable[[], ThisHost],
+        hands: Hands,
+        clock: Clock,
+        random_bytes: RandomBytes,
     ) -> None:
-        self._state, self._tickets, self._host, self._hands = state, tickets, host, hands
+        """Raises what `host` does."""
+        self._state, self._tickets, self._look_at_host, self._hands = state, tickets, host, hands
+        self._host = host()
         self._clock, self._random_bytes = clock, random_bytes
         self._attempts, self._outbox = Attempts(state), Outbox(state, clock)
 
@@ -202,6 +212,7 @@ class Session:
         found, drive = unfinished.found, unfinished.drive
         if found.draft is None or drive is None:
             raise NothingToDo(found.ticket_id)
+        self._host = self._look_at_host()
         ticket = accept_begun(SignedTicket.parse(found.envelope), self._host.enrolled).ticket
         with self._alone(ticket, drive):
             left = self._left(ticket.ticket_id)
@@ -305,7 +316,10 @@ class Session:
         return self._outbox.report_file(ticket_id)
 
     def _asked_again(self, looked: Looked, drive: Drive) -> Looked:
-        """Return the same with what is so now. Raises DriveGone, DriveSwapped, SpokenAgainst, what `accept` does."""
+        """Return the same with what is so now. Raises DriveGone, DriveSwapped, SpokenAgainst, what `accept` and
+        `host` do.
+        """
+        self._host = self._look_at_host()
         accept(SignedTicket.parse(looked.accepted.envelope), self._host.enrolled, self._clock.now())
         self._hands.again(drive)
         ticket = looked.accepted.ticket

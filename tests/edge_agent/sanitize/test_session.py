@@ -4,6 +4,7 @@ import dataclasses
 import os
 import random
 import resource
+import secrets
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from shared.envelope import TooFewSignatures
 from shared.errors import Malformed, Refused
 from shared.identity import HostId, KeyId
 from shared.policy.wipe import ReadBack
-from shared.sanitization.envelope import sign_ticket
+from shared.sanitization.envelope import NoWipes, sign_ticket
 from shared.sanitization.judged import Result
 from shared.sanitization.method import Method
 from shared.sanitization.report import Ending, Step, StepOutcome
@@ -306,6 +307,21 @@ def test_one_run_at_a_time_has_a_ticket_and_a_drive(bench: Bench, node: Path) ->
 
     assert_untouched(node)
     assert bench.events(allowed) == []
+
+
+def test_what_policy_says_is_asked_anew_before_anything_is_begun(bench: Bench, node: Path) -> None:
+    """Whoever leaves the program open keeps no policy of yesterday."""
+    allowed, now = bench.ticket(node), bench.host()
+    later = dataclasses.replace(now, enrolled=dataclasses.replace(now.enrolled, policy=None))
+    hosts = iter([now, later])
+    hands = bench.hands(node)
+    session = Session(bench.state, bench.tickets, lambda: next(hosts), hands, bench.clock, secrets.token_bytes)
+
+    with pytest.raises(NoWipes):
+        wiped(session, bench.bring(allowed))
+
+    assert_untouched(node)
+    assert bench.events(allowed) == ["refused"]
 
 
 # ---- cut short
