@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent import SOFTWARE
 from edge_agent.sanitize.accept import accept, accept_begun
@@ -17,7 +18,6 @@ from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.ending import ending
 from edge_agent.sanitize.fitting import Candidate, candidates, is_same
 from edge_agent.sanitize.hands import Hands, Known, found_again
-from edge_agent.sanitize.here import ThisHost
 from edge_agent.sanitize.luks import NOTHING_ATTESTED, Attested
 from edge_agent.sanitize.outbox import Outbox
 from edge_agent.sanitize.plan import Plan, choose
@@ -35,6 +35,9 @@ from shared.sanitization.report import Ending, HiddenArea, WipeReport
 from shared.sanitization.ticket import Ticket, TicketId
 from shared.signing import Label, claimed_payload, sign_statement
 
+if TYPE_CHECKING:
+    from edge_agent.sanitize.here import ThisHost  # which reads policy by TUF's means, and takes its time to load
+
 _MAX_DETAIL_CHARS = 300
 _ROOM_BYTES = 4 << 20
 _OURS = (Refused, IntegrityFailure, Unavailable)
@@ -43,6 +46,12 @@ _OURS = (Refused, IntegrityFailure, Unavailable)
 class NotThisDrive(Refused):
     def __init__(self) -> None:
         super().__init__("the drive is not the one that was looked at; nothing was written")
+
+
+class NothingReaches(Refused):
+    def __init__(self, why: str) -> None:
+        super().__init__(f"nothing that the ticket allows can be done to this drive and reach what it asks: {why}")
+        self.why = why
 
 
 class SpokenAgainst(Refused):
@@ -54,6 +63,12 @@ class SpokenAgainst(Refused):
 class NothingToDo(Refused):
     def __init__(self, ticket_id: TicketId) -> None:
         super().__init__(f"of ticket {ticket_id} nothing was begun here that could be brought to an end")
+        self.ticket_id = ticket_id
+
+
+class NothingKnown(IntegrityFailure):
+    def __init__(self, ticket_id: TicketId, why: str) -> None:
+        super().__init__(f"what was noted of ticket {ticket_id} cannot be read, so how it ended is unknown: {why}")
         self.ticket_id = ticket_id
 
 
@@ -117,7 +132,7 @@ class Session:
         self,
         state: Path,
         tickets: Path,
-        host: Callable[[], ThisHost],
+        host: "Callable[[], ThisHost]",
         hands: Hands,
         clock: Clock,
         random_bytes: RandomBytes,
@@ -171,6 +186,8 @@ class Session:
         ticket, drive = looked.accepted.ticket, looked.drive
         if drive is None or looked.plan is None:
             raise NotThisDrive
+        if looked.plan.is_refused:
+            raise NothingReaches(looked.plan.why)
         with self._alone(ticket, drive):
             try:
                 again = self._asked_again(looked, drive)
@@ -226,10 +243,15 @@ class Session:
             return self._do(self._doing(ticket, attempt, drive, draft, attested), progress)
 
     def give_up(self, unfinished: Unfinished) -> Done:
-        """End for good what was begun, as far as it came. Raises AlreadyAtWork, NotKept, NothingToDo."""
+        """End for good what was begun, as far as it came. Raises AlreadyAtWork, NotKept.
+
+        Raises NothingKnown: nobody can make a report of it; a note says so.
+        """
         found = unfinished.found
         if found.draft is None:
-            raise NothingToDo(found.ticket_id)
+            if not self._outbox.has_ended(found.ticket_id):
+                self._outbox.note(found.ticket_id, NoteEvent.ENDED, f"unknown: {found.why}")
+            raise NothingKnown(found.ticket_id, found.why)
         ticket = SignedTicket.parse(found.envelope).claimed
         with self._alone(ticket, unfinished.drive):
             draft, attempt = self._left(ticket.ticket_id), self._attempts.go_on(ticket.ticket_id)

@@ -67,8 +67,24 @@ def _is_whole(pdf: bytes, one: Any, status: "PdfSignatureStatus") -> bool:
     if len(found) != 1 or status.coverage is not SignatureCoverageLevel.ENTIRE_FILE:
         return False
     # What stands in the gap between the signed bytes is the signature in one spelling, and zeros.
-    signed = ContentInfo.load(bytes(one.pkcs7_content)).dump().hex().upper().encode()
-    return bool(status.intact and status.valid and found[0] == signed.ljust(len(found[0]), b"0"))
+    signed = ContentInfo.load(bytes(one.pkcs7_content))
+    spelt = signed.dump(force=True).hex().upper().encode()
+    is_whole = status.intact and status.valid and found[0] == spelt.ljust(len(found[0]), b"0")
+    return bool(is_whole and _is_plain(signed["content"]))
+
+
+def _is_plain(signed: Any) -> bool:
+    """Say whether what no signature covers is as RFC 5652 and PAdES have it, and nothing else."""
+    (signer,), (algorithm,) = signed["signer_infos"], signed["digest_algorithms"]
+    versions = (signed["version"].native, signer["version"].native)
+    digest = (algorithm.dump(), algorithm["algorithm"].native)
+    content = signed["encap_content_info"]
+    return bool(
+        versions == ("v1", "v1")
+        and digest == (signer["digest_algorithm"].dump(), "sha256")
+        and (content["content_type"].native, content["content"].native) == ("data", None)
+        and signed["crls"].native is None
+    )
 
 
 def _described(status: "PdfSignatureStatus") -> str:

@@ -169,6 +169,10 @@ def _command_of(signers: list[SoftwareSigner]) -> SignedCommand:
 _TICKET, _APPROVERS = tickets.ticket(), ([tickets.BEA], [tickets.BEA, tickets.CAI])
 
 
+def _certificate_of_wipe(data: bytes) -> None:
+    assert WipeCertificate.parse(data).encoded == data, "two encodings of one certificate are read"
+
+
 def _qr_text(data: bytes) -> None:
     from_lines(data.decode("utf-8", "replace").splitlines())
 
@@ -344,7 +348,7 @@ TARGETS = (
     _target("wipe-envelope", SignedTicket.parse, *(sign_ticket(_TICKET, by).encode() for by in _APPROVERS)),
     _target("wipe-note", WipeNote.parse, WipeNote(_TICKET.ticket_id, 1, NoteEvent.ENDED, made.NOW, "well").encode()),
     _target("wipe-report", WipeReport.parse, *(wiped()[1].encode() for wiped in (overwritten, sanitized))),
-    _target("wipe-certificate", WipeCertificate.parse, wipe_certificate().encoded),
+    Target("wipe-certificate", _certificate_of_wipe, (wipe_certificate().encoded,)),
     _target("wipe-list", ListedWipes.parse, ListedWipes(True, (b"1", b"2")).encode()),
     _target("wipe-asked", Asked.parse, Asked(made.NOW, False).encode()),
     Target("wipe-qr-text", _qr_text, ("\n".join(to_lines(sign_ticket(_TICKET, _APPROVERS[1]).encode())).encode(),)),

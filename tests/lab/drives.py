@@ -39,7 +39,7 @@ class Drives:
         return file
 
     def firmware(self, *disks: str) -> tuple[Spawned, dict[str, str]]:
-        """Start disks, each SERIAL:ata or SERIAL:scsi; return the program, and the node of each by its serial."""
+        """Start disks, each SERIAL:ata[:HIDDEN] or SERIAL:scsi; return the program, and their nodes by serial."""
         self._guest.put("/run/firmware_disk.py", FIRMWARE_DISK.read_bytes())
         program = self._guest.spawn(["python3", "/run/firmware_disk.py", *disks])
         ready = [program.await_line("ready", STARTED_S)[1].split() for _ in disks]

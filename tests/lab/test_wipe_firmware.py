@@ -34,7 +34,7 @@ def test_what_a_drive_did_is_told_from_what_it_said_and_from_what_tools_end_with
     forgets = lab.drives.nvme("forgets", "nvme0n1", SIZE, "slot0")
     keeps = lab.drives.nvme("keeps", "nvme1n1", SIZE, "slot1", discard="ignore")
     lab.drives.scsi("emulated", "sda", SIZE, "slot2")
-    _, node = lab.drives.firmware("A:ata", "S:scsi")
+    _, node = lab.drives.firmware("A:ata", "S:scsi", "H:ata:256")
 
     def ata(technique: str, mode: str, **more: object) -> dict[str, object]:
         return job(node["A"], "ata", technique, mode={"/run/A.mode": mode}, **more)
@@ -43,7 +43,7 @@ def test_what_a_drive_did_is_told_from_what_it_said_and_from_what_tools_end_with
         return job(node["S"], "scsi", "scsi-sanitize-block", mode={"/run/S.mode": mode}, **more)
 
     early = ["sg_sanitize", "--overwrite", "--zero", "--quick", "--early", "/dev/sda"]
-    jobs = {
+    jobs: dict[str, dict[str, object]] = {
         "nvme format": job("/dev/nvme0n1", "nvme", "nvme-format-user", asks=True),
         "nvme discard, ignored": job("/dev/nvme1n1", "nvme", "discard", exit=["blkdiscard", "/dev/nvme1n1"]),
         "emulated sanitize": job("/dev/sda", "scsi", "scsi-sanitize-overwrite", exit=early, asks=True),
@@ -59,6 +59,7 @@ def test_what_a_drive_did_is_told_from_what_it_said_and_from_what_tools_end_with
         "sanitize, a lie": scsi("lie"),
         "sanitize, idle": scsi("idle", exit=["sg_sanitize", "--block", "--quick", "--early", node["S"]]),
         "sanitize, failed": scsi("fail"),
+        "hidden": {"node": node["H"], "kind": "ata-disk", "opens": True},
     }
     said = lab.guest.run(["python3", "/run/firmware_jobs.py", json.dumps([*jobs.values()])], timeout_s=240).out
     told: dict[str, Told] = dict(zip(jobs, map(json.loads, said.splitlines()), strict=True))
@@ -92,6 +93,11 @@ def test_what_a_drive_did_is_told_from_what_it_said_and_from_what_tools_end_with
     assert word_of(told["erase, failed"]) == ("failed", False, False, False)
     assert told["erase, failed"]["facts"]["password_left"] is False
     assert word_of(told["sanitize, failed"]) == ("failed", True, True, False)
+
+    # An area that the host cannot see is found, opened for good, and counts as opened by the drive's own word.
+    assert told["hidden"]["before"] == {"hpa": ["present", 256], "dco": ["none", 0]}
+    assert told["hidden"]["after"] == {"hpa": ["removed", 256], "dco": ["none", 0]}
+    assert told["hidden"]["sizes"] == [SIZE - 256 * 512, SIZE]
 
     # What was considered, and what is hidden, by the drives' own answers.
     assert told["scramble"]["considered"]["ata-sanitize-crypto"][0] == "yes"

@@ -18,6 +18,9 @@ from pathlib import Path
 from edge_agent.sanitize.engine.device import described
 from shared.errors import Refused, Unavailable
 
+# As much as a drive takes at once, and enough of it under way that neither thread waits for the other.
+CHUNK_BYTES, DEPTH = 1 << 20, 4
+
 _BLKROGET, _BLKFLSBUF, _BLKSSZGET, _BLKGETSIZE64, _BLKGETDISKSEQ = 0x125E, 0x1261, 0x1268, 0x80081272, 0x80081280
 _LARGEST_SECTOR_BYTES, _SMALLEST_SECTOR_BYTES = 4096, 512
 _REFUSED = {

@@ -11,8 +11,9 @@ from datetime import datetime
 from edge_agent import SOFTWARE
 from edge_agent.sanitize.drive import Watch
 from edge_agent.sanitize.engine.device import Device
+from edge_agent.sanitize.engine.direct import CHUNK_BYTES
 from edge_agent.sanitize.engine.narrowing import Stopped
-from edge_agent.sanitize.engine.reading import CHUNK_BYTES, Piece, Place, all_of, pieces, these
+from edge_agent.sanitize.engine.reading import Piece, Place, all_of, pieces, these
 from edge_agent.sanitize.engine.runs import Runs
 from shared.clock import Clock
 from shared.policy.wipe import ReadBack

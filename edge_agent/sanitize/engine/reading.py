@@ -6,11 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from edge_agent.sanitize.engine.device import Device
-from edge_agent.sanitize.engine.direct import buffers
+from edge_agent.sanitize.engine.direct import CHUNK_BYTES, DEPTH, buffers
 from edge_agent.sanitize.engine.narrowing import Narrowed, Stopped, narrowed
 from shared.sanitization.report import Extent
-
-CHUNK_BYTES, DEPTH = 1 << 20, 4
 
 
 @dataclass(frozen=True)

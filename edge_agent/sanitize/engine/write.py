@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from edge_agent import SOFTWARE
 from edge_agent.sanitize.drive import Watch
 from edge_agent.sanitize.engine.device import Device, described
-from edge_agent.sanitize.engine.direct import buffers
+from edge_agent.sanitize.engine.direct import CHUNK_BYTES, DEPTH, buffers
 from edge_agent.sanitize.engine.narrowing import Narrowed, Stopped, narrowed
 from edge_agent.sanitize.engine.pass_state import PassState
 from edge_agent.sanitize.engine.runs import Runs
@@ -21,7 +21,6 @@ from shared.errors import Refused
 from shared.sanitization.report import Extents, Step, StepOutcome
 from shared.sanitization.technique import Technique
 
-CHUNK_BYTES, DEPTH = 1 << 20, 4
 FLUSH_BYTES = 512 << 20
 MOST_UNWRITABLE_SECTORS = 1 << 16
 

@@ -12,7 +12,16 @@ from typing import Protocol
 from edge_agent.log import OUR_ERRORS
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.luks import NOTHING_ATTESTED, Attested
-from edge_agent.sanitize.session import Accepted, Confirmed, Done, Looked, Session, SpokenAgainst, Unfinished
+from edge_agent.sanitize.session import (
+    Accepted,
+    Confirmed,
+    Done,
+    Looked,
+    NothingReaches,
+    Session,
+    SpokenAgainst,
+    Unfinished,
+)
 from edge_agent.sanitize.terminal import screens
 from edge_agent.sanitize.terminal.page import Line, Page, Speech, body_lines, draw, room_for
 from edge_agent.sanitize.terminal.progress import LiveProgress
@@ -169,7 +178,7 @@ class Flow:
     def _of_plan(self, looked: Looked, told: str) -> tuple[Next, str]:
         reasons = [str(one) for one in looked.refusals]
         if not reasons and looked.plan is not None and looked.plan.is_refused:
-            reasons = [looked.plan.why]
+            reasons = [str(NothingReaches(looked.plan.why))]
         if not reasons:
             return self._confirmed(looked), told
         return self._refused(reasons), self._leave_note(looked, "; ".join(reasons), told)
@@ -249,9 +258,7 @@ class Flow:
             reasons = [str(one) for one in exc.found] if isinstance(exc, SpokenAgainst) else [str(exc)]
             if not self._session.is_begun(ticket_id):
                 return self._refused(reasons)
-            self.is_cut_short = True
-            self._ask(partial(screens.cut_short_page, reasons), "q")
-            return Next.QUIT
+            return self._cut_short(reasons)
         self.done = done
         return self._stopped(done) if done.is_open else self._result(done)
 
@@ -273,6 +280,11 @@ class Flow:
             if progress.now().may_be_stopped:  # a drive that works by itself is left alone
                 progress.health = self._health(drive)
             ended.wait(_HEALTH_S)
+
+    def _cut_short(self, reasons: Sequence[str]) -> Next:
+        self.is_cut_short = True
+        self._ask(partial(screens.cut_short_page, reasons), "q")
+        return Next.QUIT
 
     def _result(self, done: Done) -> Next:
         self._ask(partial(screens.result_page, done), "q")
@@ -303,7 +315,7 @@ class Flow:
         try:
             self.done = self._session.give_up(left)
         except OUR_ERRORS as exc:
-            return self._refused([str(exc)])
+            return self._cut_short([str(exc)])
         return self._result(self.done)
 
     # ---- showing and asking

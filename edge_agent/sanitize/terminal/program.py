@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.config import AgentFolder
 from edge_agent.log import OUR_ERRORS
-from edge_agent.sanitize.attempt import Attempts, Found, TicketUsed, standing
+from edge_agent.sanitize.attempt import Attempts, TicketUsed, standing
 from edge_agent.sanitize.drives import find_drives
 from edge_agent.sanitize.firmware.tools import Tools
 from edge_agent.sanitize.fitting import is_same
 from edge_agent.sanitize.hands import Hands, OfThisMachine
-from edge_agent.sanitize.here import ThisHost, look
 from edge_agent.sanitize.outbox import Outbox
 from edge_agent.sanitize.session import NothingToDo, Session
 from edge_agent.sanitize.terminal import screens as shown
@@ -34,6 +34,9 @@ from shared.sanitization.envelope import SignedTicket
 from shared.sanitization.judge import judge
 from shared.sanitization.qr_text import to_lines
 from shared.sanitization.ticket import TicketId
+
+if TYPE_CHECKING:
+    from edge_agent.sanitize.here import ThisHost
 
 _CODE_CHARS = 480  # of a code that a terminal of 80 columns shows
 _LEAST_ID_CHARS = 4
@@ -55,6 +58,13 @@ class NoSuchTicket(Refused):
         known = "several tickets begin" if found else "no ticket that was begun here begins"
         super().__init__(f"{known} with {named[:40]!r}; `leadglass-wipe status` lists them")
         self.named = named
+
+
+class NotOneLeft(Refused):
+    def __init__(self, left: Sequence[TicketId]) -> None:
+        several = f"several wipes were cut short; name one of them: {', '.join(map(str, left))}"
+        super().__init__(several if left else "no wipe was cut short here that is so named")
+        self.left = tuple(left)
 
 
 @dataclass(frozen=True)
@@ -81,11 +91,13 @@ class Places:
 class Host:
     """Who this machine is, and what can be done with its drives."""
 
-    this: Callable[[], ThisHost]
+    this: "Callable[[], ThisHost]"
     hands: Hands
 
     @classmethod
     def of(cls, places: Places) -> "Host":
+        from edge_agent.sanitize.here import look
+
         clock = SystemClock()
         states = [places.state, places.guard]
         hands = OfThisMachine(AgentFolder(places.agent), states, Tools(), clock)
@@ -105,12 +117,9 @@ def resume(places: Places, language: str | None, named: str | None) -> int:
     places.verify_there()
     host = Host.of(places)
     session = _session(places, host)
-    left = session.unfinished()
-    if named is not None or len(left) != 1:
-        found = _named(Attempts(places.state).all(), named or "")
-        left = tuple(one for one in left if one.found.ticket_id == found.ticket_id)
-        if not left:
-            raise NothingToDo(found.ticket_id)
+    left = [one for one in session.unfinished() if str(one.found.ticket_id).startswith(named or "")]
+    if len(left) != 1:
+        raise NotOneLeft([one.found.ticket_id for one in left])
     return _in_terminal(places, host, session, language, lambda flow: flow.resume(left[0]))
 
 
@@ -203,13 +212,6 @@ def _id(places: Places, named: str) -> TicketId:
     if len(named) < _LEAST_ID_CHARS or len(matching) != 1:
         raise NoSuchTicket(named, len(matching))
     return TicketId.parse(matching[0])
-
-
-def _named(found: Sequence[Found], named: str) -> Found:
-    matching = [one for one in found if str(one.ticket_id).startswith(named)]
-    if len(named) < _LEAST_ID_CHARS or len(matching) != 1:
-        raise NoSuchTicket(named, len(matching))
-    return matching[0]
 
 
 def _session(places: Places, host: Host) -> Session:

@@ -34,6 +34,14 @@ def bench(place: Database, tmp_path: Path) -> Iterator[Bench]:
     close_database(bench.database)
 
 
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Bench]:
+    """For what no engine has a part in."""
+    bench = Bench(tmp_path / "centre")
+    yield bench
+    close_database(bench.database)
+
+
 def erasing(bench: Bench, file: Path | None = None) -> Erasing:
     erased = ErasedFile(file or bench.folder / "erased.json")
     return Erasing(bench.database, bench.journal, bench.private, erased, bench.clock)
@@ -71,12 +79,12 @@ def touching(bench: Bench, patient: str) -> tuple[FoundRecord, ...]:
     return bench.asking.who_touched(AUDITOR, patient).page.records
 
 
-def test_what_names_a_patient_is_sealed_to_them_and_opens_by_no_key_of_all(bench: Bench) -> None:
-    told(bench)
+def test_what_names_a_patient_is_sealed_to_them_and_opens_by_no_key_of_all(local: Bench) -> None:
+    told(local)
 
-    assert set(states(bench).values()) == {State.OPENS}
-    key_of_all = bench.keys.sealing_key(bench.public(KeyPurpose.AUDIT).key_id)
-    with snapshot(bench.database) as session:
+    assert set(states(local).values()) == {State.OPENS}
+    key_of_all = local.keys.sealing_key(local.public(KeyPurpose.AUDIT).key_id)
+    with snapshot(local.database) as session:
         for row in session.scalars(select(AuditRow).where(AuditRow.sealed.is_not(None))):
             with pytest.raises(Malformed, match="sealed box"):
                 open_salted(StoredRecord(row.public, row.sealed), key_of_all)
@@ -118,32 +126,32 @@ def test_of_an_erased_key_no_byte_is_left_in_the_files_of_sqlite(tmp_path: Path)
     close_database(bench.database)
 
 
-def test_a_person_who_is_erased_takes_their_reasons_with_them_and_a_patient_stays(bench: Bench) -> None:
-    told(bench)
+def test_a_person_who_is_erased_takes_their_reasons_with_them_and_a_patient_stays(local: Bench) -> None:
+    told(local)
 
-    erase(bench, "person", PERSON)
+    erase(local, "person", PERSON)
 
-    assert states(bench)["vault.object-opened"] is State.ERASED
-    assert states(bench)["capture.image-refused"] is State.OPENS
-    assert len(touching(bench, PATIENT)) == 5
+    assert states(local)["vault.object-opened"] is State.ERASED
+    assert states(local)["capture.image-refused"] is State.OPENS
+    assert len(touching(local, PATIENT)) == 5
 
 
-def test_an_erasure_names_the_copies_that_hold_the_key_still(bench: Bench) -> None:
-    told(bench)
-    now = bench.clock.now()
-    with bench.database.begin() as session:
+def test_an_erasure_names_the_copies_that_hold_the_key_still(local: Bench) -> None:
+    told(local)
+    now = local.clock.now()
+    with local.database.begin() as session:
         for label, begun in (("before", now - timedelta(days=1)), ("since", now)):
             session.add(
                 BackupRow(
                     label=label, place="/b", begun=begun, made=begun, audit_seq=1, objects=0, body_bytes=0, keys="[]"
                 )
             )
-    bench.clock.advance(timedelta(seconds=1))
+    local.clock.advance(timedelta(seconds=1))
 
-    assert [copy.label for copy in erasing(bench).erasable("patient", PATIENT).copies] == ["since"]
-    subject = erase(bench, "patient", PATIENT)
+    assert [copy.label for copy in erasing(local).erasable("patient", PATIENT).copies] == ["since"]
+    subject = erase(local, "patient", PATIENT)
 
-    with snapshot(bench.database) as session:
+    with snapshot(local.database) as session:
         assert {copy.label: f"subject {subject}" in copy.holds for copy in register.copies(session)} == {
             "before": False, "since": True,
         }  # fmt: skip
@@ -173,38 +181,38 @@ def test_a_key_that_a_restored_database_brings_back_is_destroyed_again_and_that_
     assert record is Event.KEY_DESTROYED
 
 
-def test_what_a_host_sealed_to_the_audit_key_is_sealed_anew_once(bench: Bench) -> None:
-    host = bench.enrol()
+def test_what_a_host_sealed_to_the_audit_key_is_sealed_anew_once(local: Bench) -> None:
+    host = local.enrol()
     host.note(Event.IMAGE_REFUSED, private={"sop_instance": "1.2.3"})
     host.deliver(1, 1)
-    (before,) = bench.rows("SELECT sealed FROM audit_records")
+    (before,) = local.rows("SELECT sealed FROM audit_records")
 
-    Resealing(bench.journal, bench.private).step()
-    (after,) = bench.rows("SELECT sealed FROM audit_records")
-    Resealing(bench.journal, bench.private).step()
+    Resealing(local.journal, local.private).step()
+    (after,) = local.rows("SELECT sealed FROM audit_records")
+    Resealing(local.journal, local.private).step()
 
     assert (before.sealed[:6], after.sealed[:6]) == (b"LGSBOX", b"LGSUBJ")
-    assert bench.rows("SELECT sealed FROM audit_records")[0].sealed == after.sealed
+    assert local.rows("SELECT sealed FROM audit_records")[0].sealed == after.sealed
     assert host.deliver(1, 1) == 1
-    assert proved(bench)
+    assert proved(local)
 
 
-def test_what_does_not_open_is_left_as_it_came(bench: Bench) -> None:
-    host = bench.enrol()
+def test_what_does_not_open_is_left_as_it_came(local: Bench) -> None:
+    host = local.enrol()
     host.note(Event.IMAGE_REFUSED, private={"sop_instance": "1.2.3"})
     sealed = bytearray(host.journal[0].sealed or b"")
     sealed[-1] ^= 1
     host.journal[0] = StoredRecord(host.journal[0].public, bytes(sealed))
     host.deliver(1, 1)
 
-    Resealing(bench.journal, bench.private).step()
+    Resealing(local.journal, local.private).step()
 
-    assert bench.rows("SELECT sealed FROM audit_records")[0].sealed == bytes(sealed)
+    assert local.rows("SELECT sealed FROM audit_records")[0].sealed == bytes(sealed)
 
 
-def test_nobody_is_erased_twice_by_one_request(bench: Bench) -> None:
-    told(bench)
-    subject = erase(bench, "patient", PATIENT)
+def test_nobody_is_erased_twice_by_one_request(local: Bench) -> None:
+    told(local)
+    subject = erase(local, "patient", PATIENT)
 
-    with snapshot(bench.database) as session, pytest.raises(SubjectUnknown):
-        erasing(bench).verify(session, subject)
+    with snapshot(local.database) as session, pytest.raises(SubjectUnknown):
+        erasing(local).verify(session, subject)

@@ -1,5 +1,7 @@
 """The real program in a pseudo terminal, read by a terminal emulator that is not ours."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -92,8 +94,24 @@ def test_it_speaks_chinese_and_fits_the_window_that_it_has(bench: Bench, tmp_pat
             assert terminal.ended() == 0
         with InTerminal(command(bench, node), columns=30, lines=8) as terminal:
             terminal.until("too small")
+            os.kill(terminal.pid, signal.SIGTERM)  # nothing is at work, so it ends
+            assert terminal.ended() == 1
+
+
+def test_what_was_cut_short_is_named_or_there_is_one(bench: Bench, tmp_path: Path) -> None:
+    with loop_drive(tmp_path) as node:
+        nothing = subprocess.run(command(bench, node, "resume"), capture_output=True, text=True, check=False)
+        allowed = bench.ticket(node)
+        session = bench.session(node)
+        looked = session.look(session.accept(bench.bring(allowed)))
+        session.wipe(looked, Confirmed("Dan"), Watching(stop_at=1 << 20))
+        with InTerminal(command(bench, node, "resume", str(allowed.ticket_id)[:6])) as terminal:
+            terminal.until("CLEARED, verified")
             terminal.press("q")
             assert terminal.ended() == 0
+
+    assert (nothing.returncode, "no wipe was cut short" in nothing.stderr) == (1, True)
+    assert bench.events(allowed) == ["accepted", "started", "resumed", "ended"]
 
 
 def test_without_a_terminal_that_can_be_drawn_on_it_says_so(bench: Bench, tmp_path: Path) -> None:

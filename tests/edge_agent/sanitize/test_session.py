@@ -19,11 +19,20 @@ from edge_agent.sanitize.attempt import AlreadyAtWork, Attempts, NotKept, Standi
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.drives import DriveSwapped
 from edge_agent.sanitize.refuse import RefusalKind
-from edge_agent.sanitize.session import Confirmed, Done, NothingToDo, Session, SpokenAgainst, Unfinished
+from edge_agent.sanitize.session import (
+    Confirmed,
+    Done,
+    NothingKnown,
+    NothingReaches,
+    NothingToDo,
+    Session,
+    SpokenAgainst,
+    Unfinished,
+)
 from shared.envelope import TooFewSignatures
 from shared.errors import Malformed, Refused
 from shared.identity import HostId, KeyId
-from shared.policy.wipe import ReadBack
+from shared.policy.wipe import LeastClass, ReadBack
 from shared.sanitization.envelope import NoWipes, sign_ticket
 from shared.sanitization.judged import Result
 from shared.sanitization.method import Method
@@ -276,6 +285,20 @@ def test_a_drive_that_is_swapped_between_two_passes_is_not_written(bench: Bench,
     assert content(node) == bytes(SIZE_BYTES)
 
 
+def test_a_drive_that_nothing_of_the_ticket_reaches_uses_no_ticket_up(bench: Bench, node: Path) -> None:
+    purge = dataclasses.replace(METHOD, least=LeastClass.PURGE)
+    allowed = bench.ticket(node, method=purge)
+    session = bench.session(node)
+    looked = session.look(session.accept(bench.bring(allowed)))
+
+    assert looked.plan is not None
+    assert looked.plan.is_refused
+    with pytest.raises(NothingReaches, match="purge is asked for"):
+        session.wipe(looked, DAN, Watching())
+    assert not session.is_begun(allowed.ticket_id)
+    assert_untouched(node)
+
+
 def test_a_full_disk_is_seen_before_the_first_write(bench: Bench, node: Path) -> None:
     allowed = bench.ticket(node)
     session = bench.session(node)
@@ -417,6 +440,10 @@ def test_what_cannot_be_read_of_an_attempt_is_unknown_and_the_ticket_stays_used(
     assert [one.kind for one in session.look(session.accept(envelope)).refusals] == [RefusalKind.TICKET_USED]
     with pytest.raises(Refused):
         session.resume(left(session), Watching())
+    for _ in range(2):
+        with pytest.raises(NothingKnown):
+            session.give_up(left(session))
+    assert bench.events(allowed) == ["accepted", "started", "ended"]
 
 
 def test_a_pass_whose_place_is_lost_is_not_gone_on_with(bench: Bench, node: Path) -> None:
@@ -515,8 +542,8 @@ def killed_at(bench: Bench, tmp_path: Path, most: int) -> Result | None:
         return done.judged.result
 
 
-# Before it was begun; begun and not told; a third written; being read back; ended and not told.
-@pytest.mark.parametrize("most", [18, 21, 38, 58, 76])
+# Before it was begun; a third written; ended and not told. `make soak` kills at fifty.
+@pytest.mark.parametrize("most", [18, 38, 76])
 def test_killed_at_any_point_it_is_begun_or_not_and_never_falsely_done(bench: Bench, tmp_path: Path, most: int) -> None:
     assert killed_at(bench, tmp_path, most) is (None if most == 18 else Result.CLEARED_VERIFIED)
 

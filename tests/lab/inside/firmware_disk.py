@@ -1,6 +1,8 @@
 """Inside the guest: SCSI and SATA disks whose firmware is this program, each a real /dev/sdX made by TCMU and tcm_loop.
 
-    firmware_disk.py SERIAL:ata|scsi ...      its mode is what stands in /run/SERIAL.mode when a command comes
+    firmware_disk.py SERIAL:ata|scsi[:HIDDEN] ...
+
+A disk's mode is what stands in /run/SERIAL.mode when a command comes. HIDDEN sectors are in a host protected area.
 
     ok       does what it is told; a sanitize is over at the third look at its status
     lie      goes through all the motions, and every byte stays
@@ -70,6 +72,7 @@ class Job:
 class Disk:
     serial: str
     is_ata: bool
+    shown: int = SECTORS
     image: bytearray = field(default_factory=lambda: bytearray(SIZE))
     password: bytes | None = None
     prepared: bool = False
@@ -125,7 +128,7 @@ class Disk:
         if operation == 0x12:
             return self.inquiry(cdb)
         if operation in {0x85, 0xA1} and self.is_ata:
-            return self.ata(*taken_apart(cdb), data)
+            return self.max_address(cdb) if cdb[14] in {0x27, 0x37} else self.ata(*taken_apart(cdb), data)
         if operation == 0x03:
             return self.request_sense()
         if operation == 0x48 and not self.is_ata:
@@ -149,9 +152,9 @@ class Disk:
     def block(self, cdb: bytes, data: bytes) -> bytes:
         operation = cdb[0]
         if operation == 0x25:
-            return struct.pack(">II", SECTORS - 1, SECTOR)
+            return struct.pack(">II", self.shown - 1, SECTOR)
         if operation == 0x9E and cdb[1] & 31 == 0x10:
-            return struct.pack(">QI", SECTORS - 1, SECTOR) + bytes(20)
+            return struct.pack(">QI", self.shown - 1, SECTOR) + bytes(20)
         if operation == 0x1A:
             return bytes([3, 0, 0, 0])
         if operation == 0x5A:
@@ -162,7 +165,7 @@ class Disk:
             first, count = int.from_bytes(cdb[2:10], "big"), int.from_bytes(cdb[10:14], "big")
         else:
             raise Sense(INVALID_COMMAND)
-        if first + count > SECTORS:
+        if first + count > self.shown:
             raise Sense(fixed(5, 0x2100))
         place = slice(first * SECTOR, (first + count) * SECTOR)
         if operation & 0xF == 8:
@@ -219,6 +222,13 @@ class Disk:
             raise registers(0x50, count=0xFF if command == 0xE5 else 0)
         return b""
 
+    def max_address(self, cdb: bytes) -> bytes:
+        """READ NATIVE MAX ADDRESS EXT, SET MAX ADDRESS EXT."""
+        if cdb[14] == 0x37:
+            self.shown = 1 + sum(cdb[at] << 8 * number for number, at in enumerate((8, 10, 12, 7, 9, 11)))
+            raise registers(0x50)
+        raise registers(0x50, lba=SECTORS - 1)
+
     def security(self, command: int, data: bytes) -> None:
         given = data[2:34]
         prepared, self.prepared = self.prepared, command == 0xF3
@@ -268,13 +278,13 @@ class Disk:
         text(27, 40, "FIRMWARE DISK")
         enabled, frozen = self.password is not None, self.mode == "frozen"
         for number, value in {
-            0: 0x40, 49: 0x300, 53: 6, 59: 0xF000, 80: 0x1F0, 82: 2 | 1 << 14, 83: 1 << 14 | 1 << 10, 84: 1 << 14,
-            85: 2 * enabled, 86: 1 << 10, 87: 1 << 14, 89: 1, 90: 1, 128: 1 | enabled << 1 | frozen << 3 | 1 << 5,
-            255: 0xA5,
+            0: 0x40, 49: 0x300, 53: 6, 59: 0xF000, 80: 0x1F0, 82: 2 | 1 << 10 | 1 << 14, 83: 1 << 14 | 1 << 10,
+            84: 1 << 14, 85: 2 * enabled, 86: 1 << 10, 87: 1 << 14, 89: 1, 90: 1,
+            128: 1 | enabled << 1 | frozen << 3 | 1 << 5, 255: 0xA5,
         }.items():  # fmt: skip
             word(number, value)
-        struct.pack_into("<I", data, 120, SECTORS)
-        struct.pack_into("<Q", data, 200, SECTORS)
+        struct.pack_into("<I", data, 120, self.shown)
+        struct.pack_into("<Q", data, 200, self.shown)
         data[511] = -sum(data) & 0xFF
         return bytes(data)
 
@@ -375,9 +385,9 @@ def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     load()
     for number, argument in enumerate(sys.argv[1:]):
-        serial, _, kind = argument.partition(":")
+        serial, kind, *hidden = argument.split(":")
         MODES.joinpath(f"{serial}.mode").write_text("ok")
-        disk = Disk(serial, kind == "ata")
+        disk = Disk(serial, kind == "ata", SECTORS - int((*hidden, "0")[0]))
         print("ready", serial, attach(disk, number), flush=True)
     signal.sigwait({signal.SIGTERM, signal.SIGINT})
 

@@ -4,7 +4,7 @@
 
 Prints a line of JSON for each: the step, and how many bytes of what was on the drive are still there. Beside that:
 `"mode": {"/run/A.mode": "lie"}` is how the disk shall be, `"exit": ["hdparm", ...]` is done first, as by a program that
-trusts exit codes, and `"asks": true` tells what was considered and what is hidden.
+trusts exit codes, and `"asks": true` tells what was considered and what is hidden. `"opens": true` alone opens what is.
 """
 
 import json
@@ -26,7 +26,7 @@ from edge_agent.sanitize.engine.before import Before, read_changed, sample_befor
 from edge_agent.sanitize.engine.direct import open_drive
 from edge_agent.sanitize.firmware.commands import Commands
 from edge_agent.sanitize.firmware.tools import Tools
-from edge_agent.sanitize.hidden import hidden_areas
+from edge_agent.sanitize.hidden import hidden_areas, remove_hidden
 from shared.clock import SystemClock
 from shared.sanitization.medium import Medium, MediumKind, SerialSource
 from shared.sanitization.report import Checked, StepOutcome
@@ -95,8 +95,20 @@ def read_back_of(drive: Drive, before: Before) -> Checked | None:
         return read_changed(device, before, NeverStopped(), SystemClock())
 
 
+def opened_up(drive: Drive, tools: Tools) -> dict[str, object]:
+    before, size = hidden_areas(drive, tools), size_of(drive)
+    after = remove_hidden(drive, tools)
+    return {
+        "before": {one.kind.value: [one.state.value, one.sectors] for one in before},
+        "after": {one.kind.value: [one.state.value, one.sectors] for one in after},
+        "sizes": [size, size_of(drive)],
+    }
+
+
 def done(job: dict[str, Any]) -> dict[str, object]:
     drive, tools, watch = drive_at(job["node"], job["kind"]), Tools(), NeverStopped()
+    if "opens" in job:
+        return opened_up(drive, tools)
     for file, mode in job.get("mode", {}).items():
         Path(file).write_text(mode)
     fill(drive)

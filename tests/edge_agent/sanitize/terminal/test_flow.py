@@ -29,6 +29,7 @@ class Scripted:
         self._keys = list[str]()
         self.seen = list[str]()
         self._text = ""
+        self._nobody_presses = threading.Event()
 
     def size(self) -> tuple[int, int]:
         return 80, 24
@@ -47,6 +48,7 @@ class Scripted:
             self._keys = [pressed] if pressed == GONE else list(pressed)
             return self._keys.pop(0) if self._keys else NOTHING
         assert timeout_s is not None, f"{[shown for shown, _ in self._script[:1]]} is not shown, but:\n{self._text}"
+        self._nobody_presses.wait(0.02)
         return NOTHING
 
 
