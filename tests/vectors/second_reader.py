@@ -2004,6 +2004,7 @@ class _WipeJudge:
                 continue
             must = run["technique"] == "discard" or self.ticket["method"]["read_back"] == "whole"
             must = must or any(step["resumed"] for step in run["steps"])
+            must = must or (run["technique"] == "overwrite" and self.report["interruptions"] > 0)
             any_whole = any(one["amount"] == "whole" for one in run["checks"])
             self.fault(any_whole or not must, unproved, "read-back-too-little")
 
