@@ -31,7 +31,7 @@ from shared.sanitization.envelope import ApprovedTicket, SignedTicket
 from shared.sanitization.judge import judge
 from shared.sanitization.judged import Judged
 from shared.sanitization.note import NoteEvent
-from shared.sanitization.report import Ending, HiddenArea, WipeReport
+from shared.sanitization.report import Ending, HiddenArea, HiddenState, WipeReport
 from shared.sanitization.ticket import Ticket, TicketId
 from shared.signing import Label, claimed_payload, sign_statement
 
@@ -58,6 +58,15 @@ class SpokenAgainst(Refused):
     def __init__(self, found: Sequence[Refusal]) -> None:
         super().__init__("; ".join(map(str, found)))
         self.found = tuple(found)
+
+
+class NotGrown(Refused):
+    def __init__(self, drive: Drive) -> None:
+        super().__init__(
+            f"what {drive.node} hid was opened, and this machine does not see it yet, so it would be left out; nothing "
+            "was written: cut the drive's power, give it back, and have a new order made for its new size"
+        )
+        self.drive = drive
 
 
 class NothingToDo(Refused):
@@ -300,11 +309,14 @@ class Session:
         return self._end(ticket, attempt, draft, doing.drive, how, detail)
 
     def _remove_hidden(self, doing: Doing) -> None:
-        """Open what is hidden, and go on with the drive at its new size. Raises DriveGone, NotKept."""
+        """Open what is hidden, and go on with the drive at its new size. Raises DriveGone, NotKept, NotGrown."""
         hidden = self._hands.remove_hidden(doing.drive)
         doing.draft = replace(doing.draft, hidden=hidden)
         doing.attempt.keep(doing.draft)
         doing.drive = found_again(self._hands, doing.drive, doing.draft.medium, hidden)
+        is_opened = any(area.state is HiddenState.REMOVED for area in hidden)
+        if is_opened and doing.drive.medium.size_bytes <= doing.draft.medium.size_bytes:
+            raise NotGrown(doing.drive)
 
     def _end(
         self, ticket: Ticket, attempt: Attempt, draft: WipeReport, drive: Drive | None, how: Ending, detail: str

@@ -1908,6 +1908,7 @@ class _WipeJudge:
         for area in report["hidden"]:
             left = area["state"] == "present" and area["kind"] != "boot-partitions"
             self.fault(not left, "partial", "hidden-area-left")
+        self.fault(not self._unseen(), "partial", "hidden-area-left")
         self._read_back()
         least = _REACHED.index(ticket["method"]["least"])
         self.fault(_REACHED.index(self.reached) >= least, "partial", "below-least")
@@ -1925,6 +1926,15 @@ class _WipeJudge:
         self.fault(report["started"] <= report["ended"], "unknown", "times-contradict")
         self.fault(set(report["overridden"]) <= set(ticket["overrides"]), "failed", "not-allowed")
 
+    def _removed(self) -> list[Any]:
+        cuts = ("hpa", "dco", "accessible-max-address")
+        return [one for one in self.report["hidden"] if one["state"] == "removed" and one["kind"] in cuts]
+
+    def _unseen(self) -> list[Any]:
+        sectors = sum(one["sectors"] for one in self._removed())
+        larger = self.medium["size_bytes"] + sectors * self.medium["logical_sector_bytes"]
+        return self._removed() if self.size < larger else []
+
     def _drive(self) -> None:
         before, after, asked = self.medium, self.report["medium_after"], self.ticket["drive"]
         self.fault(all(before[name] == asked[name] for name in asked), "unknown", "not-this-drive")
@@ -1932,10 +1942,7 @@ class _WipeJudge:
         if after is None:
             self.faults.append(("completion-not-proven", "drive-not-seen-again"))
             return
-        removed = sum(
-            area["sectors"] for area in self.report["hidden"]
-            if area["state"] == "removed" and area["kind"] in ("hpa", "dco", "accessible-max-address")
-        )  # fmt: skip
+        removed = sum(area["sectors"] for area in self._removed())
         larger = before["size_bytes"] + removed * before["logical_sector_bytes"]
         same = all(before[n] == after[n] for n in before if n not in ("partitions", "size_bytes"))
         self.fault(same and after["size_bytes"] in (before["size_bytes"], larger), "unknown", "drive-changed")
@@ -2043,6 +2050,8 @@ class _WipeJudge:
                 yield place("boot-partitions", area["sectors"] or None)
             elif area["state"] == "present":
                 yield place("hidden-area", area["sectors"] or None, (), area["kind"])
+        for area in self._unseen():
+            yield place("hidden-area", area["sectors"] or None, (), area["kind"])
         if self.reached != "purge":
             yield from self._beneath(place)
         for step in self.report["steps"]:

@@ -328,6 +328,9 @@ FAULTS: dict[str, tuple[Why, Result, Callable[[], Case]]] = {
     "a hidden area left": (
         Why.HIDDEN_AREA_LEFT, Result.PARTIAL,
         lambda: overwritten(hidden=(HiddenArea(HiddenKind.HPA, HiddenState.PRESENT, 4096, ""), NO_HIDDEN[1]))),
+    "an area opened that the host never saw": (
+        Why.HIDDEN_AREA_LEFT, Result.PARTIAL,
+        lambda: overwritten(hidden=(HiddenArea(HiddenKind.HPA, HiddenState.REMOVED, 4096, ""), NO_HIDDEN[1]))),
     "not read back": (Why.NOT_READ_BACK, Result.COMPLETION_NOT_PROVEN, lambda: overwritten(checks=())),
     "read back before it was written": (
         Why.NOT_READ_BACK, Result.COMPLETION_NOT_PROVEN,
