@@ -137,9 +137,10 @@ def test_what_a_raid_controller_made_of_other_disks_is_no_disk(
 ) -> None:
     host = "devices/pci0000:00/0000:02:00.0/host4"
     place = f"{host}/target4:{channel}:0/4:{channel}:0:0"
-    more = {"raid_level": level} if level else {}
+    if level:
+        tree.says(f"sys/{place}/raid_level", level)
     tree.says(f"sys/{host}/scsi_host/host4/proc_name", f"{driver}\n")
-    tree.disk("sda", "8:0", place, vendor="DELL    ", model="PERC H730 Mini", vpd_pg80=vpd80(b"00a1b2c3"), **more)
+    tree.disk("sda", "8:0", place, vendor="DELL    ", model="PERC H730 Mini", vpd_pg80=vpd80(b"00a1b2c3"))
     medium = only(tree).medium
 
     assert (medium.kind, medium.serial, medium.serial_source) == (kind, "00a1b2c3", SerialSource.SCSI_VPD)
