@@ -362,6 +362,6 @@ def _report(checks: list[Check], manifest: Manifest | None) -> ArchiveReport:
     said = (
         f"Proven: these {count} records are in the centre's log as they stand here, and the centre made this archive. "
         "Not proven: that no other record answers the question; that others are shown the same log; that clocks were "
-        f"right{''.join(f'; {name}' for name in open_points)}."
+        f"right{''.join(f'; the {name} (not evaluated)' for name in open_points)}."
     )
     return ArchiveReport(tuple(checks), manifest, said)
