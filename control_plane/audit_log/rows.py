@@ -67,11 +67,7 @@ def insert(session: Session, new: Sequence[New], received: datetime, sequencer: 
     ]  # fmt: skip
     columns = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
     _insert(session, f"audit_records ({columns})", records)
-    named = [
-        (kind, name, happened, at)
-        for at, one, happened in entered
-        for kind, name in names_of(one.record)
-    ]
+    named = [(kind, name, happened, at) for at, one, happened in entered for kind, name in names_of(one.record)]
     _insert(session, "audit_names (kind, name, happened, entry)", named, where_new=True)
     for at, one, _ in entered:
         if one.about:
