@@ -21,10 +21,12 @@ from control_plane.witnesses.showing import NothingCosigned
 from provisioning.verify.__main__ import main
 from provisioning.verify.archive import judge_archive
 from provisioning.verify.certificate import parse_trust
+from provisioning.verify.witnesses import Quorum, judge_quorum
 from shared.audit.archive.container import ArchiveWriter, ContainerAltered, read_members
 from shared.audit.archive.manifest import Manifest
 from shared.audit.question import Question
 from shared.audit.record import Event
+from shared.audit.tlog.checkpoint import TreeHead
 from shared.audit.tlog.keys import KeyType, NoteSigner
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.audit.tlog.note import Note, sign_note
@@ -146,6 +148,13 @@ def test_an_archive_says_who_witnessed_the_log_that_it_is_of(made: Made, tmp_pat
     assert main(asked) == 0
     assert main([*asked, "--witness", OTHER.public.vkey]) == 1
     assert main([*asked, "--witness", OTHER.public.vkey, "--at-least", "1"]) == 0
+
+
+def test_of_checkpoints_that_as_many_cosigned_the_one_of_the_most_entries_is_told() -> None:
+    heads = [TreeHead("example.com/log", size, bytes(32)) for size in (100, 10)]
+    notes = [(sign_note(head.text(), WITNESS, seconds=1).encode(), head) for head in heads]
+
+    assert "1 of 1 cosigned 100 entries" in judge_quorum(Quorum((WITNESS.public,), 1), notes).detail
 
 
 def test_what_was_opened_is_what_its_record_committed_to(made: Made) -> None:
