@@ -49,7 +49,8 @@ def judge_quorum(quorum: Quorum, notes: Sequence[tuple[str, TreeHead]]) -> Check
         if (len(signed), head.size) > best:
             best = len(signed), head.size
             who = "; ".join(f"{name} at {_time(at)}" for name, at in sorted(signed.items())) or "nobody"
-            said = f"{best[0]} of {len(quorum.witnesses)} cosigned {head.size} entries, asked for {quorum.at_least}: {who}"
+            of = f"{best[0]} of {len(quorum.witnesses)}"
+            said = f"{of} cosigned {head.size} entries, asked for {quorum.at_least}: {who}"
     return judged("witnesses", best[0] >= quorum.at_least, said)
 
 
