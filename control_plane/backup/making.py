@@ -31,6 +31,8 @@ from control_plane.backup.manifest import BODIES, DATABASE, TEST_OBJECT, Manifes
 from control_plane.db.models import KeyRow, Object
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.durable import sync_folder
+from control_plane.erasure.private_parts import PrivateParts
+from control_plane.erasure.resealing import Resealing
 from control_plane.keys.root import RootKey
 from control_plane.vault.local import LocalBodies
 from control_plane.vault.object_store import BodyMissing
@@ -68,6 +70,7 @@ class Centre:
     root: RootKey
     signer: EvidenceSigner
     journal: CentreJournal
+    private: PrivateParts
     clock: Clock
 
 
@@ -84,6 +87,8 @@ class BackupMaker:
         with folder.sole_use():
             label = f"{self._centre.clock.now():%Y%m%dT%H%M%SZ}-{self._random(2).hex()}"
             unfinished = folder.begin(label)
+            # What is not sealed to its subjects yet would open again after a restore, whoever was erased since.
+            Resealing(self._centre.journal, self._centre.private).step()
             manifest = self._dump(unfinished, label, folder.path, keep)
             copied = _Copied(LocalBodies(folder.objects), self._centre.bodies)
             manifest = self._finish(unfinished, manifest, copied)

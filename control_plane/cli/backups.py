@@ -62,8 +62,9 @@ class _Here:
         self.person, self.root = person.name, load_root_key(self.folders.root_key_now)
         keys = KeyStore(self.database, self.root, self.clock)
         self.signer = keys.signer(store.JOURNAL)
+        self.private = PrivateParts(keys)
         self.journal = CentreJournal(
-            self.database, self.signer, Sequencer(keys.log_signer()), PrivateParts(keys).sealing, self.clock
+            self.database, self.signer, Sequencer(keys.log_signer()), self.private.sealing, self.clock
         )
 
     def __enter__(self) -> "_Here":
@@ -89,7 +90,7 @@ def backup(options: Namespace) -> int:
     with _Here(options, Permission.BACKUP_MAKE) as here:
         centre = Centre(
             here.database, LocalBodies(here.folders.objects), drill.test_object_path(here.folders.data), here.root,
-            here.signer, here.journal, here.clock,
+            here.signer, here.journal, here.private, here.clock,
         )  # fmt: skip
         made = BackupMaker(centre).make(BackupFolder(folder), here.person, keep=keep)
     if options.json:

@@ -66,7 +66,9 @@ class Kept:
         bench = self.bench
         bodies = LocalBodies(bench.folder / "objects")
         signer = bench.keys.signer(JOURNAL)
-        return BackupMaker(Centre(bench.database, bodies, self.test_object, root, signer, bench.journal, bench.clock))
+        return BackupMaker(
+            Centre(bench.database, bodies, self.test_object, root, signer, bench.journal, bench.private, bench.clock)
+        )
 
     def back_up(self) -> Made:
         self.bench.clock.advance(timedelta(seconds=1))  # backups are told apart by the second

@@ -221,6 +221,19 @@ def test_a_key_that_was_made_while_a_backup_began_is_in_no_copy_that_is_not_name
     assert [one.key_id for one in made if one.key_id.encode() in held and one.since > copy.begun] == []
 
 
+def test_what_a_host_sealed_a_moment_before_is_in_a_backup_by_keys_that_can_be_destroyed_again(kept: Kept) -> None:
+    host = kept.bench.enrol()
+    host.note(Event.IMAGE_REFUSED, private={"sop_instance": "1.2.3"})
+    host.deliver(1, 1)
+
+    made = kept.back_up()
+
+    held = (made.folder / DATABASE).read_text()
+    before = base64.b64encode(host.journal[0].sealed or b"").decode()
+    (after,) = kept.bench.rows("SELECT sealed FROM audit_records WHERE event = 'capture.image-refused'")
+    assert (before in held, base64.b64encode(after.sealed).decode() in held) == (False, True)
+
+
 def test_a_folder_that_is_no_backup_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(NoBackup):
         chosen(tmp_path)
