@@ -20,8 +20,8 @@ from provisioning.verify.__main__ import main as verify
 from shared.clock import SystemClock
 from shared.sanitization.envelope import SignedTicket
 from shared.sanitization.note import NoteEvent, WipeNote
-from shared.sanitization.qr_text import from_lines
-from shared.sanitization.report import WipeReport
+from shared.sanitization.qr_text import from_lines, to_lines
+from shared.sanitization.report import MAX_BYTES, WipeReport
 from shared.sanitization.ticket import Ticket
 from shared.signing import Label, sign_statement
 from tests.control_plane.cli.conftest import Administrator
@@ -220,6 +220,13 @@ def test_a_ticket_and_a_report_are_carried_to_and_from_a_host_without_a_network(
     altered = tmp_path / "altered"
     altered.write_bytes(report.read_bytes()[:-1] + b"\0")
     assert technician.run("wipe", "import", altered)[0] == 1
+    large = tmp_path / "large"
+    large.write_bytes(bytes(MAX_BYTES + 257))
+    code, _, errors = technician.run("wipe", "import", large)
+    assert (code, f"{large} is larger than any report" in errors) == (2, True)
+    scanned = tmp_path / "scanned"
+    scanned.write_text("\n".join(reversed(to_lines(report.read_bytes(), 480))))
+    assert technician.json("wipe", "import", scanned)["state"] == "verified"
     assert technician.json("wipe", "import", report)["state"] == "verified"
 
 
