@@ -21,6 +21,7 @@ from shared import clock as clocks
 from shared.canonical import Json
 from shared.errors import IntegrityFailure, Malformed
 from shared.fields import decode_base64, encode_base64
+from shared.identity import HostId
 from shared.sanitization.envelope import OwnTicket, SignedTicket, same_name, sign_ticket
 from shared.sanitization.qr_text import from_text, is_qr_text, to_lines
 from shared.sanitization.report import MAX_BYTES
@@ -62,7 +63,11 @@ def order(options: Namespace) -> int:
 
 
 def show_all(options: Namespace) -> int:
-    answer: Any = door(options).get("/api/v1/wipes", {"host": options.host})
+    asking, host = door(options), options.host
+    if host and not host.startswith(HostId.prefix):
+        status: Any = asking.get("/api/v1/status")
+        host = named_host(status["hosts"], host)["host"]
+    answer: Any = asking.get("/api/v1/wipes", {"host": host})
     orders = answer["orders"]
     if options.json:
         print(json.dumps(orders, indent=2))

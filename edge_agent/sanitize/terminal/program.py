@@ -189,12 +189,11 @@ def verify_ticket(places: Places, file: Path) -> int:
     accepted = _session(places, host).accept(in_file(file).envelope)
     ticket = accepted.ticket
     signers = ", ".join(signer.name for signer in accepted.approved.signers)
-    print(f"ticket {ticket.ticket_id} holds here until {shown.instant(ticket.expires)}")
+    is_used = Attempts(places.state).is_used(ticket.ticket_id)
+    holds = "was begun here before, and cannot be begun again" if is_used else "holds here"
+    print(f"ticket {ticket.ticket_id} {holds}; until {shown.instant(ticket.expires)}")
     print(f"serial {ticket.drive.serial}, asset {ticket.asset}, for {ticket.person}; approved by {signers}")
-    if Attempts(places.state).is_used(ticket.ticket_id):
-        print("it was begun here before, and cannot be begun again")
-        return 1
-    return 0
+    return 1 if is_used else 0
 
 
 def report(places: Places, named: str, out: Path | None) -> int:

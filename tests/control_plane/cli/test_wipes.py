@@ -140,6 +140,7 @@ def test_a_wipe_is_ordered_approved_done_and_proved(terminal: Terminal, technici
     shown = technician.json("wipe", "show", order)
     assert (shown["state"], shown["detail"]) == ("verified", "cleared-verified")
     assert technician.said("wipe", "list").count(f"{order} verified") == 1
+    assert technician.said("wipe", "list", "--host", "CT 2") == technician.said("wipe", "list", "--host", host_id)
     assert "wipe.judged" in terminal.said("audit", "tail")
     assert terminal.run("audit", "verify")[0] == 0
 
@@ -172,6 +173,17 @@ def test_one_person_takes_a_host_out_of_service_on_the_certificate_of_its_wipe(
     host = HostSide(AgentFolder(tmp_path / "CT 2"), tmp_path)
     _, for_repair = done(host, terminal, technician, "--reason", "repair", *WISH[2:])
     order, certificate = done(host, terminal, technician, *WISH)
+    other = ("--serial", "OTHER1", *DRIVE[2:], *WISH)
+    begun = technician.json("wipe", "order", "CT 2", *other)["order"]
+    terminal.said("wipe", "approve", begun, "--yes")
+    (envelope,) = host.exchange()
+    host.note(SignedTicket.parse(envelope).claimed, 1, NoteEvent.STARTED)
+    host.exchange()
+    code, _, errors = terminal.run("host", "decommission", hosts[0], "--certificate", certificate)
+    assert (code, "OTHER1" in errors, f"order {begun}, which has no certificate" in errors) == (1, True, True)
+    instead = technician.json("wipe", "order", "CT 2", *other)["order"]
+    terminal.said("wipe", "approve", instead, "--yes")
+    technician.said("wipe", "destroyed", instead, "--witness", "Cai", "--means", "shredder HSM 3, H-5")
     forged = tmp_path / "forged.json"
     forged.write_bytes(certificate.read_bytes().replace(b'"reason":"disposal"', b'"reason":"return"'))
 
