@@ -70,6 +70,9 @@ def _add_looking(actions: "Commands[argparse.ArgumentParser]", person: Person, l
 def _add_deciding(actions: "Commands[argparse.ArgumentParser]", person: Person, later: Later) -> None:
     approve = _order(person(actions.add_parser("approve", help="sign the ticket, here, with your key (audited)")))
     approve.add_argument("--yes", action="store_true", help="sign it: this is the drive and the way")
+    approve.add_argument(
+        "--digest", metavar="HEX", help="only if this is still the ticket that you read; without --yes it is told"
+    )
     approve.set_defaults(run=later("wipes", "approve"))
     for do, told in (
         ("refuse", "refuse an order that another person asked for (audited)"),

@@ -29,6 +29,7 @@ from shared.sanitization.ticket import MAX_BYTES as MAX_TICKET_BYTES
 from shared.sanitization.ticket import Ticket, TicketId
 
 _MAX_SIGNED_REPORT_BYTES = MAX_BYTES + 256
+_DIGEST_CHARS = 32
 
 
 class AnotherTicket(IntegrityFailure):
@@ -37,6 +38,14 @@ class AnotherTicket(IntegrityFailure):
     def __init__(self, asked: TicketId, given: TicketId) -> None:
         super().__init__(f"the centre answered with the ticket of order {given} when it was asked for {asked}")
         self.asked, self.given = asked, given
+
+
+class TicketChanged(IntegrityFailure):
+    """What was read before it was to be signed, and what the centre gives now, are two things."""
+
+    def __init__(self, order_id: TicketId) -> None:
+        super().__init__(f"the ticket of order {order_id} is not the one with that digest; nothing was signed")
+        self.order_id = order_id
 
 
 def order(options: Namespace) -> int:
@@ -92,8 +101,11 @@ def approve(options: Namespace) -> int:
         raise AnotherTicket(asked, ticket.ticket_id)
     if same_name(ticket.requester) == same_name(credential.person):
         raise OwnTicket(credential.person)
+    digest = ticket.digest.hex()[:_DIGEST_CHARS]
     if not options.yes:
-        raise NotConfirmed("\n".join((*lines_of(ticket), "say --yes to sign exactly this")))
+        raise NotConfirmed("\n".join((*lines_of(ticket), f"say --yes --digest {digest} to sign exactly this")))
+    if options.digest is not None and options.digest != digest:
+        raise TicketChanged(asked)
     signed = sign_ticket(ticket, [PersonSigner(credential.signer)])
     return _told(options, asking.post(_path(options, "signature"), {"signed": encode_base64(signed.encode())}))
 

@@ -152,6 +152,8 @@ class Certifying:
     # ---- what is stated
 
     def _statement(self, held: Known, person: str, facts: Facts) -> Statement:
+        if held.row.destruction is not None and not held.is_destruction_recorded:
+            raise NotToBeCertified(held.ticket.ticket_id, "no record says that its drive was destroyed")
         destruction = None if held.row.destruction is None else Destruction.parse(held.row.destruction)
         reported, judged = (None, DESTROYED) if destruction is not None else self._judged(held)
         return Statement(

@@ -196,9 +196,9 @@ class WipeOrders:
         return envelope.encode()
 
     def bring(self, person: str, offered: bytes) -> TicketId:
-        """Take an order back that a restored centre has lost, by its ticket: those who signed it prove it.
+        """Take an order or its signatures back that a restored centre has lost, by its ticket: who signed it proves it.
 
-        Raises HostUnknown, OrderHeld, SignerUnknown, SignerUnnamed, OwnTicket, SignatureInvalid, Malformed.
+        Raises HostUnknown, OrderHeld, SignerUnknown, SignerUnnamed, OwnTicket, SignatureInvalid, PerhapsOne, Malformed.
         """
         signed = SignedTicket.parse(offered)
         ticket = signed.claimed
@@ -295,11 +295,19 @@ class WipeOrders:
         self, session: Session, signed: SignedTicket, signers: Sequence[Signer], happening: Happening
     ) -> None:
         order_id = str(signed.claimed.ticket_id)
-        if session.get(WipeOrderRow, order_id) is not None:
+        row = session.get(WipeOrderRow, order_id)
+        by_key = select(WipeSignatureRow.key_id).where(WipeSignatureRow.order_id == order_id)
+        held = set(session.scalars(by_key))
+        lost = [pair for pair in zip(signers, signed.statements, strict=True) if str(pair[0].key_id) not in held]
+        if row is not None and (row.ticket != signed.payload or not lost):
             raise OrderHeld(signed.claimed.ticket_id)
-        session.add(_row_of(signed.claimed))
-        session.flush()
-        for signer, statement in zip(signers, signed.statements, strict=True):
+        if row is None:
+            session.add(_row_of(signed.claimed))
+            session.flush()
+        for signer, statement in lost:
+            if row is not None:  # it takes no more than at its approval
+                others = (signed.claimed.requester, *(one.name for one in signers if one != signer))
+                _verify_another(session, signer.name, others, self._clock)
             session.add(
                 WipeSignatureRow(
                     order_id=order_id, key_id=str(signer.key_id), person=signer.name, signed=self._clock.now(),

@@ -13,13 +13,12 @@ from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.db.models import Host, WipeNoteRow, WipeOrderRow, WipeReportRow, WipeSignatureRow
 from control_plane.enrolment.codes import readable_parts
 from control_plane.policy.signatories import NobodySigns
-from control_plane.sanitize.certificate_rows import statement_record
+from control_plane.sanitize.certificate_rows import is_recorded, statement_record
 from control_plane.sanitize.state import OrderState, Proved, Reported, Standing, standing_of
 from shared.envelope import Signatories
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
 from shared.policy.wipe import WipePolicy
-from shared.sanitization.destruction import Destruction
 from shared.sanitization.envelope import SignedTicket, approvals_needed, same_name, verify_signers
 from shared.sanitization.judged import Judged
 from shared.sanitization.note import NoteEvent, WipeNote
@@ -60,6 +59,7 @@ class Known:
     notes: tuple[WipeNoteRow, ...]
     reports: tuple[WipeReportRow, ...]
     is_certified: bool
+    is_destruction_recorded: bool
 
     @property
     def has_begun(self) -> bool:
@@ -117,6 +117,7 @@ def known(session: Session, row: WipeOrderRow) -> Known:
         tuple(session.scalars(notes)),
         tuple(session.scalars(reports)),
         statement_record(session, name) is not None,
+        row.destruction is not None and is_recorded(session, name, row.destruction),
     )
 
 
@@ -164,10 +165,11 @@ class WipeReading:
             _ = known.envelope()
             notes = tuple(_note(known, note) for note in known.notes)
             reported = self._newest(known)
-            is_destroyed = row.destruction is not None and Destruction.parse(row.destruction) is not None
+            if row.destruction is not None and not known.is_destruction_recorded:
+                raise Malformed("wipe order", "no record says that its drive was destroyed")
         except (Refused, IntegrityFailure) as exc:
             return replace(plain, fault=str(exc))
-        return replace(plain, notes=notes, reported=reported, is_destroyed=is_destroyed)
+        return replace(plain, notes=notes, reported=reported, is_destroyed=known.is_destruction_recorded)
 
     def _newest(self, known: Known) -> Reported | None:
         if not known.reports:

@@ -139,8 +139,8 @@ def _nvme(found: Subsystem) -> list[Considered]:
 
 def _nvme_one(technique: Technique, found: Subsystem, *, is_there: bool) -> Considered:
     others = len(found.namespaces) - 1
-    takes_all = technique in nvme.SANITIZES or found.controller.erase_covers_all
-    if is_there and takes_all and others > 0:
+    takes_others = found.format_takes_others if technique in nvme.FORMATS else others > 0
+    if is_there and takes_others:
         why = f"it would erase the drive's {others} other namespace(s) as well, which the ticket does not name"
         return Considered(technique, Available.NO, why)
     if is_there and technique in nvme.SANITIZES and found.controllers != 1:

@@ -25,6 +25,7 @@ _SYSFS_SECTOR = 512
 _LOOK_S = 60.0
 # What the kernel makes out of drives or memory, optical drives, and what a drive has beside its own sectors.
 _NO_DRIVE = re.compile(r"(ram|zram|zd|sr|fd|dm-|md|mtdblock|ubiblock|bcache)\d.*|md_.*|mmcblk\d+(boot\d+|gp\d+|rpmb)")
+_ADAPTER = re.compile(r"host\d+")
 _LOOP_GET_STATUS64, _LOOP_INFO64_BYTES = 0x4C05, 232
 
 
@@ -113,10 +114,12 @@ def _drive(host: Host, folder: Path, look: "Look | None", behind: AskBehind) -> 
 def _said(name: str, folder: Path, size_bytes: int, node: Path) -> Said:
     place = usb_place(str(folder))
     usb = folder if place is None else next(each for each in folder.parents if each.name == place.port)
+    adapter = next((each for each in folder.parents if _ADAPTER.fullmatch(each.name)), folder)
     values = {}
     for path in ATTRIBUTES:
         head, _, rest = path.partition("/")
-        value = sysfs.data(usb / rest if head == "usb" else folder / path)
+        below = {"usb": usb / rest, "host": adapter / "scsi_host" / adapter.name / rest}
+        value = sysfs.data(below.get(head, folder / path))
         if value and (head != "usb" or place is not None):
             values[path] = value
     if name.startswith("loop"):

@@ -9,6 +9,7 @@
 docs/formats/wipe-drive.md section 1
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -19,9 +20,12 @@ _IDENTIFY_AT, _IDENTIFY_BYTES = 60, 512
 _SERIAL, _FIRMWARE, _MODEL, _WWN, _HAS_WWN = (20, 40), (46, 54), (54, 94), (216, 224), 174
 _NAA, _OF_LOGICAL_UNIT = 3, 0
 _GLOBAL_NAMES = ("naa.", "eui.", "uuid.")
+_ADDRESS = re.compile(r"/\d+:(?P<channel>\d+):\d+:\d+/")
+# On which channels drivers of RAID controllers have what they made of other disks; two more say it by `raid_level`.
+_VOLUMES = {"megaraid_sas": {2, 3}, "mpt2sas": {1}, "mpt3sas": {1}, "aacraid": {0}}
 ATTRIBUTES = (
     "serial", "wwid", "loop/identity",
-    "device/vendor", "device/model", "device/rev", "device/wwid",
+    "device/vendor", "device/model", "device/rev", "device/wwid", "device/raid_level", "host/proc_name",
     "device/vpd_pg80", "device/vpd_pg83", "device/vpd_pg89",
     "device/serial", "device/firmware_rev",
     "device/cid", "device/name", "device/fwrev",
@@ -61,11 +65,20 @@ def kind_of(said: Said) -> MediumKind:
         return MediumKind.NVME
     if said.name.startswith("mmcblk"):
         return MediumKind.MMC
-    if not said.name.startswith("sd"):
+    if not said.name.startswith("sd") or _is_volume(said):
         return MediumKind.VIRTUAL
     if said.attributes.get("device/vendor", b"").strip() == b"ATA" or "device/vpd_pg89" in said.attributes:
         return MediumKind.ATA_DISK if said.rotational else MediumKind.ATA_SSD
     return MediumKind.SCSI_DISK if said.rotational else MediumKind.SCSI_SSD
+
+
+def _is_volume(said: Said) -> bool:
+    """Return whether a RAID controller made it of other disks, as far as its driver says: those are not reached."""
+    if said.attributes.get("device/raid_level", b"").startswith(b"RAID"):
+        return True
+    channels = _VOLUMES.get(line(said.attributes.get("host/proc_name", b"")), set())
+    address = _ADDRESS.search(f"{said.place}/")
+    return address is not None and int(address["channel"]) in channels
 
 
 def medium(said: Said, partitions: tuple[PartitionCount, ...], behind: Name | None = None) -> Medium:
@@ -116,6 +129,8 @@ def _named(kind: MediumKind, attributes: Mapping[str, bytes]) -> Name:
         case MediumKind.MMC:
             # The whole register: it holds maker, product, revision, serial number and date.
             return Name("", of("device/name"), of("device/fwrev"), of("device/cid"), SerialSource.MMC_CID, "")
+        case MediumKind.VIRTUAL if "device/vpd_pg80" in attributes:
+            return _of_scsi(attributes, SerialSource.SCSI_VPD)
         case MediumKind.VIRTUAL:
             serial = of("serial") or of("loop/identity")
             return Name("", of("device/model"), "", serial, SerialSource.KERNEL, "")

@@ -4,7 +4,7 @@ Whatever ends it leaves a note, and a report once there is a drive to speak of. 
 ticket is used up for good, and the ticket is not used up before everything that may refuse was asked twice.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from shared.sanitization.envelope import ApprovedTicket, SignedTicket
 from shared.sanitization.judge import judge
 from shared.sanitization.judged import Judged
 from shared.sanitization.note import NoteEvent
-from shared.sanitization.report import Ending, HiddenArea, WipeReport
+from shared.sanitization.report import Ending, HiddenArea, HiddenState, WipeReport
 from shared.sanitization.ticket import Ticket, TicketId
 from shared.signing import Label, claimed_payload, sign_statement
 
@@ -58,6 +58,15 @@ class SpokenAgainst(Refused):
     def __init__(self, found: Sequence[Refusal]) -> None:
         super().__init__("; ".join(map(str, found)))
         self.found = tuple(found)
+
+
+class NotGrown(Refused):
+    def __init__(self, drive: Drive) -> None:
+        super().__init__(
+            f"what {drive.node} hid was opened, and this machine does not see it yet, so it would be left out; nothing "
+            "was written: cut the drive's power, give it back, and have a new order made for its new size"
+        )
+        self.drive = drive
 
 
 class NothingToDo(Refused):
@@ -126,10 +135,20 @@ class Unfinished:
 
 
 class Session:
+    """`host` says who this is and what policy is in force: asked anew before anything is begun or gone on with."""
+
     def __init__(
-        self, state: Path, tickets: Path, host: "ThisHost", hands: Hands, clock: Clock, random_bytes: RandomBytes
+        self,
+        state: Path,
+        tickets: Path,
+        host: "Callable[[], ThisHost]",
+        hands: Hands,
+        clock: Clock,
+        random_bytes: RandomBytes,
     ) -> None:
-        self._state, self._tickets, self._host, self._hands = state, tickets, host, hands
+        """Raises what `host` does."""
+        self._state, self._tickets, self._look_at_host, self._hands = state, tickets, host, hands
+        self._host = host()
         self._clock, self._random_bytes = clock, random_bytes
         self._attempts, self._outbox = Attempts(state), Outbox(state, clock)
 
@@ -219,6 +238,7 @@ class Session:
         found, drive = unfinished.found, unfinished.drive
         if found.draft is None or drive is None:
             raise NothingToDo(found.ticket_id)
+        self._host = self._look_at_host()
         ticket = accept_begun(SignedTicket.parse(found.envelope), self._host.enrolled).ticket
         with self._alone(ticket, drive):
             left = self._left(ticket.ticket_id)
@@ -289,11 +309,14 @@ class Session:
         return self._end(ticket, attempt, draft, doing.drive, how, detail)
 
     def _remove_hidden(self, doing: Doing) -> None:
-        """Open what is hidden, and go on with the drive at its new size. Raises DriveGone, NotKept."""
+        """Open what is hidden, and go on with the drive at its new size. Raises DriveGone, NotKept, NotGrown."""
         hidden = self._hands.remove_hidden(doing.drive)
         doing.draft = replace(doing.draft, hidden=hidden)
         doing.attempt.keep(doing.draft)
         doing.drive = found_again(self._hands, doing.drive, doing.draft.medium, hidden)
+        is_opened = any(area.state is HiddenState.REMOVED for area in hidden)
+        if is_opened and doing.drive.medium.size_bytes <= doing.draft.medium.size_bytes:
+            raise NotGrown(doing.drive)
 
     def _end(
         self, ticket: Ticket, attempt: Attempt, draft: WipeReport, drive: Drive | None, how: Ending, detail: str
@@ -327,7 +350,10 @@ class Session:
         return self._outbox.report_file(ticket_id)
 
     def _asked_again(self, looked: Looked, drive: Drive) -> Looked:
-        """Return the same with what is so now. Raises DriveGone, DriveSwapped, SpokenAgainst, what `accept` does."""
+        """Return the same with what is so now. Raises DriveGone, DriveSwapped, SpokenAgainst, what `accept` and
+        `host` do.
+        """
+        self._host = self._look_at_host()
         accept(SignedTicket.parse(looked.accepted.envelope), self._host.enrolled, self._clock.now())
         self._hands.again(drive)
         ticket = looked.accepted.ticket

@@ -112,6 +112,12 @@ class _Evidence:
         unasked = [kind for kind in _MAY_HIDE.get(self.report.medium.kind, ()) if kind not in spoken_of]
         return (*self.report.hidden, *(HiddenArea(kind, HiddenState.INDETERMINATE, 0, "") for kind in unasked))
 
+    @cached_property
+    def unseen(self) -> tuple[HiddenArea, ...]:
+        """Hidden areas that were opened, and that the host never got to see: the drive is no larger by them."""
+        opened = _opened(self.report.hidden)
+        return opened if self.size_bytes < _larger(self.report.medium, opened) else ()
+
     @property
     def is_hidden_unknown(self) -> bool:
         return reach.is_hidden_unknown(self.hidden)
@@ -121,6 +127,11 @@ class _Evidence:
         """The highest class of what was done and read back by itself."""
         reached = max((self._of(run) for run in self.runs), key=_CLASSES.index, default=SanitizationClass.NONE)
         return SanitizationClass.CLEAR if self.is_hidden_unknown and reached is SanitizationClass.PURGE else reached
+
+    @property
+    def is_purged_by_drive(self) -> bool:
+        by_drive = (run for run in self.runs if run.technique is not Technique.LUKS_ERASE)
+        return any(self._of(run) is SanitizationClass.PURGE for run in by_drive)
 
     def _of(self, run: _Run) -> SanitizationClass:
         if run.technique is Technique.LUKS_ERASE:
@@ -142,8 +153,8 @@ def judge(ticket: Ticket, report: WipeReport) -> Judged:
 
 def _result(evidence: _Evidence) -> Result:
     if evidence.reached is SanitizationClass.PURGE:
-        is_by_keys = all(run.technique is Technique.LUKS_ERASE for run in evidence.runs)
-        return Result.CRYPTO_SHREDDED if is_by_keys else Result.PURGED_VERIFIED
+        # What people attest of keys raises the class, and is never called verified.
+        return Result.PURGED_VERIFIED if evidence.is_purged_by_drive else Result.CRYPTO_SHREDDED
     if evidence.last is not None and evidence.last.technique is Technique.LUKS_ERASE:
         return Result.CRYPTO_SHREDDED
     return Result.CLEARED_HIDDEN_UNKNOWN if evidence.is_hidden_unknown else Result.CLEARED_VERIFIED
@@ -211,9 +222,16 @@ def _drive(evidence: _Evidence) -> Iterator[Missed]:
 
 def _grown(before: Medium, hidden: tuple[HiddenArea, ...], after: Medium) -> Medium:
     """Return the drive with the size that it has once its hidden areas are removed, where the drive says so."""
-    removed = [area.sectors for area in hidden if area.kind in _CUTS_CAPACITY and area.state is HiddenState.REMOVED]
-    larger = before.size_bytes + sum(removed) * before.logical_sector_bytes
-    return replace(before, size_bytes=larger) if removed and after.size_bytes == larger else before
+    larger = _larger(before, _opened(hidden))
+    return replace(before, size_bytes=larger) if after.size_bytes == larger else before
+
+
+def _opened(hidden: tuple[HiddenArea, ...]) -> tuple[HiddenArea, ...]:
+    return tuple(area for area in hidden if area.kind in _CUTS_CAPACITY and area.state is HiddenState.REMOVED)
+
+
+def _larger(before: Medium, opened: tuple[HiddenArea, ...]) -> int:
+    return before.size_bytes + sum(area.sectors for area in opened) * before.logical_sector_bytes
 
 
 def _is_done(step: Step) -> bool:
@@ -296,6 +314,8 @@ def _hidden_left(evidence: _Evidence) -> Iterator[Missed]:
     for area in evidence.report.hidden:
         if area.state is HiddenState.PRESENT and area.kind is not HiddenKind.BOOT_PARTITIONS:
             yield Result.PARTIAL, Why.HIDDEN_AREA_LEFT
+    if evidence.unseen:
+        yield Result.PARTIAL, Why.HIDDEN_AREA_LEFT
 
 
 def _read_back(evidence: _Evidence) -> Iterator[Missed]:
@@ -403,6 +423,8 @@ def _hidden_places(evidence: _Evidence) -> Iterator[NotReached]:
             yield NotReached(Place.BOOT_PARTITIONS, area.sectors or None)
         elif area.state is HiddenState.PRESENT:
             yield NotReached(Place.HIDDEN_AREA, area.sectors or None, (), said)
+    for area in evidence.unseen:
+        yield NotReached(Place.HIDDEN_AREA, area.sectors or None, (), area.kind.value)
 
 
 def _beneath(report: WipeReport) -> Iterator[NotReached]:

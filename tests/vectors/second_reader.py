@@ -1242,7 +1242,8 @@ def command_result(signed: bytes, spki: bytes) -> Any:
 # ---- wipe.md
 
 _DRIVE_TEXT = _matching(r"[ -~]*", 80)
-_PERSON = _matching(r"[^\x00-\x1f\x7f]{1,80}")
+_SHOWN = r"[^\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufff9-\ufffb]"
+_PERSON = _matching(_SHOWN + "{1,80}")
 _TECHNIQUES = (
     "overwrite", "ata-sanitize-block", "ata-sanitize-crypto", "ata-sanitize-overwrite", "ata-secure-erase",
     "ata-secure-erase-enhanced", "nvme-sanitize-block", "nvme-sanitize-crypto", "nvme-sanitize-overwrite",
@@ -1782,7 +1783,7 @@ def samples(seed: bytes, sectors: int) -> list[list[int]]:
 
 # ---- wipe-certificate.md
 
-_WIPE_TEXT, _PRINTABLE = _text(300), _matching(r"[\x20-\x7e]*", 80)
+_WIPE_TEXT, _PRINTABLE = _matching(_SHOWN + "*", 300), _matching(r"[\x20-\x7e]*", 80)
 _PATTERN = _matching(r"random|[0-9a-f]{2}|")
 _MEDIUM = _object_of(
     kind=_one_of("ata-disk", "ata-ssd", "nvme", "scsi-disk", "scsi-ssd", "usb", "mmc", "virtual"),
@@ -1907,6 +1908,7 @@ class _WipeJudge:
         for area in report["hidden"]:
             left = area["state"] == "present" and area["kind"] != "boot-partitions"
             self.fault(not left, "partial", "hidden-area-left")
+        self.fault(not self._unseen(), "partial", "hidden-area-left")
         self._read_back()
         least = _REACHED.index(ticket["method"]["least"])
         self.fault(_REACHED.index(self.reached) >= least, "partial", "below-least")
@@ -1924,6 +1926,15 @@ class _WipeJudge:
         self.fault(report["started"] <= report["ended"], "unknown", "times-contradict")
         self.fault(set(report["overridden"]) <= set(ticket["overrides"]), "failed", "not-allowed")
 
+    def _removed(self) -> list[Any]:
+        cuts = ("hpa", "dco", "accessible-max-address")
+        return [one for one in self.report["hidden"] if one["state"] == "removed" and one["kind"] in cuts]
+
+    def _unseen(self) -> list[Any]:
+        sectors = sum(one["sectors"] for one in self._removed())
+        larger = self.medium["size_bytes"] + sectors * self.medium["logical_sector_bytes"]
+        return self._removed() if self.size < larger else []
+
     def _drive(self) -> None:
         before, after, asked = self.medium, self.report["medium_after"], self.ticket["drive"]
         self.fault(all(before[name] == asked[name] for name in asked), "unknown", "not-this-drive")
@@ -1931,10 +1942,7 @@ class _WipeJudge:
         if after is None:
             self.faults.append(("completion-not-proven", "drive-not-seen-again"))
             return
-        removed = sum(
-            area["sectors"] for area in self.report["hidden"]
-            if area["state"] == "removed" and area["kind"] in ("hpa", "dco", "accessible-max-address")
-        )  # fmt: skip
+        removed = sum(area["sectors"] for area in self._removed())
         larger = before["size_bytes"] + removed * before["logical_sector_bytes"]
         same = all(before[n] == after[n] for n in before if n not in ("partitions", "size_bytes"))
         self.fault(same and after["size_bytes"] in (before["size_bytes"], larger), "unknown", "drive-changed")
@@ -2042,6 +2050,8 @@ class _WipeJudge:
                 yield place("boot-partitions", area["sectors"] or None)
             elif area["state"] == "present":
                 yield place("hidden-area", area["sectors"] or None, (), area["kind"])
+        for area in self._unseen():
+            yield place("hidden-area", area["sectors"] or None, (), area["kind"])
         if self.reached != "purge":
             yield from self._beneath(place)
         for step in self.report["steps"]:

@@ -36,6 +36,12 @@ class Subsystem:
     controllers: int | None
 
     @property
+    def format_takes_others(self) -> bool:
+        """Whether a format of one namespace, with an erase or without, may reach another one."""
+        controller = self.controller
+        return len(self.namespaces) > 1 and (controller.format_covers_all or controller.erase_covers_all)
+
+    @property
     def covers_all(self) -> bool:
         """Whether an erase of one namespace leaves nothing of the drive's capacity out."""
         one = len(self.namespaces) == 1 or self.controller.erase_covers_all
@@ -102,7 +108,11 @@ class Format:
     def run(self, noted: Step, watch: Watch) -> Step:
         watch.at(0, 1)
         try:
-            facts = {**noted.facts, "namespaces_covered": subsystem(self._drive, self._tools).covers_all}
+            found = subsystem(self._drive, self._tools)
+            if found.format_takes_others:
+                why = "it would erase other namespaces of the drive as well, which the ticket does not name"
+                return ended(noted, self._clock, StepOutcome.REFUSED, why)
+            facts = {**noted.facts, "namespaces_covered": found.covers_all}
             limit = limit_s(None, self._drive.medium.size_bytes)
             answer = self._tools.run(
                 "nvme", "format", str(self._drive.node), f"--ses={FORMATS[noted.technique]}", "--force",

@@ -24,7 +24,7 @@ _GLOBALLY_ERASED = 1 << 8
 
 @dataclass(frozen=True)
 class Controller:
-    """`unallocated_bytes` is capacity that is in no namespace. Of `erase`: whether it reaches every namespace."""
+    """`unallocated_bytes` is capacity that is in no namespace. Of `covers_all`: whether it reaches every namespace."""
 
     several_controllers: bool
     formats: bool
@@ -33,6 +33,7 @@ class Controller:
     sanitize_crypto: bool
     sanitize_block: bool
     sanitize_overwrite: bool
+    format_covers_all: bool
     erase_covers_all: bool
     format_crypto: bool
 
@@ -54,6 +55,7 @@ def parse_controller(data: bytes) -> Controller:
         sanitize_crypto=bool(sanitize & 1),
         sanitize_block=bool(sanitize & 2),
         sanitize_overwrite=bool(sanitize & 4),
+        format_covers_all=bool(format_attributes & 1),
         erase_covers_all=bool(format_attributes & 2),
         format_crypto=bool(format_attributes & 4),
     )

@@ -87,7 +87,7 @@ class Flow:
         self._at_work: LiveProgress | None = None
         self.done: Done | None = None
         self.is_cut_short = False  # it was begun, and whatever ended it left no result
-        self.is_undone = False  # a ticket was taken up, or could not be
+        self.is_undone = False  # a ticket was taken up, and unless there is a result nothing was done
 
     def stop(self) -> None:
         """Have what is at work stop where it safely can, to be gone on with later.
@@ -309,6 +309,7 @@ class Flow:
         return self._go_on(left[int(key) - 1])
 
     def _go_on(self, left: Unfinished, *, give_up: bool = False) -> Next:
+        self.is_undone = True
         if left.drive is None and self._ask(partial(screens.incomplete_page, left), "gq") == "q":
             return Next.QUIT
         if left.drive is not None and not give_up:

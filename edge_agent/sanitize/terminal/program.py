@@ -99,18 +99,17 @@ class Places:
 class Host:
     """Who this machine is, and what can be done with its drives."""
 
-    this: "ThisHost"
+    this: "Callable[[], ThisHost]"
     hands: Hands
 
     @classmethod
     def of(cls, places: Places) -> "Host":
-        """Raises what `here.look` does."""
         from edge_agent.sanitize.here import look
 
         clock = SystemClock()
         states = [places.state, places.guard]
         hands = OfThisMachine(AgentFolder(places.agent), states, Tools(), clock)
-        return cls(look(places.guard, places.agent, clock.now()), hands)
+        return cls(lambda: look(places.guard, places.agent, clock.now()), hands)
 
 
 def screens(places: Places, language: str | None, ticket: Path | None) -> int:

@@ -24,6 +24,7 @@ from provisioning.verify.certificate import parse_trust
 from provisioning.verify.wipe_certificate import judge_certificate, judge_page
 from shared.audit.record import Event
 from shared.sanitization.certificate import ATTACHMENT, Facts, WipeCertificate
+from shared.sanitization.destruction import Destruction
 from shared.sanitization.judged import Result
 from shared.sanitization.report import Ending
 from shared.sanitization.ticket import Ticket
@@ -178,6 +179,19 @@ def test_a_destruction_is_certified_as_people_s_word_and_no_more(desk: Certifyin
         one in text
         for one in ("Notlookedinto", "DESTROYED,bypeople'sword", "Eve", "shredderHSM3,H-5", "ab" * 32, "见证人")
     )
+
+
+def test_a_destruction_that_no_record_tells_of_is_neither_shown_nor_certified(desk: CertifyingDesk) -> None:
+    written, edited = desk.approved(), desk.approved()
+    desk.desk.orders.destroyed("Dan", edited.ticket_id, "Eve", "shredder HSM 3, H-5", [])
+    told = Destruction.of("Dan", "Cai", "shredder HSM 3, H-5", [], desk.clock.now()).encode()
+    for ticket in (written, edited):
+        desk.bench.sql("UPDATE wipe_orders SET destruction = :told WHERE order_id = :one",
+                       told=told, one=str(ticket.ticket_id))  # fmt: skip
+
+        assert desk.state(ticket) == "not authentic"
+        with pytest.raises(NotToBeCertified, match="no record"):
+            desk.certified(ticket)
 
 
 # ---- the page

@@ -12,7 +12,7 @@ from control_plane.db.models import Host, WipeOrderRow, WipeReportRow, WipeSigna
 from control_plane.enrolment.standing import Standing
 from control_plane.fleet.states import HostUnknown
 from control_plane.sanitize.holds import HeldAlready, HostHeld
-from control_plane.sanitize.intake import NoteHeld, NotItsOrder, ReportHeld, ReportOfAnotherDrive
+from control_plane.sanitize.intake import NeverApproved, NoteHeld, NotItsOrder, ReportHeld, ReportOfAnotherDrive
 from control_plane.sanitize.orders import (
     NotApproved,
     OrderClosed,
@@ -433,6 +433,24 @@ def test_an_order_that_a_restored_centre_has_lost_comes_back_by_its_ticket_and_t
     desk.desk.intake.bring_report("Dan", report)
 
     assert (approved, desk.state(ticket)) == ("approved", "verified")
+
+
+def test_signatures_that_a_restored_centre_has_lost_come_back_by_the_ticket(desk: Desk) -> None:
+    ticket = desk.approved()
+    report, envelope = desk.signed(wipes.report_of(ticket)), desk.desk.orders.ticket(ticket.ticket_id)
+    with desk.bench.database.begin() as session:  # as in a backup of before it was approved
+        session.execute(delete(WipeSignatureRow).where(WipeSignatureRow.order_id == str(ticket.ticket_id)))
+    with pytest.raises(NeverApproved):
+        desk.desk.intake.bring_report("Dan", report)
+    edited = dataclasses.replace(ticket, person="Eve")
+    with pytest.raises(OrderHeld):
+        desk.desk.orders.bring("Dan", sign_ticket(edited, [BEA]).encode())
+    desk.desk.orders.bring("Dan", envelope)
+    desk.desk.intake.bring_report("Dan", report)
+
+    assert desk.state(ticket) == "verified"
+    with pytest.raises(OrderHeld):
+        desk.desk.orders.bring("Dan", envelope)
 
 
 # ---- holds and destruction

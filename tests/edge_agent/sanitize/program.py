@@ -13,7 +13,7 @@ from tests.edge_agent.sanitize.wiping import Bench
 
 def of_a_test(folder: str, nodes: str, *argv: str) -> int:
     bench = Bench(Path(folder))
-    host = program.Host(bench.host(), bench.hands(*map(Path, nodes.split(","))))
+    host = program.Host(bench.host, bench.hands(*map(Path, nodes.split(","))))
     program.Host.of = lambda _: host  # type: ignore[method-assign, assignment]  # in this process alone
     return main(["--state", str(bench.state), "--agent-data", str(bench.agent.path), *argv])
 

@@ -97,8 +97,10 @@ def test_a_sanitize_that_would_take_other_namespaces_along_is_not_to_be_had() ->
     assert said[Technique.NVME_FORMAT_CRYPTO][0] is NO
 
 
-def test_a_format_that_covers_every_namespace_is_not_to_be_had_either() -> None:
-    said = found(MediumKind.NVME, NvmeDrive(namespaces=(1, 2), erase_covers_all=True))
+@pytest.mark.parametrize("of_the_erase", [True, False])
+def test_a_format_that_covers_every_namespace_is_not_to_be_had_either(of_the_erase: bool) -> None:
+    covering = NvmeDrive(namespaces=(1, 2), erase_covers_all=of_the_erase, format_covers_all=not of_the_erase)
+    said = found(MediumKind.NVME, covering)
 
     assert {said[one][0] for one in NVME} == {NO}
 

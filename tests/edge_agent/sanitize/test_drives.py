@@ -121,6 +121,31 @@ def usb(tree: Tree) -> None:
         tree.says(f"sys/{USB_DEVICE}/{name}", f"{value}\n")
 
 
+@pytest.mark.parametrize(
+    "driver, channel, level, kind",
+    [
+        ("megaraid_sas", 2, "", MediumKind.VIRTUAL),
+        ("megaraid_sas", 0, "", MediumKind.SCSI_SSD),  # a disk that the controller hands on as it is
+        ("mpt3sas", 1, "", MediumKind.VIRTUAL),
+        ("mpt3sas", 0, "", MediumKind.SCSI_SSD),
+        ("smartpqi", 1, "RAID-5\n", MediumKind.VIRTUAL),
+        ("smartpqi", 0, "N/A\n", MediumKind.SCSI_SSD),
+    ],
+)
+def test_what_a_raid_controller_made_of_other_disks_is_no_disk(
+    tree: Tree, driver: str, channel: int, level: str, kind: MediumKind
+) -> None:
+    host = "devices/pci0000:00/0000:02:00.0/host4"
+    place = f"{host}/target4:{channel}:0/4:{channel}:0:0"
+    if level:
+        tree.says(f"sys/{place}/raid_level", level)
+    tree.says(f"sys/{host}/scsi_host/host4/proc_name", f"{driver}\n")
+    tree.disk("sda", "8:0", place, vendor="DELL    ", model="PERC H730 Mini", vpd_pg80=vpd80(b"00a1b2c3"))
+    medium = only(tree).medium
+
+    assert (medium.kind, medium.serial, medium.serial_source) == (kind, "00a1b2c3", SerialSource.SCSI_VPD)
+
+
 def test_behind_a_usb_bridge_the_serial_is_the_bridge_s_unless_the_drive_answers(tree: Tree) -> None:
     usb(tree)
     bridge = only(tree).medium

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import random
 import resource
+import secrets
 import signal
 import subprocess
 import sys
@@ -32,10 +33,10 @@ from shared.envelope import TooFewSignatures
 from shared.errors import Malformed, Refused
 from shared.identity import HostId, KeyId
 from shared.policy.wipe import LeastClass, ReadBack
-from shared.sanitization.envelope import sign_ticket
+from shared.sanitization.envelope import NoWipes, sign_ticket
 from shared.sanitization.judged import Result
 from shared.sanitization.method import Method
-from shared.sanitization.report import Ending, Step, StepOutcome
+from shared.sanitization.report import Ending, HiddenArea, HiddenKind, HiddenState, Step, StepOutcome
 from shared.sanitization.technique import Sequence, Technique
 from shared.sanitization.ticket import Ticket
 from shared.signing import SignatureInvalid
@@ -125,6 +126,25 @@ def test_a_technique_that_the_drive_will_not_take_is_followed_by_the_next_of_the
     assert "not today" in next(one.why for one in done.report.considered if one.technique is Technique.DISCARD)
     assert done.judged.result is Result.CLEARED_VERIFIED
     assert PATIENT not in content(node)
+
+
+def test_what_was_opened_and_is_not_seen_is_not_left_out_of_a_wipe_that_is_called_whole(
+    bench: Bench, node: Path
+) -> None:
+    """Some drives show what was hidden, and some kernels see it, only after the drive's power was cut."""
+
+    class Opening(OnlyThese):
+        def hidden(self, drive: Drive) -> tuple[HiddenArea, ...]:
+            return (HiddenArea(HiddenKind.HPA, HiddenState.PRESENT, 100, ""),)
+
+        def remove_hidden(self, drive: Drive) -> tuple[HiddenArea, ...]:
+            return (HiddenArea(HiddenKind.HPA, HiddenState.REMOVED, 100, ""),)
+
+    done = wiped(bench.session(node, hands=Opening), bench.bring(bench.ticket(node)))
+
+    assert (done.report.ending, done.report.steps, done.judged.may_be_certified) == (Ending.FAILED, (), False)
+    assert "cut the drive's power" in done.report.detail
+    assert_untouched(node)
 
 
 # ---- refused before the first write
@@ -329,6 +349,21 @@ def test_one_run_at_a_time_has_a_ticket_and_a_drive(bench: Bench, node: Path) ->
 
     assert_untouched(node)
     assert bench.events(allowed) == []
+
+
+def test_what_policy_says_is_asked_anew_before_anything_is_begun(bench: Bench, node: Path) -> None:
+    """Whoever leaves the program open keeps no policy of yesterday."""
+    allowed, now = bench.ticket(node), bench.host()
+    later = dataclasses.replace(now, enrolled=dataclasses.replace(now.enrolled, policy=None))
+    hosts = iter([now, later])
+    hands = bench.hands(node)
+    session = Session(bench.state, bench.tickets, lambda: next(hosts), hands, bench.clock, secrets.token_bytes)
+
+    with pytest.raises(NoWipes):
+        wiped(session, bench.bring(allowed))
+
+    assert_untouched(node)
+    assert bench.events(allowed) == ["refused"]
 
 
 # ---- cut short

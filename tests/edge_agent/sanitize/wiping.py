@@ -127,8 +127,8 @@ class Bench:
         return of(self.agent, [self.state], self.clock, list(nodes))
 
     def session(self, *nodes: Path, hands: type[OnlyThese] = OnlyThese, approvals: int = 1) -> Session:
-        host, used = self.host(approvals), self.hands(*nodes, of=hands)
-        return Session(self.state, self.tickets, host, used, self.clock, secrets.token_bytes)
+        used = self.hands(*nodes, of=hands)
+        return Session(self.state, self.tickets, lambda: self.host(approvals), used, self.clock, secrets.token_bytes)
 
     def ticket(self, node: Path, **changes: Any) -> Ticket:
         medium, now = drive_at(node).medium, self.clock.now()

@@ -24,6 +24,7 @@ from shared.sanitization.report import (
     HiddenArea,
     HiddenKind,
     HiddenState,
+    Step,
     StepOutcome,
     WipeReport,
 )
@@ -327,6 +328,9 @@ FAULTS: dict[str, tuple[Why, Result, Callable[[], Case]]] = {
     "a hidden area left": (
         Why.HIDDEN_AREA_LEFT, Result.PARTIAL,
         lambda: overwritten(hidden=(HiddenArea(HiddenKind.HPA, HiddenState.PRESENT, 4096, ""), NO_HIDDEN[1]))),
+    "an area opened that the host never saw": (
+        Why.HIDDEN_AREA_LEFT, Result.PARTIAL,
+        lambda: overwritten(hidden=(HiddenArea(HiddenKind.HPA, HiddenState.REMOVED, 4096, ""), NO_HIDDEN[1]))),
     "not read back": (Why.NOT_READ_BACK, Result.COMPLETION_NOT_PROVEN, lambda: overwritten(checks=())),
     "read back before it was written": (
         Why.NOT_READ_BACK, Result.COMPLETION_NOT_PROVEN,
@@ -499,12 +503,18 @@ def test_a_judgement_can_be_written_down_and_read_again(case: Callable[[], Case]
 # ---- keys
 
 
-def keys_erased(kind: MediumKind = MediumKind.ATA_DISK, **facts: Any) -> Judged:
+def keys_step(**facts: Any) -> Step:
     attested: dict[str, Any] = {
         luks.HEADERS: 1, luks.HEADERS_GONE: 1, luks.ALL_INSIDE: True, luks.FROM_START: True,
         luks.COPIES: luks.HeaderCopies.NONE_ATTESTED.value, **facts,
     }  # fmt: skip
-    step = command(Technique.LUKS_ERASE, bytes_total=16 << 20, bytes_written=16 << 20, facts=attested)
+    return command(
+        Technique.LUKS_ERASE, bytes_total=16 << 20, bytes_written=16 << 20, started=at(0), ended=at(1), facts=attested
+    )
+
+
+def keys_erased(kind: MediumKind = MediumKind.ATA_DISK, **facts: Any) -> Judged:
+    step = keys_step(**facts)
     method = dataclasses.replace(METHOD, techniques=(Technique.LUKS_ERASE,), read_back=ReadBack.SAMPLES)
     return judge(*with_drive(kind, method, steps=(step,), checks=()))
 
@@ -516,6 +526,14 @@ def test_destroyed_keys_are_certified_as_just_that() -> None:
     assert (on_flash.result, on_flash.reached) == (Result.CRYPTO_SHREDDED, CLEAR)
     assert {Place.BESIDE_KEYS, Place.SPARE_AREA} <= places(on_flash)
     assert Place.NOT_READ_BACK in places(judged), "nothing but headers was touched"
+
+
+def test_what_people_say_of_keys_is_not_verified_by_an_overwrite_after_it() -> None:
+    method = dataclasses.replace(METHOD, techniques=(Technique.LUKS_ERASE, Technique.OVERWRITE))
+    judged = judge(*with_drive(MediumKind.ATA_DISK, method, steps=(keys_step(), random_pass())))
+
+    assert (judged.result, judged.reached) == (Result.CRYPTO_SHREDDED, PURGE)
+    assert {Why.KEYS_DESTROYED, Why.ALL_PASSES_WRITTEN, Why.READ_BACK_WHOLE} <= set(judged.why)
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,8 @@ def _cases() -> dict[str, _Case]:
         "ticket": ("A name of 31 digits.", said(ticket="0" * 31)),
         "reason": ("A reason of no known kind.", said(reason="spring cleaning")),
         "requester": ("Nobody asked.", said(requester="")),
+        "control": ("A name that hides a line of a terminal by a control.", said(person="Dan\x9b2K")),
+        "direction": ("A name that shows another by a mark of direction.", said(requester="\u202eadA")),
         "override": ("An override of no known kind.", said(overrides=["everything"])),
         "overrides-order": ("Overrides by falling name.", said(overrides=["undelivered-images", "incident-hold"])),
         "too-long": ("A microsecond more than 168 hours.", said(expires="2026-02-07T08:00:00.123457Z")),

@@ -164,6 +164,7 @@ class NvmeDrive(Sanitizes):
     controllers: int = 1  # -1: several, and it does not say how many
     unallocated_bytes: int = 0
     erase_covers_all: bool = False
+    format_covers_all: bool = False
     actions: int = 7
     action: int = 0
 
@@ -198,7 +199,7 @@ class NvmeDrive(Sanitizes):
         struct.pack_into("<H", data, 256, 2 | 8)
         data[296:312] = self.unallocated_bytes.to_bytes(16, "little")
         struct.pack_into("<I", data, 328, self.actions)
-        data[524] = (2 if self.erase_covers_all else 0) | 4
+        data[524] = self.format_covers_all | self.erase_covers_all << 1 | 4
         return bytes(data)
 
     def _log(self) -> Ran:

@@ -85,6 +85,14 @@ def formatted(firmware: NvmeDrive) -> Step:
     return commands.run(commands.begin(Technique.NVME_FORMAT_CRYPTO, NVME), NVME, Watched())
 
 
+def test_a_format_is_not_given_where_a_namespace_came_that_it_would_reach() -> None:
+    firmware = NvmeDrive(format_covers_all=True)
+    firmware.namespaces = (1, 2)
+    step = formatted(firmware)
+
+    assert (step.outcome, firmware.given) == (StepOutcome.REFUSED, [])
+
+
 def test_a_format_says_whether_it_covers_the_whole_drive() -> None:
     whole, part = NvmeDrive(), NvmeDrive(unallocated_bytes=1 << 30)
 

@@ -205,6 +205,10 @@ def test_stopped_by_two_keys_it_is_left_and_then_given_up(bench: Bench, node: Pa
     assert not flow.done.judged.may_be_certified
 
     elsewhere = bench.session()  # its drive is not here
+    left_alone = flow_of(elsewhere, Scripted(("INCOMPLETE", "1"), ("Given up", "q")))
+    left_alone.run()
+    assert (left_alone.done, left_alone.is_undone) == (None, True)
+
     again = Scripted(("INCOMPLETE", "1"), ("Given up", "g"), ("ABORTED", "q"))
     flow = flow_of(elsewhere, again)
     flow.run()
