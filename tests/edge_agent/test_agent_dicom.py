@@ -99,6 +99,8 @@ def test_an_image_over_tls_is_committed_once_the_centre_has_it(
         answer, _ = association.send_n_action(request, 1, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE)
         centre.wait_for(lambda: len(centre.objects) == 1)
         assert came.wait(20)
+        # Its answer leaves in a thread of its own, and a release asked for before that is one too early.
+        centre.wait_for(lambda: Event.COMMITMENT_REPORTED in agent_records(enrolled))
         association.release()
 
     assert answer.Status == Status.SUCCESS
