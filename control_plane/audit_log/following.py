@@ -50,9 +50,13 @@ class Told:
 
 @dataclass(frozen=True)
 class _Follower:
+    """`first` is the entry that it begins with: what was there before is asked for, and that is a record."""
+
     person: str
+    first: int
     began: datetime
     asked: datetime
+    question: int = 0
 
 
 class Following:
@@ -74,19 +78,26 @@ class Following:
             self._followers = {one: by for one, by in self._followers.items() if not _is_over(by, now)}
             if len(self._followers) >= MOST_FOLLOWERS:
                 raise TooManyFollow
-            self._followers[name] = _Follower(person, now, now)
+            # Nobody has its name before this is recorded.
+            self._followers[name] = _Follower(person, 0, now, now)
         who, what = (Participant("person", person, True),), (Subject("log", "follow"),)
         self._journal.record(Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what))
-        return name, self._size()
+        first = self._size()
+        with self._lock:
+            self._followers[name] = _Follower(person, first, now, now)
+        return name, first
 
     def more(self, person: str, name: str, after: int) -> Told:
-        """Return what was entered from entry `after` on; where nothing was, wait some seconds for it.
+        """Return what was entered from entry `after` on, and since it began; wait some seconds where nothing was.
+
+        A question ends the wait of the one before it, so that whoever follows holds one thread.
 
         Raises FollowingOver.
         """
+        question, first = self._asks(person, name)
+        after = max(after, first)
         for _ in range(_WAITS):
-            self._go_on(person, name)
-            if self._size() > after:
+            if self._size() > after or not self._go_on(person, name, question):
                 break
             self._wait(_WAIT_S)
         with snapshot(self._database) as session:
@@ -95,13 +106,25 @@ class Following:
         last = after if not found else (found[-1].entry or 0) + 1
         return Told([{**shown(row), "entry": row.entry} for row in found], last)
 
-    def _go_on(self, person: str, name: str) -> None:
-        now = self._clock.now()
+    def _asks(self, person: str, name: str) -> tuple[int, int]:
+        """Return the number of this question, and the entry that this follower begins with. Raises FollowingOver."""
         with self._lock:
-            follower = self._followers.get(name)
-            if follower is None or follower.person != person or _is_over(follower, now):
-                raise FollowingOver
-            self._followers[name] = replace(follower, asked=now)
+            follower = self._held(person, name)
+            self._followers[name] = replace(follower, asked=self._clock.now(), question=follower.question + 1)
+            return follower.question + 1, follower.first
+
+    def _go_on(self, person: str, name: str, question: int) -> bool:
+        """Return whether nobody asked again meanwhile. Raises FollowingOver."""
+        with self._lock:
+            follower = self._held(person, name)
+            self._followers[name] = replace(follower, asked=self._clock.now())
+            return follower.question == question
+
+    def _held(self, person: str, name: str) -> _Follower:
+        follower = self._followers.get(name)
+        if follower is None or follower.person != person or _is_over(follower, self._clock.now()):
+            raise FollowingOver
+        return follower
 
     def _size(self) -> int:
         with snapshot(self._database) as session:

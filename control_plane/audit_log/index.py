@@ -3,10 +3,11 @@
 What a private part is about is not looked at: that takes opening it. Rows that lead nowhere hide nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.orm import Session
 
 from control_plane.db.models import AuditName, AuditRow, AuditSubject
@@ -14,7 +15,7 @@ from shared.audit.question import names_of
 from shared.audit.record import AuditRecord
 from shared.errors import Malformed
 
-_AT_ONCE = 500
+_AT_ONCE, _KEYS_AT_ONCE = 500, 2000
 _NAME = tuple_(AuditName.kind, AuditName.name, AuditName.happened, AuditName.entry)
 _SUBJECT = tuple_(AuditSubject.kind, AuditSubject.name, AuditSubject.event, AuditSubject.source, AuditSubject.seq)
 
@@ -60,10 +61,22 @@ def _are_there(session: Session, read: Sequence[tuple[AuditRow, AuditRecord]]) -
         for what in record.what
         if what.kind == "object"
     }
-    held_names = session.scalar(select(func.count()).select_from(AuditName).where(_NAME.in_(names))) if names else 0
-    of_subjects = select(func.count()).select_from(AuditSubject).where(_SUBJECT.in_(subjects))
-    held_subjects = session.scalar(of_subjects) if subjects else 0
-    return (held_names, held_subjects) == (len(names), len(subjects))
+    held_names = _count(session, AuditName, _NAME, names)
+    return (held_names, _count(session, AuditSubject, _SUBJECT, subjects)) == (len(names), len(subjects))
+
+
+def _count(
+    session: Session,
+    table: type[AuditName | AuditSubject],
+    key: ColumnElement[Any],
+    keys: Collection[tuple[object, ...]],
+) -> int:
+    """Return how many of `keys` are there, asked in pieces: no statement may have more than 65,535 parameters."""
+    left, held = list(keys), 0
+    while left:
+        some, left = left[:_KEYS_AT_ONCE], left[_KEYS_AT_ONCE:]
+        held += session.scalar(select(func.count()).select_from(table).where(key.in_(some))) or 0
+    return held
 
 
 def _record(row: AuditRow) -> AuditRecord | None:

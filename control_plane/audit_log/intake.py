@@ -83,7 +83,9 @@ class AuditIntake:
         if move is not None:
             self._moves.count(session, move, records=len(new))
         now = self._clock.now()
-        kept = [rows.New(*one, one[1].leaf) for one in zip(records[-len(new) :], new, strict=True)]
+        # Each record names the leaf of the one before it, which was verified: none is made twice.
+        leaves = [*(record.prev for record in records[1:]), new[-1].leaf][-len(new) :]
+        kept = [rows.New(*one) for one in zip(records[-len(new) :], new, leaves, strict=True)]
         rows.insert(session, kept, now, self._sequencer)
         rows.keep_statement(session, source, first, last, batch.statement)
         return last

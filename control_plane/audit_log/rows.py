@@ -59,27 +59,23 @@ def insert(session: Session, new: Sequence[New], received: datetime, sequencer: 
     """Keep records and enter them in the Merkle log, in a transaction of `in_one_commit`. Raises LogAltered."""
     entry = sequencer.enter(session, [one.leaf for one in new])
     stamp = _as_stored(session, received)
+    entered = [(at, one, one.record.happened) for at, one in enumerate(new, entry)]
     records = [
         (one.record.source, one.record.seq, one.stored.public, one.stored.sealed, one.leaf, stamp, at,
-         one.record.happened, one.record.event.value, one.record.action.value, int(one.record.outcome))
-        for at, one in enumerate(new, entry)
+         happened, one.record.event.value, one.record.action.value, int(one.record.outcome))
+        for at, one, happened in entered
     ]  # fmt: skip
     columns = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
     _insert(session, f"audit_records ({columns})", records)
-    named = [
-        (kind, name, one.record.happened, at)
-        for at, one in enumerate(new, entry)
-        for kind, name in names_of(one.record)
-    ]
+    named = [(kind, name, happened, at) for at, one, happened in entered for kind, name in names_of(one.record)]
     _insert(session, "audit_names (kind, name, happened, entry)", named, where_new=True)
-    for at, one in enumerate(new, entry):
+    for at, one, _ in entered:
         if one.about:
             keep_tokens(session, at, one.about)
     subjects = [
-        (subject.kind, subject.name, one.record.event.value, one.record.source, one.record.seq)
+        (kind, name, one.record.event.value, one.record.source, one.record.seq)
         for one in new
-        for subject in set(one.record.what)
-        if subject.kind not in _NEVER_SOUGHT
+        for kind, name in {(what.kind, what.name) for what in one.record.what if what.kind not in _NEVER_SOUGHT}
     ]
     # Where records were cut off and come again, their entries may still be there.
     _insert(session, "audit_subjects (kind, name, event, source, seq)", subjects, where_new=True)

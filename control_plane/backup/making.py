@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Generator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import func, select, text
@@ -93,10 +93,9 @@ class BackupMaker:
         return Made(path, manifest, copied.count, copied.size_bytes, tuple(copied.damaged))
 
     def _dump(self, folder: Path, label: str, place: Path, keep: timedelta | None) -> Manifest:
-        begun = self._centre.clock.now()
         with snapshot(self._centre.database) as session:
-            manifest = _facts(session, label, begun)
-            until = None if keep is None else begun + keep
+            manifest = _facts(session, label, self._centre.clock)
+            until = None if keep is None else manifest.begun + keep
             # Known before the first byte is written: what is cut off may hold keys too.
             in_one_commit(
                 self._centre.database, lambda own: register.begin(own, manifest, str(place.absolute()), until)
@@ -139,11 +138,12 @@ class BackupMaker:
         self._centre.journal.append(session, Happening(Event.BACKUP_MADE, Action.EXECUTE, Outcome.SUCCESS, who, what))
 
 
-def _facts(session: Session, label: str, begun: datetime) -> Manifest:
+def _facts(session: Session, label: str, clock: Clock) -> Manifest:
+    # This look fixes what the copy holds, and the time is told after it: a key of before is one that the copy may hold.
     count, size_bytes = session.execute(select(func.count(), func.sum(Object.body_bytes)).select_from(Object)).one()
     return Manifest(
         label=label,
-        begun=begun,
+        begun=clock.now(),
         schema=session.execute(text("SELECT version_num FROM alembic_version")).scalar_one(),
         audit_seq=rows.head(session, CONTROL_PLANE).seq,
         keys=tuple(sorted(session.scalars(select(KeyRow.name)))),

@@ -112,11 +112,14 @@ class CoverageShowing:
         seq, stored, record = self._newest_gap(day, modality)
         if stored.sealed is None:
             raise NoGapRecorded(day, modality)
-        private = open_private(stored, key_for(self._keys, stored.sealed, KeyPurpose.AUDIT)) or {}
+        found = open_private(stored, key_for(self._keys, stored.sealed, KeyPurpose.AUDIT)) or {}
         who, what = (Participant("person", person, True),), (results.subject_of(day, modality),)
-        self._journal.record(Happening(Event.LOOKED_UP, Action.READ, Outcome.SUCCESS, who, what, reason))
+        # What a person types about somebody's images has its place in the sealed part only.
+        private: dict[str, Json] = {"reason": reason}
+        looked = Happening(Event.LOOKED_UP, Action.READ, Outcome.SUCCESS, who, what, private=private)
+        self._journal.record(looked)
         return {"day": day.isoformat(), "modality": modality, "recorded": clocks.text(record.time), "record": seq,
-                **private}  # fmt: skip
+                **found}  # fmt: skip
 
     def _newest_gap(self, day: date, modality: str) -> tuple[int, StoredRecord, AuditRecord]:
         """Return the record of the newest gap, proved by the statement that covers it."""

@@ -73,6 +73,8 @@ class Erasing:
         if token is None:
             raise Malformed(kind, "nothing of it is indexed")
         now = self._clock.now()
+        # A long way to go, after an upgrade, is gone in many commits, so that no record has to wait for all of it.
+        self._resealing.step()
 
         def work(session: Session) -> Erasable:
             while self._resealing.some(session):

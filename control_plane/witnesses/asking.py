@@ -3,8 +3,12 @@
 import http.client
 import logging
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from socket import SHUT_RDWR, socket
+from threading import Event as Signal
+from threading import Timer
 from typing import Protocol
 from urllib.parse import urlsplit
 
@@ -26,7 +30,7 @@ from shared.audit.tlog.tiles import nodes_of
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
 _LOG = logging.getLogger(__name__)
-_TIMEOUT_S = 15.0
+_TIMEOUT_S, _LONGEST_S = 15.0, 60.0
 _TRIES = 3
 _MAX_SAID_CHARS = 300
 _OK, _CONFLICT, _INCONSISTENT = 200, 409, 422
@@ -149,10 +153,11 @@ def _nothing(witness: AskedWitness) -> LogWitness:
     )
 
 
-def post_to(contexts: Callable[[], ssl.SSLContext] = ssl.create_default_context) -> Post:
+def post_to(contexts: Callable[[], ssl.SSLContext] = ssl.create_default_context, longest_s: float = _LONGEST_S) -> Post:
     """Return how a witness is asked over HTTPS, verified by the system's authorities, or over plain HTTP.
 
-    What it answers proves itself, so a plain connection can withhold a cosignature and forge none.
+    What it answers proves itself, so a plain connection can withhold a cosignature and forge none. One that answers a
+    byte at a time is cut off after `longest_s`: the others wait behind it.
     """
 
     def post(url: str, body: bytes, /) -> Answer:
@@ -164,12 +169,35 @@ def post_to(contexts: Callable[[], ssl.SSLContext] = ssl.create_default_context)
             else http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S)
         )
         try:
-            connection.request("POST", parts.path, body, {"Content-Type": "text/plain; charset=utf-8"})
-            response = connection.getresponse()
-            return Answer(response.status, response.read(MAX_ANSWER_BYTES))
+            connection.connect()
+            with _cut_off_after(longest_s, connection.sock):
+                connection.request("POST", parts.path, body, {"Content-Type": "text/plain; charset=utf-8"})
+                response = connection.getresponse()
+                return Answer(response.status, response.read(MAX_ANSWER_BYTES))
         except (OSError, http.client.HTTPException) as exc:
             raise WitnessSilent(f"{type(exc).__name__}: {exc}") from exc
         finally:
             connection.close()
 
     return post
+
+
+@contextmanager
+def _cut_off_after(seconds: float, held: socket) -> Iterator[None]:
+    """Raises WitnessSilent: what was read had no end by then."""
+    is_cut = Signal()
+
+    def cut() -> None:
+        is_cut.set()
+        with suppress(OSError):
+            # Of the connection beneath TLS, which another thread is reading.
+            socket.shutdown(held, SHUT_RDWR)
+
+    timer = Timer(seconds, cut)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+    if is_cut.is_set():
+        raise WitnessSilent(f"it took more than {seconds:g} s")

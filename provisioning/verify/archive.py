@@ -4,7 +4,7 @@ The one thing to trust is the certificate of the authority's root. Files are rea
 a time, and nothing is written or unpacked.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -41,6 +41,7 @@ from shared.signing import EvidencePublicKey, signing_key_id
 _MAX_SIGNED_BYTES = 32 << 20
 _MAX_PEM_BYTES = 16_384
 _OWN = {parts.MANIFEST, parts.SIGNED}
+_SOURCES = "signed by their sources"
 _README = {"README.md", "README.zh-CN.md"}
 
 
@@ -52,7 +53,7 @@ class ArchiveReport:
 
     @property
     def ok(self) -> bool:
-        return not failures(self.checks) and self.manifest is not None
+        return not failures(self.checks) and self.manifest is not None and _unsigned(self.checks) is None
 
     def lines(self) -> list[str]:
         """Say what was asked, as people read it."""
@@ -195,8 +196,11 @@ def _verify_records(files: _Files, manifest: Manifest, head: TreeHead) -> str:
 def _kept(files: _Files, head: TreeHead, key: NoteKey, kept: str | None) -> Check:
     name = "kept checkpoint"
     if f"{parts.KEPT}/checkpoint" not in files.names:
-        why = "the archive was made without one" + (": ask for one with yours (--kept)" if kept else "")
-        return not_evaluated(name, why)
+        without = "the archive was made without one"
+        if kept is None:
+            return not_evaluated(name, without)
+        # Whoever rewrote the log would leave it out.
+        return judged(name, False, f"{without}, so nothing leads from yours to it; ask for one with yours (--kept)")
 
     def judge() -> str:
         _, older = _earlier(files, parts.KEPT, head, key)
@@ -277,7 +281,7 @@ def _salt(text: str) -> bytes:
 
 
 def _sources(files: _Files, manifest: Manifest, trust: Trust) -> Check:
-    name = "signed by their sources"
+    name = _SOURCES
     unsigned = [one for one in manifest.records if one.signed is None]
     together = dict[str, list[Listed]]()
     for one in manifest.records:
@@ -343,10 +347,17 @@ def _attempted(name: str, judge: Callable[[], str]) -> Check:
         return judged(name, False, str(exc))
 
 
+def _unsigned(checks: Sequence[Check]) -> Check | None:
+    return next((check for check in checks if check.name == _SOURCES and not check.holds), None)
+
+
 def _report(checks: list[Check], manifest: Manifest | None) -> ArchiveReport:
     if failed := failures(checks):
         return ArchiveReport(tuple(checks), manifest, f"NOT PROVEN: {failed[0].name}: {failed[0].detail}")
     count = len(manifest.records) if manifest else 0
+    if unsigned := _unsigned(checks):
+        said = f"NOT PROVEN: {unsigned.name}: {unsigned.detail}, so they are the centre's word alone"
+        return ArchiveReport(tuple(checks), manifest, said)
     open_points = [check.name for check in checks if check.state is State.NOT_EVALUATED]
     said = (
         f"Proven: these {count} records are in the centre's log as they stand here, and the centre made this archive. "

@@ -40,17 +40,18 @@ class Quorum:
 
 def judge_quorum(quorum: Quorum, notes: Sequence[tuple[str, TreeHead]]) -> Check:
     """Judge whether as many as asked for cosigned one of `notes`, which are checkpoints that were proved otherwise."""
-    best, said = -1, "no checkpoint that could be cosigned"
+    best, said = (-1, -1), "no checkpoint that could be cosigned"
     for note, head in notes:
         try:
             signed = _cosigned(note, quorum.witnesses)
         except NoteUnverified as exc:
             return judged("witnesses", False, exc.why)
-        if (len(signed), head.size) > (best, 0):
-            best = len(signed)
+        if (len(signed), head.size) > best:
+            best = len(signed), head.size
             who = "; ".join(f"{name} at {_time(at)}" for name, at in sorted(signed.items())) or "nobody"
-            said = f"{best} of {len(quorum.witnesses)} cosigned {head.size} entries, asked for {quorum.at_least}: {who}"
-    return judged("witnesses", best >= quorum.at_least, said)
+            of = f"{best[0]} of {len(quorum.witnesses)}"
+            said = f"{of} cosigned {head.size} entries, asked for {quorum.at_least}: {who}"
+    return judged("witnesses", best[0] >= quorum.at_least, said)
 
 
 def _cosigned(note: str, witnesses: Sequence[NoteKey]) -> dict[str, int]:

@@ -16,6 +16,7 @@ from shared.fields import Fields
 _TEXT = r"[^\x00-\x1f\x7f]{1,200}"
 _EVENT = r"[a-z-]+\.[a-z-]+"
 _SERIAL = "serial: "
+_WHO, _WHAT = {"person", "host"}, {"person", "host", "device"}
 BLIND = ("patient", "study")
 
 
@@ -81,10 +82,13 @@ class Question:
 
 def names_of(record: AuditRecord) -> frozenset[tuple[str, str]]:
     """Return by which persons, hosts and devices a record is found, whatever their part in it."""
-    named = {(who.kind, who.name) for who in record.who if who.kind in ("person", "host")}
-    named |= {(what.kind, what.name) for what in record.what if what.kind in ("person", "host", "device")}
-    facts = (what.name for what in record.what if what.kind == "fact")
-    named |= {("device", fact.removeprefix(_SERIAL)) for fact in facts if fact.startswith(_SERIAL)}
+    # One turn over each: every record that is taken in comes by here.
+    named = {(who.kind, who.name) for who in record.who if who.kind in _WHO}
+    for what in record.what:
+        if what.kind in _WHAT:
+            named.add((what.kind, what.name))
+        elif what.kind == "fact" and what.name.startswith(_SERIAL):
+            named.add(("device", what.name.removeprefix(_SERIAL)))
     if record.source.startswith("host-"):
         named.add(("host", record.source))
     return frozenset(named)

@@ -5,7 +5,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, select
+from sqlalchemy.orm import Session
 
 from control_plane.audit_log.finding import FoundRecord
 from control_plane.audit_log.reading import CERTIFICATES, ChainState
@@ -195,6 +196,21 @@ def test_what_a_host_sealed_to_the_audit_key_is_sealed_anew_once(local: Bench) -
     assert local.rows("SELECT sealed FROM audit_records")[0].sealed == after.sealed
     assert host.deliver(1, 1) == 1
     assert proved(local)
+
+
+def test_what_is_sealed_anew_before_an_erasure_keeps_no_record_waiting_for_all_of_it(local: Bench) -> None:
+    host = local.enrol()
+    for _ in range(401):
+        host.note(Event.IMAGE_REFUSED, private={"sop_instance": "1.2.3"})
+    host.deliver(1, 401)
+    commits = list[Session]()
+    event.listen(local.database, "after_commit", commits.append)
+
+    erasing(local).erasable("patient", PATIENT)
+
+    assert len(commits) > 2
+    (left,) = local.rows("SELECT count(*) AS left FROM audit_records WHERE substr(sealed, 1, 6) = x'4c4753424f58'")
+    assert left.left == 0
 
 
 def test_what_does_not_open_is_left_as_it_came(local: Bench) -> None:

@@ -108,3 +108,15 @@ def test_a_record_that_was_hidden_from_questions_is_named_by_verification(bench:
         found = bench.reading.verify(AUDITOR)
         assert found[SEARCH_INDEX].first_bad == entries[event]
         assert found[MERKLE_LOG].state is ChainState.VERIFIED
+
+
+def test_records_that_say_as_much_as_they_can_keep_nobody_from_verifying(bench: Bench) -> None:
+    host = bench.enrol()
+    for number in range(210):
+        host.note(Event.IMAGE_CAPTURED, tuple(Subject("object", f"{number:016x}{one:016x}") for one in range(64)))
+    host.deliver(1, 210)
+
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].state is ChainState.VERIFIED
+
+    bench.sql("DELETE FROM audit_subjects WHERE seq = 200 AND name LIKE '%f'")
+    assert bench.reading.verify(AUDITOR)[SEARCH_INDEX].first_bad == 199

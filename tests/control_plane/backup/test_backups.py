@@ -1,7 +1,8 @@
 """A backup holds all that it says, is proved before it counts, and never holds the root key."""
 
 import base64
-from datetime import timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from control_plane.backup import register
 from control_plane.backup.folder import BackupDamaged, BackupFolder, FolderInUse, NoBackup, chosen
 from control_plane.backup.lines import RootKeyInside, type_of
 from control_plane.backup.making import BackupMaker
+from control_plane.backup.manifest import DATABASE
 from control_plane.backup.register import KEY, WRAP, BackupUnknown, Copy, Destruction
 from control_plane.backup.verifying import keys_of
-from control_plane.db.models import Base
-from control_plane.db.transactions import in_one_commit
+from control_plane.db.models import Base, SubjectKey
+from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.keys import drill, shares
 from control_plane.keys.root import KeyNotAuthentic, RootKey
+from control_plane.vault.index_service import Attribute
 from shared.audit.record import Event
 from tests.control_plane.backup.kept import Kept, everything
 from tests.control_plane.vault.bench import ROOT
@@ -191,6 +194,31 @@ def test_copies_that_still_hold_what_was_destroyed_are_named_until_a_person_says
     assert [copy.label for copy in copies(kept)] == [young.label]
     with kept.bench.database.begin() as session, pytest.raises(BackupUnknown):
         register.forget(session, old.label, "A. Admin", kept.bench.clock.now())
+
+
+def test_a_key_that_was_made_while_a_backup_began_is_in_no_copy_that_is_not_named(kept: Kept) -> None:
+    private, maker = kept.bench.private, kept.maker()
+    made = list[SubjectKey]()
+
+    class Busy:
+        """Somebody new is in the log both times that a backup looks at the clock before it copies."""
+
+        def now(self) -> datetime:
+            now, token = kept.bench.clock.now(), private.index.token(Attribute.PERSON, f"person {len(made)}")
+            if len(made) == 2 or token is None:
+                return now
+            kept.bench.clock.advance(timedelta(seconds=1))
+            later = kept.bench.clock.now()
+            made.append(in_one_commit(kept.bench.database, lambda session: private.key_of(session, token, later)))
+            return now
+
+    folder = BackupMaker(replace(maker._centre, clock=Busy())).make(kept.backups, "A. Admin").folder
+
+    held = (folder / DATABASE).read_bytes()
+    with snapshot(kept.bench.database) as session:
+        (copy,) = register.copies(session)
+    assert len(made) == 2
+    assert [one.key_id for one in made if one.key_id.encode() in held and one.since > copy.begun] == []
 
 
 def test_a_folder_that_is_no_backup_is_said_to_be_none(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_images_that_took_another_way_are_unprotected_and_listed_to_whoever_says
     assert set(unprotected["instances"]) == {image.uid for image in images[2:]}
     assert unprotected["studies"] == [{"study": images[0].study, "instances": 3}]
     last = with_pacs.bench.last_record()
-    assert (last.event, last.who[0].name, last.reason) == (Event.LOOKED_UP, PERSON, "phone call from the ward")
+    assert (last.event, last.who[0].name, last.reason) == (Event.LOOKED_UP, PERSON, "")
 
 
 def test_a_look_up_that_always_says_captured_hides_the_gap(with_pacs: CoverageDay, pacs: Orthanc) -> None:

@@ -12,6 +12,7 @@ from control_plane.coverage import results
 from control_plane.coverage.identifier import Instance
 from control_plane.coverage.tally import MOST_INSTANCES, MOST_STUDIES, Listing, State, Tally
 from control_plane.db.transactions import in_one_commit
+from shared.audit.record import Event
 from tests.control_plane.coverage.day import CoverageDay
 
 DAY = date(2026, 3, 1)
@@ -62,6 +63,10 @@ def test_the_longest_lists_have_room_in_a_record_and_counts_are_never_cut(today:
     assert isinstance(instances, list)
     assert isinstance(studies, list)
     assert (listed["count"], len(instances), len(studies)) == (1000, MOST_INSTANCES, MOST_STUDIES)
+    # Why somebody looks may name a patient: it is sealed, and what is public of a record is there for ever.
+    looked = bench.last_record()
+    assert (looked.event, looked.reason, looked.commitment is not None) == (Event.LOOKED_UP, "", True)
+    assert b"a look" not in looked.encode()
 
 
 def test_without_every_answer_no_gap_is_never_complete(today: CoverageDay) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from control_plane.audit_log.following import MOST_FOLLOWERS
+from control_plane.audit_log.following import MOST_FOLLOWERS, Following
 from provisioning.verify.__main__ import main as verify
+from shared.clock import SystemClock
 from tests.control_plane.cli.running import run
 from tests.control_plane.http.conftest import Answer, Open
 from tests.control_plane.http.test_hosts_life import post
@@ -82,12 +83,32 @@ def test_a_live_tail_tells_each_record_and_few_may_follow(door: Open, auditor: s
 
     assert [one["what"][0]["name"] for one in told_now["records"]] == ["find"]
     assert told_now["after"] == begun["after"] + 1
+    # What was there before it began is no part of it: that is asked for, by a question that is recorded.
+    assert told(door.signed_in("GET", f"{path}?after=0")) == told_now
     # It is nobody else's, and there is none without beginning, which is a record.
     assert door.people("GET", f"{path}?after=0", None, Authorization=f"Bearer {auditor}").status == 409
     assert door.signed_in("GET", f"/api/v1/audit/follow/{'0' * 32}?after=0").status == 409
     answers = [post(door, "/api/v1/audit/follow", {}).status for _ in range(MOST_FOLLOWERS)]
     assert answers == [201] * (MOST_FOLLOWERS - 1) + [409]
     door.centre._following._followers.clear()
+
+
+def test_whoever_follows_holds_one_thread_however_often_they_ask(door: Open) -> None:
+    waits = 0
+
+    def wait(_: float) -> None:
+        nonlocal waits
+        waits += 1
+        if waits == 1:
+            following.more("ada", name, after)
+
+    following = Following(door.centre._database, door.centre._journal, SystemClock(), wait)
+    name, after = following.begin("ada")
+    following.more("ada", name, after)
+    in_two, waits = waits, 1
+    following.more("ada", name, after)
+
+    assert in_two == waits
 
 
 def test_the_commands_of_an_auditors_day(door: Open, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import http.client
 import re
+import socket
 import sqlite3
 import ssl
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -176,6 +178,31 @@ def test_another_site_cosigns_each_round_and_the_note_says_so_to_anybody(asking:
     assert (witness["size"], witness["consistent"], witness["silent"], witness["why"]) == (8, True, False, "")
     assert [known.name for known, _ in cosigned.verify([asking.key, site.key])] == [asking.key.name, site.key.name]
     assert asking.showing.gaps() == []
+
+
+def test_a_witness_that_answers_a_byte_at_a_time_keeps_the_others_from_nothing() -> None:
+    ended = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            held, _ = server.accept()
+            with held, suppress(OSError):
+                held.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+                for _ in range(400):
+                    if ended.wait(0.02):
+                        return
+                    held.sendall(b"x")
+                held.sendall(b"\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/add-checkpoint"
+        try:
+            with pytest.raises(WitnessSilent):
+                post_to(longest_s=0.2)(url, b"")
+        finally:
+            ended.set()
+            thread.join()
 
 
 def test_a_database_that_is_put_back_is_found_by_another_site_alone(asking: Asking, tmp_path: Path) -> None:

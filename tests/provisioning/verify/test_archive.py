@@ -21,10 +21,12 @@ from control_plane.witnesses.showing import NothingCosigned
 from provisioning.verify.__main__ import main
 from provisioning.verify.archive import judge_archive
 from provisioning.verify.certificate import parse_trust
+from provisioning.verify.witnesses import Quorum, judge_quorum
 from shared.audit.archive.container import ArchiveWriter, ContainerAltered, read_members
 from shared.audit.archive.manifest import Manifest
 from shared.audit.question import Question
 from shared.audit.record import Event
+from shared.audit.tlog.checkpoint import TreeHead
 from shared.audit.tlog.keys import KeyType, NoteSigner
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.audit.tlog.note import Note, sign_note
@@ -148,6 +150,13 @@ def test_an_archive_says_who_witnessed_the_log_that_it_is_of(made: Made, tmp_pat
     assert main([*asked, "--witness", OTHER.public.vkey, "--at-least", "1"]) == 0
 
 
+def test_of_checkpoints_that_as_many_cosigned_the_one_of_the_most_entries_is_told() -> None:
+    heads = [TreeHead("example.com/log", size, bytes(32)) for size in (100, 10)]
+    notes = [(sign_note(head.text(), WITNESS, seconds=1).encode(), head) for head in heads]
+
+    assert "1 of 1 cosigned 100 entries" in judge_quorum(Quorum((WITNESS.public,), 1), notes).detail
+
+
 def test_what_was_opened_is_what_its_record_committed_to(made: Made) -> None:
     files = files_of(made.opened)
     private = {name: json.loads(data) for name, data in files.items() if name.startswith("private/")}
@@ -194,6 +203,27 @@ def test_a_record_that_was_taken_out_or_put_in_is_found(made: Made) -> None:
     gone = {name: data for name, data in files.items() if not name.startswith("records/000000000000")}
     assert verdict(made, packed(gone))["files"] == "FAILED"
     assert verdict(made, packed({**files, "records/000000000999.json": b"{}"}))["files"] == "FAILED"
+
+
+def test_a_centre_that_leaves_out_what_would_convict_it_proves_nothing(made: Made, tmp_path: Path) -> None:
+    """It can write a host's record itself where it need not show what that host signed, or the checkpoint kept."""
+    archive, kept = tmp_path / "incident.zip", ("--kept", str(made.kept))
+    archive.write_bytes(made.opened)
+    assert main(["archive", str(archive), "--ca", str(made.ca)]) == 0
+    assert main(["archive", str(archive), "--ca", str(made.ca), *kept]) == 1
+
+    bench = Bench(tmp_path / "centre")
+    host = bench.enrol()
+    host.note(Event.AGENT_STOPPED)
+    host.deliver(1, 1)
+    archiving, _ = made_by(bench)
+    question = Question(host=str(host.host_id), event="agent.stopped")
+    for sql, said in (("SELECT 1", ("passed", True)), ("DELETE FROM audit_statements", ("not evaluated", False))):
+        bench.sql(sql)
+        packed_up = b"".join(archiving.make(PERSON, question))
+        report = judge_archive(io.BytesIO(packed_up), bench.ca.trust)
+        (found,) = (check.state.value for check in report.checks if check.name == "signed by their sources")
+        assert (found, report.ok, report.conclusion.startswith("Proven")) == (*said, said[1])
 
 
 def test_one_changed_byte_anywhere_is_found(made: Made) -> None:
