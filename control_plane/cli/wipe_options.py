@@ -61,7 +61,7 @@ def _add_order(actions: "Commands[argparse.ArgumentParser]", person: Person, lat
 
 def _add_looking(actions: "Commands[argparse.ArgumentParser]", person: Person, later: Later) -> None:
     listing = person(actions.add_parser("list", help="every order and how far it has come; 1 if any is in doubt"))
-    listing.add_argument("--host", metavar="HOST", help="that host's alone: its id")
+    listing.add_argument("--host", metavar="HOST", help="that host's alone: its id, or what people call it")
     listing.set_defaults(run=later("wipes", "show_all"))
     show = _order(person(actions.add_parser("show", help="one order, who signed it, and what its host told")))
     show.set_defaults(run=later("wipes", "show"))

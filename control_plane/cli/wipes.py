@@ -19,10 +19,11 @@ from control_plane.policy.evidence import PersonSigner
 from control_plane.sanitize.state import OPEN_QUESTIONS
 from shared import clock as clocks
 from shared.canonical import Json
-from shared.errors import IntegrityFailure
+from shared.errors import IntegrityFailure, Malformed
 from shared.fields import decode_base64, encode_base64
+from shared.identity import HostId
 from shared.sanitization.envelope import OwnTicket, SignedTicket, same_name, sign_ticket
-from shared.sanitization.qr_text import to_lines
+from shared.sanitization.qr_text import from_text, is_qr_text, to_lines
 from shared.sanitization.report import MAX_BYTES
 from shared.sanitization.ticket import MAX_BYTES as MAX_TICKET_BYTES
 from shared.sanitization.ticket import Ticket, TicketId
@@ -71,7 +72,11 @@ def order(options: Namespace) -> int:
 
 
 def show_all(options: Namespace) -> int:
-    answer: Any = door(options).get("/api/v1/wipes", {"host": options.host})
+    asking, host = door(options), options.host
+    if host and not host.startswith(HostId.prefix):
+        status: Any = asking.get("/api/v1/status")
+        host = named_host(status["hosts"], host)["host"]
+    answer: Any = asking.get("/api/v1/wipes", {"host": host})
     orders = answer["orders"]
     if options.json:
         print(json.dumps(orders, indent=2))
@@ -133,9 +138,13 @@ def ticket(options: Namespace) -> int:
 
 
 def bring(options: Namespace) -> int:
-    """Bring a host's report, or the ticket of an order that a restored centre has lost."""
+    """Bring a host's report, or the ticket of an order that a restored centre has lost, as a file or as QR text."""
     with options.file.open("rb") as file:
         signed = file.read(_MAX_SIGNED_REPORT_BYTES + 1)
+    if len(signed) > _MAX_SIGNED_REPORT_BYTES:
+        raise Malformed("what is brought", f"{options.file} is larger than any report or ticket; choose another file")
+    if is_qr_text(signed):
+        signed = from_text(signed)
     if signed.startswith(b"{"):
         return _told(options, door(options).post("/api/v1/wipes/tickets", {"signed": encode_base64(signed)}))
     return _told(options, door(options).post("/api/v1/wipes/reports", {"signed": encode_base64(signed)}))

@@ -2,21 +2,23 @@
 
 from collections.abc import Callable
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import Host, WipeCertificateRow
+from control_plane.db.models import Host, WipeCertificateRow, WipeOrderRow
 from control_plane.db.transactions import in_one_commit
 from control_plane.enrolment.replacing import IdentityEnded
 from control_plane.enrolment.standing import ENDED, Standing
 from control_plane.fleet.devices import NoSuchHost
 from control_plane.people.two_persons import Journal
 from control_plane.sanitize.certificate_rows import statement_record, statement_subject
+from control_plane.sanitize.reading import Known, known
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Refused
 from shared.identity import HostId
 from shared.sanitization.certificate import Statement, WipeCertificate
-from shared.sanitization.ticket import Reason
+from shared.sanitization.ticket import Reason, Ticket
 from shared.signing import EvidencePublicKey
 
 _LEAVES = frozenset({Reason.DISPOSAL, Reason.RETURN})
@@ -71,6 +73,12 @@ class DecommissioningByWipe:
             raise NotForThis(ticket.host_id, "it is not the one that is held of its order")
         if statement_record(session, str(ticket.ticket_id)) is None:
             raise NotForThis(ticket.host_id, "no record of the log names it")
+        if left := _begun_and_not_ended(session, ticket):
+            drive, order_id = left.ticket.drive.serial, left.ticket.ticket_id
+            why = f"the wipe of its drive {drive} was begun by order {order_id}, which has no certificate"
+            raise NotForThis(
+                ticket.host_id, f"{why}; bring that to its end and certify it, or have the drive destroyed"
+            )
         host.standing = Standing.DECOMMISSIONED
         what = (
             Subject("host", host.host_id),
@@ -82,6 +90,22 @@ class DecommissioningByWipe:
         told = "by the certificate of a wipe"
         happening = Happening(Event.HOST_DECOMMISSIONED, Action.UPDATE, Outcome.SUCCESS, who, what, told)
         self._journal.append(session, happening)
+
+
+def _begun_and_not_ended(session: Session, certified: Ticket) -> Known | None:
+    """Return an order of the host whose drive may hold data: something was done to it, and nobody proved what.
+
+    A drive that another order has proved since is not meant. Raises Malformed.
+    """
+    theirs = select(WipeOrderRow).where(WipeOrderRow.host_id == str(certified.host_id))
+    proved = set[str]()
+    for held in (known(session, row) for row in session.scalars(theirs.order_by(WipeOrderRow.requested.desc()))):
+        serial = held.ticket.drive.serial
+        if held.is_certified or held.row.destruction is not None:
+            proved.add(serial)
+        elif held.has_begun and serial not in proved:
+            return held
+    return None
 
 
 def _verify_meant(statement: Statement, host_id: HostId) -> None:

@@ -72,6 +72,15 @@ class SignedBefore(Refused):
         self.person = person
 
 
+class TooFewToApprove(Refused):
+    def __init__(self, *, there: int, needed: int) -> None:
+        super().__init__(
+            f"nobody could have this wipe approved: it takes {needed} people besides whoever asks for it, and policy's "
+            f"root names {there}; make more of them signers (`leadglass-server policy root propose --add`)"
+        )
+        self.there, self.needed = there, needed
+
+
 class NotApproved(Refused):
     def __init__(self, order_id: TicketId, *, given: int, needed: int) -> None:
         super().__init__(f"wipe order {order_id} is signed by {given} of the {needed} people that policy asks for")
@@ -101,7 +110,7 @@ class WipeOrders:
     def order(self, person: str, wish: Wish) -> Ticket:
         """Draw up the ticket that others are to sign.
 
-        Raises HostUnknown, NotCertified, NoWipes, LaxerThanPolicy, HoldsTooLong, HostHeld, Malformed.
+        Raises HostUnknown, NotCertified, NoWipes, LaxerThanPolicy, HoldsTooLong, TooFewToApprove, HostHeld, Malformed.
         """
         who, what = (Participant("person", person, True),), (Subject("host", str(wish.host_id)),)
         attempt = Happening(Event.WIPE_REQUESTED, Action.CREATE, Outcome.SUCCESS, who, what)
@@ -254,7 +263,8 @@ class WipeOrders:
             if host is None or not host.active:
                 raise HostUnknown(wish.host_id)
             asset, parts = host.asset, readable_parts(host.parts) or ()
-        policy, now = self._reading.allowed(wish.host_id, parts).policy, self._clock.now()
+        allowed, now = self._reading.allowed(wish.host_id, parts), self._clock.now()
+        policy = allowed.policy
         if policy is None:
             raise NoWipes
         ticket = Ticket(
@@ -273,6 +283,7 @@ class WipeOrders:
         )
         Ticket.parse(ticket.encode())
         verify_allowed(ticket, policy)
+        _verify_approvable(ticket, allowed)
         return ticket
 
     def _keep(self, session: Session, ticket: Ticket, happening: Happening) -> None:
@@ -406,6 +417,16 @@ def _verified_signer(person: str, held: Known, signed: SignedTicket, allowed: Al
 
 def _signatories(allowed: Allowed) -> Signatories:
     return allowed.signatories or Signatories((), 1)
+
+
+def _verify_approvable(ticket: Ticket, allowed: Allowed) -> None:
+    """Raises TooFewToApprove: however many sign of those who may, it stays an order."""
+    signatories = _signatories(allowed)
+    named = (signatories.names.get(key.key_id, "") for key in signatories.keys)
+    others = {same_name(name) for name in named if name} - {same_name(ticket.requester)}
+    needed = approvals_needed(ticket, signatories, allowed.policy)
+    if len(others) < needed:
+        raise TooFewToApprove(there=len(others), needed=needed)
 
 
 def _verify_not_held(session: Session, ticket: Ticket) -> None:

@@ -31,7 +31,9 @@ class TicketOfAnotherEnrolment(Refused):
 
 class TicketExpired(Refused):
     def __init__(self, *, expires: datetime, now: datetime) -> None:
-        super().__init__(f"the ticket expired at {clock.text(expires)}, it is {clock.text(now)} here")
+        super().__init__(
+            f"the ticket expired at {clock.text(expires)}, it is {clock.text(now)} here; have it ordered anew"
+        )
         self.expires, self.now = expires, now
 
 

@@ -36,7 +36,10 @@ class OtherHost(Refused):
 class NoPolicy(Refused):
     def __init__(self, state: Path, problems: list[str]) -> None:
         why = f": {'; '.join(problems)}" if problems else ""
-        super().__init__(f"the device guard has no policy in force in {state}, so nobody may have a drive wiped{why}")
+        super().__init__(
+            f"the device guard has no policy in force in {state}, so nobody may have a drive wiped{why}; have guard "
+            "and agent run until they fetched it (`leadglass-guard devices` says which is in force)"
+        )
         self.state = state
 
 

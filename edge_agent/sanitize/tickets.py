@@ -10,7 +10,7 @@ from edge_agent.usb_policy.trust import FileUnreadable, read_small
 from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.errors import Malformed, Refused
 from shared.sanitization.exchange import ASKED_FILE, MAX_ASKED_BYTES, TICKET_SUFFIX, Asked
-from shared.sanitization.qr_text import from_lines, is_qr_text
+from shared.sanitization.qr_text import from_lines, from_text, is_qr_text
 
 _MOST_LISTED = 64
 _MAX_FILE_BYTES = 4 * MAX_ENVELOPE_BYTES
@@ -57,7 +57,7 @@ def in_file(file: Path) -> Offered:
         raise NoTicket(file, "it is not there") from exc
     except FileUnreadable as exc:
         raise NoTicket(file, exc.why) from exc
-    return Offered(str(file), _as_text(data) if is_qr_text(data) else data)
+    return Offered(str(file), from_text(data) if is_qr_text(data) else data)
 
 
 def in_text(text: str) -> Offered:
@@ -71,10 +71,3 @@ def is_held(folder: Path) -> bool | None:
         return Asked.parse(read_small(folder / ASKED_FILE, MAX_ASKED_BYTES)).hold
     except (FileNotFoundError, FileUnreadable, Malformed):
         return None
-
-
-def _as_text(data: bytes) -> bytes:
-    try:
-        return from_lines(data.decode("ascii").splitlines())
-    except UnicodeDecodeError as exc:
-        raise Malformed("QR text of a wipe ticket", "not plain text") from exc

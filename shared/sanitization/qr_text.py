@@ -17,12 +17,18 @@ from collections.abc import Sequence
 from hashlib import sha256
 
 from shared.envelope import MAX_ENVELOPE_BYTES
-from shared.errors import Malformed
+from shared.errors import Malformed, Refused
 
 MAX_LINES = 64
 _PART_CHARS = 1000  # version 20 with the least error correction: still readable from a screen
 _LINE = re.compile(rf"LGW1:([1-9][0-9]?)/([1-9][0-9]?):([0-9A-F]{{8}}):([A-Z2-7]{{1,{_PART_CHARS}}})")
-_WHAT = "QR text of a wipe ticket"
+_WHAT = "QR text of a wipe ticket or report"
+
+
+class TooLongForCodes(Refused):
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"{size_bytes} bytes are too many for QR codes; take them along as a file (--out FILE)")
+        self.size_bytes = size_bytes
 
 
 def is_qr_text(data: bytes) -> bool:
@@ -30,9 +36,11 @@ def is_qr_text(data: bytes) -> bool:
 
 
 def to_lines(envelope: bytes, part_chars: int = _PART_CHARS) -> list[str]:
-    """`part_chars` are fewer where a code has to be small, as on a terminal."""
+    """`part_chars` are fewer where a code has to be small, as on a terminal. Raises TooLongForCodes."""
     text = b32encode(zlib.compress(envelope, 9)).decode().rstrip("=")
     parts = [text[at : at + part_chars] for at in range(0, len(text), part_chars)]
+    if len(parts) > MAX_LINES or len(envelope) > MAX_ENVELOPE_BYTES:
+        raise TooLongForCodes(len(envelope))
     return [f"LGW1:{number}/{len(parts)}:{_digest(envelope)}:{part}" for number, part in enumerate(parts, 1)]
 
 
@@ -43,7 +51,7 @@ def from_lines(lines: Sequence[str]) -> bytes:
         raise Malformed(_WHAT, f"expected 1 to {MAX_LINES} lines LGW1:NUMBER/COUNT:DIGEST:TEXT")
     matches = [one for one in found if one]
     if len({(one[2], one[3]) for one in matches}) != 1:
-        raise Malformed(_WHAT, "its lines are of different tickets")
+        raise Malformed(_WHAT, "its lines are of different codes")
     parts = {int(one[1]): one[4] for one in matches}
     count = int(matches[0][2])
     missing = sorted(set(range(1, count + 1)) - set(parts))
@@ -53,6 +61,14 @@ def from_lines(lines: Sequence[str]) -> bytes:
     if _digest(envelope) != matches[0][3]:
         raise Malformed(_WHAT, "a line was misread: the digest is another")
     return envelope
+
+
+def from_text(data: bytes) -> bytes:
+    """Return the envelope that a file of such lines makes. Raises Malformed."""
+    try:
+        return from_lines(data.decode("ascii").splitlines())
+    except UnicodeDecodeError as exc:
+        raise Malformed(_WHAT, "not plain text") from exc
 
 
 def _decompressed(text: str) -> bytes:

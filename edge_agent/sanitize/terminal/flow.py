@@ -234,7 +234,8 @@ class Flow:
 
     def _answered(self, looked: Looked, asked: str, shown: str, keys: str) -> str | None:
         """Return which of `keys` was pressed; None: the person went back."""
-        key = self._ask(partial(screens.confirm_page, looked, asked, "", None, shown), keys + ESCAPE)
+        page = partial(screens.confirm_page, looked, asked, "", None, shown)
+        key = self._ask(page, keys + ESCAPE, is_from_end=True)
         return None if key == ESCAPE else key
 
     # ---- at work
@@ -328,13 +329,18 @@ class Flow:
     def _switch(self) -> None:
         self._language = "en" if self._language == "zh" else "zh"
 
-    def _ask(self, page: Callable[[Speech], Page], keys: str) -> str:
-        """Show a page until one of `keys` is pressed, and return it. Raises TerminalGone."""
-        first = 0
+    def _ask(self, page: Callable[[Speech], Page], keys: str, *, is_from_end: bool = False) -> str:
+        """Show a page until one of `keys` is pressed, and return it. Raises TerminalGone.
+
+        `is_from_end`: its question stands at the end, and is seen first.
+        """
+        first: int | None = None
         while True:
             width, height = self._terminal.size()
             shown = page(self._speech)
             last = max(0, len(list(body_lines(shown.body, width))) - room_for(shown, height))
+            if first is None:
+                first = last if is_from_end else 0
             self._terminal.show(draw(shown, width, height, self._speech, first))
             key = self._terminal.key(None)
             if key == GONE:

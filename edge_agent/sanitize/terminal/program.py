@@ -4,6 +4,7 @@ import argparse
 import json
 import os
 import secrets
+import shlex
 import signal
 import sys
 import time
@@ -29,9 +30,10 @@ from edge_agent.sanitize.terminal.screens import Listed
 from edge_agent.sanitize.tickets import folder_of, in_file, in_folder, is_held
 from shared.canonical import Json
 from shared.clock import SystemClock
-from shared.errors import Refused
+from shared.errors import Refused, Unavailable
 from shared.sanitization.envelope import SignedTicket
 from shared.sanitization.judge import judge
+from shared.sanitization.medium import Medium
 from shared.sanitization.qr_text import to_lines
 from shared.sanitization.ticket import TicketId
 
@@ -58,6 +60,12 @@ class NoSuchTicket(Refused):
         known = "several tickets begin" if found else "no ticket that was begun here begins"
         super().__init__(f"{known} with {named[:40]!r}; `leadglass-wipe status` lists them")
         self.named = named
+
+
+class NotWritten(Unavailable):
+    def __init__(self, file: Path, exc: OSError) -> None:
+        super().__init__(f"the report is not written to {file}: {exc.strerror or 'it failed'}; name another --out FILE")
+        self.file = file
 
 
 class NotOneLeft(Refused):
@@ -132,7 +140,16 @@ def drives(*, as_json: bool) -> int:
         speech = Speech("en")
         print(f"{drive.node}  serial {medium.serial or '-'}  {shown.size(medium.size_bytes)}  {medium.model}")
         print(f"    {medium.kind.value}, serial from {medium.serial_source.value}, {shown.partitions(medium, speech)}")
+        print(f"    order it by  {shlex.join(_as_ordered(medium))}")
     return 0
+
+
+def _as_ordered(medium: Medium) -> Iterator[str]:
+    """Yield the options of `leadglass-server wipe order` that mean this drive, as the ticket is held against it."""
+    yield from ("--serial", medium.serial, "--model", medium.model)
+    if medium.wwn:
+        yield from ("--wwn", medium.wwn)
+    yield from ("--size-bytes", str(medium.size_bytes))
 
 
 def status(places: Places, *, as_json: bool) -> int:
@@ -171,16 +188,18 @@ def verify_ticket(places: Places, file: Path) -> int:
     accepted = _session(places, host).accept(in_file(file).envelope)
     ticket = accepted.ticket
     signers = ", ".join(signer.name for signer in accepted.approved.signers)
-    print(f"ticket {ticket.ticket_id} holds here until {shown.instant(ticket.expires)}")
+    is_used = Attempts(places.state).is_used(ticket.ticket_id)
+    holds = "was begun here before, and cannot be begun again" if is_used else "holds here"
+    print(f"ticket {ticket.ticket_id} {holds}; until {shown.instant(ticket.expires)}")
     print(f"serial {ticket.drive.serial}, asset {ticket.asset}, for {ticket.person}; approved by {signers}")
-    if Attempts(places.state).is_used(ticket.ticket_id):
-        print("it was begun here before, and cannot be begun again")
-        return 1
-    return 0
+    return 1 if is_used else 0
 
 
 def report(places: Places, named: str, out: Path | None) -> int:
-    """Write the signed report of a ticket to a file, or show it as QR codes. Raises NotRoot, NotInstalled."""
+    """Write the signed report of a ticket to a file, or show it as QR codes.
+
+    Raises NotRoot, NotInstalled, NoSuchTicket, NothingToDo, NotWritten, TooLongForCodes.
+    """
     places.verify_there()
     outbox = Outbox(places.state, SystemClock())
     ticket_id = _id(places, named)
@@ -188,7 +207,10 @@ def report(places: Places, named: str, out: Path | None) -> int:
     if signed is None:
         raise NothingToDo(ticket_id)
     if out is not None:
-        out.write_bytes(signed)
+        try:
+            out.write_bytes(signed)
+        except OSError as exc:
+            raise NotWritten(out, exc) from exc
         print(f"{out}: {len(signed)} bytes; take it to the centre: leadglass-server wipe import FILE")
         return 0
     _show_codes(to_lines(signed, _CODE_CHARS))

@@ -213,9 +213,12 @@ def plan_rows(plan: Plan, method: Method, speech: Speech) -> Iterator[Row]:
     yield speech.row("will-do", chosen, strong=True)
     if plan.removes_hidden:
         yield Row("", speech.say("hidden-removed"))
+    why_not: dict[str, list[str]] = {}
     for one in plan.considered:
         if one.technique in method.techniques and one.available is not Available.YES:
-            yield speech.row("why-not", f"{speech.of(TECHNIQUES[one.technique])}: {one.why}")
+            why_not.setdefault(one.why, []).append(speech.of(TECHNIQUES[one.technique]))
+    for why, techniques in why_not.items():
+        yield speech.row("why-not", f"{'; '.join(techniques)}: {why}")
     may_be_stopped = all(one in (Technique.OVERWRITE, Technique.DISCARD) for one in plan.chosen)
     yield speech.text("can-stop" if may_be_stopped else "cannot-stop", strong=not may_be_stopped)
 

@@ -182,7 +182,7 @@ SAYS: Mapping[str, Words] = {
     "interruptible": Words("This can be stopped: press s twice.", "可以停止：按两次 s。"),
     "not-interruptible": Words("This CANNOT be stopped. Leave the machine on.", "不能停止。请保持开机。"),
     "looking": Words("Looking at the drive …", "正在查看此盘……"),
-    "pass": Words("pass {part}, {pattern}", "第 {part} 遍，{pattern}"),
+    "pass": Words("{part}, {pattern}", "{part}，{pattern}"),
     "pass-alone": Words("writing {pattern}", "写入{pattern}"),
     "random": Words("random data", "随机数据"),
     "byte": Words("byte {byte}", "字节 {byte}"),

@@ -20,8 +20,8 @@ from provisioning.verify.__main__ import main as verify
 from shared.clock import SystemClock
 from shared.sanitization.envelope import SignedTicket
 from shared.sanitization.note import NoteEvent, WipeNote
-from shared.sanitization.qr_text import from_lines
-from shared.sanitization.report import WipeReport
+from shared.sanitization.qr_text import from_lines, to_lines
+from shared.sanitization.report import MAX_BYTES, WipeReport
 from shared.sanitization.ticket import Ticket
 from shared.signing import Label, sign_statement
 from tests.control_plane.cli.conftest import Administrator
@@ -143,6 +143,7 @@ def test_a_wipe_is_ordered_approved_done_and_proved(terminal: Terminal, technici
     shown = technician.json("wipe", "show", order)
     assert (shown["state"], shown["detail"]) == ("verified", "cleared-verified")
     assert technician.said("wipe", "list").count(f"{order} verified") == 1
+    assert technician.said("wipe", "list", "--host", "CT 2") == technician.said("wipe", "list", "--host", host_id)
     assert "wipe.judged" in terminal.said("audit", "tail")
     assert terminal.run("audit", "verify")[0] == 0
 
@@ -175,6 +176,17 @@ def test_one_person_takes_a_host_out_of_service_on_the_certificate_of_its_wipe(
     host = HostSide(AgentFolder(tmp_path / "CT 2"), tmp_path)
     _, for_repair = done(host, terminal, technician, "--reason", "repair", *WISH[2:])
     order, certificate = done(host, terminal, technician, *WISH)
+    other = ("--serial", "OTHER1", *DRIVE[2:], *WISH)
+    begun = technician.json("wipe", "order", "CT 2", *other)["order"]
+    terminal.said("wipe", "approve", begun, "--yes")
+    (envelope,) = host.exchange()
+    host.note(SignedTicket.parse(envelope).claimed, 1, NoteEvent.STARTED)
+    host.exchange()
+    code, _, errors = terminal.run("host", "decommission", hosts[0], "--certificate", certificate)
+    assert (code, "OTHER1" in errors, f"order {begun}, which has no certificate" in errors) == (1, True, True)
+    instead = technician.json("wipe", "order", "CT 2", *other)["order"]
+    terminal.said("wipe", "approve", instead, "--yes")
+    technician.said("wipe", "destroyed", instead, "--witness", "Cai", "--means", "shredder HSM 3, H-5")
     forged = tmp_path / "forged.json"
     forged.write_bytes(certificate.read_bytes().replace(b'"reason":"disposal"', b'"reason":"return"'))
 
@@ -223,6 +235,13 @@ def test_a_ticket_and_a_report_are_carried_to_and_from_a_host_without_a_network(
     altered = tmp_path / "altered"
     altered.write_bytes(report.read_bytes()[:-1] + b"\0")
     assert technician.run("wipe", "import", altered)[0] == 1
+    large = tmp_path / "large"
+    large.write_bytes(bytes(MAX_BYTES + 257))
+    code, _, errors = technician.run("wipe", "import", large)
+    assert (code, f"{large} is larger than any report" in errors) == (2, True)
+    scanned = tmp_path / "scanned"
+    scanned.write_text("\n".join(reversed(to_lines(report.read_bytes(), 480))))
+    assert technician.json("wipe", "import", scanned)["state"] == "verified"
     assert technician.json("wipe", "import", report)["state"] == "verified"
 
 

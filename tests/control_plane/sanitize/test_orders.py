@@ -13,7 +13,14 @@ from control_plane.enrolment.standing import Standing
 from control_plane.fleet.states import HostUnknown
 from control_plane.sanitize.holds import HeldAlready, HostHeld
 from control_plane.sanitize.intake import NeverApproved, NoteHeld, NotItsOrder, ReportHeld, ReportOfAnotherDrive
-from control_plane.sanitize.orders import NotApproved, OrderClosed, OrderHeld, SignedBefore, SignedByAnother
+from control_plane.sanitize.orders import (
+    NotApproved,
+    OrderClosed,
+    OrderHeld,
+    SignedBefore,
+    SignedByAnother,
+    TooFewToApprove,
+)
 from control_plane.sanitize.reading import Known, OrderUnknown, ReportOfAnother, find
 from shared.audit.record import Event, Participant
 from shared.envelope import SignerUnknown
@@ -129,6 +136,18 @@ def test_a_threshold_of_the_layer_and_an_override_each_take_two(desk: Desk) -> N
     plain = desk.approved()
 
     assert [desk.state(one) for one in (overriding, plain)] == ["requested", "requested"]
+
+
+def test_an_order_that_nobody_could_have_approved_is_refused_and_recorded(desk: Desk) -> None:
+    bea_alone = dataclasses.replace(PEOPLE, keys=(BEA.public,))
+    desk.people = bea_alone
+    assert desk.state(desk.approved()) == "approved"
+
+    with pytest.raises(TooFewToApprove, match=r"takes 2 people .* names 1; .* policy root propose --add"):
+        desk.order(overrides=(Override.UNDELIVERED_IMAGES,))
+    with pytest.raises(TooFewToApprove, match="names 0"):
+        desk.order(by="bea")
+    assert desk.events()[-1] == Event.WIPE_REQUESTED
 
 
 def test_an_approval_of_who_may_sign_no_more_does_not_count(desk: Desk) -> None:

@@ -1,16 +1,21 @@
 """`leadglass-wipe` without screens: what it says of drives, tickets and reports, and its exit codes."""
 
+import dataclasses
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.session import Confirmed
+from edge_agent.sanitize.terminal import program
 from edge_agent.wipe_main import main
 from shared.sanitization.qr_text import from_lines
 from tests.edge_agent.sanitize.wiping import Bench, Watching, loop_drive
+from tests.shared.sanitization.wipes import DISK
 
 
 @pytest.fixture
@@ -47,6 +52,7 @@ def test_status_and_report_of_what_was_done_and_of_what_was_cut_short(
     said(bench, capsys, "report", str(done.ticket_id)[:8], "--out", str(tmp_path / "report"))
     signed = (bench.state / "out" / f"{done.ticket_id}.report").read_bytes()
     assert (tmp_path / "report").read_bytes() == signed
+    assert "name another --out" in said(bench, capsys, "report", str(done.ticket_id), "--out", str(tmp_path), code=3)
     drawn = said(bench, capsys, "report", str(done.ticket_id), "--qr").splitlines()
     assert from_lines([line for line in drawn if line.startswith("LGW1:")]) == signed
     assert max(len(line) for line in drawn if not line.startswith("LGW1:")) <= 80
@@ -77,3 +83,16 @@ def test_drives_are_told_without_names_or_content(tmp_path: Path, capsys: pytest
     (drive,) = [one for one in map(json.loads, told.splitlines()) if one["node"] == str(node)]
     assert drive["partitions"] == [{"type": "whole disk: ext", "count": 1}]
     assert "MUELLER" not in told
+
+
+def test_a_drive_is_told_as_it_is_ordered(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    medium = dataclasses.replace(DISK, model="ST 4000")
+    drive = Drive(Path("/dev/sdb"), "8:16", Path("/sys/block/sdb"), medium)
+    monkeypatch.setattr(program, "find_drives", lambda: [drive])
+    assert main(["drives"]) == 0
+    printed = capsys.readouterr().out
+
+    (options,) = [line.partition("order it by")[2] for line in printed.splitlines() if "order it by" in line]
+    assert shlex.split(options) == [
+        "--serial", DISK.serial, "--model", "ST 4000", "--wwn", DISK.wwn, "--size-bytes", str(DISK.size_bytes),
+    ]  # fmt: skip

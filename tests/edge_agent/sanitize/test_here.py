@@ -65,7 +65,7 @@ def test_without_a_pin_a_policy_or_this_host_s_own_nobody_may(enrolled: AgentFol
     with pytest.raises(NotPinned):
         look(tmp_path / "nowhere", enrolled.path, now)
     guard = guard_of(enrolled, tmp_path)
-    with pytest.raises(NoPolicy):
+    with pytest.raises(NoPolicy, match="have guard and agent run"):
         look(guard.state, enrolled.path, now)
     other = Trust(HostId(bytes(16)), guard.trust.layer, guard.trust.root)
     accepted(guard)

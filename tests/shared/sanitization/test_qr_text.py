@@ -1,5 +1,6 @@
 """A ticket as text for QR codes: what is read is what was written, or nothing."""
 
+import random
 import zlib
 from base64 import b32encode
 from hashlib import sha256
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from shared.envelope import MAX_ENVELOPE_BYTES
 from shared.errors import Malformed
 from shared.sanitization.envelope import sign_ticket
-from shared.sanitization.qr_text import from_lines, is_qr_text, to_lines
+from shared.sanitization.qr_text import TooLongForCodes, from_lines, is_qr_text, to_lines
 from tests.shared.sanitization.tickets import BEA, CAI, ticket
 
 ENVELOPE = sign_ticket(ticket(), [BEA, CAI]).encode()
@@ -56,6 +57,12 @@ def test_what_would_unpack_to_more_than_a_ticket_is_refused() -> None:
 
     with pytest.raises(Malformed):
         from_lines([f"LGW1:1/1:{sha256(bomb).hexdigest()[:8].upper()}:{text}"])
+
+
+@pytest.mark.parametrize("size", [MAX_ENVELOPE_BYTES + 1, 40_000])
+def test_what_no_reader_would_take_is_not_made_codes_of(size: int) -> None:
+    with pytest.raises(TooLongForCodes, match="--out"):
+        to_lines(random.Random(size).randbytes(size), 480)
 
 
 @given(st.text())

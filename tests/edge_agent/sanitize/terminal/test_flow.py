@@ -1,5 +1,6 @@
 """Where each screen leads, by a person who presses keys as a script says; drives are loop devices."""
 
+import dataclasses
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -17,8 +18,10 @@ from edge_agent.sanitize.terminal.page import Line
 from edge_agent.sanitize.terminal.screens import Listed
 from shared.sanitization.judged import Result
 from shared.sanitization.qr_text import to_lines
-from shared.sanitization.report import Ending
+from shared.sanitization.report import Considered, Ending
+from shared.sanitization.technique import Available, Technique
 from tests.edge_agent.sanitize.wiping import PATIENT, Bench, OnlyThese, Watching, content, loop_drive
+from tests.shared.sanitization.tickets import METHOD
 
 
 class Scripted:
@@ -120,6 +123,32 @@ def test_what_refuses_is_shown_and_noted_once_and_looked_at_again(bench: Bench, 
     assert bench.events(allowed) == ["refused"]
     assert flow.done is not None
     assert flow.done.judged.result is Result.REFUSED
+    assert PATIENT in content(node)
+
+
+def test_what_is_asked_is_seen_however_much_was_not_chosen(bench: Bench, node: Path) -> None:
+    every = tuple(one for one in Technique if one is not Technique.DESTRUCTION)
+    luks_first = sorted(every, key=lambda one: one is not Technique.OVERWRITE)
+    allowed = bench.ticket(node, method=dataclasses.replace(METHOD, techniques=tuple(luks_first)))
+
+    class Refusing(OnlyThese):
+        """A drive of whose techniques each but the overwrite is away for a reason of its own."""
+
+        def considered(self, drive: Drive) -> tuple[Considered, ...]:
+            found = super().considered(drive)
+            return tuple(
+                one if one.technique is Technique.OVERWRITE
+                else dataclasses.replace(one, available=Available.NO, why=f"the {one.technique} is not there")
+                for one in found
+            )  # fmt: skip
+
+    session = bench.session(node, hands=Refusing)
+    terminal = Scripted(
+        ("CT 2: serial", "1"), ("Approved by", ENTER), *typed(allowed.drive.serial), ("Press w", ESCAPE),
+        ("THIS IS THE DRIVE", "q"),
+    )  # fmt: skip
+    flow_of(session, terminal, listed(session, bench.bring(allowed))).run()
+
     assert PATIENT in content(node)
 
 

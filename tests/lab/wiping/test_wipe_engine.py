@@ -12,7 +12,7 @@ from tests.lab.image import Image
 from tests.lab.lab import Lab
 from tests.lab.media import Media
 
-SCRIPT = Path(__file__).parent / "inside" / "wipe.py"
+SCRIPT = Path(__file__).parents[1] / "inside" / "wipe.py"
 SECTORS = 8 << 11
 SIZE = SECTORS * 512
 FILL = f"head -c {SIZE} /dev/zero | tr '\\0' P"

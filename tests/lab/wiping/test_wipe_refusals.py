@@ -8,7 +8,7 @@ from tests.lab.guard import packed
 from tests.lab.lab import Lab
 from tests.lab.media import Media
 
-USES = Path(__file__).parent / "inside" / "wipe_uses.py"
+USES = Path(__file__).parents[1] / "inside" / "wipe_uses.py"
 MIB = 1 << 20
 
 

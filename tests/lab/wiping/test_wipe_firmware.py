@@ -11,7 +11,7 @@ from typing import Any
 from tests.lab.guard import packed
 from tests.lab.lab import Lab
 
-JOBS = Path(__file__).parent / "inside" / "firmware_jobs.py"
+JOBS = Path(__file__).parents[1] / "inside" / "firmware_jobs.py"
 SIZE = 1 << 20
 KINDS = {"ata": "ata-ssd", "scsi": "scsi-disk", "nvme": "nvme"}
 
