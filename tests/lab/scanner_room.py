@@ -126,7 +126,7 @@ def scanner_room(folder: Path) -> Iterator[ScannerRoom]:
         running.publish(POLICY)
         sheet = _stick(folder, running)
         _ext4(folder / "images.img", _DISK)
-        with Lab(image(), Boot(memory="1G")) as lab:
+        with Lab(image(), Boot(memory="1280M")) as lab:
             room = ScannerRoom(lab, running, Session(lab), sheet)
             room.ready()
             yield room

@@ -15,12 +15,12 @@ def main(steps: str, *command: str) -> int:
     with InTerminal(command) as terminal:
         for shown, typed in json.loads(steps):
             try:
-                print(json.dumps(terminal.until(shown, 120)), flush=True)
+                print(json.dumps(terminal.until(shown, 300)), flush=True)
             except NotShown as exc:
                 print(json.dumps(f"NOT SHOWN {exc}"), flush=True)
                 return 99
             terminal.press(typed)
-        return terminal.ended(120)
+        return terminal.ended(300)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ STATE, AGENT, GUARD = "/var/lib/leadglass-wipe", "/var/lib/leadglass", "/var/lib
 TICKET, ENTER = "/run/ticket", "\r"
 PATIENT = b"PATIENT^DATA"
 # The larger is still being written when it is seen to be.
-SIZE, LARGE = 24 << 20, 512 << 20
+SIZE, LARGE = 24 << 20, 256 << 20
 FULL = (PATIENT * SIZE)[:SIZE]
 
 

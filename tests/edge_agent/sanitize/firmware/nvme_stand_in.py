@@ -76,7 +76,7 @@ class Ioctls:
     """umockdev's handler of ioctls, by ctypes; it answers from a thread of GLib's."""
 
     def __init__(self, bed: TestBed, node: str, firmware: Firmware) -> None:
-        self._firmware = firmware
+        self.firmware = firmware
         self._library, glib = ctypes.CDLL("libumockdev.so.0"), ctypes.CDLL("libgobject-2.0.so.0")
         for name in ("base_new", "client_get_arg", "data_resolve", "data_retrieve"):
             getattr(self._library, f"umockdev_ioctl_{name}").restype = _POINTER
@@ -98,7 +98,7 @@ class Ioctls:
         argument = _POINTER(library.umockdev_ioctl_client_get_arg(whose))
         command = self._resolved(argument, 0, COMMAND_BYTES)
         length, dword10 = struct.unpack_from("<II", self._retrieved(command), 36)
-        status, data = self._firmware.admin(self._retrieved(command)[0], dword10, length)
+        status, data = self.firmware.admin(self._retrieved(command)[0], dword10, length)
         if data:
             there = self._resolved(command, ADDRESS_AT, length)
             library.umockdev_ioctl_data_update(
@@ -131,7 +131,7 @@ def seeing(bed: TestBed) -> Any:
 def main(mode: str) -> dict[str, object]:
     bed, firmware = TestBed(), Firmware(mode)
     bed.load(CONTROLLER)
-    Ioctls(bed, "/dev/nvme0", firmware)
+    answering = Ioctls(bed, "/dev/nvme0", firmware)
     here = of(MediumKind.NVME)
     drive = Drive(here.node.with_name("nvme0"), "240:0", here.sysfs, here.medium)
     tools = Tools(seeing(bed))
@@ -150,7 +150,7 @@ def main(mode: str) -> dict[str, object]:
         "detail": step.detail,
         "tool": step.tool,
         "facts": dict(step.facts),
-        "commands": firmware.commands,
+        "commands": answering.firmware.commands,  # it has to live until here: GLib does not keep what it calls
     }
 
 
