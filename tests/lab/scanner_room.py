@@ -59,7 +59,7 @@ received_by = "{receiver}"
 _CLOCK = (Path(__file__).parent / "inside/clock.py").read_bytes()
 _OF = 1_700_000_000  # when its files were made, for the same bytes every time
 _DISK, _STICK = "30G", "96M"
-_PAST_HERE = re.compile(r"[0-9a-f]{8,}|\d+")
+_PAST_HERE = re.compile(r"(?<=leadglass/log/)[0-9a-f]+|[0-9a-f]{8,}|\d+")
 
 
 @dataclass
