@@ -1,4 +1,4 @@
-"""Enrolment codes as QR codes: in a terminal, and as a sheet to print. They carry its text and nothing else.
+"""QR codes: enrolment codes in a terminal and as a sheet to print, and longer text in several codes.
 
 Whoever prints a sheet prints secrets; the file is for its owner alone.
 """
@@ -17,6 +17,14 @@ def in_terminal(code: str) -> str:
     drawn = StringIO()
     segno.make_qr(code, error="m").terminal(drawn, compact=True)
     return drawn.getvalue()
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Print long text that was cut into lines, each as a code and as what it holds."""
+    for number, line in enumerate(lines, 1):
+        drawn = StringIO()
+        segno.make_qr(line, error="l").terminal(drawn, compact=True)
+        print(f"{number} of {len(lines)}\n{drawn.getvalue()}{line}")
 
 
 def sheet(codes: Sequence[tuple[str, str, str]]) -> str:

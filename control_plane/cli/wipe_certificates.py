@@ -1,16 +1,18 @@
-"""Commands about certificates of wipes: have one made, and write it as file and PDF."""
+"""Commands about certificates of wipes: have one made, and give it as file and PDF, or as QR text."""
 
 from argparse import Namespace
 from dataclasses import fields
 from typing import Any
 
 from control_plane.cli.people import door
+from control_plane.cli.qr import print_lines
 from control_plane.durable import write_new
 from control_plane.paper.attachment import MAX_PDF_BYTES
 from shared.canonical import Json
 from shared.errors import IntegrityFailure
 from shared.fields import decode_base64
 from shared.sanitization.certificate import MAX_BYTES, Facts, WipeCertificate
+from shared.sanitization.qr_text import to_lines
 from shared.sanitization.ticket import TicketId
 
 
@@ -42,6 +44,9 @@ def _written(options: Namespace, answer: Any) -> int:
     statement = WipeCertificate.parse(file).body.statement
     if statement.ticket.ticket_id != asked:
         raise CertificateOfAnother(asked, statement.ticket.ticket_id)
+    if options.out is None:
+        print_lines(to_lines(file))
+        return 0
     options.out.mkdir(parents=True, exist_ok=True)
     for name, data in ((f"wipe-{asked}.json", file), (f"wipe-{asked}.pdf", pdf)):
         write_new(options.out / name, data)

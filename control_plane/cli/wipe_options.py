@@ -112,7 +112,9 @@ def _add_certificates(actions: "Commands[argparse.ArgumentParser]", person: Pers
     certify.add_argument("--out", type=Path, required=True, metavar="DIR", help="where both files go")
     certify.set_defaults(run=later("wipe_certificates", "certify"))
     given = _order(person(actions.add_parser("certificate", help="its certificate again, as file and as PDF")))
-    given.add_argument("--out", type=Path, required=True, metavar="DIR", help="where both files go")
+    where = given.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=Path, metavar="DIR", help="where both files go")
+    where.add_argument("--qr", action="store_true", help="the file as QR codes in this terminal, and their text")
     given.set_defaults(run=later("wipe_certificates", "certificate"))
 
 

@@ -4,15 +4,13 @@ import json
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from hashlib import file_digest
-from io import StringIO
 from pathlib import Path
 from typing import Any
-
-import segno
 
 from control_plane.cli.commands import NotConfirmed
 from control_plane.cli.named_host import named_host
 from control_plane.cli.people import door
+from control_plane.cli.qr import print_lines
 from control_plane.durable import write_new
 from control_plane.policy.authoring import load_credential
 from control_plane.policy.evidence import PersonSigner
@@ -129,11 +127,7 @@ def ticket(options: Namespace) -> int:
         write_new(options.out, envelope)
         print(f"{options.out}: give it to `leadglass-wipe --ticket`")
         return 0
-    lines = to_lines(envelope)
-    for number, line in enumerate(lines, 1):
-        drawn = StringIO()
-        segno.make_qr(line, error="l").terminal(drawn, compact=True)
-        print(f"{number} of {len(lines)}\n{drawn.getvalue()}{line}")
+    print_lines(to_lines(envelope))
     return 0
 
 

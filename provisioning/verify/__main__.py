@@ -231,11 +231,14 @@ def _certificate(arguments: argparse.Namespace) -> tuple[bool, list[str], str, d
     from provisioning.verify.wipe_certificate import judge_certificate, judge_page
     from provisioning.verify.wipe_drive import check_drive
     from provisioning.verify.wipe_extract import extract, keys_of_root
+    from shared.sanitization.qr_text import from_text, is_qr_text
 
     trust = _trust(arguments.ca)
     people = None if arguments.policy_root is None else keys_of_root(arguments.policy_root.read_bytes())
     with arguments.file.open("rb") as file:
         data = file.read(MAX_PDF_BYTES + 1)
+    if is_qr_text(data):
+        data = from_text(data)
     report = (judge_page if is_pdf(data) else judge_certificate)(data, trust, people)
     if arguments.drive is not None and report.certificate is not None:
         report = report.and_also(check_drive(report.certificate.body.statement, arguments.drive))

@@ -1,4 +1,4 @@
-"""A signed wipe ticket, or a signed report, as lines of text that fit QR codes, for a host without a network.
+"""A signed wipe ticket, a report or a certificate, as lines of text that fit QR codes, for where no network is.
 
     line  = "LGW1:" || number || "/" || count || ":" || digest || ":" || part
     parts = base32 without padding (RFC 4648 section 6) of the zlib-compressed envelope, cut into pieces
@@ -22,7 +22,7 @@ from shared.errors import Malformed, Refused
 MAX_LINES = 64
 _PART_CHARS = 1000  # version 20 with the least error correction: still readable from a screen
 _LINE = re.compile(rf"LGW1:([1-9][0-9]?)/([1-9][0-9]?):([0-9A-F]{{8}}):([A-Z2-7]{{1,{_PART_CHARS}}})")
-_WHAT = "QR text of a wipe ticket or report"
+_WHAT = "QR text of a wipe ticket, report or certificate"
 
 
 class TooLongForCodes(Refused):

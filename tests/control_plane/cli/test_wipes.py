@@ -153,6 +153,10 @@ def test_a_wipe_is_ordered_approved_done_and_proved(terminal: Terminal, technici
     for name in (f"wipe-{order}.json", f"wipe-{order}.pdf"):
         assert (later / name).read_bytes() == (made_now / name).read_bytes()
         assert verify(["certificate", str(later / name), "--ca", str(host.folder.ca)]) == 0
+    said = terminal.said("wipe", "certificate", order, "--qr")
+    codes = later / "codes.txt"
+    codes.write_text("\n".join(line for line in said.splitlines() if line.startswith("LGW1:")))
+    assert verify(["certificate", str(codes), "--ca", str(host.folder.ca)]) == 0
     assert technician.json("wipe", "show", order)["state"] == "certified"
     assert terminal.run("audit", "verify")[0] == 0
 
