@@ -3,10 +3,10 @@
 from collections import Counter
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A machine with two busy cores must not make a property fail for being slow.
-settings.register_profile("leadglass", max_examples=60, deadline=None)
+settings.register_profile("leadglass", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("leadglass")
 
 
