@@ -6,7 +6,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,10 +83,8 @@ def test_it_goes_on_until_its_deadline_and_is_given_up_then_with_whatever_it_sta
     program = "import subprocess, os\nsubprocess.Popen(['sleep', '600'])\nos.write(1, b'started')\nos.read(0, 0)\n"
     with child(program + "import time; time.sleep(600)") as started:
         assert started.step(_TIMEOUT_S - 0.01) is None
-        began = time.monotonic()
         assert started.step(_TIMEOUT_S) == Answered(b"", "it did not answer within 20 s")
 
-        assert time.monotonic() - began < 1
         started._process.wait(10)
         with pytest.raises(ProcessLookupError):
             os.killpg(started._process.pid, 0)

