@@ -2,7 +2,7 @@
 
 Decoding into types is not strict by itself: white space, the order of members, one that stands twice, another way to
 write a number all pass. So what was decoded is printed again, and only what prints back unchanged counts. What does
-not, and what is rare (a quote in a name, a whole second, an event that only a newer host knows), is read the careful
+not, and what is rare (a quote in a name, an event that only a newer host knows), is read the careful
 way, which also says what is wrong. docs/adr/0040-records-are-read-by-compiled-code.md
 """
 
@@ -95,6 +95,8 @@ class _SentBatch(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     statement: Annotated[bytes, Meta(max_length=MAX_STATEMENT_BYTES)]
 
 
+# Of a whole second no fraction is printed. What follows the time stands nowhere else where nothing is escaped.
+_WHOLE_SECOND = b'Z","v":1,', b'.000000Z","v":1,'
 _RECORD, _BATCH, _PRINTER = Decoder(PlainRecord), Decoder(_SentBatch), Encoder()
 
 
@@ -120,7 +122,8 @@ def record_reader() -> Callable[[bytes], ReadRecord]:
             try:
                 record = decode(public)
                 _PRINTER.encode_into(record, printed)
-                if printed == public and _is_in_form(record):
+                canonical = printed if record.time.microsecond else printed.replace(*_WHOLE_SECOND, 1)
+                if canonical == public and _is_in_form(record):
                     return record
             except ValueError:  # a DecodeError is one too
                 pass
