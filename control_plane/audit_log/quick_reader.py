@@ -16,6 +16,7 @@ from msgspec import DecodeError, Meta, Struct, field
 from msgspec.json import Decoder, Encoder
 
 from shared import clock
+from shared.audit import packed
 from shared.audit.batch import MAX_BYTES, MAX_RECORDS, MAX_STATEMENT_BYTES, Batch
 from shared.audit.record import (
     EVENT_CODES,
@@ -101,7 +102,9 @@ _RECORD, _BATCH, _PRINTER = Decoder(PlainRecord), Decoder(_SentBatch), Encoder()
 
 
 def read_batch(data: bytes) -> Batch:
-    """Return what `Batch.parse` does, and raise what it raises."""
+    """Read a batch in either form, as `Batch.parse` and `unpack` do, and raise what they raise."""
+    if data.startswith(packed.MAGIC):
+        return packed.unpack(data)
     if len(data) <= MAX_BYTES:
         try:
             sent = _BATCH.decode(data)

@@ -12,6 +12,7 @@ from control_plane.audit_log import quick_reader
 from control_plane.audit_log.quick_reader import PlainRecord, read_batch, record_reader
 from shared import canonical
 from shared.audit.batch import MAX_BYTES, MAX_RECORDS, Batch, sign_batch
+from shared.audit.packed import pack
 from shared.audit.record import (
     GENESIS,
     MAX_PUBLIC_BYTES,
@@ -325,6 +326,16 @@ def test_a_sealed_part_of_whatever_size_is_taken_by_both(size: int) -> None:
     assert read_batch(batch.encode()) == Batch.parse(batch.encode()) == batch
 
 
-def test_a_batch_beyond_its_size_is_taken_by_neither() -> None:
+@pytest.mark.parametrize("write", [Batch.encode, pack])
+def test_a_batch_beyond_its_size_is_taken_by_neither(write: Callable[[Batch], bytes]) -> None:
+    large = write(Batch((StoredRecord(b"a" * MAX_SEALED_BYTES, None),) * (MAX_BYTES // MAX_SEALED_BYTES), b"signed"))
+    assert len(large) > MAX_BYTES
+
     with pytest.raises(Malformed, match="larger than"):
-        read_batch(bytes(MAX_BYTES + 1))
+        read_batch(large)
+
+
+def test_a_packed_batch_is_read_as_what_it_is() -> None:
+    assert read_batch(pack(BATCH)) == BATCH
+    with pytest.raises(Malformed, match="packed audit batch"):
+        read_batch(pack(BATCH)[:-1])
