@@ -2,8 +2,8 @@
 
 Decoding into types is not strict by itself: white space, the order of members, one that stands twice, another way to
 write a number all pass. So what was decoded is printed again, and only what prints back unchanged counts. What does
-not, and what is rare (a quote in a name, an event that only a newer host knows), is read the careful
-way, which also says what is wrong. docs/adr/0040-records-are-read-by-compiled-code.md
+not, and what is rare (a quote in a name, an event that only a newer host knows), is read the careful way, which also
+says what is wrong. docs/adr/0040-records-are-read-by-compiled-code.md
 """
 
 import re
@@ -144,7 +144,7 @@ def _is_in_form(record: PlainRecord) -> bool:
         and _is_source(record.source)
         and bytes.fromhex(parent).hex() == parent
         and (committed is None or bytes.fromhex(committed).hex() == committed)
-        and all(map(_is_kind, [one.kind for one in record.what]))
+        and _are_kinds(tuple([one.kind for one in record.what]))
     )
 
 
@@ -154,5 +154,5 @@ def _is_source(text: str) -> bool:
 
 
 @lru_cache
-def _is_kind(text: str) -> bool:
-    return re.fullmatch(r"[a-z]{1,32}", text) is not None
+def _are_kinds(texts: tuple[str, ...]) -> bool:
+    return all(re.fullmatch(r"[a-z]{1,32}", text) for text in texts)
