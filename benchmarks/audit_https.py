@@ -23,6 +23,7 @@ from edge_agent.audit.uploader import PATH
 from edge_agent.config import load_identity
 from edge_agent.https import HttpsDoor, accepted, verified_context
 from shared.audit.batch import ChainHead, sign_batch
+from shared.audit.packed import pack
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, StoredRecord, compose
 from shared.clock import SystemClock
 
@@ -71,7 +72,7 @@ class Sender:
         took = list[float]()
         for data in batches:
             began = perf_counter()
-            accepted(self._door.name, self._door.post(PATH, data, "application/json"))
+            accepted(self._door.name, self._door.post(PATH, data, "application/octet-stream"))
             took.append(1000 * (perf_counter() - began))
         return took
 
@@ -86,7 +87,7 @@ class Sender:
             )
             self._head = ChainHead(seq, stored.leaf)
             records.append(stored)
-        return sign_batch(source, prev, records, self._identity.signer).encode(), [one.public for one in records]
+        return pack(sign_batch(source, prev, records, self._identity.signer)), [one.public for one in records]
 
 
 def run(*, rounds: int, images: int, folder: Path | None) -> Iterator[OverHttps]:

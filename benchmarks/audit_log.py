@@ -24,6 +24,8 @@ from control_plane.tlog.proofs import LogProofs
 from control_plane.tlog.verify import verify_log
 from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
+from shared.audit.batch import Batch
+from shared.audit.packed import pack
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer
 from shared.clock import SystemClock
@@ -138,7 +140,7 @@ def _timed(do: Callable[[], object]) -> Measured:
 def _ours(work: Path, numbers: Iterator[int], batch: int) -> Measured:
     bench = Bench(work / f"ours-{next(numbers)}")
     host = written(bench.enrol(), RECORDS)
-    batches = [host.batch(first, first + batch - 1) for first in range(1, RECORDS, batch)]
+    batches = [pack(Batch.parse(host.batch(first, first + batch - 1))) for first in range(1, RECORDS, batch)]
     # What a sender holds is not the centre's to look through for garbage.
     gc.freeze()
     return _timed(lambda: [bench.audit.take(host.host_id, data) for data in batches])
@@ -165,7 +167,7 @@ def _waits(work: Path) -> Waits:
     for first in range(1, RECORDS, 1000):
         large.deliver(first, first + 999)
     hosts = [written(bench.enrol(), EACH) for _ in range(CLIENTS)]
-    sent = [[host.batch(number, number) for number in range(1, EACH + 1)] for host in hosts]
+    sent = [[pack(Batch.parse(host.batch(number, number))) for number in range(1, EACH + 1)] for host in hosts]
 
     def client(number: int) -> list[float]:
         waited = list[float]()

@@ -21,6 +21,7 @@ from benchmarks.measure import cpu
 from control_plane.audit_log.reading import CERTIFICATES, ChainState
 from control_plane.tlog.proofs import LogProofs
 from shared.audit.batch import sign_batch
+from shared.audit.packed import pack
 from shared.audit.tlog.log_key import LogKeyOffer
 from tests.control_plane.vault.bench import Bench, HostBench
 
@@ -86,7 +87,7 @@ def _next_batch(host: HostBench) -> tuple[bytes, list[tuple[str, int, bytes]]]:
     host.journal.clear()
     written(host, _BATCH)
     rows = [(source, first + at, one.public) for at, one in enumerate(host.journal)]
-    return sign_batch(source, prev, host.journal, host.signer).encode(), rows
+    return pack(sign_batch(source, prev, host.journal, host.signer)), rows
 
 
 def _insert(raw: sqlite3.Connection, rows: list[tuple[str, int, bytes]]) -> None:

@@ -574,6 +574,7 @@ class Agent:
             signer=self._identity.signer,
             log=self._log,
             bell=self._bells.audit,
+            reads=self._centre_reads.knows,
             yields=self._yielding(RECORDS),
         )
         moved = MovedAuditUploader(

@@ -11,7 +11,7 @@ from shared.errors import Malformed
 
 _RFC3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6})?Z")
 
-_1970 = datetime(1970, 1, 1, tzinfo=UTC)
+_1970, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 class Clock(Protocol):
@@ -49,4 +49,4 @@ def parse(value: str) -> datetime:
 
 def microseconds(instant: datetime) -> int:
     """Return how many of them lie between 1970 and `instant`, exactly."""
-    return (instant - _1970) // timedelta(microseconds=1)
+    return (instant - _1970) // _MICROSECOND

@@ -17,8 +17,8 @@ PACKAGES = ("shared", "edge_agent", "control_plane", "provisioning")
 LOCKS = ("agent", "provision", "server", "verify", "demo", "dev")
 
 NEVER_ON_A_HOST = {
-    "alembic", "apiflask", "apscheduler", "argon2-cffi", "cheroot", "flask", "jinja2", "joserfc", "pydantic", "pyotp",
-    "pyyaml", "shamir-mnemonic", "sqlalchemy", "webauthn", "werkzeug",
+    "alembic", "apiflask", "apscheduler", "argon2-cffi", "cheroot", "flask", "jinja2", "joserfc", "msgspec", "pydantic",
+    "pyotp", "pyyaml", "shamir-mnemonic", "sqlalchemy", "webauthn", "werkzeug",
 }  # fmt: skip
 NEVER_AT_THE_CENTRE = {"psutil", "pynetdicom", "pyudev"}
 NEVER_OUTSIDE_DEVELOPMENT = {

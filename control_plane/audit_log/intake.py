@@ -4,18 +4,21 @@ A host brings its own records, or those of one for which it may deliver now; the
 the host that signed them.
 """
 
+from collections.abc import Callable
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log import rows
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.quick_reader import read_batch, record_reader
 from control_plane.audit_log.refusals import Refusals
 from control_plane.db.models import AuditRow
 from control_plane.moving.move import Move, Moves
 from shared.audit.attempt import failure
-from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant
+from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch_by
+from shared.audit.record import Action, Event, Happening, Outcome, Participant, ReadRecord
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
@@ -50,17 +53,17 @@ class AuditIntake:
         Raises HostUnknown, NotCertified, Malformed, BatchOfAnotherHost, MoveOver, WrongSigner, SignatureInvalid,
         AuditAltered, AuditGap, AuditForked, DatabaseUnavailable.
         """
-        source = host_id
+        source, read = host_id, record_reader()
         try:
-            batch = Batch.parse(data)
+            batch = read_batch(data)
             key, move = self._keys.of_active_host(host_id), None
-            source = _claimed_source(batch) or host_id
+            source = _claimed_source(read, batch) or host_id
             if source != host_id:
                 move = self._moves.permitting(source, host_id)
                 if move is None:
                     raise BatchOfAnotherHost(sender=host_id, named=source)
                 key = self._keys.for_statement(str(source), batch.statement)
-            records = verify_batch(batch, str(source), key)
+            records = verify_batch_by(read, batch, str(source), key)
             held = self._commits.run(lambda session: self._keep(session, batch, records, move))
         except (Refused, IntegrityFailure) as exc:
             who = (Participant("host", str(host_id), True),)
@@ -72,7 +75,7 @@ class AuditIntake:
         self._refusals.over(host_id, source)
         return held
 
-    def _keep(self, session: Session, batch: Batch, records: tuple[AuditRecord, ...], move: Move | None) -> int:
+    def _keep(self, session: Session, batch: Batch, records: tuple[ReadRecord, ...], move: Move | None) -> int:
         source, first, last = records[0].source, records[0].seq, records[-1].seq
         held = rows.head(session, source)
         new = judge_arrival(batch, records, held)
@@ -91,10 +94,10 @@ class AuditIntake:
         return last
 
 
-def _claimed_source(batch: Batch) -> HostId | None:
+def _claimed_source(read: Callable[[bytes], ReadRecord], batch: Batch) -> HostId | None:
     """Return whose records a batch says it holds, None where that is no host; nothing of it is believed yet."""
     try:
-        return HostId.parse(AuditRecord.parse(batch.records[0].public).source)
+        return HostId.parse(read(batch.records[0].public).source)
     except (Malformed, IndexError):
         return None
 

@@ -12,7 +12,7 @@ from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.index_service import Token
 from shared.audit.batch import ChainHead
 from shared.audit.question import names_of
-from shared.audit.record import AuditRecord, StoredRecord
+from shared.audit.record import ReadRecord, StoredRecord
 
 # What is said of a thing and is none.
 _NEVER_SOUGHT = {"fact", "time"}
@@ -49,7 +49,7 @@ def keep_statement(session: Session, source: str, first: int, last: int, signed:
 class New:
     """A record that is to be kept, as it came and as it reads, with its leaf and what its private part is about."""
 
-    record: AuditRecord
+    record: ReadRecord
     stored: StoredRecord
     leaf: bytes
     about: tuple[Token, ...] = ()

@@ -26,10 +26,12 @@ def records(
     session: Session, source: str, *, first: int = 0, last: int | None = None
 ) -> Generator[HeldRecord, None, None]:
     """Whoever does not read to the end closes it."""
-    rows = select(AuditRow.seq, AuditRow.public, AuditRow.sealed, AuditRow.leaf)
-    rows = rows.where(AuditRow.source == source, AuditRow.seq >= first).order_by(AuditRow.seq)
+    # Of the table and not of its class, for which more is done with each row.
+    held = AuditRow.__table__.c
+    rows = select(held.seq, held.public, held.sealed, held.leaf)
+    rows = rows.where(held.source == source, held.seq >= first).order_by(held.seq)
     if last is not None:
-        rows = rows.where(AuditRow.seq <= last)
+        rows = rows.where(held.seq <= last)
     with session.execute(rows.execution_options(yield_per=_AT_ONCE)) as found:
         for seq, public, sealed, leaf in found:
             yield HeldRecord(seq, StoredRecord(public, sealed), leaf)

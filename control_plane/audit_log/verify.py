@@ -10,16 +10,17 @@ person accepted that what had them is lost, are passed over; the chain goes on f
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from shared.audit.batch import MAX_RECORDS, AuditAltered, ChainHead, Statement, follow
-from shared.audit.record import AuditRecord, StoredRecord, leaf_hash
+from control_plane.audit_log.quick_reader import record_reader
+from shared.audit.batch import MAX_RECORDS, AuditAltered, Statement, linked
+from shared.audit.record import GENESIS, StoredRecord, leaf_hash
 from shared.errors import IntegrityFailure, Malformed
 from shared.signing import EvidencePublicKey, Label, verify_statement
 
 
-@dataclass(frozen=True)
-class HeldRecord:
-    """A stored row: where it says it belongs, and the leaf hash noted on arrival."""
+class HeldRecord(NamedTuple):
+    """A stored row: where it says it belongs, and the leaf hash noted on arrival. A tuple, as `StoredRecord` is."""
 
     seq: int
     stored: StoredRecord
@@ -74,26 +75,25 @@ def verify_chain(
 
 class _Walk:
     def __init__(self, source: str, records: Iterator[HeldRecord], gaps: Collection[Gap]) -> None:
-        self._source, self._records = source, records
+        self._source, self._records, self._read = source, records, record_reader()
         self._gaps = {(gap.first, gap.last): gap for gap in gaps}
-        self._head = ChainHead()
+        self._seq, self.proved = 0, 0
         # Enough to reach back to the parent of any statement, which covers at most MAX_RECORDS.
-        self._leaves = deque([self._head.leaf], MAX_RECORDS + 1)
-        self.proved = 0
+        self._leaves = deque([GENESIS], MAX_RECORDS + 1)
 
     def passes_over(self, statement: Statement) -> bool:
         """Go on from the last number of a gap, if that is what the statement is about and it begins right here."""
-        gap = self._gaps.get((self._head.seq + 1, statement.last))
-        if gap is None or self._head.seq != self.proved or gap.by != gap.last + 1:
+        gap = self._gaps.get((self._seq + 1, statement.last))
+        if gap is None or self._seq != self.proved or gap.by != gap.last + 1:
             return False
-        self._head = ChainHead(statement.last, statement.head)
+        self._seq = statement.last
         self._leaves = deque([statement.head], MAX_RECORDS + 1)
         self.proved = statement.last
         return True
 
     def advance(self, statement: Statement) -> None:
         """Read on to the statement's last record and hold the chain against what it signs."""
-        while self._head.seq < statement.last:
+        while self._seq < statement.last:
             self._follow(next(self._records, None), statement.last)
         if self._leaf(statement.last) != statement.head:
             raise AuditAltered(
@@ -109,16 +109,17 @@ class _Walk:
             raise AuditAltered(self._source, min(extra.seq, self.proved + 1), "no signed statement covers it")
 
     def _follow(self, held: HeldRecord | None, signed_up_to: int) -> None:
-        expected = self._head.seq + 1
+        expected = self._seq + 1
         if held is None or held.seq > expected:
             raise AuditAltered(self._source, expected, f"it is missing; its source signed up to {signed_up_to}")
         if leaf_hash(held.stored.public) != held.leaf:
             raise AuditAltered(self._source, expected, "its public part is not the one that arrived")
         try:
-            self._head, _ = follow(self._head, self._source, held.stored)
+            linked(self._read, expected, self._leaves[-1], self._source, held.stored)
         except AuditAltered as exc:
             raise self._blamed(exc, held) from exc
-        self._leaves.append(self._head.leaf)
+        self._seq = expected
+        self._leaves.append(held.leaf)
 
     def _blamed(self, found: AuditAltered, held: HeldRecord) -> AuditAltered:
         """Return `found`, or the fault of the record before where this one names another parent.
@@ -127,19 +128,19 @@ class _Walk:
         its successor does not know is named. What a signed head covers stands. Whoever rewrote several in a row left
         one such place, at the last of them.
         """
-        if self._head.seq == self.proved or not self._is_next_with_another_parent(held.stored):
+        if self._seq == self.proved or not self._is_next_with_another_parent(held.stored):
             return found
-        return AuditAltered(self._source, self._head.seq, f"record {held.seq} names another one before it")
+        return AuditAltered(self._source, self._seq, f"record {held.seq} names another one before it")
 
     def _is_next_with_another_parent(self, stored: StoredRecord) -> bool:
         try:
-            record = AuditRecord.parse(stored.public)
+            record = self._read(stored.public)
         except Malformed:
             return False
-        return (record.source, record.seq) == (self._source, self._head.seq + 1) and record.prev != self._head.leaf
+        return (record.source, record.seq) == (self._source, self._seq + 1) and record.prev != self._leaves[-1]
 
     def _leaf(self, seq: int) -> bytes | None:
-        back = self._head.seq - seq
+        back = self._seq - seq
         return self._leaves[-1 - back] if 0 <= back < len(self._leaves) else None
 
 

@@ -22,7 +22,7 @@ from control_plane.tlog.proofs import LogProofs
 from control_plane.vault.receive import ObjectConflict, ObjectOfAnotherHost, VaultIntake
 from control_plane.vault.self_test import SelfTestDesk
 from control_plane.witnesses.gathering import Gathering
-from shared.audit import batch, checkpoint
+from shared.audit import batch, checkpoint, packed
 from shared.audit.tlog import exchange as log_exchange
 from shared.audit.tlog import witnessing
 from shared.enrolment import exchange
@@ -191,7 +191,7 @@ def _add_wipes(app: APIFlask, identities: HostIdentities, wipes: WipeOrders, int
 
 
 def _says_what_it_reads(response: AnyResponse) -> AnyResponse:
-    response.headers[state.READS_HEADER] = ", ".join(state.READS)
+    response.headers[state.READS_HEADER] = ", ".join((*state.READS, packed.MEMBER))
     return response
 
 

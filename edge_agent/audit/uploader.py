@@ -11,7 +11,8 @@ from edge_agent.courtesy import Yields, at_once
 from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, accepted
 from edge_agent.log import Log, why
 from edge_agent.parts import Bell
-from shared.audit.batch import sign_batch
+from shared.audit.batch import Batch, sign_batch
+from shared.audit.packed import MEMBER, pack
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
 from shared.errors import Unavailable
 from shared.identity import HostId
@@ -40,13 +41,15 @@ class AuditUploader:
         signer: EvidenceSigner,
         log: Log,
         bell: Bell,
+        reads: Callable[[str], bool] = lambda _member: False,
         yields: Yields = at_once,
         spread: Callable[[], float] = random.random,
         look_again_s: float = _LOOK_AGAIN_S,
     ) -> None:
+        """`reads` says whether the centre named something among what it reads."""
         self._door, self._host_id, self._journal, self._signer = door, host_id, journal, signer
         self._log, self._spread, self._look_again_s = log, spread, look_again_s
-        self._yields = yields
+        self._yields, self._reads = yields, reads
         self._refused = ""  # why the centre refused last, so that it is recorded once
         self.bell = bell
 
@@ -80,7 +83,7 @@ class AuditUploader:
         if unsent is None:
             return False
         batch = sign_batch(str(self._host_id), unsent.prev, unsent.records, self._signer)
-        answer = self._door.post(PATH, batch.encode(), "application/json")
+        answer = self._post(batch)
         held = held_by(answer)
         if answer.status == _CONFLICT and held is not None and held != unsent.acknowledged:
             self._log.event("audit.gap", held=held)
@@ -107,13 +110,18 @@ class AuditUploader:
         if last is None:
             return False
         batch = sign_batch(str(self._host_id), last.prev, last.records, self._signer)
-        answer = self._door.post(PATH, batch.encode(), "application/json")
+        answer = self._post(batch)
         held = held_by(answer)
         if answer.status != _CONFLICT or held is None or held >= acknowledged:
             return False
         self._log.event("audit.gap", held=held)
         self._journal.acknowledge(held)
         return True
+
+    def _post(self, batch: Batch) -> Answer:
+        if self._reads(MEMBER):
+            return self._door.post(PATH, pack(batch), "application/octet-stream")
+        return self._door.post(PATH, batch.encode(), "application/json")
 
     def _note(self, reason: str) -> None:
         if reason == self._refused:

@@ -8,11 +8,12 @@
 covers every record of the batch and, through `prev`, all that came before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from shared import canonical
-from shared.audit.record import GENESIS, MAX_SEALED_BYTES, AuditRecord, StoredRecord
+from shared.audit.record import GENESIS, MAX_SEALED_BYTES, AuditRecord, ReadRecord, StoredRecord
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import Fields, encode_base64
 from shared.identity import SOURCE_PATTERN
@@ -20,6 +21,9 @@ from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statem
 
 MAX_RECORDS = 1000
 MAX_BYTES = 16 << 20
+MAX_STATEMENT_BYTES = 4096
+
+Read = TypeVar("Read", bound=ReadRecord)
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class Batch:
             raise Malformed("audit batch", f"larger than {MAX_BYTES} bytes")
         fields = Fields(canonical.parse(data, "audit batch"), "audit batch")
         records = tuple(_stored(item) for item in fields.items("records", most=MAX_RECORDS))
-        batch = cls(records, fields.base64("statement", max_bytes=4096))
+        batch = cls(records, fields.base64("statement", max_bytes=MAX_STATEMENT_BYTES))
         fields.done()
         return batch
 
@@ -132,16 +136,22 @@ def verify_batch(batch: Batch, source: str, key: EvidencePublicKey) -> tuple[Aud
 
     Raises Malformed, WrongSigner, SignatureInvalid, AuditAltered.
     """
+    return verify_batch_by(AuditRecord.parse, batch, source, key)
+
+
+def verify_batch_by(
+    read: Callable[[bytes], Read], batch: Batch, source: str, key: EvidencePublicKey
+) -> tuple[Read, ...]:
+    """Do what `verify_batch` does by a reader that takes and refuses what `AuditRecord.parse` does."""
     statement = Statement.parse(verify_statement(batch.statement, Label.AUDIT_BATCH, key))
     if statement.source != source or len(batch.records) != statement.last - statement.first + 1:
         raise Malformed("audit batch", f"its statement is not about {len(batch.records)} records of {source}")
-    head = ChainHead(statement.first - 1, statement.prev)
-    parsed = []
-    for stored in batch.records:
-        head, record = follow(head, source, stored)
-        parsed.append(record)
-    if head.leaf != statement.head:
-        raise AuditAltered(source, head.seq, "the signed head is another")
+    leaf, parsed = statement.prev, list[Read]()
+    for seq, stored in enumerate(batch.records, statement.first):
+        parsed.append(linked(read, seq, leaf, source, stored))
+        leaf = stored.leaf
+    if leaf != statement.head:
+        raise AuditAltered(source, statement.last, "the signed head is another")
     return tuple(parsed)
 
 
@@ -150,21 +160,29 @@ def follow(head: ChainHead, source: str, stored: StoredRecord) -> tuple[ChainHea
 
     Raises AuditAltered, naming the record that does not fit.
     """
-    expected = head.seq + 1
+    record = linked(AuditRecord.parse, head.seq + 1, head.leaf, source, stored)
+    return ChainHead(record.seq, stored.leaf), record
+
+
+def linked(read: Callable[[bytes], Read], seq: int, prev: bytes, source: str, stored: StoredRecord) -> Read:
+    """Return what `stored` says, once it is record `seq` of `source` and names `prev` as the leaf before it.
+
+    Raises AuditAltered.
+    """
     try:
-        record = AuditRecord.parse(stored.public)
+        record = read(stored.public)
     except Malformed as exc:
-        raise AuditAltered(source, expected, str(exc)) from exc
-    if record.source != source or record.seq != expected:
-        raise AuditAltered(source, expected, f"found record {record.seq} of {record.source} in its place")
-    if record.prev != head.leaf:
-        raise AuditAltered(source, expected, "it does not name the record before it")
+        raise AuditAltered(source, seq, str(exc)) from exc
+    if record.source != source or record.seq != seq:
+        raise AuditAltered(source, seq, f"found record {record.seq} of {record.source} in its place")
+    if record.prev != prev:
+        raise AuditAltered(source, seq, "it does not name the record before it")
     if (record.commitment is None) != (stored.sealed is None):
-        raise AuditAltered(source, expected, "its private part was added or taken away")
-    return ChainHead(expected, stored.leaf), record
+        raise AuditAltered(source, seq, "its private part was added or taken away")
+    return record
 
 
-def judge_arrival(batch: Batch, records: Sequence[AuditRecord], held: ChainHead) -> tuple[StoredRecord, ...]:
+def judge_arrival(batch: Batch, records: Sequence[ReadRecord], held: ChainHead) -> tuple[StoredRecord, ...]:
     """Return those records of a verified batch that are new, none when all are held already.
 
     The caller compares what it holds of an overlap with `AuditForked` in mind: this looks at the seam only.

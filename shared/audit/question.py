@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 
 from shared import clock
-from shared.audit.record import MAX_EVENT_CHARS, Action, AuditRecord, Outcome
+from shared.audit.record import MAX_EVENT_CHARS, Action, Outcome, ReadRecord
 from shared.canonical import Json
 from shared.errors import Malformed
 from shared.fields import Fields
@@ -59,7 +59,7 @@ class Question:
         asked.done()
         return question
 
-    def matches(self, record: AuditRecord) -> bool:
+    def matches(self, record: ReadRecord) -> bool:
         """Whether a record is what the public conditions ask for; those of a patient or study are not looked at."""
         wanted = (
             (self.event, record.event.value),
@@ -80,7 +80,7 @@ class Question:
         return tuple((kind, name) for kind, name in asked if name is not None)
 
 
-def names_of(record: AuditRecord) -> frozenset[tuple[str, str]]:
+def names_of(record: ReadRecord) -> frozenset[tuple[str, str]]:
     """Return by which persons, hosts and devices a record is found, whatever their part in it."""
     # One turn over each: every record that is taken in comes by here.
     named = {(who.kind, who.name) for who in record.who if who.kind in _WHO}

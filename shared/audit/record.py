@@ -12,11 +12,12 @@ docs/formats/audit-record.md
 
 import hmac
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import IntEnum, StrEnum
 from hashlib import sha256
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from shared import canonical, clock
 from shared.canonical import Json
@@ -29,10 +30,10 @@ GENESIS = bytes(32)
 SALT_BYTES = 32
 MAX_PUBLIC_BYTES = 16_384
 MAX_SEALED_BYTES = 32_768
-_MAX_NAME_CHARS = 200
-_MAX_WHO, _MAX_WHAT = 16, 64
-_MAX_REASON_CHARS = 1024
-_NAME = rf"[^\x00-\x1f\x7f]{{1,{_MAX_NAME_CHARS}}}"
+MAX_NAME_CHARS = 200
+MAX_WHO, MAX_WHAT = 16, 64
+MAX_REASON_CHARS = 1024
+_NAME = rf"[^\x00-\x1f\x7f]{{1,{MAX_NAME_CHARS}}}"
 MAX_EVENT_CHARS = 40
 _UNKNOWN_EVENT = r"[a-z]+(-[a-z]+)*\.[a-z]+(-[a-z]+)*"
 _NAMED, _KIND = re.compile(_NAME), re.compile(r"[a-z]{1,32}")
@@ -444,6 +445,53 @@ class Happening:
     private: dict[str, Json] | None = None  # what names a patient; sealed before it is written
 
 
+class Named(Protocol):
+    """A participant or a subject, whoever read it."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+class ReadRecord(Protocol):
+    """A record as it was read, by `AuditRecord.parse` or by a reader that takes and refuses the same bytes."""
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def seq(self) -> int: ...
+
+    @property
+    def prev(self) -> bytes: ...
+
+    @property
+    def time(self) -> datetime: ...
+
+    @property
+    def happened(self) -> int: ...
+
+    @property
+    def event(self) -> EventName: ...
+
+    @property
+    def action(self) -> Action: ...
+
+    @property
+    def outcome(self) -> Outcome: ...
+
+    @property
+    def who(self) -> Sequence[Named]: ...
+
+    @property
+    def what(self) -> Sequence[Named]: ...
+
+    @property
+    def commitment(self) -> bytes | None: ...
+
+
 @dataclass(frozen=True)
 class AuditRecord:
     source: str
@@ -502,9 +550,9 @@ class AuditRecord:
             event=_event(fields, source),
             action=_ACTIONS[fields.choice("action", _ACTIONS)],
             outcome=_outcome(fields.integer("outcome", most=12)),
-            who=tuple(_participant(item) for item in fields.items("who", most=_MAX_WHO)),
-            what=tuple(_subject(item) for item in fields.items("what", most=_MAX_WHAT)),
-            reason=fields.text("reason", max_chars=_MAX_REASON_CHARS),
+            who=tuple(_participant(item) for item in fields.items("who", most=MAX_WHO)),
+            what=tuple(_subject(item) for item in fields.items("what", most=MAX_WHAT)),
+            reason=fields.text("reason", max_chars=MAX_REASON_CHARS),
             commitment=None if fields.is_null("private") else fields.hex("private", 32),
         )
         fields.done()
@@ -514,9 +562,9 @@ class AuditRecord:
 # Nearly every record is written in these characters. What matches has the one encoding: with no escapes in it, nothing
 # is left that could be written otherwise.
 _TEXT_OF = r'[^"\\\x00-\x1f\x7f]'
-_ONE_SUBJECT = rf'\{{"kind":"([a-z]{{1,32}})","name":"({_TEXT_OF}{{1,{_MAX_NAME_CHARS}}})"\}}'
+_ONE_SUBJECT = rf'\{{"kind":"([a-z]{{1,32}})","name":"({_TEXT_OF}{{1,{MAX_NAME_CHARS}}})"\}}'
 _ONE_PARTICIPANT = (
-    rf'\{{"kind":"({"|".join(_KINDS)})","name":"({_TEXT_OF}{{1,{_MAX_NAME_CHARS}}})","requestor":(true|false)\}}'
+    rf'\{{"kind":"({"|".join(_KINDS)})","name":"({_TEXT_OF}{{1,{MAX_NAME_CHARS}}})","requestor":(true|false)\}}'
 )
 
 
@@ -527,7 +575,7 @@ def _list_of(one: str) -> str:
 
 _PLAIN = re.compile(
     r'\{"action":"([CRUDE])","code":"([0-9]{6})","event":"([a-z.-]++)","outcome":(0|4|8|12),"prev":"([0-9a-f]{64})",'
-    rf'"private":(?:null|"([0-9a-f]{{64}})"),"reason":"({_TEXT_OF}{{0,{_MAX_REASON_CHARS}}}+)","seq":([1-9][0-9]{{0,14}}+),'
+    rf'"private":(?:null|"([0-9a-f]{{64}})"),"reason":"({_TEXT_OF}{{0,{MAX_REASON_CHARS}}}+)","seq":([1-9][0-9]{{0,14}}+),'
     rf'"source":"({SOURCE_PATTERN})","time":"([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T(?:[01][0-9]|2[0-3])(?::[0-9]{{2}}){{2}}'
     rf'\.[0-9]{{6}}Z)","v":1,"what":{_list_of(_ONE_SUBJECT)},"who":{_list_of(_ONE_PARTICIPANT)}\}}'
 )
@@ -542,7 +590,7 @@ def _plain(public: bytes) -> AuditRecord | None:
             return None
         action, code, name, outcome, prev, private, reason, seq, source, time, what, who = found.groups()
         event, subjects, participants = _EVENTS.get(name), _SUBJECTS.findall(what), _PARTICIPANTS.findall(who)
-        if event is None or EVENT_CODES[event] != code or len(subjects) > _MAX_WHAT or len(participants) > _MAX_WHO:
+        if event is None or EVENT_CODES[event] != code or len(subjects) > MAX_WHAT or len(participants) > MAX_WHO:
             return None
         return AuditRecord(
             source, int(seq), bytes.fromhex(prev), datetime.fromisoformat(time), event, _ACTIONS[action],
@@ -563,9 +611,11 @@ def _event(fields: Fields, source: str) -> EventName:
     return event
 
 
-@dataclass(frozen=True)
-class StoredRecord:
-    """One record as it is kept and sent: the exact public bytes, and the sealed private part or none."""
+class StoredRecord(NamedTuple):
+    """One record as it is kept and sent: the exact public bytes, and the sealed private part or none.
+
+    A tuple, for one is made of each record that is taken in or proved.
+    """
 
     public: bytes
     sealed: bytes | None
@@ -623,9 +673,9 @@ def compose(
             reasons.append(f"private part not kept: {exc.why}")
     record = AuditRecord(
         source, seq, prev, time, happening.event, happening.action, happening.outcome,
-        tuple(replace(who, name=readable(who.name, _MAX_NAME_CHARS)) for who in happening.who),
-        tuple(replace(what, name=readable(what.name, _MAX_NAME_CHARS)) for what in happening.what),
-        readable("; ".join(reasons), _MAX_REASON_CHARS) if reasons else "", commitment,
+        tuple(replace(who, name=readable(who.name, MAX_NAME_CHARS)) for who in happening.who),
+        tuple(replace(what, name=readable(what.name, MAX_NAME_CHARS)) for what in happening.what),
+        readable("; ".join(reasons), MAX_REASON_CHARS) if reasons else "", commitment,
     )  # fmt: skip
     public = record.encode()
     AuditRecord.parse(public)
@@ -679,7 +729,7 @@ def verify_private(record: AuditRecord, salted: bytes) -> None:
 
 
 def _is_name(value: Json) -> bool:
-    return isinstance(value, str) and len(value) <= _MAX_NAME_CHARS and _NAMED.fullmatch(value) is not None
+    return isinstance(value, str) and len(value) <= MAX_NAME_CHARS and _NAMED.fullmatch(value) is not None
 
 
 def _participant(value: Json) -> Participant:

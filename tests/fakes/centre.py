@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from shared.audit import packed
 from shared.audit.batch import AuditGap, Batch, ChainHead, judge_arrival, verify_batch
 from shared.audit.checkpoint import PATH
 from shared.audit.record import AuditRecord, StoredRecord
@@ -233,7 +234,7 @@ class Centre:
         return 200, sign_receipt(receipt, self.receipt_signer or self.receipts)
 
     def take_batch(self, host: str, data: bytes) -> tuple[int, bytes]:
-        batch = Batch.parse(data)
+        batch = packed.unpack(data) if data.startswith(packed.MAGIC) else Batch.parse(data)
         source, log = AuditRecord.parse(batch.records[0].public).source, self.audit
         if source != host:
             if (source, host) not in self.moves:

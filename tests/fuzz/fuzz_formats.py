@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from control_plane.audit_log.quick_reader import read_batch, record_reader
 from edge_agent.audit.uploader import held_by
 from edge_agent.config import HostConfig
 from edge_agent.enrol.judge import verify_centre, verify_certificate
@@ -34,7 +35,8 @@ from edge_agent.usb_policy import exchange
 from edge_agent.usb_policy.trust import Trust
 from shared.audit.batch import Batch, ChainHead, Statement, sign_batch, verify_batch
 from shared.audit.checkpoint import AcceptedLoss, CheckpointAnswer, CheckpointQuestion
-from shared.audit.record import AuditRecord
+from shared.audit.packed import pack, unpack
+from shared.audit.record import AuditRecord, ReadRecord
 from shared.audit.tlog.add_checkpoint import AddCheckpoint
 from shared.audit.tlog.witnessing import Cosigned, HeadAnswer, HeadQuestion
 from shared.custody.frames import FrameStatement
@@ -134,6 +136,39 @@ def _batch(data: bytes) -> None:
     verify_batch(Batch.parse(data), str(made.HOST), made.HOST_SIGNER.public)
 
 
+def _packed(data: bytes) -> None:
+    batch = unpack(data)
+    assert pack(batch) == data, "two encodings of one batch are read"
+    verify_batch(batch, str(made.HOST), made.HOST_SIGNER.public)
+
+
+def _quick_batch(data: bytes) -> None:
+    """Both ways of reading, which have to refuse the same in the same words."""
+    assert _outcome(read_batch, data) == _outcome(Batch.parse, data), "two readers disagree on a batch"
+
+
+def _quick_record(public: bytes) -> None:
+    quick, careful = _outcome(record_reader(), public), _outcome(AuditRecord._parse_any, public)
+    assert (quick is None) == (careful is None), "two readers disagree on a record"
+    assert quick is None or _same(quick, careful), "two readers read another record"  # type: ignore[arg-type]
+
+
+def _outcome(read: Callable[[bytes], object], data: bytes) -> object:
+    try:
+        return read(data)
+    except Malformed:
+        return None
+
+
+def _same(one: ReadRecord, other: ReadRecord) -> bool:
+    names = ("source", "seq", "prev", "time", "happened", "event", "action", "outcome", "commitment")
+    return all(getattr(one, name) == getattr(other, name) for name in names) and all(
+        [(each.kind, each.name) for each in getattr(one, name)]
+        == [(each.kind, each.name) for each in getattr(other, name)]
+        for name in ("who", "what")
+    )
+
+
 def _capture_record(sealed: bytes) -> bytes:
     parts = object_file.parse(BytesIO(sealed))
     return verify_statement(parts.record, Label.CAPTURE, made.HOST_SIGNER.public)
@@ -212,6 +247,7 @@ def _receipt(data: bytes) -> None:
 
 _PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 _CHECKPOINT = sign_batch(str(made.HOST), bytes(32), made.chain(1), made.HOST_SIGNER).statement
+_PLAIN = made.chain(3)
 _ARCHIVE = Peer("PACS", "127.0.0.1", 104)
 _RICH_POLICY = replace(
     made.policy(),
@@ -323,6 +359,11 @@ TARGETS = (
         _batch,
         (sign_batch(str(made.HOST), bytes(32), made.chain(4), made.HOST_SIGNER).encode(),),
     ),
+    Target(
+        "batch-read-twice", _quick_batch, (sign_batch(str(made.HOST), bytes(32), _PLAIN, made.HOST_SIGNER).encode(),)
+    ),
+    Target("packed-batch", _packed, (pack(sign_batch(str(made.HOST), bytes(32), made.chain(4), made.HOST_SIGNER)),)),
+    Target("audit-record-read-twice", _quick_record, tuple(record.public for record in _PLAIN)),
     Target(
         "spool-export-manifest",
         _Patched(Label.SPOOL_EXPORT, _manifest, made.HOST_SIGNER),

@@ -470,16 +470,38 @@ def audit_leaf(public: bytes) -> str:
     return hashlib.sha256(b"\x00" + public).hexdigest()
 
 
-def audit_batch(data: bytes, source: str, spki: bytes, held_seq: int, held_leaf: str) -> list[str]:
-    """Sections 5 and 6: the leaves of the records that are new."""
-    _need(len(data) <= 16_777_216, "Malformed", "batch size")
+def _written_batch(data: bytes) -> tuple[list[tuple[bytes, bool]], bytes]:
     batch = _read(data, _BATCH)
     records = []
     for item in batch["records"]:
         if item["sealed"] is not None:
             _base64(item["sealed"], 32_768)
         records.append((item["public"].encode(), item["sealed"] is not None))
-    signed = _base64(batch["statement"], 4096)
+    return records, _base64(batch["statement"], 4096)
+
+
+def _packed_batch(data: bytes) -> tuple[list[tuple[bytes, bool]], bytes]:
+    def number(at: int) -> int:
+        _need(at + 2 <= len(data), "Malformed", "cut")
+        return data[at] << 8 | data[at + 1]
+
+    version, count, statement_bytes = number(6), number(8), number(10)
+    _need(version == 1 and count <= 1000 and statement_bytes <= 4096, "Malformed", "head of a packed batch")
+    lengths = 12 + statement_bytes
+    sizes = [(number(lengths + 4 * nth), number(lengths + 4 * nth + 2)) for nth in range(count)]
+    at, records = lengths + 4 * count, []
+    for public_bytes, sealed_bytes in sizes:
+        _need(sealed_bytes <= 32_768, "Malformed", "sealed part")
+        records.append((data[at : at + public_bytes], sealed_bytes > 0))
+        at += public_bytes + sealed_bytes
+    _need(at == len(data), "Malformed", "length")
+    return records, data[12:lengths]
+
+
+def audit_batch(data: bytes, source: str, spki: bytes, held_seq: int, held_leaf: str) -> list[str]:
+    """Sections 5 and 6: the leaves of the records that are new."""
+    _need(len(data) <= 16_777_216, "Malformed", "batch size")
+    records, signed = _packed_batch(data) if data[:6] == b"LGPACK" else _written_batch(data)
     stated = _read(statement(signed, "leadglass audit batch v1", spki), _STATEMENT)
     _need(stated["first"] <= stated["last"], "Malformed", "backwards")
     first, last = stated["first"], stated["last"]

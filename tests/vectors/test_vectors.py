@@ -27,6 +27,7 @@ from provisioning.verify.image import DATASET, PIXELS, SYNTAX, ImageJudge
 from provisioning.verify.part10 import split
 from provisioning.verify.pixels import compare
 from shared import canonical, clock
+from shared.audit import packed
 from shared.audit.batch import Batch, ChainHead, judge_arrival, verify_batch
 from shared.audit.record import StoredRecord, open_private
 from shared.custody.frames import FrameStatement, Pixels, verify_frames
@@ -155,8 +156,9 @@ def our_public_key(given: Value) -> Value:
 
 
 def our_batch(given: Value) -> Value:
-    batch = Batch.parse(b64(given, "batch"))
-    assert batch.encode() == b64(given, "batch")
+    data = b64(given, "batch")
+    batch = packed.unpack(data) if data.startswith(packed.MAGIC) else Batch.parse(data)
+    assert data in (batch.encode(), packed.pack(batch))
     records = verify_batch(batch, given["source"], EvidencePublicKey.parse(b64(given, "spki")))
     held = ChainHead(given["held"]["seq"], bytes.fromhex(given["held"]["leaf_hex"]))
     return {"result": "verified", "new_leaves_hex": [new.leaf.hex() for new in judge_arrival(batch, records, held)]}

@@ -77,7 +77,7 @@ def test_a_host_that_enrolled_is_let_in(door: Open, host: EnrolledHost, trusting
     answer = door.hosts(context, "GET", "/api/v1/policy/head")
     assert answer.status == 404
     assert problem(answer)["detail"] == "no policy is published yet"
-    assert answer.headers["Leadglass-Reads"] == "budget", "as agents ask before they tell"
+    assert answer.headers["Leadglass-Reads"] == "budget, packed-audit-batch", "as agents ask before they tell"
 
 
 def test_the_host_door_stays_shut_without_a_client_certificate(door: Open, trusting: Trusting) -> None:

@@ -10,8 +10,9 @@ from edge_agent.audit.journal import Journal
 from edge_agent.audit.uploader import AuditUploader
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
-from edge_agent.https import DoorRefused, DoorUnavailable, HttpsDoor, verified_context
+from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
+from shared.audit.packed import MAGIC, MEMBER
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
@@ -31,6 +32,34 @@ def upload(host: Host, enrolled: AgentFolder) -> Iterator[AuditUploader]:
     door = HttpsDoor(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
     yield AuditUploader(door, host_id=host.host_id, journal=host.journal, signer=host.signer, log=host.log, bell=Bell())
     door.close()
+
+
+@pytest.mark.parametrize("reads", [False, True])
+def test_records_travel_packed_to_a_centre_that_reads_that_and_as_json_to_another(
+    centre: Centre, host: Host, enrolled: AgentFolder, reads: bool
+) -> None:
+    doors, sent = load_identity(enrolled).config.doors, list[bytes]()
+
+    class Door(HttpsDoor):
+        def post(self, path: str, body: bytes, content_type: str) -> Answer:
+            sent.append(body)
+            return super().post(path, body, content_type)
+
+    door = Door(doors.host, doors.https_port, verified_context(enrolled.ca, enrolled.tls), timeout_s=5)
+    named = {MEMBER} if reads else set[str]()
+    upload = AuditUploader(
+        door, host_id=host.host_id, journal=host.journal, signer=host.signer, log=host.log, bell=Bell(),
+        reads=named.__contains__,
+    )  # fmt: skip
+    host.journal.record(STARTED)
+    upload.send_next()
+    named ^= {MEMBER}  # the centre was upgraded, or put back
+    host.journal.record(STARTED)
+    upload.send_next()
+    door.close()
+
+    assert [body.startswith(MAGIC) for body in sent] == [reads, not reads]
+    assert arrived(centre) == [1, 2]
 
 
 def arrived(centre: Centre) -> list[int]:

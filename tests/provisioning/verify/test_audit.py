@@ -40,7 +40,7 @@ def with_record(batch: Batch, index: int, change: Callable[[StoredRecord], Store
 
 
 def edited(record: StoredRecord) -> StoredRecord:
-    return replace(record, public=record.public.replace(b'"outcome":0', b'"outcome":8'))
+    return record._replace(public=record.public.replace(b'"outcome":0', b'"outcome":8'))
 
 
 def test_whole_chains_are_verified() -> None:
@@ -93,7 +93,7 @@ def test_a_record_cut_out_of_a_batch_is_named() -> None:
 
 
 def test_a_private_part_taken_away_is_named() -> None:
-    report = judge(with_record(HOST.batch(1, 9), 3, lambda record: replace(record, sealed=None)))
+    report = judge(with_record(HOST.batch(1, 9), 3, lambda record: record._replace(sealed=None)))
 
     assert (only(report).state, only(report).first_bad) == (ChainState.ALTERED, 4)
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from shared import canonical
 from shared.audit.batch import Batch, ChainHead, Statement, sign_batch
+from shared.audit.packed import pack
 from shared.audit.record import (
     GENESIS,
     Action,
@@ -71,7 +72,7 @@ def chain(boxes: KeptBoxes, happenings: Sequence[Happening] = _HAPPENINGS, story
 
 def scenarios(boxes: KeptBoxes) -> Files:
     made = _Batches(boxes)
-    for add in (_good, _altered, _history, _statement, _form):
+    for add in (_good, _altered, _history, _statement, _form, _packed):
         add(made)
     files = made.files | _private(boxes, made.records)
     return {f"audit-record/{name}.json": text for name, text in files.items()}
@@ -259,6 +260,35 @@ def _form(to: _Batches) -> None:
     }
     for name, (about, data) in cases.items():
         to.add(f"bad-form-{name}", about, data, "Malformed")
+
+
+def _packed(to: _Batches) -> None:
+    """The second form of a batch, in which lengths say where a part ends."""
+    good, count = pack(to.batch), len(to.records)
+    lengths_at = 12 + len(to.batch.statement)
+    to.add("ok-packed", "A whole chain, packed, from a source that is new.", good, to.accepted(to.records))
+    to.add("ok-packed-again", "The same, where it is held already.", good, to.accepted([]), held=count)
+    edited = good.replace(b"ROGUE", b"ROGUF")
+    to.add("bad-packed-edited", "A word of the third record is changed.", edited, "AuditAltered")
+    unsealed = pack(Batch((to.records[0], to.records[1]._replace(sealed=None), *to.records[2:]), to.batch.statement))
+    to.add("bad-packed-private-part-removed", "A length of 0 where a sealed part was.", unsealed, "AuditAltered")
+    too_many = pack(Batch((StoredRecord(b"", None),) * 1001, to.batch.statement))
+    too_large = pack(Batch((to.records[0]._replace(sealed=bytes(32_769)), *to.records[1:]), to.batch.statement))
+    moved = bytearray(good)
+    moved[lengths_at + 1] ^= 1
+    cases = {
+        "cut": ("The last byte is missing.", good[:-1]),
+        "longer": ("A byte follows the last part.", good + b"\x00"),
+        "head": ("It ends within its fixed parts.", good[:11]),
+        "lengths": ("It ends within its lengths.", good[: lengths_at + 3]),
+        "length": ("A length is another.", bytes(moved)),
+        "version": ("Version 2.", good[:6] + b"\x00\x02" + good[8:]),
+        "too-many-records": ("1,001 records.", too_many),
+        "sealed-too-large": ("A sealed part of 32,769 bytes.", too_large),
+        "statement-too-large": ("A statement of 4,097 bytes.", pack(Batch(to.batch.records, bytes(4097)))),
+    }
+    for name, (about, data) in cases.items():
+        to.add(f"bad-packed-{name}", about, data, "Malformed")
 
 
 def _private(boxes: KeptBoxes, records: Sequence[StoredRecord]) -> Files:

@@ -1,0 +1,158 @@
+"""Reads records and batches by compiled code, and takes and refuses what the careful readers do, byte for byte.
+
+Decoding into types is not strict by itself: white space, the order of members, one that stands twice, another way to
+write a number all pass. So what was decoded is printed again, and only what prints back unchanged counts. What does
+not, and what is rare (a quote in a name, an event that only a newer host knows), is read the careful way, which also
+says what is wrong. docs/adr/0040-records-are-read-by-compiled-code.md
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Annotated, Literal
+
+from msgspec import DecodeError, Meta, Struct, field
+from msgspec.json import Decoder, Encoder
+
+from shared import clock
+from shared.audit import packed
+from shared.audit.batch import MAX_BYTES, MAX_RECORDS, MAX_STATEMENT_BYTES, Batch
+from shared.audit.record import (
+    EVENT_CODES,
+    MAX_NAME_CHARS,
+    MAX_PUBLIC_BYTES,
+    MAX_REASON_CHARS,
+    MAX_SEALED_BYTES,
+    MAX_WHAT,
+    MAX_WHO,
+    Action,
+    AuditRecord,
+    Event,
+    Outcome,
+    ReadRecord,
+    StoredRecord,
+)
+from shared.identity import SOURCE_PATTERN
+
+_Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
+_Digest = Annotated[str, Meta(min_length=64, max_length=64)]
+_EVENTS, _CODES = {one.value: one for one in Event}, {one.value: code for one, code in EVENT_CODES.items()}
+
+
+# Members stand in the order in which canonical JSON has them, for they are printed so.
+class PlainParticipant(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    kind: Literal["person", "host", "service", "ae"]
+    name: _Name
+    requestor: bool
+
+
+class PlainSubject(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    kind: str
+    name: _Name
+
+
+class PlainRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    """A public part that was written plainly; what nobody asks of it is not made."""
+
+    action: Action
+    code: str
+    event_name: str = field(name="event")
+    outcome: Outcome
+    parent: _Digest = field(name="prev")
+    committed: _Digest | None = field(name="private")
+    reason: Annotated[str, Meta(max_length=MAX_REASON_CHARS)]
+    seq: Annotated[int, Meta(ge=1, le=2**53 - 1)]
+    source: str
+    time: datetime
+    v: Literal[1]
+    what: Annotated[tuple[PlainSubject, ...], Meta(max_length=MAX_WHAT)]
+    who: Annotated[tuple[PlainParticipant, ...], Meta(max_length=MAX_WHO)]
+
+    @property
+    def prev(self) -> bytes:
+        return bytes.fromhex(self.parent)
+
+    @property
+    def happened(self) -> int:
+        return clock.microseconds(self.time)
+
+    @property
+    def event(self) -> Event:
+        return _EVENTS[self.event_name]
+
+    @property
+    def commitment(self) -> bytes | None:
+        return None if self.committed is None else bytes.fromhex(self.committed)
+
+
+class _Sent(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    public: Annotated[str, Meta(max_length=MAX_SEALED_BYTES)]
+    sealed: Annotated[bytes, Meta(max_length=MAX_SEALED_BYTES)] | None
+
+
+class _SentBatch(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+    records: Annotated[tuple[_Sent, ...], Meta(max_length=MAX_RECORDS)]
+    statement: Annotated[bytes, Meta(max_length=MAX_STATEMENT_BYTES)]
+
+
+# Of a whole second no fraction is printed. What follows the time stands nowhere else where nothing is escaped.
+_WHOLE_SECOND = b'Z","v":1,', b'.000000Z","v":1,'
+_RECORD, _BATCH, _PRINTER = Decoder(PlainRecord), Decoder(_SentBatch), Encoder()
+
+
+def read_batch(data: bytes) -> Batch:
+    """Read a batch in either form, as `Batch.parse` and `unpack` do, and raise what they raise."""
+    if data.startswith(packed.MAGIC):
+        return packed.unpack(data)
+    if len(data) <= MAX_BYTES:
+        try:
+            sent = _BATCH.decode(data)
+        except DecodeError:
+            return Batch.parse(data)
+        if _PRINTER.encode(sent) == data:
+            return Batch(tuple([StoredRecord(one.public.encode(), one.sealed) for one in sent.records]), sent.statement)
+    return Batch.parse(data)
+
+
+def record_reader() -> Callable[[bytes], ReadRecord]:
+    """Return what reads records as `AuditRecord.parse` does; for one thread, as it prints into a buffer of its own."""
+    decode, printed = _RECORD.decode, bytearray()
+
+    def read(public: bytes) -> ReadRecord:
+        # Without a backslash nothing in it is escaped, so all of its text is readable but for one character.
+        if len(public) <= MAX_PUBLIC_BYTES and public.find(b"\\") < 0 and public.find(b"\x7f") < 0:
+            try:
+                record = decode(public)
+                _PRINTER.encode_into(record, printed)
+                canonical = printed if record.time.microsecond else printed.replace(*_WHOLE_SECOND, 1)
+                if canonical == public and _is_in_form(record):
+                    return record
+            except ValueError:  # a DecodeError is one too
+                pass
+        return AuditRecord.parse(public)
+
+    return read
+
+
+def _is_in_form(record: PlainRecord) -> bool:
+    """Look at what the types leave open. Raises ValueError: no hex digits."""
+    parent, committed = record.parent, record.committed
+    return (
+        _CODES.get(record.event_name) == record.code
+        and record.time.tzinfo is UTC
+        and _is_source(record.source)
+        and bytes.fromhex(parent).hex() == parent
+        and (committed is None or bytes.fromhex(committed).hex() == committed)
+        and _are_kinds(tuple([one.kind for one in record.what]))
+    )
+
+
+@lru_cache
+def _is_source(text: str) -> bool:
+    return re.fullmatch(SOURCE_PATTERN, text) is not None
+
+
+@lru_cache
+def _are_kinds(texts: tuple[str, ...]) -> bool:
+    return all(re.fullmatch(r"[a-z]{1,32}", text) for text in texts)
