@@ -10,9 +10,11 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import Certificate, Host
-from control_plane.db.transactions import snapshot
+from control_plane.db import driver
+from control_plane.db.models import Certificate
+from control_plane.db.transactions import answering, snapshot
 from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.standing import ENDED
 from control_plane.fleet.states import HostUnknown
 from shared.enrolment.chain import ChainBroken, Trust, verify_chain
 from shared.errors import IntegrityFailure
@@ -21,7 +23,10 @@ from shared.signing import EvidencePublicKey, signing_key_id
 
 _REMEMBERED = 4096
 # Made once: each batch runs them, and making one takes longer than running it.
-_ACTIVE = select(Host.evidence_spki).where(Host.host_id == bindparam("of"), Host.active)
+_OF_HOST = (
+    "SELECT h.evidence_spki, h.standing, c.pem FROM hosts h "
+    "LEFT JOIN certificates c ON c.subject = h.host_id AND c.kind = ? WHERE h.host_id = ?"
+)
 _CERTIFICATES = (
     select(Certificate.pem)
     .where(Certificate.subject == bindparam("of"), Certificate.kind == Kind.EVIDENCE)
@@ -50,11 +55,11 @@ class EvidenceKeys:
 
     def of_active_host(self, host_id: HostId) -> EvidencePublicKey:
         """Return the key with which an active host signs now. Raises HostUnknown, NotCertified."""
-        with snapshot(self._database) as session:
-            spki = session.scalar(_ACTIVE, {"of": str(host_id)})
-            if spki is None:
-                raise HostUnknown(host_id)
-            pems = _held(session, str(host_id))
+        with answering(), self._database() as session:
+            rows = driver.run(session, _OF_HOST, (Kind.EVIDENCE.value, str(host_id))).all()
+        if not rows or rows[0].standing in ENDED:
+            raise HostUnknown(host_id)
+        spki, pems = driver.blob(rows[0].evidence_spki), [row.pem for row in rows if row.pem is not None]
         for key in self._certified(str(host_id), pems):
             if key.spki == spki:
                 return key

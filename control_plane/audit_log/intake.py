@@ -6,7 +6,6 @@ the host that signed them.
 
 from collections.abc import Callable
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log import rows
@@ -14,7 +13,7 @@ from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.quick_reader import read_batch, record_reader
 from control_plane.audit_log.refusals import Refusals
-from control_plane.db.models import AuditRow
+from control_plane.db import driver
 from control_plane.moving.move import Move, Moves
 from shared.audit.attempt import failure
 from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch_by
@@ -22,6 +21,8 @@ from shared.audit.record import Action, Event, Happening, Outcome, Participant, 
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
+
+_HELD = "SELECT seq, leaf FROM audit_records WHERE source = ? AND seq BETWEEN ? AND ? ORDER BY seq"
 
 
 class BatchOfAnotherHost(Refused):
@@ -89,8 +90,7 @@ class AuditIntake:
         # Each record names the leaf of the one before it, which was verified: none is made twice.
         leaves = [*(record.prev for record in records[1:]), new[-1].leaf][-len(new) :]
         kept = [rows.New(*one) for one in zip(records[-len(new) :], new, leaves, strict=True)]
-        rows.insert(session, kept, now, self._sequencer)
-        rows.keep_statement(session, source, first, last, batch.statement)
+        rows.keep(session, rows.Arrival(source, first, last, batch.statement, kept, now), self._sequencer)
         return last
 
 
@@ -105,7 +105,6 @@ def _claimed_source(read: Callable[[bytes], ReadRecord], batch: Batch) -> HostId
 def _verify_overlap(session: Session, batch: Batch, source: str, first: int) -> None:
     """Raises AuditForked: a record that is held already is another one in this batch."""
     last = first + len(batch.records) - 1
-    held = select(AuditRow.seq, AuditRow.leaf).where(AuditRow.source == source, AuditRow.seq.between(first, last))
-    for seq, leaf in session.execute(held.order_by(AuditRow.seq)):
-        if batch.records[seq - first].leaf != leaf:
-            raise AuditForked(source, seq)
+    for held in driver.run(session, _HELD, (source, first, last)).all():
+        if batch.records[held.seq - first].leaf != held.leaf:
+            raise AuditForked(source, held.seq)

@@ -1,4 +1,7 @@
-"""Records as rows: the end of a chain, and one more record or statement after it."""
+"""Records as rows: the end of a chain, and what comes after it.
+
+Within a group of commits what its members keep is written once for all of them, at the end.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,42 +10,26 @@ from datetime import datetime
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from control_plane.audit_log.pieces import cut
+from control_plane.db import driver
 from control_plane.db.models import AuditRow, AuditStatement
+from control_plane.tlog import rows as log
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.index_service import Token
 from shared.audit.batch import ChainHead
-from shared.audit.question import names_of
 from shared.audit.record import ReadRecord, StoredRecord
 
 # What is said of a thing and is none.
 _NEVER_SOUGHT = {"fact", "time"}
+_GATHERED = "gathered records"
 _RECEIVED = AuditRow.__table__.c.received
-# Made once: each record runs them, and making one takes longer than running it.
-_LAST = select(AuditRow.seq, AuditRow.leaf).where(AuditRow.source == bindparam("of")).order_by(AuditRow.seq.desc())
-_LAST = _LAST.limit(1)
+_LAST = "SELECT seq, leaf FROM audit_records WHERE source = ? ORDER BY seq DESC LIMIT 1"
 _LAST_STATEMENT = (
     select(AuditStatement)
     .where(AuditStatement.source == bindparam("of"))
     .order_by(AuditStatement.last.desc(), AuditStatement.first)
     .limit(1)
 )
-
-
-def head(session: Session, source: str) -> ChainHead:
-    """Return the last record held of `source`."""
-    row = session.execute(_LAST, {"of": source}).first()
-    return ChainHead(row.seq, row.leaf) if row else ChainHead()
-
-
-def last_statement(session: Session, source: str) -> AuditStatement | None:
-    return session.scalars(_LAST_STATEMENT, {"of": source}).first()
-
-
-def keep_statement(session: Session, source: str, first: int, last: int, signed: bytes) -> None:
-    """Keep what `source` signed, unless it has signed about just these records before: the first word stays."""
-    _insert(
-        session, "audit_statements (source, first, last, statement)", [(source, first, last, signed)], where_new=True
-    )
 
 
 @dataclass(frozen=True)
@@ -55,46 +42,135 @@ class New:
     about: tuple[Token, ...] = ()
 
 
-def insert(session: Session, new: Sequence[New], received: datetime, sequencer: Sequencer) -> None:
+@dataclass(frozen=True)
+class Arrival:
+    """Records of one source, one after the other, and what it signed about `first` to `last`."""
+
+    source: str
+    first: int
+    last: int
+    statement: bytes
+    new: Sequence[New]
+    received: datetime
+
+
+def head(session: Session, source: str) -> ChainHead:
+    """Return the last record held of `source`."""
+    settle(session, source)
+    row = driver.run(session, _LAST, (source,)).first()
+    return ChainHead(row.seq, row.leaf) if row else ChainHead()
+
+
+def last_statement(session: Session, source: str) -> AuditStatement | None:
+    settle(session, source)
+    return session.scalars(_LAST_STATEMENT, {"of": source}).first()
+
+
+def settle(session: Session, source: str) -> None:
+    """Have what this transaction keeps of `source` be there for whoever reads its rows."""
+    gathered: Gathered | None = session.info.get(_GATHERED)
+    if gathered is not None:
+        gathered.settle(source)
+
+
+def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
     """Keep records and enter them in the Merkle log, in a transaction of `in_one_commit`. Raises LogAltered."""
-    entry = sequencer.enter(session, [one.leaf for one in new])
-    stamp = _as_stored(session, received)
-    entered = [(at, one, one.record.happened) for at, one in enumerate(new, entry)]
-    records = [
-        (one.record.source, one.record.seq, one.stored.public, one.stored.sealed, one.leaf, stamp, at,
-         happened, one.record.event.value, one.record.action.value, int(one.record.outcome))
-        for at, one, happened in entered
-    ]  # fmt: skip
-    columns = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
-    _insert(session, f"audit_records ({columns})", records)
-    named = [(kind, name, happened, at) for at, one, happened in entered for kind, name in names_of(one.record)]
-    _insert(session, "audit_names (kind, name, happened, entry)", named, where_new=True)
-    for at, one, _ in entered:
-        if one.about:
-            keep_tokens(session, at, one.about)
-    subjects = [
-        (kind, name, one.record.event.value, one.record.source, one.record.seq)
-        for one in new
-        for kind, name in {(what.kind, what.name) for what in one.record.what if what.kind not in _NEVER_SOUGHT}
-    ]
-    # Where records were cut off and come again, their entries may still be there.
-    _insert(session, "audit_subjects (kind, name, event, source, seq)", subjects, where_new=True)
+    gathered: Gathered | None = session.info.get(_GATHERED)
+    if gathered is not None:
+        gathered.add(arrival)
+    else:
+        _write(session, [(sequencer.enter(session, [one.leaf for one in arrival.new]), arrival)])
+
+
+class Gathered:
+    """What the members of a group keep: one checkpoint over all of it, and one statement for each table.
+
+    Entries are numbered as they are added. What of a source is not written yet is written before that source is read.
+    """
+
+    def __init__(self, session: Session, sequencer: Sequencer) -> None:
+        self._session, self._sequencer = session, sequencer
+        self._arrivals, self._leaves = list[tuple[int, Arrival]](), list[bytes]()
+        self._first, self._written = -1, 0
+        session.info[_GATHERED] = self
+
+    def add(self, arrival: Arrival) -> None:
+        if self._first < 0:
+            self._first = log.head(self._session)[0]
+        self._arrivals.append((self._first + len(self._leaves), arrival))
+        self._leaves += [one.leaf for one in arrival.new]
+
+    def settle(self, source: str) -> None:
+        if any(arrival.source == source for _, arrival in self._arrivals[self._written :]):
+            self._write()
+
+    def mark(self) -> tuple[int, int, int]:
+        """Return where a member begins, for `back_to`."""
+        return len(self._arrivals), len(self._leaves), self._written
+
+    def back_to(self, mark: tuple[int, int, int]) -> None:
+        """Forget what was added since, and that anything was written since: the database has forgotten it too."""
+        arrivals, leaves, self._written = mark
+        del self._arrivals[arrivals:], self._leaves[leaves:]
+
+    def finish(self) -> None:
+        """Write and enter it all. Raises LogAltered."""
+        del self._session.info[_GATHERED]
+        self._write()
+        if self._leaves:
+            self._sequencer.enter(self._session, self._leaves)
+
+    def _write(self) -> None:
+        _write(self._session, self._arrivals[self._written :])
+        self._written = len(self._arrivals)
+
+
+def keep_statement(session: Session, source: str, first: int, last: int, signed: bytes) -> None:
+    """Keep what `source` signed, unless it has signed about just these records before: the first word stays."""
+    _insert_new(session, "audit_statements (source, first, last, statement)", [(source, first, last, signed)])
 
 
 def keep_tokens(session: Session, entry: int, about: Sequence[Token]) -> None:
     """Have a record found by what its private part is about."""
     tokens = [(token.attribute.value, token.value, entry) for token in about]
-    _insert(session, "audit_tokens (attribute, token, entry)", tokens, where_new=True)
+    _insert_new(session, "audit_tokens (attribute, token, entry)", tokens)
 
 
-def _insert(session: Session, into: str, rows: Sequence[tuple[object, ...]], *, where_new: bool = False) -> None:
-    """Insert rows as the driver itself takes them: this is the path that every record takes."""
-    if rows:
-        place = "?" if session.get_bind().dialect.name == "sqlite" else "%s"
-        places = ", ".join([place] * len(rows[0]))
-        statement = f"INSERT INTO {into} VALUES ({places})"  # noqa: S608 (every part is ours)
-        statement += " ON CONFLICT DO NOTHING" * where_new
-        session.connection().exec_driver_sql(statement, list(rows))
+def _write(session: Session, arrivals: Sequence[tuple[int, Arrival]]) -> None:
+    records, subjects, statements = list[driver.Values](), list[driver.Values](), list[driver.Values]()
+    for entry, arrival in arrivals:
+        source, stamp = arrival.source, _as_stored(session, arrival.received)
+        for at, new in enumerate(arrival.new, entry):
+            record, event = new.record, new.record.event.value
+            records.append(
+                (source, record.seq, new.stored.public, new.stored.sealed, new.leaf, stamp, at,
+                 record.happened, event, record.action.value, int(record.outcome))
+            )  # fmt: skip
+            for what in record.what:
+                if what.kind not in _NEVER_SOUGHT:
+                    subjects.append((what.kind, what.name, event, source, record.seq))
+            if new.about:
+                keep_tokens(session, at, new.about)
+        statements.append((source, arrival.first, arrival.last, arrival.statement))
+    columns = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
+    driver.insert(session, f"audit_records ({columns})", records)
+    # Where records were cut off and come again, what was said of them may still be there.
+    _insert_new(session, "audit_subjects (kind, name, event, source, seq)", subjects)
+    _insert_new(session, "audit_statements (source, first, last, statement)", statements)
+    _index(session, arrivals)
+
+
+def _index(session: Session, arrivals: Sequence[tuple[int, Arrival]]) -> None:
+    pieces = [piece for entry, arrival in arrivals for piece in cut([one.record for one in arrival.new], entry)]
+    names = [(kind, name, piece.since, piece.first) for piece in pieces for kind, name in piece.names]
+    there = "ON CONFLICT (first) DO UPDATE SET last = excluded.last, since = excluded.since"
+    rows = [(piece.first, piece.last, piece.since) for piece in pieces]
+    driver.insert(session, "audit_pieces (first, last, since)", rows, there)
+    _insert_new(session, "audit_names (kind, name, happened, entry)", names)
+
+
+def _insert_new(session: Session, into: str, rows: Sequence[driver.Values]) -> None:
+    driver.insert(session, into, rows, "ON CONFLICT DO NOTHING")
 
 
 def _as_stored(session: Session, instant: datetime) -> object:

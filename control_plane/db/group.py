@@ -15,12 +15,11 @@ T = TypeVar("T")
 class Gathered(Protocol):
     """What the members of a group do once for all of them, at its end."""
 
-    @property
-    def count(self) -> int:
-        """How much has been gathered so far."""
+    def mark(self) -> tuple[int, ...]:
+        """Return how much has been gathered so far."""
 
-    def back_to(self, count: int) -> None:
-        """Forget what was gathered beyond `count`, since the member that did is taken back."""
+    def back_to(self, mark: Any) -> None:
+        """Forget what was gathered since `mark`, since the member that did is taken back."""
 
     def finish(self) -> None: ...
 
@@ -92,13 +91,18 @@ class _Waiting:
     def attempt(self, session: Session, gathered: Gathered) -> None:
         """Run within a transaction that others are in too."""
         self._result, self._error = None, None
-        before = gathered.count
+        before, connection = gathered.mark(), session.connection()
+        connection.exec_driver_sql("SAVEPOINT member")
         try:
-            with session.begin_nested():
-                self._result = self._work(session)
+            self._result = self._work(session)
+            session.flush()
         except (Refused, IntegrityFailure) as exc:
             self._error = exc
+            # What the session remembers may be of what is taken back.
+            session.expunge_all()
+            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT member")
             gathered.back_to(before)
+        connection.exec_driver_sql("RELEASE SAVEPOINT member")
 
     def alone(self, database: sessionmaker[Session]) -> None:
         self._error = None

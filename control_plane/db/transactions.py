@@ -40,7 +40,7 @@ def in_one_commit(database: sessionmaker[Session], work: Callable[[Session], T])
     """
     for left in reversed(range(_TRIES)):
         try:
-            with _answering(), database.begin() as session:
+            with answering(), database.begin() as session:
                 _write_alone(session)
                 return work(session)
         except (IntegrityError, Overtaken):
@@ -66,7 +66,7 @@ def snapshot(database: sessionmaker[Session]) -> Iterator[Session]:
 
     Raises DatabaseUnavailable.
     """
-    with _answering(), database() as session:
+    with answering(), database() as session:
         if session.get_bind().dialect.name == "sqlite":
             session.execute(text("BEGIN"))
         else:
@@ -75,7 +75,8 @@ def snapshot(database: sessionmaker[Session]) -> Iterator[Session]:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def answering() -> Iterator[None]:
+    """A block that asks the database; raises DatabaseUnavailable."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as exc:

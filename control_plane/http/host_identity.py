@@ -1,19 +1,32 @@
 """Who is at the host door: the certificate of the TLS session, checked against what the authority issued."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from flask import Request
+from sqlalchemy import Row
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.checkpoints.forgotten import ForgottenCertificates
-from control_plane.db.models import Certificate, Host
+from control_plane.db import driver
+from control_plane.db.models import Host
 from control_plane.enrolment.authority import Kind
-from control_plane.enrolment.certified import CertificateBarred, is_barred
-from control_plane.enrolment.standing import Act, HostQuarantined, Standing, may
+from control_plane.enrolment.certified import CertificateBarred
+from control_plane.enrolment.standing import ENDED, Act, HostQuarantined, Standing, may
 from control_plane.fleet.states import HostUnknown
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import HostId
+
+_REMEMBERED = 1024
+_HELD = (
+    "SELECT c.kind, c.pem, h.standing, b.barred FROM certificates c LEFT JOIN hosts h ON h.host_id = ? "
+    "LEFT JOIN barred_certificates b ON b.serial = c.serial WHERE c.serial = ?"
+)
 
 
 class NotAHost(Refused):
@@ -32,22 +45,19 @@ class HostIdentities:
         Raises NotAHost, CertificateBarred, HostUnknown, HostQuarantined.
         """
         pem, shown = self._shown(request)
-        with self._database() as session:
-            issued = session.get(Certificate, f"{shown.serial_number:x}")
-        if issued is None and _is_of_a_host(shown):
-            issued = self._forgotten.note(HostId.parse(_common_name(shown)), shown)
+        held = self._held(shown)
+        if held is None and shown.is_of_a_host:
+            self._forgotten.note(HostId.parse(shown.name), shown.certificate)
+            held = self._held(shown)
         # The row is not under the authority's signature, the certificate is; so they have to be one.
-        if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
+        if held is None or held.kind != Kind.HOST or held.pem.strip() != pem.strip():
             raise NotAHost("it was not issued to a host")
-        host_id = HostId.parse(_common_name(shown))
-        with self._database() as session:
-            host = session.get(Host, str(host_id))
-            has_barred = is_barred(session, issued.serial)
-        if host is None or not host.active:
+        host_id = HostId.parse(shown.name)
+        if held.standing is None or held.standing in ENDED:
             raise HostUnknown(host_id)
-        if has_barred:
+        if held.barred is not None:
             raise CertificateBarred(host_id)
-        if not may(Standing(host.standing), act).allowed:
+        if not may(Standing(held.standing), act).allowed:
             raise HostQuarantined(host_id)
         return host_id
 
@@ -60,31 +70,52 @@ class HostIdentities:
         Raises NotAHost, HostUnknown.
         """
         _, shown = self._shown(request)
-        if not _is_of_a_host(shown):
+        if not shown.is_of_a_host:
             raise NotAHost("it was not issued to a host")
-        host_id = HostId.parse(_common_name(shown))
+        host_id = HostId.parse(shown.name)
         with self._database() as session:
             host = session.get(Host, str(host_id))
         if host is not None and not host.active:
             raise HostUnknown(host_id)
         return host_id
 
-    def _shown(self, request: Request) -> tuple[str, x509.Certificate]:
+    def _held(self, shown: "_Shown") -> Row[Any] | None:
+        """Return what the database says of a certificate and of the host that it names, in one question."""
+        with self._database() as session:
+            return driver.run(session, _HELD, (shown.name, shown.serial)).first()
+
+    def _shown(self, request: Request) -> tuple[str, "_Shown"]:
         """Return the client certificate of the TLS session. Raises NotAHost."""
         pem = request.environ.get("SSL_CLIENT_CERT")
         if not pem or request.environ.get("SSL_CLIENT_VERIFY") != "SUCCESS":
             raise NotAHost("there is none")
-        shown = x509.load_pem_x509_certificate(pem.encode())
+        shown = _read(str(pem))
         # A connection or a resumed TLS session may outlive the certificate that began it.
-        if shown.not_valid_after_utc <= self._clock.now():
+        if shown.not_after <= self._clock.now():
             raise NotAHost("it has expired")
         return str(pem), shown
 
 
-def _is_of_a_host(certificate: x509.Certificate) -> bool:
-    units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-    return [unit.value for unit in units] == [Kind.HOST.value]
+@dataclass(frozen=True)
+class _Shown:
+    certificate: x509.Certificate
+    serial: str
+    name: str
+    is_of_a_host: bool
+    not_after: datetime
 
 
-def _common_name(certificate: x509.Certificate) -> str:
-    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+@lru_cache(_REMEMBERED)
+def _read(pem: str) -> _Shown:
+    """Return what a certificate says, which is the same each time; every request of a connection shows the same one."""
+    certificate = x509.load_pem_x509_certificate(pem.encode())
+    subject = certificate.subject
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    units = [unit.value for unit in subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
+    return _Shown(
+        certificate,
+        f"{certificate.serial_number:x}",
+        str(names[0].value) if names else "",
+        units == [Kind.HOST.value],
+        certificate.not_valid_after_utc,
+    )
