@@ -51,10 +51,14 @@ class EvidenceKeys:
     def of_active_host(self, host_id: HostId) -> EvidencePublicKey:
         """Return the key with which an active host signs now. Raises HostUnknown, NotCertified."""
         with snapshot(self._database) as session:
-            spki = session.scalar(_ACTIVE, {"of": str(host_id)})
-            if spki is None:
-                raise HostUnknown(host_id)
-            pems = _held(session, str(host_id))
+            return self.of_active_host_in(session, host_id)
+
+    def of_active_host_in(self, session: Session, host_id: HostId) -> EvidencePublicKey:
+        """Do the same by what `session` sees."""
+        spki = session.scalar(_ACTIVE, {"of": str(host_id)})
+        if spki is None:
+            raise HostUnknown(host_id)
+        pems = _held(session, str(host_id))
         for key in self._certified(str(host_id), pems):
             if key.spki == spki:
                 return key

@@ -1,19 +1,37 @@
 """Who is at the host door: the certificate of the TLS session, checked against what the authority issued."""
 
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, cast
+
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from flask import Request
+from sqlalchemy import Row, Table, bindparam, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.checkpoints.forgotten import ForgottenCertificates
-from control_plane.db.models import Certificate, Host
+from control_plane.db.models import BarredCertificate, Certificate, Host
 from control_plane.enrolment.authority import Kind
-from control_plane.enrolment.certified import CertificateBarred, is_barred
-from control_plane.enrolment.standing import Act, HostQuarantined, Standing, may
+from control_plane.enrolment.certified import CertificateBarred
+from control_plane.enrolment.standing import ENDED, Act, HostQuarantined, Standing, may
 from control_plane.fleet.states import HostUnknown
 from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import HostId
+
+_CERTIFICATES, _HOSTS = cast(Table, Certificate.__table__), cast(Table, Host.__table__)
+_BARRED = cast(Table, BarredCertificate.__table__)
+# Made once: each request runs it, and making one takes longer than running it.
+_KNOWN = (
+    select(_CERTIFICATES.c.kind, _CERTIFICATES.c.pem, _HOSTS.c.standing, _BARRED.c.serial.label("barred"))
+    .select_from(_CERTIFICATES)
+    .outerjoin(_HOSTS, _HOSTS.c.host_id == bindparam("of"))
+    .outerjoin(_BARRED, _BARRED.c.serial == _CERTIFICATES.c.serial)
+    .where(_CERTIFICATES.c.serial == bindparam("shown"))
+)
+_REMEMBERED = 1024
 
 
 class NotAHost(Refused):
@@ -32,22 +50,19 @@ class HostIdentities:
         Raises NotAHost, CertificateBarred, HostUnknown, HostQuarantined.
         """
         pem, shown = self._shown(request)
-        with self._database() as session:
-            issued = session.get(Certificate, f"{shown.serial_number:x}")
-        if issued is None and _is_of_a_host(shown):
-            issued = self._forgotten.note(HostId.parse(_common_name(shown)), shown)
+        known = self._known(shown)
+        if known is None and shown.is_of_a_host:
+            self._forgotten.note(HostId.parse(shown.name), shown.certificate)
+            known = self._known(shown)
         # The row is not under the authority's signature, the certificate is; so they have to be one.
-        if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
+        if known is None or known.kind != Kind.HOST or known.pem.strip() != pem.strip():
             raise NotAHost("it was not issued to a host")
-        host_id = HostId.parse(_common_name(shown))
-        with self._database() as session:
-            host = session.get(Host, str(host_id))
-            has_barred = is_barred(session, issued.serial)
-        if host is None or not host.active:
+        host_id = HostId.parse(shown.name)
+        if known.standing is None or known.standing in ENDED:
             raise HostUnknown(host_id)
-        if has_barred:
+        if known.barred is not None:
             raise CertificateBarred(host_id)
-        if not may(Standing(host.standing), act).allowed:
+        if not may(Standing(known.standing), act).allowed:
             raise HostQuarantined(host_id)
         return host_id
 
@@ -60,31 +75,50 @@ class HostIdentities:
         Raises NotAHost, HostUnknown.
         """
         _, shown = self._shown(request)
-        if not _is_of_a_host(shown):
+        if not shown.is_of_a_host:
             raise NotAHost("it was not issued to a host")
-        host_id = HostId.parse(_common_name(shown))
+        host_id = HostId.parse(shown.name)
         with self._database() as session:
             host = session.get(Host, str(host_id))
         if host is not None and not host.active:
             raise HostUnknown(host_id)
         return host_id
 
-    def _shown(self, request: Request) -> tuple[str, x509.Certificate]:
+    def _known(self, shown: "_Shown") -> Row[Any, Any, Any, Any] | None:
+        """Return what the database knows of a certificate and of the host that it names, as of one instant."""
+        with self._database() as session:
+            return session.execute(_KNOWN, {"of": shown.name, "shown": shown.serial}).first()
+
+    def _shown(self, request: Request) -> tuple[str, "_Shown"]:
         """Return the client certificate of the TLS session. Raises NotAHost."""
         pem = request.environ.get("SSL_CLIENT_CERT")
         if not pem or request.environ.get("SSL_CLIENT_VERIFY") != "SUCCESS":
             raise NotAHost("there is none")
-        shown = x509.load_pem_x509_certificate(pem.encode())
+        shown = _read(str(pem))
         # A connection or a resumed TLS session may outlive the certificate that began it.
-        if shown.not_valid_after_utc <= self._clock.now():
+        if shown.not_after <= self._clock.now():
             raise NotAHost("it has expired")
         return str(pem), shown
 
 
-def _is_of_a_host(certificate: x509.Certificate) -> bool:
+@dataclass(frozen=True)
+class _Shown:
+    certificate: x509.Certificate
+    serial: str
+    name: str
+    is_of_a_host: bool
+    not_after: datetime
+
+
+@lru_cache(_REMEMBERED)
+def _read(pem: str) -> _Shown:
+    """Read a certificate; the same text reads the same, and a host shows it with each request."""
+    certificate = x509.load_pem_x509_certificate(pem.encode())
     units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-    return [unit.value for unit in units] == [Kind.HOST.value]
-
-
-def _common_name(certificate: x509.Certificate) -> str:
-    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+    return _Shown(
+        certificate,
+        serial=f"{certificate.serial_number:x}",
+        name=str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value),
+        is_of_a_host=[unit.value for unit in units] == [Kind.HOST.value],
+        not_after=certificate.not_valid_after_utc,
+    )
