@@ -7,12 +7,12 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
-from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db.models import Certificate, Host
+from control_plane.db import driver
 from control_plane.db.transactions import snapshot
 from control_plane.enrolment.authority import Kind
+from control_plane.enrolment.standing import ENDED
 from control_plane.fleet.states import HostUnknown
 from shared.enrolment.chain import ChainBroken, Trust, verify_chain
 from shared.errors import IntegrityFailure
@@ -20,13 +20,8 @@ from shared.identity import HostId
 from shared.signing import EvidencePublicKey, signing_key_id
 
 _REMEMBERED = 4096
-# Made once: each batch runs them, and making one takes longer than running it.
-_ACTIVE = select(Host.evidence_spki).where(Host.host_id == bindparam("of"), Host.active)
-_CERTIFICATES = (
-    select(Certificate.pem)
-    .where(Certificate.subject == bindparam("of"), Certificate.kind == Kind.EVIDENCE)
-    .order_by(Certificate.issued.desc())
-)
+_HOST = "SELECT evidence_spki, standing FROM hosts WHERE host_id = ?"
+_CERTIFICATES = "SELECT pem FROM certificates WHERE subject = ? AND kind = ? ORDER BY issued DESC"
 
 
 class NotCertified(IntegrityFailure):
@@ -55,12 +50,12 @@ class EvidenceKeys:
 
     def of_active_host_in(self, session: Session, host_id: HostId) -> EvidencePublicKey:
         """Do the same by what `session` sees."""
-        spki = session.scalar(_ACTIVE, {"of": str(host_id)})
-        if spki is None:
+        host = driver.run(session, _HOST, (str(host_id),)).first()
+        if host is None or host.standing in ENDED:
             raise HostUnknown(host_id)
         pems = _held(session, str(host_id))
         for key in self._certified(str(host_id), pems):
-            if key.spki == spki:
+            if key.spki == driver.blob(host.evidence_spki):
                 return key
         raise NotCertified(str(host_id))
 
@@ -106,7 +101,7 @@ class EvidenceKeys:
 
 def _held(session: Session, source: str) -> Sequence[str]:
     """Return what is held as evidence certificates of `source`, newest first; nothing of it is believed yet."""
-    return session.scalars(_CERTIFICATES, {"of": source}).all()
+    return driver.run(session, _CERTIFICATES, (source, Kind.EVIDENCE.value)).scalars().all()
 
 
 def _parsed(pem: str) -> x509.Certificate | None:

@@ -3,16 +3,17 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from flask import Request
-from sqlalchemy import Row, Table, bindparam, select
+from sqlalchemy import Row
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.checkpoints.forgotten import ForgottenCertificates
-from control_plane.db.models import BarredCertificate, Certificate, Host
+from control_plane.db import driver
+from control_plane.db.models import Host
 from control_plane.enrolment.authority import Kind
 from control_plane.enrolment.certified import CertificateBarred
 from control_plane.enrolment.standing import ENDED, Act, HostQuarantined, Standing, may
@@ -21,16 +22,11 @@ from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import HostId
 
-_CERTIFICATES, _HOSTS = cast(Table, Certificate.__table__), cast(Table, Host.__table__)
-_BARRED = cast(Table, BarredCertificate.__table__)
-# Made once: each request runs it, and making one takes longer than running it.
-_KNOWN = (
-    select(_CERTIFICATES.c.kind, _CERTIFICATES.c.pem, _HOSTS.c.standing, _BARRED.c.serial.label("barred"))
-    .select_from(_CERTIFICATES)
-    .outerjoin(_HOSTS, _HOSTS.c.host_id == bindparam("of"))
-    .outerjoin(_BARRED, _BARRED.c.serial == _CERTIFICATES.c.serial)
-    .where(_CERTIFICATES.c.serial == bindparam("shown"))
-)
+_KNOWN = """
+    SELECT certificates.kind, certificates.pem, hosts.standing, barred_certificates.serial AS barred FROM certificates
+    LEFT JOIN hosts ON hosts.host_id = ?
+    LEFT JOIN barred_certificates ON barred_certificates.serial = certificates.serial
+    WHERE certificates.serial = ?"""
 _REMEMBERED = 1024
 
 
@@ -84,10 +80,10 @@ class HostIdentities:
             raise HostUnknown(host_id)
         return host_id
 
-    def _known(self, shown: "_Shown") -> Row[Any, Any, Any, Any] | None:
+    def _known(self, shown: "_Shown") -> Row[Any] | None:
         """Return what the database knows of a certificate and of the host that it names, as of one instant."""
         with self._database() as session:
-            return session.execute(_KNOWN, {"of": shown.name, "shown": shown.serial}).first()
+            return driver.run(session, _KNOWN, (shown.name, shown.serial)).first()
 
     def _shown(self, request: Request) -> tuple[str, "_Shown"]:
         """Return the client certificate of the TLS session. Raises NotAHost."""

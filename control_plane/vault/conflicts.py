@@ -9,12 +9,12 @@ what a signed record says of it.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
-from sqlalchemy import Table, bindparam, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.db import driver
 from control_plane.db.models import Conflict, Instance, Object
 from control_plane.db.transactions import snapshot
 from control_plane.vault import rows
@@ -27,10 +27,7 @@ from shared.signing import EvidencePublicKey, signing_key_id
 
 # Whether two digests of data sets are those of the same one.
 Same = Callable[[bytes, bytes], bool]
-# Made once: each image runs it, and making one takes longer than running it.
-_INSTANCES = cast(Table, Instance.__table__)
-_OF_ANOTHER = select(_INSTANCES.c.object_id).limit(1)
-_OF_ANOTHER = _OF_ANOTHER.where(_INSTANCES.c.token == bindparam("of"), _INSTANCES.c.dataset_sha256 != bindparam("than"))
+_OF_ANOTHER = "SELECT 1 FROM instances WHERE token = ? AND dataset_sha256 <> ? LIMIT 1"
 
 
 def note(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: bytes, now: datetime) -> Happening | None:
@@ -38,7 +35,7 @@ def note(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: by
 
     A conflict that a person had settled is open again: there is one more data set to judge.
     """
-    differs = session.execute(_OF_ANOTHER, {"of": token, "than": dataset_sha256}).first() is not None
+    differs = driver.run(session, _OF_ANOTHER, (token, dataset_sha256)).first() is not None
     found = _conflict(session, object_id, token, dataset_sha256, now) if differs else None
     rows.insert_instance(session, object_id, token, dataset_sha256)
     return found

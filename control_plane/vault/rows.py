@@ -1,20 +1,16 @@
 """An object as rows, written and read as the driver takes them: this is the path that every image takes."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import cast
 
-from sqlalchemy import Table, bindparam, select
 from sqlalchemy.orm import Session
 
+from control_plane.db import driver
 from control_plane.db.models import Object
 from control_plane.vault.index_service import Token
 from shared.identity import HostId, KeyId, ObjectId
 
-_OBJECTS = cast(Table, Object.__table__)
-# Made once: each image runs it, and making one takes longer than running it.
-_HELD = select(_OBJECTS.c.record, _OBJECTS.c.receipt).where(_OBJECTS.c.object_id == bindparam("of"))
+_RECEIVED = Object.__table__.c.received
 
 
 @dataclass(frozen=True)
@@ -45,8 +41,8 @@ class New:
 
 
 def held(session: Session, object_id: ObjectId) -> Held | None:
-    row = session.execute(_HELD, {"of": str(object_id)}).first()
-    return Held(row.record, row.receipt) if row else None
+    found = driver.run(session, "SELECT record, receipt FROM objects WHERE object_id = ?", (str(object_id),)).first()
+    return Held(driver.blob(found.record), driver.blob(found.receipt)) if found else None
 
 
 def insert(session: Session, new: New) -> None:
@@ -57,24 +53,17 @@ def insert(session: Session, new: New) -> None:
         new.body_bytes, _as_stored(session, new.received), new.receipt,
     )  # fmt: skip
     columns = "object_id, host_id, binding, record, record_sha256, sealed_index, index_state, body_bytes"
-    _insert(session, f"objects ({columns}, received, receipt)", [row])
-    _insert(session, "wraps (object_id, key_id, wrap)", [(name, str(new.key_id), new.wrap)])
+    driver.insert(session, f"objects ({columns}, received, receipt)", [row])
+    driver.insert(session, "wraps (object_id, key_id, wrap)", [(name, str(new.key_id), new.wrap)])
     found_by = [(token.attribute.value, token.value, name) for token in new.tokens]
-    _insert(session, "blind_index (attribute, token, object_id)", found_by)
+    driver.insert(session, "blind_index (attribute, token, object_id)", found_by)
 
 
 def insert_instance(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: bytes) -> None:
     """Note which instance an object claims to be, and which data set it holds."""
-    _insert(session, "instances (object_id, token, dataset_sha256)", [(str(object_id), token, dataset_sha256)])
-
-
-def _insert(session: Session, into: str, rows: Sequence[tuple[object, ...]]) -> None:
-    if rows:
-        place = "?" if session.get_bind().dialect.name == "sqlite" else "%s"
-        places = ", ".join([place] * len(rows[0]))
-        session.connection().exec_driver_sql(f"INSERT INTO {into} VALUES ({places})", list(rows))  # noqa: S608 (ours)
+    driver.insert(session, "instances (object_id, token, dataset_sha256)", [(str(object_id), token, dataset_sha256)])
 
 
 def _as_stored(session: Session, instant: datetime) -> object:
-    written = _OBJECTS.c.received.type.bind_processor(session.get_bind().dialect)
+    written = _RECEIVED.type.bind_processor(session.get_bind().dialect)
     return instant if written is None else written(instant)
