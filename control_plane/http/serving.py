@@ -31,7 +31,7 @@ _MAX_CONNECTIONS = 256
 # A sender who is refused early should still hear why, so its body is read and dropped, within reason.
 _MAX_DROPPED_BYTES = 64 << 20
 _PIECE_BYTES = 1 << 20
-_PIECE_OF_ITS_OWN_BYTES = 64 << 10
+_LARGE_BYTES = 64 << 10
 _ASKED, _ASKED_S = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", 5.0
 _ANSWERED = b"HTTP/1.1"
 _NOT_TLS = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nthis door speaks HTTPS\n"
@@ -44,22 +44,23 @@ class DoorNotOpened(Unavailable):
 
 
 class _Reader(StreamReader):
-    """Reads large pieces straight from the socket; cheroot puts them together from its small ones, twice copied."""
+    """Reads large pieces straight from the socket; cheroot puts each together from many, and copies it twice."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is None or size < _PIECE_OF_ITS_OWN_BYTES:
-            small: bytes = super().read(size)
-            return small
-        piece = bytearray(size)
-        view, filled = memoryview(piece), 0
-        if self.has_data():
-            held = self._read_buf[self._read_pos :][:size]
-            view[: len(held)] = held
-            filled, self._read_pos = len(held), self._read_pos + len(held)
-        while filled < size and (count := self.raw.readinto(view[filled:])):
+        if size is None or size < _LARGE_BYTES:
+            return self._read_small(size)
+        piece = memoryview(bytearray(size))
+        held = self._read_small(len(self.peek(1)[:size])) if self.has_data() else b""  # type: ignore[no-untyped-call]
+        piece[: len(held)] = held
+        filled = len(held)
+        while filled < size and (count := self.raw.readinto(piece[filled:])):
             filled += count
-        self.bytes_read += filled
-        return bytes(view[:filled])
+        self.bytes_read += filled - len(held)
+        return bytes(piece[:filled])
+
+    def _read_small(self, size: int | None) -> bytes:
+        read: bytes = super().read(size)  # type: ignore[no-untyped-call]
+        return read
 
 
 class ContextAdapter(BuiltinSSLAdapter):
