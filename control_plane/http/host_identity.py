@@ -22,12 +22,11 @@ from shared.clock import Clock
 from shared.errors import Refused
 from shared.identity import HostId
 
-_KNOWN = """
-    SELECT certificates.kind, certificates.pem, hosts.standing, barred_certificates.serial AS barred FROM certificates
-    LEFT JOIN hosts ON hosts.host_id = ?
-    LEFT JOIN barred_certificates ON barred_certificates.serial = certificates.serial
-    WHERE certificates.serial = ?"""
 _REMEMBERED = 1024
+_HELD = (
+    "SELECT c.kind, c.pem, h.standing, b.barred FROM certificates c LEFT JOIN hosts h ON h.host_id = ? "
+    "LEFT JOIN barred_certificates b ON b.serial = c.serial WHERE c.serial = ?"
+)
 
 
 class NotAHost(Refused):
@@ -46,19 +45,19 @@ class HostIdentities:
         Raises NotAHost, CertificateBarred, HostUnknown, HostQuarantined.
         """
         pem, shown = self._shown(request)
-        known = self._known(shown)
-        if known is None and shown.is_of_a_host:
+        held = self._held(shown)
+        if held is None and shown.is_of_a_host:
             self._forgotten.note(HostId.parse(shown.name), shown.certificate)
-            known = self._known(shown)
+            held = self._held(shown)
         # The row is not under the authority's signature, the certificate is; so they have to be one.
-        if known is None or known.kind != Kind.HOST or known.pem.strip() != pem.strip():
+        if held is None or held.kind != Kind.HOST or held.pem.strip() != pem.strip():
             raise NotAHost("it was not issued to a host")
         host_id = HostId.parse(shown.name)
-        if known.standing is None or known.standing in ENDED:
+        if held.standing is None or held.standing in ENDED:
             raise HostUnknown(host_id)
-        if known.barred is not None:
+        if held.barred is not None:
             raise CertificateBarred(host_id)
-        if not may(Standing(known.standing), act).allowed:
+        if not may(Standing(held.standing), act).allowed:
             raise HostQuarantined(host_id)
         return host_id
 
@@ -80,10 +79,10 @@ class HostIdentities:
             raise HostUnknown(host_id)
         return host_id
 
-    def _known(self, shown: "_Shown") -> Row[Any] | None:
-        """Return what the database knows of a certificate and of the host that it names, as of one instant."""
+    def _held(self, shown: "_Shown") -> Row[Any] | None:
+        """Return what the database says of a certificate and of the host that it names, in one question."""
         with self._database() as session:
-            return driver.run(session, _KNOWN, (shown.name, shown.serial)).first()
+            return driver.run(session, _HELD, (shown.name, shown.serial)).first()
 
     def _shown(self, request: Request) -> tuple[str, "_Shown"]:
         """Return the client certificate of the TLS session. Raises NotAHost."""
@@ -108,13 +107,15 @@ class _Shown:
 
 @lru_cache(_REMEMBERED)
 def _read(pem: str) -> _Shown:
-    """Read a certificate; the same text reads the same, and a host shows it with each request."""
+    """Return what a certificate says, which is the same each time; every request of a connection shows the same one."""
     certificate = x509.load_pem_x509_certificate(pem.encode())
-    units = certificate.subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
+    subject = certificate.subject
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    units = [unit.value for unit in subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)]
     return _Shown(
         certificate,
-        serial=f"{certificate.serial_number:x}",
-        name=str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value),
-        is_of_a_host=[unit.value for unit in units] == [Kind.HOST.value],
-        not_after=certificate.not_valid_after_utc,
+        f"{certificate.serial_number:x}",
+        str(names[0].value) if names else "",
+        units == [Kind.HOST.value],
+        certificate.not_valid_after_utc,
     )
