@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from shared.audit.question import names_of
-from shared.audit.record import ReadRecord, Outcome
+from shared.audit.record import Outcome, ReadRecord
 
 WIDEST = 256
 LONGEST_US = 3_600_000_000

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -52,12 +51,12 @@ def in_one_commit(database: sessionmaker[Session], work: Callable[[Session], T])
 def _write_alone(session: Session) -> None:
     """Begin a transaction that sees everything committed before it and that no other `work` overlaps."""
     if session.get_bind().dialect.name == "sqlite":
-        session.execute(text("BEGIN IMMEDIATE"))
+        session.connection().exec_driver_sql("BEGIN IMMEDIATE")
         return
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     # What the transaction sees is fixed by its first query, and this is none: it waits first and looks then. A table
     # that only migrations write, so that nobody else waits, and these do.
-    session.execute(text("LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE"))
+    session.connection().exec_driver_sql("LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE")
 
 
 @contextmanager
@@ -68,7 +67,7 @@ def snapshot(database: sessionmaker[Session]) -> Iterator[Session]:
     """
     with answering(), database() as session:
         if session.get_bind().dialect.name == "sqlite":
-            session.execute(text("BEGIN"))
+            session.connection().exec_driver_sql("BEGIN")
         else:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         yield session

@@ -41,6 +41,7 @@ _POLICY_ONLINE_ALL = "policy/online/"
 POLICY_TRUST = "policy/first-root-sha256/1"
 BLIND_INDEX = "secret/blind-index/1"
 SOP_HASH = "secret/sop-hash/1"
+_SEALING = tuple(f"{purpose.value}/" for purpose in KeyPurpose)
 
 
 class KeyUnknown(Refused):
@@ -68,6 +69,7 @@ class KeyStore:
         self._database, self._root, self._clock, self._random = database, root, clock, random_bytes
         self._opened: dict[str, _Opened] = {}
         self._sealing_keys: dict[str, SealingKey] = {}
+        self._pairs: dict[KeyId, tuple[SealingKey, SealingPrivateKey]] = {}
         self._lock = Lock()
 
     def create_sealing_key(self, purpose: KeyPurpose, grade: str = "", epoch: int = 1) -> SealingKey:
@@ -181,23 +183,27 @@ class KeyStore:
         """Raises KeyUnknown, KeyNotAuthentic."""
         return self._open(name).secret
 
-    def sealing_key(self, key_id: KeyId) -> SealingPrivateKey:
-        """Return the private half of the sealing key that a box names. Raises KeyUnknown, KeyNotAuthentic."""
-        with self._database() as session:
-            name = session.scalar(select(KeyRow.name).where(KeyRow.key_id == str(key_id)))
-        if name is None:
-            raise KeyUnknown(str(key_id))
-        return SealingPrivateKey(self._open(name).secret)
+    def sealing_pair(self, key_id: KeyId) -> tuple[SealingKey, SealingPrivateKey] | None:
+        """Return both halves of the sealing key that a box names, None where that is none of ours.
+
+        A pair is looked for once: making one from its seed takes longer than opening a box. Raises KeyNotAuthentic.
+        """
+        if key_id not in self._pairs:
+            with self._database() as session:
+                row = session.scalars(select(KeyRow).where(KeyRow.key_id == str(key_id))).first()
+            if row is None or not row.name.startswith(_SEALING):
+                return None
+            self._pairs[key_id] = self._proved(row), SealingPrivateKey(self._open(row.name).secret)
+        return self._pairs[key_id]
 
     def sealing_keys(self) -> tuple[SealingKey, ...]:
         """Return the public halves of all sealing keys, as policies name them.
 
         Raises KeyNotAuthentic: a row's public half is not that of its private one; things would be sealed to another.
         """
-        prefixes = tuple(f"{purpose.value}/" for purpose in KeyPurpose)
         with self._database() as session:
             rows = session.scalars(select(KeyRow).order_by(KeyRow.name)).all()
-        return tuple(self._proved(row) for row in rows if row.name.startswith(prefixes))
+        return tuple(self._proved(row) for row in rows if row.name.startswith(_SEALING))
 
     def _proved(self, row: KeyRow) -> SealingKey:
         proved = self._sealing_keys.get(row.name)

@@ -14,8 +14,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
+from control_plane.db import driver
 from control_plane.db.models import Conflict, Instance, Object
 from control_plane.db.transactions import snapshot
+from control_plane.vault import rows
 from control_plane.vault.siblings import MOST_NAMED, Siblings
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed
@@ -25,6 +27,7 @@ from shared.signing import EvidencePublicKey, signing_key_id
 
 # Whether two digests of data sets are those of the same one.
 Same = Callable[[bytes, bytes], bool]
+_OF_ANOTHER = "SELECT 1 FROM instances WHERE token = ? AND dataset_sha256 <> ? LIMIT 1"
 
 
 def note(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: bytes, now: datetime) -> Happening | None:
@@ -32,6 +35,13 @@ def note(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: by
 
     A conflict that a person had settled is open again: there is one more data set to judge.
     """
+    differs = driver.run(session, _OF_ANOTHER, (token, dataset_sha256)).first() is not None
+    found = _conflict(session, object_id, token, dataset_sha256, now) if differs else None
+    rows.insert_instance(session, object_id, token, dataset_sha256)
+    return found
+
+
+def _conflict(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: bytes, now: datetime) -> Happening:
     others = select(Instance.object_id).join(Object, Object.object_id == Instance.object_id).where(
         Instance.token == token, Instance.dataset_sha256 != dataset_sha256
     )  # fmt: skip
@@ -39,9 +49,6 @@ def note(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: by
     repeated = session.scalar(
         select(Instance.object_id).where(Instance.token == token, Instance.dataset_sha256 == dataset_sha256).limit(1)
     )
-    session.add(Instance(object_id=str(object_id), token=token, dataset_sha256=dataset_sha256))
-    if not earlier:
-        return None
     held = session.get(Conflict, token)
     if held is None:
         session.add(Conflict(token=token, found=now, settled=None))

@@ -20,14 +20,13 @@ class KeyNotForThis(Refused):
 class KeyRing(Protocol):
     """The key store, as far as it is needed here."""
 
-    def sealing_key(self, key_id: KeyId) -> SealingPrivateKey: ...
-
-    def sealing_keys(self) -> tuple[SealingKey, ...]: ...
+    def sealing_pair(self, key_id: KeyId, /) -> tuple[SealingKey, SealingPrivateKey] | None: ...
 
 
 def key_for(keys: KeyRing, box: bytes, purpose: KeyPurpose, grade: str = "") -> SealingPrivateKey:
     """Return the private key that `box` names. Raises Malformed, KeyNotForThis, KeyNotAuthentic."""
     key_id = SealedBox.parse(box).key_id
-    if (purpose, grade, key_id) not in {(key.purpose, key.grade, key.key.key_id) for key in keys.sealing_keys()}:
+    pair = keys.sealing_pair(key_id)
+    if pair is None or (pair[0].purpose, pair[0].grade) != (purpose, grade):
         raise KeyNotForThis(key_id, purpose, grade)
-    return keys.sealing_key(key_id)
+    return pair[1]

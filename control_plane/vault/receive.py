@@ -1,7 +1,8 @@
 """Takes sealed objects in: verified whole, durable, and only then receipted.
 
 Two steps in this order: the body into the object store; then object, wrap, blind indexes, receipt and audit record
-into the database, in one commit. A cut between them leaves a body that no object names, which the next upload adopts.
+into the database, in one commit, which those share that wait for it together. A cut between the two leaves a body that
+no object names, which the next upload adopts.
 """
 
 import io
@@ -11,19 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
-from io import BufferedRandom
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.refusals import Refusals
-from control_plane.db.models import BlindIndex, Object, Wrap
-from control_plane.db.transactions import in_one_commit, snapshot
+from control_plane.db.transactions import snapshot
 from control_plane.moving.move import Move, Moves
-from control_plane.vault import conflicts
+from control_plane.vault import conflicts, rows
 from control_plane.vault.index_service import Attribute, IndexService, Token
 from control_plane.vault.key_ring import KeyRing, key_for
 from control_plane.vault.object_store import ObjectStore, StoreUnavailable
@@ -45,6 +44,8 @@ from shared.signing import EvidencePublicKey, EvidenceSigner
 
 INDEXED, NOT_EVALUATED = "indexed", "not evaluated"
 _READ_BYTES = 1 << 18
+_File: TypeAlias = io.BufferedIOBase
+_IN_MEMORY_BYTES = 1 << 20  # most images; a larger one waits in a file until it is proved
 
 
 class ObjectConflict(IntegrityFailure):
@@ -133,14 +134,14 @@ class VaultIntake:
         who, what = (Participant("host", str(host_id), True),), (Subject("object", str(object_id)),)
         happening = Happening(Event.OBJECT_STORED, Action.CREATE, Outcome.SUCCESS, who, what)
         try:
-            with _temporary(self._incoming) as file:
+            with _waiting(self._incoming, content_length) as file:
                 self._spool(object_id, host_id, stream, content_length, file)
                 parts = object_file.parse(file)
                 arrival = self._verified(object_id, host_id, parts, file)
-                self._verify_no_other(arrival)
                 self._store.put(object_id, BodyWindow(file, parts))
             routes = self._ways_out.owed(arrival.record)
-            receipt = in_one_commit(self._database, lambda session: self._keep(session, arrival, happening, routes))
+            new = self._receipted(arrival)
+            receipt = self._journal.commits.run(lambda session: self._keep(session, arrival, new, happening, routes))
         except ObjectOfAnotherHost as exc:
             self._refusals.record(failure(happening, Event.OBJECT_REFUSED, exc), host_id, exc.named, type(exc).__name__)
             raise
@@ -152,9 +153,7 @@ class VaultIntake:
             self._ways_out.wake()
         return receipt
 
-    def _spool(
-        self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int, file: BufferedRandom
-    ) -> None:
+    def _spool(self, object_id: ObjectId, host_id: HostId, stream: Upload, content_length: int, file: _File) -> None:
         """Write the upload to `file`; of another host's object no more than the head, unless it is allowed now.
 
         Raises Malformed, HostUnknown, NotCertified, ObjectOfAnotherHost, UploadBroken.
@@ -164,7 +163,8 @@ class VaultIntake:
         try:
             named = object_file.parse_head(file)[0].host_id
             if named != host_id:
-                self._allowed(object_id, host_id, named)
+                self._hosts.of_active_host(host_id)
+                self._move(object_id, host_id, named)
         except (Refused, IntegrityFailure):
             # A sender that is cut off does not hear why, and would go on sending this and nothing else.
             _drop(stream, head_bytes, content_length)
@@ -175,21 +175,34 @@ class VaultIntake:
             raise Malformed("upload", f"it goes on after the {content_length} bytes that were announced")
         file.flush()
 
-    def _allowed(self, object_id: ObjectId, host_id: HostId, named: HostId) -> tuple[EvidencePublicKey, Move | None]:
-        """Return the sender's own key and, where it brings what another host captured, what allows that."""
-        key, move = self._hosts.of_active_host(host_id), None
-        if named != host_id:
-            move = self._moves.permitting(named, host_id)
-            if move is None:
-                raise ObjectOfAnotherHost(object_id, sender=host_id, named=named)
-        return key, move
+    def _move(self, object_id: ObjectId, host_id: HostId, named: HostId) -> Move:
+        """Return what allows the sender to bring what another host captured. Raises ObjectOfAnotherHost."""
+        move = self._moves.permitting(named, host_id)
+        if move is None:
+            raise ObjectOfAnotherHost(object_id, sender=host_id, named=named)
+        return move
 
-    def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: BufferedRandom) -> _Arrival:
+    def _verified(self, object_id: ObjectId, host_id: HostId, parts: ObjectParts, file: _File) -> _Arrival:
         # Also where it was asked before: the upload may have taken long.
-        host_key, move = self._allowed(object_id, host_id, parts.binding.host_id)
-        if move is not None:
+        with snapshot(self._database) as session:
+            host_key, move = self._hosts.of_active_host_in(session, host_id), None
+            held = rows.held(session, object_id)
+        if parts.binding.host_id != host_id:
+            move = self._move(object_id, host_id, parts.binding.host_id)
             # It may be off, lapsed or revoked by now; what it signed stays signed.
             host_key = self._hosts.for_statement(str(move.source), parts.record)
+        arrival = self._proved(object_id, parts, file, host_key, move)
+        _verify_same(held, arrival)
+        return arrival
+
+    def _proved(
+        self,
+        object_id: ObjectId,
+        parts: ObjectParts,
+        file: _File,
+        host_key: EvidencePublicKey,
+        move: Move | None,
+    ) -> _Arrival:
         stored = StoredObject(object_id, parts.binding.encode(), parts.wrap, parts.record)
         binding, record = verify_parts(stored, host_key)
         _verify_body(object_id, record, BodyWindow(file, parts))
@@ -199,7 +212,7 @@ class VaultIntake:
             return _Arrival(stored, move, record, parts.index, NOT_EVALUATED, ())
         return _Arrival(stored, move, record, parts.index, INDEXED, self._index.tokens(entry))
 
-    def _verify_wrap(self, stored: StoredObject, record: CaptureRecord, file: BufferedRandom, body: int) -> None:
+    def _verify_wrap(self, stored: StoredObject, record: CaptureRecord, file: _File, body: int) -> None:
         """A host lets go of an image once it has our receipt, so a data key that does not open it is refused now."""
         data_key = unwrap(stored, key_for(self._keys, stored.wrap, KeyPurpose.DATA, record.grade))
 
@@ -209,46 +222,44 @@ class VaultIntake:
 
         decrypt_range(read_at, record.body_bytes, data_key, stored.binding, 0, 0)
 
-    def _verify_no_other(self, arrival: _Arrival) -> None:
-        with snapshot(self._database) as session:
-            _verify_same(session.get(Object, str(arrival.stored.object_id)), arrival)
+    def _receipted(self, arrival: _Arrival) -> rows.New:
+        """Return what is to be kept, with its receipt: signed before others wait, given out once that is durable."""
+        stored, digest, now = arrival.stored, record_digest(arrival.stored.record), self._clock.now()
+        return rows.New(
+            object_id=stored.object_id,
+            host_id=arrival.record.host_id,
+            binding=stored.binding,
+            record=stored.record,
+            record_sha256=digest,
+            sealed_index=arrival.index,
+            index_state=arrival.index_state,
+            body_bytes=arrival.record.body_bytes,
+            received=now,
+            receipt=sign_receipt(Receipt(stored.object_id, digest, now), self._receipts),
+            key_id=SealedBox.parse(stored.wrap).key_id,
+            wrap=stored.wrap,
+            tokens=arrival.tokens,
+        )
 
-    def _keep(self, session: Session, arrival: _Arrival, happening: Happening, routes: tuple[str, ...]) -> bytes:
-        name, digest, now = str(arrival.stored.object_id), record_digest(arrival.stored.record), self._clock.now()
-        held = session.get(Object, name)
+    def _keep(
+        self, session: Session, arrival: _Arrival, new: rows.New, happening: Happening, routes: tuple[str, ...]
+    ) -> bytes:
+        held = rows.held(session, new.object_id)
         _verify_same(held, arrival)
         if held is not None:
             return held.receipt
-        receipt = sign_receipt(Receipt(arrival.stored.object_id, digest, now), self._receipts)
-        session.add(
-            Object(
-                object_id=name,
-                host_id=str(arrival.record.host_id),
-                binding=arrival.stored.binding,
-                record=arrival.stored.record,
-                record_sha256=digest,
-                sealed_index=arrival.index,
-                index_state=arrival.index_state,
-                body_bytes=arrival.record.body_bytes,
-                received=now,
-                receipt=receipt,
-            )
-        )
-        session.flush()
-        key_id = SealedBox.parse(arrival.stored.wrap).key_id
-        session.add(Wrap(object_id=name, key_id=str(key_id), wrap=arrival.stored.wrap))
-        for token in arrival.tokens:
-            session.add(BlindIndex(attribute=token.attribute.value, token=token.value, object_id=name))
-        self._ways_out.add(session, arrival.stored.object_id, routes)
-        happening = replace(happening, what=(*happening.what, Subject("record", digest.hex())))
+        rows.insert(session, new)
+        if routes:
+            self._ways_out.add(session, new.object_id, routes)
+        happening = replace(happening, what=(*happening.what, Subject("record", new.record_sha256.hex())))
         if arrival.move is not None:
             self._moves.count(session, arrival.move, objects=1)
             happening = _brought(happening, arrival.move)
         self._journal.append(session, happening)
-        conflict = _note_instance(session, arrival, now)
+        conflict = _note_instance(session, arrival, new.received)
         if conflict is not None:
             self._journal.append(session, conflict)
-        return receipt
+        return new.receipt
 
 
 def _brought(happening: Happening, move: Move) -> Happening:
@@ -265,7 +276,7 @@ def _note_instance(session: Session, arrival: _Arrival, now: datetime) -> Happen
     return None
 
 
-def _verify_same(held: Object | None, arrival: _Arrival) -> None:
+def _verify_same(held: rows.Held | None, arrival: _Arrival) -> None:
     if held is not None and held.record != arrival.stored.record:
         raise ObjectConflict(arrival.stored.object_id)
 
@@ -283,16 +294,19 @@ def _verify_body(object_id: ObjectId, record: CaptureRecord, body: BodyWindow) -
 
 
 @contextmanager
-def _temporary(folder: Path) -> Iterator[BufferedRandom]:
-    """Yield a file that has no name, so that a kill leaves nothing of it. Raises StoreUnavailable: any fault of it."""
+def _waiting(folder: Path, size_bytes: int) -> Iterator[_File]:
+    """Yield where an upload waits until it is proved, memory or a file without a name: a kill leaves nothing of it.
+
+    Raises StoreUnavailable: any fault of the file.
+    """
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with io.BytesIO() if size_bytes <= _IN_MEMORY_BYTES else tempfile.TemporaryFile(dir=folder) as file:
             yield file
     except OSError as exc:
         raise StoreUnavailable(exc.strerror or type(exc).__name__) from exc
 
 
-def _copy(stream: Upload, content_length: int, file: BufferedRandom, received: int, up_to: int) -> None:
+def _copy(stream: Upload, content_length: int, file: _File, received: int, up_to: int) -> None:
     """Write what `stream` gives behind byte `received`, up to byte `up_to`. Raises Malformed, UploadBroken."""
     while received < up_to:
         piece = _piece(stream, min(up_to - received, _READ_BYTES), received)

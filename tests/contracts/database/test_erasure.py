@@ -84,7 +84,9 @@ def test_what_names_a_patient_is_sealed_to_them_and_opens_by_no_key_of_all(local
     told(local)
 
     assert set(states(local).values()) == {State.OPENS}
-    key_of_all = local.keys.sealing_key(local.public(KeyPurpose.AUDIT).key_id)
+    pair = local.keys.sealing_pair(local.public(KeyPurpose.AUDIT).key_id)
+    assert pair is not None
+    key_of_all = pair[1]
     with snapshot(local.database) as session:
         for row in session.scalars(select(AuditRow).where(AuditRow.sealed.is_not(None))):
             with pytest.raises(Malformed, match="sealed box"):

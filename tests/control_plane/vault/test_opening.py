@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
+from sqlalchemy.orm import Session
 
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.proof import AuditProof
@@ -504,7 +505,7 @@ class AttackersKeys(EvidenceKeys):
         super().__init__(bench.database, bench.ca.trust)
         self._key = key
 
-    def of_active_host(self, host_id: HostId) -> EvidencePublicKey:
+    def of_active_host_in(self, session: Session, host_id: HostId) -> EvidencePublicKey:
         return self._key
 
     def for_statement(self, source: str, signed: bytes) -> EvidencePublicKey:

@@ -8,7 +8,9 @@ import subprocess
 import sys
 import threading
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +18,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import event, text
+from sqlalchemy.orm import Session
 
 from control_plane.db.transactions import DatabaseUnavailable
 from control_plane.fleet.states import HostUnknown
+from control_plane.keys.store import KeyStore
 from control_plane.vault.key_ring import KeyNotForThis
 from control_plane.vault.local import LocalObjectStore
 from control_plane.vault.object_store import BodyConflict, ObjectStore, StoreUnavailable
@@ -33,9 +37,9 @@ from shared.sealing.chunked import CHUNK_BYTES, CommitmentMismatch, Readable
 from shared.sealing.hpke import BoxLabel, SealingPrivateKey
 from shared.sealing.index import IndexMismatch
 from shared.sealing.open import ObjectAltered
-from shared.sealing.record import record_digest, sign_record, verify_record
+from shared.sealing.record import CaptureRecord, record_digest, sign_record, verify_record
 from shared.signing import WrongSigner
-from tests.control_plane.vault.bench import ENTRY, GRADE, NOTHING_READ, Bench, HostBench, SealedImage, new_signer
+from tests.control_plane.vault.bench import ENTRY, GRADE, NOTHING_READ, ROOT, Bench, HostBench, SealedImage, new_signer
 from tests.control_plane.vault.tmpfs import small_filesystem
 
 __all__ = ["small_filesystem"]
@@ -182,6 +186,73 @@ def test_one_body_with_two_records_at_once_leaves_one_record(bench: Bench, host:
 
     assert sorted(kept) == [False, True]
     assert bench.read(image) == image.dataset
+
+
+def test_uploads_that_wait_for_a_commit_together_share_the_next_one(bench: Bench, host: HostBench) -> None:
+    bench.receive(host.seal())  # the log has begun
+    images = [host.seal() for _ in range(6)]
+    commits = list[str]()
+
+    with GatheredUploads(bench, images) as uploads:
+        event.listen(bench.engine, "commit", lambda _connection: commits.append("commit"))
+
+    assert len(commits) < len(images)
+    assert [one.result() for one in uploads.done] == [bench.receive(image) for image in images]
+    assert all(bench.read(image) == image.dataset for image in images)
+
+
+def test_a_conflict_among_uploads_that_share_a_commit_takes_none_of_the_others_with_it(
+    bench: Bench, host: HostBench
+) -> None:
+    bench.receive(host.seal())
+    image = host.seal()
+    again = sign_record(verify_record(image.record, host.signer.public), host.signer)
+    images = [host.seal(), image, rebuilt(image, record=again), host.seal()]
+
+    with GatheredUploads(bench, images) as uploads:
+        pass
+
+    refused = [one.exception() for one in uploads.done if one.exception() is not None]
+    assert [type(one) for one in refused] == [ObjectConflict]
+    assert Counter(bench.events()) == {Event.OBJECT_STORED: 4, Event.OBJECT_REFUSED: 1}
+    assert all(bench.read(one) == one.dataset for one in (images[0], images[1], images[3]))
+
+
+class GatheredUploads:
+    """Has uploads come as far as their commit while another one goes on, which ends with the block."""
+
+    def __init__(self, bench: Bench, images: Sequence[SealedImage]) -> None:
+        self._bench, self._images = bench, images
+        self._begun, self._may_end = threading.Event(), threading.Event()
+        self._came = threading.Barrier(len(images) + 1, timeout=30)
+        self._pool = ThreadPoolExecutor(len(images) + 1)
+        self.done = list[Future[bytes]]()
+
+    def __enter__(self) -> "GatheredUploads":
+        self._pool.submit(self._bench.journal.commits.run, lambda _session: self._goes_on())
+        self._begun.wait(30)
+        intake = self._bench.intake_with(ways_out=self)
+        self.done += [self._pool.submit(self._bench.receive, image, intake=intake) for image in self._images]
+        self._came.wait()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._may_end.set()
+        self._pool.shutdown()
+
+    def _goes_on(self) -> None:
+        self._begun.set()
+        self._may_end.wait(30)
+
+    def owed(self, record: CaptureRecord) -> tuple[str, ...]:
+        self._came.wait()
+        return ()
+
+    def add(self, session: Session, object_id: ObjectId, routes: tuple[str, ...]) -> None:
+        raise AssertionError("nothing is owed")
+
+    def wake(self) -> None:
+        raise AssertionError("nothing was queued")
 
 
 class MeetingStore:
@@ -359,6 +430,17 @@ def test_refuses_a_wrap_to_a_key_of_another_purpose(bench: Bench, host: HostBenc
 
 def test_refuses_a_wrap_to_a_key_that_the_centre_does_not_hold(bench: Bench, host: HostBench) -> None:
     assert_refused(bench, host.seal(data_key=SealingPrivateKey(bytes(32)).public), KeyNotForThis)
+
+
+def test_a_key_that_another_worker_made_since_opens_what_was_refused_before(bench: Bench, host: HostBench) -> None:
+    other = KeyStore(bench.database, ROOT, bench.clock, lambda size: bytes(range(size)))
+    image = host.seal(data_key=SealingPrivateKey(bytes(range(32))).public)
+    assert_refused(bench, image, KeyNotForThis)
+
+    other.create_sealing_key(KeyPurpose.DATA, GRADE, epoch=2)
+
+    assert bench.receive(image)
+    assert bench.read(image) == image.dataset
 
 
 def test_refuses_an_index_sealed_to_a_data_key(bench: Bench, host: HostBench) -> None:
