@@ -94,12 +94,13 @@ def _add_witness(app: APIFlask, witness: OthersWitness, limit: FailureLimit) -> 
     @app.post(add_checkpoint.PATH)
     def add() -> Response:
         """Cosign a checkpoint of a log that this centre witnesses (C2SP tlog-witness)."""
-        try:
-            with _limited(limit):
+        with _limited(limit):
+            try:
                 line = witness.add(request.get_data())
-        except SizeDiffers as exc:
-            status = WITNESS_STATUS[SizeDiffers]
-            return Response(f"{exc.size}\n", status, content_type=add_checkpoint.SIZE_TYPE)
+            except SizeDiffers as exc:
+                # How a log learns where to go on from, so it is no failure that counts against whoever asked.
+                status = WITNESS_STATUS[SizeDiffers]
+                return Response(f"{exc.size}\n", status, content_type=add_checkpoint.SIZE_TYPE)
         return Response(line, content_type="text/plain; charset=utf-8")
 
 
