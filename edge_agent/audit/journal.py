@@ -19,7 +19,7 @@ from shared.identity import HostId, RandomBytes
 from shared.sealing.hpke import SealingPublicKey
 
 MOST_CONFIRMED = 1_000_000
-"""How many confirmed records are kept: between one and two GB."""
+"""How many confirmed records are kept: about 700 MB."""
 _LET_GO_AT_ONCE = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
