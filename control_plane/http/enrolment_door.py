@@ -12,18 +12,27 @@ from control_plane.enrolment.lapsed import AskRefused, LapsedHosts, Waits
 from control_plane.fleet.states import HostUnknown
 from control_plane.http import problems
 from control_plane.http.limits import FailureLimit
-from control_plane.witnesses.serving import LogUnknown, NotConsistent, OthersWitness, SizeDiffers
+from control_plane.witnesses.serving import OthersWitness
+from control_plane.witnesses.submission import LogNotSigned, LogUnknown, NotConsistent, SizeDiffers
 from shared import canonical
 from shared.audit.tlog import add_checkpoint
 from shared.enrolment.exchange import MAX_BYTES, Doors, EnrolmentRequest
 from shared.enrolment.lapsed import LapsedRequest
-from shared.errors import IntegrityFailure, Refused
+from shared.errors import IntegrityFailure, Malformed, Refused
+
+WITNESS_STATUS: dict[type[Exception], int] = {
+    Malformed: 400,
+    LogNotSigned: 403,
+    LogUnknown: 404,
+    SizeDiffers: 409,
+    NotConsistent: 422,
+}
+"""What C2SP tlog-witness says of each refusal."""
 
 _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (HostUnknown, 403),
     (AskRefused, 403),
-    (LogUnknown, 404),
-    (NotConsistent, 422),
+    *WITNESS_STATUS.items(),
     (IntegrityFailure, 403),
 )
 
@@ -85,11 +94,13 @@ def _add_witness(app: APIFlask, witness: OthersWitness, limit: FailureLimit) -> 
     @app.post(add_checkpoint.PATH)
     def add() -> Response:
         """Cosign a checkpoint of a log that this centre witnesses (C2SP tlog-witness)."""
-        try:
-            with _limited(limit):
+        with _limited(limit):
+            try:
                 line = witness.add(request.get_data())
-        except SizeDiffers as exc:
-            return Response(f"{exc.size}\n", 409, content_type=add_checkpoint.SIZE_TYPE)
+            except SizeDiffers as exc:
+                # How a log learns where to go on from, so it is no failure that counts against whoever asked.
+                status = WITNESS_STATUS[SizeDiffers]
+                return Response(f"{exc.size}\n", status, content_type=add_checkpoint.SIZE_TYPE)
         return Response(line, content_type="text/plain; charset=utf-8")
 
 

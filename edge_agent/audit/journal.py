@@ -1,6 +1,7 @@
 """The audit journal: append-only, chained, durable before `record` returns.
 
-Acknowledged records stay; a mark says how far the centre has confirmed. Private parts are sealed before they are
+A mark says how far the centre has confirmed. What it has not stays, however much that is; of what it has, the newest
+records do, for a centre that is restored from a backup asks for them again. Private parts are sealed before they are
 written, to the audit key of the policy in force.
 """
 
@@ -17,6 +18,9 @@ from shared.clock import Clock
 from shared.identity import HostId, RandomBytes
 from shared.sealing.hpke import SealingPublicKey
 
+MOST_CONFIRMED = 1_000_000
+"""How many confirmed records are kept: about 700 MB."""
+_LET_GO_AT_ONCE = 1000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS record (
     seq INTEGER PRIMARY KEY, event TEXT NOT NULL, subject TEXT NOT NULL,
@@ -24,7 +28,9 @@ CREATE TABLE IF NOT EXISTS record (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS outcome ON record (subject)
     WHERE event IN ('capture.image-captured', 'capture.image-refused');
-CREATE TRIGGER IF NOT EXISTS record_stays BEFORE DELETE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
+DROP TRIGGER IF EXISTS record_stays;
+CREATE TRIGGER IF NOT EXISTS unconfirmed_stays BEFORE DELETE ON record
+    WHEN old.seq >= (SELECT seq FROM acknowledged) BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TRIGGER IF NOT EXISTS record_is_final BEFORE UPDATE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END;
 CREATE TABLE IF NOT EXISTS tally (event TEXT PRIMARY KEY, n INTEGER NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS acknowledged (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL) STRICT;
@@ -51,8 +57,10 @@ class Journal:
         clock: Clock,
         random_bytes: RandomBytes = secrets.token_bytes,
         on_record: Callable[[], None] = lambda: None,
+        most_confirmed: int = MOST_CONFIRMED,
     ) -> None:
-        self._database, self._source = database, source
+        """`most_confirmed` is at least 2: the record before the first that is sent is looked up for its leaf."""
+        self._database, self._source, self._most_confirmed = database, source, most_confirmed
         self._key, self._clock, self._random, self._on_record = key, clock, random_bytes, on_record
         database.create(_SCHEMA)
 
@@ -132,9 +140,21 @@ class Journal:
         return int(seq)
 
     def acknowledge(self, seq: int) -> None:
-        """Note that the centre holds everything up to `seq`, which may be less than it said before."""
+        """Note that the centre holds everything up to `seq`, which may be less than it said before.
+
+        What lies too far behind that is let go, some at a time.
+        """
         with self._database.transaction() as connection:
-            connection.execute("UPDATE acknowledged SET seq = ?", (min(seq, self.head().seq),))
+            confirmed = min(seq, self.head().seq)
+            connection.execute("UPDATE acknowledged SET seq = ?", (confirmed,))
+            before = min(confirmed - self._most_confirmed + 1, self.oldest() + _LET_GO_AT_ONCE)
+            connection.execute("DELETE FROM record WHERE seq < ?", (before,))
+
+    def oldest(self) -> int:
+        """Return the number of the oldest record that is kept, 1 before there is any."""
+        with self._database.transaction() as connection:
+            (seq,) = connection.execute("SELECT coalesce(min(seq), 1) FROM record").fetchone()
+        return int(seq)
 
     def waiting(self) -> int:
         with self._database.transaction():

@@ -14,7 +14,7 @@ from edge_agent.parts import Bell
 from shared.audit.batch import Batch, sign_batch
 from shared.audit.packed import MEMBER, pack
 from shared.audit.record import Action, Event, Happening, Outcome, Participant
-from shared.errors import Unavailable
+from shared.errors import Refused, Unavailable
 from shared.identity import HostId
 from shared.signing import EvidenceSigner
 
@@ -25,6 +25,16 @@ _LOOK_AGAIN_S = 60.0  # for what a person's command recorded in another process
 _LOOKS_BETWEEN_CONFIRMING = 15  # that found nothing to send: about a quarter of an hour
 _GATHER_S = 0.2  # one image makes two records; let them travel together
 _CONFLICT = 409
+
+
+class RecordsLetGo(Refused):
+    """The centre asks for records that it had confirmed and that are no longer kept: it is one of an old backup."""
+
+    def __init__(self, held: int, oldest: int) -> None:
+        super().__init__(
+            f"the centre lost records {held + 1} to {oldest - 1}, which it had confirmed and are let go here"
+        )
+        self.held, self.oldest = held, oldest
 
 
 class AuditUploader:
@@ -67,7 +77,7 @@ class AuditUploader:
                     self.bell.sleep(self._look_again_s)
                     stop.wait(_GATHER_S)
                 failures = 0
-            except (Unavailable, DoorRefused) as exc:
+            except (Unavailable, DoorRefused, RecordsLetGo) as exc:
                 failures, idle = failures + 1, 0
                 self._log.event("audit.waits", why=why(exc), failures=failures)
                 stop.wait(delay_s(failures, self._spread()))
@@ -76,8 +86,8 @@ class AuditUploader:
     def send_next(self) -> bool:
         """Send the oldest records that the centre has not confirmed; return whether there were any.
 
-        Raises DoorUnavailable, DatabaseUnavailable: try again. Raises DoorRefused: the centre will not have this
-        journal's continuation, which a person has to look into; the journal goes on and everything is kept.
+        Raises DoorUnavailable, DatabaseUnavailable: try again. Raises DoorRefused, RecordsLetGo: the centre will not
+        have this journal's continuation, which a person has to look into; the journal goes on and everything is kept.
         """
         unsent = self._journal.unsent(most=_MOST_RECORDS, most_bytes=_MOST_BYTES)
         if unsent is None:
@@ -86,8 +96,7 @@ class AuditUploader:
         answer = self._post(batch)
         held = held_by(answer)
         if answer.status == _CONFLICT and held is not None and held != unsent.acknowledged:
-            self._log.event("audit.gap", held=held)
-            self._journal.acknowledge(held)
+            self._go_back_to(held)
             return True
         try:
             accepted(self._door.name, answer)
@@ -103,7 +112,7 @@ class AuditUploader:
         """Send the last confirmed record again; return whether the centre turns out to hold less than it confirmed.
 
         It was restored from a backup then. What it lost is sent once more, which is how it learns what else it lost.
-        Raises DoorUnavailable, DatabaseUnavailable.
+        Raises DoorUnavailable, DatabaseUnavailable, RecordsLetGo.
         """
         acknowledged = self._journal.acknowledged()
         last = self._journal.after(acknowledged - 1, most=1, most_bytes=_MOST_BYTES) if acknowledged else None
@@ -114,9 +123,18 @@ class AuditUploader:
         held = held_by(answer)
         if answer.status != _CONFLICT or held is None or held >= acknowledged:
             return False
+        self._go_back_to(held)
+        return True
+
+    def _go_back_to(self, held: int) -> None:
+        """Raises RecordsLetGo, once with a record of it."""
+        oldest = self._journal.oldest()
+        if held + 1 < oldest:
+            lost = RecordsLetGo(held, oldest)
+            self._note(str(lost))
+            raise lost
         self._log.event("audit.gap", held=held)
         self._journal.acknowledge(held)
-        return True
 
     def _post(self, batch: Batch) -> Answer:
         if self._reads(MEMBER):

@@ -1,13 +1,8 @@
-"""Appends records to a log from a process of its own, and says each one's name once it is durable.
+"""Appends records to a log in a process of its own, and says each one's name once it is durable."""
 
-python -m tests.faults.journaling host|centre FOLDER NAME [AHEAD]     (without end; the last line is what stopped it)
-
-AHEAD is of how many it says so before that is true, which is what the tests have to find.
-"""
-
-import sys
 from collections.abc import Callable
 from itertools import count
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from control_plane.db.transactions import DatabaseUnavailable
@@ -26,17 +21,17 @@ def hosts_journal(folder: Path) -> Journal:
     return Journal(Database(folder / "agent.sqlite"), made.HOST, key=lambda: None, clock=SystemClock())
 
 
-def main(side: str, folder: Path, name: str, ahead: int = 0) -> None:
+def append(side: str, folder: Path, name: str, told: Connection, ahead: int = 0) -> None:
+    """Go on without end; what is told last is what stopped it.
+
+    `ahead` is of how many it says so before that is true, which is what the tests have to find.
+    """
     record: Callable[[Happening], object]
     record = hosts_journal(folder).record if side == HOST else Bench(folder).journal.record
     try:
         for number in count():
             what = (Subject("thing", f"{name}-{number}"),)
             record(Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, (), what))
-            print(f"{name}-{number + ahead}", flush=True)
+            told.send(f"{name}-{number + ahead}")
     except (DatabaseUnavailable, HostsDatabaseUnavailable) as exc:
-        print(f"stopped: {exc}", flush=True)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3], *map(int, sys.argv[4:]))
+        told.send(f"stopped: {exc}")

@@ -1,9 +1,13 @@
 """kill -9 at any moment while records are appended, and a disk that fills up: the log of a host, and the centre's."""
 
+import multiprocessing
 import random
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import islice
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -11,21 +15,43 @@ import pytest
 from control_plane.db.engine import close_database
 from shared.audit.record import AuditRecord, StoredRecord, leaf_hash
 from tests.control_plane.vault.bench import Bench
-from tests.faults.journaling import CENTRE, HOST, hosts_journal
+from tests.faults.journaling import CENTRE, HOST, append, hosts_journal
 
+# What a writer imports takes seconds, and what it appends milliseconds: each begins where the imports are done.
+_FORKING = multiprocessing.get_context("forkserver")
+_FORKING.set_forkserver_preload(["tests.faults.journaling"])
 _APPENDS, _KILLS = 1000, 500
 _APPENDS_IN_BRIEF, _KILLS_IN_BRIEF = 300, 3
 
 
+@contextmanager
+def appending(side: str, folder: Path, name: str, ahead: int = 0) -> Iterator[tuple[BaseProcess, Connection]]:
+    """Yield a process that appends records, and what it tells; at the end it is gone."""
+    hears, tells = _FORKING.Pipe(duplex=False)
+    process = _FORKING.Process(target=append, args=(side, folder, name, tells, ahead))
+    process.start()
+    tells.close()
+    try:
+        yield process, hears
+    finally:
+        process.kill()
+        process.join()
+        hears.close()
+
+
+def told(hears: Connection) -> Iterator[str]:
+    """Yield what was told, whole, until nobody is left who could tell more."""
+    with suppress(EOFError, OSError):
+        while True:
+            yield hears.recv()
+
+
 def appended(side: str, folder: Path, name: str, most: int, ahead: int = 0) -> list[str]:
     """Have records appended, kill that with no warning after about `most`, and return those said to be durable."""
-    command = [sys.executable, "-m", "tests.faults.journaling", side, str(folder), name, str(ahead)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        said = [process.stdout.readline() for _ in range(most)]
+    with appending(side, folder, name, ahead) as (process, hears):
+        said = list(islice(told(hears), most))
         process.kill()
-        said += process.stdout.readlines()
-    return [line.strip() for line in said if line.endswith("\n")]
+        return said + list(told(hears))
 
 
 def held_by_the_host(folder: Path) -> list[str]:
@@ -112,11 +138,8 @@ def test_a_disk_that_is_full_is_said_and_every_acknowledged_record_is_there(side
     folder.mkdir()
     (small_disk / "somebody-else-s").write_bytes(bytes(2 << 20))
 
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.journaling", side, str(folder), "full"], stdout=subprocess.PIPE, text=True
-    ) as process:
-        said, _ = process.communicate(timeout=300)
-    *acknowledged, last = said.splitlines()
+    with appending(side, folder, "full") as (_, hears):
+        *acknowledged, last = told(hears)
     (small_disk / "somebody-else-s").unlink()
 
     assert last.startswith("stopped: ")

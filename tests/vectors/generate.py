@@ -16,6 +16,7 @@ from tests.vectors.generators import (
     enrolment_chain,
     hand_over,
     host_state,
+    log_checkpoint,
     policy,
     policy_devices,
     policy_options,
@@ -34,7 +35,7 @@ FORMATS = (
     "sealed-object", "signed-statement", "audit-record", "policy", "enrolment", "host-state", "canonical-json",
     "spool-export", "custody", "command", "self-test", "hand-over", "wipe-stream",
     "wipe",
-    "wipe-certificate",
+    "wipe-certificate", "log-checkpoint",
 )  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def make_all() -> Files:
     for made in (
         signed_statement, policy, policy_options, policy_devices, policy_parts, enrolment, enrolment_chain, host_state,
         canonical_json, spool_export, command, custody, custody_image, custody_pixels, self_test, hand_over,
-        wipe_certificate, wipe_stream, wipe_ticket,
+        wipe_certificate, wipe_stream, wipe_ticket, log_checkpoint,
     ):  # fmt: skip
         files |= made.scenarios()
     files[BOXES_FILE.name] = boxes.text()

@@ -10,7 +10,8 @@ import pytest
 
 import control_plane.http.enrolment_door
 import control_plane.http.host_identity
-import control_plane.vault.self_test  # noqa: F401 (as below)
+import control_plane.vault.self_test
+import control_plane.witnesses.gathering  # noqa: F401 (as below)
 import edge_agent.commands.executor
 import edge_agent.moving.importer  # noqa: F401 (its refusals stand on a page)
 from provisioning.verify.image import ImageState

@@ -14,10 +14,13 @@ from typing import Any, TypeAlias
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from control_plane.custody import decoding
 from control_plane.custody.decoder import Decoder, NotDecoded, Why
 from control_plane.enrolment.enroller import requested_key
+from control_plane.http.enrolment_door import WITNESS_STATUS
+from control_plane.witnesses.submission import SizeDiffers, Submission
 from edge_agent.capture import grade
 from edge_agent.moving.manifest import PartList, verify_manifest
 from provisioning.handover.report import SignedHandOver
@@ -30,6 +33,9 @@ from shared import canonical, clock
 from shared.audit import packed
 from shared.audit.batch import Batch, ChainHead, judge_arrival, verify_batch
 from shared.audit.record import StoredRecord, open_private
+from shared.audit.tlog import add_checkpoint
+from shared.audit.tlog.keys import KeyType, NoteKey, NoteSigner, cosigned_at
+from shared.audit.tlog.note import Note
 from shared.custody.frames import FrameStatement, Pixels, verify_frames
 from shared.custody.statement import CustodyStatement, LogProof, verify_log_proof
 from shared.enrolment.chain import Trust, follow, parse_chain, verify_chain
@@ -65,7 +71,7 @@ from shared.sealing.object_file import BodyWindow
 from shared.sealing.open import StoredObject, open_range, open_verified, verify_parts
 from shared.self_test.exchange import SelfTestQuestion, verify_answer, verify_answers, verify_question
 from shared.signing import EvidencePublicKey, Label, claimed_payload, verify_statement
-from tests.vectors import second_reader
+from tests.vectors import second_reader, second_witness
 from tests.vectors.generate import FORMATS
 from tests.vectors.generators import policy as policy_generator
 from tests.vectors.generators import wipe_stream as wipe_generator
@@ -451,6 +457,40 @@ def our_hand_over(given: Value) -> Value:
     return {"result": "verified", "report": signed.report.json()}
 
 
+def our_add_checkpoint(given: Value) -> Value:
+    logs = {key.name: key for key in map(NoteKey.parse, given["logs"])}
+    seed = Ed25519PrivateKey.from_private_bytes(bytes.fromhex(given["witness"]["seed_hex"]))
+    signer = NoteSigner(given["witness"]["name"], seed, KeyType.COSIGNATURE)
+    assert signer.public.vkey == given["witness"]["vkey"]
+    held = None
+    for sent in map(base64.b64decode, given["before_base64"]):
+        before = Submission.parse(sent, logs)
+        before.verify_goes_on(held)
+        held = before.head
+    try:
+        submission = Submission.parse(b64(given, "request"), logs)
+        submission.verify_goes_on(held)
+    except SizeDiffers as exc:
+        return {**_refused(exc), "content_type": add_checkpoint.SIZE_TYPE, "body": f"{exc.size}\n"}
+    except (Refused, IntegrityFailure) as exc:
+        return _refused(exc)
+    return {"result": "cosigned", "status": 200, "body": submission.cosigned(signer, given["time"])}
+
+
+def _refused(exc: Refused | IntegrityFailure) -> Value:
+    return {"result": "refused", "error": type(exc).__name__, "status": WITNESS_STATUS[type(exc)]}
+
+
+def our_cosignatures(given: Value) -> Value:
+    keys, checkpoint = [NoteKey.parse(vkey) for vkey in given["witnesses"]], Note.parse(given["checkpoint"])
+    lines = add_checkpoint.parse_signatures(b64(given, "answer"), given["checkpoint"])
+    found = [one for _, one in Note(checkpoint.text, lines).verify(keys)]
+    by: list[Value] = [{"name": one.name, "time": cosigned_at(one.signature)} for one in found]
+    return {
+        "result": "cosigned", "by": by, "note": Note(checkpoint.text, (*checkpoint.signatures, *found)).encode(),
+    }  # fmt: skip
+
+
 OURS: dict[str, Reader] = {
     "open": our_open,
     "range": our_range,
@@ -493,6 +533,9 @@ OURS: dict[str, Reader] = {
     "samples": our_samples,
     "wipe-judgement": our_wipe_judgement,
     "wipe-certificate": our_wipe_certificate,
+    "add-checkpoint": our_add_checkpoint,
+    "cosignatures": our_cosignatures,
+    "witness-size": lambda given: {"result": "parsed", "size": add_checkpoint.parse_size(b64(given, "body"))},
 }
 
 # ---- read by the second reader
@@ -643,6 +686,15 @@ def second_image(given: Value) -> Value:
     return {"result": "judged", "state": state, "failed": failed}
 
 
+def second_add_checkpoint(given: Value) -> Value:
+    one = given["witness"]
+    witness = second_witness.Witness(given["logs"], one["name"], bytes.fromhex(one["seed_hex"]), one["vkey"])
+    for sent in map(base64.b64decode, given["before_base64"]):
+        assert witness.answer(sent, given["time"])["status"] == 200
+    answer: Value = witness.answer(b64(given, "request"), given["time"])
+    return answer
+
+
 SECOND: dict[str, Reader] = {
     "open": second_open,
     "range": second_range,
@@ -704,6 +756,11 @@ SECOND: dict[str, Reader] = {
     "samples": lambda given: wipe_generator.described(
         second_reader.samples(bytes.fromhex(given["sample_seed_hex"]), given["size_bytes"] // given["sector_bytes"])
     ),
+    "add-checkpoint": second_add_checkpoint,
+    "cosignatures": lambda given: second_witness.cosignatures(
+        given["checkpoint"], b64(given, "answer"), given["witnesses"]
+    ),
+    "witness-size": lambda given: {"result": "parsed", "size": second_witness.size(b64(given, "body"))},
 }  # fmt: skip
 
 READ_TWICE = [name for name, vector in VECTORS.items() if vector["kind"] in SECOND]
@@ -747,7 +804,7 @@ def test_most_vectors_must_be_refused(format_: str) -> None:
 
 
 def test_the_second_reader_shares_no_code_with_the_first() -> None:
-    source = (FOLDER / "second_reader.py").read_text()
+    source = (FOLDER / "second_reader.py").read_text() + (FOLDER / "second_witness.py").read_text()
 
     assert "import shared" not in source
     assert "from shared" not in source

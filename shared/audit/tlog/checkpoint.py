@@ -16,6 +16,11 @@ from shared.fields import decode_base64, encode_base64
 NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 
 
+class EmptyRootWrong(Malformed):
+    def __init__(self) -> None:
+        super().__init__("checkpoint root", "a tree of no entries has another one")
+
+
 @dataclass(frozen=True)
 class TreeHead:
     origin: str
@@ -33,8 +38,8 @@ class TreeHead:
             raise Malformed("checkpoint", "expected an origin, a size and a root, each on a line")
         origin, size, root, *_ = lines
         head = cls(origin, number(size, "checkpoint size"), decode_base64(root, "checkpoint root", HASH_BYTES))
-        if len(head.root) != HASH_BYTES or (head.size == 0 and head.root != EMPTY_ROOT):
-            raise Malformed("checkpoint root", "not a SHA-256 of a tree of this size")
+        if len(head.root) != HASH_BYTES:
+            raise Malformed("checkpoint root", f"expected {HASH_BYTES} bytes")
         return head
 
 
@@ -45,13 +50,15 @@ def sign_checkpoint(head: TreeHead, signer: NoteSigner) -> str:
 def verify_checkpoint(note: str, keys: Iterable[NoteKey]) -> TreeHead:
     """Return what the log that its origin names says of itself, once a key of `keys` with that name signed it.
 
-    Raises Malformed, NoteUnverified.
+    Raises Malformed, NoteUnverified, EmptyRootWrong.
     """
     parsed, keys = Note.parse(note), tuple(keys)
     head = TreeHead.parse(parsed.text)
     own = (head.origin, KeyType.ED25519)  # a cosignature is a witness's, whatever it is called
     if all((key.name, key.type) != own for key, _ in parsed.verify(keys)):
         raise NoteUnverified(f"{head.origin}, whose checkpoint it is, did not sign it")
+    if head.size == 0 and head.root != EMPTY_ROOT:
+        raise EmptyRootWrong
     return head
 
 

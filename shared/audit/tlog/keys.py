@@ -21,6 +21,7 @@ from shared.fields import decode_base64, encode_base64
 
 MAX_NAME_CHARS = 255
 _KEY_BYTES, _SIGNATURE_BYTES = 32, 64
+_MAX_SECONDS = (1 << 63) - 1
 _VKEY = re.compile(r"([^+\s]+)\+([0-9a-f]{8})\+([A-Za-z0-9+/=]+)")
 
 
@@ -68,7 +69,7 @@ class NoteKey:
         """Return whether `signature` is one of this key over `text`."""
         message, plain = text.encode(), signature
         if self.type is KeyType.COSIGNATURE:
-            if len(signature) != 8 + _SIGNATURE_BYTES:
+            if len(signature) != 8 + _SIGNATURE_BYTES or cosigned_at(signature) > _MAX_SECONDS:
                 return False
             message, plain = _cosigned(text, cosigned_at(signature)), signature[8:]
         try:

@@ -16,8 +16,9 @@ from control_plane.keys import store
 from control_plane.settings import Witnessing
 from control_plane.witnesses.gathering import CosignatureRefused, Gathering
 from control_plane.witnesses.rounds import Rounds
-from control_plane.witnesses.serving import OthersWitness, SizeDiffers
+from control_plane.witnesses.serving import OthersWitness
 from control_plane.witnesses.showing import WitnessShowing
+from control_plane.witnesses.submission import SizeDiffers
 from shared.audit.record import Action, Event, Happening, Outcome
 from shared.audit.tlog.checkpoint import TreeHead, claimed_head, sign_checkpoint
 from shared.audit.tlog.keys import KeyType, NoteSigner

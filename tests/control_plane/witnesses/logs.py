@@ -12,8 +12,8 @@ from shared.audit.tlog.tree import leaf_hash, perfect_root
 
 
 class OtherLog:
-    def __init__(self, name: str = "example.com/log") -> None:
-        self.signer = NoteSigner(name, Ed25519PrivateKey.generate())
+    def __init__(self, name: str = "example.com/log", key: Ed25519PrivateKey | None = None) -> None:
+        self.signer = NoteSigner(name, key or Ed25519PrivateKey.generate())
 
     def checkpoint(self, size: int, view: str = "") -> str:
         leaves = _leaves(size, view)

@@ -66,9 +66,11 @@ def test_the_chain_goes_on_across_a_restart(host: Host) -> None:
     assert head == host.journal.head()
 
 
-@pytest.mark.parametrize("statement", ["DELETE FROM record", "UPDATE record SET public = x'00'"])
-def test_refuses_to_forget_or_change_a_record(host: Host, statement: str) -> None:
-    host.journal.record(STARTED)
+@pytest.mark.parametrize("statement", ["DELETE FROM record WHERE seq = 3", "UPDATE record SET public = x'00'"])
+def test_refuses_to_forget_what_is_not_confirmed_and_to_change_any_record(host: Host, statement: str) -> None:
+    for _ in range(3):
+        host.journal.record(STARTED)
+    host.journal.acknowledge(2)
 
     with pytest.raises(sqlite3.IntegrityError, match="append-only"), host.database.transaction() as connection:
         connection.execute(statement)
@@ -148,6 +150,41 @@ def test_acknowledged_records_stay_and_are_not_sent_again(host: Host) -> None:
     assert host.journal.waiting() == 2
     with host.database.transaction() as connection:
         assert connection.execute("SELECT count(*) FROM record").fetchone() == (5,)
+
+
+def kept(journal: Journal) -> list[int]:
+    found = journal.after(journal.oldest() - 1, most=1_000_000, most_bytes=1 << 30)
+    assert found is not None
+    return [AuditRecord.parse(record.public).seq for record in found.records]
+
+
+def test_only_so_many_confirmed_records_are_kept_and_all_that_are_not_confirmed(host: Host) -> None:
+    journal = Journal(host.database, host.host_id, key=lambda: None, clock=host.clock, most_confirmed=3)
+    for _ in range(9):
+        journal.record(STARTED)
+    journal.acknowledge(2)
+    assert kept(journal) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+    journal.acknowledge(6)
+
+    assert kept(journal) == [4, 5, 6, 7, 8, 9]
+    assert journal.count(Event.AGENT_STARTED) == 9
+    # The chain goes on behind what was let go, and so does its proof.
+    unsent = journal.unsent(most=100, most_bytes=1 << 20)
+    assert unsent is not None
+    batch = sign_batch(str(host.host_id), unsent.prev, unsent.records, host.signer)
+    assert [record.seq for record in verify_batch(batch, str(host.host_id), host.signer.public)] == [7, 8, 9]
+
+
+def test_a_journal_that_is_far_too_long_is_cut_some_at_a_time(host: Host) -> None:
+    """One of before is brought within its bound while no image waits for that."""
+    journal = Journal(host.database, host.host_id, key=lambda: None, clock=host.clock, most_confirmed=2)
+    journal.record_all([STARTED] * 2500)
+    oldest = []
+    for _ in range(4):
+        journal.acknowledge(2500)
+        oldest.append(journal.oldest())
+
+    assert oldest == [1001, 2001, 2499, 2499]
 
 
 def test_a_centre_that_lost_records_gets_them_again(host: Host) -> None:

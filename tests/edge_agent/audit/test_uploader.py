@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.audit.journal import Journal
-from edge_agent.audit.uploader import AuditUploader
+from edge_agent.audit.uploader import AuditUploader, RecordsLetGo
 from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, verified_context
@@ -136,6 +136,24 @@ def test_a_centre_that_lost_records_learns_of_them_though_nothing_new_happens(
         upload.bell.ring()
         thread.join(20)
     assert not thread.is_alive()
+
+
+def test_a_centre_that_lost_what_it_had_confirmed_and_is_let_go_is_told_so_once_and_nothing_is_made_up(
+    centre: Centre, host: Host, upload: AuditUploader
+) -> None:
+    """The control is the test before the last: what is still kept is sent again."""
+    upload._journal = Journal(host.database, host.host_id, key=lambda: None, clock=host.clock, most_confirmed=3)
+    for _ in range(6):
+        upload._journal.record(STARTED)
+    upload.send_next()
+    del centre.audit[1:]
+    for ask in (upload.is_behind, upload.send_next, upload.is_behind):
+        with pytest.raises(RecordsLetGo, match="lost records 2 to 3"):
+            ask()
+
+    assert arrived(centre) == [1]
+    assert host.events().count(Event.AUDIT_REFUSED) == 1
+    assert host.journal.acknowledged() == 6
 
 
 def test_a_centre_that_holds_all_that_it_confirmed_is_sent_nothing_again(

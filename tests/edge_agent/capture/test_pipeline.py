@@ -151,7 +151,7 @@ def spooled_but_not_recorded(host: Host) -> ObjectId:
     """Leave the folder as a power cut leaves it after the image is durable and before it is registered."""
     object_id = host.capture()
     with host.database.transaction() as connection:
-        connection.execute("DROP TRIGGER record_stays")
+        connection.execute("DROP TRIGGER unconfirmed_stays")
         for table in ("record", "spooled", "instance"):
             connection.execute(f"DELETE FROM {table}")  # noqa: S608
     return object_id
