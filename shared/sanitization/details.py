@@ -238,4 +238,6 @@ def _patterns() -> tuple[tuple[re.Pattern[str], Words], ...]:
 
 
 def _pattern(english: str) -> re.Pattern[str]:
-    return re.compile(_NAMED.sub(lambda name: f"(?P<{name[1]}>{_OF_WORDS.get(name[1], _ONE_WORD)})", re.escape(english)))
+    return re.compile(
+        _NAMED.sub(lambda name: f"(?P<{name[1]}>{_OF_WORDS.get(name[1], _ONE_WORD)})", re.escape(english))
+    )

@@ -336,7 +336,13 @@ def cut_short_page(reasons: Sequence[str], speech: Speech) -> Page:
 
 
 def stopped_page(done: Done, speech: Speech) -> Page:
-    rows = (speech.text("stopped-text", strong=True), BLANK, *_done_rows(done.report, speech), BLANK, Row("", speech.detail(done.report.detail)))
+    rows = (
+        speech.text("stopped-text", strong=True),
+        BLANK,
+        *_done_rows(done.report, speech),
+        BLANK,
+        Row("", speech.detail(done.report.detail)),
+    )
     return Page(speech.say("stopped"), rows, speech.say("keys-stopped"))
 
 

@@ -322,9 +322,7 @@ def test_a_drive_that_nothing_of_the_ticket_reaches_uses_no_ticket_up(bench: Ben
     assert_untouched(node)
 
 
-def test_a_ticket_that_expired_while_a_person_read_the_screens_is_refused_and_says_so(
-    bench: Bench, node: Path
-) -> None:
+def test_a_ticket_that_expired_while_a_person_read_the_screens_is_refused_and_says_so(bench: Bench, node: Path) -> None:
     allowed, envelope = (ticket := bench.ticket(node)), bench.bring(ticket)
     bench.clock = FakeClock(allowed.expires - timedelta(seconds=1))
     session = bench.session(node)

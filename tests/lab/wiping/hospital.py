@@ -176,7 +176,7 @@ def order_for(hospital: Hospital, drive: dict[str, Any], *by: str) -> str:
 
 
 def drives(host: Lab) -> dict[str, dict[str, Any]]:
-    told = host.guest.run(f"{WIPE} drives --json", timeout_s=120).out
+    told = host.guest.run(f"{WIPE} drives --json", timeout_s=300).out
     return {drive["serial"]: drive for drive in map(json.loads, told.splitlines())}
 
 

@@ -30,6 +30,7 @@ from tests.lab.wiping.hospital import (
     technician,
 )
 
+
 def test_from_the_order_to_a_certificate_that_a_stranger_verifies(
     guest_image: Image, hospital: Hospital, tmp_path: Path
 ) -> None:
