@@ -121,14 +121,19 @@ def host_of(hospital: Hospital, guest_image: Image, state: Path | None = None) -
             f"mkdir -p {STATE}/out {AGENT}/wipe-tickets"
         )
         lab.guest.put(f"{AGENT}/wipe-tickets/{ASKED_FILE}", Asked(SystemClock().now(), hold=False).encode())
-        places = {
-            "technician.py": INSIDE / "technician.py",
-            "tests/edge_agent/sanitize/terminals.py": Path(terminals.__file__),
-            "pyte": Path(pyte.__file__).parent, "wcwidth": Path(wcwidth.__file__).parent,
-        }  # fmt: skip
-        lab.guest.put("/run/technician.tar", packed(places))
-        lab.guest.run("mkdir /run/technician && tar xf /run/technician.tar -C /run/technician")
+        put_technician(lab)
         yield lab
+
+
+def put_technician(lab: Lab) -> None:
+    """Put the program into the guest that is a person at a terminal."""
+    places = {
+        "technician.py": INSIDE / "technician.py",
+        "tests/edge_agent/sanitize/terminals.py": Path(terminals.__file__),
+        "pyte": Path(pyte.__file__).parent, "wcwidth": Path(wcwidth.__file__).parent,
+    }  # fmt: skip
+    lab.guest.put("/run/technician.tar", packed(places))
+    lab.guest.run("mkdir /run/technician && tar xf /run/technician.tar -C /run/technician")
 
 
 def packed(places: dict[str, Path]) -> bytes:
