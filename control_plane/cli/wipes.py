@@ -218,8 +218,8 @@ def lines_of_others(one: Mapping[str, Any]) -> Iterator[str]:
     """Yield a warning for each other order for the same drive."""
     for other in one["same_drive"]:
         yield (
-            f"WARNING    order {other['order']} of {other['asset']} is {other['state']}, for the same drive: cancel the one "
-            "that is not meant; whoever approves either says why both are (--beside REASON)"
+            f"WARNING    order {other['order']} of {other['asset']} is {other['state']}, for the same drive: cancel "
+            "the one that is not meant; whoever approves either says why both are (--beside REASON)"
         )
 
 

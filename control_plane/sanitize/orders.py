@@ -136,8 +136,8 @@ class WipeOrders:
     def approve(self, person: str, order_id: TicketId, offered: bytes, beside: str = "") -> None:
         """Take a person's own signature over the ticket; `beside` says why, where its drive has another order.
 
-        Raises OrderUnknown, OrderClosed, DriveOrderedTwice, OwnTicket, SignedByAnother, SignedBefore, SignerUnknown, SignerUnnamed,
-        SignatureInvalid, HostHeld, PerhapsOne, Malformed, and what `verify_allowed` refuses.
+        Raises OrderUnknown, OrderClosed, DriveOrderedTwice, OwnTicket, SignedByAnother, SignedBefore, SignerUnknown,
+        SignerUnnamed, SignatureInvalid, HostHeld, PerhapsOne, Malformed, and what `verify_allowed` refuses.
         """
         held, allowed = self._read(order_id)
         happening = self._happening(Event.WIPE_SIGNED, person, held.ticket)

@@ -155,7 +155,7 @@ class WipeReading:
         return standing_of(self._proved(known, allowed), now)
 
     def wiped_by(self, known: Known) -> str:
-        """Return the order by which all that this one asks of its drive is proved since it was asked for, or nothing."""
+        """Return the order that proves, since this one was asked for, all that it asks of its drive; or nothing."""
         ticket = known.ticket
         least = SanitizationClass(ticket.method.least.value)
         for other in known.others:

@@ -1,4 +1,4 @@
-"""Orders for one and the same drive: who asks for a second one is told of the first, and one proved wipe ends the others.
+"""Orders for one and the same drive: who asks for a second is told of the first, and a proved wipe ends the others.
 
 Serial number or WWN alone are enough for a warning; that an order is done with takes every name that a ticket binds.
 """
@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from control_plane.db.models import WipeOrderRow
 from control_plane.sanitize.reading import Known, known
 from shared.errors import Malformed
-from shared.sanitization.ticket import TargetDrive, Ticket
+from shared.sanitization.ticket import Ticket
 
 # Longer than the longest ticket holds, and than a large drive takes.
 _LOOKED_BACK = timedelta(days=30)
@@ -39,12 +39,8 @@ class OrderedDrives:
             other = known(self._session, row)
         except Malformed:  # it is shown as not authentic, and says nothing of a drive
             return None
-        return other if is_same(ticket.drive, other.ticket.drive) else None
+        return other if ticket.drive.may_be(other.ticket.drive) else None
 
 
 def with_others(session: Session, held: Known) -> Known:
     return replace(held, others=OrderedDrives(session, held.ticket.issued).others(held.ticket))
-
-
-def is_same(one: TargetDrive, other: TargetDrive) -> bool:
-    return one.serial == other.serial or one.wwn == other.wwn != ""

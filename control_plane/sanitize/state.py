@@ -4,8 +4,8 @@ requested ▸ approved ▸ accepted ▸ running ▸ evidence-received ▸ verifi
 refused, failed, incomplete, unknown; destroyed, by people's word
 cancelled, superseded, expired, host-ended, before any of it was done
 
-*Superseded*: another order's wipe of this very drive is proved, of what this one asks, since this one was asked for. *Host
-ended*: its host was revoked, taken out of service or replaced, so it fetches no ticket; who carries one may still.
+*Superseded*: since it was asked for, another order's wipe of this very drive is proved, and of all that this one asks.
+*Host ended*: its host was revoked, taken out of service or replaced, so it fetches no ticket; a person may carry one.
 
 What a host proved comes before what people said: an order that was cancelled too late has the state of what was done.
 docs/formats/wipe.md
@@ -67,7 +67,7 @@ class Reported:
 class Proved:
     """All that is known of an order. `fault` is why something held of it is not what it should be.
 
-    `host_ended` is how its host ended, `wiped_by` the order by which its drive was wiped since; empty where neither is so.
+    `host_ended` is how its host ended, `wiped_by` the order by which its drive was wiped since; empty: neither.
     """
 
     expires: datetime

@@ -1,9 +1,9 @@
 # ruff: noqa: RUF001 (Chinese has punctuation of its own)
 """What a host says of a drive, a step or a hidden area in a sentence, and the same sentence in Chinese.
 
-A report is signed as its host wrote it, in English. Both languages come from that: an entry for each sentence, `{name}`
-where a number, a name, the words of a tool, or another such sentence stands. Words of a tool or a drive stay as they are.
-A test holds every sentence of the host's code against these.
+A report is signed as its host wrote it, in English, and both languages come from that: an entry for each sentence,
+`{name}` where a number, a name, the words of a tool, or another such sentence stands. Words of a tool or a drive stay
+as they are. A test holds every sentence of the host's code against these.
 """
 
 import re
@@ -172,7 +172,9 @@ DETAILS = (
     Words("copies of header or key: nobody says that there are none", "卷头或密钥副本：无人声明不存在"),
     Words("what was stored before it was encrypted: nobody says that nothing was", "加密之前存入的内容：无人声明没有"),
     # hidden areas
-    Words("a USB bridge answers for the drive, so what it hides cannot be asked", "由 USB 转接桥应答，无法查询隐藏区域"),
+    Words(
+        "a USB bridge answers for the drive, so what it hides cannot be asked", "由 USB 转接桥应答，无法查询隐藏区域"
+    ),
     Words("the drive has accessible max address instead", "硬盘改用可访问最大地址（AMA）"),
     Words("the drive says that it can have none", "硬盘表示不可能有"),
     Words("all {native} sectors can be addressed", "全部 {native} 个扇区均可寻址"),

@@ -1,6 +1,7 @@
+# ruff: noqa: RUF001 (Chinese has punctuation of its own)
 """What a disk hides, from what hdparm prints to the certificate: found and not reached, opened, or nobody could ask.
 
-The overlay's answer was recorded of a disk (tests/edge_agent/sanitize/firmware/recorded), its number of sectors is ours.
+The overlay's answer was recorded of a disk (tests/edge_agent/sanitize/firmware/recorded); its sectors are our number.
 """
 
 from collections.abc import Callable

@@ -123,7 +123,7 @@ def read_changed(device: Device, before: Before, watch: Watch, clock: Clock) -> 
 
 
 def _places(seed: bytes, size_bytes: int, sector_bytes: int) -> Iterator[Extent]:
-    """Yield samples of a fixed size; of a small medium, where that were more than samples are of, those that are less."""
+    """Yield samples of a fixed size; of a small medium, where that would be more than other samples are, those."""
     fixed = list(places(seed, size_bytes, sector_bytes, max(1, SAMPLE_BYTES // sector_bytes)))
     is_too_much = sum(one.count for one in fixed) * sector_bytes > sampled_bytes(size_bytes, sector_bytes)
     yield from places(seed, size_bytes, sector_bytes) if is_too_much else fixed

@@ -153,7 +153,8 @@ class Flow:
     def _of_ticket(self, accepted: Accepted) -> Next:
         self.is_undone = True
         while True:
-            key = self._ask(partial(screens.ticket_page, accepted), f"{ENTER}bq")
+            others = screens.beside(accepted, self._listed())
+            key = self._ask(partial(screens.ticket_page, accepted, others=others), f"{ENTER}bq")
             if key != ENTER:
                 return Next.QUIT if key == "q" else Next.BACK
             led = self._of_drives(accepted)

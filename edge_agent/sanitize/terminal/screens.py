@@ -16,7 +16,7 @@ from shared.sanitization.method import Method
 from shared.sanitization.report import HiddenArea, HiddenState, WipeReport
 from shared.sanitization.technique import Available, Facts, Technique
 from shared.sanitization.technique import Sequence as Passes
-from shared.sanitization.ticket import TargetDrive, Ticket
+from shared.sanitization.ticket import TargetDrive, Ticket, TicketId
 from shared.sanitization.words import (
     CLASSES,
     HIDDEN_KINDS,
@@ -68,6 +68,12 @@ class Now:
 # ---- tickets
 
 
+def beside(accepted: Accepted, listed: Sequence[Listed]) -> tuple[TicketId, ...]:
+    """Return the other tickets here, to be acted on, that may be for the same drive."""
+    mine, tickets = accepted.ticket, [one.accepted.ticket for one in listed if one.accepted is not None]
+    return tuple(one.ticket_id for one in tickets if one.ticket_id != mine.ticket_id and mine.drive.may_be(one.drive))
+
+
 def tickets_page(listed: Sequence[Listed], speech: Speech, *, hold: bool | None) -> Page:
     rows: list[Row] = [] if listed else [speech.text("no-tickets")]
     if hold:
@@ -86,10 +92,16 @@ def tickets_page(listed: Sequence[Listed], speech: Speech, *, hold: bool | None)
                 ),
             )
         )  # fmt: skip
+        rows.extend(_beside_rows(beside(one.accepted, listed), speech))
     return Page(speech.say("tickets"), tuple(rows), speech.say("keys-list"))
 
 
-def ticket_page(accepted: Accepted, speech: Speech) -> Page:
+def _beside_rows(others: Sequence[TicketId], speech: Speech) -> Iterator[Row]:
+    if others:
+        yield speech.text("beside", strong=True, others=", ".join(str(one)[:8] for one in others))
+
+
+def ticket_page(accepted: Accepted, speech: Speech, others: Sequence[TicketId] = ()) -> Page:
     ticket = accepted.ticket
     approved = ", ".join(signer.name for signer in accepted.approved.signers)
     rows = [
@@ -105,6 +117,7 @@ def ticket_page(accepted: Accepted, speech: Speech) -> Page:
         BLANK,
         *_method_rows(ticket.method, speech),
         *_override_rows(ticket, speech),
+        *_beside_rows(others, speech),
     ]
     return Page(speech.say("ticket"), tuple(rows), speech.say("keys-ticket"))
 

@@ -104,6 +104,10 @@ SAYS: Mapping[str, Words] = {
         "{asset}: serial {serial}, for {person}, until {until}",
         "{asset}：序列号 {serial}，执行人 {person}，有效至 {until}",
     ),
+    "beside": Words(
+        "ANOTHER TICKET IS FOR THIS DRIVE TOO: {others}. Once one of them is done, wiping it again takes a new order.",
+        "另有工单也是此盘：{others}。其中一张完成后，再次擦除须重新申请。",
+    ),
     "asset": Words("Asset", "资产"),
     "reason": Words("Reason", "原因"),
     "requester": Words("Asked for by", "申请人"),

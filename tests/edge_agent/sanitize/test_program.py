@@ -15,7 +15,6 @@ from shared.sanitization.report import Ending
 from tests.edge_agent.sanitize.terminals import ENTER, InTerminal
 from tests.edge_agent.sanitize.wiping import PATIENT, Bench, Watching, content, loop_drive
 
-
 LARGE = 128 << 20  # is still being written when it is seen to be
 
 

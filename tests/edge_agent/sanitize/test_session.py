@@ -27,6 +27,7 @@ from edge_agent.sanitize.session import (
     NothingKnown,
     NothingReaches,
     NothingToDo,
+    NotThisDrive,
     Session,
     SpokenAgainst,
     Unfinished,
@@ -416,6 +417,34 @@ def test_one_run_at_a_time_has_a_ticket_and_a_drive(bench: Bench, node: Path) ->
 
     assert_untouched(node)
     assert bench.events(allowed) == []
+
+
+def test_a_drive_is_not_wiped_again_by_what_was_ordered_before_it_was_wiped(bench: Bench, node: Path) -> None:
+    """It may hold somebody else's data by then."""
+    first, second = (
+        bench.ticket(node, method=dataclasses.replace(METHOD, read_back=ReadBack.SAMPLES)) for _ in range(2)
+    )
+    session, envelopes = bench.session(node), [bench.bring(first), bench.bring(second)]
+    assert wiped(session, envelopes[0]).judged.result is Result.CLEARED_VERIFIED
+    looked = session.look(session.accept(envelopes[1]))
+
+    assert [one.kind for one in looked.refusals] == [RefusalKind.WIPED_SINCE]
+    assert str(first.ticket_id) in str(looked.refusals[0])
+    with pytest.raises(NotThisDrive):
+        session.wipe(looked, DAN, Watching())
+    assert not session.is_begun(second.ticket_id)
+    # The control: what was ordered since is done.
+    now = bench.clock.now()
+    assert wiped(session, bench.bring(bench.ticket(node, issued=now))).judged.result is Result.CLEARED_VERIFIED
+
+
+def test_what_failed_leaves_the_other_ticket_for_its_drive_as_good_as_it_was(bench: Bench, node: Path) -> None:
+    first, second = bench.ticket(node), bench.ticket(node)
+    session, envelopes = bench.session(node), [bench.bring(first), bench.bring(second)]
+    wiped(session, envelopes[0], Watching(stop_at=1 << 20))
+    session.give_up(left(session))
+
+    assert wiped(session, envelopes[1]).judged.result is Result.CLEARED_VERIFIED
 
 
 def test_what_policy_says_is_asked_anew_before_anything_is_begun(bench: Bench, node: Path) -> None:

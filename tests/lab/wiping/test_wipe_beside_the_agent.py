@@ -1,6 +1,6 @@
-"""The agent's service and the program that root runs, on one host with one cable: what each does, and what only it may.
+"""The agent's service and the program that root runs, on one host with one cable: what each does and may do.
 
-The ticket comes by the broker's hint, the wipe is done at a terminal, and what came of it is at the centre by the agent.
+The ticket comes by the broker's hint, the wipe is done at a terminal, and the agent brings the evidence to the centre.
 Of its own accord the agent would not ask for an hour.
 """
 
@@ -17,7 +17,6 @@ from tests.lab.centre import centre
 from tests.lab.guard import package
 from tests.lab.image import Image
 from tests.lab.lab import INSIDE, Lab
-from tests.lab.wire import until
 from tests.lab.wiping.hospital import (
     AGENT,
     LARGE,
@@ -33,6 +32,7 @@ from tests.lab.wiping.hospital import (
     technician,
     technician_of,
 )
+from tests.lab.wire import until
 
 BIN, AS_AGENT = "/opt/leadglass/bin", "runuser -u leadglass --"
 UNIT = "leadglass-agent.service"

@@ -1,4 +1,4 @@
-"""What drives do themselves, each through a whole wipe: ordered, approved, done at the terminal, proved, certified or not.
+"""What drives do themselves, each in a whole wipe: ordered, approved, done at the terminal, proved, certified or not.
 
 QEMU's NVMe drive erases by a format and has no sanitize; disks whose firmware is a program in the guest sanitize, say
 so without doing it, or do nothing. A drive that kept its data gets a certificate of nobody, whatever it answered.
@@ -52,8 +52,8 @@ class Room:
             fill(self.files[serial])
             return
         self.host.guest.write(f"/run/{serial}.mode", mode)
-        line = f"yes '{PATIENT.decode()}' | dd of={self.node[serial]} bs=1M count=1 iflag=fullblock oflag=direct status=none"
-        self.host.guest.run(line)
+        dd = f"dd of={self.node[serial]} bs=1M count=1 iflag=fullblock oflag=direct status=none"
+        self.host.guest.run(f"yes '{PATIENT.decode()}' | {dd}")
 
     def wiped(self, serial: str, *by: str) -> tuple[str, str, dict[str, Any]]:
         """Order, approve, do and bring; return the order, the last screen, and the order as the centre shows it."""
@@ -179,7 +179,7 @@ def test_a_drive_that_is_pulled_while_it_is_written_has_failed(room: Room) -> No
 
 
 @pytest.mark.parametrize(
-    ("serial", "mode", "state"),
+    "serial, mode, state",
     [
         # Success, progress, a log that names this very run; and every byte is there.
         ("ATA-0001", "lie", "incomplete"),

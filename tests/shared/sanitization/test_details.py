@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 (Chinese has punctuation of its own)
 """Every sentence that a host's code may sign is there in Chinese, and what is no sentence of ours stays as it is."""
 
 import ast
@@ -10,7 +11,7 @@ import pytest
 from shared.sanitization.details import DETAILS, chinese, in_both
 
 ROOT = Path(__file__).parents[3]
-# Whose words go into a report; what they raise of their own is told too, but for what a drive answered in no known form.
+# Whose words go into a report. What they raise is told too, but for what a parser says of an answer in no known form.
 SPEAKERS = (
     "edge_agent/sanitize/capabilities.py", "edge_agent/sanitize/hidden.py", "edge_agent/sanitize/luks.py",
     "edge_agent/sanitize/ending.py", "edge_agent/sanitize/health.py", "edge_agent/sanitize/programs.py",
@@ -34,7 +35,8 @@ PARTS = {
     "X did not end within X s, and cannot be ended": "nvme did not end within 30 s, and cannot be ended (package nvme)",
     "X (package X)": "mmc is not installed (package mmc-utils)",
     "the drive is locked by a password that nobody gave usX": (
-        "the drive is locked by a password that nobody gave us. Where a wipe was cut off and given up, hdparm takes it off"
+        "the drive is locked by a password that nobody gave us. Where a wipe was cut off and given up, hdparm "
+        "takes it off"
     ),
     "the drive is under a password already: have it taken off firstX": (
         "the drive is under a password already: have it taken off first. Where a wipe was cut off and given up, hdparm "
@@ -89,13 +91,13 @@ def test_every_sentence_of_a_host_has_its_chinese() -> None:
 
 
 @pytest.mark.parametrize(
-    ("english", "expected"),
+    "english, expected",
     [
         ("the drive says that it ended well", "硬盘报告成功结束"),
         ("4096 of 5000 sectors can be addressed", "5000 个扇区中有 4096 个可寻址"),
         ("not known: hdparm is not installed (package hdparm)", "不明：未安装 hdparm（软件包 hdparm）"),
         # The words of a tool stay as they are, in both.
-        ("the drive did not take the command: NVMe status: Invalid Field", "硬盘未接受命令：NVMe status: Invalid Field"),
+        ("the drive did not take the command: NVMe status: Invalid", "硬盘未接受命令：NVMe status: Invalid"),
         ("overwrite pass 2 of 3: stopped by a person", "覆写 第 2 遍，共 3 遍：由人员停止"),
         ("a LUKS header is there after all; other bytes than were written came back",
          "盘上仍有 LUKS 卷头；读回的内容与写入的不同"),
