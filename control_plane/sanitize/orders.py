@@ -26,6 +26,7 @@ from control_plane.sanitize.wish import Wish, method_of
 from shared import clock as clocks
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.canonical import Json
 from shared.clock import Clock
 from shared.envelope import Signatories, Signer, recorded_keys, recorded_people
 from shared.errors import IntegrityFailure, Malformed, Refused
@@ -145,7 +146,7 @@ class WipeOrders:
             signed = SignedTicket.parse(offered)
             signer = _verified_signer(person, held, signed, allowed)
             twins = self._verify_said_why(held, beside)
-            private = {"reason": beside} if twins else {}
+            private: dict[str, Json] = {"reason": beside} if twins else {}
             happening = replace(happening, what=(*happening.what, *recorded_keys([signer]), *twins), private=private)
             is_enough = in_one_commit(
                 self._database,

@@ -442,20 +442,27 @@ def test_a_proved_wipe_ends_the_other_orders_for_the_drive_by_evidence_alone(des
             act()
 
 
-@pytest.mark.parametrize("why", ["it failed", "it reached less", "it was before"])
-def test_what_does_not_prove_what_is_asked_since_it_was_asked_ends_no_other_order(desk: Desk, why: str) -> None:
-    first = desk.approved(drive=drive(why))
-    least = LeastClass.PURGE if why == "it reached less" else LeastClass.CLEAR
-    techniques = (Technique.ATA_SANITIZE_BLOCK, Technique.OVERWRITE)
-    if why != "it was before":
-        second = desk.approved(drive=drive(why), least=least, techniques=techniques)
-    desk.report(first, ending=Ending.FAILED if why == "it failed" else Ending.COMPLETED)
-    if why == "it was before":
-        desk.clock.advance(timedelta(hours=2))  # by then the drive may hold somebody else's data
-        second = desk.approved(drive=drive(why))
+@pytest.mark.parametrize(
+    "least, ending", [(LeastClass.CLEAR, Ending.FAILED), (LeastClass.PURGE, Ending.COMPLETED)], ids=["failed", "less"]
+)
+def test_what_does_not_prove_what_is_asked_ends_no_other_order(desk: Desk, least: LeastClass, ending: Ending) -> None:
+    mine = drive(f"LESS-{least}")
+    first, techniques = desk.approved(drive=mine), (Technique.ATA_SANITIZE_BLOCK, Technique.OVERWRITE)
+    second = desk.approved(drive=mine, least=least, techniques=techniques)
+    desk.report(first, ending=ending)
 
     assert desk.state(second) == "approved"
     assert desk.desk.orders.ticket(second.ticket_id)
+
+
+def test_a_drive_that_was_wiped_before_is_ordered_and_wiped_once_more(desk: Desk) -> None:
+    """By then it may hold somebody else's data, which somebody decided about."""
+    desk.report(desk.approved(drive=drive("AGAIN")))
+    desk.clock.advance(timedelta(hours=2))
+    again = desk.order(drive=drive("AGAIN"))
+    desk.approve(again, beside="")
+
+    assert desk.state(again) == "approved"
 
 
 def test_a_drive_that_was_destroyed_is_wiped_by_no_other_order(desk: Desk) -> None:

@@ -150,7 +150,7 @@ def technician(steps: Sequence[tuple[str, str]], *arguments: str) -> list[str]:
 
 def at_the_terminal(host: Lab, steps: Sequence[tuple[str, str]], *arguments: str) -> tuple[int, list[str]]:
     """Return the exit code, and each screen that was waited for."""
-    done = host.guest.run(technician(steps, *arguments), timeout_s=300, check=False)
+    done = host.guest.run(technician(steps, *arguments), timeout_s=900, check=False)
     return done.code, [json.loads(line) for line in done.out.splitlines()]
 
 
