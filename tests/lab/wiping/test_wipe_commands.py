@@ -1,8 +1,8 @@
 """What drives do themselves, each in a whole wipe: ordered, approved, done at the terminal, proved, certified or not.
 
 QEMU's NVMe drive erases by a format, answers a discard with success and forgets nothing, and has no sanitize; a
-disk whose firmware is a program in the guest sanitizes, says so without doing it, or does nothing. A drive that kept its
-data gets a certificate of nobody, whatever it answered.
+disk whose firmware is a program in the guest sanitizes, says so without doing it, or does nothing. A drive that kept
+its data gets a certificate of nobody, whatever it answered.
 """
 
 from collections.abc import Iterator
