@@ -74,6 +74,10 @@ def _add_deciding(actions: "Commands[argparse.ArgumentParser]", person: Person, 
         "--digest", metavar="HEX", help="only if this is still the ticket that you read; without --yes it is told"
     )
     approve.set_defaults(run=later("wipes", "approve"))
+    approve.add_argument(
+        "--beside", default="", metavar="REASON",
+        help="why, although another order for this drive is under way; it is kept sealed in the audit log",
+    )  # fmt: skip
     for do, told in (
         ("refuse", "refuse an order that another person asked for (audited)"),
         ("cancel", "take an order back that its host has not begun (audited)"),

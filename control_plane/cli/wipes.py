@@ -101,11 +101,15 @@ def approve(options: Namespace) -> int:
         raise OwnTicket(credential.person)
     digest = ticket.digest.hex()[:_DIGEST_CHARS]
     if not options.yes:
-        raise NotConfirmed("\n".join((*lines_of(ticket), f"say --yes --digest {digest} to sign exactly this")))
+        said = (*lines_of(ticket), *lines_of_others(answer))
+        raise NotConfirmed("\n".join((*said, f"say --yes --digest {digest} to sign exactly this")))
     if options.digest is not None and options.digest != digest:
         raise TicketChanged(asked)
     signed = sign_ticket(ticket, [PersonSigner(credential.signer)])
-    return _told(options, asking.post(_path(options, "signature"), {"signed": encode_base64(signed.encode())}))
+    body: dict[str, Json] = {"signed": encode_base64(signed.encode())}
+    if options.beside:  # a centre of an earlier version knows of no such reason
+        body["beside"] = options.beside
+    return _told(options, asking.post(_path(options, "signature"), body))
 
 
 def close(options: Namespace) -> int:
@@ -184,8 +188,11 @@ def lift(options: Namespace) -> int:
 def line_of(one: Mapping[str, Any]) -> str:
     """Return an order in one line."""
     detail = f"; {one['detail']}" if one["detail"] else ""
+    if one["same_drive"]:
+        detail += f"; NOT THE ONLY ORDER FOR THIS DRIVE: {', '.join(each['order'] for each in one['same_drive'])}"
+    host = one["host"] if one["host_standing"] in ("", "active") else f"{one['host']}, {one['host_standing']}"
     return (
-        f"{one['order']} {one['state']}: drive {one['serial']} of {one['asset']} ({one['host']}), {one['reason']}, "
+        f"{one['order']} {one['state']}: drive {one['serial']} of {one['asset']} ({host}), {one['reason']}, "
         f"asked for by {one['requester']} at {one['requested']}, until {one['expires']}{detail}"
     )
 
@@ -207,13 +214,22 @@ def lines_of(ticket: Ticket) -> Iterator[str]:
         yield f"OVERRIDE   {override}: what is lost by it stays lost"
 
 
+def lines_of_others(one: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a warning for each other order for the same drive."""
+    for other in one["same_drive"]:
+        yield (
+            f"WARNING    order {other['order']} of {other['asset']} is {other['state']}, for the same drive: cancel "
+            "the one that is not meant; whoever approves either says why both are (--beside REASON)"
+        )
+
+
 def _told(options: Namespace, answer: Any) -> int:
     if options.json:
         print(json.dumps(answer, indent=2))
         return 0
     print(line_of(answer))
     parsed = Ticket.parse(decode_base64(answer["ticket"], "ticket of the centre", MAX_TICKET_BYTES))
-    for line in lines_of(parsed):
+    for line in (*lines_of(parsed), *lines_of_others(answer)):
         print(f"    {line}")
     for one in answer["signatures"]:
         print(f"    signed     by {one['person']} at {one['signed']}, key {one['key']}")

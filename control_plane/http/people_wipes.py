@@ -11,6 +11,7 @@ from control_plane.http.people_wipes_models import (
     LeavingRequest,
     Left,
     WipeAnswer,
+    WipeApproval,
     WipeReportRequest,
     WipeRequest,
     WipesAnswer,
@@ -66,13 +67,13 @@ def _add_orders(app: APIFlask, services: PeopleServices) -> None:
         return services.wipes.showing.order(TicketId.parse(order_id))
 
     @app.post("/api/v1/wipes/<order_id>/signature")
-    @app.input(WipeSignature, location="json", arg_name="wanted")
+    @app.input(WipeApproval, location="json", arg_name="wanted")
     @app.output(WipeAnswer, status_code=201)
-    def approve_wipe(order_id: str, wanted: WipeSignature) -> dict[str, Json]:
+    def approve_wipe(order_id: str, wanted: WipeApproval) -> dict[str, Json]:
         """Take the approver's own signature over the ticket; whoever asked for the wipe gives none."""
         person = permitted(services, Permission.WIPE_APPROVE)
         signed = decode_base64(wanted.signed, "approval field 'signed'", MAX_ENVELOPE_BYTES)
-        services.wipes.orders.approve(person.name, TicketId.parse(order_id), signed)
+        services.wipes.orders.approve(person.name, TicketId.parse(order_id), signed, wanted.beside)
         return services.wipes.showing.order(TicketId.parse(order_id))
 
     @app.post("/api/v1/wipes/<order_id>/refusal")

@@ -43,11 +43,21 @@ class WipesQuery(BaseModel):
     host: str | None = Field(default=None, max_length=40)
 
 
+class SameDrive(BaseModel):
+    """Another order for the same drive, which a host may still do something about."""
+
+    order: str
+    host: str
+    asset: str
+    state: str
+
+
 class WipeBrief(BaseModel):
     """`state` is derived from what is signed; `approvals` are those that count by what policy says now."""
 
     order: str
     host: str
+    host_standing: str
     asset: str
     serial: str
     wwn: str
@@ -65,6 +75,7 @@ class WipeBrief(BaseModel):
     approvals_needed: int
     state: str
     detail: str
+    same_drive: list[SameDrive]
 
 
 class WipesAnswer(BaseModel):
@@ -116,6 +127,12 @@ class WipeSignature(Strict):
     """An envelope with one signature, in base64."""
 
     signed: str = Field(max_length=MAX_ENVELOPE_BYTES * 2)
+
+
+class WipeApproval(WipeSignature):
+    """`beside` says why the wipe is to be although its drive has another order; it is kept sealed in the audit log."""
+
+    beside: str = Field(default="", max_length=300, pattern=r"^[^\x00-\x1f\x7f]*$")
 
 
 class WipeReportRequest(Strict):

@@ -21,10 +21,12 @@ from control_plane.people.two_persons import Journal, PerhapsOne
 from control_plane.people.ways_in import given_lately
 from control_plane.sanitize.holds import HostHeld, is_held
 from control_plane.sanitize.reading import Allowed, Known, WipeReading, approvals, counting, find, known
+from control_plane.sanitize.same_drive import with_others
 from control_plane.sanitize.wish import Wish, method_of
 from shared import clock as clocks
 from shared.audit.attempt import failure
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.canonical import Json
 from shared.clock import Clock
 from shared.envelope import Signatories, Signer, recorded_keys, recorded_people
 from shared.errors import IntegrityFailure, Malformed, Refused
@@ -81,6 +83,15 @@ class TooFewToApprove(Refused):
         self.there, self.needed = there, needed
 
 
+class DriveOrderedTwice(Refused):
+    def __init__(self, order_id: TicketId, others: Sequence[str]) -> None:
+        super().__init__(
+            f"wipe order {order_id} is not the only one for its drive: {'; '.join(others)}. Cancel what is not meant, "
+            "or approve it and say why both are (`--beside REASON`)"
+        )
+        self.order_id, self.others = order_id, tuple(others)
+
+
 class NotApproved(Refused):
     def __init__(self, order_id: TicketId, *, given: int, needed: int) -> None:
         super().__init__(f"wipe order {order_id} is signed by {given} of the {needed} people that policy asks for")
@@ -123,18 +134,20 @@ class WipeOrders:
             raise
         return ticket
 
-    def approve(self, person: str, order_id: TicketId, offered: bytes) -> None:
-        """Take a person's own signature over the ticket.
+    def approve(self, person: str, order_id: TicketId, offered: bytes, beside: str = "") -> None:
+        """Take a person's own signature over the ticket; `beside` says why, where its drive has another order.
 
-        Raises OrderUnknown, OrderClosed, OwnTicket, SignedByAnother, SignedBefore, SignerUnknown, SignerUnnamed,
-        SignatureInvalid, HostHeld, PerhapsOne, Malformed, and what `verify_allowed` refuses.
+        Raises OrderUnknown, OrderClosed, DriveOrderedTwice, OwnTicket, SignedByAnother, SignedBefore, SignerUnknown,
+        SignerUnnamed, SignatureInvalid, HostHeld, PerhapsOne, Malformed, and what `verify_allowed` refuses.
         """
         held, allowed = self._read(order_id)
         happening = self._happening(Event.WIPE_SIGNED, person, held.ticket)
         try:
             signed = SignedTicket.parse(offered)
             signer = _verified_signer(person, held, signed, allowed)
-            happening = replace(happening, what=(*happening.what, *recorded_keys([signer])))
+            twins = self._verify_said_why(held, beside)
+            private: dict[str, Json] = {"reason": beside} if twins else {}
+            happening = replace(happening, what=(*happening.what, *recorded_keys([signer]), *twins), private=private)
             is_enough = in_one_commit(
                 self._database,
                 lambda session: self._keep_signature(session, person, order_id, signed, signer, allowed, happening),
@@ -193,6 +206,7 @@ class WipeOrders:
         with snapshot(self._database) as session:
             _verify_not_held(session, held.ticket)
         self._verify_open(held)
+        self._verify_needed(held)
         return envelope.encode()
 
     def bring(self, person: str, offered: bytes) -> TicketId:
@@ -235,7 +249,7 @@ class WipeOrders:
         )
         with snapshot(self._database) as session:
             hold = is_held(session, host_id)
-            orders = [known(session, row) for row in session.scalars(mine)]
+            orders = [with_others(session, known(session, row)) for row in session.scalars(mine)]
         return hold, tuple(self._waiting(orders, hold=hold))[:MAX_LISTED]
 
     def _waiting(self, orders: list[Known], *, hold: bool) -> list[bytes]:
@@ -245,7 +259,7 @@ class WipeOrders:
         for order in orders:
             given, needed = approvals(order, allowed)
             envelope = order.envelope()
-            stopped = hold and Override.INCIDENT_HOLD not in order.ticket.overrides
+            stopped = (hold and Override.INCIDENT_HOLD not in order.ticket.overrides) or self._reading.wiped_by(order)
             if envelope is not None and given >= needed and not order.is_spent and not stopped:
                 found.append(envelope.encode())
         return found
@@ -254,7 +268,7 @@ class WipeOrders:
 
     def _read(self, order_id: TicketId) -> tuple[Known, Allowed]:
         with snapshot(self._database) as session:
-            held = find(session, order_id)
+            held = with_others(session, find(session, order_id))
         return held, self._reading.allowed(held.ticket.host_id, held.parts)
 
     def _drawn_up(self, person: str, wish: Wish) -> Ticket:
@@ -348,6 +362,20 @@ class WipeOrders:
             raise OrderClosed(held.ticket.ticket_id, f"{held.row.closed_by} {held.row.closed_as} it")
         if self._clock.now() >= held.ticket.expires:
             raise OrderClosed(held.ticket.ticket_id, f"it expired at {clocks.text(held.ticket.expires)}; order it anew")
+
+    def _verify_needed(self, held: Known) -> None:
+        """Raises OrderClosed: nobody wipes a drive by what was asked for before it was wiped; it may hold new data."""
+        if by := self._reading.wiped_by(held):
+            raise OrderClosed(held.ticket.ticket_id, f"its drive was wiped since by order {by}; order it anew")
+
+    def _verify_said_why(self, held: Known, beside: str) -> tuple[Subject, ...]:
+        """Return how the record names the other orders for the drive. Raises OrderClosed, DriveOrderedTwice."""
+        self._verify_needed(held)
+        twins = self._reading.under_way(held, self._clock.now())
+        if twins and not beside:
+            told = [f"order {one.row.order_id} of {one.asset} is {state}" for one, state in twins]
+            raise DriveOrderedTwice(held.ticket.ticket_id, told)
+        return tuple(Subject("fact", f"beside order: {one.row.order_id}") for one, _ in twins)
 
     def _recorded(self, happening: Happening, work: Callable[[Session], None]) -> None:
         try:

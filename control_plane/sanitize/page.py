@@ -4,7 +4,7 @@ Page one has what somebody who trusts the drive to be empty must know: result, c
 what was not reached, what was read back, and by whom. What does not fit goes on; nothing is cut.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from control_plane.paper.pen import BOTTOM, GREY, LEFT, RIGHT, TOP, WHITE, WIDTH, Pen
@@ -14,10 +14,11 @@ from shared.audit.record import AuditRecord
 from shared.sanitization import words as names
 from shared.sanitization.certificate import ATTACHMENT, Statement, WipeCertificate
 from shared.sanitization.destruction import Destruction
-from shared.sanitization.judged import NotReached, Result
-from shared.sanitization.report import Checked, Step, StepOutcome, WipeReport
+from shared.sanitization.details import in_both
+from shared.sanitization.judged import NotReached, Place, Result
+from shared.sanitization.report import Checked, HiddenKind, Step, StepOutcome, WipeReport
+from shared.sanitization.technique import Fact, Technique
 from shared.sanitization.technique import Facts as HealthFacts
-from shared.sanitization.technique import Technique
 from shared.words import Words
 
 QR_TEXT = "leadglass-wipe:{order}:sha256:{digest}"
@@ -173,9 +174,16 @@ def _not_reached(sheet: _Sheet, statement: Statement) -> None:
 
 
 def _how_much(one: NotReached) -> str:
-    count = "" if one.sectors is None else f"({_count(one.sectors)} sectors 扇区)"
+    count = "" if one.sectors is None else f"({_sectors(one.sectors)})"
     listed = ", ".join(f"{extent.first}+{extent.count}" for extent in one.listed[:_MAX_LISTED])
-    return " ".join(part for part in (count, one.detail, listed) if part)
+    return " ".join(part for part in (count, _of_place(one), listed) if part)
+
+
+def _of_place(one: NotReached) -> str:
+    """Return its detail, which of a hidden area is its kind."""
+    if one.place in (Place.HIDDEN_AREA, Place.HIDDEN_AREA_UNKNOWN):
+        return _both(names.HIDDEN_KINDS[HiddenKind(one.detail)])
+    return in_both(one.detail)
 
 
 def _read_back(sheet: _Sheet, statement: Statement) -> None:
@@ -246,16 +254,17 @@ def _evidence(sheet: _Sheet, report: WipeReport) -> None:
     sheet.section(words.CHECKS)
     for check in report.checks:
         sheet.line(f"• {_checked(check)}", 7.5)
-        seeds = {"sample seed": check.sample_seed, "stream seed": check.stream_seed}
-        _details(sheet, {name: seed.hex() for name, seed in seeds.items() if seed is not None})
-        _details(sheet, {"from, to": f"{_time(check.started)} - {_time(check.ended)}"})
+        seeds = ((words.SAMPLE_SEED, check.sample_seed), (words.STREAM_SEED, check.stream_seed))
+        _details(sheet, [(name, seed.hex()) for name, seed in seeds if seed is not None])
+        _details(sheet, [(words.FROM_TO, f"{_time(check.started)} - {_time(check.ended)}")])
     sheet.section(words.CONSIDERED)
     for one in report.considered:
-        technique = names.TECHNIQUES[one.technique]
-        sheet.line(f"• {technique.en} {technique.zh}: {one.available.value}; {one.why}", 7.5)
+        available = _both(names.AVAILABLE[one.available])
+        sheet.line(f"• {_both(names.TECHNIQUES[one.technique])}: {available}; {in_both(one.why)}", 7.5)
     sheet.section(words.HIDDEN)
     for area in report.hidden:
-        sheet.line(f"• {area.kind.value}: {area.state.value}, {_count(area.sectors)} sectors {area.detail}", 7.5)
+        said = f"{_both(names.HIDDEN_KINDS[area.kind])}: {_both(names.HIDDEN_STATES[area.state])}"
+        sheet.line(f"• {said}, {_sectors(area.sectors)}; {in_both(area.detail)}", 7.5)
     if not report.hidden:
         sheet.both(words.NONE)
     sheet.section(words.HEALTH)
@@ -264,26 +273,28 @@ def _evidence(sheet: _Sheet, report: WipeReport) -> None:
 
 
 def _step(sheet: _Sheet, step: Step) -> None:
-    technique = names.TECHNIQUES[step.technique]
-    sheet.line(f"• {technique.en} {technique.zh} {step.part}: {step.outcome.value}; {step.tool}", 7.5)
-    answers = ", ".join(map(_yes, (step.accepted, step.progress_seen, step.completed)))
-    told = {
-        "accepted, seen at work, completed": answers,
-        "from, to": f"{_time(step.started)} - {_time(step.ended)}",
-    }
+    part = f" {in_both(step.part)}" if step.part else ""
+    technique, outcome = _both(names.TECHNIQUES[step.technique]), _both(names.OUTCOMES[step.outcome])
+    sheet.line(f"• {technique}{part}: {outcome}; {step.tool}", 7.5)
+    told = [
+        (words.SEEN, ", ".join(map(_yes, (step.accepted, step.progress_seen, step.completed)))),
+        (words.FROM_TO, f"{_time(step.started)} - {_time(step.ended)}"),
+    ]
     if step.pattern:
-        told["pattern"] = step.pattern
-        told["bytes"] = f"{_count(step.bytes_written)} of {_count(step.bytes_total)}; {step.retries} retries"
+        written = f"{_count(step.bytes_written)} / {_count(step.bytes_total)} bytes 字节; {step.retries} retries 次重试"
+        told += [(words.PATTERN, step.pattern), (words.WRITTEN, written)]
     if step.seed is not None and step.commitment is not None:
-        told |= {"seed": step.seed.hex(), "commitment": step.commitment.hex()}
-    _details(sheet, told | ({"facts": _told(step.facts)} if step.facts else {}))
+        told += [(words.SEED, step.seed.hex()), (words.COMMITMENT, step.commitment.hex())]
+    if step.facts:
+        told.append((words.STATED_FACTS, _told(step.facts)))
     if step.detail:
-        _details(sheet, {"detail": step.detail})
+        told.append((words.DETAIL, in_both(step.detail)))
+    _details(sheet, told)
 
 
-def _details(sheet: _Sheet, told: Mapping[str, str]) -> None:
-    for name, value in told.items():
-        sheet.line(f"{name}: {value}", 7, indent=4)
+def _details(sheet: _Sheet, told: Iterable[tuple[Words, str]]) -> None:
+    for name, value in told:
+        sheet.line(f"{_both(name)}: {value}", 7, indent=4)
 
 
 def _proof(sheet: _Sheet, certificate: WipeCertificate) -> None:
@@ -297,12 +308,31 @@ def _proof(sheet: _Sheet, certificate: WipeCertificate) -> None:
     record = AuditRecord.parse(certificate.body.record)
     sheet.row(words.RECORDED, f"{record.seq}, {_time(record.time)} UTC")
     for approval in certificate.body.statement.approvals:
-        sheet.line(f"• {approval.name}: key {approval.key.key_id}", 7.5)
-    sheet.line(f"• ticket SHA-256 {ticket.digest.hex()}", 7.5)
+        sheet.line(f"• {approval.name}: {_both(words.KEY)} {approval.key.key_id}", 7.5)
+    sheet.line(f"• {_both(words.TICKET_DIGEST)} {ticket.digest.hex()}", 7.5)
 
 
 def _told(facts: HealthFacts) -> str:
-    return ", ".join(f"{name} {value}" for name, value in facts.items()) or f"{words.NONE.en} {words.NONE.zh}"
+    return ", ".join(f"{_fact(name)} {_value(value)}" for name, value in facts.items()) or _both(words.NONE)
+
+
+def _fact(name: str) -> str:
+    """Return the key itself, with what it is called; the headers of LUKS volumes are numbered ones."""
+    return name if name not in names.FACTS else f"{name} ({names.FACTS[name].zh})"
+
+
+def _value(value: Fact) -> str:
+    if isinstance(value, bool):
+        return _yes(value)
+    return in_both(value) if isinstance(value, str) else str(value)
+
+
+def _both(said: Words) -> str:
+    return f"{said.en} {said.zh}"
+
+
+def _sectors(count: int) -> str:
+    return f"{_count(count)} sectors 扇区"
 
 
 def _time(instant: datetime | None) -> str:
@@ -318,4 +348,4 @@ def _counted(number: int) -> str:
 
 
 def _yes(fact: bool) -> str:  # noqa: FBT001
-    return "yes" if fact else "no"
+    return _both(words.YES if fact else words.NO)

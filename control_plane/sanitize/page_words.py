@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 (Chinese has punctuation of its own)
-"""The words of a wipe's certificate, in English and in Chinese. Details are the program's own, in English."""
+"""The words of a wipe's certificate, in English and in Chinese; those of results, steps and facts are in `shared`."""
 
 from collections.abc import Mapping
 
@@ -50,6 +50,19 @@ STEPS = Words("What was done", "执行步骤")
 CHECKS = Words("What was read back", "回读记录")
 HIDDEN = Words("Hidden areas", "隐藏区域")
 HEALTH = Words("Health of the drive, before and after", "介质健康状况（前后）")
+SEEN = Words("accepted, seen at work, completed", "已接受、见其执行、已完成")
+FROM_TO = Words("from, to", "起止")
+PATTERN = Words("pattern", "图案")
+WRITTEN = Words("written", "已写入")
+SEED = Words("seed", "种子")
+COMMITMENT = Words("commitment to it", "种子承诺值")
+SAMPLE_SEED = Words("seed of the sample", "抽样种子")
+STREAM_SEED = Words("seed of the stream", "随机流种子")
+STATED_FACTS = Words("facts", "事实")
+DETAIL = Words("detail", "详情")
+YES, NO = Words("yes", "是"), Words("no", "否")
+KEY = Words("key", "密钥")
+TICKET_DIGEST = Words("ticket SHA-256", "工单 SHA-256")
 PROOF = Words("Proof", "证明材料")
 NONE = Words("none", "无")
 TO_VERIFY = Words(

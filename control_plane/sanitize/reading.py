@@ -12,17 +12,20 @@ from sqlalchemy.orm import Session
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.db.models import Host, WipeNoteRow, WipeOrderRow, WipeReportRow, WipeSignatureRow
 from control_plane.enrolment.codes import readable_parts
+from control_plane.enrolment.standing import ENDED
 from control_plane.policy.signatories import NobodySigns
 from control_plane.sanitize.certificate_rows import is_recorded, statement_record
-from control_plane.sanitize.state import OrderState, Proved, Reported, Standing, standing_of
+from control_plane.sanitize.state import UNDER_WAY, OrderState, Proved, Reported, Standing, standing_of
 from shared.envelope import Signatories
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
 from shared.policy.wipe import WipePolicy
+from shared.sanitization.destruction import Destruction
 from shared.sanitization.envelope import SignedTicket, approvals_needed, same_name, verify_signers
 from shared.sanitization.judged import Judged
 from shared.sanitization.note import NoteEvent, WipeNote
 from shared.sanitization.report import Ending, WipeReport
+from shared.sanitization.technique import SanitizationClass
 from shared.sanitization.ticket import Ticket, TicketId
 from shared.signing import EvidencePublicKey, Label, claimed_payload, verify_statement
 
@@ -49,7 +52,10 @@ class ReportOfAnother(Refused):
 
 @dataclass(frozen=True)
 class Known:
-    """An order as it was read. `ticket` is what its bytes say, whoever wrote them."""
+    """An order as it was read. `ticket` is what its bytes say, whoever wrote them.
+
+    `others` are the orders for the same drive, where they were looked for (`same_drive.py`).
+    """
 
     row: WipeOrderRow
     asset: str
@@ -60,6 +66,8 @@ class Known:
     reports: tuple[WipeReportRow, ...]
     is_certified: bool
     is_destruction_recorded: bool
+    host_standing: str
+    others: "tuple[Known, ...]" = ()
 
     @property
     def has_begun(self) -> bool:
@@ -94,6 +102,14 @@ class Allowed:
     signatories: Signatories | None
 
 
+@dataclass(frozen=True)
+class _Proof:
+    """When a drive was wiped or destroyed, and to which class, as it is proved."""
+
+    time: datetime
+    reached: SanitizationClass
+
+
 def find(session: Session, order_id: TicketId) -> Known:
     """Raises OrderUnknown, Malformed."""
     row = session.get(WipeOrderRow, str(order_id))
@@ -118,6 +134,7 @@ def known(session: Session, row: WipeOrderRow) -> Known:
         tuple(session.scalars(reports)),
         statement_record(session, name) is not None,
         row.destruction is not None and is_recorded(session, name, row.destruction),
+        host.standing,
     )
 
 
@@ -136,6 +153,36 @@ class WipeReading:
 
     def standing(self, known: Known, allowed: Allowed, now: datetime) -> Standing:
         return standing_of(self._proved(known, allowed), now)
+
+    def wiped_by(self, known: Known) -> str:
+        """Return the order that proves, since this one was asked for, all that it asks of its drive; or nothing."""
+        ticket = known.ticket
+        least = SanitizationClass(ticket.method.least.value)
+        for other in known.others:
+            proof = self._proof(other) if other.ticket.drive == ticket.drive else None
+            if proof is not None and proof.time > ticket.issued and proof.reached.reaches(least):
+                return other.row.order_id
+        return ""
+
+    def under_way(self, known: Known, now: datetime) -> list[tuple[Known, OrderState]]:
+        """Return the other orders for the same drive that a host may still do something about, with their states."""
+        found = [
+            (other, self.standing(other, self.allowed(other.ticket.host_id, other.parts), now).state)
+            for other in known.others
+        ]
+        return [(other, state) for other, state in found if state in UNDER_WAY]
+
+    def _proof(self, known: Known) -> "_Proof | None":
+        try:
+            if known.is_destruction_recorded and known.row.destruction is not None:
+                return _Proof(Destruction.parse(known.row.destruction).time, SanitizationClass.DESTROY)
+            reported = self._newest(known)
+        except (Refused, IntegrityFailure):  # its own state says so
+            return None
+        judged = None if reported is None else reported.judged
+        if reported is None or judged is None or not judged.may_be_certified:
+            return None
+        return _Proof(reported.ended, judged.reached)
 
     def verified_report(self, ticket: Ticket, signed: bytes) -> WipeReport:
         """Return a report that the host of the ticket signed under the enrolment that the ticket names, and of it.
@@ -156,6 +203,7 @@ class WipeReading:
         plain = Proved(
             known.ticket.expires, given, needed,
             closed_as=row.closed_as, closed_by=row.closed_by or "", is_certified=known.is_certified,
+            host_ended=known.host_standing if known.host_standing in ENDED else "", wiped_by=self.wiped_by(known),
         )  # fmt: skip
         try:
             if (str(known.ticket.ticket_id), str(known.ticket.host_id)) != (row.order_id, row.host_id):

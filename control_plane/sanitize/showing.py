@@ -1,6 +1,7 @@
 """What people are shown of wipe orders and holds, and what of them somebody has to look into."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -10,7 +11,8 @@ from control_plane.db.models import WipeOrderRow
 from control_plane.db.transactions import snapshot
 from control_plane.sanitize.holds import Holds
 from control_plane.sanitize.reading import Allowed, Known, WipeReading, approvals, find, known
-from control_plane.sanitize.state import OPEN_QUESTIONS, OrderState
+from control_plane.sanitize.same_drive import OrderedDrives, with_others
+from control_plane.sanitize.state import OPEN_QUESTIONS, UNDER_WAY, OrderState
 from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
@@ -37,7 +39,9 @@ class WipeShowing:
         if host is not None:
             wanted = wanted.where(WipeOrderRow.host_id == str(host))
         with snapshot(self._database) as session:
-            found = [_read(session, row) for row in session.scalars(wanted)]
+            rows = list(session.scalars(wanted))
+            drives = OrderedDrives(session, min((row.requested for row in rows), default=self._clock.now()))
+            found = [_read(session, row, drives) for row in rows]
         allowed = dict[str, Allowed]()
         for one in found:
             if isinstance(one, Known) and one.row.host_id not in allowed:
@@ -47,7 +51,7 @@ class WipeShowing:
     def order(self, order_id: TicketId) -> dict[str, Json]:
         """Return one order with all that is held of it. Raises OrderUnknown, Malformed."""
         with snapshot(self._database) as session:
-            held = find(session, order_id)
+            held = with_others(session, find(session, order_id))
         destruction = held.row.destruction
         return {
             **self._brief(held, self._reading.allowed(held.ticket.host_id, held.parts)),
@@ -71,7 +75,7 @@ class WipeShowing:
     def state(self, order_id: TicketId) -> OrderState:
         """Raises OrderUnknown, Malformed."""
         with snapshot(self._database) as session:
-            held = find(session, order_id)
+            held = with_others(session, find(session, order_id))
         allowed = self._reading.allowed(held.ticket.host_id, held.parts)
         return self._reading.standing(held, allowed, self._clock.now()).state
 
@@ -83,10 +87,13 @@ class WipeShowing:
     def _brief(self, held: Known, allowed: Allowed) -> dict[str, Json]:
         ticket, row = held.ticket, held.row
         given, needed = approvals(held, allowed)
-        standing = self._reading.standing(held, allowed, self._clock.now())
+        now = self._clock.now()
+        standing = self._reading.standing(held, allowed, now)
+        beside = self._reading.under_way(held, now) if standing.state in UNDER_WAY else []
         return {
             "order": row.order_id,
             "host": row.host_id,
+            "host_standing": held.host_standing,
             "asset": held.asset,
             "serial": ticket.drive.serial,
             "wwn": ticket.drive.wwn,
@@ -104,12 +111,17 @@ class WipeShowing:
             "approvals_needed": needed,
             "state": standing.state.value,
             "detail": standing.detail,
+            "same_drive": [
+                {"order": one.row.order_id, "host": one.row.host_id, "asset": one.asset, "state": state.value}
+                for one, state in beside
+            ],
         }
 
 
-def _read(session: Session, row: WipeOrderRow) -> Known | dict[str, Json]:
+def _read(session: Session, row: WipeOrderRow, drives: OrderedDrives) -> Known | dict[str, Json]:
     try:
-        return known(session, row)
+        held = known(session, row)
+        return replace(held, others=drives.others(held.ticket))
     except Malformed as exc:  # somebody changed one row: that takes no view of the others from anybody
         return {**_NOTHING, "order": row.order_id, "host": row.host_id, "requested": clocks.text(row.requested),
                 "expires": clocks.text(row.expires), "detail": str(exc)}  # fmt: skip
@@ -118,7 +130,7 @@ def _read(session: Session, row: WipeOrderRow) -> Known | dict[str, Json]:
 _NOTHING: dict[str, Json] = {
     "asset": "", "serial": "", "wwn": "", "model": "", "size_bytes": 0, "least": "", "read_back": "", "reason": "",
     "requester": "", "technician": "", "overrides": [], "approvals": 0, "approvals_needed": 0,
-    "state": OrderState.NOT_AUTHENTIC.value,
+    "state": OrderState.NOT_AUTHENTIC.value, "host_standing": "", "same_drive": [],
 }  # fmt: skip
 
 
@@ -139,8 +151,27 @@ def _gaps(orders: Sequence[Mapping[str, Json]], now: datetime) -> Iterator[str]:
                 f"{name} waits for approval ({one['detail']}) until {one['expires']}: "
                 f"`leadglass-server wipe approve {one['order']}`"
             )
+        elif state is OrderState.HOST_ENDED:
+            yield (
+                f"{name}: {one['detail']}, so it fetches no ticket: carry it there (`wipe ticket {one['order']}`), "
+                f"or `leadglass-server wipe cancel {one['order']}`"
+            )
         elif state in OPEN_QUESTIONS and clocks.parse(str(one["requested"])) > now - _STAYS_IN_SIGHT:
             yield f"{name}: {state}: {one['detail']}"
+        if beside := _beside(one):
+            yield f"{name} is not the only one for this drive: {beside}; cancel what is not meant"
+
+
+def _beside(one: Mapping[str, Json]) -> str:
+    """Return the orders beside this one for its drive, at the one of them that is named first."""
+    told = _listed(one["same_drive"])
+    if not told or any(str(each["order"]) < str(one["order"]) for each in told):
+        return ""
+    return ", ".join(f"{each['order']} of {each['asset']} ({each['state']})" for each in told)
+
+
+def _listed(value: Json) -> list[Mapping[str, Json]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _held(holds: Sequence[Mapping[str, Json]]) -> Iterator[str]:

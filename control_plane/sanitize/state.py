@@ -1,7 +1,11 @@
 """How far a wipe order has come, by what is proved of it. Decides only.
 
 requested ▸ approved ▸ accepted ▸ running ▸ evidence-received ▸ verified ▸ certified
-refused, failed, incomplete, unknown; cancelled, expired, before any of it was done; destroyed, by people's word
+refused, failed, incomplete, unknown; destroyed, by people's word
+cancelled, superseded, expired, host-ended, before any of it was done
+
+*Superseded*: since it was asked for, another order's wipe of this very drive is proved, and of all that this one asks.
+*Host ended*: its host was revoked, taken out of service or replaced, so it fetches no ticket; a person may carry one.
 
 What a host proved comes before what people said: an order that was cancelled too late has the state of what was done.
 docs/formats/wipe.md
@@ -32,6 +36,8 @@ class OrderState(StrEnum):
     UNKNOWN = "unknown"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    SUPERSEDED = "superseded"
+    HOST_ENDED = "host-ended"
     DESTROYED = "destroyed"
     NOT_AUTHENTIC = "not authentic"
 
@@ -40,8 +46,11 @@ class OrderState(StrEnum):
 OPEN_QUESTIONS = frozenset({
     OrderState.FAILED, OrderState.INCOMPLETE, OrderState.UNKNOWN, OrderState.NOT_AUTHENTIC,
 })  # fmt: skip
-# What no person can close any more.
-BEGUN = frozenset(OrderState) - {OrderState.REQUESTED, OrderState.APPROVED, OrderState.EXPIRED}
+# What a host may still do something about, so that another order for its drive is one too many.
+UNDER_WAY = frozenset({
+    OrderState.REQUESTED, OrderState.APPROVED, OrderState.HOST_ENDED, OrderState.ACCEPTED, OrderState.RUNNING,
+    OrderState.EVIDENCE_RECEIVED,
+})  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,10 @@ class Reported:
 
 @dataclass(frozen=True)
 class Proved:
-    """All that is known of an order. `fault` is why something held of it is not what it should be."""
+    """All that is known of an order. `fault` is why something held of it is not what it should be.
+
+    `host_ended` is how its host ended, `wiped_by` the order by which its drive was wiped since; empty: neither.
+    """
 
     expires: datetime
     given: int
@@ -67,6 +79,8 @@ class Proved:
     closed_by: str = ""
     is_destroyed: bool = False
     is_certified: bool = False
+    host_ended: str = ""
+    wiped_by: str = ""
     fault: str = ""
 
 
@@ -135,8 +149,13 @@ def _before_the_host(proved: Proved, now: datetime) -> Standing:
     if proved.closed_as is not None:
         return Standing(OrderState(proved.closed_as), f"by {proved.closed_by}")
     approvals = f"{proved.given} of {proved.needed} people have signed"
+    if proved.wiped_by:
+        return Standing(OrderState.SUPERSEDED, f"its drive was wiped since by order {proved.wiped_by}; order it anew")
+    ended = f"; its host is {proved.host_ended}" if proved.host_ended else ""
     if now >= proved.expires:
-        return Standing(OrderState.EXPIRED, approvals)
+        return Standing(OrderState.EXPIRED, approvals + ended)
+    if proved.host_ended:
+        return Standing(OrderState.HOST_ENDED, approvals + ended)
     if proved.given >= proved.needed:
         return Standing(OrderState.APPROVED, approvals)
     return Standing(OrderState.REQUESTED, approvals)

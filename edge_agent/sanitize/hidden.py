@@ -48,6 +48,7 @@ def hidden_areas(drive: Drive, tools: Tools) -> tuple[HiddenArea, ...]:
 def remove_hidden(drive: Drive, tools: Tools) -> tuple[HiddenArea, ...]:
     """Open an HPA for good, and return what is hidden now: it is removed only where the drive says so afterwards.
 
+    Any other answer, and none, leaves it as it was found: that it is there is known.
     The host learns the new size when the drive is found again; some drives show it only after their power was cut.
     """
     before = hidden_areas(drive, tools)
@@ -66,7 +67,7 @@ def remove_hidden(drive: Drive, tools: Tools) -> tuple[HiddenArea, ...]:
     return tuple(
         HiddenArea(one.kind, HiddenState.REMOVED, hpa.sectors, f"{hpa.sectors} sectors were opened for good")
         if one.kind is hpa.kind and one.state is HiddenState.NONE
-        else _still(one, said)
+        else _still(hpa, said)
         if one.kind is hpa.kind
         else one
         for one in hidden_areas(whole, tools)

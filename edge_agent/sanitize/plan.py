@@ -35,6 +35,12 @@ class Plan:
         return not self.chosen
 
 
+def is_left(area: HiddenArea) -> bool:
+    """Say whether an area was found that nothing here opens: what is in it stays, and nobody certifies the drive."""
+    stays = area.kind not in _REMOVABLE and area.kind is not HiddenKind.BOOT_PARTITIONS
+    return area.state is HiddenState.PRESENT and stays
+
+
 def choose(method: Method, medium: Medium, considered: Sequence[Considered], hidden: Sequence[HiddenArea]) -> Plan:
     """Take the first technique of the ticket's that the drive has and that can reach the least class.
 

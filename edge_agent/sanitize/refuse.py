@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from edge_agent.sanitize.drive import Drive
 from edge_agent.sanitize.holders import Holder, HolderKind
-from shared.sanitization.ticket import Override, Ticket
+from shared.sanitization.ticket import Override, Ticket, TicketId
 
 
 class RefusalKind(StrEnum):
@@ -25,6 +25,7 @@ class RefusalKind(StrEnum):
     NETWORK = "network-storage"
     READ_ONLY = "read-only"
     TICKET_USED = "ticket-used"
+    WIPED_SINCE = "wiped-since"
     INCIDENT_HOLD = "incident-hold"
     UNDELIVERED_IMAGES = "undelivered-images"
     CLOCK_UNSURE = "clock-unsure"
@@ -36,6 +37,8 @@ class Circumstances:
 
     `twins` counts other drives here with the same serial number. `system` and `network` are empty where the drive is
     of neither. `hold` is the centre's last word on an incident, `undelivered` counts images of this host's spool.
+    `wiped_by` is a ticket by which all that this one asks was done to the drive here since it was issued: what lies on
+    it now nobody ordered to be wiped.
     """
 
     drive: Drive
@@ -49,6 +52,7 @@ class Circumstances:
     hold: bool | None
     undelivered: int | None
     is_clock_sure: bool | None
+    wiped_by: TicketId | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,9 @@ def _ticket(ticket: Ticket, found: Circumstances) -> Iterator[Refusal]:
     if found.is_ticket_used is not False:
         what = "it was begun here before" if found.is_ticket_used else "whether it was begun here before is not known"
         yield Refusal(RefusalKind.TICKET_USED, what, where, "have a new order made; a ticket counts once")
+    if found.wiped_by is not None:
+        what = f"the drive was wiped here since, by ticket {found.wiped_by}: this one is not for what is on it now"
+        yield Refusal(RefusalKind.WIPED_SINCE, what, where, "have a new order made if it is to be wiped once more")
     if found.is_clock_sure is not True:
         what = "the clock of this machine is not sure, so nobody can say that the ticket has not ended"
         remedy = "set the clock, let the machine reach its control plane once, and begin anew"

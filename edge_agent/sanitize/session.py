@@ -32,6 +32,7 @@ from shared.sanitization.judge import judge
 from shared.sanitization.judged import Judged
 from shared.sanitization.note import NoteEvent
 from shared.sanitization.report import Ending, HiddenArea, HiddenState, WipeReport
+from shared.sanitization.technique import SanitizationClass
 from shared.sanitization.ticket import Ticket, TicketId
 from shared.signing import Label, claimed_payload, sign_statement
 
@@ -167,7 +168,7 @@ class Session:
         if len(fitting) != 1:
             return Looked(accepted, found, None)
         (drive,) = fitting
-        circumstances = self._hands.circumstances(drive, present, self._known(ticket))
+        circumstances = self._circumstances(ticket, drive, present)
         looked = Looked(accepted, found, drive, refusals(ticket, circumstances), circumstances)
         if looked.refusals:
             return looked
@@ -357,7 +358,7 @@ class Session:
         accept(SignedTicket.parse(looked.accepted.envelope), self._host.enrolled, self._clock.now())
         self._hands.again(drive)
         ticket = looked.accepted.ticket
-        circumstances = self._hands.circumstances(drive, self._hands.drives(), self._known(ticket))
+        circumstances = self._circumstances(ticket, drive, self._hands.drives())
         if found := refusals(ticket, circumstances):
             raise SpokenAgainst(found)
         return replace(looked, circumstances=circumstances)
@@ -371,6 +372,19 @@ class Session:
         circumstances = replace(self._hands.circumstances(drive, self._hands.drives(), known), undelivered=0)
         begun = replace(ticket, drive=replace(ticket.drive, size_bytes=drive.medium.size_bytes))
         return refusals(begun, circumstances)
+
+    def _circumstances(self, ticket: Ticket, drive: Drive, present: Sequence[Drive]) -> Circumstances:
+        found = self._hands.circumstances(drive, present, self._known(ticket))
+        return replace(found, wiped_by=self._wiped_by(ticket))
+
+    def _wiped_by(self, ticket: Ticket) -> TicketId | None:
+        """Return a ticket by which this very drive was wiped here since `ticket` was issued, as far as that asks."""
+        least = SanitizationClass(ticket.method.least.value)
+        for other, report, judged in self.ended():
+            is_done = judged.may_be_certified and judged.reached.reaches(least) and report.ended > ticket.issued
+            if other.ticket_id != ticket.ticket_id and other.drive == ticket.drive and is_done:
+                return other.ticket_id
+        return None
 
     def _known(self, ticket: Ticket) -> Known:
         used = self._attempts.is_used(ticket.ticket_id)

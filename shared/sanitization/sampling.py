@@ -9,7 +9,8 @@
     first at the section's start + the smaller, second at + the larger + one sample
 
 A medium of fewer than 22 sectors is read whole. What only has to differ from before (`Expected.CHANGED`) is read in
-samples of a fixed size. The seed is drawn anew for each read back, after the pass ended, and is told in the report.
+samples of a fixed size, where that is less. The seed is drawn anew for each read back, after the pass ended, and is
+told in the report.
 docs/formats/wipe-stream.md
 """
 

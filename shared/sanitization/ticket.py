@@ -64,6 +64,10 @@ class TargetDrive:
     def json(self) -> dict[str, Json]:
         return {"serial": self.serial, "wwn": self.wwn, "model": self.model, "size_bytes": self.size_bytes}
 
+    def may_be(self, other: "TargetDrive") -> bool:
+        """Say whether both may name one drive: by serial number or WWN alone, for a warning and no more."""
+        return self.serial == other.serial or self.wwn == other.wwn != ""
+
     @classmethod
     def parse(cls, fields: Fields) -> "TargetDrive":
         """Raises Malformed."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from shared.policy.wipe import ReadBack
 from shared.sanitization.judged import Place, Result, Why
 from shared.sanitization.medium import MediumKind, SerialSource
-from shared.sanitization.report import Expected
-from shared.sanitization.technique import SanitizationClass, Sequence, Technique
+from shared.sanitization.report import Expected, HiddenKind, HiddenState, StepOutcome
+from shared.sanitization.technique import Available, SanitizationClass, Sequence, Technique
 from shared.sanitization.ticket import Reason
 from shared.words import Words
 
@@ -183,4 +183,67 @@ REASONS: Mapping[Reason, Words] = {
     Reason.REUSE: Words("reuse", "再利用"),
     Reason.INCIDENT: Words("incident", "事件处置"),
     Reason.OTHER: Words("other", "其他"),
+}
+
+OUTCOMES: Mapping[StepOutcome, Words] = {
+    StepOutcome.DONE: Words("done", "已完成"),
+    StepOutcome.FAILED: Words("failed", "失败"),
+    StepOutcome.REFUSED: Words("refused by the drive", "硬盘拒绝"),
+    StepOutcome.INTERRUPTED: Words("interrupted", "已中断"),
+    StepOutcome.UNKNOWN: Words("unknown", "不明"),
+}
+
+AVAILABLE: Mapping[Available, Words] = {
+    Available.YES: Words("yes", "可用"),
+    Available.NO: Words("no", "不可用"),
+    Available.UNKNOWN: Words("unknown", "不明"),
+}
+
+HIDDEN_KINDS: Mapping[HiddenKind, Words] = {
+    HiddenKind.HPA: Words("host protected area (HPA)", "主机保护区（HPA）"),
+    HiddenKind.DCO: Words("device configuration overlay (DCO)", "设备配置覆盖（DCO）"),
+    HiddenKind.AMA: Words("above the accessible max address", "可访问最大地址（AMA）之上"),
+    HiddenKind.NAMESPACES: Words("other namespaces, unallocated capacity", "其他命名空间及未分配容量"),
+    HiddenKind.BOOT_PARTITIONS: Words("boot partitions and RPMB", "启动分区及 RPMB"),
+}
+
+HIDDEN_STATES: Mapping[HiddenState, Words] = {
+    HiddenState.NONE: Words("none, by the drive's own answer", "无（硬盘自身的应答）"),
+    HiddenState.PRESENT: Words("found, not reached", "已发现，未覆盖"),
+    HiddenState.REMOVED: Words("found, opened, and reached with the rest", "已发现并开放，随全盘一并覆盖"),
+    HiddenState.INDETERMINATE: Words("indeterminate", "无法确定"),
+    HiddenState.NOT_APPLICABLE: Words("not applicable", "不适用"),
+}
+
+# Keys under which a host and its drive state facts; the keys themselves stand in the report.
+FACTS: Mapping[str, Words] = {
+    "state_before": Words("the drive's state before", "命令前硬盘状态"),
+    "record_before": Words("the drive's own log before", "命令前硬盘日志"),
+    "record_after": Words("the drive's own log after", "命令后硬盘日志"),
+    "log_names_run": Words("its log names this run", "日志记录了本次操作"),
+    "estimate_s": Words("the drive's own estimate, s", "硬盘自估时间（秒）"),
+    "namespaces_covered": Words("every namespace was covered", "已覆盖全部命名空间"),
+    "password_left": Words("still under our password", "仍设有本软件密码"),
+    "discarded_bytes": Words("bytes discarded before", "事先丢弃的字节数"),
+    "luks_headers": Words("LUKS headers", "LUKS 卷头数"),
+    "luks_headers_gone": Words("LUKS headers proved gone", "证实已消失的卷头数"),
+    "luks_all_inside": Words("all data lies inside LUKS", "数据全部在 LUKS 之内"),
+    "luks_copies": Words("copies of header or key", "卷头或密钥副本"),
+    "luks_copies_named": Words("copies that are known", "已知副本"),
+    "luks_from_start": Words("encrypted from the start", "自始加密"),
+    "evaluated": Words("evaluated", "已评估"),
+    "why": Words("why not", "未评估原因"),
+    "tool": Words("tool", "工具"),
+    "passed": Words("the drive calls itself well", "硬盘自评正常"),
+    "temperature_c": Words("temperature, °C", "温度（°C）"),
+    "power_on_hours": Words("hours in use", "通电小时"),
+    "power_cycles": Words("times switched on", "通电次数"),
+    "grown_defects": Words("grown defects", "增长缺陷"),
+    "reallocated_sectors": Words("reallocated sectors", "重映射扇区"),
+    "pending_sectors": Words("pending sectors", "待处理扇区"),
+    "uncorrectable_sectors": Words("uncorrectable sectors", "不可纠正扇区"),
+    "critical_warning": Words("critical warning", "严重警告"),
+    "available_spare_percent": Words("spare left, %", "剩余备用（%）"),
+    "used_percent": Words("used, %", "已用寿命（%）"),
+    "media_errors": Words("media errors", "介质错误"),
 }

@@ -20,7 +20,8 @@ class Centre:
 
     @property
     def for_hosts(self) -> list[int]:
-        return [self.ports["host"], self.ports["enrol"]]
+        """What a host reaches: its door, that of enrolment, and the broker where there is one."""
+        return [port for door, port in self.ports.items() if door != "people"]
 
     @property
     def enrol_url(self) -> str:
@@ -46,14 +47,15 @@ class Centre:
 
 
 @contextmanager
-def centre(folder: Path, name: str = NAME) -> Iterator[Centre]:
-    running = Centre(folder, {door: free_port() for door in ("host", "enrol", "people")}, name)
+def centre(folder: Path, name: str = NAME, *, with_broker: bool = False) -> Iterator[Centre]:
+    doors_of = ("host", "enrol", "people", *(["mqtt"] if with_broker else []))
+    running = Centre(folder, {door: free_port() for door in doors_of}, name)
     doors = [part for door, port in running.ports.items() for part in (f"--{door}-port", str(port))]
     (folder / "logs").mkdir()
     with Children(folder / "logs") as children:
         child = children.start(
             "leadglass-server", "run", "--data", str(folder / "data"), "--handover", str(folder / "handover"), *doors,
-            "--host", name, "--no-broker", "--ready-file", str(folder / "ready.json"),
+            "--host", name, *([] if with_broker else ["--no-broker"]), "--ready-file", str(folder / "ready.json"),
         )  # fmt: skip
         child.wait_ready(folder / "ready.json", 60)
         yield running

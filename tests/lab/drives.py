@@ -30,6 +30,11 @@ class Drives:
         self._guest.await_there(f"/sys/block/{node}/size")
         return file
 
+    def pull(self, name: str, node: str) -> None:
+        """Take a drive out of the running machine, as its slot's button does."""
+        self._qmp.ask("device_del", id=name)
+        self._guest.await_gone(f"/sys/block/{node}")
+
     def scsi(self, name: str, node: str, size_bytes: int, slot: str) -> Path:
         """Put in a SCSI disk as QEMU emulates one, behind an adapter of its own."""
         file = self._file(name, size_bytes, "unmap")

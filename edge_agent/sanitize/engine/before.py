@@ -19,7 +19,7 @@ from shared.errors import Malformed, Unavailable
 from shared.fields import Fields
 from shared.policy.wipe import ReadBack
 from shared.sanitization.report import SEED_BYTES, Checked, Expected, Extent
-from shared.sanitization.sampling import places
+from shared.sanitization.sampling import places, sampled_bytes
 
 SAMPLE_BYTES = 4096
 _DIGEST_BYTES = 16
@@ -123,7 +123,10 @@ def read_changed(device: Device, before: Before, watch: Watch, clock: Clock) -> 
 
 
 def _places(seed: bytes, size_bytes: int, sector_bytes: int) -> Iterator[Extent]:
-    return places(seed, size_bytes, sector_bytes, max(1, SAMPLE_BYTES // sector_bytes))
+    """Yield samples of a fixed size; of a small medium, where that would be more than other samples are, those."""
+    fixed = list(places(seed, size_bytes, sector_bytes, max(1, SAMPLE_BYTES // sector_bytes)))
+    is_too_much = sum(one.count for one in fixed) * sector_bytes > sampled_bytes(size_bytes, sector_bytes)
+    yield from places(seed, size_bytes, sector_bytes) if is_too_much else fixed
 
 
 def _digest(piece: Piece) -> bytes | None:

@@ -23,7 +23,7 @@ from edge_agent.sanitize.session import (
     Unfinished,
 )
 from edge_agent.sanitize.terminal import screens
-from edge_agent.sanitize.terminal.page import Line, Page, Speech, body_lines, draw, room_for
+from edge_agent.sanitize.terminal.page import Line, Page, Speech, body_lines, draw, is_too_small, room_for
 from edge_agent.sanitize.terminal.progress import LiveProgress
 from edge_agent.sanitize.terminal.screens import Listed
 from edge_agent.sanitize.tickets import in_text
@@ -153,7 +153,8 @@ class Flow:
     def _of_ticket(self, accepted: Accepted) -> Next:
         self.is_undone = True
         while True:
-            key = self._ask(partial(screens.ticket_page, accepted), f"{ENTER}bq")
+            others = screens.beside(accepted, self._listed())
+            key = self._ask(partial(screens.ticket_page, accepted, others=others), f"{ENTER}bq")
             if key != ENTER:
                 return Next.QUIT if key == "q" else Next.BACK
             led = self._of_drives(accepted)
@@ -269,6 +270,8 @@ class Flow:
             key = self._drawn(screens.progress_page(drive.medium, progress.now(), self._speech), _LOOK_S)
             if key == GONE:
                 work.join()
+            elif is_too_small(*self._terminal.size()):
+                continue
             elif key in ("s", INTERRUPT) and progress.now().may_be_stopped:
                 if self._monotonic_s() - asked_s < _TWICE_S:
                     progress.stop()
@@ -347,6 +350,8 @@ class Flow:
                 raise TerminalGone
             if key == INTERRUPT:
                 return next(back for back in (ESCAPE, "q") if back in keys)
+            if is_too_small(width, height):
+                continue
             if key == "l" and "l" not in keys:
                 self._switch()
             elif key and key in keys and len(key) == 1:
@@ -359,7 +364,9 @@ class Flow:
         key = self._drawn(page, None)
         if key == GONE:
             raise TerminalGone
-        return ESCAPE if key == INTERRUPT else key
+        if key == INTERRUPT:
+            return ESCAPE
+        return RESIZED if is_too_small(*self._terminal.size()) else key
 
     def _drawn(self, page: Page, timeout_s: float | None) -> str:
         width, height = self._terminal.size()

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from edge_agent.sanitize.terminal.cells import columns, fit, pad, wrap
 from edge_agent.sanitize.terminal.words import SAYS
+from shared.sanitization.details import chinese
 from shared.words import Words
 
 LEAST_COLUMNS, LEAST_LINES = 60, 12
@@ -54,6 +55,10 @@ class Speech:
     def of(self, words: Words) -> str:
         return words.zh if self._is_chinese else words.en
 
+    def detail(self, said: str) -> str:
+        """Return a sentence of a report's, which is signed in English."""
+        return chinese(said) if self._is_chinese else said
+
     def row(self, name: str, value: str, *, strong: bool = False) -> Row:
         return Row(self.say(name), value, strong)
 
@@ -61,10 +66,15 @@ class Speech:
         return Row("", self.say(name, **values), strong)
 
 
+def is_too_small(width: int, height: int) -> bool:
+    """Say whether a window shows nothing of a page: then no key means what the page says that it means."""
+    return width < LEAST_COLUMNS or height < LEAST_LINES
+
+
 def draw(page: Page, width: int, height: int, speech: Speech, first: int = 0) -> tuple[Line, ...]:
     """Return exactly `height` lines of at most `width` columns; the body from its line `first` on."""
-    if width < LEAST_COLUMNS or height < LEAST_LINES:
-        return _filled([Line(fit(speech.say("small"), width))], height)
+    if is_too_small(width, height):
+        return _filled([Line(line, is_strong=True) for line in wrap(speech.say("small"), max(1, width))], height)
     body = list(body_lines(page.body, width))
     room = room_for(page, height)
     first = max(0, min(first, len(body) - room))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edge_agent.sanitize.fitting import Candidate
-from edge_agent.sanitize.plan import Plan
+from edge_agent.sanitize.plan import Plan, is_left
 from edge_agent.sanitize.session import Accepted, Done, Looked, Unfinished
 from edge_agent.sanitize.tasks import Task, TaskKind
 from edge_agent.sanitize.terminal.page import BLANK, Page, Row, Speech
@@ -13,13 +13,15 @@ from edge_agent.sanitize.terminal.words import LEAST, NEXT, OVERRIDES, STANDINGS
 from shared.sanitization.judged import NotReached
 from shared.sanitization.medium import Medium
 from shared.sanitization.method import Method
-from shared.sanitization.report import WipeReport
+from shared.sanitization.report import HiddenArea, HiddenState, WipeReport
 from shared.sanitization.technique import Available, Facts, Technique
 from shared.sanitization.technique import Sequence as Passes
-from shared.sanitization.ticket import TargetDrive, Ticket
+from shared.sanitization.ticket import TargetDrive, Ticket, TicketId
 from shared.sanitization.words import (
     CLASSES,
+    HIDDEN_KINDS,
     MEDIA,
+    OUTCOMES,
     PLACES,
     READ_BACKS,
     REASONS,
@@ -66,6 +68,12 @@ class Now:
 # ---- tickets
 
 
+def beside(accepted: Accepted, listed: Sequence[Listed]) -> tuple[TicketId, ...]:
+    """Return the other tickets here, to be acted on, that may be for the same drive."""
+    mine, tickets = accepted.ticket, [one.accepted.ticket for one in listed if one.accepted is not None]
+    return tuple(one.ticket_id for one in tickets if one.ticket_id != mine.ticket_id and mine.drive.may_be(one.drive))
+
+
 def tickets_page(listed: Sequence[Listed], speech: Speech, *, hold: bool | None) -> Page:
     rows: list[Row] = [] if listed else [speech.text("no-tickets")]
     if hold:
@@ -84,10 +92,16 @@ def tickets_page(listed: Sequence[Listed], speech: Speech, *, hold: bool | None)
                 ),
             )
         )  # fmt: skip
+        rows.extend(_beside_rows(beside(one.accepted, listed), speech))
     return Page(speech.say("tickets"), tuple(rows), speech.say("keys-list"))
 
 
-def ticket_page(accepted: Accepted, speech: Speech) -> Page:
+def _beside_rows(others: Sequence[TicketId], speech: Speech) -> Iterator[Row]:
+    if others:
+        yield speech.text("beside", strong=True, others=", ".join(str(one)[:8] for one in others))
+
+
+def ticket_page(accepted: Accepted, speech: Speech, others: Sequence[TicketId] = ()) -> Page:
     ticket = accepted.ticket
     approved = ", ".join(signer.name for signer in accepted.approved.signers)
     rows = [
@@ -103,6 +117,7 @@ def ticket_page(accepted: Accepted, speech: Speech) -> Page:
         BLANK,
         *_method_rows(ticket.method, speech),
         *_override_rows(ticket, speech),
+        *_beside_rows(others, speech),
     ]
     return Page(speech.say("ticket"), tuple(rows), speech.say("keys-ticket"))
 
@@ -197,6 +212,7 @@ def confirm_page(looked: Looked, asked: str, wrong: str, typed: str | None, keys
         *medium_rows(drive.medium, speech),
         BLANK,
         *plan_rows(plan, ticket.method, speech),
+        *_hidden_rows(looked.hidden, speech),
         *_override_rows(ticket, speech),
         BLANK,
         speech.text(asked, strong=True, count=len(last_chars(drive.medium.serial))),
@@ -218,9 +234,20 @@ def plan_rows(plan: Plan, method: Method, speech: Speech) -> Iterator[Row]:
         if one.technique in method.techniques and one.available is not Available.YES:
             why_not.setdefault(one.why, []).append(speech.of(TECHNIQUES[one.technique]))
     for why, techniques in why_not.items():
-        yield speech.row("why-not", f"{'; '.join(techniques)}: {why}")
+        yield speech.row("why-not", f"{'; '.join(techniques)}: {speech.detail(why)}")
     may_be_stopped = all(one in (Technique.OVERWRITE, Technique.DISCARD) for one in plan.chosen)
     yield speech.text("can-stop" if may_be_stopped else "cannot-stop", strong=not may_be_stopped)
+
+
+def _hidden_rows(hidden: Sequence[HiddenArea], speech: Speech) -> Iterator[Row]:
+    """Say before the first write what of the drive stays hidden, and what that makes of the result."""
+    for area in hidden:
+        kind = speech.of(HIDDEN_KINDS[area.kind])
+        if is_left(area):
+            yield speech.text("hidden-stays", strong=True, kind=kind, count=area.sectors)
+    unknown = [speech.of(HIDDEN_KINDS[area.kind]) for area in hidden if area.state is HiddenState.INDETERMINATE]
+    if unknown:
+        yield speech.text("hidden-unknown", strong=True, kind=", ".join(unknown))
 
 
 def last_chars(serial: str) -> str:
@@ -291,7 +318,7 @@ def result_page(done: Done, speech: Speech, why_no_report: str = "") -> Page:
         *(speech.row("not-reached", place(one, speech)) for one in judged.not_reached[:_MOST_SHOWN]),
     ]
     if done.report.detail:
-        rows.append(speech.row("detail", done.report.detail))
+        rows.append(speech.row("detail", speech.detail(done.report.detail)))
     rows.append(BLANK)
     if done.report_file is None:
         rows.append(speech.text("no-report", strong=True, why=why_no_report))
@@ -302,7 +329,7 @@ def result_page(done: Done, speech: Speech, why_no_report: str = "") -> Page:
 
 
 def place(one: NotReached, speech: Speech) -> str:
-    name = speech.of(PLACES[one.place]) + (f" ({one.detail})" if one.detail else "")
+    name = speech.of(PLACES[one.place]) + (f" ({speech.detail(one.detail)})" if one.detail else "")
     return name if one.sectors is None else speech.say("sectors", place=name, count=one.sectors)
 
 
@@ -311,8 +338,8 @@ def _done_rows(report: WipeReport, speech: Speech) -> Iterator[Row]:
     yield speech.row("serial", medium.serial, strong=True)
     yield speech.row("drive", f"{medium.model}, {size(medium.size_bytes)}")
     for step in report.steps:
-        part = f" {step.part}" if step.part else ""
-        yield speech.row("step", f"{speech.of(TECHNIQUES[step.technique])}{part}: {step.outcome.value}")
+        part = f" {speech.detail(step.part)}" if step.part else ""
+        yield speech.row("step", f"{speech.of(TECHNIQUES[step.technique])}{part}: {speech.of(OUTCOMES[step.outcome])}")
 
 
 def cut_short_page(reasons: Sequence[str], speech: Speech) -> Page:
@@ -322,8 +349,14 @@ def cut_short_page(reasons: Sequence[str], speech: Speech) -> Page:
 
 
 def stopped_page(done: Done, speech: Speech) -> Page:
-    rows = (speech.text("stopped-text", strong=True), BLANK, *_done_rows(done.report, speech), BLANK)
-    return Page(speech.say("stopped"), (*rows, Row("", done.report.detail)), speech.say("keys-stopped"))
+    rows = (
+        speech.text("stopped-text", strong=True),
+        BLANK,
+        *_done_rows(done.report, speech),
+        BLANK,
+        Row("", speech.detail(done.report.detail)),
+    )
+    return Page(speech.say("stopped"), rows, speech.say("keys-stopped"))
 
 
 def incomplete_page(one: Unfinished, speech: Speech) -> Page:

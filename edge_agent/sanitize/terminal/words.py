@@ -104,6 +104,10 @@ SAYS: Mapping[str, Words] = {
         "{asset}: serial {serial}, for {person}, until {until}",
         "{asset}：序列号 {serial}，执行人 {person}，有效至 {until}",
     ),
+    "beside": Words(
+        "ANOTHER TICKET IS FOR THIS DRIVE TOO: {others}. Once one of them is done, wiping it again takes a new order.",
+        "另有工单也是此盘：{others}。其中一张完成后，再次擦除须重新申请。",
+    ),
     "asset": Words("Asset", "资产"),
     "reason": Words("Reason", "原因"),
     "requester": Words("Asked for by", "申请人"),
@@ -152,6 +156,16 @@ SAYS: Mapping[str, Words] = {
         "一旦开始就不能停止：盘自行工作，断电后仍会继续。",
     ),
     "hidden-removed": Words("A hidden area is made visible first, and stays so.", "先把隐藏区域变为可见，并保持可见。"),
+    "hidden-stays": Words(
+        "A HIDDEN AREA STAYS ({kind}): {count} sectors that nothing here reaches. Data may be in it, so this wipe will "
+        "be PARTIAL and get NO certificate: have the drive destroyed instead.",
+        "隐藏区域会保留（{kind}）：{count} 个扇区，这里的方法都无法覆盖。其中可能有数据，因此本次擦除只能是“部分完成”，"
+        "没有证书：请改为申请销毁。",
+    ),
+    "hidden-unknown": Words(
+        "Whether it hides an area is not known ({kind}): Clear is the most that this can reach.",
+        "是否有隐藏区域不明（{kind}）：最多只能达到清除（Clear）。",
+    ),
     "type-serial": Words(
         "Type the last {count} characters of the serial number on the drive's label",
         "请输入盘标签上序列号的最后 {count} 个字符",
@@ -249,5 +263,8 @@ SAYS: Mapping[str, Words] = {
     "keys-paste": Words("Enter next line   Esc back", "回车 下一行   Esc 返回"),
     "pasted": Words("{count} lines so far", "已有 {count} 行"),
     "more": Words("▼ more: arrow keys", "▼ 还有：方向键"),
-    "small": Words("This window is too small; 80 by 24 is needed.", "窗口太小，需要 80 列 24 行。"),
+    "small": Words(
+        "This window is too small: 60 by 12 is needed. What is under way goes on; no key counts until then.",
+        "窗口太小，至少需要 60 列 12 行。正在进行的会继续；在此之前按键无效。",
+    ),
 }

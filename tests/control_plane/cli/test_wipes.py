@@ -188,8 +188,16 @@ def test_one_person_takes_a_host_out_of_service_on_the_certificate_of_its_wipe(
     host.exchange()
     code, _, errors = terminal.run("host", "decommission", hosts[0], "--certificate", certificate)
     assert (code, "OTHER1" in errors, f"order {begun}, which has no certificate" in errors) == (1, True, True)
-    instead = technician.json("wipe", "order", "CT 2", *other)["order"]
-    terminal.said("wipe", "approve", instead, "--yes")
+    said = technician.said("wipe", "order", "CT 2", *other)
+    instead = said.split()[0]
+    assert f"WARNING    order {begun} of CT 2 is running, for the same drive" in said
+    unsure = terminal.run("wipe", "approve", instead)
+    assert (unsure[0], f"order {begun} of CT 2 is running" in unsure[2]) == (1, True)
+    unsaid = terminal.run("wipe", "approve", instead, "--yes")
+    assert (unsaid[0], f"{instead} is not the only one for its drive" in unsaid[2]) == (1, True)
+    assert f"NOT THE ONLY ORDER FOR THIS DRIVE: {begun}" in terminal.said("wipe", "list", "--host", "CT 2")
+    assert f"{begun} of CT 2 (running)" in terminal.said("status") or f"{instead} of CT 2" in terminal.said("status")
+    terminal.said("wipe", "approve", instead, "--yes", "--beside", "it lies in pieces")
     technician.said("wipe", "destroyed", instead, "--witness", "Cai", "--means", "shredder HSM 3, H-5")
     forged = tmp_path / "forged.json"
     forged.write_bytes(certificate.read_bytes().replace(b'"reason":"disposal"', b'"reason":"return"'))
@@ -202,6 +210,7 @@ def test_one_person_takes_a_host_out_of_service_on_the_certificate_of_its_wipe(
     assert terminal.run("host", "decommission", hosts[0], "--certificate", certificate)[0] == 1
     assert terminal.said("hosts", "list").split() == [hosts[1]]
     assert technician.json("wipe", "show", order)["state"] == "certified"
+    assert f"({hosts[0]}, decommissioned)" in terminal.said("wipe", "show", order)
     assert "by the certificate of a wipe" in terminal.said("audit", "tail")
 
 

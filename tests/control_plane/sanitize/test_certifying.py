@@ -1,5 +1,7 @@
+# ruff: noqa: RUF001 (Chinese has punctuation of its own)
 """A wipe's certificate: made once, with its record, of nothing but what is proved; read by others' programs too."""
 
+import dataclasses
 import subprocess
 from collections.abc import Iterator
 from datetime import timedelta
@@ -23,10 +25,12 @@ from control_plane.sanitize.pades import TimeAuthorityUnavailable
 from provisioning.verify.certificate import parse_trust
 from provisioning.verify.wipe_certificate import judge_certificate, judge_page
 from shared.audit.record import Event
+from shared.policy.wipe import LeastClass
 from shared.sanitization.certificate import ATTACHMENT, Facts, WipeCertificate
 from shared.sanitization.destruction import Destruction
 from shared.sanitization.judged import Result
-from shared.sanitization.report import Ending
+from shared.sanitization.report import Considered, Ending, HiddenArea, HiddenKind, HiddenState
+from shared.sanitization.technique import Available, Technique
 from shared.sanitization.ticket import Ticket
 from tests.control_plane.sanitize.certified import FACTS, CertifyingDesk
 from tests.control_plane.vault.bench import Bench
@@ -220,6 +224,41 @@ def test_page_one_says_what_counts_in_both_languages(desk: CertifyingDesk, tmp_p
         WipeCertificate.parse(desk.fetch(ticket.ticket_id).file).body.statement.sha256,
     ):  # fmt: skip
         assert said in first, said
+
+
+def test_the_evidence_is_told_in_both_languages_from_the_same_facts(desk: CertifyingDesk, tmp_path: Path) -> None:
+    methods = {"techniques": (Technique.NVME_SANITIZE_BLOCK, Technique.OVERWRITE), "least": LeastClass.PURGE}
+    ticket = desk.approved(drive=wipes.drive_of(wipes.NVME), **methods)
+    facts = {"state_before": "idle", "log_names_run": True, "estimate_s": 20}
+    sanitize = wipes.command(
+        Technique.NVME_SANITIZE_BLOCK, ended=wipes.at(2), facts=facts, detail="the drive says that it ended well"
+    )
+    erased = wipes.random_pass(started=wipes.at(5), part="pass 1 of 1", ended=wipes.at(10))
+    considered = (
+        Considered(Technique.NVME_SANITIZE_BLOCK, Available.YES, "the drive says that it has it"),
+        Considered(Technique.ATA_SECURE_ERASE, Available.NO, "the drive is NVMe"),
+        Considered(Technique.MMC_SANITIZE, Available.UNKNOWN, "not known: mmc is not installed (package mmc-utils)"),
+    )
+    desk.done(
+        ticket, medium=wipes.NVME, medium_after=dataclasses.replace(wipes.NVME, partitions=()), considered=considered,
+        hidden=(HiddenArea(HiddenKind.NAMESPACES, HiddenState.NONE, 0, "the drive is one namespace, and all of it"),),
+        steps=(sanitize, erased), checks=(wipes.changed(started=wipes.at(3), ended=wipes.at(4)), wipes.read_back()),
+    )  # fmt: skip
+
+    text = shown(desk.certified(ticket).pdf, tmp_path, "-f", "2")
+
+    for english, chinese in (
+        ("NVMesanitize,blockerase", "NVMe净化：块擦除:done已完成"),
+        ("accepted,seenatwork,completed", "已接受、见其执行、已完成:yes是,yes是,yes是"),
+        ("state_before", "(命令前硬盘状态)idle"), ("log_names_run", "(日志记录了本次操作)yes是"),
+        ("detail", "详情:thedrivesaysthatitendedwell硬盘报告成功结束"), ("pass1of1", "第1遍，共1遍"),
+        ("ATAsecureerase", "ATA安全擦除:no不可用;thedriveisNVMe该硬盘为NVMe接口"),
+        ("MMCsanitize", "MMC净化:unknown不明;notknown:mmcisnotinstalled(packagemmc-utils)不明：未安装mmc"),
+        ("othernamespaces,unallocatedcapacity", "其他命名空间及未分配容量:none,bythedrive'sownanswer无（"),
+        ("thedriveisonenamespace,andallofit", "硬盘只有一个命名空间，并占全部容量"),
+        ("seed", "种子:"), ("commitmenttoit", "种子承诺值:"), ("temperature_c", "(温度（°C）)44"),
+    ):  # fmt: skip
+        assert english + chinese in text, english
 
 
 def test_nothing_is_cut_however_long_it_is(desk: CertifyingDesk, tmp_path: Path) -> None:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 from sqlalchemy import delete
+from sqlalchemy.exc import IntegrityError
 
 from control_plane.db.models import Host, WipeOrderRow, WipeReportRow, WipeSignatureRow
-from control_plane.enrolment.standing import Standing
+from control_plane.enrolment.standing import ENDED, Standing
 from control_plane.fleet.states import HostUnknown
 from control_plane.sanitize.holds import HeldAlready, HostHeld
 from control_plane.sanitize.intake import NeverApproved, NoteHeld, NotItsOrder, ReportHeld, ReportOfAnotherDrive
 from control_plane.sanitize.orders import (
+    DriveOrderedTwice,
     NotApproved,
     OrderClosed,
     OrderHeld,
@@ -22,7 +24,7 @@ from control_plane.sanitize.orders import (
     TooFewToApprove,
 )
 from control_plane.sanitize.reading import Known, OrderUnknown, ReportOfAnother, find
-from shared.audit.record import Event, Participant
+from shared.audit.record import AuditRecord, Event, Participant
 from shared.envelope import SignerUnknown
 from shared.errors import Malformed, Refused
 from shared.policy.wipe import LeastClass, ReadBack
@@ -37,7 +39,8 @@ from shared.sanitization.envelope import (
 )
 from shared.sanitization.note import NoteEvent
 from shared.sanitization.report import Ending
-from shared.sanitization.ticket import Override, Ticket, TicketId
+from shared.sanitization.technique import Technique
+from shared.sanitization.ticket import Override, TargetDrive, Ticket, TicketId
 from shared.signing import SignatureInvalid, WrongSigner
 from tests.control_plane.sanitize.desk import Desk
 from tests.control_plane.vault.bench import Bench
@@ -373,7 +376,139 @@ def test_the_first_note_of_a_number_stays(desk: Desk) -> None:
     assert desk.state(ticket) == "accepted"
 
 
+# ---- one drive, several orders
+
+
+def drive(name: str, **changes: Any) -> TargetDrive:
+    """Return a drive of one test alone: orders for the same one are beside each other, whoever's they are."""
+    return dataclasses.replace(wipes.drive_of(wipes.DISK), **{"serial": name, "wwn": f"naa.{name}", **changes})
+
+
+def beside(desk: Desk, ticket: Ticket) -> list[tuple[str, str]]:
+    shown: Any = desk.desk.showing.order(ticket.ticket_id)
+    return [(one["order"], one["state"]) for one in shown["same_drive"]]
+
+
+def test_a_second_order_for_a_drive_is_named_to_who_asks_and_to_who_approves(desk: Desk) -> None:
+    first, second = desk.order(drive=drive("TWICE")), desk.order(by="Cai", drive=drive("TWICE", wwn=""))
+    alone = desk.order(drive=drive("ALONE"))
+    told = [beside(desk, one) for one in (first, second, alone)]
+
+    with pytest.raises(DriveOrderedTwice, match=str(first.ticket_id)):
+        desk.approve(second, beside="")
+    desk.approve(alone, beside="")  # the control
+
+    assert told == [[(str(second.ticket_id), "requested")], [(str(first.ticket_id), "requested")], []]
+    assert desk.state(second) == "requested"
+    assert sum("is not the only one for this drive" in gap for gap in desk.gaps()) == 1
+
+
+def test_a_second_order_is_approved_with_a_reason_that_the_log_keeps_sealed(desk: Desk) -> None:
+    first, second = desk.approved(drive=drive("REASON")), desk.order(drive=drive("REASON"))
+
+    desk.approve(second, beside="the first host is dead")
+
+    public = desk.bench.rows("SELECT public FROM audit_records WHERE source = 'control-plane' ORDER BY seq")
+    signed = [record for row in public if (record := AuditRecord.parse(row.public)).event is Event.WIPE_SIGNED][-1]
+    assert desk.state(second) == "approved"
+    assert f"beside order: {first.ticket_id}" in {subject.name for subject in signed.what}
+    assert not any(b"dead" in row.public for row in public)
+
+
+def test_what_ended_or_was_closed_is_no_order_beside_another(desk: Desk) -> None:
+    cancelled, failed = desk.order(drive=drive("ENDED")), desk.approved(drive=drive("ENDED"))
+    desk.desk.orders.close("Ada", cancelled.ticket_id, "cancelled", "a slip")
+    desk.report(failed, ending=Ending.FAILED)
+    next_one = desk.order(drive=drive("ENDED"))
+
+    desk.approve(next_one, beside="")
+
+    assert beside(desk, next_one) == []
+    assert (desk.state(failed), desk.state(next_one)) == ("failed", "approved")
+
+
+def test_a_proved_wipe_ends_the_other_orders_for_the_drive_by_evidence_alone(desk: Desk) -> None:
+    first, second = desk.approved(drive=drive("PROVED")), desk.approved(drive=drive("PROVED"))
+    other_size = desk.approved(drive=drive("PROVED", size_bytes=4096))
+    waiting = len(desk.tickets())
+    desk.report(first)
+
+    assert (desk.state(first), desk.state(second)) == ("verified", "superseded")
+    assert str(first.ticket_id) in str(desk.desk.showing.order(second.ticket_id)["detail"])
+    assert desk.state(other_size) == "approved", "what differs in any name that a ticket binds is another drive"
+    assert len(desk.tickets()) == waiting - 2
+    for act in (lambda: desk.desk.orders.ticket(second.ticket_id), lambda: desk.approve(second, "Cai", CAI)):
+        with pytest.raises(OrderClosed, match="was wiped since"):
+            act()
+
+
+@pytest.mark.parametrize(
+    "least, ending", [(LeastClass.CLEAR, Ending.FAILED), (LeastClass.PURGE, Ending.COMPLETED)], ids=["failed", "less"]
+)
+def test_what_does_not_prove_what_is_asked_ends_no_other_order(desk: Desk, least: LeastClass, ending: Ending) -> None:
+    mine = drive(f"LESS-{least}")
+    first, techniques = desk.approved(drive=mine), (Technique.ATA_SANITIZE_BLOCK, Technique.OVERWRITE)
+    second = desk.approved(drive=mine, least=least, techniques=techniques)
+    desk.report(first, ending=ending)
+
+    assert desk.state(second) == "approved"
+    assert desk.desk.orders.ticket(second.ticket_id)
+
+
+def test_a_drive_that_was_wiped_before_is_ordered_and_wiped_once_more(desk: Desk) -> None:
+    """By then it may hold somebody else's data, which somebody decided about."""
+    desk.report(desk.approved(drive=drive("AGAIN")))
+    desk.clock.advance(timedelta(hours=2))
+    again = desk.order(drive=drive("AGAIN"))
+    desk.approve(again, beside="")
+
+    assert desk.state(again) == "approved"
+
+
+def test_a_drive_that_was_destroyed_is_wiped_by_no_other_order(desk: Desk) -> None:
+    first, second = desk.approved(drive=drive("SHREDDED")), desk.approved(drive=drive("SHREDDED"))
+    desk.clock.advance(HOUR)
+    desk.desk.orders.destroyed("Dan", first.ticket_id, "Cai", "shredder HSM 3, H-5", [])
+
+    assert (desk.state(first), desk.state(second)) == ("destroyed", "superseded")
+
+
 # ---- what outlives what
+
+
+@pytest.mark.parametrize("ended", sorted(ENDED))
+def test_an_order_of_a_host_that_ended_says_so_until_its_ticket_is_past(desk: Desk, ended: Standing) -> None:
+    approved, asked = desk.approved(drive=drive(f"A-{ended}")), desk.order(drive=drive(f"B-{ended}"))
+    of_another = Desk(desk.bench, desk.bench.enrol()).approved(drive=drive(f"C-{ended}"))
+    _ended(desk, ended)
+    states = [desk.state(one) for one in (approved, asked, of_another)]
+    shown = desk.desk.showing.order(approved.ticket_id)
+    told = [gap for gap in desk.gaps() if "fetches no ticket" in gap]
+
+    assert states == ["host-ended", "host-ended", "approved"]
+    assert (shown["host_standing"], f"its host is {ended}" in str(shown["detail"])) == (ended, True)
+    assert len(told) == 2
+    desk.clock.advance(timedelta(hours=25))
+    assert [desk.state(one) for one in (approved, asked)] == ["expired", "expired"]
+    assert f"its host is {ended}" in str(desk.desk.showing.order(approved.ticket_id)["detail"])
+
+
+def test_what_a_host_did_before_it_ended_comes_before_that_it_ended(desk: Desk) -> None:
+    begun, proved = desk.approved(drive=drive("BEGUN")), desk.approved(drive=drive("DONE"))
+    desk.note(begun, 1, NoteEvent.STARTED)
+    desk.report(proved)
+    _ended(desk, Standing.REVOKED)
+
+    assert (desk.state(begun), desk.state(proved)) == ("running", "verified")
+
+
+def test_no_host_can_be_deleted_that_has_an_order(desk: Desk) -> None:
+    ticket, without = desk.approved(drive=drive("KEPT")), desk.bench.enrol()
+    with pytest.raises(IntegrityError), desk.bench.database.begin() as session:
+        session.execute(delete(Host).where(Host.host_id == str(desk.host.host_id)))
+
+    assert desk.state(ticket) == "approved"
+    assert without.host_id != desk.host.host_id
 
 
 def test_the_order_of_a_host_that_was_revoked_stays_and_takes_its_report_from_a_person(desk: Desk) -> None:

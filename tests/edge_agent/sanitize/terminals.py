@@ -29,7 +29,7 @@ class InTerminal:
         self._stream = pyte.ByteStream(self._screen)
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+            _resize(0, columns, lines)
             # Without the size of whoever runs the tests, which readline puts where only execve leaves it out.
             kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
             # Whatever goes wrong here must not go on as a second test run.
@@ -62,6 +62,23 @@ class InTerminal:
     def press(self, keys: str) -> None:
         os.write(self._terminal, keys.encode())
 
+    def resize(self, columns: int, lines: int) -> None:
+        """Have the window be of another size, as the program is told by a signal."""
+        self._screen.resize(lines, columns)
+        _resize(self._terminal, columns, lines)
+
+    def hang_up(self, timeout_s: float = 60) -> int:
+        """Take the terminal away under the program, as a lost line does; return its exit code once it has ended."""
+        os.close(self._terminal)
+        self._terminal = os.open(os.devnull, os.O_RDWR)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(_QUIET_S)
+        raise NotShown("it goes on without a terminal")
+
     def until(self, shown: str | Callable[[str], bool], timeout_s: float = 60) -> str:
         """Return the screen once it has `shown`. Raises NotShown with what it has instead."""
         deadline = time.monotonic() + timeout_s
@@ -91,3 +108,7 @@ class InTerminal:
             return False
         self._stream.feed(data)
         return bool(data)
+
+
+def _resize(terminal: int, columns: int, lines: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

@@ -126,8 +126,21 @@ def test_an_hpa_is_opened_for_good_and_asked_for_again() -> None:
 def test_an_hpa_that_stays_is_present_whatever_the_tool_ends_with() -> None:
     areas = remove_hidden(of(MediumKind.ATA_DISK), Tools(Disk(hpa=100, obeys=False)))
 
-    assert states(areas)[HiddenKind.HPA] in {PRESENT, INDETERMINATE}
-    assert "could not be opened" in areas[0].detail
+    assert states(areas)[HiddenKind.HPA] is PRESENT
+    assert (areas[0].sectors, "could not be opened" in areas[0].detail) == (100, True)
+
+
+def test_an_hpa_of_a_drive_that_falls_silent_when_it_is_opened_is_still_there() -> None:
+    disk, told = Disk(hpa=100), list[str]()
+
+    def falling_silent(command: Sequence[str], timeout_s: float = 30.0, /) -> Ran:
+        told.extend(command)
+        return disk(command) if "--yes-i-know-what-i-am-doing" not in told else Ran(None, why="it hangs")
+
+    areas = remove_hidden(of(MediumKind.ATA_DISK), Tools(falling_silent))
+
+    assert states(areas) == {HiddenKind.HPA: PRESENT, HiddenKind.DCO: INDETERMINATE}
+    assert areas[0].sectors == 100
 
 
 def test_what_hides_nothing_is_left_as_it_is() -> None:

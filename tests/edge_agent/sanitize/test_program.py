@@ -15,6 +15,8 @@ from shared.sanitization.report import Ending
 from tests.edge_agent.sanitize.terminals import ENTER, InTerminal
 from tests.edge_agent.sanitize.wiping import PATIENT, Bench, Watching, content, loop_drive
 
+LARGE = 128 << 20  # is still being written when it is seen to be
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -96,6 +98,73 @@ def test_it_speaks_chinese_and_fits_the_window_that_it_has(bench: Bench, tmp_pat
             terminal.until("too small")
             os.kill(terminal.pid, signal.SIGTERM)  # nothing is at work, so it ends
             assert terminal.ended() == 1
+
+
+def to_the_last_key(terminal: InTerminal, serial: str) -> None:
+    """Press all that a technician presses up to the one key that begins it."""
+    for shown, typed in (
+        ("Leadglass wipe - Tickets", "1"), ("Approved by", ENTER), ("THIS IS THE DRIVE", ENTER),
+        ("Type the last 4 characters", serial[-4:] + ENTER), ("Type your own name", "Dan" + ENTER),
+    ):  # fmt: skip
+        terminal.until(shown)
+        terminal.press(typed)
+    terminal.until("Press w to begin")
+
+
+def test_no_key_counts_in_a_window_that_shows_nothing(bench: Bench, tmp_path: Path) -> None:
+    with loop_drive(tmp_path) as node:
+        allowed = bench.ticket(node)
+        bench.bring(allowed)
+        with InTerminal(command(bench, node)) as terminal:
+            to_the_last_key(terminal, allowed.drive.serial)
+            terminal.resize(40, 10)
+            terminal.until("too small")
+            terminal.press("w")
+            terminal.resize(80, 24)
+            terminal.until("Press w to begin")
+            assert PATIENT in content(node)
+            assert bench.events(allowed) == []
+            # The control: the same key, once the page is to be seen.
+            terminal.press("w")
+            terminal.until("CLEARED, verified")
+            terminal.press("q")
+            assert terminal.ended() == 0
+        assert PATIENT not in content(node)
+
+
+def test_a_lost_line_before_the_first_write_leaves_drive_and_ticket_as_they_were(bench: Bench, tmp_path: Path) -> None:
+    with loop_drive(tmp_path) as node:
+        allowed = bench.ticket(node)
+        bench.bring(allowed)
+        with InTerminal(command(bench, node)) as terminal:
+            to_the_last_key(terminal, allowed.drive.serial)
+            assert terminal.hang_up() == 1
+
+        assert PATIENT in content(node)
+        assert not bench.session(node).is_begun(allowed.ticket_id)
+        assert bench.events(allowed) == []
+
+
+def test_a_line_that_is_lost_while_it_writes_stops_nothing_and_the_report_says_how_it_ended(
+    bench: Bench, tmp_path: Path
+) -> None:
+    with loop_drive(tmp_path, LARGE) as node:
+        allowed = bench.ticket(node)
+        bench.bring(allowed)
+        with InTerminal(command(bench, node)) as terminal:
+            to_the_last_key(terminal, allowed.drive.serial)
+            terminal.press("w")
+            terminal.until("writing random data")
+            assert terminal.hang_up() == 1
+
+        report = bench.signed(allowed)
+        assert judge(allowed, report).result is Result.CLEARED_VERIFIED
+        assert bench.events(allowed) == ["accepted", "started", "ended"]
+        assert PATIENT not in content(node)
+        with InTerminal(command(bench, node)) as terminal:
+            terminal.until("not usable")
+            terminal.press("q")
+            terminal.ended()
 
 
 def test_what_was_cut_short_is_named_or_there_is_one(bench: Bench, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +18,8 @@ import pytest
 from edge_agent.sanitize.accept import TicketExpired, TicketOfAnotherEnrolment, TicketOfAnotherHost, TicketTooEarly
 from edge_agent.sanitize.attempt import AlreadyAtWork, Attempts, NotKept, Standing, TicketUsed, alone_on
 from edge_agent.sanitize.drive import Drive
-from edge_agent.sanitize.drives import DriveSwapped
+from edge_agent.sanitize.drives import DriveGone, DriveSwapped
+from edge_agent.sanitize.engine.device import Device
 from edge_agent.sanitize.refuse import RefusalKind
 from edge_agent.sanitize.session import (
     Confirmed,
@@ -25,6 +27,7 @@ from edge_agent.sanitize.session import (
     NothingKnown,
     NothingReaches,
     NothingToDo,
+    NotThisDrive,
     Session,
     SpokenAgainst,
     Unfinished,
@@ -41,6 +44,8 @@ from shared.sanitization.technique import Sequence, Technique
 from shared.sanitization.ticket import Ticket
 from shared.signing import SignatureInvalid
 from tests.edge_agent.sanitize.wiping import PATIENT, SIZE_BYTES, Bench, OnlyThese, Watching, content, loop_drive
+from tests.fakes.clock import FakeClock
+from tests.fakes.drive import MemoryDrive
 from tests.shared.sanitization.tickets import BEA, METHOD
 
 DAN = Confirmed("Dan")
@@ -318,6 +323,69 @@ def test_a_drive_that_nothing_of_the_ticket_reaches_uses_no_ticket_up(bench: Ben
     assert_untouched(node)
 
 
+def test_a_ticket_that_expired_while_a_person_read_the_screens_is_refused_and_says_so(bench: Bench, node: Path) -> None:
+    allowed, envelope = (ticket := bench.ticket(node)), bench.bring(ticket)
+    bench.clock = FakeClock(allowed.expires - timedelta(seconds=1))
+    session = bench.session(node)
+    looked = session.look(session.accept(envelope))
+    bench.clock.advance(timedelta(seconds=1))
+
+    with pytest.raises(TicketExpired):
+        session.wipe(looked, DAN, Watching())
+
+    assert_untouched(node)
+    assert not session.is_begun(allowed.ticket_id)
+    assert bench.events(allowed) == ["refused"]
+    assert (bench.signed(allowed).ending, "expired at" in bench.signed(allowed).detail) == (Ending.REFUSED, True)
+
+
+def test_a_ticket_that_expires_while_its_wipe_goes_on_ends_like_any_other(bench: Bench, node: Path) -> None:
+    allowed, envelope = (ticket := bench.ticket(node)), bench.bring(ticket)
+    bench.clock = clock = FakeClock(allowed.expires - timedelta(seconds=1))
+
+    class Late(OnlyThese):
+        """Is opened when the ticket has ended."""
+
+        def open(self, drive: Drive) -> AbstractContextManager[Device]:
+            clock.advance(timedelta(hours=5))
+            return super().open(drive)
+
+    done = wiped(bench.session(node, hands=Late), envelope)
+
+    assert done.report.ended > allowed.expires
+    assert done.judged.result is Result.CLEARED_VERIFIED
+
+
+def test_a_drive_that_is_pulled_while_it_is_written_fails_by_evidence_and_uses_the_ticket_up(
+    bench: Bench, node: Path
+) -> None:
+    drive = MemoryDrive(SIZE_BYTES, takes_bytes=SIZE_BYTES // 2)
+
+    class Pulled(OnlyThese):
+        """Has a drive that goes half way; then none is here."""
+
+        @contextmanager
+        def open(self, _: Drive) -> Iterator[Device]:
+            self.nodes = []
+            yield drive
+
+        def again(self, drive: Drive) -> Drive:
+            if not self.nodes:
+                raise DriveGone(drive)
+            return super().again(drive)
+
+    allowed = bench.ticket(node)
+    session = bench.session(node, hands=Pulled)
+    done = wiped(session, bench.bring(allowed))
+
+    assert (done.report.ending, done.judged.result) == (Ending.FAILED, Result.FAILED)
+    assert "ENODEV" in done.report.detail
+    assert done.report.medium_after is None
+    assert bench.events(allowed) == ["accepted", "started", "ended"]
+    assert bench.signed(allowed) == done.report
+    assert session.is_begun(allowed.ticket_id)
+
+
 def test_a_full_disk_is_seen_before_the_first_write(bench: Bench, node: Path) -> None:
     allowed = bench.ticket(node)
     session = bench.session(node)
@@ -349,6 +417,34 @@ def test_one_run_at_a_time_has_a_ticket_and_a_drive(bench: Bench, node: Path) ->
 
     assert_untouched(node)
     assert bench.events(allowed) == []
+
+
+def test_a_drive_is_not_wiped_again_by_what_was_ordered_before_it_was_wiped(bench: Bench, node: Path) -> None:
+    """It may hold somebody else's data by then."""
+    first, second = (
+        bench.ticket(node, method=dataclasses.replace(METHOD, read_back=ReadBack.SAMPLES)) for _ in range(2)
+    )
+    session, envelopes = bench.session(node), [bench.bring(first), bench.bring(second)]
+    assert wiped(session, envelopes[0]).judged.result is Result.CLEARED_VERIFIED
+    looked = session.look(session.accept(envelopes[1]))
+
+    assert [one.kind for one in looked.refusals] == [RefusalKind.WIPED_SINCE]
+    assert str(first.ticket_id) in str(looked.refusals[0])
+    with pytest.raises(NotThisDrive):
+        session.wipe(looked, DAN, Watching())
+    assert not session.is_begun(second.ticket_id)
+    # The control: what was ordered since is done.
+    now = bench.clock.now()
+    assert wiped(session, bench.bring(bench.ticket(node, issued=now))).judged.result is Result.CLEARED_VERIFIED
+
+
+def test_what_failed_leaves_the_other_ticket_for_its_drive_as_good_as_it_was(bench: Bench, node: Path) -> None:
+    first, second = bench.ticket(node), bench.ticket(node)
+    session, envelopes = bench.session(node), [bench.bring(first), bench.bring(second)]
+    wiped(session, envelopes[0], Watching(stop_at=1 << 20))
+    session.give_up(left(session))
+
+    assert wiped(session, envelopes[1]).judged.result is Result.CLEARED_VERIFIED
 
 
 def test_what_policy_says_is_asked_anew_before_anything_is_begun(bench: Bench, node: Path) -> None:

@@ -15,7 +15,7 @@ def main(steps: str, *command: str) -> int:
     with InTerminal(command) as terminal:
         for shown, typed in json.loads(steps):
             try:
-                print(json.dumps(terminal.until(shown, 300)), flush=True)
+                print(json.dumps(terminal.until(shown, 600)), flush=True)
             except NotShown as exc:
                 print(json.dumps(f"NOT SHOWN {exc}"), flush=True)
                 return 99

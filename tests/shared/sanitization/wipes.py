@@ -135,6 +135,7 @@ def changed(**changes: Any) -> Checked:
 
 
 def report_of(allowed: Ticket, **changes: Any) -> WipeReport:
+    medium = dataclasses.replace(DISK, serial=allowed.drive.serial, wwn=allowed.drive.wwn)
     report = WipeReport(
         ticket_id=allowed.ticket_id,
         ticket_sha256=allowed.digest,
@@ -147,8 +148,8 @@ def report_of(allowed: Ticket, **changes: Any) -> WipeReport:
         interruptions=0,
         ending=Ending.COMPLETED,
         detail="",
-        medium=DISK,
-        medium_after=dataclasses.replace(DISK, partitions=()),
+        medium=medium,
+        medium_after=dataclasses.replace(medium, partitions=()),
         considered=(Considered(Technique.OVERWRITE, Available.YES, "every drive that can be written has it"),),
         hidden=NO_HIDDEN,
         steps=(random_pass(),),

@@ -182,12 +182,24 @@ def test_a_drive_that_does_not_answer_is_not_sampled_and_a_stopped_one_neither()
         sample_before(wiped(), SAMPLES, Watched(stop_at=1))
 
 
+@pytest.mark.parametrize("size", [512, 5 * 512, 1 << 20, 24 << 20, 96 << 20])
+def test_no_more_is_held_against_what_was_there_before_than_samples_are_of(size: int) -> None:
+    """A judge that finds more read than samples are of believes none of it: so it was of every small medium."""
+    drive = MemoryDrive(size)
+    before = sample_before(drive, SAMPLES, Watched())
+    drive.content[:] = bytes(size)
+
+    checked = read_changed(drive, before, Watched(), FakeClock())
+
+    assert 0 < checked.bytes_read == checked.bytes_equal <= sampled_bytes(size, 512)
+
+
 def test_kept_samples_hold_digests_and_no_content_and_a_cut_one_is_refused() -> None:
     drive = MemoryDrive(SIZE)
     kept = sample_before(drive, SAMPLES, Watched()).encode()
 
     assert b"PATIENT" not in kept
-    assert sha256(b"PATIENT." * 512).hexdigest()[:32].encode() in kept
+    assert sha256(b"PATIENT." * 64).hexdigest()[:32].encode() in kept
     for size in (0, 10, len(kept) - 1):
         with pytest.raises(Malformed):
             Before.parse(kept[:size])

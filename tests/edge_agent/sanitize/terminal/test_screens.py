@@ -25,9 +25,9 @@ from shared.sanitization.envelope import ApprovedTicket
 from shared.sanitization.judge import judge
 from shared.sanitization.judged import Result
 from shared.sanitization.medium import PartitionCount
-from shared.sanitization.report import Considered, Ending
+from shared.sanitization.report import Considered, Ending, HiddenArea, HiddenKind, HiddenState
 from shared.sanitization.technique import Available, Technique
-from shared.sanitization.ticket import Override
+from shared.sanitization.ticket import Override, TicketId
 from tests.shared.sanitization.wipes import DISK, overwritten
 
 LANGUAGES = ("en", "zh")
@@ -142,6 +142,43 @@ def test_which_drive_is_meant_and_why_each_other_is_not() -> None:
     assert "THIS IS THE DRIVE OF THE TICKET" in text
     assert "not the one: another serial" in text
     assert "2 x ext4, 1 x luks" in text
+
+
+@pytest.mark.parametrize("language, said", [("en", "ANOTHER TICKET IS FOR THIS DRIVE"), ("zh", "另有工单也是此盘")])
+def test_another_ticket_for_the_same_drive_is_named_before_either_is_begun(language: str, said: str) -> None:
+    speech, mine = Speech(language), accepted()
+    twin, other = (
+        Accepted(replace(mine.approved, ticket=replace(TICKET, ticket_id=TicketId(bytes([n]) * 16), drive=drive)), b"")
+        for n, drive in ((7, replace(TICKET.drive, wwn="")), (8, replace(TICKET.drive, serial="OTHER", wwn="")))
+    )
+    listed = [Listed("x", mine), Listed("y", twin), Listed("z", other), Listed("w", None, "it expired")]
+
+    assert screens.beside(mine, listed) == (twin.ticket.ticket_id,)
+    assert f"{said}" in text_of(screens.ticket_page(mine, speech, screens.beside(mine, listed)))
+    assert "07070707" in text_of(screens.tickets_page(listed, speech, hold=False))
+    assert said not in text_of(screens.ticket_page(other, speech, screens.beside(other, listed)))
+
+
+@pytest.mark.parametrize(
+    "area, said, certificate",
+    [
+        (HiddenArea(HiddenKind.DCO, HiddenState.PRESENT, 4096, ""), "4096", "NO certificate"),
+        (HiddenArea(HiddenKind.DCO, HiddenState.INDETERMINATE, 0, ""), "Clear is the most", ""),
+        (HiddenArea(HiddenKind.HPA, HiddenState.PRESENT, 8, ""), "made visible first", ""),
+        (HiddenArea(HiddenKind.DCO, HiddenState.NONE, 0, ""), "What is done", ""),
+    ],
+)
+def test_what_stays_hidden_is_said_before_the_first_write_with_what_it_costs(
+    area: HiddenArea, said: str, certificate: str
+) -> None:
+    found = looked()
+    assert found.plan is not None
+    opens = area.kind is HiddenKind.HPA
+    page = replace(found, hidden=(area,), plan=replace(found.plan, removes_hidden=opens))
+    text = text_of(screens.confirm_page(page, "begin", "", None, "keys-begin", Speech("en")))
+
+    assert said in text
+    assert ("NO certificate" in " ".join(text.split())) == bool(certificate)
 
 
 def test_what_cannot_be_stopped_is_said_before_and_while_it_runs() -> None:
