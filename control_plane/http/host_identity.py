@@ -35,7 +35,7 @@ class HostIdentities:
         with self._database() as session:
             issued = session.get(Certificate, f"{shown.serial_number:x}")
         if issued is None and _is_of_a_host(shown):
-            issued = self._forgotten.note(HostId.parse(_common_name(shown)), shown)
+            issued = self._noted(HostId.parse(_common_name(shown)), shown)
         # The row is not under the authority's signature, the certificate is; so they have to be one.
         if issued is None or issued.kind != Kind.HOST or issued.pem.strip() != pem.strip():
             raise NotAHost("it was not issued to a host")
@@ -50,6 +50,13 @@ class HostIdentities:
         if not may(Standing(host.standing), act).allowed:
             raise HostQuarantined(host_id)
         return host_id
+
+    def _noted(self, host_id: HostId, shown: x509.Certificate) -> Certificate | None:
+        """Raises HostUnknown: there is no such host, and it is to hear that in these words."""
+        with self._database() as session:
+            if session.get(Host, str(host_id)) is None:
+                raise HostUnknown(host_id)
+        return self._forgotten.note(host_id, shown)
 
     def certified(self, request: Request) -> HostId:
         """Return the host that the authority's certificate names, also where the database has forgotten either.
