@@ -291,7 +291,7 @@ class ControlPlane:
             scheduler.add_job(self._standings.rebuild, "interval", hours=1, id="standings")
             scheduler.add_job(self._silent.look, "interval", seconds=_SILENCE_EVERY_S, id="silent-hosts")
             scheduler.add_job(self._asking.ask_all, "interval", seconds=_WITNESS_EVERY_S, id="witnesses")
-            scheduler.add_job(self._purge, "interval", hours=1, id="purge")
+            scheduler.add_job(self._purge, "interval", hours=1, id="purge", next_run_time=self._clock.now())
             resealing = Resealing(self._journal, self._private)
             scheduler.add_job(resealing.step, "interval", seconds=_RESEAL_EVERY_S, id="reseal")
             scheduler.start()
