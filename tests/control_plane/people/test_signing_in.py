@@ -16,6 +16,7 @@ from sqlalchemy import select
 from control_plane.db.models import PasswordRow, PersonSession, SecondFactor, SignInLink, SignInStep
 from control_plane.db.transactions import in_one_commit
 from control_plane.http.limits import TooManyFailures
+from control_plane.people import failures
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.attempts import NotProved, Wrong
 from control_plane.people.delay import FORGOTTEN_AFTER, OF_AN_ACCOUNT, OF_AN_ADDRESS
@@ -132,6 +133,15 @@ def test_guessing_the_second_factor_is_slowed_down_until_it_is_hopeless(bench: B
 
     # A hundred tries a day of which each hits 3 of a million codes: 1 in 3,000 days for somebody who has the password.
     assert guesses <= 24 * 4 + 20
+
+
+def test_without_the_wait_every_guess_is_judged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this as the control: what makes guessing hopeless is the wait."""
+    monkeypatch.setattr(failures, "wait", lambda *_: timedelta(0))
+    _, phone, _ = bench.with_phone("ada")
+    for _ in range(4 * OF_AN_ACCOUNT.free):
+        with pytest.raises(NotProved):
+            bench.sign_in("ada", wrong_code(phone))
 
 
 def test_a_restart_gives_nobody_more_guesses(bench: Bench) -> None:
