@@ -32,6 +32,8 @@ _SAID = {"HostQuarantined": QUARANTINED, "CertificateBarred": BARRED, "HostUnkno
 _FORBIDDEN = 403
 # What a host may do only in good standing: an answer to one of these takes back what was said before.
 _GOOD_STANDING = ("/api/v1/objects/", "/api/v1/audit/", "/api/v1/renewal")
+# What any host may do that the centre knows. The exchange about its log is open to others too.
+_KNOWN = (*_GOOD_STANDING, "/api/v1/state", "/api/v1/policy/")
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class CentreSays:
                 self._note(said, told.get("detail", ""))
                 for listener in self._listeners.get(said, ()):
                     listener()
-        elif answer.status < 300 and path.startswith(_GOOD_STANDING):
+        elif answer.status < 300 and path.startswith(_KNOWN if self._said == UNKNOWN else _GOOD_STANDING):
             self._note("", "")
 
     def _note(self, said: str, why: str) -> None:
