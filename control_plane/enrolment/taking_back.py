@@ -21,6 +21,7 @@ from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment import authority, codes, tombstones
 from control_plane.enrolment.authority import Kind
 from control_plane.enrolment.issuance import Issued, Why
+from control_plane.enrolment.revoked_file import RevokedFileUnusable
 from control_plane.enrolment.standing import Standing
 from control_plane.people.two_persons import AlreadyAsked, Journal, Request
 from shared import clock as clocks
@@ -149,7 +150,7 @@ class TakingBack:
         try:
             proved = self._kept(session, str(host_id))
             self._verify(session, proved)
-        except (Refused, IntegrityFailure):
+        except (Refused, IntegrityFailure, RevokedFileUnusable):
             return None
         return self._add(session, proved)
 
@@ -224,8 +225,8 @@ class TakingBack:
     def _is_good(self, session: Session, proved: Proved) -> bool:
         try:
             self._verify(session, proved)
-        except Refused:
-            return False
+        except (Refused, RevokedFileUnusable):
+            return False  # of a list that cannot be read the status says more
         return True
 
     def _kept(self, session: Session, subject: str) -> Proved:
