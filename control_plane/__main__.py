@@ -213,7 +213,9 @@ def _add_hosts(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     replace.set_defaults(run=_later("hosts", "replace"))
     back = _person(actions.add_parser("take-back", help="a host that the log lost, by its claim; takes two (audited)"))
-    back.add_argument("file", type=Path, metavar="FILE", help="what `leadglass-agent claim` wrote on that host")
+    back.add_argument(
+        "host", metavar="HOST|FILE", help="a host that `host asks` lists, or what `leadglass-agent claim` wrote"
+    )
     back.add_argument("--reason", required=True, metavar="TEXT", help="told to whoever approves it")
     back.set_defaults(run=_later("hosts", "take_back"))
     end = _host(actions, "decommission", "take a host out of service for good (audited)")

@@ -189,7 +189,12 @@ class ControlPlane:
                                 broker=self._tls(store.BROKER_TLS), service=self._tls(store.SERVICE_TLS),
                                 revoked=RevokedHosts(self._database, self._ca,
                                                      self._issuance.because(Why.STAND_IN)))  # fmt: skip
-        self._revocation = Revocation(self._database, self._journal, self._push.end_session, self._identity_ended)
+        self._taking_back = TakingBack(
+            self._database, self._journal, self._ca.trust, RevokedFile(folders.revoked).read, clock
+        )
+        self._revocation = Revocation(
+            self._database, self._journal, self._push.end_session, self._identity_ended, self._taking_back.row_of_lost
+        )
         self._standings = Standings(
             self._database, self._journal, self._keys.signer(store.JOURNAL).public,
             RevokedFile(folders.revoked), self._revocation.has_open,
@@ -197,9 +202,6 @@ class ControlPlane:
         self._codes = EnrolmentCodes(self._database, self._journal, clock, self._ca.fingerprint)
         self._lapsed = LapsedHosts(
             self._database, self._issuance.because(Why.LAPSED), self._evidence, self._journal, clock
-        )
-        self._taking_back = TakingBack(
-            self._database, self._journal, self._ca.trust, RevokedFile(folders.revoked).read, clock
         )
         self._following = Following(self._database, self._journal, clock)
         self._erasing = Erasing(self._database, self._journal, self._private, ErasedFile(folders.erased), clock)
@@ -289,7 +291,7 @@ class ControlPlane:
             scheduler.add_job(self._standings.rebuild, "interval", hours=1, id="standings")
             scheduler.add_job(self._silent.look, "interval", seconds=_SILENCE_EVERY_S, id="silent-hosts")
             scheduler.add_job(self._asking.ask_all, "interval", seconds=_WITNESS_EVERY_S, id="witnesses")
-            scheduler.add_job(self._purge, "interval", hours=1, id="purge")
+            scheduler.add_job(self._purge, "interval", hours=1, id="purge", next_run_time=self._clock.now())
             resealing = Resealing(self._journal, self._private)
             scheduler.add_job(resealing.step, "interval", seconds=_RESEAL_EVERY_S, id="reseal")
             scheduler.start()
@@ -357,7 +359,7 @@ class ControlPlane:
             self._database, self._journal, settings.witnessing.logs, self._keys.witness_signer, self._clock
         )
         enrolment = enrolment_door(
-            enroller, self._lapsed, self._ca, self._where, limit, witness, FailureLimit(self._clock)
+            enroller, self._lapsed, self._taking_back, self._ca, self._where, limit, witness, FailureLimit(self._clock)
         )
         vault = VaultIntake(
             self._database,
@@ -470,6 +472,7 @@ class ControlPlane:
                     *self._witnesses.gaps(),
                     *self._silent.gaps(),
                     *self._standings.gaps(),
+                    *self._taking_back.gaps(),
                 ),
                 self._lapsed,
                 self._two_persons,

@@ -40,8 +40,10 @@ from edge_agent.config import AgentFolder, evidence_key, load_enrolment, load_id
 from edge_agent.courtesy import DELIVERY, RECORDS, REGISTRATION, Courtesy, Pace, Yields
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import DeliveryUploader
+from edge_agent.enrol.claiming import Claiming
 from edge_agent.enrol.evidence import EvidenceRenewal
 from edge_agent.enrol.lapsed import Asking
+from edge_agent.enrol.machine import machine_digests
 from edge_agent.enrol.pinned import PinnedRoot
 from edge_agent.enrol.renewal import CertificateRenewal
 from edge_agent.enrol.standing import CentreSays
@@ -210,7 +212,7 @@ class Agent:
         desk = self._make_desk()
         self.listener = self._make_listener(pipeline, desk)
         self._watchers = self._make_watchers(pipeline)
-        self._root = self._make_root()
+        self._root, self._claiming = self._make_root(), self._make_claiming()
         mqtt, renewal = self._make_mqtt(), self._make_renewal()
         budget = self._make_budget()
         self._let_parts_wake_each_other()
@@ -227,6 +229,7 @@ class Agent:
             self._make_commands(renewal),
             self._make_wipes(),
             renewal,
+            self._claiming,
             self._make_witness(),
             self.relay,
             self._make_delivery(),
@@ -521,7 +524,7 @@ class Agent:
             folder,
             identity.keys,
             host_id=self._host_id,
-            asking=Asking(folder, identity, self._clock, self._log),
+            asking=Asking(folder, identity, self._clock, self._log, on_unknown=self._claiming.bell.ring),
             present=self._identity.tls_certificate,
             root=self._root,
             contexts=self._contexts,
@@ -531,6 +534,11 @@ class Agent:
         )
         self._centre_says.on_barred(renewal.turned_away)
         return renewal
+
+    def _make_claiming(self) -> Claiming:
+        claiming = Claiming(self._settings.folder, self._identity, machine_digests, self._clock, self._log)
+        self._centre_says.on_unknown(claiming.bell.ring)
+        return claiming
 
     def _make_root(self) -> PinnedRoot:
         doors = self._identity.config.doors

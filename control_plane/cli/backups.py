@@ -152,6 +152,8 @@ def show(options: Namespace) -> int:
     if options.json:
         print(json.dumps([copy.json() for copy in copies]))
         return 0
+    if not copies:
+        print("no copy is known here")
     for copy in copies:
         until = f"until {copy.keep_until:%Y-%m-%d}" if copy.keep_until else "no end given"
         state = "" if copy.is_finished else "  INCOMPLETE: it was interrupted, and may hold keys all the same"
@@ -205,7 +207,8 @@ def _tell_restored(done: Done, data: Path) -> None:
         print(f"  policy   hosts keep what they have: {done.policy_error}")
     print("Newer than this, and not here:")
     print("  what hosts delivered since: they send their journals again, and `status` names each image that is lost")
-    print("  hosts enrolled or revoked, people added or removed, policy published: look through the days since")
+    print("  hosts enrolled since: each says so itself, and `status` names it until `leadglass-server host take-back`")
+    print("  hosts revoked, people added or removed, policy published: look through the days since")
     print("  open enrolment codes and sign-ins were ended; `status` says so until `leadglass-server settle-restore`")
     print("  whom you revoked since: no certificate is issued until `leadglass-server log accept-loss`")
     print(f"Next: leadglass-server run --data {data}", flush=True)

@@ -2,6 +2,7 @@
 
 import json
 from argparse import Namespace
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -56,10 +57,16 @@ def lift(options: Namespace) -> int:
 
 
 def take_back(options: Namespace) -> int:
-    body: dict[str, Json] = {"claim": encode_base64(options.file.read_bytes()), "reason": options.reason}
-    answer: Any = door(options).post("/api/v1/hosts/take-back", body)
+    """By the id of a host that has shown its claim, or else by a file of one."""
+    try:
+        what: dict[str, Json] = {"host": str(HostId.parse(options.host))}
+    except Malformed:
+        what = {"claim": encode_base64(Path(options.host).read_bytes())}
+    answer: Any = door(options).post("/api/v1/hosts/take-back", {**what, "reason": options.reason})
     if options.json:
         print(json.dumps(answer, indent=2))
+    elif answer["done"]:
+        print(f"{answer['subject']} is the same host again; nobody else could approve it, and the log says so")
     else:
         print(f"request {answer['request']}: {answer['subject']} is the same host again once another person approves: "
               f"`leadglass-server requests approve {answer['request']}`")  # fmt: skip
@@ -88,12 +95,16 @@ def _left(options: Namespace) -> int:
 def asks(options: Namespace) -> int:
     answer: Any = door(options).get("/api/v1/hosts/asks")
     if options.json:
-        print(json.dumps(answer["asks"], indent=2))
+        print(json.dumps([*answer["asks"], *answer["claims"]], indent=2))
         return 0
+    for claim in answer["claims"]:
+        layers = " ".join(claim["layers"]) or "no further layers"
+        print(f"{claim['host']} {claim['asset']}, {layers}: certified {claim['certified']}, and lost with the log; "
+              f"`leadglass-server host take-back {claim['host']} --reason …`")  # fmt: skip
     for ask in answer["asks"]:
         state = f"approved by {ask['approved_by']}" if ask["approved"] else "waits for approval"
         print(f"{ask['host']} {ask['asset']}: {ask['fingerprint']} from {ask['address']} since {ask['asked']}, {state}")
-    if not answer["asks"]:
+    if not answer["asks"] and not answer["claims"]:
         print("no host asks for a certificate")
     return 0
 

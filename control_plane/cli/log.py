@@ -10,6 +10,11 @@ from shared.errors import Refused
 _OF_THE_LOG = "centre's log:"
 
 
+class NothingLost(Refused):
+    def __init__(self) -> None:
+        super().__init__("nothing of the centre's log is known to be lost, so there is nothing to accept")
+
+
 class HostsNotLookedAt(Refused):
     def __init__(self) -> None:
         super().__init__(
@@ -19,10 +24,13 @@ class HostsNotLookedAt(Refused):
 
 
 def accept_loss(options: Namespace) -> int:
-    """Accept what is lost, once somebody says that every host was looked at. Raises HostsNotLookedAt."""
+    """Accept what is lost, once somebody says that every host was looked at. Raises HostsNotLookedAt, NothingLost."""
     people = door(options)
     if not options.yes:
-        show(people.get("/api/v1/status"))
+        status: Any = people.get("/api/v1/status")
+        if not _lost(status):
+            raise NothingLost
+        show(status)
         raise HostsNotLookedAt
     answer: Any = people.post("/api/v1/log/accept-loss", {"reason": options.reason})
     if options.json:
@@ -37,9 +45,12 @@ def accept_loss(options: Namespace) -> int:
 
 
 def show(status: Any) -> None:
-    for gap in status["not_evaluated"]:
-        if gap.startswith(_OF_THE_LOG):
-            print(gap)
+    for gap in _lost(status):
+        print(gap)
     for host in status["hosts"]:
         last = host["last_seen"] or "never"
         print(f"host       {host['asset']} ({host['host']}): {host['standing']}, last heard {last}")
+
+
+def _lost(status: Any) -> list[str]:
+    return [gap for gap in status["not_evaluated"] if gap.startswith(_OF_THE_LOG)]

@@ -110,8 +110,12 @@ class Revocation:
         journal: Journal,
         end_session: Callable[[HostId], str],
         on_ended: Callable[[], None] = lambda: None,
+        lost: Callable[[Session, HostId], Host | None] = lambda _session, _host_id: None,
     ) -> None:
-        """`on_ended` is called once the end of an identity is durable."""
+        """`on_ended` is called once the end of an identity is durable. `lost` makes the row of a host that the log lost
+        and that has shown who it is.
+        """
+        self._lost = lost
         self._database, self._journal, self._end_session = database, journal, end_session
         self._on_ended = on_ended
         self._open: set[HostId] = set()
@@ -126,7 +130,7 @@ class Revocation:
         )  # fmt: skip
 
         def work(session: Session) -> str:
-            host = session.get(Host, str(host_id))
+            host = session.get(Host, str(host_id)) or self._lost(session, host_id)
             if host is None:
                 raise NoSuchHost(str(host_id))
             if not host.active:

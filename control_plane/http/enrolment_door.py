@@ -9,6 +9,7 @@ from flask import Response, request
 
 from control_plane.enrolment.enroller import Enroller
 from control_plane.enrolment.lapsed import AskRefused, LapsedHosts, Waits
+from control_plane.enrolment.taking_back import NotTakenBack, TakingBack
 from control_plane.fleet.states import HostUnknown
 from control_plane.http import problems
 from control_plane.http.limits import FailureLimit
@@ -16,6 +17,7 @@ from control_plane.witnesses.serving import OthersWitness
 from control_plane.witnesses.submission import LogNotSigned, LogUnknown, NotConsistent, SizeDiffers
 from shared import canonical
 from shared.audit.tlog import add_checkpoint
+from shared.enrolment import claim
 from shared.enrolment.exchange import MAX_BYTES, Doors, EnrolmentRequest
 from shared.enrolment.lapsed import LapsedRequest
 from shared.errors import IntegrityFailure, Malformed, Refused
@@ -32,6 +34,7 @@ WITNESS_STATUS: dict[type[Exception], int] = {
 _OVERRIDES: tuple[tuple[type[Exception], int], ...] = (
     (HostUnknown, 403),
     (AskRefused, 403),
+    (NotTakenBack, 403),
     *WITNESS_STATUS.items(),
     (IntegrityFailure, 403),
 )
@@ -50,6 +53,7 @@ class Roots(Protocol):
 def enrolment_door(
     enroller: Enroller,
     lapsed: LapsedHosts,
+    taking_back: TakingBack,
     authority: Roots,
     doors: Callable[[], Doors],
     limit: FailureLimit,
@@ -86,6 +90,13 @@ def enrolment_door(
             waits = canonical.encode({"v": 1, "waits": answer.fingerprint})
             return Response(waits, 202, content_type="application/json")
         return Response(answer.encode(), content_type="application/json")
+
+    @app.post(claim.PATH)
+    def show_claim() -> Response:
+        """Keep what a host says of itself whose enrolment the log lost; 202: people decide about it."""
+        with _limited(limit):
+            taking_back.shown(request.get_data())
+        return Response(status=202)
 
     return app
 

@@ -47,7 +47,7 @@ class HostIdentities:
         pem, shown = self._shown(request)
         held = self._held(shown)
         if held is None and shown.is_of_a_host:
-            self._forgotten.note(HostId.parse(shown.name), shown.certificate)
+            self._note(HostId.parse(shown.name), shown.certificate)
             held = self._held(shown)
         # The row is not under the authority's signature, the certificate is; so they have to be one.
         if held is None or held.kind != Kind.HOST or held.pem.strip() != pem.strip():
@@ -60,6 +60,13 @@ class HostIdentities:
         if not may(Standing(held.standing), act).allowed:
             raise HostQuarantined(host_id)
         return host_id
+
+    def _note(self, host_id: HostId, shown: x509.Certificate) -> None:
+        """Raises HostUnknown: there is no such host, and it is to hear that in these words."""
+        with self._database() as session:
+            if session.get(Host, str(host_id)) is None:
+                raise HostUnknown(host_id)
+        self._forgotten.note(host_id, shown)
 
     def certified(self, request: Request) -> HostId:
         """Return the host that the authority's certificate names, also where the database has forgotten either.

@@ -5,7 +5,7 @@ from datetime import timedelta
 from apiflask import APIFlask
 
 from control_plane.enrolment.decommissioning import DECOMMISSION
-from control_plane.enrolment.taking_back import TAKE_BACK, said_of
+from control_plane.enrolment.taking_back import TAKE_BACK, Proved, said_of
 from control_plane.enrolment.tombstones import LIFT
 from control_plane.http.people_codes import shown
 from control_plane.http.people_hosts_models import (
@@ -25,8 +25,11 @@ from control_plane.http.people_hosts_models import (
 from control_plane.http.people_models import SettleAnswer
 from control_plane.http.people_services import PeopleServices, permitted
 from control_plane.people.decide import Permission
+from shared import clock as clocks
 from shared.canonical import Json
+from shared.enrolment.claim import HostClaim
 from shared.enrolment.exchange import MAX_BYTES as MAX_CLAIM_BYTES
+from shared.errors import Malformed
 from shared.fields import decode_base64
 from shared.identity import HostId
 
@@ -65,7 +68,7 @@ def _add_asks(app: APIFlask, services: PeopleServices) -> None:
     def asks() -> dict[str, Json]:
         """Return which machines ask to go on as hosts that have no certificate left."""
         permitted(services, Permission.STATUS_READ)
-        return {"asks": list(services.lapsed.asks())}
+        return {"asks": list(services.lapsed.asks()), "claims": [_claim(one) for one in services.taking_back.waiting()]}
 
     @app.post("/api/v1/hosts/<host_id>/approval")
     @app.input(ApprovalRequest, location="json", arg_name="wanted")
@@ -74,7 +77,7 @@ def _add_asks(app: APIFlask, services: PeopleServices) -> None:
         """Let the machine with this fresh key go on as the host."""
         person = permitted(services, Permission.HOST_APPROVE)
         services.lapsed.approve(person.name, HostId.parse(host_id), wanted.fingerprint)
-        return {"asks": [ask for ask in services.lapsed.asks() if ask["host"] == host_id]}
+        return {"asks": [ask for ask in services.lapsed.asks() if ask["host"] == host_id], "claims": []}
 
 
 def _add_changes(app: APIFlask, services: PeopleServices) -> None:
@@ -116,13 +119,14 @@ def _add_two_persons(app: APIFlask, services: PeopleServices) -> None:
     @app.input(TakeBackRequest, location="json", arg_name="wanted")
     @app.output(PendingRequest, status_code=202)
     def take_back(wanted: TakeBackRequest) -> dict[str, Json]:
-        """Ask that a host which the log lost be the same host again, by what it signed; another person approves it."""
+        """Ask that a host which the log lost be the same host again, by what it signed; another person approves it.
+
+        It is done at once where there is nobody else who could.
+        """
         person = permitted(services, Permission.HOST_CHANGE)
-        claim = services.taking_back.offer(
-            person.name, decode_base64(wanted.claim, "take-back field 'claim'", MAX_CLAIM_BYTES)
-        )
+        claim = _looked_at(person.name, wanted)
         reason = said_of(claim) + wanted.reason
-        return services.two_persons.ask(person.name, TAKE_BACK, str(claim.host_id), reason).json()
+        return services.two_persons.ask_unless_alone(person.name, TAKE_BACK, str(claim.host_id), reason).json()
 
     @app.get("/api/v1/requests")
     @app.output(RequestsAnswer)
@@ -145,6 +149,20 @@ def _add_two_persons(app: APIFlask, services: PeopleServices) -> None:
         person = permitted(services, Permission.REQUEST_DECIDE)
         return services.two_persons.refuse(person.name, request_id).json()
 
+    def _looked_at(person: str, wanted: TakeBackRequest) -> HostClaim:
+        if (wanted.claim is None) == (wanted.host is None):
+            raise Malformed("take-back", "either 'claim' or 'host'")
+        if wanted.claim is None:
+            return services.taking_back.kept(HostId.parse(wanted.host or ""))
+        data = decode_base64(wanted.claim, "take-back field 'claim'", MAX_CLAIM_BYTES)
+        return services.taking_back.offer(person, data)
+
     def _asked(host_id: str, action: str, wanted: ReasonRequest) -> dict[str, Json]:
         person = permitted(services, Permission.HOST_CHANGE)
         return services.two_persons.ask(person.name, action, str(HostId.parse(host_id)), wanted.reason).json()
+
+
+def _claim(shown: Proved) -> dict[str, Json]:
+    certified = clocks.text(shown.certificate.not_valid_before_utc)
+    claim = shown.claim
+    return {"host": str(claim.host_id), "asset": claim.asset, "layers": list(claim.layers), "certified": certified}

@@ -79,9 +79,13 @@ class ReasonRequest(Strict):
 
 
 class TakeBackRequest(Strict):
-    """`claim` is a file of `leadglass-agent claim` in base64; the reason is told to whoever approves it."""
+    """Either a file of `leadglass-agent claim` in base64, or a host that has shown one at the enrolment door.
 
-    claim: str = Field(max_length=400_000)
+    The reason is told to whoever approves it.
+    """
+
+    claim: str | None = Field(default=None, max_length=400_000)
+    host: str | None = None
     reason: str = Field(min_length=3, max_length=100)
 
 
@@ -111,8 +115,18 @@ class Ask(BaseModel):
     approved_by: str | None
 
 
+class ShownClaim(BaseModel):
+    """A host that the log lost, by what it shows of itself; `certified` is when its evidence certificate began."""
+
+    host: str
+    asset: str
+    layers: list[str]
+    certified: str
+
+
 class AsksAnswer(BaseModel):
     asks: list[Ask]
+    claims: list[ShownClaim]
 
 
 class ApprovalRequest(Strict):
@@ -145,6 +159,7 @@ class PendingRequest(BaseModel):
     asked_by: str
     asked: str
     expires: str
+    done: bool
 
 
 class RequestsAnswer(BaseModel):

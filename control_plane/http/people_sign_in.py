@@ -27,6 +27,7 @@ from control_plane.people.accounts import NotSignedIn, SignedIn
 from control_plane.people.attempts import NotProved
 from control_plane.people.decide import Permission
 from control_plane.people.factors import PasswordMissing, TooManyFactors
+from control_plane.people.passwords import PasswordsBusy
 from control_plane.people.permissions import verify_permitted
 from control_plane.people.security_keys import MAX_PRESENTED_CHARS, KeyRefused
 from control_plane.people.sessions import SessionUnknown
@@ -71,6 +72,8 @@ def _add_password(app: APIFlask, services: PeopleServices) -> None:
             step = services.signing_in.begin(typed("name"), typed("password"), address_of_request(), browser())
         except TooManyFailures as exc:
             return _too_early(services, exc)
+        except PasswordsBusy as exc:
+            return shown(_form(services, str(exc)), 503)
         return second_step(step)
 
     @app.post("/sign-in/second")

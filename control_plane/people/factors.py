@@ -18,7 +18,7 @@ from control_plane.keys.store import KeyStore
 from control_plane.people import factor_rows, totp
 from control_plane.people.accounts import SignedIn, end_everything, verify_still_in
 from control_plane.people.attempts import Attempts, NotProved, Wrong
-from control_plane.people.passwords import Passwords, verify_fit
+from control_plane.people.passwords import Asker, Passwords, verify_fit
 from control_plane.people.secret_text import new_id
 from control_plane.people.security_keys import KeyPresented, SecurityKeys
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -220,7 +220,7 @@ class Factors:
                 raise PasswordMissing
             return in_one_commit(self._database, act)
         before = self._attempts.count(person.name, address)
-        right = self._passwords.is_right(password, row.argon2)
+        right = self._passwords.is_right(password, row.argon2, Asker.KNOWN)
 
         def judge(session: Session) -> T:
             if not right:

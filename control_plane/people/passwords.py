@@ -2,6 +2,9 @@
 
 import unicodedata
 from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
 from secrets import token_bytes
 from threading import BoundedSemaphore
 
@@ -9,10 +12,22 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from shared.errors import Refused
+from shared.errors import Refused, Unavailable
 
 MIN_CHARS, MAX_CHARS = 12, 128
 _AT_ONCE = 2
+
+
+class Asker(Enum):
+    """Who has a password looked at: anybody at all, or somebody who is signed in, or was in this browser."""
+
+    STRANGER = auto()
+    KNOWN = auto()
+
+
+class PasswordsBusy(Unavailable):
+    def __init__(self) -> None:
+        super().__init__("too many passwords are being looked at just now; try again in some seconds")
 
 
 class PasswordUnfit(Refused):
@@ -33,25 +48,39 @@ def verify_fit(password: str, person: str) -> None:
 
 
 class Passwords:
-    """Hashes and verifies, few at once: each costs 64 MiB, and a stranger may ask for it."""
+    """Hashes and verifies, few at once: each costs 64 MiB, and a stranger may ask for it.
+
+    Nobody waits for room: a flood would hold every thread of the door. Strangers have room of their own, so that they
+    keep nobody out whom we know. `hash` and `is_right` raise PasswordsBusy.
+    """
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher or PasswordHasher.from_parameters(RFC_9106_LOW_MEMORY)
-        self._room = BoundedSemaphore(_AT_ONCE)
+        self._room = {asker: BoundedSemaphore(_AT_ONCE) for asker in Asker}
         self._nobodys = _nobodys(self._hasher)
 
     def hash(self, password: str) -> str:
-        with self._room:
+        with self._entered(Asker.KNOWN):
             return self._hasher.hash(_normal(password))
 
-    def is_right(self, password: str, stored: str | None) -> bool:
+    def is_right(self, password: str, stored: str | None, asker: Asker) -> bool:
         """Return whether it is the password. Without a stored one it takes as long and is not."""
-        with self._room:
+        with self._entered(asker):
             try:
                 self._hasher.verify(stored or self._nobodys, _normal(password))
             except (VerificationError, InvalidHashError):
                 return False
         return stored is not None
+
+    @contextmanager
+    def _entered(self, asker: Asker) -> Iterator[None]:
+        room = self._room[asker]
+        if not room.acquire(blocking=False):
+            raise PasswordsBusy
+        try:
+            yield
+        finally:
+            room.release()
 
     def is_outdated(self, stored: str) -> bool:
         """Return whether it was made with other parameters than these, so that it should be made anew."""

@@ -26,7 +26,7 @@ from control_plane.people.accounts import (
     open_link,
 )
 from control_plane.people.attempts import Attempts, NotProved, Wrong
-from control_plane.people.passwords import MAX_CHARS, Passwords
+from control_plane.people.passwords import MAX_CHARS, Asker, Passwords
 from control_plane.people.secret_text import digest
 from control_plane.people.security_keys import CHALLENGE_BYTES, KeyPresented, KeyRefused, SecurityKeys
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
@@ -89,11 +89,12 @@ class SigningIn:
     def begin(self, name: str, password: str, address: str, browser: str = "") -> Step:
         """Take name and password. Whether they are right is said with the second factor, and by nothing before.
 
-        Raises TooManyFailures: it is too early for another attempt, and the password is not looked at.
+        Raises TooManyFailures: it is too early for another attempt, and the password is not looked at; PasswordsBusy.
         """
         challenge, name = secrets.token_bytes(CHALLENGE_BYTES), _as_name(name)
-        self._attempts.verify_in_time(name, self._known(name, browser) or address)
-        right = self._is_password(name, password)
+        known = self._known(name, browser)
+        self._attempts.verify_in_time(name, known or address)
+        right = self._is_password(name, password, Asker.KNOWN if known else Asker.STRANGER)
         secret = in_one_commit(
             self._database,
             lambda session: factor_rows.insert_step(
@@ -126,7 +127,7 @@ class SigningIn:
     def new_credential_token(self, name: str, password: str, code: str, address: str) -> str:
         """Return a token for a person's credential, for whoever has none that is good.
 
-        Raises NotProved, TooManyFailures.
+        Raises NotProved, TooManyFailures, PasswordsBusy.
         """
 
         def give(session: Session, person: Person, how: str) -> str:
@@ -145,11 +146,13 @@ class SigningIn:
     ) -> T:
         """Return what `then` gives to whoever showed name, password and second factor, in the commit that judges them.
 
-        Counted before the password is looked at: that is what costs memory and time. Raises NotProved, TooManyFailures.
+        Counted before the password is looked at: that is what costs memory and time.
+
+        Raises NotProved, TooManyFailures, PasswordsBusy.
         """
         name = _as_name(name)
         before = self._attempts.count(name, address)
-        right = self._is_password(name, password)
+        right = self._is_password(name, password, Asker.STRANGER)
 
         def judge(session: Session) -> T:
             return then(session, *self._judge(session, name, Shown(code=code), None, password_right=right))
@@ -204,11 +207,11 @@ class SigningIn:
             found = session.scalar(had)
         return "" if found is None else f"browser {found}"
 
-    def _is_password(self, name: str, password: str) -> bool:
+    def _is_password(self, name: str, password: str, asker: Asker) -> bool:
         """Return whether it is; make its hash anew where our parameters rose since."""
         with self._database() as session:
             row = session.get(PasswordRow, name)
-        right = self._passwords.is_right(password[: MAX_CHARS + 1], None if row is None else row.argon2)
+        right = self._passwords.is_right(password[: MAX_CHARS + 1], None if row is None else row.argon2, asker)
         if right and row is not None and self._passwords.is_outdated(row.argon2):
             again, same = self._passwords.hash(password), (PasswordRow.person == name, PasswordRow.argon2 == row.argon2)
             # Whoever changed or reset it meanwhile is not overruled.

@@ -7,12 +7,12 @@ gave it nothing, has vouched for it.  docs/adr/0030-one-administrator-is-one-per
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from control_plane.db.models import AuditRow, AuditSubject, ProviderBinding
+from control_plane.db.models import AuditRow, AuditSubject, Person, ProviderBinding
 from shared import clock as clocks
 from shared.audit.record import AuditRecord, Event
 from shared.errors import Malformed
@@ -60,6 +60,24 @@ def given_lately(session: Session, person: str, instant: datetime) -> WayIn | No
         elif not vouched - {by}:
             return WayIn(person, by, record.time)
     return None
+
+
+def roles_taken_lately(session: Session, instant: datetime) -> Iterator[str]:
+    """Yield the roles of whose accounts were ended, or that were changed, in the days before `instant`."""
+    yield from session.scalars(select(Person.role).where(Person.removed > instant - LATELY))
+    changed = (AuditSubject.kind == "before", AuditSubject.event == Event.PERSON_CHANGED.value)
+    held = (AuditRow.source == AuditSubject.source) & (AuditRow.seq == AuditSubject.seq)
+    rows = select(AuditSubject.name, AuditRow.public).join(AuditRow, held)
+    for role, public in session.execute(rows.where(AuditSubject.source == CONTROL_PLANE, *changed)):
+        if _time_of(public) > instant - LATELY:
+            yield role
+
+
+def _time_of(public: bytes) -> datetime:
+    try:
+        return AuditRecord.parse(public).time
+    except Malformed:
+        return datetime.max.replace(tzinfo=UTC)  # altered; it lets nobody act alone
 
 
 def _records(session: Session, person: str) -> Iterator[AuditRecord]:

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edge_agent.config import AgentFolder, Identity
+from edge_agent.config import AgentFolder, HostConfig, Identity
 from edge_agent.enrol.keys import private_pem, request
 from edge_agent.enrol.store import IdentityUnreadable
 from edge_agent.host_keys.vault import KeyMisplaced, KeyName, KeyNotOfThisTpm
@@ -24,7 +24,7 @@ from shared.errors import Unavailable
 
 _PATH = "/api/v1/lapsed"
 _WAITS, _FORBIDDEN = 202, 403
-_HAD_CERTIFICATE = "KeyHadCertificate"
+_HAD_CERTIFICATE, _UNKNOWN = "KeyHadCertificate", "HostUnknown"
 _USUAL_PORT = 8441
 
 
@@ -47,10 +47,12 @@ class Asking:
         log: Log,
         *,
         door: Callable[[], HttpsDoor] | None = None,
+        on_unknown: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._config, self._signer, self._keys = folder, identity.config, identity.signer, identity.keys
         self._clock, self._log = clock, log
-        self._open = door or self._enrolment_door
+        self._open = door or (lambda: enrolment_door(folder, identity.config))
+        self._on_unknown = on_unknown
         self._told = ""
 
     def ask(self, take: Callable[[RenewalAnswer, ec.EllipticCurvePrivateKey], x509.Certificate]) -> bool:
@@ -73,6 +75,8 @@ class Asking:
             told = problem(answer)
             if told.get("error") == _HAD_CERTIFICATE:
                 self.withdraw()  # or this key would be asked for, in vain, for ever
+            if told.get("error") == _UNKNOWN:
+                self._on_unknown()
             raise AskTurnedDown(told.get("detail", "it does not say why"))
         take(RenewalAnswer.parse(accepted(door.name, answer).body), key)
         self.withdraw()
@@ -95,13 +99,13 @@ class Asking:
         self._keys.store(KeyName.FRESH, request(key, "host").encode(), private_pem(key))
         return key
 
-    def _enrolment_door(self) -> HttpsDoor:
-        doors, known = self._config.doors, self._config.enrolled_at
-        url = urlsplit(known or f"https://{doors.host}:{_USUAL_PORT}")
-        context = verified_context(self._folder.ca)
-        return HttpsDoor(url.hostname or doors.host, url.port or 443, context)
-
     def _tell(self, short: str) -> None:
         if short != self._told:
             self._told = short
             self._log.event("certificate.asked-for", fingerprint=short)
+
+
+def enrolment_door(folder: AgentFolder, config: HostConfig) -> HttpsDoor:
+    """Return the door at which this host enrolled, verified by the authority that it pinned since."""
+    url = urlsplit(config.enrolled_at or f"https://{config.doors.host}:{_USUAL_PORT}")
+    return HttpsDoor(url.hostname or config.doors.host, url.port or 443, verified_context(folder.ca))

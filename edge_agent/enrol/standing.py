@@ -27,11 +27,13 @@ CREATE TABLE IF NOT EXISTS standing (one INTEGER PRIMARY KEY CHECK (one = 1), sa
     why TEXT NOT NULL) STRICT;
 INSERT OR IGNORE INTO standing VALUES (1, '', '', '');
 """
-QUARANTINED, BARRED = "quarantined", "barred"
-_SAID = {"HostQuarantined": QUARANTINED, "CertificateBarred": BARRED}
+QUARANTINED, BARRED, UNKNOWN = "quarantined", "barred", "unknown"
+_SAID = {"HostQuarantined": QUARANTINED, "CertificateBarred": BARRED, "HostUnknown": UNKNOWN}
 _FORBIDDEN = 403
 # What a host may do only in good standing: an answer to one of these takes back what was said before.
 _GOOD_STANDING = ("/api/v1/objects/", "/api/v1/audit/", "/api/v1/renewal")
+# What any host may do that the centre knows. The exchange about its log is open to others too.
+_KNOWN = (*_GOOD_STANDING, "/api/v1/state", "/api/v1/policy/")
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,16 @@ class CentreSays:
 
     def __init__(self, database: Database, clock: Clock, log: Log) -> None:
         self._database, self._clock, self._log = database, clock, log
-        self._on_barred: list[Callable[[], None]] = []
+        self._listeners: dict[str, list[Callable[[], None]]] = {BARRED: [], UNKNOWN: []}
         database.create(_SCHEMA)
         ((self._said,),) = database.read("SELECT said FROM standing")
 
     def on_barred(self, listener: Callable[[], None]) -> None:
-        self._on_barred.append(listener)
+        self._listeners[BARRED].append(listener)
+
+    def on_unknown(self, listener: Callable[[], None]) -> None:
+        """Be told, each time that it says so: the centre lost that this host was enrolled, or ended its identity."""
+        self._listeners[UNKNOWN].append(listener)
 
     def heard(self, path: str, answer: Answer) -> None:
         """Raises DatabaseUnavailable."""
@@ -74,10 +80,9 @@ class CentreSays:
             told = problem(answer)
             if (said := _SAID.get(told.get("error", ""))) is not None:
                 self._note(said, told.get("detail", ""))
-                if said == BARRED:
-                    for listener in self._on_barred:
-                        listener()
-        elif answer.status < 300 and path.startswith(_GOOD_STANDING):
+                for listener in self._listeners.get(said, ()):
+                    listener()
+        elif answer.status < 300 and path.startswith(_KNOWN if self._said == UNKNOWN else _GOOD_STANDING):
             self._note("", "")
 
     def _note(self, said: str, why: str) -> None:

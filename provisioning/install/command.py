@@ -49,7 +49,7 @@ def add_to(commands: Commands) -> None:
     )
     uninstall.add_argument(
         "--erase-identity", action="store_true",
-        help="identity, journal and spool too; refused while an image waits that nobody else has",
+        help="identity, journal and spool too; refused while an image or audit record waits that nobody else has",
     )  # fmt: skip
     uninstall.add_argument("--erase-guard-records", action="store_true", help="the guard's trust and records too")
     uninstall.add_argument("--erase-changed", action="store_true", help="files too that somebody changed since")
@@ -127,6 +127,8 @@ def _uninstall(options: argparse.Namespace) -> int:
     for line in remover.plan(erasing).lines():
         print(line)
     if options.dry_run:
+        for line in remover.foreseen(erasing):
+            print(line)
         print("nothing was changed")
         return OK
     left = remover.apply(erasing)

@@ -39,6 +39,7 @@ class ImagesWait(Refused):
         self.folder, self.what = folder, what
 
 
+_OF_A_STOP = 1
 _CHECKS = "/usr/lib/leadglass"  # where the pinned console is checked from
 _OF_AGENT = ("identity", "journal", "policy", "spool", "agent.lock", "formats")
 
@@ -62,6 +63,33 @@ class Remover:
         installed = self._files.noted()
         there = self._files.there(entry.path for entry in installed.entries)
         return plan_removal(installed, there, erase_changed=erasing.changed)
+
+    def foreseen(self, erasing: Erasing) -> list[str]:
+        """Return what `apply` would leave, and which console it would give up, a line each.
+
+        Raises ImagesWait: it would do nothing; Malformed, OSError.
+        """
+        installed, data, plan = self._files.noted(), self._data(), self.plan(erasing)
+        if erasing.identity:
+            self.verify_delivered(data)
+        erased = {data} if erasing.identity else set[str]()
+        if erasing.guard_records:
+            erased.add(catalogue.GUARD_STATE)
+        folders = (data, catalogue.GUARD_STATE, catalogue.WIPE_STATE, catalogue.CENTRE_DATA)
+        stay = [path for path in folders if path not in erased and self._holds(path)]
+        lines = [f"left: {step.path}: {step.why}" for step in plan.left]
+        lines += [f"left: {self._why_left(path, data)}" for path in stay]
+        denying = self._denying(installed, plan)
+        if denying is not None:
+            return [*lines, f"left: {denying}"]
+        if Part.GUARD in installed.parts:
+            pins = load_pins(self._at(catalogue.GUARD_STATE)).pins
+            lines += [f"unpin     the {pin.role} in port {pin.port}: once nothing denies any more" for pin in pins]
+        return lines
+
+    def _holds(self, path: str) -> bool:
+        """Return whether there is a file below: of folders alone nothing stays."""
+        return any(not below.is_dir() for below in self._at(path).rglob("*"))
 
     def apply(self, erasing: Erasing) -> list[str]:
         """Take everything away, and return what is left, a line each. Cut off anywhere, the next one goes on.
@@ -123,7 +151,7 @@ class Remover:
         )
 
     def verify_delivered(self, data: str) -> None:
-        """Raises ImagesWait unless nothing that was captured lies here alone."""
+        """Raises ImagesWait unless nothing that was captured or recorded lies here alone."""
         folder = AgentFolder(self._at(data))
         if not folder.spool.exists():
             return
@@ -139,6 +167,9 @@ class Remover:
             "wait for an archive": sum(route.waiting for route in status.routes),
         }
         named = [f"{count} images {what}" for what, count in waiting.items() if count]
+        # A stop records itself, and there is nobody any more who delivers that.
+        if status.audit_waiting > _OF_A_STOP:
+            named.append(f"{status.audit_waiting} audit records wait for the centre")
         if named:
             raise ImagesWait(data, ", ".join(named))
 

@@ -3,7 +3,7 @@
     claim  = canonical JSON of `HostClaim`, signed by the host's evidence key as a HOST_CLAIM
     file   = canonical JSON {"v": 1, "claim": base64 of that, "evidence_certificate": PEM, and what leads to the root}
 
-A person carries the file to the centre, and two decide. It gives nothing by itself.
+The host shows it at the enrolment door, or a person carries the file; people decide. It gives nothing by itself.
 docs/formats/enrolment.md section 8
 """
 
@@ -23,8 +23,9 @@ from shared.errors import Malformed
 from shared.fields import Fields, encode_base64
 from shared.identity import HostId
 from shared.policy.layer import parse_parts
-from shared.signing import EvidencePublicKey, EvidenceSigner, Label, sign_statement, verify_statement
+from shared.signing import EvidencePublicKey, EvidenceSigner, Label, claimed_payload, sign_statement, verify_statement
 
+PATH = "/api/v1/claim"
 _MAX_SIGNED_BYTES = 4096
 _ASSET = r"[^\x00-\x1f\x7f]+"
 _DIGEST_BYTES = 32
@@ -91,6 +92,11 @@ class ClaimFile:
 
 def sign_claim(claim: HostClaim, signer: EvidenceSigner, evidence_certificate: str) -> ClaimFile:
     return ClaimFile(sign_statement(signer, Label.HOST_CLAIM, claim.encode()), evidence_certificate)
+
+
+def claimed(file: ClaimFile) -> HostClaim:
+    """Return what is said there, whoever signed it. Raises Malformed."""
+    return HostClaim.parse(claimed_payload(file.signed))
 
 
 def verify_claim(file: ClaimFile, key: EvidencePublicKey) -> HostClaim:

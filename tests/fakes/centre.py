@@ -29,6 +29,7 @@ from shared.audit.batch import AuditGap, Batch, ChainHead, judge_arrival, verify
 from shared.audit.checkpoint import PATH
 from shared.audit.record import AuditRecord, StoredRecord
 from shared.enrolment.chain import Trust, pem_of
+from shared.enrolment.claim import PATH as CLAIM_PATH
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import Doors, EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import (
@@ -343,7 +344,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/v1/enrol":
             answer = centre.enrol(EnrolmentRequest.parse(body))
             return self._answer(403, b'{"title": "no"}') if answer is None else self._answer(200, answer.encode())
-        if self.path == PATH:
+        if self.path in (PATH, CLAIM_PATH):
             return self._answer(404, b"{}")  # it keeps no log of its own
         if self.path == "/api/v1/renewal" and centre.renewal_status:
             return self._answer(centre.renewal_status, b'{"title": "Issuing stopped"}')

@@ -26,9 +26,12 @@ from tests.scenarios import desk
 
 __all__ = ["senders_close_their_sockets"]
 
-FIRST, SECOND, AFTERWARDS, LATER, LAST = (
-    load(name) for name in ("CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm", "image_dfl.dcm")
-)
+FIRST, SECOND, AFTERWARDS, LATER, LAST, THIRDS = (
+    load(name)
+    for name in (
+        "CT_small.dcm", "MR_small.dcm", "MR_small_bigendian.dcm", "JPEG2000.dcm", "image_dfl.dcm", "rtplan.dcm",
+    )
+)  # fmt: skip
 _POLICY = """\
 layer: organisation
 modalities: [{ae_title: CT1, description: "CT, room 1.14"}]
@@ -163,7 +166,7 @@ def sorted_datasets(*images: Image) -> list[bytes]:
     return sorted(image.dataset for image in images)
 
 
-def test_two_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_backup_is_missing(site: Site) -> None:
+def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_backup_is_missing(site: Site) -> None:
     with ExitStack() as agents:
         with site.centre():
             site.publish()
@@ -184,8 +187,11 @@ def test_two_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert wait_until(lambda: len(site.objects()) == 3, 30) is not None
             (lost,) = site.objects() - before
             assert wait_until(lambda: not site.person("status")["hosts"][0]["waiting"], 30) is not None
+            late = site.enrol("CT 3")
+            third = agents.enter_context(running(late, MemoryLog()))
+            assert wait_until(partial(_listens, third), 30) is not None
         site.lose_the_machine()
-        assert send(second, LATER) == 0
+        assert send(second, LATER) == send(third, THIRDS) == 0
 
         restored = site.restore(*site.shares).succeeded().out
 
@@ -207,6 +213,15 @@ def test_two_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert any("the database was restored (from backup" in gap for gap in site.gaps())
             site.person("log", "accept-loss", "--reason", "the machine is lost", "--yes")
             assert any(lost in gap for gap in site.gaps())
+            # One that was enrolled after the backup says so itself, and the only administrator takes it back.
+            shows = f"CT 3: a machine shows that it is {host_of(late)}"
+            assert wait_until(lambda: any(shows in gap for gap in site.gaps()), 60) is not None
+            site.person("host", "take-back", host_of(late), "--reason", "enrolled after the backup")
+            assert wait_until(lambda: len(site.objects()) == 5, 90) is not None
+            assert site.datasets() == sorted_datasets(FIRST, SECOND, LATER, LAST, THIRDS)
+            assert wait_until(
+                lambda: site.person("audit", "verify").get(host_of(late), {}).get("state") == "verified", 30
+            )
             site.on_the_machine("settle-restore", "--reason", "CT 1 sent it again from the console").succeeded()
 
             assert not any("restore" in gap or lost in gap for gap in site.gaps())

@@ -15,7 +15,7 @@ from control_plane.db.models import Fact
 from control_plane.enrolment.authority import Kind
 from control_plane.enrolment.taking_back import TAKE_BACK, said_of
 from edge_agent.config import load_identity
-from edge_agent.enrol.claiming import write_claim
+from edge_agent.enrol.claiming import Claiming, write_claim
 from shared.audit.batch import sign_batch
 from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, compose
 from shared.enrolment.claim import ClaimFile, HostClaim, sign_claim
@@ -29,6 +29,7 @@ from tests.control_plane.http.conftest import Answer
 from tests.control_plane.vault.bench import ENTRY, GRADE, TRANSFER_SYNTAX
 from tests.fakes.centre import Authority
 from tests.fakes.clock import FakeClock
+from tests.fakes.log import MemoryLog
 
 REASON = "it was enrolled on Tuesday, and the disk broke on Wednesday"
 MACHINE = (bytes(31) + b"\x07",)
@@ -42,10 +43,11 @@ def ward(tmp_path: Path) -> Iterator[Ward]:
 
 
 class Restored:
-    """A centre that has a copy from before `late` was enrolled, and two administrators."""
+    """A centre that has a copy from before `late` was enrolled, and two administrators, or one who is `alone`."""
 
-    def __init__(self, ward: Ward) -> None:
-        self.ward, self.ben = ward, ward.door.centre._accounts.create("ben", "administrator")
+    def __init__(self, ward: Ward, *, alone: bool = False) -> None:
+        self.ward = ward
+        self.ben = "" if alone else ward.door.centre._accounts.create("ben", "administrator")
         copied = ward.copy()
         self.late = ward.enrol("CT late")
         self.image = self._captured()
@@ -59,6 +61,19 @@ class Restored:
     def offer(self, claim: bytes) -> Answer:
         body: dict[str, object] = {"claim": base64.b64encode(claim).decode(), "reason": REASON[:60]}
         return self.ward.people("POST", "/api/v1/hosts/take-back", body)
+
+    def shows_itself(self) -> bool:
+        """Have the host tell the enrolment door who it is, as its agent does when it hears that it is unknown."""
+        clock, identity = self.ward.clock, load_identity(self.late.folder)
+        return Claiming(self.late.folder, identity, lambda: MACHINE, clock, MemoryLog()).show()
+
+    def take_back(self) -> Answer:
+        body: dict[str, object] = {"host": str(self.late.host_id), "reason": REASON[:60]}
+        return self.ward.people("POST", "/api/v1/hosts/take-back", body)
+
+    def records(self, event: Event) -> int:
+        answer = self.ward.people("GET", "/api/v1/audit/records?source=control-plane&limit=1000")
+        return sum(record["event"] == event.value for record in json.loads(answer.body)["records"])
 
     def approve(self, request: str, token: str = "") -> int:
         headers = {"Authorization": f"Bearer {token or self.ben}", "Content-Type": "application/json"}
@@ -114,6 +129,79 @@ def test_a_host_enrolled_after_the_copy_delivers_once_two_persons_have_said_so(w
     assert restored.offer(restored.claim.read_bytes()).status == 409  # it is known
 
 
+def test_a_host_that_the_log_lost_is_named_by_its_own_word_and_delivers_once_it_was_taken_back(ward: Ward) -> None:
+    restored = Restored(ward)
+    name = str(restored.late.host_id)
+    assert restored.delivers() == 403
+    assert restored.take_back().status == 409  # nothing was shown yet
+    restored.late.witness.ask()
+
+    assert restored.shows_itself()
+    assert restored.shows_itself()
+    assert f"CT late: a machine shows that it is {name}" in ward.gaps()
+    ward.folders.revoked.write_bytes(b"no list")
+    assert "a machine shows" not in ward.gaps()  # whether it was revoked cannot be told; the status goes on
+    ward.folders.revoked.unlink()
+    (shown,) = json.loads(ward.people("GET", "/api/v1/hosts/asks").body)["claims"]
+    assert (shown["host"], shown["asset"], shown["layers"]) == (name, "CT late", [])
+    assert restored.records(Event.HOST_ASKED) == 1  # what it repeats is no news
+    restored.accept()
+    asked = json.loads(restored.take_back().body)
+    assert (asked["subject"], asked["done"]) == (name, False)
+    assert restored.delivers() == 403  # until another person approves it
+    assert restored.approve(asked["request"]) == 200
+
+    assert restored.delivers() == 200
+    assert restored.delivers_its_image() == 200
+    assert "a machine shows" not in ward.gaps()
+    assert not restored.shows_itself()  # it is known
+
+
+def test_the_only_administrator_takes_a_host_back_alone_and_the_log_says_so(ward: Ward) -> None:
+    restored = Restored(ward, alone=True)
+    restored.late.witness.ask()
+    restored.accept()
+    assert restored.shows_itself()
+
+    assert json.loads(restored.take_back().body)["done"] is True
+    assert restored.delivers() == 200
+    tail = ward.people("GET", "/api/v1/audit/records?source=control-plane&limit=1000").body.decode()
+    assert "taken back by the only administrator, alone" in tail
+    assert "by the only administrator, alone" in tail
+    assert ward.people("POST", f"/api/v1/hosts/{restored.late.host_id}/revocation", {"reason": "stolen"}).status == 201
+    lift = ward.people("POST", f"/api/v1/hosts/{restored.late.host_id}/lift", {"reason": "found"})
+    assert lift.status == 409  # control: what protects from one person alone still takes two
+
+
+def test_whoever_ends_the_others_account_does_not_count_as_alone_for_a_week(ward: Ward) -> None:
+    restored = Restored(ward)
+    restored.late.witness.ask()
+    restored.accept()
+    assert restored.shows_itself()
+
+    assert ward.people("POST", "/api/v1/people/remove", {"name": "ben"}).status == 200
+    assert (restored.take_back().status, restored.delivers()) == (409, 403)
+
+
+def test_a_host_that_the_log_lost_is_revoked_by_its_own_word_and_stays_so(ward: Ward) -> None:
+    restored = Restored(ward)
+    host = f"/api/v1/hosts/{restored.late.host_id}/revocation"
+    restored.late.witness.ask()
+    restored.accept()
+    assert ward.people("POST", host, {"reason": "stolen on Thursday"}).status == 404  # control: it has shown nothing
+    assert restored.shows_itself()
+
+    assert ward.people("POST", host, {"reason": "stolen on Thursday"}).status == 201
+    assert not restored.shows_itself()
+    assert (restored.take_back().status, restored.offer(restored.claim.read_bytes()).status) == (409, 409)
+    assert "a machine shows" not in ward.gaps()
+    assert restored.delivers() == 403
+    assert ward.people("POST", "/api/v1/enrolment/codes", {"asset": "CT late"}).status == 403  # its tombstone stands
+    ward.door.centre._standings.rebuild()
+    verdicts = json.loads(ward.people("POST", "/api/v1/audit/verify", {}).body)
+    assert verdicts["certificates"]["state"] == "verified", verdicts
+
+
 def test_what_was_forged_is_taken_for_nobody(ward: Ward) -> None:
     before = ward.enrol("CT before")
     restored = Restored(ward)
@@ -134,9 +222,13 @@ def test_what_was_forged_is_taken_for_nobody(ward: Ward) -> None:
     ):
         answer = restored.offer(forged.encode())
         assert answer.status in (409, 422), (why, answer.body)
+        at_the_door = ward.door.enrolment("POST", "/api/v1/claim", forged.encode())
+        assert at_the_door.status == 403, (why, at_the_door.body)
     assert restored.offer(b"{}").status == 400
     assert json.loads(ward.people("GET", "/api/v1/requests").body)["requests"] == []
+    assert json.loads(ward.people("GET", "/api/v1/hosts/asks").body)["claims"] == []
     assert restored.delivers() == 403
+    assert ward.door.enrolment("POST", "/api/v1/claim", restored.claim.read_bytes()).status == 202  # control
     assert restored.offer(restored.claim.read_bytes()).status == 202  # control
 
 

@@ -178,6 +178,23 @@ def test_a_flood_from_one_address_does_not_keep_out_a_host_at_another(door: Open
         assert secured.recv(12) == b"HTTP/1.1 200"
 
 
+def test_brute_force_on_codes_from_many_addresses_is_slowed_at_the_door(door: Open) -> None:
+    """The control is an address that has not failed yet: it is heard, and its wrong code looked at."""
+    junk = b"POST /api/v1/enrol HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+
+    def guess(source: str) -> bytes:
+        with tls(door, source=source) as secured:
+            secured.sendall(junk)
+            return secured.recv(12)
+
+    answers = [guess(f"127.0.1.{number // 9}") for number in range(63)]
+
+    assert answers[:60].count(b"HTTP/1.1 400") == 60
+    assert guess("127.0.1.6") == b"HTTP/1.1 429"
+    assert guess("127.0.2.1") == b"HTTP/1.1 400"
+    assert guess("127.0.2.1") == b"HTTP/1.1 429"
+
+
 @contextmanager
 def tls(door: Open, *, source: str = "127.0.0.1") -> Iterator[ssl.SSLSocket]:
     """Yield a connection to the enrolment door from an address of its own, with nothing said yet."""

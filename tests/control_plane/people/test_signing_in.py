@@ -2,7 +2,11 @@
 
 import base64
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event as Signal
+from threading import Semaphore
+from typing import Literal
 
 import pytest
 from argon2 import PasswordHasher
@@ -12,11 +16,12 @@ from sqlalchemy import select
 from control_plane.db.models import PasswordRow, PersonSession, SecondFactor, SignInLink, SignInStep
 from control_plane.db.transactions import in_one_commit
 from control_plane.http.limits import TooManyFailures
+from control_plane.people import failures
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.attempts import NotProved, Wrong
 from control_plane.people.delay import FORGOTTEN_AFTER, OF_AN_ACCOUNT, OF_AN_ADDRESS
 from control_plane.people.factors import FactorUnknown, PasswordMissing
-from control_plane.people.passwords import Passwords, PasswordUnfit
+from control_plane.people.passwords import Asker, Passwords, PasswordsBusy, PasswordUnfit
 from control_plane.people.purging import purge
 from control_plane.people.signing_in import Shown
 from shared.audit.record import Event
@@ -130,6 +135,15 @@ def test_guessing_the_second_factor_is_slowed_down_until_it_is_hopeless(bench: B
     assert guesses <= 24 * 4 + 20
 
 
+def test_without_the_wait_every_guess_is_judged(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep this as the control: what makes guessing hopeless is the wait."""
+    monkeypatch.setattr(failures, "wait", lambda *_: timedelta(0))
+    _, phone, _ = bench.with_phone("ada")
+    for _ in range(4 * OF_AN_ACCOUNT.free):
+        with pytest.raises(NotProved):
+            bench.sign_in("ada", wrong_code(phone))
+
+
 def test_a_restart_gives_nobody_more_guesses(bench: Bench) -> None:
     _, phone, _ = bench.with_phone("ada")
     for _ in range(OF_AN_ACCOUNT.free):
@@ -191,9 +205,9 @@ class Watched(Passwords):
 
     looks = 0
 
-    def is_right(self, password: str, stored: str | None) -> bool:
+    def is_right(self, password: str, stored: str | None, asker: Asker) -> bool:
         self.looks += 1
-        return super().is_right(password, stored)
+        return super().is_right(password, stored, asker)
 
 
 def test_during_a_wait_no_password_is_looked_at(bench: Bench) -> None:
@@ -214,6 +228,42 @@ def test_during_a_wait_no_password_is_looked_at(bench: Bench) -> None:
         with pytest.raises(TooManyFailures):
             bench.factors.renew_recovery_codes(ada, PASSWORD, HERE)
     assert watched.looks == before
+
+
+class HeldUp(PasswordHasher):
+    """Looks at a password only when it is let go on, as a flood of them does on a small machine."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.entered, self.go_on = Semaphore(0), Signal()
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002 (its name there)
+        self.entered.release()
+        assert self.go_on.wait(60)
+        return super().verify(hash, password)
+
+
+def test_a_flood_of_strangers_keeps_nobody_out_whom_we_know_and_holds_no_thread(bench: Bench) -> None:
+    _, phone, _ = bench.with_phone("ada")
+    bench.clock.advance(A_STEP)
+    known = bench.sign_in("ada", phone.code()).secret
+    bench.clock.advance(A_STEP)
+    slow = HeldUp()
+    bench.restart(Passwords(slow))
+    with ThreadPoolExecutor(3) as pool:
+        flood = [pool.submit(bench.signing_in.begin, f"person {n}", PASSWORD, HERE) for n in range(2)]
+        for _ in flood:
+            assert slow.entered.acquire(timeout=60)
+        with pytest.raises(PasswordsBusy):
+            bench.signing_in.begin("person 3", PASSWORD, HERE)
+        with pytest.raises(PasswordsBusy):
+            bench.signing_in.new_credential_token("ada", PASSWORD, phone.code(), ELSEWHERE)
+        ours = pool.submit(bench.signing_in.begin, "ada", PASSWORD, HERE, known)
+        assert slow.entered.acquire(timeout=60)
+        slow.go_on.set()
+        bench.signing_in.finish(ours.result(timeout=60).secret, Shown(phone.code()), HERE, known)
+        assert all(one.result(timeout=60).secret for one in flood)
+    bench.signing_in.begin("person 3", PASSWORD, HERE)  # control: there is room again
 
 
 def test_what_opens_nothing_any_more_is_taken_away_after_its_time(bench: Bench) -> None:
@@ -379,7 +429,7 @@ def test_passwords_that_are_easily_guessed_are_not_taken(bench: Bench) -> None:
 def test_a_password_typed_on_another_keyboard_is_the_same() -> None:
     passwords = Passwords(QUICK)
 
-    assert passwords.is_right("Mu\u0308nchen im Regen", passwords.hash("M\u00fcnchen im Regen"))
+    assert passwords.is_right("Mu\u0308nchen im Regen", passwords.hash("M\u00fcnchen im Regen"), Asker.KNOWN)
 
 
 def test_whoever_holds_a_token_and_not_the_password_changes_nothing_of_how_one_signs_in(bench: Bench) -> None:

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 
 from edge_agent.config import AgentFolder, HostConfig, NotEnrolled, load_config, load_identity
+from edge_agent.enrol import enroller
 from edge_agent.enrol.enroller import CodeRefused, enrol
 from edge_agent.enrol.judge import AnswerUnusable, StrangeCentre
 from edge_agent.enrol.store import AlreadyEnrolled, IdentityNotStored, IdentityUnreadable, store
@@ -49,6 +50,28 @@ def test_a_centre_with_another_ca_is_sent_nothing(centre: Centre, tmp_path: Path
         enrol(AgentFolder(tmp_path / "agent"), centre.enrol_url, code, "CT 2")
     assert centre.requests == ["GET /ca.pem"]
     assert not (tmp_path / "agent").exists()
+
+
+def test_forged_fingerprint(centre: Centre, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An impostor's own authority, at the address and with the server's certificate, is sent nothing.
+
+    The control is a host that does not compare: it sends the impostor the secret of the code.
+    """
+    folder = tmp_path / "impostor"
+    folder.mkdir()
+    impostor, code = Centre(folder), centre.issue_code()
+    impostor.start()
+    try:
+        with pytest.raises(StrangeCentre) as refusal:
+            enrol(AgentFolder(tmp_path / "agent"), impostor.enrol_url, code, "CT 2")
+        assert (refusal.value.found, refusal.value.expected) == (impostor.authority.fingerprint, code.ca_sha256)
+        assert impostor.requests == ["GET /ca.pem"]
+        monkeypatch.setattr(enroller, "verify_centre", lambda pem, _code: parse_chain(pem, "CA certificate")[0])
+        with pytest.raises(CodeRefused):
+            enrol(AgentFolder(tmp_path / "agent"), impostor.enrol_url, code, "CT 2")
+        assert impostor.requests[-1] == "POST /api/v1/enrol"
+    finally:
+        impostor.stop()
 
 
 def test_a_stranger_who_shows_the_true_ca_but_has_no_certificate_of_it_is_sent_nothing(

@@ -19,9 +19,11 @@ from edge_agent.console.pinning import store as store_pins
 from edge_agent.console.pins import Pins
 from edge_agent.console.plan import RULES
 from edge_agent.enrol.enroller import enrol
+from edge_agent.health.local import read_status
 from edge_agent.settings_file.document import FILE, AgentSettings, NamedFolder
 from provisioning import __main__ as program
 from provisioning.command import UNAVAILABLE
+from provisioning.demo.processes import wait_until
 from provisioning.install.addresses import DROP_IN, NameNotResolved, StrangeDoor
 from provisioning.install.installer import Choice, ConsoleNotProved, Installer, InTheWay, OtherDataFolder
 from provisioning.install.item import Part
@@ -403,8 +405,42 @@ def test_an_image_that_nobody_else_has_is_never_erased(root: Path, enrolled: Age
     centre.vault_status = 0
     with running(enrolled, MemoryLog()):
         centre.wait_for(lambda: len(centre.objects) == 1)
+        assert wait_until(lambda: read_status(enrolled).audit_waiting == 0, 60) is not None
     assert Remover(root).apply(Erasing(identity=True)) == []
     assert not (root / DATA).exists()
+
+
+def test_audit_records_that_nobody_else_has_are_never_erased(root: Path, enrolled: AgentFolder, centre: Centre) -> None:
+    """The control is the test before: one that only a stop left is erased with the rest."""
+    centre.stop()
+    with running(enrolled, MemoryLog()):
+        assert wait_until(lambda: read_status(enrolled).audit_waiting > 0, 60) is not None
+    centre.start()
+    before = tree(root)
+
+    for attempt in (Remover(root).foreseen, Remover(root).apply):
+        with pytest.raises(ImagesWait, match="audit records wait for the centre"):
+            attempt(Erasing(identity=True))
+    assert tree(root) == before
+
+
+def test_a_dry_run_says_what_stays_and_which_console_it_gives_up(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(root, Choice(frozenset({Part.AGENT, Part.GUARD}), SETTINGS))
+    state = root / "var/lib/leadglass-guard"
+    (state / "pins.json").write_bytes(PINS)
+    (root / DATA / "identity").mkdir(parents=True)
+    (root / DATA / "identity/host.json").touch()
+    before, command = tree(root), ["uninstall", "--root", str(root)]
+
+    assert program.main([*command, "--dry-run"]) == 0
+    assert tree(root) == before
+    said = capsys.readouterr().out.splitlines()
+    assert "unpin     the keyboard in port 1-2: once nothing denies any more" in said
+    assert program.main(command) == 0
+    stays = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left: /")]
+    assert stays == [line for line in said if line.startswith("left: /")]
 
 
 def test_of_a_folder_that_was_there_before_what_is_the_agent_s_is_told_of_and_goes(root: Path) -> None:
