@@ -33,7 +33,7 @@ MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk
 BROWSER := chromium,chromium-driver
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,shellcheck,softhsm2,golang-go,golang-golang-x-mod-dev,libnss3-tools,nwipe,poppler-utils,$(BROWSER),nvme-cli,systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
+	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,faketime,age,orthanc,postgresql,shellcheck,softhsm2,golang-go,golang-golang-x-mod-dev,libnss3-tools,nwipe,poppler-utils,$(BROWSER),nvme-cli,systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
 	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)

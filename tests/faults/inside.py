@@ -1,5 +1,6 @@
 """The one place where these tests know how the agent is made inside; everything else looks at it from outside."""
 
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,6 +70,11 @@ def give_pipeline(agent: Agent, wrap: Callable[[CapturePipeline], object]) -> No
 def give_receipts(agent: Agent, receipts: Receipts) -> None:
     """Have delivery ask other receipts whether an object has arrived."""
     _part(agent, "delivery")._receipts = receipts
+
+
+def give_the_time_of_day(agent: Agent) -> None:
+    """Have associations wait by the clock that people set, and not by one that only rises."""
+    agent.listener._monotonic = time.time  # noqa: TID251  what it is there to show
 
 
 def give_no_reserve(agent: Agent) -> None:
