@@ -550,6 +550,23 @@ class RetryAnswer(BaseModel):
     count: int
 
 
+class AgainRequest(Strict):
+    """Which images an archive is to get once more: `objects`, or what it was given since, and before `until`."""
+
+    objects: list[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]] | None = Field(
+        default=None, min_length=1, max_length=1000
+    )
+    since: str | None = Field(default=None, max_length=32)
+    until: str | None = Field(default=None, max_length=32)
+    reason: str = Field(min_length=3, max_length=300)
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> "AgainRequest":
+        if (self.objects is None) == (self.since is None) or (self.until is not None and self.since is None):
+            raise ValueError("either objects, or since and perhaps until")
+        return self
+
+
 class LossRequest(Strict):
     """Why records of the centre's own log are given up for lost; the reason is kept sealed."""
 
