@@ -37,7 +37,7 @@ FOREIGN := $(VENV)/bin/uv pip install --quiet --python $(RUN) --python-version 3
   --require-hashes --no-deps --only-binary :all: --requirement requirements/foreign.txt
 
 test:  ## run the tests (T=path for one)
-	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,age,orthanc,postgresql,shellcheck,softhsm2,golang-go,golang-golang-x-mod-dev,libnss3-tools,nwipe,poppler-utils,$(BROWSER),nvme-cli,systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
+	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,faketime,age,orthanc,postgresql,shellcheck,softhsm2,golang-go,golang-golang-x-mod-dev,libnss3-tools,nwipe,poppler-utils,$(BROWSER),nvme-cli,systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
 	@$(FOREIGN)
 	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 

@@ -68,6 +68,7 @@ DEBIAN_PACKAGES = {
     "dosfstools": ("mkfs.vfat", "makes media that the guard has to know"),
     "e2fsprogs": ("mke2fs", "makes media that the guard has to know"),
     "exfatprogs": ("mkfs.exfat", "makes media that the guard has to know"),
+    "faketime": ("faketime", "sets the clock of an agent under test wrong"),
     "fdisk": ("sfdisk", "makes partition tables that the guard has to know"),
     "fuse3": ("fusermount3", "mounts gocryptfs"),
     "g++": ("g++", "builds what asks USBGuard's own library"),

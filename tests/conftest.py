@@ -1,6 +1,9 @@
 """What holds for every test: at the end it is said what could not run on this machine, and why."""
 
+import os
+import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -8,6 +11,10 @@ from hypothesis import HealthCheck, settings
 # A machine with two busy cores must not make a property fail for being slow.
 settings.register_profile("leadglass", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("leadglass")
+
+# An environment that is active comes first there, and pynetdicom has put programs named like DCMTK's into it.
+_OURS = str(Path(sys.executable).parent)
+os.environ["PATH"] = os.pathsep.join(each for each in os.environ["PATH"].split(os.pathsep) if each != _OURS)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

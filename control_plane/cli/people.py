@@ -13,6 +13,7 @@ from control_plane.vault.siblings import Siblings, lines
 from shared.canonical import Json
 from shared.clock import SystemClock
 from shared.fleet.keys import KeyProtection
+from shared.fleet.state import MISSING
 from shared.identity import ObjectId
 
 
@@ -55,6 +56,8 @@ def status(options: Namespace) -> int:
             print(f"           budget: {verdict}: {', '.join(budget['findings'])}")
         if host["openable_here"]:
             print(f"           openable on this host: {host['openable_here']}")
+        for line in _about_senders(host):
+            print(f"           {line}")
         for route in host["routes"] or ():
             print(f"           route {route['name']}: {route['waiting']} waiting on this host")
     for rollout in answer["rollouts"]:
@@ -82,6 +85,18 @@ def status(options: Namespace) -> int:
     for gap in answer["not_evaluated"]:
         print(f"not proved {gap}")
     return 0
+
+
+def _about_senders(host: Mapping[str, Any]) -> Iterator[str]:
+    """Yield in a line each what a host says of who sends to it, by association or folder, where there is anything."""
+    if host["senders_refused"]:
+        named = "`audit find --event capture.association-refused`, and `capture.interception-attempted`, name them"
+        yield f"interception attempts: {host['senders_refused']}; {named}"
+    if host["commitments_waiting"]:
+        yield f"storage commitments waiting: {host['commitments_waiting']}"
+    for folder in host["export_folders"] or ():
+        where = f"on {folder['lies_on']}" if folder["lies_on"] != MISSING else "MISSING"
+        yield f"export folder of {folder['ae_title']}: {where}, {folder['waiting']} waiting"
 
 
 def layer_line(layer: Mapping[str, Any]) -> str:

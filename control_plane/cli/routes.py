@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from control_plane.cli.people import door
+from shared.canonical import Json
 
 
 def show(options: Namespace) -> int:
@@ -28,6 +29,18 @@ def retry(options: Namespace) -> int:
         print(json.dumps(answer, indent=2))
     else:
         print(f"route {options.route}: {answer['count']} images are tried again")
+    return 0
+
+
+def again(options: Namespace) -> int:
+    """Have an archive that lost them get images once more."""
+    asked: dict[str, Json] = {"objects": options.object, "since": options.since, "until": options.until}
+    wanted = {name: value for name, value in asked.items() if value is not None} | {"reason": options.reason}
+    answer: Any = door(options).post(f"/api/v1/routes/{quote(options.route, safe='')}/again", wanted)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        print(f"route {options.route}: {answer['count']} images are sent again, behind what waits")
     return 0
 
 

@@ -45,7 +45,7 @@ from shared import clock as clocks
 from shared.canonical import Json
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Refused
-from shared.fleet.state import HostState, verify_state
+from shared.fleet.state import MISSING, HostState, verify_state
 from shared.identity import HostId
 from shared.policy.document import ORGANISATION
 from shared.policy.layer import is_part
@@ -232,6 +232,9 @@ def _told(state: HostState) -> dict[str, Json]:
         "spool_used_percent": state.capture.spool_used_percent,
         "damaged": state.capture.damaged,
         "openable_here": state.capture.openable_here,
+        "senders_refused": state.capture.senders_refused,
+        "commitments_waiting": state.capture.commitments_waiting,
+        "export_folders": [folder.json() for folder in state.capture.folders],
         "keys": state.keys.value,
         "routes": [route.json() for route in state.capture.routes],
     }
@@ -320,6 +323,17 @@ def _spool(host: Mapping[str, Json]) -> Iterator[str]:
         )
 
 
+def _folders(host: Mapping[str, Json]) -> Iterator[str]:
+    """Say from which export folders nothing is captured because they are not there."""
+    folders = host.get("export_folders")
+    for folder in folders if isinstance(folders, list) else []:
+        if isinstance(folder, dict) and folder["lies_on"] == MISSING:
+            yield (
+                f"{host['asset']}: the export folder of {folder['ae_title']} is missing; what that modality exports is "
+                "not protected until it is back"
+            )
+
+
 def _gaps(
     recovery: str,
     broker: BrokerState,
@@ -359,6 +373,6 @@ def _gaps(
             gaps.append(f"{host['asset']}: centre's log: {said}")
         if error := host.get("renewal_error"):
             gaps.append(f"{host['asset']}: its certificate is due and was not renewed: {error}")
-        gaps += [*doubts.gaps(host), *_spool(host), *_forwarding(host), *budgets.gaps(host)]
+        gaps += [*doubts.gaps(host), *_spool(host), *_folders(host), *_forwarding(host), *budgets.gaps(host)]
     gaps.append("audit log: verified on arrival; `leadglass-server audit verify` proves what is stored now")
     return gaps

@@ -17,6 +17,7 @@ from control_plane.http.people_codes import add_codes
 from control_plane.http.people_hosts import add_hosts
 from control_plane.http.people_log import add_log
 from control_plane.http.people_models import (
+    AgainRequest,
     AuditAnswer,
     AuditQuery,
     CommandRequest,
@@ -51,6 +52,7 @@ from control_plane.http.people_sign_in import add_sign_in
 from control_plane.http.people_wipes import add_wipes
 from control_plane.people.accounts import NotSignedIn
 from control_plane.people.decide import Permission
+from control_plane.routes.people import delivered
 from control_plane.web import page
 from shared.canonical import Json
 from shared.envelope import MAX_ENVELOPE_BYTES
@@ -250,6 +252,15 @@ def _add_routes(app: APIFlask, services: PeopleServices) -> None:
         """Have every image that was refused on a route tried again now."""
         person = permitted(services, Permission.ROUTE_RETRY)
         return {"count": services.routes.retry(name, person.name)}
+
+    @app.post("/api/v1/routes/<name>/again")
+    @app.input(AgainRequest, location="json", arg_name="wanted")
+    @app.output(RetryAnswer)
+    def again(name: str, wanted: AgainRequest) -> dict[str, Json]:
+        """Have an archive that lost them get images once more that it was given."""
+        person = permitted(services, Permission.ROUTE_RETRY)
+        which = delivered(wanted.objects or (), wanted.since, wanted.until)
+        return {"count": services.routes.again(name, which, person.name, wanted.reason)}
 
 
 def _add_moves(app: APIFlask, services: PeopleServices) -> None:

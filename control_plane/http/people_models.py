@@ -178,6 +178,14 @@ class HostRoute(BaseModel):
     error: str
 
 
+class HostFolder(BaseModel):
+    """A modality's export folder: what its disk was found to be, and how many files have no receipt yet."""
+
+    ae_title: str
+    lies_on: Literal["memory", "encrypted disk", "plain disk", "unknown", "missing"]
+    waiting: int
+
+
 class DeviceCounts(BaseModel):
     """USB devices of a host; one may count under several."""
 
@@ -210,6 +218,7 @@ class HostStatus(BaseModel):
     """A host as its last signed report describes it; null where it never reported, or not authentically.
 
     A spool has no used percent where policy gives it no quota. Devices are counted where a guard watches now.
+    `senders_refused` are interception attempts: how often somebody tried to send whom policy does not let in.
     """
 
     host: str
@@ -242,6 +251,9 @@ class HostStatus(BaseModel):
     spool_used_percent: int | None = None
     damaged: int | None = None
     openable_here: int | None = None
+    senders_refused: int | None = None
+    commitments_waiting: int | None = None
+    export_folders: list[HostFolder] | None = None
     keys: Literal["file", "tpm"] | None = None
     budget: HostBudget | None = None
     routes: list[HostRoute] | None = None
@@ -536,6 +548,23 @@ class RoutesAnswer(BaseModel):
 
 class RetryAnswer(BaseModel):
     count: int
+
+
+class AgainRequest(Strict):
+    """Which images an archive is to get once more: `objects`, or what it was given since, and before `until`."""
+
+    objects: list[Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]] | None = Field(
+        default=None, min_length=1, max_length=1000
+    )
+    since: str | None = Field(default=None, max_length=32)
+    until: str | None = Field(default=None, max_length=32)
+    reason: str = Field(min_length=3, max_length=300)
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> "AgainRequest":
+        if (self.objects is None) == (self.since is None) or (self.until is not None and self.since is None):
+            raise ValueError("either objects, or since and perhaps until")
+        return self
 
 
 class LossRequest(Strict):

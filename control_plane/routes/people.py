@@ -1,11 +1,23 @@
-"""What people see of the routes, and the one thing they may say: try again."""
+"""What people see of the routes, and what they may say: try again what was refused, send again what was delivered."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 
 from control_plane.routes.overview import RouteOverview
-from control_plane.routes.queue import RouteQueue
+from control_plane.routes.queue import Delivered, RouteQueue
+from shared import clock as clocks
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
+from shared.identity import ObjectId
+
+
+def delivered(objects: Sequence[str], since: str | None, until: str | None) -> Delivered:
+    """Read which delivered images somebody means. Raises Malformed."""
+    return Delivered(tuple(map(ObjectId.parse, objects)), _instant(since), _instant(until))
+
+
+def _instant(text: str | None) -> datetime | None:
+    return None if text is None else clocks.parse(text)
 
 
 class RoutesForPeople:
@@ -29,5 +41,20 @@ class RoutesForPeople:
             return Happening(Event.ROUTE_RETRIED, Action.EXECUTE, Outcome.SUCCESS, who, what, f"{count} images")
 
         count = self._queue.retry(route, happening)
+        self._wake()
+        return count
+
+    def again(self, route: str, which: Delivered, person: str, reason: str) -> int:
+        """Have an archive that lost them get images once more; return how many. The reason is kept sealed.
+
+        Raises RouteUnknown, NotDelivered, TooManyAgain.
+        """
+
+        def happening(count: int) -> Happening:
+            who, what = (Participant("person", person, True),), (Subject("route", route),)
+            said = f"{count} images that were delivered are sent again"
+            return Happening(Event.ROUTE_RETRIED, Action.EXECUTE, Outcome.SUCCESS, who, what, said, {"reason": reason})
+
+        count = self._queue.again(route, which, happening)
         self._wake()
         return count

@@ -4,6 +4,7 @@ Whatever changes a row is one commit with the audit record of it, so the log and
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeVar
 
@@ -15,11 +16,37 @@ from control_plane.db.models import RouteItem, RouteState
 from control_plane.db.transactions import in_one_commit, snapshot
 from shared.audit.record import Happening
 from shared.clock import Clock
+from shared.errors import Refused
 from shared.identity import ObjectId
 from shared.routes.decide import IMAGE_PAUSES
 from shared.routes.queue import Item, Pause, RouteUnknown, State
 
 T = TypeVar("T")
+MOST_AGAIN = 10_000  # images that one word queues again
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """Which of the images that a route has delivered: just these, or those of a time of which `until` is no part."""
+
+    objects: tuple[ObjectId, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class NotDelivered(Refused):
+    def __init__(self, route: str, object_id: ObjectId) -> None:
+        super().__init__(
+            f"object {object_id} was not delivered from here on route {route}, so nothing is sent again; what a host "
+            "sends by itself cannot be"
+        )
+        self.route, self.object_id = route, object_id
+
+
+class TooManyAgain(Refused):
+    def __init__(self, route: str) -> None:
+        super().__init__(f"route {route} has delivered more than {MOST_AGAIN} images in that time; ask for less of it")
+        self.route = route
 
 
 class RouteQueue:
@@ -145,8 +172,7 @@ class RouteQueue:
         """Let everything that was refused on a route try again now; return how many. Raises RouteUnknown."""
 
         def work(session: Session) -> int:
-            if session.scalar(select(RouteItem.number).where(RouteItem.route == route).limit(1)) is None:
-                raise RouteUnknown(route)
+            _verify_known(session, route)
             refused = update(RouteItem).where(RouteItem.route == route, RouteItem.state == State.REFUSED)
             count = len(
                 session.scalars(
@@ -156,6 +182,30 @@ class RouteQueue:
             _route(session, route).next_try = None
             self._journal.append(session, happening(count))
             return count
+
+        return self._commit(work)
+
+    def again(self, route: str, which: Delivered, happening: Callable[[int], Happening]) -> int:
+        """Queue once more, behind whatever waits, what was delivered on a route; return how many.
+
+        Raises RouteUnknown, NotDelivered, TooManyAgain; then nothing is.
+        """
+
+        def work(session: Session) -> int:
+            _verify_known(session, route)
+            rows = session.scalars(_delivered(route, which).order_by(RouteItem.number).limit(MOST_AGAIN + 1)).all()
+            if len(rows) > MOST_AGAIN:
+                raise TooManyAgain(route)
+            found = {row.object_id for row in rows}
+            for object_id in which.objects:
+                if str(object_id) not in found:
+                    raise NotDelivered(route, object_id)
+            last = session.scalar(select(func.max(RouteItem.number))) or 0
+            for number, row in enumerate(rows, last + 1):
+                row.number, row.state, row.queued = number, State.WAITING, self._clock.now()
+                row.tries, row.next_try, row.why, row.delivered, row.evidence = 0, None, "", None, ""
+            self._journal.append(session, happening(len(rows)))
+            return len(rows)
 
         return self._commit(work)
 
@@ -173,6 +223,20 @@ class RouteQueue:
 
 def _item(row: RouteItem) -> Item:
     return Item(ObjectId.parse(row.object_id), row.route, row.number, State(row.state), row.tries, row.why)
+
+
+def _verify_known(session: Session, route: str) -> None:
+    if session.scalar(select(RouteItem.number).where(RouteItem.route == route).limit(1)) is None:
+        raise RouteUnknown(route)
+
+
+def _delivered(route: str, which: Delivered) -> Select[RouteItem]:
+    rows = select(RouteItem).where(RouteItem.route == route, RouteItem.state == State.DELIVERED)
+    if which.objects:
+        return rows.where(RouteItem.object_id.in_(list(map(str, which.objects))))
+    if which.since is not None:
+        rows = rows.where(RouteItem.delivered >= which.since)
+    return rows if which.until is None else rows.where(RouteItem.delivered < which.until)
 
 
 def _set(session: Session, item: Item, **values: object) -> None:

@@ -68,6 +68,7 @@ class DicomListener:
         patience: Patience = Patience(),  # noqa: B008  frozen
         limits: Limits = Limits(),  # noqa: B008  frozen
         is_open: Callable[[], bool] = lambda: True,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """`tls` is what secures connections to the TLS port; without it that port stays closed.
 
@@ -76,7 +77,7 @@ class DicomListener:
         self._address, self._policy = address, policy
         self._pipeline, self._interception, self._log, self._on_listening = pipeline, interception, log, on_listening
         self._tls, self._commitments, self._patience = tls, commitments, patience
-        self._is_open = is_open
+        self._is_open, self._monotonic = is_open, monotonic
         self._lock = threading.Lock()
         self._connections: dict[Association, threading.Thread] = {}
         self._crowd = Crowd(limits)
@@ -168,6 +169,7 @@ class DicomListener:
             secure=tls.secure if tls is not None else None,
             suspect=lambda reason, calling: self._suspect(address, reason, calling),
             commitments=self._commitments,
+            monotonic=self._monotonic,
         )
         known = knows_address(self._policy(), address)
         with self._lock:
@@ -204,9 +206,9 @@ class DicomListener:
             connections = dict(self._connections)
         for association in connections:
             association.stop()
-        deadline = time.monotonic() + _STOP_S
+        deadline = self._monotonic() + _STOP_S
         for thread in connections.values():
-            thread.join(max(deadline - time.monotonic(), 0))
+            thread.join(max(deadline - self._monotonic(), 0))
 
     def _judge(
         self, association: Association, calling: str, address: str, certificate_sha256: str | None

@@ -1,8 +1,8 @@
 """DICOM over TLS: the side of it that modalities connect to, and ours where we connect to one.
 
-The BCP 195 RFC 8996 TLS profile of DICOM PS3.15 section B.12: TLS 1.2 at the least, 1.3 preferred, both sides with a
-certificate, and of the cipher suites of 1.2 those with forward secrecy and authenticated encryption only (RFC 9325
-section 4.2).
+The BCP 195 RFC 8996, 9325 TLS profile of DICOM PS3.15 section B.12: TLS 1.2 at the least, 1.3 preferred, both sides
+with a certificate, and of the cipher suites of 1.2 those with forward secrecy and authenticated encryption only (RFC
+9325 section 4.2).
 """
 
 import socket

@@ -4,7 +4,8 @@ A file is moved or deleted only if it still is, byte for byte, what was captured
 written into it since is another image, and nobody answers for that one yet. That it is about to go is made durable
 before the digest is taken, so that nothing that may wait for others lies between this and its end. (Between the last
 look and the deletion lie microseconds in which a writer who has it open could still come; no file system offers to
-close them.)
+close them.) A file whose data set ends too early stays: its writer may only be slow, and what it has still to write
+would end in a file without a name.
 """
 
 from collections.abc import Callable
@@ -13,12 +14,14 @@ from typing import Protocol, TypeAlias
 
 from edge_agent.audit.journal import Journal
 from edge_agent.database import Database
-from edge_agent.export_folder.intake import ChangedWhileRead, FileReader
+from edge_agent.export_folder.extent import Extent
+from edge_agent.export_folder.intake import ChangedWhileRead, FileReader, read_head
 from edge_agent.export_folder.ledger import Entry, Ledger, State
 from edge_agent.export_folder.tree import CannotRelease, File, NotThatFile, Tree
 from edge_agent.log import OUR_ERRORS, Log, why
 from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
 from shared.canonical import Json
+from shared.errors import Malformed
 from shared.identity import HostId, ObjectId
 from shared.policy.document import AfterReceipt
 
@@ -26,6 +29,8 @@ _MAX_NAME_CHARS = 2048
 
 Verify: TypeAlias = Callable[[FileReader, Tree, File, Entry], bool]
 """Returns whether a file still is what was captured."""
+IsCut: TypeAlias = Callable[[Tree, File], bool]
+"""Returns whether a file's data set ends too early."""
 
 
 class ReceiptBook(Protocol):
@@ -41,7 +46,7 @@ class Released(Enum):
 
 
 class Releaser:
-    """`verify` says whether a file still is what was captured; a test replaces it to see that this is what protects."""
+    """`verify` and `is_cut` are what a test replaces to see that they protect."""
 
     def __init__(
         self,
@@ -54,10 +59,11 @@ class Releaser:
         log: Log,
         reader: FileReader,
         verify: Verify,
+        is_cut: IsCut,
     ) -> None:
         self._who = (Participant("host", str(host_id), True),)
         self._ledger, self._receipts, self._journal, self._database = ledger, receipts, journal, database
-        self._log, self._reader, self._verify = log, reader, verify
+        self._log, self._reader, self._verify, self._is_cut = log, reader, verify, is_cut
 
     def release(self, tree: Tree, file: File, name: bytes, entry: Entry, after: AfterReceipt) -> Released:
         """Raises FileGone, FileUnreadable, FolderMissing, Stopping, DatabaseUnavailable, DatabaseDamaged."""
@@ -67,6 +73,9 @@ class Releaser:
         if entry.state is not State.RECEIPTED:
             entry = self._ledger.change(name, entry, State.RECEIPTED, noted=entry.noted)
         if after is AfterReceipt.KEEP:
+            return Released.STAYS
+        if self._is_cut(tree, file):
+            self._stays(file, name, entry, CannotRelease("its data set ends too early, so its writer may not be done"))
             return Released.STAYS
         entry = self._ledger.change(name, entry, State.RELEASING, noted=entry.noted)
         try:
@@ -124,6 +133,16 @@ def is_what_was_captured(reader: FileReader, tree: Tree, file: File, entry: Entr
         return False
     # The last look before the file goes; `changed_ns` shows also a write whose other times were set back.
     return tree.stamp(file.path) == file.stamp and entry.is_of(file.stamp)
+
+
+def ends_too_early(tree: Tree, file: File) -> bool:
+    """Raises FileGone, FileUnreadable."""
+    try:
+        with tree.open(file.path) as descriptor:
+            _, extent = read_head(descriptor, file.stamp.size_bytes)
+    except Malformed:  # it is not what was captured any more
+        return False
+    return extent is Extent.CUT
 
 
 def named(path: bytes) -> dict[str, Json]:

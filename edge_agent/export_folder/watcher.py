@@ -30,7 +30,15 @@ from edge_agent.export_folder.intake import ChangedWhileRead, FileReader, Stoppi
 from edge_agent.export_folder.ledger import KEPT_DAYS, Entry, FolderRow, Ledger, State
 from edge_agent.export_folder.lies_on import MISSING
 from edge_agent.export_folder.named import ExportFolder
-from edge_agent.export_folder.release import ReceiptBook, Released, Releaser, Verify, is_what_was_captured
+from edge_agent.export_folder.release import (
+    IsCut,
+    ReceiptBook,
+    Released,
+    Releaser,
+    Verify,
+    ends_too_early,
+    is_what_was_captured,
+)
 from edge_agent.export_folder.settling import MOST, Settling
 from edge_agent.export_folder.sysfs import MOUNTINFO, Places
 from edge_agent.export_folder.taker import Taken, Taker
@@ -57,7 +65,7 @@ _SCANS_SHARE, _MOST_PAUSE_S = 50, 600.0
 
 
 class ExportFolderWatcher:
-    """`verify`, `receipts` and `timing` are what a test replaces to see what each of them protects."""
+    """`verify`, `is_cut`, `receipts` and `timing` are what a test replaces to see what each of them protects."""
 
     def __init__(
         self,
@@ -75,6 +83,7 @@ class ExportFolderWatcher:
         timing: Timing = Timing(),  # noqa: B008  frozen
         places: Places | None = None,
         verify: Verify = is_what_was_captured,
+        is_cut: IsCut = ends_too_early,
         monotonic: Callable[[], float] = time.monotonic,
         spread: Callable[[], float] = random.random,
         most: int = MOST,
@@ -95,7 +104,7 @@ class ExportFolderWatcher:
         )  # fmt: skip
         self._releaser = Releaser(
             host_id=host_id, ledger=ledger, receipts=receipts, journal=journal, database=database, log=log,
-            reader=reader, verify=verify,
+            reader=reader, verify=verify, is_cut=is_cut,
         )  # fmt: skip
         self._settling = Settling(timing, most)
         self._inotify: Inotify | None = None

@@ -256,7 +256,8 @@ def _judge_frames(
 ) -> None:
     name = "frame digests signed by the centre"
     if statement.frames is None:
-        evidence.checks.append(not_evaluated(name, "there are none: policy did not ask, or the frames were refused"))
+        why = "there are none: policy did not ask, the frames were refused, or they were not made yet"
+        evidence.checks.append(not_evaluated(name, why))
         return
     try:
         signer = signers.of(statement.frames, CONTROL_PLANE)

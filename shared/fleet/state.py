@@ -24,7 +24,8 @@ MAX_SAID_CHARS = 300
 RUN_PATTERN = r"[0-9a-f]{32}"
 # Members that came once others were in use. A centre that reads them says so with every answer at the hosts' door.
 READS_HEADER, READS = "Leadglass-Reads", (MEMBER,)
-LIES_ON = ("memory", "encrypted disk", "plain disk", "unknown", "missing")
+MISSING = "missing"
+LIES_ON = ("memory", "encrypted disk", "plain disk", "unknown", MISSING)
 
 
 @dataclass(frozen=True)

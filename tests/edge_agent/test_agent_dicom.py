@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 
 from edge_agent.__main__ import main
@@ -29,6 +28,7 @@ from tests.edge_agent.capture.images import load
 from tests.fakes.centre import Centre
 from tests.fakes.dicom_pki import Party, party
 from tests.fakes.log import MemoryLog
+from tests.fakes.told import Told
 
 IMAGE = load("CT_small.dcm")
 
@@ -75,13 +75,7 @@ def test_an_image_over_tls_is_committed_once_the_centre_has_it(
     ct = party(tmp_path / "pki", "ct")
     publish(centre, Modality("CT1", "bound", certificates=(ct.sha256,)), trust=ct.pem)
     trust = certificate(enrolled, capsys)
-    told, came = list[int](), threading.Event()
-
-    def hear(event: Any) -> tuple[int, None]:
-        told.append(event.event_type)
-        came.set()
-        return Status.SUCCESS, None
-
+    told = Told()
     with running(enrolled) as agent:
         centre.wait_for(lambda: agent.listener.tls_port is not None)
         assert agent.listener.tls_port is not None
@@ -89,7 +83,7 @@ def test_an_image_over_tls_is_committed_once_the_centre_has_it(
         entity.add_requested_context(STORAGE_COMMITMENT)
         entity.add_requested_context(IMAGE.sop_class, IMAGE.transfer_syntax)
         association = entity.associate(
-            "127.0.0.1", agent.listener.tls_port, tls_args=tls(ct, trust), evt_handlers=[(evt.EVT_N_EVENT_REPORT, hear)]
+            "127.0.0.1", agent.listener.tls_port, tls_args=tls(ct, trust), evt_handlers=told.handlers()
         )
         assert association.send_c_store(IMAGE.path).Status == Status.SUCCESS
         request, item = Dataset(), Dataset()
@@ -98,13 +92,12 @@ def test_an_image_over_tls_is_committed_once_the_centre_has_it(
         request.ReferencedSOPSequence = [item]
         answer, _ = association.send_n_action(request, 1, STORAGE_COMMITMENT, STORAGE_COMMITMENT_INSTANCE)
         centre.wait_for(lambda: len(centre.objects) == 1)
-        assert came.wait(20)
-        # Its answer leaves in a thread of its own, and a release asked for before that is one too early.
+        told.wait()
+        told.release(association)
         centre.wait_for(lambda: Event.COMMITMENT_REPORTED in agent_records(enrolled))
-        association.release()
 
     assert answer.Status == Status.SUCCESS
-    assert told == [1]
+    assert [event_type for event_type, _ in told.reports] == [1]
 
 
 def test_a_stranger_is_refused_counted_and_shown(

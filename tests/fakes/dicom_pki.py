@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 
@@ -24,9 +24,16 @@ class Party:
     sha256: str
 
 
-def self_signed(folder: Path, name: str, *, starts: timedelta = -timedelta(days=1), ends: timedelta) -> Party:
+def self_signed(
+    folder: Path,
+    name: str,
+    *,
+    starts: timedelta = -timedelta(days=1),
+    ends: timedelta,
+    key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | None = None,
+) -> Party:
     """Make a certificate for 127.0.0.1 that is valid from now + `starts` to now + `ends`."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    key = key or ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     # OpenSSL reads the machine's own clock, so what it judges has to be made by the same one.
     now = datetime.now(UTC)  # noqa: TID251
@@ -64,6 +71,11 @@ def of_version_41(pem: str) -> str:
 
 def party(folder: Path, name: str) -> Party:
     return self_signed(folder, name, ends=timedelta(days=30))
+
+
+def party_with_rsa(folder: Path, name: str) -> Party:
+    """Most hospitals' authorities issue these."""
+    return self_signed(folder, name, ends=timedelta(days=30), key=rsa.generate_private_key(65537, 2048))
 
 
 def expired(folder: Path, name: str) -> Party:

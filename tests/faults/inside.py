@@ -1,5 +1,6 @@
 """The one place where these tests know how the agent is made inside; everything else looks at it from outside."""
 
+import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from edge_agent.agent import Agent
+from edge_agent.capture.crowd import Crowd, Limits
 from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.config import AgentFolder
 from edge_agent.database import Database
@@ -69,6 +71,17 @@ def give_pipeline(agent: Agent, wrap: Callable[[CapturePipeline], object]) -> No
 def give_receipts(agent: Agent, receipts: Receipts) -> None:
     """Have delivery ask other receipts whether an object has arrived."""
     _part(agent, "delivery")._receipts = receipts
+
+
+def give_the_time_of_day(agent: Agent) -> None:
+    """Have associations wait by the clock that people set, and not by one that only rises."""
+    agent.listener._monotonic = time.time  # noqa: TID251  what it is there to show
+
+
+def give_no_limits(agent: Agent) -> None:
+    """Have the listener let in as many as come."""
+    most = 1_000_000
+    agent.listener._crowd = Crowd(Limits(most, most, most, most))
 
 
 def give_no_reserve(agent: Agent) -> None:

@@ -74,6 +74,8 @@ PARTS: dict[str, Callable[[Agent], None]] = {
     "whole": lambda agent: None,
     "eager": lambda agent: inside.give_pipeline(agent, EagerPipeline),
     "credulous": lambda agent: inside.give_receipts(agent, Credulous(agent.database)),
+    "by-the-clock": inside.give_the_time_of_day,
+    "unlimited": inside.give_no_limits,
     "unreserved": inside.give_no_reserve,
     "impatient": lambda agent: inside.give_doors(agent, IMPATIENT_S),
     "endless": lambda agent: inside.give_doors(agent, ENDLESS_S),

@@ -20,9 +20,10 @@ from tests.faults.modality import Modality, half_open, image, images, store
 from tests.faults.vault import Vault
 
 _GROWTH_BYTES = 64 << 20
-# One thread to a connection, and the agent's own parts.
+# One thread to a connection, and the agent's own parts. All that comes here comes from two addresses.
 _OURS = 24
-_THREADS = 2 * (Limits.connections + Limits.associations) + _OURS
+_THREADS = 2 * (Limits.connections_of_one + Limits.associations_of_one) + _OURS
+_ELSEWHERE = "127.0.0.66"
 _EVERY_S = 0.02
 Attack = Callable[[int, threading.Event], None]
 
@@ -51,6 +52,15 @@ def flooding(port: int, stop: threading.Event) -> None:
         with contextlib.ExitStack() as opened, contextlib.suppress(OSError):
             for _ in range(20):
                 opened.enter_context(_connected(port))
+
+
+def crowding(port: int, stop: threading.Event) -> None:
+    """Connections that say nothing and stay, many more than one address may hold."""
+    with contextlib.ExitStack() as opened:
+        for _ in range(40):
+            with contextlib.suppress(OSError):
+                opened.enter_context(_connected(port, _ELSEWHERE))
+        stop.wait()
 
 
 def garbage(port: int, stop: threading.Event) -> None:
@@ -104,14 +114,14 @@ def endless_command(port: int, stop: threading.Event) -> None:
 ATTACKS: dict[str, Attack] = {
     attack.__name__: attack
     for attack in (
-        dripping_request, dripping_image, flooding, garbage, oversize, half_open_associations, aborting,
+        dripping_request, dripping_image, flooding, crowding, garbage, oversize, half_open_associations, aborting,
         endless_command,
     )
 }  # fmt: skip
 
 
-def _connected(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=10)
+def _connected(port: int, source: str = "127.0.0.1") -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=10, source_address=(source, 0))
 
 
 @contextmanager
@@ -162,6 +172,14 @@ def test_a_good_sender_is_served_while_others_misbehave(centre: Vault, enrolled:
     held = verify_all(centre, enrolled.path, modality)
     if name == "aborting":
         assert any(record.event is Event.IMAGE_REFUSED for record in held)
+
+
+def test_control_an_agent_that_lets_everybody_in_is_crowded(centre: Vault, enrolled: AgentFolder) -> None:
+    with (
+        running(enrolled, module=("tests.faults.standin", "unlimited")) as agent,
+        under_attack(agent.port(), [crowding], each=3),
+    ):
+        agent.wait_until(lambda: agent.threads() > _THREADS, 30)
 
 
 @pytest.mark.soak

@@ -1,7 +1,8 @@
 """The host's clock a year ahead and back in 1970, while images come: for the whole process, by libfaketime."""
 
 import os
-from collections.abc import Mapping
+import select
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,17 @@ import pytest
 from edge_agent.config import AgentFolder
 from shared.audit.record import Event
 from shared.dicom.dimse import Status
-from tests.faults.agent import AgentProcess, running
+from shared.dicom.pdu import PduType
+from tests.edge_agent.capture.wire import Peer
+from tests.faults import inside
+from tests.faults.agent import ON_A_SMALL_DISK, AgentProcess, running
 from tests.faults.evidence import verify_all
-from tests.faults.modality import Modality, echo, images
+from tests.faults.modality import Modality, echo, image, images, store
 from tests.faults.vault import Vault
 
 _LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 _JUMPS = ("+0d", "+365d", "@1970-01-02 00:00:00", "-3d")
+_PIECE_S = 0.05  # so that the agent reads piece after piece
 
 pytestmark = pytest.mark.skipif(not _LIBRARIES, reason="libfaketime is not installed (Debian package faketime)")
 
@@ -57,6 +62,37 @@ def test_images_are_taken_whatever_the_clock_says(centre: Vault, enrolled: Agent
             agent.killed()
 
     deliver(centre, enrolled, modality)
+
+
+@pytest.mark.parametrize("to", _JUMPS[1:3])
+def test_an_image_that_is_on_its_way_while_the_clock_jumps_is_taken(
+    centre: Vault, enrolled: AgentFolder, tmp_path: Path, to: str
+) -> None:
+    assert taken_over_a_jump(enrolled, tmp_path / "time", to, ON_A_SMALL_DISK)
+
+
+def test_control_an_agent_that_waits_by_the_time_of_day_gives_it_up(
+    centre: Vault, enrolled: AgentFolder, tmp_path: Path
+) -> None:
+    assert not taken_over_a_jump(enrolled, tmp_path / "time", _JUMPS[1], ("tests.faults.standin", "by-the-clock"))
+
+
+def taken_over_a_jump(folder: AgentFolder, file: Path, to: str, module: Sequence[str]) -> bool:
+    """Send an image that is too small for the pace of its sender to be judged anew before it ends."""
+    jump(file, _JUMPS[0])
+    request = store(image(1, 40_000))
+    with running(folder, module=module, environment=faked(file)) as agent:
+        peer = Peer(agent.port())
+        peer.send(request[:10_000])
+        agent.wait_until(lambda: inside.are_on_their_way(folder))
+        jump(file, to)
+        for at in range(10_000, len(request), 2000):
+            peer.send(request[at : at + 2000])
+            if select.select([peer.socket], [], [], _PIECE_S)[0]:
+                break
+        number, _ = peer.receive()
+        peer.close()
+    return number == PduType.P_DATA
 
 
 def taken_now(port: int, modality: Modality, number: int) -> None:

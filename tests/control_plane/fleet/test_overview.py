@@ -6,7 +6,7 @@ from datetime import timedelta
 from control_plane.db.models import Conflict
 from shared.fleet.budget import Budget, NotCounted
 from shared.fleet.keys import KeyProtection
-from shared.fleet.state import CaptureState, RouteState
+from shared.fleet.state import CaptureState, FolderState, RouteState
 from tests.control_plane.fleet.reporting import Fleet
 from tests.shared.fleet.test_budget import FINE
 
@@ -40,6 +40,34 @@ def test_what_a_host_can_open_and_what_its_own_routes_hold_up_is_said(fleet: Fle
     assert "spool: 900 bytes, 90 % of its quota; 1 damaged or refused" in shown
     assert "openable on this host: 3" in shown
     assert "route second: 1 waiting on this host" in shown
+
+
+def test_who_tried_to_send_and_what_waits_for_an_answer_is_said(fleet: Fleet) -> None:
+    fleet.report(capture=CaptureState(senders_refused=7, commitments_waiting=2))
+
+    (host,) = fleet.answer()["hosts"]
+    assert (host["senders_refused"], host["commitments_waiting"]) == (7, 2)
+    shown = fleet.command("status")[1]
+    assert "interception attempts: 7" in shown
+    assert "storage commitments waiting: 2" in shown
+
+    fleet.report(capture=CaptureState())
+    quiet = fleet.command("status")[1]
+    assert "interception" not in quiet
+    assert "commitments" not in quiet
+
+
+def test_an_export_folder_is_said_with_its_disk_and_one_that_is_missing_is_not_proved(fleet: Fleet) -> None:
+    there, gone = FolderState("US1", "memory", 4), FolderState("XA1", "missing", 0)
+    fleet.report(capture=CaptureState(folders=(there,)))
+    assert [gap for gap in fleet.answer()["not_evaluated"] if "folder" in gap] == []
+
+    fleet.report(capture=CaptureState(folders=(there, gone)))
+    assert fleet.answer()["hosts"][0]["export_folders"] == [there.json(), gone.json()]
+    shown = fleet.command("status")[1]
+    assert "export folder of US1: on memory, 4 waiting" in shown
+    assert "export folder of XA1: MISSING, 0 waiting" in shown
+    assert "not proved CT 2: the export folder of XA1 is missing" in shown
 
 
 def test_what_protects_a_host_s_keys_is_said(fleet: Fleet) -> None:

@@ -137,7 +137,8 @@ def test_a_technician_reads_the_status_orders_wipes_and_acts_on_nobody_elses_thi
 def test_a_field_engineer_brings_hosts_in_and_images_on_and_looks_at_none() -> None:
     assert may("field-engineer") - may("technician") == {
         "POST /api/v1/enrolment/codes", "POST /api/v1/enrolment/code-lists", "GET /api/v1/enrolment/codes",
-        "POST /api/v1/enrolment/codes/<code>/cancel", "POST /api/v1/routes/<name>/retry", "POST /api/v1/spool-moves",
+        "POST /api/v1/enrolment/codes/<code>/cancel", "POST /api/v1/routes/<name>/retry",
+        "POST /api/v1/routes/<name>/again", "POST /api/v1/spool-moves",
         "POST /api/v1/spool-moves/<move_id>/end",
     }  # fmt: skip
 

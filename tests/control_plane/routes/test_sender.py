@@ -9,7 +9,7 @@ import threading
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from control_plane.routes.connect import PeerConnection, connected
 from control_plane.routes.overview import gaps
 from control_plane.routes.people import RoutesForPeople
+from control_plane.routes.queue import Delivered, NotDelivered
 from control_plane.vault.checks import Report
 from control_plane.vault.opening import Opened, VaultOpener, _happening
 from shared import canonical
@@ -26,6 +27,7 @@ from shared.identity import ObjectId
 from shared.policy.routes import Peer, Via
 from shared.routes.decide import IMAGE_PAUSES, MOST_BREAKS, ROUTE_PAUSES
 from shared.routes.image import Image
+from shared.routes.queue import RouteUnknown
 from tests.control_plane.fleet.pki import TestCa
 from tests.control_plane.fleet.processes import eventually
 from tests.control_plane.routes.bench import RouteBench, Sent, route, tls_files
@@ -227,6 +229,61 @@ def test_people_can_have_it_tried_at_once(routes: RouteBench, pacs: Archive) -> 
     assert pacs.stored == [sent.arrived]
     (record,) = routes.records(Event.ROUTE_RETRIED)
     assert (record.who[0].name, record.reason) == ("Ada", "1 images")
+
+
+def test_an_archive_that_lost_images_gets_them_again_behind_what_waits(routes: RouteBench, pacs: Archive) -> None:
+    to = route(pacs)
+    routes.publish(to)
+    lost, kept = routes.store(b"lost"), routes.store(b"kept")
+    routes.work(to)
+    pacs.stored.clear()
+    new = routes.store(b"new")
+
+    woken: list[bool] = []
+    people = RoutesForPeople(routes.overview, routes.queue, lambda: woken.append(True), str)
+    assert people.again("pacs", Delivered((lost.sealed.object_id,)), "Ada", "the archive was put back") == 1
+    assert woken == [True]
+    routes.work(to)
+    assert pacs.stored == [new.arrived, lost.arrived]
+    assert routes.states() == ["delivered"] * 3
+    (record,) = routes.records(Event.ROUTE_RETRIED)
+    assert (record.who[0].name, record.reason) == ("Ada", "1 images that were delivered are sent again")
+    assert "put back" not in str(record)
+    assert kept.arrived not in pacs.stored
+
+
+def test_all_that_an_archive_was_given_in_a_time_is_sent_again(routes: RouteBench, pacs: Archive) -> None:
+    to = route(pacs)
+    routes.publish(to)
+    sent, times = list[Sent](), list[datetime]()
+    for number in range(4):
+        times.append(routes.vault.clock.now())
+        sent.append(routes.store(b"%d" % number))
+        routes.work(to)
+        routes.vault.clock.advance(timedelta(hours=1))
+    pacs.stored.clear()
+
+    people = RoutesForPeople(routes.overview, routes.queue, lambda: None, str)
+    assert people.again("pacs", Delivered(since=times[1], until=times[3]), "Ada", "put back") == 2
+    routes.work(to)
+    assert pacs.stored == [sent[1].arrived, sent[2].arrived]
+
+
+def test_what_was_not_delivered_on_a_route_is_not_sent_again_and_nothing_is(routes: RouteBench, pacs: Archive) -> None:
+    to = route(pacs)
+    routes.publish(to)
+    there = routes.store(b"there")
+    routes.work(to)
+    waits = routes.store(b"waits")
+    people = RoutesForPeople(routes.overview, routes.queue, lambda: None, str)
+
+    with pytest.raises(NotDelivered) as refused:
+        people.again("pacs", Delivered((there.sealed.object_id, waits.sealed.object_id)), "Ada", "both")
+    assert refused.value.object_id == waits.sealed.object_id
+    with pytest.raises(RouteUnknown):
+        people.again("nowhere", Delivered((there.sealed.object_id,)), "Ada", "any")
+    assert routes.states() == ["delivered", "waiting"]
+    assert routes.records(Event.ROUTE_RETRIED) == []
 
 
 def test_an_image_whose_attributes_were_not_evaluated_cannot_be_sent_and_that_is_said(

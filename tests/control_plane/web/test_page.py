@@ -53,6 +53,9 @@ HOST = {
     "spool_used_percent": None,
     "damaged": 0,
     "openable_here": 0,
+    "senders_refused": 0,
+    "commitments_waiting": 0,
+    "export_folders": [],
     "keys": "file",
     "budget": {"verdict": "within", "findings": ["112 of 150 MiB at the most"]},
     "routes": [],
@@ -199,6 +202,24 @@ def test_shows_how_full_a_spool_is_and_what_does_not_leave_it() -> None:
     assert "Spool 3.0 MiB no quota" in words(render_status(STATUS))
     shown = words(render_status(changed(hosts=[HOST | quota | {"damaged": 2}])))
     assert "Spool 3.0 MiB 2 damaged or refused 75 % of 4.0 MiB" in shown
+
+
+def test_shows_who_tried_to_send_and_what_waits_beside_the_spool() -> None:
+    folders = [
+        {"ae_title": "US1", "lies_on": "encrypted disk", "waiting": 2},
+        {"ae_title": "XA1", "lies_on": "missing", "waiting": 0},
+    ]
+
+    assert "Interception attempts" not in words(render_status(STATUS))
+    shown = words(
+        render_status(
+            changed(hosts=[HOST | {"senders_refused": 7, "commitments_waiting": 1, "export_folders": folders}])
+        )
+    )
+    assert "Interception attempts 7 senders refused" in shown
+    assert "Storage commitments waiting 1" in shown
+    assert "Export folder of US1 2 waiting on encrypted disk" in shown
+    assert "Export folder of XA1 missing" in shown
 
 
 def devices_of(of: GuardReport | None, **changes: Any) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """DICOM over TLS with DCMTK's senders: who is let in, who is not, and that nothing else gets through."""
 
+import re
 import shutil
 import socket
 import ssl
@@ -24,7 +25,7 @@ from tests.edge_agent.capture.test_association import ECHO, STORE, until
 from tests.edge_agent.capture.wire import LAST, Peer, associate_request, p_data, pdv
 from tests.edge_agent.commitment.world import World
 from tests.fakes.centre import open_object
-from tests.fakes.dicom_pki import Party, expired, party
+from tests.fakes.dicom_pki import Party, expired, party, party_with_rsa
 from tests.fakes.host import Host
 
 pytestmark = pytest.mark.skipif(
@@ -32,6 +33,9 @@ pytestmark = pytest.mark.skipif(
 )
 
 IMAGE = load("MR_small.dcm")
+STATED = re.findall(
+    r"`TLS_(ECDHE_\w+)`", (Path(__file__).parents[3] / "docs" / "dicom-conformance.md").read_text(encoding="utf-8")
+)
 
 
 @pytest.fixture
@@ -168,19 +172,77 @@ def test_what_is_older_than_tls_1_2_is_refused(world: World, ct: Party, version:
         peer.close()
 
 
-@pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES256-SHA", "AES128-GCM-SHA256"])
-def test_suites_without_aead_or_forward_secrecy_are_refused(world: World, ct: Party, suite: str) -> None:
-    world.enforce(bound(ct), trust=ct.pem)
+def speaks(world: World, listener: DicomListener, who: Party, suite: str) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_cert_chain(ct.chain)
+    context.load_cert_chain(who.chain)
     context.load_verify_locations(world.identity)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(f"{suite}:@SECLEVEL=0")
-    with world.running(tls_port=0) as listener:
-        peer = Peer(listener.tls_port or 0, associate=False)
-        with pytest.raises(ssl.SSLError):
-            context.wrap_socket(peer.socket, server_hostname="localhost")
+    peer = Peer(listener.tls_port or 0, associate=False)
+    try:
+        with context.wrap_socket(peer.socket, server_hostname="localhost") as secured:
+            cipher = secured.cipher()
+            return cipher is not None and cipher[0] == suite
+    except ssl.SSLError:
+        return False
+    finally:
         peer.close()
+
+
+def with_key(world: World, pki: Path, suite: str) -> Party:
+    """Give the host a certificate with which a suite could be spoken, and return a modality that has one too."""
+    made = party if "ECDSA" in suite else party_with_rsa
+    world.identity, ct = made(pki, "host").chain, made(pki, "ct")
+    world.enforce(bound(ct), trust=ct.pem)
+    return ct
+
+
+def openssl_name(stated: str) -> str:
+    name = stated.replace("_WITH", "").replace("AES_", "AES").removesuffix("_SHA256" if "CHACHA" in stated else "")
+    return name.replace("_", "-")
+
+
+@pytest.mark.parametrize("stated", STATED)
+def test_each_suite_of_the_conformance_statement_is_spoken(world: World, pki: Path, stated: str) -> None:
+    suite = openssl_name(stated)
+    ct = with_key(world, pki, suite)
+    with world.running(tls_port=0) as listener:
+        assert speaks(world, listener, ct, suite)
+
+
+def test_the_conformance_statement_names_all_of_them(ct: Party) -> None:
+    ours = {each["name"] for each in server_context(ct.chain, ct.pem).get_ciphers() if each["protocol"] == "TLSv1.2"}
+
+    assert ours == set(map(openssl_name, STATED))
+
+
+@pytest.mark.parametrize(
+    "suite",
+    [
+        "ECDHE-ECDSA-AES128-SHA256",
+        "ECDHE-ECDSA-AES256-SHA",
+        "ECDHE-RSA-AES256-SHA384",
+        "AES128-GCM-SHA256",
+        "AES256-SHA",
+        "DHE-RSA-AES128-SHA256",
+    ],
+)
+def test_suites_without_aead_or_forward_secrecy_are_refused(world: World, pki: Path, suite: str) -> None:
+    ct = with_key(world, pki, suite)
+    with world.running(tls_port=0) as listener:
+        assert not speaks(world, listener, ct, suite)
+
+
+def test_control_a_context_with_openssl_s_own_suites_speaks_one_that_is_refused(world: World, pki: Path) -> None:
+    def lax(file: Path, trust: str) -> ssl.SSLContext:
+        context = server_context(file, trust)
+        context.set_ciphers("ALL")
+        return context
+
+    world.context = lax
+    ct = with_key(world, pki, "AES128-GCM-SHA256")
+    with world.running(tls_port=0) as listener:
+        assert speaks(world, listener, ct, "AES128-GCM-SHA256")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])

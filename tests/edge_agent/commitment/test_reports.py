@@ -25,26 +25,9 @@ from tests.edge_agent.commitment.world import QUICK, World, modality
 from tests.fakes.dicom_server import serve
 from tests.fakes.host import Host
 from tests.fakes.ports import free_port
+from tests.fakes.told import Told
 
 CT, MR = load("CT_small.dcm"), load("MR_small.dcm")
-
-
-class Heard:
-    """The reports that a modality was sent."""
-
-    def __init__(self, status: int = Status.SUCCESS) -> None:
-        self.status, self.reports = status, list[tuple[int, Any]]()
-        self._came = threading.Condition()
-
-    def handle(self, event: Any) -> tuple[int, None]:
-        with self._came:
-            self.reports.append((event.event_type, event.event_information))
-            self._came.notify_all()
-        return self.status, None
-
-    def wait(self, count: int = 1) -> None:
-        with self._came:
-            assert self._came.wait_for(lambda: len(self.reports) >= count, timeout=20)
 
 
 @pytest.fixture
@@ -56,20 +39,22 @@ def world(tmp_path: Path) -> World:
 
 @contextmanager
 def associated(
-    listener: DicomListener, heard: Heard | None = None, calling: str = "CT1", **more: Any
+    listener: DicomListener, told: Told | None = None, calling: str = "CT1", **more: Any
 ) -> Iterator[Association]:
     assert listener.port is not None
     entity = ApplicationEntity(calling)
     entity.add_requested_context(STORAGE_COMMITMENT)
     for image in (CT, MR):
         entity.add_requested_context(image.sop_class, image.transfer_syntax)
-    handlers: Any = [(evt.EVT_N_EVENT_REPORT, heard.handle)] if heard is not None else []
-    association = entity.associate("127.0.0.1", listener.port, ae_title="LEADGLASS", evt_handlers=handlers, **more)
+    told = told or Told(Status.PROCESSING_FAILURE)
+    association = entity.associate(
+        "127.0.0.1", listener.port, ae_title="LEADGLASS", evt_handlers=told.handlers(), **more
+    )
     assert association.is_established
     try:
         yield association
     finally:
-        association.release()
+        told.release(association)
 
 
 def ask(association: Association, *images: Image, transaction: str = "1.2.9", **change: str) -> int:
@@ -96,7 +81,7 @@ def uids(items: Any) -> list[str]:
 
 
 def test_a_modality_that_stays_is_told_on_its_association(world: World) -> None:
-    heard = Heard()
+    heard = Told()
     with world.running() as listener, associated(listener, heard) as association:
         objects = send(world, association, CT, MR)
         status = ask(association, CT, MR)
@@ -114,7 +99,7 @@ def test_a_modality_that_stays_is_told_on_its_association(world: World) -> None:
 
 
 def test_nothing_is_said_while_one_receipt_is_missing(world: World) -> None:
-    heard = Heard()
+    heard = Told()
     with world.running() as listener, associated(listener, heard) as association:
         objects = send(world, association, CT, MR)
         ask(association, CT, MR)
@@ -135,7 +120,7 @@ def test_evidence_that_says_yes_wrongly_commits_what_the_vault_never_had(tmp_pat
 
     world = World(Host(tmp_path / "host"), evidence=Gullible())
     world.enforce(modality("CT1"))
-    heard = Heard()
+    heard = Told()
     with world.running() as listener, associated(listener, heard) as association:
         send(world, association, CT)
         ask(association, CT)
@@ -145,7 +130,7 @@ def test_evidence_that_says_yes_wrongly_commits_what_the_vault_never_had(tmp_pat
 
 
 def test_weeks_and_a_restart_later_it_is_told_on_a_new_association(world: World) -> None:
-    there, heard = free_port(), Heard()
+    there, heard = free_port(), Told()
     world.enforce(modality("CT1", there))
     with world.running() as listener, associated(listener) as association:
         objects = send(world, association, CT)
@@ -188,7 +173,7 @@ def test_a_modality_that_is_away_or_refuses_is_tried_again_without_end(world: Wo
 
 
 def test_without_an_address_the_report_waits_for_the_modality_s_next_association(world: World) -> None:
-    heard = Heard()
+    heard = Told()
     with world.running() as listener:
         with associated(listener) as association:
             world.receipt(*send(world, association, CT))
@@ -204,7 +189,7 @@ def test_without_an_address_the_report_waits_for_the_modality_s_next_association
 
 def test_a_report_goes_to_nobody_else(world: World) -> None:
     world.enforce(modality("CT1"), modality("MR 2"))
-    heard, other = Heard(), Heard()
+    heard, other = Told(), Told()
     with world.running() as listener:
         with associated(listener) as association:
             world.receipt(*send(world, association, CT))
@@ -216,7 +201,7 @@ def test_a_report_goes_to_nobody_else(world: World) -> None:
 
 
 def test_a_report_that_the_modality_refuses_comes_with_a_later_association_and_holds_up_no_other(world: World) -> None:
-    heard, other = Heard(Status.PROCESSING_FAILURE), Heard()
+    heard, other = Told(Status.PROCESSING_FAILURE), Told()
     with world.running() as listener, associated(listener, heard) as association:
         world.receipt(*send(world, association, CT), *send(world, association, MR))
         ask(association, CT)
@@ -234,7 +219,7 @@ def test_a_report_that_the_modality_refuses_comes_with_a_later_association_and_h
 
 
 def test_a_class_that_is_not_the_instance_s_is_said(world: World) -> None:
-    heard = Heard()
+    heard = Told()
     with world.running() as listener, associated(listener, heard) as association:
         send(world, association, CT)
         ask(association, CT, sop_class=MR.sop_class)
@@ -300,20 +285,22 @@ def test_the_peer_is_told_that_it_is_the_user(world: World, scu: bool, scp: bool
 
 
 def test_an_association_that_ends_unanswered_leaves_the_report_open(world: World) -> None:
-    class Hangs(Heard):
-        association: Any = None
+    class Hangs(Told):
+        ended = threading.Event()
 
         def handle(self, event: Any) -> tuple[int, None]:
             answer = super().handle(event)
-            event.assoc.abort()
+            assert self.ended.wait(20)
             return answer
 
-    hangs, heard = Hangs(), Heard()
+    hangs, heard = Hangs(), Told()
     with world.running() as listener:
         with associated(listener, hangs) as association:
             world.receipt(*send(world, association, CT))
             ask(association, CT)
             hangs.wait()
+            association.abort()
+            hangs.ended.set()
         with associated(listener, heard):
             heard.wait()
             until(lambda: world.store.waiting() == 0)

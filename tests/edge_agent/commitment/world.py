@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from ssl import SSLContext
 
 from edge_agent.capture.instances import Instance, Instances
 from edge_agent.capture.interception import Interception
@@ -39,6 +40,7 @@ class World:
     evidence: Evidence | None = None  # None: the receipts themselves
     pauses: Pauses = QUICK
     identity: Path | None = None  # our certificate for TLS
+    context: Callable[[Path, str], SSLContext] | None = None  # None: the agent's own
     patience: Patience = field(default_factory=Patience)
     associate: Callable[[Peer], Bringer] | None = None  # None: real ones
     version: int = 0
@@ -96,7 +98,9 @@ class World:
         """Serve modalities and report to them."""
         tls = None
         if self.identity is not None:
-            tls = DicomTls(self.identity, make_certificate=lambda: None, policy=self.host.store.in_force)
+            tls = DicomTls(
+                self.identity, make_certificate=lambda: None, policy=self.host.store.in_force, context=self.context
+            )
         ready, stop = threading.Event(), threading.Event()
         listener = DicomListener(
             Address("127.0.0.1", port, "LEADGLASS", tls_port),

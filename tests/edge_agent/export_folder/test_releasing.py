@@ -186,6 +186,63 @@ def test_without_the_digest_check_it_would_be_deleted_and_lost(tmp_path: Path) -
     assert watched.captured() == [CT.dataset]
 
 
+def stalled(tmp_path: Path, after: AfterReceipt, **options: Any) -> tuple[Watched, bytes]:
+    """Have a file captured whose writer stalls in the middle of it, and receipted; the writer then writes the rest.
+
+    Return the folder, and what it holds under the file's name before that rest is written.
+    """
+    watched = Watched(tmp_path, after, options)
+    data, file = CT.path.read_bytes(), watched.folder / "1.dcm"
+    watched.look()
+    with file.open("wb", buffering=0) as writer:
+        writer.write(data[:-5000])
+        watched.look()
+        watched.after_s(TIMING.patience_s)
+        watched.receipt_for_all()
+        watched.look()
+        there = file.read_bytes() if file.exists() else b""
+        writer.write(data[-5000:])
+    watched.settled()
+    return watched, there
+
+
+@pytest.mark.parametrize("after", [AfterReceipt.DELETE, AfterReceipt.MOVE])
+def test_a_file_whose_writer_stalled_stays_is_captured_whole_and_then_let_go(
+    tmp_path: Path, after: AfterReceipt
+) -> None:
+    watched, there = stalled(tmp_path, after)
+
+    assert there == CT.path.read_bytes()[:-5000]
+    assert watched.captured() == [CT.dataset[:-5000], CT.dataset]
+    (stays,) = watched.of(Event.FILE_RELEASED)
+    assert (stays.outcome, "ends too early" in stays.reason) == (Outcome.MINOR_FAILURE, True)
+    watched.receipt_for_all()
+    watched.look()
+    assert not (watched.folder / "1.dcm").exists()
+
+
+def test_control_let_go_of_it_would_take_the_rest_along(tmp_path: Path) -> None:
+    watched, there = stalled(tmp_path, AfterReceipt.DELETE, is_cut=lambda *_: False)
+
+    assert there == b""
+    assert watched.captured() == [CT.dataset[:-5000]]
+
+
+def test_a_file_that_ends_too_early_for_good_is_recorded_once_and_stays(tmp_path: Path) -> None:
+    watched = Watched(tmp_path, AfterReceipt.DELETE)
+    watched.look()
+    (watched.folder / "1.dcm").write_bytes(CT.path.read_bytes()[:-5000])
+    watched.look()
+    watched.after_s(TIMING.patience_s)
+    watched.receipt_for_all()
+    for _ in range(3):
+        watched.after_s(24 * 3600)
+
+    assert watched.names() == {"1.dcm"}
+    assert len(watched.of(Event.FILE_RELEASED)) == 1
+    assert watched.captured() == [CT.dataset[:-5000]]
+
+
 def test_a_change_that_shows_is_captured_before_anything_is_let_go(tmp_path: Path) -> None:
     watched = captured(tmp_path, AfterReceipt.MOVE)
     file = watched.folder / "study" / "1.dcm"
