@@ -5,7 +5,6 @@ sealed index, an ECDSA signature, and two post-quantum encapsulations where age 
 """
 
 import json
-import os
 import random
 import re
 import resource
@@ -16,8 +15,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
+from io import BufferedWriter
 from pathlib import Path
 from time import perf_counter
 from typing import TypeAlias
@@ -26,6 +26,7 @@ from benchmarks.measure import Contender, Measured, PeerMissing, Result, machine
 
 IMAGE_BYTES = 512 * 1024
 _SEED = 20260131
+_BUFFER_BYTES = 1 << 20
 Turn: TypeAlias = Callable[[], None]
 
 
@@ -51,6 +52,16 @@ def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
                 "Leadglass, not written, two threads",
                 "the same, two images at a time",
                 lambda: measure_own(work, "seal-only-on-two"),
+            ),
+            Contender(
+                "Leadglass, not written, in stock",
+                "with encapsulations made before",
+                lambda: measure_own(work, "seal-only-in-stock"),
+            ),
+            Contender(
+                "Leadglass, not written, in stock, two threads",
+                "the same, two images at a time",
+                lambda: measure_own(work, "seal-only-in-stock-on-two"),
             ),
             Contender("Leadglass", "a sealed object for each, no fsync", lambda: measure_own(work, "seal")),
             Contender("Leadglass, durable", "taken in as an agent does", lambda: measure_own(work, "capture")),
@@ -89,22 +100,33 @@ def _clear(folder: Path) -> None:
 
 
 def _digest(work: Path) -> Turn:
-    def turn() -> None:
-        for path in _images(work):
-            sha256(path.read_bytes()).digest()
+    def make(buffer: memoryview) -> Callable[[Path], None]:
+        def digest(path: Path) -> None:
+            whole = sha256()
+            for piece in _pieces(path, buffer):
+                whole.update(piece)
+            whole.digest()
 
-    return turn
+        return digest
+
+    return lambda: _shared(work, 1, make)
 
 
 def _digest_twice_on_two(work: Path) -> Turn:
     """Hash each image twice, as data set and as body: what two threads could do at most if all else were free."""
 
-    def digest_twice(path: Path) -> None:
-        data = path.read_bytes()
-        for _ in range(2):
-            sha256(data).digest()
+    def make(buffer: memoryview) -> Callable[[Path], None]:
+        def digest_twice(path: Path) -> None:
+            digests = sha256(), sha256()
+            for piece in _pieces(path, buffer):
+                for each in digests:
+                    each.update(piece)
+            for each in digests:
+                each.digest()
 
-    return lambda: _shared(work, 2, digest_twice)
+        return digest_twice
+
+    return lambda: _shared(work, 2, make)
 
 
 def _copy(work: Path) -> Turn:
@@ -115,9 +137,10 @@ def _copy(work: Path) -> Turn:
     return turn
 
 
-def _seal(work: Path, *, written: bool = True, threads: int = 1) -> Turn:
+def _seal(work: Path, *, written: bool = True, threads: int = 1, in_stock: bool = False) -> Turn:
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    from edge_agent.capture.stock import Stock
     from shared.clock import SystemClock
     from shared.identity import HostId, ObjectId
     from shared.sealing.binding import Binding
@@ -127,44 +150,91 @@ def _seal(work: Path, *, written: bool = True, threads: int = 1) -> Turn:
     from shared.signing import SoftwareSigner
 
     signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
-    data_key, index_key = (SealingPrivateKey(secrets.token_bytes(32)).public for _ in range(2))
-    host, clock = HostId.new(), SystemClock()
+    keys = [SealingPrivateKey(secrets.token_bytes(32)).public for _ in range(2)]
+    stock, host, clock = Stock(), HostId.new(), SystemClock()
+    data_key, index_key = map(stock.boxes, keys) if in_stock else keys
+    if in_stock:
+        stock.fill(keys)
 
-    def seal(path: Path) -> None:
-        entry = IndexEntry(True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT")
-        binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
-        with (work / "out" / path.name if written else Path(os.devnull)).open("wb") as out:
-            sealer = ObjectSealer(StreamSink(out), binding)
-            with path.open("rb") as image:
-                while data := image.read(1 << 20):
-                    sealer.update(data)
-            sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
+    def make(buffer: memoryview) -> Callable[[Path], None]:
+        out = _Out()
+        sink = StreamSink(out)
 
-    return lambda: _shared(work, threads, seal)
+        def seal(path: Path) -> None:
+            entry = IndexEntry(
+                True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT"
+            )
+            binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
+            with out.into(work / "out" / path.name if written else None):
+                sealer = ObjectSealer(sink, binding)
+                for piece in _pieces(path, buffer):
+                    sealer.update(piece)
+                sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
+
+        return seal
+
+    return lambda: _shared(work, threads, make)
 
 
-def _capture(work: Path, *, threads: int = 1) -> Turn:
+class _Out:
+    """A file at a time, or none: then what is written goes nowhere."""
+
+    def __init__(self) -> None:
+        self._file: BufferedWriter | None = None
+
+    @contextmanager
+    def into(self, path: Path | None) -> Iterator[None]:
+        if path is None:
+            yield
+            return
+        with path.open("wb") as self._file:
+            yield
+
+    def write(self, data: bytes | memoryview, /) -> None:
+        if self._file is not None:
+            self._file.write(data)
+
+
+def _capture(work: Path, *, threads: int = 1, in_stock: bool = True) -> Turn:
     """Take images in as an agent does, but for the network: each is durable before the next begins on its thread."""
     from benchmarks.host import host_in
     from benchmarks.receivers import AE_TITLE
     from edge_agent.capture.pipeline import ImageHeader
 
-    host = host_in(work / "out")
+    host = host_in(work / "out", in_stock=in_stock)
 
-    def capture(path: Path) -> None:
-        header = ImageHeader(AE_TITLE, f"2.25.{int(path.name)}", "1.2.840.10008.1.2.1")
-        with host.pipeline.begin(header) as taken, path.open("rb") as image:
-            while data := image.read(256 << 10):
-                taken.update(memoryview(data))
-            taken.finish()
+    def make(buffer: memoryview) -> Callable[[Path], None]:
+        def capture(path: Path) -> None:
+            header = ImageHeader(AE_TITLE, f"2.25.{int(path.name)}", "1.2.840.10008.1.2.1")
+            with host.pipeline.begin(header) as taken:
+                for piece in _pieces(path, buffer[: 256 << 10]):
+                    taken.update(piece)
+                taken.finish()
 
-    return lambda: _shared(work, threads, capture)
+        return capture
+
+    return lambda: _shared(work, threads, make)
 
 
-def _shared(work: Path, threads: int, do: Callable[[Path], None]) -> None:
+def _shared(work: Path, threads: int, make: Callable[[memoryview], Callable[[Path], None]]) -> None:
+    """Have each thread do with the next image what `make` made for it and its buffer, as an agent keeps its buffers."""
+    images = iter(list(_images(work)))
+
+    def go_on() -> None:
+        do = make(memoryview(bytearray(_BUFFER_BYTES)))
+        for path in images:
+            do(path)
+
+    # One task for each thread and not for each image: nobody has to wake for an image but who seals it.
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(do, _images(work)):
-            pass
+        for done in [pool.submit(go_on) for _ in range(threads)]:
+            done.result()
+
+
+def _pieces(path: Path, buffer: memoryview) -> Iterator[memoryview]:
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            yield buffer[:size]
 
 
 def _images(work: Path) -> Iterator[Path]:
@@ -178,8 +248,11 @@ _OWN: dict[str, Callable[[Path], Turn]] = {
     "seal-only": lambda work: _seal(work, written=False),
     "seal": _seal,
     "seal-only-on-two": lambda work: _seal(work, written=False, threads=2),
+    "seal-only-in-stock": lambda work: _seal(work, written=False, in_stock=True),
+    "seal-only-in-stock-on-two": lambda work: _seal(work, written=False, threads=2, in_stock=True),
     "capture": _capture,
     "capture-on-two": lambda work: _capture(work, threads=2),
+    "capture-out-of-stock-on-two": lambda work: _capture(work, threads=2, in_stock=False),
 }
 
 # ---- age
