@@ -15,19 +15,22 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from hashlib import sha256
-from io import BufferedWriter
 from pathlib import Path
 from time import perf_counter
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from benchmarks.measure import Contender, Measured, PeerMissing, Result, machine, take_turns
 
+if TYPE_CHECKING:  # a contender that does not seal need not hold what sealing loads
+    from shared.sealing.seal import Sink
+
 IMAGE_BYTES = 512 * 1024
 _SEED = 20260131
-_BUFFER_BYTES = 1 << 20
+_IN_MEMORY = 16
 Turn: TypeAlias = Callable[[], None]
+T = TypeVar("T")
 
 
 def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
@@ -100,33 +103,20 @@ def _clear(folder: Path) -> None:
 
 
 def _digest(work: Path) -> Turn:
-    def make(buffer: memoryview) -> Callable[[Path], None]:
-        def digest(path: Path) -> None:
-            whole = sha256()
-            for piece in _pieces(path, buffer):
-                whole.update(piece)
-            whole.digest()
+    def digest(image: bytes) -> None:
+        sha256(image).digest()
 
-        return digest
-
-    return lambda: _shared(work, 1, make)
+    return _from_memory(work, 1, lambda: digest)
 
 
 def _digest_twice_on_two(work: Path) -> Turn:
     """Hash each image twice, as data set and as body: what two threads could do at most if all else were free."""
 
-    def make(buffer: memoryview) -> Callable[[Path], None]:
-        def digest_twice(path: Path) -> None:
-            digests = sha256(), sha256()
-            for piece in _pieces(path, buffer):
-                for each in digests:
-                    each.update(piece)
-            for each in digests:
-                each.digest()
+    def digest_twice(image: bytes) -> None:
+        for _ in range(2):
+            sha256(image).digest()
 
-        return digest_twice
-
-    return lambda: _shared(work, 2, make)
+    return _from_memory(work, 2, lambda: digest_twice)
 
 
 def _copy(work: Path) -> Turn:
@@ -137,7 +127,33 @@ def _copy(work: Path) -> Turn:
     return turn
 
 
-def _seal(work: Path, *, written: bool = True, threads: int = 1, in_stock: bool = False) -> Turn:
+def _seal_only(work: Path, *, threads: int = 1, in_stock: bool = False) -> Turn:
+    """Seal images that are in memory to objects that go nowhere."""
+    from shared.sealing.seal import StreamSink
+
+    seal = _sealing(in_stock=in_stock)
+
+    def make() -> Callable[[bytes], None]:
+        sink = StreamSink(_Nowhere())  # an agent's threads keep their buffers too
+        return lambda image: seal(sink, image)
+
+    return _from_memory(work, threads, make)
+
+
+def _seal(work: Path) -> Turn:
+    from shared.sealing.seal import StreamSink
+
+    seal = _sealing(in_stock=False)
+
+    def turn() -> None:
+        for path in _images(work):
+            with (work / "out" / path.name).open("wb") as out:
+                seal(StreamSink(out), path.read_bytes())
+
+    return turn
+
+
+def _sealing(*, in_stock: bool) -> "Callable[[Sink, bytes], None]":
     from cryptography.hazmat.primitives.asymmetric import ec
 
     from edge_agent.capture.stock import Stock
@@ -146,53 +162,29 @@ def _seal(work: Path, *, written: bool = True, threads: int = 1, in_stock: bool 
     from shared.sealing.binding import Binding
     from shared.sealing.hpke import SealingPrivateKey
     from shared.sealing.index import IndexEntry
-    from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
+    from shared.sealing.seal import ObjectSealer, Sealing
     from shared.signing import SoftwareSigner
 
     signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
     keys = [SealingPrivateKey(secrets.token_bytes(32)).public for _ in range(2)]
     stock, host, clock = Stock(), HostId.new(), SystemClock()
-    data_key, index_key = map(stock.boxes, keys) if in_stock else keys
     if in_stock:
         stock.fill(keys)
+    data_key, index_key = map(stock.boxes, keys) if in_stock else keys
 
-    def make(buffer: memoryview) -> Callable[[Path], None]:
-        out = _Out()
-        sink = StreamSink(out)
+    def seal(sink: "Sink", image: bytes) -> None:
+        entry = IndexEntry(True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT")
+        binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
+        sealer = ObjectSealer(sink, binding)
+        sealer.update(image)
+        sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
 
-        def seal(path: Path) -> None:
-            entry = IndexEntry(
-                True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT"
-            )
-            binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
-            with out.into(work / "out" / path.name if written else None):
-                sealer = ObjectSealer(sink, binding)
-                for piece in _pieces(path, buffer):
-                    sealer.update(piece)
-                sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
-
-        return seal
-
-    return lambda: _shared(work, threads, make)
+    return seal
 
 
-class _Out:
-    """A file at a time, or none: then what is written goes nowhere."""
-
-    def __init__(self) -> None:
-        self._file: BufferedWriter | None = None
-
-    @contextmanager
-    def into(self, path: Path | None) -> Iterator[None]:
-        if path is None:
-            yield
-            return
-        with path.open("wb") as self._file:
-            yield
-
+class _Nowhere:
     def write(self, data: bytes | memoryview, /) -> None:
-        if self._file is not None:
-            self._file.write(data)
+        pass
 
 
 def _capture(work: Path, *, threads: int = 1, in_stock: bool = True) -> Turn:
@@ -203,38 +195,42 @@ def _capture(work: Path, *, threads: int = 1, in_stock: bool = True) -> Turn:
 
     host = host_in(work / "out", in_stock=in_stock)
 
-    def make(buffer: memoryview) -> Callable[[Path], None]:
+    def make() -> Callable[[Path], None]:
+        buffer = memoryview(bytearray(256 << 10))
+
         def capture(path: Path) -> None:
             header = ImageHeader(AE_TITLE, f"2.25.{int(path.name)}", "1.2.840.10008.1.2.1")
-            with host.pipeline.begin(header) as taken:
-                for piece in _pieces(path, buffer[: 256 << 10]):
-                    taken.update(piece)
+            with host.pipeline.begin(header) as taken, path.open("rb", buffering=0) as image:
+                while size := image.readinto(buffer):
+                    taken.update(buffer[:size])
                 taken.finish()
 
         return capture
 
-    return lambda: _shared(work, threads, make)
+    return lambda: _shared(list(_images(work)), threads, make)
 
 
-def _shared(work: Path, threads: int, make: Callable[[memoryview], Callable[[Path], None]]) -> None:
-    """Have each thread do with the next image what `make` made for it and its buffer, as an agent keeps its buffers."""
-    images = iter(list(_images(work)))
+def _from_memory(work: Path, threads: int, make: Callable[[], Callable[[bytes], None]]) -> Turn:
+    """As many images as there are files, all of them among the few that are kept in memory."""
+    paths = list(_images(work))
+    kept = [path.read_bytes() for path in paths[:_IN_MEMORY]]
+    images = [kept[at % len(kept)] for at in range(len(paths))]
+    return lambda: _shared(images, threads, make)
+
+
+def _shared(images: list[T], threads: int, make: Callable[[], Callable[[T], None]]) -> None:
+    """Have so many threads do with every image what `make` made for each of them."""
+    left = iter(images)
 
     def go_on() -> None:
-        do = make(memoryview(bytearray(_BUFFER_BYTES)))
-        for path in images:
-            do(path)
+        do = make()
+        for image in left:
+            do(image)
 
-    # One task for each thread and not for each image: nobody has to wake for an image but who seals it.
+    # One task for each thread and not for each image: nobody has to wake for an image but who works on it.
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(go_on) for _ in range(threads)]:
             done.result()
-
-
-def _pieces(path: Path, buffer: memoryview) -> Iterator[memoryview]:
-    with path.open("rb", buffering=0) as file:
-        while size := file.readinto(buffer):
-            yield buffer[:size]
 
 
 def _images(work: Path) -> Iterator[Path]:
@@ -245,11 +241,11 @@ _OWN: dict[str, Callable[[Path], Turn]] = {
     "digest": _digest,
     "digest-twice-on-two": _digest_twice_on_two,
     "copy": _copy,
-    "seal-only": lambda work: _seal(work, written=False),
+    "seal-only": _seal_only,
+    "seal-only-on-two": lambda work: _seal_only(work, threads=2),
+    "seal-only-in-stock": lambda work: _seal_only(work, in_stock=True),
+    "seal-only-in-stock-on-two": lambda work: _seal_only(work, threads=2, in_stock=True),
     "seal": _seal,
-    "seal-only-on-two": lambda work: _seal(work, written=False, threads=2),
-    "seal-only-in-stock": lambda work: _seal(work, written=False, in_stock=True),
-    "seal-only-in-stock-on-two": lambda work: _seal(work, written=False, threads=2, in_stock=True),
     "capture": _capture,
     "capture-on-two": lambda work: _capture(work, threads=2),
     "capture-out-of-stock-on-two": lambda work: _capture(work, threads=2, in_stock=False),
