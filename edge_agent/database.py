@@ -7,7 +7,7 @@ zeros in the pages of the file, and gone from the log beside it after `empty_log
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from typing import Any
 from shared.errors import IntegrityFailure, Unavailable
 
 _BUSY_TIMEOUT_S = 10.0
-_ROWS_AT_ONCE = 200
 
 
 class DatabaseUnavailable(Unavailable):
@@ -170,14 +169,3 @@ def _translated() -> Iterator[None]:
         if type(exc) is not sqlite3.DatabaseError:
             raise
         raise DatabaseDamaged(str(exc)) from exc
-
-
-def insert_all(connection: sqlite3.Connection, into: str, rows: Sequence[Collection[object]]) -> None:
-    """Insert rows of one length by few statements: each lets go of Python's lock and has to wait for it again.
-
-    `into` is the statement up to its VALUES.
-    """
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        some = rows[start : start + _ROWS_AT_ONCE]
-        row = f"({', '.join('?' * len(some[0]))})"
-        connection.execute(f"{into} VALUES {', '.join([row] * len(some))}", [value for each in some for value in each])

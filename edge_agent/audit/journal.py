@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edge_agent.database import Database, insert_all
+from edge_agent.database import Database
 from shared.audit.attempt import Attempt
 from shared.audit.batch import ChainHead
 from shared.audit.record import Event, Happening, StoredRecord, compose
@@ -82,7 +82,7 @@ class Journal:
                 head = ChainHead(head.seq + 1, stored.leaf)
                 subject = happening.what[0].name if happening.what else ""
                 rows.append((head.seq, happening.event.value, subject, stored.public, stored.sealed, stored.leaf))
-            insert_all(connection, "INSERT INTO record", rows)
+            connection.executemany("INSERT INTO record VALUES (?, ?, ?, ?, ?, ?)", rows)
             connection.executemany(
                 "INSERT INTO tally VALUES (?, ?) ON CONFLICT DO UPDATE SET n = n + excluded.n",
                 Counter(happening.event.value for happening in happenings).items(),

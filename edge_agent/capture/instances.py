@@ -3,11 +3,10 @@
 A SOP Instance UID is kept as its keyed hash only. An instance stays known after its object has left the spool.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from sqlite3 import Connection
 
-from edge_agent.database import Database, insert_all
+from edge_agent.database import Database
 from shared.identity import ObjectId
 
 _SCHEMA = """
@@ -45,10 +44,5 @@ class Instances:
 
     def add(self, connection: Connection, uid_hash: bytes, instance: Instance) -> None:
         """Note one more, within the caller's transaction; in place of one whose object was lost."""
-        self.add_all(connection, [(uid_hash, instance)])
-
-    def add_all(self, connection: Connection, instances: Sequence[tuple[bytes, Instance]]) -> None:
-        rows = [
-            (uid_hash, each.dataset_sha256, str(each.object_id), each.sop_class_uid) for uid_hash, each in instances
-        ]
-        insert_all(connection, "INSERT OR REPLACE INTO instance", rows)
+        row = (uid_hash, instance.dataset_sha256, str(instance.object_id), instance.sop_class_uid)
+        connection.execute("INSERT OR REPLACE INTO instance VALUES (?, ?, ?, ?)", row)

@@ -62,9 +62,10 @@ class Entries:
     def enter(self, images: Sequence[Captured]) -> None:
         with self._database.transaction() as connection:
             self._journal.record_all([happening for image in images for happening in _happenings(image)])
-            self._spool.register(connection, *(image.spooled for image in images))
-            self._instances.add_all(connection, [_instance(image) for image in images])
             for image in images:
+                self._spool.register(connection, image.spooled)
+                instance = Instance(image.spooled.object_id, image.claim.dataset_sha256, image.note.sop_class)
+                self._instances.add(connection, image.claim.uid_hash, instance)
                 if image.forward is not None:
                     self._owe(connection, image.forward)
             complete = self._spool.note_complete(connection)
@@ -179,11 +180,6 @@ class GroupRegistrar:
                 self._waiting.popleft()
             self._lock.notify_all()
         return True
-
-
-def _instance(image: Captured) -> tuple[bytes, Instance]:
-    instance = Instance(image.spooled.object_id, image.claim.dataset_sha256, image.note.sop_class)
-    return image.claim.uid_hash, instance
 
 
 def _happenings(image: Captured) -> Iterator[Happening]:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from sqlite3 import Connection
 from typing import Any, Protocol
 
-from edge_agent.database import Database, insert_all
+from edge_agent.database import Database
 from edge_agent.spool.segments import Place
 from shared.identity import ObjectId
 
@@ -205,17 +205,11 @@ class Catalogue(CatalogueReader):
         database.create(_SCHEMA)
 
     def add(self, connection: Connection, spooled: Spooled, state: State = State.WAITING, why: str = "") -> None:
-        self.add_all(connection, [spooled], state, why)
-
-    def add_all(
-        self, connection: Connection, objects: Sequence[Spooled], state: State = State.WAITING, why: str = ""
-    ) -> None:
-        rows = []
-        for spooled in objects:
-            segment, offset = (spooled.place.segment, spooled.place.offset) if spooled.place else (None, 0)
-            name, size = str(spooled.object_id), spooled.object_bytes
-            rows.append((spooled.number, name, segment, offset, size, state.value, why))
-        insert_all(connection, "INSERT INTO spooled (number, object, segment, offset, bytes, state, why)", rows)
+        segment, offset = (spooled.place.segment, spooled.place.offset) if spooled.place else (None, 0)
+        connection.execute(
+            "INSERT INTO spooled (number, object, segment, offset, bytes, state, why) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (spooled.number, str(spooled.object_id), segment, offset, spooled.object_bytes, state.value, why),
+        )
 
     def change(self, connection: Connection, spooled: Spooled, state: State, why: str = "") -> None:
         connection.execute("UPDATE spooled SET state = ?, why = ? WHERE number = ?", (state.value, why, spooled.number))

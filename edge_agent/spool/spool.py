@@ -109,9 +109,9 @@ class Spool:
             number, self._next_number = self._next_number, self._next_number + 1
         return number
 
-    def register(self, connection: Connection, *objects: Spooled) -> None:
-        """Enter committed objects in the catalogue, in the transaction that records them."""
-        self.catalogue.add_all(connection, objects)
+    def register(self, connection: Connection, spooled: Spooled) -> None:
+        """Enter a committed object in the catalogue, in the transaction that records it."""
+        self.catalogue.add(connection, spooled)
 
     def note_complete(self, connection: Connection) -> list[int]:
         """Note in the catalogue which segments no start has to look through; `registered` wants to know them."""

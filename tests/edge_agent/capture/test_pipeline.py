@@ -217,7 +217,7 @@ def test_whatever_keeps_an_image_from_being_registered_nothing_of_it_stays(
         raise sqlite3.IntegrityError
 
     with monkeypatch.context() as failing:
-        failing.setattr(host.spool.catalogue, "add_all", broken)
+        failing.setattr(host.spool.catalogue, "add", broken)
         with pytest.raises(sqlite3.IntegrityError):
             host.capture(LARGE)
 
