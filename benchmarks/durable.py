@@ -39,6 +39,11 @@ def _many(work: Path, recipient: str, rounds: int, images: int) -> Result:
     contenders = [
         Contender("Leadglass", "sealed, signed, synced, recorded", lambda: measure_own(work, "capture")),
         Contender("Leadglass, two threads", "the same, two at a time", lambda: measure_own(work, "capture-on-two")),
+        Contender(
+            "Leadglass, two threads, none in stock",
+            "the same, each encapsulation made when its image comes",
+            lambda: measure_own(work, "capture-out-of-stock-on-two"),
+        ),
         Contender("restic", "backup into a new repository", partial(_restic, work)),
         Contender("rclone crypt", "copied, nothing synced", partial(_rclone, work)),
         Contender("gocryptfs", "written through its mount, each synced", partial(_gocryptfs, work)),

@@ -11,8 +11,11 @@ from benchmarks.receivers import AE_TITLE
 from edge_agent.audit.journal import Journal
 from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.capture.registrar import GroupRegistrar
+from edge_agent.capture.stock import Stock
 from edge_agent.capture.store import CaptureStore
+from edge_agent.courtesy import STOCK, Courtesy
 from edge_agent.database import Database
+from edge_agent.examination import Examination
 from edge_agent.log import JsonLog
 from shared.clock import SystemClock
 from shared.identity import HostId
@@ -35,8 +38,11 @@ class Host:
     pipeline: CapturePipeline
 
 
-def host_in(folder: Path) -> Host:
-    """Return a host with segments written in advance, whose registrar runs until the process ends."""
+def host_in(folder: Path, *, in_stock: bool = True) -> Host:
+    """Return a host after a pause: with segments written and, if `in_stock`, encapsulations made in advance.
+
+    Its registrar and its stock run until the process ends.
+    """
     signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
     policy, host_id, clock = _policy(signer), HostId.new(), SystemClock()
     database, log = Database(folder / "agent.sqlite"), JsonLog(clock)
@@ -47,6 +53,11 @@ def host_in(folder: Path) -> Host:
         captures.spool.segments.prepare()
     registrar = GroupRegistrar(captures.entries, log)
     threading.Thread(target=registrar.run, args=(threading.Event(),), daemon=True).start()
+    examination = Examination()
+    stock = Stock(Courtesy(examination.ends_in_s, STOCK).yield_to_it)
+    if in_stock:
+        stock.fill([policy.key_for(KeyPurpose.DATA, policy.default_grade), policy.key_for(KeyPurpose.INDEX)])
+        threading.Thread(target=stock.run, args=(threading.Event(),), daemon=True).start()
     pipeline = CapturePipeline(
         host_id=host_id,
         sop_hash_key=bytes(32),
@@ -57,6 +68,8 @@ def host_in(folder: Path) -> Host:
         registrar=registrar,
         journal=journal,
         clock=clock,
+        examination=examination,
+        boxes=stock.boxes if in_stock else lambda key: key,
     )
     return Host(host_id, policy, database, journal, log, pipeline)
 

@@ -5,7 +5,6 @@ sealed index, an ECDSA signature, and two post-quantum encapsulations where age 
 """
 
 import json
-import os
 import random
 import re
 import resource
@@ -20,13 +19,18 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from benchmarks.measure import Contender, Measured, PeerMissing, Result, machine, take_turns
 
+if TYPE_CHECKING:  # a contender that does not seal need not hold what sealing loads
+    from shared.sealing.seal import Sink
+
 IMAGE_BYTES = 512 * 1024
 _SEED = 20260131
+_IN_MEMORY = 16
 Turn: TypeAlias = Callable[[], None]
+T = TypeVar("T")
 
 
 def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
@@ -51,6 +55,16 @@ def run(*, rounds: int, images: int, folder: Path | None) -> tuple[Result, ...]:
                 "Leadglass, not written, two threads",
                 "the same, two images at a time",
                 lambda: measure_own(work, "seal-only-on-two"),
+            ),
+            Contender(
+                "Leadglass, not written, in stock",
+                "with encapsulations made before",
+                lambda: measure_own(work, "seal-only-in-stock"),
+            ),
+            Contender(
+                "Leadglass, not written, in stock, two threads",
+                "the same, two images at a time",
+                lambda: measure_own(work, "seal-only-in-stock-on-two"),
             ),
             Contender("Leadglass", "a sealed object for each, no fsync", lambda: measure_own(work, "seal")),
             Contender("Leadglass, durable", "taken in as an agent does", lambda: measure_own(work, "capture")),
@@ -89,22 +103,20 @@ def _clear(folder: Path) -> None:
 
 
 def _digest(work: Path) -> Turn:
-    def turn() -> None:
-        for path in _images(work):
-            sha256(path.read_bytes()).digest()
+    def digest(image: bytes) -> None:
+        sha256(image).digest()
 
-    return turn
+    return _from_memory(work, 1, lambda: digest)
 
 
 def _digest_twice_on_two(work: Path) -> Turn:
     """Hash each image twice, as data set and as body: what two threads could do at most if all else were free."""
 
-    def digest_twice(path: Path) -> None:
-        data = path.read_bytes()
+    def digest_twice(image: bytes) -> None:
         for _ in range(2):
-            sha256(data).digest()
+            sha256(image).digest()
 
-    return lambda: _shared(work, 2, digest_twice)
+    return _from_memory(work, 2, lambda: digest_twice)
 
 
 def _copy(work: Path) -> Turn:
@@ -115,56 +127,110 @@ def _copy(work: Path) -> Turn:
     return turn
 
 
-def _seal(work: Path, *, written: bool = True, threads: int = 1) -> Turn:
+def _seal_only(work: Path, *, threads: int = 1, in_stock: bool = False) -> Turn:
+    """Seal images that are in memory to objects that go nowhere."""
+    from shared.sealing.seal import StreamSink
+
+    seal = _sealing(in_stock=in_stock)
+
+    def make() -> Callable[[bytes], None]:
+        sink = StreamSink(_Nowhere())  # an agent's threads keep their buffers too
+        return lambda image: seal(sink, image)
+
+    return _from_memory(work, threads, make)
+
+
+def _seal(work: Path) -> Turn:
+    from shared.sealing.seal import StreamSink
+
+    seal = _sealing(in_stock=False)
+
+    def turn() -> None:
+        for path in _images(work):
+            with (work / "out" / path.name).open("wb") as out:
+                seal(StreamSink(out), path.read_bytes())
+
+    return turn
+
+
+def _sealing(*, in_stock: bool) -> "Callable[[Sink, bytes], None]":
     from cryptography.hazmat.primitives.asymmetric import ec
 
+    from edge_agent.capture.stock import Stock
     from shared.clock import SystemClock
     from shared.identity import HostId, ObjectId
     from shared.sealing.binding import Binding
     from shared.sealing.hpke import SealingPrivateKey
     from shared.sealing.index import IndexEntry
-    from shared.sealing.seal import ObjectSealer, Sealing, StreamSink
+    from shared.sealing.seal import ObjectSealer, Sealing
     from shared.signing import SoftwareSigner
 
     signer = SoftwareSigner(ec.generate_private_key(ec.SECP256R1()))
-    data_key, index_key = (SealingPrivateKey(secrets.token_bytes(32)).public for _ in range(2))
-    host, clock = HostId.new(), SystemClock()
+    keys = [SealingPrivateKey(secrets.token_bytes(32)).public for _ in range(2)]
+    stock, host, clock = Stock(), HostId.new(), SystemClock()
+    if in_stock:
+        stock.fill(keys)
+    data_key, index_key = map(stock.boxes, keys) if in_stock else keys
 
-    def seal(path: Path) -> None:
+    def seal(sink: "Sink", image: bytes) -> None:
         entry = IndexEntry(True, "12345678", "DOE^JANE", "HOSPITAL", "A-1", "1.2.3", "1.2.3.4", "1.2.5", "1.2", "CT")
         binding = Binding(ObjectId.new(), host, secrets.token_bytes(32), "1.2.840.10008.1.2.1")
-        with (work / "out" / path.name if written else Path(os.devnull)).open("wb") as out:
-            sealer = ObjectSealer(StreamSink(out), binding)
-            with path.open("rb") as image:
-                while data := image.read(1 << 20):
-                    sealer.update(data)
-            sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
+        sealer = ObjectSealer(sink, binding)
+        sealer.update(image)
+        sealer.finish(Sealing("restricted", data_key, index_key, 1, clock.now()), entry, signer)
 
-    return lambda: _shared(work, threads, seal)
+    return seal
 
 
-def _capture(work: Path, *, threads: int = 1) -> Turn:
+class _Nowhere:
+    def write(self, data: bytes | memoryview, /) -> None:
+        pass
+
+
+def _capture(work: Path, *, threads: int = 1, in_stock: bool = True) -> Turn:
     """Take images in as an agent does, but for the network: each is durable before the next begins on its thread."""
     from benchmarks.host import host_in
     from benchmarks.receivers import AE_TITLE
     from edge_agent.capture.pipeline import ImageHeader
 
-    host = host_in(work / "out")
+    host = host_in(work / "out", in_stock=in_stock)
 
-    def capture(path: Path) -> None:
-        header = ImageHeader(AE_TITLE, f"2.25.{int(path.name)}", "1.2.840.10008.1.2.1")
-        with host.pipeline.begin(header) as taken, path.open("rb") as image:
-            while data := image.read(256 << 10):
-                taken.update(memoryview(data))
-            taken.finish()
+    def make() -> Callable[[Path], None]:
+        buffer = memoryview(bytearray(256 << 10))
 
-    return lambda: _shared(work, threads, capture)
+        def capture(path: Path) -> None:
+            header = ImageHeader(AE_TITLE, f"2.25.{int(path.name)}", "1.2.840.10008.1.2.1")
+            with host.pipeline.begin(header) as taken, path.open("rb", buffering=0) as image:
+                while size := image.readinto(buffer):
+                    taken.update(buffer[:size])
+                taken.finish()
+
+        return capture
+
+    return lambda: _shared(list(_images(work)), threads, make)
 
 
-def _shared(work: Path, threads: int, do: Callable[[Path], None]) -> None:
+def _from_memory(work: Path, threads: int, make: Callable[[], Callable[[bytes], None]]) -> Turn:
+    """As many images as there are files, all of them among the few that are kept in memory."""
+    paths = list(_images(work))
+    kept = [path.read_bytes() for path in paths[:_IN_MEMORY]]
+    images = [kept[at % len(kept)] for at in range(len(paths))]
+    return lambda: _shared(images, threads, make)
+
+
+def _shared(images: list[T], threads: int, make: Callable[[], Callable[[T], None]]) -> None:
+    """Have so many threads do with every image what `make` made for each of them."""
+    left = iter(images)
+
+    def go_on() -> None:
+        do = make()
+        for image in left:
+            do(image)
+
+    # One task for each thread and not for each image: nobody has to wake for an image but who works on it.
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(do, _images(work)):
-            pass
+        for done in [pool.submit(go_on) for _ in range(threads)]:
+            done.result()
 
 
 def _images(work: Path) -> Iterator[Path]:
@@ -175,11 +241,14 @@ _OWN: dict[str, Callable[[Path], Turn]] = {
     "digest": _digest,
     "digest-twice-on-two": _digest_twice_on_two,
     "copy": _copy,
-    "seal-only": lambda work: _seal(work, written=False),
+    "seal-only": _seal_only,
+    "seal-only-on-two": lambda work: _seal_only(work, threads=2),
+    "seal-only-in-stock": lambda work: _seal_only(work, in_stock=True),
+    "seal-only-in-stock-on-two": lambda work: _seal_only(work, threads=2, in_stock=True),
     "seal": _seal,
-    "seal-only-on-two": lambda work: _seal(work, written=False, threads=2),
     "capture": _capture,
     "capture-on-two": lambda work: _capture(work, threads=2),
+    "capture-out-of-stock-on-two": lambda work: _capture(work, threads=2, in_stock=False),
 }
 
 # ---- age

@@ -24,6 +24,7 @@ from edge_agent.capture.interception import Interception
 from edge_agent.capture.listener import Address, DicomListener
 from edge_agent.capture.pipeline import CapturePipeline
 from edge_agent.capture.registrar import GroupRegistrar
+from edge_agent.capture.stock import Stock
 from edge_agent.capture.store import CaptureStore
 from edge_agent.capture.tls import DicomTls, client_context, server_context
 from edge_agent.commands.actions import HostActions
@@ -37,7 +38,7 @@ from edge_agent.commitment.desk import CommitmentDesk
 from edge_agent.commitment.reporter import CommitmentReporter
 from edge_agent.commitment.store import CommitmentStore
 from edge_agent.config import AgentFolder, evidence_key, load_enrolment, load_identity
-from edge_agent.courtesy import DELIVERY, RECORDS, REGISTRATION, Courtesy, Pace, Yields
+from edge_agent.courtesy import DELIVERY, RECORDS, REGISTRATION, STOCK, Courtesy, Pace, Yields
 from edge_agent.database import Database
 from edge_agent.deliver.uploader import DeliveryUploader
 from edge_agent.enrol.claiming import Claiming
@@ -208,7 +209,8 @@ class Agent:
         self.relay = self._make_relay()
         self.updater = self._make_updater()
         registrar = GroupRegistrar(self.captures.entries, log, self._yielding(REGISTRATION))
-        pipeline = self._make_pipeline(registrar, encryptor)
+        stock = Stock(self._yielding(STOCK))
+        pipeline = self._make_pipeline(registrar, stock, encryptor)
         desk = self._make_desk()
         self.listener = self._make_listener(pipeline, desk)
         self._watchers = self._make_watchers(pipeline)
@@ -221,6 +223,7 @@ class Agent:
             self.listener,
             *self._watchers,
             registrar,
+            stock,
             SpoolKeeper(self.spool.segments, lambda: shutil.disk_usage(folder.spool).free, log),
             self._make_commitment(desk),
             self._make_forwarder(),
@@ -311,7 +314,7 @@ class Agent:
             on_change=self._bells.report.ring,
         )
 
-    def _make_pipeline(self, registrar: GroupRegistrar, encryptor: EncryptorFactory) -> CapturePipeline:
+    def _make_pipeline(self, registrar: GroupRegistrar, stock: Stock, encryptor: EncryptorFactory) -> CapturePipeline:
         return CapturePipeline(
             host_id=self._host_id,
             sop_hash_key=self._identity.config.sop_hash_key,
@@ -326,6 +329,7 @@ class Agent:
             examination=self._examination,
             random_bytes=self._random,
             encryptor=encryptor,
+            boxes=stock.boxes,
         )
 
     def _make_desk(self) -> CommitmentDesk:

@@ -29,6 +29,7 @@ DELIVERY = Pace(at_once=20, every_s=0.5)
 RECORDS = Pace(at_once=5, every_s=5.0)
 REGISTRATION = Pace(at_once=10, every_s=0.25)
 READING = Pace(at_once=1, every_s=1.0)
+STOCK = Pace(at_once=1, every_s=1.0)
 
 
 class Courtesy:

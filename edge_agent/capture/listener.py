@@ -28,6 +28,9 @@ from shared.errors import Unavailable
 from shared.policy.document import PolicyDocument
 
 _BACKLOG = 64
+# On a loopback a segment holds 64 KiB. A sender with Nagle's algorithm then keeps each TLS record of 16 KiB back until
+# we have woken and acknowledged the one before. Two full segments the kernel acknowledges at once, without us.
+_MOST_SEGMENT_BYTES = 7000
 _STOP_S = 5.0
 _PAUSE_S = 0.1  # after an accept that failed, for lack of descriptors say
 _TELL_EVERY_S = 15.0  # how often is looked which numbers of attempts are to be recorded
@@ -128,9 +131,11 @@ class DicomListener:
         host = self._address.host
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+            server = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _MOST_SEGMENT_BYTES)
         except OSError as exc:
             raise PortUnavailable(host, port, exc.strerror or "it failed") from exc
+        return server
 
     def _serve_port(self, server: socket.socket, tls: DicomTls | None, stopping: threading.Event) -> Callable[[], None]:
         """Accept on one port from now on; return what ends that, once `stopping` is set."""

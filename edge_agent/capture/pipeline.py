@@ -26,6 +26,7 @@ from shared.errors import Refused
 from shared.identity import HostId, ObjectId, RandomBytes
 from shared.policy.document import KeyPurpose, PolicyDocument
 from shared.sealing.binding import Binding, checked_uid, hash_sop_instance
+from shared.sealing.hpke import Boxes, SealingPublicKey
 from shared.sealing.record import record_digest
 from shared.sealing.seal import Digest, EncryptorFactory, ObjectSealer, Sealing
 from shared.signing import EvidenceSigner
@@ -63,7 +64,10 @@ class SecondWraps(Protocol):
 
 
 class CapturePipeline:
-    """`encryptor` and `random_bytes` are what a test replaces to see that the sealing is what protects."""
+    """`encryptor` and `random_bytes` are what a test replaces to see that the sealing is what protects.
+
+    `boxes` says what seals small things to a public key: the key, or a stock that was made for it in advance.
+    """
 
     def __init__(
         self,
@@ -81,10 +85,11 @@ class CapturePipeline:
         examination: Examination | None = None,
         random_bytes: RandomBytes = secrets.token_bytes,
         encryptor: EncryptorFactory = Cobblestone256Encryptor,
+        boxes: Callable[[SealingPublicKey], Boxes] = lambda key: key,
     ) -> None:
         self.host_id, self.signer, self.clock = host_id, signer, clock
         self.spool, self.claims, self.registrar, self.journal = spool, claims, registrar, journal
-        self.forwards, self.examination = forwards, examination or Examination()
+        self.forwards, self.examination, self.boxes = forwards, examination or Examination(), boxes
         self._sop_hash_key, self._policy, self._random, self._encryptor = sop_hash_key, policy, random_bytes, encryptor
 
     @contextmanager
@@ -205,8 +210,8 @@ class Capture:
         graded = grade.choose(self._policy, header.calling_ae_title, self._index.attributes)
         sealing = Sealing(
             grade=graded.grade,
-            data_key=self._policy.key_for(KeyPurpose.DATA, graded.grade),
-            index_key=self._policy.key_for(KeyPurpose.INDEX),
+            data_key=pipeline.boxes(self._policy.key_for(KeyPurpose.DATA, graded.grade)),
+            index_key=pipeline.boxes(self._policy.key_for(KeyPurpose.INDEX)),
             policy_version=self._policy.version,
             captured=pipeline.clock.now(),
             routes=graded.routes,

@@ -14,7 +14,8 @@ import struct
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property, lru_cache
-from hashlib import sha256, shake_256
+from hashlib import sha3_256, sha256, shake_256
+from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import KeyId
+from shared.sealing.schedule import seal_by
 
 SUITE = 1
 PUBLIC_KEY_BYTES = 1216
@@ -35,6 +37,7 @@ _ENC_BYTES = 1120
 _TAG_BYTES = 16
 _MLKEM_PUBLIC_BYTES = 1184
 _MAX_CT_BYTES = 1 << 20
+_KEM_LABEL = bytes.fromhex("5c2e2f2f5e5c")  # of X-Wing, draft-connolly-cfrg-xwing-kem section 5.3
 # Any private key tells a point of low order, which makes every shared secret zero, from a good one.
 _PROBE = x25519.X25519PrivateKey.from_private_bytes(bytes(32))
 _HPKE = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
@@ -61,6 +64,12 @@ class WrongKey(Refused):
         self.needed, self.given = needed, given
 
 
+class Boxes(Protocol):
+    """Whatever seals boxes to one public key."""
+
+    def seal(self, label: BoxLabel, bound: bytes, plaintext: bytes) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class SealingPublicKey:
     """A key-encryption key as a host sees it: 1,184 bytes of ML-KEM-768 and 32 of X25519."""
@@ -83,14 +92,60 @@ class SealingPublicKey:
         sealed = _HPKE.encrypt(plaintext, _load(self.raw), _info(label, self.key_id, bound))
         return SealedBox(self.key_id, sealed[:_ENC_BYTES], sealed[_ENC_BYTES:]).encode()
 
+    def encapsulate(self) -> "Encapsulation":
+        """Do in advance what takes nine tenths of the time of `seal`, and needs nothing of what is sealed."""
+        kem, point = _kem(self.raw)
+        from_kem, kem_ct = kem.encapsulate()
+        ephemeral = x25519.X25519PrivateKey.generate()
+        own_point = ephemeral.public_key().public_bytes_raw()
+        secrets = from_kem + ephemeral.exchange(point)
+        shared = sha3_256(secrets + own_point + self.raw[_MLKEM_PUBLIC_BYTES:] + _KEM_LABEL).digest()
+        return Encapsulation(self.key_id, kem_ct + own_point, shared)
+
+
+class AlreadyUsed(RuntimeError):
+    def __init__(self) -> None:
+        super().__init__("an encapsulation seals one box, and this one has or was destroyed")
+
+
+class Encapsulation:
+    """A secret that only the private key can have again, for one box. Not for several threads at a time.
+
+    Python cannot reliably erase a secret: what is overwritten is the copy that lies here and waits.
+    """
+
+    __slots__ = ("_enc", "_key_id", "_shared")
+
+    def __init__(self, key_id: KeyId, enc: bytes, shared: bytes) -> None:
+        self._key_id, self._enc, self._shared = key_id, enc, bytearray(shared)
+
+    def seal(self, label: BoxLabel, bound: bytes, plaintext: bytes) -> bytes:
+        """Return what `SealingPublicKey.seal` does. Raises AlreadyUsed."""
+        if not self._shared:
+            raise AlreadyUsed
+        try:
+            ct = seal_by(self._shared, _info(label, self._key_id, bound), plaintext)
+        finally:
+            self.destroy()
+        return SealedBox(self._key_id, self._enc, ct).encode()
+
+    def destroy(self) -> None:
+        self._shared[:] = bytes(len(self._shared))
+        self._shared = bytearray()
+
 
 # A host seals every image to the same few keys, and expanding one costs a fifth of an encapsulation.
 @lru_cache(maxsize=64)
 def _load(raw: bytes) -> hpke.MLKEM768X25519PublicKey:
+    return hpke.MLKEM768X25519PublicKey(*_kem(raw))
+
+
+@lru_cache(maxsize=64)
+def _kem(raw: bytes) -> tuple[mlkem.MLKEM768PublicKey, x25519.X25519PublicKey]:
     if len(raw) != PUBLIC_KEY_BYTES:
         raise Malformed("sealing public key", f"expected {PUBLIC_KEY_BYTES} bytes, got {len(raw)}")
     try:
-        return hpke.MLKEM768X25519PublicKey(
+        return (
             mlkem.MLKEM768PublicKey.from_public_bytes(raw[:_MLKEM_PUBLIC_BYTES]),
             x25519.X25519PublicKey.from_public_bytes(raw[_MLKEM_PUBLIC_BYTES:]),
         )

@@ -15,7 +15,7 @@ from shared.errors import IntegrityFailure
 from shared.fields import Fields
 from shared.identity import ObjectId
 from shared.sealing.binding import Binding
-from shared.sealing.hpke import BoxLabel, SealingPrivateKey, SealingPublicKey
+from shared.sealing.hpke import Boxes, BoxLabel, SealingPrivateKey
 
 _SALT_BYTES = 32
 # DICOM PS3.5 table 6.2-1: PN has up to three groups of 64 characters, LO and SH fewer.
@@ -67,7 +67,7 @@ class SealedIndex:
     commitment: bytes
 
 
-def seal_index(entry: IndexEntry, binding: Binding, key: SealingPublicKey, salt: bytes) -> SealedIndex:
+def seal_index(entry: IndexEntry, binding: Binding, key: Boxes, salt: bytes) -> SealedIndex:
     """Seal `entry` beside `binding`; `salt` is 32 fresh random bytes."""
     salted = salt + entry.encode()
     return SealedIndex(key.seal(BoxLabel.INDEX, binding.encode(), salted), sha256(salted).digest())

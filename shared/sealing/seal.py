@@ -13,7 +13,7 @@ from shared.identity import RandomBytes
 from shared.sealing import object_file
 from shared.sealing.binding import Binding
 from shared.sealing.chunked import KEY_BYTES, BodyEncryptor, room_for
-from shared.sealing.hpke import BoxLabel, SealingPublicKey
+from shared.sealing.hpke import Boxes, BoxLabel
 from shared.sealing.index import IndexEntry, seal_index
 from shared.sealing.record import CaptureRecord, sign_record
 from shared.signing import EvidenceSigner
@@ -22,7 +22,8 @@ T = TypeVar("T")
 EncryptorFactory: TypeAlias = Callable[[bytes, bytes], BodyEncryptor]
 """Makes a body encryptor from (data key, context)."""
 
-_SLICE_BYTES = 256 << 10  # hashed and encrypted while still in the processor's cache
+# Hashed and encrypted while still in the processor's cache; each begins anew to wait for Python's lock.
+_SLICE_BYTES = 512 << 10
 
 
 class Sink(Protocol):
@@ -67,8 +68,8 @@ class Sealing:
     """What is decided only once the image has gone by: its grade, and the public keys that policy gives for it."""
 
     grade: str
-    data_key: SealingPublicKey
-    index_key: SealingPublicKey
+    data_key: Boxes
+    index_key: Boxes
     policy_version: int
     captured: datetime
     routes: tuple[str, ...] = ()

@@ -92,6 +92,15 @@ def as_it_lies_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_config, "STORE_SEND_CHUNKED_DATASET", True)
 
 
+def test_a_tls_record_from_a_sender_on_this_host_is_more_than_two_segments(host: Host) -> None:
+    with listening(host) as listener:
+        assert listener.port is not None
+        with socket.create_connection(("127.0.0.1", listener.port)) as sender:
+            segment_bytes = sender.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+
+    assert 2 * segment_bytes < 16_384
+
+
 @pytest.mark.usefixtures("as_it_lies_on_disk")
 def test_each_image_is_stored_as_its_exact_encoded_dataset(host: Host) -> None:
     sent = [load(name) for name in NAMES]

@@ -71,6 +71,16 @@ def test_what_came_before_a_peer_fell_silent_is_not_lost(line: Line) -> None:
     assert line.read(SHORT_S, expected=WORTH_WAITING - 5) == b"ended"
 
 
+def test_a_pdu_of_which_the_length_is_known_is_one_read(line: Line) -> None:
+    sent = bytes(range(256)) * (WORTH_WAITING // 256)
+    sender = threading.Thread(target=line.theirs.sendall, args=(sent,))
+    sender.start()
+    got = line.read(expected=len(sent))
+    sender.join()
+
+    assert got == sent
+
+
 def test_no_more_than_what_is_expected_is_waited_for(line: Line) -> None:
     sent = bytes(range(256)) * (WORTH_WAITING // 256)
     sender = threading.Thread(target=line.theirs.sendall, args=(sent + b"next",))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.sealing.hpke import (
     PUBLIC_KEY_BYTES,
+    AlreadyUsed,
     BoxLabel,
     BoxNotAuthentic,
     SealedBox,
@@ -116,3 +117,26 @@ def test_two_boxes_of_one_secret_have_nothing_in_common() -> None:
 
     assert SealedBox.parse(again).enc != SealedBox.parse(BOX).enc
     assert SealedBox.parse(again).ct != SealedBox.parse(BOX).ct
+
+
+@given(st.sampled_from(list(BoxLabel)), st.binary(max_size=100), st.binary(max_size=2000))
+def test_what_is_sealed_by_an_encapsulation_made_before_opens(label: BoxLabel, bound: bytes, plaintext: bytes) -> None:
+    box = DATA_KEY.public.encapsulate().seal(label, bound, plaintext)
+
+    assert DATA_KEY.open(label, bound, box) == plaintext
+
+
+def test_an_encapsulation_seals_one_box() -> None:
+    encapsulation = DATA_KEY.public.encapsulate()
+    encapsulation.seal(BoxLabel.DATA_KEY, BOUND, SECRET)
+
+    with pytest.raises(AlreadyUsed):
+        encapsulation.seal(BoxLabel.DATA_KEY, BOUND, SECRET)
+
+
+def test_an_encapsulation_that_was_destroyed_seals_none() -> None:
+    encapsulation = DATA_KEY.public.encapsulate()
+    encapsulation.destroy()
+
+    with pytest.raises(AlreadyUsed):
+        encapsulation.seal(BoxLabel.DATA_KEY, BOUND, SECRET)
