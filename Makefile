@@ -32,13 +32,8 @@ MEDIA_MAKERS := btrfs-progs,cryptsetup-bin,dosfstools,e2fsprogs,exfatprogs,fdisk
 # What the pages of signing in are tried with.
 BROWSER := chromium,chromium-driver
 
-# A witness of logs that is not ours. It declares a newer Python than ours and runs in ours, beside our environment.
-FOREIGN := $(VENV)/bin/uv pip install --quiet --python $(RUN) --python-version 3.12 --target $(VENV)/foreign \
-  --require-hashes --no-deps --only-binary :all: --requirement requirements/foreign.txt
-
 test:  ## run the tests (T=path for one)
 	@$(BOOTSTRAP) dev --with mosquitto,rabbitmq-server,dcmtk,faketime,age,orthanc,postgresql,shellcheck,softhsm2,golang-go,golang-golang-x-mod-dev,libnss3-tools,nwipe,poppler-utils,$(BROWSER),nvme-cli,systemd,udev,umockdev,usbguard,$(TPM),$(MEDIA_MAKERS),$(LAB)
-	@$(FOREIGN)
 	@$(RUN) -m $(if $(T),pytest -q $(T),tests)
 
 lab:  ## real USB devices in a virtual machine: make its guest, then run its scenarios (T=path for one)

@@ -1,7 +1,7 @@
 """A witness and a client of the C2SP protocol that are not ours (aics-witness, aics-tlog): ours asks it, it asks ours.
 
-`make test` installs them beside the environment (requirements/foreign.in): they declare a newer Python than the
-oldest that we run with, and run in it as they are. What stands in foreign/ is ours and only joins their parts.
+They are fetched beside the environment (requirements/foreign.in): they declare a newer Python than the oldest that we
+run with, and run in it as they are. What stands in foreign/ is ours and only joins their parts.
 """
 
 import http.client
@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from control_plane.db.models import LogWitness
 from control_plane.settings import Witnessing
 from control_plane.witnesses.asking import post_to
 from edge_agent.https import verified_context
+from provisioning.packaging.build import ROOT
 from shared.audit.record import Event
 from shared.audit.tlog.checkpoint import claimed_head
 from shared.audit.tlog.keys import NoteKey
@@ -31,19 +33,34 @@ from tests.control_plane.checkpoints.ward import Ward
 from tests.control_plane.witnesses.logs import OtherLog
 from tests.control_plane.witnesses.sites import Asking, Site, copied
 from tests.fakes.ports import free_port
+from tests.lab import cache
 from tests.vectors.given import FOLDER
 
 SEED = bytes(range(32))
 SCRIPTS = Path(__file__).parent / "foreign"
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(sys.prefix) / "foreign")}
+PINNED = ROOT / "requirements" / "foreign.txt"
 VECTORS = sorted((FOLDER / "log-checkpoint").glob("*.json"))
 # tlog-cosignature: a time "MUST NOT exceed 2^63 - 1", which aics-tlog 0.2.1 does not look at.
 STRICTER = {"answer-bad-time-too-large.json"}
 
 
+@lru_cache(1)
+def environment() -> dict[str, str]:
+    site = cache.kept("foreign-witness", cache.key(PINNED.read_bytes()), _fetch)
+    return os.environ | {"PYTHONPATH": str(site)}
+
+
+def _fetch(site: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--quiet", "install", "--target", str(site), "--python-version", "3.12",
+         "--only-binary=:all:", "--no-deps", "--require-hashes", "--requirement", str(PINNED)],
+        check=True, timeout=300,
+    )  # fmt: skip
+
+
 def foreign(*command: str) -> str:
     done = subprocess.run(
-        [sys.executable, *command], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, check=True, timeout=300
+        [sys.executable, *command], env=environment(), stdout=subprocess.PIPE, text=True, check=True, timeout=300
     )
     return done.stdout
 
@@ -81,7 +98,7 @@ class ForeignWitness:
         self.run("add-log", "--origin", log.name, "--vkey", log.vkey)
         command = [sys.executable, "-m", "aics_witness", "serve", "--config", self._config]
         process = subprocess.Popen(
-            [*command, "--listen", f"127.0.0.1:{self._port}"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
+            [*command, "--listen", f"127.0.0.1:{self._port}"], env=environment(), stderr=subprocess.PIPE, text=True
         )
         assert process.stderr is not None
         assert any("listening on" in line for line in process.stderr)
