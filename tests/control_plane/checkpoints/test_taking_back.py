@@ -139,9 +139,9 @@ def test_a_host_that_the_log_lost_is_named_by_its_own_word_and_delivers_once_it_
     assert restored.shows_itself()
     assert restored.shows_itself()
     assert f"CT late: a machine shows that it is {name}" in ward.gaps()
-    ward.folders.revoked.write_bytes(b"no list")
+    ward.folders.revoked.mkdir()
     assert "a machine shows" not in ward.gaps()  # whether it was revoked cannot be told; the status goes on
-    ward.folders.revoked.unlink()
+    ward.folders.revoked.rmdir()
     (shown,) = json.loads(ward.people("GET", "/api/v1/hosts/asks").body)["claims"]
     assert (shown["host"], shown["asset"], shown["layers"]) == (name, "CT late", [])
     assert restored.records(Event.HOST_ASKED) == 1  # what it repeats is no news
