@@ -220,7 +220,7 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert wait_until(lambda: len(site.objects()) == 5, 120) is not None
             assert site.datasets() == sorted_datasets(FIRST, SECOND, LATER, LAST, THIRDS)
             assert wait_until(
-                lambda: site.person("audit", "verify").get(host_of(late), {}).get("state") == "verified", 30
+                lambda: site.person("audit", "verify").get(host_of(late), {}).get("state") == "verified", 120
             )
             site.on_the_machine("settle-restore", "--reason", "CT 1 sent it again from the console").succeeded()
 
