@@ -37,7 +37,7 @@ from shared.canonical import Json
 from shared.errors import Refused
 from shared.fields import Fields
 
-RESTORED = "restored"
+RESTORED, _SETTLED = "restored", "restored and settled: "
 _MOST_NAMED = 5
 
 
@@ -83,6 +83,12 @@ def unsettled(session: Session) -> Restored | None:
     return None if fact is None else Restored.parse(fact.value)
 
 
+def settled(session: Session) -> Iterator[Restored]:
+    """Yield what this centre was restored from before, by what people settled since. Raises Malformed."""
+    for text in session.scalars(select(Fact.value).where(Fact.name.startswith(_SETTLED))):
+        yield Restored.parse(text)
+
+
 def end_what_opens_again(session: Session, now: datetime) -> None:
     """End what an older database calls open, and what may have been used up, refused or ended since it was copied."""
     for opens in (PersonSession, SignInLink, SignInStep, LapsedAskRow):
@@ -113,6 +119,7 @@ class RestoreSettling:
         if restored is None:
             raise NotRestored
         session.delete(session.get_one(Fact, RESTORED))
+        session.merge(Fact(name=f"{_SETTLED}{restored.label}", value=restored.text()))
         who, what = (Participant("person", person, True),), (Subject("backup", restored.label),)
         private: dict[str, Json] = {"reason": reason}
         self._journal.append(

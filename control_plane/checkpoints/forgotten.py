@@ -6,7 +6,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.backup.restored import unsettled
+from control_plane.backup.restored import Restored, settled, unsettled
 from control_plane.checkpoints import rows
 from control_plane.db.models import AuditRow, BarredCertificate, Certificate, Host, LogLoss
 from control_plane.db.transactions import in_one_commit
@@ -80,7 +80,19 @@ def _is_of_before_a_restore(session: Session, shown: x509.Certificate) -> bool:
     By then the log may have grown past what is lost, so that no finding says any more where the loss begins.
     """
     restored = unsettled(session)
-    return restored is not None and restored.begun - _BACKDATED <= shown.not_valid_before_utc <= restored.when
+    return restored is not None and _is_between(restored, shown)
+
+
+def began_before_a_settled_restore(session: Session, shown: x509.Certificate) -> bool:
+    """Return the same of restores that people have settled: good enough for whoever decides about one host.
+
+    A host that was off all that time shows how far the log went to nobody, once its certificate for TLS has ended.
+    """
+    return any(_is_between(restored, shown) for restored in settled(session))
+
+
+def _is_between(restored: Restored, shown: x509.Certificate) -> bool:
+    return restored.begun - _BACKDATED <= shown.not_valid_before_utc <= restored.when
 
 
 def _covers(session: Session, loss: LogLoss, shown: x509.Certificate) -> bool:

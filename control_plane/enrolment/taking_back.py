@@ -15,7 +15,7 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.checkpoints.forgotten import began_within_a_loss
+from control_plane.checkpoints.forgotten import began_before_a_settled_restore, began_within_a_loss
 from control_plane.db.models import Certificate, Fact, Host, TwoPersonRequest
 from control_plane.db.transactions import in_one_commit, snapshot
 from control_plane.enrolment import authority, codes, tombstones
@@ -242,7 +242,8 @@ class TakingBack:
             raise NotTakenBack("it was revoked since")
         if session.scalar(select(Host.host_id).where(Host.evidence_spki == proved.key.spki)) is not None:
             raise NotTakenBack("its key is another host's")
-        if not began_within_a_loss(session, proved.certificate):
+        began = proved.certificate
+        if not (began_within_a_loss(session, began) or began_before_a_settled_restore(session, began)):
             raise NotTakenBack("its certificate is not of a time of which the log lost anything")
         tombstones.verify_none(session, proved.claim.asset, proved.claim.machine)
 

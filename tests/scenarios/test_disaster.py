@@ -198,13 +198,13 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
         assert "status" in restored
         with site.centre():
             assert send(first, LAST) == 0
-            assert wait_until(lambda: len(site.objects()) == 4, 60) is not None
+            assert wait_until(lambda: len(site.objects()) == 4, 120) is not None
             assert site.datasets() == sorted_datasets(FIRST, SECOND, LATER, LAST)
             assert before <= site.objects()
             # The host's own journal says what the lost machine had acknowledged, and it is named.
-            assert wait_until(lambda: any(lost in gap for gap in site.gaps()), 60) is not None
+            assert wait_until(lambda: any(lost in gap for gap in site.gaps()), 120) is not None
             assert any("restored from backup" in gap for gap in site.gaps())
-            assert wait_until(lambda: not any("not heard since" in gap for gap in site.gaps()), 30) is not None
+            assert wait_until(lambda: not any("not heard since" in gap for gap in site.gaps()), 120) is not None
             assert {host["doubt"] for host in site.person("status")["hosts"]} == {""}
             verdicts = site.person("audit", "verify")
             assert {host_of(one), host_of(other), "control-plane"} <= verdicts.keys()
@@ -215,18 +215,18 @@ def test_all_hosts_go_on_after_the_machine_is_lost_and_nothing_from_before_the_b
             assert any(lost in gap for gap in site.gaps())
             # One that was enrolled after the backup says so itself, and the only administrator takes it back.
             shows = f"CT 3: a machine shows that it is {host_of(late)}"
-            assert wait_until(lambda: any(shows in gap for gap in site.gaps()), 60) is not None
+            assert wait_until(lambda: any(shows in gap for gap in site.gaps()), 120) is not None
             site.person("host", "take-back", host_of(late), "--reason", "enrolled after the backup")
-            assert wait_until(lambda: len(site.objects()) == 5, 90) is not None
+            assert wait_until(lambda: len(site.objects()) == 5, 120) is not None
             assert site.datasets() == sorted_datasets(FIRST, SECOND, LATER, LAST, THIRDS)
             assert wait_until(
-                lambda: site.person("audit", "verify").get(host_of(late), {}).get("state") == "verified", 30
+                lambda: site.person("audit", "verify").get(host_of(late), {}).get("state") == "verified", 120
             )
             site.on_the_machine("settle-restore", "--reason", "CT 1 sent it again from the console").succeeded()
 
             assert not any("restore" in gap or lost in gap for gap in site.gaps())
             site.publish()
             assert (
-                wait_until(lambda: {host["policy_in_force"] for host in site.person("status")["hosts"]} == {2}, 30)
+                wait_until(lambda: {host["policy_in_force"] for host in site.person("status")["hosts"]} == {2}, 120)
                 is not None
             )

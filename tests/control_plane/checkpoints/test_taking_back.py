@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from control_plane.backup.restored import RESTORED, RestoreSettling
+from control_plane.backup.restored import Restored as Backup
 from control_plane.db.models import Fact
 from control_plane.enrolment.authority import Kind
 from control_plane.enrolment.taking_back import TAKE_BACK, said_of
 from edge_agent.config import load_identity
 from edge_agent.enrol.claiming import Claiming, write_claim
+from edge_agent.enrol.lapsed import AskTurnedDown
 from shared.audit.batch import sign_batch
 from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, compose
 from shared.enrolment.claim import ClaimFile, HostClaim, sign_claim
@@ -139,9 +142,9 @@ def test_a_host_that_the_log_lost_is_named_by_its_own_word_and_delivers_once_it_
     assert restored.shows_itself()
     assert restored.shows_itself()
     assert f"CT late: a machine shows that it is {name}" in ward.gaps()
-    ward.folders.revoked.write_bytes(b"no list")
+    ward.folders.revoked.mkdir()
     assert "a machine shows" not in ward.gaps()  # whether it was revoked cannot be told; the status goes on
-    ward.folders.revoked.unlink()
+    ward.folders.revoked.rmdir()
     (shown,) = json.loads(ward.people("GET", "/api/v1/hosts/asks").body)["claims"]
     assert (shown["host"], shown["asset"], shown["layers"]) == (name, "CT late", [])
     assert restored.records(Event.HOST_ASKED) == 1  # what it repeats is no news
@@ -200,6 +203,30 @@ def test_a_host_that_the_log_lost_is_revoked_by_its_own_word_and_stays_so(ward: 
     ward.door.centre._standings.rebuild()
     verdicts = json.loads(ward.people("POST", "/api/v1/audit/verify", {}).body)
     assert verdicts["certificates"]["state"] == "verified", verdicts
+
+
+def test_a_host_that_was_off_until_the_restore_was_settled_is_taken_back_all_the_same(ward: Ward) -> None:
+    """It shows to nobody how far the log went, as one does not whose certificate for TLS has ended meanwhile."""
+    copied, begun = ward.copy(), ward.clock.now()
+    late = ward.enrol("CT late")
+    ward.restore(copied, with_mark=False, with_list=True)
+    restored, centre = Restored.__new__(Restored), ward.door.centre
+    restored.ward, restored.late = ward, late
+    assert not restored.shows_itself()  # control: nothing is known to be lost
+
+    with centre._database.begin() as session:
+        session.add(Fact(name=RESTORED, value=Backup("20261129T220017Z-47f7", begun, 9, ward.clock.now()).text()))
+    RestoreSettling(centre._database, centre._journal).settle("ada", "looked through")
+    with pytest.raises(AskTurnedDown):
+        late.renewal.regain()
+    assert restored.shows_itself()
+    assert json.loads(restored.take_back().body)["done"] is True
+    assert not late.renewal.regain()
+    (ask,) = json.loads(ward.people("GET", "/api/v1/hosts/asks").body)["asks"]
+    approval: dict[str, object] = {"fingerprint": ask["fingerprint"]}
+    assert ward.people("POST", f"/api/v1/hosts/{late.host_id}/approval", approval).status == 200
+    assert late.renewal.regain()
+    assert restored.delivers() == 200
 
 
 def test_what_was_forged_is_taken_for_nobody(ward: Ward) -> None:
