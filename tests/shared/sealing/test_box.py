@@ -16,6 +16,7 @@ from shared.sealing.hpke import (
     WrongKey,
 )
 from tests.shared.made import DATA_KEY, INDEX_KEY, flipped
+from tests.vectors.second_reader import open_box
 
 BOUND, SECRET = b"a binding", b"a data key of thirty-two bytes.."
 BOX = DATA_KEY.public.seal(BoxLabel.DATA_KEY, BOUND, SECRET)
@@ -121,9 +122,12 @@ def test_two_boxes_of_one_secret_have_nothing_in_common() -> None:
 
 @given(st.sampled_from(list(BoxLabel)), st.binary(max_size=100), st.binary(max_size=2000))
 def test_what_is_sealed_by_an_encapsulation_made_before_opens(label: BoxLabel, bound: bytes, plaintext: bytes) -> None:
-    box = DATA_KEY.public.encapsulate().seal(label, bound, plaintext)
+    seed = bytes(range(32))
+    key = SealingPrivateKey(seed)
+    box = key.public.encapsulate().seal(label, bound, plaintext)
 
-    assert DATA_KEY.open(label, bound, box) == plaintext
+    assert key.open(label, bound, box) == plaintext
+    assert open_box(box, seed, label.value, bound) == plaintext
 
 
 def test_an_encapsulation_seals_one_box() -> None:
