@@ -54,6 +54,6 @@ class DatedAhead:
         return [_words(asset or source, happened, count) for source, asset, happened, count in found]
 
 
-def _words(name: str, happened: int, count: int) -> str:
-    until = clocks.text(_EPOCH + timedelta(microseconds=happened))
+def _words(name: str, happened: int | None, count: int) -> str:
+    until = clocks.text(_EPOCH + timedelta(microseconds=happened or 0))
     return f"{name}: {count} of its audit records are dated up to {until}, which is to come; look at its clock"
