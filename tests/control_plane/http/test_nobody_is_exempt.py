@@ -47,7 +47,7 @@ def tokens(door: Open) -> dict[str, str]:
 
 
 def unrecorded(door: Open, tokens: dict[str, str]) -> list[tuple[str, str, str]]:
-    """Go each way, and return those that were answered and left no record."""
+    """Go each way, and return those that left no record, although they were not forbidden."""
     found = []
     door.centre._following._followers.clear()
     for method, path in ways(door):
@@ -59,7 +59,7 @@ def unrecorded(door: Open, tokens: dict[str, str]) -> list[tuple[str, str, str]]
                 {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
             )
             answer = door.people(method, path.replace("{name}", "0/000.p/1"), sent, **headers)
-            if answer.status < 300 and read_by(door, person) == before:
+            if answer.status not in (403, 409) and read_by(door, person) == before:
                 found.append((person, method, path))
     return found
 
