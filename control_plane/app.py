@@ -11,6 +11,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 from control_plane import first_start
 from control_plane.audit_log.archiving import Archiving
+from control_plane.audit_log.dated_ahead import DatedAhead
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.finding import AuditFinding
 from control_plane.audit_log.following import Following
@@ -471,6 +472,7 @@ class ControlPlane:
                     *self._log.gaps(),
                     *self._witnesses.gaps(),
                     *self._silent.gaps(),
+                    *DatedAhead(self._database, self._clock).gaps(),
                     *self._standings.gaps(),
                     *self._taking_back.gaps(),
                 ),

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import certificates, sql
+from control_plane.audit_log.dated_ahead import Ahead, dated_ahead
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.index import verify_index
 from control_plane.audit_log.journal import CentreJournal
@@ -94,7 +95,8 @@ class AuditReading:
             return self._proved(session, kept)
 
     def _proved(self, session: Session, kept: Sequence[str]) -> dict[str, SourceVerdict]:
-        verdicts = {source: self._verdict(session, source) for source in sql.sources(session)}
+        ahead = dated_ahead(session)
+        verdicts = {source: self._verdict(session, source, ahead.get(source)) for source in sql.sources(session)}
         merkle = _merkle(verify_log(session, self._journal.sequencer.key, kept))
         return {**verdicts, MERKLE_LOG: merkle, CERTIFICATES: _certificates(session)}
 
@@ -118,7 +120,7 @@ class AuditReading:
                 gaps = tuple(_accepted_gaps(session, source, self._key_of(source)))
                 yield from _batches(session, source, {gap.last for gap in gaps})
 
-    def _verdict(self, session: Session, source: str) -> SourceVerdict:
+    def _verdict(self, session: Session, source: str, ahead: Ahead | None) -> SourceVerdict:
         records, key_of = sql.count(session, source), self._key_of(source)
         gaps = tuple(_accepted_gaps(session, source, key_of))
         try:
@@ -126,8 +128,9 @@ class AuditReading:
                 verify_chain(source, held, signed, key_of, gaps)
         except AuditAltered as exc:
             return SourceVerdict(records, ChainState.ALTERED, exc.seq, exc.why)
-        lost = "; ".join(f"{gap.first} to {gap.last} are lost, which record {gap.by} accepts" for gap in gaps)
-        return SourceVerdict(records, ChainState.VERIFIED, None, lost)
+        said = [f"{gap.first} to {gap.last} are lost, which record {gap.by} accepts" for gap in gaps]
+        said += [ahead.text()] if ahead is not None else []
+        return SourceVerdict(records, ChainState.VERIFIED, None, "; ".join(said))
 
     def _key_of(self, source: str) -> KeyOf:
         known: dict[KeyId, EvidencePublicKey] = {}

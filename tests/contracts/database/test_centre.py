@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from sqlalchemy import select
+from sqlalchemy import event, select
 
 from control_plane.db.engine import close_database
 from control_plane.db.models import Certificate, EnrolmentCodeRow, Host
@@ -254,6 +254,31 @@ def test_a_server_that_was_away_is_said_to_be_and_used_again_once_it_is_back(
     bench.receive(image)
 
     assert bench.read(image) == image.dataset
+    close_database(bench.database)
+
+
+def test_a_batch_that_postgresql_was_restarted_in_is_held_whole_or_not_at_all_and_may_come_again(
+    postgresql: Server, tmp_path: Path
+) -> None:
+    bench = Bench(tmp_path / "centre", url=postgresql.new_database())
+    host = bench.enrol()
+    for _ in range(20):
+        host.note()
+    assert host.deliver(1, 5) == 5
+
+    # What listens is called when all of a batch is sent, and before COMMIT is.
+    event.listen(bench.engine, "commit", lambda _connection: postgresql.stop("immediate"), once=True)
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            host.deliver(6, 20)
+    finally:
+        postgresql.start()
+
+    assert len(bench.events(str(host.host_id))) == 5
+    assert host.deliver(6, 20) == host.deliver(6, 20) == 20
+    verdicts = bench.reading.prove()
+    assert (verdicts[str(host.host_id)].records, verdicts[str(host.host_id)].state) == (20, "verified")
+    assert verdicts["merkle-log"].state == "verified"
     close_database(bench.database)
 
 

@@ -1,0 +1,64 @@
+"""Records that are dated later than they arrived, on every engine: said while their time is to come, and for good."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from control_plane.audit_log.dated_ahead import TOLERATED, DatedAhead
+from control_plane.audit_log.reading import ChainState
+from control_plane.db.engine import close_database
+from tests.contracts.database.conftest import Place
+from tests.control_plane.vault.bench import Bench, HostBench
+
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture
+def bench(place: Place, tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path / "centre", url=place.url)
+    yield bench
+    close_database(bench.database)
+
+
+def delivered(bench: Bench, ahead: timedelta) -> HostBench:
+    """Have a host deliver three records; the last two were made by a clock that is ahead."""
+    host = bench.enrol()
+    host.note()
+    bench.clock.advance(ahead)
+    host.note()
+    host.note()
+    bench.clock.advance(-ahead)
+    host.deliver(1, 3)
+    return host
+
+
+def test_records_of_a_time_to_come_are_an_alert_until_then_and_named_by_verification_for_good(bench: Bench) -> None:
+    host, said = delivered(bench, 2 * TOLERATED), DatedAhead(bench.database, bench.clock)
+
+    (gap,) = said.gaps()
+    assert "CT 1: 2 of its audit records are dated up to 2026-03-01T08:10:00.000000Z, which is to come" in gap
+    bench.clock.advance(2 * TOLERATED)
+    assert said.gaps() == []
+    verdict = bench.reading.prove()[str(host.host_id)]
+    assert (verdict.state, verdict.first_bad) == (ChainState.VERIFIED, None)
+    assert verdict.why == "2 dated more than 5 minutes later than they arrived, the first is 2"
+
+
+def test_a_clock_that_is_a_little_ahead_is_nothing_to_look_into(bench: Bench) -> None:
+    """The control: who looks at nothing but the order of records would name these too."""
+    host = delivered(bench, TOLERATED - SECOND)
+
+    assert DatedAhead(bench.database, bench.clock).gaps() == []
+    assert bench.reading.prove()[str(host.host_id)].why == ""
+
+
+def test_a_host_that_was_offline_for_weeks_is_not_ahead(bench: Bench) -> None:
+    host = bench.enrol()
+    host.note()
+    bench.clock.advance(timedelta(weeks=5))
+    host.deliver(1, 1)
+
+    assert DatedAhead(bench.database, bench.clock).gaps() == []
+    assert bench.reading.prove()[str(host.host_id)].why == ""

@@ -1,0 +1,84 @@
+"""Every way to the log that the people's door has leaves a record, whoever goes it; no setting takes one away."""
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from control_plane.audit_log.reading import AuditReading
+from control_plane.settings import Settings
+from tests.control_plane.http.conftest import Open
+from tests.control_plane.http.test_hosts_life import post
+
+# No reading of the log: what follows are the answers to a question that was recorded; the other tells it something.
+ELSEWHERE = {"/api/v1/audit/follow/{name}", "/api/v1/log/accept-loss"}
+ASKED: dict[str, Any] = {
+    "/api/v1/audit/find": {"question": {"person": "nobody"}},
+    "/api/v1/audit/who-touched": {"patient": "nobody"},
+    "/api/v1/audit/archive": {"question": {"event": "audit.read"}},
+    "/api/v1/audit/archive/opened": {"question": {"event": "audit.read"}},
+    "/api/v1/audit/follow": {},
+    "/api/v1/audit/verify": {},
+    "/api/v1/log/proof": {"source": "control-plane", "seq": 1},
+}
+
+
+def read_by(door: Open, person: str) -> int:
+    shown = door.centre._people_services().audit.tail(100_000)
+    return sum(one["event"] == "audit.read" and one["who"][0]["name"] == person for one in shown)  # type: ignore[index, call-overload]
+
+
+def ways(door: Open) -> list[tuple[str, str]]:
+    described = json.loads(door.signed_in("GET", "/api/v1/openapi.json").body)
+    return [
+        (method.upper(), path)
+        for path, methods in described["paths"].items()
+        if path.startswith(("/api/v1/audit/", "/api/v1/log/")) and path not in ELSEWHERE
+        for method in methods
+    ]
+
+
+@pytest.fixture(scope="module")
+def tokens(door: Open) -> dict[str, str]:
+    roles = {"iris": "auditor", "mara": "administrator"}
+    answers = {name: post(door, "/api/v1/people", {"name": name, "role": role}) for name, role in roles.items()}
+    return {name: json.loads(answer.body)["token"] for name, answer in answers.items()}
+
+
+def unrecorded(door: Open, tokens: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Go each way, and return those that left no record, although they were not forbidden."""
+    found = []
+    door.centre._following._followers.clear()
+    for method, path in ways(door):
+        body = ASKED.get(path)
+        sent = None if body is None else json.dumps(body).encode()
+        for person, token in tokens.items():
+            before, headers = (
+                read_by(door, person),
+                {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+            )
+            answer = door.people(method, path.replace("{name}", "0/000.p/1"), sent, **headers)
+            if answer.status not in (403, 409) and read_by(door, person) == before:
+                found.append((person, method, path))
+    return found
+
+
+def test_each_way_to_the_log_is_a_record_for_whoever_goes_it(door: Open, tokens: dict[str, str]) -> None:
+    assert ASKED.keys() < {path for _, path in ways(door)}
+    assert unrecorded(door, tokens) == []
+
+
+def test_a_way_that_leaves_no_record_is_found(
+    door: Open, tokens: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AuditReading, "_note", lambda *_: None)
+
+    assert {path for _, _, path in unrecorded(door, tokens)} == {
+        f"/api/v1/audit/{way}" for way in ("records", "verify", "export")
+    }
+
+
+def test_no_setting_is_a_switch_that_could_turn_recording_off() -> None:
+    """One that is added has to be looked at here."""
+    assert {field.name for field in dataclasses.fields(Settings) if field.type in (bool, "bool")} == {"with_broker"}
