@@ -118,7 +118,7 @@ class HttpsDoor:
             reused = self._connection.sock is not None
             try:
                 return self._once(method, path, body, headers)
-            except (http.client.RemoteDisconnected, ConnectionError):
+            except (http.client.RemoteDisconnected, ConnectionError, ssl.SSLEOFError):
                 # A kept connection that the other side closed meanwhile; every request of ours may be repeated.
                 if not reused:
                     raise

@@ -1,5 +1,6 @@
 """Delivery: oldest first, and nothing leaves the spool without the vault's receipt."""
 
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -201,6 +202,21 @@ def test_a_connection_that_was_closed_meanwhile_is_opened_again(centre: Centre, 
     host.capture()
     deliver.deliver_oldest()
     door._connection.sock.shutdown(2)
+    host.capture(uid="1.2.4")
+
+    assert deliver.deliver_oldest() is Delivery.DELIVERED
+
+
+def test_a_connection_whose_end_shows_while_it_is_written_to_is_opened_again(
+    centre: Centre, host: Host, door: HttpsDoor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ended(_data: bytes) -> None:
+        raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "EOF occurred in violation of protocol")
+
+    deliver = uploader(host, door)
+    host.capture()
+    deliver.deliver_oldest()
+    monkeypatch.setattr(door._connection.sock, "sendall", ended)
     host.capture(uid="1.2.4")
 
     assert deliver.deliver_oldest() is Delivery.DELIVERED
