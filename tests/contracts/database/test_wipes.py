@@ -22,7 +22,9 @@ def test_orders_survive_the_loss_of_the_centre_with_all_that_proves_them(place: 
     kept = Kept.new(tmp_path, place.url)
     desk = Desk(kept.bench, kept.spare)
     desk.policy = dataclasses.replace(POLICY, approvals=2)
-    requested, running, verified = desk.order(), desk.order(), desk.order()
+    requested, running, verified = (
+        desk.order(drive=dataclasses.replace(wipes.drive_of(wipes.DISK), serial=serial, wwn="")) for serial in "123"
+    )
 
     def approve(person: str) -> object:
         try:
@@ -50,7 +52,7 @@ def test_orders_survive_the_loss_of_the_centre_with_all_that_proves_them(place: 
     assert [again.state(one) for one in (requested, running, verified)] == ["requested", "running", "verified"]
     assert again.desk.orders.waiting(again.host.host_id) == (True, ())
     again.desk.intake.take_report(again.host.host_id, verified.ticket_id, report)
-    again.report(running, medium=wipes.DISK)
+    again.report(running)
     assert again.state(running) == "verified"
     for database in (kept.bench.database, again.bench.database):
         close_database(database)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,6 @@ from tests.control_plane.cli.conftest import Administrator
 from tests.control_plane.cli.test_hosts import Terminal, enrolled
 from tests.fakes.host import Host
 from tests.fakes.signers import CentreKeys
-from tests.shared import made
 from tests.shared.made import policy
 from tests.shared.sanitization import wipes
 from tests.shared.sanitization.tickets import POLICY as WIPE
@@ -80,17 +80,20 @@ class HostSide:
 
 
 def now(report: WipeReport, ticket: Ticket) -> WipeReport:
-    """Return the report as of a wipe that began when its ticket was issued."""
-    by = ticket.issued - made.NOW
+    """Return the report as of a wipe that began when its ticket was issued, and took a thousandth of its time."""
+
+    def at(moment: datetime) -> datetime:
+        return ticket.issued + (moment - wipes.STARTED) / 1000
+
     (step,), (check,) = report.steps, report.checks
     assert step.ended is not None
     assert check.ended is not None
     return dataclasses.replace(
         report,
-        started=report.started + by,
-        ended=report.ended + by,
-        steps=(dataclasses.replace(step, started=step.started + by, ended=step.ended + by),),
-        checks=(dataclasses.replace(check, started=check.started + by, ended=check.ended + by),),
+        started=at(report.started),
+        ended=at(report.ended),
+        steps=(dataclasses.replace(step, started=at(step.started), ended=at(step.ended)),),
+        checks=(dataclasses.replace(check, started=at(check.started), ended=at(check.ended)),),
     )
 
 

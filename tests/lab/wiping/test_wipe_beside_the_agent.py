@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from provisioning.demo.processes import run
+from shared.sanitization.exchange import ASKED_FILE
 from tests.lab.centre import centre
 from tests.lab.guard import package
 from tests.lab.image import Image
@@ -59,6 +60,8 @@ def connected(tmp_path: Path, guest_image: Image) -> Iterator[tuple[Hospital, La
             put_technician(lab)
             until("the agent has the policy", lambda: "policy_in_force" in json.dumps(host_of(hospital)), 300, 2)
             until("the guard has it too", partial(has_policy, lab), 300, 2)
+            # By that policy it has asked once, and will not by itself for the better part of an hour.
+            lab.guest.await_there(f"{AGENT}/wipe-tickets/{ASKED_FILE}", 300)
             yield hospital, lab
 
 
@@ -84,7 +87,7 @@ def test_a_ticket_comes_by_itself_and_the_agent_brings_what_the_technician_did(
     drive = host.drives.nvme("BES1DE", "nvme0n1", LARGE, "slot0")
     fill(drive)
     order = order_for(hospital, drives(host)["BES1DE"])
-    host.guest.await_there(f"{AGENT}/wipe-tickets/{order}.ticket", 120)
+    host.guest.await_there(f"{AGENT}/wipe-tickets/{order}.ticket", 300)
     assert host.guest.run(f"stat --format=%U {AGENT}/wipe-tickets/{order}.ticket").out.strip() == "leadglass"
 
     steps = [
