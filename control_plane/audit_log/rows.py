@@ -6,6 +6,7 @@ Within a group of commits what its members keep is written once for all of them,
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
@@ -32,9 +33,11 @@ _LAST_STATEMENT = (
 )
 
 
-@dataclass(frozen=True)
-class New:
-    """A record that is to be kept, as it came and as it reads, with its leaf and what its private part is about."""
+class New(NamedTuple):
+    """A record that is to be kept, as it came and as it reads, with its leaf and what its private part is about.
+
+    A tuple, because each record makes one.
+    """
 
     record: AuditRecord
     stored: StoredRecord
@@ -174,5 +177,7 @@ def _insert_new(session: Session, into: str, rows: Sequence[driver.Values]) -> N
 
 
 def _as_stored(session: Session, instant: datetime) -> object:
-    written = _RECEIVED.type.bind_processor(session.get_bind().dialect)
+    """Return an instant as the driver takes it, in the one form that the column has."""
+    dialect = session.get_bind().dialect
+    written = _RECEIVED.type.dialect_impl(dialect).bind_processor(dialect)
     return instant if written is None else written(instant)

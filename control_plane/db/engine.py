@@ -112,7 +112,8 @@ def _engine(url: URL) -> Engine:
     if url.drivername != "sqlite":
         # What the URL says itself goes before.
         url = url.set(query={"connect_timeout": _CONNECT_TIMEOUT_S, **url.query})
-    engine = create_engine(url, pool_pre_ping=True)
+    # A server may have gone meanwhile; a file has not, and asking costs every transaction.
+    engine = create_engine(url, pool_pre_ping=url.drivername != "sqlite")
     event.listen(engine, "handle_error", _translate)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _make_durable)

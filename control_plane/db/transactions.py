@@ -52,7 +52,7 @@ def in_one_commit(database: sessionmaker[Session], work: Callable[[Session], T])
 def _write_alone(session: Session) -> None:
     """Begin a transaction that sees everything committed before it and that no other `work` overlaps."""
     if session.get_bind().dialect.name == "sqlite":
-        session.execute(text("BEGIN IMMEDIATE"))
+        session.connection().exec_driver_sql("BEGIN IMMEDIATE")
         return
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     # What the transaction sees is fixed by its first query, and this is none: it waits first and looks then. A table
@@ -68,7 +68,7 @@ def snapshot(database: sessionmaker[Session]) -> Iterator[Session]:
     """
     with answering(), database() as session:
         if session.get_bind().dialect.name == "sqlite":
-            session.execute(text("BEGIN"))
+            session.connection().exec_driver_sql("BEGIN")
         else:
             session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         yield session
