@@ -60,8 +60,8 @@ class Arrival:
 def head(session: Session, source: str) -> ChainHead:
     """Return the last record held of `source`."""
     settle(session, source)
-    row = driver.run(session, _LAST, (source,)).first()
-    return ChainHead(row.seq, row.leaf) if row else ChainHead()
+    row = driver.run(session, _LAST, (source,)).fetchone()
+    return ChainHead(*row) if row else ChainHead()
 
 
 def last_statement(session: Session, source: str) -> AuditStatement | None:

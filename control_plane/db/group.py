@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.db import driver
 from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
@@ -91,8 +92,8 @@ class _Waiting:
     def attempt(self, session: Session, gathered: Gathered) -> None:
         """Run within a transaction that others are in too."""
         self._result, self._error = None, None
-        before, connection = gathered.mark(), session.connection()
-        connection.exec_driver_sql("SAVEPOINT member")
+        before = gathered.mark()
+        driver.run(session, "SAVEPOINT member")
         try:
             self._result = self._work(session)
             session.flush()
@@ -100,9 +101,9 @@ class _Waiting:
             self._error = exc
             # What the session remembers may be of what is taken back.
             session.expunge_all()
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT member")
+            driver.run(session, "ROLLBACK TO SAVEPOINT member")
             gathered.back_to(before)
-        connection.exec_driver_sql("RELEASE SAVEPOINT member")
+        driver.run(session, "RELEASE SAVEPOINT member")
 
     def alone(self, database: sessionmaker[Session]) -> None:
         self._error = None
