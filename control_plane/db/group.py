@@ -16,11 +16,12 @@ T = TypeVar("T")
 class Gathered(Protocol):
     """What the members of a group do once for all of them, at its end."""
 
-    def mark(self) -> tuple[int, ...]:
-        """Return how much has been gathered so far."""
+    @property
+    def count(self) -> int:
+        """How much has been gathered so far."""
 
-    def back_to(self, mark: Any) -> None:
-        """Forget what was gathered since `mark`, since the member that did is taken back."""
+    def back_to(self, count: int) -> None:
+        """Forget what was gathered beyond `count`, since the member that did is taken back."""
 
     def finish(self) -> None: ...
 
@@ -92,7 +93,7 @@ class _Waiting:
     def attempt(self, session: Session, gathered: Gathered) -> None:
         """Run within a transaction that others are in too."""
         self._result, self._error = None, None
-        before = gathered.mark()
+        before = gathered.count
         driver.run(session, "SAVEPOINT member")
         try:
             self._result = self._work(session)
