@@ -1,11 +1,12 @@
 """Records as rows: the end of a chain, and one more record or statement after it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Dialect, bindparam, select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.pieces import Piece, cut
@@ -65,7 +66,7 @@ def last_statement(session: Session, source: str) -> AuditStatement | None:
 def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
     """Keep records and enter them in the Merkle log, in a transaction of `in_one_commit`. Raises LogAltered."""
     entry = sequencer.enter(session, [one.leaf for one in arrival.new])
-    stamp, source = _as_stored(session, arrival.received), arrival.source
+    stamp, source = _stamp(session.get_bind().dialect)(arrival.received), arrival.source
     records, subjects = list[driver.Values](), list[driver.Values]()
     for at, (record, stored, leaf, about) in enumerate(arrival.new, entry):
         event = record.event.value
@@ -109,8 +110,7 @@ def _insert_new(session: Session, into: str, rows: Sequence[driver.Values]) -> N
     driver.insert(session, into, rows, "ON CONFLICT DO NOTHING")
 
 
-def _as_stored(session: Session, instant: datetime) -> object:
-    """Return an instant as the driver takes it, in the one form that the column has."""
-    dialect = session.get_bind().dialect
-    written = _RECEIVED.type.dialect_impl(dialect).bind_processor(dialect)
-    return instant if written is None else written(instant)
+@lru_cache
+def _stamp(dialect: Dialect) -> Callable[[datetime], object]:
+    """Return what makes an instant what the driver takes, in the one form that the column has."""
+    return _RECEIVED.type.dialect_impl(dialect).bind_processor(dialect) or (lambda instant: instant)
