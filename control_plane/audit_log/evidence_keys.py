@@ -53,10 +53,10 @@ class EvidenceKeys:
 
     def of_active_host_in(self, session: Session, host_id: HostId) -> EvidencePublicKey:
         """Do the same by what `session` sees."""
-        rows = driver.run(session, _OF_HOST, (Kind.EVIDENCE.value, str(host_id))).all()
-        if not rows or rows[0].standing in ENDED:
+        rows = driver.run(session, _OF_HOST, (Kind.EVIDENCE.value, str(host_id))).fetchall()
+        if not rows or rows[0][1] in ENDED:
             raise HostUnknown(host_id)
-        spki, pems = driver.blob(rows[0].evidence_spki), [row.pem for row in rows if row.pem is not None]
+        spki, pems = driver.blob(rows[0][0]), [pem for _, _, pem in rows if pem is not None]
         for key in self._certified(str(host_id), pems):
             if key.spki == spki:
                 return key

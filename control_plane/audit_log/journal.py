@@ -43,7 +43,7 @@ class CentreJournal:
         self._signer, self._sealing = signer, sealing
         self.sequencer = sequencer
         self._clock, self._random = clock, random_bytes
-        self.commits = GroupCommit(database, lambda session: rows.Gathered(session, sequencer))
+        self.commits = GroupCommit(database, sequencer.gather)
 
     def record(self, happening: Happening) -> None:
         """Append a record of `happening`; once this returns, it survives a power cut.

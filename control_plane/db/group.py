@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.db import driver
 from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
@@ -15,11 +16,12 @@ T = TypeVar("T")
 class Gathered(Protocol):
     """What the members of a group do once for all of them, at its end."""
 
-    def mark(self) -> tuple[int, ...]:
-        """Return how much has been gathered so far."""
+    @property
+    def count(self) -> int:
+        """How much has been gathered so far."""
 
-    def back_to(self, mark: Any) -> None:
-        """Forget what was gathered since `mark`, since the member that did is taken back."""
+    def back_to(self, count: int) -> None:
+        """Forget what was gathered beyond `count`, since the member that did is taken back."""
 
     def finish(self) -> None: ...
 
@@ -91,8 +93,8 @@ class _Waiting:
     def attempt(self, session: Session, gathered: Gathered) -> None:
         """Run within a transaction that others are in too."""
         self._result, self._error = None, None
-        before, connection = gathered.mark(), session.connection()
-        connection.exec_driver_sql("SAVEPOINT member")
+        before = gathered.count
+        driver.run(session, "SAVEPOINT member")
         try:
             self._result = self._work(session)
             session.flush()
@@ -100,9 +102,9 @@ class _Waiting:
             self._error = exc
             # What the session remembers may be of what is taken back.
             session.expunge_all()
-            connection.exec_driver_sql("ROLLBACK TO SAVEPOINT member")
+            driver.run(session, "ROLLBACK TO SAVEPOINT member")
             gathered.back_to(before)
-        connection.exec_driver_sql("RELEASE SAVEPOINT member")
+        driver.run(session, "RELEASE SAVEPOINT member")
 
     def alone(self, database: sessionmaker[Session]) -> None:
         self._error = None

@@ -27,9 +27,10 @@ class LogAltered(IntegrityFailure):
 
 def head(session: Session) -> tuple[int, bytes, str]:
     """Return size, compact range and checkpoint as they stand. Raises LogAltered: nothing, beside tiles or records."""
-    row = driver.run(session, _READ_HEAD).first()
+    row = driver.run(session, _READ_HEAD).fetchone()
     if row is not None:
-        return row.size, driver.blob(row.range), row.checkpoint
+        size, encoded, checkpoint = row
+        return size, driver.blob(encoded), checkpoint
     for there in (LogTile.level, AuditRow.seq):
         if session.execute(select(there).limit(1)).first() is not None:
             raise LogAltered("it has no head")
@@ -66,18 +67,17 @@ def reader(session: Session) -> Callable[[int, int], bytes]:
 
 
 def tile(session: Session, level: int, number: int) -> bytes | None:
-    row = driver.run(session, _READ_TILE, (level, number)).first()
-    return None if row is None else driver.blob(row.hashes)
+    row = driver.run(session, _READ_TILE, (level, number)).fetchone()
+    return None if row is None else driver.blob(row[0])
 
 
 def entry_of(session: Session, leaf: bytes) -> int | None:
     """Return the newest entry with this hash. Who asks does so of what came lately: the newest tiles are read first."""
     within = "instr(hashes, ?)" if session.get_bind().dialect.name == "sqlite" else "position(?::bytea IN hashes)"
     tiles = f"SELECT number, hashes FROM log_tiles WHERE level = 0 AND {within} > 0 ORDER BY number DESC LIMIT 1"  # noqa: S608 (ours)
-    row = driver.run(session, tiles, (leaf,)).first()
-    hashes = b"" if row is None else driver.blob(row.hashes)
+    number, hashes = driver.run(session, tiles, (leaf,)).fetchone() or (0, b"")
     held = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
-    return None if row is None or leaf not in held else int(row.number) * WIDTH + held.index(leaf)
+    return int(number) * WIDTH + held.index(leaf) if leaf in held else None
 
 
 def hashes_of(session: Session, wanted: Tile) -> bytes | None:

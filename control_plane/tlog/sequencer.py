@@ -4,7 +4,7 @@ Whoever enters holds the lock of `in_one_commit`, so over all workers of one dat
 signs, the log has to be the one that it signed last: edited rows are not made part of a signed history.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
 
 from sqlalchemy.orm import Session
@@ -16,6 +16,36 @@ from shared.audit.tlog.growth import Growth
 from shared.audit.tlog.keys import NoteKey, NoteSigner
 from shared.audit.tlog.tree import CompactRange
 from shared.errors import IntegrityFailure, Malformed
+
+_GATHERED = "gathered leaves"
+
+
+class Gathered:
+    """Leaves of one transaction, with the numbers that they will have."""
+
+    def __init__(self, session: Session, enter: Callable[[Session, Sequence[bytes]], int]) -> None:
+        self._session, self._enter = session, enter
+        self._first, self._leaves = -1, list[bytes]()
+
+    def add(self, leaves: Sequence[bytes]) -> int:
+        if self._first < 0:
+            self._first = rows.head(self._session)[0]
+        self._leaves += leaves
+        return self._first + len(self._leaves) - len(leaves)
+
+    @property
+    def count(self) -> int:
+        return len(self._leaves)
+
+    def back_to(self, count: int) -> None:
+        """Forget what was added beyond `count`: whoever added it took back its rows."""
+        del self._leaves[count:]
+
+    def finish(self) -> None:
+        """Enter them all. Raises LogAltered."""
+        del self._session.info[_GATHERED]
+        if self._leaves:
+            self._enter(self._session, self._leaves)
 
 
 class Sequencer:
@@ -34,6 +64,15 @@ class Sequencer:
 
         Raises LogAltered: the head is not what was signed, or nobody signed it.
         """
+        gathered = session.info.get(_GATHERED)
+        return self._enter(session, leaves) if gathered is None else gathered.add(leaves)
+
+    def gather(self, session: Session) -> "Gathered":
+        """From now on have what is entered within `session` wait for `finish`: one checkpoint over all of it."""
+        gathered = session.info[_GATHERED] = Gathered(session, self._enter)
+        return gathered
+
+    def _enter(self, session: Session, leaves: Sequence[bytes]) -> int:
         size, encoded, checkpoint = rows.head(session)
         grown = self._verify(size, encoded, checkpoint)
         growth = Growth(grown, rows.reader(session))
