@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -39,7 +40,7 @@ def in_one_commit(database: sessionmaker[Session], work: Callable[[Session], T])
     """
     for left in reversed(range(_TRIES)):
         try:
-            with _answering(), database.begin() as session:
+            with answering(), database.begin() as session:
                 _write_alone(session)
                 return work(session)
         except (IntegrityError, Overtaken):
@@ -56,7 +57,7 @@ def _write_alone(session: Session) -> None:
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     # What the transaction sees is fixed by its first query, and this is none: it waits first and looks then. A table
     # that only migrations write, so that nobody else waits, and these do.
-    session.connection().exec_driver_sql("LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE")
+    session.execute(text("LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE"))
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def snapshot(database: sessionmaker[Session]) -> Iterator[Session]:
 
     Raises DatabaseUnavailable.
     """
-    with _answering(), database() as session:
+    with answering(), database() as session:
         if session.get_bind().dialect.name == "sqlite":
             session.connection().exec_driver_sql("BEGIN")
         else:
@@ -74,7 +75,8 @@ def snapshot(database: sessionmaker[Session]) -> Iterator[Session]:
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
+def answering() -> Iterator[None]:
+    """A block that asks the database; raises DatabaseUnavailable."""
     try:
         yield
     except (OperationalError, InterfaceError, PoolTimeout) as exc:

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 from flask import Request
-from sqlalchemy import Row
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.checkpoints.forgotten import ForgottenCertificates
@@ -79,10 +77,10 @@ class HostIdentities:
             raise HostUnknown(host_id)
         return host_id
 
-    def _held(self, shown: "_Shown") -> Row[Any] | None:
-        """Return what the database says of a certificate and of the host that it names, in one question."""
+    def _held(self, shown: "_Shown") -> "_Held | None":
         with self._database() as session:
-            return driver.run(session, _HELD, (shown.name, shown.serial)).first()
+            row = driver.run(session, _HELD, (shown.name, shown.serial)).fetchone()
+        return None if row is None else _Held(*row)
 
     def _shown(self, request: Request) -> tuple[str, "_Shown"]:
         """Return the client certificate of the TLS session. Raises NotAHost."""
@@ -94,6 +92,16 @@ class HostIdentities:
         if shown.not_after <= self._clock.now():
             raise NotAHost("it has expired")
         return str(pem), shown
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What the database says of a certificate and of the host that it names, in one question."""
+
+    kind: str
+    pem: str
+    standing: str | None  # None: there is no such host
+    barred: object | None
 
 
 @dataclass(frozen=True)
