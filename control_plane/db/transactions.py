@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -56,7 +57,7 @@ def _write_alone(session: Session) -> None:
     session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     # What the transaction sees is fixed by its first query, and this is none: it waits first and looks then. A table
     # that only migrations write, so that nobody else waits, and these do.
-    session.connection().exec_driver_sql("LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE")
+    session.execute(text("LOCK TABLE alembic_version IN SHARE ROW EXCLUSIVE MODE"))
 
 
 @contextmanager

@@ -41,8 +41,8 @@ class New:
 
 
 def held(session: Session, object_id: ObjectId) -> Held | None:
-    found = driver.run(session, "SELECT record, receipt FROM objects WHERE object_id = ?", (str(object_id),)).first()
-    return Held(driver.blob(found.record), driver.blob(found.receipt)) if found else None
+    row = driver.run(session, "SELECT record, receipt FROM objects WHERE object_id = ?", (str(object_id),)).fetchone()
+    return Held(*(driver.blob(value) for value in row)) if row is not None else None
 
 
 def insert(session: Session, new: New) -> None:
