@@ -37,7 +37,7 @@ from shared.identity import SOURCE_PATTERN
 
 _Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME_CHARS)]
 _Digest = Annotated[str, Meta(min_length=64, max_length=64)]
-_EVENTS, _CODES = {one.value: one for one in Event}, {one.value: code for one, code in EVENT_CODES.items()}
+_CODED = {(one.value, code) for one, code in EVENT_CODES.items()}
 
 
 # Members stand in the order in which canonical JSON has them, for they are printed so.
@@ -57,7 +57,7 @@ class PlainRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
     action: Action
     code: str
-    event_name: str = field(name="event")
+    event: Event
     outcome: Outcome
     parent: _Digest = field(name="prev")
     committed: _Digest | None = field(name="private")
@@ -76,10 +76,6 @@ class PlainRecord(Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     @property
     def happened(self) -> int:
         return clock.microseconds(self.time)
-
-    @property
-    def event(self) -> Event:
-        return _EVENTS[self.event_name]
 
     @property
     def commitment(self) -> bytes | None:
@@ -128,8 +124,8 @@ def record_reader() -> Callable[[bytes], ReadRecord]:
                 canonical = printed if record.time.microsecond else printed.replace(*_WHOLE_SECOND, 1)
                 if canonical == public and _is_in_form(record):
                     return record
-            except ValueError:  # a DecodeError is one too
-                pass
+            except ValueError:  # a DecodeError is one too; what is wrong with it, the careful reader says
+                return AuditRecord.parse(public)
         return AuditRecord.parse(public)
 
     return read
@@ -139,7 +135,7 @@ def _is_in_form(record: PlainRecord) -> bool:
     """Look at what the types leave open. Raises ValueError: no hex digits."""
     parent, committed = record.parent, record.committed
     return (
-        _CODES.get(record.event_name) == record.code
+        (record.event.value, record.code) in _CODED
         and record.time.tzinfo is UTC
         and _is_source(record.source)
         and bytes.fromhex(parent).hex() == parent

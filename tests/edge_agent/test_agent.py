@@ -132,6 +132,19 @@ def test_only_a_centre_that_says_that_it_reads_it_is_told_what_agent_and_guard_t
     assert isinstance(centre.states[-1].budget, NotCounted), "these tests run in no slice of ours"
 
 
+def test_records_go_packed_to_a_centre_that_says_that_it_reads_that(centre: Centre, enrolled: AgentFolder) -> None:
+    with running(enrolled, MemoryLog()) as agent:
+        centre.wait_for(lambda: len(centre.states) > 0 and len(centre.audit) > 0)
+        packed_before = centre.packed_batches
+        centre.reads = "budget, packed-audit-batch"
+        centre.publish(1)
+        for part in agent._parts:
+            part.bell.ring()
+        centre.wait_for(lambda: centre.packed_batches > 0)
+
+    assert packed_before == 0
+
+
 def test_a_ready_file_that_cannot_be_written_keeps_no_port_closed(
     centre: Centre, enrolled: AgentFolder, tmp_path: Path
 ) -> None:

@@ -130,7 +130,8 @@ class Centre:
     renewal_status: int = 0  # answer every renewal with this status
     mqtt_port: int | None = None
     roots_pem: bytes = b""  # what it shows of its roots, where that is not the one of its authority
-    reads: str = ""  # of a state report, besides what a centre of an earlier version reads
+    reads: str = ""  # of a state report or a batch, besides what a centre of an earlier version reads
+    packed_batches: int = 0  # how many came so
     names_itself: bool = True  # its certificate carries the names it is reached by
     changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -235,7 +236,9 @@ class Centre:
         return 200, sign_receipt(receipt, self.receipt_signer or self.receipts)
 
     def take_batch(self, host: str, data: bytes) -> tuple[int, bytes]:
-        batch = packed.unpack(data) if data.startswith(packed.MAGIC) else Batch.parse(data)
+        is_packed = data.startswith(packed.MAGIC)
+        batch = packed.unpack(data) if is_packed else Batch.parse(data)
+        self.packed_batches += is_packed
         source, log = AuditRecord.parse(batch.records[0].public).source, self.audit
         if source != host:
             if (source, host) not in self.moves:

@@ -11,10 +11,15 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from shared.audit.batch import ChainHead, sign_batch
+from shared.audit.packed import pack
+from shared.audit.record import GENESIS, Action, Event, Happening, Outcome, StoredRecord, compose
 from shared.enrolment.code import EnrolmentCode
 from shared.enrolment.exchange import EnrolmentAnswer, EnrolmentRequest
 from shared.enrolment.renewal import RenewalAnswer, RenewalRequest
+from shared.signing import SoftwareSigner
 from tests.control_plane.http.conftest import Answer, Open
+from tests.shared.made import NOW
 
 Trusting = Callable[[], ssl.SSLContext]
 
@@ -78,6 +83,25 @@ def test_a_host_that_enrolled_is_let_in(door: Open, host: EnrolledHost, trusting
     assert answer.status == 404
     assert problem(answer)["detail"] == "no policy is published yet"
     assert answer.headers["Leadglass-Reads"] == "budget, packed-audit-batch", "as agents ask before they tell"
+
+
+def test_audit_records_are_taken_as_json_and_packed(door: Open, host: EnrolledHost, trusting: Trusting) -> None:
+    source, head, records = str(host.answer.host_id), ChainHead(), list[StoredRecord]()
+    context = host.identify(trusting(), host.answer.tls_certificate, host.tls)
+    for number in (1, 2):
+        stored = compose(
+            Happening(Event.AGENT_STARTED, Action.EXECUTE, Outcome.SUCCESS), source=source, seq=number, prev=head.leaf,
+            time=NOW, salt=bytes(32), key=None,
+        )  # fmt: skip
+        head = ChainHead(number, stored.leaf)
+        records.append(stored)
+    first, both = (sign_batch(source, GENESIS, some, SoftwareSigner(host.evidence)) for some in (records[:1], records))
+
+    answers = [
+        door.hosts(context, "POST", "/api/v1/audit/batches", body) for body in (first.encode(), pack(first), pack(both))
+    ]
+
+    assert [json.loads(answer.body) for answer in answers] == [{"held": 1}, {"held": 1}, {"held": 2}]
 
 
 def test_the_host_door_stays_shut_without_a_client_certificate(door: Open, trusting: Trusting) -> None:
