@@ -175,6 +175,18 @@ def test_only_so_many_confirmed_records_are_kept_and_all_that_are_not_confirmed(
     assert [record.seq for record in verify_batch(batch, str(host.host_id), host.signer.public)] == [7, 8, 9]
 
 
+def test_a_journal_of_before_that_kept_all_for_good_is_bounded_too(host: Host) -> None:
+    host.journal.record_all([STARTED] * 5)
+    with host.database.transaction() as connection:
+        connection.execute(
+            "CREATE TRIGGER record_stays BEFORE DELETE ON record BEGIN SELECT RAISE(ABORT, 'append-only'); END"
+        )
+    journal = Journal(host.database, host.host_id, key=lambda: None, clock=host.clock, most_confirmed=2)
+    journal.acknowledge(5)
+
+    assert kept(journal) == [4, 5]
+
+
 def test_a_journal_that_is_far_too_long_is_cut_some_at_a_time(host: Host) -> None:
     """One of before is brought within its bound while no image waits for that."""
     journal = Journal(host.database, host.host_id, key=lambda: None, clock=host.clock, most_confirmed=2)
