@@ -79,8 +79,8 @@ class Waits:
         cuts = quantiles(self.milliseconds, n=100)
         return (
             f"One record at a time from {CLIENTS} clients: {self.per_s:,.0f} records/s; each waits "
-            f"{cuts[49]:.1f} ms (p50), {cuts[98]:.1f} ms (p99), and takes {self.cpu_ms:.2f} ms of the processor. A proof of one of {RECORDS:,} takes "
-            f"{self.proof_ms:.1f} ms (median). The Merkle log is proved again at "
+            f"{cuts[49]:.1f} ms (p50), {cuts[98]:.1f} ms (p99), and takes {self.cpu_ms:.2f} ms of the processor. "
+            f"A proof of one of {RECORDS:,} takes {self.proof_ms:.1f} ms (median). The Merkle log is proved again at "
             f"{self.verified_per_s:,.0f} records/s. {cpu()}.\n"
         )
 

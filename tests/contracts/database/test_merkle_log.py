@@ -16,12 +16,15 @@ from control_plane.audit_log.reading import MERKLE_LOG
 from control_plane.db import engine as engines
 from control_plane.db.engine import close_database, engine_of
 from control_plane.db.transactions import snapshot
+from control_plane.tlog.proofs import LogProofs, NotInLog
 from control_plane.tlog.rows import LogAltered
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.tlog.verify import LogVerdict, verify_log
 from shared.audit.record import Action, Event, Happening, Outcome, leaf_hash
 from shared.audit.tlog.checkpoint import claimed_head
+from shared.audit.tlog.log_key import LogKeyOffer
 from shared.audit.tlog.note import NoteUnverified
+from shared.audit.tlog.proof_text import ProofText
 from shared.audit.tlog.tree import CompactRange
 from shared.errors import Refused
 from tests.contracts.database.conftest import Place
@@ -79,6 +82,20 @@ def test_every_record_has_the_entry_that_it_says_whatever_came_at_once(bench: Be
     (row,) = bench.rows("SELECT leaf, public FROM audit_records WHERE entry = 7")
     assert row.leaf == leaf_hash(bytes(row.public)) == host.journal[6].leaf
     close_database(other.database)
+
+
+def test_a_record_is_found_by_its_hash_in_the_tiles_and_only_for_whose_it_is(bench: Bench) -> None:
+    host, other = filled(bench), bench.enrol()
+    proofs = LogProofs(bench.database, lambda: LogKeyOffer(b"", ""))
+
+    # One in a full tile, one in the last.
+    for seq in (8, COUNT - 5):
+        (row,) = bench.rows("SELECT entry FROM audit_records WHERE leaf = :leaf", leaf=host.journal[seq - 1].leaf)
+        assert ProofText.parse(proofs.of_leaf(host.host_id, host.journal[seq - 1].leaf)).index == row.entry
+    beside = host.journal[7].leaf[16:] + host.journal[8].leaf[:16]
+    for who, leaf in ((other, host.journal[7].leaf), (host, bytes(32)), (host, beside)):
+        with pytest.raises(NotInLog):
+            proofs.of_leaf(who.host_id, leaf)
 
 
 def test_what_is_refused_within_a_group_has_no_entry_and_costs_nobody_theirs(bench: Bench) -> None:
