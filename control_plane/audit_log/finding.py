@@ -1,33 +1,38 @@
 """Finds records by what they say and by whom they are about, in the order of time; each question is a record itself.
 
-The index only leads to a record: what is answered is read from the record's own public part, and held against the
-question once more. A patient is found by blind index, through the objects that have its token and through what was
-asked for by it.
+The index only leads to pieces of the log (`pieces.py`): what is answered is read from each record's own public part,
+and held against the question. A patient is found by blind index, through the objects that have its token and through
+what was asked for by it.
 """
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import CompoundSelect, Select, and_, func, literal_column, select, tuple_, union
+from sqlalchemy import CompoundSelect, Select, and_, func, select, tuple_, union
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, sessionmaker
 
 from control_plane.audit_log.journal import CentreJournal
+from control_plane.audit_log.pieces import EVENT, LONGEST_US, OUTCOME
 from control_plane.audit_log.shown import shown
-from control_plane.db.models import AuditName, AuditRow, AuditSubject, AuditToken, BlindIndex, Object
+from control_plane.db.models import AuditName, AuditPiece, AuditRow, AuditSubject, AuditToken, BlindIndex, Object
 from control_plane.db.transactions import snapshot
 from control_plane.erasure.private_parts import PrivateParts, State
 from control_plane.tlog import rows as heads
 from control_plane.vault.index_service import Attribute, Token
 from control_plane.vault.receive import NOT_EVALUATED
-from shared import clock
+from shared import canonical, clock
 from shared.audit.question import Question
 from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, StoredRecord, Subject
 from shared.canonical import Json
 from shared.errors import Malformed
 
 MOST = 1000
+_AT_ONCE = 500
 Column = InstrumentedAttribute[int] | InstrumentedAttribute[int | None]
+Candidates = Select[int | None, int | None, int | None, bytes]
+"""Since when the piece of a record is, then the record's time, entry and public part; pieces in the order of time."""
 _PLACE = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})")
 _BLIND = {"patient": Attribute.PATIENT_ID, "study": Attribute.STUDY_INSTANCE_UID}
 
@@ -127,10 +132,11 @@ class AuditFinding:
         query = self._query(question, after)
         if query is None:
             return Page((), None)
-        rows = session.scalars(query.limit(limit + 1)).all()
-        read = [found for found in (self._read(session, row, question) for row in rows[:limit]) if found is not None]
-        last = rows[limit - 1] if len(rows) > limit else None
-        return Page(tuple(read), None if last is None else Place(last.happened or 0, last.entry or 0, after.size))
+        found = _first(session, query, question, limit + 1)
+        entries = [entry for _, entry in found[:limit]]
+        rows = {row.entry: row for row in session.scalars(select(AuditRow).where(AuditRow.entry.in_(entries)))}
+        read = tuple(self._read(session, rows[entry]) for entry in entries)
+        return Page(read, Place(*found[limit - 1], after.size) if len(found) > limit else None)
 
     def all(self, session: Session, question: Question, after: Place) -> Iterator[FoundRecord]:
         """Yield what answers a question, oldest first; that it was asked is recorded by whoever calls this."""
@@ -157,51 +163,92 @@ class AuditFinding:
             Happening(Event.AUDIT_READ, Action.READ, Outcome.SUCCESS, who, what, private=private or None)
         )
 
-    def _query(self, question: Question, after: Place) -> Select[AuditRow] | None:
+    def _query(self, question: Question, after: Place) -> Candidates | None:
         """Return the records that the index leads to, None where a token has nothing to stand for."""
-        names = [aliased(AuditName) for _ in question.names()]
-        rows = select(AuditRow)
-        place: tuple[Column, Column] = (AuditRow.happened, AuditRow.entry)
-        for name, asked in zip(names, question.names(), strict=True):
-            rows = rows.join(name, and_(name.entry == AuditRow.entry, name.happened == AuditRow.happened))
-            rows = rows.where(name.kind == asked[0], name.name == asked[1])
-            # One index has all of it in order, so that nothing is sorted.
-            place = name.happened, name.entry
-        for condition, value in _blind(question):
-            token = self._token(condition, value)
-            if token is None:
-                return None
-            rows = rows.where(AuditRow.entry.in_(_about(token)))
+        asked = [self._token(condition, value) for condition, value in _blind(question)]
+        tokens = [token for token in asked if token is not None]
+        if tokens != asked:
+            return None
+        query = _by_piece(question, after)
+        if tokens:
+            # All that is about somebody, and the rest of the question is held against that.
+            query = select(AuditRow.happened, AuditRow.happened, AuditRow.entry, AuditRow.public)
+            query = query.order_by(AuditRow.happened, AuditRow.entry)
+        for token in tokens:
+            query = query.where(AuditRow.entry.in_(_about(token)))
         for column, asked_for in (
             (AuditRow.event, question.event),
             (AuditRow.action, question.action),
             (AuditRow.outcome, question.outcome),
         ):
-            rows = rows if asked_for is None else rows.where(column == asked_for)
-        if question.outcome:
-            # Word for word what the index of failures says, or it is not used.
-            rows = rows.where(AuditRow.outcome > literal_column("0"))
+            query = query if asked_for is None else query.where(column == asked_for)
         if question.since is not None:
-            rows = rows.where(place[0] >= clock.microseconds(question.since))
+            query = query.where(AuditRow.happened >= clock.microseconds(question.since))
         if question.until is not None:
-            rows = rows.where(place[0] < clock.microseconds(question.until))
-        rows = rows.where(tuple_(*place) > (after.happened, after.entry), AuditRow.entry < after.size)
-        return rows.order_by(*place)
+            query = query.where(AuditRow.happened < clock.microseconds(question.until))
+        place = tuple_(AuditRow.happened, AuditRow.entry)
+        return query.where(place > (after.happened, after.entry), AuditRow.entry < after.size)
 
     def _token(self, condition: str, value: str) -> Token | None:
         return self._private.index.token(_BLIND[condition], value)
 
-    def _read(self, session: Session, row: AuditRow, question: Question) -> FoundRecord | None:
-        """Return the record that the index led to, None where it is not what was asked for."""
-        try:
-            record = AuditRecord.parse(row.public)
-        except Malformed:
-            return None
-        if not question.matches(record):
-            return None
+    def _read(self, session: Session, row: AuditRow) -> FoundRecord:
         stored = StoredRecord(row.public, row.sealed)
         state = self._private.state(session, stored)
-        return FoundRecord(row.entry or 0, row.source, row.seq, record, stored, shown(row), state)
+        return FoundRecord(
+            row.entry or 0, row.source, row.seq, AuditRecord.parse(row.public), stored, shown(row), state
+        )
+
+
+def _by_piece(question: Question, after: Place) -> Candidates:
+    """Return the records of all pieces in which a record may be that is asked for."""
+    wanted = list(question.names())
+    if question.event is not None:
+        wanted.append((EVENT, question.event))
+    if question.outcome:
+        wanted.append((OUTCOME, str(int(question.outcome))))
+    names = [aliased(AuditName) for _ in wanted]
+    # One index has all of it in order, so that nothing is sorted.
+    place: tuple[Column, Column] = (AuditPiece.since, AuditPiece.first)
+    if names:
+        place = names[0].happened, names[0].entry
+    query = select(place[0], AuditRow.happened, AuditRow.entry, AuditRow.public)
+    query = query.select_from(names[0] if names else AuditPiece)
+    for name, (kind, said) in zip(names, wanted, strict=True):
+        if name is not names[0]:
+            query = query.join(name, and_(name.entry == place[1], name.happened == place[0]))
+        query = query.where(name.kind == kind, name.name == said)
+    if names:
+        query = query.join(AuditPiece, AuditPiece.first == place[1])
+    query = query.join(AuditRow, AuditRow.entry.between(AuditPiece.first, AuditPiece.last))
+    earliest = after.happened if question.since is None else max(after.happened, clock.microseconds(question.since))
+    query = query.where(place[0] >= earliest - LONGEST_US)
+    if question.until is not None:
+        query = query.where(place[0] < clock.microseconds(question.until))
+    return query.order_by(*place)
+
+
+def _first(session: Session, query: Candidates, question: Question, most: int) -> list[tuple[int, int]]:
+    """Return time and entry of the first records that answer, in order; each once, whatever led to it."""
+    said = [canonical.encode(name)[1:-1] for _, name in question.names()]
+    found = list[tuple[int, int]]()
+    with session.execute(query.execution_options(yield_per=_AT_ONCE)) as candidates:
+        for since, happened, entry, public in candidates:
+            if len(found) >= most and (since or 0) > found[-1][0]:
+                break
+            place = happened or 0, entry or 0
+            at = bisect_left(found, place)
+            if found[at : at + 1] != [place] and all(name in public for name in said) and _answers(question, public):
+                found.insert(at, place)
+                del found[most:]
+    return found
+
+
+def _answers(question: Question, public: bytes) -> bool:
+    try:
+        return question.matches(AuditRecord.parse(public))
+    except Malformed:
+        return False
 
 
 def _blind(question: Question) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 What a private part is about is not looked at: that takes opening it. Rows that lead nowhere hide nothing.
 """
 
+from bisect import bisect_right
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, tuple_
 from sqlalchemy.orm import Session
 
-from control_plane.db.models import AuditName, AuditRow, AuditSubject
-from shared.audit.question import names_of
+from control_plane.audit_log.pieces import LONGEST_US, WIDEST, found_by
+from control_plane.db.models import AuditName, AuditPiece, AuditRow, AuditSubject
 from shared.audit.record import AuditRecord
 from shared.errors import Malformed
 
@@ -28,15 +29,32 @@ class IndexVerdict:
     first_bad: int | None
 
 
+@dataclass(frozen=True)
+class _Found:
+    """A record, and the piece that leads to it."""
+
+    row: AuditRow
+    record: AuditRecord
+    piece: AuditPiece | None
+
+    @property
+    def is_said(self) -> bool:
+        """Whether record, row and piece say the same."""
+        row, record = self.row, self.record
+        said = row.happened, row.event, row.action, row.outcome
+        if self.piece is None or not 0 <= record.happened - self.piece.since <= LONGEST_US:
+            return False
+        return said == (record.happened, record.event.value, record.action.value, int(record.outcome))
+
+
 def verify_index(session: Session) -> IndexVerdict:
     """Compare every record with its rows of the index, in constant memory; one that reads no more is passed over."""
     count = 0
     for rows in _rows(session):
         count += len(rows)
-        read = [(row, record) for row in rows if (record := _record(row)) is not None]
-        said = [row.entry for row, record in read if _said(row) != _says(record)]
-        if said or not _are_there(session, read):
-            alone = (row.entry for row, record in read if row.entry in said or not _are_there(session, [(row, record)]))
+        read = _read(session, rows)
+        if not all(one.is_said for one in read) or not _are_there(session, read):
+            alone = (one.row.entry for one in read if not one.is_said or not _are_there(session, [one]))
             return IndexVerdict(count, next(alone))
     return IndexVerdict(count, None)
 
@@ -53,12 +71,33 @@ def _rows(session: Session) -> Iterator[Sequence[AuditRow]]:
         session.expunge_all()
 
 
-def _are_there(session: Session, read: Sequence[tuple[AuditRow, AuditRecord]]) -> bool:
-    names = {(kind, name, record.happened, row.entry) for row, record in read for kind, name in names_of(record)}
+def _read(session: Session, rows: Sequence[AuditRow]) -> list[_Found]:
+    first, last = rows[0].entry or 0, rows[-1].entry or 0
+    near = select(AuditPiece).where(AuditPiece.first.between(first - WIDEST, last)).order_by(AuditPiece.first)
+    pieces = session.scalars(near).all()
+    begins = [piece.first for piece in pieces]
+    found = list[_Found]()
+    for row in rows:
+        record, entry = _record(row), row.entry or 0
+        # The last that begins before it: where records were cut off and came again, an older one may reach as far.
+        at = bisect_right(begins, entry) - 1
+        piece = pieces[at] if at >= 0 and pieces[at].last >= entry else None
+        if record is not None:
+            found.append(_Found(row, record, piece))
+    return found
+
+
+def _are_there(session: Session, read: Sequence[_Found]) -> bool:
+    names = {
+        (kind, name, one.piece.since, one.piece.first)
+        for one in read
+        if one.piece is not None
+        for kind, name in found_by([one.record])
+    }
     subjects = {
-        (what.kind, what.name, record.event.value, record.source, record.seq)
-        for _, record in read
-        for what in record.what
+        (what.kind, what.name, one.record.event.value, one.record.source, one.record.seq)
+        for one in read
+        for what in one.record.what
         if what.kind == "object"
     }
     held_names = _count(session, AuditName, _NAME, names)
@@ -84,11 +123,3 @@ def _record(row: AuditRow) -> AuditRecord | None:
         return AuditRecord.parse(row.public)
     except Malformed:
         return None
-
-
-def _said(row: AuditRow) -> tuple[object, ...]:
-    return row.happened, row.event, row.action, row.outcome
-
-
-def _says(record: AuditRecord) -> tuple[object, ...]:
-    return record.happened, record.event.value, record.action.value, int(record.outcome)

@@ -4,14 +4,13 @@ A host brings its own records, or those of one for which it may deliver now; the
 the host that signed them.
 """
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log import rows
 from control_plane.audit_log.evidence_keys import EvidenceKeys
 from control_plane.audit_log.journal import CentreJournal
 from control_plane.audit_log.refusals import Refusals
-from control_plane.db.models import AuditRow
+from control_plane.db import driver
 from control_plane.moving.move import Move, Moves
 from shared.audit.attempt import failure
 from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch
@@ -19,6 +18,8 @@ from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, 
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId
+
+_HELD = "SELECT seq, leaf FROM audit_records WHERE source = ? AND seq BETWEEN ? AND ? ORDER BY seq"
 
 
 class BatchOfAnotherHost(Refused):
@@ -86,8 +87,7 @@ class AuditIntake:
         # Each record names the leaf of the one before it, which was verified: none is made twice.
         leaves = [*(record.prev for record in records[1:]), new[-1].leaf][-len(new) :]
         kept = [rows.New(*one) for one in zip(records[-len(new) :], new, leaves, strict=True)]
-        rows.insert(session, kept, now, self._sequencer)
-        rows.keep_statement(session, source, first, last, batch.statement)
+        rows.keep(session, rows.Arrival(source, first, last, batch.statement, kept, now), self._sequencer)
         return last
 
 
@@ -102,7 +102,6 @@ def _claimed_source(batch: Batch) -> HostId | None:
 def _verify_overlap(session: Session, batch: Batch, source: str, first: int) -> None:
     """Raises AuditForked: a record that is held already is another one in this batch."""
     last = first + len(batch.records) - 1
-    held = select(AuditRow.seq, AuditRow.leaf).where(AuditRow.source == source, AuditRow.seq.between(first, last))
-    for seq, leaf in session.execute(held.order_by(AuditRow.seq)):
+    for seq, leaf in driver.run(session, _HELD, (source, first, last)).fetchall():
         if batch.records[seq - first].leaf != leaf:
             raise AuditForked(source, seq)

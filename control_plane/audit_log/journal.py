@@ -72,9 +72,8 @@ class CentreJournal:
         if happening.private is not None and sealing.key is not None and stored.sealed is None:
             raise Malformed("audit private part", "too large, or no JSON")
         new = rows.New(AuditRecord.parse(stored.public), stored, stored.leaf, sealing.about)
-        rows.insert(session, [new], now, self.sequencer)
-        statement = sign_batch(CONTROL_PLANE, head.leaf, [stored], self._signer).statement
-        rows.keep_statement(session, CONTROL_PLANE, head.seq + 1, head.seq + 1, statement)
+        seq, statement = head.seq + 1, sign_batch(CONTROL_PLANE, head.leaf, [stored], self._signer).statement
+        rows.keep(session, rows.Arrival(CONTROL_PLANE, seq, seq, statement, [new], now), self.sequencer)
 
     def _head(self, session: Session) -> ChainHead:
         """Return the end of the chain, which is where we last signed it, also when somebody cut the records off.

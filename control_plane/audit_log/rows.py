@@ -1,25 +1,26 @@
 """Records as rows: the end of a chain, and one more record or statement after it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
+from typing import NamedTuple
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import Dialect, bindparam, select
 from sqlalchemy.orm import Session
 
+from control_plane.audit_log.pieces import Piece, cut
+from control_plane.db import driver
 from control_plane.db.models import AuditRow, AuditStatement
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.index_service import Token
 from shared.audit.batch import ChainHead
-from shared.audit.question import names_of
 from shared.audit.record import AuditRecord, StoredRecord
 
 # What is said of a thing and is none.
 _NEVER_SOUGHT = {"fact", "time"}
 _RECEIVED = AuditRow.__table__.c.received
-# Made once: each record runs them, and making one takes longer than running it.
-_LAST = select(AuditRow.seq, AuditRow.leaf).where(AuditRow.source == bindparam("of")).order_by(AuditRow.seq.desc())
-_LAST = _LAST.limit(1)
+_LAST = "SELECT seq, leaf FROM audit_records WHERE source = ? ORDER BY seq DESC LIMIT 1"
 _LAST_STATEMENT = (
     select(AuditStatement)
     .where(AuditStatement.source == bindparam("of"))
@@ -28,26 +29,11 @@ _LAST_STATEMENT = (
 )
 
 
-def head(session: Session, source: str) -> ChainHead:
-    """Return the last record held of `source`."""
-    row = session.execute(_LAST, {"of": source}).first()
-    return ChainHead(row.seq, row.leaf) if row else ChainHead()
+class New(NamedTuple):
+    """A record that is to be kept, as it came and as it reads, with its leaf and what its private part is about.
 
-
-def last_statement(session: Session, source: str) -> AuditStatement | None:
-    return session.scalars(_LAST_STATEMENT, {"of": source}).first()
-
-
-def keep_statement(session: Session, source: str, first: int, last: int, signed: bytes) -> None:
-    """Keep what `source` signed, unless it has signed about just these records before: the first word stays."""
-    _insert(
-        session, "audit_statements (source, first, last, statement)", [(source, first, last, signed)], where_new=True
-    )
-
-
-@dataclass(frozen=True)
-class New:
-    """A record that is to be kept, as it came and as it reads, with its leaf and what its private part is about."""
+    A tuple, because each record makes one.
+    """
 
     record: AuditRecord
     stored: StoredRecord
@@ -55,48 +41,76 @@ class New:
     about: tuple[Token, ...] = ()
 
 
-def insert(session: Session, new: Sequence[New], received: datetime, sequencer: Sequencer) -> None:
+@dataclass(frozen=True)
+class Arrival:
+    """Records of one source, one after the other, and what it signed about `first` to `last`."""
+
+    source: str
+    first: int
+    last: int
+    statement: bytes
+    new: Sequence[New]
+    received: datetime
+
+
+def head(session: Session, source: str) -> ChainHead:
+    """Return the last record held of `source`."""
+    row = driver.run(session, _LAST, (source,)).fetchone()
+    return ChainHead(*row) if row else ChainHead()
+
+
+def last_statement(session: Session, source: str) -> AuditStatement | None:
+    return session.scalars(_LAST_STATEMENT, {"of": source}).first()
+
+
+def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
     """Keep records and enter them in the Merkle log, in a transaction of `in_one_commit`. Raises LogAltered."""
-    entry = sequencer.enter(session, [one.leaf for one in new])
-    stamp = _as_stored(session, received)
-    entered = [(at, one, one.record.happened) for at, one in enumerate(new, entry)]
-    records = [
-        (one.record.source, one.record.seq, one.stored.public, one.stored.sealed, one.leaf, stamp, at,
-         happened, one.record.event.value, one.record.action.value, int(one.record.outcome))
-        for at, one, happened in entered
-    ]  # fmt: skip
+    entry = sequencer.enter(session, [one.leaf for one in arrival.new])
+    stamp, source = _stamp(session.get_bind().dialect)(arrival.received), arrival.source
+    records, subjects = list[driver.Values](), list[driver.Values]()
+    for at, (record, stored, leaf, about) in enumerate(arrival.new, entry):
+        event = record.event.value
+        records.append(
+            (source, record.seq, stored.public, stored.sealed, leaf, stamp, at,
+             record.happened, event, record.action.value, int(record.outcome))
+        )  # fmt: skip
+        for what in record.what:
+            if what.kind not in _NEVER_SOUGHT:
+                subjects.append((what.kind, what.name, event, source, record.seq))
+        if about:
+            keep_tokens(session, at, about)
     columns = "source, seq, public, sealed, leaf, received, entry, happened, event, action, outcome"
-    _insert(session, f"audit_records ({columns})", records)
-    named = [(kind, name, happened, at) for at, one, happened in entered for kind, name in names_of(one.record)]
-    _insert(session, "audit_names (kind, name, happened, entry)", named, where_new=True)
-    for at, one, _ in entered:
-        if one.about:
-            keep_tokens(session, at, one.about)
-    subjects = [
-        (kind, name, one.record.event.value, one.record.source, one.record.seq)
-        for one in new
-        for kind, name in {(what.kind, what.name) for what in one.record.what if what.kind not in _NEVER_SOUGHT}
-    ]
-    # Where records were cut off and come again, their entries may still be there.
-    _insert(session, "audit_subjects (kind, name, event, source, seq)", subjects, where_new=True)
+    driver.insert(session, f"audit_records ({columns})", records)
+    # Where records were cut off and come again, what was said of them may still be there.
+    _insert_new(session, "audit_subjects (kind, name, event, source, seq)", subjects)
+    keep_statement(session, source, arrival.first, arrival.last, arrival.statement)
+    _index(session, list(cut([one.record for one in arrival.new], entry)))
+
+
+def keep_statement(session: Session, source: str, first: int, last: int, signed: bytes) -> None:
+    """Keep what `source` signed, unless it has signed about just these records before: the first word stays."""
+    _insert_new(session, "audit_statements (source, first, last, statement)", [(source, first, last, signed)])
 
 
 def keep_tokens(session: Session, entry: int, about: Sequence[Token]) -> None:
     """Have a record found by what its private part is about."""
     tokens = [(token.attribute.value, token.value, entry) for token in about]
-    _insert(session, "audit_tokens (attribute, token, entry)", tokens, where_new=True)
+    _insert_new(session, "audit_tokens (attribute, token, entry)", tokens)
 
 
-def _insert(session: Session, into: str, rows: Sequence[tuple[object, ...]], *, where_new: bool = False) -> None:
-    """Insert rows as the driver itself takes them: this is the path that every record takes."""
-    if rows:
-        place = "?" if session.get_bind().dialect.name == "sqlite" else "%s"
-        places = ", ".join([place] * len(rows[0]))
-        statement = f"INSERT INTO {into} VALUES ({places})"  # noqa: S608 (every part is ours)
-        statement += " ON CONFLICT DO NOTHING" * where_new
-        session.connection().exec_driver_sql(statement, list(rows))
+def _index(session: Session, pieces: Sequence[Piece]) -> None:
+    names = [(kind, name, piece.since, piece.first) for piece in pieces for kind, name in piece.names]
+    there = "ON CONFLICT (first) DO UPDATE SET last = excluded.last, since = excluded.since"
+    rows = [(piece.first, piece.last, piece.since) for piece in pieces]
+    driver.insert(session, "audit_pieces (first, last, since)", rows, there)
+    _insert_new(session, "audit_names (kind, name, happened, entry)", names)
 
 
-def _as_stored(session: Session, instant: datetime) -> object:
-    written = _RECEIVED.type.bind_processor(session.get_bind().dialect)
-    return instant if written is None else written(instant)
+def _insert_new(session: Session, into: str, rows: Sequence[driver.Values]) -> None:
+    driver.insert(session, into, rows, "ON CONFLICT DO NOTHING")
+
+
+@lru_cache
+def _stamp(dialect: Dialect) -> Callable[[datetime], object]:
+    """Return what makes an instant what the driver takes, in the one form that the column has."""
+    return _RECEIVED.type.dialect_impl(dialect).bind_processor(dialect) or (lambda instant: instant)

@@ -16,11 +16,10 @@ from sqlalchemy import (
     make_url,
     text,
 )
-from sqlalchemy.exc import ArgumentError, DatabaseError, IntegrityError, InterfaceError, ProgrammingError
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session, sessionmaker
 
-from control_plane.db import postgresql
-from control_plane.db.transactions import DatabaseUnavailable, Overtaken
+from control_plane.db import driver, postgresql
 from shared.errors import Refused
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -28,7 +27,6 @@ NEWEST = max(path.name.partition("_")[0] for path in _MIGRATIONS.glob("versions/
 """The revision of the schema that this version knows."""
 _MIGRATING = 0x6C656164  # any number that no other program locks in this database
 _CONNECT_TIMEOUT_S = "10"
-_SERIALIZATION_FAILURE, _DEADLOCK = "40001", "40P01"
 
 
 class DatabaseRefused(Refused):
@@ -112,7 +110,8 @@ def _engine(url: URL) -> Engine:
     if url.drivername != "sqlite":
         # What the URL says itself goes before.
         url = url.set(query={"connect_timeout": _CONNECT_TIMEOUT_S, **url.query})
-    engine = create_engine(url, pool_pre_ping=True)
+    # A server may have gone meanwhile; a file has not, and asking costs every transaction.
+    engine = create_engine(url, pool_pre_ping=url.drivername != "sqlite")
     event.listen(engine, "handle_error", _translate)
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _make_durable)
@@ -139,13 +138,11 @@ def _make_durable(connection: SqliteConnection, _record: Any) -> None:
 
 def _translate(context: ExceptionContext) -> None:
     """Raise what our callers know where a database is locked, full, gone or damaged; our own mistakes stay theirs."""
-    error, original = context.sqlalchemy_exception, context.original_exception
-    if context.is_pre_ping:
+    original = context.original_exception
+    if context.is_pre_ping or context.dialect.dbapi is None:
         return
-    if getattr(original, "sqlstate", None) in {_SERIALIZATION_FAILURE, _DEADLOCK}:
-        raise Overtaken from original
-    if isinstance(error, DatabaseError | InterfaceError) and not isinstance(error, IntegrityError | ProgrammingError):
-        raise DatabaseUnavailable(str(original)) from original
+    if (known := driver.translated(original, context.dialect.dbapi)) is not None:
+        raise known from original
 
 
 def _migrated(engine: Engine, revision: str) -> sessionmaker[Session]:

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.orm import Session, sessionmaker
 
+from control_plane.db import driver
 from control_plane.db.transactions import DatabaseUnavailable, in_one_commit
 from shared.errors import IntegrityFailure, Refused, Unavailable
 
@@ -93,12 +94,17 @@ class _Waiting:
         """Run within a transaction that others are in too."""
         self._result, self._error = None, None
         before = gathered.count
+        driver.run(session, "SAVEPOINT member")
         try:
-            with session.begin_nested():
-                self._result = self._work(session)
+            self._result = self._work(session)
+            session.flush()
         except (Refused, IntegrityFailure) as exc:
             self._error = exc
+            # What the session remembers may be of what is taken back.
+            session.expunge_all()
+            driver.run(session, "ROLLBACK TO SAVEPOINT member")
             gathered.back_to(before)
+        driver.run(session, "RELEASE SAVEPOINT member")
 
     def alone(self, database: sessionmaker[Session]) -> None:
         self._error = None

@@ -15,11 +15,11 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     false,
-    text,
 )
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from control_plane.db.driver import blob
 from control_plane.enrolment.standing import ENDED, Standing
 
 
@@ -46,7 +46,7 @@ class Blob(TypeDecorator[bytes]):
     cache_ok = True
 
     def process_result_value(self, value: object, dialect: Dialect) -> bytes | None:  # noqa: ARG002 (SQLAlchemy's signature)
-        return value if value is None or isinstance(value, bytes) else str(value).encode(errors="surrogateescape")
+        return None if value is None else blob(value)
 
 
 class Base(DeclarativeBase):
@@ -55,7 +55,6 @@ class Base(DeclarativeBase):
 
 _ALL_IS_KEY = {"sqlite_with_rowid": False}
 """Of a table whose every column is in its key: one tree and not two."""
-_FAILED = text("outcome > 0")
 
 
 class KeyRow(Base):
@@ -477,19 +476,12 @@ class Conflict(Base):
 class AuditRow(Base):
     """One record exactly as its source sent it, and its number in the Merkle log, counted from 0.
 
-    From `happened` on, what it says once more, to find it by: no evidence, what is found is read again.
+    From `happened` on, what it says once more, to pick it by: no evidence, what is found is read again. It has no index
+    but these two, since each costs every record: it is found by its piece (`AuditPiece`) and by its hash in the tiles.
     """
 
     __tablename__ = "audit_records"
-    __table_args__ = (
-        Index("audit_by_entry", "entry", unique=True),
-        # Under its source, because hashes alone would scatter every batch over the whole index.
-        Index("audit_by_leaf", "source", "leaf"),
-        Index("audit_by_time", "happened", "entry"),
-        Index("audit_by_event", "event", "happened", "entry"),
-        # Most records are of a success, and are not looked for by that.
-        Index("audit_by_failure", "outcome", "happened", "entry", sqlite_where=_FAILED, postgresql_where=_FAILED),
-    )
+    __table_args__ = (Index("audit_by_entry", "entry", unique=True),)
 
     source: Mapped[str] = mapped_column(String(40), primary_key=True)
     seq: Mapped[int] = mapped_column(primary_key=True)
@@ -504,8 +496,19 @@ class AuditRow(Base):
     outcome: Mapped[int | None]
 
 
+class AuditPiece(Base):
+    """A run of entries by which they are found (audit_log/pieces.py): a way to find them, and no evidence."""
+
+    __tablename__ = "audit_pieces"
+    __table_args__ = (Index("audit_pieces_by_time", "since", "first"),)
+
+    first: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    last: Mapped[int]
+    since: Mapped[int]  # microseconds of 1970
+
+
 class AuditName(Base):
-    """Which records name a person, a host or a device, in the order of time: a way to find them, and no evidence."""
+    """Which pieces hold a record that says a name, in the order of time: `happened` and `entry` are a piece's."""
 
     __tablename__ = "audit_names"
     __table_args__ = _ALL_IS_KEY

@@ -32,7 +32,9 @@ class LogProofs:
 
     def of_leaf(self, host_id: HostId, leaf: bytes) -> str:
         """Return a tlog-proof of a record of the host by its leaf. Raises NotInLog, LogAltered, DatabaseUnavailable."""
-        named = (AuditRow.source == str(host_id)) & (AuditRow.leaf == leaf)
+        with snapshot(self._database) as session:
+            entry = rows.entry_of(session, leaf)
+        named = (AuditRow.source == str(host_id)) & (AuditRow.entry == entry)
         return self._proof(named, str(host_id), "such record")
 
     def of_record(self, source: str, seq: int, cosigned: str | None = None) -> str:

@@ -1,24 +1,22 @@
 """The Merkle log as rows: its head, and its tiles."""
 
 from collections.abc import Callable
-from typing import Any, cast
 
-from sqlalchemy import CursorResult, Table, bindparam, insert, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from control_plane.db.models import AuditRow, LogHead, LogTile
+from control_plane.db import driver
+from control_plane.db.models import AuditRow, LogTile
 from shared.audit.tlog.growth import Growth
 from shared.audit.tlog.tiles import WIDTH, Tile
 from shared.audit.tlog.tree import HASH_BYTES, CompactRange
 from shared.errors import IntegrityFailure
 
-_TILES, _HEAD = cast(Table, LogTile.__table__), cast(Table, LogHead.__table__)
-# Made once: each record runs them, and making one takes longer than running it.
-_HERE = (_TILES.c.level == bindparam("at_level")) & (_TILES.c.number == bindparam("at_number"))
-_READ_TILE = select(_TILES.c.hashes).where(_HERE)
-_MOVE_TILE = update(_TILES).where(_HERE).values(hashes=bindparam("hashes"))
-_READ_HEAD = select(_HEAD.c.size, _HEAD.c.range, _HEAD.c.checkpoint)
-_MOVE_HEAD = update(_HEAD).values({name: bindparam(name) for name in ("size", "range", "checkpoint")})
+_READ_TILE = "SELECT hashes FROM log_tiles WHERE level = ? AND number = ?"
+_MOVE_TILE = "UPDATE log_tiles SET hashes = ? WHERE level = ? AND number = ?"
+_READ_HEAD = "SELECT size, range, checkpoint FROM log_head"
+_MOVE_HEAD = "UPDATE log_head SET size = ?, range = ?, checkpoint = ?"
+_FIRST_HEAD = "INSERT INTO log_head (size, range, checkpoint, one) VALUES (?, ?, ?, 1)"
 
 
 class LogAltered(IntegrityFailure):
@@ -29,31 +27,31 @@ class LogAltered(IntegrityFailure):
 
 def head(session: Session) -> tuple[int, bytes, str]:
     """Return size, compact range and checkpoint as they stand. Raises LogAltered: nothing, beside tiles or records."""
-    row = session.execute(_READ_HEAD).first()
+    row = driver.run(session, _READ_HEAD).fetchone()
     if row is not None:
-        return row.size, row.range, row.checkpoint
-    for there in (_TILES.c.level, AuditRow.seq):
+        size, encoded, checkpoint = row
+        return size, driver.blob(encoded), checkpoint
+    for there in (LogTile.level, AuditRow.seq):
         if session.execute(select(there).limit(1)).first() is not None:
             raise LogAltered("it has no head")
     return 0, b"", ""
 
 
 def keep_head(session: Session, grown: CompactRange, checkpoint: str) -> None:
-    now = {"size": grown.size, "range": grown.encode(), "checkpoint": checkpoint}
-    if not cast("CursorResult[Any]", session.execute(_MOVE_HEAD, now)).rowcount:
-        session.execute(insert(_HEAD), {"one": 1, **now})
+    now = grown.size, grown.encode(), checkpoint
+    if not driver.run(session, _MOVE_HEAD, now).rowcount:
+        driver.run(session, _FIRST_HEAD, now)
 
 
 def keep_tiles(session: Session, size: int, growth: Growth) -> None:
     """Write the tiles by which the tree grew since it had `size` leaves."""
-    new = list[dict[str, object]]()
+    new = list[driver.Values]()
     for (level, number), hashes in (*growth.take_full(), *growth.partial.items()):
         if size >> (8 * level) > number * WIDTH:
-            session.execute(_MOVE_TILE, {"at_level": level, "at_number": number, "hashes": hashes})
+            driver.run(session, _MOVE_TILE, (hashes, level, number))
         else:
-            new.append({"level": level, "number": number, "hashes": hashes})
-    if new:
-        session.execute(insert(_TILES), new)
+            new.append((level, number, hashes))
+    driver.insert(session, "log_tiles (level, number, hashes)", new)
 
 
 def reader(session: Session) -> Callable[[int, int], bytes]:
@@ -69,7 +67,17 @@ def reader(session: Session) -> Callable[[int, int], bytes]:
 
 
 def tile(session: Session, level: int, number: int) -> bytes | None:
-    return session.scalar(_READ_TILE, {"at_level": level, "at_number": number})
+    row = driver.run(session, _READ_TILE, (level, number)).fetchone()
+    return None if row is None else driver.blob(row[0])
+
+
+def entry_of(session: Session, leaf: bytes) -> int | None:
+    """Return the newest entry with this hash. Who asks does so of what came lately: the newest tiles are read first."""
+    within = "instr(hashes, ?)" if session.get_bind().dialect.name == "sqlite" else "position(?::bytea IN hashes)"
+    tiles = f"SELECT number, hashes FROM log_tiles WHERE level = 0 AND {within} > 0 ORDER BY number DESC LIMIT 1"  # noqa: S608 (ours)
+    number, hashes = driver.run(session, tiles, (leaf,)).fetchone() or (0, b"")
+    held = [hashes[at : at + HASH_BYTES] for at in range(0, len(hashes), HASH_BYTES)]
+    return int(number) * WIDTH + held.index(leaf) if leaf in held else None
 
 
 def hashes_of(session: Session, wanted: Tile) -> bytes | None:

@@ -80,18 +80,19 @@ class Question:
         return tuple((kind, name) for kind, name in asked if name is not None)
 
 
-def names_of(record: AuditRecord) -> frozenset[tuple[str, str]]:
-    """Return by which persons, hosts and devices a record is found, whatever their part in it."""
-    # One turn over each: every record that is taken in comes by here.
-    named = {(who.kind, who.name) for who in record.who if who.kind in _WHO}
-    for what in record.what:
-        if what.kind in _WHAT:
-            named.add((what.kind, what.name))
-        elif what.kind == "fact" and what.name.startswith(_SERIAL):
-            named.add(("device", what.name.removeprefix(_SERIAL)))
-    if record.source.startswith("host-"):
-        named.add(("host", record.source))
-    return frozenset(named)
+def names_of(*records: AuditRecord) -> frozenset[tuple[str, str]]:
+    """Return by which persons, hosts and devices records are found, whatever their part in them."""
+    # All that they say first, each once: every record that is taken in comes by here, and most say the same.
+    persons = {(who.kind, who.name) for record in records for who in record.who}
+    things = {(what.kind, what.name) for record in records for what in record.what}
+    serials = {name.removeprefix(_SERIAL) for kind, name in things if kind == "fact" and name.startswith(_SERIAL)}
+    hosts = {source for source in {record.source for record in records} if source.startswith("host-")}
+    return frozenset(
+        {(kind, name) for kind, name in persons if kind in _WHO}
+        | {(kind, name) for kind, name in things if kind in _WHAT}
+        | {("device", name) for name in serials}
+        | {("host", name) for name in hosts}
+    )
 
 
 def _text(asked: Fields, name: str) -> str | None:

@@ -16,7 +16,15 @@ from tests.control_plane.vault.bench import ROOT
 from tests.fakes.postgresql import Server
 
 # What a restore adds by itself: that it was one, and its record.
-_ADDED = {"audit_records", "audit_statements", "audit_subjects", "backups", "facts"}
+_ADDED = {
+    "audit_names",
+    "audit_pieces",
+    "audit_records",
+    "audit_statements",
+    "audit_subjects",
+    "backups",
+    "facts",
+}
 _GROWN = {"log_head", "log_tiles"}
 
 
