@@ -120,7 +120,7 @@ from control_plane.witnesses.gathering import Gathering
 from control_plane.witnesses.rounds import Rounds
 from control_plane.witnesses.serving import OthersWitness
 from control_plane.witnesses.showing import WitnessShowing
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.audit.tlog.log_key import LogKeyOffer, sign_log_key
 from shared.clock import Clock
 from shared.enrolment.chain import parse_chain

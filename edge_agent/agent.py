@@ -96,7 +96,7 @@ from edge_agent.wipes.outbox import WIPE_FOLDER, WipeOutbox
 from edge_agent.wipes.part import WipePart
 from edge_agent.wipes.store import WipeStore
 from shared import canonical
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Unavailable
 from shared.fleet.budget import MEMBER

@@ -19,7 +19,7 @@ from edge_agent.policy_sync.store import StoredPolicyAltered, read_held, read_in
 from edge_agent.spool.attempts import count
 from edge_agent.spool.catalogue import State, read_amiss, read_counts
 from shared import clock
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.canonical import Json
 from shared.errors import Refused
 from shared.fleet.budget import Budget, judge

@@ -16,7 +16,7 @@ from edge_agent.policy_sync.hints import Hints
 from edge_agent.policy_sync.mqtt import MqttLink
 from edge_agent.policy_sync.pull import PolicyPuller
 from edge_agent.policy_sync.updater import PolicyUpdater
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.identity import HostId
 from shared.policy.document import ORGANISATION
 from tests.contracts.brokers import Broker

@@ -21,7 +21,8 @@ from edge_agent.config import AgentFolder
 from edge_agent.enrol.enroller import enrol
 from provisioning.demo import modality
 from provisioning.demo.processes import wait_until
-from shared.audit.record import AuditRecord, Event, EventName
+from shared.audit.events import Event, EventName
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.fleet.budget import NotCounted
 from shared.fleet.state import HostState

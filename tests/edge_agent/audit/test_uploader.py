@@ -12,8 +12,9 @@ from edge_agent.config import AgentFolder, load_identity
 from edge_agent.database import Database
 from edge_agent.https import Answer, DoorRefused, DoorUnavailable, HttpsDoor, verified_context
 from edge_agent.parts import Bell
+from shared.audit.events import Action, Event, Happening, Outcome
 from shared.audit.packed import MAGIC, MEMBER
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome
+from shared.audit.record import AuditRecord
 from tests.fakes.centre import Centre
 from tests.fakes.host import Host
 from tests.threads import in_thread

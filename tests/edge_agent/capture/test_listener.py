@@ -16,7 +16,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from edge_agent.capture.interception import Interception
 from edge_agent.capture.listener import Address, DicomListener, PortUnavailable
 from provisioning.demo import modality
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.dicom.dimse import Status
 from tests.edge_agent.capture.images import NAMES, Image, load
 from tests.fakes.centre import open_object

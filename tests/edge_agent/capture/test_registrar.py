@@ -10,7 +10,7 @@ import pytest
 from edge_agent.capture.pipeline import ImageHeader
 from edge_agent.capture.registrar import DirectRegistrar, GroupRegistrar, NotRegistering, Registrar
 from edge_agent.database import DatabaseUnavailable
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.identity import ObjectId
 from tests.fakes.host import Host
 from tests.threads import in_thread

@@ -19,7 +19,8 @@ from edge_agent.forward.queue import ForwardQueue
 from edge_agent.host_keys.plain import FILES
 from edge_agent.host_keys.store import HostKeyStore
 from edge_agent.parts import Bell
-from shared.audit.record import Action, AuditRecord, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.record import AuditRecord
 from shared.dicom.requestor import Patience
 from shared.identity import ObjectId
 from shared.policy.document import KeyPurpose

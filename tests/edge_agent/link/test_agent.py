@@ -8,7 +8,8 @@ from pathlib import Path
 from edge_agent.agent import Agent, Settings
 from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
-from shared.audit.record import AuditRecord, Event, EventName
+from shared.audit.events import Event, EventName
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from tests.fakes.centre import Centre
 from tests.fakes.guard import STICK, MemoryDesk, chain, guard

@@ -21,7 +21,8 @@ from edge_agent.link.happening import happening
 from edge_agent.link.protocol import Welcome
 from edge_agent.link.relay import Guard, GuardRelay
 from edge_agent.parts import Bell
-from shared.audit.record import EVENT_CODES, AuditRecord, Event, Happening, Outcome, Subject
+from shared.audit.events import EVENT_CODES, Event, Happening, Outcome, Subject
+from shared.audit.record import AuditRecord
 from shared.devices.record import GENESIS, MAX_BYTES, MAX_TEXT_CHARS, GuardEvent, GuardRecord
 from shared.fleet.devices import GuardReport
 from shared.policy.document import ORGANISATION

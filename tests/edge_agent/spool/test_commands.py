@@ -18,7 +18,8 @@ from edge_agent.capture.listener import Address
 from edge_agent.config import AgentFolder
 from edge_agent.spool.catalogue import State
 from edge_agent.spool.quiet import step_back
-from shared.audit.record import AuditRecord, Event
+from shared.audit.events import Event
+from shared.audit.record import AuditRecord
 from shared.clock import SystemClock
 from shared.dicom.dimse import Status
 from shared.identity import ObjectId

@@ -17,7 +17,7 @@ from edge_agent.wipes.inbox import TicketInbox
 from edge_agent.wipes.outbox import WipeOutbox
 from edge_agent.wipes.part import WipePart
 from edge_agent.wipes.store import WipeStore
-from shared.audit.record import Event
+from shared.audit.events import Event
 from shared.clock import SystemClock
 from shared.policy.document import PolicyDocument
 from shared.sanitization.envelope import sign_ticket
