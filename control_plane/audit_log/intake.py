@@ -17,7 +17,8 @@ from control_plane.db import driver
 from control_plane.moving.move import Move, Moves
 from shared.audit.attempt import failure
 from shared.audit.batch import AuditForked, Batch, judge_arrival, verify_batch_by
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, ReadRecord
+from shared.audit.events import Action, Event, Happening, Outcome, Participant
+from shared.audit.record import ReadRecord
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.identity import HostId

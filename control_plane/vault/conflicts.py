@@ -19,7 +19,7 @@ from control_plane.db.models import Conflict, Instance, Object
 from control_plane.db.transactions import snapshot
 from control_plane.vault import rows
 from control_plane.vault.siblings import MOST_NAMED, Siblings
-from shared.audit.record import Action, Event, Happening, Outcome, Participant, Subject
+from shared.audit.events import Action, Event, Happening, Outcome, Participant, Subject
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE, KeyId, ObjectId
 from shared.sealing.record import verify_record

@@ -12,8 +12,9 @@ from control_plane.audit_log.finding import Place
 from control_plane.audit_log.reading import SEARCH_INDEX, ChainState
 from control_plane.db import engine as engines
 from control_plane.db.engine import close_database, engine_of
+from shared.audit.events import Event, Participant
 from shared.audit.question import Question
-from shared.audit.record import AuditRecord, Event, Participant
+from shared.audit.record import AuditRecord
 from tests.contracts.database.conftest import Place as Database
 from tests.contracts.database.day import AUDITOR
 from tests.control_plane.vault.bench import Bench

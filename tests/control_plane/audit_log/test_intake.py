@@ -11,7 +11,7 @@ from control_plane.audit_log.intake import BatchOfAnotherHost
 from control_plane.fleet.states import HostUnknown
 from shared import canonical
 from shared.audit.batch import AuditAltered, AuditForked, AuditGap, ChainHead, Statement
-from shared.audit.record import Event, Outcome
+from shared.audit.events import Event, Outcome
 from shared.errors import IntegrityFailure, Malformed, Refused
 from shared.fields import encode_base64
 from shared.signing import Label, SignatureInvalid, WrongSigner, sign_statement
