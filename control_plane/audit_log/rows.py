@@ -55,7 +55,7 @@ class Arrival:
 
 def head(session: Session, source: str) -> ChainHead:
     """Return the last record held of `source`."""
-    row = driver.run(session, _LAST, (source,)).fetchone()
+    row = driver.row(session, _LAST, (source,))
     return ChainHead(*row) if row else ChainHead()
 
 
