@@ -6,12 +6,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from sqlalchemy import Dialect, bindparam, select
+from sqlalchemy import Dialect
 from sqlalchemy.orm import Session
 
 from control_plane.audit_log.pieces import Piece, cut
 from control_plane.db import driver
-from control_plane.db.models import AuditRow, AuditStatement
+from control_plane.db.models import AuditRow
 from control_plane.tlog.sequencer import Sequencer
 from control_plane.vault.index_service import Token
 from shared.audit.batch import ChainHead
@@ -21,12 +21,7 @@ from shared.audit.record import ReadRecord, StoredRecord
 _NEVER_SOUGHT = {"fact", "time"}
 _RECEIVED = AuditRow.__table__.c.received
 _LAST = "SELECT seq, leaf FROM audit_records WHERE source = ? ORDER BY seq DESC LIMIT 1"
-_LAST_STATEMENT = (
-    select(AuditStatement)
-    .where(AuditStatement.source == bindparam("of"))
-    .order_by(AuditStatement.last.desc(), AuditStatement.first)
-    .limit(1)
-)
+_LAST_STATEMENT = "SELECT last, statement FROM audit_statements WHERE source = ? ORDER BY last DESC, first LIMIT 1"
 
 
 class New(NamedTuple):
@@ -59,8 +54,16 @@ def head(session: Session, source: str) -> ChainHead:
     return ChainHead(*row) if row else ChainHead()
 
 
-def last_statement(session: Session, source: str) -> AuditStatement | None:
-    return session.scalars(_LAST_STATEMENT, {"of": source}).first()
+class Signed(NamedTuple):
+    """What a source signed about its records up to `last`."""
+
+    last: int
+    statement: bytes
+
+
+def last_statement(session: Session, source: str) -> Signed | None:
+    row = driver.run(session, _LAST_STATEMENT, (source,)).fetchone()
+    return Signed(row[0], driver.blob(row[1])) if row is not None else None
 
 
 def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
