@@ -106,5 +106,5 @@ def _verify_overlap(session: Session, batch: Batch, source: str, first: int) -> 
     """Raises AuditForked: a record that is held already is another one in this batch."""
     last = first + len(batch.records) - 1
     for seq, leaf in driver.rows(session, _HELD, (source, first, last)):
-        if batch.records[seq - first].leaf != leaf:
+        if batch.records[seq - first].leaf != driver.blob(leaf):
             raise AuditForked(source, seq)

@@ -51,7 +51,7 @@ class Arrival:
 def head(session: Session, source: str) -> ChainHead:
     """Return the last record held of `source`."""
     row = driver.row(session, _LAST, (source,))
-    return ChainHead(*row) if row else ChainHead()
+    return ChainHead(row[0], driver.blob(row[1])) if row is not None else ChainHead()
 
 
 class Signed(NamedTuple):
