@@ -11,6 +11,7 @@ from alembic.config import Config
 from control_plane.audit_log.finding import Place
 from control_plane.audit_log.reading import SEARCH_INDEX, ChainState
 from control_plane.db import engine as engines
+from control_plane.db.driver import blob
 from control_plane.db.engine import close_database, engine_of
 from shared.audit.question import Question
 from shared.audit.record import AuditRecord, Event, Participant
@@ -58,7 +59,7 @@ def told(bench: Bench, question: Question) -> list[tuple[int, int]]:
 def held(bench: Bench, question: Question) -> list[tuple[int, int]]:
     """Return what `told` has to, by looking at every record."""
     rows = bench.rows("SELECT entry, public FROM audit_records WHERE source <> 'control-plane'")
-    read = [(AuditRecord.parse(bytes(row.public)), row.entry) for row in rows]
+    read = [(AuditRecord.parse(blob(row.public)), row.entry) for row in rows]
     return sorted((record.happened, entry) for record, entry in read if question.matches(record))
 
 
@@ -109,6 +110,9 @@ def test_a_log_of_before_there_were_pieces_is_found_as_it_was(place: Database, b
         config.set_main_option("script_location", str(engines._MIGRATIONS))
         config.attributes["connection"] = connection
         command.downgrade(config, "0020")
+    if place.engine == "sqlite":
+        # What somebody made text of still reads, so that it is still found.
+        bench.sql("UPDATE audit_records SET public = CAST(public AS TEXT) WHERE seq % 50 = 7")
     each = bench.rows("SELECT count(DISTINCT entry) AS n FROM audit_names WHERE kind = 'host'")[0].n
     assert each >= COUNT
 
