@@ -35,7 +35,7 @@ def note(session: Session, object_id: ObjectId, token: bytes, dataset_sha256: by
 
     A conflict that a person had settled is open again: there is one more data set to judge.
     """
-    differs = driver.run(session, _OF_ANOTHER, (token, dataset_sha256)).fetchone() is not None
+    differs = driver.row(session, _OF_ANOTHER, (token, dataset_sha256)) is not None
     found = _conflict(session, object_id, token, dataset_sha256, now) if differs else None
     rows.insert_instance(session, object_id, token, dataset_sha256)
     return found

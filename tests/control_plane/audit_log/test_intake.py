@@ -112,6 +112,16 @@ def test_a_rewritten_past_is_refused(bench: Bench, host: HostBench, at: int, fir
     assert_refused(bench, host, liar.batch(first, last), AuditForked)
 
 
+def test_hashes_that_somebody_made_text_of_are_still_the_same_bytes(bench: Bench, host: HostBench) -> None:
+    """Or an honest host were called a forger, and the centre could record nothing more."""
+    noted(host, 4).deliver(1, 2)
+    bench.receive(host.seal())
+    bench.sql("UPDATE audit_records SET leaf = CAST(leaf AS TEXT)")
+
+    assert host.deliver(2, 4) == 4
+    assert bench.receive(host.seal())
+
+
 def test_a_fork_in_the_middle_of_an_overlap_is_refused(bench: Bench, host: HostBench) -> None:
     """The last record held is the same, one before it is another: no honest chain looks so, a broken store does."""
     noted(host, 3).deliver(1, 3)
