@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent import VERSION
+
 _OK, _REFUSED, _USAGE, _UNAVAILABLE = range(4)
 
 _DESCRIPTION = """\
@@ -67,6 +69,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, what, add in (
         ("run", "guard this machine until SIGTERM (as root)", _add_run),

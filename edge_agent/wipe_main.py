@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent import VERSION
+
 _OK, _REFUSED, _USAGE, _UNAVAILABLE = range(4)
 
 _DESCRIPTION = """\
@@ -63,6 +65,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     for name, place, what in (
         ("--state", "/var/lib/leadglass-wipe", "its folder"),
         ("--guard-state", "/var/lib/leadglass-guard", "the device guard's folder, whose policy counts"),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from provisioning import VERSION
 from shared.devices.printable import printable
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-verify", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     names = "{image,object,audit,log,archive,hand-over,certificate}"
     kinds = parser.add_subparsers(dest="what", required=True, metavar=names)
     image = kinds.add_parser("image", help="check a DICOM file: who captured it, when, and is it unchanged?")
