@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from control_plane import VERSION
 from control_plane.cli.people_options import add_people
 from control_plane.cli.ring_options import add_ring_options
 from control_plane.cli.wipe_options import add_wipes
@@ -16,6 +17,16 @@ from shared.errors import IntegrityFailure, Malformed, Refused, Unavailable
 from shared.policy.layer import PART_PATTERN
 
 OK, REFUSED, USAGE, UNAVAILABLE = 0, 1, 2, 3
+_EPILOG = """\
+First time: `leadglass-server init`, then `run`, then `keys drill` with two of the recovery shares.
+
+exit codes: 0 done, 1 refused, not authentic or not proved, 2 usage or bad input, 3 something it needs does not answer
+"""
+_AGAIN = """\
+What is sent again goes behind whatever waits for the route, and ahead of every image that arrives later: take a long
+time in pieces. Only what the control plane itself delivered on this route is sent. What a host sent (`via: host`) is
+not: `open` it and send it by hand. The vault has all of it.
+"""
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENOMEM}
 
 
@@ -57,8 +68,10 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-server",
         description="The Leadglass control plane: identity, policy, keys, vault and audit log.",
-        epilog="First time: `leadglass-server init`, then `run`, then `keys drill` with two of the recovery shares.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_running(commands)
     _add_people(commands)
@@ -499,12 +512,19 @@ def _add_routes(commands: "Commands[argparse.ArgumentParser]") -> None:
     retry = _person(actions.add_parser("retry", help="try again now what was refused on a route (audited)"))
     retry.add_argument("route", help="the route's name in the policy")
     retry.set_defaults(run=_later("routes", "retry"))
-    again = _person(actions.add_parser("again", help="send again what an archive was given and has lost (audited)"))
+    again = _person(
+        actions.add_parser(
+            "again",
+            help="send again what an archive was given and has lost (audited)",
+            description=_AGAIN,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     again.add_argument("route", help="the route's name in the policy")
     which = again.add_mutually_exclusive_group(required=True)
     which.add_argument("--object", action="append", metavar="ID", help="an image, as `find` prints it (repeatable)")
     which.add_argument("--since", metavar="TIME", help="all it was given since, as 2026-03-01T08:00:00Z")
-    again.add_argument("--until", metavar="TIME", help="with --since: and before")
+    again.add_argument("--until", metavar="TIME", help="with --since: and before that")
     again.add_argument("--reason", required=True, help="why; it is kept sealed in the audit log, with your name")
     again.set_defaults(run=_later("routes", "again"))
     certificate = _person(actions.add_parser("certificate", help="print what an archive has to trust to let us in"))

@@ -3,4 +3,5 @@
 The unprivileged process. It holds no key that opens what it captured.
 """
 
-SOFTWARE = "leadglass-agent 0.1.0"
+VERSION = "0.1.0"
+SOFTWARE = f"leadglass-agent {VERSION}"

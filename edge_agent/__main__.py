@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent import VERSION
+
 if TYPE_CHECKING:
     from edge_agent.config import AgentFolder
 
@@ -86,6 +88,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     enrol = commands.add_parser("enrol", help="give this host its identity, with a one-time code", epilog=_EPILOG)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent import VERSION
+
 _DESCRIPTION = """\
 Leadglass device guard: decides by signed policy which USB devices a modality host uses, and records all that happens.
 
@@ -47,6 +49,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, what, add in (
         ("run", "guard this machine until SIGTERM (as root)", _add_run),

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from edge_agent import VERSION
+
 _DESCRIPTION = """\
 Leadglass wipe: wipes a drive of this machine by a ticket that people signed, and leaves a signed report of it.
 
@@ -42,6 +44,7 @@ def command_line() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     for name, place, what in (
         ("--state", "/var/lib/leadglass-wipe", "its folder"),
         ("--guard-state", "/var/lib/leadglass-guard", "the device guard's folder, whose policy counts"),

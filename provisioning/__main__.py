@@ -7,6 +7,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 
+from provisioning import VERSION
 from provisioning.broker import command as broker
 from provisioning.bundle import command as bundle
 from provisioning.command import BAD_INPUT, REFUSED, UNAVAILABLE
@@ -48,6 +49,7 @@ def _say(message: str, code: int) -> int:
 
 def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="leadglass-provision", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         command.add_to(commands)

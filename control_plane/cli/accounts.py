@@ -168,7 +168,7 @@ def list_sessions(options: Namespace) -> int:
         f"{one['session']}  {one['person']}: since {one['began']}, by {one['how']}, used {one['used']}"
         for one in answer["sessions"]
     )
-    return _print(options, answer, *lines)
+    return _print(options, answer, *(tuple(lines) or ("no session is open",)))
 
 
 def end_session(options: Namespace) -> int:

@@ -38,7 +38,8 @@ def guard_line(host: Mapping[str, Any]) -> str:
 
 
 def lines_of(host: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{host['asset']} ({host['host']}): guard {host['guard']}; {host['state']}, last report {host['last_seen']}"
+    guard = f"device guard: {host['guard']}"
+    yield f"{host['asset']} ({host['host']}): {guard}; {host['state']}, last report {host['last_seen']}"
     report = host["report"]
     if report is None:
         yield "  what is plugged in is not evaluated"

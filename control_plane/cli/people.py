@@ -213,7 +213,7 @@ def audit_export(options: Namespace) -> int:
     size, _ = download(options, "GET", "/api/v1/audit/export", None)
     if options.json:
         return print_json({"file": str(options.out), "bytes": size})
-    print(f"{options.out}: {size} bytes; check it with: leadglass-verify audit {options.out}")
+    print(f"{options.out}: {size} bytes; check it with: leadglass-verify audit {options.out} --ca CA.pem")
     return 0
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from control_plane.cli.people import door
 from shared.canonical import Json
+from shared.errors import Malformed
 
 
 def show(options: Namespace) -> int:
@@ -34,6 +35,8 @@ def retry(options: Namespace) -> int:
 
 def again(options: Namespace) -> int:
     """Have an archive that lost them get images once more."""
+    if options.until is not None and options.since is None:
+        raise Malformed("--until", "it goes with --since alone; --object says which images by itself")
     asked: dict[str, Json] = {"objects": options.object, "since": options.since, "until": options.until}
     wanted = {name: value for name, value in asked.items() if value is not None} | {"reason": options.reason}
     answer: Any = door(options).post(f"/api/v1/routes/{quote(options.route, safe='')}/again", wanted)

@@ -5,6 +5,7 @@ beside this module, so `CONTENT_SECURITY_POLICY` can forbid everything else. A v
 and never a blank: a page that silently shows less would be a false green.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -13,6 +14,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from shared import clock
 from shared.policy.document import ORGANISATION
@@ -28,6 +30,8 @@ FORMS_SECURITY_POLICY = (
 )
 """Of the pages on which people sign in: they have forms, and the one script that speaks to security keys."""
 REFRESH_S = 5
+
+_COMMAND = re.compile("`([^`]+)`")
 
 _OUTCOMES = {0: "done", 4: "refused or failed", 8: "failed, serious", 12: "failed, major"}
 
@@ -92,11 +96,17 @@ def _pages() -> Environment:
         loader=PackageLoader("control_plane.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     pages.filters["age"] = age
+    pages.filters["commands"] = commands
     pages.filters["instant"] = instant
     pages.filters["outcome"] = outcome
     pages.filters["waiting"] = waiting
     pages.filters["waits_for_ring"] = waits_for_ring
     return pages
+
+
+def commands(text: str) -> Markup:
+    """Return a sentence with what it names in backticks shown as a command; all of it is escaped first."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))  # noqa: S704
 
 
 def instant(value: str | None) -> str:

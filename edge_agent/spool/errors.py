@@ -18,6 +18,7 @@ class SpoolFull(Unavailable):
 class QuotaReached(Unavailable):
     """New images are refused before anything that was acknowledged is dropped; it never is."""
 
-    def __init__(self, *, held_bytes: int, quota_bytes: int) -> None:
-        super().__init__(f"the spool holds {held_bytes} bytes of the {quota_bytes} that policy lets it hold")
-        self.held_bytes, self.quota_bytes = held_bytes, quota_bytes
+    def __init__(self, *, held_bytes: int, more_bytes: int, quota_bytes: int) -> None:
+        held = f"the spool holds {held_bytes} bytes of the {quota_bytes} that policy lets it hold"
+        super().__init__(f"{held}: no room for {more_bytes} more")
+        self.held_bytes, self.more_bytes, self.quota_bytes = held_bytes, more_bytes, quota_bytes

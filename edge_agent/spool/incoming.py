@@ -34,10 +34,11 @@ class Room(Protocol):
 
     def note_path(self, spooled: Spooled) -> Path: ...
 
-    def verify_room(self, more_bytes: int) -> None:
-        """Raises SpoolFull, QuotaReached."""
+    def reserve(self, object_id: ObjectId, size_bytes: int) -> None:
+        """Raises QuotaReached."""
 
-    def coming(self, object_id: ObjectId, size_bytes: int) -> None: ...
+    def reserve_on_disk(self, object_id: ObjectId, size_bytes: int) -> None:
+        """Raises SpoolFull, QuotaReached, SpoolUnavailable."""
 
 
 class Incoming:
@@ -96,7 +97,6 @@ class Incoming:
                 spooled = self._commit_file(self._begin_file(), note)
         else:
             spooled = self._commit_file(self._file, note)
-        self._spool.coming(self.object_id, spooled.object_bytes)
         self._end(committed=True)
         return spooled
 
@@ -112,7 +112,9 @@ class Incoming:
             self._end(committed=False)
 
     def _commit_entry(self, note: bytes, small_parts_bytes: int) -> Spooled:
-        size, number = self.size_bytes, self._spool.next_number()
+        size = self.size_bytes
+        self._spool.reserve(self.object_id, size)
+        number = self._spool.next_number()
         digest = digest_of(note, self._staged[self._filled - small_parts_bytes : self._filled])
         entry = self._staged[: entry_bytes(size)]
         entry[self._filled :] = bytes(len(entry) - self._filled)
@@ -150,13 +152,12 @@ class Incoming:
 
     def _write_staged(self, file: RawIOBase) -> None:
         staged = self._staged[self._begins : self._filled]
-        self._spool.verify_room(len(staged))
+        self._spool.reserve_on_disk(self.object_id, self._written_bytes + len(staged))
         try:
             write_all(file, staged)
         except OSError as exc:
             raise unavailable(exc) from exc
         self._written_bytes += len(staged)
-        self._spool.coming(self.object_id, self._written_bytes)
         self._begins = self._filled = 0
 
     def _end(self, *, committed: bool) -> None:

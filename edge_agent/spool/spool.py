@@ -16,6 +16,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Protocol
@@ -79,7 +80,9 @@ class Spool:
 
     def begin(self, object_id: ObjectId) -> Incoming:
         """Raises SpoolFull, QuotaReached, SpoolUnavailable."""
-        self.verify_room(0)
+        with self._lock:
+            self._verify_quota(1)
+        self._verify_free()
         self.attempts.begin(object_id)
         try:
             return Incoming(object_id, self, self._slots.take(), self._ended)
@@ -87,22 +90,21 @@ class Spool:
             self.attempts.end(object_id)
             raise
 
-    def verify_room(self, more_bytes: int) -> None:
-        """Raises SpoolFull, QuotaReached: so many bytes more are not to be taken."""
-        quota_bytes, held_bytes = self._quota(), self._held_bytes + self._coming_bytes
-        if quota_bytes and held_bytes + max(more_bytes, 1) > quota_bytes:
-            raise QuotaReached(held_bytes=held_bytes, quota_bytes=quota_bytes)
-        if self._free() < self._reserve_bytes:
-            self.segments.drop_spares()
-            if (free_bytes := self._free()) < self._reserve_bytes:
-                raise SpoolFull(free_bytes=free_bytes, reserve_bytes=self._reserve_bytes)
+    def reserve(self, object_id: ObjectId, size_bytes: int) -> None:
+        """Count an object at `size_bytes` before so much of it is written, so that many at a time hold to the quota.
 
-    def coming(self, object_id: ObjectId, size_bytes: int) -> None:
-        """Count what is written of an object and not in the catalogue yet, so that many at a time heed the quota."""
+        What is counted stays so until the object is registered, revoked or discarded. Raises QuotaReached.
+        """
         with self._lock:
-            self._coming_bytes += size_bytes - self._coming.pop(object_id, 0)
-            if size_bytes:
-                self._coming[object_id] = size_bytes
+            more_bytes = size_bytes - self._coming.get(object_id, 0)
+            self._verify_quota(more_bytes)
+            self._coming[object_id] = size_bytes
+            self._coming_bytes += more_bytes
+
+    def reserve_on_disk(self, object_id: ObjectId, size_bytes: int) -> None:
+        """Count it like `reserve`, for a file that grows. Raises SpoolFull, QuotaReached, SpoolUnavailable."""
+        self.reserve(object_id, size_bytes)
+        self._verify_free()
 
     def next_number(self) -> int:
         with self._lock:
@@ -138,7 +140,7 @@ class Spool:
         An entry of a segment stays until the next start, which registers it where it counts unregistered.
         Raises SpoolUnavailable.
         """
-        self.coming(spooled.object_id, 0)
+        self._not_coming(spooled.object_id)
         if spooled.place is None:
             self._unlink(spooled)
         elif not note.counts_unregistered:
@@ -251,17 +253,21 @@ class Spool:
         """
         spooled, draft = row.spooled, self.incoming / str(row.spooled.object_id)
         try:
-            object_bytes = _written(draft, source, lambda: self.verify_room(0))
+            object_bytes = _written(draft, source, partial(self.reserve_on_disk, spooled.object_id))
             with _own_faults():
                 draft.rename(self.files / spooled.name)
                 sync_folder(self.files)
+            with self._database.transaction() as connection:
+                self.catalogue.replace(connection, spooled, object_bytes)
+        except BaseException:
+            self._not_coming(spooled.object_id)
+            raise
         finally:
             draft.unlink(missing_ok=True)
-        with self._database.transaction() as connection:
-            self.catalogue.replace(connection, spooled, object_bytes)
         was_here = row.state is not State.GONE
         with self._lock:
             self._held_bytes += object_bytes - (spooled.object_bytes if was_here else 0)
+            self._coming_bytes -= self._coming.pop(spooled.object_id)
         if was_here and spooled.place is not None:
             self.segments.gone(spooled.place.segment)
             self.retire()
@@ -325,7 +331,7 @@ class Spool:
         if incoming.slot is not None:
             self._slots.give_back(incoming.slot)
         if not committed:
-            self.coming(incoming.object_id, 0)
+            self._not_coming(incoming.object_id)
             self.attempts.end(incoming.object_id)
 
     def _copied(self, spooled: Spooled) -> bool:
@@ -353,6 +359,23 @@ class Spool:
         except OSError as exc:
             raise unavailable(exc) from exc
 
+    def _verify_quota(self, more_bytes: int) -> None:
+        """Raises QuotaReached: so many bytes more are not to be taken. Called with the lock held."""
+        quota_bytes, held_bytes = self._quota(), self._held_bytes + self._coming_bytes
+        if quota_bytes and held_bytes + more_bytes > quota_bytes:
+            raise QuotaReached(held_bytes=held_bytes, more_bytes=more_bytes, quota_bytes=quota_bytes)
+
+    def _verify_free(self) -> None:
+        """Raises SpoolFull, SpoolUnavailable: what there is left is the journal's."""
+        if self._free() < self._reserve_bytes:
+            self.segments.drop_spares()
+            if (free_bytes := self._free()) < self._reserve_bytes:
+                raise SpoolFull(free_bytes=free_bytes, reserve_bytes=self._reserve_bytes)
+
+    def _not_coming(self, object_id: ObjectId) -> None:
+        with self._lock:
+            self._coming_bytes -= self._coming.pop(object_id, 0)
+
     def _free(self) -> int:
         try:
             return self._free_bytes(self.folder)
@@ -367,16 +390,16 @@ def _object_id(name: str) -> ObjectId | None:
         return None
 
 
-def _written(path: Path, source: Readable, verify_room: Callable[[], None]) -> int:
+def _written(path: Path, source: Readable, reserve: Callable[[int], None]) -> int:
     """Make all of `source` a new, durable file; return its size.
 
-    Raises SpoolUnavailable, what reading raises, and what `verify_room` does before each piece.
+    Raises SpoolUnavailable, what reading raises, and what `reserve` does, told the new size before each piece.
     """
     with _own_faults():
         file = path.open("xb", buffering=0)
     with file:
         while piece := source.read(_COPY_BYTES):
-            verify_room()
+            reserve(file.tell() + len(piece))
             with _own_faults():
                 write_all(file, memoryview(piece))
         with _own_faults():

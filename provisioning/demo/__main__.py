@@ -82,7 +82,9 @@ def _keep(stage: Stage, centre: Centre) -> None:
     link = f"{centre.people.url}/sign-in?token={accounts.new_link(centre.people.person)}"
     display = stage.display
     display.say(f"Status page, for one sign-in within 15 minutes: {link}")
-    display.say(f"Credential for the commands: --as {stage.folders.credential} --url {centre.people.url}")
+    program = Path(sys.executable).with_name("leadglass-server")
+    display.say(f"Commands: {program} status --as {stage.folders.credential} --url {centre.people.url}")
+    display.say(f"The host's: {program.with_name('leadglass-agent')} status --data {stage.folders.agent}")
     display.say("Both keep running. Ctrl-C stops them, and a temporary data folder goes with them.")
     with suppress(Interrupted):  # here it is how a person says: enough
         signal.pause()

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from provisioning import VERSION
 from shared.devices.printable import printable
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def command_line() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="leadglass-verify", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
     names = "{image,object,audit,log,archive,hand-over,certificate}"
     kinds = parser.add_subparsers(dest="what", required=True, metavar=names)
     for add in (_add_image, _add_object, _add_audit, _add_hand_over, _add_certificate, _add_log, _add_archive):

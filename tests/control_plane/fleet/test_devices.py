@@ -47,7 +47,7 @@ def test_a_host_whose_guard_does_not_answer_is_never_called_fine(fleet: Fleet) -
     assert "CT 2: no guard answers there" in fleet.status()[1]
     code, out = fleet.command("devices")
     assert code == 1
-    assert "guard no guard; reporting" in out
+    assert "device guard: no guard; reporting" in out
     assert "no guard; what is plugged in is not evaluated" in fleet.command("status")[1]
 
 

@@ -572,3 +572,11 @@ def test_what_runs_out_soon_stands_on_the_status_page() -> None:
 
     assert "Token credential of &lt;b&gt;ada&lt;/b&gt; opens nothing after 2026-03-20 08:00:00 UTC" in shown
     assert "runs out" not in words(render_status(STATUS))
+
+
+def test_what_is_not_proved_stands_under_that_name_and_shows_commands_as_commands() -> None:
+    item = "CT <2>: look, then `leadglass-server code settle <x>`"
+    page = render_status({**STATUS, "not_evaluated": [item]})
+
+    assert '<h2 id="attention">Not proved</h2>' in page
+    assert "<li>CT &lt;2&gt;: look, then <code>leadglass-server code settle &lt;x&gt;</code></li>" in page

@@ -3,7 +3,9 @@
 import errno
 import os
 import resource
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -24,10 +26,10 @@ SMALL, LARGE = b"sealed", bytes(range(256)) * ((SLOT_BYTES >> 8) + 100)
 both = pytest.mark.parametrize("content", [SMALL, LARGE], ids=["in a segment", "a file of its own"])
 
 
-def spool_on(folder: Path, **options: Any) -> Spool:
+def spool_on(folder: Path, kind: type[Spool] = Spool, **options: Any) -> Spool:
     folder.mkdir(exist_ok=True)
     options = {"free_bytes": lambda _: 1 << 40, "segment_bytes": 2 << 20, **options}
-    spool = Spool(folder / "spool", Database(folder / "agent.sqlite"), **options)
+    spool = kind(folder / "spool", Database(folder / "agent.sqlite"), **options)
     spool.attempts.forget()
     return spool
 
@@ -274,6 +276,61 @@ def test_a_full_quota_refuses_new_objects_and_drops_none(tmp_path: Path, content
     leave(spool, waiting[0])
 
     put(spool, content)
+
+
+MEDIUM = bytes(range(256)) * ((SLOT_BYTES - (64 << 10)) >> 8)
+FIT, MANY = 3, 8
+
+
+class Unreserved(Spool):
+    """A spool that looks at its quota only where an object begins."""
+
+    def reserve(self, object_id: ObjectId, size_bytes: int) -> None:
+        with self._lock:
+            self._coming_bytes += size_bytes - self._coming.get(object_id, 0)
+            self._coming[object_id] = size_bytes
+
+
+def stored_at_once(spool: Spool, content: bytes) -> list[Spooled]:
+    """Return what was kept of as many objects as there are associations, all of them begun while there was room."""
+    together = Barrier(MANY)
+
+    def store(_association: int) -> Spooled | None:
+        incoming = spool.begin(ObjectId.new())
+        try:
+            together.wait()
+            write(incoming, content)
+            return incoming.commit(b"{}", 4)
+        except QuotaReached:
+            return None
+        finally:
+            incoming.discard()
+
+    with ThreadPoolExecutor(MANY) as associations:
+        return [spooled for spooled in associations.map(store, range(MANY)) if spooled is not None]
+
+
+@pytest.mark.parametrize("content", [MEDIUM, LARGE], ids=["in a segment", "a file of its own"])
+def test_many_associations_at_once_hold_to_the_quota_to_the_byte(tmp_path: Path, content: bytes) -> None:
+    spool = spool_on(tmp_path, quota=lambda: FIT * len(content))
+    kept = stored_at_once(spool, content)
+
+    assert len(kept) <= FIT
+    assert not list(spool.incoming.iterdir())
+    assert count(spool.folder / "attempts") == len(kept)
+    with spool._database.transaction() as connection:
+        for spooled in kept:
+            spool.register(connection, spooled)
+    spool.registered(*kept, complete=[])
+    while len(kept) < FIT:
+        kept.append(put(spool, content))  # nothing of what was refused counts any more
+    assert spool.held_bytes() == FIT * len(content)
+    assert [content_of(spool, spooled) for spooled in kept] == [content] * FIT
+
+
+def test_without_the_check_before_the_entry_every_association_passes_the_quota(tmp_path: Path) -> None:
+    spool = spool_on(tmp_path, kind=Unreserved, quota=lambda: FIT * len(MEDIUM))
+    assert len(stored_at_once(spool, MEDIUM)) == MANY
 
 
 def test_an_object_that_outgrows_the_quota_on_its_way_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
