@@ -1,6 +1,7 @@
-"""The centre's own audit journal: chained, signed, durable before `record` returns.
+"""The centre's own audit journal: chained, signed record by record, durable before `record` returns.
 
-What is recorded in one group commit is signed and kept together, as one run of records.
+What is recorded in one group commit is kept together at its end. Each record still has a statement of its own: by that
+it is proved alone (docs/formats/log-checkpoint.md section 1).
 """
 
 import secrets
@@ -16,12 +17,12 @@ from control_plane.db.group import GroupCommit
 from control_plane.tlog.sequencer import Gathered, Sequencer
 from control_plane.vault.index_service import Token
 from shared.audit.attempt import Attempt
-from shared.audit.batch import AuditAltered, ChainHead, Statement
+from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
 from shared.audit.record import SALT_BYTES, AuditRecord, Event, Happening, PrivateSealer, compose
 from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE, RandomBytes
-from shared.signing import EvidenceSigner, Label, sign_statement, verify_statement
+from shared.signing import EvidenceSigner, Label, verify_statement
 
 _GATHERED = "gathered records"
 
@@ -66,7 +67,7 @@ class CentreJournal:
         """
         gathered: _Run | None = session.info.get(_GATHERED)
         run = _Run(lambda: self._head(session)) if gathered is None else gathered
-        run.new.append(self._made(session, happening, run.head))
+        self._add(session, happening, run)
         if gathered is None:
             self._keep(session, run)
 
@@ -74,8 +75,8 @@ class CentreJournal:
         run = session.info[_GATHERED] = _Run(lambda: self._head(session))
         return _Gathered(session, run, self._keep, self.sequencer.gather(session))
 
-    def _made(self, session: Session, happening: Happening, head: ChainHead) -> rows.New:
-        now = self._clock.now()
+    def _add(self, session: Session, happening: Happening, run: "_Run") -> None:
+        head, now = run.head, self._clock.now()
         sealing = self._sealing(session, happening, now)
         stored = compose(
             happening,
@@ -88,13 +89,13 @@ class CentreJournal:
         )
         if happening.private is not None and sealing.key is not None and stored.sealed is None:
             raise Malformed("audit private part", "too large, or no JSON")
-        return rows.New(AuditRecord.parse(stored.public), stored, stored.leaf, sealing.about)
+        signed = sign_batch(CONTROL_PLANE, head.leaf, [stored], self._signer).statement
+        run.statements.append((head.seq + 1, head.seq + 1, signed))
+        run.new.append(rows.New(AuditRecord.parse(stored.public), stored, stored.leaf, sealing.about))
 
     def _keep(self, session: Session, run: "_Run") -> None:
-        before, head, now = run.before, run.head, self._clock.now()
-        said = Statement(CONTROL_PLANE, before.seq + 1, head.seq, before.leaf, head.leaf).encode()
-        signed = sign_statement(self._signer, Label.AUDIT_BATCH, said)
-        rows.keep(session, rows.Arrival(CONTROL_PLANE, before.seq + 1, head.seq, signed, run.new, now), self.sequencer)
+        arrival = rows.Arrival(CONTROL_PLANE, run.statements, run.new, self._clock.now())
+        rows.keep(session, arrival, self.sequencer)
 
     def _head(self, session: Session) -> ChainHead:
         """Return the end of the chain, which is where we last signed it, also when somebody cut the records off.
@@ -123,15 +124,19 @@ class _Run:
     """Records that follow one another, from where the chain ends when the first of them is made."""
 
     def __init__(self, end: Callable[[], ChainHead]) -> None:
-        self._end, self.new = end, list[rows.New]()
+        self._end = end
+        self.new, self.statements = list[rows.New](), list[rows.About]()
 
     @cached_property
-    def before(self) -> ChainHead:
+    def _before(self) -> ChainHead:
         return self._end()
 
     @property
     def head(self) -> ChainHead:
-        return ChainHead(self.new[-1].record.seq, self.new[-1].leaf) if self.new else self.before
+        return ChainHead(self.new[-1].record.seq, self.new[-1].leaf) if self.new else self._before
+
+    def back_to(self, count: int) -> None:
+        del self.new[count:], self.statements[count:]
 
 
 class _Gathered:
@@ -144,7 +149,7 @@ class _Gathered:
         count, take_back_leaves = len(self._run.new), self._leaves.mark()
 
         def take_back() -> None:
-            del self._run.new[count:]
+            self._run.back_to(count)
             take_back_leaves()
 
         return take_back

@@ -131,8 +131,11 @@ def test_what_is_refused_within_a_group_has_no_entry_and_costs_nobody_theirs(ben
     assert failed == [1]
     assert verdict(bench) == LogVerdict(before + 3, None, "")
     assert bench.reading.prove()[CONTROL_PLANE].state == "verified"
-    runs = bench.rows("SELECT first, last FROM audit_statements WHERE source = 'control-plane' ORDER BY first DESC")
-    assert tuple(runs[0]) == (before + 2, before + 3)  # both that were kept of the group, in one statement
+    # By its own statement is each of them proved alone, by one piece are they found.
+    signed = bench.rows("SELECT first, last FROM audit_statements WHERE source = 'control-plane' ORDER BY first DESC")
+    assert [tuple(row) for row in signed[:2]] == [(before + 3, before + 3), (before + 2, before + 2)]
+    piece = bench.rows("SELECT first, last FROM audit_pieces ORDER BY first DESC")[0]
+    assert (piece.first, piece.last) == (before + 1, before + 2)
 
 
 def test_what_is_done_to_the_records_or_to_the_log_is_found_and_named(bench: Bench) -> None:
