@@ -91,7 +91,7 @@ class AuditIntake:
         # Each record names the leaf of the one before it, which was verified: none is made twice.
         leaves = [*(record.prev for record in records[1:]), new[-1].leaf][-len(new) :]
         kept = [rows.New(*one) for one in zip(records[-len(new) :], new, leaves, strict=True)]
-        rows.keep(session, rows.Arrival(source, first, last, batch.statement, kept, now), self._sequencer)
+        rows.keep(session, rows.Arrival(source, [(first, last, batch.statement)], kept, now), self._sequencer)
         return last
 
 

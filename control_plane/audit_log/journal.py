@@ -1,15 +1,20 @@
-"""The centre's own audit journal: chained, signed record by record, durable before `record` returns."""
+"""The centre's own audit journal: chained, signed record by record, durable before `record` returns.
+
+What is recorded in one group commit is kept together at its end. Each record still has a statement of its own: by that
+it is proved alone (docs/formats/log-checkpoint.md section 1).
+"""
 
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy.orm import Session, sessionmaker
 
 from control_plane.audit_log import rows
 from control_plane.db.group import GroupCommit
-from control_plane.tlog.sequencer import Sequencer
+from control_plane.tlog.sequencer import Gathered, Sequencer
 from control_plane.vault.index_service import Token
 from shared.audit.attempt import Attempt
 from shared.audit.batch import AuditAltered, ChainHead, Statement, sign_batch
@@ -19,6 +24,8 @@ from shared.clock import Clock
 from shared.errors import IntegrityFailure, Malformed
 from shared.identity import CONTROL_PLANE, RandomBytes
 from shared.signing import EvidenceSigner, Label, verify_statement
+
+_GATHERED = "gathered records"
 
 
 @dataclass(frozen=True)
@@ -44,7 +51,7 @@ class CentreJournal:
         self._signer, self._sealing = signer, sealing
         self.sequencer = sequencer
         self._clock, self._random = clock, random_bytes
-        self.commits = GroupCommit(database, sequencer.gather)
+        self.commits = GroupCommit(database, self._gather)
 
     def record(self, happening: Happening) -> None:
         """Append a record of `happening`; once this returns, it survives a power cut.
@@ -59,7 +66,18 @@ class CentreJournal:
 
         Raises what `record` does.
         """
-        head, now = self._head(session), self._clock.now()
+        gathered: _Run | None = session.info.get(_GATHERED)
+        run = _Run(lambda: self._head(session)) if gathered is None else gathered
+        self._add(session, happening, run)
+        if gathered is None:
+            self._keep(session, run)
+
+    def _gather(self, session: Session) -> "_Gathered":
+        run = session.info[_GATHERED] = _Run(lambda: self._head(session))
+        return _Gathered(session, run, self._keep, self.sequencer.gather(session))
+
+    def _add(self, session: Session, happening: Happening, run: "_Run") -> None:
+        head, now = run.head, self._clock.now()
         sealing = self._sealing(session, happening, now)
         stored = compose(
             happening,
@@ -72,9 +90,13 @@ class CentreJournal:
         )
         if happening.private is not None and sealing.key is not None and stored.sealed is None:
             raise Malformed("audit private part", "too large, or no JSON")
-        new = rows.New(AuditRecord.parse(stored.public), stored, stored.leaf, sealing.about)
-        seq, statement = head.seq + 1, sign_batch(CONTROL_PLANE, head.leaf, [stored], self._signer).statement
-        rows.keep(session, rows.Arrival(CONTROL_PLANE, seq, seq, statement, [new], now), self.sequencer)
+        signed = sign_batch(CONTROL_PLANE, head.leaf, [stored], self._signer).statement
+        run.statements.append((head.seq + 1, head.seq + 1, signed))
+        run.new.append(rows.New(AuditRecord.parse(stored.public), stored, stored.leaf, sealing.about))
+
+    def _keep(self, session: Session, run: "_Run") -> None:
+        arrival = rows.Arrival(CONTROL_PLANE, run.statements, run.new, self._clock.now())
+        rows.keep(session, arrival, self.sequencer)
 
     def _head(self, session: Session) -> ChainHead:
         """Return the end of the chain, which is where we last signed it, also when somebody cut the records off.
@@ -97,3 +119,45 @@ class CentreJournal:
         `failed` is the event of the failure where that has one of its own.
         """
         return Attempt(self, happening, failed or happening.event)
+
+
+class _Run:
+    """Records that follow one another, from where the chain ends when the first of them is made."""
+
+    def __init__(self, end: Callable[[], ChainHead]) -> None:
+        self._end = end
+        self.new, self.statements = list[rows.New](), list[rows.About]()
+
+    @cached_property
+    def _before(self) -> ChainHead:
+        return self._end()
+
+    @property
+    def head(self) -> ChainHead:
+        return ChainHead(self.new[-1].record.seq, self.new[-1].leaf) if self.new else self._before
+
+    def back_to(self, count: int) -> None:
+        del self.new[count:], self.statements[count:]
+
+
+class _Gathered:
+    """What a group commit records of the centre's own, beside the leaves of others in it."""
+
+    def __init__(self, session: Session, run: _Run, keep: Callable[[Session, _Run], None], leaves: Gathered) -> None:
+        self._session, self._run, self._keep, self._leaves = session, run, keep, leaves
+
+    def mark(self) -> Callable[[], None]:
+        count, take_back_leaves = len(self._run.new), self._leaves.mark()
+
+        def take_back() -> None:
+            self._run.back_to(count)
+            take_back_leaves()
+
+        return take_back
+
+    def finish(self) -> None:
+        """Keep the records and enter all that was gathered. Raises LogAltered."""
+        del self._session.info[_GATHERED]
+        if self._run.new:
+            self._keep(self._session, self._run)
+        self._leaves.finish()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from sqlalchemy import Dialect
 from sqlalchemy.orm import Session
@@ -24,6 +24,10 @@ _LAST = "SELECT seq, leaf FROM audit_records WHERE source = ? ORDER BY seq DESC 
 _LAST_STATEMENT = "SELECT last, statement FROM audit_statements WHERE source = ? ORDER BY last DESC, first LIMIT 1"
 
 
+About: TypeAlias = tuple[int, int, bytes]
+"""The first and the last record that a statement is about, and the statement."""
+
+
 class New(NamedTuple):
     """A record that is to be kept, as it came and as it reads, with its leaf and what its private part is about.
 
@@ -38,12 +42,10 @@ class New(NamedTuple):
 
 @dataclass(frozen=True)
 class Arrival:
-    """Records of one source, one after the other, and what it signed about `first` to `last`."""
+    """Records of one source, one after the other, and what it signed of them."""
 
     source: str
-    first: int
-    last: int
-    statement: bytes
+    statements: Sequence[About]
     new: Sequence[New]
     received: datetime
 
@@ -86,13 +88,13 @@ def keep(session: Session, arrival: Arrival, sequencer: Sequencer) -> None:
     driver.insert(session, f"audit_records ({columns})", records)
     # Where records were cut off and come again, what was said of them may still be there.
     _insert_new(session, "audit_subjects (kind, name, event, source, seq)", subjects)
-    keep_statement(session, source, arrival.first, arrival.last, arrival.statement)
+    keep_statements(session, source, arrival.statements)
     _index(session, list(cut([one.record for one in arrival.new], entry)))
 
 
-def keep_statement(session: Session, source: str, first: int, last: int, signed: bytes) -> None:
+def keep_statements(session: Session, source: str, signed: Sequence[About]) -> None:
     """Keep what `source` signed, unless it has signed about just these records before: the first word stays."""
-    _insert_new(session, "audit_statements (source, first, last, statement)", [(source, first, last, signed)])
+    _insert_new(session, "audit_statements (source, first, last, statement)", [(source, *one) for one in signed])
 
 
 def keep_tokens(session: Session, entry: int, about: Sequence[Token]) -> None:

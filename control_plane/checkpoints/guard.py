@@ -169,7 +169,7 @@ class LogGuard:
             if loss.seq > head.seq:
                 # The journal goes on after the highest number that it ever signed, so none is given twice.
                 signed = Statement.parse(claimed_payload(loss.statement))
-                log_rows.keep_statement(session, CONTROL_PLANE, signed.first, signed.last, loss.statement)
+                log_rows.keep_statements(session, CONTROL_PLANE, [(signed.first, signed.last, loss.statement)])
         gap = (gap_subject(head.seq + 1, last),) if found and last > head.seq else ()
         tree = max((loss.size for loss in lost), default=0)
         if restored is not None:

@@ -16,12 +16,8 @@ T = TypeVar("T")
 class Gathered(Protocol):
     """What the members of a group do once for all of them, at its end."""
 
-    @property
-    def count(self) -> int:
-        """How much has been gathered so far."""
-
-    def back_to(self, count: int) -> None:
-        """Forget what was gathered beyond `count`, since the member that did is taken back."""
+    def mark(self) -> Callable[[], None]:
+        """Return what forgets all that is gathered from here on, since the member that gathered it is taken back."""
 
     def finish(self) -> None: ...
 
@@ -65,19 +61,21 @@ class GroupCommit:
             one.alone(self._database)
 
     def _attempt(self, session: Session, group: "list[_Waiting]", at: "list[_Waiting]") -> None:
-        """`at` holds whose work is being done, and nobody's when that of all is."""
+        """`at` holds whose work is being done: one's, then what all of them gathered, and nobody's when it is done."""
         gathered = self._gather(session)
         for one in group:
             at[:] = [one]
             one.attempt(session, gathered)
-        at.clear()
+        at[:] = group
         gathered.finish()
+        at.clear()
 
     def _without(self, at: "list[_Waiting]", group: "list[_Waiting]") -> None:
-        """Try the one alone in whose work the database failed: it may refuse just that. Where it fails, all fail."""
+        """Try those alone in whose work the database failed: it may refuse just that. Where it fails, all fail."""
+        for one in at:
+            one.alone(self._database)
         if at:
-            at[0].alone(self._database)
-            self._commit([one for one in group if one is not at[0]])
+            self._commit([one for one in group if one not in at])
             return
         for one in group:
             one.fail()
@@ -93,7 +91,7 @@ class _Waiting:
     def attempt(self, session: Session, gathered: Gathered) -> None:
         """Run within a transaction that others are in too."""
         self._result, self._error = None, None
-        before = gathered.count
+        take_back = gathered.mark()
         driver.run(session, "SAVEPOINT member")
         try:
             self._result = self._work(session)
@@ -103,7 +101,7 @@ class _Waiting:
             # What the session remembers may be of what is taken back.
             session.expunge_all()
             driver.run(session, "ROLLBACK TO SAVEPOINT member")
-            gathered.back_to(before)
+            take_back()
         driver.run(session, "RELEASE SAVEPOINT member")
 
     def alone(self, database: sessionmaker[Session]) -> None:

@@ -33,13 +33,14 @@ class Gathered:
         self._leaves += leaves
         return self._first + len(self._leaves) - len(leaves)
 
-    @property
-    def count(self) -> int:
-        return len(self._leaves)
+    def mark(self) -> Callable[[], None]:
+        """Return what forgets all that is added from here on: whoever added it takes back its rows."""
+        count = len(self._leaves)
 
-    def back_to(self, count: int) -> None:
-        """Forget what was added beyond `count`: whoever added it took back its rows."""
-        del self._leaves[count:]
+        def take_back() -> None:
+            del self._leaves[count:]
+
+        return take_back
 
     def finish(self) -> None:
         """Enter them all. Raises LogAltered."""

@@ -28,6 +28,7 @@ from shared.audit.tlog.note import NoteUnverified
 from shared.audit.tlog.proof_text import ProofText
 from shared.audit.tlog.tree import CompactRange
 from shared.errors import Refused
+from shared.identity import CONTROL_PLANE
 from tests.contracts.database.conftest import Place
 from tests.control_plane.vault.bench import Bench, HostBench
 
@@ -100,7 +101,7 @@ def test_a_record_is_found_by_its_hash_in_the_tiles_and_only_for_whose_it_is(ben
 
 
 def test_what_is_refused_within_a_group_has_no_entry_and_costs_nobody_theirs(bench: Bench) -> None:
-    """Its leaf was gathered when it took back its rows: without `back_to` those after it would be a number too far."""
+    """Its leaf was gathered when it took back its rows: without its mark those after it would be a number too far."""
     begun, others, group = threading.Event(), threading.Event(), bench.journal.commits
 
     def first(session: Session) -> None:
@@ -130,6 +131,12 @@ def test_what_is_refused_within_a_group_has_no_entry_and_costs_nobody_theirs(ben
 
     assert failed == [1]
     assert verdict(bench) == LogVerdict(before + 3, None, "")
+    assert bench.reading.prove()[CONTROL_PLANE].state == "verified"
+    # By its own statement is each of them proved alone, by one piece are they found.
+    signed = bench.rows("SELECT first, last FROM audit_statements WHERE source = 'control-plane' ORDER BY first DESC")
+    assert [tuple(row) for row in signed[:2]] == [(before + 3, before + 3), (before + 2, before + 2)]
+    piece = bench.rows("SELECT first, last FROM audit_pieces ORDER BY first DESC")[0]
+    assert (piece.first, piece.last) == (before + 1, before + 2)
 
 
 def test_what_is_done_to_the_records_or_to_the_log_is_found_and_named(bench: Bench) -> None:

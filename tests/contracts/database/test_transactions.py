@@ -154,12 +154,13 @@ class Names:
         self._session, self._names = session, list[str]()
         session.info["names"] = self._names
 
-    @property
-    def count(self) -> int:
-        return len(self._names)
+    def mark(self) -> Callable[[], None]:
+        count = len(self._names)
 
-    def back_to(self, count: int) -> None:
-        del self._names[count:]
+        def take_back() -> None:
+            del self._names[count:]
+
+        return take_back
 
     def finish(self) -> None:
         self._session.add(Fact(name="gathered", value=" ".join(sorted(self._names))))
@@ -248,3 +249,49 @@ def test_what_fails_in_the_work_of_one_fails_for_nobody_else(
     assert failed[1] is not failed[3]
     with database() as session:
         assert set(session.scalars(select(Fact.name))) - {"gathered"} == {"0", "2", "4"}
+
+
+def test_what_the_database_refuses_of_all_that_was_gathered_fails_only_for_whom_it_is_of(
+    database: sessionmaker[Session],
+) -> None:
+    """What is gathered is written for all of them at once, and says no more whose it was."""
+    begun, others, group = threading.Event(), threading.Event(), GroupCommit(database, PickyNames)
+
+    def first(_session: Session) -> None:
+        begun.set()
+        assert others.wait(30)
+
+    def work(number: int) -> Callable[[Session], int]:
+        def do(session: Session) -> int:
+            session.add(Fact(name=str(number), value=""))
+            write(session.info.get("names"), number)
+            return number
+
+        return do
+
+    def write(names: list[str] | None, number: int) -> None:
+        if names is not None:
+            names.append(str(number))
+        elif number == 1:
+            raise DatabaseUnavailable
+
+    with ThreadPoolExecutor(8) as pool:
+        leading = pool.submit(group.run, first)
+        assert begun.wait(30)
+        waiting = [pool.submit(group.run, work(number)) for number in range(4)]
+        while len(group._waiting) < 4:
+            threading.Event().wait(0.001)
+        others.set()
+        leading.result()
+        failed = [number for number, one in enumerate(waiting) if one.exception() is not None]
+
+    assert failed == [1]
+    with database() as session:
+        assert set(session.scalars(select(Fact.name))) == {"0", "2", "3"}
+
+
+class PickyNames(Names):
+    def finish(self) -> None:
+        if "1" in self._names:
+            raise DatabaseUnavailable
+        super().finish()
